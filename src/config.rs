@@ -1,0 +1,1 @@
+//! Flags, environment and the provisioning file become one checked configuration; every mistake is told at once.

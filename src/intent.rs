@@ -1,0 +1,89 @@
+//! Everything that may be asked of the device. Closed on purpose.
+
+use tokio::sync::oneshot;
+
+use crate::state::{AppId, Caller, ContainerId, Force, HeldLock, Secret, Target};
+
+/// A request, and where its answer goes.
+#[derive(Debug)]
+pub struct Ask {
+    /// What is asked.
+    pub intent: Intent,
+    /// Who is waiting. They may have left; what was begun is finished all the same.
+    pub reply: oneshot::Sender<Answer>,
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// Make the device so.
+    Target(Box<Target>),
+    /// A document was not accepted; the target stays. Says why.
+    Rejected(String),
+    /// Look for a new target now, and apply what is wanted without waiting.
+    Update {
+        /// Whether update locks hold it up.
+        locks: Force,
+        /// Whether downloads under way are begun anew.
+        running: Running,
+    },
+    /// Make the app's containers anew. Answered when they run.
+    Restart(AppId, Force),
+    /// Clear the app's volumes and bring it back. Answered when it runs.
+    Purge(AppId, Force),
+    /// Stop a service, and keep its container. `None`: the only one of the app.
+    Stop(AppId, Option<String>, Force),
+    /// Start a service that was stopped. `None`: the only one of the app.
+    Start(AppId, Option<String>),
+    /// Make the caller's key anew.
+    RenewKey(Caller),
+}
+
+/// What becomes of work under way when an update is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It goes on.
+    Kept,
+    /// What can be dropped is dropped.
+    Cancelled,
+}
+
+/// What is answered.
+pub type Answer = Result<Reply, Refusal>;
+
+/// What is answered when it was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It was done.
+    Done,
+    /// It was done to this container.
+    Container(ContainerId),
+    /// The new key.
+    Key(Secret),
+}
+
+/// Why a request was turned down, or came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The device has no such app.
+    #[error("Application with ID {0} is not in the current state")]
+    UnknownApp(AppId),
+    /// The app has several services, and the request names none.
+    #[error("Some v1 endpoints are only allowed on single-container apps")]
+    SeveralServices,
+    /// The service has no container.
+    #[error("Service not found, a container must exist for this endpoint to work")]
+    NoContainer,
+    /// The service runs, but the target does not want it.
+    #[error("Service does not exist in target release")]
+    NotInTarget,
+    /// Somebody holds an update lock.
+    #[error("Updates are locked: service {} holds {}", .0.service, .0.path)]
+    Locked(HeldLock),
+    /// It was begun, and failed. The target is still pursued.
+    #[error("{0}")]
+    Failed(String),
+    /// There is no such key.
+    #[error("the key is not one of this device's")]
+    UnknownKey,
+}

@@ -1,0 +1,60 @@
+//! An agent that keeps the containers on a board as its owner wants them.
+//!
+//! # Bird's-eye view
+//!
+//! ```text
+//!   file ──target──▶ poll ──┐                             ┌─▶ api (reads)
+//!                           ├─ mpsc<Ask>(16) ─▶ reconcile ─ watch<Status> ─┼─▶ led
+//!   people ─request─▶ api ──┘        ▲           │  ▲    └─▶ notify (systemd)
+//!                                    └─ Answer ──┘  │ Engine::observe
+//!                                  target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
+//! ```
+//!
+//! There is one writer, [`reconcile`]. It holds the only target and the only view of what is; everybody else sends it an
+//! [`intent::Intent`] or watches the [`state::Status`] it publishes.
+//!
+//! # Invariants
+//!
+//! * `state`, `plan`, `intent`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their arguments.
+//! * Only `linux` touches the machine; only `api`, `linux` and `config` know what anything looks like on a wire.
+//!   `tests/tidy.rs` holds us to the table of who may name whom.
+//! * The agent is one thread and one tree of futures. Nothing is spawned, so nothing is shared, so nothing is locked.
+//! * Given the same [`port::World`] the agent does the same things in the same order. `tests/sim` runs it twice to see.
+//! * Nothing on the engine that does not carry our labels is ever touched.
+
+// In reading order.
+pub mod api;
+pub mod backoff;
+pub mod intent;
+pub mod linux;
+pub mod plan;
+pub mod poll;
+pub mod port;
+pub mod reconcile;
+pub mod state;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::port::World;
+
+/// Requests the inbox holds before senders wait.
+const INBOX: usize = 16;
+
+/// Runs the agent for as long as it is polled.
+///
+/// `serve` is handed the API once the channels behind it exist, and what may be watched; the caller decides what it listens on.
+pub async fn run<W, S>(world: &W, settings: reconcile::Settings, serve: S)
+where
+    W: World,
+    S: AsyncFnOnce(axum::Router, watch::Receiver<state::Status>),
+{
+    let (intents, inbox) = mpsc::channel(INBOX);
+    let (publish, status) = watch::channel(state::Status::default());
+    let router = api::router(api::Door { intents: intents.clone(), status: status.clone() });
+    tokio::select! {
+        biased;
+        never = reconcile::run(world, inbox, publish, settings) => match never {},
+        never = poll::run(world.targets(), intents) => match never {},
+        () = serve(router, status) => (),
+    }
+}

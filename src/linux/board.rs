@@ -1,0 +1,1 @@
+//! What board this is, and what the host says of itself.

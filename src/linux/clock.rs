@@ -1,0 +1,1 @@
+//! Wall time, and chance good enough for keys.

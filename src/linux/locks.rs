@@ -1,0 +1,1 @@
+//! Update locks: files in a directory each service shares with us.

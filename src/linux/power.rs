@@ -1,0 +1,1 @@
+//! The machine's power: systemd-logind over D-Bus.

@@ -1,0 +1,1 @@
+//! What outlives a power cut: files, each replaced whole.

@@ -1,0 +1,1 @@
+//! Target-state documents, and the file they come from.

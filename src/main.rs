@@ -1,0 +1,3 @@
+//! The composition root: arguments, board, world, run, exit code.
+
+fn main() {}

@@ -1,0 +1,265 @@
+//! From what is to what is wanted.
+//!
+//! [`plan`] is pure: it returns the steps that may be taken *now*, all at once and in any order, and what it waits for. Take
+//! them, look again, plan again; both empty means we have arrived. Nothing is remembered between two plans, so losing power
+//! between two steps is not a case of its own.
+//!
+//! ```text
+//! complete     what every container is given: environment, lock directories, features        plan/complete.rs
+//! services     one service: from its containers to the one it should have                     plan/services.rs
+//! strategies   how an old container gives way to a new one                                    plan/strategies.rs
+//! networks, volumes, images, locks      the rest                                              plan/….rs
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use crate::state::status::Kind;
+use crate::state::{
+    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, ServiceKey, Target,
+    Volume,
+};
+
+mod complete;
+
+pub use complete::complete;
+
+/// What to do now, and what comes later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps that may be taken now, in any order.
+    pub steps: Vec<Step>,
+    /// What is waited for.
+    pub waiting: Vec<Waiting>,
+    /// Services, networks or volumes are not as wanted.
+    pub pending: bool,
+    /// Every image that is wanted is here.
+    pub downloaded: bool,
+}
+
+/// One deed, small enough to be retried whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Something the engine does.
+    Engine(Deed),
+    /// Take the update locks of these services of an app.
+    TakeLocks(AppId, BTreeSet<String>, Force),
+    /// Give back our update locks of an app.
+    ReleaseLocks(AppId),
+    /// Wait until the new container of a service takes over, at most so long; then kill the old one.
+    HandOver {
+        /// The old container.
+        old: Which,
+        /// The most to wait.
+        timeout: Duration,
+    },
+    /// Reboot the machine: a service was created that is only started by the next boot.
+    Reboot,
+}
+
+/// One thing the engine does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Pull an image.
+    Pull(ImageRef),
+    /// Create a container. Its image, networks and volumes are here.
+    Create(Box<Spec>),
+    /// Start a container that does not run.
+    Start(Which),
+    /// Stop a container, and keep it.
+    Stop(Which),
+    /// Stop a container, and remove it.
+    Kill(Which),
+    /// Give a container a name: only its release changed.
+    Rename(Which, String),
+    /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
+    Retire(Which, String),
+    /// Create a network.
+    CreateNetwork(Network),
+    /// Remove a network no container is attached to.
+    RemoveNetwork(String, Option<AppId>),
+    /// Create a volume.
+    CreateVolume(Volume),
+    /// Remove a volume no container uses.
+    RemoveVolume(String, AppId),
+    /// Delete an image no container uses.
+    RemoveImage(ImageRef),
+}
+
+/// A container, by what it is for and by id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Which {
+    /// The service.
+    pub key: ServiceKey,
+    /// The engine's id.
+    pub id: ContainerId,
+}
+
+/// A container to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The service.
+    pub key: ServiceKey,
+    /// The app's unique name; the engine's names of its networks begin with it.
+    pub app_uuid: String,
+    /// The service's number.
+    pub service_id: u32,
+    /// The container's name: `<service>_<image id>_<release id>_<commit>`. Creating it twice is refused by the engine itself.
+    pub name: String,
+    /// The image.
+    pub image: ImageRef,
+    /// The container whose network it shares, where its configuration names a service.
+    pub network_of: Option<ContainerId>,
+    /// Everything else.
+    pub config: ContainerConfig,
+    /// What its label will say it was made from.
+    pub hash: ConfigHash,
+}
+
+/// Something a plan waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waiting {
+    /// An update lock that somebody holds.
+    Lock(AppId, HeldLock),
+    /// Another service that must be started first.
+    Dependency(ServiceKey, String),
+    /// The images of the app's other services.
+    Images(ServiceKey),
+    /// The engine, which is stopping or removing a container.
+    Engine(ServiceKey),
+    /// A network or volume that is not there yet.
+    Resource(ServiceKey, String),
+    /// The next boot.
+    Boot(ServiceKey),
+}
+
+/// What a step is done to. Two steps with one subject are never under way together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The containers of a service.
+    Service(ServiceKey),
+    /// An image.
+    Image(ImageRef),
+    /// A network.
+    Network(String),
+    /// A volume.
+    Volume(String),
+    /// The update locks of an app.
+    Locks(AppId),
+    /// The machine.
+    Machine,
+}
+
+/// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete`]).
+#[must_use]
+pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
+    let _ = (target, demands, current);
+    Plan::default()
+}
+
+impl Step {
+    /// What it is done to.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Engine(deed) => deed.subject(),
+            Self::TakeLocks(app, ..) | Self::ReleaseLocks(app) => Subject::Locks(*app),
+            Self::HandOver { old, .. } => Subject::Service(old.key.clone()),
+            Self::Reboot => Subject::Machine,
+        }
+    }
+
+    /// What the device's one-word status makes of it.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Engine(Deed::Pull(_)) => Kind::Downloading,
+            Self::Engine(Deed::Create(_) | Deed::Rename(..) | Deed::Retire(..)) => Kind::Installing,
+            Self::Engine(Deed::Start(_)) => Kind::Starting,
+            Self::Engine(Deed::Stop(_) | Deed::Kill(_)) => Kind::Stopping,
+            Self::Engine(
+                Deed::CreateNetwork(_)
+                | Deed::RemoveNetwork(..)
+                | Deed::CreateVolume(_)
+                | Deed::RemoveVolume(..)
+                | Deed::RemoveImage(_),
+            )
+            | Self::TakeLocks(..)
+            | Self::ReleaseLocks(_)
+            | Self::HandOver { .. }
+            | Self::Reboot => Kind::Housekeeping,
+        }
+    }
+
+    /// Whether it may be dropped half-way when nobody wants it any more: a download, a wait.
+    #[must_use]
+    pub const fn may_be_dropped(&self) -> bool {
+        matches!(self, Self::Engine(Deed::Pull(_)) | Self::HandOver { .. })
+    }
+}
+
+impl Deed {
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Pull(image) | Self::RemoveImage(image) => Subject::Image(image.clone()),
+            Self::Create(spec) => Subject::Service(spec.key.clone()),
+            Self::Start(which) | Self::Stop(which) | Self::Kill(which) | Self::Rename(which, _) | Self::Retire(which, _) => {
+                Subject::Service(which.key.clone())
+            }
+            Self::CreateNetwork(network) => Subject::Network(network.name.clone()),
+            Self::RemoveNetwork(name, _) => Subject::Network(name.clone()),
+            Self::CreateVolume(volume) => Subject::Volume(volume.name.clone()),
+            Self::RemoveVolume(name, _) => Subject::Volume(name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(deed) => deed.fmt(f),
+            Self::TakeLocks(app, services, Force::No) => write!(f, "lock {app} ({})", names(services)),
+            Self::TakeLocks(app, services, Force::Yes) => write!(f, "lock {app} by force ({})", names(services)),
+            Self::ReleaseLocks(app) => write!(f, "unlock {app}"),
+            Self::HandOver { old, .. } => write!(f, "hand over {}", old.key),
+            Self::Reboot => f.write_str("reboot"),
+        }
+    }
+}
+
+fn names(services: &BTreeSet<String>) -> String {
+    services.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pull(image) => write!(f, "pull {image}"),
+            Self::Create(spec) => write!(f, "create {} from {}", spec.key, spec.image),
+            Self::Start(which) => write!(f, "start {}", which.key),
+            Self::Stop(which) => write!(f, "stop {}", which.key),
+            Self::Kill(which) => write!(f, "kill {}", which.key),
+            Self::Rename(which, name) => write!(f, "rename {} to {name}", which.key),
+            Self::Retire(which, name) => write!(f, "retire {} as {name}", which.key),
+            Self::CreateNetwork(network) => write!(f, "create network {}", network.name),
+            Self::RemoveNetwork(name, _) => write!(f, "remove network {name}"),
+            Self::CreateVolume(volume) => write!(f, "create volume {}", volume.name),
+            Self::RemoveVolume(name, _) => write!(f, "remove volume {name}"),
+            Self::RemoveImage(image) => write!(f, "remove image {image}"),
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
+            Self::Dependency(key, on) => write!(f, "{key} waits for {on} to be started"),
+            Self::Images(key) => write!(f, "{key} waits for the images of the release"),
+            Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
+            Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
+            Self::Boot(key) => write!(f, "{key} is started by the next boot"),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The loop that asks what is wanted.
+
+use std::convert::Infallible;
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use crate::intent::{Ask, Intent};
+use crate::port::Targets;
+
+/// Hands every new document to the reconciler, for as long as it is polled.
+pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Ask>) -> Infallible {
+    loop {
+        let intent = match targets.next().await {
+            Ok(target) => Intent::Target(Box::new(target)),
+            Err(error) => {
+                warn!(%error, "the target was not accepted; the last good one stays");
+                Intent::Rejected(error.to_string())
+            }
+        };
+        let (reply, _) = oneshot::channel();
+        // The reconciler lives as long as we do.
+        let _ = intents.send(Ask { intent, reply }).await;
+    }
+}

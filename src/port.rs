@@ -1,0 +1,228 @@
+//! Everything outside the process, as traits.
+//!
+//! The real ones are in `linux`, the simulated ones in `tests/sim`; `tests/port` holds both to the same contract. A port says
+//! what the agent needs, in the agent's words; it does not say what the outside offers. If a trait here starts to look like the
+//! Docker API, it is wrong.
+//!
+//! Futures are not `Send`: the agent is one thread.
+
+#![expect(async_fn_in_trait, reason = "the agent is one thread, so nothing need be Send")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::Stream;
+
+use crate::plan::Deed;
+use crate::state::{
+    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Locks as LockState, Network, ServiceKey, Target, Volume,
+};
+
+/// Everything outside, behind one type parameter.
+pub trait World {
+    /// The container engine.
+    type Engine: Engine;
+    /// What outlives a power cut.
+    type Store: Store;
+    /// The update locks.
+    type Locks: Locks;
+    /// Where targets come from.
+    type Targets: Targets;
+    /// The machine's power.
+    type Power: Power;
+    /// Wall time.
+    type Clock: Clock;
+    /// Chance.
+    type Chance: Chance;
+
+    /// The container engine.
+    fn engine(&self) -> &Self::Engine;
+    /// What outlives a power cut.
+    fn store(&self) -> &Self::Store;
+    /// The update locks.
+    fn locks(&self) -> &Self::Locks;
+    /// Where targets come from.
+    fn targets(&self) -> &Self::Targets;
+    /// The machine's power.
+    fn power(&self) -> &Self::Power;
+    /// Wall time.
+    fn clock(&self) -> &Self::Clock;
+    /// Chance.
+    fn chance(&self) -> &Self::Chance;
+}
+
+/// A container engine.
+///
+/// # Guarantees
+/// - [`Engine::observe`] tells of supervised containers, networks and volumes only, and of every image.
+/// - [`Engine::take`] may be dropped at any await: then the deed was done, or not, or half, and the next look tells which.
+/// - A deed that finds its work done already is done: starting what runs, removing what is gone, creating what is there *with
+///   the same label and hash*. Creating under a name that somebody else's container has is refused.
+/// - Every call ends, however the engine hangs.
+///
+/// # Assumptions
+/// - No two deeds with one [`crate::plan::Step::subject`] are under way together.
+pub trait Engine {
+    /// Looks at everything we made.
+    async fn observe(&self) -> Result<Seen, EngineError>;
+
+    /// Does one thing. A pull tells how far it is in per cent over all layers.
+    async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
+
+    /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
+    fn events(&self) -> impl Stream<Item = ()>;
+}
+
+/// What an engine has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Supervised containers.
+    pub containers: Vec<Container>,
+    /// Every image.
+    pub images: Vec<Image>,
+    /// Supervised networks.
+    pub networks: Vec<Network>,
+    /// Supervised volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// Why the engine did not do as told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// It did not answer. Ask again later.
+    #[error("the container engine does not answer: {0}")]
+    Unreachable(String),
+    /// It answered, and said no. Says why, where and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no room. Nothing was begun, or it was given up. Says how much is missing where.
+    #[error("{0}")]
+    Full(String),
+}
+
+/// What outlives a power cut.
+///
+/// # Guarantees
+/// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one.
+/// - A record that cannot be read is put aside under a new name and complained of; the others are not affected.
+pub trait Store {
+    /// Everything that was saved.
+    async fn load(&self) -> Result<Memory, StoreError>;
+    /// Keeps a record, in place of the one of its kind.
+    async fn save(&self, record: &Record) -> Result<(), StoreError>;
+}
+
+/// What was saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Who the device is.
+    pub identity: Option<Identity>,
+    /// The keys to its API.
+    pub keys: Option<Keys>,
+    /// Targets.
+    pub targets: Targeted,
+    /// Services that a person stopped.
+    pub stopped: BTreeSet<ServiceKey>,
+    /// What could not be read and was put aside, in words.
+    pub complaints: Vec<String>,
+}
+
+/// The targets worth remembering.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targeted {
+    /// The last one accepted.
+    pub wanted: Option<Target>,
+    /// The last one that was reached. The same as `wanted`, most of the time.
+    pub good: Option<Target>,
+    /// Images that were pulled for a target, or were about to be.
+    pub pulled: BTreeSet<ImageRef>,
+}
+
+/// One thing to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Who the device is.
+    Identity(Identity),
+    /// The keys to its API.
+    Keys(Keys),
+    /// The targets.
+    Targets(Box<Targeted>),
+    /// Services that a person stopped.
+    Stopped(BTreeSet<ServiceKey>),
+}
+
+/// Why something could not be kept or read. Says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+/// The update locks of apps: files in a directory that each service shares with us.
+///
+/// # Guarantees
+/// - Taking is all or nothing: where one lock is held by somebody else, none of ours is left behind.
+/// - A lock that is not ours is never removed, but with [`Force::Yes`].
+/// - Nothing is read or written outside the lock directories, whatever a container puts there.
+pub trait Locks {
+    /// Who holds the locks of these apps. Apps that have none are left out.
+    async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, LockState>, LockError>;
+    /// Takes the locks of these services of an app.
+    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError>;
+    /// Gives back every lock of ours of an app.
+    async fn release(&self, app: AppId) -> Result<(), LockError>;
+    /// Forgets that a service ever said it is ready to take over.
+    async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError>;
+    /// Waits until a new container of the service says that it is ready to take over.
+    async fn handed_over(&self, key: &ServiceKey) -> Result<(), LockError>;
+    /// An item whenever a lock may have been given back. Never ends.
+    fn changes(&self) -> impl Stream<Item = ()>;
+}
+
+/// Why a lock could not be taken or given back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LockError {
+    /// Somebody holds it.
+    #[error("Lockfile exists for {{ service: {} }} at {}", .0.service, .0.path)]
+    Held(HeldLock),
+    /// The file system said no. Says what, where and what to do.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Where targets come from: a file, a cloud.
+pub trait Targets {
+    /// Waits for a document that is not the one it gave last, and gives what it says. The first one comes at once.
+    ///
+    /// May be dropped at any await, and loses no document.
+    async fn next(&self) -> Result<Target, TargetError>;
+    /// Lets [`Targets::next`] look again now, where it would wait.
+    fn look_again(&self);
+}
+
+/// Why a document is not accepted: where it is, the path in it, and what was expected there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TargetError(pub String);
+
+/// The machine's power.
+pub trait Power {
+    /// Asks for a reboot. `Ok`: it was accepted.
+    async fn reboot(&self) -> Result<(), PowerError>;
+}
+
+/// Why the machine will not do as asked: who refused, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PowerError(pub String);
+
+/// Wall time. What is measured is measured with [`tokio::time`].
+pub trait Clock {
+    /// Seconds since 1970, as the engine counts them too.
+    fn now_secs(&self) -> i64;
+    /// When the machine was started, in the same seconds.
+    fn booted_secs(&self) -> i64;
+}
+
+/// Chance, good enough for keys.
+pub trait Chance {
+    /// Random bytes.
+    fn bytes(&self) -> [u8; 32];
+}

@@ -1,0 +1,109 @@
+//! The nouns: what is wanted, what is, and what we say about it.
+//!
+//! None of these types is serializable. A target-state document, what the engine answers and what the API answers are types of
+//! their own (`linux::target`, `linux::engine`, `api::v1`), so that a field can be renamed here without asking anybody.
+//!
+//! [`Target`] is what the owner's document says, [`Demands`] what people asked for on top of it, [`Current`] what was last
+//! seen of the machine, [`Status`] what the reconciler tells everybody else.
+
+pub mod app;
+mod canon;
+pub mod config;
+pub mod device;
+pub mod image;
+pub mod keys;
+pub mod network;
+pub mod service;
+pub mod status;
+pub mod volume;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use app::{App, AppId};
+pub use config::{ConfigHash, ContainerConfig};
+pub use device::{Device, Identity};
+pub use image::{Image, ImageId, ImageRef};
+pub use keys::{Access, Caller, Keys, Secret};
+pub use network::{Network, NetworkConfig};
+pub use service::{Container, ContainerId, Made, Phase, Service, ServiceKey};
+pub use status::{Activity, EngineState, Status, Trouble};
+pub use volume::{Volume, VolumeConfig};
+
+/// What the owner wants of the device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The device's name, when the document gives one.
+    pub name: Option<String>,
+    /// Device-wide settings, by name without the `RESIN_` or `BALENA_` prefix.
+    pub config: BTreeMap<String, String>,
+    /// Apps that should be on the device, and no others.
+    pub apps: BTreeMap<AppId, App>,
+    /// The document this was read from, so that it can be kept and read again after a power cut.
+    pub document: String,
+    /// Parts of the document that are not supported, each named by its path. Said once, when the target is accepted.
+    pub warnings: Vec<String>,
+}
+
+/// What people asked for on top of the target. Kept in memory but for [`Demands::stopped`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// Services a person stopped. They stay so until started, or until the agent or the board restarts.
+    pub stopped: BTreeSet<ServiceKey>,
+    /// Exited containers that should run although their restart policy would leave them as they are.
+    pub start: BTreeSet<ContainerId>,
+    /// Containers to be made anew, although they are as wanted.
+    pub recreate: BTreeSet<ContainerId>,
+    /// Apps whose containers and volumes are to go before they come back.
+    pub purge: BTreeSet<AppId>,
+    /// Apps whose update locks are overridden until they have settled.
+    pub force: BTreeSet<AppId>,
+}
+
+/// What the machine has, as last seen. Only what carries our labels, but for images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Current {
+    /// Containers of supervised services, in no order.
+    pub containers: Vec<Container>,
+    /// Every image of the engine.
+    pub images: Vec<Image>,
+    /// Images that were pulled for a target of ours, and may be deleted when nobody wants them.
+    pub ours: BTreeSet<ImageRef>,
+    /// Supervised networks.
+    pub networks: Vec<Network>,
+    /// Supervised volumes.
+    pub volumes: Vec<Volume>,
+    /// Update locks, by app. An app without an entry has none.
+    pub locks: BTreeMap<AppId, Locks>,
+    /// When the machine was started, in seconds of the wall clock the engine uses too.
+    pub booted_secs: i64,
+}
+
+/// Who holds the update locks of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locks {
+    /// We hold those of these services.
+    Ours(BTreeSet<String>),
+    /// Somebody else holds at least one.
+    Held(HeldLock),
+}
+
+/// What happens to update locks that somebody else holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Force {
+    /// They are respected.
+    #[default]
+    No,
+    /// They are taken away.
+    Yes,
+}
+
+/// An update lock that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldLock {
+    /// The service whose lock it is.
+    pub service: String,
+    /// The file, as the host sees it.
+    pub path: String,
+    /// When the file was made, in seconds of the wall clock.
+    pub since_secs: i64,
+}

@@ -1,0 +1,45 @@
+//! What the agent knows of the device it runs on.
+
+use std::collections::BTreeSet;
+
+use crate::state::service::Feature;
+
+/// Who the device is. Lost, it would be another device to its cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its unique id: 32 hex digits, or what its provisioning file says.
+    pub uuid: String,
+}
+
+/// Facts about the device that containers are told, and the API shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    /// Its unique id.
+    pub uuid: String,
+    /// Its name when the agent started.
+    pub name: String,
+    /// The cloud's name of its type, `raspberrypi3`.
+    pub device_type: String,
+    /// The cloud's name of its architecture, `armv7hf`.
+    pub arch: String,
+    /// The host's operating system, for people.
+    pub os_version: String,
+    /// Its variant, `prod` or `dev`, where the host says.
+    pub os_variant: Option<String>,
+    /// The port the API answers on.
+    pub api_port: u16,
+    /// The agent's own version.
+    pub supervisor_version: String,
+    /// MAC addresses of its network interfaces, space-separated.
+    pub mac_address: String,
+    /// Its addresses, without those of containers' networks.
+    pub ip_addresses: Vec<String>,
+    /// The engine's socket on the host, for services that may have it.
+    pub engine_socket: Option<String>,
+    /// The cloud's API address.
+    pub api_endpoint: Option<String>,
+    /// Features whose files this host has.
+    pub host_features: BTreeSet<Feature>,
+    /// The board's revision and the host's build, for services that ask.
+    pub board_rev: Option<(String, String)>,
+}

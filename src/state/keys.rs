@@ -1,0 +1,172 @@
+//! Keys to the API, and what each opens.
+//!
+//! The device key is kept as it is, because containers of single-container apps and the cloud must be given it. A service's key is not kept at all: it
+//! is derived from a secret root, the service and how often it was made anew, so that a container made again after a power cut is
+//! given the same key, and nothing on disk but the root is worth stealing. The API sees only hashes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::state::ServiceKey;
+use crate::state::config::hex;
+
+/// A text that must not be shown. `Debug` and `Display` do not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Every key of the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The device's own key: 64 hex digits, or what a person set at first start.
+    pub device: Secret,
+    /// What service keys are derived from.
+    pub root: Secret,
+    /// How often a service's key was made anew; absent: never.
+    pub generations: BTreeMap<ServiceKey, u32>,
+}
+
+/// Who a key belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// The cloud, or whoever else holds the device key.
+    Device,
+    /// A service of an app on the device.
+    Service {
+        /// Which one.
+        key: ServiceKey,
+        /// Whether it may use the verbs that concern the whole device.
+        reach: Reach,
+    },
+    /// Somebody without a key, on a device in local mode.
+    Local,
+}
+
+/// How far a service's key reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Its own app, and reading the device.
+    App,
+    /// Device-wide verbs too: a single-container app, or one with the supervisor-api label.
+    Device,
+}
+
+/// What the API needs to know who asks: hashes only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    keys: Vec<([u8; 32], Caller)>,
+    /// Whether a key may be left out, by callers on the device itself.
+    pub local_mode: bool,
+}
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Hex digits of random bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(hex(&bytes))
+    }
+
+    /// The text, for those it is meant for.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Keys {
+    /// The key of a service: 64 hex digits.
+    #[must_use]
+    pub fn of(&self, service: &ServiceKey) -> Secret {
+        let generation = self.generations.get(service).copied().unwrap_or_default();
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.root.reveal().as_bytes()).expect("HMAC takes a key of any length");
+        mac.update(format!("{generation} {} {}", service.app, service.service).as_bytes());
+        Secret(hex(&mac.finalize().into_bytes()))
+    }
+
+    /// Makes the key of a service anew; the old one is worth nothing from now on.
+    pub fn renew(&mut self, service: &ServiceKey) {
+        let generation = self.generations.entry(service.clone()).or_default();
+        *generation = generation.wrapping_add(1);
+    }
+
+    /// What the API may know: the device's key and those of these services.
+    #[must_use]
+    pub fn access(&self, services: impl IntoIterator<Item = (ServiceKey, Reach)>, local_mode: bool) -> Access {
+        let mut keys = vec![(digest(self.device.reveal()), Caller::Device)];
+        for (key, reach) in services {
+            keys.push((digest(self.of(&key).reveal()), Caller::Service { key, reach }));
+        }
+        Access { keys, local_mode }
+    }
+}
+
+impl Access {
+    /// Whose key this is. Every key is looked at, in constant time.
+    #[must_use]
+    pub fn caller(&self, key: &str) -> Option<&Caller> {
+        let wanted = digest(key);
+        let mut found = None;
+        for (known, caller) in &self.keys {
+            if bool::from(known.ct_eq(&wanted)) {
+                found = Some(caller);
+            }
+        }
+        found
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::AppId;
+
+    fn keys() -> Keys {
+        Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() }
+    }
+
+    #[test]
+    fn a_service_keeps_its_key_until_it_is_made_anew() {
+        let mut keys = keys();
+        let main = ServiceKey::new(AppId(1), "main");
+        let first = keys.of(&main);
+        assert_eq!(first.reveal().len(), 64);
+        assert_eq!(first, keys.of(&main));
+        keys.renew(&main);
+        assert_ne!(first, keys.of(&main));
+    }
+
+    #[test]
+    fn a_key_opens_what_it_is_for_and_a_stranger_nothing() {
+        let keys = keys();
+        let main = ServiceKey::new(AppId(1), "main");
+        let access = keys.access([(main.clone(), Reach::App)], false);
+        assert_eq!(access.caller(&"d".repeat(64)), Some(&Caller::Device));
+        let service = Caller::Service { key: main.clone(), reach: Reach::App };
+        assert_eq!(access.caller(keys.of(&main).reveal()), Some(&service));
+        assert_eq!(access.caller(""), None);
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::new("k".into())), "Secret(…)");
+    }
+}

@@ -1,0 +1,88 @@
+//! Networks of an app.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::state::AppId;
+
+/// What a network should be. Two that are equal need no recreation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// The engine's driver.
+    pub driver: String,
+    /// Address pools; the engine chooses where there are none.
+    pub ipam: Vec<Pool>,
+    /// Driver of the address management.
+    pub ipam_driver: String,
+    /// Options of the address management.
+    pub ipam_options: BTreeMap<String, String>,
+    /// Whether IPv6 is on.
+    pub enable_ipv6: bool,
+    /// Whether it has no way out.
+    pub internal: bool,
+    /// Options for the driver.
+    pub options: BTreeMap<String, String>,
+    /// Labels of the owner.
+    pub labels: BTreeMap<String, String>,
+    /// The engine keeps it as a name only: every service uses the host's network.
+    pub config_only: bool,
+}
+
+/// One address pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pool {
+    /// The subnet, `10.1.0.0/16`.
+    pub subnet: String,
+    /// The gateway, where one is chosen.
+    pub gateway: Option<String>,
+    /// Part of the subnet the engine hands out.
+    pub ip_range: Option<String>,
+    /// Addresses it must not hand out.
+    pub aux_addresses: BTreeMap<String, String>,
+}
+
+/// A network of ours on the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name on the engine, `<app uuid>_<name>` or, from earlier agents, `<app id>_<name>`.
+    pub name: String,
+    /// The app it belongs to. `None`: the agent's own `supervisor0`.
+    pub app: Option<AppId>,
+    /// What it is.
+    pub config: NetworkConfig,
+}
+
+/// The network on which services reach the supervisor API.
+pub const SUPERVISOR_NETWORK: &str = "supervisor0";
+/// Its subnet. The address is part of other supervisors' contract with their apps.
+pub const SUPERVISOR_SUBNET: &str = "10.114.104.0/25";
+/// The host's address on it.
+pub const SUPERVISOR_GATEWAY: &str = "10.114.104.1";
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            driver: "bridge".to_owned(),
+            ipam: Vec::new(),
+            ipam_driver: "default".to_owned(),
+            ipam_options: BTreeMap::new(),
+            enable_ipv6: false,
+            internal: false,
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            config_only: false,
+        }
+    }
+}
+
+/// How a container is attached to a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// Other names it answers to there; the service's own name is one of them.
+    pub aliases: BTreeSet<String>,
+    /// A fixed IPv4 address.
+    pub ipv4: Option<String>,
+    /// A fixed IPv6 address.
+    pub ipv6: Option<String>,
+    /// Link-local addresses.
+    pub link_local: BTreeSet<String>,
+}

@@ -1,0 +1,200 @@
+//! A service as wanted, and a container as seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::state::{AppId, ConfigHash, ContainerConfig, ImageId, ImageRef};
+
+/// Which service of which app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceKey {
+    /// The app.
+    pub app: AppId,
+    /// The service's name in it.
+    pub service: String,
+}
+
+/// What the owner wants of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its number in the cloud; 0 where the document has none.
+    pub id: u32,
+    /// The image it runs.
+    pub image: ImageRef,
+    /// The image's number in the cloud; 0 where the document has none.
+    pub image_id: u32,
+    /// Whether it should run. `false`: its container exists and is stopped.
+    pub running: bool,
+    /// Services that must have been started before it.
+    pub depends_on: BTreeSet<String>,
+    /// How an old container gives way to a new one.
+    pub strategy: Strategy,
+    /// How long a hand-over waits for the new container's word.
+    pub handover_timeout: Duration,
+    /// It is started only by the boot after the one that created it.
+    pub requires_reboot: bool,
+    /// Parts of the machine and the agent that its labels ask for.
+    pub features: BTreeSet<Feature>,
+    /// Everything an engine is told about its container.
+    pub config: ContainerConfig,
+}
+
+/// How an old container gives way to a new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Every image of the app is here before the first old container is killed.
+    #[default]
+    DownloadThenKill,
+    /// The old one is killed, then the new image is pulled.
+    KillThenDownload,
+    /// The old one is killed and its image deleted, then the new image is pulled.
+    DeleteThenDownload,
+    /// The new one runs beside the old until it says so, or a time has passed.
+    HandOver,
+}
+
+/// What a label `io.balena.features.*` opens to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// The host's journal, read-only.
+    JournalLogs,
+    /// The host's system bus.
+    Dbus,
+    /// The host's kernel modules.
+    KernelModules,
+    /// The host's firmware.
+    Firmware,
+    /// The engine's socket.
+    BalenaSocket,
+    /// The cloud's API address and key.
+    BalenaApi,
+    /// This agent's API and a key of its own.
+    SupervisorApi,
+    /// The host's `/sys`.
+    Sysfs,
+    /// The host's `/proc`.
+    Procfs,
+    /// A GPU, through the engine's device requests.
+    Gpu,
+    /// The board's revision, in the environment.
+    BoardRev,
+    /// The volume `extra-firmware`.
+    ExtraFirmware,
+}
+
+/// The engine's id of a container: 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerId(pub String);
+
+/// A container of a supervised service, as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's id.
+    pub id: ContainerId,
+    /// Its name on the engine, without the slash.
+    pub name: String,
+    /// The service it was made for.
+    pub key: ServiceKey,
+    /// How far along its life it is.
+    pub phase: Phase,
+    /// When it was created, in seconds of the wall clock.
+    pub created_secs: i64,
+    /// The image it was made from, as the engine knows it.
+    pub image: ImageId,
+    /// The reference its maker gave: not always one that still leads to [`Container::image`].
+    pub image_ref: ImageRef,
+    /// What its configuration is compared by.
+    pub made: Made,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+    /// What the engine does when it exits.
+    pub restart: Restart,
+    /// What the engine last said went wrong when starting it.
+    pub error: Option<String>,
+}
+
+/// What a container's configuration is compared by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// We made it, and the label we gave it says from what.
+    Here(ConfigHash),
+    /// Another supervisor made it. This is its configuration in normal form, with the image's own defaults taken away.
+    Elsewhere(Box<ContainerConfig>),
+}
+
+/// How far along its life a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It exists and has never run.
+    Created,
+    /// It runs.
+    Running,
+    /// It exited, and the engine is about to start it again.
+    Restarting,
+    /// It is frozen.
+    Paused,
+    /// It ran, and exited with this code.
+    Exited(i32),
+    /// The engine is removing it.
+    Removing,
+    /// The engine could not remove it.
+    Dead,
+}
+
+/// What the engine does when a container exits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Restart {
+    /// Nothing.
+    No,
+    /// Starts it again, unless it was stopped by hand; then at the engine's next start.
+    #[default]
+    Always,
+    /// Starts it again, unless it was stopped by hand.
+    UnlessStopped,
+    /// Starts it again when its code was not 0, at most so many times (0: for ever).
+    OnFailure(u32),
+}
+
+impl ServiceKey {
+    /// A key from its parts.
+    #[must_use]
+    pub fn new(app: AppId, service: &str) -> Self {
+        let service = service.to_owned();
+        Self { app, service }
+    }
+}
+
+impl Phase {
+    /// Whether its process is alive, or about to be.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        match self {
+            Self::Running | Self::Restarting | Self::Paused => true,
+            Self::Created | Self::Exited(_) | Self::Removing | Self::Dead => false,
+        }
+    }
+}
+
+impl Restart {
+    /// Whether an exited container with this policy was stopped by somebody: the engine would have started it again.
+    #[must_use]
+    pub const fn never_rests(self) -> bool {
+        match self {
+            Self::Always | Self::UnlessStopped => true,
+            Self::No | Self::OnFailure(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.app, self.service)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

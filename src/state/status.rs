@@ -1,0 +1,112 @@
+//! What the reconciler tells everybody else.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::state::{Access, Current, Demands, Device, ImageRef, ServiceKey, Target};
+
+/// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The device.
+    pub device: Device,
+    /// Whose key opens what.
+    pub access: Access,
+    /// What is wanted, completed with what every container is given. `None`: nobody has said yet.
+    pub target: Option<Target>,
+    /// What people asked for on top.
+    pub demands: Demands,
+    /// What is, as last seen.
+    pub current: Current,
+    /// Whether the engine answers.
+    pub engine: EngineState,
+    /// When the reconciler last finished looking, whatever it saw. It does at least every few minutes.
+    pub looked: Option<Instant>,
+    /// What the reconciler is doing.
+    pub activity: Activity,
+    /// Steps being taken.
+    pub doing: Vec<Doing>,
+    /// What the plan waits for, each in words.
+    pub waiting: Vec<String>,
+    /// What went wrong and is not yet mended, newest last.
+    pub troubles: Vec<Trouble>,
+    /// Why the last document was not accepted. The last good target stays.
+    pub rejected: Option<String>,
+    /// How far each pull is, in per cent over all its layers.
+    pub progress: BTreeMap<ImageRef, u8>,
+    /// There is an update that is not applied yet.
+    pub update_pending: bool,
+    /// Every image of that update is here.
+    pub update_downloaded: bool,
+    /// It was tried, and failed or was held up by a lock.
+    pub update_failed: bool,
+}
+
+/// A step being taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    /// What it does.
+    pub kind: Kind,
+    /// What it does, and to what, in words.
+    pub what: String,
+    /// The service it concerns, when it concerns one.
+    pub service: Option<ServiceKey>,
+}
+
+/// The kinds of step the device's one-word status tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An image is pulled.
+    Downloading,
+    /// A container is created or renamed.
+    Installing,
+    /// A container is started.
+    Starting,
+    /// A container is stopped or removed.
+    Stopping,
+    /// Networks, volumes, images, locks.
+    Housekeeping,
+}
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum EngineState {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    /// It answers.
+    Up,
+    /// It does not.
+    Down {
+        /// Why, in words.
+        why: String,
+        /// Since when.
+        since: Instant,
+    },
+}
+
+/// What the reconciler is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Nobody has said yet what is wanted.
+    #[default]
+    Waiting,
+    /// It makes steps towards the target, or waits to make one.
+    Applying,
+    /// What is, is what is wanted.
+    Settled,
+}
+
+/// Something that went wrong and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The step that failed, in words.
+    pub what: String,
+    /// Why, and what to do about it.
+    pub why: String,
+    /// How often in a row.
+    pub failures: u32,
+    /// When it is tried again.
+    pub again: Instant,
+}

@@ -1,0 +1,139 @@
+//! What reviewers would otherwise have to remember.
+
+#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may name whom. A module absent from a row is out of its reach.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("state", &[]),
+    ("backoff", &[]),
+    ("plan", &["state"]),
+    ("intent", &["state"]),
+    ("port", &["state", "plan"]),
+    ("reconcile", &["state", "plan", "intent", "port", "backoff"]),
+    ("poll", &["intent", "port", "backoff"]),
+    ("led", &["state", "port"]),
+    ("api", &["state", "intent"]),
+    ("linux", &["state", "plan", "port", "backoff"]),
+    ("config", &["state"]),
+    ("cli", &["config", "linux", "reconcile", "run", "state"]),
+];
+
+/// Crates that belong to one module, so that replacing them is a local affair.
+const KEPT_IN: &[(&str, &[&str])] = &[
+    ("axum", &["api", "lib", "linux"]),
+    ("bollard", &["linux"]),
+    ("boards", &["linux", "main"]),
+    ("clap", &["cli", "main"]),
+    ("gpio_cdev", &["linux"]),
+    ("gpiocdev", &["linux"]),
+    ("serde", &["api", "cli", "config", "linux"]),
+    ("serde_json", &["api", "cli", "config", "linux"]),
+    ("sysfs_gpio", &["linux"]),
+    ("zbus", &["linux"]),
+];
+
+/// A file longer than this wants to be two.
+const LINES: usize = 500;
+
+#[test]
+fn modules_name_only_those_below_them() {
+    for source in sources("src") {
+        let Some((_, allowed)) = MAY_NAME.iter().find(|(name, _)| *name == source.module) else {
+            assert!(source.is_root(), "{}: add it to MAY_NAME", source.path.display());
+            continue;
+        };
+        for named in source.words_after("crate::") {
+            let own = named == source.module;
+            assert!(
+                own || allowed.contains(&named.as_str()),
+                "{}: `{}` may not name `{named}`",
+                source.path.display(),
+                source.module,
+            );
+        }
+    }
+}
+
+#[test]
+fn crates_stay_where_they_are_kept() {
+    for source in sources("src") {
+        for (name, homes) in KEPT_IN {
+            let named = source.code().any(|line| line.contains(&format!("{name}::")));
+            assert!(
+                !named || homes.contains(&source.module.as_str()),
+                "{}: `{name}` belongs to {homes:?}",
+                source.path.display(),
+            );
+        }
+    }
+}
+
+#[test]
+fn boards_are_descriptions() {
+    for source in sources("boards").into_iter().filter(|it| !it.is_root()) {
+        for line in source.code() {
+            let code = ["fn ", "impl ", "unsafe", "cfg("].iter().any(|word| line.contains(word));
+            assert!(!code, "{}: a board has no code: {line}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        let path = source.path.display();
+        assert!(source.text.lines().count() <= LINES, "{path}: longer than {LINES} lines");
+        let is_tests = source.path.ends_with("tests.rs");
+        assert!(is_tests || source.text.starts_with("//! "), "{path}: what is it?");
+    }
+}
+
+struct Source {
+    path: PathBuf,
+    module: String,
+    text: String,
+}
+
+impl Source {
+    fn is_root(&self) -> bool {
+        self.module == "lib" || self.module == "main"
+    }
+
+    /// Lines that are not comments.
+    fn code(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+    }
+
+    /// First path segments after `prefix`, wherever it occurs in code.
+    fn words_after(&self, prefix: &str) -> BTreeSet<String> {
+        let rest = self.code().flat_map(|line| line.split(prefix).skip(1));
+        rest.map(|it| it.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+            .filter(|it: &String| !it.is_empty())
+            .collect()
+    }
+}
+
+fn sources(dir: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+    let mut found = Vec::new();
+    let mut todo = vec![root.clone()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let within = path.strip_prefix(&root).unwrap().with_extension("");
+                let module = within.iter().next().unwrap().to_str().unwrap().to_owned();
+                let text = fs::read_to_string(&path).unwrap();
+                found.push(Source { path, module, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
