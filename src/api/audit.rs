@@ -9,6 +9,9 @@ use tracing::{debug, info};
 
 use crate::state::{Caller, Peer};
 
+/// As much of a path as is logged: ours are shorter, and a stranger must not fill the log.
+const PATH_CHARS: usize = 100;
+
 /// What the log says of one request.
 pub(super) struct Audit {
     who: String,
@@ -26,7 +29,7 @@ impl Audit {
             None => "nobody".to_owned(),
         };
         let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
-        Self { who, from, method: request.method().clone(), path: request.uri().path().to_owned() }
+        Self { who, from, method: request.method().clone(), path: request.uri().path().chars().take(PATH_CHARS).collect() }
     }
 
     /// It was let in. Said before it is done, because whoever asked may hang up and take the answer's line with them.

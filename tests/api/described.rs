@@ -1,5 +1,7 @@
 //! The description is the router's, and every answer is one it describes.
 
+use std::sync::LazyLock;
+
 use axum::http::{Method, StatusCode};
 use boardkeeper::api::{self, Verb};
 use serde_json::Value;
@@ -8,6 +10,8 @@ use crate::house::{Got, House};
 
 /// What `GET /agent/v1/openapi.json` answers: [`the_description_is_served`] sees to that.
 const DESCRIPTION: &str = include_str!("../../src/api/openapi.json");
+
+static ALL: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DESCRIPTION).unwrap());
 
 #[tokio::test]
 async fn the_description_is_served() {
@@ -18,9 +22,8 @@ async fn the_description_is_served() {
 
 #[test]
 fn every_route_is_described_and_nothing_else_is() {
-    let all = description();
     let mut described = Vec::new();
-    for (path, operations) in all["paths"].as_object().unwrap() {
+    for (path, operations) in ALL["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             described.push((method.to_uppercase(), path.clone(), operation["x-not-in-this-release"] == true));
         }
@@ -34,9 +37,8 @@ fn every_route_is_described_and_nothing_else_is() {
 
 #[test]
 fn references_lead_somewhere() {
-    let all = description();
     for reference in DESCRIPTION.split("\"$ref\": \"").skip(1).map(|it| it.split('"').next().unwrap()) {
-        assert!(all.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        assert!(ALL.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
 }
 
@@ -55,14 +57,13 @@ pub(crate) fn check(method: &Method, path: &str, got: &Got) {
     if kind == "application/json" {
         serde_json::from_str::<Value>(&got.body).unwrap();
     }
-    let all = description();
-    let Some(operation) = operation(&all, method, path) else {
+    let Some(operation) = operation(method, path) else {
         let outside = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::UNAUTHORIZED];
         assert!(outside.contains(&got.status), "{at}");
         return;
     };
     let response = &operation["responses"][got.status.as_str()];
-    let response = resolve(&all, response);
+    let response = resolve(response);
     assert!(!response.is_null(), "the status is not described: {at}");
     let Some(content) = response.get("content") else {
         assert_eq!(got.body, "", "{at}");
@@ -71,14 +72,10 @@ pub(crate) fn check(method: &Method, path: &str, got: &Got) {
     let schema = &content[kind]["schema"];
     assert!(!schema.is_null(), "the type is not described: {kind} {at}");
     let body = if kind == "application/json" { got.json() } else { Value::String(got.body.clone()) };
-    assert!(fits(&all, schema, &body), "it does not fit the schema: {at}");
+    assert!(fits(schema, &body), "it does not fit the schema: {at}");
 }
 
-fn description() -> Value {
-    serde_json::from_str(DESCRIPTION).unwrap()
-}
-
-fn operation<'a>(all: &'a Value, method: &Method, path: &str) -> Option<&'a Value> {
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let path = path.strip_suffix('/').unwrap_or(path).to_lowercase();
     let given: Vec<_> = path.split('/').collect();
     let is_it = |template: &str| {
@@ -88,20 +85,20 @@ fn operation<'a>(all: &'a Value, method: &Method, path: &str) -> Option<&'a Valu
         };
         template.len() == given.len() && template.iter().zip(&given).all(same)
     };
-    let mut leading = all["paths"].as_object().unwrap().iter().filter(|(template, _)| is_it(template));
+    let mut leading = ALL["paths"].as_object().unwrap().iter().filter(|(template, _)| is_it(template));
     leading.find_map(|(_, operations)| operations.get(method.as_str().to_lowercase()))
 }
 
-fn resolve<'a>(all: &'a Value, it: &'a Value) -> &'a Value {
+fn resolve(it: &Value) -> &Value {
     match it.get("$ref") {
-        Some(reference) => all.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap(),
+        Some(reference) => ALL.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap(),
         None => it,
     }
 }
 
 /// As much of JSON Schema as the description uses. Fields that a schema does not name do not fit it.
-fn fits(all: &Value, schema: &Value, it: &Value) -> bool {
-    let schema = resolve(all, schema);
+fn fits(schema: &Value, it: &Value) -> bool {
+    let schema = resolve(schema);
     let has_type = |name: &Value| match name.as_str().unwrap() {
         "null" => it.is_null(),
         "boolean" => it.is_boolean(),
@@ -115,13 +112,13 @@ fn fits(all: &Value, schema: &Value, it: &Value) -> bool {
         "type" => value.as_array().map_or_else(|| has_type(value), |types| types.iter().any(has_type)),
         "const" => it == value,
         "enum" => value.as_array().unwrap().contains(it),
-        "oneOf" => value.as_array().unwrap().iter().filter(|schema| fits(all, schema, it)).count() == 1,
-        "items" => it.as_array().is_none_or(|items| items.iter().all(|it| fits(all, value, it))),
+        "oneOf" => value.as_array().unwrap().iter().filter(|schema| fits(schema, it)).count() == 1,
+        "items" => it.as_array().is_none_or(|items| items.iter().all(|it| fits(value, it))),
         "required" => value.as_array().unwrap().iter().all(|name| it.get(name.as_str().unwrap()).is_some()),
         "properties" => it
             .as_object()
-            .is_none_or(|fields| fields.iter().all(|(name, it)| value.get(name).is_some_and(|schema| fits(all, schema, it)))),
-        "additionalProperties" => it.as_object().is_none_or(|fields| fields.values().all(|it| fits(all, value, it))),
+            .is_none_or(|fields| fields.iter().all(|(name, it)| value.get(name).is_some_and(|schema| fits(schema, it)))),
+        "additionalProperties" => it.as_object().is_none_or(|fields| fields.values().all(|it| fits(value, it))),
         "minimum" => it.as_i64().is_none_or(|it| it >= value.as_i64().unwrap()),
         "maximum" => it.as_i64().is_none_or(|it| it <= value.as_i64().unwrap()),
         // The only pattern of an answer is that of a key.
