@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use app::{App, AppId};
 pub use config::{ConfigHash, ContainerConfig};
-pub use device::{Device, Identity};
+pub use device::{Device, Identity, Peer};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use network::{Network, NetworkConfig};
