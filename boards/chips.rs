@@ -1,0 +1,1 @@
+//! The GPIO chips that boards share.
