@@ -9,10 +9,79 @@
 
 #![no_std]
 
+mod beaglebone_ai;
+mod beaglebone_ai_64;
+mod beaglebone_black;
+mod beaglebone_black_wireless;
+mod beaglebone_blue;
+mod beaglebone_green;
+mod beaglebone_green_eco;
+mod beaglebone_green_gateway;
+mod beaglebone_green_wireless;
+mod beaglebone_white;
+mod beagleplay;
+mod beagley_ai;
 mod chips;
+mod pocketbeagle;
+mod pocketbeagle_2;
+mod raspberry_pi_1_model_a;
+mod raspberry_pi_1_model_a_plus;
+mod raspberry_pi_1_model_b;
+mod raspberry_pi_1_model_b_plus;
+mod raspberry_pi_2_model_b;
+mod raspberry_pi_3_model_a_plus;
+mod raspberry_pi_3_model_b;
+mod raspberry_pi_3_model_b_plus;
+mod raspberry_pi_400;
+mod raspberry_pi_4_model_b;
+mod raspberry_pi_5;
+mod raspberry_pi_500;
+mod raspberry_pi_compute_module_1;
+mod raspberry_pi_compute_module_3;
+mod raspberry_pi_compute_module_4;
+mod raspberry_pi_compute_module_4s;
+mod raspberry_pi_compute_module_5;
+mod raspberry_pi_zero;
+mod raspberry_pi_zero_2_w;
+mod raspberry_pi_zero_w;
 
 /// Every board we know, in the order of [`Board::name`].
-pub const ALL: &[&Board] = &[];
+pub const ALL: &[&Board] = &[
+    &beaglebone_white::BOARD,
+    &beaglebone_ai::BOARD,
+    &beaglebone_ai_64::BOARD,
+    &beaglebone_black::BOARD,
+    &beaglebone_black_wireless::BOARD,
+    &beaglebone_blue::BOARD,
+    &beaglebone_green::BOARD,
+    &beaglebone_green_eco::BOARD,
+    &beaglebone_green_gateway::BOARD,
+    &beaglebone_green_wireless::BOARD,
+    &beagleplay::BOARD,
+    &beagley_ai::BOARD,
+    &pocketbeagle::BOARD,
+    &pocketbeagle_2::BOARD,
+    &raspberry_pi_1_model_a::BOARD,
+    &raspberry_pi_1_model_a_plus::BOARD,
+    &raspberry_pi_1_model_b::BOARD,
+    &raspberry_pi_1_model_b_plus::BOARD,
+    &raspberry_pi_2_model_b::BOARD,
+    &raspberry_pi_3_model_a_plus::BOARD,
+    &raspberry_pi_3_model_b::BOARD,
+    &raspberry_pi_3_model_b_plus::BOARD,
+    &raspberry_pi_4_model_b::BOARD,
+    &raspberry_pi_400::BOARD,
+    &raspberry_pi_5::BOARD,
+    &raspberry_pi_500::BOARD,
+    &raspberry_pi_compute_module_1::BOARD,
+    &raspberry_pi_compute_module_3::BOARD,
+    &raspberry_pi_compute_module_4::BOARD,
+    &raspberry_pi_compute_module_4s::BOARD,
+    &raspberry_pi_compute_module_5::BOARD,
+    &raspberry_pi_zero::BOARD,
+    &raspberry_pi_zero_2_w::BOARD,
+    &raspberry_pi_zero_w::BOARD,
+];
 
 /// Names in the LED class that are not LEDs on any board: wires to radios, microcontrollers and camera switches that some
 /// kernels expose as LEDs because it was the easy way. To blink one is to reset what hangs on it.
@@ -136,4 +205,204 @@ pub enum Polarity {
     ActiveHigh,
     /// The LED is lit when the line is at ground.
     ActiveLow,
+}
+
+// Descriptions that contradict themselves or each other do not compile.
+const _: () = {
+    let mut i = 0;
+    while i < ALL.len() {
+        ALL[i].validate();
+        let mut j = i + 1;
+        while j < ALL.len() {
+            ALL[i].is_not(ALL[j]);
+            j += 1;
+        }
+        assert!(i == 0 || before(ALL[i - 1].name, ALL[i].name), "ALL is in the order of the boards' names");
+        i += 1;
+    }
+};
+
+impl Board {
+    /// The board that goes by this id.
+    #[must_use]
+    pub fn by_id(id: &str) -> Option<&'static Board> {
+        ALL.iter().copied().find(|board| board.id == id)
+    }
+
+    /// Every board of this device type.
+    pub fn by_slug(slug: &str) -> impl Iterator<Item = &'static Board> {
+        ALL.iter().copied().filter(move |board| board.slugs.contains(&slug))
+    }
+
+    /// The board that a device tree's `model` names, with or without a revision.
+    #[must_use]
+    pub fn by_model(model: &str) -> Option<&'static Board> {
+        ALL.iter().copied().find(|board| board.models.iter().any(|it| names(model, it)))
+    }
+
+    /// The board that a device tree's `compatible` names, and the entry that does: the first that we know, most specific first.
+    pub fn by_compatible<'a>(entries: impl IntoIterator<Item = &'a str>) -> Option<(&'static Board, &'a str)> {
+        entries.into_iter().find_map(|entry| {
+            let board = ALL.iter().copied().find(|board| board.compatible.contains(&entry))?;
+            Some((board, entry))
+        })
+    }
+
+    /// The LED to identify the board with.
+    #[must_use]
+    pub fn identify(&self) -> Option<&'static Led> {
+        self.leds.iter().find(|led| led.role == Role::Identify)
+    }
+
+    /// Falls over where a description contradicts itself, which for those in [`ALL`] is while we are compiled.
+    ///
+    /// ```compile_fail
+    /// use boards::{ALL, Board};
+    /// const NAMELESS: Board = Board { name: "", ..*ALL[0] };
+    /// const _: () = NAMELESS.validate();
+    /// ```
+    pub const fn validate(&self) {
+        assert!(!self.id.is_empty() && !self.name.is_empty(), "a board has a name");
+        assert!(self.models.len() + self.compatible.len() > 0, "a board can be told from its device tree");
+        assert!(!any_twice(self.models) && !any_twice(self.compatible) && !any_twice(self.slugs), "nothing is said twice");
+        assert!(!any_empty(self.models) && !any_empty(self.compatible) && !any_empty(self.slugs), "names are not empty");
+        assert!(!any_empty(self.also) && !any_empty(self.not_leds), "names are not empty");
+        assert!(!any_missing(self.not_leds, NEVER_BLINK), "what is not a LED here is in NEVER_BLINK");
+        let mut i = 0;
+        while i < self.leds.len() {
+            let led = &self.leds[i];
+            led.validate();
+            let mut j = 0;
+            while j < self.not_lines.len() {
+                assert!(!led.is_on(&self.not_lines[j]), "a line that must not be driven is not a LED");
+                j += 1;
+            }
+            let mut k = i + 1;
+            while k < self.leds.len() {
+                led.is_not(&self.leds[k]);
+                k += 1;
+            }
+            i += 1;
+        }
+    }
+
+    /// Two boards with one identity could not be told apart.
+    const fn is_not(&self, other: &Board) {
+        assert!(!same(self.id, other.id), "no two boards share an id");
+        assert!(!same(self.name, other.name), "no two boards share a name");
+        assert!(!any_common(self.models, other.models), "no two boards share a model");
+        assert!(!any_common(self.compatible, other.compatible), "no two boards share a compatible string");
+    }
+}
+
+impl Led {
+    /// Falls over where the description of this LED contradicts itself.
+    const fn validate(&self) {
+        assert!(!self.name.is_empty(), "a LED has a name");
+        assert!(self.classes.len() + self.lines.len() > 0, "a LED can be reached");
+        assert!(!any_empty(self.classes) && !any_twice(self.classes), "each name of a LED is said once");
+        assert!(!any_common(self.classes, NEVER_BLINK), "what must never blink is not a LED");
+    }
+
+    /// Falls over where two LEDs of a board are one.
+    const fn is_not(&self, other: &Led) {
+        let both = matches!((self.role, other.role), (Role::Identify, Role::Identify));
+        assert!(!both, "a board is identified by one LED");
+        assert!(!same(self.name, other.name), "no two LEDs of a board share a name");
+        assert!(!any_common(self.classes, other.classes), "no two LEDs of a board share a class name");
+        let mut i = 0;
+        while i < other.lines.len() {
+            assert!(!self.is_on(&other.lines[i]), "no two LEDs of a board share a line");
+            i += 1;
+        }
+    }
+
+    /// Whether this line is one of ours.
+    const fn is_on(&self, line: &Line) -> bool {
+        let mut i = 0;
+        while i < self.lines.len() {
+            if self.lines[i].offset == line.offset && same(self.lines[i].chip.device, line.chip.device) {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
+}
+
+/// Whether a model is the listed one. Firmware appends ` Rev 1.2`; device trees ` rev 1.2`, ` rev2` or ` V3.0`. Anything else that
+/// follows makes it another board: a Raspberry Pi 500 is not a 5, and a Zero 3 will not be a Zero.
+fn names(model: &str, listed: &str) -> bool {
+    let Some(rest) = model.strip_prefix(listed) else { return false };
+    let revision = || rest.strip_prefix(" Rev").or_else(|| rest.strip_prefix(" rev")).or_else(|| rest.strip_prefix(" V"));
+    rest.is_empty() || revision().is_some_and(|it| it.trim_start().starts_with(|c: char| c.is_ascii_alphanumeric()))
+}
+
+// What the standard library cannot yet do while compiling.
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+const fn before(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i < b.len() && (i == a.len() || a[i] < b[i])
+}
+
+const fn contains(list: &[&str], name: &str) -> bool {
+    let mut i = 0;
+    while i < list.len() {
+        if same(list[i], name) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn any_empty(list: &[&str]) -> bool {
+    contains(list, "")
+}
+
+const fn any_common(a: &[&str], b: &[&str]) -> bool {
+    let mut i = 0;
+    while i < a.len() {
+        if contains(b, a[i]) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn any_missing(a: &[&str], b: &[&str]) -> bool {
+    let mut i = 0;
+    while i < a.len() {
+        if !contains(b, a[i]) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn any_twice(list: &[&str]) -> bool {
+    let mut i = 0;
+    while i < list.len() {
+        let (_, rest) = list.split_at(i + 1);
+        if contains(rest, list[i]) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
