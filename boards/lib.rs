@@ -21,6 +21,7 @@ mod beaglebone_green_wireless;
 mod beaglebone_white;
 mod beagleplay;
 mod beagley_ai;
+mod check;
 mod chips;
 mod pocketbeagle;
 mod pocketbeagle_2;
@@ -207,21 +208,6 @@ pub enum Polarity {
     ActiveLow,
 }
 
-// Descriptions that contradict themselves or each other do not compile.
-const _: () = {
-    let mut i = 0;
-    while i < ALL.len() {
-        ALL[i].validate();
-        let mut j = i + 1;
-        while j < ALL.len() {
-            ALL[i].is_not(ALL[j]);
-            j += 1;
-        }
-        assert!(i == 0 || before(ALL[i - 1].name, ALL[i].name), "ALL is in the order of the boards' names");
-        i += 1;
-    }
-};
-
 impl Board {
     /// The board that goes by this id.
     #[must_use]
@@ -253,80 +239,19 @@ impl Board {
     pub fn identify(&self) -> Option<&'static Led> {
         self.leds.iter().find(|led| led.role == Role::Identify)
     }
-
-    /// Falls over where a description contradicts itself, which for those in [`ALL`] is while we are compiled.
-    ///
-    /// ```compile_fail
-    /// use boards::{ALL, Board};
-    /// const NAMELESS: Board = Board { name: "", ..*ALL[0] };
-    /// const _: () = NAMELESS.validate();
-    /// ```
-    pub const fn validate(&self) {
-        assert!(!self.id.is_empty() && !self.name.is_empty(), "a board has a name");
-        assert!(self.models.len() + self.compatible.len() > 0, "a board can be told from its device tree");
-        assert!(!any_twice(self.models) && !any_twice(self.compatible) && !any_twice(self.slugs), "nothing is said twice");
-        assert!(!any_empty(self.models) && !any_empty(self.compatible) && !any_empty(self.slugs), "names are not empty");
-        assert!(!any_empty(self.also) && !any_empty(self.not_leds), "names are not empty");
-        assert!(!any_missing(self.not_leds, NEVER_BLINK), "what is not a LED here is in NEVER_BLINK");
-        let mut i = 0;
-        while i < self.leds.len() {
-            let led = &self.leds[i];
-            led.validate();
-            let mut j = 0;
-            while j < self.not_lines.len() {
-                assert!(!led.is_on(&self.not_lines[j]), "a line that must not be driven is not a LED");
-                j += 1;
-            }
-            let mut k = i + 1;
-            while k < self.leds.len() {
-                led.is_not(&self.leds[k]);
-                k += 1;
-            }
-            i += 1;
-        }
-    }
-
-    /// Two boards with one identity could not be told apart.
-    const fn is_not(&self, other: &Board) {
-        assert!(!same(self.id, other.id), "no two boards share an id");
-        assert!(!same(self.name, other.name), "no two boards share a name");
-        assert!(!any_common(self.models, other.models), "no two boards share a model");
-        assert!(!any_common(self.compatible, other.compatible), "no two boards share a compatible string");
-    }
 }
 
-impl Led {
-    /// Falls over where the description of this LED contradicts itself.
-    const fn validate(&self) {
-        assert!(!self.name.is_empty(), "a LED has a name");
-        assert!(self.classes.len() + self.lines.len() > 0, "a LED can be reached");
-        assert!(!any_empty(self.classes) && !any_twice(self.classes), "each name of a LED is said once");
-        assert!(!any_common(self.classes, NEVER_BLINK), "what must never blink is not a LED");
+impl Place {
+    /// Whether it is on the board itself, and so certainly there.
+    #[must_use]
+    pub fn is_on_the_board(&self) -> bool {
+        !self.is_on_a_carrier()
     }
 
-    /// Falls over where two LEDs of a board are one.
-    const fn is_not(&self, other: &Led) {
-        let both = matches!((self.role, other.role), (Role::Identify, Role::Identify));
-        assert!(!both, "a board is identified by one LED");
-        assert!(!same(self.name, other.name), "no two LEDs of a board share a name");
-        assert!(!any_common(self.classes, other.classes), "no two LEDs of a board share a class name");
-        let mut i = 0;
-        while i < other.lines.len() {
-            assert!(!self.is_on(&other.lines[i]), "no two LEDs of a board share a line");
-            i += 1;
-        }
-    }
-
-    /// Whether this line is one of ours.
-    const fn is_on(&self, line: &Line) -> bool {
-        let mut i = 0;
-        while i < self.lines.len() {
-            if self.lines[i].offset == line.offset && same(self.lines[i].chip.device, line.chip.device) {
-                return true;
-            }
-            i += 1;
-        }
-        false
+    /// Whether it is on the carrier, if anywhere.
+    #[must_use]
+    pub fn is_on_a_carrier(&self) -> bool {
+        matches!(self, Place::Carrier)
     }
 }
 
@@ -334,75 +259,6 @@ impl Led {
 /// follows makes it another board: a Raspberry Pi 500 is not a 5, and a Zero 3 will not be a Zero.
 fn names(model: &str, listed: &str) -> bool {
     let Some(rest) = model.strip_prefix(listed) else { return false };
-    let revision = || rest.strip_prefix(" Rev").or_else(|| rest.strip_prefix(" rev")).or_else(|| rest.strip_prefix(" V"));
-    rest.is_empty() || revision().is_some_and(|it| it.trim_start().starts_with(|c: char| c.is_ascii_alphanumeric()))
-}
-
-// What the standard library cannot yet do while compiling.
-
-const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut i = 0;
-    while i < a.len() && i < b.len() && a[i] == b[i] {
-        i += 1;
-    }
-    i == a.len() && i == b.len()
-}
-
-const fn before(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut i = 0;
-    while i < a.len() && i < b.len() && a[i] == b[i] {
-        i += 1;
-    }
-    i < b.len() && (i == a.len() || a[i] < b[i])
-}
-
-const fn contains(list: &[&str], name: &str) -> bool {
-    let mut i = 0;
-    while i < list.len() {
-        if same(list[i], name) {
-            return true;
-        }
-        i += 1;
-    }
-    false
-}
-
-const fn any_empty(list: &[&str]) -> bool {
-    contains(list, "")
-}
-
-const fn any_common(a: &[&str], b: &[&str]) -> bool {
-    let mut i = 0;
-    while i < a.len() {
-        if contains(b, a[i]) {
-            return true;
-        }
-        i += 1;
-    }
-    false
-}
-
-const fn any_missing(a: &[&str], b: &[&str]) -> bool {
-    let mut i = 0;
-    while i < a.len() {
-        if !contains(b, a[i]) {
-            return true;
-        }
-        i += 1;
-    }
-    false
-}
-
-const fn any_twice(list: &[&str]) -> bool {
-    let mut i = 0;
-    while i < list.len() {
-        let (_, rest) = list.split_at(i + 1);
-        if contains(rest, list[i]) {
-            return true;
-        }
-        i += 1;
-    }
-    false
+    let revision = [" Rev", " rev", " V"].iter().find_map(|it| rest.strip_prefix(it));
+    rest.is_empty() || revision.is_some_and(|it| it.starts_with(|c: char| c == ' ' || c.is_ascii_digit()))
 }

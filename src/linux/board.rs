@@ -7,7 +7,10 @@ use boards::{Board, Led, Polarity};
 
 mod choose;
 mod detect;
+mod guess;
 mod leds;
+#[cfg(test)]
+mod tests;
 
 pub use choose::choose;
 pub use detect::detect;
