@@ -9,7 +9,7 @@ use crate::linux::board::{Choice, Chosen, Told, choose_led, detect};
 struct Layout {
     /// What it is.
     what: &'static str,
-    /// The device tree's model, and the first of its `compatible`.
+    /// The device tree's model, and the first entries of its `compatible`, with spaces between them.
     board: (&'static str, &'static str),
     leds: &'static [(&'static str, By)],
     /// Devices that own GPIO chips, and their labels.
@@ -45,7 +45,7 @@ const WHITE: (&str, &str) = ("TI AM335x BeagleBone", "ti,am335x-bone");
 const BLACK: (&str, &str) = ("TI AM335x BeagleBone Black", "ti,am335x-bone-black");
 const BLACK_WIRELESS: (&str, &str) = ("TI AM335x BeagleBone Black Wireless", "ti,am335x-bone-black-wireless");
 const BLUE: (&str, &str) = ("TI AM335x BeagleBone Blue", "ti,am335x-bone-blue");
-const CLONE: (&str, &str) = ("SanCloud BeagleBone Enhanced", "ti,am335x-bone-black");
+const CLONE: (&str, &str) = ("SanCloud BeagleBone Enhanced", "sancloud,am335x-boneenhanced ti,am335x-bone-black");
 const POCKET_2: (&str, &str) = ("BeagleBoard.org PocketBeagle2", "beagle,am62-pocketbeagle2");
 const AI_64: (&str, &str) = ("BeagleBoard.org BeagleBone AI-64", "beagle,j721e-beagleboneai64");
 const PLAY: (&str, &str) = ("BeagleBoard.org BeaglePlay", "beagle,am625-beagleplay");
@@ -98,6 +98,7 @@ const LAYOUTS: &[Layout] = &[
     Layout { led_file: Some("/"), ..layout("4, a path of nothing", PI_4, &[("ACT", Gpio), RED], Led("ACT")) },
     layout("4, only the red one left", PI_4, &[RED, MMC], Led("PWR")),
     layout("4, a network card named its LED so", PI_4, &[("ACT", Nic), ("ACT_1", Gpio), RED], Led("ACT_1")),
+    layout("4, a network card's LED of that name and no other", PI_4, &[("ACT", Nic)], Nothing),
     layout("4, a program took the name first", PI_4, &[("ACT", Program), ("ACT_1", Gpio)], Led("ACT_1")),
     layout("4, emulated by a program", PI_4, &[("ACT", Program), ("PWR", Program)], Led("ACT")),
     layout("4, emulated by bare files", PI_4, &[("ACT", Nobody), ("mmc0::", Nobody)], Led("ACT")),
@@ -231,6 +232,11 @@ const LAYOUTS: &[Layout] = &[
         &[("MIPI_SWITCH_OE", Gpio), ("j722s-evm:green:disk-activity", Gpio), ("j722s-evm:red:pwr", Gpio)],
         Led("j722s-evm:green:disk-activity"),
     ),
+    Layout {
+        chips: &[("4804c000.gpio", "gpio-0-31")],
+        ..layout("a clone of the Black may be wired otherwise", CLONE, &[], Nothing)
+    },
+    layout("PocketBeagle 2, one broken", POCKET_2, &[("green:indicator_1", Gpio)], Led("green:indicator_1")),
     // Boards that nobody described.
     layout(
         "unknown, with a status LED",
@@ -288,7 +294,7 @@ const LAYOUTS: &[Layout] = &[
 fn chosen(layout: &Layout) -> Choice {
     let tree = Tree::new();
     let (model, compatible) = layout.board;
-    tree.device_tree(model, &[compatible, "acme,soc"]);
+    tree.device_tree(model, &compatible.split(' ').chain(["acme,soc"]).collect::<Vec<_>>());
     for (name, by) in layout.leds {
         tree.led(name, *by);
     }
@@ -368,6 +374,8 @@ fn what_the_file_says_of_a_led_is_told_with_it() {
     let described = choice.described.unwrap();
     assert_eq!((described.name, described.light), ("ACT", boards::Light::MaybeInverted));
     assert_eq!(choice_of("unknown, dimmable").described, None);
+    let second = choice_of("PocketBeagle 2, one broken").described.unwrap();
+    assert_eq!(second.name, "USR0", "its number is part of its name here, not one that the kernel added");
 }
 
 #[test]
