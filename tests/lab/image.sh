@@ -3,16 +3,19 @@
 #
 # The same name, size and busybox give the same image, bit for bit. It is built without an engine and without a registry.
 # /version holds NAME:TAG. `stay` runs until it is told to stop, and then stops at once, which busybox's own sleep does not
-# do as process 1. MEBIBYTES adds a file that does not compress, to make downloads long. ARCH (amd64 where it is left out)
-# is what the image says of itself.
+# do as process 1. MEBIBYTES adds a file that does not compress, to make downloads long. With an ARCH that is not this
+# machine's the image says so, and its programs are for no machine at all.
 set -eu
-name=$1 mebibytes=${2:-0} arch=${3:-$(dpkg --print-architecture 2> /dev/null || echo amd64)}
+here=$(dpkg --print-architecture 2> /dev/null || echo amd64)
+name=$1 mebibytes=${2:-0} arch=${3:-$here}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 root=$work/root
 mkdir -p "$root/bin" "$root/tmp" "$root/etc" "$root/www"
 cp "$(command -v busybox)" "$root/bin/busybox"
+# Bytes 18 and 19 name the machine. No emulator that this host may have knows number 0x1234.
+[ "$arch" = "$here" ] || printf '\064\022' | dd of="$root/bin/busybox" bs=1 seek=18 conv=notrunc 2> /dev/null
 for it in $(busybox --list); do [ -e "$root/bin/$it" ] || ln -s busybox "$root/bin/$it"; done
 cat > "$root/bin/stay" <<'S'
 #!/bin/sh
