@@ -148,11 +148,17 @@ impl<'lab> Agent<'lab> {
         self.get("/agent/v1/state").json()
     }
 
-    /// Waits until the picture has words in it, in any field; the picture.
-    pub(crate) fn says(&self, words: &str) -> String {
-        let said = || self.ask_with(KEY, "GET", "/agent/v1/state", &json!({})).map(|it| it.body).unwrap_or_default();
-        until(PATIENCE, &format!("the agent says `{words}`"), || said().to_lowercase().contains(&words.to_lowercase()));
-        said()
+    /// What it says is wrong, or waited for: not what it was asked to do.
+    pub(crate) fn words(&self) -> String {
+        let Ok(reply) = self.ask_with(KEY, "GET", "/agent/v1/state", &json!({})) else { return String::new() };
+        let Ok(picture) = serde_json::from_str::<Value>(&reply.body) else { return String::new() };
+        ["engine", "waiting", "troubles", "rejected", "locks"].map(|part| picture[part].to_string()).join("\n")
+    }
+
+    /// Waits until it says some words, about anything that is wrong or waited for.
+    pub(crate) fn says(&self, words: &str) {
+        let wanted = words.to_lowercase();
+        until(PATIENCE, &format!("the agent says `{words}`"), || self.words().to_lowercase().contains(&wanted));
     }
 
     /// Whether what is, is what is wanted, and nothing is being done.
