@@ -42,7 +42,7 @@ sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that man
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools
-	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(ONLY)
+	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 bench: ## measure; the figures are kept in target/bench.txt
 	@$(LAB)/install.sh rust engine busybox tools

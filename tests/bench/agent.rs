@@ -102,7 +102,10 @@ pub(crate) fn socket(lab: &Path) -> PathBuf {
 
 pub(crate) fn start_engine(lab: &Path) {
     script("engine.sh", &["up", lab.join("engine").to_str().unwrap()]);
-    script("engine.sh", &["image", lab.join("engine").to_str().unwrap(), IMAGE]);
+    let archive = lab.join("image.tar");
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/image.sh");
+    assert!(Command::new(image).arg(IMAGE).stdout(fs::File::create(&archive).unwrap()).status().unwrap().success(), "image.sh");
+    docker(lab, &["load", "-q", "-i", archive.to_str().unwrap()]);
 }
 
 pub(crate) fn stop_engine(lab: &Path) {
