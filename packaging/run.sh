@@ -220,7 +220,7 @@ introduce() {
 
     KEY=\$(${sudo}target/debug/boardkeeper key --state-dir target/run/state)
     curl -s "http://127.0.0.1:$port/agent/v1/state?apikey=\$KEY"; echo
-    curl -s -X POST -i "http://127.0.0.1:$port/v1/blink?apikey=\$KEY"
+    curl -s "http://127.0.0.1:$port/v1/device?apikey=\$KEY"; echo
     curl -s -X POST -H 'Content-Type: application/json' -d '{"appId": $app}' "http://127.0.0.1:$port/v1/restart?apikey=\$KEY"; echo
 
   Ctrl-C stops the agent and leaves the containers.

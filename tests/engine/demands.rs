@@ -97,24 +97,19 @@ fn a_stopped_app_stays_so_until_started_or_until_the_agent_starts_again() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn one_service_of_several_is_stopped_started_and_restarted_by_name() {
+fn the_api_of_2017_knows_one_service_an_app() {
     let lab = Lab::enter();
     let app = App::new(504, "c1", vec![Service::new("main", &lab.image("1")), Service::new("other", &lab.image("1"))]);
     let agent = Agent::with(&lab, &app);
     let before = lab.containers();
-    let name = json!({"serviceName": "main"});
-    let ask = |deed: &str| {
-        let reply = agent.ask("POST", &format!("/v2/applications/504/{deed}-service"), &name);
-        assert_eq!((reply.status, &*reply.body), (200, "OK"), "{deed}");
-    };
-    ask("stop");
-    assert_eq!((&*lab.the("main").state, &*lab.the("main").id), ("exited", &*before[0].id));
-    ask("start");
+    for path in ["/v1/apps/504/stop", "/v1/apps/504/start"] {
+        assert_eq!(agent.ask("POST", path, &json!({})).status, 400, "{path}");
+    }
+    assert_eq!(agent.get("/v1/apps/504").status, 400);
+    for path in ["/v1/apps/99/stop", "/v1/apps/99/start", "/v1/apps/none/stop"] {
+        assert_eq!(agent.ask("POST", path, &json!({})).status, 400, "{path}");
+    }
     assert_eq!(lab.containers(), before);
-    ask("restart");
-    assert_ne!(lab.the("main").id, before[0].id);
-    assert_eq!(lab.the("other"), before[1]);
-    assert_eq!(agent.ask("POST", "/v1/apps/504/stop", &json!({})).status, 400, "the API of 2017 knows one service");
 }
 
 #[test]
@@ -131,7 +126,4 @@ fn the_device_tells_what_the_reference_says() {
     for flag in ["update_pending", "update_downloaded", "update_failed"] {
         assert_eq!(device[flag], false, "{flag}");
     }
-    let blink = agent.ask("POST", "/v1/blink", &json!({}));
-    assert_eq!((blink.status, &*blink.body), (200, ""));
-    assert!(blink.head.to_lowercase().contains("identify-led:"), "{blink:?}");
 }

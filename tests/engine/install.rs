@@ -103,7 +103,7 @@ fn ten_services_at_once_come_up_once_each() {
     let app = App::new(104, "c1", services);
     let agent = Agent::with(&lab, &app);
     assert_eq!(lab.containers().len(), 10);
-    assert_eq!(agent.get("/v2/state/status").json()["containers"].as_array().unwrap().len(), 10);
+    assert_eq!(agent.state()["containers"].as_array().unwrap().len(), 10);
 }
 
 #[test]

@@ -91,12 +91,9 @@ fn deeds_respect_locks_and_force_overrides_them() {
     let lab = Lab::enter();
     let app = App::new(404, "c1", vec![Service::new("main", &lab.image("1"))]);
     let agent = Agent::with(&lab, &app);
-    for (path, body) in [
-        ("/v1/restart", json!({"appId": 404})),
-        ("/v1/purge", json!({"appId": 404})),
-        ("/v1/apps/404/stop", json!({})),
-        ("/v2/applications/404/restart-service", json!({"serviceName": "main"})),
-    ] {
+    for (path, body) in
+        [("/v1/restart", json!({"appId": 404})), ("/v1/purge", json!({"appId": 404})), ("/v1/apps/404/stop", json!({}))]
+    {
         let before = lab.the("main");
         let lock = locks(404, "main").join("updates.lock");
         fs::write(&lock, "").unwrap();
