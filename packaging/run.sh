@@ -6,11 +6,12 @@
 #         and the next start takes them over untouched.
 # clean   takes away everything start made: containers, networks, volumes, image, state, and the engine if start started it.
 #
-# PORT is the API's port (48484), PAGE_PORT that of the sample's page (8080). The target is RUN/target.json: edit it while the
+# PORT is the API's port (48484), PAGE_PORT that of the sample's page (8080), RUN the directory for everything it keeps
+# (target/run). The target is RUN/target.json: edit it while the
 # agent runs and see what it does. It is written once and then left to you.
 set -eu
 cd "$(dirname "$0")/.."
-here=$PWD run=$PWD/target/run
+here=$PWD run=${RUN:-$PWD/target/run}
 app=4848400 uuid=b0a2dcee9e25a4d1b0a2dcee9e25a4d1 sample=boardkeeper/sample
 PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 lab=tests/lab
@@ -175,7 +176,8 @@ start() {
   [ ! -e /proc/device-tree/model ] || board=auto
   say "starting the agent"
   local command=("$agent" run --state-dir "$run/state" --runtime-dir "$run/runtime" --listen "127.0.0.1:$port" --target "$run/target.json" --board "$board")
-  as_root env "DOCKER_HOST=$DOCKER_HOST" "${command[@]}" &
+  # Not through as_root: a function in the background is a shell of its own, which would take the signals.
+  if [ "$(id -u)" = 0 ]; then "${command[@]}" & else sudo env "DOCKER_HOST=$DOCKER_HOST" "${command[@]}" & fi
   local pid=$!
   # The terminal sends Ctrl-C to the agent too; whoever kills only this script means both.
   trap 'kill -TERM $pid 2> /dev/null || true' INT TERM
@@ -213,12 +215,12 @@ introduce() {
 
   It runs: web (a page at http://127.0.0.1:${page:-8080}/) and clock (writes the time into it, and waits for web).
   API      http://127.0.0.1:$port
-  Key      in ${run#"$here"/}/state, printed by: boardkeeper key --state-dir …
+  Key      in ${run#"$here"/}/state, printed by `boardkeeper key`
   Target   ${run#"$here"/}/target.json (edit it, and watch)
 
   Worth trying in another terminal:
 
-    KEY=\$(${sudo}target/debug/boardkeeper key --state-dir target/run/state)
+    KEY=\$(${sudo}target/debug/boardkeeper key --state-dir ${run#"$here"/}/state)
     curl -s "http://127.0.0.1:$port/agent/v1/state?apikey=\$KEY"; echo
     curl -s "http://127.0.0.1:$port/v1/device?apikey=\$KEY"; echo
     curl -s -X POST -H 'Content-Type: application/json' -d '{"appId": $app}' "http://127.0.0.1:$port/v1/restart?apikey=\$KEY"; echo

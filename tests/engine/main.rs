@@ -18,6 +18,7 @@ mod locks;
 mod outages;
 mod proxy;
 mod pulls;
+mod session;
 mod strategies;
 mod target;
 mod troubles;
