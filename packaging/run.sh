@@ -7,8 +7,8 @@
 # clean   takes away everything start made: containers, networks, volumes, image, state, and the engine if start started it.
 #
 # PORT is the API's port (48484), PAGE_PORT that of the sample's page (8080), RUN the directory for everything it keeps
-# (target/run). The target is RUN/target.json: edit it while the
-# agent runs and see what it does. It is written once and then left to you.
+# (target/run). The target is RUN/target.json: edit it while the agent runs and see what it does. It is written once, and then
+# left to you but for the image's tag.
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD run=${RUN:-$PWD/target/run}
@@ -103,7 +103,10 @@ make_image() {
 }
 
 write_target() {
-  [ ! -e "$run/target.json" ] || return 0
+  if [ -e "$run/target.json" ]; then
+    sed -i "s#$sample:[0-9a-f]*#$image#g" "$run/target.json"
+    return
+  fi
   local page_port=${PAGE_PORT:-8080}
   cat > "$run/target.json" <<J
 {
@@ -215,7 +218,7 @@ introduce() {
 
   It runs: web (a page at http://127.0.0.1:${page:-8080}/) and clock (writes the time into it, and waits for web).
   API      http://127.0.0.1:$port
-  Key      in ${run#"$here"/}/state, printed by `boardkeeper key`
+  Key      in ${run#"$here"/}/state, printed by: boardkeeper key
   Target   ${run#"$here"/}/target.json (edit it, and watch)
 
   Worth trying in another terminal:

@@ -95,11 +95,16 @@ echo "install.sh: installing from Debian's packages:$packages" >&2
 
 # The tests bring up their own engine and registry: the packages' services stay off while they are installed.
 policy=/usr/sbin/policy-rc.d
+said=$(mktemp) made=''
+trap 'rm -f "$said"; [ -z "$made" ] || as_root rm -f $policy' EXIT
+trap 'exit 130' INT TERM
 if [ ! -e $policy ]; then
+  made=yes
   printf '#!/bin/sh\nexit 101\n' | as_root tee $policy > /dev/null
   as_root chmod +x $policy
-  trap 'as_root rm -f $policy' EXIT
-  trap 'exit 130' INT TERM
 fi
 # shellcheck disable=SC2086 # several words
-as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $packages > /dev/null
+as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages > "$said" 2>&1 || {
+  tail -20 "$said" >&2
+  exit 1
+}
