@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
+mod bus;
 mod locks;
 mod real;
 mod store;
