@@ -1,0 +1,1 @@
+//! Lives that have a name.
