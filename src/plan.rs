@@ -5,16 +5,21 @@
 //! between two steps is not a case of its own.
 //!
 //! ```text
-//! complete     what every container is given: environment, lock directories, features        plan/complete.rs
-//! services     one service: from its containers to the one it should have                     plan/services.rs
-//! strategies   how an old container gives way to a new one                                    plan/strategies.rs
-//! networks, volumes, images, locks      the rest                                              plan/….rs
+//! complete     what every container is given: environment, lock directories, features
+//! scene        what is looked at, and the questions everybody asks of it
+//! draft        one app: what it needs, and which of it its update locks let through
+//! services     one service: from its containers to the one it should have
+//! strategies   how an old container gives way to a new one
+//! spec         from a service to its container, and whether one is that container
+//! resources    networks and volumes
+//! images       what nobody wants any more
 //! ```
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use crate::state;
 use crate::state::status::Kind;
 use crate::state::{
     AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, ServiceKey, Target,
@@ -22,8 +27,18 @@ use crate::state::{
 };
 
 mod complete;
+mod draft;
+mod images;
+mod resources;
+mod scene;
+mod services;
+mod spec;
+mod strategies;
+#[cfg(test)]
+mod tests;
 
-pub use complete::complete;
+pub use complete::{complete, reaches};
+pub use spec::container_name;
 
 /// What to do now, and what comes later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,8 +47,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is waited for.
     pub waiting: Vec<Waiting>,
-    /// Services, networks or volumes are not as wanted.
-    pub pending: bool,
+    /// Apps that are not as wanted.
+    pub busy: BTreeSet<AppId>,
     /// Every image that is wanted is here.
     pub downloaded: bool,
 }
@@ -71,6 +86,8 @@ pub enum Deed {
     Stop(Which),
     /// Stop a container, and remove it.
     Kill(Which),
+    /// Stop a container and start it again.
+    Restart(Which),
     /// Give a container a name: only its release changed.
     Rename(Which, String),
     /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
@@ -154,8 +171,41 @@ pub enum Subject {
 /// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete`]).
 #[must_use]
 pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
-    let _ = (target, demands, current);
-    Plan::default()
+    let scene = scene::Scene { target, demands, current };
+    let services = || target.apps.values().flat_map(|app| app.services.values());
+    let downloaded = services().all(|it| scene.has_image(&it.image));
+    let mut plan = Plan { downloaded, ..Plan::default() };
+    for app in scene.apps() {
+        draft::app(scene, app, &mut plan);
+    }
+    resources::supervisor(scene, &mut plan);
+    images::collect(scene, &mut plan);
+    // Two services may want one image; it is pulled once.
+    let mut seen = Vec::with_capacity(plan.steps.len());
+    plan.steps.retain(|step| {
+        !seen.contains(step) && {
+            seen.push(step.clone());
+            true
+        }
+    });
+    reboot(scene, &mut plan);
+    plan
+}
+
+/// When nothing is left but services that the next boot starts, the machine is rebooted; not while an app is locked.
+fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
+    let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_)));
+    if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(|it| !matches!(it, Waiting::Boot(_))) {
+        return;
+    }
+    let locked = scene.current.locks.iter().find_map(|(app, locks)| match locks {
+        state::Locks::Held(held) if !scene.demands.force.contains(app) => Some(Waiting::Lock(*app, held.clone())),
+        state::Locks::Held(_) | state::Locks::Ours(_) => None,
+    });
+    match locked {
+        Some(waiting) => plan.waiting.push(waiting),
+        None => plan.steps.push(Step::Reboot),
+    }
 }
 
 impl Step {
@@ -177,7 +227,7 @@ impl Step {
             Self::Engine(Deed::Pull(_)) => Kind::Downloading,
             Self::Engine(Deed::Create(_) | Deed::Rename(..) | Deed::Retire(..)) => Kind::Installing,
             Self::Engine(Deed::Start(_)) => Kind::Starting,
-            Self::Engine(Deed::Stop(_) | Deed::Kill(_)) => Kind::Stopping,
+            Self::Engine(Deed::Stop(_) | Deed::Kill(_) | Deed::Restart(_)) => Kind::Stopping,
             Self::Engine(
                 Deed::CreateNetwork(_)
                 | Deed::RemoveNetwork(..)
@@ -204,9 +254,12 @@ impl Deed {
         match self {
             Self::Pull(image) | Self::RemoveImage(image) => Subject::Image(image.clone()),
             Self::Create(spec) => Subject::Service(spec.key.clone()),
-            Self::Start(which) | Self::Stop(which) | Self::Kill(which) | Self::Rename(which, _) | Self::Retire(which, _) => {
-                Subject::Service(which.key.clone())
-            }
+            Self::Start(which)
+            | Self::Stop(which)
+            | Self::Kill(which)
+            | Self::Restart(which)
+            | Self::Rename(which, _)
+            | Self::Retire(which, _) => Subject::Service(which.key.clone()),
             Self::CreateNetwork(network) => Subject::Network(network.name.clone()),
             Self::RemoveNetwork(name, _) => Subject::Network(name.clone()),
             Self::CreateVolume(volume) => Subject::Volume(volume.name.clone()),
@@ -240,6 +293,7 @@ impl fmt::Display for Deed {
             Self::Start(which) => write!(f, "start {}", which.key),
             Self::Stop(which) => write!(f, "stop {}", which.key),
             Self::Kill(which) => write!(f, "kill {}", which.key),
+            Self::Restart(which) => write!(f, "restart {}", which.key),
             Self::Rename(which, name) => write!(f, "rename {} to {name}", which.key),
             Self::Retire(which, name) => write!(f, "retire {} as {name}", which.key),
             Self::CreateNetwork(network) => write!(f, "create network {}", network.name),

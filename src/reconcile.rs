@@ -1,13 +1,47 @@
 //! The one writer: makes what is into what is wanted.
+//!
+//! It looks at the engine and the locks, plans, takes every step that may be taken now, and looks again whenever one ends,
+//! something changed, or somebody asked for something. It acts on how things are, not on what happened: an intent only changes
+//! the target or the demands; what to do next is always read off the machine.
+//!
+//! Steps run side by side; two with one subject never do. A step that fails rests for a while that grows, and holds up nothing
+//! else. A new target drops only the downloads and waits that nobody wants any more.
+//!
+//! ```text
+//! hear      what an intent changes                    rest      steps that failed, and when they are tried again
+//! take      one step, on the real ports               wait      whoever asked, and what they wait for
+//! remember  what outlives a power cut
+//! ```
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
+use futures_util::future::{AbortHandle, Abortable, Aborted, LocalBoxFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
 
+use crate::backoff::Backoff;
 use crate::intent::Ask;
-use crate::port::World;
-use crate::state::{Device, Force, Secret, Status};
+use crate::plan::{Plan, Step, Subject, Waiting, complete, plan, reaches};
+use crate::port::{Clock, Engine, EngineError, LockError, Locks, Seen, Targeted, World};
+use crate::reconcile::rest::Resting;
+use crate::reconcile::take::{Failure, take};
+use crate::reconcile::wait::Waiter;
+use crate::state::status::Doing;
+use crate::state::{
+    self, Activity, AppId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
+};
+
+mod hear;
+mod remember;
+mod rest;
+mod take;
+mod wait;
 
 /// What the reconciler must be told before it starts.
 #[derive(Debug, Clone)]
@@ -25,12 +59,305 @@ pub struct Settings {
 }
 
 /// Reconciles for as long as it is polled.
-pub async fn run(
-    world: &impl World,
+pub async fn run<W: World>(
+    world: &W,
     inbox: mpsc::Receiver<Ask>,
     publish: watch::Sender<Status>,
     settings: Settings,
 ) -> Infallible {
-    let _ = (world, inbox, publish, settings);
-    std::future::pending().await
+    let memory = remember::load(world, &settings, &publish).await;
+    let mut device = settings.device.clone();
+    device.uuid.clone_from(&memory.identity.uuid);
+    let mut keeper = Keeper {
+        world,
+        publish: &publish,
+        settings,
+        device,
+        keys: memory.keys,
+        targets: memory.targets,
+        reached: memory.reached,
+        target: None,
+        demands: Demands::default(),
+        owed: memory.stopped,
+        current: Current::default(),
+        plan: Plan::default(),
+        running: Vec::new(),
+        ended: Vec::new(),
+        resting: Resting::default(),
+        waiters: Vec::new(),
+        unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
+        next_look: Instant::now(),
+        force_until: Instant::now(),
+    };
+    keeper.complete();
+    keeper.run(inbox).await
+}
+
+struct Keeper<'w, W> {
+    world: &'w W,
+    publish: &'w watch::Sender<Status>,
+    settings: Settings,
+    device: Device,
+    keys: Keys,
+    /// What is remembered of targets.
+    targets: Targeted,
+    /// The wanted target was reached once.
+    reached: bool,
+    /// The wanted target, completed. `None` until somebody says.
+    target: Option<Target>,
+    demands: Demands,
+    /// Services a person stopped before the agent was started again: they are owed a start.
+    owed: BTreeSet<ServiceKey>,
+    current: Current,
+    plan: Plan,
+    running: Vec<(Step, AbortHandle)>,
+    /// Steps that ended while somebody was looking: what was seen of their subjects may be out of date.
+    ended: Vec<Step>,
+    resting: Resting,
+    waiters: Vec<Waiter>,
+    unreachable: Backoff,
+    next_look: Instant,
+    /// Until then what was forced stays forced, although it has settled.
+    force_until: Instant,
+}
+
+type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
+type Look = (Result<Seen, EngineError>, Result<std::collections::BTreeMap<AppId, state::Locks>, LockError>);
+
+impl<'w, W: World> Keeper<'w, W> {
+    async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
+        let mut events = std::pin::pin!(self.world.engine().events());
+        let mut unlocked = std::pin::pin!(self.world.locks().changes());
+        let mut running = Running::new();
+        let mut looking: Option<LocalBoxFuture<'w, Look>> = None;
+        loop {
+            // Biased, so that a simulation can repeat itself. What ends comes before what is asked, so that no flood of
+            // questions keeps a step from ending. Every arm may be dropped: streams, channels and futures kept elsewhere.
+            tokio::select! {
+                biased;
+                Some((step, result)) = running.next(), if !running.is_empty() => self.ended(step, result).await,
+                look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
+                    looking = None;
+                    self.looked(look).await;
+                    self.launch(&mut running).await;
+                }
+                ask = inbox.recv() => match ask {
+                    Some(ask) => self.hear(ask).await,
+                    None => pending().await,
+                },
+                Some(()) = events.next() => self.look_now(),
+                Some(()) = unlocked.next() => self.look_now(),
+                () = sleep_until(self.next_look), if looking.is_none() => {
+                    self.ended.clear();
+                    looking = Some(look(self.world, self.known_apps()).boxed_local());
+                    self.next_look = Instant::now() + self.settings.observe_every;
+                }
+            }
+        }
+    }
+
+    /// Something may have changed: look as soon as nobody is looking.
+    fn look_now(&mut self) {
+        self.next_look = Instant::now();
+    }
+
+    /// A step ended.
+    async fn ended(&mut self, step: Step, result: Result<Result<(), Failure>, Aborted>) {
+        self.running.retain(|(it, _)| *it != step);
+        match result {
+            Ok(Ok(())) => self.succeeded(&step).await,
+            Ok(Err(failure)) => self.failed(&step, &failure),
+            Err(Aborted) => info!(%step, "dropped: nobody wants it any more"),
+        }
+        if let Step::Engine(crate::plan::Deed::Pull(image)) = &step {
+            self.publish.send_if_modified(|it| it.progress.remove(image).is_some());
+        }
+        self.ended.push(step);
+        self.look_now();
+    }
+
+    /// What was seen becomes what is known, and the plan follows from it.
+    async fn looked(&mut self, (seen, locks): Look) {
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => return self.engine_is_down(&error),
+        };
+        self.engine_is_up();
+        match locks {
+            Ok(locks) => self.current.locks = locks,
+            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
+        }
+        self.current.containers = seen.containers;
+        self.current.images = seen.images;
+        self.current.networks = seen.networks;
+        self.current.volumes = seen.volumes;
+        self.current.ours.clone_from(&self.targets.pulled);
+        self.current.booted_secs = self.world.clock().booted_secs();
+        self.tidy_demands().await;
+        if let Some(target) = &self.target {
+            self.plan = plan(target, &self.demands(), &self.current);
+            self.resting.keep_only(&self.plan.steps);
+            let busy =
+                |app: &AppId| self.plan.busy.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app));
+            let lasting = self.force_until > Instant::now();
+            self.demands.force.retain(|app| lasting || busy(app));
+        }
+        self.arrived().await;
+        self.answer_waiters();
+        if !self.ended.is_empty() {
+            // Looked at while it changed; this look is good for all but what changed.
+            self.look_now();
+        } else if let Some(again) = self.resting.next() {
+            self.next_look = self.next_look.min(again);
+        }
+    }
+
+    /// Demands with what configuration adds to them.
+    fn demands(&self) -> Demands {
+        let mut demands = self.demands.clone();
+        if self.force() == Force::Yes {
+            demands.force.extend(self.known_apps());
+        }
+        demands
+    }
+
+    /// Begins every step of the plan that does not rest and whose subject nobody works on.
+    async fn launch(&mut self, running: &mut Running<'w>) {
+        let mut busy: BTreeSet<Subject> = self.running.iter().map(|(it, _)| it.subject()).collect();
+        busy.extend(self.ended.iter().map(Step::subject));
+        let mut due = Vec::new();
+        for step in self.plan.steps.clone() {
+            if !self.resting.rests(&step) && busy.insert(step.subject()) {
+                due.push(step);
+            }
+        }
+        self.remember_pulls(&due).await;
+        for step in due {
+            info!(%step, "taking");
+            let (handle, registration) = AbortHandle::new_pair();
+            let deed = Abortable::new(take(self.world, self.publish, step.clone()), registration);
+            self.running.push((step.clone(), handle));
+            running.push(async move { (step, deed.await) }.boxed_local());
+        }
+        self.tell();
+    }
+
+    /// Drops downloads and waits that the plan no longer has.
+    fn drop_unwanted(&mut self, keep: impl Fn(&Step) -> bool) {
+        for (step, handle) in &self.running {
+            if step.may_be_dropped() && !keep(step) {
+                handle.abort();
+            }
+        }
+    }
+
+    /// The target, with what containers are given by this device; and whose keys open what.
+    fn complete(&mut self) {
+        self.target = self.targets.wanted.as_ref().map(|it| complete(it, &self.device, &self.keys));
+        let services = self.target.as_ref().map(reaches).unwrap_or_default();
+        let access = self.keys.access(services, self.setting("SUPERVISOR_LOCAL_MODE"));
+        self.publish.send_modify(|status| {
+            status.device.clone_from(&self.device);
+            status.access = access;
+            status.target.clone_from(&self.target);
+        });
+    }
+
+    /// A device-wide setting of the target that is on or off. `1`, `true` and `on` are on, as in other supervisors.
+    fn setting(&self, name: &str) -> bool {
+        let value = self.targets.wanted.as_ref().and_then(|it| it.config.get(name));
+        value.is_some_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "on"))
+    }
+
+    fn force(&self) -> Force {
+        if self.setting("SUPERVISOR_OVERRIDE_LOCK") || self.setting("OVERRIDE_LOCK") { Force::Yes } else { self.settings.force }
+    }
+
+    fn known_apps(&self) -> BTreeSet<AppId> {
+        let wanted = self.target.iter().flat_map(|it| it.apps.keys().copied());
+        wanted.chain(self.current.containers.iter().map(|it| it.key.app)).chain(self.current.locks.keys().copied()).collect()
+    }
+
+    fn engine_is_up(&mut self) {
+        self.unreachable.succeed();
+        if matches!(self.publish.borrow().engine, EngineState::Down { .. }) {
+            info!("the container engine answers again");
+            self.resting.forget_unreachable();
+        }
+        self.publish.send_modify(|it| it.engine = EngineState::Up);
+    }
+
+    fn engine_is_down(&mut self, error: &EngineError) {
+        self.next_look = Instant::now() + self.unreachable.fail();
+        let why = error.to_string();
+        self.publish.send_modify(|status| {
+            status.looked = Some(Instant::now());
+            let since = match status.engine {
+                EngineState::Down { since, .. } => since,
+                EngineState::Up | EngineState::Unknown => {
+                    warn!(error = %why, "no container engine; everything else goes on");
+                    Instant::now()
+                }
+            };
+            status.engine = EngineState::Down { why: why.clone(), since };
+        });
+        self.fail_waiters(|_| true, &why);
+    }
+
+    /// Tells everybody else how things are.
+    fn tell(&self) {
+        let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
+        let pending = !self.reached && !self.plan.busy.is_empty();
+        let doing: Vec<Doing> = self.running.iter().map(|(step, _)| doing(step)).collect();
+        let activity = match &self.target {
+            None => Activity::Waiting,
+            Some(_) if self.plan.steps.is_empty() && self.plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
+            Some(_) => Activity::Applying,
+        };
+        self.publish.send_modify(|status| {
+            status.looked = Some(Instant::now());
+            status.demands.clone_from(&self.demands);
+            status.current.clone_from(&self.current);
+            status.waiting = self.plan.waiting.iter().map(ToString::to_string).collect();
+            status.troubles = self.resting.troubles();
+            status.activity = activity;
+            status.doing = doing;
+            status.update_pending = pending;
+            status.update_downloaded = pending && self.plan.downloaded;
+            status.update_failed = pending && (held_up || self.resting.any());
+        });
+    }
+}
+
+/// Looks at the engine, then at the locks of every app there is.
+async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
+    let seen = world.engine().observe().await;
+    if let Ok(seen) = &seen {
+        apps.extend(seen.containers.iter().map(|it| it.key.app));
+    }
+    let locks = world.locks().observe(&apps).await;
+    (seen, locks)
+}
+
+fn doing(step: &Step) -> Doing {
+    let service = match step.subject() {
+        Subject::Service(key) => Some(key),
+        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Locks(_) | Subject::Machine => None,
+    };
+    Doing { kind: step.kind(), what: step.to_string(), service }
+}
+
+/// The app a step concerns, when it concerns one.
+fn app_of(step: &Step) -> Option<AppId> {
+    match step.subject() {
+        Subject::Service(key) => Some(key.app),
+        Subject::Locks(app) => Some(app),
+        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Machine => match step {
+            Step::Engine(crate::plan::Deed::RemoveVolume(_, app)) => Some(*app),
+            Step::Engine(crate::plan::Deed::CreateVolume(volume)) => Some(volume.app),
+            Step::Engine(crate::plan::Deed::CreateNetwork(network)) => network.app,
+            Step::Engine(crate::plan::Deed::RemoveNetwork(_, app)) => *app,
+            _ => None,
+        },
+    }
 }

@@ -1,10 +1,169 @@
-//! What every container is given on top of what its owner wrote.
+//! What every container is given on top of what its owner wrote: environment, lock directories, networks, and what the features
+//! it asked for open. Names, paths and values are those other supervisors give, so that apps need not know whose they run under.
 
-use crate::state::{Device, Keys, Target};
+use std::collections::BTreeMap;
 
-/// The target with what every container is given: environment, lock directories, networks and what its features open.
+use crate::state::app::Shape;
+use crate::state::config::{Mode, Mount, NetworkMode};
+use crate::state::keys::Reach;
+use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
+use crate::state::service::Feature;
+use crate::state::{App, ContainerConfig, Device, Keys, Service, ServiceKey, Target};
+
+/// Where apps find their update lock.
+const LOCK_PATH: &str = "/tmp/balena/updates.lock";
+/// Where a new container says that it is ready to take over.
+const HAND_OVER_PATH: &str = "/tmp/balena/handover-complete";
+/// Where the host keeps the lock directories of services.
+const LOCK_ROOT: &str = "/tmp/balena-supervisor/services";
+/// Where containers find the engine's socket.
+const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
+
+/// The target with what every container is given. The same target, device and keys always give the same.
 #[must_use]
 pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
-    let _ = (device, keys);
-    target.clone()
+    let mut target = target.clone();
+    target.name.get_or_insert_with(|| device.name.clone());
+    for app in target.apps.values_mut() {
+        let names: Vec<String> = app.services.keys().cloned().collect();
+        for name in names {
+            let given = environment(app, &name, device, keys);
+            if let Some(service) = app.services.get_mut(&name) {
+                let key = ServiceKey { app: app.id, service: name };
+                give(service, &key, device, given);
+            }
+        }
+        if app.shape == Shape::Services {
+            let default = app.networks.entry("default".to_owned()).or_default();
+            // An engine would reserve addresses for a network nobody is on.
+            default.config_only = app.services.values().all(|it| it.config.network_mode == NetworkMode::Host);
+        }
+    }
+    target
+}
+
+/// Whose key opens what: every service has one, scoped to its app; that of an app's only service, and of one that carries the
+/// supervisor-api label, reaches the whole device.
+#[must_use]
+pub fn reaches(target: &Target) -> Vec<(ServiceKey, Reach)> {
+    let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app, name, it)));
+    let reach = |(app, name, service): (&App, &String, &Service)| {
+        let wide = app.services.len() == 1 || service.features.contains(&Feature::SupervisorApi);
+        (ServiceKey::new(app.id, name), if wide { Reach::Device } else { Reach::App })
+    };
+    services.map(reach).collect()
+}
+
+/// Whether somebody's container needs the network on which the API is reached.
+pub(super) fn needs_supervisor_network(target: &Target) -> bool {
+    let mut services = target.apps.values().flat_map(|app| app.services.values());
+    services.any(|it| it.config.network_mode == NetworkMode::App)
+}
+
+fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMap<String, String>) {
+    let config = &mut service.config;
+    for (name, value) in given {
+        // What the owner wrote wins.
+        config.env.entry(name).or_insert(value);
+    }
+    let locks = format!("{LOCK_ROOT}/{}/{}", key.app, key.service);
+    bind(config, &locks, "/tmp/resin", Mode::Write);
+    bind(config, &locks, "/tmp/balena", Mode::Write);
+    for feature in &service.features {
+        open(config, *feature, device);
+    }
+}
+
+/// What a feature opens.
+fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
+    let here = device.host_features.contains(&feature);
+    match feature {
+        Feature::JournalLogs => {
+            for path in ["/var/log/journal", "/run/log/journal", "/etc/machine-id"] {
+                bind(config, path, path, Mode::ReadOnly);
+            }
+        }
+        Feature::Dbus => bind(config, "/run/dbus", "/host/run/dbus", Mode::Write),
+        Feature::KernelModules if here => bind(config, "/lib/modules", "/lib/modules", Mode::Write),
+        Feature::Firmware if here => bind(config, "/lib/firmware", "/lib/firmware", Mode::Write),
+        Feature::BalenaSocket => {
+            let Some(socket) = &device.engine_socket else { return };
+            for path in [ENGINE_SOCKET, socket, "/var/run/balena.sock"] {
+                bind(config, socket, path, Mode::Write);
+            }
+            config.env.entry("DOCKER_HOST".to_owned()).or_insert_with(|| format!("unix://{ENGINE_SOCKET}"));
+        }
+        Feature::SupervisorApi if config.network_mode == NetworkMode::App => {
+            config.networks.entry(SUPERVISOR_NETWORK.to_owned()).or_default();
+        }
+        Feature::Sysfs => bind(config, "/sys", "/sys", Mode::Write),
+        Feature::Procfs => bind(config, "/proc", "/proc", Mode::Write),
+        Feature::Gpu => config.gpus = config.gpus.max(1),
+        // The engine takes a bind source without a slash for a volume of its own, shared by all apps.
+        Feature::ExtraFirmware => bind(config, "extra-firmware", "/extra-firmware", Mode::Write),
+        // Nothing to mount: environment only, or a host without modules, where the engine would make empty directories.
+        Feature::KernelModules | Feature::Firmware | Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev => (),
+    }
+}
+
+fn bind(config: &mut ContainerConfig, host: &str, path: &str, access: Mode) {
+    config.mounts.insert(Mount::Bind { host: host.to_owned(), path: path.to_owned(), access });
+}
+
+/// The environment a container is given; each name with both prefixes, `RESIN_` and `BALENA_`.
+fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<String, String> {
+    let key = ServiceKey::new(app.id, name);
+    let service = &app.services[name];
+    let host = match service.config.network_mode {
+        NetworkMode::Host => "127.0.0.1",
+        NetworkMode::App | NetworkMode::None | NetworkMode::Service(_) | NetworkMode::Container(_) => SUPERVISOR_GATEWAY,
+    };
+    let mut env = Prefixed::default();
+    env.both("APP_ID", &app.id.to_string());
+    env.both("APP_UUID", &app.uuid);
+    env.both("APP_NAME", &app.name);
+    env.both("SERVICE_NAME", name);
+    env.both("DEVICE_UUID", &device.uuid);
+    env.both("DEVICE_TYPE", &device.device_type);
+    env.both("DEVICE_ARCH", &device.arch);
+    env.both("HOST_OS_VERSION", &device.os_version);
+    env.both("APP_LOCK_PATH", LOCK_PATH);
+    env.both("SUPERVISOR_API_KEY", keys.of(&key).reveal());
+    env.both("SUPERVISOR_HOST", host);
+    env.both("SUPERVISOR_PORT", &device.api_port.to_string());
+    env.both("SUPERVISOR_ADDRESS", &format!("http://{host}:{}", device.api_port));
+    env.plain("RESIN", "1");
+    env.plain("BALENA", "1");
+    env.plain("RESIN_SERVICE_KILL_ME_PATH", HAND_OVER_PATH);
+    env.plain("BALENA_SERVICE_HANDOVER_COMPLETE_PATH", HAND_OVER_PATH);
+    env.plain("USER", "root");
+    if app.shape == Shape::Single {
+        env.both("APP_RELEASE", app.commit.as_deref().unwrap_or_default());
+        env.both("SUPERVISOR_VERSION", &device.supervisor_version);
+    }
+    if service.features.contains(&Feature::BalenaApi) {
+        env.both("API_KEY", keys.device.reveal());
+        if let Some(url) = &device.api_endpoint {
+            env.both("API_URL", url);
+        }
+    }
+    if let (true, Some((rev, build))) = (service.features.contains(&Feature::BoardRev), &device.board_rev) {
+        env.both("HOST_OS_BOARD_REV", rev);
+        env.both("HOST_OS_BUILD", build);
+    }
+    env.0
+}
+
+#[derive(Default)]
+struct Prefixed(BTreeMap<String, String>);
+
+impl Prefixed {
+    fn both(&mut self, name: &str, value: &str) {
+        self.plain(&format!("RESIN_{name}"), value);
+        self.plain(&format!("BALENA_{name}"), value);
+    }
+
+    fn plain(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
 }

@@ -110,6 +110,8 @@ pub struct Container {
     pub env: BTreeMap<String, String>,
     /// What the engine does when it exits.
     pub restart: Restart,
+    /// The container whose network it shares, when it shares one's.
+    pub network_of: Option<ContainerId>,
     /// What the engine last said went wrong when starting it.
     pub error: Option<String>,
 }

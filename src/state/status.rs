@@ -33,6 +33,8 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
     /// Why the last document was not accepted. The last good target stays.
     pub rejected: Option<String>,
+    /// What was saved and could not be read at start, and where it was put.
+    pub complaints: Vec<String>,
     /// How far each pull is, in per cent over all its layers.
     pub progress: BTreeMap<ImageRef, u8>,
     /// There is an update that is not applied yet.

@@ -1,0 +1,93 @@
+//! What one app needs, before and after its update locks are looked at.
+
+use std::collections::BTreeSet;
+
+use crate::plan::scene::Scene;
+use crate::plan::{Deed, Plan, Step, Waiting, resources, services};
+use crate::state::{AppId, Force, Locks};
+
+/// What one app needs.
+pub(super) struct Draft<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) app: AppId,
+    wishes: Vec<(Gate, Step)>,
+    waiting: Vec<Waiting>,
+}
+
+/// When a step may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// At any time: it disturbs nothing that runs.
+    Free,
+    /// When nothing holds up the release it belongs to.
+    Release,
+    /// When the update locks of the whole app are ours.
+    Locked,
+}
+
+/// The steps of one app that may be taken now, added to the plan.
+pub(super) fn app(scene: Scene<'_>, app: AppId, plan: &mut Plan) {
+    let mut draft = Draft { scene, app, wishes: Vec::new(), waiting: Vec::new() };
+    services::draft(&mut draft);
+    resources::draft(&mut draft);
+    draft.settle(plan);
+}
+
+impl Draft<'_> {
+    pub(super) fn wish(&mut self, gate: Gate, step: Step) {
+        self.wishes.push((gate, step));
+    }
+
+    pub(super) fn deed(&mut self, gate: Gate, deed: Deed) {
+        self.wish(gate, Step::Engine(deed));
+    }
+
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
+    }
+
+    /// Lets through what the locks and the release let through.
+    fn settle(mut self, plan: &mut Plan) {
+        let services = self.services();
+        let ours = matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(held)) if services.is_subset(held));
+        let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Gate::Locked);
+        let incomplete = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
+        let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_)));
+        if !idle {
+            plan.busy.insert(self.app);
+        }
+        let wishes = std::mem::take(&mut self.wishes);
+        let allowed = wishes.into_iter().filter(|(gate, _)| match gate {
+            Gate::Free => true,
+            Gate::Release => !incomplete && (ours || !disruptive),
+            Gate::Locked => ours,
+        });
+        plan.steps.extend(allowed.map(|(_, step)| step));
+        if disruptive && !ours {
+            self.take_locks(services, plan);
+        }
+        if idle && matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(_))) {
+            plan.steps.push(Step::ReleaseLocks(self.app));
+        }
+        plan.waiting.append(&mut self.waiting);
+    }
+
+    fn take_locks(&mut self, services: BTreeSet<String>, plan: &mut Plan) {
+        let forced = self.scene.demands.force.contains(&self.app);
+        match self.scene.current.locks.get(&self.app) {
+            Some(Locks::Held(held)) if !forced => self.waiting.push(Waiting::Lock(self.app, held.clone())),
+            Some(Locks::Held(_)) => plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes)),
+            Some(Locks::Ours(_)) | None => {
+                let force = if forced { Force::Yes } else { Force::No };
+                plan.steps.push(Step::TakeLocks(self.app, services, force));
+            }
+        }
+    }
+
+    /// Services whose locks are needed: those that are there and those that will be.
+    fn services(&self) -> BTreeSet<String> {
+        let wanted = self.scene.app(self.app).into_iter().flat_map(|app| app.services.keys().cloned());
+        let seen = self.scene.containers_of(self.app).map(|it| it.key.service.clone());
+        wanted.chain(seen).collect()
+    }
+}

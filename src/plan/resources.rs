@@ -1,0 +1,120 @@
+//! Networks and volumes of an app.
+//!
+//! One that is not as it should be is removed when nothing uses it any more, and made anew. A volume that a release no longer
+//! names stays as long as its app does: what an app wrote is not lost by a mistake in a document.
+
+use crate::plan::draft::{Draft, Gate};
+use crate::plan::scene::{Changed, Scene, has_networks, volumes};
+use crate::plan::{Deed, Plan, Step, complete};
+use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use crate::state::{App, Network, NetworkConfig, Service, Volume};
+
+/// What the networks and volumes of an app need.
+pub(super) fn draft(draft: &mut Draft<'_>) {
+    let scene = draft.scene;
+    let Some(app) = scene.app(draft.app) else {
+        remove_all(draft);
+        return;
+    };
+    let changed = scene.changed(app);
+    if has_networks(app) {
+        networks(draft, app, &changed);
+    }
+    if scene.is_purged(app.id) {
+        purge(draft);
+    } else {
+        keep_volumes(draft, app, &changed);
+    }
+}
+
+fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
+    let scene = draft.scene;
+    for (name, config) in &app.networks {
+        match scene.network(app, name) {
+            None => {
+                let network = Network { name: format!("{}_{name}", app.uuid), app: Some(app.id), config: config.clone() };
+                draft.deed(Gate::Free, Deed::CreateNetwork(network));
+            }
+            Some(seen) if changed.networks.contains(name) => {
+                if !used(draft, app, |it| it.config.networks.contains_key(name)) {
+                    draft.deed(Gate::Locked, Deed::RemoveNetwork(seen.name.clone(), Some(app.id)));
+                }
+            }
+            Some(_) => (),
+        }
+    }
+    let known =
+        |seen: &Network| app.networks.keys().any(|name| scene.network(app, name).is_some_and(|it| it.name == seen.name));
+    for seen in scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !known(it)) {
+        // Containers of the release before may still be on it.
+        if all_as_wanted(draft, app) {
+            draft.deed(Gate::Free, Deed::RemoveNetwork(seen.name.clone(), Some(app.id)));
+        }
+    }
+}
+
+fn keep_volumes(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
+    for (name, config) in &app.volumes {
+        match draft.scene.volume(app, name) {
+            None => {
+                let volume = Volume { name: format!("{}_{name}", app.id), app: app.id, config: config.clone() };
+                draft.deed(Gate::Free, Deed::CreateVolume(volume));
+            }
+            Some(seen) if changed.volumes.contains(name) => {
+                if !used(draft, app, |it| volumes(it).any(|volume| volume == name)) {
+                    draft.deed(Gate::Locked, Deed::RemoveVolume(seen.name.clone(), app.id));
+                }
+            }
+            Some(_) => (),
+        }
+    }
+}
+
+/// Every volume of the app goes, once its containers are gone.
+fn purge(draft: &mut Draft<'_>) {
+    let (scene, app) = (draft.scene, draft.app);
+    if scene.containers_of(app).next().is_some() {
+        return;
+    }
+    for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
+        draft.deed(Gate::Locked, Deed::RemoveVolume(volume.name.clone(), volume.app));
+    }
+}
+
+/// Nobody wants the app any more.
+fn remove_all(draft: &mut Draft<'_>) {
+    let (scene, app) = (draft.scene, draft.app);
+    if scene.containers_of(app).next().is_some() {
+        return;
+    }
+    for network in scene.current.networks.iter().filter(|it| it.app == Some(app)) {
+        draft.deed(Gate::Free, Deed::RemoveNetwork(network.name.clone(), network.app));
+    }
+    for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
+        draft.deed(Gate::Free, Deed::RemoveVolume(volume.name.clone(), volume.app));
+    }
+}
+
+/// Whether a container is left that may use it: one of a service that does, or one of a service nobody knows any more.
+fn used(draft: &Draft<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
+    draft.scene.containers_of(app.id).any(|it| app.services.get(&it.key.service).is_none_or(&uses))
+}
+
+fn all_as_wanted(draft: &Draft<'_>, app: &App) -> bool {
+    draft.scene.containers_of(app.id).all(|it| {
+        let service = app.services.get(&it.key.service);
+        service.is_some_and(|service| super::spec::is_as_wanted(it, service, &draft.scene.current.images))
+    })
+}
+
+/// The network on which services reach the API.
+pub(super) fn supervisor(scene: Scene<'_>, plan: &mut Plan) {
+    let there = scene.current.networks.iter().any(|it| it.name == SUPERVISOR_NETWORK);
+    if there || !complete::needs_supervisor_network(scene.target) {
+        return;
+    }
+    let pool = Pool { subnet: SUPERVISOR_SUBNET.to_owned(), gateway: Some(SUPERVISOR_GATEWAY.to_owned()), ..Pool::default() };
+    let config = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
+    let network = Network { name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
+    plan.steps.push(Step::Engine(Deed::CreateNetwork(network)));
+}

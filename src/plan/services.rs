@@ -1,0 +1,196 @@
+//! One service: from its containers to the one it should have.
+
+use std::collections::BTreeSet;
+
+use crate::plan::draft::{Draft, Gate};
+use crate::plan::scene::Changed;
+use crate::plan::spec::{self, is_as_wanted};
+use crate::plan::strategies::{self, Old};
+use crate::plan::{Deed, Step, Waiting, Which};
+use crate::state::config::NetworkMode;
+use crate::state::service::Strategy;
+use crate::state::{App, Container, Phase, Service, ServiceKey};
+
+/// What the services of an app need.
+pub(super) fn draft(draft: &mut Draft<'_>) {
+    let changed = draft.scene.app(draft.app).map(|app| draft.scene.changed(app)).unwrap_or_default();
+    let wanted = draft.scene.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
+    let seen = draft.scene.containers_of(draft.app).map(|it| it.key.service.clone());
+    let names: BTreeSet<String> = wanted.chain(seen).collect();
+    for name in names {
+        service(draft, &name, &changed);
+    }
+}
+
+fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
+    let scene = draft.scene;
+    let key = ServiceKey::new(draft.app, name);
+    let mut seen: Vec<&Container> = scene.containers_of(draft.app).filter(|it| it.key == key).collect();
+    // Newest first; ids only to make the order the same every time.
+    seen.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
+    seen.retain(|it| !already_leaving(draft, it));
+    let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
+    let Some((app, service)) = wanted.filter(|_| !scene.is_purged(draft.app)) else {
+        strategies::dismiss(draft, &key, &seen);
+        return;
+    };
+    let fresh = seen.iter().position(|it| is_fresh(draft, app, service, it, changed));
+    let fresh = fresh.map(|at| seen.remove(at));
+    match (fresh, seen.is_empty()) {
+        (Some(fresh), true) => revive(draft, app, service, fresh),
+        (Some(fresh), false) => replace(draft, app, service, fresh, &seen),
+        (None, false) => {
+            let old = Old { app, service, key: &key, containers: &seen, changed };
+            strategies::make_way(draft, &old);
+        }
+        (None, true) => make(draft, app, service, &key, changed),
+    }
+}
+
+/// A container the engine is removing is nobody's; one it could not remove is tried again.
+fn already_leaving(draft: &mut Draft<'_>, container: &Container) -> bool {
+    match container.phase {
+        Phase::Removing => draft.wait(Waiting::Engine(container.key.clone())),
+        Phase::Dead => draft.deed(Gate::Free, Deed::Kill(which(container))),
+        Phase::Created | Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => return false,
+    }
+    true
+}
+
+/// Whether this is the container the service should have.
+fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, container: &Container, changed: &Changed) -> bool {
+    let scene = draft.scene;
+    !scene.demands.recreate.contains(&container.id)
+        && !changed.concerns(service)
+        && is_as_wanted(container, service, &scene.current.images)
+        && shares_the_right_network(draft, app, service, container)
+}
+
+/// A container that shares another's network shares that of the container the other service has now.
+fn shares_the_right_network(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
+    match &service.config.network_mode {
+        NetworkMode::Service(other) => {
+            let owner = sibling(draft, app, other);
+            owner.is_some_and(|owner| container.network_of.as_ref() == Some(&owner.id))
+        }
+        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => true,
+    }
+}
+
+/// The container another service of the app has, and will keep.
+pub(super) fn sibling<'a>(draft: &Draft<'a>, app: &App, name: &str) -> Option<&'a Container> {
+    let scene = draft.scene;
+    let service = app.services.get(name)?;
+    let mut theirs = scene.containers_of(app.id).filter(|it| it.key.service == name);
+    theirs.find(|it| is_as_wanted(it, service, &scene.current.images) && !scene.demands.recreate.contains(&it.id))
+}
+
+/// There is no container: one is made as soon as all that it needs is here.
+pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &ServiceKey, changed: &Changed) {
+    let scene = draft.scene;
+    if !scene.has_image(&service.image) {
+        if strategies::may_pull(draft, service) {
+            draft.deed(Gate::Free, Deed::Pull(service.image.clone()));
+        } else {
+            draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
+        }
+        return;
+    }
+    if let Some(what) = scene.missing(app, service, changed) {
+        draft.wait(Waiting::Resource(key.clone(), what));
+        return;
+    }
+    let spec = spec::spec(scene.target, app, &key.service, service, |name| sibling(draft, app, name));
+    match spec {
+        Some(spec) => draft.deed(Gate::Release, Deed::Create(Box::new(spec))),
+        None => draft.wait(Waiting::Resource(key.clone(), "the container whose network it shares".to_owned())),
+    }
+}
+
+/// The container is the right one: at most it has another name, or is stopped or started.
+fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+    let name = spec::container_name(app, &container.key.service, service);
+    if container.name != name {
+        // Only the release changed. Its name is the only place that says so.
+        if service.strategy == Strategy::DownloadThenKill && !draft.scene.has_all_images(Some(app)) {
+            draft.wait(Waiting::Images(container.key.clone()));
+        } else {
+            draft.deed(Gate::Locked, Deed::Rename(which(container), name));
+        }
+    }
+    if draft.scene.is_wanted_running(&container.key, service) {
+        start(draft, app, service, container);
+    } else if matches!(container.phase, Phase::Running | Phase::Restarting) {
+        draft.deed(Gate::Locked, Deed::Stop(which(container)));
+    }
+}
+
+fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+    let due = match container.phase {
+        Phase::Created => true,
+        Phase::Exited(_) => {
+            // One that exits by itself is its restart policy's business: with one that never rests, somebody stopped it.
+            container.restart.never_rests()
+                || draft.scene.demands.start.contains(&container.id)
+                || container.error.as_deref().is_some_and(lost_its_port)
+        }
+        Phase::Running | Phase::Restarting | Phase::Paused | Phase::Removing | Phase::Dead => false,
+    };
+    if !due {
+        return;
+    }
+    let new = container.phase == Phase::Created && container.created_secs >= draft.scene.current.booted_secs;
+    if service.requires_reboot && new {
+        draft.wait(Waiting::Boot(container.key.clone()));
+    } else if let Some(other) = unmet(draft, app, service) {
+        draft.wait(Waiting::Dependency(container.key.clone(), other));
+    } else {
+        draft.deed(Gate::Free, Deed::Start(which(container)));
+    }
+}
+
+/// What the engine says when an address was not there yet at boot, and will be.
+fn lost_its_port(error: &str) -> bool {
+    let error = error.to_lowercase();
+    error.contains("userland proxy") && error.ends_with("cannot assign requested address")
+}
+
+/// The first service that must have been started before this one, and was not.
+pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<String> {
+    let scene = draft.scene;
+    let started = |name: &&String| {
+        let Some(other) = app.services.get(*name) else { return true };
+        if !scene.is_wanted_running(&ServiceKey::new(app.id, name), other) {
+            return true;
+        }
+        sibling(draft, app, name).is_some_and(|it| match it.phase {
+            Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
+            Phase::Created | Phase::Removing | Phase::Dead => false,
+        })
+    };
+    service.depends_on.iter().find(|name| !started(name)).cloned()
+}
+
+/// The right container and others: a hand-over under way, or one too many.
+fn replace(draft: &mut Draft<'_>, app: &App, service: &Service, fresh: &Container, others: &[&Container]) {
+    let running = draft.scene.is_wanted_running(&fresh.key, service);
+    let handing_over = service.strategy == Strategy::HandOver && running && others.iter().any(|it| it.phase.is_alive());
+    if !handing_over {
+        for other in others {
+            draft.deed(Gate::Locked, Deed::Kill(which(other)));
+        }
+        return;
+    }
+    if fresh.phase == Phase::Created {
+        start(draft, app, service, fresh);
+        return;
+    }
+    for other in others {
+        let old = which(other);
+        draft.wish(Gate::Locked, Step::HandOver { old, timeout: service.handover_timeout });
+    }
+}
+
+pub(super) fn which(container: &Container) -> Which {
+    Which { key: container.key.clone(), id: container.id.clone() }
+}

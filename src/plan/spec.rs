@@ -1,0 +1,81 @@
+//! From a service to the container it should have, and whether one is that container.
+
+use crate::plan::Spec;
+use crate::state::config::NetworkMode;
+use crate::state::{App, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
+
+/// Variables whose value at creation is the one that stays.
+const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
+
+/// The name a container bears: its release can be read off it, and creating it twice is refused by the engine itself.
+#[must_use]
+pub fn container_name(app: &App, name: &str, service: &Service) -> String {
+    let commit = app.commit.as_deref().unwrap_or_default();
+    format!("{name}_{}_{}_{commit}", service.image_id, app.release_id)
+}
+
+/// The container a service should have. `sibling` finds the container of another service of the app.
+pub(super) fn spec<'a>(
+    target: &Target,
+    app: &App,
+    name: &str,
+    service: &Service,
+    sibling: impl Fn(&str) -> Option<&'a Container>,
+) -> Option<Spec> {
+    let network_of = match &service.config.network_mode {
+        NetworkMode::Service(other) => Some(sibling(other)?.id.clone()),
+        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+    };
+    let mut config = service.config.clone();
+    let hash = config.hash(service.image.as_str());
+    for variable in AT_INIT {
+        // Told once, and not compared: a device may be renamed without restarting its apps.
+        config.env.entry(variable.to_owned()).or_insert_with(|| target.name.clone().unwrap_or_default());
+    }
+    Some(Spec {
+        key: ServiceKey::new(app.id, name),
+        app_uuid: app.uuid.clone(),
+        service_id: service.id,
+        name: container_name(app, name, service),
+        image: service.image.clone(),
+        network_of,
+        config,
+        hash,
+    })
+}
+
+/// Whether a container is what the service wants, but for its name and its network namespace's owner.
+pub(super) fn is_as_wanted(container: &Container, service: &Service, images: &[Image]) -> bool {
+    match &container.made {
+        Made::Here(hash) => *hash == service.config.hash(service.image.as_str()),
+        Made::Elsewhere(config) => {
+            let same_image = container.image_ref == service.image
+                || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));
+            same_image && adoptable(config, &service.config)
+        }
+    }
+}
+
+/// Another supervisor's container is as good as ours when it differs in nothing but what that supervisor does not tell a
+/// container: the device's name at creation, and how to reach the API where it was not asked for.
+fn adoptable(theirs: &ContainerConfig, ours: &ContainerConfig) -> bool {
+    let mut theirs = theirs.clone();
+    let mut ours = ours.clone();
+    for variable in AT_INIT {
+        theirs.env.remove(variable);
+        ours.env.remove(variable);
+    }
+    ours.env.retain(|name, _| theirs.env.contains_key(name) || !tells_of_the_api(name));
+    // The service's own name and the container's are aliases everywhere; engines add their own.
+    for (network, attachment) in &mut theirs.networks {
+        if let Some(wanted) = ours.networks.get(network) {
+            attachment.aliases.retain(|alias| wanted.aliases.contains(alias));
+        }
+    }
+    ours == theirs
+}
+
+fn tells_of_the_api(variable: &str) -> bool {
+    let name = variable.strip_prefix("RESIN_").or_else(|| variable.strip_prefix("BALENA_"));
+    matches!(name, Some("SUPERVISOR_API_KEY" | "SUPERVISOR_HOST" | "SUPERVISOR_PORT" | "SUPERVISOR_ADDRESS"))
+}

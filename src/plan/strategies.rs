@@ -1,0 +1,108 @@
+//! How an old container gives way to a new one.
+//!
+//! ```text
+//! download-then-kill    pull · every image of the app is here · lock · kill · create · start · unlock
+//! kill-then-download    lock · kill · pull · create · start · unlock
+//! delete-then-download  lock · kill · delete the old image · pull · create · start · unlock
+//! hand-over             pull · lock · retire the old · create and start the new beside it · wait for its word · kill the old
+//! ```
+
+use crate::plan::draft::{Draft, Gate};
+use crate::plan::images;
+use crate::plan::scene::Changed;
+use crate::plan::services::{make, unmet, which};
+use crate::plan::{Deed, Waiting};
+use crate::state::service::Strategy;
+use crate::state::{App, Container, Service, ServiceKey};
+
+/// Containers of a service that are not as it should be, and the service.
+pub(super) struct Old<'a> {
+    pub(super) app: &'a App,
+    pub(super) service: &'a Service,
+    pub(super) key: &'a ServiceKey,
+    pub(super) containers: &'a [&'a Container],
+    pub(super) changed: &'a Changed,
+}
+
+/// What the name of an old container of a hand-over begins with.
+const RETIRED: &str = "old_";
+
+/// Nobody wants the service any more, or its app is being purged: its containers go when the release that replaces them is here.
+pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Container]) {
+    if containers.is_empty() {
+        return;
+    }
+    if !draft.scene.has_all_images(draft.scene.app(draft.app)) {
+        draft.wait(Waiting::Images(key.clone()));
+        return;
+    }
+    for container in containers {
+        draft.deed(Gate::Locked, Deed::Kill(which(container)));
+    }
+}
+
+/// The old containers make way as the service's strategy says.
+pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
+    let scene = draft.scene;
+    let has_image = scene.has_image(&old.service.image);
+    let asked_anew = old.containers.iter().any(|it| scene.demands.recreate.contains(&it.id));
+    match old.service.strategy {
+        Strategy::KillThenDownload | Strategy::DeleteThenDownload => kill(draft, old),
+        Strategy::HandOver if has_image && !asked_anew && can_stand_beside(draft, old) => stand_beside(draft, old),
+        Strategy::HandOver | Strategy::DownloadThenKill => {
+            if !has_image {
+                draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
+            }
+            if scene.has_all_images(Some(old.app)) {
+                kill(draft, old);
+            } else {
+                draft.wait(Waiting::Images(old.key.clone()));
+                restart_meanwhile(draft, old);
+            }
+        }
+    }
+}
+
+fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
+    for container in old.containers {
+        draft.deed(Gate::Locked, Deed::Kill(which(container)));
+    }
+}
+
+/// Whoever asked for a restart gets one of what runs, while the release that will replace it is still on its way.
+fn restart_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>) {
+    for container in old.containers {
+        if draft.scene.demands.recreate.contains(&container.id) {
+            draft.deed(Gate::Locked, Deed::Restart(which(container)));
+        }
+    }
+}
+
+/// A hand-over needs an old one that lives, a new one that is to run, and nothing that both cannot have at once.
+fn can_stand_beside(draft: &Draft<'_>, old: &Old<'_>) -> bool {
+    let alive = old.containers.iter().any(|it| it.phase.is_alive());
+    alive && draft.scene.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
+}
+
+fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>) {
+    if let Some(other) = unmet(draft, old.app, old.service) {
+        draft.wait(Waiting::Dependency(old.key.clone(), other));
+        return;
+    }
+    let mut retired = true;
+    for container in old.containers {
+        if !container.name.starts_with(RETIRED) {
+            retired = false;
+            let name = format!("{RETIRED}{}", container.name);
+            draft.deed(Gate::Locked, Deed::Retire(which(container), name));
+        }
+    }
+    if retired {
+        make(draft, old.app, old.service, old.key, old.changed);
+    }
+}
+
+/// Whether a pull may begin: under delete-then-download not before the images nobody wants are gone.
+pub(super) fn may_pull(draft: &Draft<'_>, service: &Service) -> bool {
+    service.strategy != Strategy::DeleteThenDownload || images::unwanted(draft.scene).next().is_none()
+}

@@ -1,0 +1,1 @@
+//! Examples of plans, and what holds for all of them.

@@ -1,0 +1,282 @@
+//! What an intent changes: the target or the demands, and nothing else. What to do about it is read off the machine.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::intent::{Ask, Intent, Refusal, Reply, Running};
+use crate::plan::{Deed, Step, plan};
+use crate::port::{Chance, Record, Targets, World};
+use crate::reconcile::Keeper;
+use crate::reconcile::remember::save;
+use crate::reconcile::take::Failure;
+use crate::reconcile::wait::{Goal, Waiter};
+use crate::state::{AppId, Caller, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
+
+/// How long a forced update overrides locks at the least: the target it is about may still be on its way.
+const FORCE_LASTS: Duration = Duration::from_secs(10);
+
+impl<W: World> Keeper<'_, W> {
+    pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
+        let answer = match self.change(intent).await {
+            Ok(Change::Wait(app, goal)) => {
+                self.waiters.push(Waiter { app, goal, reply });
+                return self.look_now();
+            }
+            Ok(Change::Answer(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
+    }
+
+    async fn change(&mut self, intent: Intent) -> Result<Change, Refusal> {
+        match intent {
+            Intent::Target(target) => self.aim(*target).await,
+            Intent::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
+            Intent::Update { locks, running } => self.update(locks, running),
+            Intent::Restart(app, force) => return self.restart(app, force).await,
+            Intent::Purge(app, force) => return self.purge(app, force).await,
+            Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
+            Intent::Start(app, service) => return self.start(app, service).await,
+            Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
+        }
+        Ok(Change::Answer(Reply::Done))
+    }
+
+    /// A new target. What is under way and still wanted goes on.
+    async fn aim(&mut self, target: Target) {
+        self.publish.send_modify(|it| it.rejected = None);
+        if self.targets.wanted.as_ref() == Some(&target) {
+            return;
+        }
+        for warning in &target.warnings {
+            warn!("{warning}");
+        }
+        let apps: Vec<String> =
+            target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
+        info!(apps = apps.join(", "), "a new target");
+        self.reached = self.targets.good.as_ref() == Some(&target);
+        self.targets.wanted = Some(target);
+        self.save_targets().await;
+        self.aim_again();
+    }
+
+    /// The completed target changed: forgets what only the old one wanted.
+    fn aim_again(&mut self) {
+        self.complete();
+        if let Some(target) = &self.target {
+            let knows = |key: &ServiceKey| target.apps.get(&key.app).is_some_and(|it| it.services.contains_key(&key.service));
+            self.demands.stopped.retain(knows);
+            self.demands.purge.retain(|app| target.apps.contains_key(app));
+            let steps = plan(target, &self.demands(), &self.current).steps;
+            self.drop_unwanted(|step| steps.contains(step));
+        }
+        self.look_now();
+    }
+
+    fn update(&mut self, locks: Force, running: Running) {
+        self.world.targets().look_again();
+        if locks == Force::Yes {
+            self.demands.force.extend(self.known_apps());
+            self.force_until = Instant::now() + FORCE_LASTS;
+        }
+        if running == Running::Cancelled {
+            self.drop_unwanted(|_| false);
+        }
+        self.resting.wake();
+        self.look_now();
+    }
+
+    async fn restart(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+        self.may_disturb(app, force)?;
+        let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
+        self.demands.recreate.extend(ids);
+        self.let_run(app).await;
+        Ok(Change::Wait(app, Goal::Settled))
+    }
+
+    async fn purge(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+        self.may_disturb(app, force)?;
+        self.demands.purge.insert(app);
+        self.let_run(app).await;
+        Ok(Change::Wait(app, Goal::Settled))
+    }
+
+    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change, Refusal> {
+        let key = self.one_service(app, service)?;
+        if !self.current.containers.iter().any(|it| it.key == key) {
+            return Err(Refusal::NoContainer);
+        }
+        self.may_disturb(app, force)?;
+        if self.demands.stopped.insert(key.clone()) {
+            self.owed.remove(&key);
+            self.save_stopped().await;
+        }
+        Ok(Change::Wait(app, Goal::Stopped(key)))
+    }
+
+    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change, Refusal> {
+        let key = self.one_service(app, service)?;
+        if self.demands.stopped.remove(&key) {
+            self.save_stopped().await;
+        }
+        let exited = |phase: Phase| matches!(phase, Phase::Exited(_));
+        let ids = self.current.containers.iter().filter(|it| it.key == key && exited(it.phase)).map(|it| it.id.clone());
+        self.demands.start.extend(ids);
+        Ok(Change::Wait(app, Goal::Started(key)))
+    }
+
+    /// Makes the caller's key anew. The old one is worth nothing once the new one is told.
+    async fn renew(&mut self, caller: Caller) -> Result<Reply, Refusal> {
+        let mut keys = self.keys.clone();
+        let key = match caller {
+            // Somebody without a key on a device in local mode means the device's.
+            Caller::Device | Caller::Local => {
+                keys.device = Secret::from_bytes(self.world.chance().bytes());
+                keys.device.clone()
+            }
+            Caller::Service { key, .. } => {
+                keys.renew(&key);
+                keys.of(&key)
+            }
+        };
+        if !save(self.world, &Record::Keys(keys.clone())).await {
+            return Err(Refusal::Failed("the new key cannot be saved, so the old one stays".to_owned()));
+        }
+        self.keys = keys;
+        self.reached = false;
+        self.aim_again();
+        Ok(Reply::Key(key))
+    }
+
+    /// Whether an app may be disturbed now. Overriding its locks holds until it has settled.
+    fn may_disturb(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
+        self.wanted_app(app)?;
+        let forced = force == Force::Yes || self.force() == Force::Yes;
+        match self.current.locks.get(&app) {
+            Some(Locks::Held(held)) if !forced => return Err(Refusal::Locked(held.clone())),
+            Some(Locks::Held(_) | Locks::Ours(_)) | None => (),
+        }
+        if force == Force::Yes {
+            self.demands.force.insert(app);
+            self.force_until = Instant::now() + FORCE_LASTS;
+        }
+        Ok(())
+    }
+
+    fn wanted_app(&self, app: AppId) -> Result<&crate::state::App, Refusal> {
+        self.target.as_ref().and_then(|it| it.apps.get(&app)).ok_or(Refusal::UnknownApp(app))
+    }
+
+    fn one_service(&self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
+        let wanted = self.wanted_app(app)?;
+        let name = match service {
+            Some(name) if wanted.services.contains_key(&name) => name,
+            Some(name) => {
+                let key = ServiceKey::new(app, &name);
+                let there = self.current.containers.iter().any(|it| it.key == key);
+                return Err(if there { Refusal::NotInTarget } else { Refusal::NoContainer });
+            }
+            None => {
+                let mut names = wanted.services.keys();
+                let name = names.next().ok_or(Refusal::UnknownApp(app))?;
+                if names.next().is_some() {
+                    return Err(Refusal::SeveralServices);
+                }
+                name.clone()
+            }
+        };
+        Ok(ServiceKey { app, service: name })
+    }
+
+    /// Whoever restarts or purges an app wants all of it to run.
+    async fn let_run(&mut self, app: AppId) {
+        let before = self.demands.stopped.len();
+        self.demands.stopped.retain(|key| key.app != app);
+        if self.demands.stopped.len() != before {
+            self.save_stopped().await;
+        }
+    }
+
+    /// A step worked: what was asked for and is done is not asked for again.
+    pub(super) async fn succeeded(&mut self, step: &Step) {
+        self.resting.succeed(step);
+        match step {
+            Step::Engine(Deed::Start(which)) => {
+                self.demands.start.remove(&which.id);
+                // One that exits at once is not owed another start.
+                if self.owed.remove(&which.key) {
+                    self.save_stopped().await;
+                }
+            }
+            Step::Engine(Deed::Kill(which) | Deed::Restart(which)) => {
+                self.demands.recreate.remove(&which.id);
+            }
+            Step::Engine(Deed::RemoveImage(image)) => {
+                self.targets.pulled.remove(image);
+            }
+            Step::Reboot => self.resting.rebooting(step),
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } => (),
+        }
+    }
+
+    /// A step did not work.
+    pub(super) fn failed(&mut self, step: &Step, failure: &Failure) {
+        if let (Step::Engine(Deed::RemoveImage(image)), Failure::Engine(crate::port::EngineError::Refused(why))) =
+            (step, failure)
+        {
+            // Somebody else uses it, so it is not ours alone to delete.
+            info!(%image, why, "the image stays");
+            self.targets.pulled.remove(image);
+            return;
+        }
+        let again = self.resting.fail(step, failure);
+        warn!(error = %failure, %step, ?again, "step failed");
+        self.tell_failure(step, &failure.to_string());
+    }
+
+    /// Demands about what is no longer there are over.
+    pub(super) async fn tidy_demands(&mut self) {
+        let containers = &self.current.containers;
+        let exited = |id: &ContainerId| containers.iter().any(|it| it.id == *id && matches!(it.phase, Phase::Exited(_)));
+        self.demands.start.retain(exited);
+        self.demands.recreate.retain(|id| containers.iter().any(|it| it.id == *id));
+        let left = |app: &AppId| {
+            containers.iter().any(|it| it.key.app == *app) || self.current.volumes.iter().any(|it| it.app == *app)
+        };
+        self.demands.purge.retain(left);
+        self.pay_owed_starts().await;
+    }
+
+    /// Services stopped by a person before the agent was started again are started, whatever their restart policy.
+    async fn pay_owed_starts(&mut self) {
+        if self.owed.is_empty() {
+            return;
+        }
+        let before = self.owed.len();
+        for container in &self.current.containers {
+            if !self.owed.contains(&container.key) || self.demands.start.contains(&container.id) {
+                continue;
+            }
+            match container.phase {
+                Phase::Exited(_) => drop(self.demands.start.insert(container.id.clone())),
+                Phase::Running | Phase::Restarting | Phase::Paused => drop(self.owed.remove(&container.key)),
+                Phase::Created | Phase::Removing | Phase::Dead => (),
+            }
+        }
+        let there = |key: &ServiceKey| self.current.containers.iter().any(|it| it.key == *key);
+        self.owed.retain(there);
+        if self.owed.len() != before {
+            self.save_stopped().await;
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Change {
+    /// It is answered at once.
+    Answer(Reply),
+    /// It is answered when this has come to pass.
+    Wait(AppId, Goal),
+}

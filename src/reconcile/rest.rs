@@ -1,0 +1,125 @@
+//! Steps that failed, and when they are tried again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::plan::Step;
+use crate::port::EngineError;
+use crate::reconcile::take::Failure;
+use crate::state::Trouble;
+
+/// The first pause after a failure, as in other supervisors.
+const LEAST: Duration = Duration::from_secs(1);
+/// The longest.
+const MOST: Duration = Duration::from_secs(5 * 60);
+/// The longest while the engine does not answer: it may come back at any moment.
+const MOST_UNREACHABLE: Duration = Duration::from_secs(10);
+/// A reboot that was accepted is not asked for again so soon.
+const REBOOT: Duration = Duration::from_secs(5 * 60);
+
+/// Steps that are not taken for now.
+#[derive(Debug, Default)]
+pub(super) struct Resting(Vec<Rest>);
+
+#[derive(Debug)]
+struct Rest {
+    step: Step,
+    backoff: Backoff,
+    failures: u32,
+    until: Instant,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Failed(String),
+    Unreachable(String),
+    Done,
+}
+
+impl Resting {
+    /// Lets a step rest that failed.
+    pub(super) fn fail(&mut self, step: &Step, failure: &Failure) -> Duration {
+        let (why, most) = match failure {
+            Failure::Engine(EngineError::Unreachable(_)) => (Why::Unreachable(failure.to_string()), MOST_UNREACHABLE),
+            Failure::Engine(EngineError::Refused(_) | EngineError::Full(_)) | Failure::Lock(_) | Failure::Power(_) => {
+                (Why::Failed(failure.to_string()), MOST)
+            }
+        };
+        let mut rest = match self.0.iter().position(|it| it.step == *step) {
+            Some(at) => self.0.remove(at),
+            None => Rest {
+                step: step.clone(),
+                backoff: Backoff::new(LEAST, MOST),
+                failures: 0,
+                until: Instant::now(),
+                why: Why::Done,
+            },
+        };
+        let pause = rest.backoff.fail().min(most);
+        rest.failures += 1;
+        rest.until = Instant::now() + pause;
+        rest.why = why;
+        self.0.push(rest);
+        pause
+    }
+
+    /// Does not repeat a reboot that was accepted.
+    pub(super) fn rebooting(&mut self, step: &Step) {
+        let backoff = Backoff::new(REBOOT, REBOOT);
+        self.0.push(Rest { step: step.clone(), backoff, failures: 0, until: Instant::now() + REBOOT, why: Why::Done });
+    }
+
+    /// Whether a step is not to be taken now.
+    pub(super) fn rests(&self, step: &Step) -> bool {
+        let now = Instant::now();
+        self.0.iter().any(|it| it.step == *step && it.until > now)
+    }
+
+    /// Forgets steps that worked, and those the plan no longer has.
+    pub(super) fn keep_only(&mut self, steps: &[Step]) {
+        self.0.retain(|it| steps.contains(&it.step));
+    }
+
+    /// Forgets one step: it worked.
+    pub(super) fn succeed(&mut self, step: &Step) {
+        self.0.retain(|it| it.step != *step);
+    }
+
+    /// Forgets everything: somebody wants it tried now.
+    pub(super) fn wake(&mut self) {
+        for rest in &mut self.0 {
+            rest.until = Instant::now();
+        }
+    }
+
+    /// The engine is back: what failed for want of it is tried at once.
+    pub(super) fn forget_unreachable(&mut self) {
+        self.0.retain(|it| !matches!(it.why, Why::Unreachable(_)));
+    }
+
+    /// When the next step has rested.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.0.iter().map(|it| it.until).filter(|it| *it > now).min()
+    }
+
+    /// Whether anything is wrong.
+    pub(super) fn any(&self) -> bool {
+        self.0.iter().any(|it| !matches!(it.why, Why::Done))
+    }
+
+    /// What is wrong, for people, newest last.
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
+        let trouble = |rest: &Rest| {
+            let why = match &rest.why {
+                Why::Failed(why) | Why::Unreachable(why) => why.clone(),
+                Why::Done => return None,
+            };
+            Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: rest.until })
+        };
+        self.0.iter().filter_map(trouble).collect()
+    }
+}

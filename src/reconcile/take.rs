@@ -1,0 +1,72 @@
+//! One step, on the real ports.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::plan::{Deed, Step};
+use crate::port::{Engine, EngineError, LockError, Locks, Power, PowerError, World};
+use crate::state::{ServiceKey, Status};
+
+/// Why a step was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    Engine(EngineError),
+    Lock(LockError),
+    Power(PowerError),
+}
+
+/// Takes one step. May be dropped at any await.
+pub(super) async fn take<W: World>(world: &W, publish: &watch::Sender<Status>, step: Step) -> Result<(), Failure> {
+    match &step {
+        Step::Engine(deed) => engine(world, publish, deed).await,
+        Step::TakeLocks(app, services, force) => world.locks().take(*app, services, *force).await.map_err(Failure::Lock),
+        Step::ReleaseLocks(app) => world.locks().release(*app).await.map_err(Failure::Lock),
+        Step::HandOver { old, timeout } => {
+            word_of(world, &old.key, *timeout).await?;
+            world.engine().take(&Deed::Kill(old.clone()), &|_| ()).await.map_err(Failure::Engine)
+        }
+        Step::Reboot => world.power().reboot().await.map_err(Failure::Power),
+    }
+}
+
+async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &Deed) -> Result<(), Failure> {
+    if let Deed::Retire(which, _) = deed {
+        // A word from the hand-over before must not count for this one.
+        world.locks().expect_hand_over(&which.key).await.map_err(Failure::Lock)?;
+    }
+    let progress = |percent: u8| {
+        if let Deed::Pull(image) = deed {
+            publish.send_if_modified(|status| status.progress.insert(image.clone(), percent) != Some(percent));
+        }
+    };
+    if matches!(deed, Deed::Pull(_)) {
+        progress(0);
+    }
+    world.engine().take(deed, &progress).await.map_err(Failure::Engine)
+}
+
+/// Waits for the new container's word, at most so long. No word is no reason to keep the old one.
+async fn word_of<W: World>(world: &W, key: &ServiceKey, most: Duration) -> Result<(), Failure> {
+    match timeout(most, world.locks().handed_over(key)).await {
+        Ok(Ok(())) => info!(service = %key, "the new container has taken over"),
+        Ok(Err(error)) => return Err(Failure::Lock(error)),
+        Err(_) => {
+            info!(service = %key, ?most, "the new container did not say that it has taken over; the old one goes all the same");
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(error) => error.fmt(f),
+            Self::Lock(error) => error.fmt(f),
+            Self::Power(error) => error.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Whoever asked, and what they wait for.
+
+use tokio::sync::oneshot;
+
+use crate::intent::{Answer, Refusal, Reply};
+use crate::plan::{Step, Waiting};
+use crate::port::World;
+use crate::reconcile::{Keeper, app_of};
+use crate::state::{AppId, ContainerId, Phase, ServiceKey};
+
+/// Somebody who waits for an answer. They may hang up; what they asked for is done all the same.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) app: AppId,
+    pub(super) goal: Goal,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What an answer waits for.
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// Everything asked of the app was done, and it is as wanted.
+    Settled,
+    /// The service's container does not run.
+    Stopped(ServiceKey),
+    /// The service's container runs, or has run.
+    Started(ServiceKey),
+}
+
+impl<W: World> Keeper<'_, W> {
+    /// Answers whoever waits for what has come to pass.
+    pub(super) fn answer_waiters(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.verdict(&waiter) {
+                // Whoever asked may have hung up; that is their business.
+                Some(answer) => drop(waiter.reply.send(answer)),
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    fn verdict(&mut self, waiter: &Waiter) -> Option<Answer> {
+        let lock = self.plan.waiting.iter().find_map(|it| match it {
+            Waiting::Lock(app, held) if *app == waiter.app => Some(held.clone()),
+            _ => None,
+        });
+        if let (Some(held), Goal::Settled | Goal::Stopped(_)) = (lock, &waiter.goal) {
+            // The lock was taken between the request and its first step: it is as if it had been held all along.
+            self.withdraw(waiter);
+            return Some(Err(Refusal::Locked(held)));
+        }
+        match &waiter.goal {
+            Goal::Settled => {
+                let asked = self.demands.purge.contains(&waiter.app)
+                    || self
+                        .current
+                        .containers
+                        .iter()
+                        .any(|it| it.key.app == waiter.app && self.demands.recreate.contains(&it.id));
+                let at_work = self.running.iter().any(|(step, _)| app_of(step) == Some(waiter.app));
+                (!asked && !at_work && !self.plan.busy.contains(&waiter.app)).then_some(Ok(Reply::Done))
+            }
+            Goal::Stopped(key) => {
+                let alive = self.containers(key).any(|(_, phase)| phase.is_alive());
+                let id = self.containers(key).next().map(|(id, _)| id);
+                (!alive).then(|| id.map(Reply::Container).ok_or(Refusal::NoContainer))
+            }
+            Goal::Started(key) => {
+                let asked = |id: &ContainerId| self.demands.start.contains(id);
+                let started =
+                    |(id, phase): &(ContainerId, Phase)| *phase != Phase::Created && !asked(id) && *phase != Phase::Dead;
+                let exited =
+                    |(_, phase): &(ContainerId, Phase)| matches!(phase, Phase::Exited(_)) && self.plan.busy.contains(&key.app);
+                self.containers(key).find(|it| started(it) && !exited(it)).map(|(id, _)| Ok(Reply::Container(id)))
+            }
+        }
+    }
+
+    fn containers(&self, key: &ServiceKey) -> impl Iterator<Item = (ContainerId, Phase)> {
+        self.current.containers.iter().filter(move |it| it.key == *key).map(|it| (it.id.clone(), it.phase))
+    }
+
+    /// What somebody asked for is not wanted any more.
+    fn withdraw(&mut self, waiter: &Waiter) {
+        self.demands.purge.remove(&waiter.app);
+        let theirs = |id: &ContainerId| self.current.containers.iter().any(|it| it.key.app == waiter.app && it.id == *id);
+        self.demands.recreate.retain(|id| !theirs(id));
+        if let Goal::Stopped(key) = &waiter.goal {
+            self.demands.stopped.remove(key);
+        }
+        self.look_now();
+    }
+
+    /// Tells those who wait for an app that it went wrong. It is still pursued.
+    pub(super) fn fail_waiters(&mut self, concerns: impl Fn(AppId) -> bool, why: &str) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            if concerns(waiter.app) {
+                let _ = waiter.reply.send(Err(Refusal::Failed(why.to_owned()))); // They may have hung up.
+            } else {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// A step failed: whoever waits for its app hears of it.
+    pub(super) fn tell_failure(&mut self, step: &Step, why: &str) {
+        if let Some(app) = app_of(step) {
+            self.fail_waiters(|it| it == app, &format!("{step}: {why}"));
+        }
+    }
+}
