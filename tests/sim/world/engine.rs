@@ -51,6 +51,7 @@ impl Model {
             Deed::Start(which) => self.start(&which.id),
             Deed::Stop(which) => machine.exit(&which.id, 143, true),
             Deed::Kill(which) => machine.exit(&which.id, 143, true).and_then(|()| machine.remove(&which.id)),
+            Deed::Restart(which) => machine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
             Deed::Rename(which, name) => machine.rename(&which.id, name),
             Deed::Retire(which, name) => machine.rename(&which.id, name).and_then(|()| machine.rest(&which.id)),
             Deed::CreateNetwork(network) => machine.create_network(network),
@@ -211,6 +212,12 @@ impl Sim {
             Deed::Pull(reference) => self.pull(reference, epoch, progress).await,
             Deed::Stop(which) => self.stop(which, epoch).await,
             Deed::Kill(which) => self.kill(which, epoch).await,
+            Deed::Restart(which) => {
+                self.stop(which, epoch).await?;
+                self.pass(1, 200).await;
+                self.answers(Some(epoch))?;
+                self.with(|model| model.obey(&Deed::Start(which.clone())))
+            }
             Deed::Retire(which, name) => {
                 self.with(|model| model.machine.rename(&which.id, name))?;
                 self.pass(1, 50).await;

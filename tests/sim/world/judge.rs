@@ -127,7 +127,7 @@ impl Model {
                 let reboots = self.in_mind().iter().any(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
                 self.judge.reboot_reasons += u32::from(reboots);
             }
-            Deed::Start(which) => {
+            Deed::Start(which) | Deed::Restart(which) => {
                 self.judge_whose(deed, which);
                 self.judge_start(which);
             }

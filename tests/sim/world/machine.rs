@@ -59,7 +59,6 @@ pub(crate) struct Crate {
     pub(crate) restarts: u32,
     networks: BTreeSet<String>,
     volumes: BTreeSet<String>,
-    network_of: Option<ContainerId>,
 }
 
 type Done = Result<(), EngineError>;
@@ -130,10 +129,11 @@ impl Machine {
             env: spec.config.env.clone(),
             restart: spec.config.restart,
             error: None,
+            network_of: network_of.clone(),
         };
         let brief = spec.config.env.contains_key("BRIEF");
         let grace = spec.config.stop_grace;
-        let new = Crate { face, foreign: false, stopped: false, brief, grace, restarts: 0, networks, volumes, network_of };
+        let new = Crate { face, foreign: false, stopped: false, brief, grace, restarts: 0, networks, volumes };
         self.containers.insert(id.clone(), new);
         Ok(id)
     }
@@ -167,7 +167,7 @@ impl Machine {
         if let Some(lost) = it.networks.iter().find(|name| !self.networks.contains_key(*name)) {
             return refuse(format!("network {lost} not found"));
         }
-        let host = it.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
+        let host = it.face.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
         if host == Some(false) {
             return refuse("the container whose network it shares does not run");
         }
@@ -327,6 +327,7 @@ impl Machine {
             env: BTreeMap::new(),
             restart: Restart::No,
             error: None,
+            network_of: None,
         };
         let new = Crate {
             face,
@@ -337,7 +338,6 @@ impl Machine {
             restarts: 0,
             networks: BTreeSet::new(),
             volumes: BTreeSet::new(),
-            network_of: None,
         };
         self.keep(image);
         self.containers.insert(ContainerId(id), new);
