@@ -287,21 +287,18 @@ impl Sim {
         self.stop(which, epoch).await?;
         self.pass(1, 200).await;
         self.answers(Some(epoch))?;
-        let stuck = self.with(|model| {
+        // From here on the engine does it by itself, whether anybody waits or not.
+        let took = self.with(|model| {
+            let took = model.fates.containers.millis(1, 1000);
             let stuck = model.fates.calls.happens(model.weather.faults / 2);
-            let Ok(it) = model.machine.at(&which.id) else { return false };
-            it.face.phase = if stuck { Phase::Dead } else { Phase::Removing };
-            stuck
-        });
-        if stuck {
-            return Err(EngineError::Refused("driver failed to remove root filesystem".into()));
-        }
-        self.pass(1, 1000).await;
-        self.answers(Some(epoch))?;
-        self.with(|model| {
-            let done = model.machine.remove(&which.id);
-            model.event();
-            done
-        })
+            model.machine.at(&which.id)?.face.phase = if stuck { Phase::Dead } else { Phase::Removing };
+            if stuck {
+                return Err(EngineError::Refused("driver failed to remove root filesystem".into()));
+            }
+            model.schedule(took, Job::Gone(which.id.clone()));
+            Ok(took)
+        })?;
+        sleep(took + Duration::from_millis(10)).await;
+        self.answers(Some(epoch)).map(drop)
     }
 }

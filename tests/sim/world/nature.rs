@@ -22,6 +22,8 @@ pub(crate) enum Job {
     Exit(ContainerId, i32),
     /// The engine starts a container again.
     Revive(ContainerId),
+    /// The engine has removed a container.
+    Gone(ContainerId),
     /// A container says that it is ready to take over.
     Ready(ServiceKey, ContainerId),
     /// A service gives its lock back.
@@ -113,6 +115,7 @@ impl Job {
             Self::EngineBack
             | Self::Exit(..)
             | Self::Revive(_)
+            | Self::Gone(_)
             | Self::Ready(..)
             | Self::Unlock(_)
             | Self::Late(_)
@@ -169,6 +172,12 @@ impl Model {
             Job::EngineBack => self.engine_back(),
             Job::Exit(id, code) => self.exits(&id, code),
             Job::Revive(id) => self.revives(&id),
+            Job::Gone(id) => {
+                if self.machine.containers.get(&id).is_some_and(|it| it.face.phase == Phase::Removing) {
+                    self.machine.containers.remove(&id);
+                    self.event();
+                }
+            }
             Job::Ready(key, id) => {
                 if self.machine.containers.get(&id).is_some_and(|it| it.face.phase.is_alive()) {
                     self.locks.ready.insert(key);
