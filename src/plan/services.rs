@@ -31,6 +31,10 @@ fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
     seen.retain(|it| !already_leaving(draft, it));
     let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
     let Some((app, service)) = wanted.filter(|_| !scene.is_purged(draft.app)) else {
+        if let Some((_, service)) = wanted.filter(|(_, it)| !scene.has_image(&it.image)) {
+            // What is purged must be able to come back.
+            draft.deed(Gate::Free, Deed::Pull(service.image.clone()));
+        }
         strategies::dismiss(draft, &key, &seen);
         return;
     };
@@ -168,7 +172,12 @@ pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<S
             Phase::Created | Phase::Removing | Phase::Dead => false,
         })
     };
-    service.depends_on.iter().find(|name| !started(name)).cloned()
+    // Whoever shares another's network cannot start before it.
+    let shared = match &service.config.network_mode {
+        NetworkMode::Service(other) => Some(other),
+        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+    };
+    service.depends_on.iter().chain(shared).find(|name| !started(name)).cloned()
 }
 
 /// The right container and others: a hand-over under way, or one too many.
@@ -186,8 +195,9 @@ fn replace(draft: &mut Draft<'_>, app: &App, service: &Service, fresh: &Containe
         return;
     }
     for other in others {
-        let old = which(other);
-        draft.wish(Gate::Locked, Step::HandOver { old, timeout: service.handover_timeout });
+        let (old, timeout) = (which(other), service.handover_timeout);
+        let step = if other.phase.is_alive() { Step::HandOver { old, timeout } } else { Step::Engine(Deed::Kill(old)) };
+        draft.wish(Gate::Locked, step);
     }
 }
 

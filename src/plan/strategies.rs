@@ -89,16 +89,19 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
         return;
     }
-    let mut retired = true;
-    for container in old.containers {
-        if !container.name.starts_with(RETIRED) {
-            retired = false;
-            let name = format!("{RETIRED}{}", container.name);
-            draft.deed(Gate::Locked, Deed::Retire(which(container), name));
+    // Containers come newest first. Of several old ones the newest that lives hands over; the others have no part in it.
+    let Some(newest) = old.containers.iter().find(|it| it.phase.is_alive()) else { return };
+    if let [_] = old.containers {
+        if newest.name.starts_with(RETIRED) {
+            make(draft, old.app, old.service, old.key, old.changed);
+        } else {
+            let name = format!("{RETIRED}{}", newest.name);
+            draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
         }
+        return;
     }
-    if retired {
-        make(draft, old.app, old.service, old.key, old.changed);
+    for other in old.containers.iter().filter(|it| it.id != newest.id) {
+        draft.deed(Gate::Locked, Deed::Kill(which(other)));
     }
 }
 

@@ -1,1 +1,390 @@
-//! Examples of plans, and what holds for all of them.
+//! Examples of plans, each a small story, and what holds for every plan.
+//!
+//! A target is a line a service: `name image [word…]`; the words are in [`model::service`]. A device is a line a container: `name
+//! image phase [word…]`. A story is what would be done, a line for each wave of steps, until there is nothing left to do; and then
+//! what is waited for.
+
+mod laws;
+mod model;
+
+use insta::assert_snapshot;
+use model::{story, story_of};
+
+use crate::state::{AppId, HeldLock, Locks, ServiceKey};
+
+#[test]
+fn nothing_to_do() {
+    assert_snapshot!(story("web web:1", "web web:1 running"), @"");
+}
+
+#[test]
+fn first_start() {
+    assert_snapshot!(story("web web:1\ndb db:1", ""), @"
+    pull db:1, pull web:1, create network app_default
+    create 1/db from db:1, create 1/web from web:1
+    start 1/db, start 1/web
+    ");
+}
+
+#[test]
+fn a_service_waits_for_those_it_depends_on() {
+    assert_snapshot!(story("web web:1 after:db\ndb db:1 after:disk\ndisk disk:1", ""), @"
+    pull db:1, pull disk:1, pull web:1, create network app_default
+    create 1/db from db:1, create 1/disk from disk:1, create 1/web from web:1
+    start 1/disk
+    start 1/db
+    start 1/web
+    ");
+}
+
+#[test]
+fn one_slow_image_does_not_hold_up_a_service_that_has_its_own() {
+    assert_snapshot!(story("web web:1\ndb db:1", "image db:1"), @"
+    pull web:1, create network app_default
+    create 1/db from db:1, create 1/web from web:1
+    start 1/db, start 1/web
+    ");
+}
+
+#[test]
+fn the_old_one_runs_until_every_image_of_the_release_is_here() {
+    assert_snapshot!(story("web web:2\ndb db:2", "web web:1 running\ndb db:1 running\nimage db:2"), @"
+    pull web:2
+    lock 1 (db web)
+    kill 1/db, kill 1/web
+    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
+    start 1/db, start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn kill_then_download_kills_first() {
+    assert_snapshot!(story("web web:2 kill-first", "web web:1 running"), @"
+    lock 1 (web)
+    kill 1/web
+    pull web:2
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn delete_then_download_makes_room_first() {
+    assert_snapshot!(story("web web:2 delete-first", "web web:1 running"), @"
+    lock 1 (web)
+    kill 1/web
+    remove image web:1
+    pull web:2
+    create 1/web from web:2
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn hand_over_starts_the_new_one_beside_the_old() {
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 running"), @"
+    pull web:2
+    lock 1 (web)
+    retire 1/web as old_web_1_1_one
+    create 1/web from web:2
+    start 1/web
+    hand over 1/web
+    unlock 1, remove image web:1
+    ");
+}
+
+#[test]
+fn an_interrupted_hand_over_is_finished() {
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 running retired\nweb web:2 created"), @"
+    start 1/web
+    lock 1 (web)
+    hand over 1/web
+    unlock 1, remove image web:1
+    ");
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 running retired\nweb web:2 running"), @"
+    lock 1 (web)
+    hand over 1/web
+    unlock 1, remove image web:1
+    ");
+}
+
+#[test]
+fn a_hand_over_from_a_dead_container_is_an_ordinary_update() {
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 exited"), @"
+    pull web:2
+    lock 1 (web)
+    kill 1/web
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_new_release_of_the_same_containers_only_renames_them() {
+    assert_snapshot!(story("release two\nweb web:1", "web web:1 running"), @"
+    lock 1 (web)
+    rename 1/web to web_1_1_two
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_changed_setting_recreates_the_container() {
+    assert_snapshot!(story("web web:1 env:new", "web web:1 running"), @"
+    lock 1 (web)
+    kill 1/web
+    create 1/web from web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_service_nobody_wants_goes_when_its_successors_are_here() {
+    assert_snapshot!(story("web web:2", "web web:1 running\nold old:1 running"), @"
+    pull web:2
+    lock 1 (old web)
+    kill 1/old, kill 1/web
+    create 1/web from web:2, remove image old:1, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn an_app_nobody_wants_leaves_nothing_behind() {
+    assert_snapshot!(story("", "web web:1 running volume:data\nvolume data\nnetwork default"), @"
+    lock 1 (web)
+    kill 1/web
+    remove network app_default, remove volume 1_data, remove image web:1
+    unlock 1
+    ");
+}
+
+#[test]
+fn created_and_never_started_is_started() {
+    assert_snapshot!(story("web web:1", "web web:1 created"), @"start 1/web");
+}
+
+#[test]
+fn an_orphan_of_an_interrupted_update_is_replaced() {
+    assert_snapshot!(story("web web:2", "web web:1 created\nimage web:2"), @"
+    lock 1 (web)
+    kill 1/web
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn of_two_containers_of_one_service_the_right_one_stays() {
+    assert_snapshot!(story("web web:2", "web web:1 running\nweb web:2 running"), @"
+    lock 1 (web)
+    kill 1/web
+    rename 1/web to web_1_1_one, remove image web:1
+    unlock 1
+    ");
+}
+
+#[test]
+fn what_exits_by_itself_and_may_rest_is_done() {
+    assert_snapshot!(story("job job:1 rests", "job job:1 exited rests"), @"");
+}
+
+#[test]
+fn what_somebody_stopped_by_hand_is_started() {
+    assert_snapshot!(story("web web:1", "web web:1 exited"), @"start 1/web");
+}
+
+#[test]
+fn what_a_person_stopped_through_the_api_stays_stopped() {
+    let story = story_of("web web:1", "web web:1 running", |demands, _| {
+        demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
+    });
+    assert_snapshot!(story, @"
+    lock 1 (web)
+    stop 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_service_that_should_not_run_is_there_and_stopped() {
+    assert_snapshot!(story("web web:1 off", ""), @"
+    pull web:1, create network app_default
+    create 1/web from web:1
+    ");
+    assert_snapshot!(story("web web:1 off", "web web:1 running off"), @"
+    lock 1 (web)
+    stop 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_lock_holds_up_the_whole_release_and_no_download() {
+    let story = story_of("web web:2\ndb db:2\nnew new:1", "web web:1 running\ndb db:1 running", |_, current| {
+        current.locks.insert(AppId(1), Locks::Held(held("db")));
+    });
+    assert_snapshot!(story, @"
+    pull db:2, pull new:1, pull web:2
+    … app 1 is locked by its service db (/lock/db)
+    ");
+}
+
+#[test]
+fn a_lock_does_not_keep_down_what_fell_down() {
+    let story = story_of("web web:1\ndb db:1", "db db:1 running\nimage web:1", |_, current| {
+        current.locks.insert(AppId(1), Locks::Held(held("db")));
+    });
+    assert_snapshot!(story, @"
+    create 1/web from web:1
+    start 1/web
+    ");
+}
+
+#[test]
+fn force_takes_the_lock_away() {
+    let story = story_of("web web:2", "web web:1 running", |demands, current| {
+        current.locks.insert(AppId(1), Locks::Held(held("web")));
+        demands.force.insert(AppId(1));
+    });
+    assert_snapshot!(story, @"
+    pull web:2
+    lock 1 by force (web)
+    kill 1/web
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn locks_left_behind_by_a_crash_are_given_back() {
+    let story = story_of("web web:1", "web web:1 running", |_, current| {
+        current.locks.insert(AppId(1), Locks::Ours(["web".to_owned()].into()));
+    });
+    assert_snapshot!(story, @"unlock 1");
+}
+
+#[test]
+fn a_restart_makes_the_containers_anew() {
+    let story = story_of("web web:1\ndb db:1", "web web:1 running\ndb db:1 running", |demands, current| {
+        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    });
+    assert_snapshot!(story, @"
+    lock 1 (db web)
+    kill 1/db, kill 1/web
+    create 1/db from db:1, create 1/web from web:1
+    start 1/db, start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_restart_while_an_update_downloads_restarts_what_runs() {
+    let story = story_of("web web:2", "web web:1 running", |demands, current| {
+        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    });
+    assert_snapshot!(story, @"
+    pull web:2, lock 1 (web)
+    kill 1/web
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_purge_clears_the_volumes_and_brings_the_app_back() {
+    let story = story_of("web web:1 volume:data", "web web:1 running volume:data\nvolume data", |demands, _| {
+        demands.purge.insert(AppId(1));
+    });
+    assert_snapshot!(story, @"
+    lock 1 (web)
+    kill 1/web
+    remove volume 1_data
+    create volume 1_data
+    create 1/web from web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn volumes_outlive_the_services_that_used_them() {
+    assert_snapshot!(story("web web:1", "web web:1 running\nvolume data"), @"");
+}
+
+#[test]
+fn a_network_that_changed_is_made_anew_around_its_users() {
+    assert_snapshot!(story("web web:1\nnetwork default internal", "web web:1 running\nnetwork default"), @"
+    lock 1 (web)
+    kill 1/web
+    remove network app_default
+    create network app_default
+    create 1/web from web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn a_service_that_wants_a_reboot_is_started_by_the_next_boot() {
+    assert_snapshot!(story("web web:1 reboot", "image web:1"), @"
+    create network app_default
+    create 1/web from web:1
+    reboot
+    ");
+    assert_snapshot!(story("web web:1 reboot", "web web:1 created reboot before-boot"), @"start 1/web");
+}
+
+#[test]
+fn who_shares_a_network_follows_its_owner() {
+    assert_snapshot!(story("vpn vpn:1\nweb web:1 shares:vpn", "image vpn:1\nimage web:1"), @"
+    create network app_default
+    create 1/vpn from vpn:1
+    start 1/vpn, create 1/web from web:1
+    start 1/web
+    ");
+    assert_snapshot!(
+        story("vpn vpn:1 env:new\nweb web:1 shares:vpn", "vpn vpn:1 running\nweb web:1 running shares:vpn"),
+        @"
+    lock 1 (vpn web)
+    kill 1/vpn, kill 1/web
+    create 1/vpn from vpn:1
+    start 1/vpn, create 1/web from web:1
+    start 1/web
+    unlock 1
+    "
+    );
+}
+
+#[test]
+fn the_images_of_others_are_not_ours_to_delete() {
+    let story = story_of("web web:1", "web web:1 running\nimage stranger:1", |_, current| {
+        current.ours.clear();
+    });
+    assert_snapshot!(story, @"");
+}
+
+#[test]
+fn another_supervisors_container_is_adopted() {
+    assert_snapshot!(story("web web:1", "web web:1 running elsewhere"), @"");
+    assert_snapshot!(story("web web:1 env:new", "web web:1 running elsewhere"), @"
+    lock 1 (web)
+    kill 1/web
+    create 1/web from web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+fn held(service: &str) -> HeldLock {
+    HeldLock { service: service.to_owned(), path: format!("/lock/{service}"), since_secs: 0 }
+}

@@ -90,8 +90,12 @@ impl<W: World> Keeper<'_, W> {
 
     async fn restart(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
         self.may_disturb(app, force)?;
-        let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
-        self.demands.recreate.extend(ids);
+        // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
+        let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
+        if !under_way && !self.is_asked(app) {
+            let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
+            self.demands.recreate.extend(ids);
+        }
         self.let_run(app).await;
         Ok(Change::Wait(app, Goal::Settled))
     }

@@ -6,7 +6,7 @@ use crate::intent::{Answer, Refusal, Reply};
 use crate::plan::{Step, Waiting};
 use crate::port::World;
 use crate::reconcile::{Keeper, app_of};
-use crate::state::{AppId, ContainerId, Phase, ServiceKey};
+use crate::state::{AppId, Container, ContainerId, Phase, ServiceKey};
 
 /// Somebody who waits for an answer. They may hang up; what they asked for is done all the same.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Waiter {
 /// What an answer waits for.
 #[derive(Debug)]
 pub(super) enum Goal {
-    /// Everything asked of the app was done, and it is as wanted.
+    /// Everything asked of the app was done, and it has all that it can have now.
     Settled,
     /// The service's container does not run.
     Stopped(ServiceKey),
@@ -50,16 +50,7 @@ impl<W: World> Keeper<'_, W> {
             return Some(Err(Refusal::Locked(held)));
         }
         match &waiter.goal {
-            Goal::Settled => {
-                let asked = self.demands.purge.contains(&waiter.app)
-                    || self
-                        .current
-                        .containers
-                        .iter()
-                        .any(|it| it.key.app == waiter.app && self.demands.recreate.contains(&it.id));
-                let at_work = self.running.iter().any(|(step, _)| app_of(step) == Some(waiter.app));
-                (!asked && !at_work && !self.plan.busy.contains(&waiter.app)).then_some(Ok(Reply::Done))
-            }
+            Goal::Settled => (!self.is_asked(waiter.app) && self.is_idle(waiter.app)).then_some(Ok(Reply::Done)),
             Goal::Stopped(key) => {
                 let alive = self.containers(key).any(|(_, phase)| phase.is_alive());
                 let id = self.containers(key).next().map(|(id, _)| id);
@@ -74,6 +65,24 @@ impl<W: World> Keeper<'_, W> {
                 self.containers(key).find(|it| started(it) && !exited(it)).map(|(id, _)| Ok(Reply::Container(id)))
             }
         }
+    }
+
+    /// Whether a restart or a purge of the app is not done yet.
+    pub(super) fn is_asked(&self, app: AppId) -> bool {
+        let anew = |it: &Container| it.key.app == app && self.demands.recreate.contains(&it.id);
+        self.demands.purge.contains(&app) || self.current.containers.iter().any(anew)
+    }
+
+    /// Whether the app has all that it can have now. It may still wait for an update's images, or for a boot.
+    fn is_idle(&self, app: AppId) -> bool {
+        let at_work = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app));
+        let waits = self.plan.waiting.iter().any(|it| match it {
+            Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) => key.app == app,
+            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) => false,
+        });
+        let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
+        let there = |name: &String| self.containers(&ServiceKey::new(app, name)).next().is_some();
+        !at_work && !waits && wanted.is_none_or(|it| it.services.keys().all(there))
     }
 
     fn containers(&self, key: &ServiceKey) -> impl Iterator<Item = (ContainerId, Phase)> {

@@ -1,0 +1,300 @@
+//! A device of words: what an engine does when it is told a step.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::plan::{Deed, Spec, Step, container_name, plan};
+use crate::state::app::Shape;
+use crate::state::config::{Mode, Mount, NetworkMode};
+use crate::state::network::Attachment;
+use crate::state::service::{Restart, Strategy};
+use crate::state::{
+    App, AppId, Container, ContainerConfig, ContainerId, Current, Demands, Image, ImageId, ImageRef, Locks, Made, Network,
+    NetworkConfig, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
+};
+
+/// The one app of these stories.
+pub(super) const APP: AppId = AppId(1);
+/// When the device of these stories was started.
+const BOOT: i64 = 100;
+
+/// What would be done, wave by wave.
+pub(super) fn story(target: &str, device: &str) -> String {
+    story_of(target, device, |_, _| ())
+}
+
+/// What would be done on a device on which something is different.
+pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
+    let target = parse_target(target);
+    let mut current = parse_device(device);
+    let mut demands = Demands::default();
+    change(&mut demands, &mut current);
+    let mut story = Vec::new();
+    for _ in 0..20 {
+        let plan = plan(&target, &demands, &current);
+        if plan.steps.is_empty() {
+            let waits = plan.waiting.iter().map(|it| format!("… {it}"));
+            return story.into_iter().chain(waits).collect::<Vec<_>>().join("\n");
+        }
+        story.push(plan.steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", "));
+        if plan.steps.contains(&Step::Reboot) {
+            return story.join("\n");
+        }
+        for step in &plan.steps {
+            obey(&mut current, step);
+        }
+        done(&mut demands, &current, &plan.steps);
+    }
+    panic!("it never ends: {story:#?}");
+}
+
+/// What a reconciler forgets of what people asked for, once it is done.
+pub(super) fn done(demands: &mut Demands, current: &Current, steps: &[Step]) {
+    for step in steps {
+        if let Step::Engine(Deed::Restart(which)) = step {
+            demands.recreate.remove(&which.id);
+        }
+    }
+    demands.recreate.retain(|id| current.containers.iter().any(|it| it.id == *id));
+    let left =
+        |app: AppId| current.containers.iter().any(|it| it.key.app == app) || current.volumes.iter().any(|it| it.app == app);
+    demands.purge.retain(|app| left(*app));
+}
+
+/// What an engine does. Panics where it would refuse.
+pub(super) fn obey(current: &mut Current, step: &Step) {
+    match step {
+        Step::Engine(deed) => engine(current, deed),
+        Step::TakeLocks(app, services, _) => {
+            current.locks.insert(*app, Locks::Ours(services.clone()));
+        }
+        Step::ReleaseLocks(app) => {
+            current.locks.remove(app);
+        }
+        Step::HandOver { old, .. } => current.containers.retain(|it| it.id != old.id),
+        Step::Reboot => current.booted_secs += 1000,
+    }
+}
+
+fn engine(current: &mut Current, deed: &Deed) {
+    match deed {
+        Deed::Pull(image) => {
+            assert!(!current.images.iter().any(|it| it.answers_to(image)), "pulled twice: {image}");
+            current.images.push(image_of(image));
+            current.ours.insert(image.clone());
+        }
+        Deed::Create(spec) => create(current, spec),
+        Deed::Start(which) | Deed::Restart(which) => container(current, &which.id).phase = Phase::Running,
+        Deed::Stop(which) => container(current, &which.id).phase = Phase::Exited(0),
+        Deed::Kill(which) => current.containers.retain(|it| it.id != which.id),
+        Deed::Rename(which, name) | Deed::Retire(which, name) => {
+            assert!(!current.containers.iter().any(|it| it.name == *name), "name taken: {name}");
+            container(current, &which.id).name.clone_from(name);
+        }
+        Deed::CreateNetwork(network) => current.networks.push(network.clone()),
+        Deed::RemoveNetwork(name, _) => current.networks.retain(|it| it.name != *name),
+        Deed::CreateVolume(volume) => current.volumes.push(volume.clone()),
+        Deed::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
+        Deed::RemoveImage(image) => {
+            let id = image_of(image).id;
+            assert!(!current.containers.iter().any(|it| it.image == id), "in use: {image}");
+            current.images.retain(|it| it.id != id);
+            current.ours.remove(image);
+        }
+    }
+}
+
+fn container<'a>(current: &'a mut Current, id: &ContainerId) -> &'a mut Container {
+    current.containers.iter_mut().find(|it| it.id == *id).unwrap()
+}
+
+fn create(current: &mut Current, spec: &Spec) {
+    assert!(current.images.iter().any(|it| it.answers_to(&spec.image)), "no image for {}", spec.key);
+    assert!(!current.containers.iter().any(|it| it.name == spec.name), "name taken: {}", spec.name);
+    let born = i64::try_from(current.containers.len()).unwrap() + current.booted_secs + 1;
+    let id = ContainerId(format!("new-{}-{born}-{}", spec.key, spec.hash));
+    current.containers.push(Container {
+        id,
+        name: spec.name.clone(),
+        key: spec.key.clone(),
+        phase: Phase::Created,
+        created_secs: born,
+        image: image_of(&spec.image).id,
+        image_ref: spec.image.clone(),
+        made: Made::Here(spec.hash.clone()),
+        env: spec.config.env.clone(),
+        restart: spec.config.restart,
+        network_of: spec.network_of.clone(),
+        error: None,
+    });
+}
+
+pub(super) fn image_of(image: &ImageRef) -> Image {
+    Image { id: ImageId(format!("sha256:{image}")), names: [image.clone()].into(), size_bytes: 1 }
+}
+
+/// A service from its words.
+pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
+    let mut config = ContainerConfig::default();
+    config.networks.insert("default".to_owned(), Attachment { aliases: [name.to_owned()].into(), ..Attachment::default() });
+    let mut service = Service {
+        id: 1,
+        image: ImageRef::new(image),
+        image_id: 1,
+        running: true,
+        depends_on: BTreeSet::new(),
+        strategy: Strategy::DownloadThenKill,
+        handover_timeout: Duration::from_secs(60),
+        requires_reboot: false,
+        features: BTreeSet::new(),
+        config,
+    };
+    for word in words {
+        match word.split_once(':') {
+            None => plain_word(&mut service, word),
+            Some(("after", other)) => drop(service.depends_on.insert(other.to_owned())),
+            Some(("env", value)) => drop(service.config.env.insert("A".to_owned(), value.to_owned())),
+            Some(("volume", volume)) => {
+                let path = format!("/{volume}");
+                service.config.mounts.insert(Mount::Volume { name: volume.to_owned(), path, access: Mode::Write });
+            }
+            Some(("shares", other)) => {
+                service.config.networks.clear();
+                service.config.network_mode = NetworkMode::Service(other.to_owned());
+            }
+            Some(_) => panic!("{word}"),
+        }
+    }
+    service
+}
+
+fn plain_word(service: &mut Service, word: &str) {
+    match word {
+        "kill-first" => service.strategy = Strategy::KillThenDownload,
+        "delete-first" => service.strategy = Strategy::DeleteThenDownload,
+        "hand-over" => service.strategy = Strategy::HandOver,
+        "off" => service.running = false,
+        "rests" => service.config.restart = Restart::No,
+        "reboot" => service.requires_reboot = true,
+        // Words about a container rather than its service.
+        "retired" | "elsewhere" | "before-boot" => (),
+        _ => panic!("{word}"),
+    }
+}
+
+pub(super) fn parse_target(text: &str) -> Target {
+    let mut app = empty_app();
+    for line in text.lines() {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["release", commit] => app.commit = Some(commit.to_owned()),
+            ["network", name, "internal"] => {
+                let config = NetworkConfig { internal: true, ..NetworkConfig::default() };
+                app.networks.insert(name.to_owned(), config);
+            }
+            [name, image, ref words @ ..] => drop(app.services.insert(name.to_owned(), service(name, image, words))),
+            _ => panic!("{line}"),
+        }
+    }
+    let volumes = app.services.values().flat_map(|it| crate::plan::scene::volumes(it).cloned()).collect::<Vec<_>>();
+    app.volumes = volumes.into_iter().map(|it| (it, VolumeConfig::default())).collect();
+    let apps = if app.services.is_empty() { Vec::new() } else { vec![(APP, app)] };
+    Target { apps: apps.into_iter().collect(), ..Target::default() }
+}
+
+pub(super) fn empty_app() -> App {
+    App {
+        id: APP,
+        uuid: "app".to_owned(),
+        name: "app".to_owned(),
+        commit: Some("one".to_owned()),
+        release_id: 1,
+        services: std::collections::BTreeMap::new(),
+        networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
+        volumes: std::collections::BTreeMap::new(),
+        shape: Shape::Services,
+    }
+}
+
+pub(super) fn parse_device(text: &str) -> Current {
+    let mut current = Current { booted_secs: BOOT, ..Current::default() };
+    let mut default_network = text.is_empty() || text.lines().all(|it| it.starts_with("image"));
+    for line in text.lines() {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["image", image] => add_image(&mut current, &ImageRef::new(image)),
+            ["volume", name] => {
+                let name = format!("{APP}_{name}");
+                current.volumes.push(Volume { name, app: APP, config: VolumeConfig::default() });
+            }
+            ["network", name] => {
+                default_network = true;
+                let name = format!("app_{name}");
+                current.networks.push(Network { name, app: Some(APP), config: NetworkConfig::default() });
+            }
+            [name, image, phase, ref words @ ..] => seen(&mut current, name, image, phase, words),
+            _ => panic!("{line}"),
+        }
+    }
+    // Networks are told of only in the stories about them.
+    if !default_network {
+        current.networks.push(Network { name: "app_default".to_owned(), app: Some(APP), config: NetworkConfig::default() });
+    }
+    let supervisor = Network { name: "supervisor0".to_owned(), app: None, config: NetworkConfig::default() };
+    current.networks.push(supervisor);
+    current
+}
+
+fn add_image(current: &mut Current, image: &ImageRef) {
+    if !current.images.iter().any(|it| it.answers_to(image)) {
+        current.images.push(image_of(image));
+        current.ours.insert(image.clone());
+    }
+}
+
+fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&str]) {
+    let service = service(name, image, words);
+    add_image(current, &service.image);
+    let mut label = container_name(&empty_app(), name, &service);
+    if words.contains(&"retired") {
+        label = format!("old_{label}");
+    }
+    if current.containers.iter().any(|it| it.name == label) {
+        label += "_too";
+    }
+    let born = i64::try_from(current.containers.len()).unwrap();
+    let owner = |other: &str| current.containers.iter().find(|it| it.key.service == other).map(|it| it.id.clone());
+    let network_of = match &service.config.network_mode {
+        NetworkMode::Service(other) => owner(other),
+        _ => None,
+    };
+    let made = if words.contains(&"elsewhere") {
+        Made::Elsewhere(Box::new(service.config.clone()))
+    } else {
+        Made::Here(service.config.hash(service.image.as_str()))
+    };
+    current.containers.push(Container {
+        id: ContainerId(format!("{name}-{born}")),
+        name: label,
+        key: ServiceKey::new(APP, name),
+        phase: phase_of(phase),
+        created_secs: if words.contains(&"before-boot") { BOOT - 50 } else { BOOT + born },
+        image: image_of(&service.image).id,
+        image_ref: service.image.clone(),
+        made,
+        env: service.config.env.clone(),
+        restart: service.config.restart,
+        network_of,
+        error: None,
+    });
+}
+
+pub(super) fn phase_of(word: &str) -> Phase {
+    match word {
+        "created" => Phase::Created,
+        "running" => Phase::Running,
+        "restarting" => Phase::Restarting,
+        "paused" => Phase::Paused,
+        "exited" => Phase::Exited(0),
+        "dead" => Phase::Dead,
+        _ => panic!("{word}"),
+    }
+}
