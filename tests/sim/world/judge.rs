@@ -242,11 +242,15 @@ impl Model {
 
     /// The agent takes locks.
     pub(crate) fn judge_force(&mut self, app: AppId, force: Force) {
-        let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
-        let allowed = self.judge.forced_all || self.judge.forced.contains(&app) || self.in_mind().iter().any(overridden);
-        if force == Force::Yes && !allowed {
+        if force == Force::Yes && !self.may_force(app) {
             self.wrong(format_args!("the locks of {app} are overridden, and nobody asked for it"));
         }
+    }
+
+    /// Somebody asked for the locks of an app to be overridden.
+    fn may_force(&self, app: AppId) -> bool {
+        let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
+        self.judge.forced_all || self.judge.forced.contains(&app) || self.in_mind().iter().any(overridden)
     }
 
     /// The agent asks for a reboot.
@@ -256,7 +260,7 @@ impl Model {
             Holder::Agent => false,
         };
         let held = self.locks.held.iter().find(|(_, holder)| old(holder)).map(|(key, _)| key.clone());
-        if let Some(key) = held.filter(|_| !self.judge.forced_all && self.judge.forced.is_empty()) {
+        if let Some(key) = held.filter(|key| !self.may_force(key.app)) {
             self.wrong(format_args!("reboot under the lock of {key}"));
         }
         self.judge.reboots += 1;
