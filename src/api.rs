@@ -1,11 +1,47 @@
 //! The HTTP API, which can ask and can read, and can do nothing else.
+//!
+//! One table, [`routes`], says what there is. A request goes through four gates in this order: its key (401), the table (404, 405),
+//! what the key opens (401), and what this release has (501). What is left is answered from the watched [`Status`], or handed to
+//! the reconciler as an [`Intent`]. A read never waits for the engine.
+//!
+//! ```text
+//! routes       the table, and how a path is found in it                api/route.rs
+//! auth         keys, and who may do what                               api/auth.rs
+//! audit        who asked for what, in the log                          api/audit.rs
+//! body, form   what a request says                                     api/body.rs api/form.rs
+//! sent         the shapes an answer has                                api/sent.rs
+//! v1, agent    the routes                                              api/v1.rs api/v1/read.rs api/agent.rs
+//! ```
+//!
+//! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and a route that does
+//! not exist is a secret to those without a key. Both need the table before the key, and one table is better than two.
+
+mod agent;
+mod audit;
+mod auth;
+mod body;
+mod form;
+mod route;
+mod sent;
+mod v1;
+
+use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
-use tokio::sync::{mpsc, watch};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
 
-use crate::intent::Ask;
-use crate::state::Status;
+pub use route::{Route, Verb, routes};
+
+use crate::intent::{Answer, Ask, Intent};
+use crate::state::{Caller, Status};
+use audit::Audit;
+use route::Found;
+use sent::{Sent, failed};
 
 /// All the API can reach of the agent.
 #[derive(Debug, Clone)]
@@ -14,9 +50,100 @@ pub struct Door {
     pub intents: mpsc::Sender<Ask>,
     /// What may be read.
     pub status: watch::Receiver<Status>,
+    /// When the agent started.
+    pub born: Instant,
 }
 
-/// The routes, in the order of the published reference.
+/// How long a request waits for room in the reconciler's inbox.
+const INBOX_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a request waits until it was done. The socket timeout of the supervisors our clients know is as long.
+const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// The API, ready to be served. Whoever listens puts a [`Peer`](crate::state::Peer) into the extensions of each request; one
+/// without it did not come from the device.
 pub fn router(door: Door) -> Router {
-    Router::new().route("/ping", get(async || "OK")).with_state(door)
+    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(door)
+}
+
+/// A request that was let in.
+struct Call {
+    door: Door,
+    caller: Caller,
+    /// What stands in the path where the route has a parameter.
+    param: String,
+    request: Request,
+}
+
+async fn handle(State(door): State<Door>, request: Request) -> Response {
+    let caller = auth::caller(&request, &door.status.borrow().access);
+    let audit = Audit::new(&request, caller.as_ref());
+    let sent = match admit(&door, caller, request) {
+        Ok((verb, call)) => {
+            audit.accepted();
+            serve(verb, call).await.unwrap_or_else(|sent| sent)
+        }
+        Err(sent) => sent,
+    };
+    audit.answered(sent.status());
+    sent.into_response()
+}
+
+/// What is asked, by somebody who may ask it; or what is answered at the door.
+fn admit(door: &Door, caller: Option<Caller>, request: Request) -> Result<(Verb, Call), Sent> {
+    let found = route::find(request.method(), request.uri().path());
+    // Health is nobody's secret.
+    if let Found::Route(Route { verb: Verb::Healthy, .. }, _) = found {
+        return Err(v1::healthy(door));
+    }
+    let Some(caller) = caller else { return Err(Sent::Status(StatusCode::UNAUTHORIZED)) };
+    let (route, param) = match found {
+        Found::Route(route, param) => (route, param),
+        Found::OtherMethods(allow) => return Err(Sent::WrongMethod(allow)),
+        Found::Nothing => {
+            return Err(failed(StatusCode::NOT_FOUND, "there is no such path; GET /agent/v1/openapi.json lists all"));
+        }
+    };
+    if !route.verb.is_open_to(&caller) {
+        return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
+    }
+    Ok((route.verb, Call { door: door.clone(), caller, param, request }))
+}
+
+async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
+    match verb {
+        Verb::Ping => Ok(v1::ping()),
+        Verb::Healthy => Ok(v1::healthy(&call.door)),
+        Verb::Update => v1::update(call).await,
+        Verb::Restart => v1::restart(call).await,
+        Verb::Purge => v1::purge(call).await,
+        Verb::Stop => v1::stop(call).await,
+        Verb::Start => v1::start(call).await,
+        Verb::RegenerateKey => v1::regenerate_key(call).await,
+        Verb::App => v1::app(&call),
+        Verb::Device => Ok(v1::device(&call.door.status.borrow())),
+        Verb::State => Ok(agent::state(&call)),
+        Verb::OpenApi => Ok(agent::openapi()),
+        Verb::NotYet => Err(failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint")),
+    }
+}
+
+impl Door {
+    /// Hands something to the reconciler, and waits for what it says. What was handed over is done even if nobody waits.
+    async fn ask(&self, intent: Intent) -> Result<Answer, Sent> {
+        let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
+        let (reply, answer) = oneshot::channel();
+        match self.intents.send_timeout(Ask { intent, reply }, INBOX_WAIT).await {
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(_)) => {
+                return Err(unavailable("the agent has too much to do; nothing was begun, ask again"));
+            }
+            Err(SendTimeoutError::Closed(_)) => return Err(unavailable("the agent is stopping; nothing was begun")),
+        }
+        match timeout(DONE_WAIT, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(unavailable("the agent is stopping")),
+            Err(_) => Err(unavailable("it is not done after 15 minutes, and still tried; GET /agent/v1/state says why")),
+        }
+    }
 }

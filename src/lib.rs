@@ -50,7 +50,8 @@ where
 {
     let (intents, inbox) = mpsc::channel(INBOX);
     let (publish, status) = watch::channel(state::Status::default());
-    let router = api::router(api::Door { intents: intents.clone(), status: status.clone() });
+    let born = tokio::time::Instant::now();
+    let router = api::router(api::Door { intents: intents.clone(), status: status.clone(), born });
     tokio::select! {
         biased;
         never = reconcile::run(world, inbox, publish, settings) => match never {},

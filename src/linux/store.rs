@@ -1,1 +1,227 @@
 //! What outlives a power cut: files, each replaced whole.
+//!
+//! One JSON file per kind of record. It is written beside the old one, synced, renamed over it, and the directory is synced; so
+//! at any moment there is a whole old file or a whole new one. Bytes that are there already are not written again: flash wears.
+//! Who the device is has a second copy, because without it the device would be another one to its cloud.
+//!
+//! A file that cannot be read is put aside as `<name>.unreadable-<n>` and complained of, and the others are read all the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
+
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::linux::off_thread;
+use crate::port::{self, Memory, Record, StoreError, TargetError};
+use crate::state::{Identity, Secret, Target};
+
+mod disk;
+mod wire;
+
+pub use disk::{Disk, Files};
+
+const IDENTITY: &str = "identity.json";
+const IDENTITY_BACKUP: &str = "identity.backup.json";
+const KEYS: &str = "keys.json";
+const TARGETS: &str = "targets.json";
+const STOPPED: &str = "stopped.json";
+/// What a file is called until it is whole.
+const DRAFT: &str = ".new";
+
+/// Makes a target of a document that was kept.
+pub type Parse = dyn Fn(&str) -> Result<Target, TargetError> + Send + Sync;
+
+/// Records in a directory.
+pub struct Store<F = Disk> {
+    shelf: Arc<Shelf<F>>,
+}
+
+struct Shelf<F> {
+    files: F,
+    parse: Box<Parse>,
+    /// Hashes of what is known to be on the disk. Held while writing: a save that nobody waits for any more still runs.
+    settled: Mutex<BTreeMap<&'static str, [u8; 32]>>,
+}
+
+impl Store {
+    /// Records in the directory `path`, which is made when it is not there.
+    #[must_use]
+    pub fn new(path: &Path, parse: Box<Parse>) -> Self {
+        Self::over(Disk::new(path), parse)
+    }
+}
+
+impl<F: Files> Store<F> {
+    /// Records in a directory of another kind.
+    #[must_use]
+    pub fn over(files: F, parse: Box<Parse>) -> Self {
+        Self { shelf: Arc::new(Shelf { files, parse, settled: Mutex::default() }) }
+    }
+}
+
+impl<F: Files> port::Store for Store<F> {
+    async fn load(&self) -> Result<Memory, StoreError> {
+        let shelf = Arc::clone(&self.shelf);
+        off_thread(move || shelf.load()).await.map_err(StoreError)?
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let files = wire::files(record);
+        let shelf = Arc::clone(&self.shelf);
+        off_thread(move || files.into_iter().try_for_each(|(name, bytes)| shelf.keep(name, &bytes)))
+            .await
+            .map_err(StoreError)?
+    }
+}
+
+/// Who the device is, where its directory says so. Nothing is changed, and nothing complained of: the store does that.
+#[must_use]
+pub fn identity(path: &Path) -> Option<Identity> {
+    let files = Disk::new(path);
+    let read = |name| serde_json::from_slice::<wire::Identity>(&files.read(name).ok()?).ok();
+    read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::Identity::into_state)
+}
+
+/// The device's key, for whoever may read the directory. Nothing is changed. `None`: the agent never ran.
+pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
+    let files = Disk::new(path);
+    match files.read(KEYS) {
+        Ok(bytes) => match serde_json::from_slice::<wire::Keys>(&bytes) {
+            Ok(keys) => Ok(Some(keys.into_state().device)),
+            Err(why) => Err(StoreError(format!("cannot read `{}`: {why}; start the agent, which mends it", files.shown(KEYS)))),
+        },
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(failed(&files, "read", KEYS, &why)),
+    }
+}
+
+impl<F: Files> fmt::Debug for Store<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.shelf.files).finish()
+    }
+}
+
+impl<F: Files> Shelf<F> {
+    fn load(&self) -> Result<Memory, StoreError> {
+        self.files.prepare().map_err(|why| failed(&self.files, "make", "", &why))?;
+        let names = self.files.names().map_err(|why| failed(&self.files, "read", "", &why))?;
+        for draft in names.iter().filter(|it| it.starts_with('.') && it.ends_with(DRAFT)) {
+            // It takes room, and is in nobody's way: the next save replaces it.
+            let _ = self.files.remove(draft);
+        }
+        let mut memory = Memory { complaints: self.files.doubts(), ..Memory::default() };
+        memory.identity = self.identity(&mut memory.complaints)?.map(wire::Identity::into_state);
+        memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::Keys::into_state);
+        memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::Stopped::into_state).unwrap_or_default();
+        if let Some(targets) = self.read::<wire::Targets>(TARGETS, &mut memory.complaints)? {
+            let (targeted, wrong) = targets.into_state(&self.parse);
+            memory.targets = targeted;
+            if let Some(why) = wrong {
+                memory.complaints.push(self.put_aside(TARGETS, &why));
+                // What could be read of it is kept, or it would be forgotten the next time.
+                self.mend(&Record::Targets(Box::new(memory.targets.clone())), &mut memory.complaints);
+            }
+        }
+        Ok(memory)
+    }
+
+    /// Either copy will do, and both are there afterwards.
+    fn identity(&self, complaints: &mut Vec<String>) -> Result<Option<wire::Identity>, StoreError> {
+        let first: Option<wire::Identity> = self.read(IDENTITY, complaints)?;
+        let second = self.read(IDENTITY_BACKUP, complaints)?;
+        if first == second {
+            return Ok(first);
+        }
+        if first.is_none() {
+            complaints
+                .push(format!("the device's identity was taken from its second copy, `{}`", self.files.shown(IDENTITY_BACKUP)));
+        }
+        let identity = first.or(second);
+        if let Some(identity) = &identity {
+            self.mend(&Record::Identity(identity.clone().into_state()), complaints);
+        }
+        Ok(identity)
+    }
+
+    fn mend(&self, record: &Record, complaints: &mut Vec<String>) {
+        for (name, bytes) in wire::files(record) {
+            complaints.extend(self.keep(name, &bytes).err().map(|it| it.0));
+        }
+    }
+
+    /// What is in a file. `None`: nothing, or nothing that can be read.
+    fn read<T: DeserializeOwned>(&self, name: &str, complaints: &mut Vec<String>) -> Result<Option<T>, StoreError> {
+        let why = match self.files.read(name) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(record) => return Ok(Some(record)),
+                Err(why) => why.to_string(),
+            },
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Nothing is wrong with the file, but with who we are.
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => return Err(failed(&self.files, "read", name, &why)),
+            Err(why) => why.to_string(),
+        };
+        complaints.push(self.put_aside(name, &why));
+        Ok(None)
+    }
+
+    /// Gives a file a name that nobody has, and tells it.
+    fn put_aside(&self, name: &str, why: &str) -> String {
+        let taken = self.files.names().unwrap_or_default();
+        let free = (1_u32..).map(|n| format!("{name}.unreadable-{n}")).find(|it| !taken.contains(it)).unwrap_or_default();
+        let shown = self.files.shown(name);
+        match self.files.rename(name, &free).and_then(|()| self.files.sync_names()) {
+            Ok(()) => format!("`{shown}` cannot be read ({why}); it was put aside as `{free}`"),
+            Err(error) => format!("`{shown}` cannot be read ({why}), nor put aside ({error})"),
+        }
+    }
+
+    /// Replaces a file. When it returns, a power cut keeps the new bytes.
+    fn keep(&self, name: &'static str, bytes: &[u8]) -> Result<(), StoreError> {
+        // A thread that fell over while it held this left no half-written map behind.
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash: [u8; 32] = Sha256::digest(bytes).into();
+        if settled.get(name) == Some(&hash) {
+            return Ok(());
+        }
+        settled.remove(name);
+        let kept =
+            if self.files.read(name).is_ok_and(|old| old == bytes) { self.settle(name) } else { self.replace(name, bytes) };
+        kept.map_err(|why| failed(&self.files, "keep", name, &why))?;
+        settled.insert(name, hash);
+        Ok(())
+    }
+
+    /// An earlier life wrote these bytes, and may have ended before they were synced.
+    fn settle(&self, name: &str) -> io::Result<()> {
+        self.files.sync(name)?;
+        self.files.sync_names()
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let draft = format!(".{name}{DRAFT}");
+        let written = self.files.write(&draft, bytes).and_then(|()| self.files.sync(&draft));
+        if let Err(why) = written.and_then(|()| self.files.rename(&draft, name)) {
+            // A disk that is full needs the room; one that is broken cannot be helped.
+            let _ = self.files.remove(&draft);
+            return Err(why);
+        }
+        self.files.sync_names()
+    }
+}
+
+fn failed(files: &impl Files, deed: &str, name: &str, why: &io::Error) -> StoreError {
+    let advice = match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
+        io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another place with --state-dir",
+        io::ErrorKind::PermissionDenied => "run as its owner, or choose another place with --state-dir",
+        _ => "check the disk, or choose another place with --state-dir",
+    };
+    StoreError(format!("cannot {deed} `{}`: {why}; {advice}", files.shown(name)))
+}
+
+#[cfg(test)]
+mod tests;

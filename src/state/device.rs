@@ -1,6 +1,7 @@
 //! What the agent knows of the device it runs on.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::state::service::Feature;
 
@@ -42,4 +43,13 @@ pub struct Device {
     pub host_features: BTreeSet<Feature>,
     /// The board's revision and the host's build, for services that ask.
     pub board_rev: Option<(String, String)>,
+}
+
+/// Who is at the other end of a connection to the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Their address.
+    pub addr: IpAddr,
+    /// Whether they are on the device: on its loopback, or in a container.
+    pub local: bool,
 }

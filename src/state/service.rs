@@ -125,6 +125,19 @@ pub enum Made {
     Elsewhere(Box<ContainerConfig>),
 }
 
+/// What the name of a container says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The service.
+    pub service: String,
+    /// The image's number in the cloud.
+    pub image_id: u32,
+    /// The release's number in the cloud.
+    pub release_id: u32,
+    /// The release's commit.
+    pub commit: String,
+}
+
 /// How far along its life a container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -167,6 +180,18 @@ impl ServiceKey {
     }
 }
 
+/// Reads `<service>_<image id>_<release id>_<commit>`. `None`: nobody who names containers so gave this name.
+#[must_use]
+pub fn parse_name(name: &str) -> Option<Named> {
+    // From the end, because only a service's name may have underscores of its own.
+    let mut parts = name.rsplitn(4, '_');
+    let commit = parts.next().filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_alphanumeric()))?;
+    let mut number = || parts.next().filter(|it| it.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+    let (release_id, image_id) = (number()?, number()?);
+    let service = parts.next().filter(|it| !it.is_empty())?;
+    Some(Named { service: service.to_owned(), image_id, release_id, commit: commit.to_owned() })
+}
+
 impl Phase {
     /// Whether its process is alive, or about to be.
     #[must_use]
@@ -198,5 +223,25 @@ impl fmt::Display for ServiceKey {
 impl fmt::Display for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_service_image_release_and_commit() {
+        let named = parse_name("my_web_app_12_34_414e65cd").expect("it has the form");
+        let expected = Named { service: "my_web_app".into(), image_id: 12, release_id: 34, commit: "414e65cd".into() };
+        assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn other_names_say_nothing() {
+        for name in ["", "main", "main_1_2", "main_1_2_", "_1_2_abc", "main_+1_2_abc", "main_1_x_abc", "main_1_99999999999_abc"]
+        {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
     }
 }

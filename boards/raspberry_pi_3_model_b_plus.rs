@@ -1,0 +1,37 @@
+//! Raspberry Pi 3 Model B+.
+//!
+//! Sources: `bcm2837-rpi-3-b-plus.dts` of mainline, `bcm2710-rpi-3-b-plus.dts` of the vendor. `led0` and `led1` are the names
+//! before Linux 6.1 (raspberrypi/linux ea14f14d).
+
+use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+
+pub(crate) const BOARD: Board = Board {
+    id: "raspberry-pi-3-model-b-plus",
+    name: "Raspberry Pi 3 Model B+",
+    also: &[],
+    slugs: &["raspberrypi3", "raspberrypi3-64"],
+    models: &["Raspberry Pi 3 Model B Plus", "Raspberry Pi 3 Model B+"],
+    compatible: &["raspberrypi,3-model-b-plus"],
+    leds: &[
+        Led {
+            name: "ACT",
+            role: Role::Identify,
+            colour: Colour::Green,
+            place: Place::At("on the edge beside the power socket"),
+            light: Light::AsTold,
+            classes: &["ACT", "led0"],
+            lines: &[Line { chip: chips::BCM2836, offset: 29, name: Some("STATUS_LED_G"), lit_by: Polarity::ActiveHigh }],
+        },
+        Led {
+            name: "PWR",
+            role: Role::Power,
+            colour: Colour::Red,
+            place: Place::At("on the edge beside the power socket"),
+            light: Light::AsTold,
+            classes: &["PWR", "led1"],
+            lines: &[Line { chip: chips::EXPANDER_BCM2837, offset: 2, name: Some("PWR_LED_R"), lit_by: Polarity::ActiveLow }],
+        },
+    ],
+    not_leds: &[],
+    not_lines: &[],
+};

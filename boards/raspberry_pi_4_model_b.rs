@@ -1,0 +1,37 @@
+//! Raspberry Pi 4 Model B.
+//!
+//! Sources: `bcm2711-rpi-4-b.dts` of mainline and of the vendor. `led0` and `led1` are the names before Linux 6.1
+//! (raspberrypi/linux ea14f14d).
+
+use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+
+pub(crate) const BOARD: Board = Board {
+    id: "raspberry-pi-4-model-b",
+    name: "Raspberry Pi 4 Model B",
+    also: &[],
+    slugs: &["raspberrypi4-64"],
+    models: &["Raspberry Pi 4 Model B"],
+    compatible: &["raspberrypi,4-model-b"],
+    leds: &[
+        Led {
+            name: "ACT",
+            role: Role::Identify,
+            colour: Colour::Green,
+            place: Place::At("on the edge beside the power socket"),
+            light: Light::AsTold,
+            classes: &["ACT", "led0"],
+            lines: &[Line { chip: chips::BCM2711, offset: 42, name: Some("STATUS_LED_G_CLK"), lit_by: Polarity::ActiveHigh }],
+        },
+        Led {
+            name: "PWR",
+            role: Role::Power,
+            colour: Colour::Red,
+            place: Place::At("on the edge beside the power socket"),
+            light: Light::AsTold,
+            classes: &["PWR", "led1"],
+            lines: &[Line { chip: chips::EXPANDER, offset: 2, name: Some("PWR_LED_OFF"), lit_by: Polarity::ActiveLow }],
+        },
+    ],
+    not_leds: &[],
+    not_lines: &[],
+};

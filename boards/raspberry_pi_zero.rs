@@ -1,0 +1,29 @@
+//! Raspberry Pi Zero.
+//!
+//! Its one LED is power and activity in one: lit, and dark for a moment when the card is read. Mainline from 6.1 to 7.2 calls
+//! the line active-high although the net is `STATUS_LED_N`, so there the kernel's lit is dark.
+//!
+//! Sources: `bcm2835-rpi-zero.dts` of mainline, `bcm2708-rpi-zero.dts` of the vendor. `led0` and `led1` are the names before
+//! Linux 6.1 (raspberrypi/linux ea14f14d).
+
+use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+
+pub(crate) const BOARD: Board = Board {
+    id: "raspberry-pi-zero",
+    name: "Raspberry Pi Zero",
+    also: &[],
+    slugs: &["raspberry-pi", "raspberrypi"],
+    models: &["Raspberry Pi Zero"],
+    compatible: &["raspberrypi,model-zero"],
+    leds: &[Led {
+        name: "ACT",
+        role: Role::Identify,
+        colour: Colour::Green,
+        place: Place::At("beside the power socket"),
+        light: Light::MaybeInverted,
+        classes: &["ACT", "led0"],
+        lines: &[Line { chip: chips::BCM2835, offset: 47, name: Some("STATUS_LED_N"), lit_by: Polarity::ActiveLow }],
+    }],
+    not_leds: &[],
+    not_lines: &[],
+};

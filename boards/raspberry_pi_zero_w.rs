@@ -1,0 +1,26 @@
+//! Raspberry Pi Zero W; with its header soldered in, Zero WH.
+//!
+//! Sources: `bcm2835-rpi-zero-w.dts` of mainline, `bcm2708-rpi-zero-w.dts` of the vendor. `led0` and `led1` are the names
+//! before Linux 6.1 (raspberrypi/linux ea14f14d).
+
+use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+
+pub(crate) const BOARD: Board = Board {
+    id: "raspberry-pi-zero-w",
+    name: "Raspberry Pi Zero W",
+    also: &["Raspberry Pi Zero WH"],
+    slugs: &["raspberry-pi", "raspberrypi"],
+    models: &["Raspberry Pi Zero W"],
+    compatible: &["raspberrypi,model-zero-w"],
+    leds: &[Led {
+        name: "ACT",
+        role: Role::Identify,
+        colour: Colour::Green,
+        place: Place::At("beside the power socket"),
+        light: Light::AsTold,
+        classes: &["ACT", "led0"],
+        lines: &[Line { chip: chips::BCM2835, offset: 47, name: Some("STATUS_LED_N"), lit_by: Polarity::ActiveLow }],
+    }],
+    not_leds: &[],
+    not_lines: &[],
+};

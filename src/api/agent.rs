@@ -1,0 +1,312 @@
+//! Our own part of the API: what the agent knows and does, and the description of it all.
+
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::api::sent::{Sent, json};
+use crate::api::{Call, auth};
+use crate::state::status::Kind;
+use crate::state::{self, Activity, AppId, Caller, EngineState, Phase, ServiceKey, Status};
+
+/// `GET /agent/v1/openapi.json`.
+pub(super) fn openapi() -> Sent {
+    Sent::File(include_str!("openapi.json"))
+}
+
+/// `GET /agent/v1/state`: everything but secrets. A service sees its own app, and the device.
+pub(super) fn state(call: &Call) -> Sent {
+    let status = call.door.status.borrow();
+    let view = View { status: &status, caller: &call.caller };
+    json(StatusCode::OK, &view.picture(call.door.born))
+}
+
+/// What one caller may see.
+struct View<'a> {
+    status: &'a Status,
+    caller: &'a Caller,
+}
+
+#[derive(Serialize)]
+struct Picture<'a> {
+    agent_seconds: u64,
+    looked_seconds_ago: Option<u64>,
+    engine: Engine<'a>,
+    activity: &'static str,
+    /// `None`: nobody has said yet what is wanted.
+    apps: Option<Vec<App<'a>>>,
+    containers: Vec<Container<'a>>,
+    doing: Vec<Doing<'a>>,
+    downloads: Vec<Download<'a>>,
+    // These are words about the whole device. `None`: the caller may not see all of it.
+    waiting: Option<&'a [String]>,
+    troubles: Option<Vec<Trouble<'a>>>,
+    complaints: Option<&'a [String]>,
+    rejected: Option<&'a str>,
+    locks: Vec<Lock<'a>>,
+    update: Update,
+    device: Device<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Engine<'a> {
+    Unknown,
+    Up,
+    Down { why: &'a str, seconds: u64 },
+}
+
+#[derive(Serialize)]
+struct App<'a> {
+    #[serde(rename = "app_id")]
+    id: u32,
+    name: &'a str,
+    uuid: &'a str,
+    commit: Option<&'a str>,
+    release_id: u32,
+    services: Vec<Service<'a>>,
+}
+
+#[derive(Serialize)]
+struct Service<'a> {
+    name: &'a str,
+    image: &'a str,
+    running: bool,
+    stopped_by_hand: bool,
+}
+
+#[derive(Serialize)]
+struct Container<'a> {
+    app_id: u32,
+    service: &'a str,
+    name: &'a str,
+    id: &'a str,
+    phase: &'static str,
+    exit_code: Option<i32>,
+    image: &'a str,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Doing<'a> {
+    kind: &'static str,
+    what: &'a str,
+    app_id: Option<u32>,
+    service: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Download<'a> {
+    image: &'a str,
+    percent: u8,
+}
+
+#[derive(Serialize)]
+struct Trouble<'a> {
+    what: &'a str,
+    why: &'a str,
+    failures: u32,
+    again_in_seconds: u64,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "held_by", rename_all = "lowercase")]
+enum Lock<'a> {
+    Agent { app_id: u32, services: &'a BTreeSet<String> },
+    Service { app_id: u32, service: &'a str, path: &'a str, since: i64 },
+}
+
+#[derive(Serialize)]
+struct Update {
+    pending: bool,
+    downloaded: bool,
+    failed: bool,
+}
+
+#[derive(Serialize)]
+struct Device<'a> {
+    uuid: &'a str,
+    name: &'a str,
+    #[serde(rename = "device_type")]
+    kind: &'a str,
+    arch: &'a str,
+    os_version: &'a str,
+    os_variant: Option<&'a str>,
+    supervisor_version: &'a str,
+    api_port: u16,
+    mac_address: &'a str,
+    ip_addresses: &'a [String],
+    local_mode: bool,
+}
+
+impl<'a> View<'a> {
+    fn picture(&self, born: Instant) -> Picture<'a> {
+        let status = self.status;
+        Picture {
+            agent_seconds: born.elapsed().as_secs(),
+            looked_seconds_ago: status.looked.map(|at| at.elapsed().as_secs()),
+            engine: engine(&status.engine),
+            activity: activity(status.activity),
+            apps: self.apps(),
+            containers: self.containers(),
+            doing: self.doing(),
+            downloads: self.downloads(),
+            waiting: self.sees_all().then_some(status.waiting.as_slice()),
+            troubles: self.sees_all().then(|| status.troubles.iter().map(trouble).collect()),
+            complaints: self.sees_all().then_some(status.complaints.as_slice()),
+            rejected: status.rejected.as_deref().filter(|_| self.sees_all()),
+            locks: self.locks(),
+            update: Update {
+                pending: status.update_pending,
+                downloaded: status.update_downloaded,
+                failed: status.update_failed,
+            },
+            device: device(status),
+        }
+    }
+
+    fn sees(&self, app: AppId) -> bool {
+        auth::opens(self.caller, i64::from(app.0))
+    }
+
+    /// Whether every app on the device, and every wanted one, may be seen.
+    fn sees_all(&self) -> bool {
+        let wanted = self.status.target.iter().flat_map(|it| it.apps.keys());
+        let present = self.status.current.containers.iter().map(|it| &it.key.app);
+        wanted.chain(present).all(|app| self.sees(*app))
+    }
+
+    fn apps(&self) -> Option<Vec<App<'a>>> {
+        let target = self.status.target.as_ref()?;
+        Some(target.apps.values().filter(|app| self.sees(app.id)).map(|app| self.app(app)).collect())
+    }
+
+    fn app(&self, app: &'a state::App) -> App<'a> {
+        let stopped = |service: &str| self.status.demands.stopped.contains(&ServiceKey::new(app.id, service));
+        let services = app.services.iter().map(|(name, service)| Service {
+            name,
+            image: service.image.as_str(),
+            running: service.running,
+            stopped_by_hand: stopped(name),
+        });
+        App {
+            id: app.id.0,
+            name: &app.name,
+            uuid: &app.uuid,
+            commit: app.commit.as_deref(),
+            release_id: app.release_id,
+            services: services.collect(),
+        }
+    }
+
+    fn containers(&self) -> Vec<Container<'a>> {
+        self.status.current.containers.iter().filter(|it| self.sees(it.key.app)).map(container).collect()
+    }
+
+    fn doing(&self) -> Vec<Doing<'a>> {
+        let seen = |key: &Option<ServiceKey>| key.as_ref().map_or_else(|| self.sees_all(), |key| self.sees(key.app));
+        let doing = self.status.doing.iter().filter(|it| seen(&it.service));
+        let picture = |it: &'a state::status::Doing| Doing {
+            kind: kind(it.kind),
+            what: &it.what,
+            app_id: it.service.as_ref().map(|key| key.app.0),
+            service: it.service.as_ref().map(|key| key.service.as_str()),
+        };
+        doing.map(picture).collect()
+    }
+
+    fn downloads(&self) -> Vec<Download<'a>> {
+        let all = self.status.progress.iter().filter(|_| self.sees_all());
+        all.map(|(image, percent)| Download { image: image.as_str(), percent: *percent }).collect()
+    }
+
+    fn locks(&self) -> Vec<Lock<'a>> {
+        let locks = self.status.current.locks.iter().filter(|(app, _)| self.sees(**app));
+        locks.map(|(app, locks)| lock(*app, locks)).collect()
+    }
+}
+
+fn engine(engine: &EngineState) -> Engine<'_> {
+    match engine {
+        EngineState::Unknown => Engine::Unknown,
+        EngineState::Up => Engine::Up,
+        EngineState::Down { why, since } => Engine::Down { why, seconds: since.elapsed().as_secs() },
+    }
+}
+
+fn activity(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Waiting => "waiting",
+        Activity::Applying => "applying",
+        Activity::Settled => "settled",
+    }
+}
+
+fn container(it: &state::Container) -> Container<'_> {
+    let (phase, exit_code) = phase(it.phase);
+    Container {
+        app_id: it.key.app.0,
+        service: &it.key.service,
+        name: &it.name,
+        id: &it.id.0,
+        phase,
+        exit_code,
+        image: it.image_ref.as_str(),
+        error: it.error.as_deref(),
+    }
+}
+
+fn phase(phase: Phase) -> (&'static str, Option<i32>) {
+    match phase {
+        Phase::Created => ("created", None),
+        Phase::Running => ("running", None),
+        Phase::Restarting => ("restarting", None),
+        Phase::Paused => ("paused", None),
+        Phase::Exited(code) => ("exited", Some(code)),
+        Phase::Removing => ("removing", None),
+        Phase::Dead => ("dead", None),
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Downloading => "downloading",
+        Kind::Installing => "installing",
+        Kind::Starting => "starting",
+        Kind::Stopping => "stopping",
+        Kind::Housekeeping => "housekeeping",
+    }
+}
+
+fn trouble(it: &state::Trouble) -> Trouble<'_> {
+    let again = it.again.saturating_duration_since(Instant::now());
+    Trouble { what: &it.what, why: &it.why, failures: it.failures, again_in_seconds: again.as_secs() }
+}
+
+fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
+    match locks {
+        state::Locks::Ours(services) => Lock::Agent { app_id: app.0, services },
+        state::Locks::Held(held) => {
+            Lock::Service { app_id: app.0, service: &held.service, path: &held.path, since: held.since_secs }
+        }
+    }
+}
+
+fn device(status: &Status) -> Device<'_> {
+    let device = &status.device;
+    Device {
+        uuid: &device.uuid,
+        name: &device.name,
+        kind: &device.device_type,
+        arch: &device.arch,
+        os_version: &device.os_version,
+        os_variant: device.os_variant.as_deref(),
+        supervisor_version: &device.supervisor_version,
+        api_port: device.api_port,
+        mac_address: &device.mac_address,
+        ip_addresses: &device.ip_addresses,
+        local_mode: status.access.local_mode,
+    }
+}

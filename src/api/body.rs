@@ -1,0 +1,199 @@
+//! What the body of a request says.
+
+use std::time::Duration;
+
+use axum::RequestExt;
+use axum::body::{Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use crate::api::form;
+use crate::api::sent::{Sent, failed};
+use crate::intent::Running;
+use crate::state::Force;
+
+/// The most bytes of a body. The largest that means anything here has three fields; documents do not come this way. It is what
+/// the supervisors of 2017 took.
+pub(super) const LIMIT_BYTES: usize = 100 * 1024;
+
+/// How long a body may take to arrive.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// The fields of a body. A body of a type we do not read has none, as has an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Map<String, Value>);
+
+/// The types of body that are read.
+enum Kind {
+    Json,
+    Form,
+}
+
+/// Reads a body to its end.
+pub(super) async fn read(request: Request) -> Result<Fields, Sent> {
+    let Some(kind) = kind(request.headers()) else { return Ok(Fields::default()) };
+    let encoding = header(request.headers(), &CONTENT_ENCODING);
+    if encoding.is_some_and(|it| !it.eq_ignore_ascii_case("identity")) {
+        return Err(failed(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is"));
+    }
+    let too_large = || failed(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 100 kB");
+    // What says beforehand that it is too long is not waited for.
+    if request.body().size_hint().lower() > LIMIT_BYTES as u64 {
+        return Err(too_large());
+    }
+    let bytes = match timeout(WAIT, request.extract::<Bytes, _>()).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_large()),
+        Ok(Err(_)) => return Err(failed(StatusCode::BAD_REQUEST, "the body ends too early")),
+        Err(_) => return Err(failed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds")),
+    };
+    match kind {
+        _ if bytes.is_empty() => Ok(Fields::default()),
+        Kind::Json => json(&bytes),
+        Kind::Form => Ok(fields(&bytes)),
+    }
+}
+
+fn kind(headers: &HeaderMap) -> Option<Kind> {
+    let essence = header(headers, &CONTENT_TYPE)?.split(';').next()?.trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Some(Kind::Json)
+    } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        Some(Kind::Form)
+    } else {
+        None
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn json(bytes: &[u8]) -> Result<Fields, Sent> {
+    let found = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => return Ok(Fields(fields)),
+        // Other supervisors take a list, and find nothing in it.
+        Ok(Value::Array(_)) => return Ok(Fields::default()),
+        Ok(Value::Null) => "null",
+        Ok(Value::Bool(_)) => "a boolean",
+        Ok(Value::Number(_)) => "a number",
+        Ok(Value::String(_)) => "a string",
+        Err(why) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {why}"))),
+    };
+    Err(failed(StatusCode::BAD_REQUEST, &format!("the body must be a JSON object, and is {found} at line 1 column 1")))
+}
+
+fn fields(bytes: &[u8]) -> Fields {
+    let mut fields = Map::new();
+    for (name, value) in form::pairs(bytes) {
+        // A field that is given twice has no one value.
+        let twice = fields.contains_key(&name);
+        fields.insert(name, if twice { Value::Null } else { Value::String(value) });
+    }
+    Fields(fields)
+}
+
+impl Fields {
+    /// Whether update locks are overridden.
+    pub(super) fn force(&self) -> Force {
+        if self.is_true("force") { Force::Yes } else { Force::No }
+    }
+
+    /// Whether work under way is dropped.
+    pub(super) fn cancel(&self) -> Running {
+        if self.is_true("cancel") { Running::Cancelled } else { Running::Kept }
+    }
+
+    /// The app the request is about.
+    pub(super) fn app(&self) -> Option<i64> {
+        match self.0.get("appId")? {
+            Value::Number(number) => integer(&number.to_string()),
+            Value::String(text) => integer(text),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn is_true(&self, name: &str) -> bool {
+        match self.0.get(name) {
+            Some(Value::Bool(is)) => *is,
+            Some(Value::Number(number)) => ["1", "1.0"].contains(&number.to_string().as_str()),
+            Some(Value::String(text)) => ["1", "true", "on"].iter().any(|it| text.eq_ignore_ascii_case(it)),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
+        }
+    }
+}
+
+/// A whole number as clients write it: `200`, `-3`, `200.00`. Not `0x11`, not `50.55`, not nothing.
+pub(super) fn integer(text: &str) -> Option<i64> {
+    let end = text.find('.').unwrap_or(text.len());
+    let (whole, zeros) = text.split_at(end);
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
+    let is_zero = zeros.bytes().skip(1).all(|it| it == b'0');
+    (is_whole && is_zero).then(|| whole.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: &str) -> Fields {
+        json(body.as_bytes()).expect("an object")
+    }
+
+    #[test]
+    fn an_app_is_a_whole_number_or_text_that_looks_like_one() {
+        for (written, number) in [
+            ("200", 200),
+            ("\"200\"", 200),
+            ("\"200.00\"", 200),
+            ("\"200.\"", 200),
+            ("200.0", 200),
+            ("2e2", 200),
+            ("-3", -3),
+            ("\"-3\"", -3),
+            ("0", 0),
+        ] {
+            assert_eq!(of(&format!("{{\"appId\":{written}}}")).app(), Some(number), "{written}");
+        }
+        for written in [
+            "\"\"",
+            "\"0x11\"",
+            "50.55",
+            "\"50.55\"",
+            "[]",
+            "{}",
+            "null",
+            "true",
+            "\" 1\"",
+            "\"1e3\"",
+            "1e30",
+            "\"-\"",
+            "\"+1\"",
+        ] {
+            assert_eq!(of(&format!("{{\"appId\":{written}}}")).app(), None, "{written}");
+        }
+        assert_eq!(of("{}").app(), None);
+    }
+
+    #[test]
+    fn true_has_many_spellings() {
+        for written in ["true", "1", "1.0", "\"1\"", "\"true\"", "\"TRUE\"", "\"on\"", "\"On\""] {
+            assert_eq!(of(&format!("{{\"force\":{written}}}")).force(), Force::Yes, "{written}");
+            assert_eq!(of(&format!("{{\"cancel\":{written}}}")).cancel(), Running::Cancelled, "{written}");
+        }
+        for written in ["false", "0", "2", "\"yes\"", "\"\"", "null", "[]", "[true]", "{}"] {
+            assert_eq!(of(&format!("{{\"force\":{written}}}")).force(), Force::No, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_form_has_texts_and_a_field_given_twice_has_no_value() {
+        let read = fields(b"appId=12&force=true&cancel=1&cancel=1");
+        assert_eq!((read.app(), read.force(), read.cancel()), (Some(12), Force::Yes, Running::Kept));
+        assert_eq!(fields(b"appId=1&appId=1&appId=1").app(), None);
+    }
+}

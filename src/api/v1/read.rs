@@ -1,0 +1,173 @@
+//! What is read of the device, from what the reconciler last published.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use crate::api::body::integer;
+use crate::api::sent::{Plain, Sent, failed, json};
+use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
+use crate::api::{Call, Door, auth};
+use crate::state::status::{Doing, Kind};
+use crate::state::{Container, EngineState, Status, parse_name};
+
+const UNHEALTHY: Plain = Plain::new("Unhealthy");
+
+/// A reconciler that has not looked for so long is stuck: it looks every few minutes, even at an engine that hangs.
+const LOOKS_WITHIN: Duration = Duration::from_secs(5 * 60);
+
+/// It may take so long to look for the first time.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+
+/// `GET /v1/device`.
+#[derive(Serialize)]
+struct Device<'a> {
+    api_port: u16,
+    ip_address: String,
+    commit: Option<String>,
+    status: &'static str,
+    download_progress: Option<u32>,
+    os_version: &'a str,
+    supervisor_version: &'a str,
+    update_pending: bool,
+    update_downloaded: bool,
+    update_failed: bool,
+    mac_address: &'a str,
+    os_variant: Option<&'a str>,
+}
+
+/// `GET /v1/apps/:appId`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct App<'a> {
+    #[serde(rename = "appId")]
+    id: u32,
+    commit: Option<String>,
+    image_id: &'a str,
+    container_id: &'a str,
+    env: BTreeMap<&'a str, &'a str>,
+    release_id: Option<u32>,
+}
+
+/// `GET /ping`.
+pub(in crate::api) fn ping() -> Sent {
+    Sent::Text(StatusCode::OK, OK)
+}
+
+/// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent ill.
+pub(in crate::api) fn healthy(door: &Door) -> Sent {
+    let looked = door.status.borrow().looked;
+    let looks = looked.is_some_and(|at| at.elapsed() < LOOKS_WITHIN);
+    if looks || door.born.elapsed() < FIRST_LOOK {
+        Sent::Status(StatusCode::OK)
+    } else {
+        Sent::Text(StatusCode::INTERNAL_SERVER_ERROR, UNHEALTHY)
+    }
+}
+
+/// `GET /v1/device`.
+pub(in crate::api) fn device(status: &Status) -> Sent {
+    let device = &status.device;
+    json(
+        StatusCode::OK,
+        &Device {
+            api_port: device.api_port,
+            ip_address: device.ip_addresses.join(" "),
+            commit: commit(status),
+            status: in_one_word(&status.doing),
+            download_progress: progress(status),
+            os_version: &device.os_version,
+            supervisor_version: &device.supervisor_version,
+            update_pending: status.update_pending,
+            update_downloaded: status.update_downloaded,
+            update_failed: status.update_failed,
+            mac_address: &device.mac_address,
+            os_variant: device.os_variant.as_deref(),
+        },
+    )
+}
+
+/// `GET /v1/apps/:appId`.
+pub(in crate::api) fn app(call: &Call) -> Result<Sent, Sent> {
+    let bad = |text| Sent::Text(StatusCode::BAD_REQUEST, text);
+    let number = integer(&call.param).ok_or(bad(MISSING_APP))?;
+    if !auth::opens(&call.caller, number) {
+        return Err(failed(StatusCode::UNAUTHORIZED, "Application is not available"));
+    }
+    let status = call.door.status.borrow();
+    let containers: Vec<_> = status.current.containers.iter().filter(|it| i64::from(it.key.app.0) == number).collect();
+    let services: BTreeSet<_> = containers.iter().map(|it| &it.key.service).collect();
+    if services.len() > 1 {
+        return Err(bad(SEVERAL_SERVICES));
+    }
+    // Two containers of one service: an old one is about to give way to a new one.
+    match containers.into_iter().min_by_key(|it| most_alive(it)) {
+        Some(container) => Ok(shown(container)),
+        None => Err(unseen(&status.engine).unwrap_or(bad(APP_NOT_FOUND))),
+    }
+}
+
+fn shown(container: &Container) -> Sent {
+    let named = parse_name(&container.name);
+    let env = container.env.iter().filter(|(name, _)| !is_key(name)).map(|(name, value)| (name.as_str(), value.as_str()));
+    let app = App {
+        id: container.key.app.0,
+        release_id: named.as_ref().map(|it| it.release_id),
+        commit: named.map(|it| it.commit),
+        image_id: container.image_ref.as_str(),
+        container_id: &container.id.0,
+        env: env.collect(),
+    };
+    json(StatusCode::OK, &app)
+}
+
+/// Why nothing is known of an app, where that is not because there is none.
+fn unseen(engine: &EngineState) -> Option<Sent> {
+    let why = match engine {
+        EngineState::Up => return None,
+        EngineState::Unknown => "the container engine was not looked at yet; ask again",
+        EngineState::Down { why, .. } => why,
+    };
+    Some(failed(StatusCode::SERVICE_UNAVAILABLE, why))
+}
+
+/// Variables that open an API. Other keys are the owner's own business.
+fn is_key(name: &str) -> bool {
+    let bare = name.strip_prefix("RESIN_").or_else(|| name.strip_prefix("BALENA_"));
+    bare.is_some_and(|it| it == "API_KEY" || it == "SUPERVISOR_API_KEY")
+}
+
+/// The order in which containers speak for their app: what runs before what does not, the newest first.
+fn most_alive(container: &Container) -> (bool, Reverse<i64>) {
+    (!container.phase.is_alive(), Reverse(container.created_secs))
+}
+
+/// The commit of the first app that has one.
+fn commit(status: &Status) -> Option<String> {
+    let named = status.current.containers.iter().filter_map(|it| Some((it, parse_name(&it.name)?.commit)));
+    named.min_by_key(|(it, _)| (it.key.app, most_alive(it))).map(|(_, commit)| commit)
+}
+
+/// The most telling of what is being done.
+fn in_one_word(doing: &[Doing]) -> &'static str {
+    let does = |kind| doing.iter().any(|it| it.kind == kind);
+    let words = [
+        (Kind::Downloading, "Downloading"),
+        (Kind::Installing, "Installing"),
+        (Kind::Stopping, "Stopping"),
+        (Kind::Starting, "Starting"),
+    ];
+    words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
+}
+
+/// How far the downloads are in the mean, in per cent.
+fn progress(status: &Status) -> Option<u32> {
+    status.doing.iter().find(|it| it.kind == Kind::Downloading)?;
+    let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
+    let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
+    // A download that has not said anything yet is at its beginning.
+    Some(sum.checked_div(pulls).unwrap_or_default())
+}

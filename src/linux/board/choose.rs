@@ -1,0 +1,227 @@
+//! Which LED to identify the board with. Decides, and touches nothing.
+//!
+//! What a person configured, where it is a LED; then what the board's file describes, the one for identifying first; then the
+//! line of that LED, where the kernel made no LED of it; then what looks most like a status LED; then none, and why.
+
+use boards::{Board, Led, Line, NEVER_BLINK, Place, Role};
+
+use super::guess::{best, is_plain, unfit};
+use super::{Choice, Chosen, Detected, How, KernelChip, KernelLed, Offer, Other};
+
+/// The order in which a board's LEDs serve to identify it.
+const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Power];
+
+/// Chooses among what the host offers.
+///
+/// `led_file` is a path as in balena's images, `/sys/class/leds/led0/brightness`, or the LED's directory, or its name alone.
+pub fn choose(detected: &Detected, led_file: Option<&str>, offer: &Offer) -> Choice {
+    let mut search = Search { detected, offer, passed_over: Vec::new() };
+    let found = search
+        .by_file(led_file)
+        .or_else(|| search.by_board())
+        .or_else(|| search.by_line(Place::is_on_the_board))
+        .or_else(|| search.by_guess())
+        .or_else(|| search.by_line(Place::is_on_a_carrier));
+    let (led, described, why) = found.unwrap_or_else(|| (Chosen::None, None, search.why_none()));
+    let others = search.others(&led);
+    Choice { led, described, why, passed_over: search.passed_over, others }
+}
+
+/// A LED, what the board's file says of it, and why it was chosen.
+type Found = (Chosen, Option<&'static Led>, String);
+
+struct Search<'a> {
+    detected: &'a Detected,
+    offer: &'a Offer,
+    passed_over: Vec<(String, String)>,
+}
+
+impl<'a> Search<'a> {
+    /// What a person or an image configured. An image may be older than its kernel, so a stale name is no error.
+    fn by_file(&mut self, led_file: Option<&str>) -> Option<Found> {
+        let path = led_file.map(str::trim).filter(|it| !it.is_empty())?;
+        let name = led_name(path);
+        let Some(led) = self.offer.leds.iter().find(|led| Some(led.name.as_str()) == name) else {
+            let why = if path.starts_with("/dev/") { "it is no LED" } else { "this kernel has no such LED" };
+            return self.pass_over(name.unwrap_or(path), format!("configured as `{path}`, but {why}"));
+        };
+        if NEVER_BLINK.contains(&led.name.as_str()) {
+            return self.pass_over(&led.name, "configured, but it is a wire that resets something, not a LED".to_owned());
+        }
+        if let Some(why) = &led.unwritable {
+            return self.pass_over(&led.name, format!("configured, but {why}"));
+        }
+        Some((chosen(led), self.described(led), format!("configured as `{path}`")))
+    }
+
+    /// What the board's file describes.
+    fn by_board(&mut self) -> Option<Found> {
+        let boards = self.boards();
+        for role in BY_USE {
+            for board in &boards {
+                for led in board.leds.iter().filter(|led| led.role == role) {
+                    if let Some(kernel_led) = self.usable_class(board, led) {
+                        return Some((chosen(kernel_led), Some(led), self.why_described(board, led)));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The kernel's LED for a described one. Writes down why one that is there will not do.
+    fn usable_class(&mut self, board: &Board, led: &Led) -> Option<&'a KernelLed> {
+        for name in led.classes {
+            let (fit, unfit): (Vec<&KernelLed>, Vec<&KernelLed>) =
+                self.named(board, name).partition(|it| it.owner.is_none() && it.unwritable.is_none());
+            for other in unfit {
+                let why = other.owner.map(|owner| format!("it belongs to {owner}")).or_else(|| other.unwritable.clone());
+                let _: Option<()> = self.pass_over(&other.name, why.unwrap_or_default());
+            }
+            // A LED that some program made before the real one was found has taken its name.
+            if let Some(first) = fit.into_iter().min_by_key(|it| !is_plain(it)) {
+                return Some(first);
+            }
+        }
+        None
+    }
+
+    /// The kernel's LEDs of this name, and of this name with the number that the kernel adds when a name is taken.
+    fn named(&self, board: &Board, name: &'static str) -> impl Iterator<Item = &'a KernelLed> + use<'a> {
+        let listed: Vec<&str> = board.leds.iter().flat_map(|led| led.classes).copied().collect();
+        self.offer.leds.iter().filter(move |led| {
+            let number = led.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('_'));
+            let numbered = number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()));
+            led.name == name || (numbered && !listed.contains(&led.name.as_str()))
+        })
+    }
+
+    /// The line of the LED for identifying, where the kernel made no LED of it and we are sure which board this is.
+    fn by_line(&mut self, place: fn(&Place) -> bool) -> Option<Found> {
+        let board = self.detected.board?;
+        let led = board.identify().filter(|led| place(&led.place) && !led.lines.is_empty())?;
+        if let Some(taken) = led.classes.iter().find_map(|name| self.offer.leds.iter().find(|it| it.name == *name)) {
+            return self.pass_over(&format!("the line of {}", led.name), format!("the kernel's LED `{}` holds it", taken.name));
+        }
+        if !is_sure(self.detected) {
+            let why = "which board this is was not told by the board itself, so no line is driven by hand";
+            return self.pass_over(&format!("the line of {}", led.name), why.to_owned());
+        }
+        for line in led.lines {
+            if self.offer.chips.iter().any(|chip| is_chip_of(chip, line)) {
+                let why = format!("this kernel has no LED for {} of {}, so its line is driven directly", led.name, board.name);
+                return Some((chosen_line(line), Some(led), why));
+            }
+            let name = format!("line {} of {}", line.offset, line.chip.device);
+            let _: Option<()> = self.pass_over(&name, "this kernel has no such chip".to_owned());
+        }
+        None
+    }
+
+    /// What looks most like a status LED.
+    fn by_guess(&mut self) -> Option<Found> {
+        for led in &self.offer.leds {
+            if let Some(why) = unfit(led) {
+                let _: Option<()> = self.pass_over(&led.name, why);
+            }
+        }
+        let led = best(self.offer.leds.iter().filter(|led| unfit(led).is_none()))?;
+        let known = self.boards().iter().any(|board| !board.leds.is_empty());
+        let because = if known { "none of the LEDs we know of this board is here" } else { "we do not know this board's LEDs" };
+        Some((chosen(led), None, format!("{because}; of those here, `{}` looks most like a status LED", led.name)))
+    }
+
+    fn why_described(&self, board: &Board, led: &Led) -> String {
+        let of = if self.detected.board.is_some() { "" } else { ", which this may be" };
+        match led.role {
+            Role::Identify => format!("it is {} of {}{of}, the LED to identify it with", led.name, board.name),
+            Role::User | Role::Activity | Role::Power => {
+                let better = board.identify().map_or("the LED to identify it with", |it| it.name);
+                format!("it is {} of {}{of}, where {better} cannot be used", led.name, board.name)
+            }
+        }
+    }
+
+    fn why_none(&self) -> String {
+        match self.offer.leds.as_slice() {
+            [] => "this kernel has no LED, and no line of one that we may drive".to_owned(),
+            [only] => format!("the only LED here is `{}`, and {}", only.name, self.reason(&only.name)),
+            [first, rest @ ..] => {
+                format!("none of the {} LEDs here may be used; `{}`: {}", rest.len() + 1, first.name, self.reason(&first.name))
+            }
+        }
+    }
+
+    fn reason(&self, name: &str) -> &str {
+        self.passed_over.iter().find(|(it, _)| it == name).map_or("it will not do", |(_, why)| why)
+    }
+
+    /// The LEDs that a person may ask for by name.
+    fn others(&self, led: &Chosen) -> Vec<Other> {
+        let is_chosen = |it: &KernelLed| matches!(led, Chosen::Class { name, .. } if *name == it.name);
+        let rest = self.offer.leds.iter().filter(|it| !is_chosen(it));
+        rest.filter_map(|it| {
+            let described = self.described(it);
+            let may = if described.is_some() { it.unwritable.is_none() } else { unfit(it).is_none() };
+            may.then(|| Other { name: it.name.clone(), dir: it.dir.clone(), described })
+        })
+        .collect()
+    }
+
+    /// What the board's file says of a kernel's LED. The first of a LED's names that exists is that LED, and the others are not.
+    fn described(&self, kernel_led: &KernelLed) -> Option<&'static Led> {
+        let all = self.boards().into_iter().flat_map(|board| board.leds.iter().map(move |led| (board, led)));
+        all.filter(|_| kernel_led.owner.is_none())
+            .find(|(board, led)| {
+                let mut here = led.classes.iter().flat_map(|name| self.named(board, name).filter(|it| it.owner.is_none()));
+                here.next().is_some_and(|first| first.name == kernel_led.name)
+            })
+            .map(|(_, led)| led)
+    }
+
+    fn boards(&self) -> Vec<&'static Board> {
+        self.detected.board.map_or_else(|| self.detected.perhaps.clone(), |board| vec![board])
+    }
+
+    /// Writes down why something was not chosen; once is enough.
+    fn pass_over<T>(&mut self, name: &str, why: String) -> Option<T> {
+        if !self.passed_over.iter().any(|(it, _)| it == name) {
+            self.passed_over.push((name.to_owned(), why));
+        }
+        None
+    }
+}
+
+/// The LED that a path names: `led0` in `/sys/class/leds/led0/brightness`.
+fn led_name(path: &str) -> Option<&str> {
+    let path = path.trim_end_matches('/');
+    path.strip_suffix("/brightness").unwrap_or(path).rsplit('/').next().filter(|it| !it.is_empty())
+}
+
+/// Whether the board itself said what it is. A device type is only what an image was made for, and a later entry of `compatible`
+/// is only its kin: what those have in common is names, not wires.
+fn is_sure(detected: &Detected) -> bool {
+    match &detected.how {
+        How::Configuration(_) | How::Model(_) => true,
+        How::Compatible(entry) => detected.compatible.first() == Some(entry),
+        How::DeviceType { .. } | How::Nothing => false,
+    }
+}
+
+fn is_chip_of(chip: &KernelChip, line: &Line) -> bool {
+    chip.device == line.chip.device || (chip.label.is_some() && chip.label.as_deref() == line.chip.label)
+}
+
+fn chosen(led: &KernelLed) -> Chosen {
+    Chosen::Class { name: led.name.clone(), dir: led.dir.clone() }
+}
+
+fn chosen_line(line: &Line) -> Chosen {
+    Chosen::Line {
+        device: line.chip.device.to_owned(),
+        label: line.chip.label.map(str::to_owned),
+        name: line.name.map(str::to_owned),
+        offset: line.offset,
+        polarity: line.lit_by,
+    }
+}

@@ -1,0 +1,160 @@
+//! Which board this is, by what its device tree, its configuration and its cloud call it.
+//!
+//! A person's word comes first, then the device tree, then the processor's own file where a container hides the device tree,
+//! then the device type. A model beats `compatible`: Raspberry Pi's kernels boot several boards with the device tree of their
+//! nearest kin, and only the firmware's model tells them apart.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use boards::Board;
+
+use super::{Detected, How, Told};
+
+/// Where the device tree is. The first is where it really is; the second is a link to it with an absolute path, which under a
+/// root of our own leads out of it.
+const DEVICE_TREES: &[&str] = &["sys/firmware/devicetree/base", "proc/device-tree"];
+
+/// Where an image says what device type it was made for.
+const DEVICE_TYPE_FILES: &[&str] = &["mnt/boot/device-type.json", "resin-boot/device-type.json"];
+
+/// The most we read of a file that says what the board is. The longest property seen has 90 bytes, `cpuinfo` a few thousand.
+const LONGEST: u64 = 64 * 1024;
+
+/// Finds out what board this is. Everything is read under `root`.
+pub fn detect(root: &Path, told: &Told) -> Detected {
+    let evidence = Evidence::read(root, told);
+    let mut detected = decide(&evidence);
+    detected.model = evidence.model.or(evidence.cpuinfo);
+    detected.compatible = evidence.compatible;
+    detected
+}
+
+/// Everything that was said of the board.
+#[derive(Debug, Default)]
+struct Evidence {
+    /// By the configuration.
+    configured: Option<String>,
+    /// By the device tree.
+    model: Option<String>,
+    /// By the device tree, most specific first.
+    compatible: Vec<String>,
+    /// By `/proc/cpuinfo`, where the device tree has no model.
+    cpuinfo: Option<String>,
+    /// Device types, and who says so.
+    device_types: Vec<(String, String)>,
+}
+
+impl Evidence {
+    fn read(root: &Path, told: &Told) -> Self {
+        let property = |name: &str| DEVICE_TREES.iter().find_map(|tree| read(&root.join(tree).join(name)));
+        let model = property("model").and_then(|bytes| strings(&bytes).into_iter().next());
+        let cpuinfo = if model.is_none() { read(&root.join("proc/cpuinfo")).and_then(|it| cpuinfo_model(&it)) } else { None };
+        let environment = told.device_type.iter().map(|slug| (slug.clone(), "the environment".to_owned()));
+        let files = DEVICE_TYPE_FILES.iter().filter_map(|path| {
+            let slug = read(&root.join(path)).and_then(|bytes| slug(&bytes))?;
+            Some((slug, format!("`/{path}`")))
+        });
+        Self {
+            configured: told.board.clone().filter(|it| !it.trim().is_empty() && it != "auto"),
+            model,
+            compatible: property("compatible").map(|bytes| strings(&bytes)).unwrap_or_default(),
+            cpuinfo,
+            device_types: environment.chain(files).filter(|(slug, _)| !slug.is_empty()).collect(),
+        }
+    }
+
+    /// What the hardware says.
+    fn hardware(&self) -> Option<(&'static Board, How)> {
+        let model = self.model.as_ref().or(self.cpuinfo.as_ref());
+        let by_model = model.and_then(|it| Some((Board::by_model(it)?, How::Model(it.clone()))));
+        by_model.or_else(|| {
+            let (board, entry) = Board::by_compatible(self.compatible.iter().map(String::as_str))?;
+            Some((board, How::Compatible(entry.to_owned())))
+        })
+    }
+}
+
+/// Weighs what was said.
+fn decide(evidence: &Evidence) -> Detected {
+    let hardware = evidence.hardware();
+    let Some(said) = &evidence.configured else { return unconfigured(evidence, hardware) };
+    let how = How::Configuration(said.clone());
+    if let Some(board) = Board::by_id(said) {
+        return found(board, how, contradiction(said, board, hardware.as_ref()));
+    }
+    match (Board::by_slug(said).collect::<Vec<_>>().as_slice(), hardware) {
+        ([], hardware) => Detected { complaint: Some(unknown(said)), ..unconfigured(evidence, hardware) },
+        ([only], hardware) => found(only, how, contradiction(said, only, hardware.as_ref())),
+        // The slug is of several boards, and the hardware knows which.
+        (several, Some((board, how))) if several.contains(&board) => found(board, how, None),
+        (several, Some((board, _))) => {
+            let complaint = format!("the configuration says `{said}`, the hardware says {}: see `--board`", board.name);
+            Detected { complaint: Some(complaint), ..one_of(several.to_vec(), how) }
+        }
+        (several, None) => one_of(several.to_vec(), how),
+    }
+}
+
+/// What is left where no person says anything that we understand.
+fn unconfigured(evidence: &Evidence, hardware: Option<(&'static Board, How)>) -> Detected {
+    if let Some((board, how)) = hardware {
+        return found(board, how, None);
+    }
+    for (slug, from) in &evidence.device_types {
+        let how = How::DeviceType { slug: slug.clone(), from: from.clone() };
+        match Board::by_slug(slug).collect::<Vec<_>>().as_slice() {
+            [] => {}
+            [only] => return found(only, how, None),
+            several => return one_of(several.to_vec(), how),
+        }
+    }
+    one_of(Vec::new(), How::Nothing)
+}
+
+fn found(board: &'static Board, how: How, complaint: Option<String>) -> Detected {
+    Detected { board: Some(board), perhaps: Vec::new(), how, model: None, compatible: Vec::new(), complaint }
+}
+
+fn one_of(perhaps: Vec<&'static Board>, how: How) -> Detected {
+    Detected { board: None, perhaps, how, model: None, compatible: Vec::new(), complaint: None }
+}
+
+/// A person may know better than the hardware, and should hear of it where they do not.
+fn contradiction(said: &str, board: &Board, hardware: Option<&(&'static Board, How)>) -> Option<String> {
+    let (other, how) = hardware.filter(|(other, _)| *other != board)?;
+    Some(format!("configured as `{said}`, but this is a {} {how}: remove `--board` if that is right", other.name))
+}
+
+fn unknown(said: &str) -> String {
+    format!("`--board {said}`: no board goes by that name; it was looked for in the hardware instead")
+}
+
+/// The first bytes of a file, where it can be read.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// The strings of a device-tree property. Each ends with a NUL, the last one too.
+fn strings(property: &[u8]) -> Vec<String> {
+    let items = property.split(|byte| *byte == 0).map(|it| String::from_utf8_lossy(it).trim().to_owned());
+    items.filter(|it| !it.is_empty()).collect()
+}
+
+/// The `Model` line, which Raspberry Pi's kernels add below the processors. The processors have a `model name`, which is another
+/// thing.
+fn cpuinfo_model(text: &[u8]) -> Option<String> {
+    String::from_utf8_lossy(text).lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "Model" && !value.trim().is_empty()).then(|| value.trim().to_owned())
+    })
+}
+
+/// The slug in a `device-type.json`.
+fn slug(text: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(text).ok()?;
+    document.get("slug")?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,271 @@
+//! What the engine is told about a container: only fields that API 1.41 knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
+    NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::linux::engine::labels::{self, Labels};
+use crate::plan::Spec;
+use crate::state::config::{Health, Mode, Mount, NetworkMode};
+use crate::state::network::{Attachment, SUPERVISOR_NETWORK};
+use crate::state::service::Restart;
+use crate::state::{AppId, ContainerConfig};
+
+/// How a container is connected to a network after it was created, as our label keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Endpoint {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    aliases: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv4: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipv6: Option<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    link_local: BTreeSet<String>,
+}
+
+/// Networks by their names on the engine.
+pub(super) type Endpoints = BTreeMap<String, Endpoint>;
+
+/// The engine's name of an app's network.
+fn network_name(app_uuid: &str, name: &str) -> String {
+    if name == SUPERVISOR_NETWORK { name.to_owned() } else { format!("{app_uuid}_{name}") }
+}
+
+/// A container as the engine is told of it.
+pub(super) fn body(spec: &Spec) -> ContainerCreateBody {
+    let config = &spec.config;
+    let (mode, first, later) = networks(spec);
+    ContainerCreateBody {
+        image: Some(spec.image.as_str().to_owned()),
+        cmd: config.command.clone(),
+        entrypoint: config.entrypoint.clone(),
+        env: Some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(all_labels(spec, &later).into_iter().collect()),
+        working_dir: config.working_dir.clone(),
+        user: config.user.clone(),
+        tty: Some(config.tty),
+        stop_signal: config.stop_signal.clone(),
+        stop_timeout: i64::try_from(config.stop_grace.as_secs()).ok(),
+        healthcheck: config.health.as_ref().map(health),
+        hostname: config.hostname.clone(),
+        domainname: config.domainname.clone(),
+        exposed_ports: some(exposed(config)),
+        host_config: Some(HostConfig {
+            network_mode: mode,
+            binds: some(config.mounts.iter().map(|it| bind(spec.key.app, it)).collect()),
+            port_bindings: Some(bindings(config)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
+            ..limits(config, rights(config))
+        }),
+        networking_config: first.map(|(name, endpoint)| {
+            let endpoint = EndpointSettings { mac_address: config.mac_address.clone(), ..endpoint };
+            NetworkingConfig { endpoints_config: Some([(name, endpoint)].into_iter().collect()) }
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The networks a container is to be connected to once it exists.
+pub(super) fn later(labels: &Labels) -> Endpoints {
+    // A label somebody else broke is worth no more than none.
+    labels.get(labels::NETWORKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+type First = Option<(String, EndpointSettings)>;
+
+/// The network mode, the network a container is created on, and the others.
+fn networks(spec: &Spec) -> (Option<String>, First, Endpoints) {
+    let config = &spec.config;
+    let mode = match (&config.network_mode, &spec.network_of) {
+        (NetworkMode::App, _) => None,
+        (NetworkMode::Host, _) => Some("host".to_owned()),
+        (NetworkMode::None, _) => Some("none".to_owned()),
+        (NetworkMode::Service(_), Some(id)) => Some(format!("container:{id}")),
+        (NetworkMode::Service(name) | NetworkMode::Container(name), _) => Some(format!("container:{name}")),
+    };
+    if mode.is_some() {
+        return (mode, None, Endpoints::new());
+    }
+    // The first network gives the default route: the app's own, and never the one that only leads to us.
+    let rank = |name: &str| (name != "default", name == SUPERVISOR_NETWORK);
+    let first = config.networks.keys().min_by_key(|name| (rank(name), (*name).clone()));
+    let named = |name: &String| network_name(&spec.app_uuid, name);
+    let later = config.networks.iter().filter(|(name, _)| Some(*name) != first);
+    let later = later.map(|(name, it)| (named(name), Endpoint::from(it))).collect();
+    let first = first.and_then(|name| Some((named(name), Endpoint::from(config.networks.get(name)?).settings())));
+    (first.as_ref().map(|(name, _)| name.clone()), first, later)
+}
+
+impl From<&Attachment> for Endpoint {
+    fn from(it: &Attachment) -> Self {
+        let Attachment { aliases, ipv4, ipv6, link_local } = it.clone();
+        Self { aliases, ipv4, ipv6, link_local }
+    }
+}
+
+impl Endpoint {
+    /// The engine's form.
+    pub(super) fn settings(&self) -> EndpointSettings {
+        let fixed = self.ipv4.is_some() || self.ipv6.is_some() || !self.link_local.is_empty();
+        EndpointSettings {
+            aliases: some(self.aliases.iter().cloned().collect()),
+            ipam_config: fixed.then(|| EndpointIpamConfig {
+                ipv4_address: self.ipv4.clone(),
+                ipv6_address: self.ipv6.clone(),
+                link_local_ips: some(self.link_local.iter().cloned().collect()),
+            }),
+            ..EndpointSettings::default()
+        }
+    }
+}
+
+fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
+    let mut all = spec.config.labels.clone();
+    let mut give = |name: &str, value: String| all.insert(name.to_owned(), value);
+    give(labels::SUPERVISED, "true".to_owned());
+    give(labels::APP_ID, spec.key.app.to_string());
+    give(labels::APP_UUID, spec.app_uuid.clone());
+    give(labels::SERVICE_ID, spec.service_id.to_string());
+    give(labels::SERVICE_NAME, spec.key.service.clone());
+    give(labels::CONFIG, spec.hash.to_string());
+    if !later.is_empty() {
+        give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
+    }
+    all
+}
+
+fn bind(app: AppId, mount: &Mount) -> String {
+    let (from, path, access) = match mount {
+        Mount::Volume { name, path, access } => (format!("{app}_{name}"), path, access),
+        Mount::Bind { host, path, access } => (host.clone(), path, access),
+    };
+    match access {
+        Mode::Write => format!("{from}:{path}:rw"),
+        Mode::ReadOnly => format!("{from}:{path}:ro"),
+    }
+}
+
+fn exposed(config: &ContainerConfig) -> Vec<String> {
+    let published = config.ports.iter().map(|it| format!("{}/{}", it.container, it.protocol));
+    config.expose.iter().cloned().chain(published).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn bindings(config: &ContainerConfig) -> BTreeMap<String, Option<Vec<PortBinding>>> {
+    let mut all = BTreeMap::<_, Option<Vec<PortBinding>>>::new();
+    for port in &config.ports {
+        let host_port = port.host.map(|it| it.to_string()).unwrap_or_default();
+        let binding = PortBinding { host_ip: Some(port.host_ip.clone()), host_port: Some(host_port) };
+        all.entry(format!("{}/{}", port.container, port.protocol)).or_default().get_or_insert_default().push(binding);
+    }
+    all
+}
+
+fn health(it: &Health) -> HealthConfig {
+    let nanos = |it: Duration| i64::try_from(it.as_nanos()).ok().filter(|it| *it > 0);
+    HealthConfig {
+        test: some(it.test.clone()),
+        interval: nanos(it.interval),
+        timeout: nanos(it.timeout),
+        start_period: nanos(it.start_period),
+        retries: number(i64::from(it.retries)),
+        start_interval: None,
+    }
+}
+
+/// What a container may do.
+fn rights(config: &ContainerConfig) -> HostConfig {
+    HostConfig {
+        init: Some(config.init),
+        restart_policy: Some(restart(config.restart)),
+        privileged: Some(config.privileged),
+        readonly_rootfs: Some(config.read_only),
+        cap_add: set(&config.cap_add),
+        cap_drop: set(&config.cap_drop),
+        security_opt: set(&config.security_opt),
+        devices: some(config.devices.iter().map(|it| device(it)).collect()),
+        device_cgroup_rules: set(&config.device_cgroup_rules),
+        device_requests: (config.gpus > 0).then(|| vec![gpus(config.gpus)]),
+        group_add: set(&config.group_add),
+        sysctls: map(&config.sysctls),
+        storage_opt: map(&config.storage_opt),
+        tmpfs: map(&config.tmpfs),
+        cgroup_parent: config.cgroup_parent.clone(),
+        runtime: config.runtime.clone(),
+        userns_mode: config.userns_mode.clone(),
+        uts_mode: config.uts.clone(),
+        pid_mode: config.pid.clone(),
+        ipc_mode: Some(config.ipc.clone()),
+        dns: some(config.dns.clone()),
+        dns_options: some(config.dns_opt.clone()),
+        dns_search: some(config.dns_search.clone()),
+        extra_hosts: set(&config.extra_hosts),
+        ..HostConfig::default()
+    }
+}
+
+/// How much it may take. What is not limited is not mentioned: a kernel without a controller refuses even "none".
+fn limits(config: &ContainerConfig, rest: HostConfig) -> HostConfig {
+    let ulimit = |(name, (soft, hard)): (&String, &(i64, i64))| ResourcesUlimits {
+        name: Some(name.clone()),
+        soft: Some(*soft),
+        hard: Some(*hard),
+    };
+    HostConfig {
+        memory: number(config.memory_bytes),
+        memory_reservation: number(config.memory_reservation_bytes),
+        shm_size: number(config.shm_bytes),
+        cpu_shares: number(config.cpu_shares),
+        cpu_quota: number(config.cpu_quota),
+        nano_cpus: number(config.nano_cpus),
+        cpuset_cpus: Some(config.cpuset.clone()).filter(|it| !it.is_empty()),
+        pids_limit: number(config.pids_limit),
+        oom_kill_disable: config.oom_kill_disable.then_some(true),
+        oom_score_adj: number(config.oom_score_adj),
+        ulimits: some(config.ulimits.iter().map(ulimit).collect()),
+        ..rest
+    }
+}
+
+/// A restart policy in the engine's words.
+pub(super) fn restart(policy: Restart) -> RestartPolicy {
+    let (name, most) = match policy {
+        Restart::No => (RestartPolicyNameEnum::NO, None),
+        Restart::Always => (RestartPolicyNameEnum::ALWAYS, None),
+        Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        Restart::OnFailure(most) => (RestartPolicyNameEnum::ON_FAILURE, number(i64::from(most))),
+    };
+    RestartPolicy { name: Some(name), maximum_retry_count: most }
+}
+
+fn device(text: &str) -> DeviceMapping {
+    let mut parts = text.splitn(3, ':').map(str::to_owned);
+    let host = parts.next();
+    let inside = parts.next().or_else(|| host.clone());
+    DeviceMapping { path_on_host: host, path_in_container: inside, cgroup_permissions: parts.next().or(Some("rwm".to_owned())) }
+}
+
+fn gpus(count: u32) -> DeviceRequest {
+    DeviceRequest { count: Some(count.into()), capabilities: Some(vec![vec!["gpu".to_owned()]]), ..DeviceRequest::default() }
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|it| !it.is_empty())
+}
+
+fn set(set: &BTreeSet<String>) -> Option<Vec<String>> {
+    some(set.iter().cloned().collect())
+}
+
+fn map<M: FromIterator<(String, String)>>(map: &BTreeMap<String, String>) -> Option<M> {
+    (!map.is_empty()).then(|| map.clone().into_iter().collect())
+}
+
+fn number(it: i64) -> Option<i64> {
+    Some(it).filter(|it| *it != 0)
+}

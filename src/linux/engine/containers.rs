@@ -1,0 +1,215 @@
+//! Containers: created, connected, started, stopped, removed and renamed.
+
+use std::time::Duration;
+
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest};
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StopContainerOptions,
+};
+use bollard::{BollardRequest, Docker, body_full};
+
+use crate::linux::engine::body::{body, later, restart};
+use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, sort};
+use crate::linux::engine::labels::{self, Labels};
+use crate::linux::engine::link::Link;
+use crate::linux::engine::{CALL, Engine};
+use crate::plan::{Spec, Which};
+use crate::port::EngineError;
+use crate::state::ContainerConfig;
+use crate::state::service::Restart;
+
+/// What a stop may take beyond the container's own grace: SIGKILL, and the engine's cleaning up.
+const AFTER_GRACE: Duration = Duration::from_secs(30);
+
+impl Engine {
+    pub(super) async fn create(&self, spec: &Spec) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        let what = format!("create container {} of {} from {}", spec.name, spec.key, spec.image);
+        let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
+        let body = body(spec);
+        let docker = with_mac_address(&link, &spec.config, &body);
+        let id = match docker.create_container(Some(options), body).await {
+            Ok(made) => made.id,
+            Err(error) if is_conflict(&error) => return self.accept(&link, spec, &what).await,
+            Err(error) => return Err(sort(&what, &error)),
+        };
+        let seen = self.inspect(&link, &id, &what).await?;
+        let connected = self.connect_missing(&link, &seen, &what).await;
+        if let Err(EngineError::Refused(_)) = &connected {
+            // It would only be in the way of the next try.
+            let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, starting it connects it.
+        }
+        connected
+    }
+
+    /// Whether the container that has the name is the one that was to be created.
+    async fn accept(&self, link: &Link, spec: &Spec, what: &str) -> Result<(), EngineError> {
+        let seen = self.inspect(link, &spec.name, what).await?;
+        let labels = labels_of(&seen);
+        let same = labels.get(labels::CONFIG) == Some(&spec.hash.0) && labels::service(&labels).as_ref() == Some(&spec.key);
+        if same && labels::supervised(&labels) {
+            return self.connect_missing(link, &seen, what).await;
+        }
+        let id = seen.id.unwrap_or_default();
+        let whose = if labels::supervised(&labels) { "another supervised container" } else { "a container no supervisor made" };
+        Err(EngineError::Refused(format!(
+            "cannot {what}: {whose} has that name (id {}); remove or rename it",
+            id.get(..12).unwrap_or(&id)
+        )))
+    }
+
+    /// Connects a container to the networks of its label that it lacks: its maker may have been cut short.
+    async fn connect_missing(&self, link: &Link, seen: &ContainerInspectResponse, what: &str) -> Result<(), EngineError> {
+        let has = seen.network_settings.as_ref().and_then(|it| it.networks.as_ref());
+        for (name, endpoint) in later(&labels_of(seen)) {
+            if has.is_some_and(|it| it.contains_key(&name)) {
+                continue;
+            }
+            let container = seen.id.clone().unwrap_or_default();
+            let request = NetworkConnectRequest { container, endpoint_config: Some(endpoint.settings()) };
+            match link.docker.connect_network(&name, request).await {
+                Err(error) if !is_so_already(&error) => {
+                    return Err(sort(&format!("{what}: connect it to network {name}"), &error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn start(&self, which: &Which) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        let what = format!("start {}", which.key);
+        let seen = self.inspect(&link, &which.id.0, &what).await?;
+        if seen.state.as_ref().is_some_and(|it| it.running == Some(true)) {
+            return Ok(());
+        }
+        self.connect_missing(&link, &seen, &what).await?;
+        let started = link.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
+        self.forget(which);
+        match started {
+            Err(error) if !is_so_already(&error) => Err(self.explain(sort(&what, &error), &seen)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Why a container does not start, where the engine's words do not say what to do.
+    fn explain(&self, error: EngineError, seen: &ContainerInspectResponse) -> EngineError {
+        let EngineError::Refused(said) = error else { return error };
+        let image = seen.config.as_ref().and_then(|it| it.image.as_deref()).unwrap_or("its image");
+        EngineError::Refused(if has(&said, &["exec format error"]) {
+            format!(
+                "{said}; {image} is made for another architecture than this board's ({}): build it for that",
+                self.settings.arch
+            )
+        } else if has(&said, &["port is already allocated", "address already in use"]) {
+            format!("{said}; a port it publishes is taken on this board: free it, or publish another")
+        } else {
+            said
+        })
+    }
+
+    pub(super) async fn stop(&self, which: &Which) -> Result<(), EngineError> {
+        self.halt(which, &format!("stop {}", which.key)).await.map(drop)
+    }
+
+    pub(super) async fn kill(&self, which: &Which) -> Result<(), EngineError> {
+        let what = format!("kill {}", which.key);
+        let Some(link) = self.halt(which, &what).await? else { return Ok(()) };
+        let removed = self.within(CALL, async {
+            match link.docker.remove_container(&which.id.0, Some(removal())).await {
+                Err(error) if !is_so_already(&error) => found(&what, Err(error)).map(|_: Option<()>| ()),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        });
+        let removed = removed.await;
+        self.forget(which);
+        removed
+    }
+
+    /// Stops a container, within its own grace. `None`: it is gone.
+    async fn halt(&self, which: &Which, what: &str) -> Result<Option<Link>, EngineError> {
+        let look = async {
+            let link = self.link().await?;
+            let seen = found(what, link.docker.inspect_container(&which.id.0, None).await)?;
+            Ok(seen.map(|it| (link, it)))
+        };
+        let Some((link, seen)) = self.within(CALL, look).await? else { return Ok(None) };
+        if seen.state.is_some_and(|it| it.running == Some(true) || it.restarting == Some(true)) {
+            let grace = seen.config.and_then(|it| it.stop_timeout).and_then(|it| u64::try_from(it).ok());
+            let grace = grace.map_or(ContainerConfig::default().stop_grace, Duration::from_secs);
+            let stopped = self.within(grace + AFTER_GRACE, async {
+                match link.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
+                    Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
+                    Ok(()) | Err(_) => Ok(()),
+                }
+            });
+            let stopped = stopped.await;
+            self.forget(which);
+            stopped?;
+        }
+        Ok(Some(link))
+    }
+
+    pub(super) async fn rename(&self, which: &Which, name: &str) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        self.give_name(&link, which, name, &format!("rename {} to {name}", which.key)).await
+    }
+
+    pub(super) async fn retire(&self, which: &Which, name: &str) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        let what = format!("retire {} as {name}", which.key);
+        let update = ContainerUpdateBody { restart_policy: Some(restart(Restart::No)), ..ContainerUpdateBody::default() };
+        let updated = link.docker.update_container(&which.id.0, update).await;
+        self.forget(which);
+        updated.map_err(|error| sort(&what, &error))?;
+        self.give_name(&link, which, name, &what).await
+    }
+
+    async fn give_name(&self, link: &Link, which: &Which, name: &str, what: &str) -> Result<(), EngineError> {
+        let seen = self.inspect(link, &which.id.0, what).await?;
+        if seen.name.as_deref().map(|it| it.trim_start_matches('/')) == Some(name) {
+            return Ok(());
+        }
+        let renamed = link.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await;
+        self.forget(which);
+        match renamed {
+            Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn inspect(&self, link: &Link, name: &str, what: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let seen = found(what, link.docker.inspect_container(name, None).await)?;
+        seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
+    }
+
+    fn forget(&self, which: &Which) {
+        self.seen.borrow_mut().forget(&which.id);
+    }
+}
+
+/// Removal with the anonymous volumes its image made, and whatever state it is in.
+const fn removal() -> RemoveContainerOptions {
+    RemoveContainerOptions { v: true, force: true, link: false }
+}
+
+fn labels_of(seen: &ContainerInspectResponse) -> Labels {
+    let labels = seen.config.as_ref().and_then(|it| it.labels.clone());
+    labels.unwrap_or_default().into_iter().collect()
+}
+
+/// A client for one creation. Engines before API 1.44 want a MAC address in a field that the client's library no longer has.
+fn with_mac_address(link: &Link, config: &ContainerConfig, body: &ContainerCreateBody) -> Docker {
+    let docker = link.docker.clone();
+    let Some(mac) = config.mac_address.clone().filter(|_| link.api() < (1, 44)) else { return docker };
+    let Ok(mut body) = serde_json::to_value(body) else { return docker };
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("MacAddress".to_owned(), mac.into());
+    }
+    let text = body.to_string();
+    docker.with_request_modifier(move |request: BollardRequest| {
+        let (parts, _) = request.into_parts();
+        BollardRequest::from_parts(parts, body_full(text.clone().into()))
+    })
+}

@@ -1,0 +1,213 @@
+//! What the caller can do about a failure: wait, tell somebody, or make room.
+
+use std::error::Error as _;
+use std::io;
+
+use bollard::errors::Error;
+
+use crate::port::EngineError;
+
+/// The most of an engine's words that is repeated, in characters.
+const WORDS: usize = 300;
+
+/// A failure to talk to the engine at all.
+pub(super) fn unreachable(host: &str, error: &Error) -> EngineError {
+    EngineError::Unreachable(match io_kind(error) {
+        Some(io::ErrorKind::PermissionDenied) => {
+            format!("permission denied on {host}: run as root or add the user to the docker group")
+        }
+        Some(io::ErrorKind::ConnectionRefused) => format!("nobody listens on {host}; is it started?"),
+        Some(io::ErrorKind::NotFound) => format!("no socket at {host}; is it installed and started?"),
+        _ => format!("{host}: {}", one_line(&chain(error))),
+    })
+}
+
+/// Sorts a failed call. `what` completes "cannot …".
+pub(super) fn sort(what: &str, error: &Error) -> EngineError {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => sort_answer(what, *status_code, message),
+        Error::DockerStreamError { error } => sort_answer(what, 500, error),
+        other => unreachable(&format!("cannot {what}"), other),
+    }
+}
+
+/// Sorts what the engine itself said.
+fn sort_answer(what: &str, status: u16, message: &str) -> EngineError {
+    let said = one_line(message);
+    if has(&said, &["no space left on device", "not enough space", "disk quota exceeded"]) {
+        return EngineError::Full(format!("cannot {what}: the disk is full ({said}); delete files or images nobody needs"));
+    }
+    // These are about the daemons behind the engine, and about an engine that was exchanged for an older one.
+    let broken =
+        ["containerd.sock", "transport is closing", "rpc error: code = unavailable", "shutting down", "client version"];
+    if (502..=504).contains(&status) || has(&said, &broken) {
+        return EngineError::Unreachable(format!("cannot {what}: {said}"));
+    }
+    EngineError::Refused(format!("cannot {what}: {said}"))
+}
+
+/// Whether the engine says that there is no such thing.
+pub(super) fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// Whether the engine says that this is so already, or being done.
+pub(super) fn is_so_already(error: &Error) -> bool {
+    let Error::DockerResponseServerError { status_code, message } = error else { return false };
+    *status_code == 304
+        || has(message, &["is already in progress", "already exists in network", "same name as its current name"])
+}
+
+/// Whether the engine says that a name is taken.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    let Error::DockerResponseServerError { status_code, message } = error else { return false };
+    // podman says 500.
+    *status_code == 409 || has(message, &["already in use", "already exists"])
+}
+
+/// Nothing when there is no such thing.
+pub(super) fn found<T>(what: &str, result: Result<T, Error>) -> Result<Option<T>, EngineError> {
+    match result {
+        Ok(it) => Ok(Some(it)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(sort(what, &error)),
+    }
+}
+
+/// A failed pull, in words a person can act on. `hint` says how credentials are given.
+pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &Error) -> EngineError {
+    let (Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message }) = error else {
+        return sort(&format!("pull {image}"), error);
+    };
+    let sorted = sort(&format!("pull {image}"), error);
+    if !matches!(sorted, EngineError::Refused(_)) {
+        return sorted;
+    }
+    let said = one_line(message);
+    let saying = |words: &[&str]| has(&said, words);
+    // In this order: a registry's "denied" comes inside longer sentences.
+    let why = if saying(&["no matching manifest", "does not match the specified platform"]) {
+        format!("it is not made for this board's architecture ({arch}); build it for that")
+    } else if saying(&["toomanyrequests", "too many requests"]) {
+        format!("{registry} limits how often images are pulled; wait, or {hint}")
+    } else if saying(&["manifest unknown", "manifest for", "name unknown", "not found"]) {
+        format!("{registry} has no such image or tag; check its name")
+    } else if saying(&["no basic auth", "unauthorized", "authentication required", "denied", "forbidden", "incorrect username"])
+    {
+        format!("{registry} wants credentials that were not given or are wrong; {hint}")
+    } else if saying(&["no such host", "server misbehaving", "temporary failure in name resolution"]) {
+        format!("the name {registry} is not known; check it, and the board's DNS")
+    } else if saying(&["server gave HTTP response"]) {
+        format!("{registry} speaks no TLS; name it in the engine's insecure-registries")
+    } else if saying(&["x509", "certificate"]) {
+        format!("the certificate of {registry} is not trusted; check it, and the board's clock")
+    } else if saying(&DOWN) {
+        format!("{registry} does not answer; check it, and the network")
+    } else {
+        return sorted;
+    };
+    EngineError::Refused(format!("cannot pull {image}: {why} ({said})"))
+}
+
+/// How engines say that a registry is not there or not well.
+const DOWN: [&str; 11] = [
+    "connection refused",
+    "no route to host",
+    "network is unreachable",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "Client.Timeout",
+    "connection reset",
+    "EOF",
+    "service unavailable",
+    "unexpected HTTP status",
+];
+
+/// Whether a text has one of these words in it, in any case.
+pub(super) fn has(text: &str, words: &[&str]) -> bool {
+    let text = text.to_lowercase();
+    words.iter().any(|word| text.contains(&word.to_lowercase()))
+}
+
+/// The engine's words on one line, and not too many of them.
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(WORDS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let words = inner.to_string();
+        // Some layers repeat what the one below says.
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn io_kind(error: &Error) -> Option<io::ErrorKind> {
+    if let Error::IOError { err } = error {
+        return Some(err.kind());
+    }
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        source = inner.source();
+    }
+    matches!(error, Error::SocketNotFoundError(_)).then_some(io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status_code: u16, message: &str) -> Error {
+        Error::DockerResponseServerError { status_code, message: message.to_owned() }
+    }
+
+    fn pulling(message: &str) -> String {
+        pull("r.io/app:1", "r.io", "log in", "armv7l", &answer(500, message)).to_string()
+    }
+
+    #[test]
+    fn a_pull_that_fails_says_what_to_do() {
+        for (said, advice) in [
+            ("manifest for r.io/app:1 not found: manifest unknown: manifest unknown", "check its name"),
+            ("Get \"https://r.io/v2/\": dial tcp: lookup r.io: no such host", "DNS"),
+            ("Get \"http://r.io/v2/\": dial tcp 1.2.3.4:80: connect: connection refused", "does not answer"),
+            ("Head \"http://r.io/v2/app/manifests/1\": no basic auth credentials", "log in"),
+            ("pull access denied for app, repository does not exist or may require 'docker login': denied", "log in"),
+            ("toomanyrequests: You have reached your pull rate limit", "wait"),
+            ("no matching manifest for linux/arm/v7 in the manifest list entries", "armv7l"),
+            ("received unexpected HTTP status: 503 Service Unavailable", "does not answer"),
+            ("something else\nwithout a name", "something else without a name"),
+        ] {
+            let error = pulling(said);
+            assert!(error.contains(advice) && error.starts_with("cannot pull r.io/app:1: "), "{said} gives {error}");
+            assert!(!error.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn failures_are_sorted_by_what_can_be_done() {
+        let full = sort("pull x", &Error::DockerStreamError { error: "write /x: no space left on device".into() });
+        assert!(matches!(full, EngineError::Full(_)), "{full}");
+        let down = sort("look", &answer(500, "connection error: dial unix /run/containerd/containerd.sock"));
+        assert!(matches!(down, EngineError::Unreachable(_)), "{down}");
+        let refused = sort("create x", &answer(400, "invalid mount"));
+        assert_eq!(refused, EngineError::Refused("cannot create x: invalid mount".into()));
+        let denied = Error::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(unreachable("unix:///s", &denied).to_string().contains("docker group"));
+        assert!(matches!(sort("look", &Error::RequestTimeoutError), EngineError::Unreachable(_)));
+    }
+}

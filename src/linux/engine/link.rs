@@ -1,0 +1,162 @@
+//! Finding an engine, and what is known of it.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+use tracing::info;
+
+use crate::linux::engine::errors::unreachable;
+use crate::linux::engine::{Engine, OBSERVE};
+use crate::port::EngineError;
+
+/// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
+const NEVER_SECS: u64 = 24 * 3600;
+/// Where engines listen, the most likely first.
+const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
+
+/// The connection.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// An engine that answered when it was last asked.
+    live: Option<Link>,
+    /// The host that answered once. No other is tried afterwards: another engine would hold other containers.
+    settled: Option<String>,
+}
+
+/// An engine that answers.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    /// Makes the calls.
+    pub docker: Docker,
+    /// What is known of it.
+    pub facts: Rc<Facts>,
+}
+
+/// What is known of an engine. Only what it is asked once, when it is found.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    version: Version,
+    /// Where it keeps images, as the host sees it.
+    pub data_root: Option<String>,
+    /// The host's name, which containers on the host's network carry too.
+    pub host_name: Option<String>,
+    /// The runtime of containers that name none.
+    pub runtime: Option<String>,
+    /// Its time when it was found, so that no event since then is missed.
+    pub since: Option<String>,
+}
+
+/// What an engine is, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Version {
+    /// Where it listens.
+    pub host: String,
+    /// Its release, `20.10.24`.
+    pub engine: String,
+    /// The newest API it speaks, `1.41`.
+    pub api: String,
+    /// The architecture it runs on, `arm64`.
+    pub arch: String,
+    /// The kernel it runs on.
+    pub kernel: String,
+}
+
+/// Where to look for an engine: what `DOCKER_HOST` says and nowhere else, or else where engines listen below the host's root.
+#[must_use]
+pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
+    match docker_host.map(str::trim).filter(|it| !it.is_empty()) {
+        Some(host) => vec![host.to_owned()],
+        None => SOCKETS.iter().map(|socket| format!("unix://{}", root.join(socket).display())).collect(),
+    }
+}
+
+impl Engine {
+    /// The engine, found and asked who it is where that is not known yet.
+    pub(super) async fn link(&self) -> Result<Link, EngineError> {
+        if let Some(link) = &self.link.borrow().live {
+            return Ok(link.clone());
+        }
+        let link = self.find().await?;
+        info!(host = %link.facts.version.host, engine = %link.facts.version.engine, api = %link.facts.version.api, "engine found");
+        let mut state = self.link.borrow_mut();
+        state.settled = Some(link.facts.version.host.clone());
+        state.live = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Lets the next call look for the engine anew: it may come back as another release.
+    pub(super) fn forget_link(&self) {
+        self.link.borrow_mut().live = None;
+    }
+
+    async fn find(&self) -> Result<Link, EngineError> {
+        let settled = self.link.borrow().settled.clone();
+        let hosts = settled.as_ref().map_or(self.settings.hosts.as_slice(), std::slice::from_ref);
+        // A socket that is there decides: were the next one tried when it does not answer, an engine that is only slow to start
+        // would find its containers doubled on another.
+        let host = hosts.iter().find(|it| is_there(it)).ok_or_else(|| {
+            EngineError::Unreachable(format!("no socket at {}; is it installed and started?", hosts.join(", ")))
+        })?;
+        let found = tokio::time::timeout(OBSERVE, ask(host)).await;
+        found
+            .unwrap_or_else(|_| Err(EngineError::Unreachable(format!("{host} gives no answer within {} s", OBSERVE.as_secs()))))
+    }
+}
+
+impl Link {
+    /// What the engine is.
+    pub(super) fn version(&self) -> Version {
+        self.facts.version.clone()
+    }
+
+    /// The newest API it speaks.
+    pub(super) fn api(&self) -> (u32, u32) {
+        let (major, minor) = self.facts.version.api.split_once('.').unwrap_or_default();
+        (major.parse().unwrap_or(1), minor.parse().unwrap_or(0))
+    }
+}
+
+fn is_there(host: &str) -> bool {
+    // An unreadable directory counts as there, so that the connection can say what is forbidden.
+    host.strip_prefix("unix://").is_none_or(|path| Path::new(path).try_exists().unwrap_or(true))
+}
+
+async fn ask(host: &str) -> Result<Link, EngineError> {
+    let fail = |error| unreachable(host, &error);
+    let docker = if host.starts_with("unix://") {
+        Docker::connect_with_unix(host, NEVER_SECS, API_DEFAULT_VERSION)
+    } else {
+        Docker::connect_with_http(host, NEVER_SECS, API_DEFAULT_VERSION)
+    };
+    let docker = docker.map_err(fail)?.negotiate_version().await.map_err(fail)?;
+    let version = docker.version().await.map_err(fail)?;
+    // Only helps: an engine whose facts cannot be read still runs containers.
+    let info = docker.info().await.unwrap_or_default();
+    let facts = Facts {
+        version: Version {
+            host: host.to_owned(),
+            engine: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            arch: version.arch.unwrap_or_default(),
+            kernel: version.kernel_version.unwrap_or_default(),
+        },
+        data_root: info.docker_root_dir,
+        host_name: info.name,
+        runtime: info.default_runtime,
+        since: info.system_time,
+    };
+    Ok(Link { docker, facts: Rc::new(facts) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_host_is_the_only_one() {
+        assert_eq!(hosts(Some("tcp://127.0.0.1:2375"), Path::new("/")), ["tcp://127.0.0.1:2375"]);
+        assert_eq!(hosts(None, Path::new("/"))[0], "unix:///var/run/docker.sock");
+        assert_eq!(hosts(Some(" "), Path::new("/mnt"))[2], "unix:///mnt/run/podman/podman.sock");
+    }
+}

@@ -1,0 +1,164 @@
+//! Credentials for registries, from a `config.json` as `docker login` writes it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use bollard::auth::DockerCredentials;
+use serde::Deserialize;
+
+use crate::port::EngineError;
+
+/// The registry of references that name none, and its names in a `config.json`.
+const HUB: &str = "docker.io";
+const HUB_NAMES: [&str; 3] = ["index.docker.io", "docker.io", "registry-1.docker.io"];
+
+/// What a `config.json` says about a registry.
+#[derive(Debug, PartialEq)]
+pub(super) enum Login {
+    /// Nothing.
+    None,
+    /// A program would know the credentials.
+    Helper,
+    /// These credentials.
+    Found(Box<DockerCredentials>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct File {
+    auths: BTreeMap<String, Auth>,
+    #[serde(rename = "credHelpers")]
+    helpers: BTreeMap<String, String>,
+    #[serde(rename = "credsStore")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Auth {
+    #[serde(rename = "auth")]
+    pair: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+    registrytoken: Option<String>,
+}
+
+/// The registry an image comes from.
+pub(super) fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => HUB,
+    }
+}
+
+/// What the file says about a registry. A file that is not there says nothing.
+pub(super) async fn read(path: &Path, registry: &str) -> Result<Login, EngineError> {
+    let refused = |why: String| EngineError::Refused(format!("cannot read credentials from {}: {why}", path.display()));
+    match tokio::fs::read(path).await {
+        // The parser's own words would repeat a secret.
+        Ok(bytes) => parse(&bytes, registry).map_err(|line| refused(format!("line {line} is not as `docker login` writes it"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Login::None),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
+    let file: File = serde_json::from_slice(bytes).map_err(|error| error.line())?;
+    let is_meant = |name: &String| {
+        let host = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
+        let host = host.split_once('/').map_or(host, |(host, _)| host);
+        host == registry || (registry == HUB && HUB_NAMES.contains(&host))
+    };
+    let found = file.auths.iter().find(|(name, _)| is_meant(name)).and_then(|(name, auth)| auth.credentials(name));
+    Ok(match found {
+        Some(credentials) => Login::Found(Box::new(credentials)),
+        None if file.store.is_some() || file.helpers.keys().any(is_meant) => Login::Helper,
+        None => Login::None,
+    })
+}
+
+impl Auth {
+    fn credentials(&self, name: &str) -> Option<DockerCredentials> {
+        let pair = self.pair.as_deref().and_then(decode).and_then(|text| {
+            let (user, password) = text.split_once(':')?;
+            Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
+        });
+        let (username, password) = match pair {
+            Some((user, password)) => (Some(user), Some(password)),
+            None => (self.username.clone(), self.password.clone()),
+        };
+        let token = self.identitytoken.clone().filter(|it| !it.is_empty());
+        let registry = self.registrytoken.clone().filter(|it| !it.is_empty());
+        // An entry without a secret is how a credential helper leaves its mark.
+        (password.is_some() || token.is_some() || registry.is_some()).then(|| DockerCredentials {
+            username,
+            password,
+            identitytoken: token,
+            registrytoken: registry,
+            serveraddress: Some(name.to_owned()),
+            ..DockerCredentials::default()
+        })
+    }
+}
+
+/// Text from base64 in the standard alphabet; padding may be missing.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for byte in text.trim().trim_end_matches('=').bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|it| !it.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(file: &str, image: &str) -> Option<String> {
+        match parse(file.as_bytes(), registry(image)).unwrap() {
+            Login::Found(credentials) => credentials.password,
+            Login::None | Login::Helper => None,
+        }
+    }
+
+    #[test]
+    fn the_registry_of_an_image_is_told_from_a_directory() {
+        for (image, host) in [("app:1", HUB), ("me/app:1", HUB), ("r.io/app:1", "r.io"), ("localhost/a:1", "localhost")] {
+            assert_eq!(registry(image), host);
+        }
+        assert_eq!(registry("127.0.0.1:5000/a/b@sha256:ab"), "127.0.0.1:5000");
+    }
+
+    #[test]
+    fn credentials_are_found_however_the_registry_is_written() {
+        let file = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6aHVi"}, "r.io": {"username": "me", "password": "own"},
+            "http://127.0.0.1:5000": {"auth": "bWU6cGE6c3M="}}}"#;
+        assert_eq!(password(file, "me/app").as_deref(), Some("hub"));
+        assert_eq!(password(file, "r.io/app").as_deref(), Some("own"));
+        assert_eq!(password(file, "127.0.0.1:5000/app").as_deref(), Some("pa:ss"));
+        assert_eq!(password(file, "other.io/app"), None);
+    }
+
+    #[test]
+    fn a_helper_is_named_and_a_broken_file_tells_no_secret() {
+        let helper = br#"{"auths": {"r.io": {}}, "credsStore": "desktop"}"#;
+        assert_eq!(parse(helper, "r.io"), Ok(Login::Helper));
+        assert_eq!(parse(b"{\n \"auths\": \"secret\"}", "r.io"), Err(2));
+    }
+}

@@ -1,0 +1,266 @@
+//! Pulling an image: only when it fits, and telling how far it is.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::{Stream, StreamExt};
+use tokio::time::Instant;
+
+use crate::linux::engine::link::Link;
+use crate::linux::engine::login::{self, Login};
+use crate::linux::engine::{CALL, Engine, errors};
+use crate::port::EngineError;
+use crate::state::ImageRef;
+
+/// How long a pull may go without a byte of progress. A registry on a weak link needs minutes, not hours.
+const STALL: Duration = Duration::from_secs(5 * 60);
+
+impl Engine {
+    /// Pulls an image that is not here.
+    pub(super) async fn pull(&self, image: &ImageRef, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+        let Some((link, login)) = self.within(CALL, self.prepare(image)).await? else {
+            progress(100);
+            return Ok(());
+        };
+        let (credentials, hint) = self.credentials(login);
+        let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
+        let stream = pin!(link.docker.create_image(Some(options), None, credentials));
+        if let Err(error) = self.follow(image, stream, &link, (progress, &hint)).await {
+            return self.within(CALL, async { Err(error) }).await;
+        }
+        // A stream that was cut off looks like one that ended.
+        let here = async {
+            let found = self.image(&link, image.as_str()).await?;
+            found.ok_or_else(|| EngineError::Unreachable(format!("the engine ended the pull of {image} without a word")))
+        };
+        self.within(CALL, here).await?;
+        progress(100);
+        Ok(())
+    }
+
+    /// What a pull needs; `None` when the image is here.
+    async fn prepare(&self, image: &ImageRef) -> Result<Option<(Link, Login)>, EngineError> {
+        let link = self.link().await?;
+        if self.image(&link, image.as_str()).await?.is_some() {
+            return Ok(None);
+        }
+        self.room(image, &link, 0)?;
+        let login = match &self.settings.logins {
+            Some(path) => login::read(path, login::registry(image.as_str())).await?,
+            None => Login::None,
+        };
+        Ok(Some((link, login)))
+    }
+
+    /// Credentials for the engine, and what to tell a person when they do not do.
+    fn credentials(&self, login: Login) -> (Option<DockerCredentials>, String) {
+        let file = self.settings.logins.as_ref().map_or_else(|| "config.json".to_owned(), |it| it.display().to_string());
+        match login {
+            Login::None => (None, format!("put them in {file}, as `docker login` does")),
+            Login::Helper => {
+                (None, format!("{file} names a credential helper, which is not supported: put the credentials in it"))
+            }
+            Login::Found(credentials) => (Some(*credentials), format!("correct them in {file}")),
+        }
+    }
+
+    async fn follow(
+        &self,
+        image: &ImageRef,
+        mut stream: impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin,
+        link: &Link,
+        (progress, hint): (&dyn Fn(u8), &str),
+    ) -> Result<(), EngineError> {
+        let mut layers = Layers::default();
+        let mut moved = Instant::now();
+        loop {
+            let next = tokio::time::timeout_at(moved + STALL, stream.next()).await.map_err(|_| {
+                let registry = login::registry(image.as_str());
+                EngineError::Refused(format!(
+                    "cannot pull {image}: {registry} sent nothing for {} s; check it, and the network",
+                    STALL.as_secs()
+                ))
+            })?;
+            let info = match next {
+                None => return Ok(()),
+                Some(Ok(info)) => info,
+                Some(Err(error)) => {
+                    let registry = login::registry(image.as_str());
+                    return Err(errors::pull(image.as_str(), registry, hint, &self.settings.arch, &error));
+                }
+            };
+            match layers.take(&info) {
+                News::None => {}
+                News::Moved => moved = Instant::now(),
+                News::Sized => {
+                    moved = Instant::now();
+                    self.room(image, link, layers.room_bytes())?;
+                }
+            }
+            if let Some(percent) = layers.rise() {
+                progress(percent);
+            }
+        }
+    }
+
+    /// Whether so much fits, with the floor left over. Where the engine's directory is not to be seen from here, everything does.
+    fn room(&self, image: &ImageRef, link: &Link, needed: u64) -> Result<(), EngineError> {
+        let Some(dir) = link.facts.data_root.as_deref() else { return Ok(()) };
+        let path = self.settings.root.join(dir.trim_start_matches('/'));
+        let Ok(disk) = rustix::fs::statvfs(&path) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let floor = self.settings.floor_bytes;
+        if free >= needed.saturating_add(floor) {
+            return Ok(());
+        }
+        let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        Err(EngineError::Full(format!(
+            "cannot pull {image}: {} MiB are free in {}, {} MiB are needed and {} MiB must stay free; delete files or images nobody needs",
+            mebibytes(free),
+            path.display(),
+            mebibytes(needed),
+            mebibytes(floor),
+        )))
+    }
+}
+
+/// What one line of a pull tells.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// Nothing that brings it further.
+    None,
+    /// It is further.
+    Moved,
+    /// It is further, and the size of one more layer is known.
+    Sized,
+}
+
+/// The layers of an image that is being pulled.
+#[derive(Debug, Default)]
+struct Layers {
+    known: BTreeMap<String, Layer>,
+    told: Option<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Layer {
+    /// Compressed. 0: not known.
+    total: u64,
+    downloaded: u64,
+    extracted: u64,
+    complete: bool,
+}
+
+impl Layers {
+    fn take(&mut self, info: &CreateImageInfo) -> News {
+        // The lines "Pulling from …" carry the tag in the place of a layer; other lines without a layer are for people.
+        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return News::None };
+        if status.starts_with("Pulling from") {
+            return News::Moved;
+        }
+        let bytes = |it: Option<i64>| it.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
+        let (current, total) = info.progress_detail.as_ref().map_or((0, 0), |it| (bytes(it.current), bytes(it.total)));
+        let fresh = !self.known.contains_key(id);
+        let layer = self.known.entry(id.clone()).or_default();
+        let before = *layer;
+        layer.total = layer.total.max(total);
+        match status {
+            "Downloading" => layer.downloaded = layer.downloaded.max(current),
+            "Verifying Checksum" | "Download complete" => layer.downloaded = layer.total,
+            "Extracting" => {
+                layer.downloaded = layer.total;
+                layer.extracted = layer.extracted.max(current);
+            }
+            "Pull complete" | "Already exists" => layer.complete = true,
+            _ => {}
+        }
+        if before.total == 0 && layer.total > 0 {
+            News::Sized
+        } else if fresh || *layer != before {
+            News::Moved
+        } else {
+            News::None
+        }
+    }
+
+    /// Room that is still needed: what is yet to be downloaded, and half as much again of every layer that is not yet unpacked.
+    /// 2.5 times the compressed bytes in all, as layers of programs usually unpack to.
+    fn room_bytes(&self) -> u64 {
+        let missing = |it: &Layer| it.total - it.downloaded.min(it.total) + it.total + it.total / 2;
+        self.known.values().filter(|it| !it.complete).map(missing).sum()
+    }
+
+    /// How far it is, when that is further than what was told last. A hundred is told when the image is here, and not before.
+    fn rise(&mut self) -> Option<u8> {
+        let percent = self.percent();
+        let rises = self.told.is_none_or(|told| told < percent);
+        rises.then(|| *self.told.insert(percent))
+    }
+
+    fn percent(&self) -> u8 {
+        let sized = self.known.values().filter(|it| it.total > 0);
+        let (sum, count) = sized.fold((0_u64, 0_u64), |(sum, count), it| (sum + it.total, count + 1));
+        // A layer whose size is not known yet counts as one of middling size.
+        let middling = sum.checked_div(count).unwrap_or(1).max(1);
+        let size = |it: &Layer| if it.total == 0 { middling } else { it.total };
+        let whole: u64 = self.known.values().map(|it| 2 * size(it)).sum();
+        let done = self.known.values().map(|it| if it.complete { 2 * size(it) } else { it.downloaded + it.extracted });
+        let percent = done.sum::<u64>().saturating_mul(100) / whole.max(1);
+        u8::try_from(percent.min(99)).unwrap_or(99)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ProgressDetail;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
+        let progress = ProgressDetail { current: Some(current), total: Some(total) };
+        CreateImageInfo {
+            id: Some(id.to_owned()),
+            status: Some(status.to_owned()),
+            progress_detail: Some(progress),
+            ..CreateImageInfo::default()
+        }
+    }
+
+    #[test]
+    fn all_layers_count_and_the_end_is_not_told_early() {
+        let mut layers = Layers::default();
+        assert_eq!(layers.take(&line("a", "Pulling fs layer", 0, 0)), News::Moved);
+        layers.take(&line("b", "Pulling fs layer", 0, 0));
+        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), News::Sized);
+        assert_eq!(layers.room_bytes(), 50 + 150);
+        assert_eq!(layers.rise(), Some(12));
+        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), News::None);
+        layers.take(&line("a", "Pull complete", 0, 0));
+        assert_eq!(layers.rise(), Some(50));
+        layers.take(&line("b", "Already exists", 0, 0));
+        assert_eq!(layers.rise(), Some(99));
+        assert_eq!(layers.room_bytes(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn progress_never_falls_and_no_line_breaks_it(lines in prop::collection::vec((0..4_u8, 0..7_usize, any::<i32>(), any::<i32>()), 0..80)) {
+            let words = ["Pulling fs layer", "Waiting", "Downloading", "Download complete", "Extracting", "Pull complete", "Retrying in 5 seconds"];
+            let mut layers = Layers::default();
+            let mut last = None;
+            for (layer, word, current, total) in lines {
+                layers.take(&line(&layer.to_string(), words[word], current.into(), total.into()));
+                let _ = layers.room_bytes();
+                if let Some(percent) = layers.rise() {
+                    prop_assert!(last < Some(percent) && percent < 100);
+                    last = Some(percent);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Tricks that only a real file system has. What every world promises is in `tests/port`.
+
+use super::*;
+use crate::port::Locks as _;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
+
+struct Host {
+    root: tempfile::TempDir,
+    locks: Locks,
+}
+
+fn host() -> Host {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("tmp")).unwrap();
+    let locks = Locks::new(root.path());
+    Host { root, locks }
+}
+
+impl Host {
+    fn path(&self, rest: &str) -> PathBuf {
+        self.root.path().join("tmp/balena-supervisor/services/1").join(rest)
+    }
+
+    async fn take(&self, service: &str, force: Force) -> Result<(), LockError> {
+        self.locks.take(AppId(1), &BTreeSet::from([service.to_owned()]), force).await
+    }
+
+    async fn look(&self) -> Option<LockState> {
+        self.locks.observe(&BTreeSet::from([AppId(1)])).await.unwrap().remove(&AppId(1))
+    }
+}
+
+#[tokio::test]
+async fn our_locks_are_those_of_uid_65534_and_the_directory_is_everybodys() {
+    let host = host();
+    host.take("main", Force::No).await.unwrap();
+    for file in ["updates.lock", "resin-updates.lock"] {
+        let found = fs::symlink_metadata(host.path("main").join(file)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(found.uid(), 65534);
+        }
+        assert_eq!(found.nlink(), 1);
+    }
+    assert_eq!(fs::metadata(host.path("main")).unwrap().permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(host.path("")).unwrap().permissions().mode() & 0o7777, 0o755);
+    let link = host.root.path().join("tmp/resin-supervisor");
+    assert_eq!(fs::read_link(link).unwrap(), Path::new("/tmp/balena-supervisor"));
+}
+
+#[tokio::test]
+async fn whatever_has_the_name_is_a_lock_and_force_removes_it() {
+    let host = host();
+    fs::create_dir_all(host.path("main")).unwrap();
+    let lock = host.path("main/updates.lock");
+    let makers: [fn(&Path); 4] = [
+        |path| fs::write(path, "boardkeeper").unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| symlink("/nowhere", path).unwrap(),
+        |path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        },
+    ];
+    for make in makers {
+        make(&lock);
+        let Some(LockState::Held(held)) = host.look().await else { panic!("it is held") };
+        assert_eq!(
+            (held.service.as_str(), held.path.as_str()),
+            ("main", "/tmp/balena-supervisor/services/1/main/updates.lock")
+        );
+        assert_eq!(host.take("main", Force::No).await, Err(LockError::Held(held)));
+        assert!(!host.path("main/resin-updates.lock").exists());
+        host.take("main", Force::Yes).await.unwrap();
+        assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+        host.locks.release(AppId(1)).await.unwrap();
+        assert_eq!(fs::read_dir(host.path("main")).unwrap().count(), 0);
+    }
+    fs::create_dir_all(lock.join("x")).unwrap();
+    let error = host.take("main", Force::Yes).await.unwrap_err().to_string();
+    assert!(error.contains("updates.lock") && error.contains("by hand"), "{error}");
+}
+
+#[tokio::test]
+async fn links_lead_nowhere() {
+    let host = host();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("updates.lock"), "precious").unwrap();
+    fs::write(outside.path().join("handover-complete"), "precious").unwrap();
+    fs::create_dir_all(host.path("")).unwrap();
+    symlink(outside.path(), host.path("main")).unwrap();
+    assert_eq!(host.look().await, None);
+    for force in [Force::No, Force::Yes] {
+        let error = host.take("main", force).await.unwrap_err().to_string();
+        assert!(error.contains("is not a directory: remove it"), "{error}");
+    }
+    host.locks.expect_hand_over(&ServiceKey::new(AppId(1), "main")).await.unwrap();
+    host.locks.release(AppId(1)).await.unwrap();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 2);
+    for name in ["..", ".", "", "a/b", "a\0b"] {
+        assert!(host.take(name, Force::Yes).await.is_err(), "{name}");
+    }
+    assert!(!host.root.path().join("tmp/balena-supervisor/services/updates.lock").exists());
+}
+
+#[tokio::test]
+async fn half_a_lock_of_an_earlier_life_is_found_and_given_back() {
+    let host = host();
+    host.take("main", Force::No).await.unwrap();
+    fs::remove_file(host.path("main/updates.lock")).unwrap();
+    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::new())));
+    host.take("main", Force::No).await.unwrap();
+    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+    host.locks.release(AppId(1)).await.unwrap();
+    assert_eq!(host.look().await, None);
+}
+
+#[tokio::test]
+async fn a_tree_that_a_stranger_made_is_not_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = host();
+    let base = host.root.path().join("tmp/balena-supervisor");
+    fs::create_dir(&base).unwrap();
+    std::os::unix::fs::chown(&base, Some(1000), None).unwrap();
+    let error = host.take("main", Force::No).await.unwrap_err().to_string();
+    assert!(error.contains("belongs to uid 1000"), "{error}");
+}

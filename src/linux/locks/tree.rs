@@ -1,0 +1,267 @@
+//! The lock tree: `/tmp/balena-supervisor/services/<app>/<service>/`.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, Uid};
+use tracing::warn;
+
+use crate::port::LockError;
+use crate::state::{AppId, Force, HeldLock, Locks as LockState, ServiceKey};
+
+pub(super) mod dir;
+
+use dir::{Dir, Kind};
+
+/// The files that are a lock. Both are made; either one holds up updates.
+const FILES: [&CStr; 2] = [c"updates.lock", c"resin-updates.lock"];
+/// Whatever is named so, is a lock.
+const ENDING: &[u8] = b"updates.lock";
+/// By these a new container says that it is ready: the name of today, and that of 2017.
+const SIGNALS: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
+/// Owner of the locks that supervisors make.
+const OWNER: Uid = Uid::from_raw_unchecked(65534);
+/// What is in a lock of ours.
+const WORD: &[u8] = b"boardkeeper\n";
+/// Where a lock is made before it gets its name, in the app's directory, which no container sees.
+const DRAFT: &CStr = c".draft.lock";
+/// For us to write in only.
+const PRIVATE: Mode = Mode::from_raw_mode(0o755);
+/// As `/tmp`: a service that is not root may lock too, and may not take away what is ours.
+const SHARED: Mode = Mode::from_raw_mode(0o1777);
+/// How often we race with somebody who takes a lock as fast as we remove it.
+const ATTEMPTS: usize = 3;
+
+/// Where the locks are, and how ours are told from others.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    tmp: PathBuf,
+    mine: Mine,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mine {
+    /// By their owner.
+    Owner,
+    /// By our uid and the word in them.
+    Word(Uid),
+}
+
+/// The locks in a service's directory.
+#[derive(Debug, Default)]
+struct Survey {
+    ours: BTreeSet<CString>,
+    others: Vec<(CString, HeldLock)>,
+}
+
+impl Tree {
+    pub(super) fn new(root: &Path) -> Self {
+        let uid = rustix::process::geteuid();
+        let mine = if uid.is_root() { Mine::Owner } else { Mine::Word(uid) };
+        Self { tmp: root.join("tmp"), mine }
+    }
+
+    /// Who holds the locks of an app. `None`: nobody.
+    pub(super) fn look(&self, app: AppId) -> Result<Option<LockState>, LockError> {
+        let Some(dir) = self.app(app)? else { return Ok(None) };
+        let mut whole = BTreeSet::new();
+        let mut any = false;
+        for service in dir.directories()? {
+            let Some(found) = dir.open(&service)? else { continue };
+            let survey = self.survey(&found, &service)?;
+            if let Some((_, held)) = survey.others.into_iter().next() {
+                return Ok(Some(LockState::Held(held)));
+            }
+            any |= !survey.ours.is_empty();
+            if FILES.iter().all(|file| survey.ours.contains(*file)) {
+                whole.insert(service.to_string_lossy().into_owned());
+            }
+        }
+        // Half a lock of an earlier life counts, so that it is given back.
+        Ok(any.then_some(LockState::Ours(whole)))
+    }
+
+    /// All or nothing.
+    pub(super) fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        let taken = self.take_all(app, services, force);
+        if taken.is_err()
+            && let Err(error) = self.release(app)
+        {
+            warn!(%app, %error, "locks of ours are left behind");
+        }
+        taken
+    }
+
+    /// Removes what is ours.
+    pub(super) fn release(&self, app: AppId) -> Result<(), LockError> {
+        let Some(dir) = self.app(app)? else { return Ok(()) };
+        for service in dir.directories()? {
+            let Some(found) = dir.open(&service)? else { continue };
+            for file in self.survey(&found, &service)?.ours {
+                found.remove(&file)?;
+            }
+        }
+        dir.remove(DRAFT)
+    }
+
+    /// Removes the files by which a service says that it is ready.
+    pub(super) fn forget_signals(&self, key: &ServiceKey) -> Result<(), LockError> {
+        let Some(app) = self.app(key.app)? else { return Ok(()) };
+        let Some(dir) = app.open(&named(&key.service)?)? else { return Ok(()) };
+        SIGNALS.iter().try_for_each(|signal| dir.remove(signal))
+    }
+
+    /// The directory of a service, made when it is not there.
+    pub(super) fn service(&self, key: &ServiceKey) -> Result<Dir, LockError> {
+        let app = self.make_app(key.app)?;
+        Self::make_service(&app, &named(&key.service)?)
+    }
+
+    /// Whether the service said that it is ready.
+    pub(super) fn is_signalled(&self, key: &ServiceKey) -> Result<bool, LockError> {
+        let service = self.service(key)?;
+        for signal in SIGNALS {
+            if service.kind(signal)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The directory all others are in, made when it is not there.
+    pub(super) fn make_services(&self) -> Result<Dir, LockError> {
+        let tmp = Dir::trusted(&self.tmp, "/tmp")?;
+        // Who was written for the supervisor of 2017 looks here. Where something else has the name, it stays.
+        let _ = tmp.link_to(c"resin-supervisor", c"/tmp/balena-supervisor");
+        let base = self.make_own(&tmp, c"balena-supervisor")?;
+        self.make_own(&base, c"services")
+    }
+
+    /// Keeps `systemd-tmpfiles` from tidying the tree away, for as long as the handle lives: it passes over locked directories.
+    pub(super) fn keep(&self) -> Option<Dir> {
+        let tmp = Dir::trusted(&self.tmp, "/tmp").ok()?;
+        let base = tmp.open(c"balena-supervisor").ok()??;
+        rustix::fs::flock(base.fd(), FlockOperation::NonBlockingLockShared).ok()?;
+        Some(base)
+    }
+
+    fn take_all(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        let dir = self.make_app(app)?;
+        let mut found = Vec::new();
+        for service in services {
+            let name = named(service)?;
+            found.push((Self::make_service(&dir, &name)?, name));
+        }
+        // Nobody need see ours for a moment where the answer is no anyway.
+        if force == Force::No {
+            for (service, name) in &found {
+                self.survey(service, name)?.refuse()?;
+            }
+        }
+        found.iter().try_for_each(|(service, name)| self.take_one(&dir, service, name, force))
+    }
+
+    fn take_one(&self, app: &Dir, service: &Dir, name: &CStr, force: Force) -> Result<(), LockError> {
+        for _ in 0..ATTEMPTS {
+            let survey = self.survey(service, name)?;
+            match force {
+                Force::No => survey.refuse()?,
+                Force::Yes => survey.others.iter().try_for_each(|(file, _)| service.remove(file))?,
+            }
+            let mut overtaken = false;
+            for file in FILES.iter().filter(|file| !survey.ours.contains(**file)) {
+                overtaken |= !self.make_lock(app, service, file)?;
+            }
+            if !overtaken {
+                return Ok(());
+            }
+        }
+        let path = service.shown();
+        Err(LockError::Failed(format!(
+            "cannot lock `{path}`: somebody makes the lock again as soon as it is removed; stop them"
+        )))
+    }
+
+    /// Makes a lock that is ours from its first moment. `false`: somebody else was faster.
+    fn make_lock(&self, app: &Dir, service: &Dir, file: &CStr) -> Result<bool, LockError> {
+        app.remove(DRAFT)?;
+        let owner = match self.mine {
+            Mine::Owner => Some(OWNER),
+            Mine::Word(_) => None,
+        };
+        app.write_new(DRAFT, WORD, owner)?;
+        let made = app.link(DRAFT, service, file);
+        app.remove(DRAFT)?;
+        made
+    }
+
+    fn survey(&self, service: &Dir, name: &CStr) -> Result<Survey, LockError> {
+        let mut survey = Survey::default();
+        for file in service.files()?.into_iter().filter(|it| it.to_bytes().ends_with(ENDING)) {
+            // What is gone by now holds nothing up.
+            let Some(kind) = service.kind(&file)? else { continue };
+            if self.is_ours(service, &file, kind) {
+                survey.ours.insert(file);
+            } else {
+                let path = format!("{}/{}", service.shown(), file.to_string_lossy());
+                let held = HeldLock { service: name.to_string_lossy().into_owned(), path, since_secs: kind.changed_secs };
+                survey.others.push((file, held));
+            }
+        }
+        survey.others.sort();
+        Ok(survey)
+    }
+
+    fn is_ours(&self, service: &Dir, file: &CStr, kind: Kind) -> bool {
+        match self.mine {
+            Mine::Owner => kind.regular && kind.uid == OWNER,
+            Mine::Word(uid) => kind.regular && kind.uid == uid && service.begins_with(file, WORD),
+        }
+    }
+
+    fn app(&self, app: AppId) -> Result<Option<Dir>, LockError> {
+        let Some(base) = Dir::trusted(&self.tmp, "/tmp")?.open(c"balena-supervisor")? else { return Ok(None) };
+        let Some(services) = base.open(c"services")? else { return Ok(None) };
+        services.open(&named(&app.to_string())?)
+    }
+
+    fn make_app(&self, app: AppId) -> Result<Dir, LockError> {
+        self.make_own(&self.make_services()?, &named(&app.to_string())?)
+    }
+
+    /// A directory that only we write in. `/tmp` is anybody's, so somebody may have been there before us.
+    fn make_own(&self, parent: &Dir, name: &CStr) -> Result<Dir, LockError> {
+        let dir = parent.make(name, PRIVATE)?;
+        let uid = dir.owner()?;
+        match self.mine {
+            Mine::Owner if !uid.is_root() => {
+                let path = dir.shown();
+                Err(LockError::Failed(format!("`{path}` belongs to uid {}, not to root: remove it", uid.as_raw())))
+            }
+            Mine::Owner | Mine::Word(_) => Ok(dir),
+        }
+    }
+
+    fn make_service(app: &Dir, name: &CStr) -> Result<Dir, LockError> {
+        let dir = app.make(name, SHARED)?;
+        // An engine that mounts a directory that is not there makes it for root alone.
+        dir.widen(PRIVATE, SHARED);
+        Ok(dir)
+    }
+}
+
+impl Survey {
+    fn refuse(&self) -> Result<(), LockError> {
+        self.others.first().map_or(Ok(()), |(_, held)| Err(LockError::Held(held.clone())))
+    }
+}
+
+/// A name that leads to this directory's entries only.
+fn named(name: &str) -> Result<CString, LockError> {
+    let wrong = || LockError::Failed(format!("`{name}` cannot be the name of a lock directory: rename the service"));
+    if matches!(name, "" | "." | "..") || name.contains('/') {
+        return Err(wrong());
+    }
+    CString::new(name).map_err(|_| wrong())
+}

@@ -1,0 +1,197 @@
+//! A directory, open: nothing in it is reached through a symbolic link.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use crate::port::LockError;
+
+/// An open directory, and its path as the host sees it.
+#[derive(Debug)]
+pub(in crate::linux::locks) struct Dir {
+    fd: OwnedFd,
+    shown: String,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) regular: bool,
+    pub(super) uid: Uid,
+    pub(super) changed_secs: i64,
+}
+
+impl Dir {
+    /// Opens a directory whose path nobody but the host's owner decides on.
+    pub(super) fn trusted(path: &Path, shown: &str) -> Result<Self, LockError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::open(path, flags, Mode::empty())
+            .map_err(|why| LockError::Failed(format!("cannot open `{}`: {why}; check --root", path.display())))?;
+        Ok(Self { fd, shown: shown.to_owned() })
+    }
+
+    /// Opens a directory in it. `None`: there is none, or something else has the name.
+    pub(in crate::linux::locks) fn open(&self, name: &CStr) -> Result<Option<Self>, LockError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, shown: self.path_of(name) })),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(why) => Err(self.failed("open", name, why)),
+        }
+    }
+
+    /// Opens a directory in it, and makes it when it is not there.
+    pub(super) fn make(&self, name: &CStr, mode: Mode) -> Result<Self, LockError> {
+        let new = match fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(why) => return Err(self.failed("make", name, why)),
+        };
+        let Some(dir) = self.open(name)? else {
+            return Err(LockError::Failed(format!("`{}` is not a directory: remove it", self.path_of(name))));
+        };
+        if new {
+            // Not by mkdir, which heeds the umask.
+            fs::fchmod(&dir.fd, mode).map_err(|why| self.failed("set the mode of", name, why))?;
+        }
+        Ok(dir)
+    }
+
+    /// Changes its mode, where it is just this one and ours to change.
+    pub(super) fn widen(&self, from: Mode, to: Mode) {
+        let narrow = fs::fstat(&self.fd).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode & 0o7777) == from);
+        if narrow {
+            // Where it is not ours, its owner decides.
+            let _ = fs::fchmod(&self.fd, to);
+        }
+    }
+
+    /// Who owns it.
+    pub(super) fn owner(&self) -> Result<Uid, LockError> {
+        let stat = fs::fstat(&self.fd).map_err(|why| failed("look at", &self.shown, why))?;
+        Ok(Uid::from_raw(stat.st_uid))
+    }
+
+    /// Names in it, in no order.
+    pub(super) fn files(&self) -> Result<Vec<CString>, LockError> {
+        let read = || {
+            let names = fs::Dir::read_from(&self.fd)?.map(|entry| Ok(entry?.file_name().to_owned()));
+            names.collect::<Result<Vec<_>, Errno>>()
+        };
+        let mut names = read().map_err(|why| failed("read", &self.shown, why))?;
+        names.retain(|name| !matches!(name.to_bytes(), b"." | b".."));
+        Ok(names)
+    }
+
+    /// Names of directories in it, sorted. Links to directories are none.
+    pub(in crate::linux::locks) fn directories(&self) -> Result<Vec<CString>, LockError> {
+        let mut names = self.files()?;
+        names.retain(|name| self.stat(name).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()));
+        names.sort();
+        Ok(names)
+    }
+
+    /// What a name leads to; a link is what it is. `None`: nothing has that name.
+    pub(super) fn kind(&self, name: &CStr) -> Result<Option<Kind>, LockError> {
+        match self.stat(name) {
+            Ok(stat) => Ok(Some(Kind {
+                regular: FileType::from_raw_mode(stat.st_mode).is_file(),
+                uid: Uid::from_raw(stat.st_uid),
+                changed_secs: stat.st_mtime,
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(why) => Err(self.failed("look at", name, why)),
+        }
+    }
+
+    /// Whether a regular file begins so. It is not waited for, should it be a pipe by now.
+    pub(super) fn begins_with(&self, name: &CStr, word: &[u8]) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(fd) = fs::openat(&self.fd, name, flags, Mode::empty()) else { return false };
+        let mut begin = vec![0; word.len()];
+        File::from(fd).read_exact(&mut begin).is_ok_and(|()| begin == word)
+    }
+
+    /// Makes a file that nobody has seen before, with an owner.
+    pub(super) fn write_new(&self, name: &CStr, bytes: &[u8], owner: Option<Uid>) -> Result<(), LockError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644)).map_err(|why| self.failed("make", name, why))?;
+        let mut file = File::from(fd);
+        file.write_all(bytes).map_err(|why| failed("write", &self.path_of(name), why))?;
+        if owner.is_some() {
+            fs::fchown(&file, owner, None).map_err(|why| self.failed("change the owner of", name, why))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file a second name elsewhere. `false`: something there has that name.
+    pub(super) fn link(&self, name: &CStr, to: &Self, new: &CStr) -> Result<bool, LockError> {
+        match fs::linkat(&self.fd, name, &to.fd, new, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(why) => Err(to.failed("make", new, why)),
+        }
+    }
+
+    /// Makes a symbolic link.
+    pub(super) fn link_to(&self, name: &CStr, target: &CStr) -> Result<(), Errno> {
+        fs::symlinkat(target, &self.fd, name)
+    }
+
+    /// Removes a file, a link or an empty directory. What is gone already is fine.
+    pub(super) fn remove(&self, name: &CStr) -> Result<(), LockError> {
+        let mut removed = fs::unlinkat(&self.fd, name, AtFlags::empty());
+        if removed == Err(Errno::ISDIR) {
+            removed = fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
+        }
+        match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(why) => Err(self.failed("remove", name, why)),
+        }
+    }
+
+    /// The path as the host sees it.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The handle.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// A path that leads to this very directory, whatever becomes of its name, while the handle lives.
+    pub(in crate::linux::locks) fn handle_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+    }
+
+    fn stat(&self, name: &CStr) -> Result<fs::Stat, Errno> {
+        fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn path_of(&self, name: &CStr) -> String {
+        format!("{}/{}", self.shown, name.to_string_lossy())
+    }
+
+    fn failed(&self, deed: &str, name: &CStr, why: Errno) -> LockError {
+        failed(deed, &self.path_of(name), why)
+    }
+}
+
+/// An error in one line.
+pub(super) fn failed(deed: &str, path: &str, why: impl std::fmt::Display + Into<std::io::Error>) -> LockError {
+    let text = format!("cannot {deed} `{path}`: {why}");
+    let advice = match why.into().kind() {
+        std::io::ErrorKind::PermissionDenied => "; run as root, or as the owner of the directory",
+        std::io::ErrorKind::StorageFull => "; make room in /tmp",
+        std::io::ErrorKind::ReadOnlyFilesystem => "; mount /tmp writable",
+        std::io::ErrorKind::DirectoryNotEmpty => "; empty it by hand",
+        _ => "",
+    };
+    LockError::Failed(text + advice)
+}

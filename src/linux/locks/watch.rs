@@ -1,0 +1,212 @@
+//! Waiting for locks to be given back and for hand-overs, woken by the kernel.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::time::Duration;
+use std::{io, mem};
+
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use inotify::{EventMask, EventStream, Inotify, WatchMask};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::tree::Tree;
+use super::tree::dir::Dir;
+use crate::port::LockError;
+use crate::state::ServiceKey;
+
+/// Bytes read of the kernel's queue at once: some hundred events.
+const BUFFER: usize = 4096;
+/// Between two looks where the kernel does not let us watch.
+const BLIND: Duration = Duration::from_secs(30);
+/// A service that gives locks back all the time wakes us this often at most.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What helps when the kernel refuses a watch.
+const ADVICE: &str = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances with sysctl";
+
+type Events = EventStream<[u8; BUFFER]>;
+
+/// An item whenever a lock may have been given back. Never ends.
+pub(super) fn changes(tree: Tree) -> impl Stream<Item = ()> {
+    let watch = Watch { tree, watched: None, missed: false, complained: false };
+    stream::unfold(watch, async |mut watch| {
+        watch.next().await;
+        Some(((), watch))
+    })
+}
+
+/// Waits until a service says that it is ready.
+pub(super) async fn signalled(tree: &Tree, key: &ServiceKey) -> Result<(), LockError> {
+    loop {
+        let mut events = watched(tree, key)?;
+        // Looked at after the watch was set, so nothing falls between.
+        loop {
+            if tree.is_signalled(key)? {
+                return Ok(());
+            }
+            match events.next().await {
+                Some(Ok(event)) if !event.mask.contains(EventMask::IGNORED) => (),
+                // The directory was removed: it is made again, and watched anew.
+                Some(Ok(_) | Err(_)) | None => break,
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// What happens in the directory of a service. Its handle is closed again, or the kernel would not tell of its removal.
+fn watched(tree: &Tree, key: &ServiceKey) -> Result<Events, LockError> {
+    let dir = tree.service(key)?;
+    let watch = || {
+        let events = events()?;
+        let mask = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF | WatchMask::ONLYDIR;
+        events.watches().add(dir.handle_path(), mask)?;
+        Ok(events)
+    };
+    watch().map_err(|why: io::Error| LockError::Failed(format!("cannot watch for the hand-over of {key}: {why}; {ADVICE}")))
+}
+
+fn events() -> io::Result<Events> {
+    Inotify::init()?.into_event_stream([0; BUFFER])
+}
+
+struct Watch {
+    tree: Tree,
+    watched: Option<Watched>,
+    /// Something may have happened while nothing was watched.
+    missed: bool,
+    /// What is wrong was said.
+    complained: bool,
+}
+
+struct Watched {
+    events: Events,
+    /// Watches of services' directories. The others are of those above.
+    services: BTreeSet<i32>,
+    /// Directories changed while events were skipped.
+    stale: bool,
+    _kept: Option<Dir>,
+}
+
+impl Watch {
+    /// Waits until a lock may have been given back.
+    async fn next(&mut self) {
+        loop {
+            let Some(watched) = &mut self.watched else {
+                self.begin().await;
+                if mem::replace(&mut self.missed, true) {
+                    return;
+                }
+                continue;
+            };
+            match watched.wait().await {
+                Heard::Release => {
+                    sleep(PAUSE).await;
+                    watched.drain();
+                    return;
+                }
+                // A directory came or went; what happened in it until it was watched, nobody told us.
+                Heard::Directory => {
+                    self.watched = None;
+                    sleep(PAUSE).await;
+                }
+                Heard::Else => (),
+            }
+        }
+    }
+
+    async fn begin(&mut self) {
+        match Watched::new(&self.tree) {
+            Ok(watched) => {
+                self.watched = Some(watched);
+                self.complained = false;
+            }
+            Err(why) => {
+                if !mem::replace(&mut self.complained, true) {
+                    warn!(%why, "update locks cannot be watched; {ADVICE}. They are looked at every {} s", BLIND.as_secs());
+                }
+                sleep(BLIND).await;
+            }
+        }
+    }
+}
+
+/// What an event means to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// A lock was given back.
+    Release,
+    /// There are other directories than before, or events were lost.
+    Directory,
+    /// Nothing.
+    Else,
+}
+
+impl Watched {
+    fn new(tree: &Tree) -> Result<Self, String> {
+        let said = |why: io::Error| why.to_string();
+        let top = tree.make_services().map_err(|why| why.to_string())?;
+        let mut watched = Self { events: events().map_err(said)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
+        watched.above(&top).map_err(said)?;
+        // Watched before it is listed, so that no directory is missed.
+        for app in children(&top) {
+            watched.above(&app).map_err(said)?;
+            for service in children(&app) {
+                let mask = WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::ONLYDIR;
+                let descriptor = watched.events.watches().add(service.handle_path(), mask).map_err(said)?;
+                watched.services.insert(descriptor.get_watch_descriptor_id());
+            }
+        }
+        Ok(watched)
+    }
+
+    /// Watches a directory of directories.
+    fn above(&self, dir: &Dir) -> io::Result<()> {
+        let mask = WatchMask::CREATE
+            | WatchMask::MOVED_TO
+            | WatchMask::DELETE
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE_SELF
+            | WatchMask::ONLYDIR;
+        self.events.watches().add(dir.handle_path(), mask).map(|_| ())
+    }
+
+    async fn wait(&mut self) -> Heard {
+        if self.stale {
+            return Heard::Directory;
+        }
+        match self.events.next().await {
+            Some(Ok(event)) => self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref()),
+            Some(Err(_)) | None => Heard::Directory,
+        }
+    }
+
+    fn meaning(&self, mask: EventMask, descriptor: i32, name: Option<&OsStr>) -> Heard {
+        if mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED) {
+            return Heard::Directory;
+        }
+        let is_lock = name.is_some_and(|it| it.as_encoded_bytes().ends_with(b"updates.lock"));
+        match (self.services.contains(&descriptor), is_lock) {
+            (true, true) => Heard::Release,
+            (true, false) => Heard::Else,
+            // Drafts of our own locks are files.
+            (false, _) if mask.contains(EventMask::ISDIR) || mask.contains(EventMask::DELETE_SELF) => Heard::Directory,
+            (false, _) => Heard::Else,
+        }
+    }
+
+    /// Forgets what is told by an item already given, unless it is about directories.
+    fn drain(&mut self) {
+        while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
+            let heard = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());
+            if heard == Heard::Directory {
+                self.stale = true;
+            }
+        }
+    }
+}
+
+fn children(dir: &Dir) -> Vec<Dir> {
+    let names = dir.directories().unwrap_or_default();
+    names.iter().filter_map(|name| dir.open(name).ok().flatten()).collect()
+}

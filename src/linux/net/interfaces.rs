@@ -1,0 +1,240 @@
+//! The machine's addresses, asked of the kernel over rtnetlink, and told by it when they change.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netdevice, recv, send, socket_with};
+use tokio::io::unix::AsyncFd;
+
+// Numbers of rtnetlink(7) and netlink(7).
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_DUMP: u16 = 0x300;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+/// Bytes of a message's head, and of an address's.
+const HEAD: usize = 16;
+const IFADDR: usize = 8;
+/// The kernel sends at most so much at once to whoever asks with a smaller buffer.
+const BUFFER: usize = 16 * 1024;
+
+/// An address of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The interface's name.
+    pub interface: String,
+    /// The interface's number.
+    pub index: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of it that are the network's.
+    pub prefix: u8,
+}
+
+/// Tells when IPv4 addresses change.
+#[derive(Debug)]
+pub struct Changes {
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl Address {
+    /// Whether the API answers here without being asked to: containers and the VPN come this way.
+    pub(super) fn is_served(&self) -> bool {
+        is_bridge(&self.interface) || matches!(self.interface.as_str(), "resin-vpn" | "tun0")
+    }
+
+    /// Whether another address is in the same network.
+    pub(super) fn contains(&self, other: IpAddr) -> bool {
+        let same = |own: u128, other: u128, width: u32| {
+            let free = width.saturating_sub(self.prefix.into());
+            own.checked_shr(free).unwrap_or_default() == other.checked_shr(free).unwrap_or_default()
+        };
+        match (self.ip, other) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => same(own.to_bits().into(), other.to_bits().into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits(), other.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// Whether an interface is a bridge that an engine made for containers.
+pub(super) fn is_bridge(name: &str) -> bool {
+    let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|it: &str| it.bytes().all(|byte| byte.is_ascii_digit()));
+    // A bridge of its owner's own is `br0` or `br-lan`.
+    let network = name.strip_prefix("br-").is_some_and(|it| it.len() == 12 && it.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    name == "supervisor0" || network || ["docker", "balena", "podman", "cni-podman"].into_iter().any(numbered)
+}
+
+/// Whether an interface is part of containers' networks, so that its addresses are not the device's.
+pub(in crate::linux) fn is_containers(name: &str) -> bool {
+    is_bridge(name) || name.starts_with("veth") || matches!(name, "lo" | "resin-dns" | "resin-redsocks" | "balena-redsocks")
+}
+
+/// Every address of the machine, in the kernel's order.
+pub(in crate::linux) fn addresses() -> io::Result<Vec<Address>> {
+    let socket = netlink(SocketFlags::CLOEXEC, 0)?;
+    send(&socket, &request(), SendFlags::empty())?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let (length, _) = recv(&socket, &mut *buffer, RecvFlags::empty())?;
+        let (raw, more) = parse(&buffer[..length])?;
+        for it in raw {
+            // One that is gone by now has no name any more, and is of no use.
+            if let Ok(interface) = netdevice::index_to_name(&socket, it.index) {
+                found.push(Address { interface, index: it.index, ip: it.ip, prefix: it.prefix });
+            }
+        }
+        if more == More::No {
+            return Ok(found);
+        }
+    }
+}
+
+impl Changes {
+    /// Begins to listen. To be called within a runtime.
+    pub(super) fn new() -> io::Result<Self> {
+        let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR)?;
+        #[expect(deprecated, reason = "its successor is unsafe to call; what we give it owns its descriptor, so it stays open")]
+        let socket = AsyncFd::new(socket)?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for a change. May be dropped at any await.
+    pub(super) async fn next(&self) {
+        let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
+        let mut buffer = vec![0; BUFFER];
+        // What exactly is of no interest: all is looked at anew. Lost ones are told as an error, which is a change too.
+        while ready.try_io(|socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?)).is_ok_and(|it| it.is_ok()) {}
+    }
+}
+
+fn netlink(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+/// Asks for all addresses.
+fn request() -> Vec<u8> {
+    let length = u32::try_from(HEAD + IFADDR).unwrap_or_default();
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(RTM_GETADDR.to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    // Sequence number and sender matter to nobody; neither does anything of the address that is asked for.
+    bytes.resize(HEAD + IFADDR, 0);
+    bytes
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Raw {
+    index: u32,
+    ip: IpAddr,
+    prefix: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum More {
+    Yes,
+    No,
+}
+
+fn parse(mut bytes: &[u8]) -> io::Result<(Vec<Raw>, More)> {
+    let mut found = Vec::new();
+    while let Some((kind, body, rest)) = message(bytes) {
+        match kind {
+            NLMSG_DONE => return Ok((found, More::No)),
+            NLMSG_ERROR => return Err(io::Error::other("the kernel refuses to tell addresses")),
+            RTM_NEWADDR => found.extend(address(body)),
+            _ => (),
+        }
+        bytes = rest;
+    }
+    Ok((found, More::Yes))
+}
+
+/// The first message's kind and body, and what follows.
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(field(bytes, 0)?)).ok()?;
+    let kind = u16::from_ne_bytes(field(bytes, 4)?);
+    let body = bytes.get(HEAD..length)?;
+    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn address(body: &[u8]) -> Option<Raw> {
+    let prefix = *body.get(1)?;
+    let index = u32::from_ne_bytes(field(body, 4)?);
+    let (mut peer, mut own) = (None, None);
+    let mut attributes = body.get(IFADDR..)?;
+    while let Some(length) = field(attributes, 0).map(|it| usize::from(u16::from_ne_bytes(it))) {
+        let Some(value) = attributes.get(4..length) else { break };
+        match u16::from_ne_bytes(field(attributes, 2)?) {
+            IFA_ADDRESS => peer = ip(value),
+            IFA_LOCAL => own = ip(value),
+            _ => (),
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    // On a link from point to point the first is the other end's.
+    Some(Raw { index, ip: own.or(peer)?, prefix })
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(|it| IpAddr::V4(Ipv4Addr::from(it)));
+    let v6 = || <[u8; 16]>::try_from(bytes).map(|it| IpAddr::V6(Ipv6Addr::from(it)));
+    v4().or_else(|_| v6()).ok()
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_loopback() {
+        let addresses = addresses().unwrap();
+        let lo = addresses.iter().find(|it| it.ip == IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        assert_eq!((lo.interface.as_str(), lo.prefix), ("lo", 8));
+    }
+
+    #[test]
+    fn bridges_of_engines_are_told_from_others() {
+        for name in ["docker0", "balena0", "br-0123456789ab", "supervisor0", "podman1"] {
+            assert!(is_bridge(name), "{name}");
+        }
+        for name in ["br-lan", "br0", "eth0", "wlan0", "dockerish", "tun0", "br-0123456789xy"] {
+            assert!(!is_bridge(name), "{name}");
+        }
+        assert!(is_containers("veth12ab") && is_containers("lo") && !is_containers("resin-vpn"));
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let address = |ip: &str, prefix| Address { interface: "x".into(), index: 1, ip: ip.parse().unwrap(), prefix };
+        assert!(address("172.17.0.1", 16).contains("172.17.255.3".parse().unwrap()));
+        assert!(!address("172.17.0.1", 16).contains("172.18.0.3".parse().unwrap()));
+        assert!(address("10.0.0.1", 0).contains("8.8.8.8".parse().unwrap()));
+        assert!(!address("10.0.0.1", 32).contains("10.0.0.2".parse().unwrap()));
+        assert!(address("fd00::1", 64).contains("fd00::2".parse().unwrap()));
+        assert!(!address("fd00::1", 0).contains("10.0.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn garbage_from_the_kernel_is_no_panic() {
+        for length in 0..64 {
+            for byte in [0, 1, 4, 20, 255] {
+                let _ = parse(&vec![byte; length]);
+                let _ = address(&vec![byte; length]);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use super::*;
+
+use axum::Extension;
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+fn router() -> Router {
+    Router::new()
+        .route("/who", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.addr, peer.local)))
+        .route("/slow", get(async || sleep(Duration::from_secs(3600)).await))
+}
+
+fn bound() -> (Listeners, SocketAddr) {
+    let listeners = Listeners::bind(Path::new("/"), &[loopback(0)], None).unwrap();
+    let at = listeners.addresses()[0];
+    (listeners, at)
+}
+
+async fn get_text(at: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn callers_are_told_from_each_other() {
+    let (listeners, at) = bound();
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        text = get_text(at, "/who") => assert!(text.ends_with("127.0.0.1 true"), "{text}"),
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_with_who_has_it() {
+    let (listeners, at) = bound();
+    let error = Listeners::bind(Path::new("/"), &[at], None).unwrap_err().to_string();
+    assert!(error.contains(&format!("(process {})", std::process::id())) && error.contains("--listen"), "{error}");
+    drop(listeners);
+    Listeners::bind(Path::new("/"), &[at], None).unwrap();
+    let error = Listeners::bind(Path::new("/"), &["192.0.2.1:1".parse().unwrap()], None).unwrap_err().to_string();
+    assert!(error.contains("does not have that address"), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_is_near_whatever_is_under_way() {
+    let (listeners, at) = bound();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let asks = async {
+        let mut slow = TcpStream::connect(at).await.unwrap();
+        slow.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        let began = Instant::now();
+        stop.send(()).unwrap();
+        began
+    };
+    let served = serve(router(), listeners, async { stopped.await.unwrap() });
+    let ((), began) = tokio::join!(served, asks);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(TcpStream::connect(at).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_cut_off() {
+    let (listeners, at) = bound();
+    let silent = async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(b"GET /who HTTP/1.1\r\nHo").await.unwrap();
+        let began = Instant::now();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+        began.elapsed()
+    };
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        took = silent => assert!((HEAD..HEAD * 2).contains(&took), "{took:?}"),
+    }
+}
+
+#[tokio::test]
+async fn more_than_enough_connections_wait() {
+    let (listeners, at) = bound();
+    let crowd = async {
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS {
+            idle.push(TcpStream::connect(at).await.unwrap());
+        }
+        sleep(Duration::from_millis(200)).await;
+        assert!(timeout(Duration::from_millis(200), get_text(at, "/who")).await.is_err());
+        drop(idle);
+        get_text(at, "/who").await
+    };
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        text = crowd => assert!(text.contains("200 OK"), "{text}"),
+    }
+}

@@ -1,0 +1,143 @@
+//! What the files look like inside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS};
+use crate::port::{Record, Targeted};
+use crate::state::{self, AppId, ImageRef, Secret, ServiceKey};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    uuid: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Keys {
+    device: String,
+    root: String,
+    #[serde(default)]
+    generations: Vec<Generation>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Generation {
+    app: u32,
+    service: String,
+    generation: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Targets {
+    /// The document, as it came.
+    wanted: Option<String>,
+    /// The document, where it is another one.
+    good: Option<String>,
+    /// The last good one is the wanted one: it is not written twice.
+    #[serde(default)]
+    good_is_wanted: bool,
+    #[serde(default)]
+    pulled: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stopped {
+    services: Vec<Service>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Service {
+    app: u32,
+    service: String,
+}
+
+/// The files a record is kept in, in the order they are written.
+pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
+    match record {
+        Record::Identity(identity) => {
+            let bytes = json(&Identity { uuid: identity.uuid.clone() });
+            vec![(IDENTITY, bytes.clone()), (IDENTITY_BACKUP, bytes)]
+        }
+        Record::Keys(keys) => vec![(KEYS, json(&Keys::of(keys)))],
+        Record::Targets(targets) => vec![(TARGETS, json(&Targets::of(targets)))],
+        Record::Stopped(services) => vec![(STOPPED, json(&Stopped::of(services)))],
+    }
+}
+
+/// Indented: a person may have to read it.
+fn json(record: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(record).expect("texts and numbers can be written as JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+impl Identity {
+    pub(super) fn into_state(self) -> state::Identity {
+        state::Identity { uuid: self.uuid }
+    }
+}
+
+impl Keys {
+    fn of(keys: &state::Keys) -> Self {
+        let generations = keys.generations.iter();
+        Self {
+            device: keys.device.reveal().to_owned(),
+            root: keys.root.reveal().to_owned(),
+            generations: generations
+                .map(|(key, &generation)| Generation { app: key.app.0, service: key.service.clone(), generation })
+                .collect(),
+        }
+    }
+
+    pub(super) fn into_state(self) -> state::Keys {
+        let generations = self.generations.into_iter();
+        state::Keys {
+            device: Secret::new(self.device),
+            root: Secret::new(self.root),
+            generations: generations
+                .map(|it| (ServiceKey::new(AppId(it.app), &it.service), it.generation))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+impl Targets {
+    fn of(targets: &Targeted) -> Self {
+        let good_is_wanted = targets.good.is_some() && targets.good == targets.wanted;
+        let good = targets.good.as_ref().filter(|_| !good_is_wanted);
+        Self {
+            wanted: targets.wanted.as_ref().map(|it| it.document.clone()),
+            good: good.map(|it| it.document.clone()),
+            good_is_wanted,
+            pulled: targets.pulled.iter().map(|it| it.as_str().to_owned()).collect(),
+        }
+    }
+
+    /// What can be read of it, and why the rest cannot.
+    pub(super) fn into_state(self, parse: &Parse) -> (Targeted, Option<String>) {
+        let mut wrong = None;
+        let mut read = |document: Option<String>| match parse(&document?) {
+            Ok(target) => Some(target),
+            Err(why) => {
+                wrong = Some(why.to_string());
+                None
+            }
+        };
+        let wanted = read(self.wanted);
+        let good = if self.good_is_wanted { wanted.clone() } else { read(self.good) };
+        let pulled = self.pulled.iter().map(|it| ImageRef::new(it)).collect();
+        (Targeted { wanted, good, pulled }, wrong)
+    }
+}
+
+impl Stopped {
+    fn of(services: &BTreeSet<ServiceKey>) -> Self {
+        let services = services.iter().map(|it| Service { app: it.app.0, service: it.service.clone() });
+        Self { services: services.collect() }
+    }
+
+    pub(super) fn into_state(self) -> BTreeSet<ServiceKey> {
+        self.services.into_iter().map(|it| ServiceKey::new(AppId(it.app), &it.service)).collect()
+    }
+}

@@ -1,0 +1,171 @@
+//! Volumes, memory file systems and devices of a service.
+
+use std::collections::BTreeSet;
+
+use crate::state::ContainerConfig;
+use crate::state::config::{Mode, Mount};
+
+use super::at::{At, quoted};
+use super::fields::Fields;
+use super::service::Known;
+use super::values;
+
+/// Reads `volumes` and `tmpfs`.
+pub(super) fn read(fields: &mut Fields<'_>, known: &Known, config: &mut ContainerConfig) {
+    let volumes = fields.take("volumes");
+    for item in volumes.as_ref().map(At::items).unwrap_or_default() {
+        if item.is_object() {
+            long(&item, known, config);
+        } else {
+            config.mounts.extend(short(&item, known));
+        }
+    }
+    for item in fields.take("tmpfs").map(|it| it.one_or_more()).unwrap_or_default() {
+        let Some(text) = item.text() else { continue };
+        let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        if let Some(path) = absolute(&item, path) {
+            config.tmpfs.insert(path, options.to_owned());
+        }
+    }
+    if let Some(at) = volumes {
+        once_each(&at, config);
+    }
+}
+
+/// Two things at one path are a mistake: no engine would take them.
+fn once_each(at: &At<'_>, config: &ContainerConfig) {
+    let mut paths: BTreeSet<&str> = config.tmpfs.keys().map(String::as_str).collect();
+    for mount in &config.mounts {
+        let (Mount::Volume { path, .. } | Mount::Bind { path, .. }) = mount;
+        if !paths.insert(path) {
+            at.wrong(&format!("two things are mounted at {}", quoted(path)));
+        }
+    }
+}
+
+/// `volume:/path[:options]`.
+fn short(item: &At<'_>, known: &Known) -> Option<Mount> {
+    let text = item.text()?;
+    let Some((source, rest)) = text.split_once(':') else {
+        item.warn("a volume without a name is not supported, ignored");
+        return None;
+    };
+    let (path, options) = rest.split_once(':').unwrap_or((rest, ""));
+    let mut access = Mode::Write;
+    for option in options.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        match option {
+            "ro" => access = Mode::ReadOnly,
+            "rw" => access = Mode::Write,
+            _ => item.warn(&format!("the option {} is not supported, ignored", quoted(option))),
+        }
+    }
+    named(item, known, source.trim(), path.trim(), access)
+}
+
+fn long(item: &At<'_>, known: &Known, config: &mut ContainerConfig) {
+    let mut fields = Fields::of(item);
+    let kind = fields.text("type").unwrap_or_default();
+    let source = fields.text("source");
+    let target = fields.take("target");
+    let access = if fields.flag("read_only").unwrap_or(false) { Mode::ReadOnly } else { Mode::Write };
+    let size = fields.take("tmpfs");
+    // Propagation of a bind that is left out anyway.
+    fields.skip(&["bind"]);
+    fields.rest();
+    let Some(target) = target.as_ref().and_then(At::text) else {
+        return item.missing("target", "a path in the container");
+    };
+    match (kind.as_str(), source) {
+        ("volume", Some(source)) => config.mounts.extend(named(item, known, &source, target, access)),
+        ("volume", None) => item.warn("a volume without a name is not supported, ignored"),
+        ("bind", _) => dropped(item),
+        ("tmpfs", None) => {
+            let options = size.map(|it| tmpfs_options(&it)).unwrap_or_default();
+            config.tmpfs.extend(absolute(item, target).map(|it| (it, options)));
+        }
+        ("tmpfs", Some(_)) => item.wrong("a tmpfs has no `source`"),
+        (other, _) => item.wrong(&format!("expected `type` volume or tmpfs, found {}", quoted(other))),
+    }
+}
+
+fn tmpfs_options(at: &At<'_>) -> String {
+    let mut fields = Fields::of(at);
+    let mut options = Vec::new();
+    if let Some(size) = fields.take("size").and_then(|it| size(&it)) {
+        options.push(format!("size={size}"));
+    }
+    if let Some(mode) = fields.take("mode").and_then(|it| it.int()) {
+        options.push(format!("mode={mode:o}"));
+    }
+    fields.rest();
+    options.join(",")
+}
+
+/// A size in bytes, with or without a unit.
+pub(super) fn size(at: &At<'_>) -> Option<i64> {
+    let text = at.scalar()?;
+    let float = || text.parse::<f64>().ok().and_then(super::at::whole).filter(|it| *it >= 0);
+    let size = values::size(&text).or_else(float);
+    if size.is_none() {
+        at.expected("a size such as 64m, 1g or a number of bytes");
+    }
+    size
+}
+
+fn named(item: &At<'_>, known: &Known, source: &str, path: &str, access: Mode) -> Option<Mount> {
+    if source.starts_with(['/', '.', '~']) {
+        dropped(item);
+        return None;
+    }
+    let path = absolute(item, path)?;
+    if !known.volumes.contains(source) {
+        item.wrong(&format!("the app has no volume {}; name it under `volumes` of the app", quoted(source)));
+    }
+    Some(Mount::Volume { name: source.to_owned(), path, access })
+}
+
+fn dropped(item: &At<'_>) {
+    item.warn("a path of the host cannot be mounted, ignored; use a named volume or a label io.balena.features.*");
+}
+
+fn absolute(item: &At<'_>, path: &str) -> Option<String> {
+    if !path.starts_with('/') {
+        item.wrong(&format!("expected an absolute path in the container, found {}", quoted(path)));
+        return None;
+    }
+    let bare = path.trim_end_matches('/');
+    Some(if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
+}
+
+/// Devices as `host:container:permissions`.
+pub(super) fn devices(at: &At<'_>) -> BTreeSet<String> {
+    at.items().iter().filter_map(device).collect()
+}
+
+fn device(item: &At<'_>) -> Option<String> {
+    if item.is_object() {
+        let mut fields = Fields::of(item);
+        let source = fields.text("source");
+        let target = fields.text("target").or_else(|| source.clone());
+        let permissions = fields.text("permissions").unwrap_or_else(|| "rwm".to_owned());
+        fields.rest();
+        let Some((source, target)) = source.zip(target) else {
+            item.missing("source", "a device of the host");
+            return None;
+        };
+        return Some(format!("{source}:{target}:{permissions}"));
+    }
+    let text = item.text()?;
+    match text.split(':').collect::<Vec<_>>()[..] {
+        [host] if !host.is_empty() => Some(format!("{host}:{host}:rwm")),
+        [host, rights] if !rights.is_empty() && rights.chars().all(|it| "rwm".contains(it)) => {
+            Some(format!("{host}:{host}:{rights}"))
+        }
+        [host, target] if !host.is_empty() && !target.is_empty() => Some(format!("{host}:{target}:rwm")),
+        [host, target, rights] if !host.is_empty() && !target.is_empty() => Some(format!("{host}:{target}:{rights}")),
+        _ => {
+            item.expected("a device such as /dev/ttyS0 or /dev/ttyS0:/dev/ttyS1:rwm");
+            None
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What names may look like.
+
+/// What a name should have been; `None`: it is good.
+pub(super) type Rule = fn(&str) -> Option<&'static str>;
+
+/// The longest name, in bytes.
+const LONGEST: usize = 255;
+
+/// A service, volume, network or commit: it becomes part of a name on the engine.
+pub(super) fn docker_name(name: &str) -> Option<&'static str> {
+    let good = name.starts_with(|it: char| it.is_ascii_alphanumeric()) && all(name, |it| alphanumeric(it) || ".-".contains(it));
+    expect(good, "letters, digits, `_`, `.` or `-`, beginning with a letter or digit, at most 255")
+}
+
+/// An environment variable.
+pub(super) fn variable(name: &str) -> Option<&'static str> {
+    let good = name.starts_with(begins) && all(name, alphanumeric);
+    expect(good, "letters, digits or `_`, not beginning with a digit, at most 255")
+}
+
+/// A device-wide setting.
+pub(super) fn setting(name: &str) -> Option<&'static str> {
+    let good = name.starts_with(begins) && all(name, |it| alphanumeric(it) || it == ':');
+    expect(good, "letters, digits, `_` or `:`, not beginning with a digit, at most 255")
+}
+
+/// A label.
+pub(super) fn label(name: &str) -> Option<&'static str> {
+    let good = !name.is_empty() && all(name, |it| it.is_ascii_graphic() && !"\"'`".contains(it));
+    expect(good, "printable ASCII without spaces and quotes, at most 255")
+}
+
+/// A name the engine understands, where nothing more is asked of it.
+pub(super) fn key(name: &str) -> Option<&'static str> {
+    expect(!name.is_empty() && !name.contains(['=', '\0']), "some text without `=`")
+}
+
+/// A device.
+pub(super) fn device(name: &str) -> Option<&'static str> {
+    expect(all(name, |it| it != '\n'), "at most 255 characters on one line")
+}
+
+/// An app, for people.
+pub(super) fn title(name: &str) -> Option<&'static str> {
+    expect(all(name, |_| true), "at most 255 characters")
+}
+
+/// An image.
+pub(super) fn image(name: &str) -> Option<&'static str> {
+    let good = !name.is_empty() && name.chars().all(|it| it.is_ascii_graphic());
+    expect(good, "the name of an image")
+}
+
+/// What a label says when it means yes.
+pub(super) fn truthy(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on")
+}
+
+fn expect(good: bool, what: &'static str) -> Option<&'static str> {
+    if good { None } else { Some(what) }
+}
+
+fn all(name: &str, good: fn(char) -> bool) -> bool {
+    name.chars().count() <= LONGEST && name.chars().all(good)
+}
+
+fn alphanumeric(it: char) -> bool {
+    it.is_ascii_alphanumeric() || it == '_'
+}
+
+fn begins(it: char) -> bool {
+    it.is_ascii_alphabetic() || it == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_held_to_their_rule() {
+        let long = "a".repeat(256);
+        let table: [(Rule, &[&str], &[&str]); 7] = [
+            (docker_name, &["main", "0a", "a_b.c-d"], &["", "_a", "-a", "a/b", "a b", "ä", &long]),
+            (variable, &["A", "_a9"], &["", "9A", "A-B", "A.B", "A=", &long]),
+            (setting, &["A:b", "_A"], &["", ":A", "9", "a b", &long]),
+            (label, &["a", "io.x/y=z", "{}"], &["", "a b", "a\"", "a'", "a`", "ä", "a\n", &long]),
+            (key, &["net.core.x", "a b"], &["", "a=b", "a\0"]),
+            (device, &["", "my board"], &["a\nb", &long]),
+            (image, &["r/a@sha256:ab"], &["", "a b", "a\n"]),
+        ];
+        for (rule, good, bad) in table {
+            for name in good {
+                assert_eq!(rule(name), None, "{name:?}");
+            }
+            for name in bad {
+                assert!(rule(name).is_some(), "{name:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The whole outside, on a Linux board.
+
+use crate::linux::clock::{Chance, Clock};
+use crate::linux::locks::Locks;
+use crate::linux::power::Power;
+use crate::linux::store::Store;
+use crate::port::{Engine, TargetError, Targets, World};
+use crate::state::Target;
+
+/// Every port, as it is on a real machine.
+#[derive(Debug)]
+pub struct Linux<E, T> {
+    /// The container engine.
+    pub engine: E,
+    /// What outlives a power cut.
+    pub store: Store,
+    /// The update locks.
+    pub locks: Locks,
+    /// Where targets come from.
+    pub targets: T,
+    /// The machine's power.
+    pub power: Power,
+    /// Wall time.
+    pub clock: Clock,
+    /// Chance.
+    pub chance: Chance,
+}
+
+impl<E: Engine, T: Targets> World for Linux<E, T> {
+    type Engine = E;
+    type Store = Store;
+    type Locks = Locks;
+    type Targets = T;
+    type Power = Power;
+    type Clock = Clock;
+    type Chance = Chance;
+
+    fn engine(&self) -> &E {
+        &self.engine
+    }
+    fn store(&self) -> &Store {
+        &self.store
+    }
+    fn locks(&self) -> &Locks {
+        &self.locks
+    }
+    fn targets(&self) -> &T {
+        &self.targets
+    }
+    fn power(&self) -> &Power {
+        &self.power
+    }
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+    fn chance(&self) -> &Chance {
+        &self.chance
+    }
+}
+
+/// Where there may be no target at all: then what was wanted last stays wanted.
+impl<T: Targets> Targets for Option<T> {
+    async fn next(&self) -> Result<Target, TargetError> {
+        match self {
+            Some(targets) => targets.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn look_again(&self) {
+        if let Some(targets) = self {
+            targets.look_again();
+        }
+    }
+}

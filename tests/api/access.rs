@@ -1,0 +1,172 @@
+//! Who is let in, and to what.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use boardkeeper::api::{self, Verb};
+use boardkeeper::intent::Intent;
+use boardkeeper::state::{Caller, Peer};
+
+use crate::house::{Got, House, ONE, TWO, WIDE, request};
+
+const ON_DEVICE: Peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+
+/// The status a route answers to each kind of caller, for a request about the app of one service.
+const MATRIX: &[(Verb, [u16; 5])] = &[
+    // nobody, a foreign key, the device's, that app's own service, another app's service of one container
+    (Verb::Healthy, [200, 200, 200, 200, 200]),
+    (Verb::Ping, [401, 401, 200, 200, 200]),
+    (Verb::Device, [401, 401, 200, 200, 200]),
+    (Verb::State, [401, 401, 200, 200, 200]),
+    (Verb::OpenApi, [401, 401, 200, 200, 200]),
+    (Verb::RegenerateKey, [401, 401, 200, 200, 200]),
+    (Verb::NotYet, [401, 401, 501, 501, 501]),
+    (Verb::Update, [401, 401, 204, 401, 204]),
+    (Verb::App, [401, 401, 200, 200, 401]),
+    (Verb::Stop, [401, 401, 200, 200, 401]),
+    (Verb::Start, [401, 401, 200, 200, 401]),
+    (Verb::Restart, [401, 401, 200, 200, 401]),
+    (Verb::Purge, [401, 401, 200, 200, 401]),
+];
+
+#[tokio::test]
+async fn every_route_answers_each_caller_as_it_should() {
+    for route in api::routes() {
+        let (_, expected) = MATRIX.iter().find(|(verb, _)| *verb == route.verb).unwrap();
+        for (index, expected) in expected.iter().enumerate() {
+            // A house of its own, for a key that was made anew opens nothing.
+            let mut house = House::new();
+            let key = [
+                None,
+                Some("f".repeat(64)),
+                Some(house.keys.device.reveal().to_owned()),
+                Some(house.key(ONE, "main")),
+                Some(house.key(WIDE, "main")),
+            ][index]
+                .clone();
+            let path = route.path.replace("{appId}", "2167");
+            for in_query in [true, false] {
+                let got = house.call(asking(route.method.as_str(), &path, key.as_deref(), in_query)).await;
+                assert_eq!(got.status.as_u16(), *expected, "{} {path}, caller {index}", route.method);
+                if route.verb == Verb::RegenerateKey {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn asking(method: &str, path: &str, key: Option<&str>, in_query: bool) -> Request<Body> {
+    let query = key.filter(|_| in_query).map(|it| format!("?apikey={it}")).unwrap_or_default();
+    let mut request = request(method, &format!("{path}{query}")).header("Content-Type", "application/json");
+    if let Some(key) = key.filter(|_| !in_query) {
+        request = request.header("Authorization", format!("Bearer {key}"));
+    }
+    request.body(Body::from("{\"appId\":2167}")).unwrap()
+}
+
+#[tokio::test]
+async fn refusals_have_the_bodies_their_clients_know() {
+    let mut house = House::new();
+    let key = house.key(ONE, "main");
+    let text = |got: &Got| (got.status.as_u16(), got.kind().to_owned(), got.body.clone());
+    let unauthorized = (401, "text/html; charset=utf-8".to_owned(), "Unauthorized".to_owned());
+    assert_eq!(text(&house.post_with(&key, "/v1/apps/3134/stop", "").await), unauthorized);
+    assert_eq!(text(&house.post_with(&key, "/v1/apps/3134/start", "").await), unauthorized);
+    assert_eq!(house.post_with(&key, "/v1/restart", "{\"appId\":3134}").await.message(), "Unauthorized");
+    assert_eq!(house.post_with(&key, "/v1/purge", "{\"appId\":3134}").await.message(), "Unauthorized");
+    assert_eq!(house.post_with(&key, "/v1/update", "").await.message(), "Unauthorized");
+    let got = house.call(asking("GET", "/v1/apps/3134", Some(&key), true)).await;
+    assert_eq!((got.status.as_u16(), got.message().as_str()), (401, "Application is not available"));
+    let nobody = house.call(asking("GET", "/ping", None, true)).await;
+    assert_eq!((nobody.body.as_str(), nobody.kind()), ("Unauthorized", "text/plain; charset=utf-8"));
+    assert_eq!(house.asked, []);
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_key_is_understood() {
+    let mut house = House::new();
+    let key = "d".repeat(64);
+    let escaped = "%64".repeat(64);
+    for scheme in ["ApiKey", "apikey", "APIKEY", "Bearer", "bearer", "BEARER"] {
+        let request = request("GET", "/ping").header("Authorization", format!("{scheme} {key}"));
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status, StatusCode::OK, "{scheme}");
+    }
+    for (query, status) in [
+        (format!("apikey={key}"), 200),
+        (format!("a=b&apikey={key}&c=d"), 200),
+        (format!("apikey={escaped}"), 200),
+        (format!("apikey=wrong&apikey={key}"), 200),
+        (format!("apikey={key}&apikey="), 200),
+        (format!("apikey={key}x"), 401),
+        (format!("apikey[x]={key}"), 401),
+        (format!("APIKEY={key}"), 401),
+        ("apikey=".to_owned(), 401),
+        ("apikey".to_owned(), 401),
+        ("apikey[x]=1&apikey[]=2".to_owned(), 401),
+    ] {
+        let request = request("GET", &format!("/ping?{query}"));
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status.as_u16(), status, "{query}");
+    }
+    for header in ["", "Bearer", "Bearer ", "Basic ", "Basic dXNlcjpwYXNz", &key] {
+        let request = request("GET", "/ping").header("Authorization", header);
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status, StatusCode::UNAUTHORIZED, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn one_good_key_is_enough_and_the_widest_counts() {
+    let mut house = House::new();
+    let (device, narrow) = ("d".repeat(64), house.key(TWO, "web"));
+    for (query, header, status) in [
+        ("wrong", device.as_str(), 204),
+        (&device, "foreign", 204),
+        (&narrow, &device, 204),
+        (&device, &narrow, 204),
+        (&narrow, "foreign", 401),
+    ] {
+        let request =
+            request("POST", &format!("/v1/update?apikey={query}")).header("Authorization", format!("Bearer {header}"));
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status.as_u16(), status);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_a_secret() {
+    let mut house = House::new();
+    for (method, path) in [("GET", "/"), ("GET", "/v3/x"), ("GET", "/v1/update"), ("POST", "/v1/healthy"), ("OPTIONS", "/ping")]
+    {
+        let got = house.call(request(method, path).body(Body::empty()).unwrap()).await;
+        assert_eq!(got.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn local_mode_lets_in_who_is_on_the_device_and_nobody_else() {
+    let mut house = House::new();
+    for (mode, peer, status) in [
+        (false, Some(ON_DEVICE), 401),
+        (true, None, 401),
+        (true, Some(Peer { local: false, ..ON_DEVICE }), 401),
+        (true, Some(ON_DEVICE), 204),
+    ] {
+        house.say(|it| it.access.local_mode = mode);
+        let mut request = request("POST", "/v1/update").header("Authorization", "Bearer foreign");
+        if let Some(peer) = peer {
+            request = request.extension(peer);
+        }
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status.as_u16(), status, "{mode} {peer:?}");
+    }
+    assert_eq!(house.asked.len(), 1);
+}
+
+#[tokio::test]
+async fn who_has_no_key_can_not_make_it_anew() {
+    let mut house = House::new();
+    house.say(|it| it.access.local_mode = true);
+    let request = request("POST", "/v1/regenerate-api-key").extension(ON_DEVICE).body(Body::empty()).unwrap();
+    let got = house.call(request).await;
+    assert_eq!((got.status.as_u16(), got.message().as_str()), (503, "the key is not one of this device's"));
+    assert_eq!(house.asked, [Intent::RenewKey(Caller::Local)]);
+}

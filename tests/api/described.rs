@@ -1,0 +1,129 @@
+//! The description is the router's, and every answer is one it describes.
+
+use std::sync::LazyLock;
+
+use axum::http::{Method, StatusCode};
+use boardkeeper::api::{self, Verb};
+use serde_json::Value;
+
+use crate::house::{Got, House};
+
+/// What `GET /agent/v1/openapi.json` answers: [`the_description_is_served`] sees to that.
+const DESCRIPTION: &str = include_str!("../../src/api/openapi.json");
+
+static ALL: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DESCRIPTION).unwrap());
+
+#[tokio::test]
+async fn the_description_is_served() {
+    let got = House::new().get("/agent/v1/openapi.json").await;
+    assert_eq!((got.status, got.kind()), (StatusCode::OK, "application/json; charset=utf-8"));
+    assert_eq!(got.body, DESCRIPTION);
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else_is() {
+    let mut described = Vec::new();
+    for (path, operations) in ALL["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            described.push((method.to_uppercase(), path.clone(), operation["x-not-in-this-release"] == true));
+        }
+    }
+    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.verb == Verb::NotYet));
+    let mut served: Vec<_> = served.collect();
+    described.sort();
+    served.sort();
+    assert_eq!(served, described);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    for reference in DESCRIPTION.split("\"$ref\": \"").skip(1).map(|it| it.split('"').next().unwrap()) {
+        assert!(ALL.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+/// Whether an answer is one the description has for its route, and the cloud's proxy would pass it on.
+pub(crate) fn check(method: &Method, path: &str, got: &Got) {
+    let at = format!("{method} {path} {} {}", got.status, got.body);
+    let kind = got.kind().split(';').next().unwrap();
+    if kind.starts_with("text/") {
+        let plain = |it: char| it.is_ascii_alphanumeric() || ":'.?!,/- \n\t".contains(it);
+        assert!(got.body.chars().all(plain), "the proxy stops it: {at}");
+    }
+    if method == Method::HEAD {
+        assert_eq!(got.body, "", "{at}");
+        return;
+    }
+    if kind == "application/json" {
+        serde_json::from_str::<Value>(&got.body).unwrap();
+    }
+    let Some(operation) = operation(method, path) else {
+        let outside = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::UNAUTHORIZED];
+        assert!(outside.contains(&got.status), "{at}");
+        return;
+    };
+    let response = &operation["responses"][got.status.as_str()];
+    let response = resolve(response);
+    assert!(!response.is_null(), "the status is not described: {at}");
+    let Some(content) = response.get("content") else {
+        assert_eq!(got.body, "", "{at}");
+        return;
+    };
+    let schema = &content[kind]["schema"];
+    assert!(!schema.is_null(), "the type is not described: {kind} {at}");
+    let body = if kind == "application/json" { got.json() } else { Value::String(got.body.clone()) };
+    assert!(fits(schema, &body), "it does not fit the schema: {at}");
+}
+
+fn operation(method: &Method, path: &str) -> Option<&'static Value> {
+    let path = path.strip_suffix('/').unwrap_or(path).to_lowercase();
+    let given: Vec<_> = path.split('/').collect();
+    let is_it = |template: &str| {
+        let template: Vec<_> = template.split('/').collect();
+        let same = |(wanted, given): (&&str, &&str)| {
+            if wanted.starts_with('{') { !given.is_empty() } else { wanted.to_lowercase() == **given }
+        };
+        template.len() == given.len() && template.iter().zip(&given).all(same)
+    };
+    let mut leading = ALL["paths"].as_object().unwrap().iter().filter(|(template, _)| is_it(template));
+    leading.find_map(|(_, operations)| operations.get(method.as_str().to_lowercase()))
+}
+
+fn resolve(it: &Value) -> &Value {
+    match it.get("$ref") {
+        Some(reference) => ALL.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap(),
+        None => it,
+    }
+}
+
+/// As much of JSON Schema as the description uses. Fields that a schema does not name do not fit it.
+fn fits(schema: &Value, it: &Value) -> bool {
+    let schema = resolve(schema);
+    let has_type = |name: &Value| match name.as_str().unwrap() {
+        "null" => it.is_null(),
+        "boolean" => it.is_boolean(),
+        "integer" => it.is_i64(),
+        "string" => it.is_string(),
+        "array" => it.is_array(),
+        "object" => it.is_object(),
+        other => panic!("{other}"),
+    };
+    schema.as_object().unwrap().iter().all(|(word, value)| match word.as_str() {
+        "type" => value.as_array().map_or_else(|| has_type(value), |types| types.iter().any(has_type)),
+        "const" => it == value,
+        "enum" => value.as_array().unwrap().contains(it),
+        "oneOf" => value.as_array().unwrap().iter().filter(|schema| fits(schema, it)).count() == 1,
+        "items" => it.as_array().is_none_or(|items| items.iter().all(|it| fits(value, it))),
+        "required" => value.as_array().unwrap().iter().all(|name| it.get(name.as_str().unwrap()).is_some()),
+        "properties" => it
+            .as_object()
+            .is_none_or(|fields| fields.iter().all(|(name, it)| value.get(name).is_some_and(|schema| fits(schema, it)))),
+        "additionalProperties" => it.as_object().is_none_or(|fields| fields.values().all(|it| fits(value, it))),
+        "minimum" => it.as_i64().is_none_or(|it| it >= value.as_i64().unwrap()),
+        "maximum" => it.as_i64().is_none_or(|it| it <= value.as_i64().unwrap()),
+        // The only pattern of an answer is that of a key.
+        "pattern" => it.as_str().unwrap().len() == 64 && it.as_str().unwrap().chars().all(|it| it.is_ascii_hexdigit()),
+        "description" | "default" => true,
+        other => panic!("{other}"),
+    })
+}

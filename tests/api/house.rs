@@ -1,0 +1,263 @@
+//! A device made by hand, and a reconciler that answers from it and remembers what it was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Request, StatusCode};
+use boardkeeper::api::{self, Door};
+use boardkeeper::intent::{Answer, Ask, Intent, Refusal, Reply};
+use boardkeeper::state::keys::Reach;
+use boardkeeper::state::service::Restart;
+use boardkeeper::state::{
+    AppId, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, ImageId, ImageRef, Keys, Locks,
+    Made, Phase, Secret, ServiceKey, Status,
+};
+use http_body_util::BodyExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::described;
+
+/// The commit of the reference's examples.
+pub(crate) const COMMIT: &str = "414e65cd378a69a96f403b75f14b40b55856f860";
+/// An app of one service, whose key reaches the app only.
+pub(crate) const ONE: AppId = AppId(2167);
+/// An app of one service, whose key reaches the device.
+pub(crate) const WIDE: AppId = AppId(3134);
+/// An app of two services, whose keys reach the app only.
+pub(crate) const TWO: AppId = AppId(4000);
+
+/// The API of a device.
+pub(crate) struct House {
+    router: Router,
+    inbox: Option<mpsc::Receiver<Ask>>,
+    publish: watch::Sender<Status>,
+    pub(crate) keys: Keys,
+    /// Everything that was asked.
+    pub(crate) asked: Vec<Intent>,
+    /// What the next requests come to, where not to what is honest.
+    pub(crate) refuses: Option<Refusal>,
+    /// Whether replies are dropped.
+    pub(crate) hangs_up: bool,
+}
+
+/// What came back.
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let keys =
+            Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+        let (intents, inbox) = mpsc::channel(2);
+        let (publish, status) = watch::channel(device());
+        let router = api::router(Door { intents, status, born: Instant::now() });
+        let mut house = Self { router, inbox: Some(inbox), publish, keys, asked: Vec::new(), refuses: None, hangs_up: false };
+        house.publish_keys();
+        house
+    }
+
+    /// Changes what the reconciler says.
+    pub(crate) fn say(&self, change: impl FnOnce(&mut Status)) {
+        self.publish.send_modify(change);
+    }
+
+    pub(crate) fn key(&self, app: AppId, service: &str) -> String {
+        self.keys.of(&ServiceKey::new(app, service)).reveal().to_owned()
+    }
+
+    /// Somebody else holds the lock of this app's first service.
+    pub(crate) fn lock(&self, app: AppId, service: &str) {
+        let path = format!("/tmp/balena-supervisor/services/{app}/{service}/updates.lock");
+        let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
+        self.say(|status| drop(status.current.locks.insert(app, Locks::Held(held))));
+    }
+
+    /// The reconciler ends.
+    pub(crate) fn end(&mut self) {
+        self.inbox = None;
+    }
+
+    /// With the device's key.
+    pub(crate) async fn get(&mut self, path: &str) -> Got {
+        let key = self.keys.device.reveal().to_owned();
+        self.call(request("GET", path).header("Authorization", format!("Bearer {key}")).body(Body::empty()).unwrap()).await
+    }
+
+    /// With the device's key in the query, and JSON, as the reference's examples have it.
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Got {
+        let key = self.keys.device.reveal().to_owned();
+        self.post_with(&key, path, body).await
+    }
+
+    /// The same with another key.
+    pub(crate) async fn post_with(&mut self, key: &str, path: &str, body: &str) -> Got {
+        let request = request("POST", &format!("{path}?apikey={key}")).header(CONTENT_TYPE, "application/json");
+        self.call(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// Asks, and lets the reconciler answer.
+    pub(crate) async fn call(&mut self, request: Request<Body>) -> Got {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut response = Box::pin(self.router.clone().oneshot(request));
+        let response = loop {
+            let Some(inbox) = &mut self.inbox else { break response.await };
+            tokio::select! {
+                biased;
+                response = &mut response => break response,
+                ask = inbox.recv() => self.answer(ask.unwrap()),
+            }
+        };
+        let (parts, body) = response.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let got = Got { status: parts.status, headers: parts.headers, body };
+        described::check(&method, &path, &got);
+        got
+    }
+
+    /// The router, for requests nobody answers.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        self.asked.push(ask.intent.clone());
+        if !self.hangs_up {
+            let answer = self.refuses.clone().map_or_else(|| self.does(ask.intent), Err);
+            let _ = ask.reply.send(answer); // Whoever asked may have hung up.
+        }
+    }
+
+    fn does(&mut self, intent: Intent) -> Answer {
+        match intent {
+            Intent::Update { .. } => Ok(Reply::Done),
+            Intent::Restart(app, force) | Intent::Purge(app, force) => {
+                self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
+                self.unlocked(app, force).map(|()| Reply::Done)
+            }
+            Intent::Stop(app, None, force) => {
+                let id = self.only(app)?;
+                self.unlocked(app, force).map(|()| Reply::Container(id))
+            }
+            Intent::Start(app, None) => self.only(app).map(Reply::Container),
+            Intent::RenewKey(caller) => self.renew(caller),
+            Intent::Target(_) | Intent::Rejected(_) | Intent::Stop(..) | Intent::Start(..) => {
+                panic!("not asked over HTTP: {intent:?}")
+            }
+        }
+    }
+
+    fn renew(&mut self, caller: Caller) -> Answer {
+        let key = match caller {
+            Caller::Device => {
+                self.keys.device = Secret::new("e".repeat(64));
+                self.keys.device.clone()
+            }
+            Caller::Service { key, .. } => {
+                self.keys.renew(&key);
+                self.keys.of(&key)
+            }
+            Caller::Local => return Err(Refusal::UnknownKey),
+        };
+        self.publish_keys();
+        Ok(Reply::Key(key))
+    }
+
+    fn publish_keys(&mut self) {
+        let services =
+            [(ONE, "main", Reach::App), (WIDE, "main", Reach::Device), (TWO, "web", Reach::App), (TWO, "db", Reach::App)];
+        let services = services.map(|(app, service, reach)| (ServiceKey::new(app, service), reach));
+        let local_mode = self.publish.borrow().access.local_mode;
+        let access = self.keys.access(services, local_mode);
+        self.say(|status| status.access = access);
+    }
+
+    fn containers(&self, app: AppId) -> Vec<ContainerId> {
+        self.publish.borrow().current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone()).collect()
+    }
+
+    fn only(&self, app: AppId) -> Result<ContainerId, Refusal> {
+        match self.containers(app).as_slice() {
+            [] => Err(Refusal::UnknownApp(app)),
+            [id] => Ok(id.clone()),
+            [..] => Err(Refusal::SeveralServices),
+        }
+    }
+
+    fn unlocked(&self, app: AppId, force: Force) -> Result<(), Refusal> {
+        match (self.publish.borrow().current.locks.get(&app), force) {
+            (Some(Locks::Held(held)), Force::No) => Err(Refusal::Locked(held.clone())),
+            (Some(Locks::Held(_) | Locks::Ours(_)) | None, Force::Yes) | (Some(Locks::Ours(_)) | None, Force::No) => Ok(()),
+        }
+    }
+}
+
+impl Got {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// What a failure says.
+    pub(crate) fn message(&self) -> String {
+        let body = self.json();
+        assert_eq!(body["status"], "failed");
+        body["message"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        self.headers.get(CONTENT_TYPE).map_or("", |it| it.to_str().unwrap())
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path)
+}
+
+pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
+    let keys = ["RESIN_API_KEY", "RESIN_SUPERVISOR_API_KEY", "BALENA_API_KEY", "BALENA_SUPERVISOR_API_KEY"];
+    let mut env: BTreeMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into();
+    env.insert("FOO".to_owned(), "bar".to_owned());
+    Container {
+        id: ContainerId(id.to_string().repeat(64)),
+        name: format!("{service}_12_34_{COMMIT}"),
+        key: ServiceKey::new(app, service),
+        phase: Phase::Running,
+        created_secs: 1_600_000_000,
+        image: ImageId(format!("sha256:{}", "0".repeat(64))),
+        image_ref: ImageRef::new("registry.resin.io/superapp/app@sha256:ab"),
+        made: Made::Here(ConfigHash("h".to_owned())),
+        env,
+        restart: Restart::Always,
+        network_of: None,
+        error: None,
+    }
+}
+
+fn device() -> Status {
+    let device = Device {
+        uuid: "0123456789abcdef0123456789abcdef".to_owned(),
+        name: "still-water".to_owned(),
+        device_type: "raspberrypi3".to_owned(),
+        arch: "armv7hf".to_owned(),
+        os_version: "Resin OS 1.0.4 (fido)".to_owned(),
+        os_variant: Some("prod".to_owned()),
+        api_port: 48484,
+        supervisor_version: "1.6.0".to_owned(),
+        mac_address: "00:11:22:33:44:55".to_owned(),
+        ip_addresses: vec!["192.168.0.114".to_owned(), "10.42.0.3".to_owned()],
+        engine_socket: None,
+        api_endpoint: None,
+        host_features: BTreeSet::new(),
+        board_rev: None,
+    };
+    let mut status = Status { device, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() };
+    let apps = [(ONE, "main", 'a'), (WIDE, "main", 'b'), (TWO, "web", 'c'), (TWO, "db", '9')];
+    status.current.containers = apps.map(|(app, service, id)| container(app, service, id)).into();
+    status
+}

@@ -1,0 +1,79 @@
+//! Who asked for what is in the log, and no key ever is.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Once;
+
+use axum::body::Body;
+use boardkeeper::state::Peer;
+use tracing::Level;
+
+use crate::house::{House, ONE, WIDE, request};
+
+thread_local! {
+    /// What this test logged: each has a thread of its own.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|it| it.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged while somebody reads, acts, is refused and is a stranger.
+async fn logged() -> String {
+    // One for all threads: a subscriber of one thread is overlooked while others log for the first time.
+    static ONCE: Once = Once::new();
+    let subscriber = || tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false).without_time();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber().with_writer(|| Lines).finish()).unwrap());
+    let mut house = House::new();
+    let (narrow, wide) = (house.key(ONE, "main"), house.key(WIDE, "main"));
+    house.get("/v1/device").await;
+    house.post("/v1/restart", "{\"appId\":2167}").await;
+    house.post_with(&wide, "/v1/update", "").await;
+    house.post_with(&narrow, "/v1/update", "").await;
+    let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+    house.call(request("POST", "/v1/purge?apikey=not-a-key").extension(peer).body(Body::empty()).unwrap()).await;
+    let new = house.post_with(&narrow, "/v1/regenerate-api-key", "").await.body;
+    house.call(request("GET", "/ping").header("Authorization", "Bearer not-a-key").body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(LINES.take()).unwrap();
+    for key in ["d".repeat(64), narrow, wide, new, "not-a-key".to_owned(), "apikey".to_owned()] {
+        assert!(!text.contains(&key), "{key} in {text}");
+    }
+    text
+}
+
+#[tokio::test]
+async fn acts_are_logged_with_who_asked() {
+    let text = logged().await;
+    for line in [
+        "asked who=\"device key\" method=POST path=\"/v1/restart\"",
+        "answered who=\"device key\" method=POST path=\"/v1/restart\" status=200",
+        "asked who=\"service 3134/main\" method=POST path=\"/v1/update\"",
+        "refused who=\"service 2167/main\" method=POST path=\"/v1/update\" status=401",
+        "refused who=\"nobody\" from=127.0.0.1 method=POST path=\"/v1/purge\" status=401",
+        "answered who=\"service 2167/main\" method=POST path=\"/v1/regenerate-api-key\" status=200",
+    ] {
+        assert!(text.contains(&format!(" INFO boardkeeper::api::audit: {line}")), "{line} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn reads_are_logged_for_those_who_look_closer() {
+    let text = logged().await;
+    for line in [
+        "answered who=\"device key\" method=GET path=\"/v1/device\" status=200",
+        "refused who=\"nobody\" method=GET path=\"/ping\" status=401",
+    ] {
+        assert!(text.contains(&format!("DEBUG boardkeeper::api::audit: {line}")), "{line} is not in {text}");
+    }
+    assert!(text.lines().filter(|it| it.contains("method=GET")).all(|it| it.starts_with("DEBUG")), "{text}");
+}

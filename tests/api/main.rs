@@ -1,0 +1,17 @@
+//! The API through its real router, with a reconciler that only pretends to have an engine.
+//!
+//! Every answer is held against the description at `GET /agent/v1/openapi.json`, whatever else a test is about.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
+
+mod access;
+mod any;
+mod described;
+mod house;
+mod log;
+mod malformed;
+mod reads;
+mod reference;
+mod refused;
+mod slow;
+mod wire;

@@ -1,0 +1,186 @@
+//! What is read of the device.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::body::Body;
+use boardkeeper::state::app::{App, Shape};
+use boardkeeper::state::status::{Doing, Kind, Trouble};
+use boardkeeper::state::{Activity, AppId, EngineState, ImageRef, Locks, Phase, ServiceKey, Target};
+use serde_json::json;
+use tokio::time::{Instant, advance};
+
+use crate::house::{COMMIT, House, ONE, TWO, WIDE, container, request};
+
+#[tokio::test]
+async fn the_status_is_the_most_telling_thing_that_is_done() {
+    let mut house = House::new();
+    for (kinds, word) in [
+        (&[][..], "Idle"),
+        (&[Kind::Housekeeping], "Idle"),
+        (&[Kind::Starting], "Starting"),
+        (&[Kind::Starting, Kind::Stopping], "Stopping"),
+        (&[Kind::Stopping, Kind::Installing], "Installing"),
+        (&[Kind::Starting, Kind::Downloading, Kind::Housekeeping], "Downloading"),
+    ] {
+        house.say(|it| it.doing = kinds.iter().map(|kind| doing(*kind, None)).collect());
+        assert_eq!(house.get("/v1/device").await.json()["status"], word);
+    }
+}
+
+#[tokio::test]
+async fn the_progress_is_that_of_downloads_in_the_mean() {
+    let mut house = House::new();
+    let mut shown = Vec::new();
+    let percent = |percents: &[u8]| -> BTreeMap<ImageRef, u8> {
+        percents.iter().enumerate().map(|(index, percent)| (ImageRef::new(&index.to_string()), *percent)).collect()
+    };
+    for (downloads, percents) in
+        [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
+    {
+        house.say(|it| it.doing = downloads.then(|| doing(Kind::Downloading, None)).into_iter().collect());
+        house.say(|it| it.progress = percent(percents));
+        shown.push(house.get("/v1/device").await.json()["download_progress"].clone());
+    }
+    assert_eq!(json!(shown), json!([null, null, 0, 7, 50, 1]));
+}
+
+#[tokio::test]
+async fn the_commit_is_that_of_what_runs() {
+    let mut house = House::new();
+    // Another release is being put in its place; a stranger's name says nothing.
+    let mut old = container(ONE, "main", '1');
+    old.name = "main_1_2_0ld".to_owned();
+    let mut new = container(ONE, "main", '2');
+    (new.name, new.phase, new.created_secs) = ("main_3_4_4ew".to_owned(), Phase::Created, old.created_secs + 1);
+    let mut odd = container(AppId(1), "x", '3');
+    odd.name = "x".to_owned();
+    house.say(|it| it.current.containers = vec![odd, new, old]);
+    assert_eq!(house.get("/v1/device").await.json()["commit"], "0ld");
+    let app = house.get("/v1/apps/2167").await.json();
+    assert_eq!((&app["commit"], &app["releaseId"]), (&json!("0ld"), &json!(2)));
+    house.say(|it| it.current.containers[2].phase = Phase::Exited(0));
+    assert_eq!(house.get("/v1/device").await.json()["commit"], "4ew");
+    assert_eq!(house.get("/v1/apps/1").await.json()["commit"], json!(null));
+    house.say(|it| it.current.containers.clear());
+    assert_eq!(house.get("/v1/device").await.json()["commit"], json!(null));
+}
+
+#[tokio::test]
+async fn only_keys_to_apis_are_hidden_from_an_environment() {
+    let mut house = House::new();
+    house.say(|it| drop(it.current.containers[0].env.insert("WEATHER_API_KEY".to_owned(), "mine".to_owned())));
+    assert_eq!(house.get("/v1/apps/2167").await.json()["env"], json!({"FOO": "bar", "WEATHER_API_KEY": "mine"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_is_that_of_the_agent_not_of_the_engine() {
+    let mut house = House::new();
+    house.say(|it| it.looked = None);
+    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    advance(Duration::from_secs(61)).await;
+    assert_eq!(healthy(&mut house).await, (500, "Unhealthy".to_owned()));
+    house.say(|it| it.looked = Some(Instant::now()));
+    house.say(|it| it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() });
+    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    advance(Duration::from_secs(299)).await;
+    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(healthy(&mut house).await, (500, "Unhealthy".to_owned()));
+}
+
+async fn healthy(house: &mut House) -> (u16, String) {
+    let got = house.call(request("GET", "/v1/healthy").body(Body::empty()).unwrap()).await;
+    (got.status.as_u16(), got.body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_tells_everything_but_secrets() {
+    let mut house = House::new();
+    busy(&house);
+    advance(Duration::from_secs(5)).await;
+    let got = house.get("/agent/v1/state").await;
+    let state = got.json();
+    assert_eq!(state["engine"], json!({"state": "down", "why": "it hangs", "seconds": 5}));
+    assert_eq!((&state["agent_seconds"], &state["looked_seconds_ago"]), (&json!(5), &json!(5)));
+    assert_eq!(state["activity"], "applying");
+    let service = json!({"app_id": 2167, "name": "weather", "uuid": "u", "commit": COMMIT, "release_id": 34, "services": []});
+    assert_eq!(state["apps"][0], service);
+    assert_eq!(state["containers"].as_array().unwrap().len(), 4);
+    assert_eq!(state["containers"][0]["exit_code"], 3);
+    assert_eq!(state["doing"][0], json!({"kind": "stopping", "what": "stop", "app_id": 4000, "service": "web"}));
+    assert_eq!(state["downloads"], json!([{"image": "big:latest", "percent": 40}]));
+    assert_eq!(state["waiting"], json!(["2167/main waits"]));
+    assert_eq!(state["troubles"], json!([{"what": "pull", "why": "no route", "failures": 3, "again_in_seconds": 25}]));
+    assert_eq!(state["complaints"], json!(["keys were put aside"]));
+    assert_eq!(state["rejected"], "apps.1: not an object");
+    assert_eq!(state["locks"][0]["held_by"], "service");
+    assert_eq!(state["locks"][0]["since"], 1_700_000_000);
+    assert_eq!(state["locks"][1], json!({"held_by": "agent", "app_id": 4000, "services": ["web"]}));
+    assert_eq!(state["update"], json!({"pending": true, "downloaded": false, "failed": false}));
+    assert_eq!(state["device"]["uuid"], "0123456789abcdef0123456789abcdef");
+    for secret in ["secret", &"d".repeat(64), &house.key(ONE, "main")] {
+        assert!(!got.body.contains(secret), "{}", got.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_sees_its_own_app_and_the_device() {
+    let mut house = House::new();
+    busy(&house);
+    let key = house.key(WIDE, "main");
+    let request = request("GET", &format!("/agent/v1/state?apikey={key}")).body(Body::empty()).unwrap();
+    let state = house.call(request).await.json();
+    assert_eq!(
+        (&state["apps"], &state["doing"], &state["downloads"], &state["locks"]),
+        (&json!([]), &json!([]), &json!([]), &json!([]))
+    );
+    assert_eq!((&state["waiting"], &state["troubles"], &state["rejected"]), (&json!(null), &json!(null), &json!(null)));
+    assert_eq!(state["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(state["containers"][0]["app_id"], 3134);
+    assert_eq!(state["device"]["name"], "still-water");
+}
+
+#[tokio::test]
+async fn a_device_that_was_told_nothing_says_so() {
+    let mut house = House::new();
+    house.say(|it| (it.looked, it.engine) = (None, EngineState::Unknown));
+    let state = house.get("/agent/v1/state").await.json();
+    assert_eq!((&state["apps"], &state["engine"]), (&json!(null), &json!({"state": "unknown"})));
+    assert_eq!((&state["activity"], &state["looked_seconds_ago"]), (&json!("waiting"), &json!(null)));
+}
+
+fn doing(kind: Kind, service: Option<ServiceKey>) -> Doing {
+    Doing { kind, what: "stop".to_owned(), service }
+}
+
+/// A device on which a lot goes on.
+fn busy(house: &House) {
+    let app = App {
+        id: ONE,
+        uuid: "u".to_owned(),
+        name: "weather".to_owned(),
+        commit: Some(COMMIT.to_owned()),
+        release_id: 34,
+        services: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        shape: Shape::Services,
+    };
+    house.lock(ONE, "main");
+    house.say(|it| {
+        it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() });
+        it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
+        it.activity = Activity::Applying;
+        it.current.containers[0].phase = Phase::Exited(3);
+        it.doing = vec![doing(Kind::Stopping, Some(ServiceKey::new(TWO, "web")))];
+        it.progress = [(ImageRef::new("big"), 40)].into();
+        it.waiting = vec!["2167/main waits".to_owned()];
+        let again = Instant::now() + Duration::from_secs(30);
+        it.troubles = vec![Trouble { what: "pull".to_owned(), why: "no route".to_owned(), failures: 3, again }];
+        it.complaints = vec!["keys were put aside".to_owned()];
+        it.rejected = Some("apps.1: not an object".to_owned());
+        it.current.locks.insert(TWO, Locks::Ours(BTreeSet::from(["web".to_owned()])));
+        it.update_pending = true;
+    });
+}

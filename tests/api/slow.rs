@@ -1,0 +1,87 @@
+//! A reconciler that is busy, slow or gone, and callers who do not wait.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use boardkeeper::intent::Intent;
+use boardkeeper::state::Force;
+use futures_util::stream;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+
+use crate::house::{House, ONE, request};
+
+fn restart() -> axum::http::Request<Body> {
+    let request = request("POST", &format!("/v1/restart?apikey={}", "d".repeat(64))).header("Content-Type", "application/json");
+    request.body(Body::from("{\"appId\":2167}")).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_do_not_wait_for_a_reconciler_that_is_stuck() {
+    let mut house = House::new();
+    let before = Instant::now();
+    for path in ["/ping", "/v1/device", "/v1/apps/2167", "/agent/v1/state", "/v1/healthy"] {
+        let request = request("GET", &format!("{path}?apikey={}", "d".repeat(64))).body(Body::empty()).unwrap();
+        assert_eq!(house.router().oneshot(request).await.unwrap().status().as_u16(), 200, "{path}");
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    house.end();
+    assert_eq!(house.get("/ping").await.status.as_u16(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_loses_nothing() {
+    let mut house = House::new();
+    assert!(timeout(Duration::from_secs(1), house.router().oneshot(restart())).await.is_err());
+    assert_eq!(house.post("/v1/update", "").await.status.as_u16(), 204);
+    assert_eq!(house.asked[0], Intent::Restart(ONE, Force::No));
+    assert_eq!(house.asked.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_inbox_is_said_after_five_seconds() {
+    let mut house = House::new();
+    for _ in 0..2 {
+        assert!(timeout(Duration::from_secs(1), house.router().oneshot(restart())).await.is_err());
+    }
+    let before = Instant::now();
+    let got = house.router().oneshot(restart()).await.unwrap();
+    assert_eq!((got.status().as_u16(), before.elapsed()), (503, Duration::from_secs(5)));
+    // What was taken is still done, and nothing else.
+    assert_eq!(house.post("/v1/update", "").await.status.as_u16(), 204);
+    assert_eq!(house.asked.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_too_long_is_still_pursued() {
+    let house = House::new();
+    let before = Instant::now();
+    let got = house.router().oneshot(restart()).await.unwrap();
+    assert_eq!((got.status().as_u16(), before.elapsed()), (503, Duration::from_secs(900)));
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_says_so() {
+    let mut house = House::new();
+    house.hangs_up = true;
+    for path in ["/v1/update", "/v1/regenerate-api-key", "/v1/apps/2167/stop", "/v1/apps/2167/start"] {
+        let got = house.post(path, "").await;
+        assert_eq!((got.status.as_u16(), got.message().as_str()), (503, "the agent is stopping"), "{path}");
+    }
+    house.end();
+    let got = house.post("/v1/purge", "{\"appId\":2167}").await;
+    assert_eq!((got.status.as_u16(), got.message().as_str()), (503, "the agent is stopping; nothing was begun"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let mut house = House::new();
+    let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    let broken = Body::from_stream(stream::iter([Ok(Bytes::from("{")), Err(std::io::Error::other("cut"))]));
+    for (body, status) in [(never, 408), (broken, 400)] {
+        let mut slow = restart();
+        *slow.body_mut() = body;
+        assert_eq!(house.call(slow).await.status.as_u16(), status);
+    }
+    assert_eq!(house.asked, []);
+}
