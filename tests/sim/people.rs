@@ -131,7 +131,7 @@ impl Sim {
         };
         self.with(|model| {
             model.note(format_args!("person: {} says {status}", press.path));
-            if status == StatusCode::INTERNAL_SERVER_ERROR && press.path != "/v1/healthy" {
+            if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && press.path != "/v1/healthy" {
                 model.wrong(format_args!("{} answers {status}: {body}", press.path));
             }
             if let (Wish::Stop(key), StatusCode::OK) = (&press.wish, status) {

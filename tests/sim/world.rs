@@ -286,6 +286,16 @@ impl Model {
         }
     }
 
+    /// There may be another document.
+    pub(crate) fn ring_documents(&self) {
+        self.bells.documents.send_modify(|count| *count += 1);
+    }
+
+    /// The clock is so far ahead, or behind.
+    pub(crate) const fn skew(&mut self, secs: i64) {
+        self.skew_secs = secs;
+    }
+
     /// Wall time, in seconds.
     pub(crate) fn now_secs(&self) -> i64 {
         1_800_000_000 + i64::try_from(self.born.elapsed().as_secs()).unwrap() + self.skew_secs

@@ -102,16 +102,26 @@ fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Service> {
 }
 
 impl Model {
-    /// Targets the agent may have in mind.
-    fn in_mind(&self) -> Vec<Target> {
-        let says = self.status.as_ref().and_then(|status| status.borrow().target.clone());
-        self.judge.told.iter().cloned().chain(says).collect()
+    /// Looks at every target the agent may have in mind.
+    fn in_mind(&self, mut look: impl FnMut(&Target)) {
+        self.judge.told.iter().for_each(&mut look);
+        if let Some(status) = &self.status {
+            status.borrow().target.iter().for_each(look);
+        }
     }
 
     /// Whether every target in mind says so; false where there is none.
     fn all_say(&self, rule: impl Fn(&Target) -> bool) -> bool {
-        let targets = self.in_mind();
-        !targets.is_empty() && targets.iter().all(rule)
+        let (mut some, mut all) = (false, true);
+        self.in_mind(|it| (some, all) = (true, all && rule(it)));
+        some && all
+    }
+
+    /// Whether a target in mind says so.
+    fn one_says(&self, rule: impl Fn(&Target) -> bool) -> bool {
+        let mut one = false;
+        self.in_mind(|it| one = one || rule(it));
+        one
     }
 
     /// The agent asks for a deed.
@@ -124,7 +134,7 @@ impl Model {
         match deed {
             Deed::Pull(reference) => drop(self.judge.pulled.insert(reference.clone())),
             Deed::Create(spec) => {
-                let reboots = self.in_mind().iter().any(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
+                let reboots = self.one_says(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
                 self.judge.reboot_reasons += u32::from(reboots);
             }
             Deed::Start(which) | Deed::Restart(which) => {
@@ -235,7 +245,7 @@ impl Model {
         let Some(key) = self.machine.containers.get(id).map(|it| it.face.key.clone()) else { return };
         let alive = self.machine.ours().filter(|it| it.face.key == key && it.face.phase.is_alive()).count();
         let hands_over = |it: &Target| service(it, &key).is_some_and(|it| it.strategy == Strategy::HandOver);
-        if alive > 1 && !self.in_mind().iter().any(hands_over) {
+        if alive > 1 && !self.one_says(hands_over) {
             self.wrong(format_args!("{alive} containers of {key} run"));
         }
     }
@@ -250,7 +260,7 @@ impl Model {
     /// Somebody asked for the locks of an app to be overridden.
     fn may_force(&self, app: AppId) -> bool {
         let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
-        self.judge.forced_all || self.judge.forced.contains(&app) || self.in_mind().iter().any(overridden)
+        self.judge.forced_all || self.judge.forced.contains(&app) || self.one_says(overridden)
     }
 
     /// The agent asks for a reboot.

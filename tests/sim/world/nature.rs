@@ -282,7 +282,7 @@ impl Model {
             Whim::Document => {
                 let what = self.owner.change();
                 self.note(format_args!("the owner writes: {what}"));
-                self.bells.documents.send_modify(|count| *count += 1);
+                self.ring_documents();
             }
         }
     }
@@ -350,6 +350,6 @@ impl Model {
         held.iter().for_each(|key| self.unlock(key));
         self.owner.nonsense = false;
         self.owner.publish();
-        self.bells.documents.send_modify(|count| *count += 1);
+        self.ring_documents();
     }
 }
