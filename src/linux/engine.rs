@@ -102,6 +102,7 @@ impl Engine {
             Deed::Start(which) => self.within(CALL, self.start(which)).await,
             Deed::Stop(which) => self.stop(which).await,
             Deed::Kill(which) => self.kill(which).await,
+            Deed::Restart(which) => self.restart(which).await,
             Deed::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
             Deed::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
             Deed::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,

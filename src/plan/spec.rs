@@ -47,7 +47,8 @@ pub(super) fn spec<'a>(
 /// Whether a container is what the service wants, but for its name and its network namespace's owner.
 pub(super) fn is_as_wanted(container: &Container, service: &Service, images: &[Image]) -> bool {
     match &container.made {
-        Made::Here(hash) => *hash == service.config.hash(service.image.as_str()),
+        // A hand-over that was called off leaves a container that the engine would no longer start by itself.
+        Made::Here(hash) => *hash == service.config.hash(service.image.as_str()) && container.restart == service.config.restart,
         Made::Elsewhere(config) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, StartContainerOptions, StopContainerOptions,
+    CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, RestartContainerOptions, StartContainerOptions,
+    StopContainerOptions,
 };
 use bollard::{BollardRequest, Docker, body_full};
 
@@ -135,10 +136,8 @@ impl Engine {
             Ok(seen.map(|it| (link, it)))
         };
         let Some((link, seen)) = self.within(CALL, look).await? else { return Ok(None) };
-        if seen.state.is_some_and(|it| it.running == Some(true) || it.restarting == Some(true)) {
-            let grace = seen.config.and_then(|it| it.stop_timeout).and_then(|it| u64::try_from(it).ok());
-            let grace = grace.map_or(ContainerConfig::default().stop_grace, Duration::from_secs);
-            let stopped = self.within(grace + AFTER_GRACE, async {
+        if seen.state.as_ref().is_some_and(|it| it.running == Some(true) || it.restarting == Some(true)) {
+            let stopped = self.within(grace(&seen) + AFTER_GRACE, async {
                 match link.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
                     Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
                     Ok(()) | Err(_) => Ok(()),
@@ -149,6 +148,20 @@ impl Engine {
             stopped?;
         }
         Ok(Some(link))
+    }
+
+    /// One call, so that the engine finishes it whatever becomes of us.
+    pub(super) async fn restart(&self, which: &Which) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        let what = format!("restart {}", which.key);
+        let seen = self.inspect(&link, &which.id.0, &what).await?;
+        let restarted = self.within(grace(&seen) + AFTER_GRACE, async {
+            let done = link.docker.restart_container(&which.id.0, None::<RestartContainerOptions>).await;
+            done.map_err(|error| sort(&what, &error))
+        });
+        let restarted = restarted.await;
+        self.forget(which);
+        restarted
     }
 
     pub(super) async fn rename(&self, which: &Which, name: &str) -> Result<(), EngineError> {
@@ -192,6 +205,12 @@ impl Engine {
 /// Removal with the anonymous volumes its image made, and whatever state it is in.
 const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
+}
+
+/// What a container is given between its stop signal and SIGKILL.
+fn grace(seen: &ContainerInspectResponse) -> Duration {
+    let grace = seen.config.as_ref().and_then(|it| it.stop_timeout).and_then(|it| u64::try_from(it).ok());
+    grace.map_or(ContainerConfig::default().stop_grace, Duration::from_secs)
 }
 
 fn labels_of(seen: &ContainerInspectResponse) -> Labels {

@@ -12,10 +12,10 @@ use bollard::models::{
 
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Facts;
-use crate::state::ContainerConfig;
 use crate::state::config::{Health, Mode, Mount, NetworkMode, Port};
 use crate::state::network::Attachment;
 use crate::state::service::Restart;
+use crate::state::{ContainerConfig, ContainerId};
 
 /// Digits of a container's id that the engine uses as a host name and as an alias.
 const SHORT: usize = 12;
@@ -204,6 +204,12 @@ fn network_mode(mode: &str) -> NetworkMode {
         (_, Some(("container", id))) => NetworkMode::Container(id.to_owned()),
         _ => NetworkMode::App,
     }
+}
+
+/// The container whose network it shares, when it shares one's.
+pub(super) fn network_of(mode: Option<&str>) -> Option<ContainerId> {
+    let (kind, id) = mode?.split_once(':')?;
+    (kind == "container").then(|| ContainerId(id.to_owned()))
 }
 
 fn attachment(seen: &EndpointSettings, short: &str) -> Attachment {

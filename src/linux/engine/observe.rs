@@ -133,6 +133,7 @@ fn container(listed: Listed, seen: &ContainerInspectResponse, made: Made) -> Con
         made,
         env: normal::env(config.env.as_ref()),
         restart: normal::restart(host.restart_policy.as_ref()),
+        network_of: normal::network_of(host.network_mode.as_deref()),
         error: state.error.filter(|it| !it.is_empty()),
     }
 }

@@ -87,9 +87,10 @@ fn engine(current: &mut Current, deed: &Deed) {
         Deed::Start(which) | Deed::Restart(which) => container(current, &which.id).phase = Phase::Running,
         Deed::Stop(which) => container(current, &which.id).phase = Phase::Exited(0),
         Deed::Kill(which) => current.containers.retain(|it| it.id != which.id),
-        Deed::Rename(which, name) | Deed::Retire(which, name) => {
-            assert!(!current.containers.iter().any(|it| it.name == *name), "name taken: {name}");
-            container(current, &which.id).name.clone_from(name);
+        Deed::Rename(which, name) => rename(current, &which.id, name),
+        Deed::Retire(which, name) => {
+            rename(current, &which.id, name);
+            container(current, &which.id).restart = Restart::No;
         }
         Deed::CreateNetwork(network) => current.networks.push(network.clone()),
         Deed::RemoveNetwork(name, _) => current.networks.retain(|it| it.name != *name),
@@ -102,6 +103,11 @@ fn engine(current: &mut Current, deed: &Deed) {
             current.ours.remove(image);
         }
     }
+}
+
+fn rename(current: &mut Current, id: &ContainerId, name: &str) {
+    assert!(!current.containers.iter().any(|it| it.name == name), "name taken: {name}");
+    name.clone_into(&mut container(current, id).name);
 }
 
 fn container<'a>(current: &'a mut Current, id: &ContainerId) -> &'a mut Container {
