@@ -69,15 +69,15 @@ fn an_interrupted_restart_leaves_no_service_down() {
 
 #[test]
 fn a_service_that_a_person_stopped_stays_stopped() {
-    well(&release(1), async |play| {
+    well(&[app(1, [("web", service("r/web:1"))])], async |play| {
         play.settles().await;
-        play.answers(&Press::stop(1, "web", false), StatusCode::OK).await;
+        play.answers(&Press::stop_app(1, false), StatusCode::OK).await;
         // An engine starts it again, whatever its agent says: policies outlive a person's word.
         play.sim.with(Model::engine_dies);
         sleep(HOUR).await;
-        assert_eq!(play.alive(), ["db", "mail"]);
-        play.answers(&Press::start(1, "web"), StatusCode::OK).await;
-        assert_eq!(play.alive(), ["db", "mail", "web"]);
+        assert_eq!(play.alive(), [""; 0]);
+        play.answers(&Press::start_app(1), StatusCode::OK).await;
+        assert_eq!(play.alive(), ["web"]);
     });
 }
 

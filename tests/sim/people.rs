@@ -27,9 +27,10 @@ pub(crate) struct Press {
 enum Wish {
     Restart(AppId),
     Purge(AppId),
-    Stop(ServiceKey),
-    Start(ServiceKey),
-    StartAnew(ServiceKey),
+    /// `None`: the only service of the app.
+    Stop(AppId, Option<String>),
+    Start(AppId, Option<String>),
+    StartAnew(AppId, Option<String>),
     Update,
     RenewKey,
     Read,
@@ -52,6 +53,16 @@ impl Press {
         Self::new("/v1/purge".into(), body, Wish::Purge(AppId(app)), force)
     }
 
+    /// Stop the only service of an app.
+    pub(crate) fn stop_app(app: u32, force: bool) -> Self {
+        Self::new(format!("/v1/apps/{app}/stop"), format!(r#"{{"force":{force}}}"#), Wish::Stop(AppId(app), None), force)
+    }
+
+    /// Start the only service of an app.
+    pub(crate) fn start_app(app: u32) -> Self {
+        Self::new(format!("/v1/apps/{app}/start"), String::new(), Wish::Start(AppId(app), None), false)
+    }
+
     /// Stop a service.
     pub(crate) fn stop(app: u32, service: &str, force: bool) -> Self {
         Self::of_service("stop", app, service, force, Wish::Stop)
@@ -67,10 +78,10 @@ impl Press {
         Self::of_service("restart", app, service, force, Wish::StartAnew)
     }
 
-    fn of_service(verb: &str, app: u32, service: &str, force: bool, wish: fn(ServiceKey) -> Wish) -> Self {
+    fn of_service(verb: &str, app: u32, service: &str, force: bool, wish: fn(AppId, Option<String>) -> Wish) -> Self {
         let body = format!(r#"{{"serviceName":"{service}","force":{force}}}"#);
         let path = format!("/v2/applications/{app}/{verb}-service");
-        Self::new(path, body, wish(ServiceKey::new(AppId(app), service)), force)
+        Self::new(path, body, wish(AppId(app), Some(service.to_owned())), force)
     }
 
     /// Look for a new target, and apply it now.
@@ -134,8 +145,11 @@ impl Sim {
             if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && press.path != "/v1/healthy" {
                 model.wrong(format_args!("{} answers {status}: {body}", press.path));
             }
-            if let (Wish::Stop(key), StatusCode::OK) = (&press.wish, status) {
-                model.judge.stopped.insert(key.clone());
+            if let (Wish::Stop(app, service), StatusCode::OK) = (&press.wish, status) {
+                // Which one it was is in the answer, where the request does not say.
+                let it = model.machine.ours().find(|it| it.face.key.app == *app && body.contains(&it.face.id.0));
+                let name = service.clone().or_else(|| it.map(|it| it.face.key.service.clone()));
+                model.judge.stopped.extend(name.map(|name| ServiceKey::new(*app, &name)));
             }
         });
         Some((status, body))
@@ -152,11 +166,11 @@ impl crate::world::Model {
                 judge.stopped.retain(|key| key.app != *app);
                 Some(*app)
             }
-            Wish::Stop(key) => Some(key.app),
-            Wish::Start(key) | Wish::StartAnew(key) => {
-                judge.restarted.insert(key.app);
-                judge.stopped.remove(key);
-                Some(key.app)
+            Wish::Stop(app, _) => Some(*app),
+            Wish::Start(app, service) | Wish::StartAnew(app, service) => {
+                judge.restarted.insert(*app);
+                judge.stopped.retain(|key| key.app != *app || service.as_ref().is_some_and(|it| *it != key.service));
+                Some(*app)
             }
             Wish::Update => {
                 judge.forced_all |= press.force;
@@ -182,9 +196,11 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
     match dice.below(12) {
         0 | 1 => Press::restart(app, force),
         2 => Press::purge(app, force),
-        3 | 4 => Press::stop(app, service, force),
-        5 | 6 => Press::start(app, service),
-        7 | 8 => Press::start_anew(app, service, force),
+        3 => Press::stop(app, service, force),
+        4 => Press::start(app, service),
+        5 => Press::start_anew(app, service, force),
+        6 | 7 => Press::stop_app(app, force),
+        8 => Press::start_app(app),
         9 => Press::update(force),
         10 => Press::renew_key(),
         _ => Press::read(dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status"]).unwrap()),

@@ -106,7 +106,8 @@ impl Owner {
 
     fn add_app(&mut self, id: u32) {
         let mut new = app(id, []);
-        for name in NAMES.iter().take(usize::try_from(self.dice.between(1, 4)).unwrap()) {
+        let services = if self.dice.happens(300) { 1 } else { self.dice.between(1, 4) };
+        for name in NAMES.iter().take(usize::try_from(services).unwrap()) {
             let service = any_service(&mut self.dice, name, self.reboots);
             new.services.insert((*name).to_owned(), service);
         }
