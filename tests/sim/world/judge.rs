@@ -137,9 +137,15 @@ impl Model {
                 let reboots = self.one_says(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
                 self.judge.reboot_reasons += u32::from(reboots);
             }
-            Deed::Start(which) | Deed::Restart(which) => {
+            Deed::Start(which) => {
                 self.judge_whose(deed, which);
-                self.judge_start(which);
+                self.judge_stopped(which);
+                self.judge_dependencies(which);
+            }
+            // What runs already may be restarted while what it depends on is being replaced.
+            Deed::Restart(which) => {
+                self.judge_whose(deed, which);
+                self.judge_stopped(which);
             }
             Deed::Kill(which) => {
                 self.judge_whose(deed, which);
@@ -179,10 +185,13 @@ impl Model {
         }
     }
 
-    fn judge_start(&mut self, which: &Which) {
+    fn judge_stopped(&mut self, which: &Which) {
         if self.judge.stopped.contains(&which.key) {
             self.wrong(format_args!("start {}, which a person stopped", which.key));
         }
+    }
+
+    fn judge_dependencies(&mut self, which: &Which) {
         let ready = |key: &ServiceKey| {
             let started = self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created);
             started || self.judge.lately_by_hand(&key.to_string())
