@@ -22,7 +22,7 @@ pub(crate) struct Story {
 }
 
 /// How long the weather may take to be survived once it is fair.
-const PATIENCE: Duration = Duration::from_mins(90);
+const PATIENCE: Duration = Duration::from_secs(90 * 60);
 
 /// Lives the life of a seed.
 pub(crate) fn live(seed: u64) -> Story {
@@ -63,9 +63,10 @@ pub(crate) fn in_world(seed: u64, weather: Weather, play: impl AsyncFnOnce(Sim))
 
 /// What the agent is told at its start.
 pub(crate) fn settings() -> Settings {
-    let device = Device { name: "board".into(), device_type: "raspberrypi3".into(), arch: "armv7hf".into(), ..Device::default() };
+    let device =
+        Device { name: "board".into(), device_type: "raspberrypi3".into(), arch: "armv7hf".into(), ..Device::default() };
     Settings {
-        observe_every: Duration::from_mins(5),
+        observe_every: Duration::from_secs(5 * 60),
         device: Device { api_port: 48484, ..device },
         uuid: None,
         device_key: None,
@@ -122,7 +123,9 @@ impl Sim {
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
         let target = complete(&wanted, &status.device, &keys);
-        says_unsettled(&status).or_else(|| looks_unsettled(&target, &status, &truth)).or_else(|| left_to_do(&target, &status, &truth))
+        says_unsettled(&status)
+            .or_else(|| looks_unsettled(&target, &status, &truth))
+            .or_else(|| left_to_do(&target, &status, &truth))
     }
 }
 

@@ -17,8 +17,8 @@ use crate::world::locks::Holder;
 use crate::world::owner::{app, service};
 use crate::world::{Cut, Model, Sim, Weather};
 
-const HOUR: Duration = Duration::from_hours(1);
-const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_job_that_is_done_is_not_done_again() {
@@ -160,7 +160,8 @@ fn an_image_that_does_not_fit_is_said_and_not_tried_for_ever() {
 
 #[test]
 fn delete_then_download_fits_where_both_images_do_not() {
-    let web = |version: u32| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::DeleteThenDownload))])];
+    let web =
+        |version: u32| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::DeleteThenDownload))])];
     well(&web(1), async |play| {
         play.settles().await;
         play.sim.with(|model| model.machine.room_bytes = 150_000_000);
@@ -235,7 +236,7 @@ fn well(apps: &[App], story: impl AsyncFnOnce(&Play)) {
         let play = Play { sim: sim.clone(), router: RefCell::default() };
         let people = async |_: Sim, router| {
             *play.router.borrow_mut() = Some(router);
-            pending().await
+            pending::<()>().await;
         };
         tokio::select! {
             biased;

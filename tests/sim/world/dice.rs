@@ -12,7 +12,8 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 impl Dice {
     /// The dice of one concern of one life.
     pub(crate) fn of(seed: u64, concern: &str) -> Self {
-        let mut dice = concern.bytes().fold(Self(seed), |dice, byte| Self(dice.0.wrapping_mul(31).wrapping_add(u64::from(byte))));
+        let mut dice =
+            concern.bytes().fold(Self(seed), |dice, byte| Self(dice.0.wrapping_mul(31).wrapping_add(u64::from(byte))));
         Self(dice.draw())
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Judge {
 }
 
 /// An agent may still act on what it saw so long ago.
-const IN_MIND: Duration = Duration::from_mins(2);
+const IN_MIND: Duration = Duration::from_secs(120);
 /// The same deed more often than this within a minute is a loop that does nothing else.
 const TIGHT: usize = 40;
 
@@ -170,7 +170,7 @@ impl Model {
     fn judge_pace(&mut self, deed: &Deed) {
         let now = Instant::now();
         self.judge.recent.push_back((now, deed.to_string()));
-        while self.judge.recent.front().is_some_and(|(at, _)| now - *at > Duration::from_mins(1)) {
+        while self.judge.recent.front().is_some_and(|(at, _)| now - *at > Duration::from_secs(60)) {
             self.judge.recent.pop_front();
         }
         let text = deed.to_string();
@@ -194,7 +194,9 @@ impl Model {
     fn judge_dependencies(&mut self, which: &Which) {
         let ready = |key: &ServiceKey| {
             let started = self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created);
-            started || self.judge.lately_by_hand(&key.to_string())
+            // What a person stopped need not run for those who depend on it.
+            let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(key));
+            started || stopped || self.judge.lately_by_hand(&key.to_string())
         };
         let early = |target: &Target| {
             let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use boardkeeper::plan::Spec;
 use boardkeeper::port::EngineError;
+use boardkeeper::state::config::{Mount, NetworkMode};
+use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
     AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume,
     VolumeConfig,
 };
-use boardkeeper::state::config::{Mount, NetworkMode};
-use boardkeeper::state::service::Restart;
 
 /// What the engine has.
 #[derive(Debug, Default)]
@@ -167,7 +167,8 @@ impl Machine {
         if let Some(lost) = it.networks.iter().find(|name| !self.networks.contains_key(*name)) {
             return refuse(format!("network {lost} not found"));
         }
-        let host = it.face.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
+        let host =
+            it.face.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
         if host == Some(false) {
             return refuse("the container whose network it shares does not run");
         }

@@ -251,9 +251,15 @@ impl Model {
             Whim::EngineUpdated => self.event(),
             Whim::Exits => {
                 let code = i32::try_from(self.fates.nature.below(3)).unwrap();
-                some.into_iter().for_each(|(_, id)| self.exits(&id, code));
+                if let Some((_, id)) = some {
+                    self.exits(&id, code);
+                }
             }
-            Whim::OutOfMemory => some.into_iter().for_each(|(_, id)| self.exits(&id, 137)),
+            Whim::OutOfMemory => {
+                if let Some((_, id)) = some {
+                    self.exits(&id, 137);
+                }
+            }
             Whim::RemovesByHand | Whim::StopsByHand => {
                 let Some((key, id)) = some.filter(|_| self.machine.up) else { return };
                 // What cannot be done by hand either is not done.
@@ -347,7 +353,9 @@ impl Model {
         self.disk.read_only = false;
         self.skew_secs = 0;
         let held: Vec<_> = self.locks.held.keys().cloned().collect();
-        held.iter().for_each(|key| self.unlock(key));
+        for key in &held {
+            self.unlock(key);
+        }
         self.owner.nonsense = false;
         self.owner.publish();
         self.ring_documents();

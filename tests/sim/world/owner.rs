@@ -7,7 +7,7 @@ use boardkeeper::port::{TargetError, Targets};
 use boardkeeper::state::app::Shape;
 use boardkeeper::state::config::{Mode, Mount};
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{App, AppId, ContainerConfig, ImageRef, NetworkConfig, Service, Target, VolumeConfig};
+use boardkeeper::state::{App, AppId, ContainerConfig, ImageRef, NetworkConfig, Service, Target};
 
 use super::Sim;
 use super::dice::Dice;
@@ -141,7 +141,7 @@ pub(crate) fn service(image: &str) -> Service {
         running: true,
         depends_on: BTreeSet::new(),
         strategy: Strategy::DownloadThenKill,
-        handover_timeout: Duration::from_mins(1),
+        handover_timeout: Duration::from_secs(60),
         requires_reboot: false,
         features: BTreeSet::new(),
         config: ContainerConfig::default(),
@@ -246,7 +246,7 @@ fn settle_references(app: &mut App) {
         }
         for mount in &it.config.mounts {
             if let Mount::Volume { name, .. } = mount {
-                app.volumes.entry(name.clone()).or_insert_with(VolumeConfig::default);
+                app.volumes.entry(name.clone()).or_default();
             }
         }
     }
