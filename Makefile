@@ -2,20 +2,69 @@
 
 # cross reads Cross.toml unless told otherwise; ours is lower-case.
 export CROSS_CONFIG := $(CURDIR)/cross.toml
+# Where rustup puts its tools, also for shells that have not been told.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.DEFAULT_GOAL := check
-.PHONY: check fmt lint unit help
+LAB := tests/lab
+# Tests that start engines run where nothing of theirs is seen outside; this is how cargo is told.
+INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
+
+.DEFAULT_GOAL := help
+.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size ci clean help
+
+run: ## run the agent here with two sample services, until Ctrl-C
+	@packaging/run.sh start
+
+clean-run: ## take away everything `make run` made
+	@packaging/run.sh clean
+
+test: ## every test; on a fresh Debian it installs what it needs, and says so
+	@$(LAB)/install.sh rust engine registry bus busybox tools
+	@$(MAKE) --no-print-directory unit engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
 fmt: ## formatting is right
+	@$(LAB)/install.sh rust lint
 	cargo fmt --all --check
 
 lint: ## no warning is left
+	@$(LAB)/install.sh rust lint
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## tests that need nothing but this machine's compiler
+unit: ## tests that need nothing but a compiler
+	@$(LAB)/install.sh rust
 	cargo test --workspace --locked --quiet
 
+sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that many
+	@$(LAB)/install.sh rust
+	cargo test --locked --test sim -- --nocapture
+
+engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
+	@$(LAB)/install.sh rust engine registry busybox tools
+	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+bench: ## measure; the figures are kept in target/bench.txt
+	@$(LAB)/install.sh rust engine busybox tools
+	$(INSIDE) cargo bench --locked --bench agent
+
+deny: ## licences, advisories and duplicates of what we depend on
+	@command -v cargo-deny > /dev/null || { echo "make deny: cargo-deny is not here: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny --locked check
+
+doc: ## the handbook of the code, in target/doc
+	@$(LAB)/install.sh rust
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+size: ## how large the release binary is
+	@$(LAB)/install.sh rust
+	cargo build --release --locked
+	@wc -c target/release/boardkeeper
+
+ci: fmt lint test ## what CI runs
+
+clean: ## take away what was built
+	cargo clean
+
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -34,7 +34,9 @@ pub(super) fn config(seen: &ContainerInspectResponse, image: &ImageConfig, facts
     let given = if mode == NetworkMode::Host { facts.host_name.as_deref().unwrap_or(short) } else { short };
     let hostname = text(program.hostname.as_ref()).filter(|it| it != given && it != short);
     let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
-    let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, short)));
+    // Engines add names of their own making to those that were asked for.
+    let added = [Some(short), program.hostname.as_deref()];
+    let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
         labels: owners_labels(&labels, image),
         hostname: hostname.filter(|_| matches!(mode, NetworkMode::App | NetworkMode::None | NetworkMode::Host)),
@@ -42,7 +44,7 @@ pub(super) fn config(seen: &ContainerInspectResponse, image: &ImageConfig, facts
         networks: attached.filter(|_| of_app).collect(),
         expose: exposed(&program, image, &ports),
         ports,
-        mounts: mounts(&host, &labels),
+        mounts: mounts(&host, &labels).into_iter().chain(anonymous(&program, image)).collect(),
         tmpfs: host.tmpfs.clone().unwrap_or_default().into_iter().collect(),
         network_mode: mode,
         ..rights(&host, facts, limits(&host, process(&program, image)))
@@ -212,10 +214,10 @@ pub(super) fn network_of(mode: Option<&str>) -> Option<ContainerId> {
     (kind == "container").then(|| ContainerId(id.to_owned()))
 }
 
-fn attachment(seen: &EndpointSettings, short: &str) -> Attachment {
+fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> Attachment {
     let ipam = seen.ipam_config.clone().unwrap_or_default();
     let mut aliases = set(seen.aliases.as_ref());
-    aliases.remove(short);
+    aliases.retain(|it| !added.contains(&Some(it)));
     Attachment {
         aliases,
         ipv4: text(ipam.ipv4_address.as_ref()),
@@ -265,6 +267,12 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
         kept.then_some(bind(it.source.as_deref()?, it.target.as_deref()?, access))
     });
     binds.chain(mounts).collect()
+}
+
+/// Volumes of the container alone that its image does not ask for.
+fn anonymous(program: &Program, image: &ImageConfig) -> impl Iterator<Item = Mount> {
+    let inherited = set(image.volumes.as_ref());
+    set(program.volumes.as_ref()).into_iter().filter(move |it| !inherited.contains(it)).map(|path| Mount::Anonymous { path })
 }
 
 fn set(list: Option<&Vec<String>>) -> BTreeSet<String> {

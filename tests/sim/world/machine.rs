@@ -151,7 +151,7 @@ impl Machine {
     fn volumes_of(&self, spec: &Spec) -> Result<BTreeSet<String>, EngineError> {
         let names = spec.config.mounts.iter().filter_map(|mount| match mount {
             Mount::Volume { name, .. } => Some(format!("{}_{name}", spec.key.app)),
-            Mount::Bind { .. } => None,
+            Mount::Bind { .. } | Mount::Anonymous { .. } => None,
         });
         names
             .map(|name| if self.volumes.contains_key(&name) { Ok(name) } else { refuse(format!("no such volume: {name}")) })

@@ -1,0 +1,143 @@
+//! The released agent, an engine for it, and documents to try it with.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// What is measured.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_boardkeeper");
+/// Where it answers; in the lab nobody else does.
+pub(crate) const PORT: u16 = 48484;
+/// Its key.
+pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// The image of every service.
+pub(crate) const IMAGE: &str = "tests/app:bench";
+
+/// A running agent.
+pub(crate) struct Agent {
+    lab: PathBuf,
+    dir: TempDir,
+    child: Child,
+    /// From exec to its first answer.
+    pub(crate) answered: Duration,
+}
+
+impl Agent {
+    pub(crate) fn start(lab: &Path, document: &Value) -> Self {
+        let dir = tempfile::tempdir_in(lab).unwrap();
+        let target = dir.path().join("target.json");
+        fs::write(&target, document.to_string()).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--board", "simulated", "--log", "warn", "--listen"]).arg(format!("127.0.0.1:{PORT}"));
+        command.arg("--state-dir").arg(dir.path().join("state")).arg("--runtime-dir").arg(dir.path().join("runtime"));
+        command.arg("--target").arg(target);
+        command.env("DOCKER_HOST", format!("unix://{}", socket(lab).display())).env("BOARDKEEPER_API_KEY", KEY);
+        let begun = Instant::now();
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(("127.0.0.1", PORT)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not answer");
+            sleep(Duration::from_micros(200));
+        }
+        crate::requests::load(PORT, "/ping", 1, 1);
+        Self { lab: lab.to_owned(), dir, child, answered: begun.elapsed() }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until so many services run.
+    pub(crate) fn runs(&self, services: u32) {
+        wait_for(&self.lab, services);
+    }
+
+    /// Gives it a target; how long it took until so many services ran.
+    pub(crate) fn brings_up(&self, document: &Value, services: u32) -> Duration {
+        let new = self.dir.path().join("target.new");
+        fs::write(&new, document.to_string()).unwrap();
+        let begun = Instant::now();
+        fs::rename(new, self.dir.path().join("target.json")).unwrap();
+        wait_for(&self.lab, services);
+        begun.elapsed()
+    }
+
+    /// Every file it keeps, with its size and when it was written.
+    pub(crate) fn state_files(&self) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
+        let files = fs::read_dir(self.dir.path().join("state")).unwrap().flatten();
+        let mut files: Vec<_> = files.map(|it| (it.path(), it.metadata().unwrap())).collect();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        files.into_iter().map(|(path, it)| (path, it.len(), it.modified().unwrap())).collect()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A document with one app of so many services, or with none.
+pub(crate) fn document(app: u32, services: u32) -> Value {
+    let service =
+        |it| (format!("s{it}"), json!({"id": it + 1, "image_id": it + 1, "image": IMAGE, "environment": {}, "labels": {}}));
+    let services: Map<_, _> = (0..services).map(service).collect();
+    let release = json!({"id": 1, "services": services, "volumes": {}, "networks": {}});
+    let app_of = json!({"id": app, "name": "bench", "class": "fleet", "is_host": false, "releases": {"c1": release}});
+    let apps = if app == 0 { json!({}) } else { json!({format!("{app:032x}"): app_of}) };
+    json!({"device": {"name": "bench", "config": {}, "apps": apps}})
+}
+
+/// The engine's socket.
+pub(crate) fn socket(lab: &Path) -> PathBuf {
+    lab.join("engine/docker.sock")
+}
+
+pub(crate) fn start_engine(lab: &Path) {
+    script("engine.sh", &["up", lab.join("engine").to_str().unwrap()]);
+    let archive = lab.join("image.tar");
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/image.sh");
+    assert!(Command::new(image).arg(IMAGE).stdout(fs::File::create(&archive).unwrap()).status().unwrap().success(), "image.sh");
+    docker(lab, &["load", "-q", "-i", archive.to_str().unwrap()]);
+}
+
+pub(crate) fn stop_engine(lab: &Path) {
+    script("engine.sh", &["down", lab.join("engine").to_str().unwrap()]);
+}
+
+/// Leaves the engine nothing but its images.
+pub(crate) fn wipe(lab: &Path) {
+    for it in docker(lab, &["ps", "-aq"]).split_whitespace() {
+        docker(lab, &["rm", "-f", it]);
+    }
+    docker(lab, &["network", "prune", "-f"]);
+}
+
+/// Looks every few milliseconds, which costs the agent and the bare client the same.
+pub(crate) fn wait_for(lab: &Path, services: u32) {
+    let begun = Instant::now();
+    while crate::bare::running(&socket(lab)) != services {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{services} services do not run");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn docker(lab: &Path, args: &[&str]) -> String {
+    let host = format!("unix://{}", socket(lab).display());
+    let output = Command::new("docker").args(["-H", &host]).args(args).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn script(name: &str, args: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
+    // No pipe: the engine would inherit it and keep it open.
+    assert!(Command::new(path).args(args).stdout(Stdio::null()).status().unwrap().success(), "{name} {args:?}");
+}

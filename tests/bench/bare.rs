@@ -1,0 +1,56 @@
+//! A client that makes the same calls to the engine and thinks about nothing: what bringing services up costs at least.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkCreateRequest, NetworkingConfig};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::agent::IMAGE;
+
+const NETWORK: &str = "bare_default";
+
+/// Creates the network, then creates and starts every container side by side; how long it took.
+pub(crate) fn bring_up(socket: &Path, services: u32) -> Duration {
+    wait(async {
+        let docker = connect(socket);
+        let begun = Instant::now();
+        let network = NetworkCreateRequest { name: NETWORK.to_owned(), ..NetworkCreateRequest::default() };
+        docker.create_network(network).await.unwrap();
+        join_all((0..services).map(|it| run(&docker, it))).await;
+        begun.elapsed()
+    })
+}
+
+/// How many containers run.
+pub(crate) fn running(socket: &Path) -> u32 {
+    wait(async {
+        let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();
+        u32::try_from(found.len()).unwrap()
+    })
+}
+
+async fn run(docker: &Docker, number: u32) {
+    let name = format!("bare_{number}");
+    let endpoints = [(NETWORK.to_owned(), EndpointSettings::default())].into_iter().collect();
+    let body = ContainerCreateBody {
+        image: Some(IMAGE.to_owned()),
+        tty: Some(true),
+        host_config: Some(HostConfig { network_mode: Some(NETWORK.to_owned()), ..HostConfig::default() }),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
+        ..ContainerCreateBody::default()
+    };
+    docker.create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body).await.unwrap();
+    docker.start_container(&name, None).await.unwrap();
+}
+
+fn connect(socket: &Path) -> Docker {
+    Docker::connect_with_unix(socket.to_str().unwrap(), 60, bollard::API_DEFAULT_VERSION).unwrap()
+}
+
+fn wait<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}

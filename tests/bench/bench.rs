@@ -1,0 +1,130 @@
+//! What the agent costs, measured beside what cannot be done without.
+//!
+//! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`). The figures are printed, and kept in
+//! `target/bench.txt`. They swing with whatever else the machine does: compare only within one run.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement may fall over")]
+#![expect(clippy::print_stdout, reason = "it is for people to read")]
+
+mod agent;
+mod bare;
+mod proc;
+mod requests;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use agent::Agent;
+
+/// How many services the large device has.
+const MANY: u32 = 10;
+/// How often each thing that takes time is measured; the median counts.
+const ROUNDS: usize = 5;
+/// How long an idle agent is watched.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let lab = std::env::var("BOARDKEEPER_LAB").expect("the figures are taken by `make bench`");
+    let lab = Path::new(&lab);
+    agent::start_engine(lab);
+    let mut table = Table::default();
+    table.row("binary", &format!("{} bytes", fs::metadata(agent::BINARY).unwrap().len()));
+    starting(lab, &mut table);
+    resting(lab, &mut table);
+    answering(lab, &mut table);
+    bringing_up(lab, &mut table);
+    println!("{}", table.text);
+    fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.txt"), &table.text).unwrap();
+    agent::stop_engine(lab);
+}
+
+/// From exec to the first answer, with nothing to look after.
+fn starting(lab: &Path, table: &mut Table) {
+    let took = median((0..ROUNDS).map(|_| Agent::start(lab, &agent::document(0, 0)).answered).collect());
+    table.row("exec to /ping", &millis(took));
+}
+
+/// Memory, writes and wake-ups of an agent with nothing to do.
+fn resting(lab: &Path, table: &mut Table) {
+    for services in [0, MANY] {
+        let agent = Agent::start(lab, &agent::document(1, services));
+        agent.runs(services);
+        let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
+        let files = agent.state_files();
+        std::thread::sleep(IDLE);
+        let memory = proc::memory(agent.pid());
+        table.row(
+            &format!("memory with {services} services"),
+            &format!("{} KiB RSS, {} KiB PSS, {} KiB at most", memory.rss, memory.pss, memory.peak),
+        );
+        table.row(
+            &format!("an idle minute with {services} services"),
+            &format!(
+                "{} wake-ups, {} bytes written, state files {}",
+                proc::wake_ups(agent.pid()) - before.0,
+                proc::written(agent.pid()) - before.1,
+                if agent.state_files() == files { "untouched" } else { "CHANGED" },
+            ),
+        );
+    }
+}
+
+/// Requests per second, and the slowest hundredth of them.
+fn answering(lab: &Path, table: &mut Table) {
+    let agent = Agent::start(lab, &agent::document(2, MANY));
+    agent.runs(MANY);
+    for path in ["/ping", "/v1/device"] {
+        for connections in [1, 16] {
+            let load = requests::load(agent::PORT, path, connections, 20_000 / connections);
+            table.row(
+                &format!("{path}, {connections} at a time"),
+                &format!("{} per second, p99 {} µs", load.per_second, load.p99.as_micros()),
+            );
+        }
+    }
+}
+
+/// From a target to all running, beside a client that makes the same calls to the engine and thinks about nothing.
+fn bringing_up(lab: &Path, table: &mut Table) {
+    for services in [1, 5, MANY] {
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            agent::wipe(lab);
+            let app = 10 + u32::try_from(round).unwrap();
+            let agent = Agent::start(lab, &agent::document(0, 0));
+            ours.push(agent.brings_up(&agent::document(app, services), services));
+            drop(agent);
+            agent::wipe(lab);
+            bare.push(bare::bring_up(&agent::socket(lab), services));
+        }
+        let (ours, bare) = (median(ours), median(bare));
+        let ratio = 100 * ours.as_micros() / bare.as_micros().max(1);
+        table.row(
+            &format!("target to {services} running"),
+            &format!("{}; bare client {}; {}.{:02} times as long", millis(ours), millis(bare), ratio / 100, ratio % 100),
+        );
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn millis(time: Duration) -> String {
+    format!("{}.{} ms", time.as_millis(), time.as_micros() % 1000 / 100)
+}
+
+#[derive(Default)]
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn row(&mut self, name: &str, value: &str) {
+        println!("{name}: {value}");
+        writeln!(self.text, "{name:<40} {value}").unwrap();
+    }
+}

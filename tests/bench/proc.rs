@@ -1,0 +1,39 @@
+//! What the kernel counts for a process.
+
+use std::fs;
+
+/// Memory of a process, in KiB.
+pub(crate) struct Memory {
+    /// In memory now, shared pages included.
+    pub(crate) rss: u64,
+    /// The same, shared pages divided among those who share them.
+    pub(crate) pss: u64,
+    /// The most it ever had.
+    pub(crate) peak: u64,
+}
+
+pub(crate) fn memory(pid: u32) -> Memory {
+    let rollup = read(&format!("/proc/{pid}/smaps_rollup"));
+    let status = read(&format!("/proc/{pid}/status"));
+    Memory { rss: field(&rollup, "Rss:"), pss: field(&rollup, "Pss:"), peak: field(&status, "VmHWM:") }
+}
+
+/// How often its threads have gone to sleep by themselves, which is how often they were woken.
+pub(crate) fn wake_ups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    threads.map(|it| field(&read(it.path().join("status").to_str().unwrap()), "voluntary_ctxt_switches:")).sum()
+}
+
+/// Bytes it has sent towards a disk.
+pub(crate) fn written(pid: u32) -> u64 {
+    field(&read(&format!("/proc/{pid}/io")), "write_bytes:")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|it| it.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,62 @@
+//! A load of requests over connections that stay open.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::agent::KEY;
+
+/// How a load was borne.
+pub(crate) struct Load {
+    /// Answers per second, over all connections.
+    pub(crate) per_second: u128,
+    /// All but one in a hundred were faster.
+    pub(crate) p99: Duration,
+}
+
+/// Asks `each` times over each of `connections`.
+pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Load {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    let begun = Instant::now();
+    let mut times: Vec<Duration> = thread::scope(|scope| {
+        let asked: Vec<_> = (0..connections).map(|_| scope.spawn(|| ask(port, &request, each))).collect();
+        asked.into_iter().flat_map(|it| it.join().unwrap()).collect()
+    });
+    let took = begun.elapsed();
+    times.sort();
+    let per_second = times.len() as u128 * 1_000_000 / took.as_micros();
+    Load { per_second, p99: times[times.len() * 99 / 100] }
+}
+
+fn ask(port: u16, request: &str, times: usize) -> Vec<Duration> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    let one = |_| {
+        let begun = Instant::now();
+        stream.write_all(request.as_bytes()).unwrap();
+        answer(&mut answers);
+        begun.elapsed()
+    };
+    (0..times).map(one).collect()
+}
+
+fn answer(from: &mut BufReader<TcpStream>) {
+    let mut length = 0;
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    while line != "\r\n" {
+        line.clear();
+        from.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).unwrap();
+}

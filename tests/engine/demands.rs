@@ -1,0 +1,132 @@
+//! What people ask of an app over the API.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::agent::{Agent, PATIENCE};
+use crate::lab::{Lab, REGISTRY, pause, until};
+use crate::proxy;
+use crate::target::{App, Service};
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn purge_empties_the_volume_and_brings_the_app_back() {
+    let lab = Lab::enter();
+    let main = Service::new("main", &lab.image("1")).with("volumes", json!(["data:/data"]));
+    let app = App::new(500, "c1", vec![main]).volumes(&["data"]);
+    let agent = Agent::with(&lab, &app);
+    let before = lab.the("main");
+    lab.inside(&before.id, &["sh", "-c", "echo precious > /data/file"]);
+    lab.docker(&["restart", "-t", "1", &before.id]);
+    assert_eq!(lab.inside(&before.id, &["ls", "/data"]).trim(), "file");
+
+    let reply = agent.ask("POST", "/v1/purge", &json!({"appId": 500}));
+    assert_eq!((reply.status, &*reply.body), (200, r#"{"Data":"OK","Error":""}"#));
+    let after = lab.the("main");
+    assert_eq!((&*after.state, lab.inside(&after.id, &["ls", "/data"]).trim()), ("running", ""));
+    assert_ne!(after.id, before.id);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn restart_makes_every_container_anew() {
+    let lab = Lab::enter();
+    let app = App::new(501, "c1", vec![Service::new("main", &lab.image("1")), Service::new("other", &lab.image("1"))]);
+    let agent = Agent::with(&lab, &app);
+    let before = lab.containers();
+    let reply = agent.ask("POST", "/v1/restart", &json!({"appId": "501"}));
+    assert_eq!((reply.status, &*reply.body), (200, "OK"));
+    let after = lab.containers();
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|it| it.state == "running" && before.iter().all(|old| old.id != it.id)));
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn restart_is_answered_while_another_service_updates() {
+    let lab = Lab::enter();
+    let large = lab.remote("slow-restart", 8).replace(&REGISTRY.to_string(), "5010");
+    let line = proxy::open(5010, REGISTRY);
+    line.bytes_per_second.store(400_000, Ordering::SeqCst);
+    let app =
+        |commit, image: &str| App::new(502, commit, vec![Service::new("main", &lab.image("1")), Service::new("other", image)]);
+    let agent = Agent::with(&lab, &app("c1", &lab.image("1")));
+    let next = app("c2", &large);
+    agent.want(&next.v3());
+    until(PATIENCE, "it downloads", || agent.get("/v1/device").json()["status"] == "Downloading");
+    // The new release is not here yet, so what runs is stopped and started in its own container.
+    let started = || lab.containers().iter().map(|it| lab.inspect(&it.id)["State"]["StartedAt"].clone()).collect::<Vec<_>>();
+    for second in 0..15 {
+        let before = started();
+        let reply = agent.ask("POST", "/v1/restart", &json!({"appId": 502}));
+        assert_eq!((reply.status, &*reply.body), (200, "OK"), "in second {second}");
+        let seen = lab.containers();
+        let services: Vec<_> = seen.iter().map(|it| (&*it.service, &*it.state)).collect();
+        assert_eq!(services, [("main", "running"), ("other", "running")], "in second {second}");
+        let after = started();
+        assert!(before.iter().all(|it| !after.contains(it)), "in second {second}: {before:?}, {after:?}");
+        pause(1000);
+    }
+    line.bytes_per_second.store(0, Ordering::SeqCst);
+    agent.arrives(&next);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_stopped_app_stays_so_until_started_or_until_the_agent_starts_again() {
+    let lab = Lab::enter();
+    let app = App::new(503, "c1", vec![Service::new("main", &lab.image("1"))]);
+    let mut agent = Agent::with(&lab, &app);
+    let id = lab.the("main").id;
+    let same = json!({"containerId": id});
+    let is = |state: &str| lab.the("main").id == id && lab.the("main").state == state;
+
+    assert_eq!(agent.ask("POST", "/v1/apps/503/stop", &json!({})).json(), same);
+    assert!(is("exited"));
+    pause(4000);
+    assert!(is("exited"), "it stays stopped");
+    assert_eq!(agent.ask("POST", "/v1/apps/503/stop", &json!({})).json(), same, "again is no mistake");
+
+    assert_eq!(agent.ask("POST", "/v1/apps/503/start", &json!({})).json(), same);
+    assert!(is("running"));
+
+    assert_eq!(agent.ask("POST", "/v1/apps/503/stop", &json!({})).status, 200);
+    agent.stop("TERM");
+    agent.start();
+    agent.arrives(&app);
+    assert!(is("running"), "a start of the agent starts it");
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn the_api_of_2017_knows_one_service_an_app() {
+    let lab = Lab::enter();
+    let app = App::new(504, "c1", vec![Service::new("main", &lab.image("1")), Service::new("other", &lab.image("1"))]);
+    let agent = Agent::with(&lab, &app);
+    let before = lab.containers();
+    for path in ["/v1/apps/504/stop", "/v1/apps/504/start"] {
+        assert_eq!(agent.ask("POST", path, &json!({})).status, 400, "{path}");
+    }
+    assert_eq!(agent.get("/v1/apps/504").status, 400);
+    for path in ["/v1/apps/99/stop", "/v1/apps/99/start", "/v1/apps/none/stop"] {
+        assert_eq!(agent.ask("POST", path, &json!({})).status, 400, "{path}");
+    }
+    assert_eq!(lab.containers(), before);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn the_device_tells_what_the_reference_says() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &App::new(505, "c1", vec![Service::new("main", &lab.image("1"))]));
+    let device = agent.get("/v1/device").json();
+    assert_eq!(device["api_port"], agent.port());
+    assert_eq!((&device["status"], &device["commit"]), (&json!("Idle"), &json!("c1")));
+    for field in ["ip_address", "os_version", "supervisor_version", "mac_address", "download_progress"] {
+        assert!(device.get(field).is_some(), "{field} in {device}");
+    }
+    for flag in ["update_pending", "update_downloaded", "update_failed"] {
+        assert_eq!(device[flag], false, "{flag}");
+    }
+}

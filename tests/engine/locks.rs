@@ -1,0 +1,127 @@
+//! Update locks: what an app does with files, and what people do about them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::agent::{Agent, PATIENCE};
+use crate::lab::{Lab, locks, pause, until};
+use crate::target::{App, Service};
+
+fn app(lab: &Lab, id: u32, commit: &str, tag: &str) -> App {
+    App::new(id, commit, vec![Service::new("calm", &lab.image(tag)), Service::new("main", &lab.image(tag))])
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_lock_holds_the_update_up_and_its_end_lets_it_go_on_at_once() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 400, "c1", "1"));
+    let before = lab.containers();
+    lab.inside(&lab.the("main").id, &["touch", "/tmp/balena/updates.lock"]);
+
+    let next = app(&lab, 400, "c2", "2");
+    agent.want(&next.v3());
+    agent.says("locked");
+    pause(3000);
+    assert_eq!(lab.containers(), before, "one locked service holds up the whole release");
+    let device = agent.get("/v1/device").json();
+    assert_eq!(
+        (&device["update_pending"], &device["update_downloaded"], &device["update_failed"]),
+        (&json!(true), &json!(true), &json!(true))
+    );
+
+    fs::remove_file(locks(400, "main").join("updates.lock")).unwrap();
+    let took = until(PATIENCE, "it goes on", || lab.containers().iter().all(|it| !before.contains(it)));
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    agent.arrives(&next);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn the_last_of_several_locks_counts_whatever_it_is_made_of() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 401, "c1", "1"));
+    let before = lab.containers();
+    let (calm, main) = (locks(401, "calm"), locks(401, "main"));
+    fs::write(calm.join("resin-updates.lock"), "").unwrap();
+    symlink("/nowhere", main.join("updates.lock")).unwrap();
+    let next = app(&lab, 401, "c2", "2");
+    agent.want(&next.v3());
+    agent.says("locked");
+    fs::remove_file(calm.join("resin-updates.lock")).unwrap();
+    pause(2000);
+    assert_eq!(lab.containers(), before);
+    fs::remove_file(main.join("updates.lock")).unwrap();
+    agent.arrives(&next);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn force_takes_the_lock_away() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 402, "c1", "1"));
+    let lock = locks(402, "main").join("updates.lock");
+    fs::write(&lock, "").unwrap();
+    let next = app(&lab, 402, "c2", "2");
+    agent.want(&next.v3());
+    agent.says("locked");
+    let reply = agent.ask("POST", "/v1/update", &json!({"force": true}));
+    assert_eq!((reply.status, &*reply.body), (204, ""));
+    agent.arrives(&next);
+    assert!(!lock.exists());
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn the_override_takes_locks_away_without_being_asked() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 403, "c1", "1"));
+    fs::write(locks(403, "main").join("updates.lock"), "").unwrap();
+    let next = app(&lab, 403, "c2", "2").config("RESIN_SUPERVISOR_OVERRIDE_LOCK", "1");
+    agent.want(&next.v3());
+    agent.arrives(&next);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn deeds_respect_locks_and_force_overrides_them() {
+    let lab = Lab::enter();
+    let app = App::new(404, "c1", vec![Service::new("main", &lab.image("1"))]);
+    let agent = Agent::with(&lab, &app);
+    for (path, body) in
+        [("/v1/restart", json!({"appId": 404})), ("/v1/purge", json!({"appId": 404})), ("/v1/apps/404/stop", json!({}))]
+    {
+        let before = lab.the("main");
+        let lock = locks(404, "main").join("updates.lock");
+        fs::write(&lock, "").unwrap();
+        let reply = agent.ask("POST", path, &body);
+        assert_eq!(reply.status, 423, "{path}: {reply:?}");
+        assert_eq!(reply.json()["status"], "failed");
+        assert_eq!(lab.the("main"), before);
+
+        let mut forced = body.clone();
+        forced["force"] = json!(true);
+        let reply = agent.ask("POST", path, &forced);
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        assert!(!lock.exists(), "{path}");
+        assert_eq!(agent.ask("POST", "/v1/apps/404/start", &json!({})).status, 200);
+        agent.arrives(&app);
+    }
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn locks_of_our_own_are_given_back() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 405, "c1", "1"));
+    let next = app(&lab, 405, "c2", "2");
+    agent.want(&next.v3());
+    agent.arrives(&next);
+    for service in ["calm", "main"] {
+        let left: Vec<_> = fs::read_dir(locks(405, service)).unwrap().flatten().map(|it| it.file_name()).collect();
+        assert!(left.is_empty(), "{service}: {left:?}");
+    }
+}

@@ -1,0 +1,25 @@
+//! The whole agent, end to end: the real binary, a real container engine, a real registry.
+//!
+//! Run by `make engine`, which brings up a lab for them (see `tests/lab/inside.sh`). One test is run with
+//! `make engine ONLY=name`.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
+#![expect(clippy::print_stderr, reason = "a test that fails shows what the agent said")]
+
+mod agent;
+mod crashes;
+mod demands;
+mod documents;
+mod http;
+mod install;
+mod keys;
+mod lab;
+mod locks;
+mod outages;
+mod proxy;
+mod pulls;
+mod session;
+mod strategies;
+mod target;
+mod troubles;
+mod updates;

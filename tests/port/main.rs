@@ -1,0 +1,9 @@
+//! One suite per port, for every world: what it promises is what its trait says.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
+
+mod bus;
+mod engine;
+mod locks;
+mod real;
+mod store;
