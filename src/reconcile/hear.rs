@@ -214,7 +214,8 @@ impl<W: World> Keeper<'_, W> {
                     self.save_stopped().await;
                 }
             }
-            Step::Engine(Deed::Kill(which) | Deed::Restart(which)) => {
+            // One that was killed is forgotten once it is seen to be gone: until then nobody may take it for what is wanted.
+            Step::Engine(Deed::Restart(which)) => {
                 self.demands.recreate.remove(&which.id);
             }
             Step::Engine(Deed::RemoveImage(image)) => {
