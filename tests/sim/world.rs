@@ -318,6 +318,7 @@ impl Model {
             volumes: seen.volumes,
             locks: BTreeMap::new(),
             booted_secs: self.booted_secs(),
+            now_secs: self.now_secs(),
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);
