@@ -26,6 +26,7 @@
 pub mod api;
 pub mod backoff;
 pub mod intent;
+pub mod led;
 pub mod linux;
 pub mod plan;
 pub mod poll;
