@@ -1,1 +1,6 @@
 //! The command line.
+
+pub mod bench;
+pub mod board;
+pub mod gpio;
+pub mod led;

@@ -25,6 +25,7 @@
 // In reading order.
 pub mod api;
 pub mod backoff;
+pub mod cli;
 pub mod intent;
 pub mod led;
 pub mod linux;

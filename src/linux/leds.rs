@@ -10,8 +10,6 @@ pub mod gpio;
 pub mod host;
 pub mod saved;
 pub mod simulated;
-#[cfg(test)]
-mod tests;
 pub mod wire;
 
 use std::fs::File;
