@@ -14,6 +14,7 @@ pub mod image;
 pub mod keys;
 pub mod network;
 pub mod service;
+pub mod shutdown;
 pub mod status;
 pub mod volume;
 
@@ -26,6 +27,7 @@ pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use network::{Network, NetworkConfig};
 pub use service::{Container, ContainerId, Made, Named, Phase, Service, ServiceKey, parse_name};
+pub use shutdown::{By, Ending, Shutdown};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 
@@ -76,6 +78,17 @@ pub struct Current {
     pub locks: BTreeMap<AppId, Locks>,
     /// When the machine was started, in seconds of the wall clock the engine uses too.
     pub booted_secs: i64,
+    /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
+    pub awaiting: BTreeMap<ContainerId, Boot>,
+}
+
+/// Whether the boot that a container waits for has been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The machine still runs as when the container was seen first.
+    ToCome,
+    /// It was started again since.
+    Been,
 }
 
 /// Who holds the update locks of an app.

@@ -9,7 +9,7 @@ use crate::plan::strategies::{self, Old};
 use crate::plan::{Deed, Step, Waiting, Which};
 use crate::state::config::NetworkMode;
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Phase, Service, ServiceKey};
+use crate::state::{App, Boot, Container, Phase, Service, ServiceKey};
 
 /// What the services of an app need.
 pub(super) fn draft(draft: &mut Draft<'_>) {
@@ -143,7 +143,13 @@ fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Contai
     if !due {
         return;
     }
-    let new = container.phase == Phase::Created && container.created_secs >= draft.scene.current.booted_secs;
+    let new = container.phase == Phase::Created
+        && match draft.scene.current.awaiting.get(&container.id) {
+            // Clocks are wrong at boot on boards without a battery; who was seen waiting in which boot is not.
+            Some(Boot::ToCome) => true,
+            Some(Boot::Been) => false,
+            None => container.created_secs >= draft.scene.current.booted_secs,
+        };
     if service.requires_reboot && new {
         draft.wait(Waiting::Boot(container.key.clone()));
     } else if let Some(other) = unmet(draft, app, service) {

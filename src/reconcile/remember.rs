@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::plan::{Deed, Step};
-use crate::port::{Chance, Memory, Record, Store, Targeted, World};
+use crate::plan::{Deed, Step, Waiting};
+use crate::port::{Chance, Clock, Memory, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
-use crate::state::{Identity, Keys, Secret, ServiceKey, Status};
+use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status};
 
 /// What the agent begins with.
 pub(super) struct Remembered {
@@ -17,6 +17,7 @@ pub(super) struct Remembered {
     pub(super) targets: Targeted,
     pub(super) reached: bool,
     pub(super) stopped: BTreeSet<ServiceKey>,
+    pub(super) awaiting: BTreeMap<ContainerId, String>,
 }
 
 /// Loads what was saved, and makes and saves what was not.
@@ -38,7 +39,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &Settings, publish: &wat
         None => new_keys(world, settings).await,
     };
     let reached = memory.targets.wanted.is_some() && memory.targets.wanted == memory.targets.good;
-    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped }
+    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, awaiting: memory.awaiting }
 }
 
 async fn new_identity<W: World>(world: &W, settings: &Settings) -> Identity {
@@ -92,6 +93,30 @@ impl<W: World> Keeper<'_, W> {
         if self.targets.good != self.targets.wanted {
             self.targets.good.clone_from(&self.targets.wanted);
             self.save_targets().await;
+        }
+    }
+
+    /// Whether the boots have been that containers wait for.
+    pub(super) fn boots(&self) -> BTreeMap<ContainerId, Boot> {
+        let now = self.world.clock().boot_id();
+        let boot = |seen: &String| if *seen == now { Boot::ToCome } else { Boot::Been };
+        self.awaiting.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
+    }
+
+    /// Writes down which containers wait for the next boot, so that the clock need not be right to tell it from this one.
+    pub(super) async fn remember_waiting(&mut self) {
+        let now = self.world.clock().boot_id();
+        let mut awaiting = self.awaiting.clone();
+        awaiting.retain(|id, _| self.current.containers.iter().any(|it| it.id == *id));
+        for waiting in self.plan.waiting.iter().filter(|_| !now.is_empty()) {
+            let Waiting::Boot(key) = waiting else { continue };
+            for container in self.current.containers.iter().filter(|it| it.key == *key && it.phase == Phase::Created) {
+                awaiting.entry(container.id.clone()).or_insert_with(|| now.clone());
+            }
+        }
+        if awaiting != self.awaiting {
+            self.awaiting = awaiting;
+            save(self.world, &Record::Awaiting(self.awaiting.clone())).await;
         }
     }
 
