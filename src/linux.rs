@@ -6,6 +6,7 @@ pub mod engine;
 pub mod host;
 pub mod locks;
 pub mod net;
+pub mod notify;
 pub mod power;
 pub mod store;
 pub mod target;

@@ -9,6 +9,7 @@
 #![expect(async_fn_in_trait, reason = "the agent is one thread, so nothing need be Send")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::Stream;
 
@@ -274,6 +275,30 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PowerError(pub String);
+
+/// Whoever started the agent and wants to hear of it: a service manager.
+///
+/// # Guarantees
+/// - Telling never waits, and nothing depends on being heard.
+pub trait Manager {
+    /// Tells it.
+    fn tell(&self, word: &Word);
+    /// How long it waits for a sign of life before it starts the agent again. `None`: it does not wait for one.
+    fn patience(&self) -> Option<Duration>;
+}
+
+/// What a service manager is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// The agent has begun, and the API answers.
+    Ready,
+    /// What it is doing.
+    Doing(String),
+    /// It gets on.
+    Alive,
+    /// It was told to stop, and does.
+    Stopping,
+}
 
 /// Wall time. What is measured is measured with [`tokio::time`].
 pub trait Clock {

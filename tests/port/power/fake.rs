@@ -104,14 +104,14 @@ impl Logind {
         Self { script, orders }
     }
 
-    pub(super) async fn announce(&self, announced: bool) {
+    pub(super) fn announce(&self, announced: bool) {
         self.script.lock().unwrap().announced = announced;
-        self.orders.send(Order::Announce(announced)).await.unwrap();
+        self.orders.try_send(Order::Announce(announced)).unwrap();
     }
 
-    pub(super) async fn leave(&self) {
+    pub(super) fn leave(&self) {
         // It may be gone.
-        let _ = self.orders.send(Order::Leave).await;
+        let _ = self.orders.try_send(Order::Leave);
     }
 }
 

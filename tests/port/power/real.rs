@@ -33,7 +33,7 @@ impl Fixture for Machine {
 
     async fn answers(&self, answers: Answers) {
         if answers == Answers::Gone {
-            self.logind.borrow().leave().await;
+            self.logind.borrow().leave();
             tokio::time::sleep(Duration::from_millis(100)).await;
         } else if answers == Answers::Yes {
             self.logind.replace(Logind::begin(self.bus.root.path()));
@@ -43,7 +43,7 @@ impl Fixture for Machine {
     }
 
     async fn announces(&self, announced: bool) {
-        self.logind.borrow().announce(announced).await;
+        self.logind.borrow().announce(announced);
     }
 
     async fn waits(&self) -> bool {
@@ -107,6 +107,6 @@ async fn a_bus_that_comes_late_is_joined() {
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     let logind = Logind::begin(bus.root.path());
     assert!(timeout(Duration::from_secs(3), notices.next()).await.is_err());
-    logind.announce(true).await;
+    logind.announce(true);
     assert!(matches!(timeout(Duration::from_secs(3), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
 }

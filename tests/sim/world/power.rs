@@ -86,13 +86,12 @@ impl Power {
         let answer = self.model.borrow().answer.clone();
         match answer {
             Answer::Accepts => Ok(()),
-            Answer::RefusesLate if !late => Ok(()),
+            Answer::RefusesLate | Answer::Vanishes if !late => Ok(()),
             Answer::Refuses | Answer::RefusesLate => no("logind refuses it"),
             Answer::Hangs => {
                 sleep(PATIENCE).await;
                 no("logind did not answer for 4 s")
             }
-            Answer::Vanishes if !late => Ok(()),
             Answer::Vanishes => {
                 self.with(|it| it.announced = false);
                 no("logind went away before it answered")
