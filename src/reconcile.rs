@@ -83,6 +83,8 @@ pub async fn run<W: World>(
         owed: memory.stopped,
         awaiting: memory.awaiting,
         halt: Halt::new(),
+        unsaved: memory.unsaved,
+        save_after: Instant::now(),
         current: Current::default(),
         plan: Plan::default(),
         running: Vec::new(),
@@ -117,6 +119,9 @@ struct Keeper<'w, W: World> {
     awaiting: BTreeMap<ContainerId, String>,
     /// How far the end of the machine has come.
     halt: Halt<'w, <W::Power as Power>::Hold>,
+    /// What could not be saved yet.
+    unsaved: BTreeSet<remember::Unsaved>,
+    save_after: Instant,
     current: Current,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,
@@ -198,6 +203,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
+        self.save_again().await;
         match locks {
             Ok(locks) => self.current.locks = locks,
             Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
@@ -208,6 +214,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current.volumes = seen.volumes;
         self.current.ours.clone_from(&self.targets.pulled);
         self.current.booted_secs = self.world.clock().booted_secs();
+        self.current.now_secs = self.world.clock().now_secs();
         self.tidy_demands().await;
         self.current.awaiting = self.boots();
         if let Some(target) = &self.target {

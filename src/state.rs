@@ -78,6 +78,8 @@ pub struct Current {
     pub locks: BTreeMap<AppId, Locks>,
     /// When the machine was started, in seconds of the wall clock the engine uses too.
     pub booted_secs: i64,
+    /// What that clock says now.
+    pub now_secs: i64,
     /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
     pub awaiting: BTreeMap<ContainerId, Boot>,
 }

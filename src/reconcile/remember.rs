@@ -1,12 +1,15 @@
 //! What outlives a power cut, and what is made when there is nothing to remember.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::plan::{Deed, Step, Waiting};
-use crate::port::{Chance, Clock, Memory, Record, Store, Targeted, World};
+use crate::port::{Chance, Clock, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
 use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status};
 
@@ -18,42 +21,68 @@ pub(super) struct Remembered {
     pub(super) reached: bool,
     pub(super) stopped: BTreeSet<ServiceKey>,
     pub(super) awaiting: BTreeMap<ContainerId, String>,
+    pub(super) unsaved: BTreeSet<Unsaved>,
+}
+
+/// How often a disk that did not take a record is asked again.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What could not be saved yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unsaved {
+    Identity,
+    Keys,
+    Targets,
+    Stopped,
+    Awaiting,
 }
 
 /// Loads what was saved, and makes and saves what was not.
 pub(super) async fn load<W: World>(world: &W, settings: &Settings, publish: &watch::Sender<Status>) -> Remembered {
-    let memory = world.store().load().await.unwrap_or_else(|problem| {
-        error!(error = %problem, "nothing that was saved can be read; the agent goes on as if it were new");
-        Memory::default()
-    });
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let memory = loop {
+        match world.store().load().await {
+            Ok(memory) => break memory,
+            // To go on as if it were new would make it another device, and save that over what is there.
+            Err(problem) => {
+                error!(error = %problem, "what was saved cannot be read; it is tried again");
+                tokio::time::sleep(backoff.fail()).await;
+            }
+        }
+    };
     for complaint in &memory.complaints {
         warn!("{complaint}");
     }
     publish.send_modify(|status| status.complaints.clone_from(&memory.complaints));
+    let mut unsaved = BTreeSet::new();
     let identity = match memory.identity {
         Some(identity) => identity,
-        None => new_identity(world, settings).await,
+        None => new_identity(world, settings, &mut unsaved).await,
     };
     let keys = match memory.keys {
         Some(keys) => keys,
-        None => new_keys(world, settings).await,
+        None => new_keys(world, settings, &mut unsaved).await,
     };
     let reached = memory.targets.wanted.is_some() && memory.targets.wanted == memory.targets.good;
-    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, awaiting: memory.awaiting }
+    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, awaiting: memory.awaiting, unsaved }
 }
 
-async fn new_identity<W: World>(world: &W, settings: &Settings) -> Identity {
+async fn new_identity<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Identity {
     let made = || Secret::from_bytes(world.chance().bytes()).reveal()[..32].to_owned();
     let identity = Identity { uuid: settings.uuid.clone().unwrap_or_else(made) };
     info!(uuid = identity.uuid, "this device has an identity now");
-    save(world, &Record::Identity(identity.clone())).await;
+    if !save(world, &Record::Identity(identity.clone())).await {
+        unsaved.insert(Unsaved::Identity);
+    }
     identity
 }
 
-async fn new_keys<W: World>(world: &W, settings: &Settings) -> Keys {
+async fn new_keys<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Keys {
     let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.chance().bytes()));
     let keys = Keys { device, root: Secret::from_bytes(world.chance().bytes()), generations: BTreeMap::new() };
-    save(world, &Record::Keys(keys.clone())).await;
+    if !save(world, &Record::Keys(keys.clone())).await {
+        unsaved.insert(Unsaved::Keys);
+    }
     keys
 }
 
@@ -116,17 +145,42 @@ impl<W: World> Keeper<'_, W> {
         }
         if awaiting != self.awaiting {
             self.awaiting = awaiting;
-            save(self.world, &Record::Awaiting(self.awaiting.clone())).await;
+            self.save_one(Unsaved::Awaiting).await;
         }
     }
 
     pub(super) async fn save_targets(&mut self) {
-        save(self.world, &Record::Targets(Box::new(self.targets.clone()))).await;
+        self.save_one(Unsaved::Targets).await;
     }
 
     /// Writes down what a person stopped, and who is still owed a start.
     pub(super) async fn save_stopped(&mut self) {
-        let stopped = self.demands.stopped.union(&self.owed).cloned().collect();
-        save(self.world, &Record::Stopped(stopped)).await;
+        self.save_one(Unsaved::Stopped).await;
+    }
+
+    /// Saves what could not be saved before. A full disk is asked now and then, not at every look.
+    pub(super) async fn save_again(&mut self) {
+        if self.save_after > Instant::now() {
+            return;
+        }
+        for what in self.unsaved.clone() {
+            self.save_one(what).await;
+        }
+    }
+
+    async fn save_one(&mut self, what: Unsaved) {
+        let record = match what {
+            Unsaved::Identity => Record::Identity(Identity { uuid: self.device.uuid.clone() }),
+            Unsaved::Keys => Record::Keys(self.keys.clone()),
+            Unsaved::Targets => Record::Targets(Box::new(self.targets.clone())),
+            Unsaved::Awaiting => Record::Awaiting(self.awaiting.clone()),
+            Unsaved::Stopped => Record::Stopped(self.demands.stopped.union(&self.owed).cloned().collect()),
+        };
+        if save(self.world, &record).await {
+            self.unsaved.remove(&what);
+        } else {
+            self.unsaved.insert(what);
+            self.save_after = Instant::now() + SAVE_EVERY;
+        }
     }
 }

@@ -131,21 +131,28 @@ impl port::Power for Power {
     }
 
     fn notices(&self) -> impl Stream<Item = Notice<Hold>> {
+        self.heard()
+    }
+}
+
+impl Power {
+    /// What is heard of ends.
+    pub(crate) fn heard(&self) -> impl Stream<Item = Notice<Hold>> + use<> {
+        let power = self.clone();
         let changes = self.changed.subscribe();
-        stream::unfold((self, changes, false), async |(power, mut changes, before)| {
+        stream::unfold((power, changes, false), async |(power, mut changes, before)| {
             loop {
                 let now = power.model.borrow().announced;
                 if now != before {
-                    return Some((power.notice(now), (power, changes, now)));
+                    let notice = power.notice(now);
+                    return Some((notice, (power, changes, now)));
                 }
                 // The sender lives as long as the power that is borrowed.
                 changes.changed().await.ok()?;
             }
         })
     }
-}
 
-impl Power {
     fn notice(&self, announced: bool) -> Notice<Hold> {
         if !announced {
             return Notice::CalledOff("it was called off".to_owned());
