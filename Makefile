@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size ci clean help
+.PHONY: run clean-run test check fmt lint unit sim engine bus power bench deny doc size ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -43,6 +43,15 @@ sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that man
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+bus: ## the power's promises, kept by the real one on a bus of its own
+	@$(LAB)/install.sh rust bus
+	cargo test --locked --test port -- --ignored power::real
+
+power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
+	@$(LAB)/install.sh rust engine busybox tools nspawn
+	@$(LAB)/nspawn.sh root > /dev/null
+	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 bench: ## measure; the figures are kept in target/bench.txt
 	@$(LAB)/install.sh rust engine busybox tools
