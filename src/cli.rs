@@ -1,1 +1,71 @@
 //! The command line.
+//!
+//! ```text
+//! run      the flags of the agent itself       cli/run.rs
+//! state    what a running agent says           cli/state.rs
+//! key      the device's key                    cli/key.rs
+//! log      how log lines look                  cli/log.rs
+//! ```
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+
+pub mod key;
+pub mod log;
+pub mod run;
+pub mod state;
+
+/// Looks after the containers on this board.
+#[derive(Debug, Parser)]
+#[command(name = "boardkeeper", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done, or stopped when asked; 2 the command line or the configuration is wrong; 1 anything else."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep the containers as their owner wants them, until told to stop.
+    Run(run::Run),
+    /// Print what runs, what is wanted, what is being done and why.
+    State(state::State),
+    /// Print the device's key to the supervisor API.
+    Key(key::Key),
+}
+
+/// Why a command failed, and how its process ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The configuration is wrong. One mistake per line.
+    #[error("{0}")]
+    Wrong(String),
+    /// Anything else, in one line.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Wrong(_) => 2,
+            Self::Failed(_) => 1,
+        }
+    }
+}
+
+/// Prints for a person or a pipe.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever read has seen enough.
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|why| Failure::Failed(format!("cannot print: {why}"))),
+    }
+}

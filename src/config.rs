@@ -1,1 +1,227 @@
 //! Flags, environment and the provisioning file become one checked configuration; every mistake is told at once.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::state::{Force, Secret};
+
+mod provisioning;
+mod values;
+
+pub use provisioning::Provisioning;
+
+/// The port that the API has answered on since 2017.
+pub const PORT: u16 = 48484;
+/// Where state is kept unless told otherwise.
+pub const STATE_DIR: &str = "/var/lib/boardkeeper";
+/// Where is kept what need not outlive a boot, unless told otherwise.
+pub const RUNTIME_DIR: &str = "/run/boardkeeper";
+/// Room that pulls leave free unless told otherwise: enough for logs, and for the engine to delete an image.
+pub const DISK_FLOOR: &str = "64M";
+
+/// What was said on the command line and in the environment variables of the same names. Nothing is checked yet.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--root`.
+    pub root: Option<OsString>,
+    /// `--state-dir`.
+    pub state_dir: Option<OsString>,
+    /// `--runtime-dir`.
+    pub runtime_dir: Option<OsString>,
+    /// `--listen`, each.
+    pub listen: Vec<String>,
+    /// `--target`.
+    pub target: Option<OsString>,
+    /// `--boot-config`.
+    pub boot_config: Option<OsString>,
+    /// `--board`.
+    pub board: Option<String>,
+    /// `--led-file`.
+    pub led_file: Option<OsString>,
+    /// `--log`.
+    pub log: Option<String>,
+    /// `--registry-auth`.
+    pub registry_auth: Option<OsString>,
+    /// `--disk-floor`.
+    pub disk_floor: Option<String>,
+    /// `--override-locks`.
+    pub override_locks: bool,
+}
+
+/// Everything the agent is told before it starts.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The host's root.
+    pub root: PathBuf,
+    /// What must outlive a power cut.
+    pub state_dir: PathBuf,
+    /// What must not.
+    pub runtime_dir: PathBuf,
+    /// Where the API answers, the most likely to be reached first. Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// The port on the engine's bridges and the VPN. `None`: addresses were given, and there are no others.
+    pub bridges: Option<u16>,
+    /// The target-state file the device is kept at.
+    pub target: Option<PathBuf>,
+    /// What the provisioning file says.
+    pub provisioning: Provisioning,
+    /// How the board is told.
+    pub board: Board,
+    /// A LED by path.
+    pub led_file: Option<PathBuf>,
+    /// What is logged.
+    pub log: Log,
+    /// Where registries' passwords are: a `config.json` as `docker login` writes it. It need not be there.
+    pub registry_auth: PathBuf,
+    /// Room that pulls leave free, in bytes.
+    pub disk_floor_bytes: u64,
+    /// Whether update locks are overridden always.
+    pub force: Force,
+    /// `DOCKER_HOST`, the container engine.
+    pub docker_host: Option<String>,
+    /// `DBUS_SYSTEM_BUS_ADDRESS`.
+    pub bus: Option<String>,
+    /// `BOARDKEEPER_API_KEY`, the key of a device that has none yet.
+    pub device_key: Option<Secret>,
+    /// `BALENA_DEVICE_TYPE` or `RESIN_DEVICE_TYPE`, as the host's scripts set it.
+    pub device_type: Option<String>,
+}
+
+/// How the board is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Board {
+    /// By what the machine says of itself.
+    #[default]
+    Auto,
+    /// There is none: LEDs are simulated.
+    Simulated,
+    /// By its slug.
+    Slug(String),
+}
+
+/// What is logged: a level for everything, and others for modules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Everything.
+    pub all: LevelFilter,
+    /// Modules, and everything in them.
+    pub modules: Vec<(String, LevelFilter)>,
+}
+
+/// Everything that is wrong with a configuration, one per line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<String>);
+
+impl Config {
+    /// Checks what was given. `env` looks up what is told in the environment only.
+    pub fn read(given: Given, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let root = directory("--root", given.root, "/", &mut mistakes);
+        let state_dir = values::path(given.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR));
+        let provisioning = provisioning::read(&root, values::path(given.boot_config), &mut mistakes);
+        let port = provisioning.listen_port.unwrap_or(PORT);
+        let env = |name: &str| env(name).filter(|it| !it.is_empty());
+        let (listen, bridges) = listen(&given.listen, port, &mut mistakes);
+        let config = Self {
+            runtime_dir: values::path(given.runtime_dir).unwrap_or_else(|| PathBuf::from(RUNTIME_DIR)),
+            listen,
+            bridges,
+            target: values::path(given.target),
+            provisioning,
+            board: checked(values::board(given.board.as_deref()), &mut mistakes),
+            led_file: values::path(given.led_file).or_else(|| env("LED_FILE").map(PathBuf::from)),
+            log: checked(values::log(given.log.as_deref()), &mut mistakes),
+            registry_auth: registry_auth(given.registry_auth, &state_dir, &env, &mut mistakes),
+            disk_floor_bytes: checked(
+                values::size("--disk-floor", given.disk_floor.as_deref().unwrap_or(DISK_FLOOR)),
+                &mut mistakes,
+            ),
+            force: if given.override_locks { Force::Yes } else { Force::No },
+            docker_host: checked(values::docker_host(env("DOCKER_HOST")), &mut mistakes),
+            bus: env("DBUS_SYSTEM_BUS_ADDRESS"),
+            device_key: checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes),
+            device_type: env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE")),
+            root,
+            state_dir,
+        };
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The port that containers are told.
+    #[must_use]
+    pub fn api_port(&self) -> u16 {
+        self.listen.first().map_or(PORT, SocketAddr::port)
+    }
+}
+
+/// A value, or what stands for it until the mistake is told.
+fn checked<T: Default>(value: Result<T, String>, mistakes: &mut Vec<String>) -> T {
+    value.unwrap_or_else(|why| {
+        mistakes.push(why);
+        T::default()
+    })
+}
+
+fn directory(flag: &str, given: Option<OsString>, default: &str, mistakes: &mut Vec<String>) -> PathBuf {
+    let path = values::path(given).unwrap_or_else(|| PathBuf::from(default));
+    if !path.is_dir() {
+        mistakes.push(format!("{flag}: `{}` is not a directory; name one that exists", path.display()));
+    }
+    path
+}
+
+fn listen(given: &[String], port: u16, mistakes: &mut Vec<String>) -> (Vec<SocketAddr>, Option<u16>) {
+    let mut addresses = Vec::new();
+    for text in given.iter().filter(|it| !it.trim().is_empty()) {
+        match values::address(text.trim(), port) {
+            Ok(address) if addresses.contains(&address) => (),
+            Ok(address) => addresses.push(address),
+            Err(why) => mistakes.push(why),
+        }
+    }
+    if !addresses.is_empty() {
+        return (addresses, None);
+    }
+    (vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)], Some(port))
+}
+
+fn registry_auth(
+    given: Option<OsString>,
+    state_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    mistakes: &mut Vec<String>,
+) -> PathBuf {
+    if let Some(path) = values::path(given) {
+        if !path.is_file() {
+            mistakes.push(format!("--registry-auth: `{}` is not a file; make it with `docker login`", path.display()));
+        }
+        return path;
+    }
+    let own = state_dir.join("registry-auth.json");
+    let dockers = env("DOCKER_CONFIG").map(|dir| Path::new(&dir).join("config.json"));
+    match dockers {
+        Some(dockers) if !own.exists() => dockers,
+        Some(_) | None => own,
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { all: LevelFilter::INFO, modules: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@
 // In reading order.
 pub mod api;
 pub mod backoff;
+pub mod cli;
+pub mod config;
 pub mod intent;
 pub mod linux;
 pub mod plan;

@@ -83,7 +83,8 @@ impl Listeners {
         }
         let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
         let mut this = Self { sockets, bridges, known: Vec::new(), changes, first: 0 };
-        this.follow();
+        // The greeting says all of them.
+        let _ = this.follow();
         Ok(this)
     }
 
@@ -93,13 +94,14 @@ impl Listeners {
         self.sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect()
     }
 
-    /// Listens on bridges that have come, and no longer on those that went.
-    fn follow(&mut self) {
+    /// Listens on bridges that have come, and no longer on those that went. Gives those that have come.
+    fn follow(&mut self) -> Vec<Address> {
+        let mut come = Vec::new();
         match interfaces::addresses() {
             Ok(known) => self.known = known,
-            Err(why) => return warn!(%why, "the machine's addresses are unknown"),
+            Err(why) => warn!(%why, "the machine's addresses are unknown"),
         }
-        let Some(port) = self.bridges else { return };
+        let Some(port) = self.bridges else { return come };
         let wanted: Vec<Address> = self.known.iter().filter(|it| it.is_served() && it.ip.is_ipv4()).cloned().collect();
         self.sockets
             .retain(|it| it.follows.is_none_or(|follows| wanted.iter().any(|address| follows == (address.index, address.ip))));
@@ -111,14 +113,15 @@ impl Listeners {
             let at = SocketAddr::new(address.ip, port);
             match listen(at, Device::Only(&address.interface)) {
                 Ok(listener) => {
-                    info!("the API answers at {at} ({}) too", address.interface);
                     self.sockets.push(Socket { listener, follows });
+                    come.push(address);
                 }
                 Err(why) => {
-                    warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface)
+                    warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface);
                 }
             }
         }
+        come
     }
 
     /// The next connection. May be dropped at any await, and loses none.
@@ -131,7 +134,11 @@ impl Listeners {
                 accepted = poll_fn(|context| poll_accept(sockets, first, context)) => Some(accepted),
             };
             match accepted {
-                None => self.follow(),
+                None => {
+                    for address in self.follow() {
+                        info!("the API answers at {} ({}) too", address.ip, address.interface);
+                    }
+                }
                 Some(Ok((stream, peer))) => {
                     let peer = self.peer(&stream, peer.ip().to_canonical());
                     return (stream, peer);

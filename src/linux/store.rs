@@ -64,14 +64,14 @@ impl<F: Files> Store<F> {
 
 impl<F: Files> port::Store for Store<F> {
     async fn load(&self) -> Result<Memory, StoreError> {
-        let shelf = Arc::clone(&self.shelf);
-        off_thread(move || shelf.load()).await.map_err(StoreError)?
+        let shared = Arc::clone(&self.shelf);
+        off_thread(move || shared.load()).await.map_err(StoreError)?
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let files = wire::files(record);
-        let shelf = Arc::clone(&self.shelf);
-        off_thread(move || files.into_iter().try_for_each(|(name, bytes)| shelf.keep(name, &bytes)))
+        let bytes_of = wire::files(record);
+        let shared = Arc::clone(&self.shelf);
+        off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
             .map_err(StoreError)?
     }
@@ -171,7 +171,8 @@ impl<F: Files> Shelf<F> {
     /// Gives a file a name that nobody has, and tells it.
     fn put_aside(&self, name: &str, why: &str) -> String {
         let taken = self.files.names().unwrap_or_default();
-        let free = (1_u32..).map(|n| format!("{name}.unreadable-{n}")).find(|it| !taken.contains(it)).unwrap_or_default();
+        let free =
+            (1_u32..=u32::MAX).map(|n| format!("{name}.unreadable-{n}")).find(|it| !taken.contains(it)).unwrap_or_default();
         let shown = self.files.shown(name);
         match self.files.rename(name, &free).and_then(|()| self.files.sync_names()) {
             Ok(()) => format!("`{shown}` cannot be read ({why}); it was put aside as `{free}`"),
@@ -202,6 +203,8 @@ impl<F: Files> Shelf<F> {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        // Saved before anything was loaded; or somebody removed it under our feet.
+        self.files.prepare()?;
         let draft = format!(".{name}{DRAFT}");
         let written = self.files.write(&draft, bytes).and_then(|()| self.files.sync(&draft));
         if let Err(why) = written.and_then(|()| self.files.rename(&draft, name)) {

@@ -188,10 +188,9 @@ impl Watched {
         let is_lock = name.is_some_and(|it| it.as_encoded_bytes().ends_with(b"updates.lock"));
         match (self.services.contains(&descriptor), is_lock) {
             (true, true) => Heard::Release,
-            (true, false) => Heard::Else,
-            // Drafts of our own locks are files.
-            (false, _) if mask.contains(EventMask::ISDIR) || mask.contains(EventMask::DELETE_SELF) => Heard::Directory,
-            (false, _) => Heard::Else,
+            (false, _) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => Heard::Directory,
+            // Drafts of our own locks among them: they are files beside the services' directories.
+            (true, false) | (false, _) => Heard::Else,
         }
     }
 

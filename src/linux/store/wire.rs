@@ -18,11 +18,11 @@ pub(super) struct Keys {
     device: String,
     root: String,
     #[serde(default)]
-    generations: Vec<Generation>,
+    generations: Vec<Renewed>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Generation {
+struct Renewed {
     app: u32,
     service: String,
     generation: u32,
@@ -85,7 +85,7 @@ impl Keys {
             device: keys.device.reveal().to_owned(),
             root: keys.root.reveal().to_owned(),
             generations: generations
-                .map(|(key, &generation)| Generation { app: key.app.0, service: key.service.clone(), generation })
+                .map(|(key, &generation)| Renewed { app: key.app.0, service: key.service.clone(), generation })
                 .collect(),
         }
     }

@@ -1,0 +1,228 @@
+//! `boardkeeper state`: what a running agent says of itself, asked over its API.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::cli::run::Place;
+use crate::cli::{Failure, key, print};
+
+mod ask;
+mod table;
+
+/// Which agent, and how it is printed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct State {
+    #[command(flatten)]
+    place: Place,
+
+    /// Print everything the agent tells, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl State {
+    /// Asks, and prints.
+    pub fn show(self) -> Result<(), Failure> {
+        let config = self.place.config()?;
+        let key = key::read(&config)?;
+        let text = ask::get(&config, &key, "/agent/v1/state").map_err(Failure::Failed)?;
+        if self.json {
+            return print(&format!("{}\n", text.trim_end()));
+        }
+        let told: Told = serde_json::from_str(&text).map_err(|why| {
+            Failure::Failed(format!("the agent's answer is not understood ({why}); see it whole with --json"))
+        })?;
+        print(&told.for_people())
+    }
+}
+
+/// The answer, as far as it is printed. What an older or newer agent does not tell is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    looked_seconds_ago: Option<u64>,
+    engine: Engine,
+    activity: String,
+    apps: Option<Vec<App>>,
+    containers: Vec<Container>,
+    doing: Vec<Doing>,
+    downloads: Vec<Download>,
+    waiting: Option<Vec<String>>,
+    troubles: Option<Vec<Trouble>>,
+    rejected: Option<String>,
+    device: Device,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Engine {
+    state: String,
+    why: Option<String>,
+    seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct App {
+    #[serde(rename = "app_id")]
+    id: u32,
+    name: String,
+    commit: Option<String>,
+    services: Vec<Service>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Service {
+    name: String,
+    image: String,
+    running: bool,
+    stopped_by_hand: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    app_id: u32,
+    service: String,
+    phase: String,
+    exit_code: Option<i32>,
+    image: String,
+    error: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Doing {
+    what: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Download {
+    image: String,
+    percent: u8,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Trouble {
+    what: String,
+    why: String,
+    failures: u32,
+    again_in_seconds: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Device {
+    uuid: String,
+    name: String,
+    #[serde(rename = "device_type")]
+    kind: String,
+    arch: String,
+    os_version: String,
+    supervisor_version: String,
+}
+
+impl Told {
+    fn for_people(&self) -> String {
+        let mut text = self.head();
+        match self.services() {
+            rows if rows.is_empty() => text.push_str("no services\n"),
+            rows => text.push_str(&table::table(&["APP", "SERVICE", "WANTED", "IS", "IMAGE"], &rows)),
+        }
+        let details = self.details();
+        if !details.is_empty() {
+            text.push('\n');
+            for (what, line) in details {
+                line_of(&mut text, what, &line);
+            }
+        }
+        text
+    }
+
+    fn head(&self) -> String {
+        let device = &self.device;
+        let parts = [&device.kind, &device.arch, &device.os_version, &device.uuid];
+        let known: Vec<_> = parts.into_iter().filter(|it| !it.is_empty()).map(String::as_str).collect();
+        let name = if device.name.is_empty() { "device" } else { &device.name };
+        let engine = match (self.engine.state.as_str(), &self.engine.why) {
+            ("down", why) => {
+                let since = self.engine.seconds.unwrap_or_default();
+                format!("engine down for {since} s: {}", why.as_deref().unwrap_or("it does not say why"))
+            }
+            (state, _) => format!("engine {state}"),
+        };
+        let looked = self.looked_seconds_ago.map_or_else(|| "not looked yet".to_owned(), |it| format!("looked {it} s ago"));
+        let activity = if self.apps.is_none() { "no target yet" } else { &self.activity };
+        format!("{name}: {}\nboardkeeper {}: {activity}; {engine}; {looked}\n\n", known.join(", "), device.supervisor_version)
+    }
+
+    /// A row for each service wanted, and for each container that nobody wants.
+    fn services(&self) -> Vec<Vec<String>> {
+        let mut left: BTreeMap<(u32, &str), Vec<&Container>> = BTreeMap::new();
+        for container in &self.containers {
+            left.entry((container.app_id, &container.service)).or_default().push(container);
+        }
+        let mut rows = Vec::new();
+        for app in self.apps.iter().flatten() {
+            let commit = app.commit.as_deref().map_or_else(String::new, |it| format!(" {it:.7}"));
+            let label = format!("{} {}{commit}", app.id, app.name);
+            for service in &app.services {
+                let containers = left.remove(&(app.id, &service.name)).unwrap_or_default();
+                let is = containers.iter().map(|it| it.is()).collect::<Vec<_>>().join(", ");
+                let is = if is.is_empty() { "-".to_owned() } else { is };
+                rows.push(vec![label.clone(), service.name.clone(), service.wanted().to_owned(), is, service.image.clone()]);
+            }
+        }
+        for ((app, service), containers) in left {
+            for it in containers {
+                rows.push(vec![app.to_string(), service.to_owned(), "gone".to_owned(), it.is(), it.image.clone()]);
+            }
+        }
+        rows
+    }
+
+    /// What is done, waited for and wrong, most present first.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut lines: Vec<(&str, String)> = self.doing.iter().map(|it| ("doing", it.what.clone())).collect();
+        lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
+        lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
+        lines.extend(self.troubles.iter().flatten().map(|it| {
+            let times = if it.failures == 1 { "once".to_owned() } else { format!("{} times", it.failures) };
+            ("trouble", format!("{}: {} (failed {times}, again in {} s)", it.what, it.why, it.again_in_seconds))
+        }));
+        let errors = self.containers.iter().filter_map(|it| Some((it, it.error.as_ref()?)));
+        lines.extend(errors.map(|(it, error)| ("error", format!("{}/{}: {error}", it.app_id, it.service))));
+        lines.extend(self.rejected.iter().map(|it| ("rejected", format!("the last target: {it}"))));
+        lines
+    }
+}
+
+fn line_of(text: &mut String, what: &str, line: &str) {
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "{what:<9} {}", table::plain(line));
+}
+
+impl Service {
+    fn wanted(&self) -> &'static str {
+        match (self.stopped_by_hand, self.running) {
+            (true, _) => "stopped by hand",
+            (false, true) => "running",
+            (false, false) => "stopped",
+        }
+    }
+}
+
+impl Container {
+    fn is(&self) -> String {
+        self.exit_code.map_or_else(|| self.phase.clone(), |code| format!("{} ({code})", self.phase))
+    }
+}
+
+#[cfg(test)]
+mod tests;

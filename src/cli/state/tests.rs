@@ -1,0 +1,49 @@
+use super::*;
+
+const ANSWER: &str = r#"{
+  "agent_seconds": 10, "looked_seconds_ago": 3, "engine": {"state": "up"}, "activity": "applying",
+  "apps": [{"app_id": 1, "name": "demo", "uuid": "u", "commit": "414e65cd378a69a9", "release_id": 2, "services": [
+    {"name": "db", "image": "postgres:17", "running": true, "stopped_by_hand": true},
+    {"name": "main", "image": "busybox:latest", "running": true, "stopped_by_hand": false}]}],
+  "containers": [
+    {"app_id": 1, "service": "db", "name": "n", "id": "i", "phase": "exited", "exit_code": 0, "image": "postgres:17", "error": null},
+    {"app_id": 2, "service": "old", "name": "n", "id": "i", "phase": "running", "exit_code": null, "image": "a\u001b[31m", "error": "bad"}],
+  "doing": [{"kind": "downloading", "what": "pull busybox:latest", "app_id": null, "service": null}],
+  "downloads": [{"image": "busybox:latest", "percent": 40}],
+  "waiting": ["1/main waits for the images of the release"],
+  "troubles": [{"what": "kill 2/old", "why": "no", "failures": 1, "again_in_seconds": 2}],
+  "rejected": "it is not JSON", "locks": [], "update": {"pending": true, "downloaded": false, "failed": false},
+  "device": {"uuid": "abc", "name": "kitchen", "device_type": "raspberrypi3", "arch": "aarch64", "os_version": "Resin OS",
+    "os_variant": null, "supervisor_version": "0.1.0", "api_port": 48484, "mac_address": "", "ip_addresses": [], "local_mode": false}
+}"#;
+
+#[test]
+fn a_person_sees_what_runs_and_why() {
+    let told: Told = serde_json::from_str(ANSWER).unwrap();
+    let expected = "\
+kitchen: raspberrypi3, aarch64, Resin OS, abc
+boardkeeper 0.1.0: applying; engine up; looked 3 s ago
+
+APP             SERVICE  WANTED           IS          IMAGE
+1 demo 414e65c  db       stopped by hand  exited (0)  postgres:17
+1 demo 414e65c  main     running          -           busybox:latest
+2               old      gone             running     a [31m
+
+doing     pull busybox:latest
+pulled    busybox:latest 40 %
+waiting   1/main waits for the images of the release
+trouble   kill 2/old: no (failed once, again in 2 s)
+error     2/old: bad
+rejected  the last target: it is not JSON
+";
+    assert_eq!(told.for_people(), expected);
+}
+
+#[test]
+fn an_agent_that_has_just_begun() {
+    let told: Told =
+        serde_json::from_str(r#"{"engine":{"state":"down","why":"no socket","seconds":4},"apps":null,"more":1}"#).unwrap();
+    let text = told.for_people();
+    assert!(text.contains("no target yet; engine down for 4 s: no socket; not looked yet"), "{text}");
+    assert!(text.ends_with("no services\n"), "{text}");
+}

@@ -1,0 +1,97 @@
+//! The device's provisioning file, `config.json`, as the cloud's tools write it onto the boot partition.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// What the file says. Fields that nobody here needs are passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provisioning {
+    /// Where it was read. `None`: there is none.
+    pub path: Option<PathBuf>,
+    /// `uuid`: the device's unique id.
+    pub uuid: Option<String>,
+    /// `deviceType`: the cloud's name of the board.
+    pub device_type: Option<String>,
+    /// `initialDeviceName`, else `hostname`: the device's name for people.
+    pub name: Option<String>,
+    /// `apiEndpointOverride`, else `apiEndpoint`: the cloud's API address.
+    pub api_endpoint: Option<String>,
+    /// `listenPort`: the port of the supervisor API.
+    pub listen_port: Option<u16>,
+}
+
+/// Reads the file: the one that was given, or the one where it belongs, when there is one.
+pub(super) fn read(root: &Path, given: Option<PathBuf>, mistakes: &mut Vec<String>) -> Provisioning {
+    let must = given.is_some();
+    let path = given.unwrap_or_else(|| root.join("mnt/boot/config.json"));
+    let shown = path.display().to_string();
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound && !must => return Provisioning::default(),
+        Err(why) => {
+            mistakes
+                .push(format!("--boot-config: cannot read `{shown}`: {why}; name the device's config.json, or leave it out"));
+            return Provisioning::default();
+        }
+    };
+    let mut fields = match serde_json::from_slice(&text) {
+        Ok(Value::Object(map)) => Fields { map, shown, mistakes },
+        Ok(_) => {
+            mistakes.push(format!("`{shown}` is not a JSON object; write the device's config.json there again"));
+            return Provisioning::default();
+        }
+        Err(why) => {
+            mistakes.push(format!("`{shown}` is not JSON: {why}; write the device's config.json there again"));
+            return Provisioning::default();
+        }
+    };
+    Provisioning {
+        uuid: fields.text("uuid").and_then(|it| fields.uuid(it)),
+        device_type: fields.text("deviceType"),
+        name: fields.text("initialDeviceName").or(fields.text("hostname")),
+        api_endpoint: fields.text("apiEndpointOverride").or(fields.text("apiEndpoint")),
+        listen_port: fields.port("listenPort"),
+        path: Some(path),
+    }
+}
+
+struct Fields<'a> {
+    map: Map<String, Value>,
+    shown: String,
+    mistakes: &'a mut Vec<String>,
+}
+
+impl Fields<'_> {
+    /// A text; an empty one is none.
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.map.get(name)? {
+            Value::String(text) if text.is_empty() => None,
+            Value::String(text) => Some(text.clone()),
+            Value::Null => None,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => self.wrong(name, "a text"),
+        }
+    }
+
+    /// A port, as a number or in digits.
+    fn port(&mut self, name: &str) -> Option<u16> {
+        let port = match self.map.get(name)? {
+            Value::Null => return None,
+            Value::Number(number) => number.as_u64().and_then(|it| u16::try_from(it).ok()),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        port.filter(|it| *it != 0).or_else(|| self.wrong(name, "a port, 1 to 65535"))
+    }
+
+    /// 32 hex digits, or 62 on devices of 2017.
+    fn uuid(&mut self, uuid: String) -> Option<String> {
+        let right = (32..=64).contains(&uuid.len()) && uuid.bytes().all(|it| it.is_ascii_hexdigit());
+        if right { Some(uuid) } else { self.wrong("uuid", "32 to 64 hex digits; leave it out to have one made") }
+    }
+
+    fn wrong<T>(&mut self, name: &str, expected: &str) -> Option<T> {
+        self.mistakes.push(format!("`{}`: {name} must be {expected}", self.shown));
+        None
+    }
+}

@@ -1,0 +1,132 @@
+use super::*;
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn given() -> Given {
+    // A root that has no provisioning file, whatever machine this is.
+    Given { root: Some(std::env::temp_dir().into()), ..Given::default() }
+}
+
+#[test]
+fn a_device_nobody_said_anything_about() {
+    let config = Config::read(given(), &nothing).unwrap();
+    assert_eq!(config.state_dir, Path::new("/var/lib/boardkeeper"));
+    assert_eq!(config.listen, ["127.0.0.1:48484".parse().unwrap()]);
+    assert_eq!((config.bridges, config.api_port()), (Some(48484), 48484));
+    assert_eq!(config.registry_auth, Path::new("/var/lib/boardkeeper/registry-auth.json"));
+    assert_eq!((config.disk_floor_bytes, config.force), (64 << 20, Force::No));
+    assert_eq!((config.board, config.log, config.provisioning), (Board::Auto, Log::default(), Provisioning::default()));
+    assert!(config.device_key.is_none() && config.docker_host.is_none() && config.target.is_none());
+}
+
+#[test]
+fn every_mistake_is_told_at_once_and_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = dir.path().join("config.json");
+    std::fs::write(&boot, r#"{"uuid":"x","listenPort":"99999","deviceType":3,"apiKey":{}}"#).unwrap();
+    let wrong = Given {
+        root: Some("/nowhere".into()),
+        listen: vec!["localhost:1".into(), "127.0.0.1:70000".into()],
+        boot_config: Some(boot.into()),
+        board: Some("My Board".into()),
+        log: Some("loud".into()),
+        registry_auth: Some("/nowhere".into()),
+        disk_floor: Some("much".into()),
+        ..Given::default()
+    };
+    let env = |name: &str| match name {
+        "BOARDKEEPER_API_KEY" => Some("se!cret".into()),
+        "DOCKER_HOST" => Some("docker".into()),
+        _ => None,
+    };
+    let Mistakes(mistakes) = Config::read(wrong, &env).unwrap_err();
+    let about = [
+        "--root",
+        "uuid",
+        "deviceType",
+        "listenPort",
+        "localhost",
+        "70000",
+        "--board",
+        "--log",
+        "--registry-auth",
+        "--disk-floor",
+        "DOCKER_HOST",
+        "BOARDKEEPER_API_KEY",
+    ];
+    for word in about {
+        assert_eq!(mistakes.iter().filter(|it| it.contains(word)).count(), 1, "{word}: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), about.len(), "{mistakes:#?}");
+    assert!(!mistakes.concat().contains("se!cret"));
+}
+
+#[test]
+fn addresses_given_are_all_there_are() {
+    let listen = ["0.0.0.0", "[::1]:80", "::1", "[::]", "127.0.0.1:48484", "127.0.0.1"].map(str::to_owned).to_vec();
+    let config = Config::read(Given { listen, ..given() }, &nothing).unwrap();
+    let expected = ["0.0.0.0:48484", "[::1]:80", "[::1]:48484", "[::]:48484", "127.0.0.1:48484"].map(|it| it.parse().unwrap());
+    assert_eq!((config.listen, config.bridges), (expected.to_vec(), None));
+    // An empty environment variable says nothing.
+    let config = Config::read(Given { listen: vec![String::new()], ..given() }, &nothing).unwrap();
+    assert_eq!(config.bridges, Some(PORT));
+}
+
+#[test]
+fn the_provisioning_file_is_read_where_it_belongs() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("mnt/boot")).unwrap();
+    let path = root.path().join("mnt/boot/config.json");
+    let uuid = "a".repeat(62);
+    let text = format!(
+        r#"{{"uuid":"{uuid}","deviceType":"raspberrypi3","listenPort":1234,"apiEndpoint":"https://api.example.com","hostname":"",
+        "initialDeviceName":"kitchen","deviceApiKey":"k","appUpdatePollInterval":60000}}"#
+    );
+    std::fs::write(&path, text).unwrap();
+    let given = Given { root: Some(root.path().into()), ..Given::default() };
+    let config = Config::read(given.clone(), &nothing).unwrap();
+    assert_eq!(config.provisioning.uuid, Some(uuid));
+    assert_eq!((config.api_port(), config.bridges), (1234, Some(1234)));
+    assert_eq!(config.provisioning.name.as_deref(), Some("kitchen"));
+    assert_eq!(config.provisioning.path, Some(path.clone()));
+    std::fs::write(&path, "{").unwrap();
+    let mistakes = Config::read(given, &nothing).unwrap_err().to_string();
+    assert!(mistakes.contains("is not JSON") && mistakes.contains("line 1"), "{mistakes}");
+}
+
+#[test]
+fn values_mean_what_they_say() {
+    for (text, bytes) in [("0", 0), ("1024", 1024), ("2k", 2048), ("1GiB", 1 << 30), (" 5 MB", 0)] {
+        let expected = if text == " 5 MB" { Err(()) } else { Ok(bytes) };
+        assert_eq!(values::size("--x", text).map_err(|_| ()), expected, "{text}");
+    }
+    assert!(values::size("--x", "99999999999G").is_err());
+    let log = values::log(Some("warn, boardkeeper::linux=debug")).unwrap();
+    assert_eq!((log.all, log.modules), (LevelFilter::WARN, vec![("boardkeeper::linux".to_owned(), LevelFilter::DEBUG)]));
+    assert_eq!(values::board(Some("simulated")), Ok(Board::Simulated));
+    assert!(values::device_key(Some("k".repeat(15))).is_err());
+    assert!(values::device_key(Some("k".repeat(128))).unwrap().is_some());
+    assert!(values::device_key(Some("k".repeat(129))).is_err());
+}
+
+#[test]
+fn the_environment_has_its_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let docker = dir.path().to_str().unwrap().to_owned();
+    let env = |name: &str| match name {
+        "LED_FILE" => Some("/sys/class/leds/ACT".into()),
+        "DOCKER_CONFIG" => Some(docker.clone()),
+        "RESIN_DEVICE_TYPE" => Some("raspberrypi3".into()),
+        "DOCKER_HOST" => Some(String::new()),
+        _ => None,
+    };
+    let config = Config::read(Given { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    assert_eq!(config.led_file.as_deref(), Some(Path::new("/sys/class/leds/ACT")));
+    assert_eq!(config.registry_auth, dir.path().join("config.json"));
+    assert_eq!((config.device_type.as_deref(), config.docker_host), (Some("raspberrypi3"), None));
+    std::fs::write(dir.path().join("registry-auth.json"), "{}").unwrap();
+    let config = Config::read(Given { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    assert_eq!(config.registry_auth, dir.path().join("registry-auth.json"));
+}

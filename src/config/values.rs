@@ -1,0 +1,97 @@
+//! Single values: what they mean, and what is wrong with them.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
+use super::{Board, Log};
+use crate::state::Secret;
+
+/// Lengths of a device key: long enough not to be guessed, short enough for every client.
+const KEY: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// A path; an empty one was not given.
+pub(super) fn path(given: Option<OsString>) -> Option<PathBuf> {
+    let path = PathBuf::from(given.filter(|it| !it.is_empty())?);
+    // What is watched and mounted must not depend on where we were started.
+    Some(std::path::absolute(&path).unwrap_or(path))
+}
+
+/// An address, with or without a port.
+pub(super) fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+    let with_port = || bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    text.parse().or_else(|_| with_port()).map_err(|_| {
+        format!("--listen: `{text}` is not an address; write one like `127.0.0.1:{port}`, `[::1]:{port}` or `0.0.0.0`")
+    })
+}
+
+pub(super) fn board(given: Option<&str>) -> Result<Board, String> {
+    match given {
+        None | Some("" | "auto") => Ok(Board::Auto),
+        Some("simulated") => Ok(Board::Simulated),
+        Some(slug) if slug.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-_".contains(&it)) => {
+            Ok(Board::Slug(slug.to_owned()))
+        }
+        Some(other) => {
+            Err(format!("--board: `{other}` is not a board; write a slug like `raspberrypi3`, `auto` or `simulated`"))
+        }
+    }
+}
+
+/// `info`, or `warn,boardkeeper::linux=debug`.
+pub(super) fn log(given: Option<&str>) -> Result<Log, String> {
+    let mut log = Log::default();
+    for part in given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        let level: LevelFilter = level.parse().map_err(|_| {
+            format!("--log: `{level}` is not a level; write off, error, warn, info, debug or trace, or `module=level`, with commas between")
+        })?;
+        match module {
+            Some(module) => log.modules.push((module.to_owned(), level)),
+            None => log.all = level,
+        }
+    }
+    Ok(log)
+}
+
+/// Bytes: a number, with K, M or G after it for powers of 1024.
+pub(super) fn size(flag: &str, text: &str) -> Result<u64, String> {
+    let wrong = || format!("{flag}: `{text}` is not a size; write one like `64M`, `1G` or a number of bytes");
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    let unit: u64 = match trimmed[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)
+}
+
+pub(super) fn docker_host(given: Option<String>) -> Result<Option<String>, String> {
+    let Some(host) = given else { return Ok(None) };
+    let known = ["unix://", "tcp://", "http://"].iter().any(|it| host.starts_with(it));
+    if known {
+        return Ok(Some(host));
+    }
+    Err(format!(
+        "DOCKER_HOST: `{host}` is not an engine's address; write one like `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2375`"
+    ))
+}
+
+/// A key. It is not shown, whatever is wrong with it.
+pub(super) fn device_key(given: Option<String>) -> Result<Option<Secret>, String> {
+    let Some(key) = given else { return Ok(None) };
+    let plain = key.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+    if plain && KEY.contains(&key.len()) {
+        return Ok(Some(Secret::new(key)));
+    }
+    let (least, most) = (KEY.start(), KEY.end());
+    Err(format!(
+        "BOARDKEEPER_API_KEY: it must be {least} to {most} letters, digits or underscores; leave it out to have one made"
+    ))
+}

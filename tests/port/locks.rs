@@ -1,0 +1,148 @@
+//! What every world's update locks promise.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use boardkeeper::port::{LockError, Locks};
+use boardkeeper::state::{AppId, Force, Locks as State, ServiceKey};
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{sleep, timeout};
+
+/// A world with locks, and what services do in their directories.
+pub(crate) trait Fixture {
+    /// The locks.
+    fn locks(&self) -> &impl Locks;
+    /// A service makes a file in its directory, by which it holds a lock or says that it is ready.
+    fn makes(&self, service: &ServiceKey, file: &str);
+    /// A service removes a file.
+    fn removes(&self, service: &ServiceKey, file: &str);
+    /// What is in a service's directory, sorted.
+    fn has(&self, service: &ServiceKey) -> Vec<String>;
+}
+
+const APP: AppId = AppId(7);
+/// Long enough for any world.
+const SOON: Duration = Duration::from_secs(5);
+/// Long enough to see that nothing happens.
+const WHILE: Duration = Duration::from_millis(300);
+
+fn key(service: &str) -> ServiceKey {
+    ServiceKey::new(APP, service)
+}
+
+fn names(services: &[&str]) -> BTreeSet<String> {
+    services.iter().map(|it| (*it).to_owned()).collect()
+}
+
+async fn look(world: &impl Fixture) -> Option<State> {
+    world.locks().observe(&BTreeSet::from([APP, AppId(8)])).await.unwrap().remove(&APP)
+}
+
+/// Nobody holds what nobody took.
+pub(crate) async fn there_are_none_at_first(world: impl Fixture) {
+    assert_eq!(look(&world).await, None);
+    world.locks().release(APP).await.unwrap();
+    world.locks().expect_hand_over(&key("a")).await.unwrap();
+}
+
+/// Both files of each service are made, and given back.
+pub(crate) async fn what_is_taken_is_ours_until_released(world: impl Fixture) {
+    let both = names(&["a", "b"]);
+    for _ in 0..2 {
+        world.locks().take(APP, &both, Force::No).await.unwrap();
+        // Again is no error: they are ours.
+        world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap();
+        assert_eq!(look(&world).await, Some(State::Ours(both.clone())));
+        assert_eq!(world.has(&key("a")), ["resin-updates.lock", "updates.lock"]);
+        world.locks().release(APP).await.unwrap();
+        assert_eq!(look(&world).await, None);
+        assert!(world.has(&key("b")).is_empty());
+    }
+}
+
+/// Either file blocks, whoever made it, and one blocks the app.
+pub(crate) async fn a_lock_of_a_service_holds_up_the_app(world: impl Fixture) {
+    for file in ["updates.lock", "resin-updates.lock", "my-updates.lock"] {
+        world.makes(&key("b"), file);
+        let seen = look(&world).await;
+        let held = seen.and_then(|it| if let State::Held(held) = it { Some(held) } else { None }).unwrap();
+        assert_eq!(held.service, "b");
+        assert!(held.path.ends_with(&format!("/7/b/{file}")), "{}", held.path);
+        let refused = world.locks().take(APP, &names(&["a", "b"]), Force::No).await;
+        assert_eq!(refused, Err(LockError::Held(held)));
+        assert!(world.has(&key("a")).is_empty(), "all or nothing");
+        assert_eq!(world.has(&key("b")), [file]);
+        world.removes(&key("b"), file);
+    }
+    world.makes(&key("b"), "notes");
+    world.locks().take(APP, &names(&["a", "b"]), Force::No).await.unwrap();
+}
+
+/// Where one is refused, what was ours is given back, and theirs is not.
+pub(crate) async fn a_refused_one_leaves_none_of_ours(world: impl Fixture) {
+    world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap();
+    world.makes(&key("b"), "updates.lock");
+    world.locks().take(APP, &names(&["a", "b"]), Force::No).await.unwrap_err();
+    assert!(world.has(&key("a")).is_empty());
+    world.locks().release(APP).await.unwrap();
+    assert_eq!(world.has(&key("b")), ["updates.lock"]);
+}
+
+/// Force takes away what others hold, and nothing else.
+pub(crate) async fn force_takes_it_away(world: impl Fixture) {
+    world.makes(&key("a"), "updates.lock");
+    world.makes(&key("a"), "data");
+    world.makes(&key("c"), "updates.lock");
+    world.locks().take(APP, &names(&["a"]), Force::Yes).await.unwrap();
+    assert_eq!(world.has(&key("a")), ["data", "resin-updates.lock", "updates.lock"]);
+    world.locks().release(APP).await.unwrap();
+    assert_eq!(world.has(&key("a")), ["data"]);
+    assert_eq!(world.has(&key("c")), ["updates.lock"]);
+}
+
+/// What is given back is told, also in a directory that came later.
+pub(crate) async fn what_is_given_back_is_told(world: impl Fixture) {
+    let mut changes = pin!(world.locks().changes());
+    assert_eq!(changes.next().now_or_never(), None);
+    for service in ["a", "b"] {
+        world.makes(&key(service), "updates.lock");
+        // A directory that is new may be told of too.
+        while timeout(WHILE, changes.next()).await.is_ok() {}
+        world.removes(&key(service), "updates.lock");
+        timeout(SOON, changes.next()).await.unwrap();
+        while timeout(WHILE, changes.next()).await.is_ok() {}
+    }
+}
+
+/// A hand-over is waited for; one of an earlier time is forgotten.
+pub(crate) async fn a_hand_over_is_waited_for(world: impl Fixture) {
+    for file in ["handover-complete", "resin-kill-me"] {
+        world.makes(&key("a"), file);
+        timeout(SOON, world.locks().handed_over(&key("a"))).await.unwrap().unwrap();
+        world.locks().expect_hand_over(&key("a")).await.unwrap();
+        assert!(world.has(&key("a")).is_empty());
+        let signals = async {
+            sleep(WHILE).await;
+            world.makes(&key("a"), "other");
+            sleep(WHILE).await;
+            world.makes(&key("a"), file);
+            world.removes(&key("a"), "other");
+        };
+        let key = key("a");
+        let mut waits = pin!(world.locks().handed_over(&key));
+        assert!(timeout(WHILE, waits.as_mut()).await.is_err());
+        let (handed, ()) = timeout(SOON, async { tokio::join!(waits, signals) }).await.unwrap();
+        handed.unwrap();
+        world.removes(&key, file);
+    }
+}
+
+/// A name that is no name of a directory is refused.
+pub(crate) async fn names_that_lead_elsewhere_are_refused(world: impl Fixture) {
+    for name in ["", ".", "..", "a/b"] {
+        let taken = world.locks().take(APP, &names(&[name]), Force::Yes).await;
+        assert!(matches!(taken, Err(LockError::Failed(_))), "{name}: {taken:?}");
+    }
+    assert_eq!(look(&world).await, None);
+}

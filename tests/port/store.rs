@@ -1,0 +1,89 @@
+//! What every world's store promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use boardkeeper::port::{Record, Store, Targeted};
+use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
+
+/// A world with a store that can be opened again, as after a power cut.
+pub(crate) trait Fixture {
+    /// The store, opened anew.
+    fn open(&self) -> impl Store + use<Self>;
+    /// Makes what was saved of a kind unreadable: `identity`, `keys`, `targets` or `stopped`.
+    fn spoils(&self, kind: &str);
+}
+
+fn main_service() -> ServiceKey {
+    ServiceKey::new(AppId(1), "main")
+}
+
+fn identity() -> Identity {
+    Identity { uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".into() }
+}
+
+fn keys() -> Keys {
+    let generations = BTreeMap::from([(main_service(), 3)]);
+    Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations }
+}
+
+/// A target as its document says; the fixture's parser makes this of any document.
+pub(crate) fn target(document: &str) -> Target {
+    Target { document: document.to_owned(), ..Target::default() }
+}
+
+fn targeted(wanted: Option<&str>, good: Option<&str>) -> Targeted {
+    let pulled = BTreeSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
+    Targeted { wanted: wanted.map(target), good: good.map(target), pulled }
+}
+
+async fn save_everything(store: &impl Store) {
+    store.save(&Record::Identity(identity())).await.unwrap();
+    store.save(&Record::Keys(keys())).await.unwrap();
+    store.save(&Record::Targets(Box::new(targeted(Some("{}"), Some("{}"))))).await.unwrap();
+    store.save(&Record::Stopped(BTreeSet::from([main_service()]))).await.unwrap();
+}
+
+/// A new device remembers nothing, and complains of nothing.
+pub(crate) async fn there_is_nothing_at_first(world: impl Fixture) {
+    assert_eq!(world.open().load().await.unwrap(), boardkeeper::port::Memory::default());
+}
+
+/// Everything comes back as it was.
+pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
+    save_everything(&world.open()).await;
+    let memory = world.open().load().await.unwrap();
+    assert_eq!((memory.identity, memory.keys), (Some(identity()), Some(keys())));
+    assert_eq!(memory.targets, targeted(Some("{}"), Some("{}")));
+    assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
+    assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
+}
+
+/// A record takes the place of the one of its kind, and of no other.
+pub(crate) async fn the_last_one_counts(world: impl Fixture) {
+    let store = world.open();
+    save_everything(&store).await;
+    for (wanted, good) in [(Some("1"), Some("{}")), (Some("1"), None), (None, Some("2")), (None, None), (Some("3"), Some("3"))]
+    {
+        store.save(&Record::Targets(Box::new(targeted(wanted, good)))).await.unwrap();
+        assert_eq!(world.open().load().await.unwrap().targets, targeted(wanted, good));
+    }
+    store.save(&Record::Stopped(BTreeSet::new())).await.unwrap();
+    let memory = world.open().load().await.unwrap();
+    assert!(memory.stopped.is_empty());
+    assert_eq!(memory.identity, Some(identity()));
+}
+
+/// What cannot be read is complained of once, and costs nothing else; the identity survives.
+pub(crate) async fn what_cannot_be_read_is_put_aside(world: impl Fixture) {
+    for kind in ["identity", "keys", "targets", "stopped"] {
+        save_everything(&world.open()).await;
+        world.spoils(kind);
+        let memory = world.open().load().await.unwrap();
+        assert!(!memory.complaints.is_empty(), "{kind}");
+        assert_eq!(memory.identity, Some(identity()));
+        assert_eq!(memory.keys.is_none(), kind == "keys");
+        assert_eq!(memory.targets == Targeted::default(), kind == "targets");
+        assert_eq!(memory.stopped.is_empty(), kind == "stopped");
+        assert!(world.open().load().await.unwrap().complaints.is_empty(), "{kind}: said twice");
+    }
+}
