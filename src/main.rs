@@ -1,6 +1,5 @@
 //! The composition root: arguments, board, world, run, exit code.
 
-use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -138,14 +137,12 @@ impl Stop {
     }
 
     /// Over when so many have come.
-    fn signalled(mut self, times: usize) -> impl Future<Output = ()> {
-        async move {
-            for _ in 0..times {
-                tokio::select! {
-                    biased;
-                    _ = self.terminate.recv() => (),
-                    _ = self.interrupt.recv() => (),
-                }
+    async fn signalled(mut self, times: usize) {
+        for _ in 0..times {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => (),
+                _ = self.interrupt.recv() => (),
             }
         }
     }

@@ -6,10 +6,13 @@
 #   engine.sh crash DIR        ends it without a warning, as a power cut does; `up` brings it back
 #   engine.sh down DIR         stops it, and unmounts what it left
 #
+# With ENGINE_NET=own it has a network of its own, which goes when it goes: several can run side by side, and leave no bridge
+# or firewall rule behind. What should reach it from there runs under `nsenter --net=/proc/PID/ns/net`, PID from DIR/pid.
+#
 # Needs root, and Debian's docker.io, iptables, busybox-static and curl.
 set -eu
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 2 ] || usage
 verb=$1
 dir=$(mkdir -p "$2" && cd "$2" && pwd)
@@ -47,7 +50,10 @@ up() {
     stand_in
     extra=(--add-runtime "tests=$dir/runc" --default-runtime tests)
   fi
-  setsid dockerd --host "unix://$sock" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
+  local own=()
+  # shellcheck disable=SC2016 # The inner shell's own arguments.
+  [ "${ENGINE_NET:-}" = own ] && own=(unshare --net sh -c 'ip link set lo up && exec "$@"' sh)
+  "${own[@]}" setsid dockerd --host "unix://$sock" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/pid" \
     --exec-opt native.cgroupdriver=cgroupfs --insecure-registry 127.0.0.0/8 "${extra[@]}" >> "$dir/log" 2>&1 < /dev/null &
   for _ in $(seq 300); do
     if answers; then
@@ -90,7 +96,8 @@ held() {
 
 crash() {
   local pid
-  for pid in "$(cat "$dir/pid")" "$(cat "$dir/exec/containerd/containerd.pid")" $(held); do
+  # The files end without a line's end.
+  for pid in $(sed -s '$a\' "$dir/pid" "$dir/exec/containerd/containerd.pid" 2> /dev/null) $(held); do
     kill -9 "$pid" 2> /dev/null || true
   done
   rm -f "$dir/pid" "$dir/exec/containerd/containerd.pid"
@@ -98,8 +105,12 @@ crash() {
 
 down() {
   local pid
-  if answers; then # What runs would be given its time to stop.
+  if [ "${ENGINE_NET:-}" = own ]; then
+    crash
+  elif answers; then # What runs would be given its time to stop, and bridges would be left.
     docker -H "unix://$sock" ps -q | xargs -r docker -H "unix://$sock" kill > /dev/null 2>&1 || true
+    docker -H "unix://$sock" ps -aq | xargs -r docker -H "unix://$sock" rm -f > /dev/null 2>&1 || true
+    docker -H "unix://$sock" network prune -f > /dev/null 2>&1 || true
   fi
   for file in "$dir/pid" "$dir/exec/containerd/containerd.pid"; do
     pid=$(cat "$file" 2> /dev/null) || continue

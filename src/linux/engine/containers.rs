@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use bollard::{BollardRequest, Docker, body_full};
 
 use crate::linux::engine::body::{body, later, restart};
-use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, sort};
+use crate::linux::engine::errors::{found, is_conflict, is_so_already, not_started, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Link;
 use crate::linux::engine::{CALL, Engine};
@@ -89,25 +89,12 @@ impl Engine {
         let started = link.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
         self.forget(which);
         match started {
-            Err(error) if !is_so_already(&error) => Err(self.explain(sort(&what, &error), &seen)),
+            Err(error) if !is_so_already(&error) => {
+                let image = seen.config.as_ref().and_then(|it| it.image.as_deref()).unwrap_or("its image");
+                Err(not_started(sort(&what, &error), image, &self.settings.arch))
+            }
             Ok(()) | Err(_) => Ok(()),
         }
-    }
-
-    /// Why a container does not start, where the engine's words do not say what to do.
-    fn explain(&self, error: EngineError, seen: &ContainerInspectResponse) -> EngineError {
-        let EngineError::Refused(said) = error else { return error };
-        let image = seen.config.as_ref().and_then(|it| it.image.as_deref()).unwrap_or("its image");
-        EngineError::Refused(if has(&said, &["exec format error"]) {
-            format!(
-                "{said}; {image} is made for another architecture than this board's ({}): build it for that",
-                self.settings.arch
-            )
-        } else if has(&said, &["port is already allocated", "address already in use"]) {
-            format!("{said}; a port it publishes is taken on this board: free it, or publish another")
-        } else {
-            said
-        })
     }
 
     pub(super) async fn stop(&self, which: &Which) -> Result<(), EngineError> {

@@ -95,7 +95,7 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     } else if saying(&["no basic auth", "unauthorized", "authentication required", "denied", "forbidden", "incorrect username"])
     {
         format!("{registry} wants credentials that were not given or are wrong; {hint}")
-    } else if saying(&["no such host", "server misbehaving", "temporary failure in name resolution"]) {
+    } else if saying(&["no such host", "dial tcp: lookup", "server misbehaving", "temporary failure in name resolution"]) {
         format!("the name {registry} is not known; check it, and the board's DNS")
     } else if saying(&["server gave HTTP response"]) {
         format!("{registry} speaks no TLS; name it in the engine's insecure-registries")
@@ -107,6 +107,18 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
         return sorted;
     };
     EngineError::Refused(format!("cannot pull {image}: {why} ({said})"))
+}
+
+/// A container that does not start, in words a person can act on.
+pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> EngineError {
+    let EngineError::Refused(said) = error else { return error };
+    EngineError::Refused(if has(&said, &["exec format error"]) {
+        format!("{said}; {image} is made for another architecture than this board's ({arch}): build it for that")
+    } else if has(&said, &["port is already allocated", "address already in use"]) {
+        format!("{said}; a port it publishes is taken on this board: free it, or publish another")
+    } else {
+        said
+    })
 }
 
 /// How engines say that a registry is not there or not well.
@@ -125,7 +137,7 @@ const DOWN: [&str; 11] = [
 ];
 
 /// Whether a text has one of these words in it, in any case.
-pub(super) fn has(text: &str, words: &[&str]) -> bool {
+fn has(text: &str, words: &[&str]) -> bool {
     let text = text.to_lowercase();
     words.iter().any(|word| text.contains(&word.to_lowercase()))
 }
@@ -195,6 +207,14 @@ mod tests {
             let error = pulling(said);
             assert!(error.contains(advice) && error.starts_with("cannot pull r.io/app:1: "), "{said} gives {error}");
             assert!(!error.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_container_that_does_not_start_says_what_to_do() {
+        for (said, advice) in [("exec /app: exec format error", "(armv7l)"), ("port is already allocated", "publish another")] {
+            let error = not_started(sort("start 1/main", &answer(500, said)), "app:1", "armv7l").to_string();
+            assert!(error.contains(advice) && error.contains(said), "{error}");
         }
     }
 

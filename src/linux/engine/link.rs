@@ -47,6 +47,29 @@ pub(super) struct Facts {
     pub since: Option<String>,
 }
 
+/// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
+fn instant(text: &str) -> Option<String> {
+    let (date, rest) = text.split_once('T')?;
+    let mut parts = date.splitn(3, '-').map(|it| it.parse::<i64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let zone = rest.find(['Z', '+', '-'])?;
+    let clock = |text: &str| {
+        let mut parts = text.splitn(3, ':').map(|it| it.parse::<i64>().ok());
+        let (hours, minutes) = (parts.next()??, parts.next()??);
+        Some(hours * 3600 + minutes * 60 + parts.next().flatten().unwrap_or(0))
+    };
+    let (time, fraction) = rest[..zone].split_once('.').unwrap_or((&rest[..zone], "0"));
+    let ahead = match &rest[zone..] {
+        "Z" => 0,
+        east if east.starts_with('+') => clock(&east[1..])?,
+        west => -clock(&west[1..])?,
+    };
+    // Days since 1970 in the Gregorian calendar, counted in years that begin with March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(format!("{}.{fraction:0<9}", days * 86_400 + clock(time)? - ahead))
+}
+
 /// What an engine is, for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Version {
@@ -144,7 +167,7 @@ async fn ask(host: &str) -> Result<Link, EngineError> {
         data_root: info.docker_root_dir,
         host_name: info.name,
         runtime: info.default_runtime,
-        since: info.system_time,
+        since: info.system_time.as_deref().and_then(instant),
     };
     Ok(Link { docker, facts: Rc::new(facts) })
 }
@@ -152,6 +175,19 @@ async fn ask(host: &str) -> Result<Link, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engines_time_becomes_seconds() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", "0.000000000"),
+            ("2000-02-29T12:00:00.5Z", "951825600.500000000"),
+            ("2026-11-23T15:34:12.123456789+01:00", "1795444452.123456789"),
+        ] {
+            assert_eq!(instant(text).as_deref(), Some(seconds));
+        }
+        assert_eq!(instant("yesterday"), None);
+        assert_eq!(instant("2026-11-23T1"), None);
+    }
 
     #[test]
     fn a_named_host_is_the_only_one() {

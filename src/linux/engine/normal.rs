@@ -34,7 +34,9 @@ pub(super) fn config(seen: &ContainerInspectResponse, image: &ImageConfig, facts
     let given = if mode == NetworkMode::Host { facts.host_name.as_deref().unwrap_or(short) } else { short };
     let hostname = text(program.hostname.as_ref()).filter(|it| it != given && it != short);
     let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
-    let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, short)));
+    // Engines add names of their own making to those that were asked for.
+    let added = [Some(short), program.hostname.as_deref()];
+    let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
         labels: owners_labels(&labels, image),
         hostname: hostname.filter(|_| matches!(mode, NetworkMode::App | NetworkMode::None | NetworkMode::Host)),
@@ -212,10 +214,10 @@ pub(super) fn network_of(mode: Option<&str>) -> Option<ContainerId> {
     (kind == "container").then(|| ContainerId(id.to_owned()))
 }
 
-fn attachment(seen: &EndpointSettings, short: &str) -> Attachment {
+fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> Attachment {
     let ipam = seen.ipam_config.clone().unwrap_or_default();
     let mut aliases = set(seen.aliases.as_ref());
-    aliases.remove(short);
+    aliases.retain(|it| !added.contains(&Some(it)));
     Attachment {
         aliases,
         ipv4: text(ipam.ipv4_address.as_ref()),

@@ -187,10 +187,11 @@ impl Layers {
         }
     }
 
-    /// Room that is still needed: what is yet to be downloaded, and half as much again of every layer that is not yet unpacked.
-    /// 2.5 times the compressed bytes in all, as layers of programs usually unpack to.
+    /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked. That is 2.5
+    /// times the compressed bytes in all; programs rarely unpack to more.
     fn room_bytes(&self) -> u64 {
-        let missing = |it: &Layer| it.total - it.downloaded.min(it.total) + it.total + it.total / 2;
+        let packed = |it: &Layer| it.total.saturating_sub(it.extracted);
+        let missing = |it: &Layer| it.total.saturating_sub(it.downloaded) + packed(it) + packed(it) / 2;
         self.known.values().filter(|it| !it.complete).map(missing).sum()
     }
 

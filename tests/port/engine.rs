@@ -1,0 +1,305 @@
+//! What `port::Engine` promises, asked of whatever implements it. `real` asks a real engine, and more of it.
+
+mod fields;
+mod lab;
+mod pull;
+mod real;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use boardkeeper::plan::{Deed, Spec, Which};
+use boardkeeper::port::{Engine, EngineError};
+use boardkeeper::state::config::{Mode, Mount, NetworkMode};
+use boardkeeper::state::network::Attachment;
+use boardkeeper::state::service::Restart;
+use boardkeeper::state::{
+    AppId, Container, ContainerConfig, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume, VolumeConfig,
+};
+use futures_util::StreamExt;
+
+/// The app that every case is about.
+pub(crate) const APP: AppId = AppId(1234);
+/// Its unique name.
+pub(crate) const UUID: &str = "0123456789abcdef0123456789abcdef";
+
+/// A world around an engine that a case can change.
+pub(crate) trait Lab {
+    /// The engine's adapter.
+    type Engine: Engine;
+    /// The engine.
+    fn engine(&self) -> &Self::Engine;
+    /// An image that is here, and has a `sleep`.
+    fn image(&self) -> ImageRef;
+    /// An image of several layers that is not here, and can be pulled.
+    fn remote_image(&self) -> ImageRef;
+    /// Somebody else makes something.
+    fn stranger(&self, thing: Thing<'_>);
+    /// What there is, by kind and name, whoever made it.
+    fn everything(&self) -> BTreeSet<String>;
+    /// The engine dies without a warning.
+    fn crash(&self);
+    /// It comes back.
+    fn revive(&self);
+}
+
+/// Something that was not made by a supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Thing<'a> {
+    Container(&'a str),
+    Network(&'a str),
+    Volume(&'a str),
+}
+
+/// The key of a service of the app.
+pub(crate) fn key(service: &str) -> ServiceKey {
+    ServiceKey::new(APP, service)
+}
+
+/// A container that sleeps, and stops at once.
+pub(crate) fn spec(lab: &impl Lab, service: &str) -> Spec {
+    let config = ContainerConfig {
+        command: Some(vec!["sleep".into(), "1000".into()]),
+        env: BTreeMap::from([("COLOUR".into(), "red=green".into())]),
+        stop_signal: Some("SIGKILL".into()),
+        restart: Restart::UnlessStopped,
+        network_mode: NetworkMode::None,
+        ..ContainerConfig::default()
+    };
+    made_from(lab.image(), service, config)
+}
+
+/// A container made from a configuration.
+pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig) -> Spec {
+    let hash = config.hash(image.as_str());
+    let name = format!("{service}_1_2_abc");
+    Spec { key: key(service), app_uuid: UUID.into(), service_id: 5, name, image, network_of: None, config, hash }
+}
+
+/// A network of the app.
+pub(crate) fn network(name: &str) -> Network {
+    Network { name: format!("{UUID}_{name}"), app: Some(APP), config: NetworkConfig::default() }
+}
+
+/// A volume of the app.
+pub(crate) fn volume(name: &str) -> Volume {
+    Volume { name: format!("{APP}_{name}"), app: APP, config: VolumeConfig::default() }
+}
+
+/// Takes a deed.
+pub(crate) async fn take(lab: &impl Lab, deed: Deed) -> Result<(), EngineError> {
+    lab.engine().take(&deed, &|_| {}).await
+}
+
+/// Takes a deed, and takes it again.
+async fn twice(lab: &impl Lab, deed: Deed) {
+    for round in ["first", "second"] {
+        assert_eq!(take(lab, deed.clone()).await, Ok(()), "{deed}, the {round} time");
+    }
+}
+
+/// The container of a service, when there is one. Panics where there are several.
+pub(crate) async fn seen(lab: &impl Lab, service: &str) -> Option<Container> {
+    let mut all = lab.engine().observe().await.unwrap().containers;
+    all.retain(|it| it.key == key(service));
+    assert!(all.len() < 2, "two containers of one service: {all:?}");
+    all.pop()
+}
+
+/// How far the container of a service is.
+async fn phase(lab: &impl Lab, service: &str) -> Option<Phase> {
+    seen(lab, service).await.map(|it| it.phase)
+}
+
+/// The container of a service, for a deed.
+pub(crate) async fn which(lab: &impl Lab, service: &str) -> Which {
+    Which { key: key(service), id: seen(lab, service).await.unwrap().id }
+}
+
+pub(crate) async fn every_deed_may_be_done_twice(lab: &impl Lab) {
+    let mut spec = spec(lab, "main");
+    spec.config.network_mode = NetworkMode::App;
+    let attachment = Attachment { aliases: BTreeSet::from(["main".into()]), ..Attachment::default() };
+    spec.config.networks = BTreeMap::from([("default".into(), attachment.clone()), ("back".into(), attachment)]);
+    spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write });
+    spec.hash = spec.config.hash(spec.image.as_str());
+
+    twice(lab, Deed::CreateNetwork(network("default"))).await;
+    twice(lab, Deed::CreateNetwork(network("back"))).await;
+    twice(lab, Deed::CreateVolume(volume("data"))).await;
+    let now = lab.engine().observe().await.unwrap();
+    assert_eq!((now.networks, now.volumes), (vec![network("default"), network("back")].sorted(), vec![volume("data")]));
+
+    twice(lab, Deed::Create(Box::new(spec.clone()))).await;
+    let made = seen(lab, "main").await.unwrap();
+    assert_eq!((made.phase, &made.name), (Phase::Created, &spec.name));
+    assert_eq!(made.made, Made::Here(spec.hash.clone()));
+    assert_eq!((made.image_ref, made.restart), (spec.image.clone(), Restart::UnlessStopped));
+    assert_eq!(made.env["COLOUR"], "red=green");
+
+    let main = which(lab, "main").await;
+    twice(lab, Deed::Start(main.clone())).await;
+    assert_eq!(phase(lab, "main").await, Some(Phase::Running));
+    twice(lab, Deed::Rename(main.clone(), "main_1_3_abd".into())).await;
+    assert_eq!(seen(lab, "main").await.unwrap().name, "main_1_3_abd");
+    twice(lab, Deed::Retire(main.clone(), "old_main_1_3_abd".into())).await;
+    let retired = seen(lab, "main").await.unwrap();
+    assert_eq!((retired.name.as_str(), retired.restart, retired.phase), ("old_main_1_3_abd", Restart::No, Phase::Running));
+    twice(lab, Deed::Stop(main.clone())).await;
+    assert_eq!(phase(lab, "main").await, Some(Phase::Exited(137)));
+    twice(lab, Deed::Kill(main)).await;
+    assert_eq!(phase(lab, "main").await, None);
+
+    twice(lab, Deed::RemoveVolume(volume("data").name, APP)).await;
+    twice(lab, Deed::RemoveNetwork(network("default").name, Some(APP))).await;
+    twice(lab, Deed::RemoveNetwork(network("back").name, Some(APP))).await;
+    let now = lab.engine().observe().await.unwrap();
+    assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
+}
+
+pub(crate) async fn an_image_is_pulled_and_removed(lab: &impl Lab) {
+    let image = lab.remote_image();
+    for _ in 0..2 {
+        let told = std::cell::RefCell::new(Vec::new());
+        let progress = |percent| told.borrow_mut().push(percent);
+        assert_eq!(lab.engine().take(&Deed::Pull(image.clone()), &progress).await, Ok(()));
+        let told = told.into_inner();
+        assert!(told.is_sorted() && told.iter().all(|it| *it <= 100), "{told:?}");
+        assert_eq!(told.iter().position(|it| *it == 100), Some(told.len() - 1), "{told:?}");
+    }
+    let images = lab.engine().observe().await.unwrap().images;
+    assert!(images.iter().any(|it| it.answers_to(&image) && it.size_bytes > 0), "{images:?}");
+    twice(lab, Deed::RemoveImage(image.clone())).await;
+    let images = lab.engine().observe().await.unwrap().images;
+    assert!(!images.iter().any(|it| it.answers_to(&image)), "{images:?}");
+}
+
+pub(crate) async fn strangers_are_neither_seen_nor_touched(lab: &impl Lab) {
+    let spec = spec(lab, "main");
+    let (network, volume) = (network("default"), volume("data"));
+    lab.stranger(Thing::Container(&spec.name));
+    lab.stranger(Thing::Network(&network.name));
+    lab.stranger(Thing::Volume(&volume.name));
+    let before = lab.everything();
+    let now = lab.engine().observe().await.unwrap();
+    assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
+    for (deed, name) in [
+        (Deed::Create(Box::new(spec.clone())), &spec.name),
+        (Deed::CreateNetwork(network.clone()), &network.name),
+        (Deed::CreateVolume(volume.clone()), &volume.name),
+        (Deed::RemoveNetwork(network.name.clone(), Some(APP)), &network.name),
+        (Deed::RemoveVolume(volume.name.clone(), APP), &volume.name),
+    ] {
+        match take(lab, deed.clone()).await {
+            Err(EngineError::Refused(why)) => assert!(why.contains(name.as_str()) && why.contains("no supervisor"), "{why}"),
+            other => panic!("{deed} gives {other:?}"),
+        }
+    }
+    assert_eq!(lab.everything(), before);
+}
+
+pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
+    take(lab, Deed::Create(Box::new(spec(lab, "main")))).await.unwrap();
+    let gone = which(lab, "main").await;
+    take(lab, Deed::Kill(gone.clone())).await.unwrap();
+    for deed in [Deed::Start(gone.clone()), Deed::Rename(gone.clone(), "other".into()), Deed::Retire(gone, "other".into())] {
+        let result = take(lab, deed.clone()).await;
+        assert!(matches!(result, Err(EngineError::Refused(_))), "{deed} gives {result:?}");
+    }
+    let mut without = spec(lab, "main");
+    without.image = ImageRef::new("tests/missing:1");
+    let result = take(lab, Deed::Create(Box::new(without))).await;
+    assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains("tests/missing:1")), "{result:?}");
+}
+
+/// A deed given up after so many times of being looked after. Whether it came to its end.
+async fn dropped(lab: &impl Lab, deed: &Deed, polls: usize) -> bool {
+    let mut left = polls;
+    let mut taking = pin!(lab.engine().take(deed, &|_| {}));
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        taking.as_mut().poll(context).map(|result| result.is_ok())
+    })
+    .await
+}
+
+pub(crate) async fn a_deed_that_was_dropped_is_told_by_the_next_look(lab: &impl Lab) {
+    let spec = spec(lab, "main");
+    let create = Deed::Create(Box::new(spec.clone()));
+    for polls in 0..12 {
+        let ended = dropped(lab, &create, polls).await;
+        let found = seen(lab, "main").await;
+        assert!(found.is_some() || !ended, "it was created, and is not there");
+        assert!(found.is_none_or(|it| it.made == Made::Here(spec.hash.clone())));
+        take(lab, create.clone()).await.unwrap();
+        let main = which(lab, "main").await;
+        dropped(lab, &Deed::Start(main.clone()), polls).await;
+        take(lab, Deed::Start(main.clone())).await.unwrap();
+        assert_eq!(phase(lab, "main").await, Some(Phase::Running));
+        dropped(lab, &Deed::Kill(main.clone()), polls).await;
+        take(lab, Deed::Kill(main)).await.unwrap();
+        let left = phase(lab, "main").await;
+        assert!(matches!(left, None | Some(Phase::Removing)), "{left:?}");
+        dropped(lab, &Deed::CreateNetwork(network("default")), polls).await;
+        take(lab, Deed::CreateNetwork(network("default"))).await.unwrap();
+        assert_eq!(lab.engine().observe().await.unwrap().networks, [network("default")]);
+        take(lab, Deed::RemoveNetwork(network("default").name, Some(APP))).await.unwrap();
+    }
+}
+
+pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &impl Lab) {
+    let mut spec = spec(lab, "main");
+    // It takes its time to stop, so that the engine dies in the middle.
+    spec.config = ContainerConfig {
+        command: Some(vec!["sh".into(), "-c".into(), "trap : TERM; while :; do sleep 1000 & wait; done".into()]),
+        stop_signal: None,
+        stop_grace: Duration::from_secs(20),
+        ..spec.config
+    };
+    take(lab, Deed::Create(Box::new(spec))).await.unwrap();
+    let main = which(lab, "main").await;
+    take(lab, Deed::Start(main.clone())).await.unwrap();
+    let mut events = pin!(lab.engine().events());
+    wait(events.next()).await;
+
+    let stop = Deed::Stop(main);
+    let ((), result) = tokio::join!(
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            lab.crash();
+        },
+        wait(take(lab, stop)),
+    );
+    assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
+    wait(events.next()).await;
+    let result = wait(lab.engine().observe()).await;
+    assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
+
+    lab.revive();
+    wait(events.next()).await;
+    assert!(phase(lab, "main").await.is_some());
+}
+
+/// What must come, and soon.
+async fn wait<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(8), what).await.expect("it comes within 8 s")
+}
+
+/// Lists in an order.
+trait Sorted {
+    /// By name.
+    fn sorted(self) -> Self;
+}
+
+impl Sorted for Vec<Network> {
+    fn sorted(mut self) -> Self {
+        self.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+}

@@ -1,0 +1,327 @@
+//! Configurations: what the engine is told of them, and what is read back of a container that somebody else made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::Duration;
+
+use boardkeeper::plan::{Deed, Spec};
+use boardkeeper::state::config::{Health, Mode, Mount, NetworkMode, Port};
+use boardkeeper::state::network::Attachment;
+use boardkeeper::state::service::Restart;
+use boardkeeper::state::{ContainerConfig, ImageRef, Made};
+use serde_json::{Value, json};
+
+use super::lab::Real;
+use super::{APP, Lab, UUID, made_from, network, seen, take, volume, which};
+
+fn texts<C: FromIterator<String>>(list: &[&str]) -> C {
+    list.iter().map(|it| (*it).to_owned()).collect()
+}
+
+fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn port(container: u16, protocol: &str, host_ip: &str, host: Option<u16>) -> Port {
+    Port { container, protocol: protocol.into(), host_ip: host_ip.into(), host }
+}
+
+/// Nearly everything a document can say, and this kernel can do.
+fn rich() -> ContainerConfig {
+    ContainerConfig {
+        command: Some(texts(&["sleep", "1000"])),
+        entrypoint: Some(texts(&["/bin/busybox"])),
+        env: pairs(&[("A", "1=2"), ("EMPTY", "")]),
+        labels: pairs(&[("mine", "yes"), ("io.balena.features.dbus", "1")]),
+        working_dir: Some("/tmp".into()),
+        user: Some("1000:1000".into()),
+        tty: false,
+        init: true,
+        stop_signal: Some("SIGINT".into()),
+        stop_grace: Duration::from_secs(3),
+        health: Some(Health {
+            test: texts(&["CMD-SHELL", "true"]),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_millis(1500),
+            start_period: Duration::from_secs(2),
+            retries: 4,
+        }),
+        restart: Restart::OnFailure(3),
+        read_only: true,
+        cap_add: texts(&["NET_ADMIN"]),
+        cap_drop: texts(&["CHOWN", "MKNOD"]),
+        security_opt: texts(&["no-new-privileges"]),
+        devices: texts(&["/dev/null:/dev/mine:rw"]),
+        device_cgroup_rules: texts(&["c 1:3 r"]),
+        group_add: texts(&["20"]),
+        ulimits: BTreeMap::from([("nofile".into(), (512, 1024))]),
+        sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "80")]),
+        pid: Some("host".into()),
+        ipc: "private".into(),
+        memory_bytes: 64 << 20,
+        memory_reservation_bytes: 32 << 20,
+        shm_bytes: 16 << 20,
+        cpu_shares: 512,
+        cpuset: "0".into(),
+        pids_limit: 50,
+        oom_score_adj: 300,
+        networks: BTreeMap::from([
+            (
+                "default".into(),
+                Attachment { aliases: texts(&["main", "other"]), ipv4: Some("10.77.0.9".into()), ..Attachment::default() },
+            ),
+            ("back".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() }),
+        ]),
+        ports: BTreeSet::from([port(80, "tcp", "127.0.0.1", Some(18_080)), port(53, "udp", "", None)]),
+        expose: texts(&["80/tcp", "53/udp", "9000/tcp"]),
+        dns: texts(&["10.0.0.2", "10.0.0.1"]),
+        dns_opt: texts(&["ndots:2"]),
+        dns_search: texts(&["b.example", "a.example"]),
+        extra_hosts: texts(&["somehost:10.0.0.3"]),
+        hostname: Some("board".into()),
+        domainname: Some("example".into()),
+        mounts: BTreeSet::from([
+            Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write },
+            Mount::Bind { host: "/tmp".into(), path: "/host-tmp".into(), access: Mode::ReadOnly },
+        ]),
+        tmpfs: pairs(&[("/run", "size=65536k")]),
+        ..ContainerConfig::default()
+    }
+}
+
+async fn surroundings(lab: &Real) {
+    lab.docker(&[
+        "network",
+        "create",
+        "--subnet",
+        "10.77.0.0/24",
+        "--label",
+        "io.balena.supervised=true",
+        &network("default").name,
+    ]);
+    take(lab, Deed::CreateNetwork(network("back"))).await.unwrap();
+    take(lab, Deed::CreateVolume(volume("data"))).await.unwrap();
+}
+
+fn inspect(lab: &Real, name: &str) -> Value {
+    serde_json::from_str::<Value>(&lab.docker(&["inspect", name])).unwrap()[0].take()
+}
+
+/// Sends a request to the engine, as any other client would.
+fn post(lab: &Real, path: &str, body: &Value) {
+    let socket = lab.dir().join("docker.sock");
+    let status = Command::new("curl")
+        .args([
+            "-sf",
+            "-o",
+            "/dev/null",
+            "-X",
+            "POST",
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            &body.to_string(),
+            "--unix-socket",
+        ])
+        .arg(socket)
+        .arg(format!("http://engine{path}"))
+        .status();
+    assert!(status.unwrap().success(), "{path}: {body}");
+}
+
+/// Makes a container as another supervisor does: the engine's account of ours, without our label.
+fn copy_by_hand(lab: &Real, spec: &Spec) {
+    let ours = inspect(lab, &spec.name);
+    lab.docker(&["rm", &spec.name]);
+    let mut body = ours["Config"].clone();
+    body["Labels"].as_object_mut().unwrap().retain(|name, _| !name.starts_with("io.boardkeeper."));
+    // A host name that nobody asked for is the engine's own.
+    if spec.config.hostname.is_none() {
+        body.as_object_mut().unwrap().remove("Hostname");
+    }
+    body["HostConfig"] = ours["HostConfig"].clone();
+    let networks = ours["NetworkSettings"]["Networks"].as_object().unwrap();
+    let id = ours["Id"].as_str().unwrap();
+    let endpoint = |name: &String| {
+        let mut aliases = networks[name]["Aliases"].clone();
+        if let Some(list) = aliases.as_array_mut() {
+            // The engine's own, of a container that is gone.
+            list.retain(|it| !id.starts_with(it.as_str().unwrap()));
+        }
+        json!({"Aliases": aliases, "IPAMConfig": networks[name]["IPAMConfig"]})
+    };
+    let mode = ours["HostConfig"]["NetworkMode"].as_str().unwrap().to_owned();
+    body["NetworkingConfig"] =
+        json!({"EndpointsConfig": networks.contains_key(&mode).then(|| json!({&mode: endpoint(&mode)}))});
+    post(lab, &format!("/containers/create?name={}", spec.name), &body);
+    for name in networks.keys().filter(|it| **it != mode) {
+        post(lab, &format!("/networks/{name}/connect"), &json!({"Container": spec.name, "EndpointConfig": endpoint(name)}));
+    }
+}
+
+/// What is read back of a container of the same service that somebody else made.
+async fn read_back(lab: &Real, spec: &Spec) -> ContainerConfig {
+    take(lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
+    assert_eq!(seen(lab, "main").await.unwrap().made, Made::Here(spec.hash.clone()));
+    copy_by_hand(lab, spec);
+    match seen(lab, "main").await.unwrap().made {
+        Made::Elsewhere(config) => *config,
+        Made::Here(hash) => panic!("it has our label {hash}"),
+    }
+}
+
+fn assert_same(read: &ContainerConfig, written: &ContainerConfig) {
+    assert_eq!(read.differences(written), [""; 0], "\n{:#?}\n{:#?}", read.fields(), written.fields());
+}
+
+#[tokio::test]
+async fn every_field_reaches_the_engine_and_is_read_back() {
+    let Some(lab) = Real::up() else { return };
+    surroundings(&lab).await;
+    let spec = made_from(lab.image(), "main", rich());
+    assert_same(&read_back(&lab, &spec).await, &spec.config);
+
+    // Not read from what we wrote: the engine's own words.
+    let told = inspect(&lab, &spec.name);
+    for (path, value) in [
+        ("/Config/StopTimeout", json!(3)),
+        ("/Config/Healthcheck/Timeout", json!(1_500_000_000)),
+        ("/Config/User", json!("1000:1000")),
+        ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
+        ("/HostConfig/NetworkMode", json!(network("default").name)),
+        ("/HostConfig/PortBindings/80~1tcp", json!([{"HostIp": "127.0.0.1", "HostPort": "18080"}])),
+        ("/HostConfig/Binds", json!([format!("{APP}_data:/data:rw"), "/tmp:/host-tmp:ro"])),
+        ("/HostConfig/Devices/0/PathInContainer", json!("/dev/mine")),
+        ("/HostConfig/Memory", json!(64 << 20)),
+        ("/HostConfig/Dns", json!(["10.0.0.2", "10.0.0.1"])),
+        ("/HostConfig/Tmpfs", json!({"/run": "size=65536k"})),
+        ("/HostConfig/ReadonlyRootfs", json!(true)),
+        ("/HostConfig/Init", json!(true)),
+    ] {
+        assert_eq!(told.pointer(path), Some(&value), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_of_the_richest_kind_runs() {
+    let Some(lab) = Real::up() else { return };
+    surroundings(&lab).await;
+    let mac_address = Some("02:11:22:33:44:55".to_owned());
+    let spec = made_from(lab.image(), "main", ContainerConfig { mac_address: mac_address.clone(), ..rich() });
+    take(&lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
+    take(&lab, Deed::Start(which(&lab, "main").await)).await.unwrap();
+    let said = |words: &[&str]| lab.docker(&[&["exec", &spec.name], words].concat()).trim().to_owned();
+    assert_eq!(said(&["id", "-u"]), "1000");
+    assert_eq!(said(&["hostname"]), "board");
+    assert_eq!(said(&["pwd"]), "/tmp");
+    assert!(said(&["cat", "/etc/hosts"]).contains("somehost"));
+    let told = inspect(&lab, &spec.name);
+    let endpoints = &told["NetworkSettings"]["Networks"];
+    assert_eq!(endpoints[network("default").name]["MacAddress"].as_str(), mac_address.as_deref());
+    assert_eq!(endpoints[network("default").name]["IPAddress"], "10.77.0.9");
+    assert!(endpoints[network("back").name]["Aliases"].as_array().unwrap().contains(&json!("main")));
+    assert_eq!(told["Config"]["Labels"]["io.balena.service-name"], "main");
+    assert_eq!(told["Config"]["Labels"]["io.balena.app-uuid"], UUID);
+}
+
+#[tokio::test]
+async fn what_says_nothing_is_read_back_as_nothing() {
+    let Some(lab) = Real::up() else { return };
+    surroundings(&lab).await;
+    let networks = BTreeMap::from([("default".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() })]);
+    for config in [
+        ContainerConfig { networks, ..ContainerConfig::default() },
+        ContainerConfig { network_mode: NetworkMode::Host, privileged: true, ..ContainerConfig::default() },
+        ContainerConfig { network_mode: NetworkMode::None, uts: Some("host".into()), ..ContainerConfig::default() },
+    ] {
+        let spec = made_from(lab.image(), "main", config);
+        assert_same(&read_back(&lab, &spec).await, &spec.config);
+        lab.docker(&["rm", &spec.name]);
+    }
+}
+
+#[tokio::test]
+async fn what_the_image_brings_is_not_read_as_the_owners() {
+    let Some(lab) = Real::up() else { return };
+    let recipe = lab.dir().join("recipe");
+    std::fs::create_dir(&recipe).unwrap();
+    let lines = "FROM tests/busybox:1\nCMD [\"sleep\", \"5\"]\nENTRYPOINT [\"/bin/busybox\"]\nENV OF=image\nLABEL of=image\n\
+        WORKDIR /tmp\nUSER 7\nEXPOSE 81\nSTOPSIGNAL SIGQUIT\nVOLUME /var\nHEALTHCHECK --interval=9s CMD true\n";
+    std::fs::write(recipe.join("Dockerfile"), lines).unwrap();
+    lab.docker(&["build", "-t", "tests/rich:1", recipe.to_str().unwrap()]);
+    let config = ContainerConfig { network_mode: NetworkMode::None, ..ContainerConfig::default() };
+    let spec = made_from(ImageRef::new("tests/rich:1"), "main", config);
+    assert_same(&read_back(&lab, &spec).await, &spec.config);
+}
+
+#[tokio::test]
+async fn a_container_of_the_other_supervisor_is_read_as_its_document() {
+    let Some(lab) = Real::up() else { return };
+    surroundings(&lab).await;
+    // Flags, not our own code: made as that supervisor makes one.
+    let labels = [
+        "io.balena.supervised=true",
+        &format!("io.balena.app-id={APP}"),
+        &format!("io.balena.app-uuid={UUID}"),
+        "io.balena.service-id=5",
+        "io.balena.service-name=main",
+        "io.balena.features.supervisor-api=1",
+    ];
+    let labels: Vec<_> = labels.iter().flat_map(|it| ["--label", *it]).collect();
+    let mount = format!("{APP}_data:/data");
+    let words = [
+        "--name",
+        "main_1_2_abc",
+        "--network",
+        &network("default").name,
+        "--network-alias",
+        "main",
+        "--restart",
+        "always",
+        "-t",
+        "--ipc",
+        "shareable",
+        "--stop-signal",
+        "SIGTERM",
+        "--stop-timeout",
+        "10",
+        "-e",
+        "RESIN=1",
+        "-v",
+        &mount,
+        "-v",
+        "/tmp/lock:/tmp/balena",
+        "-p",
+        "8080:80",
+    ];
+    lab.docker(&[&["create"], &labels[..], &words[..], &["tests/busybox:1", "sleep", "1000"]].concat());
+    let wanted = ContainerConfig {
+        command: Some(texts(&["sleep", "1000"])),
+        env: pairs(&[("RESIN", "1")]),
+        labels: pairs(&[("io.balena.features.supervisor-api", "1")]),
+        networks: BTreeMap::from([("default".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() })]),
+        ports: BTreeSet::from([port(80, "tcp", "", Some(8080))]),
+        expose: texts(&["80/tcp"]),
+        mounts: BTreeSet::from([
+            Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write },
+            Mount::Bind { host: "/tmp/lock".into(), path: "/tmp/balena".into(), access: Mode::Write },
+        ]),
+        ..ContainerConfig::default()
+    };
+    let Made::Elsewhere(read) = seen(&lab, "main").await.unwrap().made else { panic!("it has no label of ours") };
+    assert_same(&read, &wanted);
+}
+
+#[tokio::test]
+async fn containers_with_broken_labels_are_left_alone() {
+    let Some(lab) = Real::up() else { return };
+    for (name, label) in [("no-app", "io.balena.service-name=main"), ("no-service", "io.balena.app-id=1")] {
+        lab.docker(&["create", "--name", name, "--label", "io.balena.supervised=true", "--label", label, "tests/busybox:1"]);
+    }
+    let old = ["io.resin.supervised=1", "io.resin.app-id=77", "io.resin.service-name=old"];
+    let old: Vec<_> = old.iter().flat_map(|it| ["--label", *it]).collect();
+    lab.docker(&[&["create", "--name", "old"], &old[..], &["tests/busybox:1"]].concat());
+    let found = boardkeeper::port::Engine::observe(lab.engine()).await.unwrap().containers;
+    let found: Vec<_> = found.iter().map(|it| it.key.to_string()).collect();
+    assert_eq!(found, ["77/old"]);
+}

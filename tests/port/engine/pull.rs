@@ -1,0 +1,106 @@
+//! Pulls that fail, and what they say.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use boardkeeper::linux::engine::Engine;
+use boardkeeper::plan::Deed;
+use boardkeeper::port::{Engine as _, EngineError};
+use boardkeeper::state::ImageRef;
+
+use super::Lab;
+use super::lab::Real;
+
+async fn pull(engine: &Engine, image: &str) -> Result<(), EngineError> {
+    engine.take(&Deed::Pull(ImageRef::new(image)), &|_| {}).await
+}
+
+async fn refusal(engine: &Engine, image: &str) -> String {
+    match pull(engine, image).await {
+        Err(EngineError::Refused(why)) => why,
+        other => panic!("{image} gives {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_says_what_to_do() {
+    let Some(lab) = Real::up() else { return };
+    let registry = lab.registry(None);
+    let image = lab.publish(&registry, 1);
+    for (name, advice) in [
+        (format!("{registry}/app:no-such-tag"), "no such image or tag"),
+        (format!("{registry}/nothing:1"), "no such image or tag"),
+        ("registry.invalid/app:1".to_owned(), "DNS"),
+    ] {
+        let why = refusal(lab.engine(), &name).await;
+        assert!(why.contains(advice) && why.contains(&name), "{why}");
+    }
+    lab.registries_down();
+    let why = refusal(lab.engine(), image.as_str()).await;
+    assert!(why.contains(&format!("{registry} does not answer")), "{why}");
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_and_used() {
+    let Some(lab) = Real::up() else { return };
+    let registry = lab.registry(Some(("me", "pass:word")));
+    lab.docker(&["login", "-u", "me", "-p", "pass:word", &registry]);
+    let image = lab.publish(&registry, 1);
+    let written = lab.dir().join(".docker/config.json");
+    let wrong = lab.dir().join("wrong.json");
+    fs::write(&wrong, format!(r#"{{"auths": {{"{registry}": {{"username": "me", "password": "secret"}}}}}}"#)).unwrap();
+    let helper = lab.dir().join("helper.json");
+    fs::write(&helper, r#"{"credsStore": "desktop"}"#).unwrap();
+    let missing = lab.dir().join("missing.json");
+
+    for (file, advice) in [(&missing, "put them in"), (&helper, "credential helper"), (&wrong, "correct them in")] {
+        let engine = lab.another(|it| it.logins = Some(file.clone()));
+        let why = refusal(&engine, image.as_str()).await;
+        assert!(why.contains(advice) && why.contains(&registry) && !why.contains("secret"), "{why}");
+    }
+    let engine = lab.another(|it| it.logins = Some(written));
+    assert_eq!(pull(&engine, image.as_str()).await, Ok(()));
+}
+
+fn small_disk(dir: &Path) {
+    let data = dir.join("data");
+    fs::create_dir(&data).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(data).status().unwrap();
+    assert!(mounted.success());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_not_pulled() {
+    let Some(lab) = Real::prepared(small_disk) else { return };
+    let registry = lab.registry(None);
+    let image = lab.publish(&registry, 30);
+
+    let before = lab.another(|it| it.floor_bytes = 1 << 40);
+    let result = pull(&before, image.as_str()).await;
+    assert!(matches!(&result, Err(EngineError::Full(why)) if why.contains("0 MiB are needed")), "{result:?}");
+
+    lab.docker(&[
+        "run",
+        "--name",
+        "full",
+        "--network",
+        "none",
+        "tests/busybox:1",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/f bs=1048576 count=50",
+    ]);
+    lab.throttle(80);
+    let last = Cell::new(0);
+    let during = lab.engine().take(&Deed::Pull(image.clone()), &|percent| last.set(percent)).await;
+    assert!(matches!(&during, Err(EngineError::Full(why)) if why.contains("MiB are needed")), "{during:?}");
+    assert!(last.get() < 50, "it was given up at {} %", last.get());
+
+    // Where free space cannot be looked at, the engine's own word is understood.
+    let blind = lab.another(|it| it.root = "/nonexistent".into());
+    let result = pull(&blind, image.as_str()).await;
+    assert!(matches!(&result, Err(EngineError::Full(why)) if why.contains("no space left")), "{result:?}");
+    assert!(!lab.engine().observe().await.unwrap().images.iter().any(|it| it.answers_to(&image)));
+}

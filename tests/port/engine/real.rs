@@ -1,0 +1,176 @@
+//! The promises, asked of a real engine.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use boardkeeper::linux::engine::{Engine, Settings};
+use boardkeeper::plan::Deed;
+use boardkeeper::port::{Engine as _, EngineError};
+use boardkeeper::state::config::NetworkMode;
+use boardkeeper::state::network::{Attachment, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use boardkeeper::state::{Network, NetworkConfig, Phase};
+use futures_util::StreamExt;
+use tokio::time::Instant;
+
+use super::lab::Real;
+use super::{Lab, network, seen, spec, take, which};
+
+macro_rules! promises {
+    ($($name:ident),+ $(,)?) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let Some(lab) = Real::up() else { return };
+            super::$name(&lab).await;
+        }
+    )+};
+}
+
+promises!(
+    every_deed_may_be_done_twice,
+    strangers_are_neither_seen_nor_touched,
+    what_is_not_there_cannot_be_started,
+    a_deed_that_was_dropped_is_told_by_the_next_look,
+    an_engine_that_dies_is_unreachable_until_it_is_back,
+);
+
+#[tokio::test]
+async fn an_image_is_pulled_and_removed() {
+    let Some(mut lab) = Real::up() else { return };
+    let registry = lab.registry(None);
+    lab.remote = Some(lab.publish(&registry, 3));
+    super::an_image_is_pulled_and_removed(&lab).await;
+}
+
+#[tokio::test]
+async fn without_an_engine_it_waits_for_one() {
+    let nowhere = |host: &str| Settings {
+        hosts: vec![host.into()],
+        root: "/".into(),
+        logins: None,
+        floor_bytes: 0,
+        arch: "armv7l".into(),
+    };
+    let began = Instant::now();
+    for (host, why) in [("unix:///nonexistent/docker.sock", "installed and started"), ("tcp://127.0.0.1:1", "nobody listens")] {
+        let result = Engine::connect(nowhere(host)).observe().await;
+        assert!(matches!(&result, Err(EngineError::Unreachable(text)) if text.contains(why)), "{result:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn it_says_what_it_is() {
+    let Some(lab) = Real::up() else { return };
+    let version = lab.engine().version().await.unwrap();
+    assert!(version.engine.starts_with(|it: char| it.is_ascii_digit()) && version.api.starts_with("1."), "{version:?}");
+    assert!(version.host.ends_with("docker.sock") && !version.arch.is_empty() && !version.kernel.is_empty(), "{version:?}");
+}
+
+#[tokio::test]
+async fn a_container_whose_making_was_cut_short_is_connected_when_it_starts() {
+    let Some(lab) = Real::up() else { return };
+    let mut spec = spec(&lab, "main");
+    spec.config.network_mode = NetworkMode::App;
+    for name in ["default", "back"] {
+        take(&lab, Deed::CreateNetwork(network(name))).await.unwrap();
+        let ipv4 = None;
+        let aliases = ["main".to_owned(), format!("{name}-alias")].into();
+        spec.config.networks.insert(name.into(), Attachment { aliases, ipv4, ..Attachment::default() });
+    }
+    take(&lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
+    // As it is after a cut between the creation and the second network.
+    lab.docker(&["network", "disconnect", &network("back").name, &spec.name]);
+    take(&lab, Deed::Start(which(&lab, "main").await)).await.unwrap();
+    for name in ["default", "back"] {
+        let format = format!("{{{{json (index .NetworkSettings.Networks \"{}\").Aliases}}}}", network(name).name);
+        let aliases = lab.docker(&["inspect", "--format", &format, &spec.name]);
+        assert!(aliases.contains("\"main\"") && aliases.contains(&format!("\"{name}-alias\"")), "{aliases}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_be_connected_is_not_left_behind() {
+    let Some(lab) = Real::up() else { return };
+    let mut spec = spec(&lab, "main");
+    spec.config.network_mode = NetworkMode::App;
+    for (name, ipv4) in [("default", None), ("back", Some("nowhere".to_owned()))] {
+        take(&lab, Deed::CreateNetwork(network(name))).await.unwrap();
+        spec.config.networks.insert(name.into(), Attachment { ipv4, ..Attachment::default() });
+    }
+    let result = take(&lab, Deed::Create(Box::new(spec))).await;
+    assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains(&network("back").name)), "{result:?}");
+    assert_eq!(seen(&lab, "main").await, None);
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_start_says_why() {
+    let Some(lab) = Real::up() else { return };
+    let mut spec = spec(&lab, "main");
+    spec.config.command = Some(vec!["/missing".into()]);
+    take(&lab, Deed::Create(Box::new(spec))).await.unwrap();
+    assert_eq!(seen(&lab, "main").await.unwrap().error, None);
+    let result = take(&lab, Deed::Start(which(&lab, "main").await)).await;
+    let Err(EngineError::Refused(why)) = result else { panic!("{result:?}") };
+    assert!(why.contains("1234/main") && why.contains("/missing") && !why.contains('\n'), "{why}");
+    let seen = seen(&lab, "main").await.unwrap();
+    assert_eq!(seen.phase, Phase::Created);
+    assert!(seen.error.is_some_and(|it| it.contains("/missing")));
+}
+
+#[tokio::test]
+async fn only_what_concerns_us_wakes_us() {
+    let Some(lab) = Real::up() else { return };
+    take(&lab, Deed::Create(Box::new(spec(&lab, "main")))).await.unwrap();
+    let main = which(&lab, "main").await;
+    take(&lab, Deed::Start(main.clone())).await.unwrap();
+    lab.docker(&["run", "-d", "--name", "stranger", "--network", "none", "tests/busybox:1", "sleep", "1000"]);
+    let mut events = pin!(lab.engine().events());
+    let soon = Duration::from_secs(2);
+    tokio::time::timeout(soon, events.next()).await.unwrap().unwrap();
+    // What was under way when the stream was made may still come.
+    while tokio::time::timeout(Duration::from_millis(300), events.next()).await.is_ok() {}
+
+    lab.docker(&["exec", &main.id.0, "true"]);
+    lab.docker(&["rm", "-f", "stranger"]);
+    let woken = tokio::time::timeout(Duration::from_millis(400), events.next()).await;
+    assert!(woken.is_err(), "woken by a stranger, or by a program in a container");
+
+    lab.docker(&["kill", &main.id.0]);
+    tokio::time::timeout(soon, events.next()).await.unwrap().unwrap();
+    // The code is seen although the list only says that it exited, as it may have said before.
+    assert_eq!(seen(&lab, "main").await.unwrap().phase, Phase::Exited(137));
+}
+
+#[tokio::test]
+async fn networks_are_read_back_as_they_were_asked_for() {
+    let Some(lab) = Real::up() else { return };
+    let pool = Pool { subnet: SUPERVISOR_SUBNET.into(), gateway: Some(SUPERVISOR_GATEWAY.into()), ..Pool::default() };
+    let own = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
+    let own = Network { name: SUPERVISOR_NETWORK.into(), app: None, config: own };
+    let mut rich = network("rich");
+    rich.config.ipam = vec![Pool {
+        subnet: "10.99.0.0/16".into(),
+        gateway: Some("10.99.0.1".into()),
+        ip_range: Some("10.99.8.0/24".into()),
+        aux_addresses: [("host".to_owned(), "10.99.8.5".to_owned())].into(),
+    }];
+    rich.config.internal = true;
+    rich.config.labels = [("mine".to_owned(), "yes".to_owned())].into();
+    rich.config.options = [("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())].into();
+    let mut name_only = network("zero");
+    name_only.config.config_only = true;
+    for it in [&rich, &name_only, &own] {
+        take(&lab, Deed::CreateNetwork(it.clone())).await.unwrap();
+    }
+    assert_eq!(lab.engine().observe().await.unwrap().networks, [rich, name_only, own]);
+}
+
+#[tokio::test]
+async fn the_other_supervisors_own_network_is_taken_over() {
+    let Some(lab) = Real::up() else { return };
+    lab.docker(&["network", "create", "--subnet", SUPERVISOR_SUBNET, "--gateway", SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK]);
+    let found = lab.engine().observe().await.unwrap().networks;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].name.as_str(), found[0].config.ipam.len()), (SUPERVISOR_NETWORK, 1));
+    take(&lab, Deed::CreateNetwork(found[0].clone())).await.unwrap();
+}
