@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size ci clean help
+.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size release arm-test deb package-test ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -61,10 +61,28 @@ size: ## how large the release binary is
 	cargo build --release --locked
 	@wc -c target/release/boardkeeper
 
+release: ## static binaries for every board, in target/release-bin; WAY=cross, rustup or debian
+	@$(LAB)/install.sh rust
+	@packaging/release.sh $(TARGETS)
+
+release-%: ## one of them: make release-armv7-unknown-linux-musleabihf
+	@$(LAB)/install.sh rust
+	@packaging/release.sh $*
+
+arm-test: ## the tests on emulated ARM processors, and the release binaries there; TARGETS="…" for some
+	@$(LAB)/arm.sh $(TARGETS)
+
+deb: ## Debian packages of the release binaries, in target/deb
+	@$(LAB)/install.sh rust
+	@packaging/deb.sh $(ARCHES)
+
+package-test: ## install, upgrade, remove and purge the packages in clean Debian roots; ARCHES="…" for some
+	@$(LAB)/package.sh $(ARCHES)
+
 ci: fmt lint test ## what CI runs
 
 clean: ## take away what was built
 	cargo clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -93,10 +93,14 @@ prepare() {
 enter() {
   local upper
   upper=$(tr a-z- A-Z_ <<< "$1")
-  export LD_LIBRARY_PATH=$cache/root/usr/lib/$(uname -m)-linux-gnu
+  LD_LIBRARY_PATH=$cache/root/usr/lib/$(uname -m)-linux-gnu
+  export LD_LIBRARY_PATH
   export PATH=$cache/root/usr/bin:$cache/venv/bin:$PATH RUSTC=$cache/root/usr/bin/rustc CARGO=$cache/root/usr/bin/cargo
   # Building the standard library is asked for with -Z, which a stable compiler takes only so.
   export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target/cross}
+  # On 32-bit ARM the libc crate counts seconds in 32 bits unless told that musl is newer, and zig's is: without this the first
+  # look at the clock after January 2038 ends the process. tests/lab/arm.sh looks at one.
+  export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
   # musl and its start files are zig's. Where it was built is nobody's business, and would differ between two machines.
   export "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 }
