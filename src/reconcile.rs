@@ -79,6 +79,7 @@ pub async fn run<W: World>(
         target: None,
         demands: Demands::default(),
         owed: memory.stopped,
+        unsaved: memory.unsaved,
         current: Current::default(),
         plan: Plan::default(),
         running: Vec::new(),
@@ -87,6 +88,7 @@ pub async fn run<W: World>(
         waiters: Vec::new(),
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
+        forced: BTreeSet::new(),
         force_until: Instant::now(),
     };
     keeper.complete();
@@ -108,6 +110,8 @@ struct Keeper<'w, W> {
     demands: Demands,
     /// Services a person stopped before the agent was started again: they are owed a start.
     owed: BTreeSet<ServiceKey>,
+    /// What could not be saved yet.
+    unsaved: BTreeSet<remember::Unsaved>,
     current: Current,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,
@@ -117,6 +121,8 @@ struct Keeper<'w, W> {
     waiters: Vec<Waiter>,
     unreachable: Backoff,
     next_look: Instant,
+    /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
+    forced: BTreeSet<AppId>,
     /// Until then what was forced stays forced, although it has settled.
     force_until: Instant,
 }
@@ -183,6 +189,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
+        self.save_again().await;
         match locks {
             Ok(locks) => self.current.locks = locks,
             Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
@@ -193,6 +200,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current.volumes = seen.volumes;
         self.current.ours.clone_from(&self.targets.pulled);
         self.current.booted_secs = self.world.clock().booted_secs();
+        self.current.now_secs = self.world.clock().now_secs();
         self.tidy_demands().await;
         if let Some(target) = &self.target {
             self.plan = plan(target, &self.demands(), &self.current);
@@ -204,6 +212,9 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         self.arrived().await;
         self.answer_waiters();
+        let mut forced = std::mem::take(&mut self.forced);
+        forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));
+        self.forced = forced;
         if !self.ended.is_empty() {
             // Looked at while it changed; this look is good for all but what changed.
             self.look_now();
@@ -215,6 +226,7 @@ impl<'w, W: World> Keeper<'w, W> {
     /// Demands with what configuration adds to them.
     fn demands(&self) -> Demands {
         let mut demands = self.demands.clone();
+        demands.force.extend(&self.forced);
         if self.force() == Force::Yes {
             demands.force.extend(self.known_apps());
         }

@@ -163,8 +163,8 @@ impl<W: World> Keeper<'_, W> {
             Some(Locks::Held(_) | Locks::Ours(_)) | None => (),
         }
         if force == Force::Yes {
-            self.demands.force.insert(app);
-            self.force_until = Instant::now() + FORCE_LASTS;
+            // It ends with the deed: whoever locks the app afterwards is respected.
+            self.forced.insert(app);
         }
         Ok(())
     }
@@ -214,7 +214,8 @@ impl<W: World> Keeper<'_, W> {
                     self.save_stopped().await;
                 }
             }
-            Step::Engine(Deed::Kill(which) | Deed::Restart(which)) => {
+            // One that was killed is forgotten once it is seen to be gone: until then nobody may take it for what is wanted.
+            Step::Engine(Deed::Restart(which)) => {
                 self.demands.recreate.remove(&which.id);
             }
             Step::Engine(Deed::RemoveImage(image)) => {
