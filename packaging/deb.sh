@@ -84,7 +84,8 @@ fill() {
 }
 
 package() {
-  local arch=$1 work
+  local arch=$1 work deb
+  deb=$out/boardkeeper_$(version)_$arch.deb
   [ -x "$(binary_of "$arch")" ] || fail "there is no binary for $arch: make release-$(target_of "$arch")"
   work=$(mktemp -d) root=$work/root
   mkdir -p "$root/DEBIAN" "$out"
@@ -95,9 +96,9 @@ package() {
   install -m 755 packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN/"
   (cd "$root" && find . -type f -not -path './DEBIAN/*' -printf '%P\n' | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
   find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-  dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$out/boardkeeper_$(version)_$arch.deb" > /dev/null
+  dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$deb" > /dev/null
   rm -rf "$work"
-  (cd "$out" && wc -c "boardkeeper_$(version)_$arch.deb")
+  echo "deb.sh: ${deb#"$here"/}, $(stat -c %s "$deb") bytes"
 }
 
 command -v dpkg-deb > /dev/null || fail "dpkg-deb is needed: install dpkg"

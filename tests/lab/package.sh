@@ -4,7 +4,8 @@
 # amd64, armhf, arm64, armel; without arguments, those that `make deb` has made. For each, in a root of Debian that has nothing but
 # systemd's files: the package is installed, upgraded, removed, installed again and purged with apt, its maintainer scripts running on
 # an emulated processor where the machine has another. After each step it is looked at what is there, what is kept and what is gone,
-# and between them the agent runs, so that there is a state to keep. The roots are made once, in
+# and between them the agent runs, so that there is a state to keep. Where the machine has the processor itself, systemd runs in the
+# root, and it is looked at whether the agent was begun, begun anew and stopped. The roots are made once, in
 # ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/roots; SUITE is the release of Debian (bookworm), MIRROR where it comes from.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -22,7 +23,7 @@ make_root() {
   [ ! -e "$tar" ] || return 0
   say "making a root of Debian $suite in $roots; this takes minutes, once"
   mkdir -p "$roots"
-  mmdebstrap --mode=root --quiet --skip=check/empty,check/qemu --architectures="$arch" --variant=apt \
+  mmdebstrap --mode=root --format=tar --quiet --skip=check/empty,check/qemu --architectures="$arch" --variant=apt \
     --include=systemd,init-system-helpers --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$tar.new" \
     "deb ${MIRROR:-http://deb.debian.org/debian} $suite main" > "$roots/$arch.log" 2>&1 || {
@@ -32,8 +33,38 @@ make_root() {
   mv "$tar.new" "$tar"
 }
 
-in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
-apt() { in_root apt-get -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends --no-download "$@" > "$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; fail "apt-get $*"; }; }
+# systemd as the first process of a root, in namespaces of its own.
+boot() {
+  say "starting systemd in it"
+  mount --rbind "$root" "$root"
+  # shellcheck disable=SC2016 # The inner shell's own arguments.
+  unshare --pid --fork --kill-child --mount --cgroup --uts --ipc --net sh -euc '
+    cd "$1"
+    ip link set lo up
+    umount proc
+    mount -t proc proc proc
+    mount -t sysfs sysfs sys
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+    mount -t tmpfs tmpfs run
+    ln -sf /usr/lib/systemd/system/multi-user.target etc/systemd/system/default.target
+    exec chroot . env -i container=boardkeeper PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=console
+  ' sh "$root" > "$work/systemd.log" 2>&1 &
+  local outer=$!
+  for _ in $(seq 150); do
+    init=$(cat "/proc/$outer/task/$outer/children" 2> /dev/null || true)
+    init=${init// /}
+    # Degraded: file systems for looking into a kernel are none of a namespace's business.
+    case $([ -z "$init" ] || in_root systemctl is-system-running 2> /dev/null || true) in running | degraded) return ;; esac
+    sleep 0.2
+  done
+  tail -5 "$work/systemd.log" >&2
+  fail "systemd does not come up"
+}
+
+# What is at the root's first process, when it runs, and else simply at the root.
+enter() { if [ -n "$init" ]; then nsenter --target "$init" --mount --uts --ipc --net --pid --cgroup --root --wd "$@"; else chroot "$root" "$@"; fi; }
+in_root() { enter env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
+apt() { in_root apt-get -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "$@" > "$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; fail "apt-get $*"; }; }
 
 # The package as it would have been one version ago.
 make_older() {
@@ -55,14 +86,22 @@ program="/usr/bin/boardkeeper /usr/lib/systemd/system/boardkeeper.service /usr/s
 # A short life: it makes its identity and its keys, and stops when it is asked.
 live() {
   local code=0
+  if [ -n "$init" ]; then
+    for _ in $(seq 50); do ! in_root boardkeeper key > /dev/null 2>&1 || break; sleep 0.2; done
+    same 'the service' "$(in_root systemctl is-active boardkeeper.service || true)" active
+    return
+  fi
   in_root timeout --preserve-status --signal=TERM 10 boardkeeper run --listen 127.0.0.1:0 > "$work/agent.log" 2>&1 || code=$?
   [ "$code" = 0 ] || { tail -5 "$work/agent.log" >&2; fail "$when, the agent ended with $code"; }
 }
 
 key() { in_root boardkeeper key; }
 
+# The process of the service; 0 where it does not run, and nothing where there is no systemd.
+process() { [ -z "$init" ] || in_root systemctl show --property MainPID --value boardkeeper.service; }
+
 take_through() {
-  local new=$1 before
+  local new=$1 before pid
   make_older "$new"
   cp "$new" "$root/tmp/new.deb"
 
@@ -77,6 +116,7 @@ take_through() {
   [ -n "$before" ] || fail "$when, there is no key"
   echo '# mine' >> "$root/etc/default/boardkeeper"
   echo '{}' > "$root/etc/boardkeeper/target.json"
+  pid=$(process)
 
   when='after the upgrade'
   apt install /tmp/new.deb
@@ -86,11 +126,13 @@ take_through() {
   there $enabled
   live
   same 'the key of the next life' "$(key)" "$before"
+  if [ -n "$init" ] && [ "$(process)" = "$pid" ]; then fail "$when, the old one still runs"; fi
 
   when='after the removal'
   apt remove boardkeeper
   # shellcheck disable=SC2086 # several words
   gone $program
+  [ -z "$init" ] || same "the service's process" "$(process)" 0
   there /var/lib/boardkeeper/keys.json /etc/default/boardkeeper /etc/boardkeeper/target.json
 
   when='after another installation'
@@ -117,14 +159,26 @@ one() {
   mkdir "$root"
   tar -C "$root" --numeric-owner --exclude=./dev/\* -xf "$roots/$suite-$arch.tar"
   mount -t proc proc "$root/proc"
-  for it in null zero random urandom; do touch "$root/dev/$it" && mount --bind "/dev/$it" "$root/dev/$it"; done
+  mount -t tmpfs tmpfs "$root/dev"
+  mkdir "$root/dev/shm" "$root/dev/pts"
+  for it in null zero full random urandom tty; do touch "$root/dev/$it" && mount --bind "/dev/$it" "$root/dev/$it"; done
+  [ "$arch" != "$(dpkg --print-architecture)" ] || boot
   take_through "$deb"
-  say "installed, upgraded, removed, installed again and purged, in $((SECONDS - began)) s"
+  say "installed, upgraded, removed, installed again and purged${init:+ under systemd}, in $((SECONDS - began)) s"
+}
+
+clean() {
+  [ -n "$work" ] || return 0
+  [ -z "$init" ] || kill -9 "$init" 2> /dev/null || true
+  # The root lies over itself where systemd ran in it.
+  umount --recursive --lazy "$work/root" 2> /dev/null || true
+  for it in proc dev; do umount --recursive --lazy "$work/root/$it" 2> /dev/null || true; done
+  rm -rf --one-file-system "$work"
 }
 
 if [ "${1:-}" = --inside ]; then
-  arch='' work=''
-  trap '[ -z "$work" ] || { umount -R "$work/root/proc" "$work"/root/dev/* 2> /dev/null || true; rm -rf --one-file-system "$work"; }' EXIT
+  arch='' work='' init=''
+  trap clean EXIT
   one "$2"
   exit
 fi
