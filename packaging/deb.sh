@@ -28,8 +28,7 @@ binary_of() { echo "$here/target/release-bin/$(target_of "$1")/boardkeeper"; }
 
 version() { sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml; }
 
-# file FROM TO: a file of the package; if there is none to take, there is none in it.
-file() { [ ! -e "$1" ] || install -D -m 644 "$1" "$root/$2"; }
+file() { install -D -m 644 "$1" "$root/$2"; }
 zipped() { mkdir -p "$root/$(dirname "$2")" && gzip --best --no-name < "$1" > "$root/$2.gz"; }
 
 control() {

@@ -69,7 +69,8 @@ look_at() {
   wait $pid || code=$?
   printf '%-32s %-28s release binary in %s: answered %s, ended with %s\n' "$target" "$qemu" "$when" "${healthy:-nothing}" "$code" >> "$table"
   # Without an engine it is not healthy for long, and says so; what matters is that it says it.
-  if [ "$code" != 0 ] || [[ ! $healthy =~ ^(200|500)$ ]]; then
+  # Its log says what time it took it to be.
+  if [ "$code" != 0 ] || [[ ! $healthy =~ ^(200|500)$ ]] || ! grep -q "$when-" "$log/agent"; then
     failures="$failures $target's release binary in $when;"
     tail -3 "$log/agent" >&2
   fi

@@ -80,7 +80,7 @@ gone() { for it in "$@"; do [ ! -e "$root$it" ] && [ ! -h "$root$it" ] || fail "
 same() { [ "$2" = "$3" ] || fail "$when, $1 is '$2' and not '$3'"; }
 
 enabled=/etc/systemd/system/multi-user.target.wants/boardkeeper.service
-program="/usr/bin/boardkeeper /usr/lib/systemd/system/boardkeeper.service /usr/share/man/man1/boardkeeper.1.gz
+program="/usr/bin/boardkeeper /usr/share/polkit-1/rules.d/50-boardkeeper.rules /usr/lib/udev/rules.d/70-boardkeeper.rules /usr/lib/systemd/system/boardkeeper.service /usr/share/man/man1/boardkeeper.1.gz
   /usr/share/bash-completion/completions/boardkeeper"
 
 # A short life: it makes its identity and its keys, and stops when it is asked.
@@ -89,6 +89,7 @@ live() {
   if [ -n "$init" ]; then
     for _ in $(seq 50); do ! in_root boardkeeper key > /dev/null 2>&1 || break; sleep 0.2; done
     same 'the service' "$(in_root systemctl is-active boardkeeper.service || true)" active
+    same "the service's user" "$(in_root stat -c %U "/proc/$(process)")" boardkeeper
     return
   fi
   in_root timeout --preserve-status --signal=TERM 10 boardkeeper run --listen 127.0.0.1:0 > "$work/agent.log" 2>&1 || code=$?
@@ -110,7 +111,8 @@ take_through() {
   # shellcheck disable=SC2086 # several words
   there $program $enabled /etc/default/boardkeeper /etc/boardkeeper
   same 'the version' "$(in_root boardkeeper --version)" "boardkeeper $version"
-  same "the target's directory" "$(stat -c %a "$root/etc/boardkeeper")" 750
+  same "the target's directory" "$(in_root stat -c '%a %G' /etc/boardkeeper)" '750 boardkeeper'
+  same "the user's groups" "$(in_root id -nG boardkeeper)" 'boardkeeper docker gpio'
   live
   before=$(key)
   [ -n "$before" ] || fail "$when, there is no key"
