@@ -5,7 +5,8 @@
 # systemd's files: the package is installed, upgraded, removed, installed again and purged with apt, its maintainer scripts running on
 # an emulated processor where the machine has another. After each step it is looked at what is there, what is kept and what is gone,
 # and between them the agent runs, so that there is a state to keep. Where the machine has the processor itself, systemd runs in the
-# root, and it is looked at whether the agent was begun, begun anew and stopped. The roots are made once, in
+# root with a private engine beside it, and it is looked at whether the agent was begun, begun anew and stopped, and whether the
+# container of its app ran on through all of it. The roots are made once, in
 # ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/roots; SUITE is the release of Debian (bookworm), MIRROR where it comes from.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -46,9 +47,14 @@ boot() {
     mount -t sysfs sysfs sys
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     mount -t tmpfs tmpfs run
+    touch run/docker.sock
+    mount --bind "$2/docker.sock" run/docker.sock
+    # Engine and agent are of one host: the directory of update locks is the same for both.
+    mkdir -p tmp/balena-supervisor
+    mount --bind /tmp/balena-supervisor tmp/balena-supervisor
     ln -sf /usr/lib/systemd/system/multi-user.target etc/systemd/system/default.target
     exec chroot . env -i container=boardkeeper PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=console
-  ' sh "$root" > "$work/systemd.log" 2>&1 &
+  ' sh "$root" "$BOARDKEEPER_LAB/engine" > "$work/systemd.log" 2>&1 &
   local outer=$!
   for _ in $(seq 150); do
     init=$(cat "/proc/$outer/task/$outer/children" 2> /dev/null || true)
@@ -101,6 +107,25 @@ key() { in_root boardkeeper key; }
 # The process of the service; 0 where it does not run, and nothing where there is no systemd.
 process() { [ -z "$init" ] || in_root systemctl show --property MainPID --value boardkeeper.service; }
 
+containers() { docker ps --quiet --no-trunc --filter label=io.balena.app-id=7; }
+
+# An app, where there is an engine to run it.
+want_an_app() {
+  [ -n "$init" ] || return 0
+  # As the engine's own package has it.
+  in_root chgrp docker /run/docker.sock
+  cat > "$root/etc/boardkeeper/target.json" << 'J'
+{ "local": { "name": "here", "apps": { "7": { "name": "app", "commit": "c0ffee", "releaseId": 1, "networks": {}, "volumes": {},
+  "services": { "1": { "serviceName": "main", "imageId": 1, "image": "tests/busybox:1", "environment": {}, "labels": {},
+    "running": true, "command": ["sleep", "1000"] } } } } } }
+J
+  for _ in $(seq 150); do [ -z "$(containers)" ] || break; sleep 0.2; done
+  container=$(containers)
+  [ -n "$container" ] || { in_root boardkeeper state >&2 || true; in_root journalctl -u boardkeeper -n 20 >&2; fail "$when, the app does not run"; }
+}
+
+it_runs_on() { [ -z "$init" ] || same "the app's container" "$(containers)" "$container"; }
+
 take_through() {
   local new=$1 before pid
   make_older "$new"
@@ -117,7 +142,8 @@ take_through() {
   before=$(key)
   [ -n "$before" ] || fail "$when, there is no key"
   echo '# mine' >> "$root/etc/default/boardkeeper"
-  echo '{}' > "$root/etc/boardkeeper/target.json"
+  : > "$root/etc/boardkeeper/target.json"
+  want_an_app
   pid=$(process)
 
   when='after the upgrade'
@@ -129,12 +155,14 @@ take_through() {
   live
   same 'the key of the next life' "$(key)" "$before"
   if [ -n "$init" ] && [ "$(process)" = "$pid" ]; then fail "$when, the old one still runs"; fi
+  it_runs_on
 
   when='after the removal'
   apt remove boardkeeper
   # shellcheck disable=SC2086 # several words
   gone $program
   [ -z "$init" ] || same "the service's process" "$(process)" 0
+  it_runs_on
   there /var/lib/boardkeeper/keys.json /etc/default/boardkeeper /etc/boardkeeper/target.json
 
   when='after another installation'
@@ -142,20 +170,20 @@ take_through() {
   same 'the key' "$(key)" "$before"
   # A unit that was masked by the removal is not any more.
   same 'the unit' "$(in_root systemctl is-enabled boardkeeper.service)" enabled
+  it_runs_on
 
   when='after the purge'
   apt purge boardkeeper
   # shellcheck disable=SC2086 # several words
   gone $program $enabled /var/lib/boardkeeper /etc/boardkeeper /etc/default/boardkeeper /etc/systemd/system/boardkeeper.service
+  it_runs_on
 }
 
 one() {
-  arch=$1
   local began=$SECONDS deb
   version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
   deb=$debs/boardkeeper_${version}_$arch.deb
   [ -e "$deb" ] || fail "there is no package: make release && make deb"
-  make_root
   work=$(mktemp -d "$roots/$arch.XXXXXX")
   root=$work/root
   mkdir "$root"
@@ -164,7 +192,7 @@ one() {
   mount -t tmpfs tmpfs "$root/dev"
   mkdir "$root/dev/shm" "$root/dev/pts"
   for it in null zero full random urandom tty; do touch "$root/dev/$it" && mount --bind "/dev/$it" "$root/dev/$it"; done
-  [ "$arch" != "$(dpkg --print-architecture)" ] || boot
+  if native "$arch"; then boot; fi
   take_through "$deb"
   say "installed, upgraded, removed, installed again and purged${init:+ under systemd}, in $((SECONDS - began)) s"
 }
@@ -178,16 +206,35 @@ clean() {
   rm -rf --one-file-system "$work"
 }
 
-if [ "${1:-}" = --inside ]; then
-  arch='' work='' init=''
-  trap clean EXIT
-  one "$2"
-  exit
-fi
+native() { [ "$1" = "$(dpkg --print-architecture)" ]; }
 
-tests/lab/install.sh package
+arch=${2:-} work='' init='' container=''
+case ${1:-} in
+--root) make_root && exit ;;
+--life)
+  trap clean EXIT
+  one
+  exit ;;
+--engine)
+  trap 'tests/lab/engine.sh down "$BOARDKEEPER_LAB/engine" || true' EXIT
+  DOCKER_HOST=$(tests/lab/engine.sh up "$BOARDKEEPER_LAB/engine")
+  export DOCKER_HOST
+  tests/lab/engine.sh image "$BOARDKEEPER_LAB/engine" > /dev/null
+  tests/lab/foreign.sh "$here/tests/lab/package.sh" --life "$arch"
+  exit ;;
+esac
+
+tests/lab/install.sh package engine busybox tools
 [ $# -gt 0 ] || for it in amd64 armhf arm64 armel; do
   ls "$debs"/boardkeeper_*_$it.deb > /dev/null 2>&1 && set -- "$@" $it
 done
+arch=''
 [ $# -gt 0 ] || fail "there is no package yet: make release && make deb"
-for it in "$@"; do tests/lab/foreign.sh "$here/tests/lab/package.sh" --inside "$it"; done
+for it in "$@"; do
+  tests/lab/foreign.sh "$here/tests/lab/package.sh" --root "$it"
+  if native "$it"; then
+    tests/lab/inside.sh "$here/tests/lab/package.sh" --engine "$it"
+  else
+    tests/lab/foreign.sh "$here/tests/lab/package.sh" --life "$it"
+  fi
+done
