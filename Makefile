@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size release arm-test deb package-test ci clean help
+.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size release arm-test deb package-test image-test ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -78,6 +78,9 @@ deb: ## Debian packages of the release binaries, in target/deb
 
 package-test: ## install, upgrade, remove and purge the packages in clean Debian roots; ARCHES="…" for some
 	@$(LAB)/package.sh $(ARCHES)
+
+image-test: ## the container image, built and run with a private engine
+	@$(LAB)/container.sh
 
 ci: fmt lint test ## what CI runs
 
