@@ -9,6 +9,8 @@
 #   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
 #   tools     curl, ip, make, openssl, unshare
+#   arm       qemu-user for ARM programs, and libfaketime
+#   package   mmdebstrap and a static qemu-user, for roots of other architectures
 #
 # Says what it installs, asks nothing, and says nothing when all is here. No service is started by it.
 set -eu
@@ -68,6 +70,12 @@ need() {
     has unshare || want util-linux
     has make || want make
     has openssl || want openssl ;;
+  arm)
+    has qemu-arm && has qemu-aarch64 || want qemu-user
+    dpkg-query -W libfaketime > /dev/null 2>&1 || want libfaketime ;;
+  package)
+    has mmdebstrap || want mmdebstrap
+    has qemu-arm-static || want qemu-user-static ;;
   *) echo "install.sh: nobody knows the need '$1'" >&2; exit 2 ;;
   esac
 }
