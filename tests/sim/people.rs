@@ -33,6 +33,7 @@ enum Wish {
     StartAnew(AppId, Option<String>),
     Update,
     RenewKey,
+    Blink,
     Read,
 }
 
@@ -92,6 +93,11 @@ impl Press {
     /// Make the caller's key anew.
     pub(crate) fn renew_key() -> Self {
         Self::new("/v1/regenerate-api-key".into(), String::new(), Wish::RenewKey, false)
+    }
+
+    /// Show which device it is.
+    pub(crate) fn blink() -> Self {
+        Self::new("/v1/blink".into(), String::new(), Wish::Blink, false)
     }
 
     /// Read something.
@@ -180,7 +186,7 @@ impl crate::world::Model {
                 judge.renewed = true;
                 None
             }
-            Wish::Read => None,
+            Wish::Blink | Wish::Read => None,
         };
         judge.forced.extend(app.filter(|_| press.force));
         if let Wish::Purge(app) = press.wish {
@@ -193,7 +199,7 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
     let app = u32::try_from(dice.between(1, 2)).unwrap();
     let service = *dice.pick(&["db", "web", "mail", "job"]).unwrap();
     let force = dice.happens(200);
-    match dice.below(12) {
+    match dice.below(14) {
         0 | 1 => Press::restart(app, force),
         2 => Press::purge(app, force),
         3 => Press::stop(app, service, force),
@@ -203,6 +209,9 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
         8 => Press::start_app(app),
         9 => Press::update(force),
         10 => Press::renew_key(),
-        _ => Press::read(dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status"]).unwrap()),
+        11 | 12 => Press::blink(),
+        _ => Press::read(
+            dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status", "/agent/v1/leds"]).unwrap(),
+        ),
     }
 }
