@@ -56,12 +56,16 @@ where
     let (intents, inbox) = mpsc::channel(INBOX);
     let (publish, status) = watch::channel(state::Status::default());
     let born = tokio::time::Instant::now();
-    let door = api::Door { intents: intents.clone(), status, born };
+    let (requests, asks) = mpsc::channel(INBOX);
+    let (show, panel) = watch::channel(state::Panel::default());
+    let light = intent::Light { requests, panel };
+    let door = api::Door { intents: intents.clone(), status: status.clone(), light, born };
     let router = api::router(door.clone());
     tokio::select! {
         biased;
         never = reconcile::run(world, inbox, publish, settings) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
+        never = led::run(world.leds(), asks, show) => match never {},
         () = serve(router, door) => (),
     }
 }

@@ -31,6 +31,8 @@ pub trait World {
     type Targets: Targets;
     /// The machine's power.
     type Power: Power;
+    /// The LED a person finds the device by.
+    type Leds: Leds;
     /// Wall time.
     type Clock: Clock;
     /// Chance.
@@ -46,6 +48,8 @@ pub trait World {
     fn targets(&self) -> &Self::Targets;
     /// The machine's power.
     fn power(&self) -> &Self::Power;
+    /// The LED a person finds the device by.
+    fn leds(&self) -> &Self::Leds;
     /// Wall time.
     fn clock(&self) -> &Self::Clock;
     /// Chance.

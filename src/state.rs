@@ -7,6 +7,7 @@
 //! seen of the machine, [`Status`] what the reconciler tells everybody else.
 
 pub mod app;
+pub mod board;
 mod canon;
 pub mod config;
 pub mod device;
@@ -23,6 +24,7 @@ pub mod volume;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use app::{App, AppId};
+pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
 pub use device::{Device, Identity, Peer};
 pub use image::{Image, ImageId, ImageRef};

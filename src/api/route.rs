@@ -42,8 +42,14 @@ pub enum Verb {
     Device,
     /// Makes the caller's key anew.
     RegenerateKey,
+    /// Shows with an LED which device this is.
+    Blink,
     /// Shows what the agent knows and does.
     State,
+    /// Shows the LED, and who has it.
+    Leds,
+    /// Shows the board.
+    Board,
     /// Describes all this.
     OpenApi,
     /// Says that it is not part of this release.
@@ -52,7 +58,7 @@ pub enum Verb {
 
 static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/ping", verb: Verb::Ping },
-    Route { method: Method::POST, path: "/v1/blink", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/blink", verb: Verb::Blink },
     Route { method: Method::POST, path: "/v1/update", verb: Verb::Update },
     Route { method: Method::POST, path: "/v1/reboot", verb: Verb::End(Ending::Reboot) },
     Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::End(Ending::PowerOff) },
@@ -92,8 +98,8 @@ static ROUTES: &[Route] = &[
     // Our own.
     Route { method: Method::GET, path: "/agent/v1/state", verb: Verb::State },
     Route { method: Method::GET, path: "/agent/v1/openapi.json", verb: Verb::OpenApi },
-    Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::NotYet },
+    Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::Leds },
+    Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::Board },
 ];
 
 /// Every route, in the order of the published reference.
@@ -147,7 +153,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update | Self::End(_) => match caller {
+            Self::Update | Self::Blink | Self::End(_) => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },
@@ -161,6 +167,8 @@ impl Verb {
             | Self::Device
             | Self::RegenerateKey
             | Self::State
+            | Self::Leds
+            | Self::Board
             | Self::OpenApi
             | Self::NotYet => true,
         }

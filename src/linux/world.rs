@@ -1,6 +1,7 @@
 //! The whole outside, on a Linux board.
 
 use crate::linux::clock::{Chance, Clock};
+use crate::linux::leds::Leds;
 use crate::linux::locks::Locks;
 use crate::linux::power::Power;
 use crate::linux::store::Store;
@@ -8,7 +9,6 @@ use crate::port::{Engine, TargetError, Targets, World};
 use crate::state::Target;
 
 /// Every port, as it is on a real machine.
-#[derive(Debug)]
 pub struct Linux<E, T> {
     /// The container engine.
     pub engine: E,
@@ -20,6 +20,8 @@ pub struct Linux<E, T> {
     pub targets: T,
     /// The machine's power.
     pub power: Power,
+    /// The LED a person finds it by.
+    pub leds: Leds,
     /// Wall time.
     pub clock: Clock,
     /// Chance.
@@ -32,6 +34,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Locks = Locks;
     type Targets = T;
     type Power = Power;
+    type Leds = Leds;
     type Clock = Clock;
     type Chance = Chance;
 
@@ -49,6 +52,9 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn power(&self) -> &Power {
         &self.power
+    }
+    fn leds(&self) -> &Leds {
+        &self.leds
     }
     fn clock(&self) -> &Clock {
         &self.clock

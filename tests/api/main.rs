@@ -8,6 +8,7 @@ mod access;
 mod any;
 mod described;
 mod house;
+mod light;
 mod log;
 mod malformed;
 mod power;

@@ -138,7 +138,7 @@ async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
 #[tokio::test]
 async fn what_is_not_in_this_release_says_so() {
     let mut house = House::new();
-    for (method, path) in [("POST", "/v1/blink"), ("POST", "/v1/tcp-ping"), ("DELETE", "/v1/tcp-ping")] {
+    for (method, path) in [("POST", "/v1/tcp-ping"), ("DELETE", "/v1/tcp-ping")] {
         let got = curl(&mut house, method, path).await;
         assert_eq!(got.status, StatusCode::NOT_IMPLEMENTED, "{path}");
         assert_eq!(got.message(), "this release of the agent does not have this endpoint");

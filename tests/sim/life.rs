@@ -122,6 +122,9 @@ impl Sim {
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
+        if let Some(why) = self.with(|model| model.lamp.unsettled()) {
+            return Some(why);
+        }
         let target = complete(&wanted, &status.device, &keys);
         says_unsettled(&status)
             .or_else(|| looks_unsettled(&target, &status, &truth))

@@ -34,6 +34,7 @@ enum Wish {
     Update,
     RenewKey,
     Reboot,
+    Blink,
     Read,
 }
 
@@ -103,6 +104,11 @@ impl Press {
     /// The machine may refuse, and an agent may be unwell.
     fn may_be_500(&self) -> bool {
         self.wish == Wish::Reboot || self.path == "/v1/healthy"
+    }
+
+    /// Show which device it is.
+    pub(crate) fn blink() -> Self {
+        Self::new("/v1/blink".into(), String::new(), Wish::Blink, false)
     }
 
     /// Read something.
@@ -197,7 +203,7 @@ impl crate::world::Model {
                 judge.reboot_reasons += 1;
                 None
             }
-            Wish::Read => None,
+            Wish::Blink | Wish::Read => None,
         };
         judge.forced.extend(app.filter(|_| press.force));
         if let Wish::Purge(app) = press.wish {
@@ -210,7 +216,7 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
     let app = u32::try_from(dice.between(1, 2)).unwrap();
     let service = *dice.pick(&["db", "web", "mail", "job"]).unwrap();
     let force = dice.happens(200);
-    match dice.below(13) {
+    match dice.below(15) {
         0 | 1 => Press::restart(app, force),
         2 => Press::purge(app, force),
         3 => Press::stop(app, service, force),
@@ -221,6 +227,9 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
         9 => Press::update(force),
         10 => Press::renew_key(),
         11 => Press::reboot(force),
-        _ => Press::read(dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status"]).unwrap()),
+        12 | 13 => Press::blink(),
+        _ => Press::read(
+            dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status", "/agent/v1/leds"]).unwrap(),
+        ),
     }
 }

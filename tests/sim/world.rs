@@ -5,6 +5,7 @@
 //! machine    what an engine has and does; no time passes there
 //! engine     how it is reached: late, twice, half-way or not at all
 //! store      a disk that keeps what it said it kept, and little else
+//! leds       an LED that fails, and goes away
 //! locks      update locks, hand-over signals
 //! owner      target documents
 //! nature     what happens by itself
@@ -22,6 +23,8 @@ mod ending;
 mod engine;
 #[path = "world/judge.rs"]
 pub(crate) mod judge;
+#[path = "world/leds.rs"]
+pub(crate) mod leds;
 #[path = "world/locks.rs"]
 pub(crate) mod locks;
 #[path = "world/machine.rs"]
@@ -49,6 +52,7 @@ use tokio::time::{Instant, sleep};
 
 use dice::Dice;
 use judge::Judge;
+use leds::Lamp;
 use locks::LockDir;
 use machine::Machine;
 use nature::Job;
@@ -69,6 +73,8 @@ pub(crate) struct Model {
     pub(crate) machine: Machine,
     /// The disk.
     pub(crate) disk: Disk,
+    /// The LED.
+    pub(crate) lamp: Lamp,
     /// Update locks.
     pub(crate) locks: LockDir,
     /// Who writes the target documents.
@@ -175,6 +181,7 @@ impl Sim {
             weather,
             machine: Machine::new(u64::MAX),
             disk: Disk::default(),
+            lamp: Lamp::new(of("leds")),
             locks: LockDir::default(),
             owner: Owner::new(of("owner")),
             judge: Judge::default(),
@@ -250,6 +257,7 @@ impl Sim {
             model.status = None;
             if cut != Cut::Crash {
                 model.machine.die();
+                model.lamp.lose_power();
                 model.locks.lose_tmpfs();
                 model.jobs.retain(|_, job| job.outlives_power());
                 model.booted = Instant::now();
@@ -350,6 +358,7 @@ impl port::World for Sim {
     type Locks = Self;
     type Targets = Self;
     type Power = Self;
+    type Leds = Self;
     type Clock = Self;
     type Chance = Self;
 
@@ -370,6 +379,10 @@ impl port::World for Sim {
     }
 
     fn power(&self) -> &Self {
+        self
+    }
+
+    fn leds(&self) -> &Self {
         self
     }
 
