@@ -20,7 +20,7 @@ clean-run: ## take away everything `make run` made
 
 test: ## every test; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus busybox tools
-	@$(MAKE) --no-print-directory unit engine
+	@$(MAKE) --no-print-directory unit bus engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
