@@ -4,6 +4,7 @@
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent says           cli/state.rs
 //! key      the device's key                    cli/key.rs
+//! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/bench.rs
 //! log      how log lines look                  cli/log.rs
 //! ```
 
@@ -11,7 +12,11 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+pub mod bench;
+pub mod board;
+pub mod gpio;
 pub mod key;
+pub mod led;
 pub mod log;
 pub mod run;
 pub mod state;
@@ -37,6 +42,12 @@ pub enum Command {
     State(state::State),
     /// Print the device's key to the supervisor API.
     Key(key::Key),
+    /// Say what board this is, how that is known, and what LEDs and lines it has.
+    Board(board::BoardArgs),
+    /// Light, blink, walk and test LEDs.
+    Led(led::LedArgs),
+    /// Blink and watch GPIO lines.
+    Gpio(gpio::GpioArgs),
 }
 
 /// Why a command failed, and how its process ends.

@@ -28,6 +28,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod intent;
+pub mod led;
 pub mod linux;
 pub mod notify;
 pub mod plan;

@@ -4,6 +4,7 @@ pub mod board;
 pub mod clock;
 pub mod engine;
 pub mod host;
+pub mod leds;
 pub mod locks;
 pub mod net;
 pub mod notify;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use boardkeeper::cli::run::Run;
-use boardkeeper::cli::{Cli, Command, Failure, log};
+use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led, log};
 use boardkeeper::config::Config;
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
@@ -34,6 +34,9 @@ fn main() -> ExitCode {
         Command::Run(run) => live(run),
         Command::State(state) => state.show(),
         Command::Key(key) => key.show(),
+        Command::Board(args) => return board::run(&args),
+        Command::Led(args) => return led::run(args),
+        Command::Gpio(args) => return gpio::run(args),
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     for line in failure.to_string().lines() {
