@@ -142,3 +142,24 @@ fn as_a_service_it_says_what_it_does_stops_at_once_and_is_started_again_when_stu
     });
     assert_eq!(machine.containers().len(), 1);
 }
+
+#[test]
+#[ignore = "needs `make power`"]
+fn polkit_really_decides_for_an_agent_that_is_not_root() {
+    let mut machine = Machine::boots("polkit");
+    machine.run("mkdir -p /run/systemd/system/boardkeeper.service.d /etc/polkit-1/rules.d");
+    let user = "[Service]\\nUser=daemon\\nStateDirectory=boardkeeper\\nRuntimeDirectory=boardkeeper\\n";
+    machine.run(&format!("printf '{user}' > /run/systemd/system/boardkeeper.service.d/user.conf"));
+    machine.run("systemctl daemon-reload && systemctl restart boardkeeper");
+    let (status, said) = machine.post("/v1/reboot", "");
+    let why = said["Error"].as_str().unwrap();
+    assert_eq!(status, 500, "{why}");
+    assert!(why.contains("refuses it (`challenge`)") && why.contains("org.freedesktop.login1.reboot in polkit"), "{why}");
+    let rule = r#"polkit.addRule(function (action, subject) {
+        if (subject.user == "daemon" && action.id.indexOf("org.freedesktop.login1.reboot") == 0) return polkit.Result.YES;
+    });"#;
+    machine.run(&format!("echo '{rule}' > /etc/polkit-1/rules.d/50-test.rules && systemctl restart polkit"));
+    assert_eq!(machine.post("/v1/shutdown", "").0, 500);
+    assert_eq!(machine.post("/v1/reboot", "").0, 202);
+    assert_eq!(machine.ends(), REBOOTED);
+}
