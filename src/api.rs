@@ -38,7 +38,7 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, Verb, routes};
 
 use crate::intent::{Answer, Ask, Intent};
-use crate::state::{Caller, Status};
+use crate::state::{Caller, Check, Status};
 use audit::Audit;
 use route::Found;
 use sent::{Sent, failed};
@@ -115,6 +115,8 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::Ping => Ok(v1::ping()),
         Verb::Healthy => Ok(v1::healthy(&call.door)),
         Verb::Update => v1::update(call).await,
+        Verb::CheckOn => v1::check(call, Check::On).await,
+        Verb::CheckOff => v1::check(call, Check::Off).await,
         Verb::Restart => v1::restart(call).await,
         Verb::Purge => v1::purge(call).await,
         Verb::Stop => v1::stop(call).await,

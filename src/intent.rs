@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::state::{AppId, Caller, ContainerId, Force, HeldLock, Secret, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, Force, HeldLock, Secret, Target};
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub enum Intent {
     Start(AppId, Option<String>),
     /// Make the caller's key anew.
     RenewKey(Caller),
+    /// Check whether the cloud is reached, or do not.
+    CheckConnectivity(Check),
 }
 
 /// What becomes of work under way when an update is asked for.

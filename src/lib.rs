@@ -27,6 +27,7 @@ pub mod api;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod connectivity;
 pub mod intent;
 pub mod linux;
 pub mod plan;
@@ -56,7 +57,8 @@ where
     let router = api::router(api::Door { intents: intents.clone(), status: status.clone(), born });
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publish, settings) => match never {},
+        never = reconcile::run(world, inbox, publish.clone(), settings) => match never {},
+        never = connectivity::run(world.net(), &publish) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
         () = serve(router, status) => (),
     }

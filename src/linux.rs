@@ -8,7 +8,9 @@ pub mod locks;
 pub mod net;
 pub mod power;
 pub mod store;
+mod systemd;
 pub mod target;
+mod watch;
 pub mod world;
 
 pub use world::Linux;

@@ -98,6 +98,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device) -> Linux<Engine, 
         power: Power::new(&config.root, config.bus.as_deref()),
         clock: Clock::new(&config.root),
         chance: Chance,
+        net: net::Reach::new(&config.root, config.bus.as_deref()),
     }
 }
 

@@ -14,7 +14,8 @@ use futures_util::Stream;
 
 use crate::plan::Deed;
 use crate::state::{
-    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Locks as LockState, Network, ServiceKey, Target, Volume,
+    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Locks as LockState, Network, ServiceKey, Target,
+    Volume, Vpn,
 };
 
 /// Everything outside, behind one type parameter.
@@ -33,6 +34,8 @@ pub trait World {
     type Clock: Clock;
     /// Chance.
     type Chance: Chance;
+    /// The networks the machine is in.
+    type Net: Net;
 
     /// The container engine.
     fn engine(&self) -> &Self::Engine;
@@ -48,6 +51,8 @@ pub trait World {
     fn clock(&self) -> &Self::Clock;
     /// Chance.
     fn chance(&self) -> &Self::Chance;
+    /// The networks the machine is in.
+    fn net(&self) -> &Self::Net;
 }
 
 /// A container engine.
@@ -212,6 +217,35 @@ pub trait Power {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PowerError(pub String);
+
+/// The networks the machine is in.
+///
+/// # Caveats
+/// - [`Net::dial`] may take as long as the kernel and the name servers do. Whoever waits says how long.
+pub trait Net {
+    /// Makes a TCP connection, and closes it. `host` is a name or an address; any address of it will do.
+    ///
+    /// May be dropped at any await.
+    async fn dial(&self, host: &str, port: u16) -> Result<(), NetError>;
+    /// Whether the VPN is up: at once, and whenever that may have changed. Never ends.
+    fn vpn(&self) -> impl Stream<Item = Vpn>;
+    /// Has the VPN's service run or not. A host that has none is as it should be.
+    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError>;
+}
+
+/// What became of a service that should run, or should not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// It was so already.
+    Already,
+    /// It was told to.
+    Now,
+}
+
+/// Why something on the network did not work. Says what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NetError(pub String);
 
 /// Wall time. What is measured is measured with [`tokio::time`].
 pub trait Clock {

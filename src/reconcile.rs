@@ -89,6 +89,10 @@ pub async fn run<W: World>(
         next_look: Instant::now(),
         force_until: Instant::now(),
     };
+    if let Some(target) = keeper.targets.wanted.take() {
+        keeper.apply_check(&target);
+        keeper.targets.wanted = Some(target);
+    }
     keeper.complete();
     keeper.run(inbox).await
 }

@@ -9,6 +9,7 @@
 pub mod app;
 mod canon;
 pub mod config;
+pub mod connectivity;
 pub mod device;
 pub mod image;
 pub mod keys;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use app::{App, AppId};
 pub use config::{ConfigHash, ContainerConfig};
+pub use connectivity::{Check, Connectivity, Vpn};
 pub use device::{Device, Identity, Peer};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};

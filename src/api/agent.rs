@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::api::sent::{Sent, json};
 use crate::api::{Call, auth};
 use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, Caller, EngineState, Phase, ServiceKey, Status};
+use crate::state::{self, Activity, AppId, Caller, Check, EngineState, Phase, ServiceKey, Status};
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi() -> Sent {
@@ -47,6 +47,7 @@ struct Picture<'a> {
     rejected: Option<&'a str>,
     locks: Vec<Lock<'a>>,
     update: Update,
+    connectivity: Connectivity<'a>,
     device: Device<'a>,
 }
 
@@ -56,6 +57,15 @@ enum Engine<'a> {
     Unknown,
     Up,
     Down { why: &'a str, seconds: u64 },
+}
+
+/// `unknown`: there is no cloud, the check is off, or it has not ended once.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Connectivity<'a> {
+    Unknown { check: bool },
+    Online { check: bool },
+    Offline { check: bool, why: &'a str, seconds: u64 },
 }
 
 #[derive(Serialize)]
@@ -163,6 +173,7 @@ impl<'a> View<'a> {
                 downloaded: status.update_downloaded,
                 failed: status.update_failed,
             },
+            connectivity: connectivity(status),
             device: device(status),
         }
     }
@@ -233,6 +244,15 @@ fn engine(engine: &EngineState) -> Engine<'_> {
         EngineState::Unknown => Engine::Unknown,
         EngineState::Up => Engine::Up,
         EngineState::Down { why, since } => Engine::Down { why, seconds: since.elapsed().as_secs() },
+    }
+}
+
+fn connectivity(status: &Status) -> Connectivity<'_> {
+    let check = status.check == Check::On;
+    match &status.connectivity {
+        state::Connectivity::Unknown => Connectivity::Unknown { check },
+        state::Connectivity::Online => Connectivity::Online { check },
+        state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
     }
 }
 

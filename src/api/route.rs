@@ -38,6 +38,10 @@ pub enum Verb {
     Start,
     /// Shows the device.
     Device,
+    /// Checks whether the cloud is reached.
+    CheckOn,
+    /// Does not.
+    CheckOff,
     /// Makes the caller's key anew.
     RegenerateKey,
     /// Shows what the agent knows and does.
@@ -56,8 +60,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v1/purge", verb: Verb::Purge },
     Route { method: Method::POST, path: "/v1/restart", verb: Verb::Restart },
-    Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::NotYet },
-    Route { method: Method::DELETE, path: "/v1/tcp-ping", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::CheckOn },
+    Route { method: Method::DELETE, path: "/v1/tcp-ping", verb: Verb::CheckOff },
     Route { method: Method::POST, path: "/v1/regenerate-api-key", verb: Verb::RegenerateKey },
     Route { method: Method::GET, path: "/v1/device", verb: Verb::Device },
     Route { method: Method::POST, path: "/v1/apps/{appId}/stop", verb: Verb::Stop },
@@ -145,7 +149,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update => match caller {
+            Self::Update | Self::CheckOn | Self::CheckOff => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },

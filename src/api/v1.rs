@@ -11,7 +11,7 @@ use crate::api::body::integer;
 use crate::api::sent::{Plain, Sent, failed, json};
 use crate::api::{Call, auth, body};
 use crate::intent::{Intent, Refusal, Reply};
-use crate::state::{AppId, ContainerId, Force};
+use crate::state::{AppId, Check, ContainerId, Force};
 
 pub(super) use read::{app, device, healthy, ping};
 
@@ -55,6 +55,12 @@ pub(super) async fn update(call: Call) -> Result<Sent, Sent> {
     let intent = Intent::Update { locks: fields.force(), running: fields.cancel() };
     // Whatever it answers, the caller is told nothing: so the reference wants it.
     let _ = call.door.ask(intent).await?;
+    Ok(Sent::Nothing)
+}
+
+/// `POST` and `DELETE /v1/tcp-ping`. The body is nobody's business.
+pub(super) async fn check(call: Call, check: Check) -> Result<Sent, Sent> {
+    let _ = call.door.ask(Intent::CheckConnectivity(check)).await?;
     Ok(Sent::Nothing)
 }
 

@@ -31,7 +31,10 @@ use tracing::{debug, info, warn};
 use crate::state::device::Peer;
 
 pub mod interfaces;
+mod reach;
 mod taken;
+
+pub use reach::Reach;
 
 use interfaces::{Address, Changes};
 

@@ -18,7 +18,6 @@ mod rules;
 mod service;
 mod single;
 mod values;
-mod watch;
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 
 use crate::linux::clock::{Chance, Clock};
 use crate::linux::locks::Locks;
+use crate::linux::net::Reach;
 use crate::linux::power::Power;
 use crate::linux::store::Store;
 use crate::port::{Engine, TargetError, Targets, World};
@@ -24,6 +25,8 @@ pub struct Linux<E, T> {
     pub clock: Clock,
     /// Chance.
     pub chance: Chance,
+    /// The networks the machine is in.
+    pub net: Reach,
 }
 
 impl<E: Engine, T: Targets> World for Linux<E, T> {
@@ -34,6 +37,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Power = Power;
     type Clock = Clock;
     type Chance = Chance;
+    type Net = Reach;
 
     fn engine(&self) -> &E {
         &self.engine
@@ -55,6 +59,9 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn chance(&self) -> &Chance {
         &self.chance
+    }
+    fn net(&self) -> &Reach {
+        &self.net
     }
 }
 

@@ -12,7 +12,7 @@ use crate::reconcile::Keeper;
 use crate::reconcile::remember::save;
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
-use crate::state::{AppId, Caller, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
 
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
@@ -39,6 +39,7 @@ impl<W: World> Keeper<'_, W> {
             Intent::Purge(app, force) => return self.purge(app, force).await,
             Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
             Intent::Start(app, service) => return self.start(app, service).await,
+            Intent::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
         Ok(Change::Answer(Reply::Done))
@@ -57,9 +58,17 @@ impl<W: World> Keeper<'_, W> {
             target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
         info!(apps = apps.join(", "), "a new target");
         self.reached = self.targets.good.as_ref() == Some(&target);
+        self.apply_check(&target);
         self.targets.wanted = Some(target);
         self.save_targets().await;
         self.aim_again();
+    }
+
+    /// What the target says of the connectivity check counts until somebody asks otherwise, or it says something else.
+    pub(super) fn apply_check(&self, target: &Target) {
+        if let Some(check) = Check::changed(self.targets.wanted.as_ref(), target) {
+            self.publish.send_modify(|it| it.check = check);
+        }
     }
 
     /// The completed target changed: forgets what only the old one wanted.

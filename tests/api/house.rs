@@ -136,7 +136,7 @@ impl House {
 
     fn does(&mut self, intent: Intent) -> Answer {
         match intent {
-            Intent::Update { .. } => Ok(Reply::Done),
+            Intent::Update { .. } | Intent::CheckConnectivity(_) => Ok(Reply::Done),
             Intent::Restart(app, force) | Intent::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
                 self.unlocked(app, force).map(|()| Reply::Done)

@@ -1,0 +1,91 @@
+//! Whether the device reaches its cloud.
+
+use tokio::time::Instant;
+
+use crate::state::Target;
+
+/// The target's name of the setting whether connectivity is checked.
+const CHECK: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
+
+/// Whether the device reaches its cloud, as last found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Nobody looks: there is no cloud, the check is off, or it has not ended once.
+    #[default]
+    Unknown,
+    /// It does: a connection was made, or the VPN is up.
+    Online,
+    /// It does not.
+    Offline {
+        /// Why, in words.
+        why: String,
+        /// Since when.
+        since: Instant,
+    },
+}
+
+/// Whether connectivity is checked while the VPN is down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Check {
+    /// It is.
+    #[default]
+    On,
+    /// It is not.
+    Off,
+}
+
+/// The VPN through which the cloud reaches the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vpn {
+    /// It is up.
+    Up,
+    /// It is down, or there is none.
+    #[default]
+    Down,
+}
+
+impl Check {
+    /// What a new target makes of it. `None`: it says what the one before said, so what people asked for stays.
+    #[must_use]
+    pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
+        let said = |target: &Target| target.config.get(CHECK).cloned();
+        let now = said(new);
+        if before.map(said).as_ref() == Some(&now) {
+            return None;
+        }
+        let off = now.is_some_and(|it| switch(&it) == Some(false));
+        Some(if off { Self::Off } else { Self::On })
+    }
+}
+
+/// A setting that is on or off, as supervisors read it. `None`: the text is neither, and the default counts.
+#[must_use]
+pub fn switch(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "1" | "true" | "on" => Some(true),
+        "0" | "false" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(check: Option<&str>) -> Target {
+        let config = check.map(|it| (CHECK.to_owned(), it.to_owned())).into_iter().collect();
+        Target { config, ..Target::default() }
+    }
+
+    #[test]
+    fn a_target_decides_only_when_it_says_something_new() {
+        let (silent, off) = (target(None), target(Some("FALSE")));
+        assert_eq!(Check::changed(None, &silent), Some(Check::On));
+        assert_eq!(Check::changed(None, &off), Some(Check::Off));
+        assert_eq!(Check::changed(Some(&off), &off), None);
+        assert_eq!(Check::changed(Some(&silent), &silent), None);
+        assert_eq!(Check::changed(Some(&off), &target(Some("1"))), Some(Check::On));
+        assert_eq!(Check::changed(Some(&off), &target(Some("perhaps"))), Some(Check::On));
+        assert_eq!(Check::changed(Some(&off), &silent), Some(Check::On));
+    }
+}
