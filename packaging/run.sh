@@ -164,7 +164,7 @@ J
 build() {
   say "building (a debug build: the release build takes minutes and behaves the same)"
   cargo build --locked --quiet
-  agent=$here/target/debug/boardkeeper
+  agent=${CARGO_TARGET_DIR:-$here/target}/debug/boardkeeper
 }
 
 start() {

@@ -87,6 +87,7 @@ pub async fn run<W: World>(
         waiters: Vec::new(),
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
+        forced: BTreeSet::new(),
         force_until: Instant::now(),
     };
     if let Some(target) = keeper.targets.wanted.take() {
@@ -121,6 +122,8 @@ struct Keeper<'w, W> {
     waiters: Vec<Waiter>,
     unreachable: Backoff,
     next_look: Instant,
+    /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
+    forced: BTreeSet<AppId>,
     /// Until then what was forced stays forced, although it has settled.
     force_until: Instant,
 }
@@ -208,6 +211,9 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         self.arrived().await;
         self.answer_waiters();
+        let mut forced = std::mem::take(&mut self.forced);
+        forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));
+        self.forced = forced;
         if !self.ended.is_empty() {
             // Looked at while it changed; this look is good for all but what changed.
             self.look_now();
@@ -219,6 +225,7 @@ impl<'w, W: World> Keeper<'w, W> {
     /// Demands with what configuration adds to them.
     fn demands(&self) -> Demands {
         let mut demands = self.demands.clone();
+        demands.force.extend(&self.forced);
         if self.force() == Force::Yes {
             demands.force.extend(self.known_apps());
         }

@@ -115,7 +115,7 @@ impl Changed {
 pub(super) fn volumes(service: &Service) -> impl Iterator<Item = &String> {
     service.config.mounts.iter().filter_map(|mount| match mount {
         Mount::Volume { name, .. } => Some(name),
-        Mount::Bind { .. } => None,
+        Mount::Bind { .. } | Mount::Anonymous { .. } => None,
     })
 }
 

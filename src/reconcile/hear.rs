@@ -172,8 +172,8 @@ impl<W: World> Keeper<'_, W> {
             Some(Locks::Held(_) | Locks::Ours(_)) | None => (),
         }
         if force == Force::Yes {
-            self.demands.force.insert(app);
-            self.force_until = Instant::now() + FORCE_LASTS;
+            // It ends with the deed: whoever locks the app afterwards is respected.
+            self.forced.insert(app);
         }
         Ok(())
     }

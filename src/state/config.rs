@@ -188,6 +188,11 @@ pub enum Mount {
         /// Whether it can be written.
         access: Mode,
     },
+    /// A volume of this container alone, which goes with it.
+    Anonymous {
+        /// Where it is in the container.
+        path: String,
+    },
     /// A path of the host. Only the agent makes these; a document's are dropped with a warning.
     Bind {
         /// The path on the host.
@@ -407,8 +412,9 @@ impl fmt::Display for Port {
 impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, from, path, access) = match self {
-            Self::Volume { name, path, access } => ("volume", name, path, access),
-            Self::Bind { host, path, access } => ("bind", host, path, access),
+            Self::Volume { name, path, access } => ("volume", name.as_str(), path, access),
+            Self::Bind { host, path, access } => ("bind", host.as_str(), path, access),
+            Self::Anonymous { path } => ("anonymous", "", path, &Mode::Write),
         };
         let access = match access {
             Mode::Write => "rw",

@@ -123,9 +123,11 @@ fn an_agent_whose_port_is_taken_says_so_and_ends() {
 #[ignore = "needs `make engine`"]
 fn a_wrong_configuration_is_told_whole() {
     let lab = Lab::enter();
-    let agent = Agent::new(&lab).arguments(&["--board", "no-such-board", "--log", "info"]);
-    let output = agent.command().args(["--listen", "nonsense"]).output().unwrap();
+    let agent = Agent::new(&lab).arguments(&["--listen", "nonsense", "--disk-floor", "plenty", "--boot-config", "/nowhere"]);
+    let output = agent.command().output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("nonsense"), "{said}");
+    for mistake in ["nonsense", "plenty"] {
+        assert!(said.contains(mistake), "{mistake}: {said}");
+    }
 }

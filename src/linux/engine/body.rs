@@ -57,9 +57,10 @@ pub(super) fn body(spec: &Spec) -> ContainerCreateBody {
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         exposed_ports: some(exposed(config)),
+        volumes: some(config.mounts.iter().filter_map(anonymous).collect()),
         host_config: Some(HostConfig {
             network_mode: mode,
-            binds: some(config.mounts.iter().map(|it| bind(spec.key.app, it)).collect()),
+            binds: some(config.mounts.iter().filter_map(|it| bind(spec.key.app, it)).collect()),
             port_bindings: Some(bindings(config)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
             ..limits(config, rights(config))
         }),
@@ -140,14 +141,22 @@ fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
     all
 }
 
-fn bind(app: AppId, mount: &Mount) -> String {
+fn bind(app: AppId, mount: &Mount) -> Option<String> {
     let (from, path, access) = match mount {
         Mount::Volume { name, path, access } => (format!("{app}_{name}"), path, access),
         Mount::Bind { host, path, access } => (host.clone(), path, access),
+        Mount::Anonymous { .. } => return None,
     };
-    match access {
+    Some(match access {
         Mode::Write => format!("{from}:{path}:rw"),
         Mode::ReadOnly => format!("{from}:{path}:ro"),
+    })
+}
+
+fn anonymous(mount: &Mount) -> Option<String> {
+    match mount {
+        Mount::Anonymous { path } => Some(path.clone()),
+        Mount::Volume { .. } | Mount::Bind { .. } => None,
     }
 }
 

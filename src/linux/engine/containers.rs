@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use bollard::{BollardRequest, Docker, body_full};
 
 use crate::linux::engine::body::{body, later, restart};
-use crate::linux::engine::errors::{found, is_conflict, is_so_already, not_started, sort};
+use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, not_started, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Link;
 use crate::linux::engine::{CALL, Engine};
@@ -30,7 +30,16 @@ impl Engine {
         let body = body(spec);
         let docker = with_mac_address(&link, &spec.config, &body);
         let id = match docker.create_container(Some(options), body).await {
-            Ok(made) => made.id,
+            Ok(made) => match self.foreign(&made.warnings) {
+                None => made.id,
+                Some(said) => {
+                    // It would exit at once and be started again for ever.
+                    let _ = link.docker.remove_container(&made.id, Some(removal())).await; // The next try finds it otherwise.
+                    let arch = &self.settings.arch;
+                    let advice = format!("the image is for another architecture ({said}); publish it for {arch} too");
+                    return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
+                }
+            },
             Err(error) if is_conflict(&error) => return self.accept(&link, spec, &what).await,
             Err(error) => return Err(sort(&what, &error)),
         };
@@ -41,6 +50,15 @@ impl Engine {
             let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, starting it connects it.
         }
         connected
+    }
+
+    /// What the engine says of an image for another machine, where the host has no emulator for it.
+    fn foreign(&self, warnings: &[String]) -> Option<String> {
+        let said = warnings.iter().find(|it| has(it, &["does not match the detected host platform"]))?;
+        let handlers = std::fs::read_dir(self.settings.root.join("proc/sys/fs/binfmt_misc"));
+        let emulated =
+            handlers.is_ok_and(|list| list.flatten().any(|it| it.file_name().to_string_lossy().starts_with("qemu-")));
+        (!emulated).then(|| said.split(" and no specific").next().unwrap_or(said).to_owned())
     }
 
     /// Whether the container that has the name is the one that was to be created.

@@ -137,7 +137,7 @@ const DOWN: [&str; 11] = [
 ];
 
 /// Whether a text has one of these words in it, in any case.
-fn has(text: &str, words: &[&str]) -> bool {
+pub(super) fn has(text: &str, words: &[&str]) -> bool {
     let text = text.to_lowercase();
     words.iter().any(|word| text.contains(&word.to_lowercase()))
 }

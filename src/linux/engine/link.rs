@@ -101,6 +101,10 @@ impl Engine {
             return Ok(link.clone());
         }
         let link = self.find().await?;
+        if let Some(link) = &self.link.borrow().live {
+            // Somebody else found it meanwhile.
+            return Ok(link.clone());
+        }
         info!(host = %link.facts.version.host, engine = %link.facts.version.engine, api = %link.facts.version.api, "engine found");
         let mut state = self.link.borrow_mut();
         state.settled = Some(link.facts.version.host.clone());

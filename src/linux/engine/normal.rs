@@ -44,7 +44,7 @@ pub(super) fn config(seen: &ContainerInspectResponse, image: &ImageConfig, facts
         networks: attached.filter(|_| of_app).collect(),
         expose: exposed(&program, image, &ports),
         ports,
-        mounts: mounts(&host, &labels),
+        mounts: mounts(&host, &labels).into_iter().chain(anonymous(&program, image)).collect(),
         tmpfs: host.tmpfs.clone().unwrap_or_default().into_iter().collect(),
         network_mode: mode,
         ..rights(&host, facts, limits(&host, process(&program, image)))
@@ -267,6 +267,12 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
         kept.then_some(bind(it.source.as_deref()?, it.target.as_deref()?, access))
     });
     binds.chain(mounts).collect()
+}
+
+/// Volumes of the container alone that its image does not ask for.
+fn anonymous(program: &Program, image: &ImageConfig) -> impl Iterator<Item = Mount> {
+    let inherited = set(image.volumes.as_ref());
+    set(program.volumes.as_ref()).into_iter().filter(move |it| !inherited.contains(it)).map(|path| Mount::Anonymous { path })
 }
 
 fn set(list: Option<&Vec<String>>) -> BTreeSet<String> {

@@ -36,19 +36,18 @@ pub(super) fn read(fields: &mut Fields<'_>, known: &Known, config: &mut Containe
 fn once_each(at: &At<'_>, config: &ContainerConfig) {
     let mut paths: BTreeSet<&str> = config.tmpfs.keys().map(String::as_str).collect();
     for mount in &config.mounts {
-        let (Mount::Volume { path, .. } | Mount::Bind { path, .. }) = mount;
+        let (Mount::Volume { path, .. } | Mount::Bind { path, .. } | Mount::Anonymous { path }) = mount;
         if !paths.insert(path) {
             at.wrong(&format!("two things are mounted at {}", quoted(path)));
         }
     }
 }
 
-/// `volume:/path[:options]`.
+/// `volume:/path[:options]`, or `/path` for a volume of the container alone.
 fn short(item: &At<'_>, known: &Known) -> Option<Mount> {
     let text = item.text()?;
     let Some((source, rest)) = text.split_once(':') else {
-        item.warn("a volume without a name is not supported, ignored");
-        return None;
+        return absolute(item, text).map(|path| Mount::Anonymous { path });
     };
     let (path, options) = rest.split_once(':').unwrap_or((rest, ""));
     let mut access = Mode::Write;
@@ -77,7 +76,7 @@ fn long(item: &At<'_>, known: &Known, config: &mut ContainerConfig) {
     };
     match (kind.as_str(), source) {
         ("volume", Some(source)) => config.mounts.extend(named(item, known, &source, target, access)),
-        ("volume", None) => item.warn("a volume without a name is not supported, ignored"),
+        ("volume", None) => config.mounts.extend(absolute(item, target).map(|path| Mount::Anonymous { path })),
         ("bind", _) => dropped(item),
         ("tmpfs", None) => {
             let options = size.map(|it| tmpfs_options(&it)).unwrap_or_default();

@@ -155,7 +155,6 @@ fn what_is_left_aside_is_named() {
         "security_opt.1: not supported, ignored".to_owned(),
         format!("volumes.2: {bind}"),
         format!("volumes.3: {bind}"),
-        "volumes.4: a volume without a name is not supported, ignored".to_owned(),
         format!("volumes.7: {bind}"),
         "build: not supported, ignored".to_owned(),
         "extends: not supported, ignored".to_owned(),

@@ -135,7 +135,8 @@ impl Drop for Real {
     }
 }
 
-fn settings(host: &str) -> Settings {
+/// An adapter's settings for an engine.
+pub(crate) fn settings(host: &str) -> Settings {
     Settings { hosts: vec![host.into()], root: "/".into(), logins: None, floor_bytes: 0, arch: "armv7l".into() }
 }
 

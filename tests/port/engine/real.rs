@@ -1,9 +1,15 @@
 //! The promises, asked of a real engine.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use boardkeeper::linux::engine::{Engine, Settings};
+use boardkeeper::linux::engine::Engine;
 use boardkeeper::plan::Deed;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::config::NetworkMode;
@@ -12,7 +18,7 @@ use boardkeeper::state::{Network, NetworkConfig, Phase};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::lab::Real;
+use super::lab::{Real, settings};
 use super::{Lab, network, seen, spec, take, which};
 
 macro_rules! promises {
@@ -43,19 +49,57 @@ async fn an_image_is_pulled_and_removed() {
 
 #[tokio::test]
 async fn without_an_engine_it_waits_for_one() {
-    let nowhere = |host: &str| Settings {
-        hosts: vec![host.into()],
-        root: "/".into(),
-        logins: None,
-        floor_bytes: 0,
-        arch: "armv7l".into(),
-    };
     let began = Instant::now();
     for (host, why) in [("unix:///nonexistent/docker.sock", "installed and started"), ("tcp://127.0.0.1:1", "nobody listens")] {
-        let result = Engine::connect(nowhere(host)).observe().await;
+        let result = Engine::connect(settings(host)).observe().await;
         assert!(matches!(&result, Err(EngineError::Unreachable(text)) if text.contains(why)), "{result:?}");
     }
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+/// Something that listens where an engine would, answers every call alike, and hangs up or does not.
+fn impostor(path: &Path, answer: &'static [u8], hangs_up: bool) -> Engine {
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let _ = client.read(&mut [0; 4096]); // What is asked makes no difference.
+            let _ = client.write_all(answer); // Nor whether anybody listens.
+            if !hangs_up {
+                kept.push(client);
+            }
+        }
+    });
+    Engine::connect(settings(&format!("unix://{}", path.display())))
+}
+
+#[tokio::test]
+async fn nonsense_is_no_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let answers = [
+        &b""[..],
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"a\": [1,",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    ];
+    for (number, answer) in answers.into_iter().enumerate() {
+        let result = impostor(&dir.path().join(number.to_string()), answer, true).observe().await;
+        assert!(matches!(result, Err(EngineError::Unreachable(_))), "{}: {result:?}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = impostor(&dir.path().join("socket"), b"", false);
+    let began = Instant::now();
+    let result = engine.observe().await;
+    assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
+    let result = engine.take(&Deed::RemoveNetwork("x".into(), None), &|_| {}).await;
+    assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
+    assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -139,6 +183,53 @@ async fn only_what_concerns_us_wakes_us() {
     tokio::time::timeout(soon, events.next()).await.unwrap().unwrap();
     // The code is seen although the list only says that it exited, as it may have said before.
     assert_eq!(seen(&lab, "main").await.unwrap().phase, Phase::Exited(137));
+}
+
+/// Passes connections on to the engine, one for each call, and counts them.
+fn counted(lab: &Real) -> (String, Arc<AtomicUsize>) {
+    let (front, back) = (lab.dir().join("counted.sock"), lab.dir().join("docker.sock"));
+    let listener = UnixListener::bind(&front).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            count.fetch_add(1, Ordering::SeqCst);
+            let engine = UnixStream::connect(&back).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), engine.try_clone().unwrap()),
+                (engine.try_clone().unwrap(), client.try_clone().unwrap()),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to); // A side that hangs up ends it.
+                    let _ = to.shutdown(Shutdown::Write); // The other side may be gone already.
+                });
+            }
+        }
+    });
+    (format!("unix://{}", front.display()), calls)
+}
+
+#[tokio::test]
+async fn a_look_at_what_did_not_change_is_four_calls() {
+    let Some(lab) = Real::up() else { return };
+    for service in ["one", "two", "three"] {
+        take(&lab, Deed::Create(Box::new(spec(&lab, service)))).await.unwrap();
+    }
+    let (host, calls) = counted(&lab);
+    let engine = lab.another(|it| it.hosts = vec![host]);
+    let first = engine.observe().await.unwrap();
+    let before = calls.swap(0, Ordering::SeqCst);
+    assert_eq!(engine.observe().await.unwrap(), first);
+    assert_eq!(
+        (before, calls.swap(0, Ordering::SeqCst)),
+        (3 + 4 + 3, 4),
+        "finding it, looking, and three containers in detail"
+    );
+
+    take(&lab, Deed::Start(which(&lab, "two").await)).await.unwrap();
+    let phases: Vec<_> = engine.observe().await.unwrap().containers.into_iter().map(|it| (it.key.service, it.phase)).collect();
+    assert!(phases.contains(&("two".into(), Phase::Running)), "{phases:?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 4 + 1);
 }
 
 #[tokio::test]
