@@ -117,6 +117,8 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::Update => v1::update(call).await,
         Verb::CheckOn => v1::check(call, Check::On).await,
         Verb::CheckOff => v1::check(call, Check::Off).await,
+        Verb::HostConfig => v1::host_config(call).await,
+        Verb::ConfigureHost => v1::configure_host(call).await,
         Verb::Restart => v1::restart(call).await,
         Verb::Purge => v1::purge(call).await,
         Verb::Stop => v1::stop(call).await,

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use crate::state::host::{HostConfig, HostPatch};
 use crate::state::{AppId, Caller, Check, ContainerId, Force, HeldLock, Secret, Target};
 
 /// A request, and where its answer goes.
@@ -39,6 +40,10 @@ pub enum Intent {
     RenewKey(Caller),
     /// Check whether the cloud is reached, or do not.
     CheckConnectivity(Check),
+    /// Tell how the host is configured.
+    ReadHost,
+    /// Configure the host so.
+    ConfigureHost(Box<HostPatch>, Force),
 }
 
 /// What becomes of work under way when an update is asked for.
@@ -62,6 +67,8 @@ pub enum Reply {
     Container(ContainerId),
     /// The new key.
     Key(Secret),
+    /// How the host is configured.
+    Host(Box<HostConfig>),
 }
 
 /// Why a request was turned down, or came to nothing.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use boardkeeper::cli::run::Run;
 use boardkeeper::cli::{Cli, Command, Failure, log};
-use boardkeeper::config::Config;
+use boardkeeper::config::{Board, Config};
+use boardkeeper::linux::board;
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::locks::Locks;
@@ -99,6 +100,13 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device) -> Linux<Engine, 
         clock: Clock::new(&config.root),
         chance: Chance,
         net: net::Reach::new(&config.root, config.bus.as_deref()),
+        host: host::Host::new(
+            &config.root,
+            &config.state_dir,
+            config.provisioning.path.as_deref(),
+            board_name(config),
+            config.bus.as_deref(),
+        ),
     }
 }
 
@@ -115,6 +123,18 @@ fn device(config: &Config, engines: &[String]) -> Device {
             engines: engines.to_vec(),
         },
     )
+}
+
+/// The board, for people.
+fn board_name(config: &Config) -> Option<String> {
+    let board = match &config.board {
+        Board::Auto => None,
+        Board::Simulated => return Some("simulated".to_owned()),
+        Board::Slug(slug) => Some(slug.clone()),
+    };
+    let told = board::Told { board, device_type: config.device_type.clone() };
+    let detected = board::detect(&config.root, &told);
+    detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }
 
 /// What a person wants to know first when they look at a log.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::Stream;
 
 use crate::plan::Deed;
+use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
     AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Locks as LockState, Network, ServiceKey, Target,
     Volume, Vpn,
@@ -36,6 +37,8 @@ pub trait World {
     type Chance: Chance;
     /// The networks the machine is in.
     type Net: Net;
+    /// The host.
+    type Host: Host;
 
     /// The container engine.
     fn engine(&self) -> &Self::Engine;
@@ -53,6 +56,8 @@ pub trait World {
     fn chance(&self) -> &Self::Chance;
     /// The networks the machine is in.
     fn net(&self) -> &Self::Net;
+    /// The host.
+    fn host(&self) -> &Self::Host;
 }
 
 /// A container engine.
@@ -246,6 +251,25 @@ pub enum Steered {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NetError(pub String);
+
+/// The host: what it says of itself, and what of it can be changed.
+pub trait Host {
+    /// Under which addresses the device is found: at once, and whenever that changes. Never ends.
+    fn addresses(&self) -> impl Stream<Item = Addresses>;
+    /// What changes all the time. Reads memory, not disks, so it does not wait.
+    fn figures(&self) -> Figures;
+    /// The host's configuration.
+    async fn config(&self) -> Result<HostConfig, HostError>;
+    /// Changes it, and lets the host use it. Each file is the old one or the new one, also after a power cut.
+    ///
+    /// Not to be called twice at once. May be dropped at any await: then some of it was done.
+    async fn configure(&self, patch: &HostPatch) -> Result<(), HostError>;
+}
+
+/// Why the host's configuration could not be read or changed. Says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
 
 /// Wall time. What is measured is measured with [`tokio::time`].
 pub trait Clock {

@@ -11,6 +11,7 @@ mod canon;
 pub mod config;
 pub mod connectivity;
 pub mod device;
+pub mod host;
 pub mod image;
 pub mod keys;
 pub mod network;

@@ -149,6 +149,19 @@ struct Device<'a> {
     mac_address: &'a str,
     ip_addresses: &'a [String],
     local_mode: bool,
+    // What the host measures. `None`: it does not say, or nobody has looked yet.
+    board: Option<&'a str>,
+    boot_id: Option<&'a str>,
+    up_seconds: Option<u64>,
+    disk: Option<Room>,
+    memory: Option<Room>,
+    temperature_celsius: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Room {
+    free_bytes: u64,
+    total_bytes: u64,
 }
 
 impl<'a> View<'a> {
@@ -315,7 +328,8 @@ fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
 }
 
 fn device(status: &Status) -> Device<'_> {
-    let device = &status.device;
+    let (device, figures) = (&status.device, &status.figures);
+    let room = |it: state::host::Room| Room { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
     Device {
         uuid: &device.uuid,
         name: &device.name,
@@ -328,5 +342,11 @@ fn device(status: &Status) -> Device<'_> {
         mac_address: &device.mac_address,
         ip_addresses: &device.ip_addresses,
         local_mode: status.access.local_mode,
+        board: figures.board.as_deref(),
+        boot_id: figures.boot_id.as_deref(),
+        up_seconds: figures.up.map(|(up, read)| (up + read.elapsed()).as_secs()),
+        disk: figures.disk.map(room),
+        memory: figures.memory.map(room),
+        temperature_celsius: figures.temperature_millicelsius.map(|it| f64::from(it) / 1000.0),
     }
 }

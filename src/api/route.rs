@@ -42,6 +42,10 @@ pub enum Verb {
     CheckOn,
     /// Does not.
     CheckOff,
+    /// Shows the host's name and proxy.
+    HostConfig,
+    /// Changes them.
+    ConfigureHost,
     /// Makes the caller's key anew.
     RegenerateKey,
     /// Shows what the agent knows and does.
@@ -69,8 +73,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/apps/{appId}", verb: Verb::App },
     // Of later supervisors.
     Route { method: Method::GET, path: "/v1/healthy", verb: Verb::Healthy },
-    Route { method: Method::GET, path: "/v1/device/host-config", verb: Verb::NotYet },
-    Route { method: Method::PATCH, path: "/v1/device/host-config", verb: Verb::NotYet },
+    Route { method: Method::GET, path: "/v1/device/host-config", verb: Verb::HostConfig },
+    Route { method: Method::PATCH, path: "/v1/device/host-config", verb: Verb::ConfigureHost },
     Route { method: Method::POST, path: "/v2/applications/{appId}/restart-service", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v2/applications/{appId}/stop-service", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v2/applications/{appId}/start-service", verb: Verb::NotYet },
@@ -149,7 +153,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update | Self::CheckOn | Self::CheckOff => match caller {
+            Self::Update | Self::CheckOn | Self::CheckOff | Self::ConfigureHost => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },
@@ -161,6 +165,7 @@ impl Verb {
             | Self::Stop
             | Self::Start
             | Self::Device
+            | Self::HostConfig
             | Self::RegenerateKey
             | Self::State
             | Self::OpenApi

@@ -2,6 +2,7 @@
 //!
 //! Successes are as the reference of 2017 shows them, failures as the supervisors of today answer them.
 
+mod host;
 mod read;
 
 use axum::http::StatusCode;
@@ -13,6 +14,7 @@ use crate::api::{Call, auth, body};
 use crate::intent::{Intent, Refusal, Reply};
 use crate::state::{AppId, Check, ContainerId, Force};
 
+pub(super) use host::{configure_host, host_config};
 pub(super) use read::{app, device, healthy, ping};
 
 const OK: Plain = Plain::new("OK");
@@ -90,7 +92,7 @@ pub(super) async fn start(call: Call) -> Result<Sent, Sent> {
 pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
     match call.door.ask(Intent::RenewKey(call.caller)).await? {
         Ok(Reply::Key(key)) => Ok(Sent::Key(key)),
-        Ok(Reply::Done | Reply::Container(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
@@ -107,7 +109,7 @@ async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) 
     let app = app_id(number).ok_or_else(unknown)?;
     match call.door.ask(intent(app, fields.force())).await? {
         Ok(Reply::Done) => Ok(()),
-        Ok(Reply::Container(_) | Reply::Key(_)) => Err(misfit()),
+        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(refused(app, &why)),
     }
 }
@@ -122,7 +124,7 @@ async fn of_service(call: Call, intent: fn(AppId, Force) -> Intent) -> Result<Se
     let app = app_id(number).ok_or(Sent::Text(StatusCode::BAD_REQUEST, NO_APP))?;
     match call.door.ask(intent(app, fields.force())).await? {
         Ok(Reply::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Ok(Reply::Done | Reply::Key(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(service_refused(app, &why)),
     }
 }

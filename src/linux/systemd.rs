@@ -25,6 +25,8 @@ pub(in crate::linux) struct Systemd {
 pub(in crate::linux) struct Unit {
     /// `ActiveState`.
     pub(in crate::linux) active: String,
+    /// `PartOf`.
+    pub(in crate::linux) part_of: Vec<String>,
 }
 
 /// What a unit is to do.
@@ -34,6 +36,8 @@ pub(in crate::linux) enum Deed {
     Start,
     /// End.
     Stop,
+    /// End and run.
+    Restart,
 }
 
 impl Systemd {
@@ -53,7 +57,8 @@ impl Systemd {
             if property::<String>(&bus, &path, "LoadState").await? == "not-found" {
                 return Ok(None);
             }
-            Ok(Some(Unit { active: property(&bus, &path, "ActiveState").await? }))
+            let active = property(&bus, &path, "ActiveState").await?;
+            Ok(Some(Unit { active, part_of: property(&bus, &path, "PartOf").await? }))
         })
         .await
     }
@@ -63,6 +68,7 @@ impl Systemd {
         let method = match deed {
             Deed::Start => "StartUnit",
             Deed::Stop => "StopUnit",
+            Deed::Restart => "RestartUnit",
         };
         self.within(async {
             let bus = self.connect().await?;

@@ -1,6 +1,7 @@
 //! The whole outside, on a Linux board.
 
 use crate::linux::clock::{Chance, Clock};
+use crate::linux::host::Host;
 use crate::linux::locks::Locks;
 use crate::linux::net::Reach;
 use crate::linux::power::Power;
@@ -27,6 +28,8 @@ pub struct Linux<E, T> {
     pub chance: Chance,
     /// The networks the machine is in.
     pub net: Reach,
+    /// The host.
+    pub host: Host,
 }
 
 impl<E: Engine, T: Targets> World for Linux<E, T> {
@@ -38,6 +41,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Clock = Clock;
     type Chance = Chance;
     type Net = Reach;
+    type Host = Host;
 
     fn engine(&self) -> &E {
         &self.engine
@@ -62,6 +66,9 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn net(&self) -> &Reach {
         &self.net
+    }
+    fn host(&self) -> &Host {
+        &self.host
     }
 }
 

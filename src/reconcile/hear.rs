@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -9,6 +10,7 @@ use crate::intent::{Ask, Intent, Refusal, Reply, Running};
 use crate::plan::{Deed, Step, plan};
 use crate::port::{Chance, Record, Targets, World};
 use crate::reconcile::Keeper;
+use crate::reconcile::host::Errand;
 use crate::reconcile::remember::save;
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
@@ -17,12 +19,16 @@ use crate::state::{AppId, Caller, Check, ContainerId, Force, Locks, Phase, Secre
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
 
-impl<W: World> Keeper<'_, W> {
+impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
         let answer = match self.change(intent).await {
             Ok(Change::Wait(app, goal)) => {
                 self.waiters.push(Waiter { app, goal, reply });
                 return self.look_now();
+            }
+            Ok(Change::Errand(errand)) => {
+                // Whoever asked may have hung up; that is their business.
+                return self.errands.push(errand.map(|answer| drop(reply.send(answer))).boxed_local());
             }
             Ok(Change::Answer(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
@@ -30,7 +36,7 @@ impl<W: World> Keeper<'_, W> {
         let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
     }
 
-    async fn change(&mut self, intent: Intent) -> Result<Change, Refusal> {
+    async fn change(&mut self, intent: Intent) -> Result<Change<'w>, Refusal> {
         match intent {
             Intent::Target(target) => self.aim(*target).await,
             Intent::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
@@ -39,6 +45,8 @@ impl<W: World> Keeper<'_, W> {
             Intent::Purge(app, force) => return self.purge(app, force).await,
             Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
             Intent::Start(app, service) => return self.start(app, service).await,
+            Intent::ReadHost => return Ok(Change::Errand(self.read_host())),
+            Intent::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(Change::Errand),
             Intent::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
@@ -97,7 +105,7 @@ impl<W: World> Keeper<'_, W> {
         self.look_now();
     }
 
-    async fn restart(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+    async fn restart(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
         self.may_disturb(app, force)?;
         // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
         let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
@@ -109,14 +117,14 @@ impl<W: World> Keeper<'_, W> {
         Ok(Change::Wait(app, Goal::Settled))
     }
 
-    async fn purge(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+    async fn purge(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
         self.may_disturb(app, force)?;
         self.demands.purge.insert(app);
         self.let_run(app).await;
         Ok(Change::Wait(app, Goal::Settled))
     }
 
-    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change, Refusal> {
+    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
         if !self.current.containers.iter().any(|it| it.key == key) {
             return Err(Refusal::NoContainer);
@@ -129,7 +137,7 @@ impl<W: World> Keeper<'_, W> {
         Ok(Change::Wait(app, Goal::Stopped(key)))
     }
 
-    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change, Refusal> {
+    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
         if self.demands.stopped.remove(&key) {
             self.save_stopped().await;
@@ -287,7 +295,9 @@ impl<W: World> Keeper<'_, W> {
 }
 
 /// What becomes of a request.
-enum Change {
+enum Change<'w> {
+    /// It is answered when this is done.
+    Errand(Errand<'w>),
     /// It is answered at once.
     Answer(Reply),
     /// It is answered when this has come to pass.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use crate::state::host::Figures;
 use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Target};
 
 /// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
@@ -47,6 +48,8 @@ pub struct Status {
     pub connectivity: Connectivity,
     /// Whether that is checked.
     pub check: Check,
+    /// What the host measures, as of the last look.
+    pub figures: Figures,
 }
 
 /// A step being taken.

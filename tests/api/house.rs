@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Request, StatusCode};
 use boardkeeper::api::{self, Door};
 use boardkeeper::intent::{Answer, Ask, Intent, Refusal, Reply};
+use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
@@ -40,6 +41,8 @@ pub(crate) struct House {
     pub(crate) asked: Vec<Intent>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
+    /// How the host is configured.
+    pub(crate) host: HostConfig,
     /// Whether replies are dropped.
     pub(crate) hangs_up: bool,
 }
@@ -58,7 +61,16 @@ impl House {
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
         let router = api::router(Door { intents, status, born: Instant::now() });
-        let mut house = Self { router, inbox: Some(inbox), publish, keys, asked: Vec::new(), refuses: None, hangs_up: false };
+        let mut house = Self {
+            router,
+            inbox: Some(inbox),
+            publish,
+            keys,
+            asked: Vec::new(),
+            refuses: None,
+            host: HostConfig::default(),
+            hangs_up: false,
+        };
         house.publish_keys();
         house
     }
@@ -147,6 +159,8 @@ impl House {
             }
             Intent::Start(app, None) => self.only(app).map(Reply::Container),
             Intent::RenewKey(caller) => self.renew(caller),
+            Intent::ReadHost => Ok(Reply::Host(Box::new(self.host.clone()))),
+            Intent::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Reply::Done),
             Intent::Target(_) | Intent::Rejected(_) | Intent::Stop(..) | Intent::Start(..) => {
                 panic!("not asked over HTTP: {intent:?}")
             }

@@ -99,7 +99,7 @@ pub(in crate::linux) fn addresses() -> io::Result<Vec<Address>> {
 
 impl Changes {
     /// Begins to listen. To be called within a runtime.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::linux) fn new() -> io::Result<Self> {
         let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR)?;
         #[expect(deprecated, reason = "its successor is unsafe to call; what we give it owns its descriptor, so it stays open")]
         let socket = AsyncFd::new(socket)?;
@@ -107,7 +107,7 @@ impl Changes {
     }
 
     /// Waits for a change. May be dropped at any await.
-    pub(super) async fn next(&self) {
+    pub(in crate::linux) async fn next(&self) {
         let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
         let mut buffer = vec![0; BUFFER];
         // What exactly is of no interest: all is looked at anew. Lost ones are told as an error, which is a change too.
