@@ -195,7 +195,10 @@ pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
 /// When nothing is left but services that the next boot starts, the machine is rebooted; not while an app is locked.
 fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_)));
-    if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(|it| !matches!(it, Waiting::Boot(_))) {
+    if !boot
+        || !plan.steps.is_empty()
+        || plan.waiting.iter().any(|it| !matches!(it, Waiting::Boot(_) | Waiting::Dependency(..)))
+    {
         return;
     }
     let locked = scene.current.locks.iter().find_map(|(app, locks)| match locks {

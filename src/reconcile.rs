@@ -80,6 +80,7 @@ pub async fn run<W: World>(
         target: None,
         demands: Demands::default(),
         owed: memory.stopped,
+        unsaved: memory.unsaved,
         current: Current::default(),
         plan: Plan::default(),
         running: Vec::new(),
@@ -115,6 +116,8 @@ struct Keeper<'w, W> {
     demands: Demands,
     /// Services a person stopped before the agent was started again: they are owed a start.
     owed: BTreeSet<ServiceKey>,
+    /// What could not be saved yet.
+    unsaved: BTreeSet<remember::Unsaved>,
     current: Current,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,
@@ -198,6 +201,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
+        self.save_again().await;
         match locks {
             Ok(locks) => self.current.locks = locks,
             Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
@@ -208,6 +212,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current.volumes = seen.volumes;
         self.current.ours.clone_from(&self.targets.pulled);
         self.current.booted_secs = self.world.clock().booted_secs();
+        self.current.now_secs = self.world.clock().now_secs();
         self.tidy_demands().await;
         if let Some(target) = &self.target {
             self.plan = plan(target, &self.demands(), &self.current);

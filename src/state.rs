@@ -79,6 +79,8 @@ pub struct Current {
     pub locks: BTreeMap<AppId, Locks>,
     /// When the machine was started, in seconds of the wall clock the engine uses too.
     pub booted_secs: i64,
+    /// What that clock says now.
+    pub now_secs: i64,
 }
 
 /// Who holds the update locks of an app.

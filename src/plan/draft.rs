@@ -49,7 +49,9 @@ impl Draft<'_> {
     /// Lets through what the locks and the release let through.
     fn settle(mut self, plan: &mut Plan) {
         let services = self.services();
-        let ours = matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(held)) if services.is_subset(held));
+        // An app without services has no locks to take.
+        let ours = services.is_empty()
+            || matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(held)) if services.is_subset(held));
         let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Gate::Locked);
         let incomplete = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
         let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_)));

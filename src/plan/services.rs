@@ -143,7 +143,9 @@ fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Contai
     if !due {
         return;
     }
-    let new = container.phase == Phase::Created && container.created_secs >= draft.scene.current.booted_secs;
+    // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
+    let (since, now) = (draft.scene.current.booted_secs, draft.scene.current.now_secs);
+    let new = container.phase == Phase::Created && (since..=now).contains(&container.created_secs);
     if service.requires_reboot && new {
         draft.wait(Waiting::Boot(container.key.clone()));
     } else if let Some(other) = unmet(draft, app, service) {

@@ -231,7 +231,8 @@ impl<'w, W: World> Keeper<'w, W> {
                     self.save_stopped().await;
                 }
             }
-            Step::Engine(Deed::Kill(which) | Deed::Restart(which)) => {
+            // One that was killed is forgotten once it is seen to be gone: until then nobody may take it for what is wanted.
+            Step::Engine(Deed::Restart(which)) => {
                 self.demands.recreate.remove(&which.id);
             }
             Step::Engine(Deed::RemoveImage(image)) => {

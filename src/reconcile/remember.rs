@@ -1,12 +1,14 @@
 //! What outlives a power cut, and what is made when there is nothing to remember.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::plan::{Deed, Step};
-use crate::port::{Chance, Memory, Record, Store, Targeted, World};
+use crate::port::{Chance, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
 use crate::state::{Identity, Keys, Secret, ServiceKey, Status};
 
@@ -17,42 +19,64 @@ pub(super) struct Remembered {
     pub(super) targets: Targeted,
     pub(super) reached: bool,
     pub(super) stopped: BTreeSet<ServiceKey>,
+    pub(super) unsaved: BTreeSet<Unsaved>,
+}
+
+/// What could not be saved yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unsaved {
+    Identity,
+    Keys,
+    Targets,
+    Stopped,
 }
 
 /// Loads what was saved, and makes and saves what was not.
 pub(super) async fn load<W: World>(world: &W, settings: &Settings, publish: &watch::Sender<Status>) -> Remembered {
-    let memory = world.store().load().await.unwrap_or_else(|problem| {
-        error!(error = %problem, "nothing that was saved can be read; the agent goes on as if it were new");
-        Memory::default()
-    });
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let memory = loop {
+        match world.store().load().await {
+            Ok(memory) => break memory,
+            // To go on as if it were new would make it another device, and save that over what is there.
+            Err(problem) => {
+                error!(error = %problem, "what was saved cannot be read; it is tried again");
+                tokio::time::sleep(backoff.fail()).await;
+            }
+        }
+    };
     for complaint in &memory.complaints {
         warn!("{complaint}");
     }
     publish.send_modify(|status| status.complaints.clone_from(&memory.complaints));
+    let mut unsaved = BTreeSet::new();
     let identity = match memory.identity {
         Some(identity) => identity,
-        None => new_identity(world, settings).await,
+        None => new_identity(world, settings, &mut unsaved).await,
     };
     let keys = match memory.keys {
         Some(keys) => keys,
-        None => new_keys(world, settings).await,
+        None => new_keys(world, settings, &mut unsaved).await,
     };
     let reached = memory.targets.wanted.is_some() && memory.targets.wanted == memory.targets.good;
-    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped }
+    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, unsaved }
 }
 
-async fn new_identity<W: World>(world: &W, settings: &Settings) -> Identity {
+async fn new_identity<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Identity {
     let made = || Secret::from_bytes(world.chance().bytes()).reveal()[..32].to_owned();
     let identity = Identity { uuid: settings.uuid.clone().unwrap_or_else(made) };
     info!(uuid = identity.uuid, "this device has an identity now");
-    save(world, &Record::Identity(identity.clone())).await;
+    if !save(world, &Record::Identity(identity.clone())).await {
+        unsaved.insert(Unsaved::Identity);
+    }
     identity
 }
 
-async fn new_keys<W: World>(world: &W, settings: &Settings) -> Keys {
+async fn new_keys<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Keys {
     let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.chance().bytes()));
     let keys = Keys { device, root: Secret::from_bytes(world.chance().bytes()), generations: BTreeMap::new() };
-    save(world, &Record::Keys(keys.clone())).await;
+    if !save(world, &Record::Keys(keys.clone())).await {
+        unsaved.insert(Unsaved::Keys);
+    }
     keys
 }
 
@@ -96,12 +120,32 @@ impl<W: World> Keeper<'_, W> {
     }
 
     pub(super) async fn save_targets(&mut self) {
-        save(self.world, &Record::Targets(Box::new(self.targets.clone()))).await;
+        self.save_one(Unsaved::Targets).await;
     }
 
     /// Writes down what a person stopped, and who is still owed a start.
     pub(super) async fn save_stopped(&mut self) {
-        let stopped = self.demands.stopped.union(&self.owed).cloned().collect();
-        save(self.world, &Record::Stopped(stopped)).await;
+        self.save_one(Unsaved::Stopped).await;
+    }
+
+    /// Saves what could not be saved before.
+    pub(super) async fn save_again(&mut self) {
+        for what in self.unsaved.clone() {
+            self.save_one(what).await;
+        }
+    }
+
+    async fn save_one(&mut self, what: Unsaved) {
+        let record = match what {
+            Unsaved::Identity => Record::Identity(Identity { uuid: self.device.uuid.clone() }),
+            Unsaved::Keys => Record::Keys(self.keys.clone()),
+            Unsaved::Targets => Record::Targets(Box::new(self.targets.clone())),
+            Unsaved::Stopped => Record::Stopped(self.demands.stopped.union(&self.owed).cloned().collect()),
+        };
+        if save(self.world, &record).await {
+            self.unsaved.remove(&what);
+        } else {
+            self.unsaved.insert(what);
+        }
     }
 }

@@ -222,7 +222,7 @@ pub(super) fn empty_app() -> App {
 }
 
 pub(super) fn parse_device(text: &str) -> Current {
-    let mut current = Current { booted_secs: BOOT, ..Current::default() };
+    let mut current = Current { booted_secs: BOOT, now_secs: BOOT + 1_000_000, ..Current::default() };
     let mut default_network = text.is_empty() || text.lines().all(|it| it.starts_with("image"));
     for line in text.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {

@@ -1,0 +1,192 @@
+//! One life: the agent runs, dies and is started again, first in foul weather, then in fair.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::time::Duration;
+
+use boardkeeper::plan::{Waiting, complete, plan};
+use boardkeeper::reconcile::Settings;
+use boardkeeper::state::{Activity, Current, Device, Force, Locks, Phase, Service, ServiceKey, Status, Target};
+use tokio::time::sleep;
+
+use crate::world::machine::Machine;
+use crate::world::{Sim, Weather, dice::Dice};
+
+/// How a life went.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Story {
+    /// Everything that happened.
+    pub(crate) trace: String,
+    /// What went wrong that must never, or `None`.
+    pub(crate) wrong: Option<String>,
+}
+
+/// How long the weather may take to be survived once it is fair.
+const PATIENCE: Duration = Duration::from_secs(90 * 60);
+
+/// Lives the life of a seed.
+pub(crate) fn live(seed: u64) -> Story {
+    in_world(seed, Weather::any(seed), async |sim| {
+        let foul = sim.with(|model| {
+            let mut dice = Dice::of(seed, "life");
+            model.owner.reboots = dice.happens(200);
+            model.owner.begin();
+            dice.secs(600, 2700)
+        });
+        let nature = async {
+            sim.nature(foul).await;
+            sim.wait_until_settled(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            () = sim.agent() => (),
+            () = nature => (),
+        }
+    })
+}
+
+/// Runs something in a world of a seed, until it is done or something happened that must never happen.
+pub(crate) fn in_world(seed: u64, weather: Weather, play: impl AsyncFnOnce(Sim)) -> Story {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let sim = Sim::new(seed, weather);
+        tokio::select! {
+            biased;
+            () = sim.over() => (),
+            () = sim.jobs() => (),
+            () = play(sim.clone()) => (),
+        }
+        let wrong = sim.with(|model| model.judge.wrongs.first().cloned());
+        Story { trace: sim.trace(), wrong }
+    })
+}
+
+/// What the agent is told at its start.
+pub(crate) fn settings() -> Settings {
+    let device =
+        Device { name: "board".into(), device_type: "raspberrypi3".into(), arch: "armv7hf".into(), ..Device::default() };
+    Settings {
+        observe_every: Duration::from_secs(5 * 60),
+        device: Device { api_port: 48484, ..device },
+        uuid: None,
+        device_key: None,
+        force: Force::No,
+    }
+}
+
+impl Sim {
+    /// The agent and the people who use it, from one start to the next, for ever.
+    pub(crate) async fn agent(&self) {
+        self.agent_with(async |sim, router| sim.people(router).await).await;
+    }
+
+    /// The agent and whoever uses its API.
+    pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
+        loop {
+            let run = boardkeeper::run(self, settings(), async |router, status| {
+                self.with(|model| model.status = Some(status));
+                people(self.clone(), router).await;
+            });
+            let cut = tokio::select! {
+                biased;
+                cut = self.cut() => cut,
+                () = run => return,
+            };
+            self.aftermath(cut);
+            let down = self.with(|model| model.fates.nature.millis(100, 20_000));
+            sleep(down).await;
+            self.note("the agent starts");
+        }
+    }
+
+    /// Waits until everything is as wanted; that it never comes is wrong.
+    pub(crate) async fn wait_until_settled(&self, patience: Duration) {
+        let settled = async {
+            while self.unsettled().is_some() {
+                sleep(Duration::from_secs(20)).await;
+            }
+        };
+        if tokio::time::timeout(patience, settled).await.is_err() {
+            let why = self.unsettled().unwrap_or_default();
+            self.with(|model| model.wrong(format_args!("not settled after {patience:?} of fair weather: {why}")));
+            pending::<()>().await;
+        }
+        self.note("settled");
+    }
+
+    /// Why not everything is as wanted, if so. Never asks the agent what it should do: only what it thinks it is doing.
+    pub(crate) fn unsettled(&self) -> Option<String> {
+        let (status, wanted, truth, keys) = self.with(|model| {
+            let status = model.status.as_ref().map(|it| it.borrow().clone());
+            (status, model.owner.wanted.clone(), model.truth(), model.disk.kept.keys.clone())
+        });
+        let Some(status) = status else { return Some("the agent does not run".into()) };
+        let Some(keys) = keys else { return Some("the device has no keys".into()) };
+        let target = complete(&wanted, &status.device, &keys);
+        says_unsettled(&status)
+            .or_else(|| looks_unsettled(&target, &status, &truth))
+            .or_else(|| left_to_do(&target, &status, &truth))
+    }
+}
+
+/// What the agent says of itself.
+fn says_unsettled(status: &Status) -> Option<String> {
+    let Status { activity, update_pending, update_downloaded, update_failed, .. } = status;
+    let flags = *update_pending || *update_downloaded || *update_failed;
+    (*activity != Activity::Settled || flags).then(|| {
+        let doing: Vec<_> = status.doing.iter().map(|it| it.what.as_str()).collect();
+        let troubles: Vec<_> = status.troubles.iter().map(|it| format!("{}: {}", it.what, it.why)).collect();
+        format!(
+            "{activity:?}, pending {update_pending}, downloaded {update_downloaded}, failed {update_failed}; \
+             doing {doing:?}, waiting {:?}, troubles {troubles:?}",
+            status.waiting
+        )
+    })
+}
+
+/// What the planner would still do.
+fn left_to_do(target: &Target, status: &Status, truth: &Current) -> Option<String> {
+    let left = plan(target, &status.demands, truth);
+    let steps: Vec<_> = left.steps.iter().map(ToString::to_string).collect();
+    let waits = |it: &&Waiting| !matches!(it, Waiting::Boot(_));
+    let waiting: Vec<_> = left.waiting.iter().filter(waits).map(ToString::to_string).collect();
+    (!steps.is_empty() || !waiting.is_empty()).then(|| format!("left to do: {steps:?}, waiting for {waiting:?}"))
+}
+
+/// What anybody can see without knowing how the agent thinks.
+fn looks_unsettled(target: &Target, status: &Status, truth: &Current) -> Option<String> {
+    if let Some((app, _)) = truth.locks.iter().find(|(_, it)| matches!(it, Locks::Ours(_))) {
+        return Some(format!("the agent still holds the locks of {app}"));
+    }
+    let mut wanted = BTreeSet::new();
+    for app in target.apps.values().filter(|app| app.commit.is_some()) {
+        for (name, service) in &app.services {
+            let key = ServiceKey::new(app.id, name);
+            if let Some(why) = service_unsettled(&key, service, status, truth) {
+                return Some(format!("{key}: {why}"));
+            }
+            wanted.insert(key);
+        }
+    }
+    let extra = truth.containers.iter().find(|it| !wanted.contains(&it.key));
+    extra.map(|it| format!("{} has a container, and nobody wants it", it.key))
+}
+
+fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current) -> Option<String> {
+    let all: Vec<_> = truth.containers.iter().filter(|it| it.key == *key).collect();
+    let [it] = all[..] else { return Some(format!("{} containers", all.len())) };
+    if it.image != Machine::registry(&service.image).id {
+        return Some(format!("runs {}, not {}", it.image_ref, service.image));
+    }
+    if it.env.get("REV") != service.config.env.get("REV") || it.restart != service.config.restart {
+        return Some("has another configuration".into());
+    }
+    let stopped = status.demands.stopped.contains(key) || !service.running;
+    let right = match it.phase {
+        Phase::Running | Phase::Restarting => !stopped,
+        Phase::Exited(_) => stopped || !it.restart.never_rests(),
+        Phase::Created => stopped || service.requires_reboot,
+        Phase::Paused | Phase::Removing | Phase::Dead => false,
+    };
+    (!right).then(|| format!("is {:?}, and should be stopped: {stopped}", it.phase))
+}

@@ -1,0 +1,308 @@
+//! What must never happen, whatever else does.
+//!
+//! What an agent *decides* is judged when it asks for it, by what it had been told by then; what its deeds *do* is judged when
+//! they do it. An agent cannot know at once what it is told, so a rule about targets is broken only if every target it may
+//! still have in mind says so.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use boardkeeper::plan::{Deed, Step, Subject, Which};
+use boardkeeper::port::Record;
+use boardkeeper::state::service::Strategy;
+use boardkeeper::state::{AppId, ContainerId, Force, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Target};
+use tokio::time::Instant;
+
+use super::Model;
+use super::locks::Holder;
+use super::machine::Owned;
+
+/// What the judge remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// What happened that must never happen.
+    pub(crate) wrongs: Vec<String>,
+    /// Services a person stopped, and was told that they are stopped.
+    pub(crate) stopped: BTreeSet<ServiceKey>,
+    /// Apps whose locks a person asked to override.
+    pub(crate) forced: BTreeSet<AppId>,
+    /// A person asked to override every lock.
+    pub(crate) forced_all: bool,
+    /// Apps that a person asked to restart or purge.
+    pub(crate) restarted: BTreeSet<AppId>,
+    /// Apps that a person asked to purge.
+    pub(crate) purged: BTreeSet<AppId>,
+    /// A person asked for a new key.
+    pub(crate) renewed: bool,
+    /// What hands other than the agent's removed, and when.
+    pub(crate) by_hand: BTreeMap<String, Instant>,
+    /// How often each deed was begun.
+    pub(crate) begun: BTreeMap<String, u32>,
+    told: VecDeque<Target>,
+    underway: BTreeSet<Subject>,
+    recent: VecDeque<(Instant, String)>,
+    pulled: BTreeSet<ImageRef>,
+    identity: Option<Identity>,
+    keys: Option<Keys>,
+    reboots: u32,
+    reboot_reasons: u32,
+}
+
+/// An agent may still act on what it saw so long ago.
+const IN_MIND: Duration = Duration::from_secs(120);
+/// The same deed more often than this within a minute is a loop that does nothing else.
+const TIGHT: usize = 40;
+
+impl Judge {
+    /// The agent was told this.
+    pub(crate) fn told(&mut self, target: &Target) {
+        self.stopped.retain(|key| service(target, key).is_some());
+        self.told.push_back(target.clone());
+        if self.told.len() > 2 {
+            self.told.pop_front();
+        }
+    }
+
+    /// What it had in mind is gone with it.
+    pub(crate) fn agent_died(&mut self) {
+        self.stopped.clear();
+        self.forced.clear();
+        self.forced_all = false;
+        self.restarted.clear();
+        self.purged.clear();
+        self.renewed = false;
+        self.underway.clear();
+    }
+
+    /// A deed is no longer under way.
+    pub(crate) fn ended(&mut self, deed: &Deed) {
+        self.underway.remove(&subject(deed));
+    }
+
+    /// The store said that it kept this.
+    pub(crate) fn kept(&mut self, record: &Record) {
+        match record {
+            Record::Identity(identity) => self.identity = Some(identity.clone()),
+            Record::Keys(keys) => self.keys = Some(keys.clone()),
+            Record::Targets(_) | Record::Stopped(_) => (),
+        }
+    }
+
+    fn lately_by_hand(&self, what: &str) -> bool {
+        self.by_hand.get(what).is_some_and(|at| at.elapsed() < IN_MIND)
+    }
+}
+
+fn subject(deed: &Deed) -> Subject {
+    Step::Engine(deed.clone()).subject()
+}
+
+fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Service> {
+    target.apps.get(&key.app)?.services.get(&key.service)
+}
+
+impl Model {
+    /// Looks at every target the agent may have in mind.
+    fn in_mind(&self, mut look: impl FnMut(&Target)) {
+        self.judge.told.iter().for_each(&mut look);
+        if let Some(status) = &self.status {
+            status.borrow().target.iter().for_each(look);
+        }
+    }
+
+    /// Whether every target in mind says so; false where there is none.
+    fn all_say(&self, rule: impl Fn(&Target) -> bool) -> bool {
+        let (mut some, mut all) = (false, true);
+        self.in_mind(|it| (some, all) = (true, all && rule(it)));
+        some && all
+    }
+
+    /// Whether a target in mind says so.
+    fn one_says(&self, rule: impl Fn(&Target) -> bool) -> bool {
+        let mut one = false;
+        self.in_mind(|it| one = one || rule(it));
+        one
+    }
+
+    /// The agent asks for a deed.
+    pub(crate) fn judge_deed(&mut self, deed: &Deed) {
+        if !self.judge.underway.insert(subject(deed)) {
+            self.wrong(format_args!("{deed}, while another deed is done to the same"));
+        }
+        *self.judge.begun.entry(deed.to_string()).or_default() += 1;
+        self.judge_pace(deed);
+        match deed {
+            Deed::Pull(reference) => drop(self.judge.pulled.insert(reference.clone())),
+            Deed::Create(spec) => {
+                let reboots = self.one_says(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
+                self.judge.reboot_reasons += u32::from(reboots);
+            }
+            Deed::Start(which) => {
+                self.judge_whose(deed, which);
+                self.judge_stopped(which);
+                self.judge_dependencies(which);
+            }
+            // What runs already may be restarted while what it depends on is being replaced.
+            Deed::Restart(which) => {
+                self.judge_whose(deed, which);
+                self.judge_stopped(which);
+            }
+            Deed::Kill(which) => {
+                self.judge_whose(deed, which);
+                self.judge_kill(which);
+            }
+            Deed::Stop(which) | Deed::Rename(which, _) | Deed::Retire(which, _) => self.judge_whose(deed, which),
+            Deed::RemoveNetwork(name, _) => {
+                if self.machine.networks.get(name) == Some(&Owned::Foreign) {
+                    self.wrong(format_args!("{deed}, which is not ours"));
+                }
+            }
+            Deed::RemoveVolume(name, app) => self.judge_remove_volume(name, *app),
+            Deed::RemoveImage(reference) => {
+                if !self.judge.pulled.contains(reference) {
+                    self.wrong(format_args!("{deed}, which is not ours"));
+                }
+            }
+            Deed::CreateNetwork(_) | Deed::CreateVolume(_) => (),
+        }
+    }
+
+    fn judge_pace(&mut self, deed: &Deed) {
+        let now = Instant::now();
+        self.judge.recent.push_back((now, deed.to_string()));
+        while self.judge.recent.front().is_some_and(|(at, _)| now - *at > Duration::from_secs(60)) {
+            self.judge.recent.pop_front();
+        }
+        let text = deed.to_string();
+        if self.judge.recent.iter().filter(|(_, it)| *it == text).count() > TIGHT {
+            self.wrong(format_args!("{deed}, more than {TIGHT} times in a minute"));
+        }
+    }
+
+    fn judge_whose(&mut self, deed: &Deed, which: &Which) {
+        if self.machine.containers.get(&which.id).is_some_and(|it| it.foreign) {
+            self.wrong(format_args!("{deed}, which is not ours"));
+        }
+    }
+
+    fn judge_stopped(&mut self, which: &Which) {
+        if self.judge.stopped.contains(&which.key) {
+            self.wrong(format_args!("start {}, which a person stopped", which.key));
+        }
+    }
+
+    fn judge_dependencies(&mut self, which: &Which) {
+        let ready = |key: &ServiceKey| {
+            let started = self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created);
+            // What a person stopped need not run for those who depend on it.
+            let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(key));
+            started || stopped || self.judge.lately_by_hand(&key.to_string())
+        };
+        let early = |target: &Target| {
+            let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
+            needs.iter().any(|on| !ready(&ServiceKey::new(which.key.app, on)))
+        };
+        if self.all_say(early) {
+            self.wrong(format_args!("start {}, before what it depends on", which.key));
+        }
+    }
+
+    fn judge_kill(&mut self, which: &Which) {
+        let alive = |it: &&super::machine::Crate| it.face.phase.is_alive() && it.face.key == which.key;
+        let same: Vec<_> = self.machine.ours().filter(alive).map(|it| it.face.id.clone()).collect();
+        if same != [which.id.clone()] || self.judge.restarted.contains(&which.key.app) {
+            return;
+        }
+        let here = |image: &ImageRef| self.machine.image(image).is_some() || self.judge.lately_by_hand(image.as_str());
+        let early = |target: &Target| {
+            let waits = service(target, &which.key).is_some_and(|it| it.strategy == Strategy::DownloadThenKill);
+            let app = target.apps.get(&which.key.app);
+            waits && app.is_some_and(|app| app.services.values().any(|it| !here(&it.image)))
+        };
+        if self.all_say(early) {
+            self.wrong(format_args!("kill {}, before the images are here", which.key));
+        }
+    }
+
+    fn judge_remove_volume(&mut self, name: &str, app: AppId) {
+        if self.machine.volumes.get(name) == Some(&Owned::Foreign) {
+            self.wrong(format_args!("remove volume {name}, which is not ours"));
+        }
+        let config = match self.machine.volumes.get(name) {
+            Some(Owned::Ours((_, config))) => Some(config.clone()),
+            Some(Owned::Foreign) | None => None,
+        };
+        let bare = name.split_once('_').map_or(name, |(_, bare)| bare);
+        let wanted = |target: &Target| {
+            let app = target.apps.get(&app);
+            let other = app.and_then(|app| app.volumes.get(bare)).is_some_and(|it| Some(it) != config.as_ref());
+            app.is_some() && !other
+        };
+        if config.is_some() && self.all_say(wanted) && !self.judge.purged.contains(&app) {
+            self.wrong(format_args!("remove volume {name}, whose app is wanted"));
+        }
+    }
+
+    /// A container is about to be sent its stop signal.
+    pub(crate) fn judge_stop(&mut self, which: &Which) {
+        let alive = self.machine.containers.get(&which.id).is_some_and(|it| it.face.phase.is_alive());
+        if let Some(held) = self.locks.users(which.key.app).filter(|_| alive) {
+            self.wrong(format_args!("{} is stopped under the lock of {}", which.key, held.service));
+        }
+    }
+
+    /// A container was started, on the agent's word.
+    pub(crate) fn judge_alive(&mut self, id: &ContainerId) {
+        let Some(key) = self.machine.containers.get(id).map(|it| it.face.key.clone()) else { return };
+        let alive = self.machine.ours().filter(|it| it.face.key == key && it.face.phase.is_alive()).count();
+        let hands_over = |it: &Target| service(it, &key).is_some_and(|it| it.strategy == Strategy::HandOver);
+        if alive > 1 && !self.one_says(hands_over) {
+            self.wrong(format_args!("{alive} containers of {key} run"));
+        }
+    }
+
+    /// The agent takes locks.
+    pub(crate) fn judge_force(&mut self, app: AppId, force: Force) {
+        if force == Force::Yes && !self.may_force(app) {
+            self.wrong(format_args!("the locks of {app} are overridden, and nobody asked for it"));
+        }
+    }
+
+    /// Somebody asked for the locks of an app to be overridden.
+    fn may_force(&self, app: AppId) -> bool {
+        let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
+        self.judge.forced_all || self.judge.forced.contains(&app) || self.one_says(overridden)
+    }
+
+    /// The agent asks for a reboot.
+    pub(crate) fn judge_reboot(&mut self) {
+        let old = |holder: &Holder| match holder {
+            Holder::User(since) => self.now_secs() - since > i64::try_from(IN_MIND.as_secs()).unwrap(),
+            Holder::Agent => false,
+        };
+        let held = self.locks.held.iter().find(|(_, holder)| old(holder)).map(|(key, _)| key.clone());
+        if let Some(key) = held.filter(|key| !self.may_force(key.app)) {
+            self.wrong(format_args!("reboot under the lock of {key}"));
+        }
+        self.judge.reboots += 1;
+        let (reboots, reasons) = (self.judge.reboots, self.judge.reboot_reasons);
+        if reboots > 2 * reasons + 5 {
+            self.wrong(format_args!("{reboots} reboots for {reasons} reasons"));
+        }
+    }
+
+    /// The agent has something kept.
+    pub(crate) fn judge_save(&mut self, record: &Record) {
+        let broken = match record {
+            Record::Identity(identity) => self.judge.identity.as_ref().is_some_and(|it| it != identity),
+            Record::Keys(keys) => self.judge.keys.as_ref().is_some_and(|it| {
+                let renewed = it.device != keys.device || it.generations != keys.generations;
+                it.root != keys.root || (renewed && !self.judge.renewed)
+            }),
+            Record::Targets(_) | Record::Stopped(_) => false,
+        };
+        if broken {
+            self.wrong("the device becomes another, or has other keys");
+        }
+    }
+}

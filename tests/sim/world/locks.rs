@@ -1,0 +1,174 @@
+//! Update locks in a directory that a reboot empties, and the signals of a hand-over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+
+use boardkeeper::port::{LockError, Locks};
+use boardkeeper::state::{AppId, Force, HeldLock, Locks as Held, ServiceKey};
+use futures_util::{Stream, stream};
+
+use super::{Model, Sim};
+
+/// What is in the directory.
+#[derive(Debug, Default)]
+pub(crate) struct LockDir {
+    /// Who holds the lock of a service.
+    pub(crate) held: BTreeMap<ServiceKey, Holder>,
+    /// Services whose new container said it is ready.
+    pub(crate) ready: BTreeSet<ServiceKey>,
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The agent.
+    Agent,
+    /// The service, since that second of the wall clock.
+    User(i64),
+}
+
+impl LockDir {
+    /// The machine started anew.
+    pub(crate) fn lose_tmpfs(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The first lock of an app that its services hold.
+    pub(crate) fn users(&self, app: AppId) -> Option<HeldLock> {
+        self.held.iter().filter(|(key, _)| key.app == app).find_map(|(key, holder)| match holder {
+            Holder::User(since) => Some(held_lock(key, *since)),
+            Holder::Agent => None,
+        })
+    }
+
+    /// Who holds the locks of these apps.
+    pub(crate) fn seen(&self, apps: &BTreeSet<AppId>) -> BTreeMap<AppId, Held> {
+        let of = |app: &AppId| {
+            let ours: BTreeSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
+            match self.users(*app) {
+                Some(held) => Some((*app, Held::Held(held))),
+                None if ours.is_empty() => None,
+                None => Some((*app, Held::Ours(ours))),
+            }
+        };
+        apps.iter().filter_map(of).collect()
+    }
+
+    fn agents(&self, app: AppId) -> impl Iterator<Item = &ServiceKey> {
+        self.held.iter().filter(move |(key, holder)| key.app == app && **holder == Holder::Agent).map(|(key, _)| key)
+    }
+
+    fn take(&mut self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        let keys: Vec<_> = services.iter().map(|name| ServiceKey::new(app, name)).collect();
+        if force == Force::No {
+            for key in &keys {
+                if let Some(Holder::User(since)) = self.held.get(key) {
+                    return Err(LockError::Held(held_lock(key, *since)));
+                }
+            }
+        }
+        self.held.extend(keys.into_iter().map(|key| (key, Holder::Agent)));
+        Ok(())
+    }
+}
+
+fn held_lock(key: &ServiceKey, since_secs: i64) -> HeldLock {
+    let path = format!("/tmp/balena-supervisor/services/{}/{}/updates.lock", key.app, key.service);
+    HeldLock { service: key.service.clone(), path, since_secs }
+}
+
+impl Model {
+    /// Whether the file system under the locks says no this time.
+    fn stuck(&mut self, what: &str, app: AppId) -> Result<(), LockError> {
+        if !self.fates.calls.happens(self.weather.faults / 4) {
+            return Ok(());
+        }
+        self.note(format_args!("{what} {app}: the file system says no"));
+        Err(LockError::Failed("input/output error".into()))
+    }
+
+    /// A service gives its lock back.
+    pub(crate) fn unlock(&mut self, key: &ServiceKey) {
+        if matches!(self.locks.held.get(key), Some(Holder::User(_))) {
+            self.locks.held.remove(key);
+            self.note(format_args!("{key} gives its lock back"));
+            self.bells.unlocked.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Locks being taken. Dropped before it is done, it may leave some.
+struct Taking<'a>(&'a Sim, AppId, Option<BTreeSet<String>>);
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let (Some(services), Ok(mut model)) = (self.2.take(), self.0.0.try_borrow_mut()) else { return };
+        let some = services.into_iter().filter(|_| model.fates.halves.happens(500)).collect();
+        // Somebody's lock among them: then none is taken.
+        let _ = model.locks.take(self.1, &some, Force::No);
+    }
+}
+
+impl Locks for Sim {
+    async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, Held>, LockError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            model.stuck("look at the locks of", AppId(0))?;
+            Ok(model.locks.seen(apps))
+        })
+    }
+
+    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        self.with(|model| model.judge_force(app, force));
+        let mut taking = Taking(self, app, Some(services.clone()));
+        self.pass(1, 20).await;
+        taking.2 = None;
+        self.with(|model| {
+            model.stuck("lock", app)?;
+            let taken = model.locks.take(app, services, force);
+            let names: Vec<_> = services.iter().map(String::as_str).collect();
+            let how = if force == Force::Yes { " by force" } else { "" };
+            let came = taken.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned());
+            model.note(format_args!("lock {app} ({}){how}: {came}", names.join(" ")));
+            taken
+        })
+    }
+
+    async fn release(&self, app: AppId) -> Result<(), LockError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            model.stuck("unlock", app)?;
+            model.note(format_args!("unlock {app}"));
+            model.locks.held.retain(|key, holder| key.app != app || *holder != Holder::Agent);
+            Ok(())
+        })
+    }
+
+    async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            model.stuck("expect a hand-over in", key.app)?;
+            model.locks.ready.remove(key);
+            Ok(())
+        })
+    }
+
+    async fn handed_over(&self, key: &ServiceKey) -> Result<(), LockError> {
+        loop {
+            self.pass(100, 100).await;
+            if self.with(|model| model.locks.ready.contains(key)) {
+                self.note(format_args!("{key} is ready to take over"));
+                return Ok(());
+            }
+        }
+    }
+
+    fn changes(&self) -> impl Stream<Item = ()> {
+        let bell = self.with(|model| model.bells.unlocked.subscribe());
+        stream::unfold(bell, async |mut bell| {
+            let changed = pin!(bell.changed()).await;
+            changed.expect("the world outlives its agents");
+            Some(((), bell))
+        })
+    }
+}

@@ -1,0 +1,376 @@
+//! A container engine as far as an agent can tell: what it has, what it does, and what it will not do. No time passes here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use boardkeeper::plan::Spec;
+use boardkeeper::port::EngineError;
+use boardkeeper::state::config::{Mount, NetworkMode};
+use boardkeeper::state::service::Restart;
+use boardkeeper::state::{
+    AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume,
+    VolumeConfig,
+};
+
+/// What the engine has.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    /// Whether it answers.
+    pub(crate) up: bool,
+    /// How often it was started; a call that outlives its engine fails.
+    pub(crate) epoch: u64,
+    /// Every container.
+    pub(crate) containers: BTreeMap<ContainerId, Crate>,
+    /// Every image.
+    pub(crate) images: BTreeMap<ImageId, Image>,
+    /// Every network, and whose it is.
+    pub(crate) networks: BTreeMap<String, Owned<(Option<AppId>, NetworkConfig)>>,
+    /// Every volume, and whose it is.
+    pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
+    /// Room for images, in bytes.
+    pub(crate) room_bytes: u64,
+    made: u64,
+}
+
+/// Something, and whether it carries our labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Owned<T> {
+    /// It does.
+    Ours(T),
+    /// It does not.
+    Foreign,
+}
+
+/// A container, from the inside.
+#[derive(Debug, Clone)]
+pub(crate) struct Crate {
+    /// What an agent may see of it.
+    pub(crate) face: Container,
+    /// Whether it carries our labels.
+    pub(crate) foreign: bool,
+    /// Somebody stopped it, and it has not been started since.
+    pub(crate) stopped: bool,
+    /// Ends by itself with 0 soon after each start.
+    pub(crate) brief: bool,
+    /// Time between SIGTERM and SIGKILL.
+    pub(crate) grace: Duration,
+    /// Times the engine started it again by itself.
+    pub(crate) restarts: u32,
+    networks: BTreeSet<String>,
+    volumes: BTreeSet<String>,
+}
+
+type Done = Result<(), EngineError>;
+
+fn refuse<T>(why: impl Into<String>) -> Result<T, EngineError> {
+    Err(EngineError::Refused(why.into()))
+}
+
+impl Machine {
+    /// An engine with room for images.
+    pub(crate) fn new(room_bytes: u64) -> Self {
+        Self { up: true, room_bytes, ..Self::default() }
+    }
+
+    /// What an image reference means, and its size: the same for ever. A letter at its end is another name for the same image.
+    pub(crate) fn registry(reference: &ImageRef) -> Image {
+        let bare = reference.as_str().trim_end_matches(|c: char| c.is_ascii_lowercase());
+        let sum = bare.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(1_000_003).wrapping_add(u64::from(byte)));
+        let id = ImageId(format!("sha256:{sum:064x}"));
+        Image { id, names: BTreeSet::from([reference.clone()]), size_bytes: 50_000_000 + sum % 100_000_000 }
+    }
+
+    /// The image a reference leads to here.
+    pub(crate) fn image(&self, reference: &ImageRef) -> Option<&Image> {
+        self.images.values().find(|image| image.answers_to(reference))
+    }
+
+    /// Keeps an image that was downloaded.
+    pub(crate) fn keep(&mut self, image: Image) {
+        self.images.entry(image.id.clone()).or_insert_with(|| image.clone()).names.extend(image.names);
+    }
+
+    /// Room left for images, in bytes.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.room_bytes.saturating_sub(self.images.values().map(|image| image.size_bytes).sum())
+    }
+
+    /// Makes a container. One with its name, key and hash will do.
+    pub(crate) fn create(&mut self, spec: &Spec, now_secs: i64) -> Result<ContainerId, EngineError> {
+        let made = Made::Here(spec.hash.clone());
+        if let Some(there) = self.containers.values().find(|it| it.face.name == spec.name) {
+            let same = !there.foreign && there.face.key == spec.key && there.face.made == made;
+            return if same { Ok(there.face.id.clone()) } else { refuse(format!("the name {} is taken", spec.name)) };
+        }
+        let Some(image) = self.image(&spec.image).map(|image| image.id.clone()) else {
+            return refuse(format!("no such image: {}", spec.image));
+        };
+        let networks = self.networks_of(spec)?;
+        let volumes = self.volumes_of(spec)?;
+        let network_of = match &spec.config.network_mode {
+            NetworkMode::Service(name) => match spec.network_of.as_ref().filter(|id| self.containers.contains_key(id)) {
+                Some(id) => Some(id.clone()),
+                None => return refuse(format!("no container to share the network of {name} with")),
+            },
+            NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+        };
+        self.made += 1;
+        let id = ContainerId(format!("{:064x}", self.made.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
+        let face = Container {
+            id: id.clone(),
+            name: spec.name.clone(),
+            key: spec.key.clone(),
+            phase: Phase::Created,
+            created_secs: now_secs,
+            image,
+            image_ref: spec.image.clone(),
+            made,
+            env: spec.config.env.clone(),
+            restart: spec.config.restart,
+            error: None,
+            network_of: network_of.clone(),
+        };
+        let brief = spec.config.env.contains_key("BRIEF");
+        let grace = spec.config.stop_grace;
+        let new = Crate { face, foreign: false, stopped: false, brief, grace, restarts: 0, networks, volumes };
+        self.containers.insert(id.clone(), new);
+        Ok(id)
+    }
+
+    fn networks_of(&self, spec: &Spec) -> Result<BTreeSet<String>, EngineError> {
+        let find = |name: &String| {
+            [format!("{}_{name}", spec.app_uuid), format!("{}_{name}", spec.key.app), name.clone()]
+                .into_iter()
+                .find(|it| self.networks.contains_key(it))
+                .map_or_else(|| refuse(format!("no such network: {name}")), Ok)
+        };
+        spec.config.networks.keys().map(find).collect()
+    }
+
+    fn volumes_of(&self, spec: &Spec) -> Result<BTreeSet<String>, EngineError> {
+        let names = spec.config.mounts.iter().filter_map(|mount| match mount {
+            Mount::Volume { name, .. } => Some(format!("{}_{name}", spec.key.app)),
+            Mount::Bind { .. } | Mount::Anonymous { .. } => None,
+        });
+        names
+            .map(|name| if self.volumes.contains_key(&name) { Ok(name) } else { refuse(format!("no such volume: {name}")) })
+            .collect()
+    }
+
+    /// Starts a container. One that runs is started.
+    pub(crate) fn start(&mut self, id: &ContainerId) -> Done {
+        let Some(it) = self.containers.get(id) else { return refuse("no such container") };
+        if matches!(it.face.phase, Phase::Removing | Phase::Dead) {
+            return refuse("it is being removed");
+        }
+        if let Some(lost) = it.networks.iter().find(|name| !self.networks.contains_key(*name)) {
+            return refuse(format!("network {lost} not found"));
+        }
+        let host =
+            it.face.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
+        if host == Some(false) {
+            return refuse("the container whose network it shares does not run");
+        }
+        let it = self.at(id)?;
+        it.face.phase = Phase::Running;
+        it.stopped = false;
+        it.face.error = None;
+        Ok(())
+    }
+
+    /// A container's process has ended.
+    pub(crate) fn exit(&mut self, id: &ContainerId, code: i32, by_hand: bool) -> Done {
+        let it = self.at(id)?;
+        if it.face.phase.is_alive() {
+            it.face.phase = Phase::Exited(code);
+        }
+        it.stopped |= by_hand;
+        Ok(())
+    }
+
+    /// Removes a container that does not run. One that is gone is removed.
+    pub(crate) fn remove(&mut self, id: &ContainerId) -> Done {
+        match self.containers.get(id) {
+            Some(it) if it.face.phase.is_alive() => refuse("cannot remove a running container"),
+            Some(_) => {
+                self.containers.remove(id);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a container another name.
+    pub(crate) fn rename(&mut self, id: &ContainerId, name: &str) -> Done {
+        if self.containers.values().any(|it| it.face.name == name && it.face.id != *id) {
+            return refuse(format!("the name {name} is taken"));
+        }
+        name.clone_into(&mut self.at(id)?.face.name);
+        Ok(())
+    }
+
+    /// The engine no longer starts a container by itself.
+    pub(crate) fn rest(&mut self, id: &ContainerId) -> Done {
+        self.at(id)?.face.restart = Restart::No;
+        Ok(())
+    }
+
+    /// Makes a network. An equal one of ours will do.
+    pub(crate) fn create_network(&mut self, network: &Network) -> Done {
+        let new = Owned::Ours((network.app, network.config.clone()));
+        match self.networks.get(&network.name) {
+            Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
+            Some(_) => Ok(()),
+            None => {
+                self.networks.insert(network.name.clone(), new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a network that no running container is attached to.
+    pub(crate) fn remove_network(&mut self, name: &str) -> Done {
+        if self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains(name)) {
+            return refuse(format!("network {name} has active endpoints"));
+        }
+        self.networks.remove(name);
+        Ok(())
+    }
+
+    /// Makes a volume. An equal one of ours will do.
+    pub(crate) fn create_volume(&mut self, volume: &Volume) -> Done {
+        let new = Owned::Ours((volume.app, volume.config.clone()));
+        match self.volumes.get(&volume.name) {
+            Some(there) if *there != new => refuse(format!("volume {} exists", volume.name)),
+            Some(_) => Ok(()),
+            None => {
+                self.volumes.insert(volume.name.clone(), new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a volume that no container has.
+    pub(crate) fn remove_volume(&mut self, name: &str) -> Done {
+        if self.containers.values().any(|it| it.volumes.contains(name)) {
+            return refuse(format!("volume {name} is in use"));
+        }
+        self.volumes.remove(name);
+        Ok(())
+    }
+
+    /// Takes a name from an image; without names it is gone. One that is the last name of an image in use stays.
+    pub(crate) fn remove_image(&mut self, reference: &ImageRef) -> Done {
+        let Some(image) = self.image(reference).cloned() else { return Ok(()) };
+        let last = image.names.iter().all(|name| name == reference);
+        if !last {
+            self.images.entry(image.id).and_modify(|it| it.names.retain(|name| name != reference));
+            return Ok(());
+        }
+        if self.containers.values().any(|it| it.face.image == image.id) {
+            return refuse(format!("{reference} is used by a container"));
+        }
+        self.images.remove(&image.id);
+        Ok(())
+    }
+
+    /// Whether the engine starts a container again that ended by itself.
+    pub(crate) fn starts_again(it: &Crate, code: i32) -> bool {
+        match it.face.restart {
+            Restart::No => false,
+            Restart::Always | Restart::UnlessStopped => !it.stopped,
+            Restart::OnFailure(most) => code != 0 && !it.stopped && (most == 0 || it.restarts < most),
+        }
+    }
+
+    /// The engine was killed, or the board lost its power: nothing runs.
+    pub(crate) fn die(&mut self) {
+        self.up = false;
+        self.containers.retain(|_, it| it.face.phase != Phase::Removing);
+        for it in self.containers.values_mut().filter(|it| it.face.phase.is_alive()) {
+            it.face.phase = Phase::Exited(255);
+        }
+    }
+
+    /// The engine is started, and starts what its restart policies say. Those it started.
+    pub(crate) fn rise(&mut self) -> Vec<ContainerId> {
+        self.up = true;
+        self.epoch += 1;
+        let lost = |it: &Crate| matches!(it.face.phase, Phase::Exited(255)) && !it.stopped;
+        let back = |it: &&mut Crate| match it.face.restart {
+            Restart::No => false,
+            Restart::Always => matches!(it.face.phase, Phase::Exited(_)),
+            Restart::UnlessStopped | Restart::OnFailure(_) => lost(it),
+        };
+        let mut started = Vec::new();
+        for it in self.containers.values_mut().filter(back) {
+            it.face.phase = Phase::Running;
+            it.stopped = false;
+            started.push(it.face.id.clone());
+        }
+        started
+    }
+
+    /// Something that is not ours appears.
+    pub(crate) fn stranger(&mut self, name: &str, id: String) {
+        let reference = ImageRef::new(&format!("foreign/{name}:1"));
+        let image = Self::registry(&reference);
+        let face = Container {
+            id: ContainerId(id.clone()),
+            name: name.to_owned(),
+            key: ServiceKey::new(AppId(0), "foreign"),
+            phase: Phase::Running,
+            created_secs: 0,
+            image: image.id.clone(),
+            image_ref: reference,
+            made: Made::Elsewhere(Box::default()),
+            env: BTreeMap::new(),
+            restart: Restart::No,
+            error: None,
+            network_of: None,
+        };
+        let new = Crate {
+            face,
+            foreign: true,
+            stopped: false,
+            brief: false,
+            grace: Duration::ZERO,
+            restarts: 0,
+            networks: BTreeSet::new(),
+            volumes: BTreeSet::new(),
+        };
+        self.keep(image);
+        self.containers.insert(ContainerId(id), new);
+        self.networks.insert(format!("{name}_net"), Owned::Foreign);
+        self.volumes.insert(format!("{name}_vol"), Owned::Foreign);
+    }
+
+    /// A container that is there.
+    pub(crate) fn at(&mut self, id: &ContainerId) -> Result<&mut Crate, EngineError> {
+        self.containers.get_mut(id).map_or_else(|| refuse("no such container"), Ok)
+    }
+
+    /// Our containers, alive or not.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &Crate> {
+        self.containers.values().filter(|it| !it.foreign)
+    }
+
+    /// Everything, one line each, for whoever reads a trace.
+    pub(crate) fn inventory(&self) -> String {
+        let mut text = String::new();
+        for it in self.containers.values() {
+            let Container { key, name, phase, image_ref, restart, .. } = &it.face;
+            let whose = if it.foreign { "foreign" } else { "ours" };
+            writeln!(text, "          {whose} {key} {name} {phase:?} {image_ref} restart {restart}").unwrap();
+        }
+        for image in self.images.values() {
+            let names: Vec<_> = image.names.iter().map(ImageRef::as_str).collect();
+            writeln!(text, "          image {}", names.join(" ")).unwrap();
+        }
+        let networks: Vec<_> = self.networks.keys().map(String::as_str).collect();
+        let volumes: Vec<_> = self.volumes.keys().map(String::as_str).collect();
+        writeln!(text, "          networks {}; volumes {}", networks.join(" "), volumes.join(" ")).unwrap();
+        text
+    }
+}

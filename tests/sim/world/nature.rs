@@ -1,0 +1,363 @@
+//! What happens by itself: containers end, engines die, disks fill up, people reach past the agent.
+
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Duration;
+
+use boardkeeper::plan::Deed;
+use boardkeeper::state::{ContainerId, Phase, ServiceKey};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::dice::Dice;
+use super::locks::Holder;
+use super::machine::Machine;
+use super::{Cut, Model, Sim, Weather};
+
+/// Something that is to happen at its time.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// The engine is started.
+    EngineBack,
+    /// A container's process ends.
+    Exit(ContainerId, i32),
+    /// The engine starts a container again.
+    Revive(ContainerId),
+    /// The engine has removed a container.
+    Gone(ContainerId),
+    /// A container says that it is ready to take over.
+    Ready(ServiceKey, ContainerId),
+    /// A service gives its lock back.
+    Unlock(ServiceKey),
+    /// The engine does what an agent asked for that is gone.
+    Late(Box<Deed>),
+    /// The agent dies.
+    Fall(Cut),
+    /// The disk works again.
+    DiskBack,
+}
+
+/// What nature may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whim {
+    /// The agent is killed.
+    Crash,
+    /// The board loses its power.
+    PowerCut,
+    /// The engine dies and is started again.
+    EngineDies,
+    /// The engine is another version now.
+    EngineUpdated,
+    /// A container ends by itself.
+    Exits,
+    /// A container is killed for its memory.
+    OutOfMemory,
+    /// Somebody removes a container by hand.
+    RemovesByHand,
+    /// Somebody stops a container by hand.
+    StopsByHand,
+    /// Somebody deletes an image by hand.
+    DeletesByHand,
+    /// Something that is not ours appears.
+    Stranger,
+    /// A stranger takes a name that will be wanted.
+    Squatter,
+    /// There is little room for images.
+    Tight,
+    /// The disk is full for a while.
+    DiskFull,
+    /// The disk cannot be written for a while.
+    ReadOnly,
+    /// The clock jumps.
+    ClockJumps,
+    /// A service takes its lock.
+    Lock,
+    /// The owner writes another document.
+    Document,
+}
+
+const WHIMS: [Whim; 17] = [
+    Whim::Crash,
+    Whim::PowerCut,
+    Whim::EngineDies,
+    Whim::EngineUpdated,
+    Whim::Exits,
+    Whim::OutOfMemory,
+    Whim::RemovesByHand,
+    Whim::StopsByHand,
+    Whim::DeletesByHand,
+    Whim::Stranger,
+    Whim::Squatter,
+    Whim::Tight,
+    Whim::DiskFull,
+    Whim::ReadOnly,
+    Whim::ClockJumps,
+    Whim::Lock,
+    Whim::Document,
+];
+
+impl Weather {
+    /// Any weather. Each life has some of the plagues, not all, so that one does not hide what another would show.
+    pub(crate) fn any(seed: u64) -> Self {
+        let mut dice = Dice::of(seed, "weather");
+        let mut some = |most: u64| if dice.happens(600) { dice.below(most) } else { 0 };
+        let (faults, hangs, lost_events, falls) = (some(150), some(20), some(500), some(4));
+        let mut whims: Vec<_> = WHIMS.into_iter().filter(|_| dice.happens(500)).collect();
+        whims.extend([Whim::Document, Whim::Document, Whim::Exits]);
+        Self { faults, hangs, lost_events, falls, whims }
+    }
+}
+
+impl Job {
+    /// Whether a power cut leaves it as it was.
+    pub(crate) const fn outlives_power(&self) -> bool {
+        match self {
+            Self::DiskBack => true,
+            Self::EngineBack
+            | Self::Exit(..)
+            | Self::Revive(_)
+            | Self::Gone(_)
+            | Self::Ready(..)
+            | Self::Unlock(_)
+            | Self::Late(_)
+            | Self::Fall(_) => false,
+        }
+    }
+}
+
+impl Sim {
+    /// Does every job at its time, for ever.
+    pub(crate) async fn jobs(&self) {
+        loop {
+            let (bell, next) = self.with(|model| (Rc::clone(&model.bells.job), model.jobs.keys().next().map(|(at, _)| *at)));
+            tokio::select! {
+                biased;
+                () = bell.notified() => (),
+                () = until(next) => self.with(|model| {
+                    if let Some((_, job)) = model.jobs.pop_first() {
+                        model.job(job);
+                    }
+                }),
+            }
+        }
+    }
+
+    /// Follows nature's whims for so long, and clears up after it.
+    pub(crate) async fn nature(&self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let wait = self.with(|model| model.fates.nature.secs(1, 90));
+            sleep(wait).await;
+            if Instant::now() >= end {
+                return self.with(Model::clear_up);
+            }
+            self.with(|model| {
+                if let Some(whim) = model.fates.nature.pick(&model.weather.whims).copied() {
+                    model.whim(whim);
+                }
+            });
+        }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+impl Model {
+    fn job(&mut self, job: Job) {
+        match job {
+            Job::EngineBack => self.engine_back(),
+            Job::Exit(id, code) => self.exits(&id, code),
+            Job::Revive(id) => self.revives(&id),
+            Job::Gone(id) => {
+                if self.machine.containers.get(&id).is_some_and(|it| it.face.phase == Phase::Removing) {
+                    self.machine.containers.remove(&id);
+                    self.event();
+                }
+            }
+            Job::Ready(key, id) => {
+                if self.machine.containers.get(&id).is_some_and(|it| it.face.phase.is_alive()) {
+                    self.locks.ready.insert(key);
+                }
+            }
+            Job::Unlock(key) => self.unlock(&key),
+            Job::Late(deed) => {
+                let done = if self.machine.up { self.obey(&deed).is_ok() } else { false };
+                self.note(format_args!("late, {deed}: {done}"));
+            }
+            Job::Fall(cut) => self.fall(cut),
+            Job::DiskBack => {
+                self.disk.full = false;
+                self.disk.read_only = false;
+            }
+        }
+    }
+
+    fn engine_back(&mut self) {
+        self.note("the engine is back");
+        for id in self.machine.rise() {
+            self.started(&id);
+        }
+        self.event();
+    }
+
+    /// A container was just started, by whomever: what will become of it.
+    pub(crate) fn started(&mut self, id: &ContainerId) {
+        let Some(it) = self.machine.containers.get(id) else { return };
+        let (key, brief) = (it.face.key.clone(), it.brief);
+        if brief {
+            let after = self.fates.containers.secs(1, 10);
+            self.schedule(after, Job::Exit(id.clone(), 0));
+        }
+        if self.fates.containers.happens(600) {
+            let after = self.fates.containers.secs(1, 100);
+            self.schedule(after, Job::Ready(key, id.clone()));
+        }
+    }
+
+    fn exits(&mut self, id: &ContainerId, code: i32) {
+        let Some(it) = self.machine.containers.get(id).filter(|it| it.face.phase == Phase::Running) else { return };
+        let again = Machine::starts_again(it, code);
+        let key = it.face.key.clone();
+        let wait = Duration::from_millis(100 << it.restarts.min(9));
+        self.note(format_args!("{key} ends with {code}"));
+        let it = self.machine.containers.get_mut(id).unwrap();
+        it.face.phase = if again { Phase::Restarting } else { Phase::Exited(code) };
+        it.restarts += 1;
+        if again {
+            self.schedule(wait, Job::Revive(id.clone()));
+        }
+        self.event();
+    }
+
+    fn revives(&mut self, id: &ContainerId) {
+        let waits = self.machine.containers.get(id).is_some_and(|it| it.face.phase == Phase::Restarting);
+        if waits && self.machine.up && self.machine.start(id).is_ok() {
+            self.started(id);
+            self.event();
+        }
+    }
+
+    fn whim(&mut self, whim: Whim) {
+        self.note(format_args!("nature: {whim:?}"));
+        let some = self.some_container();
+        match whim {
+            Whim::Crash => self.fall(Cut::Crash),
+            Whim::PowerCut => self.fall(Cut::Power),
+            Whim::EngineDies => self.engine_dies(),
+            Whim::EngineUpdated => self.event(),
+            Whim::Exits => {
+                let code = i32::try_from(self.fates.nature.below(3)).unwrap();
+                if let Some((_, id)) = some {
+                    self.exits(&id, code);
+                }
+            }
+            Whim::OutOfMemory => {
+                if let Some((_, id)) = some {
+                    self.exits(&id, 137);
+                }
+            }
+            Whim::RemovesByHand | Whim::StopsByHand => {
+                let Some((key, id)) = some.filter(|_| self.machine.up) else { return };
+                // What cannot be done by hand either is not done.
+                let _ = self.machine.exit(&id, 137, true);
+                if whim == Whim::RemovesByHand {
+                    let _ = self.machine.remove(&id);
+                    self.judge.by_hand.insert(key.to_string(), Instant::now());
+                }
+                self.event();
+            }
+            Whim::DeletesByHand => self.deletes_by_hand(),
+            Whim::Stranger => {
+                let id = self.fates.nature.id();
+                self.machine.stranger(&format!("foreign{}", &id[..4]), id);
+            }
+            Whim::Squatter => self.squats(),
+            Whim::Tight => self.machine.room_bytes = 100_000_000 * self.fates.nature.between(2, 12),
+            Whim::DiskFull | Whim::ReadOnly => {
+                self.disk.full |= whim == Whim::DiskFull;
+                self.disk.read_only |= whim == Whim::ReadOnly;
+                let after = self.fates.nature.secs(5, 300);
+                self.schedule(after, Job::DiskBack);
+            }
+            Whim::ClockJumps => self.skew_secs = i64::try_from(self.fates.nature.below(7200)).unwrap() - 3600,
+            Whim::Lock => self.locks_itself(),
+            Whim::Document => {
+                let what = self.owner.change();
+                self.note(format_args!("the owner writes: {what}"));
+                self.ring_documents();
+            }
+        }
+    }
+
+    fn some_container(&mut self) -> Option<(ServiceKey, ContainerId)> {
+        let all: Vec<_> = self.machine.ours().map(|it| (it.face.key.clone(), it.face.id.clone())).collect();
+        self.fates.nature.pick(&all).cloned()
+    }
+
+    /// The engine dies, and is started again a little later.
+    pub(crate) fn engine_dies(&mut self) {
+        if self.machine.up {
+            self.machine.die();
+            let after = self.fates.nature.secs(1, 60);
+            self.schedule(after, Job::EngineBack);
+        }
+    }
+
+    fn deletes_by_hand(&mut self) {
+        let names: Vec<_> = self.machine.images.values().flat_map(|it| it.names.iter().cloned()).collect();
+        if let Some(name) = self.fates.nature.pick(&names).cloned().filter(|_| self.machine.up) {
+            // An image in use stays.
+            let _ = self.machine.remove_image(&name);
+            self.judge.by_hand.insert(name.to_string(), Instant::now());
+            self.event();
+        }
+    }
+
+    fn squats(&mut self) {
+        let names = self.owner.wanted.apps.values().flat_map(|app| {
+            let commit = app.commit.clone().unwrap_or_default();
+            app.services.iter().map(move |(name, it)| format!("{name}_{}_{}_{commit}", it.image_id, app.release_id))
+        });
+        let names: Vec<_> = names.collect();
+        let free = |name: &&String| self.machine.containers.values().all(|it| it.face.name != **name);
+        let free: Vec<_> = names.iter().filter(free).cloned().collect();
+        if let Some(name) = self.fates.nature.pick(&free).cloned() {
+            let id = self.fates.nature.id();
+            self.machine.stranger(&name, id);
+        }
+    }
+
+    fn locks_itself(&mut self) {
+        let alive = self.machine.ours().filter(|it| it.face.phase == Phase::Running).map(|it| it.face.key.clone());
+        let free: Vec<_> = alive.filter(|key| !self.locks.held.contains_key(key)).collect();
+        if let Some(key) = self.fates.nature.pick(&free).cloned() {
+            let since = self.now_secs();
+            self.note(format_args!("{key} takes its lock"));
+            self.locks.held.insert(key.clone(), Holder::User(since));
+            let after = self.fates.nature.secs(10, 900);
+            self.schedule(after, Job::Unlock(key));
+        }
+    }
+
+    /// Fair weather: what was broken is mended, and who was in the way is gone.
+    pub(crate) fn clear_up(&mut self) {
+        self.note("the weather clears");
+        self.weather = Weather::default();
+        self.machine.room_bytes = u64::MAX;
+        self.machine.containers.retain(|_, it| !it.foreign || it.face.name.starts_with("foreign"));
+        self.disk.full = false;
+        self.disk.read_only = false;
+        self.skew_secs = 0;
+        let held: Vec<_> = self.locks.held.keys().cloned().collect();
+        for key in &held {
+            self.unlock(key);
+        }
+        self.owner.nonsense = false;
+        self.owner.publish();
+        self.ring_documents();
+    }
+}

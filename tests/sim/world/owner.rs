@@ -1,0 +1,285 @@
+//! Who writes the target documents: first any, then one change at a time, now and then nonsense.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use boardkeeper::port::{TargetError, Targets};
+use boardkeeper::state::app::Shape;
+use boardkeeper::state::config::{Mode, Mount};
+use boardkeeper::state::service::{Restart, Strategy};
+use boardkeeper::state::{App, AppId, ContainerConfig, ImageRef, NetworkConfig, Service, Target};
+
+use super::Sim;
+use super::dice::Dice;
+
+/// The owner, and the document they wrote last.
+pub(crate) struct Owner {
+    /// What they want, if they write no nonsense.
+    pub(crate) wanted: Target,
+    /// The document is nonsense just now.
+    pub(crate) nonsense: bool,
+    /// Changes that need a reboot are among what they write.
+    pub(crate) reboots: bool,
+    dice: Dice,
+    version: u64,
+    given: Option<u64>,
+}
+
+/// Services by the order in which they may depend on each other.
+const NAMES: [&str; 4] = ["db", "web", "mail", "job"];
+
+impl Owner {
+    /// An owner who wants nothing yet.
+    pub(crate) fn new(dice: Dice) -> Self {
+        Self { wanted: Target::default(), nonsense: false, reboots: false, dice, version: 0, given: None }
+    }
+
+    /// They write a document with these apps.
+    pub(crate) fn write(&mut self, apps: impl IntoIterator<Item = App>) {
+        self.wanted.apps = apps.into_iter().map(|app| (app.id, app)).collect();
+        self.publish();
+    }
+
+    /// A new agent is told everything again.
+    pub(crate) const fn forget_given(&mut self) {
+        self.given = None;
+    }
+
+    /// The first document of a life.
+    pub(crate) fn begin(&mut self) {
+        for id in 1..=self.dice.between(1, 2) {
+            self.add_app(u32::try_from(id).unwrap());
+        }
+        self.publish();
+    }
+
+    /// Writes the next document, and says what is new in it.
+    pub(crate) fn change(&mut self) -> String {
+        self.nonsense = self.dice.happens(50);
+        let what = if self.nonsense { "nonsense".to_owned() } else { self.change_one() };
+        self.publish();
+        what
+    }
+
+    /// Publishes what is wanted, without nonsense.
+    pub(crate) fn publish(&mut self) {
+        self.version += 1;
+        self.wanted.document = format!("document {}", self.version);
+    }
+
+    fn change_one(&mut self) -> String {
+        let ids: Vec<_> = self.wanted.apps.keys().copied().collect();
+        let Some(id) = self.dice.pick(&ids).copied() else {
+            self.add_app(1);
+            return "app 1".to_owned();
+        };
+        match self.dice.below(20) {
+            0 => {
+                self.wanted.apps.remove(&id);
+                return format!("app {id} is not wanted");
+            }
+            1 => {
+                let new = u32::try_from(self.dice.between(1, 3)).unwrap();
+                self.add_app(new);
+                return format!("app {new}, wholly new");
+            }
+            2 => return self.change_override(),
+            _ => (),
+        }
+        let version = self.version + 1;
+        let Self { wanted, dice, reboots, .. } = self;
+        let app = wanted.apps.get_mut(&id).unwrap();
+        app.commit = Some(format!("c{version}"));
+        app.release_id += 1;
+        let what = change_app(app, dice, *reboots);
+        format!("app {id}: {what}")
+    }
+
+    fn change_override(&mut self) -> String {
+        let key = "SUPERVISOR_OVERRIDE_LOCK".to_owned();
+        if self.wanted.config.remove(&key).is_some() {
+            return "locks are respected".to_owned();
+        }
+        self.wanted.config.insert(key, "1".to_owned());
+        "locks are overridden".to_owned()
+    }
+
+    fn add_app(&mut self, id: u32) {
+        let mut new = app(id, []);
+        let services = if self.dice.happens(300) { 1 } else { self.dice.between(1, 4) };
+        for name in NAMES.iter().take(usize::try_from(services).unwrap()) {
+            let service = any_service(&mut self.dice, name, self.reboots);
+            new.services.insert((*name).to_owned(), service);
+        }
+        new.release_id = u32::try_from(self.version + 1).unwrap();
+        settle_references(&mut new);
+        self.wanted.apps.insert(new.id, new);
+    }
+}
+
+/// An app with these services.
+pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Service)>) -> App {
+    App {
+        id: AppId(id),
+        uuid: format!("{id:032x}"),
+        name: format!("app{id}"),
+        commit: Some(format!("c{id}")),
+        release_id: 1,
+        services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        shape: Shape::Services,
+    }
+}
+
+/// A service that runs an image, and nothing else about it.
+pub(crate) fn service(image: &str) -> Service {
+    Service {
+        id: 1,
+        image: ImageRef::new(image),
+        image_id: 1,
+        running: true,
+        depends_on: BTreeSet::new(),
+        strategy: Strategy::DownloadThenKill,
+        handover_timeout: Duration::from_secs(60),
+        requires_reboot: false,
+        features: BTreeSet::new(),
+        config: ContainerConfig::default(),
+    }
+}
+
+fn any_service(dice: &mut Dice, name: &str, reboots: bool) -> Service {
+    let mut new = service(&format!("r/{name}:{}", dice.below(4)));
+    new.id = u32::try_from(dice.between(1, 1000)).unwrap();
+    new.image_id = u32::try_from(dice.between(1, 1000)).unwrap();
+    new.strategy = any_strategy(dice);
+    new.handover_timeout = dice.secs(5, 90);
+    new.config.stop_grace = dice.secs(1, 20);
+    new.requires_reboot = reboots && dice.happens(100);
+    match name {
+        "job" => {
+            new.config.env.insert("BRIEF".to_owned(), "1".to_owned());
+            new.config.restart = if dice.happens(500) { Restart::No } else { Restart::OnFailure(3) };
+        }
+        "db" => drop(new.config.mounts.insert(data("data"))),
+        "web" if dice.happens(500) => drop(new.depends_on.insert("db".to_owned())),
+        "mail" if dice.happens(500) => new.depends_on.extend(["web".to_owned(), "db".to_owned()]),
+        _ => (),
+    }
+    if dice.happens(200) {
+        new.config.restart = Restart::UnlessStopped;
+    }
+    new
+}
+
+fn data(name: &str) -> Mount {
+    Mount::Volume { name: name.to_owned(), path: format!("/{name}"), access: Mode::Write }
+}
+
+fn any_strategy(dice: &mut Dice) -> Strategy {
+    let all = [Strategy::DownloadThenKill, Strategy::KillThenDownload, Strategy::DeleteThenDownload, Strategy::HandOver];
+    *dice.pick(&all).unwrap()
+}
+
+/// One change to an app whose commit and release have already changed.
+fn change_app(app: &mut App, dice: &mut Dice, reboots: bool) -> String {
+    let what = dice.below(9);
+    let names: Vec<_> = app.services.keys().cloned().collect();
+    let name = dice.pick(&names).cloned();
+    let said = match (what, name.and_then(|name| app.services.get_mut(&name).map(|it| (name, it)))) {
+        (0 | 1, Some((name, it))) => {
+            it.image = ImageRef::new(&format!("r/{name}:{}", dice.below(6)));
+            it.image_id += 1;
+            format!("{name} runs {}", it.image)
+        }
+        (2, Some((name, it))) => {
+            it.config.env.insert("REV".to_owned(), dice.below(100).to_string());
+            format!("{name} has another environment")
+        }
+        (3, Some((name, it))) => {
+            it.strategy = any_strategy(dice);
+            it.image = ImageRef::new(&format!("r/{name}:{}", dice.below(6)));
+            format!("{name} runs {} by {:?}", it.image, it.strategy)
+        }
+        (4, Some((name, it))) => {
+            it.running = !it.running;
+            format!("{name} runs: {}", it.running)
+        }
+        (5, Some((name, _))) => {
+            app.services.remove(&name);
+            format!("no {name}")
+        }
+        (6, Some((name, it))) => {
+            let volume = if dice.happens(500) { "data" } else { "more" };
+            it.config.mounts = BTreeSet::from([data(volume)]);
+            format!("{name} has the volume {volume}")
+        }
+        (7, _) => {
+            let name = *dice.pick(&NAMES).unwrap();
+            app.services.insert(name.to_owned(), any_service(dice, name, reboots));
+            format!("another {name}")
+        }
+        (8, _) if !app.networks.is_empty() => {
+            let internal = dice.happens(500);
+            app.networks.insert("back".to_owned(), NetworkConfig { internal, ..NetworkConfig::default() });
+            format!("network back is internal: {internal}")
+        }
+        (8, _) => {
+            app.networks.insert("back".to_owned(), NetworkConfig::default());
+            "network back".to_owned()
+        }
+        _ => "a release with nothing new".to_owned(),
+    };
+    settle_references(app);
+    said
+}
+
+/// Nobody depends on a service that is not there or should not run; volumes and networks are there for those who have them.
+fn settle_references(app: &mut App) {
+    let running: BTreeSet<_> = app.services.iter().filter(|(_, it)| it.running).map(|(name, _)| name.clone()).collect();
+    let back = app.networks.contains_key("back");
+    for (name, it) in &mut app.services {
+        it.depends_on.retain(|on| running.contains(on));
+        it.config.networks.retain(|network, _| network != "back");
+        if back && name != "job" {
+            it.config.networks.entry("back".to_owned()).or_default();
+        }
+        for mount in &it.config.mounts {
+            if let Mount::Volume { name, .. } = mount {
+                app.volumes.entry(name.clone()).or_default();
+            }
+        }
+    }
+}
+
+impl Targets for Sim {
+    async fn next(&self) -> Result<Target, TargetError> {
+        loop {
+            let mut bell = self.with(|model| model.bells.documents.subscribe());
+            self.pass(1, 500).await;
+            let document = self.with(|model| {
+                let owner = &mut model.owner;
+                if owner.given == Some(owner.version) {
+                    return None;
+                }
+                owner.given = Some(owner.version);
+                let nonsense = owner.nonsense;
+                let target = owner.wanted.clone();
+                model.note(format_args!("told {}{}", target.document, if nonsense { ", nonsense" } else { "" }));
+                if nonsense {
+                    return Some(Err(TargetError("apps.1: expected sense".into())));
+                }
+                model.judge.told(&target);
+                Some(Ok(target))
+            });
+            if let Some(document) = document {
+                return document;
+            }
+            bell.changed().await.expect("the world outlives its agents");
+        }
+    }
+
+    fn look_again(&self) {
+        self.with(|model| model.bells.documents.send_modify(|count| *count += 1));
+    }
+}
