@@ -4,6 +4,7 @@
 
 mod bus;
 mod engine;
+mod listen;
 mod locks;
 mod real;
 mod store;

@@ -6,6 +6,7 @@
 //! engine     how it is reached: late, twice, half-way or not at all
 //! store      a disk that keeps what it said it kept, and little else
 //! locks      update locks, hand-over signals
+//! outside    networks, the host
 //! owner      target documents
 //! nature     what happens by itself
 //! judge      what must never happen
@@ -24,6 +25,8 @@ pub(crate) mod locks;
 pub(crate) mod machine;
 #[path = "world/nature.rs"]
 pub(crate) mod nature;
+#[path = "world/outside.rs"]
+mod outside;
 #[path = "world/owner.rs"]
 pub(crate) mod owner;
 #[path = "world/store.rs"]
@@ -334,6 +337,8 @@ impl port::World for Sim {
     type Power = Self;
     type Clock = Self;
     type Chance = Self;
+    type Net = Self;
+    type Host = Self;
 
     fn engine(&self) -> &Self {
         self
@@ -360,6 +365,14 @@ impl port::World for Sim {
     }
 
     fn chance(&self) -> &Self {
+        self
+    }
+
+    fn net(&self) -> &Self {
+        self
+    }
+
+    fn host(&self) -> &Self {
         self
     }
 }
