@@ -171,7 +171,8 @@ pub enum Subject {
 /// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete`]).
 #[must_use]
 pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
-    let scene = scene::Scene { target, demands, current };
+    let hashes = scene::hashes(target);
+    let scene = scene::Scene { target, demands, current, hashes: &hashes };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
     let mut plan = Plan { downloaded, ..Plan::default() };

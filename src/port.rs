@@ -104,6 +104,9 @@ pub enum EngineError {
     /// It answered, and said no. Says why, where and what to do.
     #[error("{0}")]
     Refused(String),
+    /// Somebody else uses what was to be removed. Says who, where the engine does.
+    #[error("{0}")]
+    InUse(String),
     /// There is no room. Nothing was begun, or it was given up. Says how much is missing where.
     #[error("{0}")]
     Full(String),

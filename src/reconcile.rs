@@ -81,6 +81,7 @@ pub async fn run<W: World>(
         demands: Demands::default(),
         owed: memory.stopped,
         unsaved: memory.unsaved,
+        save_after: Instant::now(),
         current: Current::default(),
         plan: Plan::default(),
         running: Vec::new(),
@@ -118,6 +119,7 @@ struct Keeper<'w, W> {
     owed: BTreeSet<ServiceKey>,
     /// What could not be saved yet.
     unsaved: BTreeSet<remember::Unsaved>,
+    save_after: Instant,
     current: Current,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,

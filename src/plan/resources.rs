@@ -103,7 +103,7 @@ fn used(draft: &Draft<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
 fn all_as_wanted(draft: &Draft<'_>, app: &App) -> bool {
     draft.scene.containers_of(app.id).all(|it| {
         let service = app.services.get(&it.key.service);
-        service.is_some_and(|service| super::spec::is_as_wanted(it, service, &draft.scene.current.images))
+        service.is_some_and(|service| draft.scene.is_as_wanted(it, service))
     })
 }
 

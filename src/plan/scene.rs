@@ -1,13 +1,14 @@
 //! What a plan looks at: the target, the demands and the machine, with the questions everybody asks of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::plan::spec;
 use crate::state::app::Shape;
 use crate::state::config::Mount;
 use crate::state::network::SUPERVISOR_NETWORK;
 use crate::state::{
-    App, AppId, Container, Current, Demands, ImageRef, Locks, Network, NetworkConfig, Service, ServiceKey, Target, Volume,
-    VolumeConfig,
+    App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Locks, Network, NetworkConfig, Service, ServiceKey, Target,
+    Volume, VolumeConfig,
 };
 
 /// Everything a plan is made from.
@@ -16,6 +17,14 @@ pub(super) struct Scene<'a> {
     pub(super) target: &'a Target,
     pub(super) demands: &'a Demands,
     pub(super) current: &'a Current,
+    /// What a container of each wanted service was made from. Made once a plan: it is asked for many times.
+    pub(super) hashes: &'a BTreeMap<ServiceKey, ConfigHash>,
+}
+
+/// The hashes of every wanted service.
+pub(super) fn hashes(target: &Target) -> BTreeMap<ServiceKey, ConfigHash> {
+    let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
+    services.map(|(app, name, it)| (ServiceKey::new(app, name), it.config.hash(it.image.as_str()))).collect()
 }
 
 impl<'a> Scene<'a> {
@@ -41,6 +50,12 @@ impl<'a> Scene<'a> {
 
     pub(super) fn has_image(self, image: &ImageRef) -> bool {
         self.current.images.iter().any(|it| it.answers_to(image))
+    }
+
+    /// Whether a container is what its service wants, but for its name and its network namespace's owner.
+    pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
+        let hash = self.hashes.get(&container.key);
+        hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
     }
 
     /// Whether every image of the app's release is here.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::scene::Changed;
-use crate::plan::spec::{self, is_as_wanted};
+use crate::plan::spec;
 use crate::plan::strategies::{self, Old};
 use crate::plan::{Deed, Step, Waiting, Which};
 use crate::state::config::NetworkMode;
@@ -66,7 +66,7 @@ fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, container: &Contain
     let scene = draft.scene;
     !scene.demands.recreate.contains(&container.id)
         && !changed.concerns(service)
-        && is_as_wanted(container, service, &scene.current.images)
+        && scene.is_as_wanted(container, service)
         && shares_the_right_network(draft, app, service, container)
 }
 
@@ -86,7 +86,7 @@ pub(super) fn sibling<'a>(draft: &Draft<'a>, app: &App, name: &str) -> Option<&'
     let scene = draft.scene;
     let service = app.services.get(name)?;
     let mut theirs = scene.containers_of(app.id).filter(|it| it.key.service == name);
-    theirs.find(|it| is_as_wanted(it, service, &scene.current.images) && !scene.demands.recreate.contains(&it.id))
+    theirs.find(|it| scene.is_as_wanted(it, service) && !scene.demands.recreate.contains(&it.id))
 }
 
 /// There is no container: one is made as soon as all that it needs is here.

@@ -2,7 +2,7 @@
 
 use crate::plan::Spec;
 use crate::state::config::NetworkMode;
-use crate::state::{App, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
+use crate::state::{App, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -45,10 +45,10 @@ pub(super) fn spec<'a>(
 }
 
 /// Whether a container is what the service wants, but for its name and its network namespace's owner.
-pub(super) fn is_as_wanted(container: &Container, service: &Service, images: &[Image]) -> bool {
+pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &ConfigHash, images: &[Image]) -> bool {
     match &container.made {
         // A hand-over that was called off leaves a container that the engine would no longer start by itself.
-        Made::Here(hash) => *hash == service.config.hash(service.image.as_str()) && container.restart == service.config.restart,
+        Made::Here(hash) => hash == wanted && container.restart == service.config.restart,
         Made::Elsewhere(config) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));

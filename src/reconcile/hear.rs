@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::intent::{Ask, Intent, Refusal, Reply, Running};
 use crate::plan::{Deed, Step, plan};
-use crate::port::{Chance, Record, Targets, World};
+use crate::port::{Chance, EngineError, Record, Targets, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::host::Errand;
 use crate::reconcile::remember::save;
@@ -245,9 +245,7 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// A step did not work.
     pub(super) fn failed(&mut self, step: &Step, failure: &Failure) {
-        if let (Step::Engine(Deed::RemoveImage(image)), Failure::Engine(crate::port::EngineError::Refused(why))) =
-            (step, failure)
-        {
+        if let (Step::Engine(Deed::RemoveImage(image)), Failure::Engine(EngineError::InUse(why))) = (step, failure) {
             // Somebody else uses it, so it is not ours alone to delete.
             info!(%image, why, "the image stays");
             self.targets.pulled.remove(image);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
@@ -21,6 +22,9 @@ pub(super) struct Remembered {
     pub(super) stopped: BTreeSet<ServiceKey>,
     pub(super) unsaved: BTreeSet<Unsaved>,
 }
+
+/// How often a disk that did not take a record is asked again.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// What could not be saved yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,8 +132,11 @@ impl<W: World> Keeper<'_, W> {
         self.save_one(Unsaved::Stopped).await;
     }
 
-    /// Saves what could not be saved before.
+    /// Saves what could not be saved before. A full disk is asked now and then, not at every look.
     pub(super) async fn save_again(&mut self) {
+        if self.save_after > Instant::now() {
+            return;
+        }
         for what in self.unsaved.clone() {
             self.save_one(what).await;
         }
@@ -146,6 +153,7 @@ impl<W: World> Keeper<'_, W> {
             self.unsaved.remove(&what);
         } else {
             self.unsaved.insert(what);
+            self.save_after = Instant::now() + SAVE_EVERY;
         }
     }
 }

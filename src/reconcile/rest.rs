@@ -44,9 +44,9 @@ impl Resting {
     pub(super) fn fail(&mut self, step: &Step, failure: &Failure) -> Duration {
         let (why, most) = match failure {
             Failure::Engine(EngineError::Unreachable(_)) => (Why::Unreachable(failure.to_string()), MOST_UNREACHABLE),
-            Failure::Engine(EngineError::Refused(_) | EngineError::Full(_)) | Failure::Lock(_) | Failure::Power(_) => {
-                (Why::Failed(failure.to_string()), MOST)
-            }
+            Failure::Engine(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_))
+            | Failure::Lock(_)
+            | Failure::Power(_) => (Why::Failed(failure.to_string()), MOST),
         };
         let mut rest = match self.0.iter().position(|it| it.step == *step) {
             Some(at) => self.0.remove(at),

@@ -107,7 +107,12 @@ impl Engine {
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
         let link = self.link().await?;
         let removed = link.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await;
-        found(&format!("remove image {image}"), removed).map(drop)
+        let what = format!("remove image {image}");
+        match removed {
+            // Containers of ours that use it are removed first.
+            Err(error) if is_conflict(&error) => Err(EngineError::InUse(sort(&what, &error).to_string())),
+            removed => found(&what, removed).map(drop),
+        }
     }
 }
 

@@ -269,7 +269,7 @@ impl Machine {
             return Ok(());
         }
         if self.containers.values().any(|it| it.face.image == image.id) {
-            return refuse(format!("{reference} is used by a container"));
+            return Err(EngineError::InUse(format!("{reference} is used by a container")));
         }
         self.images.remove(&image.id);
         Ok(())
