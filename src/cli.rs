@@ -3,6 +3,7 @@
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent says           cli/state.rs
+//! doctor   what the agent needs, checked         cli/doctor.rs
 //! key      the device's key                    cli/key.rs
 //! log      how log lines look                  cli/log.rs
 //! ```
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+pub mod doctor;
 pub mod key;
 pub mod log;
 pub mod run;
@@ -35,6 +37,8 @@ pub enum Command {
     Run(run::Run),
     /// Print what runs, what is wanted, what is being done and why.
     State(state::State),
+    /// Check all that the agent needs, and say what to do about what is missing.
+    Doctor(Box<doctor::Doctor>),
     /// Print the device's key to the supervisor API.
     Key(key::Key),
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::port::{Net, NetError, Steered};
-use crate::state::connectivity::switch;
+use crate::state::connectivity::{host_and_port, switch};
 use crate::state::{Check, Connectivity, Status, Vpn};
 
 /// From the end of one attempt to the next. As supervisors have it since 2015.
@@ -156,20 +156,6 @@ impl Asked {
     fn of(status: &Status) -> Self {
         Self { endpoint: status.device.api_endpoint.as_deref().and_then(host_and_port), check: status.check }
     }
-}
-
-/// Host and port of an address such as `https://api.balena-cloud.com`. Without a port it is 443 for https, else 80.
-fn host_and_port(url: &str) -> Option<(String, u16)> {
-    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("", url.trim()));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let default = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':')))?,
-        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
-    };
-    let port = port.filter(|it| !it.is_empty()).map_or(Ok(default), str::parse).ok()?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(run) => live(run),
         Command::State(state) => state.show(),
+        Command::Doctor(doctor) => doctor.show(),
         Command::Key(key) => key.show(),
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };

@@ -176,17 +176,3 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     let steered: Vec<_> = fake.steered.borrow().iter().map(|(at, to)| (at.duration_since(began).as_secs(), *to)).collect();
     assert_eq!(steered, [(5, Vpn::Down), (3605, Vpn::Up)]);
 }
-
-#[test]
-fn endpoints_are_read() {
-    let read = |url: &str| host_and_port(url).map(|(host, port)| format!("{host} {port}"));
-    assert_eq!(read("https://api.balena-cloud.com").as_deref(), Some("api.balena-cloud.com 443"));
-    assert_eq!(read("http://api.resin.io/v4").as_deref(), Some("api.resin.io 80"));
-    assert_eq!(read("https://10.0.0.1:8443/").as_deref(), Some("10.0.0.1 8443"));
-    assert_eq!(read("HTTPS://[2001:db8::1]").as_deref(), Some("2001:db8::1 443"));
-    assert_eq!(read("http://u:p@h:81?x").as_deref(), Some("h 81"));
-    assert_eq!(read("api.resin.io").as_deref(), Some("api.resin.io 80"));
-    for wrong in ["", "https://", "http://h:x", "http://[::1", "http://:80"] {
-        assert_eq!(read(wrong), None, "{wrong}");
-    }
-}

@@ -32,7 +32,7 @@ use crate::state::device::Peer;
 
 pub mod interfaces;
 mod reach;
-mod taken;
+pub(in crate::linux) mod taken;
 
 pub use reach::Reach;
 

@@ -1,4 +1,4 @@
-//! systemd's units, over D-Bus.
+//! systemd, over D-Bus.
 //!
 //! Asked each time over a new connection: it happens seldom, and a bus that was restarted in between is no trouble.
 
@@ -78,6 +78,34 @@ impl Systemd {
         })
         .await
         .map_err(|why| format!("{method} {name}: {why}"))
+    }
+
+    /// Whether the bus answers, and how logind would answer a caller like us: `yes`, `challenge`, `no` or `na`.
+    pub(in crate::linux) async fn logind_can(&self, method: &str) -> Result<String, String> {
+        self.within(async {
+            let (name, path) = (Some("org.freedesktop.login1"), "/org/freedesktop/login1");
+            let bus = self.connect().await?;
+            let reply = bus.call_method(name, path, Some("org.freedesktop.login1.Manager"), method, &()).await?;
+            reply.body().deserialize()
+        })
+        .await
+    }
+
+    /// Whether somebody on the bus has, or would be started for, a name.
+    pub(in crate::linux) async fn has(&self, name: &str) -> Result<bool, String> {
+        self.within(async {
+            let bus = self.connect().await?;
+            let (daemon, path) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
+            for method in ["ListNames", "ListActivatableNames"] {
+                let reply = bus.call_method(Some(daemon), path, Some(daemon), method, &()).await?;
+                let names: Vec<String> = reply.body().deserialize()?;
+                if names.iter().any(|it| it == name) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
     }
 
     async fn connect(&self) -> Result<Connection, Error> {

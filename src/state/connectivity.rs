@@ -68,6 +68,21 @@ pub fn switch(text: &str) -> Option<bool> {
     }
 }
 
+/// Host and port of an address such as `https://api.balena-cloud.com`. Without a port it is 443 for https, else 80.
+#[must_use]
+pub fn host_and_port(url: &str) -> Option<(String, u16)> {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("", url.trim()));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let default = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':')))?,
+        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.filter(|it| !it.is_empty()).map_or(Ok(default), str::parse).ok()?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +102,19 @@ mod tests {
         assert_eq!(Check::changed(Some(&off), &target(Some("1"))), Some(Check::On));
         assert_eq!(Check::changed(Some(&off), &target(Some("perhaps"))), Some(Check::On));
         assert_eq!(Check::changed(Some(&off), &silent), Some(Check::On));
+    }
+
+    #[test]
+    fn endpoints_are_read() {
+        let read = |url: &str| host_and_port(url).map(|(host, port)| format!("{host} {port}"));
+        assert_eq!(read("https://api.balena-cloud.com").as_deref(), Some("api.balena-cloud.com 443"));
+        assert_eq!(read("http://api.resin.io/v4").as_deref(), Some("api.resin.io 80"));
+        assert_eq!(read("https://10.0.0.1:8443/").as_deref(), Some("10.0.0.1 8443"));
+        assert_eq!(read("HTTPS://[2001:db8::1]").as_deref(), Some("2001:db8::1 443"));
+        assert_eq!(read("http://u:p@h:81?x").as_deref(), Some("h 81"));
+        assert_eq!(read("api.resin.io").as_deref(), Some("api.resin.io 80"));
+        for wrong in ["", "https://", "http://h:x", "http://[::1", "http://:80"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }
