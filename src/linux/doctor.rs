@@ -153,7 +153,7 @@ async fn bus(patient: &Patient) -> Vec<Finding> {
             Ok("na") => wrong(what, "logind says that this machine cannot; it is not one that can be, such as a container"),
             Ok(no) => wrong(
                 what,
-                format!("logind would refuse (`{no}`); install packaging/boardkeeper.rules for polkit, or run as root"),
+                format!("logind would refuse (`{no}`); install packaging/boardkeeper.polkit, or run as root"),
             ),
             Err(why) => wrong(what, format!("{why}; start systemd-logind: this agent knows no other way")),
         });
@@ -177,7 +177,7 @@ fn led(patient: &Patient) -> Finding {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
             Err(why) => wrong(
                 "led",
-                format!("{name} cannot be written ({why}); install packaging/boardkeeper-udev.rules, or run as root"),
+                format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"),
             ),
         },
         Chosen::Line { device, offset, .. } => fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why)),
