@@ -151,10 +151,9 @@ async fn bus(patient: &Patient) -> Vec<Finding> {
         findings.push(match systemd.logind_can(method).await.as_deref() {
             Ok("yes") => fine(what, "logind would do it"),
             Ok("na") => wrong(what, "logind says that this machine cannot; it is not one that can be, such as a container"),
-            Ok(no) => wrong(
-                what,
-                format!("logind would refuse (`{no}`); install packaging/boardkeeper.polkit, or run as root"),
-            ),
+            Ok(no) => {
+                wrong(what, format!("logind would refuse (`{no}`); install packaging/boardkeeper.polkit, or run as root"))
+            }
             Err(why) => wrong(what, format!("{why}; start systemd-logind: this agent knows no other way")),
         });
     }
@@ -175,10 +174,9 @@ fn led(patient: &Patient) -> Finding {
     match &choice.led {
         Chosen::Class { name, dir } => match access(dir.join("brightness"), Access::WRITE_OK) {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
-            Err(why) => wrong(
-                "led",
-                format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"),
-            ),
+            Err(why) => {
+                wrong("led", format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"))
+            }
         },
         Chosen::Line { device, offset, .. } => fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why)),
         Chosen::None => spared("led", format!("{}; name one with --led-file to identify the board by", choice.why)),

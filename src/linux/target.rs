@@ -17,6 +17,7 @@ mod ports;
 mod rules;
 mod service;
 mod single;
+mod switch;
 mod values;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use at::{At, Notes, listed};
 use fields::Fields;
 
 pub use file::{DOCUMENT_BYTES, TargetFile};
+pub use switch::Switch;
 
 /// What a document wants. `device_uuid` tells whose part of a v3 document is ours, where it is known.
 pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {

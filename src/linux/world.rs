@@ -6,8 +6,7 @@ use crate::linux::locks::Locks;
 use crate::linux::net::Reach;
 use crate::linux::power::Power;
 use crate::linux::store::Store;
-use crate::port::{Engine, TargetError, Targets, World};
-use crate::state::Target;
+use crate::port::{Engine, Targets, World};
 
 /// Every port, as it is on a real machine.
 #[derive(Debug)]
@@ -69,21 +68,5 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn host(&self) -> &Host {
         &self.host
-    }
-}
-
-/// Where there may be no target at all: then what was wanted last stays wanted.
-impl<T: Targets> Targets for Option<T> {
-    async fn next(&self) -> Result<Target, TargetError> {
-        match self {
-            Some(targets) => targets.next().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn look_again(&self) {
-        if let Some(targets) = self {
-            targets.look_again();
-        }
     }
 }
