@@ -5,6 +5,7 @@
 //! state    what a running agent says           cli/state.rs
 //! doctor   what the agent needs, checked         cli/doctor.rs
 //! key      the device's key                    cli/key.rs
+//! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/bench.rs
 //! log      how log lines look                  cli/log.rs
 //! ```
 
@@ -12,8 +13,12 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+pub mod bench;
+pub mod board;
 pub mod doctor;
+pub mod gpio;
 pub mod key;
+pub mod led;
 pub mod log;
 pub mod run;
 pub mod state;
@@ -41,6 +46,12 @@ pub enum Command {
     Doctor(Box<doctor::Doctor>),
     /// Print the device's key to the supervisor API.
     Key(key::Key),
+    /// Say what board this is, how that is known, and what LEDs and lines it has.
+    Board(board::BoardArgs),
+    /// Light, blink, walk and test LEDs.
+    Led(led::LedArgs),
+    /// Blink and watch GPIO lines.
+    Gpio(gpio::GpioArgs),
 }
 
 /// Why a command failed, and how its process ends.

@@ -1,9 +1,9 @@
 //! Everything that may be asked of the device. Closed on purpose.
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::host::{HostConfig, HostPatch};
-use crate::state::{AppId, Caller, Check, ContainerId, Force, HeldLock, Secret, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, Force, HeldLock, Identified, Panel, Secret, Target};
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -95,4 +95,31 @@ pub enum Refusal {
     /// There is no such key.
     #[error("the key is not one of this device's")]
     UnknownKey,
+}
+
+/// All that may be reached of the LED: what is asked of it, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Light {
+    /// Where requests go.
+    pub requests: mpsc::Sender<LightAsk>,
+    /// What may be read.
+    pub panel: watch::Receiver<Panel>,
+}
+
+/// What may be asked of the LED.
+#[derive(Debug)]
+pub enum LightAsk {
+    /// Show which device this is, for 15 s from now. Answered as soon as the LED was told, or was not.
+    Identify(oneshot::Sender<Identified>),
+    /// The cloud can be reached, or cannot.
+    Reach(Reach),
+}
+
+/// Whether the device reaches its cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It does, or nobody asks.
+    Up,
+    /// It does not.
+    Down,
 }

@@ -29,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod connectivity;
 pub mod intent;
+pub mod led;
 pub mod linux;
 pub mod plan;
 pub mod poll;

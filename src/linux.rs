@@ -5,6 +5,7 @@ pub mod clock;
 pub mod doctor;
 pub mod engine;
 pub mod host;
+pub mod leds;
 pub mod locks;
 pub mod net;
 pub mod power;

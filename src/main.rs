@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::Run;
-use boardkeeper::cli::{Cli, Command, Failure};
+use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led};
 use boardkeeper::config::{Board, Config};
-use boardkeeper::linux::board;
+use boardkeeper::linux::board::{Told, detect};
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::locks::Locks;
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         Command::State(state) => state.show(),
         Command::Doctor(doctor) => doctor.show(),
         Command::Key(key) => key.show(),
+        Command::Board(args) => return board::run(&args),
+        Command::Led(args) => return led::run(args),
+        Command::Gpio(args) => return gpio::run(args),
     };
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     for line in failure.to_string().lines() {
@@ -185,8 +188,8 @@ fn board_name(config: &Config) -> Option<String> {
         Board::Simulated => return Some("simulated".to_owned()),
         Board::Slug(slug) => Some(slug.clone()),
     };
-    let told = board::Told { board, device_type: config.device_type.clone() };
-    let detected = board::detect(&config.root, &told);
+    let told = Told { board, device_type: config.device_type.clone() };
+    let detected = detect(&config.root, &told);
     detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }
 

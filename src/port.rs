@@ -9,14 +9,15 @@
 #![expect(async_fn_in_trait, reason = "the agent is one thread, so nothing need be Send")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::Stream;
 
 use crate::plan::Deed;
 use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
-    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Locks as LockState, Network, ServiceKey, Target,
-    Volume, Vpn,
+    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Level, Locks as LockState, Network, Pattern,
+    Player, ServiceKey, Target, Volume, Vpn,
 };
 
 /// Everything outside, behind one type parameter.
@@ -273,6 +274,65 @@ pub trait Host {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HostError(pub String);
+
+/// The LED a person finds the device by.
+///
+/// # Guarantees
+/// - How the LED was is kept where a crash does not lose it, before the first change; [`Leds::restore`] brings exactly that
+///   back, whoever made the change, this process or one that was killed. What somebody else set meanwhile stays.
+/// - Every call may be dropped at any await, and the next one finds things in order.
+/// - An LED that must not be driven, or that a driver or another program holds, is not touched.
+///
+/// # Caveats
+/// - Success says that the driver took it. Whether there is light, only a person can see.
+pub trait Leds {
+    /// Which LED it is. Looked up anew each time, for LEDs come and go.
+    async fn find(&self) -> Result<Lamp, LedError>;
+    /// Begins a pattern, from its start, in place of the one shown now. Says who plays it: where it is
+    /// [`Player::Agent`], each change is told by [`Leds::set`]. `length`: when it will be over, if known.
+    async fn show(&self, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
+    /// Makes the LED lit or dark, during a pattern that the agent plays.
+    async fn set(&self, level: Level) -> Result<(), LedError>;
+    /// Puts back how everything was that was ever changed. Nothing to put back is fine.
+    async fn restore(&self) -> Result<(), LedError>;
+    /// Waits until somebody tries LEDs out, or no longer does: the other than `now`.
+    async fn bench(&self, now: Bench) -> Bench;
+}
+
+/// Whether somebody tries LEDs out, with a program of their own. Until they are done, the agent drives none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bench {
+    /// Nobody does.
+    Free,
+    /// Somebody does.
+    Taken,
+}
+
+/// Why an LED does not do as told. Each says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedError {
+    /// There is none that may be driven.
+    #[error("{0}")]
+    None(String),
+    /// We may not write to it.
+    #[error("{0}")]
+    Permission(String),
+    /// Its file system cannot be written.
+    #[error("{0}")]
+    ReadOnly(String),
+    /// A driver or another program has it. Says who.
+    #[error("{0}")]
+    Busy(String),
+    /// It went away.
+    #[error("{0}")]
+    Vanished(String),
+    /// It is not to be driven: it is no LED, or somebody would miss what it shows.
+    #[error("{0}")]
+    Guarded(String),
+    /// The kernel said no for another reason.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// Wall time. What is measured is measured with [`tokio::time`].
 pub trait Clock {

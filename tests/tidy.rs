@@ -15,7 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("port", &["state", "plan"]),
     ("reconcile", &["state", "plan", "intent", "port", "backoff"]),
     ("poll", &["intent", "port", "backoff"]),
-    ("led", &["state", "port"]),
+    ("led", &["state", "intent", "port"]),
     ("connectivity", &["state", "port"]),
     ("api", &["state", "intent"]),
     ("linux", &["state", "plan", "port", "backoff"]),
@@ -31,6 +31,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("clap", &["cli", "main"]),
     ("gpio_cdev", &["linux"]),
     ("gpiocdev", &["linux"]),
+    ("heapless", &["state"]),
     ("serde", &["api", "cli", "config", "linux"]),
     ("serde_json", &["api", "cli", "config", "linux"]),
     ("sysfs_gpio", &["linux"]),
@@ -91,6 +92,12 @@ fn files_are_short_and_say_what_they_are() {
         let is_tests = source.path.ends_with("tests.rs");
         assert!(is_tests || source.text.starts_with("//! "), "{path}: what is it?");
     }
+}
+
+#[test]
+fn patterns_need_no_operating_system() {
+    let source = sources("src").into_iter().find(|it| it.path.ends_with("state/pattern.rs")).unwrap();
+    assert!(!source.code().any(|line| line.contains("std::") || line.contains("crate::")), "a fixture has neither");
 }
 
 struct Source {

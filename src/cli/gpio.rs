@@ -1,0 +1,165 @@
+//! `boardkeeper gpio`: lines that no driver has, tried out by hand, as safely as LEDs are.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, say};
+use crate::linux::leds::LedError;
+use crate::linux::leds::files::refusal;
+use crate::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want, by_any_name};
+use crate::linux::leds::host::Host;
+use crate::linux::leds::wire::{Polarity, Wire};
+use crate::state::Pattern;
+
+/// How often lines are looked at.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Blinks and watches GPIO lines that no driver has
+#[derive(Debug, Args)]
+pub struct GpioArgs {
+    #[command(flatten)]
+    place: Where,
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Makes a line go up and down, and puts it back
+    Blink {
+        /// The chip: gpiochip0, /dev/gpiochip0, or the device that owns it
+        chip: String,
+        /// The line: its number, or its name
+        line: String,
+        /// The LED is lit when the line is at ground
+        #[arg(long)]
+        active_low: bool,
+        /// on,off[xTIMES][,pause] in milliseconds
+        #[arg(long, default_value = "200,200", value_name = "PATTERN")]
+        pattern: Pattern,
+        /// For how long
+        #[arg(long = "for", default_value = "15s", value_parser = duration, value_name = "TIME")]
+        length: Duration,
+        /// Although it does harm on this board
+        #[arg(long)]
+        force: bool,
+    },
+    /// Tells the levels of lines and who holds them, whenever that changes. Changes nothing
+    Watch {
+        /// The chip: gpiochip0, /dev/gpiochip0, or the device that owns it
+        chip: String,
+        /// The lines: their numbers, or their names
+        #[arg(required = true)]
+        lines: Vec<String>,
+        /// For how long; until interrupted where it is not given
+        #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+        length: Option<Duration>,
+    },
+}
+
+/// Does as told, and says how it ended.
+pub fn run(args: GpioArgs) -> ExitCode {
+    exit(act(args))
+}
+
+fn act(GpioArgs { place, act }: GpioArgs) -> Done {
+    let host = place.host()?;
+    match act {
+        Act::Blink { chip, line, active_low, pattern, length, force } => {
+            let (chip, info) = find(&host, &chip, &line)?;
+            let polarity = if active_low { Polarity::ActiveLow } else { Polarity::ActiveHigh };
+            let wire = wire(&host, &chip, &info, polarity, force)?;
+            complain(&format!("{wire}: line {} of {}", info.offset, chip.name));
+            Bench::work(&host, Afterwards::PutBack, async |bench| Ok(bench.blink(&wire, &pattern, Some(length)).await?))
+        }
+        Act::Watch { chip, lines, length } => watch(&host, &chip, &lines, length),
+    }
+}
+
+/// A line that may be driven.
+fn wire(host: &Host, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<Wire, LedError> {
+    match host.guard_of_line(&chip.device, info.offset) {
+        Some(why) if !force => return Err(LedError::Guarded(format!("{why}; --force drives it all the same"))),
+        Some(_) | None => {}
+    }
+    let device = if chip.device.is_empty() { chip.name.clone() } else { chip.device.clone() };
+    Ok(Wire::Line { device, label: None, name: info.name.clone(), offset: info.offset, polarity })
+}
+
+/// The line that a person means.
+fn find(host: &Host, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedError> {
+    let gpio = host.gpio();
+    let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
+    let Some(chip) = by_any_name(&chips, chip) else {
+        let names: Vec<&str> = chips.iter().map(|chip| chip.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(LedError::None(format!("there is no GPIO chip `{chip}` here; there is {names}")));
+    };
+    let ask =
+        |offset| gpio.line(chip, offset).map_err(|error| refusal(&format!("ask about line {offset} of {}", chip.name), &error));
+    let info = match line.parse::<u32>() {
+        Ok(offset) if offset < chip.lines => ask(offset)?,
+        Ok(offset) => {
+            return Err(LedError::None(format!(
+                "{} has lines 0 to {}, and no {offset}",
+                chip.name,
+                chip.lines.saturating_sub(1)
+            )));
+        }
+        Err(_) => {
+            (0..chip.lines).filter_map(|offset| ask(offset).ok()).find(|info| info.name.as_deref() == Some(line)).ok_or_else(
+                || LedError::None(format!("{} has no line `{line}`; `boardkeeper board --lines` lists them", chip.name)),
+            )?
+        }
+    };
+    Ok((chip.clone(), info))
+}
+
+/// A line that is watched. One that nobody has is taken as it is, which changes neither direction nor level.
+struct Watched {
+    chip: Chip,
+    info: LineInfo,
+    held: Option<Box<dyn Held>>,
+}
+
+impl Watched {
+    fn now(&self, gpio: &dyn Gpio) -> String {
+        let info = gpio.line(&self.chip, self.info.offset);
+        let name = self.info.name.clone().unwrap_or_else(|| self.info.offset.to_string());
+        let level = self.held.as_ref().map(|held| held.get().map_or_else(|error| error.to_string(), |volts| volts.to_string()));
+        match (info, level) {
+            (Err(error), _) => format!("{name} gone ({error})"),
+            (Ok(info), Some(level)) => format!("{name} {} {level}", info.direction),
+            (Ok(info), None) => {
+                format!("{name} {} held by {}", info.direction, info.consumer.as_deref().unwrap_or("somebody"))
+            }
+        }
+    }
+}
+
+fn watch(host: &Host, chip: &str, lines: &[String], length: Option<Duration>) -> Done {
+    let mut watched = Vec::new();
+    for line in lines {
+        let (chip, info) = find(host, chip, line)?;
+        let held = if info.used { None } else { host.gpio().request(&chip, info.offset, Want::AsIs).ok() };
+        watched.push(Watched { chip, info, held });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Stop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
+    runtime.block_on(async {
+        let (begun, mut last) = (Instant::now(), String::new());
+        while length.is_none_or(|length| begun.elapsed() < length) {
+            let now: Vec<String> = watched.iter().map(|line| line.now(host.gpio())).collect();
+            let now = now.join("   ");
+            if now != last {
+                say(&format!("{:8.2}  {now}\n", begun.elapsed().as_secs_f32()));
+                last = now;
+            }
+            sleep(EVERY).await;
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! `boardkeeper led`: LEDs, tried out by hand.
+//!
+//! Exit codes: 0 all as expected, 1 a LED failed, 2 wrong usage, 3 nothing to test, 4 no permission or read-only, 5 busy,
+//! 6 vanished, 130 interrupted after everything was put back.
+
+mod report;
+mod test;
+mod watch;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, say, table};
+use crate::linux::leds::LedError;
+use crate::linux::leds::class::Restored;
+use crate::linux::leds::driver::Left;
+use crate::linux::leds::host::{Host, Item};
+use crate::linux::leds::wire::Wire;
+use crate::state::{Level, Pattern};
+
+/// Lists, lights and tests the board's LEDs
+#[derive(Debug, Args)]
+#[command(after_help = CODES)]
+pub struct LedArgs {
+    #[command(flatten)]
+    place: Where,
+    #[command(subcommand)]
+    act: Act,
+}
+
+const CODES: &str = "Exit codes: 0 all as expected; 1 a LED failed; 2 wrong usage; 3 nothing to test; 4 no permission, or read-only; \
+                     5 busy; 6 vanished; 130 interrupted, after everything was put back";
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Lists the LEDs: what they are for, how they are driven, what they show now
+    List {
+        /// Those that are not to be driven, too
+        #[arg(long)]
+        all: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lights a LED until interrupted
+    On(Held),
+    /// Darkens a LED until interrupted
+    Off(Held),
+    /// Makes a LED blink
+    Blink {
+        #[command(flatten)]
+        which: Which,
+        /// on,off[xTIMES][,pause] in milliseconds
+        #[arg(long, default_value = "200,200", value_name = "PATTERN")]
+        pattern: Pattern,
+        /// For how long
+        #[arg(long = "for", default_value = "15s", value_parser = duration, value_name = "TIME")]
+        length: Duration,
+    },
+    /// Lights one LED after another
+    Walk {
+        #[command(flatten)]
+        which: Which,
+        /// How long each is lit
+        #[arg(long, default_value = "500ms", value_parser = duration, value_name = "TIME")]
+        step: Duration,
+        /// How often all of them
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+    },
+    /// Makes each LED blink, asks whether it did, and reports
+    Test(test::TestArgs),
+    /// Puts back what was left changed, by --leave or by a program that was killed
+    Restore,
+    /// Shows the LEDs in the terminal, as they are
+    Watch {
+        /// For how long; until interrupted where it is not given
+        #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+        length: Option<Duration>,
+    },
+}
+
+/// The LEDs that are meant.
+#[derive(Debug, Args)]
+struct Which {
+    /// Their names, as `led list` tells them; `identify` is the one to identify the board with
+    #[arg(value_name = "LED")]
+    names: Vec<String>,
+    /// Those that are not to be driven, too. Some are wires that reset something
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct Held {
+    #[command(flatten)]
+    which: Which,
+    /// For how long; until interrupted where it is not given
+    #[arg(long = "for", value_parser = duration, value_name = "TIME", conflicts_with = "leave")]
+    length: Option<Duration>,
+    /// Leave it so; `led restore` puts it back
+    #[arg(long)]
+    leave: bool,
+}
+
+/// Does as told, and says how it ended.
+pub fn run(args: LedArgs) -> ExitCode {
+    exit(act(args))
+}
+
+fn act(LedArgs { place, act }: LedArgs) -> Done {
+    let host = place.host()?;
+    match act {
+        Act::List { all, json } => list(&host, all, json),
+        Act::On(held) => hold(&host, &held, Level::Lit),
+        Act::Off(held) => hold(&host, &held, Level::Dark),
+        Act::Blink { which, pattern, length } => blink(&host, &which, &pattern, length),
+        Act::Walk { which, step, rounds } => walk(&host, &which, step, rounds),
+        Act::Test(args) => test::run(&host, &args),
+        Act::Restore => restore(&host),
+        Act::Watch { length } => watch::run(&host, length),
+    }
+}
+
+/// The LEDs that are meant; without names, the one for identifying.
+fn identify_or(host: &Host, which: &Which) -> Result<Vec<Item>, LedError> {
+    let mut items = host.pick(&which.names, which.force)?;
+    if which.names.is_empty() {
+        items.truncate(1);
+    }
+    Ok(items)
+}
+
+fn hold(host: &Host, held: &Held, level: Level) -> Done {
+    let items = identify_or(host, &held.which)?;
+    let afterwards = if held.leave { Afterwards::Leave } else { Afterwards::PutBack };
+    Bench::work(host, afterwards, async |bench| {
+        for item in &items {
+            bench.hold(&item.wire, level).await?;
+            let until = if held.leave { "`boardkeeper led restore` puts it back" } else { "until this ends" };
+            complain(&format!("{} is {level}; {until}", item.wire));
+        }
+        match held.length {
+            _ if held.leave => {}
+            Some(length) => sleep(length).await,
+            None => std::future::pending().await,
+        }
+        Ok(())
+    })
+}
+
+fn blink(host: &Host, which: &Which, pattern: &Pattern, length: Duration) -> Done {
+    let items = identify_or(host, which)?;
+    Bench::work(host, Afterwards::PutBack, async |bench| {
+        let all = items.iter().map(|item| bench.blink(&item.wire, pattern, Some(length)));
+        futures_util::future::try_join_all(all).await?;
+        Ok(())
+    })
+}
+
+fn walk(host: &Host, which: &Which, step: Duration, rounds: u32) -> Done {
+    let items = host.pick(&which.names, which.force)?;
+    Bench::work(host, Afterwards::PutBack, async |bench| {
+        for item in &items {
+            bench.hold(&item.wire, Level::Dark).await?;
+        }
+        for item in (0..rounds).flat_map(|_| &items) {
+            say(&format!("{}\n", item.wire));
+            bench.hold(&item.wire, Level::Lit).await?;
+            sleep(step).await;
+            bench.hold(&item.wire, Level::Dark).await?;
+        }
+        Ok(())
+    })
+}
+
+fn restore(host: &Host) -> Done {
+    let found = host.driver("boardkeeper led restore").recover(Left::Too);
+    if found.is_empty() {
+        say("nothing is left changed\n");
+    }
+    let mut done = Ok(());
+    for (name, outcome) in found {
+        match outcome {
+            Ok(Restored::Exactly) => say(&format!("{name}: as it was\n")),
+            Ok(Restored::Theirs) => say(&format!("{name}: somebody else has set it since, and theirs stays\n")),
+            Err(error) => {
+                complain(&format!("{name}: {error}"));
+                done = Err(Stop::Led(error));
+            }
+        }
+    }
+    done
+}
+
+/// A LED, for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    name: String,
+    label: Option<&'static str>,
+    role: String,
+    colour: Option<&'static str>,
+    place: String,
+    driven_by: &'static str,
+    path: Option<String>,
+    trigger: Option<String>,
+    brightness: Option<u32>,
+    max_brightness: Option<u32>,
+    guarded: Option<String>,
+    trouble: Option<String>,
+}
+
+impl Row {
+    pub(super) fn of(host: &Host, item: &Item) -> Self {
+        let mut row = Self {
+            name: item.wire.to_string(),
+            label: item.label,
+            role: item.role.clone(),
+            colour: item.colour,
+            place: item.spot.clone(),
+            driven_by: "gpio",
+            path: None,
+            trigger: None,
+            brightness: None,
+            max_brightness: None,
+            guarded: item.guard.clone(),
+            trouble: None,
+        };
+        match &item.wire {
+            Wire::Line { device, offset, .. } => {
+                row.path = Some(format!("{} line {offset}", host.chip_name(device).unwrap_or_else(|| device.clone())));
+            }
+            Wire::Class { dir, .. } => {
+                row.driven_by = "kernel";
+                row.path = Some(dir.display().to_string());
+                let class = host.class(dir);
+                match (class.look(), class.max()) {
+                    (Ok(now), Ok(max)) => {
+                        (row.trigger, row.brightness, row.max_brightness) = (Some(now.trigger), now.brightness, Some(max));
+                    }
+                    (Err(error), _) | (_, Err(error)) => row.trouble = Some(error.to_string()),
+                }
+            }
+        }
+        row
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        let number = |number: Option<u32>| number.map_or("?".into(), |number| number.to_string());
+        let level = format!("{}/{}", number(self.brightness), number(self.max_brightness));
+        let note = self.trouble.clone().or_else(|| self.guarded.clone().map(|why| format!("guarded: {why}")));
+        let gpio = self.driven_by == "gpio";
+        vec![
+            self.name.clone(),
+            self.role.clone(),
+            self.colour.unwrap_or("?").to_owned(),
+            if gpio { self.path.clone().unwrap_or_default() } else { "kernel".into() },
+            self.trigger.clone().unwrap_or_else(|| "-".into()),
+            if gpio { "-".into() } else { level },
+            note.unwrap_or_else(|| self.place.clone()),
+        ]
+    }
+}
+
+/// The heads of the columns of [`Row::cells`].
+pub(super) const HEADS: [&str; 7] = ["LED", "ROLE", "COLOUR", "DRIVEN BY", "TRIGGER", "NOW/MAX", "WHERE"];
+
+fn list(host: &Host, all: bool, json: bool) -> Done {
+    let items = host.items();
+    let rows: Vec<Row> = items.iter().filter(|item| all || item.guard.is_none()).map(|item| Row::of(host, item)).collect();
+    if json {
+        let text = serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "leds": rows }));
+        say(&(text.expect("rows are strings and numbers") + "\n"));
+    } else if !rows.is_empty() {
+        let heads = [HEADS.map(str::to_owned).to_vec()];
+        say(&table(&heads.into_iter().chain(rows.iter().map(Row::cells)).collect::<Vec<_>>()));
+    }
+    let hidden = items.len() - rows.len();
+    if hidden > 0 && !json {
+        complain(&format!("{hidden} more are not to be driven; --all lists them"));
+    }
+    if rows.is_empty() {
+        return Err(LedError::None(host.choice(&host.offer()).why).into());
+    }
+    Ok(())
+}

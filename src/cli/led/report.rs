@@ -1,0 +1,269 @@
+//! What a test found, as a table for people and as JSON for files.
+
+use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::cli::bench::{Done, Stop, table};
+use crate::linux::leds::LedError;
+use crate::linux::leds::class::Snapshot;
+use crate::linux::leds::host::{Host, Item};
+
+/// The layout of the JSON.
+const SCHEMA: u32 = 1;
+
+/// What a test found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema: u32,
+    tool: String,
+    time_utc: String,
+    board: Board,
+    kernel: Option<String>,
+    serial: Option<String>,
+    /// The LEDs, in the order in which they were tested.
+    pub(super) leds: Vec<Tested>,
+}
+
+#[derive(Debug, Serialize)]
+struct Board {
+    id: Option<&'static str>,
+    name: Option<&'static str>,
+    recognised: String,
+    model: Option<String>,
+    compatible: Vec<String>,
+    simulated: bool,
+}
+
+/// One LED.
+#[derive(Debug, Serialize)]
+pub(super) struct Tested {
+    name: String,
+    label: Option<&'static str>,
+    colour: Option<&'static str>,
+    place: String,
+    /// Whether the driver took everything, told the same when asked, and the LED is as it was.
+    driver_ok: bool,
+    /// Whether the person saw it. Null: nobody was asked, or they skipped it.
+    operator_ok: Option<bool>,
+    /// What was read after each write: how often right, how often wrong, how often not told.
+    read_back: ReadBack,
+    /// Whether it is as it was before. Null: a line, which is not held any more and so cannot be read.
+    restored: Option<bool>,
+    trouble: Option<String>,
+    before_trigger: Option<String>,
+    after_trigger: Option<String>,
+    before_brightness: Option<u32>,
+    after_brightness: Option<u32>,
+    before_settings: BTreeMap<String, String>,
+    after_settings: BTreeMap<String, String>,
+    #[serde(skip)]
+    pub(super) before: Option<Snapshot>,
+    #[serde(skip)]
+    pub(super) after: Option<Snapshot>,
+    #[serde(skip)]
+    pub(super) operator: Option<Verdict>,
+    #[serde(skip)]
+    error: Option<LedError>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct ReadBack {
+    right: u32,
+    wrong: u32,
+    untold: u32,
+    /// The first that was wrong, in words.
+    example: Option<String>,
+}
+
+/// What a person saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It blinked.
+    Seen,
+    /// It did not.
+    NotSeen,
+}
+
+impl Report {
+    pub(super) fn new(host: &Host) -> Self {
+        let read = |path: &str| host.files().read(&host.place.root.join(path)).ok();
+        let plain = |text: String| text.trim_matches(['\0', '\n', ' ']).to_owned();
+        let detected = &host.detected;
+        Self {
+            schema: SCHEMA,
+            tool: format!("boardkeeper {}", env!("CARGO_PKG_VERSION")),
+            time_utc: now_utc(),
+            board: Board {
+                id: detected.board.map(|board| board.id),
+                name: detected.board.map(|board| board.name),
+                recognised: detected.to_string(),
+                model: detected.model.clone(),
+                compatible: detected.compatible.clone(),
+                simulated: host.simulated,
+            },
+            kernel: read("proc/sys/kernel/osrelease").map(plain),
+            serial: read("proc/device-tree/serial-number").or_else(|| cpuinfo_serial(&read("proc/cpuinfo")?)).map(plain),
+            leds: Vec::new(),
+        }
+    }
+
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report is strings, numbers and flags")
+    }
+
+    pub(super) fn table(&self) -> String {
+        let unknown = || "not told".to_owned();
+        let serial = self.serial.clone().unwrap_or_else(unknown);
+        let kernel = self.kernel.clone().unwrap_or_else(unknown);
+        let head = format!("{}\nkernel {kernel}, serial {serial}, {}, {}\n\n", self.board.recognised, self.tool, self.time_utc);
+        let heads = ["LED", "DRIVER", "OPERATOR", "RESTORED", "REMARK"].map(str::to_owned).to_vec();
+        let rows: Vec<Vec<String>> = [heads].into_iter().chain(self.leds.iter().map(Tested::cells)).collect();
+        head + &table(&rows)
+    }
+
+    /// What scripts are told: the first LED that could not be driven, else any that failed.
+    pub(super) fn outcome(&self) -> Done {
+        if let Some(error) = self.leds.iter().find_map(|led| led.error.clone()) {
+            return Err(Stop::Led(error));
+        }
+        let failed = self.leds.iter().any(|led| !led.driver_ok || led.operator == Some(Verdict::NotSeen));
+        if failed { Err(Stop::Failed) } else { Ok(()) }
+    }
+}
+
+impl Tested {
+    pub(super) fn new(item: &Item) -> Self {
+        Self {
+            name: item.wire.to_string(),
+            label: item.label,
+            colour: item.colour,
+            place: item.spot.clone(),
+            driver_ok: true,
+            operator_ok: None,
+            read_back: ReadBack::default(),
+            restored: None,
+            trouble: None,
+            before_trigger: None,
+            after_trigger: None,
+            before_brightness: None,
+            after_brightness: None,
+            before_settings: BTreeMap::new(),
+            after_settings: BTreeMap::new(),
+            before: None,
+            after: None,
+            operator: None,
+            error: None,
+        }
+    }
+
+    /// Notes that the LED did not do as told.
+    pub(super) fn fail(&mut self, error: LedError) {
+        self.driver_ok = false;
+        self.trouble.get_or_insert_with(|| error.to_string());
+        self.error.get_or_insert(error);
+    }
+
+    /// Notes what was read after a write.
+    pub(super) fn read_back(&mut self, told: u32, read: Option<u32>) {
+        match read {
+            None => self.read_back.untold += 1,
+            Some(read) if read == told => self.read_back.right += 1,
+            Some(read) => {
+                self.read_back.wrong += 1;
+                self.driver_ok = false;
+                let example = format!("{told} was written, and {read} is read");
+                self.read_back.example.get_or_insert(example);
+            }
+        }
+    }
+
+    /// Compares how it is with how it was.
+    pub(super) fn check_restored(&mut self) {
+        self.operator_ok = self.operator.map(|seen| seen == Verdict::Seen);
+        if let (Some(before), Some(after)) = (&self.before, &self.after) {
+            // Under a trigger, brightness is that of the moment.
+            let still = before.trigger == "none" && before.brightness != after.brightness;
+            let same = before.trigger == after.trigger && before.settings == after.settings && !still;
+            self.restored = Some(same);
+            self.driver_ok &= same;
+        }
+        let side = |side: &Option<Snapshot>| side.clone().unwrap_or_default();
+        let (before, after) = (side(&self.before), side(&self.after));
+        (self.before_trigger, self.after_trigger) = (Some(before.trigger), Some(after.trigger));
+        (self.before_brightness, self.after_brightness) = (before.brightness, after.brightness);
+        (self.before_settings, self.after_settings) = (before.settings, after.settings);
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let word = |flag: Option<bool>, yes: &str, no: &str| match flag {
+            None => "-".to_owned(),
+            Some(flag) => if flag { yes } else { no }.to_owned(),
+        };
+        let remark = self.trouble.clone().or_else(|| self.read_back.example.clone()).unwrap_or_default();
+        vec![
+            self.name.clone(),
+            word(Some(self.driver_ok), "ok", "FAILED"),
+            word(self.operator_ok, "seen", "NOT SEEN"),
+            word(self.restored, "yes", "NO"),
+            remark,
+        ]
+    }
+}
+
+fn cpuinfo_serial(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("Serial"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The time of day, as `2026-11-23T15:04:05Z`.
+#[expect(clippy::disallowed_methods, reason = "a report says when it was made, and nothing depends on it")]
+fn now_utc() -> String {
+    let secs = std::time::SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    utc(secs)
+}
+
+/// Seconds since 1970 as a date of the proleptic Gregorian calendar, counted in eras of 400 years from the first of March.
+fn utc(secs: u64) -> String {
+    let (days, rest) = (secs / 86_400 + 719_468, secs % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_795_446_245), "2026-11-23T15:04:05Z");
+    }
+
+    #[test]
+    fn a_read_back_that_lies_fails_the_driver_and_says_how() {
+        let wire = crate::linux::leds::wire::Wire::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
+        let mut tested =
+            Tested::new(&Item { wire, label: None, role: "identify".into(), colour: None, spot: String::new(), guard: None });
+        tested.read_back(1, Some(1));
+        tested.read_back(0, None);
+        assert!(tested.driver_ok);
+        tested.read_back(0, Some(1));
+        assert!(!tested.driver_ok);
+        assert_eq!(tested.read_back.example.as_deref(), Some("0 was written, and 1 is read"));
+    }
+
+    #[test]
+    fn the_serial_number_may_be_in_cpuinfo() {
+        assert_eq!(cpuinfo_serial("Hardware\t: BCM\nSerial\t\t: 00aa\n").as_deref(), Some("00aa"));
+    }
+}

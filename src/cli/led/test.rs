@@ -1,0 +1,156 @@
+//! `led test`: each LED blinks, the engineer says whether it did, and a report is written.
+//!
+//! What the driver says and what the person saw are kept apart: a driver may be content while the LED is dark, and a person
+//! may look at the wrong one.
+
+use std::io::{BufRead, stdin};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::sleep;
+
+use crate::cli::bench::{Afterwards, Bench, Done, Stop, complain, say};
+use crate::cli::led::Which;
+use crate::cli::led::report::{Report, Tested, Verdict};
+use crate::linux::leds::LedError;
+use crate::linux::leds::class::Snapshot;
+use crate::linux::leds::host::{Host, Item};
+use crate::linux::leds::wire::Wire;
+use crate::state::Level;
+
+/// How long each level is held: slow enough to be followed, quick enough to be told from a heartbeat.
+const HELD: Duration = Duration::from_millis(250);
+
+/// How often a LED blinks before the question.
+const BLINKS: u32 = 5;
+
+#[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Ask nobody: only what the driver says is tested
+    #[arg(long)]
+    assume_seen: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the report there as JSON, too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// What a person answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    Again,
+    Skip,
+}
+
+pub(super) fn run(host: &Host, args: &TestArgs) -> Done {
+    let items = host.pick(&args.which.names, args.which.force)?;
+    let mut report = Report::new(host);
+    let done = Bench::work(host, Afterwards::PutBack, async |bench| {
+        for item in &items {
+            let tested = test(host, bench, item, args.assume_seen).await?;
+            report.leds.push(tested);
+        }
+        Ok(())
+    });
+    if let Some(path) = &args.report {
+        let write = std::fs::write(path, report.json() + "\n");
+        write.map_err(|error| Stop::Usage(format!("cannot write the report to {}: {error}", path.display())))?;
+    }
+    say(&if args.json { report.json() + "\n" } else { report.table() });
+    done?;
+    report.outcome()
+}
+
+/// Tests one LED. Fails only where there is no sense in going on; what the LED does is in the answer.
+async fn test(host: &Host, bench: &Bench, item: &Item, assume_seen: bool) -> Result<Tested, Stop> {
+    let mut tested = Tested::new(item);
+    tested.before = look(host, &item.wire);
+    let seen = loop {
+        if let Err(error) = blink(host, bench, &item.wire, &mut tested).await {
+            tested.fail(error);
+            break None;
+        }
+        if assume_seen {
+            break None;
+        }
+        match ask(item).await? {
+            Answer::Yes => break Some(Verdict::Seen),
+            Answer::No => break Some(Verdict::NotSeen),
+            Answer::Skip => break None,
+            Answer::Again => {}
+        }
+    };
+    tested.operator = seen;
+    if let Err(error) = bench.release(&item.wire) {
+        tested.fail(error);
+    }
+    tested.after = look(host, &item.wire);
+    tested.check_restored();
+    Ok(tested)
+}
+
+/// Blinks by hand, and reads back what was written.
+async fn blink(host: &Host, bench: &Bench, wire: &Wire, tested: &mut Tested) -> Result<(), LedError> {
+    for level in (0..BLINKS).flat_map(|_| [Level::Lit, Level::Dark]) {
+        bench.hold(wire, level).await?;
+        sleep(HELD).await;
+        if let Wire::Class { dir, .. } = wire {
+            let class = host.class(dir);
+            let told = if level == Level::Lit { class.max()? } else { 0 };
+            tested.read_back(told, class.brightness()?);
+        }
+    }
+    Ok(())
+}
+
+fn look(host: &Host, wire: &Wire) -> Option<Snapshot> {
+    match wire {
+        Wire::Class { dir, .. } => host.class(dir).look().ok(),
+        Wire::Line { .. } => None,
+    }
+}
+
+/// Asks whether it blinked.
+async fn ask(item: &Item) -> Result<Answer, Stop> {
+    let colour = item.colour.unwrap_or_default();
+    let name = if item.label.is_some_and(|label| label != item.wire.to_string()) {
+        format!("{} ({})", item.wire, item.label.unwrap_or_default())
+    } else {
+        item.wire.to_string()
+    };
+    let question = format!("did the {colour} LED {name} {} blink? [y/n/r/s]", item.spot);
+    let question = question.split_whitespace().collect::<Vec<_>>().join(" ") + " ";
+    loop {
+        complain_inline(&question);
+        // On a thread of its own: while we wait, somebody may interrupt us.
+        let line = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
+        });
+        match line.await.ok().and_then(Result::ok).flatten() {
+            None => return Err(Stop::Usage("nobody answers; --assume-seen asks nobody".into())),
+            Some(line) => match line.trim().to_lowercase().as_str() {
+                "y" | "yes" => return Ok(Answer::Yes),
+                "n" | "no" => return Ok(Answer::No),
+                "r" | "repeat" => return Ok(Answer::Again),
+                "s" | "skip" => return Ok(Answer::Skip),
+                other => complain(&format!("`{other}` is neither y, n, r nor s")),
+            },
+        }
+    }
+}
+
+/// Writes a question where messages go, so that a report on standard output stays clean.
+fn complain_inline(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stderr();
+    // A terminal that is gone answers nothing either, and that is told.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,23 @@
+//! What each purpose looks like.
+
+use std::time::Duration;
+
+use crate::state::{Pattern, Purpose};
+
+/// How long a device shows which one it is, after it was last asked to.
+pub const IDENTIFY_FOR: Duration = Duration::from_secs(15);
+
+/// The pattern of a purpose. `None`: it shows what it likes, by itself.
+#[must_use]
+pub fn of(purpose: Purpose) -> Option<Pattern> {
+    match purpose {
+        Purpose::BringUp => None,
+        Purpose::Identify => Some(blinks(1, 0)),
+        Purpose::Offline => Some(blinks(4, 1000)),
+    }
+}
+
+/// Blinks of 200 ms on and 200 ms off: what supervisors have shown since 2014.
+fn blinks(times: u16, pause_ms: u16) -> Pattern {
+    Pattern::blinks(200, 200, times, pause_ms).expect("eight steps of a second or less are a pattern")
+}

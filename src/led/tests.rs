@@ -1,0 +1,240 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+
+use tokio::time::{self, sleep};
+
+use super::*;
+use crate::intent::Reach;
+use crate::state::Lamp;
+
+/// A LED that writes down what it is told, with the time in milliseconds.
+struct Fake {
+    begun: Instant,
+    player: Player,
+    told: RefCell<Vec<String>>,
+    failures: RefCell<VecDeque<LedError>>,
+    lost: Cell<bool>,
+    bench: watch::Sender<Bench>,
+}
+
+impl Fake {
+    fn new(player: Player) -> Self {
+        let (bench, _) = watch::channel(Bench::Free);
+        let (told, failures) = (RefCell::default(), RefCell::default());
+        Self { begun: Instant::now(), player, told, failures, lost: Cell::new(false), bench }
+    }
+
+    fn note(&self, what: &str) -> Result<(), LedError> {
+        self.told.borrow_mut().push(format!("{} {what}", self.begun.elapsed().as_millis()));
+        self.failures.borrow_mut().pop_front().map_or(Ok(()), Err)
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.told.take()
+    }
+}
+
+impl Leds for &Fake {
+    async fn find(&self) -> Result<Lamp, LedError> {
+        if self.lost.get() {
+            return Err(LedError::None("it has no LED".into()));
+        }
+        Ok(Lamp { name: "ACT".into(), why: "it is there".into() })
+    }
+
+    async fn show(&self, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+        let length = length.map_or("ever".into(), |length| length.as_millis().to_string());
+        self.note(&format!("show {} for {length}", pattern.steps().len()))?;
+        Ok(self.player)
+    }
+
+    async fn set(&self, level: Level) -> Result<(), LedError> {
+        self.note(&level.to_string())
+    }
+
+    async fn restore(&self) -> Result<(), LedError> {
+        self.note("restore")
+    }
+
+    async fn bench(&self, now: Bench) -> Bench {
+        let mut bench = self.bench.subscribe();
+        *bench.wait_for(|bench| *bench != now).await.unwrap()
+    }
+}
+
+struct Hand {
+    asks: mpsc::Sender<LightAsk>,
+    panel: watch::Receiver<Panel>,
+}
+
+impl Hand {
+    async fn identify(&self) -> String {
+        let (asker, answer) = oneshot::channel();
+        self.asks.send(LightAsk::Identify(asker)).await.unwrap();
+        answer.await.unwrap().to_string()
+    }
+
+    async fn reach(&self, reach: Reach) {
+        self.asks.send(LightAsk::Reach(reach)).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Lives a life with this LED.
+async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) {
+    let (asks, inbox) = mpsc::channel(4);
+    let (publish, panel) = watch::channel(Panel::default());
+    tokio::select! {
+        biased;
+        never = run(&fake, inbox, publish) => match never {},
+        () = act(Hand { asks, panel }) => {}
+    }
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kernel_blinks_for_15_s_and_we_sleep() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        assert_eq!(hand.identify().await, "ACT");
+        assert_eq!(hand.panel.borrow().player, Some(Player::Kernel));
+        sleep(secs(60)).await;
+        assert!(hand.panel.borrow().owners.is_empty());
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "15000 restore"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_kernel_cannot_each_change_is_ours() {
+    let fake = Fake::new(Player::Agent);
+    life(&fake, async |hand: Hand| {
+        hand.identify().await;
+        sleep(secs(20)).await;
+    })
+    .await;
+    let told = fake.told();
+    assert_eq!(told[1..6], ["0 show 2 for 15000", "0 lit", "200 dark", "400 lit", "600 dark"]);
+    assert_eq!(told[told.len() - 2..], ["14800 lit", "15000 restore"]);
+    assert_eq!(told.iter().filter(|it| it.ends_with(" lit")).count(), 38);
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_starts_the_15_s_anew() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        hand.identify().await;
+        sleep(secs(10)).await;
+        assert_eq!(hand.identify().await, "ACT");
+        sleep(secs(60)).await;
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "10000 show 2 for 15000", "25000 restore"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_below_shows_again() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        hand.reach(Reach::Down).await;
+        sleep(Duration::from_millis(999)).await;
+        hand.identify().await;
+        let owners: Vec<Purpose> = hand.panel.borrow().owners.iter().map(|owner| owner.purpose).collect();
+        assert_eq!(owners, [Purpose::Identify, Purpose::Offline]);
+        // To be connected again ends no identify.
+        hand.reach(Reach::Up).await;
+        hand.reach(Reach::Down).await;
+        sleep(secs(20)).await;
+        hand.reach(Reach::Up).await;
+    })
+    .await;
+    let told = fake.told();
+    assert_eq!(told[..4], ["0 restore", "0 show 8 for ever", "1000 show 2 for 15000", "16000 show 8 for ever"]);
+    assert!(told[4].ends_with("restore"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bring_up_tool_comes_first() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        hand.identify().await;
+        sleep(secs(1)).await;
+        fake.bench.send_replace(Bench::Taken);
+        sleep(secs(1)).await;
+        assert_eq!(hand.panel.borrow().owners[0].purpose, Purpose::BringUp);
+        assert_eq!(hand.identify().await, "ACT; after the bring-up test");
+        sleep(secs(5)).await;
+        fake.bench.send_replace(Bench::Free);
+        sleep(secs(60)).await;
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "1000 restore", "7000 show 2 for 10000", "17000 restore"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_led_is_said_and_nothing_is_touched() {
+    let fake = Fake::new(Player::Kernel);
+    fake.lost.set(true);
+    life(&fake, async |hand: Hand| {
+        assert_eq!(hand.identify().await, "none; it has no LED");
+        assert_eq!(hand.panel.borrow().led, Err("it has no LED".to_owned()));
+        sleep(secs(600)).await;
+    })
+    .await;
+    // What a predecessor may have left is put back all the same, and then there is nothing to do.
+    let told = fake.told();
+    assert!(told.iter().all(|it| it.ends_with("restore")) && told.len() <= 2, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_only_led_is_told_to_who_asked_and_not_tried_again() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        sleep(secs(1)).await;
+        fake.failures.borrow_mut().push_back(LedError::ReadOnly("/sys is read-only".into()));
+        assert_eq!(hand.identify().await, "none; /sys is read-only");
+        assert_eq!(hand.panel.borrow().trouble.as_deref(), Some("/sys is read-only"));
+        sleep(secs(600)).await;
+        assert_eq!(hand.panel.borrow().trouble, None);
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "1000 show 2 for 15000", "61000 restore"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_vanishes_is_tried_again_when_it_is_back() {
+    let fake = Fake::new(Player::Agent);
+    life(&fake, async |hand: Hand| {
+        hand.identify().await;
+        sleep(Duration::from_millis(300)).await;
+        fake.failures.borrow_mut().push_back(LedError::Vanished("unplugged".into()));
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(hand.panel.borrow().trouble.as_deref(), Some("unplugged"));
+        sleep(secs(3)).await;
+        assert_eq!(hand.panel.borrow().trouble, None);
+        sleep(secs(60)).await;
+    })
+    .await;
+    let told = fake.told();
+    assert_eq!(told[2..7], ["0 lit", "200 dark", "400 lit", "2400 show 2 for 12600", "2400 lit"]);
+    assert_eq!(told.last().unwrap(), "15000 restore");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_requests_leave_one_end() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        for _ in 0..1000 {
+            assert_eq!(hand.identify().await, "ACT");
+        }
+        time::advance(secs(16)).await;
+        sleep(secs(1)).await;
+    })
+    .await;
+    let told = fake.told();
+    assert_eq!(told.iter().filter(|it| it.ends_with("restore")).count(), 2);
+}

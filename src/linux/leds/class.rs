@@ -1,0 +1,311 @@
+//! One LED of the kernel's LED class: how it is, making it blink, and putting it back.
+//!
+//! The kernel's rules that matter here, each seen on 6.1 to 7.2: writing 0 to `brightness` removes the trigger; a change of
+//! trigger removes the old one's settings and makes the LED dark; writing the same trigger again resets its settings; the
+//! `pattern` trigger plays nothing unless `repeat` is written each time; `brightness` is clamped to `max_brightness`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::linux::leds::files::{Files, refusal};
+use crate::port::LedError;
+use crate::state::{Level, Pattern, Player};
+
+/// Attributes every LED has, and directories. Whatever else is there belongs to the trigger.
+const OWN: &[&str] = &[
+    "brightness",
+    "brightness_hw_changed",
+    "device",
+    "max_brightness",
+    "multi_index",
+    "multi_intensity",
+    "multi_max_intensity",
+    "power",
+    "subsystem",
+    "trigger",
+    "uevent",
+];
+
+/// Settings that others build on, so that they are written first.
+const FIRST: &[&str] = &["device_name", "gpio", "ttyname"];
+
+/// Settings that set things going, so that they are written last, in this order.
+const LAST: &[&str] = &["repeat", "hr_pattern", "pattern"];
+
+/// What the `timer` trigger starts with, until it is told otherwise: 500 ms.
+const TIMER_DEFAULT: &str = "500";
+
+/// Rounds that the kernel's `repeat` takes: it is an `int`.
+const MOST_ROUNDS: u32 = i32::MAX.unsigned_abs();
+
+/// How a LED is: all that can be put back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The trigger, `none` where there is none.
+    pub trigger: String,
+    /// The trigger's own settings, by name.
+    pub settings: BTreeMap<String, String>,
+    /// The brightness of this moment. `None` where hardware has it and will not tell.
+    pub brightness: Option<u32>,
+    /// The brightness of each colour of a LED that mixes them.
+    pub intensity: Option<String>,
+}
+
+/// What we made of a LED, so that we know our own work when we see it again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ours {
+    /// The trigger we set.
+    pub trigger: String,
+    /// The settings we gave it.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Ours {
+    /// No trigger: we write each change.
+    pub fn by_hand() -> Self {
+        Self { trigger: "none".into(), settings: BTreeMap::new() }
+    }
+}
+
+/// What became of a LED that was to be put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It is as it was.
+    Exactly,
+    /// Somebody else changed it meanwhile; theirs stays.
+    Theirs,
+}
+
+/// A directory of the LED class.
+pub struct Class<'a> {
+    files: &'a dyn Files,
+    dir: &'a Path,
+}
+
+impl<'a> Class<'a> {
+    /// The LED of this directory.
+    pub fn new(files: &'a dyn Files, dir: &'a Path) -> Self {
+        Self { files, dir }
+    }
+
+    /// The brightness that lights it fully. Never 0: then nothing would ever be lit.
+    pub fn max(&self) -> Result<u32, LedError> {
+        let text = self.read("max_brightness")?;
+        Ok(text.trim().parse().unwrap_or(1).max(1))
+    }
+
+    /// The brightness as the kernel tells it. `None`: hardware has it and will not tell.
+    pub fn brightness(&self) -> Result<Option<u32>, LedError> {
+        match self.files.read(&self.path("brightness")) {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if error.raw_os_error() == Some(Errno::NODATA.raw_os_error()) => Ok(None),
+            Err(error) => Err(refusal(&format!("read {}", self.path("brightness").display()), &error)),
+        }
+    }
+
+    /// The triggers it knows, and the current one. A kernel without triggers knows `none`.
+    pub fn triggers(&self) -> Result<(Vec<String>, String), LedError> {
+        match self.files.read(&self.path("trigger")) {
+            Ok(text) => Ok(parse_triggers(&text)),
+            // The LED may be gone, or the kernel may have been built without triggers.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.brightness().is_ok() => {
+                Ok((vec!["none".into()], "none".into()))
+            }
+            Err(error) => Err(refusal(&format!("read {}", self.path("trigger").display()), &error)),
+        }
+    }
+
+    /// How it is now.
+    pub fn look(&self) -> Result<Snapshot, LedError> {
+        let (_, trigger) = self.triggers()?;
+        let mut settings = BTreeMap::new();
+        for name in self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))? {
+            if OWN.contains(&name.as_str()) || name.starts_with('.') {
+                continue;
+            }
+            // Some can only be written, and some went with their trigger since we listed them: neither can be put back.
+            if let Ok(value) = self.files.read(&self.path(&name)) {
+                settings.insert(name, value);
+            }
+        }
+        let intensity = self.files.read(&self.path("multi_intensity")).ok();
+        Ok(Snapshot { trigger, settings, brightness: self.brightness()?, intensity })
+    }
+
+    /// What [`Class::play`] may make of it, the best first: a pattern ends by itself even if we die, a timer at least spares
+    /// us the waking, and writing change by change always works.
+    pub fn plans(&self, pattern: &Pattern, rounds: Option<u32>) -> Result<Vec<Ours>, LedError> {
+        let (known, _) = self.triggers()?;
+        let has = |name: &str| known.iter().any(|trigger| trigger == name);
+        let plan = |trigger: &str, settings: &[(&str, &str)]| Ours {
+            trigger: trigger.to_owned(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        let mut plans = Vec::new();
+        if has("pattern") {
+            let repeat = rounds.map_or("-1".to_owned(), |rounds| rounds.min(MOST_ROUNDS).to_string());
+            plans.push(plan("pattern", &[("repeat", &repeat), ("pattern", &pattern.kernel_text(self.max()?))]));
+        }
+        if let (true, Some((on, off))) = (has("timer"), pattern.square()) {
+            plans.push(plan("timer", &[("delay_on", &on.to_string()), ("delay_off", &off.to_string())]));
+        }
+        plans.push(Ours::by_hand());
+        Ok(plans)
+    }
+
+    /// Whether it is still as we made it, and nobody else has changed it since.
+    pub fn still_ours(&self, before: &Snapshot, ours: &[Ours]) -> Result<bool, LedError> {
+        Ok(is_ours(&self.look()?, before, ours))
+    }
+
+    /// Makes it as planned. Says who plays.
+    pub fn play(&self, ours: &Ours) -> Result<Player, LedError> {
+        self.mix()?;
+        self.trigger(&ours.trigger)?;
+        for (name, value) in in_order(&ours.settings) {
+            self.write(name, value)?;
+        }
+        Ok(if ours.trigger == "none" { Player::Agent } else { Player::Kernel })
+    }
+
+    /// Makes it lit or dark, where no trigger is in the way.
+    pub fn set(&self, level: Level) -> Result<(), LedError> {
+        let (_, trigger) = self.triggers()?;
+        if trigger != "none" {
+            // To write 0 now would take it from them.
+            return Err(LedError::Busy(format!("{}: somebody gave it the trigger `{trigger}` meanwhile", self.dir.display())));
+        }
+        let value = if level == Level::Lit { self.max()? } else { 0 };
+        self.write("brightness", &value.to_string())
+    }
+
+    /// Puts it back to how it was before we made it ours, unless somebody else has changed it since.
+    pub fn restore(&self, before: &Snapshot, ours: &[Ours]) -> Result<Restored, LedError> {
+        let now = self.look()?;
+        if !is_ours(&now, before, ours) {
+            return Ok(Restored::Theirs);
+        }
+        if let Some(intensity) = before.intensity.as_ref().filter(|it| now.intensity.as_ref() != Some(it)) {
+            self.write("multi_intensity", intensity)?;
+        }
+        if now.trigger != before.trigger {
+            self.trigger(&before.trigger)?;
+        }
+        self.restore_settings(before)?;
+        self.restore_brightness(before)?;
+        Ok(Restored::Exactly)
+    }
+
+    fn restore_settings(&self, before: &Snapshot) -> Result<(), LedError> {
+        let wrong = |name: &str, value: &str| self.files.read(&self.path(name)).is_ok_and(|now| now != value);
+        let changed = before.settings.iter().any(|(name, value)| wrong(name, value));
+        for (name, value) in in_order(&before.settings) {
+            // Those that set things going are wanted again once anything was changed; they were perhaps over.
+            let again = changed && LAST.contains(&name) && !value.is_empty();
+            if wrong(name, value) || again {
+                self.write(name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_brightness(&self, before: &Snapshot) -> Result<(), LedError> {
+        let Some(value) = before.brightness else { return Ok(()) };
+        // Under a trigger it is that of the moment, and 0 would remove the trigger; but less than full was somebody's choice.
+        let dimmed = value > 0 && value < self.max()?;
+        if (before.trigger == "none" || dimmed) && self.brightness()? != Some(value) {
+            self.write("brightness", &value.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Gives a LED that mixes colours a colour, where it has none: it would stay dark.
+    fn mix(&self) -> Result<(), LedError> {
+        let Ok(now) = self.files.read(&self.path("multi_intensity")) else { return Ok(()) };
+        if now.split_whitespace().any(|part| part != "0") {
+            return Ok(());
+        }
+        let full = self.files.read(&self.path("multi_max_intensity"));
+        let max = self.max()?.to_string();
+        let full = full.unwrap_or_else(|_| now.split_whitespace().map(|_| max.as_str()).collect::<Vec<_>>().join(" "));
+        self.write("multi_intensity", &full)
+    }
+
+    /// Sets the trigger. A kernel without triggers has `none`, always.
+    fn trigger(&self, name: &str) -> Result<(), LedError> {
+        let (known, now) = self.triggers()?;
+        if name == "none" && now == "none" {
+            return Ok(());
+        }
+        if !known.iter().any(|it| it == name) {
+            return Err(LedError::Failed(format!(
+                "{}: its trigger was `{name}`, which the kernel no longer knows: load the module again, then `boardkeeper led restore`",
+                self.dir.display()
+            )));
+        }
+        self.write("trigger", name)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn read(&self, name: &str) -> Result<String, LedError> {
+        let path = self.path(name);
+        self.files.read(&path).map_err(|error| refusal(&format!("read {}", path.display()), &error))
+    }
+
+    fn write(&self, name: &str, value: &str) -> Result<(), LedError> {
+        let path = self.path(name);
+        self.files.write(&path, value).map_err(|error| refusal(&format!("write `{value}` to {}", path.display()), &error))
+    }
+}
+
+/// The names in a `trigger` file, and the one in brackets. `default` is a keyword of newer kernels and no trigger.
+pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
+    let mut current = "none".to_owned();
+    let mut known = Vec::new();
+    for word in text.split_whitespace().filter(|word| *word != "default") {
+        let name = word.trim_start_matches('[').trim_end_matches(']');
+        if name.len() + 2 == word.len() {
+            name.clone_into(&mut current);
+        }
+        known.push(name.to_owned());
+    }
+    (known, current)
+}
+
+/// Whether what we see is our own work, done or half done or half undone, and not somebody else's.
+fn is_ours(now: &Snapshot, before: &Snapshot, ours: &[Ours]) -> bool {
+    let made = ours.iter().map(|it| (&it.trigger, &it.settings)).chain([(&before.trigger, &before.settings)]);
+    let made: Vec<&BTreeMap<String, String>> =
+        made.filter(|(trigger, _)| **trigger == now.trigger).map(|(_, settings)| settings).collect();
+    if made.is_empty() {
+        return false;
+    }
+    // Each setting that we write is as we made it at some time, or as the trigger has it before it is told anything.
+    let timer = now.trigger == "timer";
+    let fresh = |seen: &str| seen.is_empty() || seen == "-1" || timer && seen == TIMER_DEFAULT;
+    let plays = timer || now.trigger == "pattern";
+    let known = |name: &str, seen: &str| made.iter().any(|it| it.get(name).is_some_and(|value| same_words(value, seen)));
+    let written = |name: &str| ours.iter().any(|it| it.settings.contains_key(name));
+    !plays || now.settings.iter().all(|(name, seen)| !written(name) || fresh(seen) || known(name, seen))
+}
+
+/// Whether two settings are one but for spaces: the kernel prints with others than we write.
+fn same_words(a: &str, b: &str) -> bool {
+    a.split_whitespace().eq(b.split_whitespace())
+}
+
+/// Settings in the order in which they must be written.
+fn in_order(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    let rank = |name: &str| {
+        let last = LAST.iter().position(|it| *it == name).map(|n| n + 2);
+        last.unwrap_or_else(|| usize::from(!FIRST.contains(&name)))
+    };
+    let mut all: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    all.sort_by_key(|(name, _)| (rank(name), *name));
+    all.into_iter()
+}

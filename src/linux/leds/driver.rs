@@ -1,0 +1,323 @@
+//! Driving LEDs and lines so that each can be put back: nothing is changed before how it was has been kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::linux::leds::class::{Class, Ours, Restored};
+use crate::linux::leds::files::{Files, refusal};
+use crate::linux::leds::gpio::{Address, Chip, Direction, Gpio, Held, Volts, Want};
+use crate::linux::leds::saved::{self, Before, Claim, Record};
+use crate::linux::leds::wire::{Polarity, Wire, find_line};
+use crate::port::LedError;
+use crate::state::{Level, Pattern, Player};
+
+/// What becomes of what was left changed on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It stays.
+    Alone,
+    /// It is put back, too.
+    Too,
+}
+
+/// Plans of ours that are remembered for one LED. Two would do: that which plays and that which is to come.
+const REMEMBERED: usize = 4;
+
+/// The only one that changes LEDs and lines.
+pub struct Driver {
+    files: Arc<dyn Files>,
+    gpio: Arc<dyn Gpio>,
+    dir: PathBuf,
+    who: &'static str,
+    boot_id: String,
+    grips: BTreeMap<String, Grip>,
+}
+
+/// Something that we have changed, or are about to.
+struct Grip {
+    /// Kept as long as the grip: no other program of ours touches it.
+    _claim: Claim,
+    before: Before,
+    line: Option<Line>,
+}
+
+struct Line {
+    held: Box<dyn Held>,
+    polarity: Polarity,
+}
+
+impl Driver {
+    /// A driver that keeps its records in `leds` under the runtime directory. `who`: what others are told while we hold one.
+    pub fn new(files: Arc<dyn Files>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
+        // A kernel that does not tell is taken for one that never restarts.
+        let boot_id = files.read(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, grips: BTreeMap::new() }
+    }
+
+    /// The files it goes through.
+    pub fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    /// The lines it goes through.
+    pub fn gpio(&self) -> &dyn Gpio {
+        &*self.gpio
+    }
+
+    /// Begins a pattern from its start. `rounds`: after how many the kernel may end it, should we not be there to.
+    pub fn play(&mut self, wire: &Wire, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
+        self.grip(wire)?;
+        let Wire::Class { dir, .. } = wire else { return Ok(Player::Agent) };
+        let mut failure = None;
+        for plan in Class::new(&*self.files, dir).plans(pattern, rounds)? {
+            match self.carry_out(wire, &plan) {
+                // The kernel lists a trigger and will not have what we tell it: the next plan asks for less.
+                Err(error @ LedError::Failed(_)) => failure = Some(error),
+                done => return done,
+            }
+        }
+        Err(failure.unwrap_or_else(|| LedError::Failed(format!("{}: there is no way to make it blink", dir.display()))))
+    }
+
+    /// Makes it lit or dark whatever it does now, in place of a pattern of ours, until it is put back.
+    pub fn hold(&mut self, wire: &Wire, level: Level) -> Result<(), LedError> {
+        self.grip(wire)?;
+        if let Wire::Class { .. } = wire {
+            self.carry_out(wire, &Ours::by_hand())?;
+        }
+        self.set(wire, level)
+    }
+
+    /// Makes it lit or dark, after [`Driver::play`] said that we play.
+    pub fn set(&mut self, wire: &Wire, level: Level) -> Result<(), LedError> {
+        let Some(grip) = self.grips.get(&wire.key()) else { return self.hold(wire, level) };
+        self.tell(grip, level)
+    }
+
+    /// Puts one back. Not held: it is as it was.
+    pub fn release(&mut self, wire: &Wire) -> Result<Restored, LedError> {
+        self.put_back(&wire.key())
+    }
+
+    /// Puts everything back that this driver changed. All are tried; the first failure is told.
+    pub fn release_all(&mut self) -> Result<(), LedError> {
+        let keys: Vec<String> = self.grips.keys().cloned().collect();
+        let failures: Vec<LedError> = keys.iter().filter_map(|key| self.put_back(key).err()).collect();
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Puts everything else back that this driver changed.
+    pub fn release_others(&mut self, wire: &Wire) -> Result<(), LedError> {
+        let own = wire.key();
+        let others: Vec<String> = self.grips.keys().filter(|key| **key != own).cloned().collect();
+        others.iter().try_for_each(|key| self.put_back(key).map(drop))
+    }
+
+    /// Makes everything that is ours to play lit or dark.
+    pub fn set_all(&mut self, level: Level) -> Result<(), LedError> {
+        self.grips.values().try_for_each(|grip| self.tell(grip, level))
+    }
+
+    fn tell(&self, grip: &Grip, level: Level) -> Result<(), LedError> {
+        match (&grip.before, &grip.line) {
+            (Before::Class { dir, .. }, _) => Class::new(&*self.files, dir).set(level),
+            (Before::Line { address, .. }, Some(line)) => {
+                let done = line.held.set(line.polarity.volts(level));
+                done.map_err(|error| refusal(&format!("drive {address}"), &error))
+            }
+            (Before::Line { address, .. }, None) => Err(LedError::Vanished(format!("{address} is not held"))),
+        }
+    }
+
+    /// Lets go of everything and leaves it as it is now. How it was stays kept, for whoever asks to put it back.
+    pub fn leave_all(&mut self) -> Result<(), LedError> {
+        for (key, grip) in std::mem::take(&mut self.grips) {
+            saved::keep(&*self.files, &self.path(&key), &self.record(grip.before, true))?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what programs changed that were killed, and with `Left::Too` what was left changed on purpose.
+    /// What others hold now is theirs. Says what was found, by name.
+    pub fn recover(&mut self, left: Left) -> Vec<(String, Result<Restored, LedError>)> {
+        let names = self.files.list(&self.dir).unwrap_or_default();
+        let keys = names.iter().filter_map(|name| name.strip_suffix(".json"));
+        let mut found = Vec::new();
+        for key in keys.filter(|key| !self.grips.contains_key(*key)) {
+            if let Some(outcome) = self.recover_one(key, left) {
+                found.push((key.to_owned(), outcome));
+            }
+        }
+        found
+    }
+
+    fn recover_one(&self, key: &str, left: Left) -> Option<Result<Restored, LedError>> {
+        match Claim::take(&self.claim_path(key), self.who) {
+            // Whoever holds it is alive, and puts it back himself.
+            Err(LedError::Busy(_)) => None,
+            Err(error) => Some(Err(error)),
+            Ok(_claim) => self.recover_claimed(key, left),
+        }
+    }
+
+    fn recover_claimed(&self, key: &str, left: Left) -> Option<Result<Restored, LedError>> {
+        let path = self.path(key);
+        let record = match saved::read(&*self.files, &path) {
+            Ok(record) => record?,
+            Err(why) => {
+                warn!(why, "cannot tell how a LED was; it stays as it is");
+                // Kept for a person to look at, where it is in nobody's way.
+                let _ = std::fs::rename(&path, path.with_extension("unreadable"));
+                return Some(Err(LedError::Failed(why)));
+            }
+        };
+        if record.left && left == Left::Alone {
+            return None;
+        }
+        // After a reboot everything is as the device tree has it.
+        let outcome = if record.boot_id == self.boot_id { self.undo(&record.before, None) } else { Ok(Restored::Theirs) };
+        let over = matches!(outcome, Ok(_) | Err(LedError::Vanished(_)));
+        let forgotten = if over { self.forget(key) } else { Ok(()) };
+        Some(outcome.and_then(|outcome| forgotten.map(|()| outcome)))
+    }
+
+    /// Takes hold of it: claimed, looked at, and kept how it was.
+    fn grip(&mut self, wire: &Wire) -> Result<(), LedError> {
+        let key = wire.key();
+        if let Some(grip) = self.grips.get(&key) {
+            let Before::Class { dir, was, ours } = &grip.before else { return Ok(()) };
+            if Class::new(&*self.files, dir).still_ours(was, ours)? {
+                return Ok(());
+            }
+            // Somebody else has set it since: what they want is what it goes back to.
+            self.grips.remove(&key);
+            self.forget(&key)?;
+        }
+        let claim = Claim::take(&self.claim_path(&key), self.who)?;
+        if matches!(self.recorded(&key), Some(Record { left: false, .. })) {
+            // Whoever kept it and does not hold the claim was killed: how it was before is in there.
+            self.recover_claimed(&key, Left::Alone).transpose()?;
+        }
+        let grip = self.look(&key, wire, claim)?;
+        self.grips.insert(key, grip);
+        Ok(())
+    }
+
+    fn look(&self, key: &str, wire: &Wire, claim: Claim) -> Result<Grip, LedError> {
+        match wire {
+            Wire::Class { dir, .. } => {
+                let class = Class::new(&*self.files, dir);
+                let was = class.look()?;
+                let before = match self.recorded(key).map(|record| record.before) {
+                    // Left changed on purpose: how it was before that is what it goes back to.
+                    Some(Before::Class { was, ours, dir }) if class.still_ours(&was, &ours)? => {
+                        Before::Class { dir, was, ours }
+                    }
+                    Some(_) | None => Before::Class { dir: dir.clone(), was, ours: Vec::new() },
+                };
+                Ok(Grip { _claim: claim, before, line: None })
+            }
+            Wire::Line { polarity, .. } => {
+                let (before, held) = self.take_line(key, wire, *polarity)?;
+                Ok(Grip { _claim: claim, before, line: Some(Line { held, polarity: *polarity }) })
+            }
+        }
+    }
+
+    /// Keeps how a line is, and takes it, dark.
+    fn take_line(&self, key: &str, wire: &Wire, polarity: Polarity) -> Result<(Before, Box<dyn Held>), LedError> {
+        let failed = |error: std::io::Error| refusal(&format!("take {wire}"), &error);
+        let (chip, info) = find_line(&*self.gpio, wire)?;
+        let level = self.gpio.request(&chip, info.offset, Want::AsIs).and_then(|line| line.get()).map_err(failed)?;
+        let address = Address { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
+        let kept = self.recorded(key).map(|record| record.before);
+        let before = kept.unwrap_or(Before::Line { address, direction: info.direction, level });
+        saved::keep(&*self.files, &self.path(key), &self.record(before.clone(), false))?;
+        let want = Want::Output(polarity.volts(Level::Dark));
+        let held = self.gpio.request(&chip, info.offset, want).map_err(failed)?;
+        Ok((before, held))
+    }
+
+    /// Keeps that we are about to, and makes it so.
+    fn carry_out(&mut self, wire: &Wire, plan: &Ours) -> Result<Player, LedError> {
+        let key = wire.key();
+        let Some(Grip { before: Before::Class { dir, was, ours }, .. }) = self.grips.get_mut(&key) else {
+            return Ok(Player::Agent);
+        };
+        ours.retain(|it| it != plan);
+        ours.push(plan.clone());
+        let surplus = ours.len().saturating_sub(REMEMBERED);
+        ours.drain(..surplus);
+        let before = Before::Class { dir: dir.clone(), was: was.clone(), ours: ours.clone() };
+        let Before::Class { dir, .. } = &before else { return Ok(Player::Agent) };
+        saved::keep(&*self.files, &self.path(&key), &self.record(before.clone(), false))?;
+        Class::new(&*self.files, dir).play(plan)
+    }
+
+    fn put_back(&mut self, key: &str) -> Result<Restored, LedError> {
+        let Some(grip) = self.grips.get_mut(key) else { return Ok(Restored::Exactly) };
+        let line = grip.line.take();
+        let before = grip.before.clone();
+        let outcome = self.undo(&before, line);
+        if let Ok(_) | Err(LedError::Vanished(_)) = &outcome {
+            self.forget(key)?;
+            self.grips.remove(key);
+        }
+        outcome
+    }
+
+    /// Makes it as it was. A line that we hold is given back first, as no two may hold it.
+    fn undo(&self, before: &Before, line: Option<Line>) -> Result<Restored, LedError> {
+        match before {
+            Before::Class { dir, was, ours } => Class::new(&*self.files, dir).restore(was, ours),
+            Before::Line { address, direction, level } => {
+                drop(line);
+                self.undo_line(address, *direction, *level).map(|()| Restored::Exactly)
+            }
+        }
+    }
+
+    fn undo_line(&self, address: &Address, direction: Direction, level: Volts) -> Result<(), LedError> {
+        let failed = |error: std::io::Error| refusal(&format!("put back {address}"), &error);
+        let chips = self.gpio.chips().map_err(failed)?;
+        let same = |chip: &&Chip| chip.name == address.chip && chip.device == address.device;
+        let Some(chip) = chips.iter().find(same) else {
+            return Err(LedError::Vanished(format!("{address}: its chip went away")));
+        };
+        let want = if direction == Direction::Output { Want::Output(level) } else { Want::Input };
+        self.gpio.request(chip, address.offset, want).map(drop).map_err(failed)
+    }
+
+    fn recorded(&self, key: &str) -> Option<Record> {
+        let record = saved::read(&*self.files, &self.path(key)).ok().flatten();
+        record.filter(|record| record.boot_id == self.boot_id)
+    }
+
+    fn record(&self, before: Before, left: bool) -> Record {
+        Record { before, pid: std::process::id(), boot_id: self.boot_id.clone(), left }
+    }
+
+    fn forget(&self, key: &str) -> Result<(), LedError> {
+        let path = self.path(key);
+        self.files.forget(&path).map_err(|error| refusal(&format!("remove {}", path.display()), &error))
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.dir.join(format!("{key}.json"))
+    }
+
+    fn claim_path(&self, key: &str) -> PathBuf {
+        self.dir.join(format!("{key}.lock"))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Err(error) = self.release_all() {
+            warn!(%error, "a LED could not be put back; the next start, or `boardkeeper led restore`, tries again");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The small seam between us and the kernel's files: the real ones, simulated ones, and in tests ones that fail.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use crate::port::LedError;
+
+/// Files as the LED class has them, and records of ours.
+pub trait Files: Send + Sync {
+    /// Reads an attribute to its end, without the newline.
+    fn read(&self, path: &Path) -> io::Result<String>;
+    /// Writes an attribute, which must be there, in one go.
+    fn write(&self, path: &Path, text: &str) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Keeps a record: the old one or the new one is there at any time, and never half of one.
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()>;
+    /// Removes a record. None there is fine.
+    fn forget(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The host's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Real;
+
+impl Files for Real {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let mut text = Vec::new();
+        // A list of triggers may be longer than a page, so one read would not do.
+        File::open(path)?.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned())
+    }
+
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        // Never created: an attribute that is gone must not become a plain file.
+        OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let new = path.with_extension("tmp");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        // Usually memory only, and then free; where it is a disk, the record must be there before the LED changes.
+        file.sync_all()?;
+        fs::rename(&new, path)
+    }
+
+    fn forget(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// What a refusal of the kernel means to us. `deed`: what was tried, `write /sys/…/brightness`.
+pub fn refusal(deed: &str, error: &io::Error) -> LedError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::ACCESS | Errno::PERM) => {
+            LedError::Permission(format!("may not {deed}: run as root, or give this user the right to"))
+        }
+        Some(Errno::ROFS) => LedError::ReadOnly(format!(
+            "cannot {deed}: /sys is read-only here; a container must be privileged, or have /sys mounted writable"
+        )),
+        Some(Errno::BUSY) => LedError::Busy(format!("cannot {deed}: a driver or another program has it")),
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+            LedError::Vanished(format!("cannot {deed}: the LED or its device went away"))
+        }
+        Some(_) | None => LedError::Failed(format!("cannot {deed}: {error}")),
+    }
+}

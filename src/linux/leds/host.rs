@@ -1,0 +1,207 @@
+//! The host whose LEDs are meant: the real one, or a simulated board.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boards::{Board, Colour, Place as Spot};
+
+use crate::linux::board::{Choice, Detected, Offer, Told, choose, detect, read_leds};
+use crate::linux::leds::Leds;
+use crate::linux::leds::class::Class;
+use crate::linux::leds::driver::Driver;
+use crate::linux::leds::files::{Files, Real};
+use crate::linux::leds::gpio::{Gpio, Ladder, by_device};
+use crate::linux::leds::simulated::folder::Simulated;
+use crate::linux::leds::simulated::lines::Lines;
+use crate::linux::leds::wire::Wire;
+use crate::port::LedError;
+
+/// What `--board` says for a board that is made up.
+pub const SIMULATED: &str = "simulated";
+
+/// Where a host is, as flags and environment say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its root.
+    pub root: PathBuf,
+    /// Where records are kept that need not outlive a reboot.
+    pub runtime: PathBuf,
+    /// What board it is, [`SIMULATED`], or nothing.
+    pub board: Option<String>,
+    /// The device type that the environment says it is.
+    pub device_type: Option<String>,
+    /// The LED that a person or an image names.
+    pub led_file: Option<String>,
+}
+
+/// A host, looked at.
+#[derive(Clone)]
+pub struct Host {
+    /// Where it is. The root is the simulated board's, where it is one.
+    pub place: Place,
+    /// What board it is.
+    pub detected: Detected,
+    /// Whether it is made up.
+    pub simulated: bool,
+    files: Arc<dyn Files>,
+    gpio: Arc<dyn Gpio>,
+}
+
+/// A LED that a person may ask for.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Where it hangs.
+    pub wire: Wire,
+    /// What is printed beside it, where a board's file says so.
+    pub label: Option<&'static str>,
+    /// What the agent says with it.
+    pub role: String,
+    /// Its colour, where it is known.
+    pub colour: Option<&'static str>,
+    /// Where to look for it.
+    pub spot: String,
+    /// Why it must not be driven without force. `None`: it may.
+    pub guard: Option<String>,
+}
+
+impl Host {
+    /// Finds out what is there. A simulated board that is not there yet is made, under the runtime directory.
+    pub fn open(mut place: Place) -> io::Result<Self> {
+        if place.board.as_deref() == Some(SIMULATED) {
+            if Simulated::open(&place.root).is_none() {
+                place.root = place.runtime.join("simulated-board");
+                Simulated::create(&place.root)?;
+            }
+            // The made-up board says by itself what it is.
+            place.board = None;
+        }
+        let board = Simulated::open(&place.root);
+        let simulated = board.is_some();
+        let told = Told { board: place.board.clone(), device_type: place.device_type.clone() };
+        let detected = detect(&place.root, &told);
+        let (files, gpio): (Arc<dyn Files>, Arc<dyn Gpio>) = match board {
+            Some(board) => (Arc::new(board), Arc::new(Lines::new(&place.root))),
+            None => (Arc::new(Real), Arc::new(Ladder::new(&place.root))),
+        };
+        Ok(Self { place, detected, simulated, files, gpio })
+    }
+
+    /// What drives its LEDs. `who`: what others are told while one is held.
+    pub fn driver(&self, who: &'static str) -> Driver {
+        Driver::new(Arc::clone(&self.files), Arc::clone(&self.gpio), &self.place.root, &self.place.runtime, who)
+    }
+
+    /// The LED a person finds it by.
+    pub fn leds(&self, who: &'static str) -> Leds {
+        let host = self.clone();
+        Leds::new(self.driver(who), Box::new(move || host.choice(&host.offer())), &self.place.runtime)
+    }
+
+    /// What its kernel has.
+    pub fn offer(&self) -> Offer {
+        read_leds(&self.place.root)
+    }
+
+    /// The LED to identify it with.
+    pub fn choice(&self, offer: &Offer) -> Choice {
+        choose(&self.detected, self.place.led_file.as_deref(), offer)
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &dyn Files {
+        &*self.files
+    }
+
+    /// Its lines.
+    pub fn gpio(&self) -> &dyn Gpio {
+        &*self.gpio
+    }
+
+    /// A LED of the LED class.
+    pub fn class<'a>(&'a self, dir: &'a Path) -> Class<'a> {
+        Class::new(&*self.files, dir)
+    }
+
+    /// Every LED, the one for identifying first, then those that may be driven, then those that may not.
+    pub fn items(&self) -> Vec<Item> {
+        let offer = self.offer();
+        let choice = self.choice(&offer);
+        let mut items = Vec::new();
+        if let Ok(wire) = Wire::of(&choice) {
+            items.push(item(wire, choice.described, "identify", None));
+        }
+        for other in &choice.others {
+            let wire = Wire::Class { name: other.name.clone(), dir: other.dir.clone() };
+            items.push(item(wire, other.described, "", None));
+        }
+        for led in offer.leds {
+            let wire = Wire::Class { name: led.name.clone(), dir: led.dir };
+            if items.iter().all(|item| item.wire != wire) {
+                let guard = choice.passed_over.iter().find(|(name, _)| *name == led.name).map(|(_, why)| why.clone());
+                let guard = guard.unwrap_or_else(|| "it is not one of the LEDs of this board".into());
+                items.push(item(wire, None, "-", Some(guard)));
+            }
+        }
+        items
+    }
+
+    /// The LEDs of these names, or with none the ones that may be driven. `force`: guarded ones, too.
+    pub fn pick(&self, names: &[String], force: bool) -> Result<Vec<Item>, LedError> {
+        let items = self.items();
+        if names.is_empty() {
+            let free: Vec<Item> = items.into_iter().filter(|item| item.guard.is_none()).collect();
+            let why = || LedError::None(self.choice(&self.offer()).why);
+            return if free.is_empty() { Err(why()) } else { Ok(free) };
+        }
+        names.iter().map(|name| pick_one(&items, name, force)).collect()
+    }
+
+    /// Why a line must not be driven by hand on this board, if so.
+    pub fn guard_of_line(&self, device: &str, offset: u32) -> Option<String> {
+        let boards: Vec<&Board> = self.detected.board.into_iter().chain(self.detected.perhaps.iter().copied()).collect();
+        let forbidden =
+            boards.iter().flat_map(|board| board.not_lines).find(|line| line.chip.device == device && line.offset == offset)?;
+        let name = forbidden.name.unwrap_or("this line");
+        Some(format!("on this board {name} is no LED's, and driving it does harm"))
+    }
+
+    /// The chip that a device of this name owns now, for people.
+    pub fn chip_name(&self, device: &str) -> Option<String> {
+        by_device(&self.gpio.chips().ok()?, device).map(|chip| chip.name.clone())
+    }
+}
+
+fn pick_one(items: &[Item], name: &str, force: bool) -> Result<Item, LedError> {
+    let is = |item: &&Item| {
+        item.wire.to_string() == name || item.label.is_some_and(|label| label.eq_ignore_ascii_case(name)) || item.role == name
+    };
+    let Some(item) = items.iter().find(is) else {
+        let known: Vec<String> = items.iter().map(|item| item.wire.to_string()).collect();
+        let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
+        return Err(LedError::None(format!("there is no LED `{name}` here; there is {known}")));
+    };
+    match &item.guard {
+        Some(why) if !force => Err(LedError::Guarded(format!("{name} is not driven: {why}; --force drives it all the same"))),
+        Some(_) | None => Ok(item.clone()),
+    }
+}
+
+fn item(wire: Wire, described: Option<&'static boards::Led>, role: &str, guard: Option<String>) -> Item {
+    let colour = described.and_then(|led| match led.colour {
+        Colour::Blue => Some("blue"),
+        Colour::Green => Some("green"),
+        Colour::Red => Some("red"),
+        Colour::Unknown => None,
+    });
+    let spot = described.map_or("", |led| match led.place {
+        Spot::OnBoard => "on the board",
+        Spot::At(spot) => spot,
+        Spot::Carrier => "on the carrier",
+    });
+    let role = match (role, described) {
+        ("", Some(led)) => format!("{:?}", led.role).to_lowercase(),
+        (role, _) => role.to_owned(),
+    };
+    Item { wire, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
+}

@@ -1,0 +1,163 @@
+//! Simulated LEDs in a directory. Each write is done as the kernel would do it and its outcome put into plain files, so that
+//! other processes see it and go on from there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::linux::leds::files::{Files, Real};
+use crate::linux::leds::simulated::Led;
+
+/// The file that says that a root is a simulated board, and that whoever changes it locks.
+const MARK: &str = "simulated-board";
+
+/// What of a LED is in none of the files that the kernel has.
+const HIDDEN: &str = ".simulated.json";
+
+/// The triggers of the simulated kernel: those of a Raspberry Pi, as far as they matter to a light.
+const TRIGGERS: &[&str] = &["default-on", "heartbeat", "mmc0", "netdev", "oneshot", "pattern", "timer"];
+
+/// A board in a directory.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    root: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hidden {
+    brightness: u32,
+    since_ms: u64,
+    repeat: Option<i64>,
+}
+
+impl Simulated {
+    /// The board whose root this is, if it is a simulated one.
+    pub fn open(root: &Path) -> Option<Self> {
+        root.join(MARK).is_file().then(|| Self { root: root.to_owned() })
+    }
+
+    /// Makes a board here, unless there is one: a Raspberry Pi 4 with its two LEDs, and a GPIO chip.
+    pub fn create(root: &Path) -> io::Result<Self> {
+        let board = Self { root: root.to_owned() };
+        if root.join(MARK).is_file() {
+            return Ok(board);
+        }
+        let tree = root.join("proc/device-tree");
+        fs::create_dir_all(&tree)?;
+        fs::write(tree.join("model"), "Raspberry Pi 4 Model B Rev 1.4\0")?;
+        fs::write(tree.join("compatible"), "raspberrypi,4-model-b\0brcm,bcm2711\0")?;
+        let random = root.join("proc/sys/kernel/random");
+        fs::create_dir_all(&random)?;
+        fs::write(random.join("boot_id"), "simulated\n")?;
+        fs::write(root.join("proc/sys/kernel/osrelease"), "simulated\n")?;
+        let mut green = Led::new(1, TRIGGERS);
+        green.write("trigger", "mmc0", 0)?;
+        let mut red = Led::new(255, TRIGGERS);
+        red.write("trigger", "default-on", 0)?;
+        for (name, led) in [("ACT", &green), ("PWR", &red)] {
+            let dir = root.join("sys/class/leds").join(name);
+            fs::create_dir_all(dir.join("device"))?;
+            let driver = root.join("sys/bus/platform/drivers/leds-gpio");
+            fs::create_dir_all(&driver)?;
+            std::os::unix::fs::symlink(driver, dir.join("device/driver"))?;
+            board.store(&dir, led)?;
+        }
+        super::lines::create(root)?;
+        fs::write(root.join(MARK), "This directory plays a board: `boardkeeper led watch --root` on it shows its LEDs.\n")?;
+        Ok(board)
+    }
+
+    /// The directory and the attribute, if the path is one of a LED.
+    fn attribute<'a>(&self, path: &'a Path) -> Option<(&'a Path, &'a str)> {
+        let dir = path.parent()?;
+        let ours = dir.parent()? == self.root.join("sys/class/leds");
+        Some((dir, path.file_name()?.to_str()?)).filter(|_| ours)
+    }
+
+    fn load(dir: &Path) -> io::Result<Led> {
+        let text = |name: &str| Real.read(&dir.join(name));
+        let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", dir.display()));
+        let (mut triggers, trigger) = crate::linux::leds::class::parse_triggers(&text("trigger")?);
+        triggers.dedup();
+        let hidden: Hidden = serde_json::from_str(&text(HIDDEN)?).map_err(|error| broken(&error.to_string()))?;
+        let max = text("max_brightness")?.parse().map_err(|_| broken("max_brightness is no number"))?;
+        let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
+        let names = Real.list(dir)?.into_iter().filter(|name| !own(name));
+        let settings: BTreeMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
+        let Hidden { brightness, since_ms, repeat } = hidden;
+        Ok(Led { max, triggers, trigger, brightness, settings, since_ms, repeat })
+    }
+
+    fn store(&self, dir: &Path, led: &Led) -> io::Result<()> {
+        let now = now_ms(&self.root)?;
+        let names = led.names();
+        let stale = Real.list(dir)?.into_iter().filter(|name| !name.starts_with('.') && !names.contains(name));
+        for name in stale.filter(|name| dir.join(name).is_file()) {
+            fs::remove_file(dir.join(name))?;
+        }
+        for name in names {
+            fs::write(dir.join(&name), format!("{}\n", led.read(&name, now)?))?;
+        }
+        let hidden = Hidden { brightness: led.brightness, since_ms: led.since_ms, repeat: led.repeat };
+        fs::write(dir.join(HIDDEN), serde_json::to_string(&hidden).map_err(io::Error::other)?)
+    }
+
+    /// Lets no other process change the board for as long as the answer lives.
+    fn lock(&self) -> io::Result<File> {
+        let file = File::open(self.root.join(MARK))?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    }
+}
+
+impl Files for Simulated {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let Some((dir, name)) = self.attribute(path) else { return Real.read(path) };
+        if name == "device" {
+            return Err(Errno::ISDIR.into());
+        }
+        let _lock = self.lock()?;
+        Self::load(dir)?.read(name, now_ms(&self.root)?)
+    }
+
+    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+        let Some((dir, name)) = self.attribute(path) else { return Real.write(path, text) };
+        let _lock = self.lock()?;
+        let mut led = Self::load(dir)?;
+        led.write(name, text, now_ms(&self.root)?)?;
+        self.store(dir, &led)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        Real.list(dir)
+    }
+
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        Real.keep(path, text)
+    }
+
+    fn forget(&self, path: &Path) -> io::Result<()> {
+        Real.forget(path)
+    }
+}
+
+/// Milliseconds that all processes of this machine agree on: how long it has run.
+fn now_ms(root: &Path) -> io::Result<u64> {
+    // The machine the simulation runs on, not the simulated one.
+    let own = Path::new("/proc/uptime");
+    let text = Real.read(own)?;
+    let broken = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} does not begin with a number ({})", own.display(), root.display()),
+        )
+    };
+    let (secs, hundredths) = text.split_whitespace().next().and_then(|word| word.split_once('.')).ok_or_else(broken)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| broken());
+    Ok(number(secs)? * 1000 + number(hundredths)? * 10)
+}

@@ -1,0 +1,138 @@
+//! Where a LED hangs: in the kernel's LED class, or on a bare GPIO line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::linux::board::{Choice, Chosen};
+use crate::linux::leds::files::refusal;
+use crate::linux::leds::gpio::{Chip, Gpio, LineInfo, Volts, by_device};
+use crate::port::LedError;
+use crate::state::Level;
+
+/// Where a LED hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wire {
+    /// In the kernel's LED class.
+    Class {
+        /// Its name there.
+        name: String,
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// On a GPIO line that the kernel has no LED for.
+    Line {
+        /// The device that owns the chip.
+        device: String,
+        /// What the chip's driver calls it, where that means this chip and no other.
+        label: Option<String>,
+        /// The line's name, on kernels that name it.
+        name: Option<String>,
+        /// Which of the chip's lines, from 0.
+        offset: u32,
+        /// Which level lights it.
+        polarity: Polarity,
+    },
+}
+
+/// Which level lights a LED.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polarity {
+    /// That of the supply.
+    ActiveHigh,
+    /// That of the ground.
+    ActiveLow,
+}
+
+impl Polarity {
+    /// The level of the wire that makes the LED so.
+    #[must_use]
+    pub const fn volts(self, level: Level) -> Volts {
+        match (self, level) {
+            (Self::ActiveHigh, Level::Lit) | (Self::ActiveLow, Level::Dark) => Volts::High,
+            (Self::ActiveHigh, Level::Dark) | (Self::ActiveLow, Level::Lit) => Volts::Low,
+        }
+    }
+}
+
+impl Wire {
+    /// The LED that was chosen, or why there is none.
+    pub fn of(choice: &Choice) -> Result<Self, LedError> {
+        match &choice.led {
+            Chosen::Class { name, dir } => Ok(Self::Class { name: name.clone(), dir: dir.clone() }),
+            Chosen::Line { device, label, name, offset, polarity } => Ok(Self::Line {
+                device: device.clone(),
+                label: label.clone(),
+                name: name.clone(),
+                offset: *offset,
+                polarity: match polarity {
+                    boards::Polarity::ActiveHigh => Polarity::ActiveHigh,
+                    boards::Polarity::ActiveLow => Polarity::ActiveLow,
+                },
+            }),
+            Chosen::None => Err(LedError::None(choice.why.clone())),
+        }
+    }
+
+    /// What its files in the runtime directory are called.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let plain = |text: &str| text.replace(['/', '\0'], "!");
+        match self {
+            Self::Class { name, .. } => format!("led-{}", plain(name)),
+            Self::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
+        }
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class { name, .. } | Self::Line { name: Some(name), .. } => f.write_str(name),
+            Self::Line { device, offset, name: None, .. } => write!(f, "line {offset} of {device}"),
+        }
+    }
+}
+
+/// Finds the line, and makes sure that it is the right one and nobody's.
+///
+/// By the device that owns the chip; else by what its driver calls it, where that is a key; else by the line's name. A line
+/// by another name is another line. Numbers and labels that count chips are never asked.
+pub fn find_line(gpio: &dyn Gpio, wire: &Wire) -> Result<(Chip, LineInfo), LedError> {
+    let Wire::Line { device, label, name, offset, .. } = wire else {
+        return Err(LedError::None(format!("{wire} is not a GPIO line")));
+    };
+    let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
+    let labelled = || label.as_ref().and_then(|label| chips.iter().find(|chip| chip.label == *label));
+    // Of chips that no device shows itself to own, a person names the number.
+    let numbered = || chips.iter().find(|chip| chip.device.is_empty() && chip.name == *device);
+    let here = match by_device(&chips, device).or_else(labelled).or_else(numbered) {
+        Some(chip) => Some((chip.clone(), tell(gpio, chip, *offset)?)),
+        None => None,
+    };
+    let right = |info: &LineInfo| info.name.is_none() || name.is_none() || info.name == *name;
+    let found = match here {
+        Some((chip, info)) if right(&info) => (chip, info),
+        Some(_) | None => by_name(gpio, &chips, name.as_deref())
+            .ok_or_else(|| LedError::None(format!("{wire}: no GPIO chip of this kernel has this line")))?,
+    };
+    if found.1.used {
+        let holder = found.1.consumer.as_deref().unwrap_or("somebody who gives no name");
+        return Err(LedError::Busy(format!("{wire} ({} line {offset}) is held by {holder}", found.0.name)));
+    }
+    Ok(found)
+}
+
+/// The only line of this name.
+fn by_name(gpio: &dyn Gpio, chips: &[Chip], name: Option<&str>) -> Option<(Chip, LineInfo)> {
+    let name = name?;
+    let lines = chips.iter().flat_map(|chip| (0..chip.lines).filter_map(move |n| Some((chip, gpio.line(chip, n).ok()?))));
+    let mut named = lines.filter(|(_, info)| info.name.as_deref() == Some(name));
+    match (named.next(), named.next()) {
+        (Some((chip, info)), None) => Some((chip.clone(), info)),
+        (None, _) | (Some(_), Some(_)) => None,
+    }
+}
+
+fn tell(gpio: &dyn Gpio, chip: &Chip, offset: u32) -> Result<LineInfo, LedError> {
+    gpio.line(chip, offset).map_err(|error| refusal(&format!("ask about line {offset} of {}", chip.name), &error))
+}

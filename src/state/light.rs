@@ -1,0 +1,119 @@
+//! What is known of the LED a person finds the device by.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The LED, and who shows something with it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panel {
+    /// The LED, or why there is none.
+    pub led: Result<Lamp, String>,
+    /// Who shows something with it, highest first. Only the first is seen.
+    pub owners: Vec<Owner>,
+    /// Who makes it blink, while it does.
+    pub player: Option<Player>,
+    /// What went wrong with it last, until something went right.
+    pub trouble: Option<String>,
+}
+
+/// A LED, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lamp {
+    /// The name it is known by: the kernel's, or that of the line it is wired to.
+    pub name: String,
+    /// Why it is this one, and how it is driven.
+    pub why: String,
+}
+
+/// Somebody who shows something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// What for.
+    pub purpose: Purpose,
+    /// How much longer, when the panel was last written. `None`: until it is over.
+    pub left: Option<Duration>,
+}
+
+/// What a LED is used for, the least important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// The device cannot reach its cloud.
+    Offline,
+    /// Somebody wants to see which device this is.
+    Identify,
+    /// Somebody tries LEDs out, with the bring-up tool.
+    BringUp,
+}
+
+/// Who makes the LED blink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Player {
+    /// The kernel, by a trigger; the agent sleeps.
+    Kernel,
+    /// The agent, change by change.
+    Agent,
+}
+
+/// What came of asking to identify the device. Displays as the header `Identify-Led` has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identified {
+    /// This LED blinks.
+    By(String),
+    /// Somebody tries LEDs out; this LED will blink if that ends in time.
+    Waiting(String),
+    /// None does. Says why.
+    None(String),
+}
+
+impl Default for Panel {
+    fn default() -> Self {
+        Self { led: Err("not looked for yet".into()), owners: Vec::new(), player: None, trouble: None }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offline => "no-connectivity",
+            Self::Identify => "identify",
+            Self::BringUp => "bring-up",
+        })
+    }
+}
+
+impl fmt::Display for Player {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Agent => "agent",
+        })
+    }
+}
+
+impl fmt::Display for Identified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A header takes printable ASCII and nothing else; LED names are the kernel's, and may hold anything.
+        let plain = |text: &str| text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect::<String>();
+        match self {
+            Self::By(name) => f.write_str(&plain(name)),
+            Self::Waiting(name) => write!(f, "{}; after the bring-up test", plain(name)),
+            Self::None(why) => write!(f, "none; {}", plain(why)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_says_what_happened() {
+        assert_eq!(Identified::By("ACT".into()).to_string(), "ACT");
+        assert_eq!(Identified::None("no LED on this board\r\n".into()).to_string(), "none; no LED on this board??");
+    }
+
+    #[test]
+    fn bring_up_comes_first() {
+        assert!(Purpose::BringUp > Purpose::Identify && Purpose::Identify > Purpose::Offline);
+    }
+}

@@ -1,0 +1,69 @@
+//! LEDs: driven, killed half-way, and always put back.
+
+#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+
+mod bench;
+mod driver;
+mod kernel;
+mod lives;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use boardkeeper::linux::leds::driver::Driver;
+use boardkeeper::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want};
+use boardkeeper::linux::leds::simulated::Led;
+use boardkeeper::linux::leds::wire::Wire;
+use rustix::io::Errno;
+
+use crate::kernel::Kernel;
+
+/// No GPIO chip at all.
+struct NoGpio;
+
+impl Gpio for NoGpio {
+    fn chips(&self) -> std::io::Result<Vec<Chip>> {
+        Ok(Vec::new())
+    }
+
+    fn line(&self, _: &Chip, _: u32) -> std::io::Result<LineInfo> {
+        Err(Errno::NODEV.into())
+    }
+
+    fn request(&self, _: &Chip, _: u32, _: Want) -> std::io::Result<Box<dyn Held>> {
+        Err(Errno::NODEV.into())
+    }
+}
+
+fn dir() -> PathBuf {
+    PathBuf::from("/sys/class/leds/ACT")
+}
+
+fn wire() -> Wire {
+    Wire::Class { name: "ACT".into(), dir: dir() }
+}
+
+fn driver(kernel: &Arc<Kernel>, runtime: &Path) -> Driver {
+    Driver::new(Arc::clone(kernel) as _, Arc::new(NoGpio), Path::new("/"), runtime, "a test")
+}
+
+/// What can be told of a LED without watching it for a while.
+fn state(led: &Led) -> (String, Vec<(String, String)>, Option<u32>) {
+    let settings = led.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // Under a trigger the brightness is the trigger's.
+    let brightness = (led.trigger == "none").then_some(led.brightness);
+    (led.trigger.clone(), settings, brightness)
+}
+
+/// A LED with these triggers, of which it has this one with these settings, or is this bright.
+fn led(triggers: &[&str], trigger: &str, settings: &[(&str, &str)], brightness: u32) -> Led {
+    let mut led = Led::new(255, triggers);
+    led.write("trigger", trigger, 0).unwrap();
+    for (name, value) in settings {
+        led.write(name, value, 0).unwrap();
+    }
+    if brightness > 0 {
+        led.write("brightness", &brightness.to_string(), 0).unwrap();
+    }
+    led
+}
