@@ -8,3 +8,4 @@ mod listen;
 mod locks;
 mod real;
 mod store;
+mod units;
