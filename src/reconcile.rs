@@ -163,7 +163,7 @@ impl<'w, W: World> Keeper<'w, W> {
                     Some(ask) => self.hear(ask).await,
                     None => pending().await,
                 },
-                Some(()) = self.errands.next(), if !self.errands.is_empty() => self.look_now(),
+                Some(()) = self.errands.next(), if !self.errands.is_empty() => self.errand_ended(),
                 Some(addresses) = addresses.next() => self.moved(addresses),
                 Some(()) = events.next() => self.look_now(),
                 Some(()) = unlocked.next() => self.look_now(),

@@ -81,6 +81,13 @@ impl<'w, W: World> Keeper<'w, W> {
         Ok(deed.boxed_local())
     }
 
+    /// An errand gave back the locks it took: what was seen of them is out of date.
+    pub(super) fn errand_ended(&mut self) {
+        let busy = &self.plan.busy;
+        self.current.locks.retain(|app, locks| busy.contains(app) || matches!(locks, LockState::Held(_)));
+        self.look_now();
+    }
+
     /// Services whose locks are not ours already, by app.
     fn lockable(&self) -> BTreeMap<AppId, BTreeSet<String>> {
         let mut apps: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
