@@ -40,7 +40,7 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, Verb, routes};
 
 use crate::intent::{Answer, Ask, Intent, Light};
-use crate::state::{Caller, Status};
+use crate::state::{Caller, Check, Status};
 use audit::Audit;
 use route::Found;
 use sent::{Sent, failed};
@@ -120,6 +120,10 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::Healthy => Ok(v1::healthy(&call.door)),
         Verb::Update => v1::update(call).await,
         Verb::End(ending) => v1::end(call, ending).await,
+        Verb::CheckOn => v1::check(call, Check::On).await,
+        Verb::CheckOff => v1::check(call, Check::Off).await,
+        Verb::HostConfig => v1::host_config(call).await,
+        Verb::ConfigureHost => v1::configure_host(call).await,
         Verb::Restart => v1::restart(call).await,
         Verb::Purge => v1::purge(call).await,
         Verb::Stop => v1::stop(call).await,

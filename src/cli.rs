@@ -3,6 +3,7 @@
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent says           cli/state.rs
+//! doctor   what the agent needs, checked         cli/doctor.rs
 //! key      the device's key                    cli/key.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/bench.rs
 //! log      how log lines look                  cli/log.rs
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub mod bench;
 pub mod board;
+pub mod doctor;
 pub mod gpio;
 pub mod key;
 pub mod led;
@@ -40,6 +42,8 @@ pub enum Command {
     Run(run::Run),
     /// Print what runs, what is wanted, what is being done and why.
     State(state::State),
+    /// Check all that the agent needs, and say what to do about what is missing.
+    Doctor(Box<doctor::Doctor>),
     /// Print the device's key to the supervisor API.
     Key(key::Key),
     /// Say what board this is, how that is known, and what LEDs and lines it has.

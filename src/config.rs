@@ -9,9 +9,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::state::{Force, Secret};
 
+mod file;
 mod provisioning;
 mod values;
 
+pub use file::File;
 pub use provisioning::Provisioning;
 
 /// The port that the API has answered on since 2017.
@@ -206,6 +208,53 @@ fn registry_auth(
     match dockers {
         Some(dockers) if !own.exists() => dockers,
         Some(_) | None => own,
+    }
+}
+
+impl Given {
+    /// Fills in from a configuration file what was given neither as a flag nor as a variable.
+    pub fn fill(&mut self, file: &File) {
+        let path = |name: &str| file.get(name).map(OsString::from);
+        let text = |name: &str| file.get(name).map(str::to_owned);
+        self.root = self.root.take().or_else(|| path("BOARDKEEPER_ROOT"));
+        self.state_dir = self.state_dir.take().or_else(|| path("BOARDKEEPER_STATE_DIR"));
+        self.runtime_dir = self.runtime_dir.take().or_else(|| path("BOARDKEEPER_RUNTIME_DIR"));
+        self.target = self.target.take().or_else(|| path("BOARDKEEPER_TARGET"));
+        self.boot_config = self.boot_config.take().or_else(|| path("BOARDKEEPER_BOOT_CONFIG"));
+        self.board = self.board.take().or_else(|| text("BOARDKEEPER_BOARD"));
+        self.led_file = self.led_file.take().or_else(|| path("BOARDKEEPER_LED_FILE"));
+        self.log = self.log.take().or_else(|| text("BOARDKEEPER_LOG"));
+        self.registry_auth = self.registry_auth.take().or_else(|| path("BOARDKEEPER_REGISTRY_AUTH"));
+        self.disk_floor = self.disk_floor.take().or_else(|| text("BOARDKEEPER_DISK_FLOOR"));
+        if self.listen.is_empty() {
+            self.listen =
+                file.get("BOARDKEEPER_LISTEN").map(|it| it.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        }
+        let off = ["0", "false", "off", "no", "n", "f"];
+        self.override_locks |=
+            file.get("BOARDKEEPER_OVERRIDE_LOCKS").is_some_and(|it| !off.contains(&it.to_lowercase().as_str()));
+    }
+}
+
+impl Config {
+    /// What differs in another configuration and counts only from the agent's next start, by its flag.
+    #[must_use]
+    pub fn wants_a_restart(&self, new: &Self) -> Vec<&'static str> {
+        let differences = [
+            ("--root", self.root != new.root),
+            ("--state-dir", self.state_dir != new.state_dir),
+            ("--runtime-dir", self.runtime_dir != new.runtime_dir),
+            ("--listen", (&self.listen, self.bridges) != (&new.listen, new.bridges)),
+            ("--boot-config", self.provisioning != new.provisioning),
+            ("--board", self.board != new.board),
+            ("--led-file", self.led_file != new.led_file),
+            ("--registry-auth", self.registry_auth != new.registry_auth),
+            ("--disk-floor", self.disk_floor_bytes != new.disk_floor_bytes),
+            ("--override-locks", self.force != new.force),
+            ("DOCKER_HOST", self.docker_host != new.docker_host),
+            ("DBUS_SYSTEM_BUS_ADDRESS", self.bus != new.bus),
+        ];
+        differences.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
     }
 }
 

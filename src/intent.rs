@@ -2,7 +2,8 @@
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::state::{AppId, Caller, ContainerId, Ending, Force, HeldLock, Identified, Panel, Secret, Target};
+use crate::state::host::{HostConfig, HostPatch};
+use crate::state::{AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Identified, Panel, Secret, Target};
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ pub enum Intent {
     End(Ending, Force),
     /// Nothing. Answered by a reconciler that gets on with its work.
     Beat,
+    /// Check whether the cloud is reached, or do not.
+    CheckConnectivity(Check),
+    /// Tell how the host is configured.
+    ReadHost,
+    /// Configure the host so.
+    ConfigureHost(Box<HostPatch>, Force),
 }
 
 /// What becomes of work under way when an update is asked for.
@@ -64,6 +71,8 @@ pub enum Reply {
     Container(ContainerId),
     /// The new key.
     Key(Secret),
+    /// How the host is configured.
+    Host(Box<HostConfig>),
 }
 
 /// Why a request was turned down, or came to nothing.

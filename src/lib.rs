@@ -27,6 +27,7 @@ pub mod api;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod connectivity;
 pub mod intent;
 pub mod led;
 pub mod linux;
@@ -63,7 +64,8 @@ where
     let router = api::router(door.clone());
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publish, settings) => match never {},
+        never = reconcile::run(world, inbox, publish.clone(), settings) => match never {},
+        never = connectivity::run(world.net(), &publish) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
         never = led::run(world.leds(), asks, show) => match never {},
         () = serve(router, door) => (),

@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod clock;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod leds;
@@ -10,7 +11,9 @@ pub mod net;
 pub mod notify;
 pub mod power;
 pub mod store;
+mod systemd;
 pub mod target;
+mod watch;
 pub mod world;
 
 pub use world::Linux;

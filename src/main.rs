@@ -1,12 +1,16 @@
 //! The composition root: arguments, board, world, run, exit code.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::Run;
-use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led, log};
-use boardkeeper::config::{self, Config};
+use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led};
+use boardkeeper::config::{self, Board, Config};
+use boardkeeper::linux::board::{Told, detect};
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
@@ -15,16 +19,16 @@ use boardkeeper::linux::net::{self, Listeners};
 use boardkeeper::linux::notify::Notify;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
-use boardkeeper::linux::target::{self, TargetFile};
+use boardkeeper::linux::target::{self, Switch, TargetFile};
 use boardkeeper::linux::{Linux, host};
 use boardkeeper::notify;
-use boardkeeper::port::{Leds, Manager, Word};
+use boardkeeper::port::{Leds, Manager, Targets as _, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::Device;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Time between two looks at the engine when nothing happens: it is the net under its events.
 const OBSERVE_EVERY: Duration = Duration::from_secs(180);
@@ -35,8 +39,9 @@ const LAST_WORK: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Run(run) => live(run),
+        Command::Run(run) => live(&run),
         Command::State(state) => state.show(),
+        Command::Doctor(doctor) => doctor.show(),
         Command::Key(key) => key.show(),
         Command::Board(args) => return board::run(&args),
         Command::Led(args) => return led::run(args),
@@ -50,19 +55,20 @@ fn main() -> ExitCode {
 }
 
 /// Runs the agent until it is told to stop.
-fn live(run: Run) -> Result<(), Failure> {
-    let config = run.config()?;
-    log::begin(&config.log);
+fn live(run: &Run) -> Result<(), Failure> {
+    let config = run.clone().config()?;
+    let verbosity = log::begin(&config.log);
     let failed = |why: io::Error| Failure::Failed(format!("cannot begin: {why}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let ended = runtime.block_on(agent(&config));
+    let ended = runtime.block_on(agent(&config, run, &verbosity));
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
-async fn agent(config: &Config) -> Result<(), Failure> {
+async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), Failure> {
     let failed = |why: io::Error| Failure::Failed(format!("cannot listen for signals: {why}"));
     let (stop, at_once) = (Stop::new().map_err(failed)?, Stop::new().map_err(failed)?);
+    let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     let listeners =
         Listeners::bind(&config.root, &config.listen, config.bridges).map_err(|why| Failure::Failed(why.to_string()))?;
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
@@ -89,6 +95,7 @@ async fn agent(config: &Config) -> Result<(), Failure> {
         biased;
         // Whoever presses Ctrl-C twice does not want to wait.
         () = at_once.signalled(2) => (),
+        never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
         () = running => (),
     }
     manager.tell(&Word::Stopping);
@@ -101,10 +108,56 @@ async fn agent(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> Linux<Engine, Option<TargetFile>> {
-    // Documents of the third kind say by uuid whose they are.
-    let uuid = store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone());
-    let targets = config.target.as_deref().map(|path| TargetFile::new(path, uuid.as_deref()));
+/// Reads the configuration again at each SIGHUP. Registries' passwords are read anew by every pull anyway.
+async fn reload(
+    mut hangups: Signal,
+    run: &Run,
+    config: &Config,
+    verbosity: &Verbosity,
+    targets: &Switch<TargetFile>,
+) -> Infallible {
+    let mut target = config.target.clone();
+    loop {
+        if hangups.recv().await.is_none() {
+            pending::<()>().await;
+        }
+        let new = match run.clone().config() {
+            Ok(new) => new,
+            Err(failure) => {
+                for line in failure.to_string().lines() {
+                    error!("{line}");
+                }
+                error!("the configuration is wrong; the old one stays");
+                continue;
+            }
+        };
+        verbosity.set(&new.log);
+        info!("the configuration was read again");
+        if new.target != target {
+            targets.turn(target_file(&new));
+            target.clone_from(&new.target);
+            let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
+            info!("targets come from {from}");
+        }
+        targets.look_again();
+        let later = config.wants_a_restart(&new);
+        if !later.is_empty() {
+            warn!("other changes count from the agent's next start: {}", later.join(", "));
+        }
+    }
+}
+
+/// Documents of the third kind say by uuid whose they are.
+fn uuid(config: &Config) -> Option<String> {
+    store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone())
+}
+
+fn target_file(config: &Config) -> Option<TargetFile> {
+    config.target.as_deref().map(|path| TargetFile::new(path, uuid(config).as_deref()))
+}
+
+fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> Linux<Engine, Switch<TargetFile>> {
+    let uuid = uuid(config);
     let engine = Engine::connect(engine::Settings {
         hosts,
         root: config.root.clone(),
@@ -116,11 +169,19 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> 
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| target::parse(text, uuid.as_deref()))),
         locks: Locks::new(&config.root),
-        targets,
+        targets: Switch::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
         chance: Chance,
+        net: net::Reach::new(&config.root, config.bus.as_deref()),
+        host: host::Host::new(
+            &config.root,
+            &config.state_dir,
+            config.provisioning.path.as_deref(),
+            board_name(config),
+            config.bus.as_deref(),
+        ),
     }
 }
 
@@ -161,6 +222,18 @@ fn device(config: &Config, engines: &[String]) -> Device {
             engines: engines.to_vec(),
         },
     )
+}
+
+/// The board, for people.
+fn board_name(config: &Config) -> Option<String> {
+    let board = match &config.board {
+        Board::Auto => None,
+        Board::Simulated => return Some("simulated".to_owned()),
+        Board::Slug(slug) => Some(slug.clone()),
+    };
+    let told = Told { board, device_type: config.device_type.clone() };
+    let detected = detect(&config.root, &told);
+    detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }
 
 /// What a person wants to know first when they look at a log.

@@ -14,9 +14,10 @@ use std::time::Duration;
 use futures_util::Stream;
 
 use crate::plan::Deed;
+use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
     AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Level, Locks as LockState,
-    Network, Pattern, Player, ServiceKey, Target, Volume,
+    Network, Pattern, Player, ServiceKey, Target, Volume, Vpn,
 };
 
 /// Everything outside, behind one type parameter.
@@ -37,6 +38,10 @@ pub trait World {
     type Clock: Clock;
     /// Chance.
     type Chance: Chance;
+    /// The networks the machine is in.
+    type Net: Net;
+    /// The host.
+    type Host: Host;
 
     /// The container engine.
     fn engine(&self) -> &Self::Engine;
@@ -54,6 +59,10 @@ pub trait World {
     fn clock(&self) -> &Self::Clock;
     /// Chance.
     fn chance(&self) -> &Self::Chance;
+    /// The networks the machine is in.
+    fn net(&self) -> &Self::Net;
+    /// The host.
+    fn host(&self) -> &Self::Host;
 }
 
 /// A container engine.
@@ -282,6 +291,54 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PowerError(pub String);
+
+/// The networks the machine is in.
+///
+/// # Caveats
+/// - [`Net::dial`] may take as long as the kernel and the name servers do. Whoever waits says how long.
+pub trait Net {
+    /// Makes a TCP connection, and closes it. `host` is a name or an address; any address of it will do.
+    ///
+    /// May be dropped at any await.
+    async fn dial(&self, host: &str, port: u16) -> Result<(), NetError>;
+    /// Whether the VPN is up: at once, and whenever that may have changed. Never ends.
+    fn vpn(&self) -> impl Stream<Item = Vpn>;
+    /// Has the VPN's service run or not. A host that has none is as it should be.
+    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError>;
+}
+
+/// What became of a service that should run, or should not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// It was so already.
+    Already,
+    /// It was told to.
+    Now,
+}
+
+/// Why something on the network did not work. Says what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NetError(pub String);
+
+/// The host: what it says of itself, and what of it can be changed.
+pub trait Host {
+    /// Under which addresses the device is found: at once, and whenever that changes. Never ends.
+    fn addresses(&self) -> impl Stream<Item = Addresses>;
+    /// What changes all the time. Reads memory, not disks, so it does not wait.
+    fn figures(&self) -> Figures;
+    /// The host's configuration.
+    async fn config(&self) -> Result<HostConfig, HostError>;
+    /// Changes it, and lets the host use it. Each file is the old one or the new one, also after a power cut.
+    ///
+    /// Not to be called twice at once. May be dropped at any await: then some of it was done.
+    async fn configure(&self, patch: &HostPatch) -> Result<(), HostError>;
+}
+
+/// Why the host's configuration could not be read or changed. Says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);
 
 /// The LED a person finds the device by.
 ///

@@ -11,6 +11,7 @@
 //! hear      what an intent changes                    rest      steps that failed, and when they are tried again
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
+//! host      the host's addresses, figures and configuration
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 use crate::backoff::Backoff;
 use crate::intent::Ask;
 use crate::plan::{Plan, Step, Subject, Waiting, complete, plan, reaches};
-use crate::port::{Clock, Engine, EngineError, LockError, Locks, Power, Seen, Targeted, World};
+use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, take};
@@ -39,6 +40,7 @@ use crate::state::{
 };
 
 mod hear;
+mod host;
 mod remember;
 mod rest;
 mod shutdown;
@@ -91,11 +93,16 @@ pub async fn run<W: World>(
         ended: Vec::new(),
         resting: Resting::default(),
         waiters: Vec::new(),
+        errands: FuturesUnordered::new(),
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
         forced: BTreeSet::new(),
         force_until: Instant::now(),
     };
+    if let Some(target) = keeper.targets.wanted.take() {
+        keeper.apply_check(&target);
+        keeper.targets.wanted = Some(target);
+    }
     keeper.complete();
     keeper.run(inbox).await
 }
@@ -129,6 +136,8 @@ struct Keeper<'w, W: World> {
     ended: Vec<Step>,
     resting: Resting,
     waiters: Vec<Waiter>,
+    /// What is done beside everything else. They answer whoever asked by themselves.
+    errands: FuturesUnordered<LocalBoxFuture<'w, ()>>,
     unreachable: Backoff,
     next_look: Instant,
     /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
@@ -145,6 +154,7 @@ impl<'w, W: World> Keeper<'w, W> {
         let mut events = std::pin::pin!(self.world.engine().events());
         let mut unlocked = std::pin::pin!(self.world.locks().changes());
         let mut notices = std::pin::pin!(self.world.power().notices());
+        let mut addresses = std::pin::pin!(self.world.host().addresses());
         let mut running = Running::new();
         let mut looking: Option<LocalBoxFuture<'w, Look>> = None;
         loop {
@@ -155,6 +165,7 @@ impl<'w, W: World> Keeper<'w, W> {
                 Some((step, result)) = running.next(), if !running.is_empty() => self.ended(step, result).await,
                 look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
                     looking = None;
+                    self.measure();
                     self.looked(look).await;
                     self.launch(&mut running).await;
                 }
@@ -164,6 +175,8 @@ impl<'w, W: World> Keeper<'w, W> {
                     Some(ask) => self.hear(ask).await,
                     None => pending().await,
                 },
+                Some(()) = self.errands.next(), if !self.errands.is_empty() => self.errand_ended(),
+                Some(addresses) = addresses.next() => self.moved(addresses),
                 Some(()) = events.next() => self.look_now(),
                 Some(()) = unlocked.next() => self.look_now(),
                 () = sleep_until(self.next_look), if looking.is_none() => {
@@ -258,7 +271,9 @@ impl<'w, W: World> Keeper<'w, W> {
         busy.extend(self.ended.iter().map(Step::subject));
         let mut due = Vec::new();
         for step in self.plan.steps.clone() {
-            if !self.resting.rests(&step) && busy.insert(step.subject()) {
+            // Locks that nobody needs for an update may be those that an errand took.
+            let needed = !self.errands.is_empty() && matches!(step, Step::ReleaseLocks(_));
+            if !needed && !self.resting.rests(&step) && busy.insert(step.subject()) {
                 due.push(step);
             }
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::api::sent::{Sent, json};
 use crate::api::{Call, auth};
 use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, By, Caller, Ending, EngineState, Phase, ServiceKey, Status};
+use crate::state::{self, Activity, AppId, By, Caller, Check, Ending, EngineState, Phase, ServiceKey, Status};
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi() -> Sent {
@@ -48,6 +48,7 @@ struct Picture<'a> {
     rejected: Option<&'a str>,
     locks: Vec<Lock<'a>>,
     update: Update,
+    connectivity: Connectivity<'a>,
     device: Device<'a>,
 }
 
@@ -57,6 +58,15 @@ enum Engine<'a> {
     Unknown,
     Up,
     Down { why: &'a str, seconds: u64 },
+}
+
+/// `unknown`: there is no cloud, the check is off, or it has not ended once.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+enum Connectivity<'a> {
+    Unknown { check: bool },
+    Online { check: bool },
+    Offline { check: bool, why: &'a str, seconds: u64 },
 }
 
 #[derive(Serialize)]
@@ -148,6 +158,19 @@ struct Device<'a> {
     mac_address: &'a str,
     ip_addresses: &'a [String],
     local_mode: bool,
+    // What the host measures. `None`: it does not say, or nobody has looked yet.
+    board: Option<&'a str>,
+    boot_id: Option<&'a str>,
+    up_seconds: Option<u64>,
+    disk: Option<Room>,
+    memory: Option<Room>,
+    temperature_celsius: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Room {
+    free_bytes: u64,
+    total_bytes: u64,
 }
 
 impl<'a> View<'a> {
@@ -173,6 +196,7 @@ impl<'a> View<'a> {
                 downloaded: status.update_downloaded,
                 failed: status.update_failed,
             },
+            connectivity: connectivity(status),
             device: device(status),
         }
     }
@@ -270,6 +294,15 @@ fn ending(ending: Ending) -> &'static str {
     }
 }
 
+fn connectivity(status: &Status) -> Connectivity<'_> {
+    let check = status.check == Check::On;
+    match &status.connectivity {
+        state::Connectivity::Unknown => Connectivity::Unknown { check },
+        state::Connectivity::Online => Connectivity::Online { check },
+        state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
+    }
+}
+
 fn activity(activity: Activity) -> &'static str {
     match activity {
         Activity::Waiting => "waiting",
@@ -329,7 +362,8 @@ fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
 }
 
 fn device(status: &Status) -> Device<'_> {
-    let device = &status.device;
+    let (device, figures) = (&status.device, &status.figures);
+    let room = |it: state::host::Room| Room { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
     Device {
         uuid: &device.uuid,
         name: &device.name,
@@ -342,5 +376,11 @@ fn device(status: &Status) -> Device<'_> {
         mac_address: &device.mac_address,
         ip_addresses: &device.ip_addresses,
         local_mode: status.access.local_mode,
+        board: figures.board.as_deref(),
+        boot_id: figures.boot_id.as_deref(),
+        up_seconds: figures.up.map(|(up, read)| (up + read.elapsed()).as_secs()),
+        disk: figures.disk.map(room),
+        memory: figures.memory.map(room),
+        temperature_celsius: figures.temperature_millicelsius.map(|it| f64::from(it) / 1000.0),
     }
 }

@@ -116,6 +116,11 @@ impl Fields {
         }
     }
 
+    /// What is asked of the host.
+    pub(super) fn network(&self) -> Option<&Map<String, Value>> {
+        self.0.get("network")?.as_object()
+    }
+
     fn is_true(&self, name: &str) -> bool {
         match self.0.get(name) {
             Some(Value::Bool(is)) => *is,

@@ -40,6 +40,14 @@ pub enum Verb {
     Start,
     /// Shows the device.
     Device,
+    /// Checks whether the cloud is reached.
+    CheckOn,
+    /// Does not.
+    CheckOff,
+    /// Shows the host's name and proxy.
+    HostConfig,
+    /// Changes them.
+    ConfigureHost,
     /// Makes the caller's key anew.
     RegenerateKey,
     /// Shows with an LED which device this is.
@@ -64,8 +72,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::End(Ending::PowerOff) },
     Route { method: Method::POST, path: "/v1/purge", verb: Verb::Purge },
     Route { method: Method::POST, path: "/v1/restart", verb: Verb::Restart },
-    Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::NotYet },
-    Route { method: Method::DELETE, path: "/v1/tcp-ping", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::CheckOn },
+    Route { method: Method::DELETE, path: "/v1/tcp-ping", verb: Verb::CheckOff },
     Route { method: Method::POST, path: "/v1/regenerate-api-key", verb: Verb::RegenerateKey },
     Route { method: Method::GET, path: "/v1/device", verb: Verb::Device },
     Route { method: Method::POST, path: "/v1/apps/{appId}/stop", verb: Verb::Stop },
@@ -73,8 +81,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v1/apps/{appId}", verb: Verb::App },
     // Of later supervisors.
     Route { method: Method::GET, path: "/v1/healthy", verb: Verb::Healthy },
-    Route { method: Method::GET, path: "/v1/device/host-config", verb: Verb::NotYet },
-    Route { method: Method::PATCH, path: "/v1/device/host-config", verb: Verb::NotYet },
+    Route { method: Method::GET, path: "/v1/device/host-config", verb: Verb::HostConfig },
+    Route { method: Method::PATCH, path: "/v1/device/host-config", verb: Verb::ConfigureHost },
     Route { method: Method::POST, path: "/v2/applications/{appId}/restart-service", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v2/applications/{appId}/stop-service", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v2/applications/{appId}/start-service", verb: Verb::NotYet },
@@ -153,7 +161,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update | Self::Blink | Self::End(_) => match caller {
+            Self::Update | Self::Blink | Self::End(_) | Self::CheckOn | Self::CheckOff | Self::ConfigureHost => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },
@@ -165,6 +173,7 @@ impl Verb {
             | Self::Stop
             | Self::Start
             | Self::Device
+            | Self::HostConfig
             | Self::RegenerateKey
             | Self::State
             | Self::Leds

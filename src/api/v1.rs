@@ -2,6 +2,7 @@
 //!
 //! Successes are as the reference of 2017 shows them, failures as the supervisors of today answer them.
 
+mod host;
 mod power;
 mod read;
 
@@ -12,8 +13,9 @@ use crate::api::body::integer;
 use crate::api::sent::{Plain, Sent, failed, json};
 use crate::api::{Call, auth, body};
 use crate::intent::{Intent, Refusal, Reply};
-use crate::state::{AppId, ContainerId, Force};
+use crate::state::{AppId, Check, ContainerId, Force};
 
+pub(super) use host::{configure_host, host_config};
 pub(super) use power::end;
 pub(super) use read::{app, device, healthy, ping};
 
@@ -60,6 +62,12 @@ pub(super) async fn update(call: Call) -> Result<Sent, Sent> {
     Ok(Sent::Nothing)
 }
 
+/// `POST` and `DELETE /v1/tcp-ping`. The body is nobody's business.
+pub(super) async fn check(call: Call, check: Check) -> Result<Sent, Sent> {
+    let _ = call.door.ask(Intent::CheckConnectivity(check)).await?;
+    Ok(Sent::Nothing)
+}
+
 /// `POST /v1/restart`.
 pub(super) async fn restart(call: Call) -> Result<Sent, Sent> {
     of_app(call, MISSING_APP, Intent::Restart).await?;
@@ -86,7 +94,7 @@ pub(super) async fn start(call: Call) -> Result<Sent, Sent> {
 pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
     match call.door.ask(Intent::RenewKey(call.caller)).await? {
         Ok(Reply::Key(key)) => Ok(Sent::Key(key)),
-        Ok(Reply::Done | Reply::Container(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
@@ -103,7 +111,7 @@ async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) 
     let app = app_id(number).ok_or_else(unknown)?;
     match call.door.ask(intent(app, fields.force())).await? {
         Ok(Reply::Done) => Ok(()),
-        Ok(Reply::Container(_) | Reply::Key(_)) => Err(misfit()),
+        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(refused(app, &why)),
     }
 }
@@ -118,7 +126,7 @@ async fn of_service(call: Call, intent: fn(AppId, Force) -> Intent) -> Result<Se
     let app = app_id(number).ok_or(Sent::Text(StatusCode::BAD_REQUEST, NO_APP))?;
     match call.door.ask(intent(app, fields.force())).await? {
         Ok(Reply::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Ok(Reply::Done | Reply::Key(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(service_refused(app, &why)),
     }
 }

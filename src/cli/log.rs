@@ -9,14 +9,32 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, Layer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer as _, registry};
+use tracing_subscriber::{Layer as _, Registry, registry};
 
 use crate::config::Log;
 
+/// How much is logged, while it is logged.
+#[derive(Debug, Clone)]
+pub struct Verbosity(Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// From now on so much is logged.
+    pub fn set(&self, log: &Log) {
+        // Only a logger that has ended can refuse.
+        let _ = self.0.reload(targets(log));
+    }
+}
+
+fn targets(log: &Log) -> Targets {
+    Targets::new().with_default(log.all).with_targets(log.modules.clone())
+}
+
 /// Begins to log to standard error. Once per process.
-pub fn begin(log: &Log) {
-    let targets = Targets::new().with_default(log.all).with_targets(log.modules.clone());
+#[must_use]
+pub fn begin(log: &Log) -> Verbosity {
+    let (targets, handle) = reload::Layer::new(targets(log));
     let layer = Layer::default().with_writer(io::stderr);
     let begun = if is_journal() {
         registry().with(layer.with_ansi(false).event_format(Journal).with_filter(targets)).try_init()
@@ -26,6 +44,7 @@ pub fn begin(log: &Log) {
     };
     // Only a program that logs already can refuse.
     let _ = begun;
+    Verbosity(handle)
 }
 
 /// Whether standard error is the journal: systemd names its device and inode, and a shell in between may have changed it.

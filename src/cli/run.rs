@@ -1,11 +1,12 @@
 //! `boardkeeper run`: the flags of the agent itself.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::cli::Failure;
-use crate::config::{Config, Given};
+use crate::config::{Config, File, Given, Mistakes};
 
 /// What must outlive a power cut is found by every command in the same way.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,6 +23,10 @@ pub struct Place {
     /// Default: 127.0.0.1:48484, the engine's bridges and the VPN
     #[arg(long, env = "BOARDKEEPER_LISTEN", value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
     listen: Vec<String>,
+
+    /// A file of NAME=value lines with the names of the variables below, read again at SIGHUP. Flags and the environment win
+    #[arg(long, env = "BOARDKEEPER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// The device's provisioning file. Default: <root>/mnt/boot/config.json, when it is there
     #[arg(long, env = "BOARDKEEPER_BOOT_CONFIG", value_name = "FILE")]
@@ -79,20 +84,22 @@ pub struct Run {
 
 impl Place {
     fn given(self) -> Given {
-        let Self { root, state_dir, listen, boot_config } = self;
+        let Self { root, state_dir, listen, boot_config, config: _ } = self;
         Given { root, state_dir, listen, boot_config, ..Given::default() }
     }
 
     /// The configuration, as far as it concerns every command.
     pub fn config(self) -> Result<Config, Failure> {
-        read(self.given())
+        let file = self.config.clone();
+        read(self.given(), file.as_deref())
     }
 }
 
 impl Run {
     /// The whole configuration.
     pub fn config(self) -> Result<Config, Failure> {
-        read(Given {
+        let file = self.place.config.clone();
+        let given = Given {
             runtime_dir: self.runtime_dir,
             target: self.target,
             board: self.board,
@@ -102,10 +109,15 @@ impl Run {
             disk_floor: self.disk_floor,
             override_locks: self.override_locks,
             ..self.place.given()
-        })
+        };
+        read(given, file.as_deref())
     }
 }
 
-fn read(given: Given) -> Result<Config, Failure> {
-    Config::read(given, &|name| std::env::var(name).ok()).map_err(|mistakes| Failure::Wrong(mistakes.to_string()))
+fn read(mut given: Given, file: Option<&Path>) -> Result<Config, Failure> {
+    let wrong = |mistakes: Mistakes| Failure::Wrong(mistakes.to_string());
+    let file = file.map(File::read).transpose().map_err(|mistakes| wrong(Mistakes(mistakes)))?.unwrap_or_default();
+    given.fill(&file);
+    let env = |name: &str| std::env::var(name).ok().or_else(|| file.get(name).map(str::to_owned));
+    Config::read(given, &env).map_err(wrong)
 }

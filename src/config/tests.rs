@@ -130,3 +130,20 @@ fn the_environment_has_its_say() {
     let config = Config::read(Given { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
     assert_eq!(config.registry_auth, dir.path().join("registry-auth.json"));
 }
+
+#[test]
+fn a_file_fills_in_and_flags_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("boardkeeper");
+    let text =
+        "BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/a\nBOARDKEEPER_LISTEN=127.0.0.1:1,[::1]:2\nBOARDKEEPER_OVERRIDE_LOCKS=1\n";
+    std::fs::write(&path, text).unwrap();
+    let mut filled = Given { target: Some("/b".into()), ..given() };
+    filled.fill(&File::read(&path).unwrap());
+    let config = Config::read(filled, &nothing).unwrap();
+    assert_eq!((config.target.as_deref(), config.log.all), (Some(Path::new("/b")), LevelFilter::DEBUG));
+    assert_eq!((config.listen.len(), config.force), (2, Force::Yes));
+    let before = Config::read(given(), &nothing).unwrap();
+    assert_eq!(before.wants_a_restart(&config), ["--listen", "--override-locks"]);
+    assert!(config.wants_a_restart(&config).is_empty());
+}

@@ -11,6 +11,12 @@ use crate::linux::net::interfaces::{self, Address};
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
+mod configured;
+mod live;
+mod redsocks;
+
+pub use live::Host;
+
 /// What the configuration knows of the device already.
 #[derive(Debug, Clone, Default)]
 pub struct Known {

@@ -31,7 +31,10 @@ use tracing::{debug, info, warn};
 use crate::state::device::Peer;
 
 pub mod interfaces;
-mod taken;
+mod reach;
+pub(in crate::linux) mod taken;
+
+pub use reach::Reach;
 
 use interfaces::{Address, Changes};
 
@@ -67,6 +70,18 @@ struct Socket {
     listener: TcpListener,
     /// The address, and the interface, when it is one of the engine's.
     follows: Option<(u32, IpAddr)>,
+    /// Who is let in.
+    admits: Admits,
+}
+
+/// Who a listener lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admits {
+    /// Whoever the kernel lets through to it.
+    Anybody,
+    /// Containers, by their address. A stranger who uses one gets no answer, because answers go to the bridge; so no connection
+    /// of theirs ever comes about.
+    Containers,
 }
 
 impl Listeners {
@@ -79,7 +94,7 @@ impl Listeners {
             // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
             let device = if address.ip().is_loopback() { Device::Wished("lo") } else { Device::Any };
             let listener = listen(address, device).map_err(|why| refused(root, address, &why))?;
-            sockets.push(Socket { listener, follows: None });
+            sockets.push(Socket { listener, follows: None, admits: Admits::Anybody });
         }
         let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
         let mut this = Self { sockets, bridges, known: Vec::new(), changes, first: 0 };
@@ -111,9 +126,9 @@ impl Listeners {
                 continue;
             }
             let at = SocketAddr::new(address.ip, port);
-            match listen(at, Device::Only(&address.interface)) {
-                Ok(listener) => {
-                    self.sockets.push(Socket { listener, follows });
+            match listen_at(at, &address.interface) {
+                Ok((listener, admits)) => {
+                    self.sockets.push(Socket { listener, follows, admits });
                     come.push(address);
                 }
                 Err(why) => {
@@ -139,8 +154,13 @@ impl Listeners {
                         info!("the API answers at {} ({}) too", address.ip, address.interface);
                     }
                 }
-                Some(Ok((stream, peer))) => {
-                    let peer = self.peer(&stream, peer.ip().to_canonical());
+                Some(Ok((stream, peer, admits))) => {
+                    let addr = peer.ip().to_canonical();
+                    if admits == Admits::Containers && !self.is_contained(addr) {
+                        debug!(%addr, "a stranger was sent away from a bridge");
+                        continue;
+                    }
+                    let peer = self.peer(&stream, addr);
                     return (stream, peer);
                 }
                 Some(Err(error)) if is_theirs(&error) => debug!(%error, "a connection was gone before it was accepted"),
@@ -154,8 +174,11 @@ impl Listeners {
 
     fn peer(&self, stream: &TcpStream, addr: IpAddr) -> Peer {
         let own = stream.local_addr().is_ok_and(|it| it.ip().to_canonical() == addr);
-        let contained = self.known.iter().any(|it| interfaces::is_bridge(&it.interface) && it.contains(addr));
-        Peer { addr, local: addr.is_loopback() || own || contained }
+        Peer { addr, local: addr.is_loopback() || own || self.is_contained(addr) }
+    }
+
+    fn is_contained(&self, addr: IpAddr) -> bool {
+        self.known.iter().any(|it| interfaces::is_bridge(&it.interface) && it.contains(addr))
     }
 }
 
@@ -219,6 +242,8 @@ impl Service<Request<Incoming>> for Answering {
     }
 }
 
+type Accepted = (TcpStream, SocketAddr, Admits);
+
 async fn changed(changes: Option<&Changes>) {
     match changes {
         Some(changes) => changes.next().await,
@@ -226,12 +251,12 @@ async fn changed(changes: Option<&Changes>) {
     }
 }
 
-fn poll_accept(sockets: &[Socket], first: &mut usize, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+fn poll_accept(sockets: &[Socket], first: &mut usize, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
     for offset in 0..sockets.len() {
         let index = (*first + offset) % sockets.len();
         if let Poll::Ready(accepted) = sockets[index].listener.poll_accept(context) {
             *first = index + 1;
-            return Poll::Ready(accepted);
+            return Poll::Ready(accepted.map(|(stream, from)| (stream, from, sockets[index].admits)));
         }
     }
     Poll::Pending
@@ -252,6 +277,17 @@ enum Device<'a> {
     Wished(&'a str),
     /// This one's, or it does not listen.
     Only(&'a str),
+}
+
+/// Listens on an interface. Old kernels want a capability for that; then callers on a bridge are told by their addresses. There is
+/// no such test for callers through a VPN.
+fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admits)> {
+    match listen(at, Device::Only(interface)) {
+        Err(why) if why.kind() == io::ErrorKind::PermissionDenied && interfaces::is_bridge(interface) => {
+            Ok((listen(at, Device::Any)?, Admits::Containers))
+        }
+        bound => bound.map(|listener| (listener, Admits::Anybody)),
+    }
 }
 
 fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {

@@ -17,8 +17,8 @@ mod ports;
 mod rules;
 mod service;
 mod single;
+mod switch;
 mod values;
-mod watch;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,7 @@ use at::{At, Notes, listed};
 use fields::Fields;
 
 pub use file::{DOCUMENT_BYTES, TargetFile};
+pub use switch::Switch;
 
 /// What a document wants. `device_uuid` tells whose part of a v3 document is ours, where it is known.
 pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {

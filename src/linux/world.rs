@@ -1,12 +1,13 @@
 //! The whole outside, on a Linux board.
 
 use crate::linux::clock::{Chance, Clock};
+use crate::linux::host::Host;
 use crate::linux::leds::Leds;
 use crate::linux::locks::Locks;
+use crate::linux::net::Reach;
 use crate::linux::power::Power;
 use crate::linux::store::Store;
-use crate::port::{Engine, TargetError, Targets, World};
-use crate::state::Target;
+use crate::port::{Engine, Targets, World};
 
 /// Every port, as it is on a real machine.
 pub struct Linux<E, T> {
@@ -26,6 +27,10 @@ pub struct Linux<E, T> {
     pub clock: Clock,
     /// Chance.
     pub chance: Chance,
+    /// The networks the machine is in.
+    pub net: Reach,
+    /// The host.
+    pub host: Host,
 }
 
 impl<E: Engine, T: Targets> World for Linux<E, T> {
@@ -37,6 +42,8 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Leds = Leds;
     type Clock = Clock;
     type Chance = Chance;
+    type Net = Reach;
+    type Host = Host;
 
     fn engine(&self) -> &E {
         &self.engine
@@ -62,20 +69,10 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     fn chance(&self) -> &Chance {
         &self.chance
     }
-}
-
-/// Where there may be no target at all: then what was wanted last stays wanted.
-impl<T: Targets> Targets for Option<T> {
-    async fn next(&self) -> Result<Target, TargetError> {
-        match self {
-            Some(targets) => targets.next().await,
-            None => std::future::pending().await,
-        }
+    fn net(&self) -> &Reach {
+        &self.net
     }
-
-    fn look_again(&self) {
-        if let Some(targets) = self {
-            targets.look_again();
-        }
+    fn host(&self) -> &Host {
+        &self.host
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -9,15 +10,16 @@ use crate::intent::{Ask, Intent, Refusal, Reply, Running};
 use crate::plan::{Deed, Step, plan};
 use crate::port::{Chance, EngineError, Record, Targets, World};
 use crate::reconcile::Keeper;
+use crate::reconcile::host::Errand;
 use crate::reconcile::remember::save;
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
-use crate::state::{AppId, Caller, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
 
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
 
-impl<W: World> Keeper<'_, W> {
+impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
         if let Intent::End(ending, force) = intent {
             return self.end(ending, force, reply);
@@ -27,13 +29,17 @@ impl<W: World> Keeper<'_, W> {
                 self.waiters.push(Waiter { app, goal, reply });
                 return self.look_now();
             }
+            Ok(Change::Errand(errand)) => {
+                // Whoever asked may have hung up; that is their business.
+                return self.errands.push(errand.map(|answer| drop(reply.send(answer))).boxed_local());
+            }
             Ok(Change::Answer(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
         let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
     }
 
-    async fn change(&mut self, intent: Intent) -> Result<Change, Refusal> {
+    async fn change(&mut self, intent: Intent) -> Result<Change<'w>, Refusal> {
         if self.halt.is_under_way() && disturbs(&intent) {
             return Err(Refusal::ShuttingDown);
         }
@@ -47,6 +53,9 @@ impl<W: World> Keeper<'_, W> {
             Intent::Start(app, service) => return self.start(app, service).await,
             // An end is no change; it was heard before.
             Intent::End(..) | Intent::Beat => (),
+            Intent::ReadHost => return Ok(Change::Errand(self.read_host())),
+            Intent::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(Change::Errand),
+            Intent::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
         Ok(Change::Answer(Reply::Done))
@@ -65,9 +74,17 @@ impl<W: World> Keeper<'_, W> {
             target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
         info!(apps = apps.join(", "), "a new target");
         self.reached = self.targets.good.as_ref() == Some(&target);
+        self.apply_check(&target);
         self.targets.wanted = Some(target);
         self.save_targets().await;
         self.aim_again();
+    }
+
+    /// What the target says of the connectivity check counts until somebody asks otherwise, or it says something else.
+    pub(super) fn apply_check(&self, target: &Target) {
+        if let Some(check) = Check::changed(self.targets.wanted.as_ref(), target) {
+            self.publish.send_modify(|it| it.check = check);
+        }
     }
 
     /// The completed target changed: forgets what only the old one wanted.
@@ -96,7 +113,7 @@ impl<W: World> Keeper<'_, W> {
         self.look_now();
     }
 
-    async fn restart(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+    async fn restart(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
         self.may_disturb(app, force)?;
         // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
         let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
@@ -108,14 +125,14 @@ impl<W: World> Keeper<'_, W> {
         Ok(Change::Wait(app, Goal::Settled))
     }
 
-    async fn purge(&mut self, app: AppId, force: Force) -> Result<Change, Refusal> {
+    async fn purge(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
         self.may_disturb(app, force)?;
         self.demands.purge.insert(app);
         self.let_run(app).await;
         Ok(Change::Wait(app, Goal::Settled))
     }
 
-    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change, Refusal> {
+    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
         if !self.current.containers.iter().any(|it| it.key == key) {
             return Err(Refusal::NoContainer);
@@ -128,7 +145,7 @@ impl<W: World> Keeper<'_, W> {
         Ok(Change::Wait(app, Goal::Stopped(key)))
     }
 
-    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change, Refusal> {
+    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
         if self.demands.stopped.remove(&key) {
             self.save_stopped().await;
@@ -286,18 +303,22 @@ impl<W: World> Keeper<'_, W> {
 /// Whether it would have steps taken that nothing else asks for.
 const fn disturbs(intent: &Intent) -> bool {
     match intent {
-        Intent::Restart(..) | Intent::Purge(..) | Intent::Stop(..) | Intent::Start(..) => true,
+        Intent::Restart(..) | Intent::Purge(..) | Intent::Stop(..) | Intent::Start(..) | Intent::ConfigureHost(..) => true,
         Intent::Target(_)
         | Intent::Rejected(_)
         | Intent::Update { .. }
         | Intent::RenewKey(_)
+        | Intent::CheckConnectivity(_)
+        | Intent::ReadHost
         | Intent::End(..)
         | Intent::Beat => false,
     }
 }
 
 /// What becomes of a request.
-enum Change {
+enum Change<'w> {
+    /// It is answered when this is done.
+    Errand(Errand<'w>),
     /// It is answered at once.
     Answer(Reply),
     /// It is answered when this has come to pass.

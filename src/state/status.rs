@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::state::{Access, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target};
+use crate::state::host::Figures;
+use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target};
 
 /// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,12 @@ pub struct Status {
     pub update_downloaded: bool,
     /// It was tried, and failed or was held up by a lock.
     pub update_failed: bool,
+    /// Whether the device reaches its cloud. Told by `connectivity`, and by nobody else.
+    pub connectivity: Connectivity,
+    /// Whether that is checked.
+    pub check: Check,
+    /// What the host measures, as of the last look.
+    pub figures: Figures,
 }
 
 /// A step being taken.

@@ -103,6 +103,7 @@ fn fits(schema: &Value, it: &Value) -> bool {
         "null" => it.is_null(),
         "boolean" => it.is_boolean(),
         "integer" => it.is_i64(),
+        "number" => it.is_number(),
         "string" => it.is_string(),
         "array" => it.is_array(),
         "object" => it.is_object(),

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Request, StatusCode};
 use boardkeeper::api::{self, Door};
 use boardkeeper::intent::{Answer, Ask, Intent, Light, LightAsk, Refusal, Reply};
+use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
@@ -44,6 +45,8 @@ pub(crate) struct House {
     pub(crate) identifies: Option<Identified>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
+    /// How the host is configured.
+    pub(crate) host: HostConfig,
     /// Whether replies are dropped.
     pub(crate) hangs_up: bool,
 }
@@ -75,6 +78,7 @@ impl House {
             asked: Vec::new(),
             identifies: Some(Identified::By("ACT".to_owned())),
             refuses: None,
+            host: HostConfig::default(),
             hangs_up: false,
         };
         house.publish_keys();
@@ -164,7 +168,7 @@ impl House {
 
     fn does(&mut self, intent: Intent) -> Answer {
         match intent {
-            Intent::Update { .. } | Intent::End(..) => Ok(Reply::Done),
+            Intent::Update { .. } | Intent::End(..) | Intent::CheckConnectivity(_) => Ok(Reply::Done),
             Intent::Restart(app, force) | Intent::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
                 self.unlocked(app, force).map(|()| Reply::Done)
@@ -175,6 +179,8 @@ impl House {
             }
             Intent::Start(app, None) => self.only(app).map(Reply::Container),
             Intent::RenewKey(caller) => self.renew(caller),
+            Intent::ReadHost => Ok(Reply::Host(Box::new(self.host.clone()))),
+            Intent::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Reply::Done),
             Intent::Target(_) | Intent::Rejected(_) | Intent::Beat | Intent::Stop(..) | Intent::Start(..) => {
                 panic!("not asked over HTTP: {intent:?}")
             }

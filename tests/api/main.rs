@@ -7,6 +7,7 @@
 mod access;
 mod any;
 mod described;
+mod host;
 mod house;
 mod light;
 mod log;

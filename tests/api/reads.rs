@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use boardkeeper::state::app::{App, Shape};
 use boardkeeper::state::status::{Doing, Kind, Trouble};
-use boardkeeper::state::{Activity, AppId, EngineState, ImageRef, Locks, Phase, ServiceKey, Target};
+use boardkeeper::state::{Activity, AppId, Connectivity, EngineState, ImageRef, Locks, Phase, ServiceKey, Target};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -152,6 +152,17 @@ async fn a_device_that_was_told_nothing_says_so() {
 
 fn doing(kind: Kind, service: Option<ServiceKey>) -> Doing {
     Doing { kind, what: "stop".to_owned(), service }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connectivity_is_told_with_why_and_since_when() {
+    let mut house = House::new();
+    assert_eq!(house.get("/agent/v1/state").await.json()["connectivity"], json!({"state": "unknown", "check": true}));
+    let since = Instant::now();
+    house.say(|it| it.connectivity = Connectivity::Offline { why: "no route".to_owned(), since });
+    advance(Duration::from_secs(7)).await;
+    let told = house.get("/agent/v1/state").await.json()["connectivity"].clone();
+    assert_eq!(told, json!({"state": "offline", "check": true, "why": "no route", "seconds": 7}));
 }
 
 /// A device on which a lot goes on.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::intent::{Intent, Running};
 use boardkeeper::state::status::{Doing, Kind};
-use boardkeeper::state::{Caller, Ending, Force, ImageRef};
+use boardkeeper::state::{Caller, Check, Ending, Force, ImageRef};
 use serde_json::json;
 
 use crate::house::{COMMIT, Got, House, ONE, WIDE, request};
@@ -136,9 +136,19 @@ async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
 }
 
 #[tokio::test]
+async fn tcp_ping() {
+    let mut house = House::new();
+    for (method, check) in [("POST", Check::On), ("DELETE", Check::Off), ("DELETE", Check::Off)] {
+        house.asked.clear();
+        is(&curl(&mut house, method, "/v1/tcp-ping").await, 204, "", "");
+        assert_eq!(house.asked, [Intent::CheckConnectivity(check)]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_in_this_release_says_so() {
     let mut house = House::new();
-    for (method, path) in [("POST", "/v1/tcp-ping"), ("DELETE", "/v1/tcp-ping")] {
+    for (method, path) in [("GET", "/v2/version"), ("GET", "/v2/device/name")] {
         let got = curl(&mut house, method, path).await;
         assert_eq!(got.status, StatusCode::NOT_IMPLEMENTED, "{path}");
         assert_eq!(got.message(), "this release of the agent does not have this endpoint");

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
 mod engine;
+mod listen;
 mod locks;
 mod power;
 mod real;
 mod store;
+mod units;

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use world::power::Answer;
 use world::{CREATION, World, key, settings};
 
+mod quiet;
 mod world;
 
 const OK: &str = r#"{"Data":"OK","Error":""}"#;

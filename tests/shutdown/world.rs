@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use boardkeeper::linux::target;
 use boardkeeper::plan::{Deed, Spec};
-use boardkeeper::port::{self, Bench, EngineError, LedError, LockError, Memory, Record, Seen, StoreError, TargetError};
+use boardkeeper::port::{self, EngineError, LockError, Memory, Record, Seen, StoreError, TargetError};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Lamp, Level, Locks, Made, Pattern,
-    Phase, Player, Secret, ServiceKey, Target,
+    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Locks, Made, Phase, Secret,
+    ServiceKey, Target,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -152,6 +152,8 @@ impl port::World for World {
     type Clock = Self;
     type Chance = Self;
     type Leds = Self;
+    type Net = Self;
+    type Host = Self;
 
     fn engine(&self) -> &Self {
         self
@@ -177,31 +179,11 @@ impl port::World for World {
     fn leds(&self) -> &Self {
         self
     }
-}
-
-/// A board without an LED.
-impl port::Leds for World {
-    async fn find(&self) -> Result<Lamp, LedError> {
-        Err(LedError::None("this device has no LED".to_owned()))
+    fn net(&self) -> &Self {
+        self
     }
-
-    async fn show(&self, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
-        Err(LedError::None("this device has no LED".to_owned()))
-    }
-
-    async fn set(&self, _: Level) -> Result<(), LedError> {
-        Err(LedError::None("this device has no LED".to_owned()))
-    }
-
-    async fn restore(&self) -> Result<(), LedError> {
-        Ok(())
-    }
-
-    async fn bench(&self, now: Bench) -> Bench {
-        match now {
-            Bench::Free => pending().await,
-            Bench::Taken => Bench::Free,
-        }
+    fn host(&self) -> &Self {
+        self
     }
 }
 

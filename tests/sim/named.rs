@@ -203,6 +203,42 @@ fn the_api_answers_while_the_engine_does_not() {
     });
 }
 
+#[test]
+fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
+    let apps = [app(1, [("web", service("r/web:1"))]), app(2, [("db", service("r/db:1"))])];
+    well(&apps, async |play| {
+        play.settles().await;
+        let web = ServiceKey::new(AppId(1), "web");
+        let hold = || play.sim.with(|model| model.locks.held.extend([(web.clone(), Holder::User(0))]));
+        hold();
+        sleep(MINUTE).await;
+        play.answers(&Press::name_host("kitchen", false), StatusCode::LOCKED).await;
+        assert!(!play.sim.trace().contains("host: writes"));
+        assert!(play.sim.with(|model| !model.locks.held.values().any(|it| *it == Holder::Agent)));
+        play.sim.with(|model| model.unlock(&web));
+        let press = Press::name_host("", false);
+        let name = play.press(&press, HOUR);
+        let read = async {
+            sleep(5 * MINUTE).await;
+            let asked = Instant::now();
+            play.answers(&Press::read("/v1/device"), StatusCode::OK).await;
+            assert!(asked.elapsed() < Duration::from_secs(1));
+        };
+        let (named, ()) = futures_util::join!(name, read);
+        assert_eq!(named, Some(StatusCode::OK));
+        let uuid = play.sim.with(|model| model.disk.kept.identity.as_ref().unwrap().uuid.clone());
+        for when in ["writes", "has"] {
+            let note = format!("host: {when} the name Some(\"{}\") under 2 locks", &uuid[..7]);
+            assert!(play.sim.trace().contains(&note), "{note}\n{}", play.sim.trace());
+        }
+        assert!(play.sim.with(|model| model.locks.held.is_empty()));
+        hold();
+        assert_eq!(play.press(&Press::name_host("kitchen", true), HOUR).await, Some(StatusCode::OK));
+        sleep(MINUTE).await;
+        assert!(play.sim.with(|model| model.locks.held.is_empty()));
+    });
+}
+
 /// A release with a dependency, a job and a hand-over.
 fn release(version: u32) -> [App; 1] {
     let image = |name: &str| format!("r/{name}:{version}");

@@ -32,6 +32,7 @@ enum Wish {
     Start(AppId, Option<String>),
     StartAnew(AppId, Option<String>),
     Update,
+    NameHost,
     RenewKey,
     Reboot,
     Blink,
@@ -109,6 +110,12 @@ impl Press {
     /// Show which device it is.
     pub(crate) fn blink() -> Self {
         Self::new("/v1/blink".into(), String::new(), Wish::Blink, false)
+    }
+
+    /// Give the host a name.
+    pub(crate) fn name_host(name: &str, force: bool) -> Self {
+        let body = format!(r#"{{"network":{{"hostname":"{name}"}},"force":{force}}}"#);
+        Self { method: Method::PATCH, ..Self::new("/v1/device/host-config".into(), body, Wish::NameHost, force) }
     }
 
     /// Read something.
@@ -189,7 +196,7 @@ impl crate::world::Model {
                 judge.stopped.retain(|key| key.app != *app || service.as_ref().is_some_and(|it| *it != key.service));
                 Some(*app)
             }
-            Wish::Update => {
+            Wish::Update | Wish::NameHost => {
                 judge.forced_all |= press.force;
                 None
             }

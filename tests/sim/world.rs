@@ -7,6 +7,7 @@
 //! store      a disk that keeps what it said it kept, and little else
 //! leds       an LED that fails, and goes away
 //! locks      update locks, hand-over signals
+//! outside    networks, the host
 //! owner      target documents
 //! nature     what happens by itself
 //! judge      what must never happen
@@ -31,6 +32,8 @@ pub(crate) mod locks;
 pub(crate) mod machine;
 #[path = "world/nature.rs"]
 pub(crate) mod nature;
+#[path = "world/outside.rs"]
+mod outside;
 #[path = "world/owner.rs"]
 pub(crate) mod owner;
 #[path = "world/power.rs"]
@@ -361,6 +364,8 @@ impl port::World for Sim {
     type Leds = Self;
     type Clock = Self;
     type Chance = Self;
+    type Net = Self;
+    type Host = Self;
 
     fn engine(&self) -> &Self {
         self
@@ -391,6 +396,14 @@ impl port::World for Sim {
     }
 
     fn chance(&self) -> &Self {
+        self
+    }
+
+    fn net(&self) -> &Self {
+        self
+    }
+
+    fn host(&self) -> &Self {
         self
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::api) async fn end(call: Call, ending: Ending) -> Result<Sent, Sent
     let fields = body::read(call.request).await?;
     match call.door.ask(Intent::End(ending, fields.force())).await? {
         Ok(Reply::Done) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
-        Ok(Reply::Container(_) | Reply::Key(_)) => Err(super::misfit()),
+        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(super::misfit()),
         Err(why) => {
             let (status, error) = told(&why);
             Err(json(status, &Outcome { data: "", error: &error }))

@@ -18,6 +18,7 @@ const NLM_F_DUMP: u16 = 0x300;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 /// Bytes of a message's head, and of an address's.
 const HEAD: usize = 16;
 const IFADDR: usize = 8;
@@ -37,7 +38,7 @@ pub struct Address {
     pub prefix: u8,
 }
 
-/// Tells when IPv4 addresses change.
+/// Tells when addresses change.
 #[derive(Debug)]
 pub struct Changes {
     socket: AsyncFd<OwnedFd>,
@@ -99,15 +100,15 @@ pub(in crate::linux) fn addresses() -> io::Result<Vec<Address>> {
 
 impl Changes {
     /// Begins to listen. To be called within a runtime.
-    pub(super) fn new() -> io::Result<Self> {
-        let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR)?;
+    pub(in crate::linux) fn new() -> io::Result<Self> {
+        let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?;
         #[expect(deprecated, reason = "its successor is unsafe to call; what we give it owns its descriptor, so it stays open")]
         let socket = AsyncFd::new(socket)?;
         Ok(Self { socket })
     }
 
     /// Waits for a change. May be dropped at any await.
-    pub(super) async fn next(&self) {
+    pub(in crate::linux) async fn next(&self) {
         let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
         let mut buffer = vec![0; BUFFER];
         // What exactly is of no interest: all is looked at anew. Lost ones are told as an error, which is a change too.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LISTENS: &str = "0A";
 
 /// Who listens at a port, in words. `None`: it is not told, or we may not know.
-pub(super) fn by(proc: &Path, port: u16) -> Option<String> {
+pub(in crate::linux) fn by(proc: &Path, port: u16) -> Option<String> {
     let tables = ["net/tcp", "net/tcp6"].map(|it| fs::read_to_string(proc.join(it)).unwrap_or_default());
     let sockets: Vec<_> = tables.iter().flat_map(|table| table.lines()).filter_map(|line| listens(line, port)).collect();
     let links: Vec<_> = sockets.iter().map(|inode| format!("socket:[{inode}]")).collect();

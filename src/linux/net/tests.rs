@@ -99,3 +99,15 @@ async fn more_than_enough_connections_wait() {
         text = crowd => assert!(text.contains("200 OK"), "{text}"),
     }
 }
+
+#[tokio::test]
+async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses() {
+    let (mut listeners, at) = bound();
+    listeners.sockets[0].admits = Admits::Containers;
+    let network = |interface: &str| Address { interface: interface.into(), index: 9, ip: at.ip(), prefix: 8 };
+    for (interface, let_in) in [("docker0", true), ("eth0", false)] {
+        listeners.known = vec![network(interface)];
+        let _caller = TcpStream::connect(at).await.unwrap();
+        assert_eq!(timeout(Duration::from_millis(200), listeners.accept()).await.is_ok(), let_in, "{interface}");
+    }
+}

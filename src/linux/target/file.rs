@@ -20,7 +20,7 @@ use crate::port::{TargetError, Targets};
 use crate::state::Target;
 
 use super::parse;
-use super::watch::{Change, Watch};
+use crate::linux::watch::{Change, Watch};
 
 /// The largest document, in bytes. A release of a hundred services takes some 200 kB.
 pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;

@@ -17,7 +17,7 @@ const TRIES: usize = 10;
 
 /// Watches a file by the directories that lead to it.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::linux) struct Watch {
     path: PathBuf,
     events: AsyncFd<Inotify>,
     /// Each directory watched, and the name in it that matters.
@@ -28,7 +28,7 @@ pub(super) struct Watch {
 
 /// What happened to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::linux) enum Change {
     /// Somebody is about to write more of it.
     Writing,
     /// Somebody finished writing it, or it came or went.
@@ -38,13 +38,13 @@ pub(super) enum Change {
 impl Watch {
     /// A watch that watches nothing yet.
     #[expect(deprecated, reason = "what came instead is unsafe; an Inotify keeps its descriptor as long as it lives")]
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    pub(in crate::linux) fn new(path: &Path) -> io::Result<Self> {
         let events = AsyncFd::with_interest(Inotify::init()?, Interest::READABLE)?;
         Ok(Self { path: path.to_owned(), events, places: Vec::new(), link: false })
     }
 
     /// Watches the directories that are there now. To be called again after each change.
-    pub(super) fn arm(&mut self) -> io::Result<()> {
+    pub(in crate::linux) fn arm(&mut self) -> io::Result<()> {
         let mut places = Vec::new();
         for _ in 0..TRIES {
             places = self.places_now()?;
@@ -72,7 +72,7 @@ impl Watch {
     }
 
     /// The next change. What the kernel holds already is told at once, whether or not the reactor has heard of it.
-    pub(super) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Change>> {
+    pub(in crate::linux) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Change>> {
         loop {
             let read = match read(self.events.get_mut(), &self.places, self.link) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

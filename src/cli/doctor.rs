@@ -1,0 +1,109 @@
+//! `boardkeeper doctor`: all that the agent needs, checked, one line each.
+
+use std::fmt::Write;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::run::Run;
+use crate::cli::{Failure, print};
+use crate::config::{Board, Config};
+use crate::linux::board::Told;
+use crate::linux::doctor::{Finding, Patient, Verdict, examine};
+use crate::linux::engine;
+use crate::state::connectivity::host_and_port;
+
+/// The agent's own flags, so that what is checked is what it would use.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Exit codes: 0 nothing is wrong; 1 something is; 2 the command line or the configuration is wrong.")]
+pub struct Doctor {
+    #[command(flatten)]
+    run: Run,
+
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    /// Checks, and prints.
+    pub fn show(self) -> Result<(), Failure> {
+        let patient = patient(&self.run.config()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|why| Failure::Failed(format!("cannot begin: {why}")))?;
+        let findings = runtime.block_on(examine(&patient));
+        // A name server that hangs has nobody waiting for it.
+        runtime.shutdown_background();
+        print(&if self.json { json(&findings) } else { lines(&findings) })?;
+        match findings.iter().filter(|it| it.verdict == Verdict::Wrong).count() {
+            0 => Ok(()),
+            1 => Err(Failure::Failed("one thing is wrong".to_owned())),
+            many => Err(Failure::Failed(format!("{many} things are wrong"))),
+        }
+    }
+}
+
+fn patient(config: &Config) -> Patient {
+    let board = match &config.board {
+        Board::Simulated => None,
+        Board::Auto => Some(None),
+        Board::Slug(slug) => Some(Some(slug.clone())),
+    };
+    Patient {
+        root: config.root.clone(),
+        writes: vec![config.state_dir.clone(), config.runtime_dir.clone(), config.root.join("tmp/balena-supervisor/services")],
+        listen: config.listen.clone(),
+        engines: engine::hosts(config.docker_host.as_deref(), &config.root),
+        bus: config.bus.clone(),
+        registry_auth: config.registry_auth.clone(),
+        cloud: config.provisioning.api_endpoint.as_deref().and_then(host_and_port),
+        board: board.map(|board| Told { board, device_type: config.device_type.clone() }),
+        led_file: config.led_file.as_ref().map(|it| it.display().to_string()),
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    what: &'a str,
+    verdict: &'a str,
+    words: &'a str,
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Fine => "fine",
+        Verdict::Spared => "none",
+        Verdict::Wrong => "wrong",
+    }
+}
+
+fn json(findings: &[Finding]) -> String {
+    let lines: Vec<_> = findings.iter().map(|it| Line { what: it.what, verdict: word(it.verdict), words: &it.words }).collect();
+    let text = serde_json::to_string(&lines).expect("texts are JSON");
+    format!("{text}\n")
+}
+
+fn lines(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for it in findings {
+        // Writing to a text does not fail.
+        let _ = writeln!(text, "{:<6} {:<14} {}", word(it.verdict), it.what, it.words);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_a_line() {
+        let findings = [
+            Finding { what: "clock", verdict: Verdict::Fine, words: "it has been set".to_owned() },
+            Finding { what: "engine", verdict: Verdict::Wrong, words: "no \"socket\"; start it".to_owned() },
+        ];
+        assert_eq!(lines(&findings), "fine   clock          it has been set\nwrong  engine         no \"socket\"; start it\n");
+        let expected = r#"[{"what":"clock","verdict":"fine","words":"it has been set"},{"what":"engine","verdict":"wrong","words":"no \"socket\"; start it"}]"#;
+        assert_eq!(json(&findings), format!("{expected}\n"));
+    }
+}

@@ -1,0 +1,75 @@
+//! The configuration file: lines of `NAME=value` with the names of the environment variables, as systemd reads them too.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What a configuration file says, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct File(BTreeMap<String, String>);
+
+impl File {
+    /// Reads a file. Every mistake is told.
+    pub fn read(path: &Path) -> Result<Self, Vec<String>> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|why| vec![format!("--config: cannot read `{shown}`: {why}; name a file of NAME=value lines")])?;
+        let mut values = BTreeMap::new();
+        let mut mistakes = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            match line.split_once('=') {
+                Some((name, value)) if is_name(name.trim()) => {
+                    values.insert(name.trim().to_owned(), unquoted(value.trim()).to_owned());
+                }
+                // The line is not repeated: it may have a secret in it.
+                Some(_) | None => mistakes.push(format!("--config: line {} of `{shown}` is not NAME=value", number + 1)),
+            }
+        }
+        if mistakes.is_empty() { Ok(Self(values)) } else { Err(mistakes) }
+    }
+
+    /// A value. An empty one was not given.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|it| !it.is_empty())
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|it| it.is_ascii_uppercase() || it.is_ascii_digit() || it == b'_')
+}
+
+fn unquoted(value: &str) -> &str {
+    let quoted = |quote| value.strip_prefix(quote).and_then(|it: &str| it.strip_suffix(quote));
+    quoted('"').or_else(|| quoted('\'')).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<File, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boardkeeper");
+        std::fs::write(&path, text).unwrap();
+        File::read(&path)
+    }
+
+    #[test]
+    fn it_is_read_as_systemd_reads_it() {
+        let file = read("# why\n\n; too\n BOARDKEEPER_LOG = \"debug\" \nDOCKER_HOST='unix:///x=y'\nLED_FILE=\n").unwrap();
+        assert_eq!((file.get("BOARDKEEPER_LOG"), file.get("DOCKER_HOST")), (Some("debug"), Some("unix:///x=y")));
+        assert_eq!((file.get("LED_FILE"), file.get("X")), (None, None));
+    }
+
+    #[test]
+    fn every_mistake_is_told_and_no_value() {
+        let mistakes = read("sesame\nBOARDKEEPER_LOG=info\nnot a name=sesame\n").unwrap_err();
+        assert_eq!(mistakes.len(), 2);
+        assert!(mistakes[1].contains("line 3") && !mistakes.concat().contains("sesame"), "{mistakes:?}");
+        assert!(File::read(Path::new("/nowhere")).unwrap_err()[0].contains("--config"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Whether the cloud can be reached, and whether the VPN's service should run.
+//!
+//! While the VPN is down, and nobody turned the check off, a TCP connection is made to the cloud's API every 10 s and closed
+//! again. Only changes speak: one log line, and [`Status::connectivity`], which the LED's owner watches. Nothing is measured with
+//! wall time, so a clock that jumps is no event.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::port::{Net, NetError, Steered};
+use crate::state::connectivity::{host_and_port, switch};
+use crate::state::{Check, Connectivity, Status, Vpn};
+
+/// From the end of one attempt to the next. As supervisors have it since 2015.
+const EVERY: Duration = Duration::from_secs(10);
+/// What an attempt may take, names and all.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The VPN's service is told what to do at most so often.
+const STEER_EVERY: Duration = Duration::from_secs(60 * 60);
+/// The target's name of the setting whether the VPN's service runs.
+const VPN_CONTROL: &str = "SUPERVISOR_VPN_CONTROL";
+
+/// Checks for as long as it is polled. Of the status it changes [`Status::connectivity`] only.
+pub async fn run(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
+    tokio::select! {
+        biased;
+        never = look(net, publish) => never,
+        never = steer(net, publish.subscribe()) => never,
+    }
+}
+
+/// What somebody wants to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    endpoint: Option<(String, u16)>,
+    check: Check,
+}
+
+async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
+    let mut changes = pin!(net.vpn());
+    let mut status = publish.subscribe();
+    let mut vpn = Vpn::Down;
+    loop {
+        let asked = Asked::of(&status.borrow_and_update());
+        // Biased, so that a simulation can repeat itself; an attempt may be dropped.
+        tokio::select! {
+            biased;
+            Some(now) = changes.next() => {
+                if now != vpn {
+                    info!("the VPN is {}", if now == Vpn::Up { "up" } else { "down" });
+                }
+                vpn = now;
+            }
+            () = other(&mut status, Asked::of, &asked) => (),
+            never = attempt(net, publish, &asked, vpn) => match never {},
+        }
+    }
+}
+
+/// Finds out again and again, for as long as what is asked and the VPN stay as they are.
+async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &Asked, vpn: Vpn) -> Infallible {
+    match (&asked.endpoint, asked.check, vpn) {
+        (None, _, _) | (_, Check::Off, _) => {
+            tell(publish, Connectivity::Unknown);
+            pending().await
+        }
+        (Some(_), Check::On, Vpn::Up) => {
+            tell(publish, Connectivity::Online);
+            pending().await
+        }
+        (Some((host, port)), Check::On, Vpn::Down) => loop {
+            let reached = match timeout(PATIENCE, net.dial(host, *port)).await {
+                Ok(reached) => reached.map_err(|NetError(why)| why),
+                Err(_) => Err(format!("no connection to {host} port {port} within {} s", PATIENCE.as_secs())),
+            };
+            tell(
+                publish,
+                match reached {
+                    Ok(()) => Connectivity::Online,
+                    Err(why) => Connectivity::Offline { why, since: Instant::now() },
+                },
+            );
+            sleep(EVERY).await;
+        },
+    }
+}
+
+/// Publishes what was found out, and says it when it is news.
+fn tell(publish: &watch::Sender<Status>, now: Connectivity) {
+    publish.send_if_modified(|status| {
+        let before = &mut status.connectivity;
+        match (&*before, &now) {
+            (Connectivity::Unknown, Connectivity::Unknown) | (Connectivity::Online, Connectivity::Online) => return false,
+            // Since when is not news, and why is for the state only.
+            (Connectivity::Offline { since, .. }, Connectivity::Offline { why, .. }) => {
+                let still = Connectivity::Offline { why: why.clone(), since: *since };
+                let changed = *before != still;
+                *before = still;
+                return changed;
+            }
+            (_, Connectivity::Online) => info!("Internet Connectivity: OK"),
+            (_, Connectivity::Offline { why, .. }) => warn!(why, "Waiting for connectivity..."),
+            (_, Connectivity::Unknown) => info!("Internet Connectivity: not checked any more"),
+        }
+        *before = now;
+        true
+    });
+}
+
+/// Has the VPN's service run or not, where the target says which. A target that does not say has nothing changed.
+async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallible {
+    let mut not_before = Instant::now();
+    loop {
+        let wanted = vpn_wanted(&status.borrow_and_update());
+        let deed = async {
+            let Some(to) = wanted else { return pending().await };
+            sleep_until(not_before).await;
+            not_before = Instant::now() + STEER_EVERY;
+            match net.steer_vpn(to).await {
+                Ok(Steered::Already) => not_before = Instant::now(),
+                Ok(Steered::Now) => info!("the VPN's service was told to {}", if to == Vpn::Up { "start" } else { "stop" }),
+                Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
+            }
+            // Somebody may change it behind our back.
+            sleep(STEER_EVERY).await;
+        };
+        tokio::select! {
+            biased;
+            () = other(&mut status, vpn_wanted, &wanted) => (),
+            () = deed => (),
+        }
+    }
+}
+
+fn vpn_wanted(status: &Status) -> Option<Vpn> {
+    let said = status.target.as_ref()?.config.get(VPN_CONTROL)?;
+    Some(if switch(said) == Some(false) { Vpn::Down } else { Vpn::Up })
+}
+
+/// Waits until a part of the status is another.
+async fn other<T: PartialEq>(status: &mut watch::Receiver<Status>, part: impl Fn(&Status) -> T, now: &T) {
+    if status.wait_for(|status| part(status) != *now).await.is_err() {
+        // Nobody publishes any more: the agent ends.
+        pending::<()>().await;
+    }
+}
+
+impl Asked {
+    fn of(status: &Status) -> Self {
+        Self { endpoint: status.device.api_endpoint.as_deref().and_then(host_and_port), check: status.check }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::sync::watch;
+
+use super::*;
+use crate::state::Target;
+
+/// A network that is made by hand. `None`: it swallows everything.
+struct Fake {
+    open: RefCell<Option<bool>>,
+    vpn: watch::Sender<Vpn>,
+    dialled: RefCell<Vec<(Instant, String, u16)>>,
+    steered: RefCell<Vec<(Instant, Vpn)>>,
+}
+
+impl Net for Fake {
+    async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
+        self.dialled.borrow_mut().push((Instant::now(), host.to_owned(), port));
+        let open = *self.open.borrow();
+        match open {
+            Some(true) => Ok(()),
+            Some(false) => Err(NetError("refused".to_owned())),
+            None => pending().await,
+        }
+    }
+
+    fn vpn(&self) -> impl Stream<Item = Vpn> {
+        let mut changes = self.vpn.subscribe();
+        changes.mark_changed();
+        stream::unfold(changes, async |mut changes| {
+            changes.changed().await.ok()?;
+            let now = *changes.borrow_and_update();
+            Some((now, changes))
+        })
+    }
+
+    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+        let last = self.steered.borrow().last().map(|(_, it)| *it);
+        if last == Some(to) {
+            return Ok(Steered::Already);
+        }
+        self.steered.borrow_mut().push((Instant::now(), to));
+        Ok(Steered::Now)
+    }
+}
+
+fn device(endpoint: Option<&str>) -> (Fake, watch::Sender<Status>) {
+    let mut status = Status::default();
+    status.device.api_endpoint = endpoint.map(str::to_owned);
+    let fake = Fake {
+        open: RefCell::new(Some(true)),
+        vpn: watch::Sender::new(Vpn::Down),
+        dialled: RefCell::default(),
+        steered: RefCell::default(),
+    };
+    (fake, watch::Sender::new(status))
+}
+
+/// Lives for so many seconds.
+async fn live(fake: &Fake, publish: &watch::Sender<Status>, secs: u64) {
+    let _ = timeout(Duration::from_secs(secs), run(fake, publish)).await;
+}
+
+fn is_offline(publish: &watch::Sender<Status>) -> bool {
+    matches!(publish.borrow().connectivity, Connectivity::Offline { .. })
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_dials_every_ten_seconds_and_only_changes_speak() {
+    let (fake, publish) = device(Some("https://api.balena-cloud.com"));
+    let mut seen = publish.subscribe();
+    live(&fake, &publish, 35).await;
+    assert_eq!(fake.dialled.borrow().len(), 4);
+    assert_eq!((fake.dialled.borrow()[0].1.as_str(), fake.dialled.borrow()[0].2), ("api.balena-cloud.com", 443));
+    assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+    assert!(seen.has_changed().unwrap());
+    seen.mark_unchanged();
+    live(&fake, &publish, 35).await;
+    assert!(!seen.has_changed().unwrap(), "nothing changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_that_swallows_everything_is_given_ten_seconds() {
+    let (fake, publish) = device(Some("http://api.resin.io"));
+    *fake.open.borrow_mut() = None;
+    live(&fake, &publish, 9).await;
+    assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+    let began = Instant::now();
+    live(&fake, &publish, 41).await;
+    assert!(is_offline(&publish));
+    let times: Vec<_> = fake.dialled.borrow().iter().skip(1).map(|(at, ..)| at.duration_since(began).as_secs()).collect();
+    assert_eq!(times, [0, 20, 40]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offline_has_a_since_that_stays_and_ends_when_the_network_comes() {
+    let (fake, publish) = device(Some("http://[::1]:8080/x"));
+    *fake.open.borrow_mut() = Some(false);
+    live(&fake, &publish, 1).await;
+    let first = publish.borrow().connectivity.clone();
+    live(&fake, &publish, 60).await;
+    assert_eq!(publish.borrow().connectivity, first);
+    assert!(is_offline(&publish));
+    *fake.open.borrow_mut() = Some(true);
+    live(&fake, &publish, 1).await;
+    assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_vpn_is_proof_enough_and_its_end_is_noticed_at_once() {
+    let (fake, publish) = device(Some("https://api.resin.io"));
+    *fake.open.borrow_mut() = Some(false);
+    fake.vpn.send_replace(Vpn::Up);
+    let story = async {
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+        assert!(fake.dialled.borrow().is_empty());
+        fake.vpn.send_replace(Vpn::Down);
+        sleep(Duration::from_millis(1)).await;
+        assert!(is_offline(&publish));
+        fake.vpn.send_replace(Vpn::Up);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+    };
+    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+}
+
+#[tokio::test(start_paused = true)]
+async fn turned_off_it_is_quiet_at_once() {
+    let (fake, publish) = device(Some("https://api.resin.io"));
+    *fake.open.borrow_mut() = Some(false);
+    let story = async {
+        sleep(Duration::from_secs(1)).await;
+        assert!(is_offline(&publish));
+        publish.send_modify(|it| it.check = Check::Off);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+        let dialled = fake.dialled.borrow().len();
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(fake.dialled.borrow().len(), dialled);
+        publish.send_modify(|it| it.check = Check::On);
+        sleep(Duration::from_millis(1)).await;
+        assert!(is_offline(&publish));
+    };
+    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_cloud_nothing_is_dialled() {
+    let (fake, publish) = device(None);
+    live(&fake, &publish, 100).await;
+    assert!(fake.dialled.borrow().is_empty());
+    assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so() {
+    let (fake, publish) = device(None);
+    let began = Instant::now();
+    let say = |text: &str| {
+        let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
+        publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }));
+    };
+    let story = async {
+        sleep(Duration::from_secs(5)).await;
+        assert!(fake.steered.borrow().is_empty());
+        say("false");
+        sleep(Duration::from_secs(5)).await;
+        say("true");
+        sleep(Duration::from_secs(2 * 3600)).await;
+    };
+    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    let steered: Vec<_> = fake.steered.borrow().iter().map(|(at, to)| (at.duration_since(began).as_secs(), *to)).collect();
+    assert_eq!(steered, [(5, Vpn::Down), (3605, Vpn::Up)]);
+}

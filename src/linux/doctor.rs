@@ -1,0 +1,293 @@
+//! All that the agent needs of its host, checked without changing anything.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Access, access};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::linux::board::{self, Chosen, Told};
+use crate::linux::clock::Clock;
+use crate::linux::engine::{Engine, Settings};
+use crate::linux::net::{Reach, taken};
+use crate::linux::systemd::Systemd;
+use crate::port::{Clock as _, Net as _};
+
+/// This was written in 2026; a clock that stands before has not been set.
+const NOT_BEFORE_SECS: i64 = 1_767_225_600;
+/// What the cloud is given to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to be checked: the configuration, as far as it is about the host.
+#[derive(Debug, Clone)]
+pub struct Patient {
+    /// The host's root.
+    pub root: PathBuf,
+    /// Directories the agent writes in.
+    pub writes: Vec<PathBuf>,
+    /// Where the API answers.
+    pub listen: Vec<SocketAddr>,
+    /// Where engines may be.
+    pub engines: Vec<String>,
+    /// The system bus, where it is not the host's own.
+    pub bus: Option<String>,
+    /// Registries' passwords.
+    pub registry_auth: PathBuf,
+    /// The cloud's API.
+    pub cloud: Option<(String, u16)>,
+    /// What is known of the board; `None`: it is simulated.
+    pub board: Option<Told>,
+    /// A LED by path.
+    pub led_file: Option<String>,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub what: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// In words; for what is wrong, what to do too.
+    pub words: String,
+}
+
+/// How a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Fine,
+    /// Not there, and not needed.
+    Spared,
+    /// Something is to be done.
+    Wrong,
+}
+
+/// Checks everything, in the order in which a person would mend it.
+pub async fn examine(patient: &Patient) -> Vec<Finding> {
+    let mut findings: Vec<_> = patient.writes.iter().map(|it| directory(it)).collect();
+    findings.push(clock(&patient.root));
+    findings.push(engine(patient).await);
+    findings.extend(bus(patient).await);
+    findings.push(led(patient));
+    findings.push(registry_auth(&patient.registry_auth));
+    findings.extend(patient.listen.iter().map(|it| port(&patient.root, *it)));
+    findings.push(cloud(patient).await);
+    findings
+}
+
+fn fine(what: &'static str, words: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Fine, words: words.into() }
+}
+
+fn spared(what: &'static str, words: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Spared, words: words.into() }
+}
+
+fn wrong(what: &'static str, words: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Wrong, words: words.into() }
+}
+
+fn directory(path: &Path) -> Finding {
+    let shown = path.display();
+    let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+    match access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) if there == path && path.is_dir() => fine("directory", format!("{shown} can be written")),
+        Ok(()) if there.is_dir() => fine("directory", format!("{shown} is made when the agent starts")),
+        Ok(()) => wrong("directory", format!("`{}` is not a directory; move it away, or name another", there.display())),
+        Err(why) => wrong(
+            "directory",
+            format!(
+                "{shown} cannot be written ({why} at `{}`); run this as the agent's user, or as root, or name another",
+                there.display()
+            ),
+        ),
+    }
+}
+
+fn clock(root: &Path) -> Finding {
+    let clock = Clock::new(root);
+    if clock.now_secs() < NOT_BEFORE_SECS {
+        return wrong("clock", "it stands before 2026, so certificates will not be believed; set it, or start a time service");
+    }
+    if clock.booted_secs() == 0 {
+        return wrong(
+            "clock",
+            format!("`{}` does not say when the host was started; see --root", root.join("proc/stat").display()),
+        );
+    }
+    fine("clock", "it has been set")
+}
+
+async fn engine(patient: &Patient) -> Finding {
+    let settings = Settings {
+        hosts: patient.engines.clone(),
+        root: patient.root.clone(),
+        logins: None,
+        floor_bytes: 0,
+        arch: String::new(),
+    };
+    match Engine::connect(settings).version().await {
+        Ok(it) => fine("engine", format!("{} answers at {}, API {}", it.engine, it.host, it.api)),
+        Err(why) => wrong("engine", format!("{why}; start it, let the agent's user use its socket, or set DOCKER_HOST")),
+    }
+}
+
+/// The bus, then what is on it: where there is none the rest is not told, for it would be the same again.
+async fn bus(patient: &Patient) -> Vec<Finding> {
+    let systemd = Systemd::new(&patient.root, patient.bus.as_deref());
+    let polkit = match systemd.has("org.freedesktop.PolicyKit1").await {
+        Ok(polkit) => polkit,
+        Err(why) => {
+            return vec![wrong("bus", format!("{why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS; nothing reboots without"))];
+        }
+    };
+    let mut findings = vec![fine("bus", "the system bus answers")];
+    for (what, method) in [("reboot", "CanReboot"), ("shutdown", "CanPowerOff")] {
+        findings.push(match systemd.logind_can(method).await.as_deref() {
+            Ok("yes") => fine(what, "logind would do it"),
+            Ok("na") => wrong(what, "logind says that this machine cannot; it is not one that can be, such as a container"),
+            Ok(no) => {
+                wrong(what, format!("logind would refuse (`{no}`); install packaging/boardkeeper.polkit, or run as root"))
+            }
+            Err(why) => wrong(what, format!("{why}; start systemd-logind: this agent knows no other way")),
+        });
+    }
+    findings.push(if polkit {
+        fine("polkit", "it is there")
+    } else if rustix::process::geteuid().is_root() {
+        spared("polkit", "it is not there, and root needs none")
+    } else {
+        wrong("polkit", "it is not there, so only root may reboot; install polkitd, or run as root")
+    });
+    findings
+}
+
+fn led(patient: &Patient) -> Finding {
+    let Some(told) = &patient.board else { return spared("led", "LEDs are simulated") };
+    let detected = board::detect(&patient.root, told);
+    let choice = board::choose_led(&patient.root, &detected, patient.led_file.as_deref());
+    match &choice.led {
+        Chosen::Class { name, dir } => match access(dir.join("brightness"), Access::WRITE_OK) {
+            Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
+            Err(why) => {
+                wrong("led", format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"))
+            }
+        },
+        Chosen::Line { device, offset, .. } => fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why)),
+        Chosen::None => spared("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
+    }
+}
+
+/// The parser's own words would repeat a secret.
+fn registry_auth(path: &Path) -> Finding {
+    let shown = path.display();
+    match fs::read(path) {
+        Ok(text) if serde_json::from_slice::<Value>(&text).is_ok_and(|it| it.is_object()) => {
+            fine("registry-auth", format!("{shown} can be read"))
+        }
+        Ok(_) => wrong("registry-auth", format!("`{shown}` is not a JSON object; write it anew with `docker login`")),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            spared("registry-auth", format!("there is no {shown}; public images need none"))
+        }
+        Err(why) => wrong("registry-auth", format!("`{shown}` cannot be read ({why}); let the agent's user read it")),
+    }
+}
+
+fn port(root: &Path, at: SocketAddr) -> Finding {
+    match TcpListener::bind(at) {
+        Ok(_) => fine("port", format!("{at} is free")),
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => match taken::by(&root.join("proc"), at.port()) {
+            Some(who) if who.starts_with("`boardkeeper`") => fine("port", format!("{at} is the agent's already, {who}")),
+            Some(who) => wrong("port", format!("{who} has {at}; stop it, or choose another with --listen")),
+            None => wrong("port", format!("somebody has {at}; run this as root to see who, or choose another with --listen")),
+        },
+        Err(why) => wrong("port", format!("{at}: {why}; choose another with --listen")),
+    }
+}
+
+async fn cloud(patient: &Patient) -> Finding {
+    let Some((host, port)) = &patient.cloud else { return spared("cloud", "none is configured") };
+    let reach = Reach::new(&patient.root, patient.bus.as_deref());
+    match timeout(PATIENCE, reach.dial(host, *port)).await {
+        Ok(Ok(())) => fine("cloud", format!("{host} port {port} is reached")),
+        Ok(Err(why)) => wrong("cloud", why.to_string()),
+        Err(_) => wrong(
+            "cloud",
+            format!("{host} port {port} does not answer within {} s; see the network's firewall and proxy", PATIENCE.as_secs()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Fine, Spared, Wrong};
+    use super::*;
+
+    fn patient(root: &Path) -> Patient {
+        Patient {
+            root: root.to_owned(),
+            writes: vec![root.join("state")],
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            engines: vec![format!("unix://{}", root.join("docker.sock").display())],
+            bus: None,
+            registry_auth: root.join("auth.json"),
+            cloud: None,
+            board: Some(Told::default()),
+            led_file: None,
+        }
+    }
+
+    async fn told(patient: &Patient) -> Vec<(&'static str, Verdict)> {
+        examine(patient).await.into_iter().map(|it| (it.what, it.verdict)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_bare_host_is_told_what_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let expected = [
+            ("directory", Fine),
+            ("clock", Wrong),
+            ("engine", Wrong),
+            ("bus", Wrong),
+            ("led", Spared),
+            ("registry-auth", Spared),
+            ("port", Fine),
+            ("cloud", Spared),
+        ];
+        assert_eq!(told(&patient(root.path())).await, expected);
+        for finding in examine(&patient(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
+            assert!(finding.words.contains(';') && !finding.words.contains('\n'), "what to do? {finding:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_looked_at() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        fs::create_dir_all(path.join("proc")).unwrap();
+        fs::write(path.join("proc/stat"), "btime 1760000000\n").unwrap();
+        fs::write(path.join("auth.json"), "{\"auths\": \"sesame").unwrap();
+        let cloud = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = cloud.local_addr().unwrap();
+        let patient = Patient {
+            listen: vec![at],
+            cloud: Some(("127.0.0.1".to_owned(), at.port())),
+            board: None,
+            writes: vec![path.join("auth.json/below")],
+            ..patient(path)
+        };
+        let findings = examine(&patient).await;
+        let of = |what: &str| findings.iter().find(|it| it.what == what).unwrap();
+        assert_eq!(of("clock").verdict, Verdict::Fine);
+        assert_eq!(of("cloud").verdict, Verdict::Fine);
+        assert_eq!((of("led").verdict, of("directory").verdict), (Verdict::Spared, Verdict::Wrong));
+        assert_eq!(of("port").verdict, Verdict::Wrong);
+        assert_eq!(of("registry-auth").verdict, Verdict::Wrong);
+        assert!(!of("registry-auth").words.contains("sesame"));
+    }
+}

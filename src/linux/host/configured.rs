@@ -1,0 +1,196 @@
+//! The host's name and proxy, in the files that its own scripts read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tracing::info;
+
+use super::redsocks;
+use crate::linux::systemd::{Deed, Systemd};
+use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
+
+/// Units of this target are restarted with it by the host itself.
+const TARGET: &str = "redsocks-conf.target";
+/// What turns the proxy's file into what is running, under its two names; then the proxy.
+const UNITS: [&[&str]; 2] = [&["balena-proxy-config.service", "resin-proxy-config.service"], &["redsocks.service"]];
+
+/// Where the files are.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    /// `/etc/hostname`, which the host's scripts write.
+    pub(super) hostname: PathBuf,
+    /// The provisioning file.
+    pub(super) config: PathBuf,
+    /// `system-proxy` on the boot partition.
+    pub(super) proxy: PathBuf,
+}
+
+/// Whether anything on the disk is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proxied {
+    /// The proxy's files changed.
+    Anew,
+    /// They did not.
+    AsBefore,
+}
+
+impl Files {
+    pub(super) fn read(&self) -> Result<HostConfig, String> {
+        let hostname = fs::read_to_string(&self.hostname).map_err(|why| failed("read", &self.hostname, &why))?;
+        Ok(HostConfig { hostname: hostname.trim().to_owned(), proxy: self.read_proxy()?.1 })
+    }
+
+    /// The proxy's file, and what it says.
+    fn read_proxy(&self) -> Result<(String, Option<Proxy>), String> {
+        let text = optional(&self.redsocks())?;
+        let mut proxy = if text.is_empty() { None } else { redsocks::parse(&text) };
+        if let Some(proxy) = &mut proxy {
+            let excepted = optional(&self.no_proxy())?;
+            proxy.no_proxy = excepted.lines().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        }
+        Ok((text, proxy))
+    }
+
+    /// Writes what changes. The name first: it is the last that can fail without anything having happened.
+    pub(super) fn write(&self, patch: &HostPatch) -> Result<Proxied, String> {
+        if let Some(hostname) = &patch.hostname {
+            self.write_hostname(hostname)?;
+        }
+        match &patch.proxy {
+            None => Ok(Proxied::AsBefore),
+            Some(ProxyPatch::Remove) => remove(&self.redsocks()),
+            Some(ProxyPatch::Merge { proxy, drop_dns, set_no_proxy }) => {
+                let mut changed = self.merge(proxy, *drop_dns)?;
+                if *set_no_proxy && self.write_no_proxy(&proxy.no_proxy)? == Proxied::Anew {
+                    changed = Proxied::Anew;
+                }
+                Ok(changed)
+            }
+        }
+    }
+
+    fn merge(&self, new: &Proxy, drop_dns: bool) -> Result<Proxied, String> {
+        if new.fields.is_empty() && new.dns.is_none() && !drop_dns {
+            return Ok(Proxied::AsBefore);
+        }
+        let (before, proxy) = self.read_proxy()?;
+        let mut proxy = proxy.unwrap_or_default();
+        for (field, value) in &new.fields {
+            proxy.set(*field, value.clone());
+        }
+        proxy.dns = if drop_dns { None } else { new.dns.clone().or(proxy.dns) };
+        let text = redsocks::file(&proxy);
+        // Without a proxy there is nothing to look names up through.
+        if text.is_empty() || text == before {
+            return Ok(Proxied::AsBefore);
+        }
+        self.replace(&self.redsocks(), &text, 0o600)
+    }
+
+    fn write_no_proxy(&self, addresses: &[String]) -> Result<Proxied, String> {
+        let text = addresses.join("\n");
+        match text.as_str() {
+            "" => remove(&self.no_proxy()),
+            text if text == optional(&self.no_proxy())? => Ok(Proxied::AsBefore),
+            text => self.replace(&self.no_proxy(), text, 0o644),
+        }
+    }
+
+    fn write_hostname(&self, hostname: &str) -> Result<(), String> {
+        let path = &self.config;
+        let text = optional(path)?;
+        let wrong =
+            |why: &str| format!("cannot change `{}`: {why}; write the device's config.json there again", path.display());
+        let mut fields = match serde_json::from_str(if text.is_empty() { "{}" } else { &text }) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(wrong("it is not a JSON object")),
+            Err(why) => return Err(wrong(&why.to_string())),
+        };
+        if fields.get("hostname").and_then(Value::as_str) == Some(hostname) {
+            return Ok(());
+        }
+        fields.insert("hostname".to_owned(), hostname.into());
+        let text = Value::Object(fields).to_string();
+        replace(path, &text, 0o600).map_err(|why| failed("write", path, &why))
+    }
+
+    fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<Proxied, String> {
+        let directory = fs::create_dir(&self.proxy).or_else(|why| if self.proxy.is_dir() { Ok(()) } else { Err(why) });
+        directory.map_err(|why| failed("make", &self.proxy, &why))?;
+        replace(path, text, mode).map_err(|why| failed("write", path, &why))?;
+        Ok(Proxied::Anew)
+    }
+
+    fn redsocks(&self) -> PathBuf {
+        self.proxy.join("redsocks.conf")
+    }
+
+    fn no_proxy(&self) -> PathBuf {
+        self.proxy.join("no_proxy")
+    }
+}
+
+/// Has the host use its proxy's files as they are now.
+pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
+    let failed = |why: String| format!("the proxy's files are written, but not used before the next boot: {why}");
+    for names in UNITS {
+        let mut found = None;
+        for name in names {
+            if let Some(unit) = systemd.unit(name).await.map_err(failed)? {
+                found = Some((name, unit));
+                break;
+            }
+        }
+        match found {
+            Some((name, unit)) if unit.part_of.iter().any(|it| it == TARGET) => info!("{name} is restarted by {TARGET}"),
+            Some((name, _)) => systemd.tell(name, Deed::Restart).await.map_err(failed)?,
+            None => return Err(failed(format!("this host has no {}", names.join(" or ")))),
+        }
+    }
+    Ok(())
+}
+
+/// The whole of a file; nothing, where there is none.
+fn optional(path: &Path) -> Result<String, String> {
+    match fs::read_to_string(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(|why| failed("read", path, &why)),
+    }
+}
+
+fn remove(path: &Path) -> Result<Proxied, String> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(path).map(|()| Proxied::Anew).map_err(|why| failed("remove", path, &why)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Proxied::AsBefore),
+        Err(why) => Err(failed("remove", path, &why)),
+    }
+}
+
+/// Replaces a file in one step: after a power cut it is the old one or the new one. It keeps its mode.
+fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".boardkeeper-new");
+    let beside = path.with_file_name(name);
+    // One that was left behind may be anybody's.
+    let _ = fs::remove_file(&beside);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    sync_directory(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+fn failed(verb: &str, path: &Path, why: &io::Error) -> String {
+    format!("cannot {verb} `{}`: {why}; see that the boot partition is mounted and may be written", path.display())
+}
+
+#[cfg(test)]
+mod tests;

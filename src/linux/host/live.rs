@@ -1,0 +1,203 @@
+//! The host as a port: what changes there, and what can be changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::configured::{self, Files, Proxied};
+use super::{macs, own, text};
+use crate::linux::net::interfaces::{self, Changes};
+use crate::linux::off_thread;
+use crate::linux::systemd::Systemd;
+use crate::port::{self, HostError};
+use crate::state::host::{Addresses, Figures, HostConfig, HostPatch, Room};
+
+/// An interface that comes up tells several changes at once; they are one.
+const SETTLES: Duration = Duration::from_millis(500);
+/// Between two looks where the kernel does not tell of changes.
+const BLIND: Duration = Duration::from_secs(30);
+
+/// The host below a root.
+#[derive(Debug, Clone)]
+pub struct Host {
+    root: PathBuf,
+    state_dir: PathBuf,
+    board: Option<String>,
+    files: Files,
+    systemd: Systemd,
+}
+
+impl Host {
+    /// The host whose root is `root`. `boot_config` is its provisioning file, where it is known; `board` its board, in words;
+    /// `bus` as in [`Power::new`](crate::linux::power::Power::new).
+    #[must_use]
+    pub fn new(root: &Path, state_dir: &Path, boot_config: Option<&Path>, board: Option<String>, bus: Option<&str>) -> Self {
+        let config = boot_config.map_or_else(|| root.join("mnt/boot/config.json"), Path::to_owned);
+        let proxy = config.with_file_name("system-proxy");
+        Self {
+            root: root.to_owned(),
+            state_dir: state_dir.to_owned(),
+            board,
+            files: Files { hostname: root.join("etc/hostname"), config, proxy },
+            systemd: Systemd::new(root, bus),
+        }
+    }
+
+    fn addresses_now(&self) -> Option<Addresses> {
+        let all = interfaces::addresses().inspect_err(|why| warn!(%why, "the machine's addresses are unknown")).ok()?;
+        Some(Addresses { ips: own(&all), macs: macs(&self.root.join("sys/class/net")) })
+    }
+}
+
+impl port::Host for Host {
+    fn addresses(&self) -> impl Stream<Item = Addresses> {
+        let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+        unfold((changes, None), async |(changes, before)| {
+            loop {
+                if before.is_some() {
+                    match &changes {
+                        Some(changes) => {
+                            changes.next().await;
+                            sleep(SETTLES).await;
+                        }
+                        None => sleep(BLIND).await,
+                    }
+                }
+                match self.addresses_now() {
+                    Some(now) if before.as_ref() != Some(&now) => return Some((now.clone(), (changes, Some(now)))),
+                    Some(_) => (),
+                    None => sleep(BLIND).await,
+                }
+            }
+        })
+    }
+
+    fn figures(&self) -> Figures {
+        let proc = self.root.join("proc");
+        let up = text(&proc.join("uptime")).as_deref().and_then(seconds);
+        Figures {
+            up: up.map(|up| (up, Instant::now())),
+            boot_id: text(&proc.join("sys/kernel/random/boot_id")),
+            board: self.board.clone(),
+            disk: disk(&self.state_dir),
+            memory: fs::read_to_string(proc.join("meminfo")).ok().as_deref().and_then(memory),
+            temperature_millicelsius: temperature(&self.root.join("sys/class/thermal")),
+        }
+    }
+
+    async fn config(&self) -> Result<HostConfig, HostError> {
+        let files = self.files.clone();
+        off_thread(move || files.read()).await.and_then(|it| it).map_err(HostError)
+    }
+
+    async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {
+        let (files, patch) = (self.files.clone(), patch.clone());
+        match off_thread(move || files.write(&patch)).await.and_then(|it| it).map_err(HostError)? {
+            Proxied::AsBefore => Ok(()),
+            Proxied::Anew => configured::apply(&self.systemd).await.map_err(HostError),
+        }
+    }
+}
+
+fn seconds(uptime: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(uptime.split_whitespace().next()?.parse().ok()?).ok()
+}
+
+fn disk(path: &Path) -> Option<Room> {
+    // A directory that is still to be made will be where its nearest parent is.
+    let there = path.ancestors().find(|it| it.exists())?;
+    let stat = rustix::fs::statvfs(there).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some(Room { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
+}
+
+fn memory(meminfo: &str) -> Option<Room> {
+    let bytes = |name: &str| {
+        let line = meminfo.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(Room { free_bytes: bytes("MemAvailable")?, total_bytes: bytes("MemTotal")? })
+}
+
+/// Of the processor, or of whatever zone comes first.
+fn temperature(thermal: &Path) -> Option<i32> {
+    let mut zones: Vec<_> = fs::read_dir(thermal).ok()?.flatten().map(|it| it.path()).collect();
+    zones.retain(|it| it.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"thermal_zone")));
+    zones.sort();
+    let read = |zone: &PathBuf| text(&zone.join("temp"))?.parse().ok();
+    let processors = |zone: &&PathBuf| text(&zone.join("type")).is_some_and(|it| it.to_lowercase().contains("cpu"));
+    zones.iter().filter(processors).find_map(read).or_else(|| zones.iter().find_map(read))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::StreamExt;
+
+    use super::*;
+    use crate::port::Host as _;
+
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let host = Host::new(root.path(), &root.path().join("var/lib/x"), None, Some("Raspberry Pi 3".into()), None);
+        (root, host)
+    }
+
+    #[tokio::test]
+    async fn figures_are_the_kernels() {
+        let (_root, host) = host(&[
+            ("proc/uptime", "350735.47 234388.90\n"),
+            ("proc/sys/kernel/random/boot_id", "d6f8\n"),
+            ("proc/meminfo", "MemTotal:         949444 kB\nMemFree:          1 kB\nMemAvailable:     500000 kB\n"),
+            ("sys/class/thermal/cooling_device0/type", "fan"),
+            ("sys/class/thermal/thermal_zone0/type", "gpu-thermal\n"),
+            ("sys/class/thermal/thermal_zone0/temp", "1000\n"),
+            ("sys/class/thermal/thermal_zone1/type", "cpu-thermal\n"),
+            ("sys/class/thermal/thermal_zone1/temp", "48312\n"),
+        ]);
+        let figures = host.figures();
+        assert_eq!(figures.up.unwrap().0, Duration::from_millis(350_735_470));
+        assert_eq!(figures.boot_id.as_deref(), Some("d6f8"));
+        assert_eq!(figures.memory, Some(Room { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
+        assert_eq!(figures.temperature_millicelsius, Some(48312));
+        let disk = figures.disk.unwrap();
+        assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_measures_nothing_is_no_error() {
+        let (_root, host) = host(&[("proc/uptime", "-1 x"), ("proc/meminfo", "MemTotal: lots\n")]);
+        let figures = host.figures();
+        assert_eq!((figures.up, figures.memory, figures.temperature_millicelsius), (None, None, None));
+    }
+
+    #[tokio::test]
+    async fn addresses_are_told_at_once() {
+        let (_root, host) = host(&[("sys/class/net/eth0/address", "b8:27:eb:00:00:01\n")]);
+        let addresses = pin!(host.addresses()).next().await.unwrap();
+        assert_eq!(addresses.macs, "B8:27:EB:00:00:01");
+        assert!(!addresses.ips.contains(&"127.0.0.1".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_written_proxy_that_nobody_takes_up_is_told() {
+        use crate::state::host::ProxyPatch;
+        let (root, host) = host(&[("etc/hostname", "h\n"), ("mnt/boot/system-proxy/redsocks.conf", "x")]);
+        assert_eq!(host.config().await, Ok(HostConfig { hostname: "h".into(), proxy: None }));
+        let patch = HostPatch { hostname: None, proxy: Some(ProxyPatch::Remove) };
+        let why = host.configure(&patch).await.unwrap_err().0;
+        assert!(why.contains("written, but not used") && why.contains("system_bus_socket"), "{why}");
+        assert!(!root.path().join("mnt/boot/system-proxy/redsocks.conf").exists());
+    }
+}

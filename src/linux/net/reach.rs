@@ -1,0 +1,164 @@
+//! The networks the machine is in: who can be reached, and whether the VPN is up.
+
+use std::fs;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, unfold};
+use futures_util::{Stream, StreamExt};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::linux::systemd::{Deed, Systemd};
+use crate::linux::watch::Watch;
+use crate::port::{self, NetError, Steered};
+use crate::state::Vpn;
+
+/// Where the VPN's scripts say that it is up, below the host's root.
+const ACTIVE: &str = "run/openvpn/vpn_status/active";
+/// The VPN's service.
+const SERVICE: &str = "openvpn.service";
+/// Between two looks where the kernel does not let us watch.
+const BLIND: Duration = Duration::from_secs(30);
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 8;
+
+/// The real networks of the host whose root it was made with.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    active: PathBuf,
+    systemd: Systemd,
+}
+
+impl Reach {
+    /// The networks of the host whose root is `root`. `bus` as in [`Power::new`](crate::linux::power::Power::new).
+    #[must_use]
+    pub fn new(root: &Path, bus: Option<&str>) -> Self {
+        Self { active: root.join(ACTIVE), systemd: Systemd::new(root, bus) }
+    }
+}
+
+impl port::Net for Reach {
+    async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
+        let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
+            Ok(found) => found.take(ADDRESSES).collect(),
+            Err(why) => {
+                return Err(NetError(format!("cannot look up {host}: {why}; see the name servers in /etc/resolv.conf")));
+            }
+        };
+        // All at once: where one of two families leads nowhere, it must not use up the time of the other.
+        let mut dials: FuturesUnordered<_> = found.iter().map(async |at| (at, TcpStream::connect(at).await)).collect();
+        let mut whys = Vec::new();
+        while let Some((at, dialled)) = dials.next().await {
+            match dialled {
+                Ok(_connection) => return Ok(()),
+                Err(why) => whys.push(format!("{at}: {why}")),
+            }
+        }
+        let whys = if whys.is_empty() { "it has no address".to_owned() } else { whys.join(", ") };
+        Err(NetError(format!("cannot connect to {host} port {port} ({whys}); see the network's cable, firewall and proxy")))
+    }
+
+    fn vpn(&self) -> impl Stream<Item = Vpn> {
+        // The VPN's scripts take the directory for granted. Where we may not make it, they do.
+        let _ = self.active.parent().map(fs::create_dir_all);
+        let watch = Watch::new(&self.active).inspect_err(|why| warn!(%why, "the VPN's state cannot be watched")).ok();
+        unfold((self.active.clone(), watch, None), async |(active, mut watch, before)| {
+            let now = loop {
+                // Armed before the look, so that nothing falls between.
+                let armed = watch.as_mut().is_some_and(|it| it.arm().is_ok());
+                let now = state(&active);
+                if before != Some(now) {
+                    break now;
+                }
+                let told = match watch.as_mut().filter(|_| armed) {
+                    Some(watch) => poll_fn(|context| watch.poll_change(context)).await.is_ok(),
+                    None => false,
+                };
+                if !told {
+                    sleep(BLIND).await;
+                }
+            };
+            Some((now, (active, watch, Some(now))))
+        })
+    }
+
+    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+        let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError)? else { return Ok(Steered::Already) };
+        let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
+        let deed = match to {
+            Vpn::Up if !runs => Deed::Start,
+            Vpn::Down if runs => Deed::Stop,
+            Vpn::Up | Vpn::Down => return Ok(Steered::Already),
+        };
+        self.systemd.tell(SERVICE, deed).await.map(|()| Steered::Now).map_err(NetError)
+    }
+}
+
+fn state(active: &Path) -> Vpn {
+    // Whatever it is, a dangling link too.
+    if active.symlink_metadata().is_ok() { Vpn::Up } else { Vpn::Down }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::port::Net as _;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn whoever_listens_is_reached_in_both_families() {
+        let reach = Reach::new(Path::new("/nowhere"), None);
+        let v4 = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = v4.local_addr().unwrap().port();
+        reach.dial("127.0.0.1", port).await.unwrap();
+        // Both addresses of this name are tried, and one of them answers.
+        reach.dial("localhost", port).await.unwrap();
+        if let Ok(v6) = TcpListener::bind("[::1]:0").await {
+            reach.dial("::1", v6.local_addr().unwrap().port()).await.unwrap();
+        }
+        drop(v4);
+        let why = reach.dial("127.0.0.1", port).await.unwrap_err().0;
+        assert!(why.contains(&format!("127.0.0.1:{port}")), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_told() {
+        let reach = Reach::new(Path::new("/nowhere"), None);
+        let why = timeout(SOON * 4, reach.dial("no-such-name.invalid", 443)).await.unwrap().unwrap_err().0;
+        assert!(why.starts_with("cannot look up no-such-name.invalid"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn the_vpn_comes_and_goes_with_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let active = root.path().join(ACTIVE);
+        let reach = Reach::new(root.path(), None);
+        let mut vpn = pin!(reach.vpn());
+        assert_eq!(vpn.next().await, Some(Vpn::Down));
+        assert!(active.parent().unwrap().is_dir());
+        fs::write(&active, "").unwrap();
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Up));
+        fs::remove_dir_all(root.path().join("run/openvpn")).unwrap();
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Down));
+        fs::create_dir_all(active.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/nowhere", &active).unwrap();
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Up));
+    }
+
+    #[tokio::test]
+    async fn a_host_without_a_bus_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let why = Reach::new(root.path(), None).steer_vpn(Vpn::Up).await.unwrap_err().0;
+        assert!(why.contains("run/dbus/system_bus_socket"), "{why}");
+    }
+}

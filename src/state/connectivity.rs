@@ -1,0 +1,120 @@
+//! Whether the device reaches its cloud.
+
+use tokio::time::Instant;
+
+use crate::state::Target;
+
+/// The target's name of the setting whether connectivity is checked.
+const CHECK: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
+
+/// Whether the device reaches its cloud, as last found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Connectivity {
+    /// Nobody looks: there is no cloud, the check is off, or it has not ended once.
+    #[default]
+    Unknown,
+    /// It does: a connection was made, or the VPN is up.
+    Online,
+    /// It does not.
+    Offline {
+        /// Why, in words.
+        why: String,
+        /// Since when.
+        since: Instant,
+    },
+}
+
+/// Whether connectivity is checked while the VPN is down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Check {
+    /// It is.
+    #[default]
+    On,
+    /// It is not.
+    Off,
+}
+
+/// The VPN through which the cloud reaches the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vpn {
+    /// It is up.
+    Up,
+    /// It is down, or there is none.
+    #[default]
+    Down,
+}
+
+impl Check {
+    /// What a new target makes of it. `None`: it says what the one before said, so what people asked for stays.
+    #[must_use]
+    pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
+        let said = |target: &Target| target.config.get(CHECK).cloned();
+        let now = said(new);
+        if before.map(said).as_ref() == Some(&now) {
+            return None;
+        }
+        let off = now.is_some_and(|it| switch(&it) == Some(false));
+        Some(if off { Self::Off } else { Self::On })
+    }
+}
+
+/// A setting that is on or off, as supervisors read it. `None`: the text is neither, and the default counts.
+#[must_use]
+pub fn switch(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "1" | "true" | "on" => Some(true),
+        "0" | "false" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Host and port of an address such as `https://api.balena-cloud.com`. Without a port it is 443 for https, else 80.
+#[must_use]
+pub fn host_and_port(url: &str) -> Option<(String, u16)> {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("", url.trim()));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let default = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(host, port)| (host, port.strip_prefix(':')))?,
+        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.filter(|it| !it.is_empty()).map_or(Ok(default), str::parse).ok()?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(check: Option<&str>) -> Target {
+        let config = check.map(|it| (CHECK.to_owned(), it.to_owned())).into_iter().collect();
+        Target { config, ..Target::default() }
+    }
+
+    #[test]
+    fn a_target_decides_only_when_it_says_something_new() {
+        let (silent, off) = (target(None), target(Some("FALSE")));
+        assert_eq!(Check::changed(None, &silent), Some(Check::On));
+        assert_eq!(Check::changed(None, &off), Some(Check::Off));
+        assert_eq!(Check::changed(Some(&off), &off), None);
+        assert_eq!(Check::changed(Some(&silent), &silent), None);
+        assert_eq!(Check::changed(Some(&off), &target(Some("1"))), Some(Check::On));
+        assert_eq!(Check::changed(Some(&off), &target(Some("perhaps"))), Some(Check::On));
+        assert_eq!(Check::changed(Some(&off), &silent), Some(Check::On));
+    }
+
+    #[test]
+    fn endpoints_are_read() {
+        let read = |url: &str| host_and_port(url).map(|(host, port)| format!("{host} {port}"));
+        assert_eq!(read("https://api.balena-cloud.com").as_deref(), Some("api.balena-cloud.com 443"));
+        assert_eq!(read("http://api.resin.io/v4").as_deref(), Some("api.resin.io 80"));
+        assert_eq!(read("https://10.0.0.1:8443/").as_deref(), Some("10.0.0.1 8443"));
+        assert_eq!(read("HTTPS://[2001:db8::1]").as_deref(), Some("2001:db8::1 443"));
+        assert_eq!(read("http://u:p@h:81?x").as_deref(), Some("h 81"));
+        assert_eq!(read("api.resin.io").as_deref(), Some("api.resin.io 80"));
+        for wrong in ["", "https://", "http://h:x", "http://[::1", "http://:80"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where the API listens: a host with a bridge and an outside, in network namespaces.
+//!
+//! ```text
+//!   stranger ──eth0── host ──docker0── container
+//!                       └────tun0───── cloud
+//! ```
+//! Needs root, and a network of its own: `tests/lab/inside.sh` gives it one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use boardkeeper::linux::net::{Listeners, loopback, serve};
+use boardkeeper::state::Peer;
+use tokio::time::sleep;
+
+const PORT: u16 = 48484;
+/// Where somebody careless listens, so that it is seen what would have come in.
+const OPEN: u16 = 48485;
+
+/// A machine at the other end of a cable.
+struct Other(Child);
+
+impl Other {
+    fn new() -> Self {
+        let other = Self(Command::new("unshare").args(["--net", "sleep", "600"]).stdout(Stdio::null()).spawn().unwrap());
+        // It has a network of its own as soon as it sleeps.
+        while std::fs::read_to_string(format!("/proc/{}/comm", other.0.id())).unwrap() != "sleep\n" {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        other
+    }
+
+    /// Connects the host's interface with this machine, and gives it an address there.
+    fn cable(&self, interface: &str, address: &str) {
+        run(&format!("ip link add {interface} type veth peer name wire netns {}", self.0.id()));
+        self.inside("ip link set lo up");
+        self.inside("ip link set wire up");
+        self.inside(&format!("ip address add {address} dev wire"));
+    }
+
+    fn inside(&self, command: &str) {
+        run(&format!("nsenter --net --target {} {command}", self.0.id()));
+    }
+
+    /// What it is answered at an address and a port. `None`: nothing.
+    async fn asks_at(&self, address: &str, port: u16) -> Option<String> {
+        asks_from(self.0.id(), address, port).await
+    }
+
+    /// What the API answers it.
+    async fn asks(&self, address: &str) -> Option<String> {
+        self.asks_at(address, PORT).await
+    }
+
+    /// It gets nothing at this address, although what listens everywhere is reached there.
+    async fn is_kept_out(&self, address: &str) {
+        assert!(self.asks_at(address, OPEN).await.is_some(), "{address}: packets do not arrive, so nothing is shown");
+        assert_eq!(self.asks(address).await, None, "{address}");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+    assert!(status.success(), "{command}");
+}
+
+/// What a process in the network of another is answered.
+async fn asks_from(process: u32, address: &str, port: u16) -> Option<String> {
+    let mut curl = Command::new("nsenter");
+    curl.args(["--net", "--target", &process.to_string(), "curl", "--silent", "--max-time", "2"]);
+    curl.arg(format!("http://{address}:{port}/who"));
+    let output = tokio::task::spawn_blocking(move || curl.output().unwrap()).await.unwrap();
+    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+}
+
+fn router() -> Router {
+    let who = async |axum::Extension(peer): axum::Extension<Peer>| format!("{} {}", peer.addr, peer.local);
+    Router::new().route("/who", get(who))
+}
+
+async fn story() {
+    let stranger = Other::new();
+    stranger.cable("eth0", "192.0.2.2/24");
+    run("ip address add 192.0.2.1/24 dev eth0");
+    run("ip link set eth0 up");
+    // It knows of the containers' and the VPN's addresses, and sends there through us.
+    stranger.inside("ip route add 172.17.0.0/16 via 192.0.2.1");
+    stranger.inside("ip route add 10.2.0.0/16 via 192.0.2.1");
+    assert_eq!(stranger.asks("192.0.2.1").await, None);
+
+    // The engine comes after us.
+    let container = Other::new();
+    container.cable("vethc", "172.17.0.2/16");
+    run("ip link add docker0 type bridge");
+    run("ip link set vethc master docker0 up");
+    run("ip address add 172.17.0.1/16 dev docker0");
+    run("ip link set docker0 up");
+    let cloud = Other::new();
+    cloud.cable("tun0", "10.2.0.1/24");
+    run("ip address add 10.2.0.5/24 dev tun0");
+    run("ip link set tun0 up");
+    sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(container.asks("172.17.0.1").await.as_deref(), Some("172.17.0.2 true"));
+    let own = asks_from(std::process::id(), "127.0.0.1", PORT).await;
+    assert_eq!(own.as_deref(), Some("127.0.0.1 true"));
+    assert_eq!(cloud.asks("10.2.0.5").await.as_deref(), Some("10.2.0.1 false"));
+    for address in ["192.0.2.1", "172.17.0.1", "10.2.0.5"] {
+        stranger.is_kept_out(address).await;
+    }
+    a_containers_address_does_not_help(&stranger).await;
+
+    // The engine goes, and its bridge; somebody else has the address now.
+    run("ip link delete docker0");
+    run("ip address add 172.17.0.1/32 dev eth0");
+    sleep(Duration::from_secs(1)).await;
+    stranger.is_kept_out("172.17.0.1").await;
+}
+
+async fn a_containers_address_does_not_help(stranger: &Other) {
+    stranger.inside("ip address add 172.17.0.9/32 dev lo");
+    stranger.inside("ip route replace 172.17.0.0/16 via 192.0.2.1 src 172.17.0.9");
+    assert_eq!(stranger.asks("172.17.0.1").await, None);
+    stranger.inside("ip route replace 172.17.0.0/16 via 192.0.2.1");
+}
+
+#[tokio::test]
+#[ignore = "needs root and a network of its own"]
+async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
+    assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
+    let listeners = Listeners::bind(Path::new("/"), &[loopback(PORT)], Some(PORT)).unwrap();
+    let open = Listeners::bind(Path::new("/"), &[SocketAddr::from(([0, 0, 0, 0], OPEN))], None).unwrap();
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        () = serve(router(), open, std::future::pending()) => (),
+        () = story() => (),
+    }
+}

@@ -1,0 +1,165 @@
+//! systemd's units, as the VPN and the proxy use them: a systemd of our own on a bus of its own.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use boardkeeper::linux::host::Host;
+use boardkeeper::linux::net::Reach;
+use boardkeeper::port::{Host as _, Net as _, Steered};
+use boardkeeper::state::Vpn;
+use boardkeeper::state::host::{HostPatch, Proxy, ProxyField, ProxyPatch};
+use futures_util::StreamExt;
+use tokio::time::sleep;
+use zbus::message::Type;
+use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
+
+const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth><policy context="default">
+<allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>"#;
+
+/// A unit: its name, whether it runs, what it is part of.
+type Unit = (&'static str, &'static str, &'static [&'static str]);
+
+/// systemd, and what it was told.
+struct Systemd {
+    daemon: Child,
+    bus: Connection,
+    units: &'static [Unit],
+    told: RefCell<Vec<String>>,
+}
+
+impl Systemd {
+    async fn new(root: &Path, units: &'static [Unit]) -> Self {
+        let socket = root.join("run/dbus/system_bus_socket");
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let config = root.join("bus.conf");
+        fs::write(&config, CONFIG.replace("SOCKET", socket.to_str().unwrap())).unwrap();
+        let mut daemon = Command::new("dbus-daemon");
+        daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        let daemon = daemon.spawn().unwrap();
+        while !socket.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let address = format!("unix:path={}", socket.display());
+        let bus = zbus::connection::Builder::address(address.as_str()).build().await.unwrap();
+        let (name, dbus) = (("org.freedesktop.systemd1", 4_u32), "org.freedesktop.DBus");
+        bus.call_method(Some(dbus), "/org/freedesktop/DBus", Some(dbus), "RequestName", &name).await.unwrap();
+        Self { daemon, bus, units, told: RefCell::default() }
+    }
+
+    /// Answers while something happens.
+    async fn during<T>(&self, deed: impl Future<Output = T>) -> T {
+        let mut calls = MessageStream::from(&self.bus);
+        let mut deed = std::pin::pin!(deed);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut deed => return done,
+                call = calls.next() => {
+                    let call = call.unwrap().unwrap();
+                    if call.message_type() == Type::MethodCall {
+                        self.answer(&call).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, call: &Message) {
+        let header = call.header();
+        match header.member().unwrap().as_str() {
+            "LoadUnit" => {
+                let name: String = call.body().deserialize().unwrap();
+                let number = self.units.iter().position(|it| it.0 == name).map_or("none".to_owned(), |it| it.to_string());
+                let path = ObjectPath::try_from(format!("/unit/{number}")).unwrap();
+                self.bus.reply(&header, &path).await.unwrap();
+            }
+            "Get" => {
+                let (_, property): (String, String) = call.body().deserialize().unwrap();
+                let number = header.path().unwrap().as_str().rsplit('/').next().unwrap().parse::<usize>();
+                let unit = number.ok().map(|it| self.units[it]);
+                let value = match property.as_str() {
+                    "LoadState" => Variant::from(if unit.is_some() { "loaded" } else { "not-found" }),
+                    "ActiveState" => Variant::from(unit.unwrap().1),
+                    "PartOf" => Variant::from(unit.unwrap().2.to_vec()),
+                    other => panic!("{other}"),
+                };
+                self.bus.reply(&header, &value).await.unwrap();
+            }
+            verb => {
+                let (name, mode): (String, String) = call.body().deserialize().unwrap();
+                assert_eq!(mode, "fail");
+                self.told.borrow_mut().push(format!("{verb} {name}"));
+                self.bus.reply(&header, &ObjectPath::try_from("/job/1").unwrap()).await.unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+fn proxy() -> HostPatch {
+    use ProxyField::{Ip, Port, Type};
+    let fields = [(Type, "socks5"), (Ip, "h"), (Port, "1")].map(|(field, value)| (field, value.to_owned())).to_vec();
+    let merge = ProxyPatch::Merge { proxy: Proxy { fields, ..Proxy::default() }, drop_dns: false, set_no_proxy: false };
+    HostPatch { hostname: None, proxy: Some(merge) }
+}
+
+/// What systemd is told when the proxy is set, and what comes of it.
+async fn configured(units: &'static [Unit], patch: &HostPatch) -> (Vec<String>, Result<(), String>) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("mnt/boot")).unwrap();
+    let systemd = Systemd::new(root.path(), units).await;
+    let host = Host::new(root.path(), root.path(), None, None, None);
+    let done = systemd.during(host.configure(patch)).await.map_err(|why| why.0);
+    (systemd.told.take(), done)
+}
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn the_proxys_units_are_restarted_unless_their_target_does_it() {
+    let plain: &[Unit] = &[("redsocks.service", "active", &[]), ("resin-proxy-config.service", "inactive", &[])];
+    let told = ["RestartUnit resin-proxy-config.service", "RestartUnit redsocks.service"].map(str::to_owned).to_vec();
+    assert_eq!(configured(plain, &proxy()).await, (told, Ok(())));
+    let part: &[Unit] = &[
+        ("redsocks.service", "active", &["redsocks-conf.target"]),
+        ("balena-proxy-config.service", "inactive", &["x.target", "redsocks-conf.target"]),
+    ];
+    assert_eq!(configured(part, &proxy()).await, (Vec::new(), Ok(())));
+    // A name alone concerns no proxy.
+    let name = HostPatch { hostname: Some("x".to_owned()), proxy: None };
+    assert_eq!(configured(plain, &name).await, (Vec::new(), Ok(())));
+    let (told, done) = configured(&[], &proxy()).await;
+    assert!(told.is_empty() && done.unwrap_err().contains("no balena-proxy-config.service or resin-proxy-config.service"));
+}
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn the_vpns_service_is_started_and_stopped_only_where_it_is_otherwise() {
+    for (active, to, came, told) in [
+        ("inactive", Vpn::Up, Steered::Now, Some("StartUnit openvpn.service")),
+        ("active", Vpn::Up, Steered::Already, None),
+        ("active", Vpn::Down, Steered::Now, Some("StopUnit openvpn.service")),
+        ("failed", Vpn::Down, Steered::Already, None),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let units: &[Unit] = Box::leak(Box::new([("openvpn.service", active, [].as_slice())]));
+        let systemd = Systemd::new(root.path(), units).await;
+        let reach = Reach::new(root.path(), None);
+        assert_eq!(systemd.during(reach.steer_vpn(to)).await, Ok(came), "{active}");
+        assert_eq!(systemd.told.take(), told.into_iter().map(str::to_owned).collect::<Vec<_>>(), "{active}");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let none = Systemd::new(root.path(), &[]).await;
+    assert_eq!(none.during(Reach::new(root.path(), None).steer_vpn(Vpn::Up)).await, Ok(Steered::Already));
+}
