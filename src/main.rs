@@ -12,11 +12,13 @@ use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::{self, Listeners};
+use boardkeeper::linux::notify::Notify;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::target::{self, TargetFile};
 use boardkeeper::linux::{Linux, host};
-use boardkeeper::port::Leds;
+use boardkeeper::notify;
+use boardkeeper::port::{Leds, Manager, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::Device;
 use clap::Parser;
@@ -75,8 +77,13 @@ async fn agent(config: &Config) -> Result<(), Failure> {
         device_key: config.device_key.clone(),
         force: config.force,
     };
-    let running = boardkeeper::run(&world, settings, async |router, _| {
-        net::serve(router, listeners, stop.signalled(1)).await;
+    let manager = Notify::new(&|name| std::env::var_os(name));
+    let running = boardkeeper::run(&world, settings, async |router, door| {
+        tokio::select! {
+            biased;
+            () = net::serve(router, listeners, stop.signalled(1)) => (),
+            never = notify::run(&manager, door.intents, door.status) => match never {},
+        }
     });
     tokio::select! {
         biased;
@@ -84,6 +91,7 @@ async fn agent(config: &Config) -> Result<(), Failure> {
         () = at_once.signalled(2) => (),
         () = running => (),
     }
+    manager.tell(&Word::Stopping);
     match timeout(LAST_LIGHT, world.leds.restore()).await {
         Ok(Ok(())) => (),
         Ok(Err(error)) => error!(%error, "the LED is not as it was; the next start puts it back"),

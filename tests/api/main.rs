@@ -11,6 +11,7 @@ mod house;
 mod light;
 mod log;
 mod malformed;
+mod power;
 mod reads;
 mod reference;
 mod refused;
