@@ -3,11 +3,12 @@
 //! # Bird's-eye view
 //!
 //! ```text
-//!   file ──target──▶ poll ──┐                             ┌─▶ api (reads)
-//!                           ├─ mpsc<Ask>(16) ─▶ reconcile ─ watch<Status> ─┼─▶ led
-//!   people ─request─▶ api ──┘        ▲           │  ▲    └─▶ notify (systemd)
-//!                                    └─ Answer ──┘  │ Engine::observe
-//!                                  target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
+//!   file ──target──▶ poll ──┐                                              ┌─▶ api (reads)
+//!                           ├─ mpsc<Ask>(16) ─▶ reconcile ─ watch<Status> ─┤
+//!   people ─request─▶ api ──┤        ▲           │  ▲                      └─▶ notify (systemd)
+//!                           │        └─ Answer ──┘  │ Engine::observe
+//!                           │      target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
+//!                           └─ mpsc<LightAsk>(16) ─▶ led ─ watch<Panel> ─▶ api (reads)
 //! ```
 //!
 //! There is one writer, [`reconcile`]. It holds the only target and the only view of what is; everybody else sends it an

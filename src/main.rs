@@ -199,14 +199,22 @@ fn board(config: &Config) -> Host {
         device_type: config.device_type.clone(),
         led_file: config.led_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
     };
-    let runtime = config.runtime_dir.display();
-    if let Err(error) = std::fs::create_dir_all(config.runtime_dir.join("leds")) {
+    let complain = |error: io::Error| {
+        let runtime = config.runtime_dir.display();
         error!(%error, "cannot write to the runtime directory `{runtime}`, so no LED is driven; name another with --runtime-dir");
+    };
+    let host = Host::open(place.clone());
+    match (host, std::fs::create_dir_all(config.runtime_dir.join("leds"))) {
+        (Ok(host), Ok(())) => host,
+        (Ok(host), Err(error)) => {
+            complain(error);
+            host
+        }
+        (Err(error), _) => {
+            complain(error);
+            Host::bare(place)
+        }
     }
-    Host::open(place.clone()).unwrap_or_else(|error| {
-        error!(%error, "cannot make a simulated board in `{runtime}`, so there is no LED");
-        Host::bare(place)
-    })
 }
 
 fn device(config: &Config, engines: &[String]) -> Device {
