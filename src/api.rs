@@ -115,6 +115,7 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::Ping => Ok(v1::ping()),
         Verb::Healthy => Ok(v1::healthy(&call.door)),
         Verb::Update => v1::update(call).await,
+        Verb::End(ending) => v1::end(call, ending).await,
         Verb::Restart => v1::restart(call).await,
         Verb::Purge => v1::purge(call).await,
         Verb::Stop => v1::stop(call).await,

@@ -30,6 +30,7 @@ pub mod config;
 pub mod intent;
 pub mod led;
 pub mod linux;
+pub mod notify;
 pub mod plan;
 pub mod poll;
 pub mod port;
@@ -45,20 +46,22 @@ const INBOX: usize = 16;
 
 /// Runs the agent for as long as it is polled.
 ///
-/// `serve` is handed the API once the channels behind it exist, and what may be watched; the caller decides what it listens on.
+/// `serve` is handed the API once the channels behind it exist, and those channels; the caller decides what it listens on, and
+/// whom it tells.
 pub async fn run<W, S>(world: &W, settings: reconcile::Settings, serve: S)
 where
     W: World,
-    S: AsyncFnOnce(axum::Router, watch::Receiver<state::Status>),
+    S: AsyncFnOnce(axum::Router, api::Door),
 {
     let (intents, inbox) = mpsc::channel(INBOX);
     let (publish, status) = watch::channel(state::Status::default());
     let born = tokio::time::Instant::now();
-    let router = api::router(api::Door { intents: intents.clone(), status: status.clone(), born });
+    let door = api::Door { intents: intents.clone(), status, born };
+    let router = api::router(door.clone());
     tokio::select! {
         biased;
         never = reconcile::run(world, inbox, publish, settings) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
-        () = serve(router, status) => (),
+        () = serve(router, door) => (),
     }
 }

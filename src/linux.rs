@@ -7,6 +7,7 @@ pub mod host;
 pub mod leds;
 pub mod locks;
 pub mod net;
+pub mod notify;
 pub mod power;
 pub mod store;
 pub mod target;

@@ -11,10 +11,13 @@ use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::{self, Listeners};
+use boardkeeper::linux::notify::Notify;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::target::{self, TargetFile};
 use boardkeeper::linux::{Linux, host};
+use boardkeeper::notify;
+use boardkeeper::port::{Manager, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::Device;
 use clap::Parser;
@@ -69,8 +72,13 @@ async fn agent(config: &Config) -> Result<(), Failure> {
         device_key: config.device_key.clone(),
         force: config.force,
     };
-    let running = boardkeeper::run(&world, settings, async |router, _| {
-        net::serve(router, listeners, stop.signalled(1)).await;
+    let manager = Notify::new(&|name| std::env::var_os(name));
+    let running = boardkeeper::run(&world, settings, async |router, door| {
+        tokio::select! {
+            biased;
+            () = net::serve(router, listeners, stop.signalled(1)) => (),
+            never = notify::run(&manager, door.intents, door.status) => match never {},
+        }
     });
     tokio::select! {
         biased;
@@ -78,6 +86,7 @@ async fn agent(config: &Config) -> Result<(), Failure> {
         () = at_once.signalled(2) => (),
         () = running => (),
     }
+    manager.tell(&Word::Stopping);
     info!("stopped; the containers run on");
     Ok(())
 }

@@ -16,6 +16,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("reconcile", &["state", "plan", "intent", "port", "backoff"]),
     ("poll", &["intent", "port", "backoff"]),
     ("led", &["state", "intent", "port"]),
+    ("notify", &["state", "intent", "port"]),
     ("api", &["state", "intent"]),
     ("linux", &["state", "plan", "port", "backoff"]),
     ("config", &["state"]),

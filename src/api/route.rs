@@ -3,8 +3,8 @@
 use axum::http::Method;
 
 use crate::api::form;
-use crate::state::Caller;
 use crate::state::keys::Reach;
+use crate::state::{Caller, Ending};
 
 /// Something that may be asked over HTTP.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Verb {
     Healthy,
     /// Looks for a new target.
     Update,
+    /// Ends the machine.
+    End(Ending),
     /// Makes an app's containers anew.
     Restart,
     /// Clears an app's volumes.
@@ -52,8 +54,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/ping", verb: Verb::Ping },
     Route { method: Method::POST, path: "/v1/blink", verb: Verb::NotYet },
     Route { method: Method::POST, path: "/v1/update", verb: Verb::Update },
-    Route { method: Method::POST, path: "/v1/reboot", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/reboot", verb: Verb::End(Ending::Reboot) },
+    Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::End(Ending::PowerOff) },
     Route { method: Method::POST, path: "/v1/purge", verb: Verb::Purge },
     Route { method: Method::POST, path: "/v1/restart", verb: Verb::Restart },
     Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::NotYet },
@@ -145,7 +147,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update => match caller {
+            Self::Update | Self::End(_) => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },

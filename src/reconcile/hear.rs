@@ -19,6 +19,9 @@ const FORCE_LASTS: Duration = Duration::from_secs(10);
 
 impl<W: World> Keeper<'_, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
+        if let Intent::End(ending, force) = intent {
+            return self.end(ending, force, reply);
+        }
         let answer = match self.change(intent).await {
             Ok(Change::Wait(app, goal)) => {
                 self.waiters.push(Waiter { app, goal, reply });
@@ -31,6 +34,9 @@ impl<W: World> Keeper<'_, W> {
     }
 
     async fn change(&mut self, intent: Intent) -> Result<Change, Refusal> {
+        if self.halt.is_under_way() && disturbs(&intent) {
+            return Err(Refusal::ShuttingDown);
+        }
         match intent {
             Intent::Target(target) => self.aim(*target).await,
             Intent::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
@@ -39,6 +45,8 @@ impl<W: World> Keeper<'_, W> {
             Intent::Purge(app, force) => return self.purge(app, force).await,
             Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
             Intent::Start(app, service) => return self.start(app, service).await,
+            // An end is no change; it was heard before.
+            Intent::End(..) | Intent::Beat => (),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
         Ok(Change::Answer(Reply::Done))
@@ -221,8 +229,7 @@ impl<W: World> Keeper<'_, W> {
             Step::Engine(Deed::RemoveImage(image)) => {
                 self.targets.pulled.remove(image);
             }
-            Step::Reboot => self.resting.rebooting(step),
-            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } => (),
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }
 
@@ -273,6 +280,19 @@ impl<W: World> Keeper<'_, W> {
         if self.owed.len() != before {
             self.save_stopped().await;
         }
+    }
+}
+
+/// Whether it would have steps taken that nothing else asks for.
+const fn disturbs(intent: &Intent) -> bool {
+    match intent {
+        Intent::Restart(..) | Intent::Purge(..) | Intent::Stop(..) | Intent::Start(..) => true,
+        Intent::Target(_)
+        | Intent::Rejected(_)
+        | Intent::Update { .. }
+        | Intent::RenewKey(_)
+        | Intent::End(..)
+        | Intent::Beat => false,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use boardkeeper::api::{self, Verb};
 use boardkeeper::intent::Intent;
-use boardkeeper::state::{Caller, Peer};
+use boardkeeper::state::{Caller, Ending, Peer};
 
 use crate::house::{Got, House, ONE, TWO, WIDE, request};
 
@@ -23,6 +23,8 @@ const MATRIX: &[(Verb, [u16; 5])] = &[
     (Verb::RegenerateKey, [401, 401, 200, 200, 200]),
     (Verb::NotYet, [401, 401, 501, 501, 501]),
     (Verb::Update, [401, 401, 204, 401, 204]),
+    (Verb::End(Ending::Reboot), [401, 401, 202, 401, 202]),
+    (Verb::End(Ending::PowerOff), [401, 401, 202, 401, 202]),
     (Verb::App, [401, 401, 200, 200, 401]),
     (Verb::Stop, [401, 401, 200, 200, 401]),
     (Verb::Start, [401, 401, 200, 200, 401]),

@@ -136,7 +136,7 @@ impl House {
 
     fn does(&mut self, intent: Intent) -> Answer {
         match intent {
-            Intent::Update { .. } => Ok(Reply::Done),
+            Intent::Update { .. } | Intent::End(..) => Ok(Reply::Done),
             Intent::Restart(app, force) | Intent::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
                 self.unlocked(app, force).map(|()| Reply::Done)
@@ -147,7 +147,7 @@ impl House {
             }
             Intent::Start(app, None) => self.only(app).map(Reply::Container),
             Intent::RenewKey(caller) => self.renew(caller),
-            Intent::Target(_) | Intent::Rejected(_) | Intent::Stop(..) | Intent::Start(..) => {
+            Intent::Target(_) | Intent::Rejected(_) | Intent::Beat | Intent::Stop(..) | Intent::Start(..) => {
                 panic!("not asked over HTTP: {intent:?}")
             }
         }

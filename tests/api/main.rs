@@ -10,6 +10,7 @@ mod described;
 mod house;
 mod log;
 mod malformed;
+mod power;
 mod reads;
 mod reference;
 mod refused;

@@ -5,7 +5,8 @@
 #   lint      rustfmt and clippy
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
-#   bus       dbus-daemon, and python3-dbusmock
+#   bus       dbus-daemon
+#   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
 #   tools     curl, ip, make, openssl, unshare
 #   arm       qemu-user for ARM programs, and libfaketime
@@ -57,8 +58,11 @@ need() {
     has docker-registry || want docker-registry
     has htpasswd || want apache2-utils ;;
   bus)
-    has dbus-daemon || want dbus
-    /usr/bin/python3 -c 'import dbusmock' 2> /dev/null || want python3-dbusmock ;;
+    has dbus-daemon || want dbus ;;
+  nspawn)
+    has systemd-nspawn || want systemd-container
+    has debootstrap || want debootstrap
+    has pgrep || want procps ;;
   busybox) busybox_is_static || want busybox-static ;;
   tools)
     has curl || want curl

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
-mod bus;
 mod engine;
 mod locks;
+mod power;
 mod real;
 mod store;

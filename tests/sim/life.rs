@@ -83,8 +83,8 @@ impl Sim {
     /// The agent and whoever uses its API.
     pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
         loop {
-            let run = boardkeeper::run(self, settings(), async |router, status| {
-                self.with(|model| model.status = Some(status));
+            let run = boardkeeper::run(self, settings(), async |router, door| {
+                self.with(|model| model.status = Some(door.status));
                 people(self.clone(), router).await;
             });
             let cut = tokio::select! {

@@ -9,11 +9,15 @@
 //! owner      target documents
 //! nature     what happens by itself
 //! judge      what must never happen
+//! power      who can end the machine, and says so
+//! ending     how the machine's end comes, or does not
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
 #[path = "world/dice.rs"]
 pub(crate) mod dice;
+#[path = "world/ending.rs"]
+mod ending;
 #[path = "world/engine.rs"]
 mod engine;
 #[path = "world/judge.rs"]
@@ -26,6 +30,8 @@ pub(crate) mod machine;
 pub(crate) mod nature;
 #[path = "world/owner.rs"]
 pub(crate) mod owner;
+#[path = "world/power.rs"]
+pub(crate) mod power;
 #[path = "world/store.rs"]
 pub(crate) mod store;
 
@@ -36,7 +42,7 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::port::{self, PowerError};
+use boardkeeper::port;
 use boardkeeper::state::{Current, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
@@ -78,6 +84,12 @@ pub(crate) struct Model {
     born: Instant,
     booted: Instant,
     skew_secs: i64,
+    /// Who can end the machine, and says so.
+    pub(crate) power: power::Power,
+    /// Since when the machine is about to end.
+    pub(crate) ends_since: Option<Instant>,
+    /// How often it was started.
+    boots: u32,
     jobs: BTreeMap<(Instant, u64), Job>,
     job_count: u64,
     cut: Option<Cut>,
@@ -172,6 +184,9 @@ impl Sim {
             born: now,
             booted: now,
             skew_secs: 0,
+            power: power::Power::new(),
+            ends_since: None,
+            boots: 1,
             jobs: BTreeMap::new(),
             job_count: 0,
             cut: None,
@@ -238,6 +253,8 @@ impl Sim {
                 model.locks.lose_tmpfs();
                 model.jobs.retain(|_, job| job.outlives_power());
                 model.booted = Instant::now();
+                model.boots += 1;
+                model.call_off();
                 let back = model.fates.nature.secs(5, 30);
                 model.schedule(back, Job::EngineBack);
             }
@@ -319,6 +336,7 @@ impl Model {
             locks: BTreeMap::new(),
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
+            awaiting: self.awaiting(),
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);
@@ -364,23 +382,6 @@ impl port::World for Sim {
     }
 }
 
-impl port::Power for Sim {
-    async fn reboot(&self) -> Result<(), PowerError> {
-        self.pass(1, 200).await;
-        self.with(|model| {
-            let refused = model.fates.calls.happens(model.weather.faults);
-            model.note(format_args!("reboot asked for: {}", if refused { "refused" } else { "accepted" }));
-            model.judge_reboot();
-            if refused {
-                return Err(PowerError("somebody inhibits it".into()));
-            }
-            let after = model.fates.calls.secs(1, 5);
-            model.schedule(after, Job::Fall(Cut::Reboot));
-            Ok(())
-        })
-    }
-}
-
 impl port::Clock for Sim {
     fn now_secs(&self) -> i64 {
         self.with(|model| model.now_secs())
@@ -388,6 +389,10 @@ impl port::Clock for Sim {
 
     fn booted_secs(&self) -> i64 {
         self.with(|model| model.booted_secs())
+    }
+
+    fn boot_id(&self) -> String {
+        self.with(|model| model.boot_id())
     }
 }
 
