@@ -98,9 +98,8 @@ enter() {
   export PATH=$cache/root/usr/bin:$cache/venv/bin:$PATH RUSTC=$cache/root/usr/bin/rustc CARGO=$cache/root/usr/bin/cargo
   # Building the standard library is asked for with -Z, which a stable compiler takes only so.
   export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target/cross}
-  # On 32-bit ARM the libc crate counts seconds in 32 bits unless told that musl is newer, and zig's is: without this the first
-  # look at the clock after January 2038 ends the process. tests/lab/arm.sh looks at one.
-  export RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1
+  # Seconds after 2038; tests/lab/arm.sh looks at a clock that stands there.
+  case $1 in arm*) export RUSTC_WRAPPER=$here/packaging/rustc-time64.sh ;; esac
   # musl and its start files are zig's. Where it was built is nobody's business, and would differ between two machines.
   export "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 }

@@ -40,15 +40,15 @@ build() {
   upper=$(tr a-z- A-Z_ <<< "$target")
   case $way in
   cross)
-    nice -n 10 cross build --release --locked --target "$target" >&2
+    nice -n 10 cross build --release --locked --target "$target" >&2 || return 1
     echo "$here/target/$target/release/boardkeeper" ;;
   rustup)
     env "CARGO_TARGET_${upper}_LINKER=rust-lld" \
       "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-self-contained=yes --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
-      nice -n 10 cargo build --release --locked --target "$target" >&2
+      nice -n 10 cargo build --release --locked --target "$target" >&2 || return 1
     echo "$here/target/$target/release/boardkeeper" ;;
   debian)
-    packaging/cross.sh "$target" build --release --locked >&2
+    packaging/cross.sh "$target" build --release --locked >&2 || return 1
     echo "${CARGO_TARGET_DIR:-$here/target/cross}/$target/release/boardkeeper" ;;
   *) fail "nobody knows the way '$way': cross, rustup or debian" ;;
   esac
@@ -71,7 +71,7 @@ release() {
   local target=$1 way began=$SECONDS from size may static=yes
   way=$(way_for "$target")
   echo "release.sh: $target, by way of $way" >&2
-  from=$(build "$way" "$target")
+  from=$(build "$way" "$target") || fail "$target was not built; the lines above say why"
   mkdir -p "$out/$target"
   install -m 755 "$from" "$out/$target/boardkeeper"
   size=$(stat -c %s "$out/$target/boardkeeper") may=$(budget "$target")
