@@ -10,7 +10,8 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim engine bench deny doc size ci clean help
+.PHONY: run clean-run test check fmt lint unit sim engine bus power bench deny doc size release arm-test deb package-test \
+	image-test ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -20,7 +21,7 @@ clean-run: ## take away everything `make run` made
 
 test: ## every test; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus busybox tools
-	@$(MAKE) --no-print-directory unit engine
+	@$(MAKE) --no-print-directory unit bus engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
@@ -32,9 +33,9 @@ lint: ## no warning is left
 	@$(LAB)/install.sh rust lint
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## tests that need nothing but a compiler
+unit: ## tests that need nothing but a compiler, the simulated lives among them
 	@$(LAB)/install.sh rust
-	cargo test --workspace --locked --quiet
+	BOARDKEEPER_NO_ENGINE=1 cargo test --workspace --locked --quiet
 
 sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that many
 	@$(LAB)/install.sh rust
@@ -42,7 +43,17 @@ sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that man
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools
+	$(if $(ONLY),,$(INSIDE) cargo test --locked --quiet --test port engine)
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+bus: ## the power's promises, kept by the real one on a bus of its own
+	@$(LAB)/install.sh rust bus
+	cargo test --locked --test port -- --ignored power::real
+
+power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
+	@$(LAB)/install.sh rust engine busybox tools nspawn
+	@$(LAB)/nspawn.sh root > /dev/null
+	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 bench: ## measure; the figures are kept in target/bench.txt
 	@$(LAB)/install.sh rust engine busybox tools
@@ -61,10 +72,31 @@ size: ## how large the release binary is
 	cargo build --release --locked
 	@wc -c target/release/boardkeeper
 
+release: ## static binaries for every board, in target/release-bin; WAY=cross, rustup or debian
+	@$(LAB)/install.sh rust
+	@packaging/release.sh $(TARGETS)
+
+release-%: ## one of them: make release-armv7-unknown-linux-musleabihf
+	@$(LAB)/install.sh rust
+	@packaging/release.sh $*
+
+arm-test: ## the tests on emulated ARM processors, and the release binaries there; TARGETS="…" for some
+	@$(LAB)/arm.sh $(TARGETS)
+
+deb: ## Debian packages of the release binaries, in target/deb
+	@$(LAB)/install.sh rust
+	@packaging/deb.sh $(ARCHES)
+
+package-test: ## install, upgrade, remove and purge the packages in clean Debian roots; ARCHES="…" for some
+	@$(LAB)/package.sh $(ARCHES)
+
+image-test: ## the container image, built and run with a private engine
+	@$(LAB)/container.sh
+
 ci: fmt lint test ## what CI runs
 
 clean: ## take away what was built
 	cargo clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -176,7 +176,8 @@ start() {
   make_image
   write_target
   local port=${PORT:-48484} board=simulated
-  [ ! -e /proc/device-tree/model ] || board=auto
+  # A machine without LEDs blinks one that is made up.
+  [ -z "$(ls /sys/class/leds 2> /dev/null)" ] || board=auto
   say "starting the agent"
   local command=("$agent" run --state-dir "$run/state" --runtime-dir "$run/runtime" --listen "127.0.0.1:$port" --target "$run/target.json" --board "$board")
   # Not through as_root: a function in the background is a shell of its own, which would take the signals.
@@ -184,7 +185,7 @@ start() {
   local pid=$!
   # The terminal sends Ctrl-C to the agent too; whoever kills only this script means both.
   trap 'kill -TERM $pid 2> /dev/null || true' INT TERM
-  if wait_until_it_runs "$pid" "$port"; then introduce "$port"; fi
+  if wait_until_it_runs "$pid" "$port"; then introduce "$port" "$board"; fi
   local code=0
   wait "$pid" || code=$?
   # A signal ends the first wait; the agent's own end is what counts.
@@ -211,8 +212,10 @@ wait_until_it_runs() {
 }
 
 introduce() {
-  local port=$1 page sudo=''
+  local port=$1 board=$2 page sudo='' watch=''
   [ "$(id -u)" = 0 ] || sudo='sudo '
+  [ "$board" != simulated ] || watch="    ${sudo}target/debug/boardkeeper led --board simulated --runtime-dir ${run#"$here"/}/runtime watch
+"
   page=$(grep -o '"[0-9]*:8080"' "$run/target.json" | head -1 | tr -d '"' | cut -d: -f1)
   cat <<T
 
@@ -228,6 +231,10 @@ introduce() {
     curl -s "http://127.0.0.1:$port/v1/device?apikey=\$KEY"; echo
     curl -s -X POST -H 'Content-Type: application/json' -d '{"appId": $app}' "http://127.0.0.1:$port/v1/restart?apikey=\$KEY"; echo
 
+  An LED says which board it is${watch:+ (this machine has none, so it is made up; the second line shows it)}:
+
+    curl -s -i -X POST "http://127.0.0.1:$port/v1/blink?apikey=\$KEY" | grep -i identify-led
+$watch
   Ctrl-C stops the agent and leaves the containers.
 
 T

@@ -11,6 +11,7 @@
 //! body, form   what a request says                                     api/body.rs api/form.rs
 //! sent         the shapes an answer has                                api/sent.rs
 //! v1, agent    the routes                                              api/v1.rs api/v1/read.rs api/agent.rs
+//! light        those of the board and its LED                          api/light.rs
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and a route that does
@@ -21,6 +22,7 @@ mod audit;
 mod auth;
 mod body;
 mod form;
+mod light;
 mod route;
 mod sent;
 mod v1;
@@ -37,7 +39,7 @@ use tokio::time::{Instant, timeout};
 
 pub use route::{Route, Verb, routes};
 
-use crate::intent::{Answer, Ask, Intent};
+use crate::intent::{Answer, Ask, Intent, Light};
 use crate::state::{Caller, Check, Status};
 use audit::Audit;
 use route::Found;
@@ -50,6 +52,8 @@ pub struct Door {
     pub intents: mpsc::Sender<Ask>,
     /// What may be read.
     pub status: watch::Receiver<Status>,
+    /// The LED.
+    pub light: Light,
     /// When the agent started.
     pub born: Instant,
 }
@@ -119,6 +123,7 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::CheckOff => v1::check(call, Check::Off).await,
         Verb::HostConfig => v1::host_config(call).await,
         Verb::ConfigureHost => v1::configure_host(call).await,
+        Verb::End(ending) => v1::end(call, ending).await,
         Verb::Restart => v1::restart(call).await,
         Verb::Purge => v1::purge(call).await,
         Verb::Stop => v1::stop(call).await,
@@ -126,7 +131,10 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::RegenerateKey => v1::regenerate_key(call).await,
         Verb::App => v1::app(&call),
         Verb::Device => Ok(v1::device(&call.door.status.borrow())),
+        Verb::Blink => Ok(light::blink(&call.door.light).await),
         Verb::State => Ok(agent::state(&call)),
+        Verb::Leds => Ok(light::leds(&call.door.light)),
+        Verb::Board => Ok(light::board(&call.door.status.borrow())),
         Verb::OpenApi => Ok(agent::openapi()),
         Verb::NotYet => Err(failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint")),
     }

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::host::{HostConfig, HostPatch};
-use crate::state::{AppId, Caller, Check, ContainerId, Force, HeldLock, Identified, Panel, Secret, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Identified, Panel, Secret, Target};
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ pub enum Intent {
     ReadHost,
     /// Configure the host so.
     ConfigureHost(Box<HostPatch>, Force),
+    /// End the machine. Answered when it is certain that it may be asked for.
+    End(Ending, Force),
+    /// Nothing. Answered by a reconciler that gets on with its work.
+    Beat,
 }
 
 /// What becomes of work under way when an update is asked for.
@@ -89,6 +93,15 @@ pub enum Refusal {
     /// Somebody holds an update lock.
     #[error("Updates are locked: service {} holds {}", .0.service, .0.path)]
     Locked(HeldLock),
+    /// Somebody holds an update lock of this app, and the machine may not end.
+    #[error("Lockfile exists for {{ appId: {}, service: {} }} at {}", .0, .1.service, .1.path)]
+    LockedApp(AppId, HeldLock),
+    /// The host's operating system is being updated, as this file says.
+    #[error("Waiting for Host OS update to finish")]
+    HostUpdate(String),
+    /// The machine is about to end.
+    #[error("the device is shutting down; nothing is changed any more")]
+    ShuttingDown,
     /// It was begun, and failed. The target is still pursued.
     #[error("{0}")]
     Failed(String),

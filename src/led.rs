@@ -112,10 +112,8 @@ impl<'a, L: Leds> Light<'a, L> {
         self.answer();
         let owners = self.claims.owners(now);
         let player = self.shown.as_ref().map(|shown| shown.player);
-        // The time left alone is no news; it can be reckoned from when the last news came.
-        let same = |a: &[Owner], b: &[Owner]| a.iter().map(|it| it.purpose).eq(b.iter().map(|it| it.purpose));
         self.publish.send_if_modified(|panel| {
-            let news = !same(&panel.owners, &owners) || panel.player != player;
+            let news = panel.owners != owners || panel.player != player;
             panel.owners = owners;
             panel.player = player;
             news
@@ -162,7 +160,8 @@ impl<'a, L: Leds> Light<'a, L> {
         self.owed = true;
         self.shown = None;
         self.look().await?;
-        let player = self.leds.show(&pattern, owner.left).await?;
+        let length = owner.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let player = self.leds.show(&pattern, length).await?;
         info!(purpose = %owner.purpose, %player, %pattern, "the LED blinks");
         self.shown = Some(Shown { purpose: owner.purpose, pattern, since: Instant::now(), player, level: None });
         Ok(())

@@ -31,11 +31,15 @@ pub mod connectivity;
 pub mod intent;
 pub mod led;
 pub mod linux;
+pub mod notify;
 pub mod plan;
 pub mod poll;
 pub mod port;
 pub mod reconcile;
 pub mod state;
+
+use std::convert::Infallible;
+use std::future::pending;
 
 use tokio::sync::{mpsc, watch};
 
@@ -46,21 +50,47 @@ const INBOX: usize = 16;
 
 /// Runs the agent for as long as it is polled.
 ///
-/// `serve` is handed the API once the channels behind it exist, and what may be watched; the caller decides what it listens on.
+/// `serve` is handed the API once the channels behind it exist, and those channels; the caller decides what it listens on, and
+/// whom it tells.
 pub async fn run<W, S>(world: &W, settings: reconcile::Settings, serve: S)
 where
     W: World,
-    S: AsyncFnOnce(axum::Router, watch::Receiver<state::Status>),
+    S: AsyncFnOnce(axum::Router, api::Door),
 {
     let (intents, inbox) = mpsc::channel(INBOX);
     let (publish, status) = watch::channel(state::Status::default());
     let born = tokio::time::Instant::now();
-    let router = api::router(api::Door { intents: intents.clone(), status: status.clone(), born });
+    let (requests, asks) = mpsc::channel(INBOX);
+    let (show, panel) = watch::channel(state::Panel::default());
+    let light = intent::Light { requests, panel };
+    let door = api::Door { intents: intents.clone(), status: status.clone(), light, born };
+    let router = api::router(door.clone());
     tokio::select! {
         biased;
         never = reconcile::run(world, inbox, publish.clone(), settings) => match never {},
         never = connectivity::run(world.net(), &publish) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
-        () = serve(router, status) => (),
+        never = led::run(world.leds(), asks, show) => match never {},
+        never = show_reach(status, door.light.requests.clone()) => match never {},
+        () = serve(router, door) => (),
+    }
+}
+
+/// Has the LED show whether the cloud is reached.
+async fn show_reach(mut status: watch::Receiver<state::Status>, light: mpsc::Sender<intent::LightAsk>) -> Infallible {
+    let mut told = intent::Reach::Up;
+    loop {
+        let now = match status.borrow_and_update().connectivity {
+            state::Connectivity::Offline { .. } => intent::Reach::Down,
+            state::Connectivity::Unknown | state::Connectivity::Online => intent::Reach::Up,
+        };
+        if now != told {
+            // The LED's owner lives as long as we do.
+            let _ = light.send(intent::LightAsk::Reach(now)).await;
+            told = now;
+        }
+        if status.changed().await.is_err() {
+            pending::<()>().await;
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod host;
 pub mod leds;
 pub mod locks;
 pub mod net;
+pub mod notify;
 pub mod power;
 pub mod store;
 mod systemd;

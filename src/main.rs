@@ -9,25 +9,31 @@ use std::time::Duration;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::Run;
 use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led};
-use boardkeeper::config::{Board, Config};
+use boardkeeper::config::{self, Config};
 use boardkeeper::linux::board::{Told, detect};
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
+use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::{self, Listeners};
+use boardkeeper::linux::notify::Notify;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::target::{self, Switch, TargetFile};
 use boardkeeper::linux::{Linux, host};
-use boardkeeper::port::Targets as _;
+use boardkeeper::notify;
+use boardkeeper::port::{Leds, Manager, Targets as _, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::Device;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 /// Time between two looks at the engine when nothing happens: it is the net under its events.
 const OBSERVE_EVERY: Duration = Duration::from_secs(180);
+/// What the LED's driver is given at the end. What it does not put back, the next start does.
+const LAST_LIGHT: Duration = Duration::from_millis(500);
 /// What work on the disk is given at the end.
 const LAST_WORK: Duration = Duration::from_millis(300);
 
@@ -66,9 +72,10 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     let listeners =
         Listeners::bind(&config.root, &config.listen, config.bridges).map_err(|why| Failure::Failed(why.to_string()))?;
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
-    let device = device(config, &engines);
-    greet(config, host::engine(&engines), &listeners);
-    let world = world(config, engines, &device);
+    let board = board(config);
+    let device = Device { board: board.facts(), ..device(config, &engines) };
+    greet(config, host::engine(&engines), &listeners, &device);
+    let world = world(config, engines, &device, &board);
     let settings = Settings {
         observe_every: OBSERVE_EVERY,
         device,
@@ -76,8 +83,13 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         device_key: config.device_key.clone(),
         force: config.force,
     };
-    let running = boardkeeper::run(&world, settings, async |router, _| {
-        net::serve(router, listeners, stop.signalled(1)).await;
+    let manager = Notify::new(&|name| std::env::var_os(name));
+    let running = boardkeeper::run(&world, settings, async |router, door| {
+        tokio::select! {
+            biased;
+            () = net::serve(router, listeners, stop.signalled(1)) => (),
+            never = notify::run(&manager, door.intents, door.status) => match never {},
+        }
     });
     tokio::select! {
         biased;
@@ -85,6 +97,12 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         () = at_once.signalled(2) => (),
         never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
         () = running => (),
+    }
+    manager.tell(&Word::Stopping);
+    match timeout(LAST_LIGHT, world.leds.restore()).await {
+        Ok(Ok(())) => (),
+        Ok(Err(error)) => error!(%error, "the LED is not as it was; the next start puts it back"),
+        Err(_) => error!("the LED's driver does not answer; the next start puts it back"),
     }
     info!("stopped; the containers run on");
     Ok(())
@@ -138,7 +156,7 @@ fn target_file(config: &Config) -> Option<TargetFile> {
     config.target.as_deref().map(|path| TargetFile::new(path, uuid(config).as_deref()))
 }
 
-fn world(config: &Config, hosts: Vec<String>, device: &Device) -> Linux<Engine, Switch<TargetFile>> {
+fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> Linux<Engine, Switch<TargetFile>> {
     let uuid = uuid(config);
     let engine = Engine::connect(engine::Settings {
         hosts,
@@ -153,6 +171,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device) -> Linux<Engine, 
         locks: Locks::new(&config.root),
         targets: Switch::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
+        leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
         chance: Chance,
         net: net::Reach::new(&config.root, config.bus.as_deref()),
@@ -164,6 +183,30 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device) -> Linux<Engine, 
             config.bus.as_deref(),
         ),
     }
+}
+
+/// What board it is. Where records cannot be kept no LED is driven, and everything else works.
+fn board(config: &Config) -> Host {
+    let told = match &config.board {
+        config::Board::Auto => None,
+        config::Board::Simulated => Some(SIMULATED.to_owned()),
+        config::Board::Slug(slug) => Some(slug.clone()),
+    };
+    let place = Place {
+        root: config.root.clone(),
+        runtime: config.runtime_dir.clone(),
+        board: told,
+        device_type: config.device_type.clone(),
+        led_file: config.led_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
+    };
+    let runtime = config.runtime_dir.display();
+    if let Err(error) = std::fs::create_dir_all(config.runtime_dir.join("leds")) {
+        error!(%error, "cannot write to the runtime directory `{runtime}`, so no LED is driven; name another with --runtime-dir");
+    }
+    Host::open(place.clone()).unwrap_or_else(|error| {
+        error!(%error, "cannot make a simulated board in `{runtime}`, so there is no LED");
+        Host::bare(place)
+    })
 }
 
 fn device(config: &Config, engines: &[String]) -> Device {
@@ -184,9 +227,9 @@ fn device(config: &Config, engines: &[String]) -> Device {
 /// The board, for people.
 fn board_name(config: &Config) -> Option<String> {
     let board = match &config.board {
-        Board::Auto => None,
-        Board::Simulated => return Some("simulated".to_owned()),
-        Board::Slug(slug) => Some(slug.clone()),
+        config::Board::Auto => None,
+        config::Board::Simulated => return Some("simulated".to_owned()),
+        config::Board::Slug(slug) => Some(slug.clone()),
     };
     let told = Told { board, device_type: config.device_type.clone() };
     let detected = detect(&config.root, &told);
@@ -194,10 +237,11 @@ fn board_name(config: &Config) -> Option<String> {
 }
 
 /// What a person wants to know first when they look at a log.
-fn greet(config: &Config, engine: &str, listeners: &Listeners) {
+fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
     let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
     let target = config.target.as_ref().map_or_else(|| "the last one kept".to_owned(), |it| it.display().to_string());
     info!("boardkeeper {}, state in {}", env!("CARGO_PKG_VERSION"), config.state_dir.display());
+    info!("board: {}; LED: {}", device.board.recognised, device.board.led.as_deref().unwrap_or("none"));
     info!("engine {engine}, target {target}");
     info!("the API answers at {}; `boardkeeper key` prints the device's key", at.join(", "));
 }

@@ -16,8 +16,8 @@ use futures_util::Stream;
 use crate::plan::Deed;
 use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
-    AppId, Container, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Level, Locks as LockState, Network, Pattern,
-    Player, ServiceKey, Target, Volume, Vpn,
+    AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Level, Locks as LockState,
+    Network, Pattern, Player, ServiceKey, Target, Volume, Vpn,
 };
 
 /// Everything outside, behind one type parameter.
@@ -32,6 +32,8 @@ pub trait World {
     type Targets: Targets;
     /// The machine's power.
     type Power: Power;
+    /// The LED a person finds the device by.
+    type Leds: Leds;
     /// Wall time.
     type Clock: Clock;
     /// Chance.
@@ -51,6 +53,8 @@ pub trait World {
     fn targets(&self) -> &Self::Targets;
     /// The machine's power.
     fn power(&self) -> &Self::Power;
+    /// The LED a person finds the device by.
+    fn leds(&self) -> &Self::Leds;
     /// Wall time.
     fn clock(&self) -> &Self::Clock;
     /// Chance.
@@ -136,6 +140,8 @@ pub struct Memory {
     pub targets: Targeted,
     /// Services that a person stopped.
     pub stopped: BTreeSet<ServiceKey>,
+    /// Containers that wait for a boot, and the boot in which that was seen first.
+    pub awaiting: BTreeMap<ContainerId, String>,
     /// What could not be read and was put aside, in words.
     pub complaints: Vec<String>,
 }
@@ -162,6 +168,8 @@ pub enum Record {
     Targets(Box<Targeted>),
     /// Services that a person stopped.
     Stopped(BTreeSet<ServiceKey>),
+    /// Containers that wait for a boot, and the boot in which that was seen first.
+    Awaiting(BTreeMap<ContainerId, String>),
 }
 
 /// Why something could not be kept or read. Says what, where and what to do.
@@ -217,9 +225,66 @@ pub trait Targets {
 pub struct TargetError(pub String);
 
 /// The machine's power.
+///
+/// # Guarantees
+/// - Every call ends within five seconds, however whoever is asked hangs.
+/// - Nothing is done by a call but by [`Power::end`], and that does nothing unless it is accepted.
+/// - [`Power::notices`] tells of every end, whoever wants it, and of one that was under way before anybody listened. After
+///   [`Notice::Begins`] comes [`Notice::CalledOff`], or the end; where nobody can say any more, it counts as called off.
+/// - While somebody listens, an end that is announced waits for the [`Power::Hold`] to be dropped, for as long as the machine
+///   grants. It may grant nothing: then the hold is empty, and nothing waits.
+///
+/// # Caveats
+/// - Between asking whether it can be and asking for it, anything may change.
+/// - An error of [`Power::end`] where the answer was lost may be wrong: then the notices tell.
 pub trait Power {
-    /// Asks for a reboot. `Ok`: it was accepted.
-    async fn reboot(&self) -> Result<(), PowerError>;
+    /// Keeps an announced end waiting until it is dropped.
+    type Hold;
+
+    /// Whether the machine would end so if asked by us, or who says no.
+    async fn can(&self, ending: Ending) -> Result<(), PowerError>;
+    /// Everybody who holds up an end of the machine, and is not us.
+    async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError>;
+    /// The file that says that the host's operating system is being updated, if there is one.
+    async fn host_update(&self) -> Option<String>;
+    /// Asks for the end. `Ok`: it was accepted.
+    async fn end(&self, ending: Ending) -> Result<(), PowerError>;
+    /// What is heard of ends. It never ends by itself.
+    fn notices(&self) -> impl Stream<Item = Notice<Self::Hold>>;
+}
+
+/// Something heard of the machine's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice<H> {
+    /// It is announced. Dropping the hold says that we are ready for it.
+    Begins(H),
+    /// It does not happen, and why.
+    CalledOff(String),
+}
+
+/// Somebody who holds up an end of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{who} (uid {uid}, process {pid}) holds it up: {why}")]
+pub struct Inhibitor {
+    /// What they call themselves.
+    pub who: String,
+    /// Why, in their words.
+    pub why: String,
+    /// Whether they forbid it, or only want some time.
+    pub mode: Mode,
+    /// Whose process it is.
+    pub uid: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+/// How somebody holds up an end of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is not to happen.
+    Block,
+    /// It is to wait a few seconds.
+    Delay,
 }
 
 /// Why the machine will not do as asked: who refused, and what to do.
@@ -334,12 +399,38 @@ pub enum LedError {
     Failed(String),
 }
 
+/// Whoever started the agent and wants to hear of it: a service manager.
+///
+/// # Guarantees
+/// - Telling never waits, and nothing depends on being heard.
+pub trait Manager {
+    /// Tells it.
+    fn tell(&self, word: &Word);
+    /// How long it waits for a sign of life before it starts the agent again. `None`: it does not wait for one.
+    fn patience(&self) -> Option<Duration>;
+}
+
+/// What a service manager is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// The agent has begun, and the API answers.
+    Ready,
+    /// What it is doing.
+    Doing(String),
+    /// It gets on.
+    Alive,
+    /// It was told to stop, and does.
+    Stopping,
+}
+
 /// Wall time. What is measured is measured with [`tokio::time`].
 pub trait Clock {
     /// Seconds since 1970, as the engine counts them too.
     fn now_secs(&self) -> i64;
     /// When the machine was started, in the same seconds.
     fn booted_secs(&self) -> i64;
+    /// What this run of the machine is called; no other has the name. Empty where nobody knows.
+    fn boot_id(&self) -> String;
 }
 
 /// Chance, good enough for keys.

@@ -10,10 +10,11 @@
 //! ```text
 //! hear      what an intent changes                    rest      steps that failed, and when they are tried again
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
-//! remember  what outlives a power cut                 host      the host's addresses, figures and configuration
+//! remember  what outlives a power cut                 shutdown  the end of the machine
+//! host      the host's addresses, figures and configuration
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
@@ -28,19 +29,21 @@ use tracing::{info, warn};
 use crate::backoff::Backoff;
 use crate::intent::Ask;
 use crate::plan::{Plan, Step, Subject, Waiting, complete, plan, reaches};
-use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Seen, Targeted, World};
+use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::rest::Resting;
+use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, take};
 use crate::reconcile::wait::Waiter;
 use crate::state::status::Doing;
 use crate::state::{
-    self, Activity, AppId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
+    self, Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
 };
 
 mod hear;
 mod host;
 mod remember;
 mod rest;
+mod shutdown;
 mod take;
 mod wait;
 
@@ -80,6 +83,8 @@ pub async fn run<W: World>(
         target: None,
         demands: Demands::default(),
         owed: memory.stopped,
+        awaiting: memory.awaiting,
+        halt: Halt::new(),
         unsaved: memory.unsaved,
         save_after: Instant::now(),
         current: Current::default(),
@@ -102,7 +107,7 @@ pub async fn run<W: World>(
     keeper.run(inbox).await
 }
 
-struct Keeper<'w, W> {
+struct Keeper<'w, W: World> {
     world: &'w W,
     publish: &'w watch::Sender<Status>,
     settings: Settings,
@@ -117,6 +122,10 @@ struct Keeper<'w, W> {
     demands: Demands,
     /// Services a person stopped before the agent was started again: they are owed a start.
     owed: BTreeSet<ServiceKey>,
+    /// Containers that wait for a boot, and the boot in which that was seen first.
+    awaiting: BTreeMap<ContainerId, String>,
+    /// How far the end of the machine has come.
+    halt: Halt<'w, <W::Power as Power>::Hold>,
     /// What could not be saved yet.
     unsaved: BTreeSet<remember::Unsaved>,
     save_after: Instant,
@@ -138,13 +147,14 @@ struct Keeper<'w, W> {
 }
 
 type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
-type Look = (Result<Seen, EngineError>, Result<std::collections::BTreeMap<AppId, state::Locks>, LockError>);
+type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>);
 
 impl<'w, W: World> Keeper<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
         let mut events = std::pin::pin!(self.world.engine().events());
         let mut unlocked = std::pin::pin!(self.world.locks().changes());
         let mut addresses = std::pin::pin!(self.world.host().addresses());
+        let mut notices = std::pin::pin!(self.world.power().notices());
         let mut running = Running::new();
         let mut looking: Option<LocalBoxFuture<'w, Look>> = None;
         loop {
@@ -159,6 +169,8 @@ impl<'w, W: World> Keeper<'w, W> {
                     self.looked(look).await;
                     self.launch(&mut running).await;
                 }
+                Some(notice) = notices.next() => self.heard(notice).await,
+                event = self.halt.next() => self.halts(event).await,
                 ask = inbox.recv() => match ask {
                     Some(ask) => self.hear(ask).await,
                     None => pending().await,
@@ -193,6 +205,7 @@ impl<'w, W: World> Keeper<'w, W> {
             self.publish.send_if_modified(|it| it.progress.remove(image).is_some());
         }
         self.ended.push(step);
+        self.rest_if_done();
         self.look_now();
     }
 
@@ -216,6 +229,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current.booted_secs = self.world.clock().booted_secs();
         self.current.now_secs = self.world.clock().now_secs();
         self.tidy_demands().await;
+        self.current.awaiting = self.boots();
         if let Some(target) = &self.target {
             self.plan = plan(target, &self.demands(), &self.current);
             self.resting.keep_only(&self.plan.steps);
@@ -224,6 +238,7 @@ impl<'w, W: World> Keeper<'w, W> {
             let lasting = self.force_until > Instant::now();
             self.demands.force.retain(|app| lasting || busy(app));
         }
+        self.remember_waiting().await;
         self.arrived().await;
         self.answer_waiters();
         let mut forced = std::mem::take(&mut self.forced);
@@ -249,6 +264,9 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// Begins every step of the plan that does not rest and whose subject nobody works on.
     async fn launch(&mut self, running: &mut Running<'w>) {
+        if self.halt.is_frozen() {
+            return self.tell();
+        }
         let mut busy: BTreeSet<Subject> = self.running.iter().map(|(it, _)| it.subject()).collect();
         busy.extend(self.ended.iter().map(Step::subject));
         let mut due = Vec::new();
@@ -261,6 +279,10 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         self.remember_pulls(&due).await;
         for step in due {
+            if step == Step::Reboot {
+                self.reboot_for_release();
+                continue;
+            }
             info!(%step, "taking");
             let (handle, registration) = AbortHandle::new_pair();
             let deed = Abortable::new(take(self.world, self.publish, step.clone()), registration);

@@ -7,6 +7,7 @@
 //! seen of the machine, [`Status`] what the reconciler tells everybody else.
 
 pub mod app;
+pub mod board;
 mod canon;
 pub mod config;
 pub mod connectivity;
@@ -18,12 +19,14 @@ pub mod light;
 pub mod network;
 pub mod pattern;
 pub mod service;
+pub mod shutdown;
 pub mod status;
 pub mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use app::{App, AppId};
+pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
 pub use connectivity::{Check, Connectivity, Vpn};
 pub use device::{Device, Identity, Peer};
@@ -33,6 +36,7 @@ pub use light::{Identified, Lamp, Owner, Panel, Player, Purpose};
 pub use network::{Network, NetworkConfig};
 pub use pattern::{Level, Pattern, PatternError};
 pub use service::{Container, ContainerId, Made, Named, Phase, Service, ServiceKey, parse_name};
+pub use shutdown::{By, Ending, Shutdown};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 
@@ -85,6 +89,17 @@ pub struct Current {
     pub booted_secs: i64,
     /// What that clock says now.
     pub now_secs: i64,
+    /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
+    pub awaiting: BTreeMap<ContainerId, Boot>,
+}
+
+/// Whether the boot that a container waits for has been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The machine still runs as when the container was seen first.
+    ToCome,
+    /// It was started again since.
+    Been,
 }
 
 /// Who holds the update locks of an app.

@@ -17,6 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("poll", &["intent", "port", "backoff"]),
     ("led", &["state", "intent", "port"]),
     ("connectivity", &["state", "port"]),
+    ("notify", &["state", "intent", "port"]),
     ("api", &["state", "intent"]),
     ("linux", &["state", "plan", "port", "backoff"]),
     ("config", &["state"]),

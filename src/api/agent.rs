@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::api::sent::{Sent, json};
 use crate::api::{Call, auth};
 use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, Caller, Check, EngineState, Phase, ServiceKey, Status};
+use crate::state::{self, Activity, AppId, By, Caller, Check, Ending, EngineState, Phase, ServiceKey, Status};
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi() -> Sent {
@@ -35,6 +35,7 @@ struct Picture<'a> {
     looked_seconds_ago: Option<u64>,
     engine: Engine<'a>,
     activity: &'static str,
+    shutdown: Shutdown<'a>,
     /// `None`: nobody has said yet what is wanted.
     apps: Option<Vec<App<'a>>>,
     containers: Vec<Container<'a>>,
@@ -66,6 +67,14 @@ enum Connectivity<'a> {
     Unknown { check: bool },
     Online { check: bool },
     Offline { check: bool, why: &'a str, seconds: u64 },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Shutdown<'a> {
+    No,
+    UnderWay { ending: Option<&'static str>, by: &'static str, seconds: u64 },
+    CameToNothing { ending: Option<&'static str>, why: &'a str, seconds: u64 },
 }
 
 #[derive(Serialize)]
@@ -171,7 +180,8 @@ impl<'a> View<'a> {
             agent_seconds: born.elapsed().as_secs(),
             looked_seconds_ago: status.looked.map(|at| at.elapsed().as_secs()),
             engine: engine(&status.engine),
-            activity: activity(status.activity),
+            activity: if status.shutdown.is_under_way() { "shutting down" } else { activity(status.activity) },
+            shutdown: shutdown(&status.shutdown),
             apps: self.apps(),
             containers: self.containers(),
             doing: self.doing(),
@@ -266,6 +276,30 @@ fn connectivity(status: &Status) -> Connectivity<'_> {
         state::Connectivity::Unknown => Connectivity::Unknown { check },
         state::Connectivity::Online => Connectivity::Online { check },
         state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
+    }
+}
+
+fn shutdown(shutdown: &state::Shutdown) -> Shutdown<'_> {
+    match shutdown {
+        state::Shutdown::No => Shutdown::No,
+        state::Shutdown::UnderWay { ending: how, by, since } => {
+            let by = match by {
+                By::Request => "request",
+                By::Release => "release",
+                By::Others => "others",
+            };
+            Shutdown::UnderWay { ending: how.map(ending), by, seconds: since.elapsed().as_secs() }
+        }
+        state::Shutdown::CameToNothing { ending: how, why, since } => {
+            Shutdown::CameToNothing { ending: how.map(ending), why, seconds: since.elapsed().as_secs() }
+        }
+    }
+}
+
+fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Reboot => "reboot",
+        Ending::PowerOff => "shutdown",
     }
 }
 

@@ -3,8 +3,8 @@
 use axum::http::Method;
 
 use crate::api::form;
-use crate::state::Caller;
 use crate::state::keys::Reach;
+use crate::state::{Caller, Ending};
 
 /// Something that may be asked over HTTP.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Verb {
     Healthy,
     /// Looks for a new target.
     Update,
+    /// Ends the machine.
+    End(Ending),
     /// Makes an app's containers anew.
     Restart,
     /// Clears an app's volumes.
@@ -48,8 +50,14 @@ pub enum Verb {
     ConfigureHost,
     /// Makes the caller's key anew.
     RegenerateKey,
+    /// Shows with an LED which device this is.
+    Blink,
     /// Shows what the agent knows and does.
     State,
+    /// Shows the LED, and who has it.
+    Leds,
+    /// Shows the board.
+    Board,
     /// Describes all this.
     OpenApi,
     /// Says that it is not part of this release.
@@ -58,10 +66,10 @@ pub enum Verb {
 
 static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/ping", verb: Verb::Ping },
-    Route { method: Method::POST, path: "/v1/blink", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/blink", verb: Verb::Blink },
     Route { method: Method::POST, path: "/v1/update", verb: Verb::Update },
-    Route { method: Method::POST, path: "/v1/reboot", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::NotYet },
+    Route { method: Method::POST, path: "/v1/reboot", verb: Verb::End(Ending::Reboot) },
+    Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::End(Ending::PowerOff) },
     Route { method: Method::POST, path: "/v1/purge", verb: Verb::Purge },
     Route { method: Method::POST, path: "/v1/restart", verb: Verb::Restart },
     Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::CheckOn },
@@ -98,8 +106,8 @@ static ROUTES: &[Route] = &[
     // Our own.
     Route { method: Method::GET, path: "/agent/v1/state", verb: Verb::State },
     Route { method: Method::GET, path: "/agent/v1/openapi.json", verb: Verb::OpenApi },
-    Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::NotYet },
+    Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::Leds },
+    Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::Board },
 ];
 
 /// Every route, in the order of the published reference.
@@ -153,7 +161,7 @@ impl Verb {
     /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, caller: &Caller) -> bool {
         match self {
-            Self::Update | Self::CheckOn | Self::CheckOff | Self::ConfigureHost => match caller {
+            Self::Update | Self::Blink | Self::End(_) | Self::CheckOn | Self::CheckOff | Self::ConfigureHost => match caller {
                 Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
                 Caller::Service { reach: Reach::App, .. } => false,
             },
@@ -168,6 +176,8 @@ impl Verb {
             | Self::HostConfig
             | Self::RegenerateKey
             | Self::State
+            | Self::Leds
+            | Self::Board
             | Self::OpenApi
             | Self::NotYet => true,
         }

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::state::Secret;
+use crate::state::{Identified, Secret};
 
 /// An answer.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) enum Sent {
     File(&'static str),
     /// A key, as text. Keys are hex digits, which the proxy lets through.
     Key(Secret),
+    /// No body; a header says which LED blinks.
+    Identified(Identified),
     /// 204, and no body.
     Nothing,
     /// 405, and the methods that would do.
@@ -73,7 +75,7 @@ impl Sent {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
-            Self::File(_) | Self::Key(_) => StatusCode::OK,
+            Self::File(_) | Self::Key(_) | Self::Identified(_) => StatusCode::OK,
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -92,6 +94,10 @@ impl IntoResponse for Sent {
             Self::Json(_, body) => typed(status, JSON, body),
             Self::File(body) => typed(status, JSON, body),
             Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
+            Self::Identified(led) => {
+                let led = HeaderValue::from_str(&led.to_string()).expect("it displays as printable ASCII");
+                (status, [("identify-led", led)]).into_response()
+            }
             Self::Nothing => status.into_response(),
             Self::WrongMethod(allow) => {
                 let why = failed(status, &format!("this path takes {allow} only"));

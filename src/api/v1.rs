@@ -3,6 +3,7 @@
 //! Successes are as the reference of 2017 shows them, failures as the supervisors of today answer them.
 
 mod host;
+mod power;
 mod read;
 
 use axum::http::StatusCode;
@@ -15,6 +16,7 @@ use crate::intent::{Intent, Refusal, Reply};
 use crate::state::{AppId, Check, ContainerId, Force};
 
 pub(super) use host::{configure_host, host_config};
+pub(super) use power::end;
 pub(super) use read::{app, device, healthy, ping};
 
 const OK: Plain = Plain::new("OK");
@@ -140,7 +142,12 @@ fn service_refused(app: AppId, why: &Refusal) -> Sent {
         Refusal::SeveralServices => Sent::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
         Refusal::NoContainer => Sent::Text(StatusCode::BAD_REQUEST, NO_CONTAINER),
         Refusal::NotInTarget => Sent::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
-        Refusal::Locked(_) | Refusal::Failed(_) | Refusal::UnknownKey => refused(app, why),
+        Refusal::Locked(_)
+        | Refusal::LockedApp(..)
+        | Refusal::HostUpdate(_)
+        | Refusal::ShuttingDown
+        | Refusal::Failed(_)
+        | Refusal::UnknownKey => refused(app, why),
     }
 }
 
@@ -154,6 +161,9 @@ fn refused(app: AppId, why: &Refusal) -> Sent {
         | Refusal::SeveralServices
         | Refusal::NoContainer
         | Refusal::NotInTarget
+        | Refusal::LockedApp(..)
+        | Refusal::HostUpdate(_)
+        | Refusal::ShuttingDown
         | Refusal::Failed(_)
         | Refusal::UnknownKey => failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }

@@ -46,6 +46,7 @@ struct Told {
     looked_seconds_ago: Option<u64>,
     engine: Engine,
     activity: String,
+    shutdown: Shutdown,
     apps: Option<Vec<App>>,
     containers: Vec<Container>,
     doing: Vec<Doing>,
@@ -62,6 +63,14 @@ struct Engine {
     state: String,
     why: Option<String>,
     seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Shutdown {
+    state: String,
+    ending: Option<String>,
+    why: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,7 +167,8 @@ impl Told {
             (state, _) => format!("engine {state}"),
         };
         let looked = self.looked_seconds_ago.map_or_else(|| "not looked yet".to_owned(), |it| format!("looked {it} s ago"));
-        let activity = if self.apps.is_none() { "no target yet" } else { &self.activity };
+        let ends = self.shutdown.state == "under_way";
+        let activity = if self.apps.is_none() && !ends { "no target yet" } else { &self.activity };
         format!("{name}: {}\nboardkeeper {}: {activity}; {engine}; {looked}\n\n", known.join(", "), device.supervisor_version)
     }
 
@@ -189,7 +199,8 @@ impl Told {
 
     /// What is done, waited for and wrong, most present first.
     fn details(&self) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<(&str, String)> = self.doing.iter().map(|it| ("doing", it.what.clone())).collect();
+        let mut lines: Vec<(&str, String)> = self.shutdown.told().into_iter().map(|it| ("trouble", it)).collect();
+        lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
         lines.extend(self.troubles.iter().flatten().map(|it| {
@@ -206,6 +217,14 @@ impl Told {
 fn line_of(text: &mut String, what: &str, line: &str) {
     // Writing to a text does not fail.
     let _ = writeln!(text, "{what:<9} {}", table::plain(line));
+}
+
+impl Shutdown {
+    /// What came of the last one, where nothing did.
+    fn told(&self) -> Option<String> {
+        let why = self.why.as_deref().filter(|_| self.state == "came_to_nothing")?;
+        Some(format!("the {} that was to be did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))
+    }
 }
 
 impl Service {

@@ -98,7 +98,7 @@ fn the_provisioning_file_is_read_where_it_belongs() {
 
 #[test]
 fn values_mean_what_they_say() {
-    for (text, bytes) in [("0", 0), ("1024", 1024), ("2k", 2048), ("1GiB", 1 << 30), (" 5 MB", 0)] {
+    for (text, bytes) in [("0", 0), ("1024", 1024), ("2k", 2048), ("1GiB", 1 << 30), ("6G", 6 << 30), (" 5 MB", 0)] {
         let expected = if text == " 5 MB" { Err(()) } else { Ok(bytes) };
         assert_eq!(values::size("--x", text).map_err(|_| ()), expected, "{text}");
     }

@@ -1,7 +1,5 @@
 //! Who wants the LED, and who has it.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::intent::Reach;
@@ -35,10 +33,10 @@ impl Claims {
 
     /// Everybody who wants the LED now, who has it first.
     pub(super) fn owners(&self, now: Instant) -> Vec<Owner> {
-        let left = self.identify_until.map(|until| until.saturating_duration_since(now)).filter(|left| *left > Duration::ZERO);
-        let owner = |purpose, left| Owner { purpose, left };
+        let until = self.changes_at(now);
+        let owner = |purpose, until| Owner { purpose, until };
         let bench = (self.bench == Bench::Taken).then(|| owner(Purpose::BringUp, None));
-        let identify = left.map(|left| owner(Purpose::Identify, Some(left)));
+        let identify = until.map(|until| owner(Purpose::Identify, Some(until)));
         let offline = (self.reach == Reach::Down).then(|| owner(Purpose::Offline, None));
         [bench, identify, offline].into_iter().flatten().collect()
     }

@@ -10,6 +10,7 @@ use crate::port;
 #[derive(Debug, Clone)]
 pub struct Clock {
     stat: PathBuf,
+    boot_id: PathBuf,
 }
 
 /// The kernel's random numbers.
@@ -20,7 +21,7 @@ impl Clock {
     /// The clock of the machine whose root is `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { stat: root.join("proc/stat") }
+        Self { stat: root.join("proc/stat"), boot_id: root.join("proc/sys/kernel/random/boot_id") }
     }
 }
 
@@ -37,6 +38,10 @@ impl port::Clock for Clock {
     /// 0 where the kernel does not say.
     fn booted_secs(&self) -> i64 {
         fs::read_to_string(&self.stat).ok().as_deref().and_then(btime).unwrap_or_default()
+    }
+
+    fn boot_id(&self) -> String {
+        fs::read_to_string(&self.boot_id).map_or_else(|_| String::new(), |it| it.trim().to_owned())
     }
 }
 
@@ -62,11 +67,13 @@ mod tests {
         let clock = Clock::new(Path::new("/"));
         assert!(clock.booted_secs() > 0);
         assert!(clock.booted_secs() <= clock.now_secs() + 1);
+        assert_eq!(clock.boot_id().len(), 36);
     }
 
     #[test]
     fn a_kernel_that_does_not_say_is_no_error() {
         assert_eq!(Clock::new(Path::new("/nowhere")).booted_secs(), 0);
+        assert_eq!(Clock::new(Path::new("/nowhere")).boot_id(), "");
         assert_eq!(btime("cpu 1 2\nbtime 1760000000\nprocesses 3\n"), Some(1_760_000_000));
         assert_eq!(btime("btime x\n"), None);
     }

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, Address};
-use crate::state::Device;
 use crate::state::service::Feature;
+use crate::state::{BoardFacts, Device};
 
 mod configured;
 mod live;
@@ -58,6 +58,7 @@ pub fn device(root: &Path, known: Known) -> Device {
         host_features: features(root, engine(&known.engines)),
         // The host says one thing, and has had two names for it.
         board_rev: os("BALENA_BOARD_REV").map(|rev| (rev.clone(), rev)),
+        board: BoardFacts::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod class;
 pub mod driver;
+pub mod facts;
 pub mod files;
 pub mod gpio;
 pub mod host;

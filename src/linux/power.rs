@@ -1,22 +1,43 @@
 //! The machine's power: systemd-logind over D-Bus.
 //!
-//! Asked each time over a new connection: it happens once in weeks, and a bus that was restarted in between is no trouble.
+//! What is asked is asked over a new connection each time: it happens once in weeks, and a bus that was restarted in between
+//! is no trouble. Announcements are listened for over a connection that lasts, see [`watch`].
 
-use std::path::Path;
+mod said;
+mod watch;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::{Stream, stream};
 use tokio::time::timeout;
 use zbus::connection::Builder;
 use zbus::{Connection, Error, Message};
 
-use crate::port::{self, PowerError};
+use crate::linux::off_thread;
+use crate::port::{self, Inhibitor, Mode, Notice, PowerError};
+use crate::state::Ending;
 
-/// A bus or a logind that says nothing for so long is given up: D-Bus itself waits 25 s.
-const PATIENCE: Duration = Duration::from_secs(25);
+use said::{failed, refused};
+use watch::Watch;
+
+pub use watch::Hold;
+
+/// A bus or a logind that says nothing for so long is given up. D-Bus itself waits 25 s; whoever asked us wants to know within
+/// five, and so does an agent that holds still meanwhile.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+const LOGIND: &str = "org.freedesktop.login1";
+const LOGIND_PATH: &str = "/org/freedesktop/login1";
+const MANAGER: &str = "org.freedesktop.login1.Manager";
+
+/// Files on the state partition that say that an update of the host's system waits to be proved good, or rolled back.
+const BREADCRUMBS: [&str; 2] = ["mnt/state/rollback-health-breadcrumb", "mnt/state/rollback-altboot-breadcrumb"];
 
 /// logind, behind the host's system bus.
 #[derive(Debug, Clone)]
 pub struct Power {
+    root: PathBuf,
     bus: String,
 }
 
@@ -25,44 +46,84 @@ impl Power {
     #[must_use]
     pub fn new(root: &Path, bus: Option<&str>) -> Self {
         let own = || format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
-        Self { bus: bus.map_or_else(own, str::to_owned) }
+        Self { root: root.to_owned(), bus: bus.map_or_else(own, str::to_owned) }
     }
 
     async fn connect(&self) -> Result<Connection, PowerError> {
-        let connected = async { Builder::address(self.bus.as_str()).build().await };
+        let bus = &self.bus;
+        let connected = async { Builder::address(bus.as_str()).build().await };
         let why = match timeout(PATIENCE, connected).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        let bus = &self.bus;
         Err(PowerError(format!("cannot reach the system bus at `{bus}`: {why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS")))
+    }
+
+    /// Asks logind something, with patience for all of it.
+    async fn ask<T>(&self, what: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
+        let asked = async {
+            let connection = self.connect().await?;
+            ask(connection).await.map_err(|error| failed(what, &error))
+        };
+        let silent = || {
+            let secs = PATIENCE.as_secs();
+            PowerError(format!("{what}: logind did not answer for {secs} s; see `systemctl status systemd-logind`"))
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(silent()))
     }
 }
 
 impl port::Power for Power {
-    async fn reboot(&self) -> Result<(), PowerError> {
-        let connection = self.connect().await?;
-        let asked = async {
-            let reply = call(&connection, "CanReboot", &()).await?;
-            let can: String = reply.body().deserialize()?;
-            if !may(&can) {
-                return Ok(Err(refused(&can)));
-            }
-            // Nobody is at the console to be asked for a password.
-            let interactive = false;
-            call(&connection, "Reboot", &interactive).await?;
-            Ok(Ok(()))
+    type Hold = Hold;
+
+    async fn can(&self, ending: Ending) -> Result<(), PowerError> {
+        let method = match ending {
+            Ending::Reboot => "CanReboot",
+            Ending::PowerOff => "CanPowerOff",
         };
-        match timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Err(told(&error)),
-            Err(_) => Err(PowerError(format!(
-                "logind did not answer for {} s; see `systemctl status systemd-logind`",
-                PATIENCE.as_secs()
-            ))),
-        }
+        let can: String = self.ask(&cannot(ending), async |it| call(&it, method, &()).await?.body().deserialize()).await?;
+        if can == "yes" { Ok(()) } else { Err(refused(ending, &can)) }
     }
+
+    async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
+        type Row = (String, String, String, String, u32, u32);
+        let list = async |it: Connection| call(&it, "ListInhibitors", &()).await?.body().deserialize::<Vec<Row>>();
+        let rows = self.ask("cannot see who holds up a shutdown", list).await?;
+        let ours = |pid: u32| pid == std::process::id();
+        let of_shutdown = rows.into_iter().filter(|(what, .., pid)| what.split(':').any(|it| it == "shutdown") && !ours(*pid));
+        let told = |(_, who, why, mode, uid, pid): Row| {
+            // `block-weak` binds nobody but those whose session it is.
+            let mode = if mode == "block" { Mode::Block } else { Mode::Delay };
+            Inhibitor { who, why, mode, uid, pid }
+        };
+        Ok(of_shutdown.map(told).collect())
+    }
+
+    async fn host_update(&self) -> Option<String> {
+        let files: Vec<_> = BREADCRUMBS.iter().map(|it| self.root.join(it)).collect();
+        let found = off_thread(move || files.into_iter().find(|it| it.symlink_metadata().is_ok()));
+        // Where the disk cannot be looked at, nothing is known of an update.
+        found.await.ok().flatten().map(|it| it.display().to_string())
+    }
+
+    async fn end(&self, ending: Ending) -> Result<(), PowerError> {
+        let method = match ending {
+            Ending::Reboot => "Reboot",
+            Ending::PowerOff => "PowerOff",
+        };
+        // Nobody is at the console to be asked for a password.
+        let interactive = false;
+        self.ask(&cannot(ending), async |it| call(&it, method, &interactive).await.map(drop)).await
+    }
+
+    fn notices(&self) -> impl Stream<Item = Notice<Hold>> {
+        stream::unfold(Watch::new(self), async |mut watch| Some((watch.next().await, watch)))
+    }
+}
+
+fn cannot(ending: Ending) -> String {
+    format!("no {ending}")
 }
 
 /// Calls a method of logind's.
@@ -70,42 +131,7 @@ async fn call<B>(connection: &Connection, method: &str, body: &B) -> Result<Mess
 where
     B: serde::Serialize + zbus::wire::DynamicType + Sync,
 {
-    let (name, path) = ("org.freedesktop.login1", "/org/freedesktop/login1");
-    connection.call_method(Some(name), path, Some("org.freedesktop.login1.Manager"), method, body).await
-}
-
-/// Whether to go on and ask. `challenge` means that a person would be asked for a password; root is not.
-fn may(can: &str) -> bool {
-    matches!(can, "yes" | "challenge")
-}
-
-fn refused(can: &str) -> PowerError {
-    PowerError(match can {
-        "na" => "logind says that this machine cannot reboot".to_owned(),
-        "inhibited" | "inhibitor-blocked" | "challenge-inhibitor-blocked" => {
-            "logind says that somebody holds up a reboot; see who with `systemd-inhibit --list`".to_owned()
-        }
-        _ => format!(
-            "logind refuses a reboot (`{can}`); run the agent as root, or allow org.freedesktop.login1.reboot in polkit"
-        ),
-    })
-}
-
-/// What an error of the bus means.
-fn told(error: &Error) -> PowerError {
-    let text = error.to_string();
-    let has = |name: &str| text.contains(name);
-    PowerError(if has("ServiceUnknown") || has("NameHasNoOwner") {
-        "there is no logind on the system bus; this agent reboots through systemd-logind only".to_owned()
-    } else if has("BlockedByInhibitorLock") {
-        "logind refuses a reboot because somebody holds it up; see who with `systemd-inhibit --list`".to_owned()
-    } else if has("OperationInProgress") {
-        "logind is already shutting the machine down".to_owned()
-    } else if has("InteractiveAuthorizationRequired") || has("AccessDenied") {
-        format!("logind refuses a reboot: {text}; run the agent as root, or allow org.freedesktop.login1.reboot in polkit")
-    } else {
-        format!("logind failed to reboot: {text}; see `journalctl -u systemd-logind`")
-    })
+    connection.call_method(Some(LOGIND), LOGIND_PATH, Some(MANAGER), method, body).await
 }
 
 #[cfg(test)]

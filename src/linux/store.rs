@@ -28,6 +28,7 @@ const IDENTITY_BACKUP: &str = "identity.backup.json";
 const KEYS: &str = "keys.json";
 const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
+const AWAITING: &str = "awaiting-boot.json";
 /// What a file is called until it is whole.
 const DRAFT: &str = ".new";
 
@@ -116,6 +117,7 @@ impl<F: Files> Shelf<F> {
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::Identity::into_state);
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::Keys::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::Stopped::into_state).unwrap_or_default();
+        memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::Awaiting::into_state).unwrap_or_default();
         if let Some(targets) = self.read::<wire::Targets>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;

@@ -2,6 +2,7 @@
 
 use crate::linux::clock::{Chance, Clock};
 use crate::linux::host::Host;
+use crate::linux::leds::Leds;
 use crate::linux::locks::Locks;
 use crate::linux::net::Reach;
 use crate::linux::power::Power;
@@ -9,7 +10,6 @@ use crate::linux::store::Store;
 use crate::port::{Engine, Targets, World};
 
 /// Every port, as it is on a real machine.
-#[derive(Debug)]
 pub struct Linux<E, T> {
     /// The container engine.
     pub engine: E,
@@ -21,6 +21,8 @@ pub struct Linux<E, T> {
     pub targets: T,
     /// The machine's power.
     pub power: Power,
+    /// The LED a person finds it by.
+    pub leds: Leds,
     /// Wall time.
     pub clock: Clock,
     /// Chance.
@@ -37,6 +39,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Locks = Locks;
     type Targets = T;
     type Power = Power;
+    type Leds = Leds;
     type Clock = Clock;
     type Chance = Chance;
     type Net = Reach;
@@ -56,6 +59,9 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn power(&self) -> &Power {
         &self.power
+    }
+    fn leds(&self) -> &Leds {
+        &self.leds
     }
     fn clock(&self) -> &Clock {
         &self.clock

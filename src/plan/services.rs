@@ -9,7 +9,7 @@ use crate::plan::strategies::{self, Old};
 use crate::plan::{Deed, Step, Waiting, Which};
 use crate::state::config::NetworkMode;
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Phase, Service, ServiceKey};
+use crate::state::{App, Boot, Container, Phase, Service, ServiceKey};
 
 /// What the services of an app need.
 pub(super) fn draft(draft: &mut Draft<'_>) {
@@ -145,7 +145,13 @@ fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Contai
     }
     // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
     let (since, now) = (draft.scene.current.booted_secs, draft.scene.current.now_secs);
-    let new = container.phase == Phase::Created && (since..=now).contains(&container.created_secs);
+    let new = container.phase == Phase::Created
+        && match draft.scene.current.awaiting.get(&container.id) {
+            // Clocks are wrong at boot on boards without a battery; who was seen waiting in which boot is not.
+            Some(Boot::ToCome) => true,
+            Some(Boot::Been) => false,
+            None => (since..=now).contains(&container.created_secs),
+        };
     if service.requires_reboot && new {
         draft.wait(Waiting::Boot(container.key.clone()));
     } else if let Some(other) = unmet(draft, app, service) {

@@ -21,6 +21,9 @@ const FORCE_LASTS: Duration = Duration::from_secs(10);
 
 impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
+        if let Intent::End(ending, force) = intent {
+            return self.end(ending, force, reply);
+        }
         let answer = match self.change(intent).await {
             Ok(Change::Wait(app, goal)) => {
                 self.waiters.push(Waiter { app, goal, reply });
@@ -37,6 +40,9 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     async fn change(&mut self, intent: Intent) -> Result<Change<'w>, Refusal> {
+        if self.halt.is_under_way() && disturbs(&intent) {
+            return Err(Refusal::ShuttingDown);
+        }
         match intent {
             Intent::Target(target) => self.aim(*target).await,
             Intent::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
@@ -48,6 +54,8 @@ impl<'w, W: World> Keeper<'w, W> {
             Intent::ReadHost => return Ok(Change::Errand(self.read_host())),
             Intent::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(Change::Errand),
             Intent::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
+            // An end is no change; it was heard before.
+            Intent::End(..) | Intent::Beat => (),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
         Ok(Change::Answer(Reply::Done))
@@ -238,8 +246,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Step::Engine(Deed::RemoveImage(image)) => {
                 self.targets.pulled.remove(image);
             }
-            Step::Reboot => self.resting.rebooting(step),
-            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } => (),
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }
 
@@ -290,6 +297,21 @@ impl<'w, W: World> Keeper<'w, W> {
         if self.owed.len() != before {
             self.save_stopped().await;
         }
+    }
+}
+
+/// Whether it would have steps taken that nothing else asks for.
+const fn disturbs(intent: &Intent) -> bool {
+    match intent {
+        Intent::Restart(..) | Intent::Purge(..) | Intent::Stop(..) | Intent::Start(..) | Intent::ConfigureHost(..) => true,
+        Intent::Target(_)
+        | Intent::Rejected(_)
+        | Intent::Update { .. }
+        | Intent::RenewKey(_)
+        | Intent::CheckConnectivity(_)
+        | Intent::ReadHost
+        | Intent::End(..)
+        | Intent::Beat => false,
     }
 }
 

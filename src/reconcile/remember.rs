@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::plan::{Deed, Step};
-use crate::port::{Chance, Record, Store, Targeted, World};
+use crate::plan::{Deed, Step, Waiting};
+use crate::port::{Chance, Clock, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
-use crate::state::{Identity, Keys, Secret, ServiceKey, Status};
+use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status};
 
 /// What the agent begins with.
 pub(super) struct Remembered {
@@ -20,6 +20,7 @@ pub(super) struct Remembered {
     pub(super) targets: Targeted,
     pub(super) reached: bool,
     pub(super) stopped: BTreeSet<ServiceKey>,
+    pub(super) awaiting: BTreeMap<ContainerId, String>,
     pub(super) unsaved: BTreeSet<Unsaved>,
 }
 
@@ -33,6 +34,7 @@ pub(super) enum Unsaved {
     Keys,
     Targets,
     Stopped,
+    Awaiting,
 }
 
 /// Loads what was saved, and makes and saves what was not.
@@ -62,7 +64,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &Settings, publish: &wat
         None => new_keys(world, settings, &mut unsaved).await,
     };
     let reached = memory.targets.wanted.is_some() && memory.targets.wanted == memory.targets.good;
-    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, unsaved }
+    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, awaiting: memory.awaiting, unsaved }
 }
 
 async fn new_identity<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Identity {
@@ -123,6 +125,30 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
+    /// Whether the boots have been that containers wait for.
+    pub(super) fn boots(&self) -> BTreeMap<ContainerId, Boot> {
+        let now = self.world.clock().boot_id();
+        let boot = |seen: &String| if *seen == now { Boot::ToCome } else { Boot::Been };
+        self.awaiting.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
+    }
+
+    /// Writes down which containers wait for the next boot, so that the clock need not be right to tell it from this one.
+    pub(super) async fn remember_waiting(&mut self) {
+        let now = self.world.clock().boot_id();
+        let mut awaiting = self.awaiting.clone();
+        awaiting.retain(|id, _| self.current.containers.iter().any(|it| it.id == *id));
+        for waiting in self.plan.waiting.iter().filter(|_| !now.is_empty()) {
+            let Waiting::Boot(key) = waiting else { continue };
+            for container in self.current.containers.iter().filter(|it| it.key == *key && it.phase == Phase::Created) {
+                awaiting.entry(container.id.clone()).or_insert_with(|| now.clone());
+            }
+        }
+        if awaiting != self.awaiting {
+            self.awaiting = awaiting;
+            self.save_one(Unsaved::Awaiting).await;
+        }
+    }
+
     pub(super) async fn save_targets(&mut self) {
         self.save_one(Unsaved::Targets).await;
     }
@@ -147,6 +173,7 @@ impl<W: World> Keeper<'_, W> {
             Unsaved::Identity => Record::Identity(Identity { uuid: self.device.uuid.clone() }),
             Unsaved::Keys => Record::Keys(self.keys.clone()),
             Unsaved::Targets => Record::Targets(Box::new(self.targets.clone())),
+            Unsaved::Awaiting => Record::Awaiting(self.awaiting.clone()),
             Unsaved::Stopped => Record::Stopped(self.demands.stopped.union(&self.owed).cloned().collect()),
         };
         if save(self.world, &record).await {

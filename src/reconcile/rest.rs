@@ -16,8 +16,6 @@ const LEAST: Duration = Duration::from_secs(1);
 const MOST: Duration = Duration::from_secs(5 * 60);
 /// The longest while the engine does not answer: it may come back at any moment.
 const MOST_UNREACHABLE: Duration = Duration::from_secs(10);
-/// A reboot that was accepted is not asked for again so soon.
-const REBOOT: Duration = Duration::from_secs(5 * 60);
 
 /// Steps that are not taken for now.
 #[derive(Debug, Default)]
@@ -64,12 +62,6 @@ impl Resting {
         rest.why = why;
         self.0.push(rest);
         pause
-    }
-
-    /// Does not repeat a reboot that was accepted.
-    pub(super) fn rebooting(&mut self, step: &Step) {
-        let backoff = Backoff::new(REBOOT, REBOOT);
-        self.0.push(Rest { step: step.clone(), backoff, failures: 0, until: Instant::now() + REBOOT, why: Why::Done });
     }
 
     /// Whether a step is not to be taken now.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::state::board::BoardFacts;
 use crate::state::service::Feature;
 
 /// Who the device is. Lost, it would be another device to its cloud.
@@ -43,6 +44,8 @@ pub struct Device {
     pub host_features: BTreeSet<Feature>,
     /// The board's revision and the host's build, for services that ask.
     pub board_rev: Option<(String, String)>,
+    /// What board it is.
+    pub board: BoardFacts,
 }
 
 /// Who is at the other end of a connection to the API.

@@ -1,7 +1,8 @@
 //! What is known of the LED a person finds the device by.
 
 use std::fmt;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The LED, and who shows something with it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub struct Lamp {
 pub struct Owner {
     /// What for.
     pub purpose: Purpose,
-    /// How much longer, when the panel was last written. `None`: until it is over.
-    pub left: Option<Duration>,
+    /// Until when, if that is known.
+    pub until: Option<Instant>,
 }
 
 /// What a LED is used for, the least important first.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::state::host::Figures;
-use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Target};
+use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target};
 
 /// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ pub struct Status {
     pub looked: Option<Instant>,
     /// What the reconciler is doing.
     pub activity: Activity,
+    /// Whether the machine is about to end.
+    pub shutdown: Shutdown,
     /// Steps being taken.
     pub doing: Vec<Doing>,
     /// What the plan waits for, each in words.

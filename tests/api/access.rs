@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use boardkeeper::api::{self, Verb};
 use boardkeeper::intent::Intent;
-use boardkeeper::state::{Caller, Peer};
+use boardkeeper::state::{Caller, Ending, Peer};
 
 use crate::house::{Got, House, ONE, TWO, WIDE, request};
 
@@ -19,14 +19,19 @@ const MATRIX: &[(Verb, [u16; 5])] = &[
     (Verb::Ping, [401, 401, 200, 200, 200]),
     (Verb::Device, [401, 401, 200, 200, 200]),
     (Verb::State, [401, 401, 200, 200, 200]),
+    (Verb::Leds, [401, 401, 200, 200, 200]),
+    (Verb::Board, [401, 401, 200, 200, 200]),
     (Verb::OpenApi, [401, 401, 200, 200, 200]),
     (Verb::RegenerateKey, [401, 401, 200, 200, 200]),
     (Verb::NotYet, [401, 401, 501, 501, 501]),
+    (Verb::Blink, [401, 401, 200, 401, 200]),
     (Verb::Update, [401, 401, 204, 401, 204]),
     (Verb::HostConfig, [401, 401, 200, 200, 200]),
     (Verb::ConfigureHost, [401, 401, 400, 401, 400]),
     (Verb::CheckOn, [401, 401, 204, 401, 204]),
     (Verb::CheckOff, [401, 401, 204, 401, 204]),
+    (Verb::End(Ending::Reboot), [401, 401, 202, 401, 202]),
+    (Verb::End(Ending::PowerOff), [401, 401, 202, 401, 202]),
     (Verb::App, [401, 401, 200, 200, 401]),
     (Verb::Stop, [401, 401, 200, 200, 401]),
     (Verb::Start, [401, 401, 200, 200, 401]),

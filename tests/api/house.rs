@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Request, StatusCode};
 use boardkeeper::api::{self, Door};
-use boardkeeper::intent::{Answer, Ask, Intent, Refusal, Reply};
+use boardkeeper::intent::{Answer, Ask, Intent, Light, LightAsk, Refusal, Reply};
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, ImageId, ImageRef, Keys, Locks,
-    Made, Phase, Secret, ServiceKey, Status,
+    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, Identified, ImageId,
+    ImageRef, Keys, Locks, Made, Panel, Phase, Secret, ServiceKey, Status,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -35,10 +35,14 @@ pub(crate) const TWO: AppId = AppId(4000);
 pub(crate) struct House {
     router: Router,
     inbox: Option<mpsc::Receiver<Ask>>,
+    lights: Option<mpsc::Receiver<LightAsk>>,
+    panel: watch::Sender<Panel>,
     publish: watch::Sender<Status>,
     pub(crate) keys: Keys,
     /// Everything that was asked.
     pub(crate) asked: Vec<Intent>,
+    /// What the LED's owner answers. `None`: nothing, for ever.
+    pub(crate) identifies: Option<Identified>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
     /// How the host is configured.
@@ -60,13 +64,19 @@ impl House {
             Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
-        let router = api::router(Door { intents, status, born: Instant::now() });
+        let (requests, lights) = mpsc::channel(2);
+        let (panel, shown) = watch::channel(Panel::default());
+        let light = Light { requests, panel: shown };
+        let router = api::router(Door { intents, status, light, born: Instant::now() });
         let mut house = Self {
             router,
             inbox: Some(inbox),
+            lights: Some(lights),
+            panel,
             publish,
             keys,
             asked: Vec::new(),
+            identifies: Some(Identified::By("ACT".to_owned())),
             refuses: None,
             host: HostConfig::default(),
             hangs_up: false,
@@ -91,9 +101,14 @@ impl House {
         self.say(|status| drop(status.current.locks.insert(app, Locks::Held(held))));
     }
 
-    /// The reconciler ends.
+    /// Changes what the LED's owner says.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut Panel)) {
+        self.panel.send_modify(change);
+    }
+
+    /// The reconciler and the LED's owner end.
     pub(crate) fn end(&mut self) {
-        self.inbox = None;
+        (self.inbox, self.lights) = (None, None);
     }
 
     /// With the device's key.
@@ -117,13 +132,18 @@ impl House {
     /// Asks, and lets the reconciler answer.
     pub(crate) async fn call(&mut self, request: Request<Body>) -> Got {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut forgotten = Vec::new();
         let mut response = Box::pin(self.router.clone().oneshot(request));
         let response = loop {
-            let Some(inbox) = &mut self.inbox else { break response.await };
+            let (Some(inbox), Some(lights)) = (&mut self.inbox, &mut self.lights) else { break response.await };
             tokio::select! {
                 biased;
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
+                ask = lights.recv() => match (ask.unwrap(), &self.identifies) {
+                    (LightAsk::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
+                    (ask, _) => forgotten.push(ask),
+                },
             }
         };
         let (parts, body) = response.unwrap().into_parts();
@@ -148,7 +168,7 @@ impl House {
 
     fn does(&mut self, intent: Intent) -> Answer {
         match intent {
-            Intent::Update { .. } | Intent::CheckConnectivity(_) => Ok(Reply::Done),
+            Intent::Update { .. } | Intent::End(..) | Intent::CheckConnectivity(_) => Ok(Reply::Done),
             Intent::Restart(app, force) | Intent::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
                 self.unlocked(app, force).map(|()| Reply::Done)
@@ -161,7 +181,7 @@ impl House {
             Intent::RenewKey(caller) => self.renew(caller),
             Intent::ReadHost => Ok(Reply::Host(Box::new(self.host.clone()))),
             Intent::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Reply::Done),
-            Intent::Target(_) | Intent::Rejected(_) | Intent::Stop(..) | Intent::Start(..) => {
+            Intent::Target(_) | Intent::Rejected(_) | Intent::Beat | Intent::Stop(..) | Intent::Start(..) => {
                 panic!("not asked over HTTP: {intent:?}")
             }
         }
@@ -269,6 +289,7 @@ fn device() -> Status {
         api_endpoint: None,
         host_features: BTreeSet::new(),
         board_rev: None,
+        board: BoardFacts::default(),
     };
     let mut status = Status { device, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() };
     let apps = [(ONE, "main", 'a'), (WIDE, "main", 'b'), (TWO, "web", 'c'), (TWO, "db", '9')];

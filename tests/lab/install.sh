@@ -5,9 +5,12 @@
 #   lint      rustfmt and clippy
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
-#   bus       dbus-daemon, and python3-dbusmock
+#   bus       dbus-daemon
+#   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
 #   tools     curl, ip, make, openssl, unshare
+#   arm       qemu-user for ARM programs, and libfaketime
+#   package   mmdebstrap and a static qemu-user, for roots of other architectures
 #
 # Says what it installs, asks nothing, and says nothing when all is here. No service is started by it.
 set -eu
@@ -55,8 +58,11 @@ need() {
     has docker-registry || want docker-registry
     has htpasswd || want apache2-utils ;;
   bus)
-    has dbus-daemon || want dbus
-    /usr/bin/python3 -c 'import dbusmock' 2> /dev/null || want python3-dbusmock ;;
+    has dbus-daemon || want dbus ;;
+  nspawn)
+    has systemd-nspawn || want systemd-container
+    has debootstrap || want debootstrap
+    has pgrep || want procps ;;
   busybox) busybox_is_static || want busybox-static ;;
   tools)
     has curl || want curl
@@ -64,6 +70,12 @@ need() {
     has unshare || want util-linux
     has make || want make
     has openssl || want openssl ;;
+  arm)
+    has qemu-arm && has qemu-aarch64 || want qemu-user
+    dpkg-query -W libfaketime > /dev/null 2>&1 || want libfaketime ;;
+  package)
+    has mmdebstrap || want mmdebstrap
+    has qemu-arm-static || want qemu-user-static ;;
   *) echo "install.sh: nobody knows the need '$1'" >&2; exit 2 ;;
   esac
 }

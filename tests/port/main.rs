@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
-mod bus;
 mod engine;
 mod listen;
 mod locks;
+mod power;
 mod real;
 mod store;
 mod units;

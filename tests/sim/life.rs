@@ -83,8 +83,8 @@ impl Sim {
     /// The agent and whoever uses its API.
     pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
         loop {
-            let run = boardkeeper::run(self, settings(), async |router, status| {
-                self.with(|model| model.status = Some(status));
+            let run = boardkeeper::run(self, settings(), async |router, door| {
+                self.with(|model| model.status = Some(door.status));
                 people(self.clone(), router).await;
             });
             let cut = tokio::select! {
@@ -122,6 +122,9 @@ impl Sim {
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
+        if let Some(why) = self.with(|model| model.lamp.unsettled()) {
+            return Some(why);
+        }
         let target = complete(&wanted, &status.device, &keys);
         says_unsettled(&status)
             .or_else(|| looks_unsettled(&target, &status, &truth))

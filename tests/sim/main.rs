@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use life::{Story, live};
 
-/// Lives in a plain test run. Without optimisation a life takes a tenth of a second, and most of it is hashing.
-const LIVES: u64 = if cfg!(debug_assertions) { 500 } else { 5000 };
+/// Lives in a plain test run: some minutes of two processors without optimisation.
+const LIVES: u64 = 2000;
 
 /// So many bad lives are enough to see what is wrong.
 const ENOUGH: usize = 20;

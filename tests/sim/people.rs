@@ -34,6 +34,8 @@ enum Wish {
     Update,
     NameHost,
     RenewKey,
+    Reboot,
+    Blink,
     Read,
 }
 
@@ -101,6 +103,21 @@ impl Press {
         Self { method: Method::PATCH, ..Self::new("/v1/device/host-config".into(), body, Wish::NameHost, force) }
     }
 
+    /// End the machine.
+    pub(crate) fn reboot(force: bool) -> Self {
+        Self::new("/v1/reboot".into(), format!(r#"{{"force":{force}}}"#), Wish::Reboot, force)
+    }
+
+    /// The machine may refuse, and an agent may be unwell.
+    fn may_be_500(&self) -> bool {
+        self.wish == Wish::Reboot || self.path == "/v1/healthy"
+    }
+
+    /// Show which device it is.
+    pub(crate) fn blink() -> Self {
+        Self::new("/v1/blink".into(), String::new(), Wish::Blink, false)
+    }
+
     /// Read something.
     pub(crate) fn read(path: &str) -> Self {
         Self { method: Method::GET, ..Self::new(path.into(), String::new(), Wish::Read, false) }
@@ -149,7 +166,7 @@ impl Sim {
         };
         self.with(|model| {
             model.note(format_args!("person: {} says {status}", press.path));
-            if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && press.path != "/v1/healthy" {
+            if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && !press.may_be_500() {
                 model.wrong(format_args!("{} answers {status}: {body}", press.path));
             }
             if let (Wish::Stop(app, service), StatusCode::OK) = (&press.wish, status) {
@@ -187,7 +204,13 @@ impl crate::world::Model {
                 judge.renewed = true;
                 None
             }
-            Wish::Read => None,
+            // Whoever forces it takes every lock away, and may be heard only after the agent was started again.
+            Wish::Reboot => {
+                judge.forced_all |= press.force;
+                judge.reboot_reasons += 1;
+                None
+            }
+            Wish::Blink | Wish::Read => None,
         };
         judge.forced.extend(app.filter(|_| press.force));
         if let Wish::Purge(app) = press.wish {
@@ -200,7 +223,7 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
     let app = u32::try_from(dice.between(1, 2)).unwrap();
     let service = *dice.pick(&["db", "web", "mail", "job"]).unwrap();
     let force = dice.happens(200);
-    match dice.below(12) {
+    match dice.below(15) {
         0 | 1 => Press::restart(app, force),
         2 => Press::purge(app, force),
         3 => Press::stop(app, service, force),
@@ -210,6 +233,10 @@ fn any_press(dice: &mut crate::world::dice::Dice) -> Press {
         8 => Press::start_app(app),
         9 => Press::update(force),
         10 => Press::renew_key(),
-        _ => Press::read(dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status"]).unwrap()),
+        11 => Press::reboot(force),
+        12 | 13 => Press::blink(),
+        _ => Press::read(
+            dice.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status", "/agent/v1/leds"]).unwrap(),
+        ),
     }
 }

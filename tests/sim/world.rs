@@ -5,20 +5,27 @@
 //! machine    what an engine has and does; no time passes there
 //! engine     how it is reached: late, twice, half-way or not at all
 //! store      a disk that keeps what it said it kept, and little else
+//! leds       an LED that fails, and goes away
 //! locks      update locks, hand-over signals
 //! outside    networks, the host
 //! owner      target documents
 //! nature     what happens by itself
 //! judge      what must never happen
+//! power      who can end the machine, and says so
+//! ending     how the machine's end comes, or does not
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
 #[path = "world/dice.rs"]
 pub(crate) mod dice;
+#[path = "world/ending.rs"]
+mod ending;
 #[path = "world/engine.rs"]
 mod engine;
 #[path = "world/judge.rs"]
 pub(crate) mod judge;
+#[path = "world/leds.rs"]
+pub(crate) mod leds;
 #[path = "world/locks.rs"]
 pub(crate) mod locks;
 #[path = "world/machine.rs"]
@@ -29,6 +36,8 @@ pub(crate) mod nature;
 mod outside;
 #[path = "world/owner.rs"]
 pub(crate) mod owner;
+#[path = "world/power.rs"]
+pub(crate) mod power;
 #[path = "world/store.rs"]
 pub(crate) mod store;
 
@@ -39,13 +48,14 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::port::{self, PowerError};
+use boardkeeper::port;
 use boardkeeper::state::{Current, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use dice::Dice;
 use judge::Judge;
+use leds::Lamp;
 use locks::LockDir;
 use machine::Machine;
 use nature::Job;
@@ -66,6 +76,8 @@ pub(crate) struct Model {
     pub(crate) machine: Machine,
     /// The disk.
     pub(crate) disk: Disk,
+    /// The LED.
+    pub(crate) lamp: Lamp,
     /// Update locks.
     pub(crate) locks: LockDir,
     /// Who writes the target documents.
@@ -81,6 +93,12 @@ pub(crate) struct Model {
     born: Instant,
     booted: Instant,
     skew_secs: i64,
+    /// Who can end the machine, and says so.
+    pub(crate) power: power::Power,
+    /// Since when the machine is about to end.
+    pub(crate) ends_since: Option<Instant>,
+    /// How often it was started.
+    boots: u32,
     jobs: BTreeMap<(Instant, u64), Job>,
     job_count: u64,
     cut: Option<Cut>,
@@ -166,6 +184,7 @@ impl Sim {
             weather,
             machine: Machine::new(u64::MAX),
             disk: Disk::default(),
+            lamp: Lamp::new(of("leds")),
             locks: LockDir::default(),
             owner: Owner::new(of("owner")),
             judge: Judge::default(),
@@ -175,6 +194,9 @@ impl Sim {
             born: now,
             booted: now,
             skew_secs: 0,
+            power: power::Power::new(),
+            ends_since: None,
+            boots: 1,
             jobs: BTreeMap::new(),
             job_count: 0,
             cut: None,
@@ -238,9 +260,12 @@ impl Sim {
             model.status = None;
             if cut != Cut::Crash {
                 model.machine.die();
+                model.lamp.lose_power();
                 model.locks.lose_tmpfs();
                 model.jobs.retain(|_, job| job.outlives_power());
                 model.booted = Instant::now();
+                model.boots += 1;
+                model.call_off();
                 let back = model.fates.nature.secs(5, 30);
                 model.schedule(back, Job::EngineBack);
             }
@@ -322,6 +347,7 @@ impl Model {
             locks: BTreeMap::new(),
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
+            awaiting: self.awaiting(),
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);
@@ -335,6 +361,7 @@ impl port::World for Sim {
     type Locks = Self;
     type Targets = Self;
     type Power = Self;
+    type Leds = Self;
     type Clock = Self;
     type Chance = Self;
     type Net = Self;
@@ -360,6 +387,10 @@ impl port::World for Sim {
         self
     }
 
+    fn leds(&self) -> &Self {
+        self
+    }
+
     fn clock(&self) -> &Self {
         self
     }
@@ -377,23 +408,6 @@ impl port::World for Sim {
     }
 }
 
-impl port::Power for Sim {
-    async fn reboot(&self) -> Result<(), PowerError> {
-        self.pass(1, 200).await;
-        self.with(|model| {
-            let refused = model.fates.calls.happens(model.weather.faults);
-            model.note(format_args!("reboot asked for: {}", if refused { "refused" } else { "accepted" }));
-            model.judge_reboot();
-            if refused {
-                return Err(PowerError("somebody inhibits it".into()));
-            }
-            let after = model.fates.calls.secs(1, 5);
-            model.schedule(after, Job::Fall(Cut::Reboot));
-            Ok(())
-        })
-    }
-}
-
 impl port::Clock for Sim {
     fn now_secs(&self) -> i64 {
         self.with(|model| model.now_secs())
@@ -401,6 +415,10 @@ impl port::Clock for Sim {
 
     fn booted_secs(&self) -> i64 {
         self.with(|model| model.booted_secs())
+    }
+
+    fn boot_id(&self) -> String {
+        self.with(|model| model.boot_id())
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 
 const ANSWER: &str = r#"{
   "agent_seconds": 10, "looked_seconds_ago": 3, "engine": {"state": "up"}, "activity": "applying",
+  "shutdown": {"state": "came_to_nothing", "ending": "reboot", "why": "refused", "seconds": 9},
   "apps": [{"app_id": 1, "name": "demo", "uuid": "u", "commit": "414e65cd378a69a9", "release_id": 2, "services": [
     {"name": "db", "image": "postgres:17", "running": true, "stopped_by_hand": true},
     {"name": "main", "image": "busybox:latest", "running": true, "stopped_by_hand": false}]}],
@@ -29,6 +30,7 @@ APP             SERVICE  WANTED           IS          IMAGE
 1 demo 414e65c  main     running          -           busybox:latest
 2               old      gone             running     a [31m
 
+trouble   the reboot that was to be did not happen: refused
 doing     pull busybox:latest
 pulled    busybox:latest 40 %
 waiting   1/main waits for the images of the release
@@ -46,4 +48,11 @@ fn an_agent_that_has_just_begun() {
     let text = told.for_people();
     assert!(text.contains("no target yet; engine down for 4 s: no socket; not looked yet"), "{text}");
     assert!(text.ends_with("no services\n"), "{text}");
+}
+
+#[test]
+fn a_device_that_shuts_down() {
+    let told: Told =
+        serde_json::from_str(r#"{"activity":"shutting down","shutdown":{"state":"under_way","ending":"reboot"}}"#).unwrap();
+    assert!(told.for_people().contains(": shutting down; "), "{}", told.for_people());
 }

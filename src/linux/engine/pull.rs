@@ -248,6 +248,16 @@ mod tests {
         assert_eq!(layers.room_bytes(), 0);
     }
 
+    #[test]
+    fn a_layer_may_be_larger_than_a_small_board_can_address() {
+        let gib = 1_i64 << 30;
+        let mut layers = Layers::default();
+        layers.take(&line("a", "Downloading", 4 * gib, 6 * gib));
+        layers.take(&line("b", "Downloading", 0, 6 * gib));
+        assert_eq!(layers.rise(), Some(16));
+        assert_eq!(layers.room_bytes(), (2 + 9 + 15) << 30);
+    }
+
     proptest! {
         #[test]
         fn progress_never_falls_and_no_line_breaks_it(lines in prop::collection::vec((0..4_u8, 0..7_usize, any::<i32>(), any::<i32>()), 0..80)) {

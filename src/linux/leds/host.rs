@@ -76,6 +76,18 @@ impl Host {
             // The made-up board says by itself what it is.
             place.board = None;
         }
+        Ok(Self::look(place))
+    }
+
+    /// Where a simulated board was wanted and cannot be made: a host of which nothing is known, and which has no LED. The real
+    /// one is not looked at, for nobody wants its LEDs driven.
+    #[must_use]
+    pub fn bare(place: Place) -> Self {
+        let root = place.runtime.join("simulated-board");
+        Self::look(Place { root, board: None, device_type: None, led_file: None, ..place })
+    }
+
+    fn look(place: Place) -> Self {
         let board = Simulated::open(&place.root);
         let simulated = board.is_some();
         let told = Told { board: place.board.clone(), device_type: place.device_type.clone() };
@@ -84,7 +96,7 @@ impl Host {
             Some(board) => (Arc::new(board), Arc::new(Lines::new(&place.root))),
             None => (Arc::new(Real), Arc::new(Ladder::new(&place.root))),
         };
-        Ok(Self { place, detected, simulated, files, gpio })
+        Self { place, detected, simulated, files, gpio }
     }
 
     /// What drives its LEDs. `who`: what others are told while one is held.

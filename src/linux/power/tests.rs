@@ -1,25 +1,40 @@
+use zbus::Error;
+
 use super::*;
 use crate::port::Power as _;
 
-fn error(power: &Power) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(power.reboot()).unwrap_err().0
-}
-
-#[test]
-fn without_a_bus_it_says_where_it_looked() {
+#[tokio::test]
+async fn without_a_bus_it_says_where_it_looked() {
     let root = tempfile::tempdir().unwrap();
-    let said = error(&Power::new(root.path(), None));
-    assert!(said.contains("cannot reach the system bus at `unix:path=") && said.contains("DBUS_SYSTEM_BUS_ADDRESS"), "{said}");
-    let said = error(&Power::new(root.path(), Some("nonsense")));
-    assert!(said.contains("`nonsense`"), "{said}");
+    for power in [Power::new(root.path(), None), Power::new(root.path(), Some("nonsense"))] {
+        let said = power.end(Ending::Reboot).await.unwrap_err().0;
+        assert!(said.contains("cannot reach the system bus at `") && said.contains("DBUS_SYSTEM_BUS_ADDRESS"), "{said}");
+        assert_eq!(power.can(Ending::PowerOff).await.unwrap_err().0, said);
+        assert_eq!(power.inhibitors().await.unwrap_err().0, said);
+    }
 }
 
 #[test]
 fn what_logind_says_is_told_with_what_to_do() {
-    assert!(may("yes") && may("challenge") && !may("no") && !may("na") && !may("inhibited"));
-    assert!(refused("inhibitor-blocked").0.contains("systemd-inhibit --list"));
-    assert!(refused("no").0.contains("polkit"));
-    assert!(told(&Error::Failure("org.freedesktop.login1.BlockedByInhibitorLock".into())).0.contains("systemd-inhibit"));
-    assert!(told(&Error::InvalidReply).0.contains("journalctl"));
+    assert!(refused(Ending::Reboot, "inhibitor-blocked").0.contains("systemd-inhibit --list"));
+    assert!(refused(Ending::Reboot, "challenge").0.contains("allow org.freedesktop.login1.reboot in polkit"));
+    assert!(refused(Ending::PowerOff, "no").0.contains("allow org.freedesktop.login1.power-off in polkit"));
+    assert!(refused(Ending::PowerOff, "na").0.contains("cannot"));
+    let blocked = Error::Failure("org.freedesktop.login1.BlockedByInhibitorLock".into());
+    assert!(failed("no reboot", &blocked).0.contains("systemd-inhibit"));
+    assert!(failed("no reboot", &Error::InvalidReply).0.contains("journalctl"));
+}
+
+#[tokio::test]
+async fn an_update_of_the_host_is_seen_by_its_files() {
+    let root = tempfile::tempdir().unwrap();
+    let power = Power::new(root.path(), None);
+    assert_eq!(power.host_update().await, None);
+    std::fs::create_dir_all(root.path().join("mnt/state")).unwrap();
+    for name in ["rollback-health-breadcrumb", "rollback-altboot-breadcrumb"] {
+        let file = root.path().join("mnt/state").join(name);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(power.host_update().await, Some(file.display().to_string()));
+        std::fs::remove_file(file).unwrap();
+    }
 }

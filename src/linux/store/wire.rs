@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS};
+use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS};
 use crate::port::{Record, Targeted};
-use crate::state::{self, AppId, ImageRef, Secret, ServiceKey};
+use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -52,6 +52,12 @@ struct Service {
     service: String,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct Awaiting {
+    /// Boot ids, by container.
+    containers: BTreeMap<String, String>,
+}
+
 /// The files a record is kept in, in the order they are written.
 pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
     match record {
@@ -62,6 +68,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Keys(keys) => vec![(KEYS, json(&Keys::of(keys)))],
         Record::Targets(targets) => vec![(TARGETS, json(&Targets::of(targets)))],
         Record::Stopped(services) => vec![(STOPPED, json(&Stopped::of(services)))],
+        Record::Awaiting(containers) => vec![(AWAITING, json(&Awaiting::of(containers)))],
     }
 }
 
@@ -139,5 +146,15 @@ impl Stopped {
 
     pub(super) fn into_state(self) -> BTreeSet<ServiceKey> {
         self.services.into_iter().map(|it| ServiceKey::new(AppId(it.app), &it.service)).collect()
+    }
+}
+
+impl Awaiting {
+    fn of(containers: &BTreeMap<ContainerId, String>) -> Self {
+        Self { containers: containers.iter().map(|(id, boot)| (id.0.clone(), boot.clone())).collect() }
+    }
+
+    pub(super) fn into_state(self) -> BTreeMap<ContainerId, String> {
+        self.containers.into_iter().map(|(id, boot)| (ContainerId(id), boot)).collect()
     }
 }

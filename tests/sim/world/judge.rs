@@ -45,7 +45,7 @@ pub(crate) struct Judge {
     identity: Option<Identity>,
     keys: Option<Keys>,
     reboots: u32,
-    reboot_reasons: u32,
+    pub(crate) reboot_reasons: u32,
 }
 
 /// An agent may still act on what it saw so long ago.
@@ -84,7 +84,7 @@ impl Judge {
         match record {
             Record::Identity(identity) => self.identity = Some(identity.clone()),
             Record::Keys(keys) => self.keys = Some(keys.clone()),
-            Record::Targets(_) | Record::Stopped(_) => (),
+            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) => (),
         }
     }
 
@@ -128,6 +128,9 @@ impl Model {
     pub(crate) fn judge_deed(&mut self, deed: &Deed) {
         if !self.judge.underway.insert(subject(deed)) {
             self.wrong(format_args!("{deed}, while another deed is done to the same"));
+        }
+        if self.ends_since.is_some_and(|it| it.elapsed() > Duration::from_secs(1)) {
+            self.wrong(format_args!("{deed}, while the machine is about to end"));
         }
         *self.judge.begun.entry(deed.to_string()).or_default() += 1;
         self.judge_pace(deed);
@@ -299,7 +302,7 @@ impl Model {
                 let renewed = it.device != keys.device || it.generations != keys.generations;
                 it.root != keys.root || (renewed && !self.judge.renewed)
             }),
-            Record::Targets(_) | Record::Stopped(_) => false,
+            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) => false,
         };
         if broken {
             self.wrong("the device becomes another, or has other keys");

@@ -34,6 +34,8 @@ pub(crate) enum Job {
     Fall(Cut),
     /// The disk works again.
     DiskBack,
+    /// The end of the machine is called off.
+    CallOff,
 }
 
 /// What nature may do.
@@ -73,9 +75,11 @@ pub(crate) enum Whim {
     Lock,
     /// The owner writes another document.
     Document,
+    /// Somebody on the machine ends it.
+    Ends,
 }
 
-const WHIMS: [Whim; 17] = [
+const WHIMS: [Whim; 18] = [
     Whim::Crash,
     Whim::PowerCut,
     Whim::EngineDies,
@@ -93,6 +97,7 @@ const WHIMS: [Whim; 17] = [
     Whim::ClockJumps,
     Whim::Lock,
     Whim::Document,
+    Whim::Ends,
 ];
 
 impl Weather {
@@ -119,6 +124,7 @@ impl Job {
             | Self::Ready(..)
             | Self::Unlock(_)
             | Self::Late(_)
+            | Self::CallOff
             | Self::Fall(_) => false,
         }
     }
@@ -189,6 +195,10 @@ impl Model {
                 self.note(format_args!("late, {deed}: {done}"));
             }
             Job::Fall(cut) => self.fall(cut),
+            Job::CallOff => {
+                self.note("the end is called off");
+                self.call_off();
+            }
             Job::DiskBack => {
                 self.disk.full = false;
                 self.disk.read_only = false;
@@ -285,6 +295,7 @@ impl Model {
             }
             Whim::ClockJumps => self.skew_secs = i64::try_from(self.fates.nature.below(7200)).unwrap() - 3600,
             Whim::Lock => self.locks_itself(),
+            Whim::Ends => self.begin_to_end(),
             Whim::Document => {
                 let what = self.owner.change();
                 self.note(format_args!("the owner writes: {what}"));

@@ -22,6 +22,7 @@ impl Disk {
             Record::Keys(keys) => self.kept.keys = Some(keys),
             Record::Targets(targets) => self.kept.targets = *targets,
             Record::Stopped(stopped) => self.kept.stopped = stopped,
+            Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
         }
     }
 
@@ -97,5 +98,6 @@ const fn name(record: &Record) -> &'static str {
         Record::Keys(_) => "keys",
         Record::Targets(_) => "targets",
         Record::Stopped(_) => "stopped",
+        Record::Awaiting(_) => "awaiting",
     }
 }

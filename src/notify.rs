@@ -1,0 +1,89 @@
+//! What the service manager is told: that the agent is ready, what it is doing, and that it gets on.
+//!
+//! That it gets on is asked of the reconciler itself, by a request like any other. One that is stuck does not answer, and the
+//! manager starts the agent again; one whose download is slow or whose engine hangs answers, for it waits for neither.
+
+use std::convert::Infallible;
+use std::future::pending;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use crate::intent::{Ask, Intent};
+use crate::port::{Manager, Word};
+use crate::state::{Activity, EngineState, Status};
+
+/// Tells the manager, for as long as it is polled.
+pub async fn run(manager: &impl Manager, intents: mpsc::Sender<Ask>, status: watch::Receiver<Status>) -> Infallible {
+    tokio::select! {
+        never = say(manager, status) => never,
+        never = beat(manager, intents) => never,
+    }
+}
+
+/// Says what is being done, whenever that changes.
+async fn say(manager: &impl Manager, mut status: watch::Receiver<Status>) -> Infallible {
+    let mut said = String::new();
+    loop {
+        let words = words(&status.borrow_and_update());
+        if words != said {
+            manager.tell(&Word::Doing(words.clone()));
+            said = words;
+        }
+        if status.changed().await.is_err() {
+            return pending().await;
+        }
+    }
+}
+
+/// Says that the agent is ready when the reconciler first answers, and then that it lives, as often as is wanted.
+async fn beat(manager: &impl Manager, intents: mpsc::Sender<Ask>) -> Infallible {
+    answered(&intents).await;
+    manager.tell(&Word::Ready);
+    let Some(patience) = manager.patience() else { return pending().await };
+    loop {
+        manager.tell(&Word::Alive);
+        // A beat that is late by as much again is still heard in time.
+        sleep(patience / 3).await;
+        answered(&intents).await;
+    }
+}
+
+/// Waits until the reconciler has answered.
+async fn answered(intents: &mpsc::Sender<Ask>) {
+    let (reply, answer) = oneshot::channel();
+    let sent = intents.send(Ask { intent: Intent::Beat, reply }).await;
+    if sent.is_err() || answer.await.is_err() {
+        // There is no reconciler any more, so nothing gets on.
+        pending::<()>().await;
+    }
+}
+
+/// What the agent is doing, in a line.
+fn words(status: &Status) -> String {
+    if status.shutdown.is_under_way() {
+        return "shutting down: nothing is changed any more".to_owned();
+    }
+    if let EngineState::Down { why, .. } = &status.engine {
+        return why.clone();
+    }
+    match status.activity {
+        Activity::Waiting => "nobody has said yet what is wanted".to_owned(),
+        Activity::Settled => {
+            let alive = status.current.containers.iter().filter(|it| it.phase.is_alive()).count();
+            format!("as wanted; running: {alive}")
+        }
+        Activity::Applying => {
+            let doing: Vec<&str> = status.doing.iter().map(|it| it.what.as_str()).collect();
+            match (doing.as_slice(), status.waiting.first(), status.troubles.last()) {
+                ([], _, Some(trouble)) => format!("{}: {}", trouble.what, trouble.why),
+                ([], Some(waiting), None) => waiting.clone(),
+                ([], None, None) => "looking".to_owned(),
+                (doing, ..) => doing.join(", "),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use std::cell::RefCell;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::intent::Reply;
+use crate::state::{Shutdown, Trouble};
+
+#[derive(Default)]
+struct Listener {
+    patience: Option<Duration>,
+    heard: RefCell<Vec<Word>>,
+}
+
+impl Manager for Listener {
+    fn tell(&self, word: &Word) {
+        self.heard.borrow_mut().push(word.clone());
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience
+    }
+}
+
+impl Listener {
+    fn beats(&self) -> usize {
+        self.heard.borrow().iter().filter(|it| **it == Word::Alive).count()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.heard.borrow().contains(&Word::Ready)
+    }
+}
+
+/// Runs for so long beside a reconciler that answers so many beats.
+async fn listen(manager: &Listener, answers: usize, secs: u64) {
+    let (intents, mut inbox) = mpsc::channel::<Ask>(1);
+    let (_publish, status) = watch::channel(Status::default());
+    let reconciler = async {
+        let mut kept = Vec::new();
+        while let Some(ask) = inbox.recv().await {
+            assert_eq!(ask.intent, Intent::Beat);
+            if kept.len() < answers {
+                ask.reply.send(Ok(Reply::Done)).unwrap();
+                kept.push(None);
+            } else {
+                // It is stuck with the request in its hands.
+                kept.push(Some(ask.reply));
+            }
+        }
+    };
+    let both = async { tokio::join!(run(manager, intents, status), reconciler) };
+    assert!(timeout(Duration::from_secs(secs), both).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_and_lives_while_the_reconciler_answers() {
+    let manager = Listener { patience: Some(Duration::from_secs(60)), ..Listener::default() };
+    listen(&manager, usize::MAX, 601).await;
+    assert!(manager.is_ready());
+    assert_eq!(manager.beats(), 31);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconciler_that_is_stuck_is_not_said_to_live() {
+    let manager = Listener { patience: Some(Duration::from_secs(60)), ..Listener::default() };
+    listen(&manager, 3, 601).await;
+    assert_eq!(manager.beats(), 3);
+    let manager = Listener { patience: Some(Duration::from_secs(60)), ..Listener::default() };
+    listen(&manager, 0, 601).await;
+    assert!(!manager.is_ready() && manager.beats() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watchdog_nobody_wakes_up() {
+    let manager = Listener::default();
+    listen(&manager, 1, 86_400).await;
+    assert!(manager.is_ready() && manager.beats() == 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_is_said_once() {
+    let manager = Listener::default();
+    let (publish, status) = watch::channel(Status::default());
+    let story = async {
+        sleep(Duration::from_secs(1)).await;
+        for _ in 0..3 {
+            publish.send_modify(|it| it.activity = Activity::Settled);
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = say(&manager, status) => {}
+        () = story => {}
+    }
+    let said = [Word::Doing("nobody has said yet what is wanted".into()), Word::Doing("as wanted; running: 0".into())];
+    assert_eq!(*manager.heard.borrow(), said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_say_the_most_pressing_thing() {
+    let since = Instant::now();
+    let mut status = Status { activity: Activity::Applying, ..Status::default() };
+    assert_eq!(words(&status), "looking");
+    status.waiting.push("app 1 is locked".into());
+    assert_eq!(words(&status), "app 1 is locked");
+    status.troubles.push(Trouble { what: "pull a".into(), why: "no room".into(), failures: 1, again: since });
+    assert_eq!(words(&status), "pull a: no room");
+    for what in ["pull a", "start 1/b"] {
+        let kind = crate::state::status::Kind::Housekeeping;
+        status.doing.push(crate::state::status::Doing { kind, what: what.into(), service: None });
+    }
+    assert_eq!(words(&status), "pull a, start 1/b");
+    status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
+    assert_eq!(words(&status), "the container engine does not answer: x");
+    status.shutdown = Shutdown::UnderWay { ending: None, by: crate::state::By::Others, since };
+    assert!(words(&status).starts_with("shutting down"));
+}

@@ -1,0 +1,338 @@
+//! The end of the machine: asked for, announced, called off.
+//!
+//! Before anything is touched it is looked at whether the machine would end at all; then the update locks of every app are
+//! taken. From the answer on nothing is changed: what may be dropped is dropped, the rest finishes, and no step is begun. When
+//! it comes to nothing, for whatever reason, the locks are given back and everything goes on.
+//!
+//! ```text
+//! Up ──asked──▶ Checking ──it can──▶ Asked ──announced──▶ Announced ──▶ off
+//!  ▲               │ it cannot         │ refused, or silence   │ called off
+//!  └───────────────┴───────────────────┴───────────────────────┘
+//!  Up ──announced for somebody else──▶ Announced
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::intent::{Answer, Refusal, Reply};
+use crate::plan::Step;
+use crate::port::{LockError, Locks, Mode, Notice, Power, PowerError, World};
+use crate::reconcile::Keeper;
+use crate::reconcile::take::Failure;
+use crate::state::{self, AppId, By, Ending, Force, Shutdown};
+
+/// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
+const ANSWER_LEAVES: Duration = Duration::from_secs(1);
+/// From the accepted call to its announcement. logind announces before it answers, so silence means that nothing comes.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
+/// From the announcement until steps that cannot be dropped are not waited for any more. logind itself waits five seconds,
+/// unless it is told otherwise.
+const REST_WITHIN: Duration = Duration::from_secs(3);
+/// From the announcement to the end. Half an hour after an end has begun systemd enforces it, so a machine that still runs
+/// after that will not end at all.
+const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
+
+/// What an app's services are locked by.
+type Apps = BTreeMap<AppId, BTreeSet<String>>;
+
+/// How far the end of the machine has come.
+pub(super) struct Halt<'w, H> {
+    stage: Stage<H>,
+    /// What is being asked of the machine.
+    job: Option<LocalBoxFuture<'w, Event>>,
+    /// When patience is over.
+    until: Option<Instant>,
+}
+
+enum Stage<H> {
+    /// The machine runs.
+    Up,
+    /// It is looked at whether it can end, and the locks are taken.
+    Checking(Ask, Asker),
+    /// It can, and it is asked to; or it accepted.
+    Asked(Ask),
+    /// It said that it ends.
+    Announced(Option<Ask>, Option<H>),
+}
+
+/// An end that we ask for.
+struct Ask {
+    ending: Ending,
+    /// Apps that are locked for it, and were not before.
+    locked: BTreeSet<AppId>,
+    by: By,
+}
+
+/// Who waits for the answer.
+enum Asker {
+    Person(oneshot::Sender<Answer>),
+    Release,
+}
+
+/// Something that happened on the way.
+pub(super) enum Event {
+    /// It was looked at, and the locks are taken.
+    Checked(Result<(), Refusal>),
+    /// It was asked for.
+    Called(Result<(), PowerError>),
+    /// Patience is over.
+    Late,
+}
+
+impl<H> Halt<'_, H> {
+    pub(super) const fn new() -> Self {
+        Self { stage: Stage::Up, job: None, until: None }
+    }
+
+    /// Waits for the next event. May be dropped at any await.
+    pub(super) async fn next(&mut self) -> Event {
+        let late = async |until: Option<Instant>| match until {
+            Some(until) => sleep_until(until).await,
+            None => pending().await,
+        };
+        tokio::select! {
+            biased;
+            event = async { self.job.as_mut().expect("the arm is off without one").await }, if self.job.is_some() => {
+                self.job = None;
+                event
+            }
+            () = late(self.until) => {
+                self.until = None;
+                Event::Late
+            }
+        }
+    }
+
+    /// Whether no step may be begun.
+    pub(super) const fn is_frozen(&self) -> bool {
+        !matches!(self.stage, Stage::Up)
+    }
+
+    /// Whether it is certain enough that requests are turned down.
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(self.stage, Stage::Asked(_) | Stage::Announced(..))
+    }
+}
+
+impl<W: World> Keeper<'_, W> {
+    /// Somebody asks for the end of the machine.
+    pub(super) fn end(&mut self, ending: Ending, force: Force, reply: oneshot::Sender<Answer>) {
+        if self.halt.is_frozen() {
+            let why = if self.halt.is_under_way() { Refusal::ShuttingDown } else { Refusal::Failed(BEING_ASKED.to_owned()) };
+            let _ = reply.send(Err(why)); // Whoever asked may have hung up; that is their business.
+            return;
+        }
+        let force = if self.force() == Force::Yes { Force::Yes } else { force };
+        info!(%ending, ?force, "asked for; looking whether it can be");
+        self.check(ending, force, Asker::Person(reply), By::Request);
+    }
+
+    /// A release asks for a reboot. The plan lets it, so locks that are held are overridden ones.
+    pub(super) fn reboot_for_release(&mut self) {
+        if !self.halt.is_frozen() {
+            info!("a release waits for a reboot; looking whether it can be");
+            let held = self.current.locks.values().any(|it| matches!(it, state::Locks::Held(_)));
+            let force = if held { Force::Yes } else { self.force() };
+            self.check(Ending::Reboot, force, Asker::Release, By::Release);
+        }
+    }
+
+    fn check(&mut self, ending: Ending, force: Force, asker: Asker, by: By) {
+        let mut apps = Apps::new();
+        for container in &self.current.containers {
+            apps.entry(container.key.app).or_default().insert(container.key.service.clone());
+        }
+        for (app, locks) in &self.current.locks {
+            if let state::Locks::Held(held) = locks {
+                apps.entry(*app).or_default().insert(held.service.clone());
+            }
+        }
+        let ours = |app: &AppId| matches!(self.current.locks.get(app), Some(state::Locks::Ours(_)));
+        let locked = apps.keys().copied().filter(|app| !ours(app)).collect();
+        self.halt.job = Some(look(self.world, ending, apps, force).map(Event::Checked).boxed_local());
+        self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
+    }
+
+    /// Something happened on the way to the end.
+    pub(super) async fn halts(&mut self, event: Event) {
+        let stage = std::mem::replace(&mut self.halt.stage, Stage::Up);
+        match (event, stage) {
+            (Event::Checked(Ok(())), Stage::Checking(ask, asker)) => self.freeze(ask, asker),
+            (Event::Checked(Err(why)), Stage::Checking(ask, asker)) => self.cannot(ask, asker, why).await,
+            (Event::Called(Ok(())), Stage::Asked(ask)) => {
+                info!(ending = %ask.ending, "accepted");
+                self.halt.until = Some(Instant::now() + ANNOUNCED_WITHIN);
+                self.halt.stage = Stage::Asked(ask);
+            }
+            (Event::Called(Err(why)), Stage::Asked(ask)) => self.resume(Some(ask), why.0).await,
+            (Event::Late, Stage::Asked(ask)) => self.resume(Some(ask), NOTHING_CAME.to_owned()).await,
+            (Event::Late, Stage::Announced(ask, Some(hold))) => {
+                info!("letting the machine end although steps are not done");
+                drop(hold);
+                self.rested(ask);
+            }
+            (Event::Late, Stage::Announced(ask, None)) => self.resume(ask, STILL_RUNS.to_owned()).await,
+            // What was called is known already, by its announcement; patience is not limited elsewhere.
+            (Event::Called(_) | Event::Checked(_) | Event::Late, stage) => self.halt.stage = stage,
+        }
+    }
+
+    /// Something was heard of the machine's end.
+    pub(super) async fn heard(&mut self, notice: Notice<<W::Power as Power>::Hold>) {
+        let stage = std::mem::replace(&mut self.halt.stage, Stage::Up);
+        match (notice, stage) {
+            (Notice::Begins(hold), Stage::Announced(ask, _)) => self.halt.stage = Stage::Announced(ask, Some(hold)),
+            (Notice::Begins(hold), Stage::Up) => self.announced(None, hold),
+            (Notice::Begins(hold), Stage::Asked(ask)) => self.announced(Some(ask), hold),
+            (Notice::Begins(hold), Stage::Checking(ask, asker)) => {
+                asker.hears(Refusal::ShuttingDown);
+                self.announced(Some(Ask { by: By::Others, ..ask }), hold);
+            }
+            (Notice::CalledOff(why), Stage::Announced(ask, _)) => self.resume(ask, why).await,
+            (Notice::CalledOff(_), stage) => self.halt.stage = stage,
+        }
+        self.rest_if_done();
+    }
+
+    /// The last step may have ended: then nothing keeps the machine.
+    pub(super) fn rest_if_done(&mut self) {
+        if !self.running.is_empty() {
+            return;
+        }
+        match std::mem::replace(&mut self.halt.stage, Stage::Up) {
+            Stage::Announced(ask, Some(hold)) => {
+                info!("ready for the end of the machine");
+                drop(hold);
+                self.rested(ask);
+            }
+            stage => self.halt.stage = stage,
+        }
+    }
+
+    fn rested(&mut self, ask: Option<Ask>) {
+        self.halt.until = Some(Instant::now() + ENDS_WITHIN);
+        self.halt.stage = Stage::Announced(ask, None);
+    }
+
+    /// It can end, and the locks are taken: from here on nothing is changed.
+    fn freeze(&mut self, ask: Ask, asker: Asker) {
+        let world = self.world;
+        let ending = ask.ending;
+        let call = async move {
+            sleep(ANSWER_LEAVES).await;
+            Event::Called(world.power().end(ending).await)
+        };
+        self.halt.job = Some(call.boxed_local());
+        self.hold_still(Some(ending), ask.by);
+        self.halt.stage = Stage::Asked(ask);
+        if let Asker::Person(reply) = asker {
+            let _ = reply.send(Ok(Reply::Done)); // They may have hung up; it is done all the same.
+        }
+    }
+
+    fn announced(&mut self, ask: Option<Ask>, hold: <W::Power as Power>::Hold) {
+        let ending = ask.as_ref().filter(|it| it.by != By::Others).map(|it| it.ending);
+        let by = ask.as_ref().map_or(By::Others, |it| it.by);
+        if by == By::Others {
+            info!("somebody shuts the machine down");
+            // A look whose answer nobody waits for; a call goes on.
+            self.halt.job = None;
+        }
+        self.hold_still(ending, by);
+        self.halt.until = Some(Instant::now() + REST_WITHIN);
+        self.halt.stage = Stage::Announced(ask, Some(hold));
+    }
+
+    /// Ends what may be dropped, and tells everybody.
+    fn hold_still(&mut self, ending: Option<Ending>, by: By) {
+        self.drop_unwanted(|_| false);
+        self.fail_waiters(|_| true, &Refusal::ShuttingDown.to_string());
+        self.publish.send_modify(|status| {
+            let since = match &status.shutdown {
+                Shutdown::UnderWay { since, .. } => *since,
+                Shutdown::No | Shutdown::CameToNothing { .. } => Instant::now(),
+            };
+            status.shutdown = Shutdown::UnderWay { ending, by, since };
+        });
+    }
+
+    /// It cannot be. Nothing was touched, and no lock of ours is left.
+    async fn cannot(&mut self, ask: Ask, asker: Asker, why: Refusal) {
+        info!(ending = %ask.ending, %why, "refused");
+        self.unlock(&ask).await;
+        match asker {
+            Asker::Person(_) => asker.hears(why),
+            Asker::Release => self.failed(&Step::Reboot, &Failure::Power(PowerError(why.to_string()))),
+        }
+        self.look_now();
+    }
+
+    /// It came to nothing: everything goes on, and everybody may know why.
+    async fn resume(&mut self, ask: Option<Ask>, why: String) {
+        warn!(%why, "the machine does not end; everything goes on");
+        self.halt.job = None;
+        self.halt.until = None;
+        if let Some(ask) = &ask {
+            self.unlock(ask).await;
+            if ask.by == By::Release {
+                self.failed(&Step::Reboot, &Failure::Power(PowerError(why.clone())));
+            }
+        }
+        let ending = ask.filter(|it| it.by != By::Others).map(|it| it.ending);
+        self.publish.send_modify(|it| it.shutdown = Shutdown::CameToNothing { ending, why, since: Instant::now() });
+        self.look_now();
+    }
+
+    /// Gives back what was locked for an end.
+    async fn unlock(&self, ask: &Ask) {
+        for app in &ask.locked {
+            if let Err(error) = self.world.locks().release(*app).await {
+                warn!(%app, %error, "its update locks cannot be given back; this is tried again");
+            }
+        }
+    }
+}
+
+const BEING_ASKED: &str = "a reboot or shutdown is being asked for already";
+const NOTHING_CAME: &str = "logind accepted it, and began nothing in 10 s; see `journalctl -u systemd-logind`";
+const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
+
+impl Asker {
+    /// Tells whoever waits that it will not be.
+    fn hears(self, why: Refusal) {
+        match self {
+            Self::Person(reply) => drop(reply.send(Err(why))), // They may have hung up.
+            Self::Release => (),
+        }
+    }
+}
+
+/// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
+async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> Result<(), Refusal> {
+    let power = world.power();
+    let failed = |why: PowerError| Refusal::Failed(why.0);
+    let inhibitors = power.inhibitors().await.map_err(failed)?;
+    if let Some(it) = inhibitors.iter().find(|it| it.mode == Mode::Block) {
+        return Err(Refusal::Failed(format!("no {ending} now: {it}")));
+    }
+    power.can(ending).await.map_err(failed)?;
+    if force == Force::No
+        && let Some(file) = power.host_update().await
+    {
+        return Err(Refusal::HostUpdate(file));
+    }
+    for (app, services) in &apps {
+        world.locks().take(*app, services, force).await.map_err(|why| match why {
+            LockError::Held(held) => Refusal::LockedApp(*app, held),
+            LockError::Failed(why) => Refusal::Failed(why),
+        })?;
+    }
+    Ok(())
+}

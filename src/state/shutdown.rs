@@ -1,0 +1,71 @@
+//! The end of the machine's running: what was asked, and what came of it.
+
+use std::fmt;
+
+use tokio::time::Instant;
+
+/// How a machine may be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// It comes back.
+    Reboot,
+    /// It stays off.
+    PowerOff,
+}
+
+/// Whether the machine is about to end, and what came of it when it last was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing was heard of an end.
+    #[default]
+    No,
+    /// It ends. Nothing is changed any more.
+    UnderWay {
+        /// How. `None`: somebody else wants it, and did not say.
+        ending: Option<Ending>,
+        /// Who wants it.
+        by: By,
+        /// Since when.
+        since: Instant,
+    },
+    /// It was to end, and did not. Everything goes on.
+    CameToNothing {
+        /// How it was to end.
+        ending: Option<Ending>,
+        /// Why it did not.
+        why: String,
+        /// Since when that is known.
+        since: Instant,
+    },
+}
+
+/// Who wants the machine to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Somebody who asked us.
+    Request,
+    /// A release whose services are started by the next boot.
+    Release,
+    /// Anybody else on the machine.
+    Others,
+}
+
+impl Shutdown {
+    /// Whether the machine is about to end.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        match self {
+            Self::UnderWay { .. } => true,
+            Self::No | Self::CameToNothing { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reboot => "reboot",
+            Self::PowerOff => "shutdown",
+        })
+    }
+}

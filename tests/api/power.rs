@@ -1,0 +1,79 @@
+//! Reboot and shutdown, and what is told of them.
+
+use boardkeeper::intent::{Intent, Refusal};
+use boardkeeper::state::{By, Ending, Force, HeldLock, Shutdown};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::house::{House, ONE};
+
+const BOTH: [(&str, Ending); 2] = [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)];
+
+fn held() -> Refusal {
+    let path = "/tmp/balena-supervisor/services/2167/main/updates.lock".to_owned();
+    Refusal::LockedApp(ONE, HeldLock { service: "main".to_owned(), path, since_secs: 1_700_000_000 })
+}
+
+#[tokio::test]
+async fn whatever_comes_of_it_has_one_shape() {
+    let lock = "Lockfile exists for { appId: 2167, service: main }: \
+        /tmp/balena-supervisor/services/2167/main/updates.lock since 2023-11-14T22:13:20Z";
+    let inhibited = "no reboot now: apt (uid 0, process 7) holds it up: installing";
+    for (refusal, status, error) in [
+        (held(), 423, lock),
+        (Refusal::HostUpdate("/mnt/state/rollback-health-breadcrumb".into()), 423, "Waiting for Host OS update to finish"),
+        (Refusal::Failed(inhibited.into()), 500, inhibited),
+        (Refusal::ShuttingDown, 503, "the device is shutting down; nothing is changed any more"),
+    ] {
+        for (path, _) in BOTH {
+            let mut house = House::new();
+            house.refuses = Some(refusal.clone());
+            let got = house.post(path, "").await;
+            assert_eq!((got.status.as_u16(), got.json()), (status, json!({"Data": "", "Error": error})), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn force_is_read_from_the_body() {
+    for (path, ending) in BOTH {
+        let mut house = House::new();
+        for (body, force) in [("", Force::No), ("{\"force\":true}", Force::Yes), ("{\"force\":0}", Force::No)] {
+            assert_eq!(house.post(path, body).await.status.as_u16(), 202);
+            assert_eq!(house.asked.pop(), Some(Intent::End(ending, force)));
+        }
+        assert_eq!(house.post(path, "{").await.status.as_u16(), 400);
+        assert_eq!(house.asked, []);
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_shuts_down_turns_others_down_with_that_reason() {
+    let mut house = House::new();
+    house.refuses = Some(Refusal::ShuttingDown);
+    let app = "{\"appId\":2167}";
+    for (path, body) in [("/v1/restart", app), ("/v1/purge", app), ("/v1/apps/2167/stop", ""), ("/v1/apps/2167/start", "")] {
+        let got = house.post(path, body).await;
+        let why = "the device is shutting down; nothing is changed any more";
+        assert_eq!((got.status.as_u16(), got.message().as_str()), (503, why), "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
+    let mut house = House::new();
+    assert_eq!(house.get("/agent/v1/state").await.json()["shutdown"], json!({"state": "no"}));
+    let since = Instant::now();
+    for (by, told) in [(By::Request, "request"), (By::Release, "release"), (By::Others, "others")] {
+        house.say(|it| it.shutdown = Shutdown::UnderWay { ending: Some(Ending::Reboot), by, since });
+        let state = house.get("/agent/v1/state").await.json();
+        assert_eq!(state["activity"], "shutting down");
+        assert_eq!(state["shutdown"], json!({"state": "under_way", "ending": "reboot", "by": told, "seconds": 0}));
+    }
+    let why = "logind called it off".to_owned();
+    house.say(|it| it.shutdown = Shutdown::CameToNothing { ending: Some(Ending::PowerOff), why, since });
+    let state = house.get("/agent/v1/state").await.json();
+    assert_eq!(state["activity"], "waiting");
+    let told = json!({"state": "came_to_nothing", "ending": "shutdown", "why": "logind called it off", "seconds": 0});
+    assert_eq!(state["shutdown"], told);
+}

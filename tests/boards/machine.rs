@@ -1,0 +1,165 @@
+//! A machine that systemd-nspawn boots, and how it is reached.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// What a boot may take until the agent answers. A quiet machine needs two seconds.
+const BOOT: Duration = Duration::from_secs(60);
+/// What an end may take.
+const END: Duration = Duration::from_secs(60);
+
+/// Its exit code when it rebooted.
+pub(crate) const REBOOTED: i32 = 133;
+/// Its exit code when it powered itself off.
+pub(crate) const OFF: i32 = 0;
+
+/// A machine, on or off.
+pub(crate) struct Machine {
+    dir: PathBuf,
+    on: Option<Child>,
+    /// Its first process.
+    leader: String,
+    has_engine: bool,
+}
+
+impl Machine {
+    /// A new one, with an agent that has nobody to talk to.
+    pub(crate) fn boots(name: &str) -> Self {
+        let lab = PathBuf::from(std::env::var_os("BOARDKEEPER_LAB").expect("these tests run through `make power`"));
+        let dir = lab.join(name);
+        fs::create_dir_all(dir.join("engine")).unwrap();
+        let mut machine = Self { dir, on: None, leader: String::new(), has_engine: false };
+        machine.boot();
+        machine
+    }
+
+    /// Switches it on, and waits until the agent answers.
+    pub(crate) fn boot(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.dir.join("console")).unwrap();
+        let mut boot = script("nspawn.sh");
+        boot.arg("boot").arg(&self.dir).arg(env!("CARGO_BIN_EXE_boardkeeper")).stdin(Stdio::null());
+        let child = boot.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let parent = child.id().to_string();
+        self.on = Some(child);
+        until("the agent answers", BOOT, || {
+            let found = Command::new("pgrep").args(["-P", &parent, "-x", "systemd"]).output().unwrap();
+            let leader = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+            self.leader = leader;
+            !self.leader.is_empty() && self.ask("GET", "/v1/healthy", "").0 == 200
+        });
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ends(&mut self) -> i32 {
+        let mut child = self.on.take().expect("it is on");
+        let mut code = None;
+        until("it ends", END, || {
+            code = child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.unwrap().code().unwrap()
+    }
+
+    /// Starts an engine for it, which does not end with it, and gives it the test image.
+    pub(crate) fn with_engine(&mut self) {
+        let engine = self.dir.join("engine");
+        assert!(script("engine.sh").arg("up").arg(&engine).stdout(Stdio::null()).status().unwrap().success());
+        self.has_engine = true;
+        let load = format!("{} tests/busybox:1 | docker -H {} load", lab("image.sh").display(), self.docker_host());
+        assert!(Command::new("sh").args(["-c", &load]).stdout(Stdio::null()).status().unwrap().success());
+    }
+
+    fn docker_host(&self) -> String {
+        format!("unix://{}", self.dir.join("engine/docker.sock").display())
+    }
+
+    /// Ids of the containers that run.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        let out = Command::new("docker").args(["-H", &self.docker_host(), "ps", "-q", "--no-trunc"]).output().unwrap();
+        String::from_utf8(out.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The target: one service that stays, with these labels.
+    pub(crate) fn wants(&self, labels: &Value) {
+        let service = json!({"imageId": 1, "serviceName": "web", "image": "tests/busybox:1", "running": true,
+            "command": ["stay"], "environment": {}, "labels": labels, "network_mode": "host"});
+        let app =
+            json!({"name": "app", "commit": "abc", "releaseId": 1, "services": {"1": service}, "networks": {}, "volumes": {}});
+        let target =
+            json!({"local": {"name": "d", "config": {}, "apps": {"1": app}}, "dependent": {"apps": {}, "devices": {}}});
+        self.run(&format!("echo '{target}' > /etc/boardkeeper-target.json"));
+    }
+
+    /// What a shell in it prints.
+    pub(crate) fn run(&self, command: &str) -> String {
+        let Output { stdout, stderr, status } = self.shell(command).output().unwrap();
+        assert!(status.success(), "{command}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap().trim().to_owned()
+    }
+
+    /// A shell in it.
+    pub(crate) fn shell(&self, command: &str) -> Command {
+        let mut shell = Command::new("nsenter");
+        shell.args(["-t", &self.leader, "-a", "sh", "-c", command]);
+        shell
+    }
+
+    /// With the device's key.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        let key = self.run("boardkeeper key");
+        let (status, body) = self.ask("POST", &format!("{path}?apikey={key}"), body);
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    pub(crate) fn state(&self) -> Value {
+        let key = self.run("boardkeeper key");
+        serde_json::from_str(&self.ask("GET", &format!("/agent/v1/state?apikey={key}"), "").1).unwrap()
+    }
+
+    /// The machine has no curl; its network is entered with ours.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut curl = Command::new("nsenter");
+        curl.args(["-t", &self.leader, "-n", "curl", "-s", "-m", "20", "-w", "\n%{http_code}", "-X", method, "-d", body]);
+        curl.args(["-H", "Content-Type: application/json", &format!("http://127.0.0.1:48484{path}")]);
+        let out = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+        let (body, status) = out.rsplit_once('\n').unwrap_or_default();
+        (status.parse().unwrap_or_default(), body.to_owned())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.on.take() {
+            // SIGKILL to nspawn takes the machine with it. It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if self.has_engine {
+            // The lab goes anyway; whatever stays of the engine goes with it.
+            let _ = script("engine.sh").arg("down").arg(self.dir.join("engine")).status();
+        }
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, most: Duration, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + most;
+    while !is() {
+        assert!(Instant::now() < end, "in {most:?} it did not come to pass that {what}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+fn lab(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
+}
+
+fn script(name: &str) -> Command {
+    Command::new(lab(name))
+}

@@ -1,0 +1,80 @@
+#!/bin/bash
+# A machine with a real systemd, logind and polkit, for tests: boots in a second, is thrown away.   nspawn.sh VERB …
+#
+#   root                 makes the Debian root once, in ~/.cache/boardkeeper, and prints where it is (a minute the first time)
+#   boot DIR BINARY      runs the machine of DIR on top of that root, with BINARY as the agent, until it ends
+#                        exit code 133: it rebooted, boot it again; 0: it powered itself off
+#                        DIR/engine is its /run/engine, where the agent expects an engine's socket
+#
+# What the machine writes is below DIR, so it is kept from boot to boot, and gone with DIR. Needs root, systemd-container and
+# debootstrap.
+set -eu
+verb=$1
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/boardkeeper
+suite=bookworm
+root=$cache/nspawn-$suite
+
+make_root() {
+  [ -d "$root" ] && return
+  mkdir -p "$cache"
+  rm -rf "$root.draft"
+  echo "nspawn.sh: making a Debian root in $root" >&2
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libpam-systemd,polkitd \
+    "$suite" "$root.draft" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >&2
+  mv "$root.draft" "$root"
+}
+
+# The agent's unit, and a machine that stops in seconds.
+furnish() {
+  local etc=$1/etc/systemd
+  # With this directory the journal outlives a reboot.
+  mkdir -p "$etc/system/multi-user.target.wants" "$etc/system.conf.d" "$1/usr/local/bin" "$1/var/log/journal"
+  printf '[Manager]\nDefaultTimeoutStopSec=5s\n' > "$etc/system.conf.d/quick.conf"
+  cat > "$etc/system/boardkeeper.service" <<'UNIT'
+[Unit]
+Description=boardkeeper
+# Stopped before those it asks.
+After=dbus.service systemd-logind.service
+Wants=dbus.service
+
+[Service]
+Type=notify
+WatchdogSec=60
+Restart=always
+RestartSec=1
+Environment=BOARDKEEPER_LISTEN=127.0.0.1:48484 BOARDKEEPER_BOARD=simulated DOCKER_HOST=unix:///run/engine/docker.sock
+ExecStart=/usr/local/bin/boardkeeper run --target /etc/boardkeeper-target.json
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+  ln -sf ../boardkeeper.service "$etc/system/multi-user.target.wants/boardkeeper.service"
+}
+
+boot() {
+  local dir=$1 binary=$2
+  mkdir -p "$dir/upper" "$dir/work" "$dir/machine" "$dir/engine"
+  # overlayfs cannot lie on an overlay, as inside a container.
+  if [ "$(stat -f -c %T "$dir")" = overlayfs ]; then echo "nspawn.sh: $dir must not be on an overlay" >&2; exit 1; fi
+  furnish "$dir/upper"
+  cp "$binary" "$dir/upper/usr/local/bin/boardkeeper"
+  mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$dir/machine"
+  exec env SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_SECCOMP=0 systemd-nspawn -q -D "$dir/machine" -b --register=no --keep-unit \
+    --private-network -M "bk-$(basename "$dir" | tr -cd 'a-zA-Z0-9' | tail -c 8)" --capability=all --bind="$dir/engine:/run/engine" --console=pipe
+}
+
+case $verb in
+root)
+  make_root
+  echo "$root" ;;
+boot) # in mounts of its own, so that none is left when it ends
+  if [ "${BOARDKEEPER_NSPAWN:-}" = inside ]; then
+    mount --make-rprivate /
+    boot "$2" "$3"
+  fi
+  make_root
+  BOARDKEEPER_NSPAWN=inside exec unshare -m "$0" "$@" ;;
+*)
+  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+  exit 2 ;;
+esac

@@ -1,0 +1,149 @@
+//! What the machine's power promises.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use boardkeeper::port::{Inhibitor, Mode, Notice, Power};
+use boardkeeper::state::Ending;
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep, timeout};
+
+mod fake;
+mod real;
+mod simulated;
+
+#[path = "../sim/world/power.rs"]
+#[expect(dead_code, reason = "the simulator uses more of it")]
+mod power_of_the_simulator;
+
+/// Every call ends within this.
+const PROMISED: Duration = Duration::from_secs(5);
+
+/// A machine whose power is tried.
+trait Fixture {
+    fn power(&self) -> &impl Power;
+    /// From now on whoever answers does so.
+    async fn answers(&self, answer: Answers);
+    /// Somebody announces an end, or calls it off.
+    async fn announces(&self, announced: bool);
+    /// Whether the machine waits for us.
+    async fn waits(&self) -> bool;
+    /// What was accepted.
+    async fn accepted(&self) -> Vec<Ending>;
+}
+
+/// What becomes of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Yes,
+    /// Not to us.
+    Refused,
+    /// Somebody forbids it, somebody else wants a little time.
+    Blocked,
+    Hanging,
+    /// It goes away when it is asked for an end.
+    Vanishing,
+    /// There is nobody.
+    Gone,
+}
+
+async fn it_is_asked_for_and_accepted(machine: &impl Fixture) {
+    for ending in [Ending::Reboot, Ending::PowerOff] {
+        machine.power().can(ending).await.unwrap();
+        assert_eq!(machine.power().inhibitors().await, Ok(Vec::new()));
+        machine.power().end(ending).await.unwrap();
+    }
+    assert_eq!(machine.accepted().await, [Ending::Reboot, Ending::PowerOff]);
+}
+
+async fn a_refusal_is_told_and_nothing_happens(machine: &impl Fixture) {
+    machine.answers(Answers::Refused).await;
+    for ending in [Ending::Reboot, Ending::PowerOff] {
+        assert!(machine.power().can(ending).await.unwrap_err().0.contains("logind refuses it"));
+        assert!(machine.power().end(ending).await.unwrap_err().0.contains("logind refuses it"));
+    }
+    assert_eq!(machine.accepted().await, []);
+}
+
+async fn who_holds_it_up_is_told(machine: &impl Fixture) {
+    machine.answers(Answers::Blocked).await;
+    let inhibitors = machine.power().inhibitors().await.unwrap();
+    assert_eq!(inhibitors, [holding("updater", Mode::Block), holding("editor", Mode::Delay)]);
+    let said = "updater (uid 7, process 11) holds it up: it is busy";
+    assert_eq!(inhibitors[0].to_string(), said);
+}
+
+async fn whoever_hangs_is_given_up(machine: &impl Fixture) {
+    machine.answers(Answers::Hanging).await;
+    let power = machine.power();
+    let before = Instant::now();
+    let (can, inhibitors, end) = tokio::join!(power.can(Ending::Reboot), power.inhibitors(), power.end(Ending::PowerOff));
+    assert!(before.elapsed() <= PROMISED, "{:?}", before.elapsed());
+    for error in [can.unwrap_err(), inhibitors.unwrap_err(), end.unwrap_err()] {
+        assert!(error.0.contains("did not answer for 4 s"), "{error}");
+    }
+}
+
+async fn whoever_goes_away_while_asked_is_told(machine: &impl Fixture) {
+    machine.answers(Answers::Vanishing).await;
+    machine.power().can(Ending::Reboot).await.unwrap();
+    let said = timeout(PROMISED, machine.power().end(Ending::Reboot)).await.unwrap().unwrap_err();
+    assert!(said.0.contains("went away before it answered"), "{said}");
+}
+
+async fn nobody_is_told(machine: &impl Fixture) {
+    machine.answers(Answers::Gone).await;
+    for error in [
+        machine.power().can(Ending::Reboot).await.unwrap_err(),
+        machine.power().inhibitors().await.unwrap_err(),
+        machine.power().end(Ending::PowerOff).await.unwrap_err(),
+    ] {
+        assert!(error.0.contains("there is no logind"), "{error}");
+    }
+}
+
+async fn an_end_waits_for_the_hold_and_can_be_called_off_again_and_again(machine: &impl Fixture) {
+    let mut notices = pin!(machine.power().notices());
+    // Nobody announced anything: nothing is heard, and the machine is listened to from now on.
+    assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
+    for _ in 0..3 {
+        machine.announces(true).await;
+        let Some(Notice::Begins(hold)) = timeout(PROMISED, notices.next()).await.unwrap() else { panic!("it begins") };
+        sleep(Duration::from_millis(100)).await;
+        assert!(machine.waits().await);
+        drop(hold);
+        sleep(Duration::from_millis(100)).await;
+        assert!(!machine.waits().await);
+        machine.announces(false).await;
+        let Some(Notice::CalledOff(why)) = timeout(PROMISED, notices.next()).await.unwrap() else { panic!("it is off") };
+        assert!(why.contains("called"), "{why}");
+    }
+}
+
+async fn an_end_under_way_is_heard_of_at_once(machine: &impl Fixture) {
+    machine.announces(true).await;
+    let mut notices = pin!(machine.power().notices());
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+}
+
+async fn what_was_announced_goes_with_whoever_announced_it(machine: &impl Fixture) {
+    let mut notices = pin!(machine.power().notices());
+    assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
+    machine.announces(true).await;
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+    machine.answers(Answers::Vanishing).await;
+    assert!(machine.power().end(Ending::Reboot).await.is_err());
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::CalledOff(_))));
+    // It comes back, and is listened to again.
+    machine.answers(Answers::Yes).await;
+    let heard = async {
+        sleep(Duration::from_secs(5)).await;
+        machine.announces(true).await;
+    };
+    let (next, ()) = tokio::join!(timeout(PROMISED * 3, notices.next()), heard);
+    assert!(matches!(next.unwrap(), Some(Notice::Begins(_))));
+}
+
+fn holding(who: &str, mode: Mode) -> Inhibitor {
+    Inhibitor { who: who.to_owned(), why: "it is busy".to_owned(), mode, uid: 7, pid: 11 }
+}

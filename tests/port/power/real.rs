@@ -1,0 +1,112 @@
+//! The real adapter, on a bus of its own with a logind of ours.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use boardkeeper::linux::power::Power;
+use boardkeeper::port::{Notice, Power as _};
+use boardkeeper::state::Ending;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::fake::{Bus, Logind};
+use super::{Answers, Fixture};
+
+struct Machine {
+    power: Power,
+    logind: RefCell<Logind>,
+    bus: Bus,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let bus = Bus::new();
+        let logind = RefCell::new(Logind::begin(bus.root.path()));
+        Self { power: Power::new(bus.root.path(), None), logind, bus }
+    }
+}
+
+impl Fixture for Machine {
+    fn power(&self) -> &impl boardkeeper::port::Power {
+        &self.power
+    }
+
+    async fn answers(&self, answers: Answers) {
+        if answers == Answers::Gone {
+            self.logind.borrow().leave();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        } else if answers == Answers::Yes {
+            self.logind.replace(Logind::begin(self.bus.root.path()));
+        } else {
+            self.logind.borrow().script.lock().unwrap().answers = answers;
+        }
+    }
+
+    async fn announces(&self, announced: bool) {
+        self.logind.borrow().announce(announced);
+    }
+
+    async fn waits(&self) -> bool {
+        self.logind.borrow().script.lock().unwrap().is_held()
+    }
+
+    async fn accepted(&self) -> Vec<Ending> {
+        let ending = |it: &String| if it == "Reboot" { Ending::Reboot } else { Ending::PowerOff };
+        self.logind.borrow().script.lock().unwrap().accepted.iter().map(ending).collect()
+    }
+}
+
+macro_rules! passes {
+    ($($fact:ident)*) => {
+        $(
+            #[tokio::test]
+            #[ignore = "needs dbus-daemon"]
+            async fn $fact() {
+                super::$fact(&Machine::new()).await;
+            }
+        )*
+    };
+}
+
+passes! {
+    it_is_asked_for_and_accepted
+    a_refusal_is_told_and_nothing_happens
+    who_holds_it_up_is_told
+    whoever_hangs_is_given_up
+    whoever_goes_away_while_asked_is_told
+    nobody_is_told
+    an_end_waits_for_the_hold_and_can_be_called_off_again_and_again
+    an_end_under_way_is_heard_of_at_once
+    what_was_announced_goes_with_whoever_announced_it
+}
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn only_logind_is_believed() {
+    let machine = Machine::new();
+    let mut notices = std::pin::pin!(machine.power.notices());
+    assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
+    let socket = machine.bus.root.path().join("run/dbus/system_bus_socket");
+    let liar = zbus::connection::Builder::address(format!("unix:path={}", socket.display()).as_str()).build().await.unwrap();
+    let (path, manager) = ("/org/freedesktop/login1", "org.freedesktop.login1.Manager");
+    // Shouted to all, and whispered to everybody who may be us.
+    liar.emit_signal(None::<&str>, path, manager, "PrepareForShutdown", &true).await.unwrap();
+    for name in 0..20 {
+        let us = format!(":1.{name}");
+        liar.emit_signal(Some(us.as_str()), path, manager, "PrepareForShutdown", &true).await.unwrap();
+    }
+    assert!(timeout(Duration::from_secs(1), notices.next()).await.is_err());
+}
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn a_bus_that_comes_late_is_joined() {
+    let bus = Bus::new();
+    let power = Power::new(bus.root.path(), None);
+    let mut notices = std::pin::pin!(power.notices());
+    assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
+    let logind = Logind::begin(bus.root.path());
+    assert!(timeout(Duration::from_secs(3), notices.next()).await.is_err());
+    logind.announce(true);
+    assert!(matches!(timeout(Duration::from_secs(3), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+}

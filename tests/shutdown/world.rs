@@ -1,0 +1,367 @@
+//! A device in memory: an engine that does as it is told, locks, and the simulator's power.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::time::Duration;
+
+use boardkeeper::linux::target;
+use boardkeeper::plan::{Deed, Spec};
+use boardkeeper::port::{self, Bench, EngineError, LedError, LockError, Memory, Record, Seen, StoreError, TargetError};
+use boardkeeper::reconcile::Settings;
+use boardkeeper::state::{
+    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Lamp, Level, Locks, Made, Pattern,
+    Phase, Player, Secret, ServiceKey, Target, Vpn, host,
+};
+use futures_util::{Stream, stream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+#[path = "../sim/world/power.rs"]
+pub(crate) mod power;
+
+/// What a creation takes.
+pub(crate) const CREATION: Duration = Duration::from_secs(2);
+/// What a pull takes.
+pub(crate) const PULL: Duration = Duration::from_secs(600);
+
+/// The device.
+pub(crate) struct World {
+    pub(crate) power: power::Power,
+    pub(crate) seen: RefCell<Seen>,
+    pub(crate) locks: RefCell<BTreeMap<AppId, Locks>>,
+    pub(crate) memory: RefCell<Memory>,
+    /// What the engine was told to do, and when.
+    pub(crate) begun: RefCell<Vec<(Instant, String)>>,
+    /// What it did.
+    pub(crate) done: RefCell<Vec<String>>,
+    pub(crate) boot: Cell<u32>,
+    pub(crate) clock_secs: Cell<i64>,
+    pub(crate) unlocked: Notify,
+    target: RefCell<Option<Target>>,
+    told: Notify,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let keys = Keys { device: key(), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
+        Self {
+            power: power::Power::new(),
+            seen: RefCell::default(),
+            locks: RefCell::default(),
+            memory: RefCell::new(Memory { keys: Some(keys), ..Memory::default() }),
+            begun: RefCell::default(),
+            done: RefCell::default(),
+            boot: Cell::new(1),
+            clock_secs: Cell::new(2_000),
+            unlocked: Notify::new(),
+            target: RefCell::default(),
+            told: Notify::new(),
+        }
+    }
+
+    /// A new target: services of app 1, each `name image [label]`.
+    pub(crate) fn wants(&self, services: &[(&str, &str, &str)]) {
+        let service = |(nth, (name, image, label)): (usize, &(&str, &str, &str))| {
+            let labels = if label.is_empty() { String::new() } else { format!("\"{label}\": \"1\"") };
+            format!(
+                r#""{nth}": {{"imageId": {nth}, "serviceName": "{name}", "image": "{image}", "running": true,
+                "environment": {{}}, "labels": {{{labels}}}, "network_mode": "host"}}"#
+            )
+        };
+        let services: Vec<_> = services.iter().enumerate().map(|(nth, it)| service((nth + 1, it))).collect();
+        let document = format!(
+            r#"{{"local": {{"name": "d", "config": {{}}, "apps": {{"1": {{"name": "app", "commit": "abc", "releaseId": 1,
+            "services": {{{}}}, "networks": {{}}, "volumes": {{}}}}}}}}, "dependent": {{"apps": {{}}, "devices": {{}}}}}}"#,
+            services.join(",")
+        );
+        *self.target.borrow_mut() = Some(target::parse(&document, None).unwrap());
+        self.told.notify_one();
+    }
+
+    pub(crate) fn holds_lock(&self, service: &str) {
+        let path = format!("/tmp/balena-supervisor/services/1/{service}/updates.lock");
+        let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
+        self.locks.borrow_mut().insert(AppId(1), Locks::Held(held));
+    }
+
+    pub(crate) fn gives_lock_back(&self) {
+        self.locks.borrow_mut().clear();
+        self.unlocked.notify_one();
+    }
+
+    /// The machine starts again, an hour on by its own clock, whatever that says.
+    pub(crate) fn boots(&self, clock_secs: i64) {
+        self.boot.set(self.boot.get() + 1);
+        self.clock_secs.set(clock_secs);
+        self.locks.borrow_mut().clear();
+        self.power.with(|it| {
+            it.announced = false;
+            it.accepted.clear();
+        });
+    }
+
+    pub(crate) fn began(&self) -> Vec<String> {
+        self.begun.borrow().iter().map(|(_, it)| it.clone()).collect()
+    }
+
+    fn create(&self, spec: &Spec) {
+        let mut seen = self.seen.borrow_mut();
+        let id = ContainerId(format!("{}-{}", spec.key.service, seen.containers.len() + self.begun.borrow().len()));
+        seen.containers.push(Container {
+            id,
+            name: spec.name.clone(),
+            key: spec.key.clone(),
+            phase: Phase::Created,
+            created_secs: self.clock_secs.get(),
+            image: image_id(&spec.image),
+            image_ref: spec.image.clone(),
+            made: Made::Here(spec.hash.clone()),
+            env: spec.config.env.clone(),
+            restart: spec.config.restart,
+            network_of: None,
+            error: None,
+        });
+    }
+}
+
+pub(crate) fn key() -> Secret {
+    Secret::new("d".repeat(64))
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        observe_every: Duration::from_secs(180),
+        device: Device::default(),
+        uuid: None,
+        device_key: None,
+        force: Force::No,
+    }
+}
+
+fn image_id(image: &ImageRef) -> ImageId {
+    ImageId(format!("sha256:{image}"))
+}
+
+impl port::World for World {
+    type Engine = Self;
+    type Store = Self;
+    type Locks = Self;
+    type Targets = Self;
+    type Power = power::Power;
+    type Clock = Self;
+    type Chance = Self;
+    type Leds = Self;
+    type Net = Self;
+    type Host = Self;
+
+    fn engine(&self) -> &Self {
+        self
+    }
+    fn store(&self) -> &Self {
+        self
+    }
+    fn locks(&self) -> &Self {
+        self
+    }
+    fn targets(&self) -> &Self {
+        self
+    }
+    fn power(&self) -> &power::Power {
+        &self.power
+    }
+    fn clock(&self) -> &Self {
+        self
+    }
+    fn chance(&self) -> &Self {
+        self
+    }
+    fn leds(&self) -> &Self {
+        self
+    }
+    fn net(&self) -> &Self {
+        self
+    }
+    fn host(&self) -> &Self {
+        self
+    }
+}
+
+/// No cloud, and no VPN.
+impl port::Net for World {
+    async fn dial(&self, host: &str, port: u16) -> Result<(), port::NetError> {
+        Err(port::NetError(format!("there is no {host} port {port}")))
+    }
+    fn vpn(&self) -> impl Stream<Item = Vpn> {
+        stream::pending()
+    }
+    async fn steer_vpn(&self, _to: Vpn) -> Result<port::Steered, port::NetError> {
+        Ok(port::Steered::Already)
+    }
+}
+
+/// A host that says nothing of itself.
+impl port::Host for World {
+    fn addresses(&self) -> impl Stream<Item = host::Addresses> {
+        stream::pending()
+    }
+    fn figures(&self) -> host::Figures {
+        host::Figures::default()
+    }
+    async fn config(&self) -> Result<host::HostConfig, port::HostError> {
+        Ok(host::HostConfig::default())
+    }
+    async fn configure(&self, _patch: &host::HostPatch) -> Result<(), port::HostError> {
+        Ok(())
+    }
+}
+
+/// A board without an LED.
+impl port::Leds for World {
+    async fn find(&self) -> Result<Lamp, LedError> {
+        Err(LedError::None("this device has no LED".to_owned()))
+    }
+
+    async fn show(&self, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+        Err(LedError::None("this device has no LED".to_owned()))
+    }
+
+    async fn set(&self, _: Level) -> Result<(), LedError> {
+        Err(LedError::None("this device has no LED".to_owned()))
+    }
+
+    async fn restore(&self) -> Result<(), LedError> {
+        Ok(())
+    }
+
+    async fn bench(&self, now: Bench) -> Bench {
+        match now {
+            Bench::Free => pending().await,
+            Bench::Taken => Bench::Free,
+        }
+    }
+}
+
+impl port::Engine for World {
+    async fn observe(&self) -> Result<Seen, EngineError> {
+        Ok(self.seen.borrow().clone())
+    }
+
+    async fn take(&self, deed: &Deed, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+        self.begun.borrow_mut().push((Instant::now(), deed.to_string()));
+        match deed {
+            Deed::Pull(image) => {
+                sleep(PULL).await;
+                let names = BTreeSet::from([image.clone()]);
+                self.seen.borrow_mut().images.push(Image { id: image_id(image), names, size_bytes: 1 });
+            }
+            Deed::Create(spec) => {
+                sleep(CREATION).await;
+                self.create(spec);
+            }
+            Deed::Start(which) | Deed::Stop(which) | Deed::Restart(which) => {
+                let phase = if matches!(deed, Deed::Stop(_)) { Phase::Exited(0) } else { Phase::Running };
+                let mut seen = self.seen.borrow_mut();
+                seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.phase = phase);
+            }
+            Deed::Kill(which) => self.seen.borrow_mut().containers.retain(|it| it.id != which.id),
+            Deed::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
+            Deed::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
+            other => panic!("no test has this done: {other}"),
+        }
+        self.done.borrow_mut().push(deed.to_string());
+        Ok(())
+    }
+
+    fn events(&self) -> impl Stream<Item = ()> {
+        stream::pending()
+    }
+}
+
+impl port::Store for World {
+    async fn load(&self) -> Result<Memory, StoreError> {
+        Ok(self.memory.borrow().clone())
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        let mut memory = self.memory.borrow_mut();
+        match record.clone() {
+            Record::Identity(it) => memory.identity = Some(it),
+            Record::Keys(it) => memory.keys = Some(it),
+            Record::Targets(it) => memory.targets = *it,
+            Record::Stopped(it) => memory.stopped = it,
+            Record::Awaiting(it) => memory.awaiting = it,
+        }
+        Ok(())
+    }
+}
+
+impl port::Locks for World {
+    async fn observe(&self, _: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, Locks>, LockError> {
+        Ok(self.locks.borrow().clone())
+    }
+
+    async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        let mut locks = self.locks.borrow_mut();
+        match locks.get(&app) {
+            Some(Locks::Held(held)) if force == Force::No => Err(LockError::Held(held.clone())),
+            Some(Locks::Held(_) | Locks::Ours(_)) | None => {
+                locks.insert(app, Locks::Ours(services.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn release(&self, app: AppId) -> Result<(), LockError> {
+        self.locks.borrow_mut().retain(|it, locks| *it != app || matches!(locks, Locks::Held(_)));
+        Ok(())
+    }
+
+    async fn expect_hand_over(&self, _: &ServiceKey) -> Result<(), LockError> {
+        Ok(())
+    }
+
+    async fn handed_over(&self, _: &ServiceKey) -> Result<(), LockError> {
+        pending().await
+    }
+
+    fn changes(&self) -> impl Stream<Item = ()> {
+        stream::unfold((), |()| async {
+            self.unlocked.notified().await;
+            Some(((), ()))
+        })
+    }
+}
+
+impl port::Targets for World {
+    async fn next(&self) -> Result<Target, TargetError> {
+        loop {
+            if let Some(target) = self.target.borrow_mut().take() {
+                return Ok(target);
+            }
+            self.told.notified().await;
+        }
+    }
+
+    fn look_again(&self) {}
+}
+
+impl port::Clock for World {
+    fn now_secs(&self) -> i64 {
+        self.clock_secs.get()
+    }
+
+    fn booted_secs(&self) -> i64 {
+        self.clock_secs.get() - 100
+    }
+
+    fn boot_id(&self) -> String {
+        format!("boot-{}", self.boot.get())
+    }
+}
+
+impl port::Chance for World {
+    fn bytes(&self) -> [u8; 32] {
+        [7; 32]
+    }
+}
