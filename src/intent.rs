@@ -38,16 +38,16 @@ pub enum Intent {
     Start(AppId, Option<String>),
     /// Make the caller's key anew.
     RenewKey(Caller),
-    /// End the machine. Answered when it is certain that it may be asked for.
-    End(Ending, Force),
-    /// Nothing. Answered by a reconciler that gets on with its work.
-    Beat,
     /// Check whether the cloud is reached, or do not.
     CheckConnectivity(Check),
     /// Tell how the host is configured.
     ReadHost,
     /// Configure the host so.
     ConfigureHost(Box<HostPatch>, Force),
+    /// End the machine. Answered when it is certain that it may be asked for.
+    End(Ending, Force),
+    /// Nothing. Answered by a reconciler that gets on with its work.
+    Beat,
 }
 
 /// What becomes of work under way when an update is asked for.

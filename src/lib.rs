@@ -39,6 +39,9 @@ pub mod port;
 pub mod reconcile;
 pub mod state;
 
+use std::convert::Infallible;
+use std::future::pending;
+
 use tokio::sync::{mpsc, watch};
 
 use crate::port::World;
@@ -69,6 +72,26 @@ where
         never = connectivity::run(world.net(), &publish) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
         never = led::run(world.leds(), asks, show) => match never {},
+        never = show_reach(status, door.light.requests.clone()) => match never {},
         () = serve(router, door) => (),
+    }
+}
+
+/// Has the LED show whether the cloud is reached.
+async fn show_reach(mut status: watch::Receiver<state::Status>, light: mpsc::Sender<intent::LightAsk>) -> Infallible {
+    let mut told = intent::Reach::Up;
+    loop {
+        let now = match status.borrow_and_update().connectivity {
+            state::Connectivity::Offline { .. } => intent::Reach::Down,
+            state::Connectivity::Unknown | state::Connectivity::Online => intent::Reach::Up,
+        };
+        if now != told {
+            // The LED's owner lives as long as we do.
+            let _ = light.send(intent::LightAsk::Reach(now)).await;
+            told = now;
+        }
+        if status.changed().await.is_err() {
+            pending::<()>().await;
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::Run;
 use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led};
-use boardkeeper::config::{self, Board, Config};
+use boardkeeper::config::{self, Config};
 use boardkeeper::linux::board::{Told, detect};
 use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
@@ -235,9 +235,9 @@ fn device(config: &Config, engines: &[String]) -> Device {
 /// The board, for people.
 fn board_name(config: &Config) -> Option<String> {
     let board = match &config.board {
-        Board::Auto => None,
-        Board::Simulated => return Some("simulated".to_owned()),
-        Board::Slug(slug) => Some(slug.clone()),
+        config::Board::Auto => None,
+        config::Board::Simulated => return Some("simulated".to_owned()),
+        config::Board::Slug(slug) => Some(slug.clone()),
     };
     let told = Told { board, device_type: config.device_type.clone() };
     let detected = detect(&config.root, &told);

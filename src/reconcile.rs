@@ -153,8 +153,8 @@ impl<'w, W: World> Keeper<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
         let mut events = std::pin::pin!(self.world.engine().events());
         let mut unlocked = std::pin::pin!(self.world.locks().changes());
-        let mut notices = std::pin::pin!(self.world.power().notices());
         let mut addresses = std::pin::pin!(self.world.host().addresses());
+        let mut notices = std::pin::pin!(self.world.power().notices());
         let mut running = Running::new();
         let mut looking: Option<LocalBoxFuture<'w, Look>> = None;
         loop {

@@ -270,6 +270,15 @@ fn engine(engine: &EngineState) -> Engine<'_> {
     }
 }
 
+fn connectivity(status: &Status) -> Connectivity<'_> {
+    let check = status.check == Check::On;
+    match &status.connectivity {
+        state::Connectivity::Unknown => Connectivity::Unknown { check },
+        state::Connectivity::Online => Connectivity::Online { check },
+        state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
+    }
+}
+
 fn shutdown(shutdown: &state::Shutdown) -> Shutdown<'_> {
     match shutdown {
         state::Shutdown::No => Shutdown::No,
@@ -291,15 +300,6 @@ fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Reboot => "reboot",
         Ending::PowerOff => "shutdown",
-    }
-}
-
-fn connectivity(status: &Status) -> Connectivity<'_> {
-    let check = status.check == Check::On;
-    match &status.connectivity {
-        state::Connectivity::Unknown => Connectivity::Unknown { check },
-        state::Connectivity::Online => Connectivity::Online { check },
-        state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
     }
 }
 

@@ -51,11 +51,11 @@ impl<'w, W: World> Keeper<'w, W> {
             Intent::Purge(app, force) => return self.purge(app, force).await,
             Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
             Intent::Start(app, service) => return self.start(app, service).await,
-            // An end is no change; it was heard before.
-            Intent::End(..) | Intent::Beat => (),
             Intent::ReadHost => return Ok(Change::Errand(self.read_host())),
             Intent::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(Change::Errand),
             Intent::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
+            // An end is no change; it was heard before.
+            Intent::End(..) | Intent::Beat => (),
             Intent::RenewKey(caller) => return self.renew(caller).await.map(Change::Answer),
         }
         Ok(Change::Answer(Reply::Done))

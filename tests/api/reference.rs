@@ -126,16 +126,6 @@ async fn app() {
 }
 
 #[tokio::test]
-async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
-    for (path, ending) in [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)] {
-        let mut house = House::new();
-        let got = curl(&mut house, "POST", path).await;
-        assert_eq!((got.status, got.body.as_str()), (StatusCode::ACCEPTED, "{\"Data\":\"OK\",\"Error\":\"\"}"));
-        assert_eq!(house.asked, [Intent::End(ending, Force::No)]);
-    }
-}
-
-#[tokio::test]
 async fn tcp_ping() {
     let mut house = House::new();
     for (method, check) in [("POST", Check::On), ("DELETE", Check::Off), ("DELETE", Check::Off)] {
@@ -146,12 +136,20 @@ async fn tcp_ping() {
 }
 
 #[tokio::test]
+async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
+    for (path, ending) in [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)] {
+        let mut house = House::new();
+        let got = curl(&mut house, "POST", path).await;
+        assert_eq!((got.status, got.body.as_str()), (StatusCode::ACCEPTED, "{\"Data\":\"OK\",\"Error\":\"\"}"));
+        assert_eq!(house.asked, [Intent::End(ending, Force::No)]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_in_this_release_says_so() {
     let mut house = House::new();
-    for (method, path) in [("GET", "/v2/version"), ("GET", "/v2/device/name")] {
-        let got = curl(&mut house, method, path).await;
-        assert_eq!(got.status, StatusCode::NOT_IMPLEMENTED, "{path}");
-        assert_eq!(got.message(), "this release of the agent does not have this endpoint");
-    }
+    let got = curl(&mut house, "GET", "/v2/version").await;
+    assert_eq!(got.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(got.message(), "this release of the agent does not have this endpoint");
     assert_eq!(house.asked, []);
 }

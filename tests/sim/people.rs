@@ -97,6 +97,12 @@ impl Press {
         Self::new("/v1/regenerate-api-key".into(), String::new(), Wish::RenewKey, false)
     }
 
+    /// Give the host a name.
+    pub(crate) fn name_host(name: &str, force: bool) -> Self {
+        let body = format!(r#"{{"network":{{"hostname":"{name}"}},"force":{force}}}"#);
+        Self { method: Method::PATCH, ..Self::new("/v1/device/host-config".into(), body, Wish::NameHost, force) }
+    }
+
     /// End the machine.
     pub(crate) fn reboot(force: bool) -> Self {
         Self::new("/v1/reboot".into(), format!(r#"{{"force":{force}}}"#), Wish::Reboot, force)
@@ -110,12 +116,6 @@ impl Press {
     /// Show which device it is.
     pub(crate) fn blink() -> Self {
         Self::new("/v1/blink".into(), String::new(), Wish::Blink, false)
-    }
-
-    /// Give the host a name.
-    pub(crate) fn name_host(name: &str, force: bool) -> Self {
-        let body = format!(r#"{{"network":{{"hostname":"{name}"}},"force":{force}}}"#);
-        Self { method: Method::PATCH, ..Self::new("/v1/device/host-config".into(), body, Wish::NameHost, force) }
     }
 
     /// Read something.
