@@ -46,9 +46,10 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 	$(if $(ONLY),,$(INSIDE) cargo test --locked --quiet --test port engine)
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
-bus: ## the power's promises, kept by the real one on a bus of its own
-	@$(LAB)/install.sh rust bus
-	cargo test --locked --test port -- --ignored power::real
+bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
+	@$(LAB)/install.sh rust bus tools
+	cargo test --locked --quiet --test port -- --ignored power::real units
+	$(INSIDE) cargo test --locked --quiet --test port -- --ignored listen
 
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn
