@@ -217,6 +217,11 @@ impl<'a, L: Leds> Light<'a, L> {
     /// When to look again, if nothing happens before.
     fn wakes_at(&self) -> Option<Instant> {
         let now = Instant::now();
+        let wanted = self.claims.owners(now).first().map(|owner| owner.purpose);
+        if self.shown.as_ref().is_some_and(|shown| wanted != Some(shown.purpose)) {
+            // The driver took so long that it was over before it began.
+            return Some(now);
+        }
         let change = self.shown.as_ref().filter(|shown| shown.player == Player::Agent).map(|shown| {
             let (_, end) = shown.pattern.at(shown.since.elapsed());
             shown.since + end

@@ -15,6 +15,8 @@ struct Fake {
     told: RefCell<Vec<String>>,
     failures: RefCell<VecDeque<LedError>>,
     lost: Cell<bool>,
+    /// How long the driver takes to say which LED it is.
+    takes: Cell<Duration>,
     bench: watch::Sender<Bench>,
 }
 
@@ -22,7 +24,7 @@ impl Fake {
     fn new(player: Player) -> Self {
         let (bench, _) = watch::channel(Bench::Free);
         let (told, failures) = (RefCell::default(), RefCell::default());
-        Self { begun: Instant::now(), player, told, failures, lost: Cell::new(false), bench }
+        Self { begun: Instant::now(), player, told, failures, lost: Cell::new(false), takes: Cell::default(), bench }
     }
 
     fn note(&self, what: &str) -> Result<(), LedError> {
@@ -37,6 +39,7 @@ impl Fake {
 
 impl Leds for &Fake {
     async fn find(&self) -> Result<Lamp, LedError> {
+        sleep(self.takes.get()).await;
         if self.lost.get() {
             return Err(LedError::None("it has no LED".into()));
         }
@@ -94,6 +97,20 @@ async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) 
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_takes_longer_than_the_blinking_leaves_nothing_behind() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        sleep(secs(1)).await;
+        fake.takes.set(secs(28));
+        let _ = hand.identify().await;
+        sleep(secs(120)).await;
+    })
+    .await;
+    let told = fake.told();
+    assert!(told.last().is_some_and(|it| it.ends_with("restore")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
