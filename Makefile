@@ -39,7 +39,7 @@ unit: ## tests that need nothing but a compiler, the simulated lives among them
 
 sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that many
 	@$(LAB)/install.sh rust
-	cargo test --locked --test sim -- --nocapture
+	cargo test --locked --test sim -- --nocapture $(if $(SEED),--exact one)
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools
