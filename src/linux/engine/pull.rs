@@ -205,8 +205,10 @@ impl Layers {
     fn percent(&self) -> u8 {
         let sized = self.known.values().filter(|it| it.total > 0);
         let (sum, count) = sized.fold((0_u64, 0_u64), |(sum, count), it| (sum + it.total, count + 1));
+        // Layers that were here before are told of first, and say nothing about those that are yet to come.
+        let Some(middling) = sum.checked_div(count) else { return 0 };
         // A layer whose size is not known yet counts as one of middling size.
-        let middling = sum.checked_div(count).unwrap_or(1).max(1);
+        let middling = middling.max(1);
         let size = |it: &Layer| if it.total == 0 { middling } else { it.total };
         let whole: u64 = self.known.values().map(|it| 2 * size(it)).sum();
         let done = self.known.values().map(|it| if it.complete { 2 * size(it) } else { it.downloaded + it.extracted });
@@ -246,6 +248,16 @@ mod tests {
         layers.take(&line("b", "Already exists", 0, 0));
         assert_eq!(layers.rise(), Some(99));
         assert_eq!(layers.room_bytes(), 0);
+    }
+
+    #[test]
+    fn layers_that_are_here_already_are_no_progress() {
+        let mut layers = Layers::default();
+        layers.take(&line("a", "Already exists", 0, 0));
+        assert_eq!(layers.rise(), Some(0));
+        layers.take(&line("b", "Pulling fs layer", 0, 0));
+        layers.take(&line("b", "Downloading", 10, 100));
+        assert_eq!(layers.rise(), Some(52));
     }
 
     #[test]
