@@ -52,9 +52,9 @@ impl<W: World> Keeper<'_, W> {
         match &waiter.goal {
             Goal::Settled => (!self.is_asked(waiter.app) && self.is_idle(waiter.app)).then_some(Ok(Reply::Done)),
             Goal::Stopped(key) => {
-                let alive = self.containers(key).any(|(_, phase)| phase.is_alive());
+                let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
                 let id = self.containers(key).next().map(|(id, _)| id);
-                (!alive).then(|| id.map(Reply::Container).ok_or(Refusal::NoContainer))
+                (!busy).then(|| id.map(Reply::Container).ok_or(Refusal::NoContainer))
             }
             Goal::Started(key) => {
                 let asked = |id: &ContainerId| self.demands.start.contains(id);
@@ -83,6 +83,12 @@ impl<W: World> Keeper<'_, W> {
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
         let there = |name: &String| self.containers(&ServiceKey::new(app, name)).next().is_some();
         !at_work && !waits && wanted.is_none_or(|it| it.services.keys().all(there))
+    }
+
+    /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.
+    fn is_unlocking(&self, app: AppId) -> bool {
+        let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
+        steps.into_iter().any(|step| *step == Step::ReleaseLocks(app))
     }
 
     fn containers(&self, key: &ServiceKey) -> impl Iterator<Item = (ContainerId, Phase)> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -85,6 +86,11 @@ fn the_override_takes_locks_away_without_being_asked() {
     agent.arrives(&next);
 }
 
+/// Takes a lock as apps are told to: the file is made, and it is theirs only if nobody else had it.
+fn take(lock: &Path) {
+    until(10, "the lock can be taken", || fs::File::create_new(lock).is_ok());
+}
+
 #[test]
 #[ignore = "needs `make engine`"]
 fn deeds_respect_locks_and_force_overrides_them() {
@@ -96,7 +102,7 @@ fn deeds_respect_locks_and_force_overrides_them() {
     {
         let before = lab.the("main");
         let lock = locks(404, "main").join("updates.lock");
-        fs::write(&lock, "").unwrap();
+        take(&lock);
         let reply = agent.ask("POST", path, &body);
         assert_eq!(reply.status, 423, "{path}: {reply:?}");
         assert_eq!(reply.json()["status"], "failed");
