@@ -58,6 +58,9 @@ pub struct Door {
     pub born: Instant,
 }
 
+/// How long a request waits until the agent has read its keys. It takes some milliseconds.
+const KEYS_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a request waits for room in the reconciler's inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,7 @@ struct Call {
 }
 
 async fn handle(State(door): State<Door>, request: Request) -> Response {
+    door.opens().await;
     let caller = auth::caller(&request, &door.status.borrow().access);
     let audit = Audit::new(&request, caller.as_ref());
     let sent = match admit(&door, caller, request) {
@@ -141,6 +145,13 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
 }
 
 impl Door {
+    /// Until the keys are read nobody can be told from a stranger, so who comes with the agent's first breath waits for them.
+    async fn opens(&self) {
+        let mut status = self.status.clone();
+        // After that time they are turned away like anybody whose key is not known.
+        let _ = timeout(KEYS_WAIT, status.wait_for(|it| it.access.is_known())).await.is_ok();
+    }
+
     /// Hands something to the reconciler, and waits for what it says. What was handed over is done even if nobody waits.
     async fn ask(&self, intent: Intent) -> Result<Answer, Sent> {
         let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);

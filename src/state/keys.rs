@@ -110,6 +110,12 @@ impl Keys {
 }
 
 impl Access {
+    /// Whether the keys are known yet.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Whose key this is. Every key is looked at, in constant time.
     #[must_use]
     pub fn caller(&self, key: &str) -> Option<&Caller> {

@@ -203,7 +203,7 @@ impl House {
         Ok(Reply::Key(key))
     }
 
-    fn publish_keys(&mut self) {
+    pub(crate) fn publish_keys(&mut self) {
         let services =
             [(ONE, "main", Reach::App), (WIDE, "main", Reach::Device), (TWO, "web", Reach::App), (TWO, "db", Reach::App)];
         let services = services.map(|(app, service, reach)| (ServiceKey::new(app, service), reach));

@@ -86,3 +86,17 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
     }
     assert_eq!(house.asked, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_before_the_keys_are_read_waits_for_them() {
+    let mut house = House::new();
+    house.say(|status| status.access = boardkeeper::state::Access::default());
+    let request = request("GET", &format!("/ping?apikey={}", "d".repeat(64))).body(Body::empty()).unwrap();
+    let early = house.router().oneshot(request);
+    let late = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        house.publish_keys();
+    };
+    let (got, ()) = tokio::join!(early, late);
+    assert_eq!(got.unwrap().status().as_u16(), 200);
+}
