@@ -22,6 +22,8 @@ use agent::Agent;
 const MANY: u32 = 10;
 /// How often each thing that takes time is measured; the median counts.
 const ROUNDS: usize = 5;
+/// What an agent is given to come to rest.
+const SETTLING: Duration = Duration::from_secs(20);
 /// How long an idle agent is watched.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -51,6 +53,8 @@ fn resting(lab: &Path, table: &mut Table) {
     for services in [0, MANY] {
         let agent = Agent::start(lab, &agent::document(1, services));
         agent.runs(services);
+        // It writes down that it has arrived, and threads that have nothing to do end after ten seconds.
+        std::thread::sleep(SETTLING);
         let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
         let files = agent.state_files();
         std::thread::sleep(IDLE);
@@ -63,7 +67,7 @@ fn resting(lab: &Path, table: &mut Table) {
             &format!("an idle minute with {services} services"),
             &format!(
                 "{} wake-ups, {} bytes written, state files {}",
-                proc::wake_ups(agent.pid()) - before.0,
+                proc::wake_ups(agent.pid()).saturating_sub(before.0),
                 proc::written(agent.pid()) - before.1,
                 if agent.state_files() == files { "untouched" } else { "CHANGED" },
             ),
