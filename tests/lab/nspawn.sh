@@ -20,7 +20,7 @@ make_root() {
   rm -rf "$root.draft"
   echo "nspawn.sh: making a Debian root in $root" >&2
   debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libpam-systemd,polkitd \
-    "$suite" "$root.draft" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >&2
+    "$suite" "$root.draft" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >&2
   mv "$root.draft" "$root"
 }
 

@@ -7,7 +7,7 @@
 # and between them the agent runs, so that there is a state to keep. Where the machine has the processor itself, systemd runs in the
 # root with a private engine beside it, and it is looked at whether the agent was begun, begun anew and stopped, and whether the
 # container of its app ran on through all of it. The roots are made once, in
-# ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/roots; SUITE is the release of Debian (bookworm), MIRROR where it comes from.
+# ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/roots; SUITE is the release of Debian (bookworm), MIRROR where it comes from (its usual one).
 set -eu
 cd "$(dirname "$0")/../.."
 here=$PWD suite=${SUITE:-bookworm}
@@ -27,7 +27,7 @@ make_root() {
   mmdebstrap --mode=root --format=tar --quiet --skip=check/empty,check/qemu --architectures="$arch" --variant=apt \
     --include=systemd,init-system-helpers --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$tar.new" \
-    "deb ${MIRROR:-http://deb.debian.org/debian} $suite main" > "$roots/$arch.log" 2>&1 || {
+    ${MIRROR:+"deb $MIRROR $suite main"} > "$roots/$arch.log" 2>&1 || {
     tail -20 "$roots/$arch.log" >&2
     fail "no root could be made"
   }
