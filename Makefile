@@ -11,7 +11,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 
 .DEFAULT_GOAL := help
 .PHONY: run clean-run test check fmt lint unit sim engine bus power bench deny doc size release arm-test deb package-test \
-	image-test ci clean help
+	image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -93,6 +93,9 @@ package-test: ## install, upgrade, remove and purge the packages in clean Debian
 
 image-test: ## the container image, built and run with a private engine
 	@$(LAB)/container.sh
+
+torture: ## the long forms of what is promised, and the table of it with what was measured; ONLY="…" for some
+	@$(LAB)/torture.sh $(ONLY)
 
 ci: fmt lint test ## what CI runs
 

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Runs the long forms of what tests/PROMISES.md promises, and prints its table with what was measured.   torture.sh [NAME…]
+#
+# One function per promise, in the order they are run; its name is the first column of the page. It calls `shows` with the
+# promise and the command that shows it. What a command prints as `figure: …` is what was measured; without such a line, what
+# cargo says of its tests. Sizes come from the environment, so that an hour more is a number and no edit.
+#
+# Each command's output is kept in target/torture/NAME.log, the table in target/torture/table.md. A promise that is not kept
+# does not keep the others from being looked at; the exit code tells.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+out=target/torture
+
+lives() { shows "a life of faults and power cuts ends as wanted" make sim LIVES="${LIVES:-20000}"; }
+
+shows() {
+  local promise=$1 code=0 began=$SECONDS log=$out/$name.log figures
+  shift
+  echo "torture: $name: $*" >&2
+  "$@" > "$log" 2>&1 || code=$?
+  figures=$(sed -n 's/^.*figure: //p' "$log" | paste -sd ';' | sed 's/;/; /g')
+  [ -n "$figures" ] || figures=$(grep '^test result' "$log" | tail -1 | sed 's/^test result: //; s/;.*//')
+  [ $code = 0 ] || { failed=1; figures="**not kept** (exit $code, see $log); $figures"; }
+  echo "| $name | $promise | ${figures:-nothing was said} | $((SECONDS - began)) s | \`$*\` |" >> $out/table.md
+}
+
+# What the functions above are called, in their order.
+names() { sed -n 's/^\([a-z_]*\)() { shows .*/\1/p' "$0"; }
+
+[ "${1:-}" != --names ] || { names; exit; }
+mkdir -p $out
+printf '%s\n' '| name | promise | measured | took | command |' '| --- | --- | --- | --- | --- |' > $out/table.md
+failed=0
+for name in ${*:-$(names)}; do
+  names | grep -qx "$name" || { echo "torture: nobody promises '$name'; there are: $(names | paste -sd ' ')" >&2; exit 2; }
+  "$name"
+done
+cat $out/table.md
+exit $failed
