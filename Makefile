@@ -60,9 +60,9 @@ bench: ## measure; the figures are kept in target/bench.txt
 	@$(LAB)/install.sh rust engine busybox tools
 	$(INSIDE) cargo bench --locked --bench agent
 
-deny: ## licences, advisories and duplicates of what we depend on
-	@command -v cargo-deny > /dev/null || { echo "make deny: cargo-deny is not here: cargo install --locked cargo-deny" >&2; exit 1; }
-	cargo deny --locked check
+deny: ## licences, duplicates and advisories of what we depend on; CHECKS="bans licenses sources" where GitHub is not reached
+	@$(LAB)/install.sh rust deny
+	cargo deny --locked check $(CHECKS)
 
 doc: ## the handbook of the code, in target/doc
 	@$(LAB)/install.sh rust

@@ -3,6 +3,7 @@
 #
 #   rust      a compiler and cargo: those on PATH or in ~/.cargo/bin, else Debian's rustc-web and cargo-web
 #   lint      rustfmt and clippy
+#   deny      cargo-deny, built from crates.io: some minutes, once
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
 #   bus       dbus-daemon
@@ -50,6 +51,7 @@ need() {
       works cargo fmt || want rustfmt-web
       works cargo clippy || want rust-web-clippy
     fi ;;
+  deny) works cargo deny || cargo install --quiet --locked cargo-deny ;;
   engine)
     has dockerd || want docker.io
     has docker || want docker-cli
