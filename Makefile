@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim engine bus power bench deny doc size release arm-test deb package-test \
+.PHONY: run clean-run test check fmt lint unit sim cuts engine bus power bench deny doc size release arm-test deb package-test \
 	image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -40,6 +40,10 @@ unit: ## tests that need nothing but a compiler, the simulated lives among them
 sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that many
 	@$(LAB)/install.sh rust
 	cargo test --locked --test sim -- --nocapture $(if $(SEED),--exact one)
+
+cuts: ## power cuts under the store's own code, at every call of the kernel: CUTS=n for that many, SEED=n for one life
+	@$(LAB)/install.sh rust
+	cargo test --locked --quiet --test store -- --nocapture $(if $(SEED),one)
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools

@@ -8,9 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -23,12 +24,15 @@ mod wire;
 
 pub use disk::{Disk, Files};
 
+use disk::Directory;
+
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
 const KEYS: &str = "keys.json";
 const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
+const RECORDS: [&str; 6] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING];
 /// What a file is called until it is whole.
 const DRAFT: &str = ".new";
 
@@ -41,25 +45,38 @@ pub struct Store<F = Disk> {
 }
 
 struct Shelf<F> {
-    files: F,
+    files: Directory<F>,
     parse: Box<Parse>,
-    /// Hashes of what is known to be on the disk. Held while writing: a save that nobody waits for any more still runs.
-    settled: Mutex<BTreeMap<&'static str, [u8; 32]>>,
+    /// What is known of each file. Held while writing: a save that nobody waits for any more still runs.
+    known: Mutex<BTreeMap<&'static str, Known>>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Bytes of this hash were read; an earlier life may have ended before they were on the disk.
+    Read([u8; 32]),
+    /// Bytes of this hash are on the disk.
+    Settled([u8; 32]),
+    /// It could not be kept, but may look as if it was.
+    Failed,
+    /// It cannot be read, and has not been put aside yet. It is not written over.
+    InTheWay,
 }
 
 impl Store {
     /// Records in the directory `path`, which is made when it is not there.
     #[must_use]
     pub fn new(path: &Path, parse: Box<Parse>) -> Self {
-        Self::over(Disk::new(path), parse)
+        Self::over(Disk, path, parse)
     }
 }
 
 impl<F: Files> Store<F> {
-    /// Records in a directory of another kind.
+    /// Records in the directory `path` of file systems of another kind.
     #[must_use]
-    pub fn over(files: F, parse: Box<Parse>) -> Self {
-        Self { shelf: Arc::new(Shelf { files, parse, settled: Mutex::default() }) }
+    pub fn over(files: F, path: &Path, parse: Box<Parse>) -> Self {
+        Self { shelf: Arc::new(Shelf { files: Directory::new(files, path), parse, known: Mutex::default() }) }
     }
 }
 
@@ -81,14 +98,14 @@ impl<F: Files> port::Store for Store<F> {
 /// Who the device is, where its directory says so. Nothing is changed, and nothing complained of: the store does that.
 #[must_use]
 pub fn identity(path: &Path) -> Option<Identity> {
-    let files = Disk::new(path);
+    let files = Directory::new(Disk, path);
     let read = |name| serde_json::from_slice::<wire::Identity>(&files.read(name).ok()?).ok();
     read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::Identity::into_state)
 }
 
 /// The device's key, for whoever may read the directory. Nothing is changed. `None`: the agent never ran.
 pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
-    let files = Disk::new(path);
+    let files = Directory::new(Disk, path);
     match files.read(KEYS) {
         Ok(bytes) => match serde_json::from_slice::<wire::Keys>(&bytes) {
             Ok(keys) => Ok(Some(keys.into_state().device)),
@@ -122,12 +139,42 @@ impl<F: Files> Shelf<F> {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;
             if let Some(why) = wrong {
+                self.known().remove(TARGETS);
                 memory.complaints.push(self.put_aside(TARGETS, &why));
                 // What could be read of it is kept, or it would be forgotten the next time.
                 self.mend(&Record::Targets(Box::new(memory.targets.clone())), &mut memory.complaints);
             }
         }
+        if let Err(why) = self.settle_all() {
+            let lost = "a power cut may lose what was read";
+            memory.complaints.push(format!("{}; {lost}", failed(&self.files, "sync", "", &why).0));
+        }
         Ok(memory)
+    }
+
+    /// What an earlier life wrote without living to sync it is acted on from here on, so it must not be lost any more.
+    fn settle_all(&self) -> io::Result<()> {
+        let mut known = self.known();
+        for name in RECORDS {
+            match self.files.sync(name) {
+                Err(why) if why.kind() == io::ErrorKind::NotFound => (),
+                // A kernel that could not write the bytes takes them for written from then on: only new ones help.
+                Err(_) if known.get(name) != Some(&Known::InTheWay) => self.replace(name, &self.files.read(name)?)?,
+                synced => synced?,
+            }
+        }
+        self.files.sync_names()?;
+        for it in known.values_mut() {
+            if let Known::Read(hash) = *it {
+                *it = Known::Settled(hash);
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
+        // A thread that fell over while it held this left no half-written map behind.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Either copy will do, and both are there afterwards.
@@ -155,47 +202,67 @@ impl<F: Files> Shelf<F> {
     }
 
     /// What is in a file. `None`: nothing, or nothing that can be read.
-    fn read<T: DeserializeOwned>(&self, name: &str, complaints: &mut Vec<String>) -> Result<Option<T>, StoreError> {
+    fn read<T: DeserializeOwned>(&self, name: &'static str, complaints: &mut Vec<String>) -> Result<Option<T>, StoreError> {
         let why = match self.files.read(name) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(record) => return Ok(Some(record)),
+                Ok(record) => {
+                    self.known().insert(name, Known::Read(Sha256::digest(bytes).into()));
+                    return Ok(Some(record));
+                }
                 Err(why) => why.to_string(),
             },
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // Nothing is wrong with the file, but with who we are.
-            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => return Err(failed(&self.files, "read", name, &why)),
-            Err(why) => why.to_string(),
+            Err(why) if is_spoiled(&why) => why.to_string(),
+            // Nothing is wrong with the file, but with who we are, or with the machine for now.
+            Err(why) => return Err(failed(&self.files, "read", name, &why)),
         };
         complaints.push(self.put_aside(name, &why));
         Ok(None)
     }
 
     /// Gives a file a name that nobody has, and tells it.
-    fn put_aside(&self, name: &str, why: &str) -> String {
-        let taken = self.files.names().unwrap_or_default();
+    fn put_aside(&self, name: &'static str, why: &str) -> String {
+        let shown = self.files.shown(name);
+        match self.move_aside(name) {
+            Ok(free) => format!("`{shown}` cannot be read ({why}); it was put aside as `{free}`"),
+            Err(error) => {
+                self.known().insert(name, Known::InTheWay);
+                format!("`{shown}` cannot be read ({why}), nor put aside ({error}): nothing is saved there until it can")
+            }
+        }
+    }
+
+    fn move_aside(&self, name: &str) -> io::Result<String> {
+        let taken = self.files.names()?;
         let free =
             (1_u32..=u32::MAX).map(|n| format!("{name}.unreadable-{n}")).find(|it| !taken.contains(it)).unwrap_or_default();
-        let shown = self.files.shown(name);
-        match self.files.rename(name, &free).and_then(|()| self.files.sync_names()) {
-            Ok(()) => format!("`{shown}` cannot be read ({why}); it was put aside as `{free}`"),
-            Err(error) => format!("`{shown}` cannot be read ({why}), nor put aside ({error})"),
+        if taken.iter().any(|it| it == name) {
+            self.files.rename(name, &free)?;
         }
+        self.files.sync_names()?;
+        Ok(free)
     }
 
     /// Replaces a file. When it returns, a power cut keeps the new bytes.
     fn keep(&self, name: &'static str, bytes: &[u8]) -> Result<(), StoreError> {
-        // A thread that fell over while it held this left no half-written map behind.
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         let hash: [u8; 32] = Sha256::digest(bytes).into();
-        if settled.get(name) == Some(&hash) {
-            return Ok(());
-        }
-        settled.remove(name);
-        let kept =
-            if self.files.read(name).is_ok_and(|old| old == bytes) { self.settle(name) } else { self.replace(name, bytes) };
-        kept.map_err(|why| failed(&self.files, "keep", name, &why))?;
-        settled.insert(name, hash);
-        Ok(())
+        let before = known.get(name).copied();
+        let kept = match before {
+            Some(Known::Settled(it)) if it == hash => return Ok(()),
+            Some(Known::Read(it)) if it == hash => self.settle(name).or_else(|_| self.replace(name, bytes)),
+            None if self.files.read(name).is_ok_and(|old| old == bytes) => {
+                self.settle(name).or_else(|_| self.replace(name, bytes))
+            }
+            Some(Known::InTheWay) => {
+                self.move_aside(name).map_err(|why| failed(&self.files, "put aside", name, &why))?;
+                self.replace(name, bytes)
+            }
+            // What failed is written again, although it may be what is read there.
+            Some(Known::Read(_) | Known::Settled(_) | Known::Failed) | None => self.replace(name, bytes),
+        };
+        known.insert(name, if kept.is_ok() { Known::Settled(hash) } else { Known::Failed });
+        kept.map_err(|why| failed(&self.files, "keep", name, &why))
     }
 
     /// An earlier life wrote these bytes, and may have ended before they were synced.
@@ -218,7 +285,13 @@ impl<F: Files> Shelf<F> {
     }
 }
 
-fn failed(files: &impl Files, deed: &str, name: &str, why: &io::Error) -> StoreError {
+/// Whether it is the file that cannot be read, now or later.
+fn is_spoiled(why: &io::Error) -> bool {
+    let codes = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::ISDIR, Errno::LOOP];
+    codes.iter().any(|it| why.raw_os_error() == Some(it.raw_os_error()))
+}
+
+fn failed<F: Files>(files: &Directory<F>, deed: &str, name: &str, why: &io::Error) -> StoreError {
     let advice = match why.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
         io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another place with --state-dir",

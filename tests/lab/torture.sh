@@ -12,6 +12,7 @@ cd "$(dirname "$0")/../.." || exit 2
 out=target/torture
 
 lives() { shows "a life of faults and power cuts ends as wanted" make sim LIVES="${LIVES:-20000}"; }
+cuts() { shows "a power cut leaves the old or the new record" env CUTS="${CUTS:-1000000}" make cuts; }
 
 shows() {
   local promise=$1 code=0 began=$SECONDS log=$out/$name.log figures

@@ -1,99 +1,164 @@
-//! A directory's files, one deed at a time, so that a test can cut the power between two.
+//! A directory of records, and the few calls of the kernel it is made with, one at a time, so that a test can cut the power
+//! between any two.
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a store does to a directory.
+/// What a store asks of a file system. Each is one deed: what two of them leave after a power cut is for the store to mind.
 pub trait Files: Debug + Send + Sync + 'static {
-    /// Makes the directory, when it is not there.
-    fn prepare(&self) -> io::Result<()>;
-    /// What is in it.
-    fn names(&self) -> io::Result<Vec<String>>;
+    /// Whether there is such a directory.
+    fn is_dir(&self, path: &Path) -> bool;
+    /// Makes a directory, with these permissions.
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// What is in a directory.
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// The whole of a file.
-    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
-    /// Makes a file, in place of any other of that name. It may be lost, or half of it, until it is synced.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Returns when the file's bytes are on the disk.
-    fn sync(&self, name: &str) -> io::Result<()>;
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Makes a file that is not there yet, for its owner only. It may be lost, or any part of it, until it is synced.
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file another name, in place of the file that had it.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
-    fn remove(&self, name: &str) -> io::Result<()>;
-    /// Returns when what was made, renamed and removed is on the disk.
-    fn sync_names(&self) -> io::Result<()>;
-    /// What a person should know of the directory, each in one line.
-    fn doubts(&self) -> Vec<String>;
-    /// A file's path, or the directory's when the name is empty, for people.
-    fn shown(&self, name: &str) -> String;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Returns when a file's bytes are on the disk, or the names in a directory.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Whether others than its owner may write in a directory.
+    fn is_open(&self, dir: &Path) -> bool;
 }
 
-/// A directory on a disk, for its owner only.
-#[derive(Debug, Clone)]
-pub struct Disk {
-    path: PathBuf,
-}
-
-impl Disk {
-    /// The directory at `path`.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
-    }
-}
+/// The machine's file systems.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk;
 
 impl Files for Disk {
-    fn prepare(&self) -> io::Result<()> {
-        if self.path.is_dir() {
-            return Ok(());
-        }
-        // Its parents are everybody's; it is ours alone.
-        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent)?;
-        DirBuilder::new().mode(0o700).create(&self.path)?;
-        File::open(parent)?.sync_all()
+    fn is_dir(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
-        fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        DirBuilder::new().mode(mode).create(path)
     }
 
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        fs::read(self.path.join(name))
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path.join(name);
-        // One that was left behind may be readable for others.
-        let _ = fs::remove_file(&path);
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
     }
 
-    fn sync(&self, name: &str) -> io::Result<()> {
-        File::open(self.path.join(name))?.sync_all()
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path.join(name))
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+    fn is_open(&self, dir: &Path) -> bool {
+        fs::metadata(dir).is_ok_and(|it| it.permissions().mode() & 0o022 != 0)
+    }
+}
+
+/// One directory, for its owner only.
+#[derive(Debug)]
+pub(super) struct Directory<F> {
+    files: F,
+    path: PathBuf,
+    /// The way to it is on the disk.
+    founded: AtomicBool,
+}
+
+impl<F: Files> Directory<F> {
+    pub(super) fn new(files: F, path: &Path) -> Self {
+        Self { files, path: path.to_owned(), founded: AtomicBool::new(false) }
     }
 
-    fn doubts(&self) -> Vec<String> {
+    /// Makes the directory, when it is not there. Afterwards a power cut does not take it away, nor what it is in: an earlier life
+    /// may have made it, and ended before that was on the disk.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        let there = self.files.is_dir(&self.path);
+        if there && self.founded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let above = self.path.ancestors().skip(1).map(|it| if it.as_os_str().is_empty() { Path::new(".") } else { it });
+        let above: Vec<&Path> = above.collect();
+        let missing = if there { 0 } else { above.iter().take_while(|it| !self.files.is_dir(it)).count() };
+        // Its parents are everybody's; it is ours alone.
+        for parent in above[..missing].iter().rev() {
+            self.files.make_dir(parent, 0o755)?;
+        }
+        if !there {
+            self.files.make_dir(&self.path, 0o700)?;
+        }
+        for parent in above {
+            match self.files.sync(parent) {
+                // What we may not look into was made by somebody else, long ago.
+                Err(why) if why.kind() == io::ErrorKind::PermissionDenied => (),
+                synced => synced?,
+            }
+        }
+        self.founded.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        self.files.names(&self.path)
+    }
+
+    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.files.read(&self.path.join(name))
+    }
+
+    /// Makes a file, in place of any other of that name.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path.join(name);
+        // One that was left behind may be readable for others.
+        match self.files.remove(&path) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            Ok(()) | Err(_) => (),
+        }
+        self.files.write_new(&path, bytes)
+    }
+
+    pub(super) fn sync(&self, name: &str) -> io::Result<()> {
+        self.files.sync(&self.path.join(name))
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.files.rename(&self.path.join(from), &self.path.join(to))
+    }
+
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(&self.path.join(name))
+    }
+
+    /// Returns when what was made, renamed and removed is on the disk.
+    pub(super) fn sync_names(&self) -> io::Result<()> {
+        self.files.sync(&self.path)
+    }
+
+    /// What a person should know of the directory, each in one line.
+    pub(super) fn doubts(&self) -> Vec<String> {
         let path = self.path.display();
-        let open = fs::metadata(&self.path).is_ok_and(|it| it.permissions().mode() & 0o022 != 0);
+        let open = self.files.is_open(&self.path);
         if open { vec![format!("others than its owner may write in `{path}`: `chmod 700 {path}`")] } else { Vec::new() }
     }
 
-    fn shown(&self, name: &str) -> String {
+    /// A file's path, or the directory's when the name is empty, for people.
+    pub(super) fn shown(&self, name: &str) -> String {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         path.display().to_string()
     }

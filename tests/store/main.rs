@@ -1,0 +1,21 @@
+//! The store's own code over disks that lose what was not synced, tear it, mix it up, fill up and fail.
+//!
+//! ```text
+//! layer        file systems in memory that know what is on the disk     dice     chance that repeats itself
+//! cut          what a power cut leaves of them                          oracle   what may be found then
+//! operations   every deed, every moment, every state                    lives    sequences of deeds and cuts, by chance
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+
+mod cut;
+mod dice;
+mod layer;
+mod lives;
+mod operations;
+mod oracle;
+
+/// Runs a future with threads for what blocks.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+}

@@ -1,0 +1,167 @@
+//! What may be found after a cut: what was acknowledged, or what was being saved.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use boardkeeper::linux::store::Store;
+use boardkeeper::port::{Memory, Record, Store as _, Targeted};
+use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
+
+use super::layer::Layer;
+
+/// Where the records are.
+pub(crate) const DIR: &str = "/var/lib/boardkeeper";
+
+/// States of a disk that were opened.
+pub(crate) static CUTS: AtomicU64 = AtomicU64::new(0);
+
+/// For each kind of record, what may be found.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed {
+    identity: Vec<Option<Identity>>,
+    keys: Vec<Option<Keys>>,
+    targets: Vec<Targeted>,
+    stopped: Vec<BTreeSet<ServiceKey>>,
+    awaiting: Vec<BTreeMap<ContainerId, String>>,
+    /// Bytes that could not be read, and must be somewhere still.
+    pub(crate) relics: Vec<Vec<u8>>,
+}
+
+impl Allowed {
+    /// Of a new device.
+    pub(crate) fn nothing() -> Self {
+        let mut allowed = Self {
+            identity: Vec::new(),
+            keys: Vec::new(),
+            targets: Vec::new(),
+            stopped: Vec::new(),
+            awaiting: Vec::new(),
+            relics: Vec::new(),
+        };
+        allowed.found(&Memory::default());
+        allowed
+    }
+
+    /// It is being saved: the old one or the new one.
+    pub(crate) fn begins(&mut self, record: &Record) {
+        match record.clone() {
+            Record::Identity(it) => self.identity.push(Some(it)),
+            Record::Keys(it) => self.keys.push(Some(it)),
+            Record::Targets(it) => self.targets.push(*it),
+            Record::Stopped(it) => self.stopped.push(it),
+            Record::Awaiting(it) => self.awaiting.push(it),
+        }
+    }
+
+    /// It was acknowledged: this one.
+    pub(crate) fn saved(&mut self, record: &Record) {
+        match record.clone() {
+            Record::Identity(it) => self.identity = vec![Some(it)],
+            Record::Keys(it) => self.keys = vec![Some(it)],
+            Record::Targets(it) => self.targets = vec![*it],
+            Record::Stopped(it) => self.stopped = vec![it],
+            Record::Awaiting(it) => self.awaiting = vec![it],
+        }
+    }
+
+    /// It was loaded, and is acted on: this one.
+    pub(crate) fn found(&mut self, memory: &Memory) {
+        self.identity = vec![memory.identity.clone()];
+        self.keys = vec![memory.keys.clone()];
+        self.targets = vec![memory.targets.clone()];
+        self.stopped = vec![memory.stopped.clone()];
+        self.awaiting = vec![memory.awaiting.clone()];
+    }
+
+    /// A file was written over with garbage by somebody else.
+    pub(crate) fn spoiled(&mut self, name: &str, garbage: &[u8]) {
+        self.relics.push(garbage.to_vec());
+        match name {
+            "keys.json" => self.keys = vec![None],
+            "targets.json" => self.targets = vec![Targeted::default()],
+            "stopped.json" => self.stopped = vec![BTreeSet::new()],
+            "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
+            // There is a second copy.
+            _ => (),
+        }
+    }
+
+    fn judge(&self, memory: &Memory) -> Result<(), String> {
+        one_of(&self.identity, &memory.identity)?;
+        one_of(&self.keys, &memory.keys)?;
+        one_of(&self.targets, &memory.targets)?;
+        one_of(&self.stopped, &memory.stopped)?;
+        one_of(&self.awaiting, &memory.awaiting)
+    }
+
+    /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
+    pub(crate) async fn opens(&self, left: &Layer) -> Result<Memory, String> {
+        CUTS.fetch_add(1, Ordering::Relaxed);
+        let memory = open(left).load().await.map_err(|why| format!("it does not open: {why}"))?;
+        self.judge(&memory)?;
+        if self.relics.is_empty() && !memory.complaints.is_empty() {
+            return Err(format!("a cut alone made something unreadable: {:?}", memory.complaints));
+        }
+        self.relics_are_there(left)?;
+        // What was loaded is acted on, so it must not be lost by the next cut.
+        let later = super::cut::least(&left.model());
+        let again = open(&later).load().await.map_err(|why| format!("it does not open again: {why}"))?;
+        let same = Memory { complaints: Vec::new(), ..memory.clone() };
+        if again != same {
+            return Err(format!("what was loaded was lost by the next cut: {same:?}, then {again:?}"));
+        }
+        self.relics_are_there(&later)?;
+        Ok(same)
+    }
+
+    fn relics_are_there(&self, left: &Layer) -> Result<(), String> {
+        let files = left.contents(Path::new(DIR));
+        for relic in &self.relics {
+            if !files.values().any(|it| it == relic) {
+                return Err(format!("what could not be read is gone; there are {:?}", files.keys()));
+            }
+        }
+        let known = |name: &str| name.contains(".unreadable-") || !name.starts_with('.');
+        files.keys().find(|it| !known(it)).map_or(Ok(()), |it| Err(format!("`{it}` was left behind")))
+    }
+}
+
+fn one_of<T: PartialEq + Debug>(allowed: &[T], found: &T) -> Result<(), String> {
+    if allowed.contains(found) { Ok(()) } else { Err(format!("found {found:?}, and allowed were {allowed:?}")) }
+}
+
+/// The store's own code, over a layer.
+pub(crate) fn open(layer: &Layer) -> Store<Layer> {
+    Store::over(layer.clone(), Path::new(DIR), Box::new(|document: &str| Ok(target(document))))
+}
+
+fn target(document: &str) -> Target {
+    Target { document: document.to_owned(), ..Target::default() }
+}
+
+/// The names of a record's files.
+pub(crate) const FILES: [&str; 6] =
+    ["identity.json", "identity.backup.json", "keys.json", "targets.json", "stopped.json", "awaiting-boot.json"];
+
+/// The kinds of records, each as it is for the `n`th time. An identity never changes.
+pub(crate) fn record(kind: usize, n: usize) -> Record {
+    let services = || (0..n % 4).map(|it| ServiceKey::new(AppId(u32::try_from(it).unwrap()), "main"));
+    match kind {
+        0 => Record::Identity(Identity { uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".into() }),
+        1 => {
+            let generations = services().map(|it| (it, u32::try_from(n).unwrap())).collect();
+            Record::Keys(Keys { device: Secret::new(format!("{n:064x}")), root: Secret::new("r".repeat(64)), generations })
+        }
+        2 => {
+            // From a few bytes to several blocks, and the good one is the same one as often as not.
+            let document = |n: usize| target(&format!("document {n} ").repeat(1 + [0, 5, 40, 500][n % 4]));
+            let good = if n.is_multiple_of(2) { n } else { n - 1 };
+            let pulled = (0..n % 3).map(|it| ImageRef::new(&format!("r/app:{it}"))).collect();
+            Record::Targets(Box::new(Targeted { wanted: Some(document(n)), good: Some(document(good)), pulled }))
+        }
+        3 => Record::Stopped(services().collect()),
+        _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
+    }
+}
