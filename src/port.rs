@@ -190,6 +190,9 @@ pub trait Locks {
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError>;
     /// Gives back every lock of ours of an app.
     async fn release(&self, app: AppId) -> Result<(), LockError>;
+    /// Makes the directory of a service's locks, where it is not there. Where the engine is first, it is the engine's, and we may
+    /// not be let into it.
+    async fn prepare(&self, key: &ServiceKey) -> Result<(), LockError>;
     /// Forgets that a service ever said it is ready to take over.
     async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError>;
     /// Waits until a new container of the service says that it is ready to take over.

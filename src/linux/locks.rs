@@ -70,6 +70,11 @@ impl port::Locks for Locks {
         self.with_tree(move |tree| tree.release(app)).await
     }
 
+    async fn prepare(&self, key: &ServiceKey) -> Result<(), LockError> {
+        let key = key.clone();
+        self.with_tree(move |tree| tree.service(&key).map(drop)).await
+    }
+
     async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError> {
         let key = key.clone();
         self.with_tree(move |tree| tree.forget_signals(&key)).await

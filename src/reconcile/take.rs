@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::plan::{Deed, Step};
 use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
@@ -38,6 +38,12 @@ async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &Dee
     if let Deed::Retire(which, _) = deed {
         // A word from the hand-over before must not count for this one.
         world.locks().expect_hand_over(&which.key).await.map_err(Failure::Lock)?;
+    }
+    if let Deed::Create(spec) = deed
+        && let Err(error) = world.locks().prepare(&spec.key).await
+    {
+        // The engine makes it, or says why it cannot.
+        warn!(service = %spec.key, %error, "the directory of its update locks is left to the engine");
     }
     let progress = |percent: u8| {
         if let Deed::Pull(image) = deed {

@@ -26,33 +26,59 @@ pub(crate) struct Machine {
     /// Its first process.
     leader: String,
     has_engine: bool,
+    /// What is furnished: a verb of `nspawn.sh`.
+    furnished: &'static str,
 }
 
 impl Machine {
     /// A new one, with an agent that has nobody to talk to.
     pub(crate) fn boots(name: &str) -> Self {
-        let lab = PathBuf::from(std::env::var_os("BOARDKEEPER_LAB").expect("these tests run through `make power`"));
-        let dir = lab.join(name);
-        fs::create_dir_all(dir.join("engine")).unwrap();
-        let mut machine = Self { dir, on: None, leader: String::new(), has_engine: false };
+        let mut machine = Self::off(name, "boot");
         machine.boot();
         machine
     }
 
+    /// A new one on which the package is unpacked and then set up, as a package manager does it.
+    pub(crate) fn with_package(name: &str) -> Self {
+        let mut machine = Self::off(name, "bare");
+        machine.switch_on();
+        until("systemd has started", BOOT, || {
+            machine.finds_leader() && machine.shell("systemctl is-active -q dbus systemd-logind").status().unwrap().success()
+        });
+        machine.run("DPKG_MAINTSCRIPT_PACKAGE=boardkeeper DPKG_MAINTSCRIPT_NAME=postinst /root/postinst configure");
+        until("the agent answers", BOOT, || machine.answers());
+        machine
+    }
+
+    fn off(name: &str, furnished: &'static str) -> Self {
+        let lab = PathBuf::from(std::env::var_os("BOARDKEEPER_LAB").expect("these tests run through `make power`"));
+        let dir = lab.join(name);
+        fs::create_dir_all(dir.join("engine")).unwrap();
+        Self { dir, on: None, leader: String::new(), has_engine: false, furnished }
+    }
+
     /// Switches it on, and waits until the agent answers.
     pub(crate) fn boot(&mut self) {
+        self.switch_on();
+        until("the agent answers", BOOT, || self.finds_leader() && self.answers());
+    }
+
+    fn switch_on(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("console")).unwrap();
         let mut boot = script("nspawn.sh");
-        boot.arg("boot").arg(&self.dir).arg(env!("CARGO_BIN_EXE_boardkeeper")).stdin(Stdio::null());
-        let child = boot.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let parent = child.id().to_string();
-        self.on = Some(child);
-        until("the agent answers", BOOT, || {
-            let found = Command::new("pgrep").args(["-P", &parent, "-x", "systemd"]).output().unwrap();
-            let leader = String::from_utf8(found.stdout).unwrap().trim().to_owned();
-            self.leader = leader;
-            !self.leader.is_empty() && self.ask("GET", "/v1/healthy", "").0 == 200
-        });
+        boot.arg(self.furnished).arg(&self.dir).arg(env!("CARGO_BIN_EXE_boardkeeper")).stdin(Stdio::null());
+        self.on = Some(boot.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    fn finds_leader(&mut self) -> bool {
+        let parent = self.on.as_ref().expect("it is on").id().to_string();
+        let found = Command::new("pgrep").args(["-P", &parent, "-x", "systemd"]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().trim().clone_into(&mut self.leader);
+        !self.leader.is_empty()
+    }
+
+    fn answers(&self) -> bool {
+        self.ask("GET", "/v1/healthy", "").0 == 200
     }
 
     /// Waits until it has ended by itself.
@@ -87,13 +113,14 @@ impl Machine {
 
     /// The target: one service that stays, with these labels.
     pub(crate) fn wants(&self, labels: &Value) {
-        let service = json!({"imageId": 1, "serviceName": "web", "image": "tests/busybox:1", "running": true,
-            "command": ["stay"], "environment": {}, "labels": labels, "network_mode": "host"});
-        let app =
-            json!({"name": "app", "commit": "abc", "releaseId": 1, "services": {"1": service}, "networks": {}, "volumes": {}});
-        let target =
-            json!({"local": {"name": "d", "config": {}, "apps": {"1": app}}, "dependent": {"apps": {}, "devices": {}}});
+        let target = target(&[("web", "tests/busybox:1")], labels, &json!({}));
         self.run(&format!("echo '{target}' > /etc/boardkeeper-target.json"));
+    }
+
+    /// The target of an agent that was installed as a package: services that stay, each with its image.
+    pub(crate) fn is_told(&self, services: &[(&str, &str)], config: &Value) {
+        let target = target(services, &json!({}), config);
+        self.run(&format!("echo '{target}' > /etc/boardkeeper/new && mv /etc/boardkeeper/new /etc/boardkeeper/target.json"));
     }
 
     /// What a shell in it prints.
@@ -145,6 +172,17 @@ impl Drop for Machine {
             let _ = script("engine.sh").arg("down").arg(self.dir.join("engine")).status();
         }
     }
+}
+
+fn target(services: &[(&str, &str)], labels: &Value, config: &Value) -> Value {
+    let service = |(number, (name, image)): (usize, &(&str, &str))| {
+        let service = json!({"imageId": 1, "serviceName": name, "image": image, "running": true,
+            "command": ["stay"], "environment": {}, "labels": labels, "network_mode": "host"});
+        ((number + 1).to_string(), service)
+    };
+    let services: serde_json::Map<_, _> = services.iter().enumerate().map(service).collect();
+    let app = json!({"name": "app", "commit": "abc", "releaseId": 1, "services": services, "networks": {}, "volumes": {}});
+    json!({"local": {"name": "d", "config": config, "apps": {"1": app}}, "dependent": {"apps": {}, "devices": {}}})
 }
 
 /// Waits until something is so.

@@ -5,11 +5,14 @@
 #   boot DIR BINARY      runs the machine of DIR on top of that root, with BINARY as the agent, until it ends
 #                        exit code 133: it rebooted, boot it again; 0: it powered itself off
 #                        DIR/engine is its /run/engine, where the agent expects an engine's socket
+#   bare DIR BINARY      the same, with the files of the Debian package where it lays them down, and nothing of them set up yet:
+#                        /root/postinst does that, as the package manager would
 #
 # What the machine writes is below DIR, so it is kept from boot to boot, and gone with DIR. Needs root, systemd-container and
 # debootstrap.
 set -eu
 verb=$1
+here=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/boardkeeper
 suite=bookworm
 root=$cache/nspawn-$suite
@@ -49,15 +52,31 @@ ExecStart=/usr/local/bin/boardkeeper run --target /etc/boardkeeper-target.json
 WantedBy=multi-user.target
 UNIT
   ln -sf ../boardkeeper.service "$etc/system/multi-user.target.wants/boardkeeper.service"
+  cp "$2" "$1/usr/local/bin/boardkeeper"
+}
+
+# What the package lays down, read off the script that makes it, so that the two never differ; and its settings, as an owner
+# would change them. Nothing here makes the machine stop sooner than a board.
+unpack() {
+  local from to
+  sed -n 's/^ *file \$packaged\/\([^ ]*\) \([^ ]*\)$/\1 \2/p' "$here/packaging/deb.sh" | while read -r from to; do
+    install -D -m 644 "$here/packaging/$from" "$1/$to"
+  done
+  install -d -m 755 "$1/etc/boardkeeper" "$1/var/log/journal"
+  sed -i 's,^#DOCKER_HOST=.*,DOCKER_HOST=unix:///run/engine/docker.sock\nBOARDKEEPER_BOARD=simulated,' "$1/etc/default/boardkeeper"
+  install -D -m 755 "$here/packaging/debian/postinst" "$1/root/postinst"
+  install -D -m 755 "$2" "$1/usr/bin/boardkeeper"
 }
 
 boot() {
-  local dir=$1 binary=$2
-  mkdir -p "$dir/upper" "$dir/work" "$dir/machine" "$dir/engine"
+  local furnish=$1 dir=$2 binary=$3
+  mkdir -p "$dir/work" "$dir/machine" "$dir/engine"
   # overlayfs cannot lie on an overlay, as inside a container.
   if [ "$(stat -f -c %T "$dir")" = overlayfs ]; then echo "nspawn.sh: $dir must not be on an overlay" >&2; exit 1; fi
-  furnish "$dir/upper"
-  cp "$binary" "$dir/upper/usr/local/bin/boardkeeper"
+  if [ ! -d "$dir/upper" ]; then
+    mkdir "$dir/upper"
+    "$furnish" "$dir/upper" "$binary"
+  fi
   mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$dir/machine"
   exec env SYSTEMD_NSPAWN_API_VFS_WRITABLE=1 SYSTEMD_SECCOMP=0 systemd-nspawn -q -D "$dir/machine" -b --register=no --keep-unit \
     --private-network -M "bk-$(basename "$dir" | tr -cd 'a-zA-Z0-9' | tail -c 8)" --capability=all --bind="$dir/engine:/run/engine" --console=pipe
@@ -67,14 +86,14 @@ case $verb in
 root)
   make_root
   echo "$root" ;;
-boot) # in mounts of its own, so that none is left when it ends
+boot | bare) # in mounts of its own, so that none is left when it ends
   if [ "${BOARDKEEPER_NSPAWN:-}" = inside ]; then
     mount --make-rprivate /
-    boot "$2" "$3"
+    if [ "$verb" = boot ]; then boot furnish "$2" "$3"; else boot unpack "$2" "$3"; fi
   fi
   make_root
   BOARDKEEPER_NSPAWN=inside exec unshare -m "$0" "$@" ;;
 *)
-  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
   exit 2 ;;
 esac

@@ -275,6 +275,10 @@ impl port::Locks for World {
             self.unlocked.notified().await;
             Some(((), ()))
         })
+    async fn prepare(&self, _: &ServiceKey) -> Result<(), LockError> {
+        Ok(())
+    }
+
     }
 }
 

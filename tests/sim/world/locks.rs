@@ -144,6 +144,10 @@ impl Locks for Sim {
         })
     }
 
+    async fn prepare(&self, _: &ServiceKey) -> Result<(), LockError> {
+        Ok(())
+    }
+
     async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError> {
         self.pass(1, 20).await;
         self.with(|model| {

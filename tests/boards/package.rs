@@ -1,0 +1,165 @@
+//! The unit as the package lays it down: its own user, polkit, watchdog, nothing made easier for the test.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::machine::{Machine, OFF, REBOOTED, until};
+
+const SOON: Duration = Duration::from_secs(30);
+/// How soon an agent that is stuck has to be started again.
+const STUCK: Duration = Duration::from_secs(90);
+const IMAGE: &str = "tests/busybox:1";
+
+/// The directory of a service's update locks.
+const LOCKS: &str = "/tmp/balena-supervisor/services/1/web";
+
+/// A machine with the package and an engine that its user may use, on which one service runs.
+fn settled(name: &str) -> Machine {
+    let mut machine = Machine::with_package(name);
+    machine.with_engine();
+    machine.run("chgrp docker /run/engine/docker.sock && chmod 0660 /run/engine/docker.sock");
+    machine.is_told(&[("web", IMAGE)], &json!({}));
+    until("the service runs", SOON, || shows(&machine, "StatusText") == "as wanted; running: 1");
+    machine
+}
+
+fn shows(machine: &Machine, what: &str) -> String {
+    machine.run(&format!("systemctl show boardkeeper -p {what} --value"))
+}
+
+fn log(machine: &Machine) -> String {
+    machine.run("journalctl --no-pager -o cat -u boardkeeper")
+}
+
+#[test]
+#[ignore = "needs `make power`"]
+fn as_packaged_it_is_ready_says_what_it_does_and_stops_and_reads_again_when_told() {
+    let machine = settled("packaged");
+    let as_shipped = [
+        ("Type", "notify"),
+        ("ActiveState", "active"),
+        ("SubState", "running"),
+        ("User", "boardkeeper"),
+        ("NRestarts", "0"),
+        ("WatchdogUSec", "1min"),
+    ];
+    for (what, is) in as_shipped {
+        assert_eq!(shows(&machine, what), is, "{what}");
+    }
+    let pid = shows(&machine, "MainPID");
+    assert_eq!(machine.run(&format!("stat -c %U:%G /proc/{pid}")), "boardkeeper:boardkeeper");
+    let status = machine.run(&format!("grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/{pid}/status"));
+    let none = "0".repeat(16);
+    assert_eq!(status.split_whitespace().skip(1).step_by(2).collect::<Vec<_>>(), [&none, &none, &none, "1"], "{status}");
+    // SIGHUP: another target and more in the log, by the same process.
+    machine.run("sed -i 's,^#BOARDKEEPER_LOG=.*,BOARDKEEPER_LOG=debug,; s,target.json,other.json,' /etc/default/boardkeeper");
+    machine.run("sed s/web/other/ /etc/boardkeeper/target.json > /etc/boardkeeper/other.json; systemctl reload boardkeeper");
+    until("it was read again", SOON, || log(&machine).contains("targets come from /etc/boardkeeper/other.json"));
+    until("the other service runs", SOON, || {
+        let state = machine.state();
+        state["activity"] == "settled" && state["containers"].to_string().contains("other")
+    });
+    assert_eq!((shows(&machine, "MainPID"), shows(&machine, "NRestarts")), (pid, "0".to_owned()));
+    // Reads are logged for those only who look closer.
+    assert!(log(&machine).contains("method=GET"), "{}", log(&machine));
+    // SIGTERM: at once, and the containers run on.
+    let before = Instant::now();
+    machine.run("systemctl stop boardkeeper");
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    assert_eq!(shows(&machine, "Result"), "success");
+    assert_eq!(machine.containers().len(), 1);
+    machine.run("systemctl start boardkeeper");
+    assert_eq!(shows(&machine, "ActiveState"), "active");
+    let doctor = machine.run("runuser -u boardkeeper -- boardkeeper doctor --config /etc/default/boardkeeper");
+    assert!(doctor.lines().all(|it| it.starts_with("fine") || it.starts_with("none")), "{doctor}");
+    let exposed = machine.run("systemd-analyze security --no-pager boardkeeper.service | grep -o 'service: [0-9.]*'");
+    let level: f32 = exposed.rsplit(' ').next().unwrap().parse().unwrap();
+    eprintln!("{doctor}\nfigure: exposure level {level}");
+    assert!(level <= 1.8, "README says 1.8: {level}");
+}
+
+#[test]
+#[ignore = "needs `make power`, and minutes"]
+fn as_packaged_it_is_started_again_when_stuck_and_not_because_a_pull_or_the_engine_is_slow() {
+    let machine = settled("watchdog");
+    // A registry that takes the connection and says nothing more.
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = format!("{}/slow:1", registry.local_addr().unwrap());
+    machine.is_told(&[("web", IMAGE), ("slow", &slow)], &json!({}));
+    until("it pulls", SOON, || shows(&machine, "StatusText").contains(&slow));
+    let pid = shows(&machine, "MainPID");
+    std::thread::sleep(Duration::from_secs(100));
+    assert_eq!((shows(&machine, "MainPID"), shows(&machine, "NRestarts")), (pid.clone(), "0".to_owned()));
+    let said = shows(&machine, "StatusText");
+    assert!(said.contains(&slow), "{said}");
+    let before = Instant::now();
+    machine.run(&format!("kill -STOP {pid}"));
+    until("it was started again", STUCK, || {
+        let now = shows(&machine, "MainPID");
+        now != pid && now != "0" && shows(&machine, "ActiveState") == "active"
+    });
+    eprintln!("figure: started again {} s after it hung", before.elapsed().as_secs());
+    assert!(log(&machine).contains("Watchdog timeout"), "{}", log(&machine));
+    assert_eq!(machine.containers().len(), 1);
+}
+
+#[test]
+#[ignore = "needs `make power`"]
+fn as_packaged_polkit_lets_it_reboot_shut_down_and_steer_the_vpn_and_nothing_else() {
+    let mut machine = settled("granted");
+    machine.run(
+        "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' | tee /etc/systemd/system/openvpn.service \
+        > /etc/systemd/system/other.service; systemctl daemon-reload; systemctl start openvpn other",
+    );
+    machine.is_told(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "false"}));
+    until("the VPN is stopped", SOON, || machine.run("systemctl is-active openvpn || true") == "inactive");
+    let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
+    assert!(!as_it("systemctl --no-ask-password stop other").status.success());
+    assert_eq!(machine.run("systemctl is-active other"), "active");
+    let held = machine.run("systemd-inhibit --list --no-pager");
+    assert!(
+        held.lines().any(|it| it.starts_with("boardkeeper") && it.contains("boardkeeper ") && it.contains("delay")),
+        "{held}"
+    );
+    // A lock that a service holds is seen and, by force, taken away, although it is root's and we are not.
+    machine.run(&format!("touch {LOCKS}/updates.lock"));
+    let (status, said) = machine.post("/v1/reboot", "");
+    assert_eq!(status, 423, "{said}");
+    assert!(said["Error"].as_str().unwrap().contains("appId: 1, service: web"), "{said}");
+    let before = machine.containers();
+    assert_eq!(machine.post("/v1/reboot", "{\"force\":true}"), (202, json!({"Data": "OK", "Error": ""})));
+    until("it says so", SOON, || shows(&machine, "StatusText").starts_with("shutting down"));
+    assert_eq!(machine.ends(), REBOOTED);
+    machine.boot();
+    until("it is as wanted", SOON, || shows(&machine, "StatusText") == "as wanted; running: 1");
+    assert_eq!(machine.containers(), before);
+    assert_eq!(machine.run(&format!("ls {LOCKS} 2> /dev/null || true")), "");
+    assert_eq!(machine.post("/v1/shutdown", "").0, 202);
+    assert_eq!(machine.ends(), OFF);
+}
+
+#[test]
+#[ignore = "needs `make power`"]
+fn as_packaged_it_locks_services_whose_directories_the_engine_made_at_boot() {
+    let mut machine = settled("locks-of-root");
+    let whose = |machine: &Machine| machine.run(&format!("stat -c '%U %a' {LOCKS} {LOCKS}/.."));
+    assert_eq!(whose(&machine), "boardkeeper 1777\nboardkeeper 755", "it made them itself, before the engine could");
+    assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
+    // What an engine does at boot where /tmp is emptied; a service has put a link there before the agent comes.
+    let engine = format!(
+        "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/sh -c 'rm -rf /tmp/balena-supervisor; \
+        mkdir -p {LOCKS}; ln -s /etc {LOCKS}/etc; ln -s /etc/passwd {LOCKS}/updates.lock'\\n[Install]\\nWantedBy=multi-user.target\\n"
+    );
+    machine.run(&format!("printf \"{engine}\" > /etc/systemd/system/docker.service; systemctl -q enable docker"));
+    assert_eq!(machine.post("/v1/reboot", "").0, 202);
+    assert_eq!(machine.ends(), REBOOTED);
+    machine.boot();
+    assert_eq!(whose(&machine), "boardkeeper 1777\nboardkeeper 755");
+    assert_eq!(machine.run("stat -c %U /etc /etc/passwd"), "root\nroot");
+    assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 423);
+    assert_eq!(machine.post("/v1/restart", "{\"appId\":1,\"force\":true}").0, 200);
+    assert_eq!(machine.run("stat -c %U /etc/passwd"), "root");
+}
