@@ -69,7 +69,7 @@ pub enum Step {
         /// The most to wait.
         timeout: Duration,
     },
-    /// Reboot the machine: a service was created that is only started by the next boot.
+    /// Reboot the machine: a service was created that is only started by the next boot, or the host was configured so.
     Reboot,
 }
 
@@ -149,6 +149,8 @@ pub enum Waiting {
     Resource(ServiceKey, String),
     /// The next boot.
     Boot(ServiceKey),
+    /// The next boot, from which on the host's configuration counts, as this file says.
+    Configured(String),
 }
 
 /// What a step is done to. Two steps with one subject are never under way together.
@@ -193,13 +195,12 @@ pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
     plan
 }
 
-/// When nothing is left but services that the next boot starts, the machine is rebooted; not while an app is locked.
+/// When nothing is left but what the next boot does, the machine is rebooted; not while an app is locked.
 fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
-    let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_)));
-    if !boot
-        || !plan.steps.is_empty()
-        || plan.waiting.iter().any(|it| !matches!(it, Waiting::Boot(_) | Waiting::Dependency(..)))
-    {
+    plan.waiting.extend(scene.current.boot_wanted.clone().map(Waiting::Configured));
+    let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
+    let other = |it: &Waiting| !matches!(it, Waiting::Boot(_) | Waiting::Configured(_) | Waiting::Dependency(..));
+    if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
     let locked = scene.current.locks.iter().find_map(|(app, locks)| match locks {
@@ -318,6 +319,7 @@ impl fmt::Display for Waiting {
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
             Self::Boot(key) => write!(f, "{key} is started by the next boot"),
+            Self::Configured(file) => write!(f, "the host's configuration counts from the next boot ({file})"),
         }
     }
 }

@@ -250,6 +250,9 @@ pub trait Power {
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError>;
     /// The file that says that the host's operating system is being updated, if there is one.
     async fn host_update(&self) -> Option<String>;
+    /// The file that says that the host was configured anew and that this counts from its next boot, if there is one and that boot
+    /// has not been.
+    async fn boot_wanted(&self) -> Option<String>;
     /// Asks for the end. `Ok`: it was accepted.
     async fn end(&self, ending: Ending) -> Result<(), PowerError>;
     /// What is heard of ends. It never ends by itself.

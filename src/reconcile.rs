@@ -147,7 +147,7 @@ struct Keeper<'w, W: World> {
 }
 
 type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
-type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>);
+type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>, Option<String>);
 
 impl<'w, W: World> Keeper<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
@@ -210,7 +210,7 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// What was seen becomes what is known, and the plan follows from it.
-    async fn looked(&mut self, (seen, locks): Look) {
+    async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => return self.engine_is_down(&error),
@@ -231,6 +231,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.tidy_demands().await;
         self.current.awaiting = self.boots();
         if let Some(target) = &self.target {
+        self.current.boot_wanted = boot_wanted;
             self.plan = plan(target, &self.demands(), &self.current);
             self.resting.keep_only(&self.plan.steps);
             let busy =
@@ -280,7 +281,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.remember_pulls(&due).await;
         for step in due {
             if step == Step::Reboot {
-                self.reboot_for_release();
+                self.reboot_as_planned();
                 continue;
             }
             info!(%step, "taking");
@@ -379,14 +380,14 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 }
 
-/// Looks at the engine, then at the locks of every app there is.
+/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted.
 async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
     let seen = world.engine().observe().await;
     if let Ok(seen) = &seen {
         apps.extend(seen.containers.iter().map(|it| it.key.app));
     }
     let locks = world.locks().observe(&apps).await;
-    (seen, locks)
+    (seen, locks, world.power().boot_wanted().await)
 }
 
 fn doing(step: &Step) -> Doing {

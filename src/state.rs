@@ -91,6 +91,8 @@ pub struct Current {
     pub now_secs: i64,
     /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
     pub awaiting: BTreeMap<ContainerId, Boot>,
+    /// The file by which the host's configuration asks for a boot that has not been.
+    pub boot_wanted: Option<String>,
 }
 
 /// Whether the boot that a container waits for has been.

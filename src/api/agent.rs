@@ -73,7 +73,7 @@ enum Connectivity<'a> {
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Shutdown<'a> {
     No,
-    UnderWay { ending: Option<&'static str>, by: &'static str, seconds: u64 },
+    UnderWay { ending: Option<&'static str>, by: String, seconds: u64 },
     CameToNothing { ending: Option<&'static str>, why: &'a str, seconds: u64 },
 }
 
@@ -283,12 +283,7 @@ fn shutdown(shutdown: &state::Shutdown) -> Shutdown<'_> {
     match shutdown {
         state::Shutdown::No => Shutdown::No,
         state::Shutdown::UnderWay { ending: how, by, since } => {
-            let by = match by {
-                By::Request => "request",
-                By::Release => "release",
-                By::Others => "others",
-            };
-            Shutdown::UnderWay { ending: how.map(ending), by, seconds: since.elapsed().as_secs() }
+            Shutdown::UnderWay { ending: how.map(ending), by: by.to_string(), seconds: since.elapsed().as_secs() }
         }
         state::Shutdown::CameToNothing { ending: how, why, since } => {
             Shutdown::CameToNothing { ending: how.map(ending), why, seconds: since.elapsed().as_secs() }

@@ -4,6 +4,7 @@
 //! is no trouble. Announcements are listened for over a connection that lasts, see [`watch`].
 
 mod said;
+mod wanted;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::port::{self, Inhibitor, Mode, Notice, PowerError};
 use crate::state::Ending;
 
 use said::{failed, refused};
+use wanted::Crumb;
 use watch::Watch;
 
 pub use watch::Hold;
@@ -39,6 +41,7 @@ const BREADCRUMBS: [&str; 2] = ["mnt/state/rollback-health-breadcrumb", "mnt/sta
 pub struct Power {
     root: PathBuf,
     bus: String,
+    crumb: Crumb,
 }
 
 impl Power {
@@ -46,7 +49,7 @@ impl Power {
     #[must_use]
     pub fn new(root: &Path, bus: Option<&str>) -> Self {
         let own = || format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
-        Self { root: root.to_owned(), bus: bus.map_or_else(own, str::to_owned) }
+        Self { root: root.to_owned(), bus: bus.map_or_else(own, str::to_owned), crumb: Crumb::new(root) }
     }
 
     async fn connect(&self) -> Result<Connection, PowerError> {
@@ -105,6 +108,12 @@ impl port::Power for Power {
         let found = off_thread(move || files.into_iter().find(|it| it.symlink_metadata().is_ok()));
         // Where the disk cannot be looked at, nothing is known of an update.
         found.await.ok().flatten().map(|it| it.display().to_string())
+    }
+
+    async fn boot_wanted(&self) -> Option<String> {
+        let crumb = self.crumb.clone();
+        // Where the disk cannot be looked at, nothing is known of it.
+        off_thread(move || crumb.look()).await.ok().flatten()
     }
 
     async fn end(&self, ending: Ending) -> Result<(), PowerError> {

@@ -345,6 +345,25 @@ fn a_service_that_wants_a_reboot_is_started_by_the_next_boot() {
 }
 
 #[test]
+fn a_host_that_was_configured_anew_is_booted_when_all_else_is_done() {
+    let wanted = || Some("/f".to_owned());
+    assert_snapshot!(story_of("web web:1", "image web:1", |_, current| current.boot_wanted = wanted()), @"
+    create network app_default
+    create 1/web from web:1
+    start 1/web
+    reboot
+    ");
+    let locked = story_of("web web:1", "web web:1 running", |_, current| {
+        current.boot_wanted = wanted();
+        current.locks.insert(AppId(1), Locks::Held(held("web")));
+    });
+    assert_snapshot!(locked, @"
+    … the host's configuration counts from the next boot (/f)
+    … app 1 is locked by its service web (/lock/web)
+    ");
+}
+
+#[test]
 fn who_shares_a_network_follows_its_owner() {
     assert_snapshot!(story("vpn vpn:1\nweb web:1 shares:vpn", "image vpn:1\nimage web:1"), @"
     create network app_default

@@ -30,8 +30,9 @@ use crate::state::{self, AppId, By, Ending, Force, Shutdown};
 
 /// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
 const ANSWER_LEAVES: Duration = Duration::from_secs(1);
-/// From the accepted call to its announcement. logind announces before it answers, so silence means that nothing comes.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(10);
+/// From the accepted call to its announcement. logind announces before it answers, so silence means that nothing comes. With
+/// the second before the call all is back within five.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3);
 /// From the announcement until steps that cannot be dropped are not waited for any more. logind itself waits five seconds,
 /// unless it is told otherwise.
 const REST_WITHIN: Duration = Duration::from_secs(3);
@@ -73,7 +74,7 @@ struct Ask {
 /// Who waits for the answer.
 enum Asker {
     Person(oneshot::Sender<Answer>),
-    Release,
+    Plan,
 }
 
 /// Something that happened on the way.
@@ -134,13 +135,14 @@ impl<W: World> Keeper<'_, W> {
         self.check(ending, force, Asker::Person(reply), By::Request);
     }
 
-    /// A release asks for a reboot. The plan lets it, so locks that are held are overridden ones.
-    pub(super) fn reboot_for_release(&mut self) {
+    /// A release or the host's configuration asks for a reboot. The plan lets it, so locks that are held are overridden ones.
+    pub(super) fn reboot_as_planned(&mut self) {
         if !self.halt.is_frozen() {
-            info!("a release waits for a reboot; looking whether it can be");
+            let by = if self.current.boot_wanted.is_some() { By::Configuration } else { By::Release };
+            info!(%by, "a reboot is waited for; looking whether it can be");
             let held = self.current.locks.values().any(|it| matches!(it, state::Locks::Held(_)));
             let force = if held { Force::Yes } else { self.force() };
-            self.check(Ending::Reboot, force, Asker::Release, By::Release);
+            self.check(Ending::Reboot, force, Asker::Plan, by);
         }
     }
 
@@ -269,7 +271,7 @@ impl<W: World> Keeper<'_, W> {
         self.unlock(&ask).await;
         match asker {
             Asker::Person(_) => asker.hears(why),
-            Asker::Release => self.failed(&Step::Reboot, &Failure::Power(PowerError(why.to_string()))),
+            Asker::Plan => self.failed(&Step::Reboot, &Failure::Power(PowerError(why.to_string()))),
         }
         self.look_now();
     }
@@ -281,7 +283,7 @@ impl<W: World> Keeper<'_, W> {
         self.halt.until = None;
         if let Some(ask) = &ask {
             self.unlock(ask).await;
-            if ask.by == By::Release {
+            if matches!(ask.by, By::Release | By::Configuration) {
                 self.failed(&Step::Reboot, &Failure::Power(PowerError(why.clone())));
             }
         }
@@ -301,7 +303,7 @@ impl<W: World> Keeper<'_, W> {
 }
 
 const BEING_ASKED: &str = "a reboot or shutdown is being asked for already";
-const NOTHING_CAME: &str = "logind accepted it, and began nothing in 10 s; see `journalctl -u systemd-logind`";
+const NOTHING_CAME: &str = "logind accepted it, and began nothing in 3 s; see `journalctl -u systemd-logind`";
 const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
 
 impl Asker {
@@ -309,7 +311,7 @@ impl Asker {
     fn hears(self, why: Refusal) {
         match self {
             Self::Person(reply) => drop(reply.send(Err(why))), // They may have hung up.
-            Self::Release => (),
+            Self::Plan => (),
         }
     }
 }

@@ -78,7 +78,7 @@ impl<W: World> Keeper<'_, W> {
         let at_work = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app));
         let waits = self.plan.waiting.iter().any(|it| match it {
             Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) => key.app == app,
-            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) => false,
+            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
         let there = |name: &String| self.containers(&ServiceKey::new(app, name)).next().is_some();

@@ -46,6 +46,8 @@ pub enum By {
     Request,
     /// A release whose services are started by the next boot.
     Release,
+    /// Whoever configured the host so that it counts from the next boot.
+    Configuration,
     /// Anybody else on the machine.
     Others,
 }
@@ -58,6 +60,17 @@ impl Shutdown {
             Self::UnderWay { .. } => true,
             Self::No | Self::CameToNothing { .. } => false,
         }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Release => "release",
+            Self::Configuration => "configuration",
+            Self::Others => "others",
+        })
     }
 }
 

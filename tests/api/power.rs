@@ -64,7 +64,9 @@ async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
     let mut house = House::new();
     assert_eq!(house.get("/agent/v1/state").await.json()["shutdown"], json!({"state": "no"}));
     let since = Instant::now();
-    for (by, told) in [(By::Request, "request"), (By::Release, "release"), (By::Others, "others")] {
+    for (by, told) in
+        [(By::Request, "request"), (By::Release, "release"), (By::Configuration, "configuration"), (By::Others, "others")]
+    {
         house.say(|it| it.shutdown = Shutdown::UnderWay { ending: Some(Ending::Reboot), by, since });
         let state = house.get("/agent/v1/state").await.json();
         assert_eq!(state["activity"], "shutting down");

@@ -27,6 +27,8 @@ const APP: &str = r#"{"appId":1}"#;
 async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
     boardkeeper::run(world, settings(), async |router, _| {
         sleep(Duration::from_secs(10)).await;
+/// After an end that does not come all is back within this.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
         story(Agent(router)).await;
     })
     .await;
@@ -206,10 +208,11 @@ async fn locks_and_an_update_of_the_host_hold_it_up_unless_forced() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_to_nothing_comes_back_and_says_why() {
-    for (answer, announces, after, said) in [
-        (Answer::RefusesLate, true, 2, "logind refuses it"),
-        (Answer::Vanishes, true, 2, "went away before it answered"),
-        (Answer::Accepts, false, 12, "began nothing in 10 s"),
+    for (answer, announces, said) in [
+        (Answer::RefusesLate, true, "logind refuses it"),
+        (Answer::HangsLate, true, "did not answer for 4 s"),
+        (Answer::Vanishes, true, "went away before it answered"),
+        (Answer::Accepts, false, "began nothing in 3 s"),
     ] {
         let world = settled();
         life(&world, async |agent| {
@@ -218,7 +221,8 @@ async fn what_comes_to_nothing_comes_back_and_says_why() {
                 it.announces = announces;
             });
             assert_eq!(agent.post("/v1/reboot", "").await.0, 202);
-            sleep(Duration::from_secs(after)).await;
+            assert_eq!(agent.post("/v1/restart", APP).await.0, 503);
+            sleep(BACK_WITHIN).await;
             let why = agent.why_not().await;
             assert!(why.contains(said), "{why}");
             agent.is_back(&world).await;
@@ -320,6 +324,38 @@ async fn a_release_waits_for_locks_and_is_refused_with_a_pause() {
         world.power.with(|it| it.answer = Answer::Accepts);
         sleep(Duration::from_secs(30)).await;
         assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_configured_anew_is_booted_once_and_by_the_same_rules() {
+    let world = settled();
+    let wants = |is: bool| world.power.with(|it| it.boot_wanted = is.then(|| "/tmp/reboot-after-apply".to_owned()));
+    wants(true);
+    world.holds_lock("web");
+    life(&world, async |agent| {
+        // As long as anything is to be done, and anybody holds a lock, it waits.
+        sleep(Duration::from_secs(300)).await;
+        assert_eq!(world.power.with(|it| it.accepted.clone()), []);
+        let waiting = agent.state().await["waiting"].to_string();
+        assert!(waiting.contains("updates.lock") && waiting.contains("reboot-after-apply"), "{waiting}");
+        world.power.with(|it| it.answer = Answer::RefusesLate);
+        world.gives_lock_back();
+        sleep(Duration::from_secs(3)).await;
+        assert!(agent.why_not().await.contains("logind refuses it"));
+        world.power.with(|it| it.answer = Answer::Accepts);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(agent.state().await["shutdown"]["by"], "configuration");
+    })
+    .await;
+    world.boots(2_000);
+    wants(false);
+    life(&world, async |agent| {
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(world.power.with(|it| it.accepted.clone()), []);
+        assert_eq!(agent.state().await["activity"], "settled");
     })
     .await;
 }

@@ -151,7 +151,7 @@ fn says_unsettled(status: &Status) -> Option<String> {
 fn left_to_do(target: &Target, status: &Status, truth: &Current) -> Option<String> {
     let left = plan(target, &status.demands, truth);
     let steps: Vec<_> = left.steps.iter().map(ToString::to_string).collect();
-    let waits = |it: &&Waiting| !matches!(it, Waiting::Boot(_));
+    let waits = |it: &&Waiting| !matches!(it, Waiting::Boot(_) | Waiting::Configured(_));
     let waiting: Vec<_> = left.waiting.iter().filter(waits).map(ToString::to_string).collect();
     (!steps.is_empty() || !waiting.is_empty()).then(|| format!("left to do: {steps:?}, waiting for {waiting:?}"))
 }

@@ -348,6 +348,7 @@ impl Model {
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
             awaiting: self.awaiting(),
+            boot_wanted: None,
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);

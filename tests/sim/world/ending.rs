@@ -32,6 +32,10 @@ impl port::Power for Sim {
         None
     }
 
+    async fn boot_wanted(&self) -> Option<String> {
+        None
+    }
+
     async fn end(&self, ending: Ending) -> Result<(), PowerError> {
         self.pass(1, 200).await;
         self.with(|model| {
@@ -51,7 +55,8 @@ impl port::Power for Sim {
 impl Sim {
     /// Whoever answers for the machine's end, in a mood.
     fn logind(&self) -> Power {
-        const MOODS: [Answer; 5] = [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::Vanishes, Answer::Nobody];
+        const MOODS: [Answer; 6] =
+            [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::HangsLate, Answer::Vanishes, Answer::Nobody];
         self.with(|model| {
             let ill = model.fates.calls.happens(model.weather.faults / 2);
             let mood = if ill { model.fates.calls.pick(&MOODS).cloned() } else { None };

@@ -29,6 +29,8 @@ pub(crate) struct Model {
     pub(crate) inhibitors: Vec<Inhibitor>,
     /// The file that tells of an update of the host's system.
     pub(crate) host_update: Option<String>,
+    /// The file that says that the host's configuration counts from the next boot.
+    pub(crate) boot_wanted: Option<String>,
     /// An end is under way.
     pub(crate) announced: bool,
     /// An end that was accepted is announced.
@@ -51,6 +53,8 @@ pub(crate) enum Answer {
     RefusesLate,
     /// Nothing is answered.
     Hangs,
+    /// It could be, but nothing is answered when it is asked for.
+    HangsLate,
     /// Whoever should answer goes away meanwhile, and takes what it announced with it.
     Vanishes,
     /// There is nobody.
@@ -86,9 +90,9 @@ impl Power {
         let answer = self.model.borrow().answer.clone();
         match answer {
             Answer::Accepts => Ok(()),
-            Answer::RefusesLate | Answer::Vanishes if !late => Ok(()),
+            Answer::RefusesLate | Answer::HangsLate | Answer::Vanishes if !late => Ok(()),
             Answer::Refuses | Answer::RefusesLate => no("logind refuses it"),
-            Answer::Hangs => {
+            Answer::Hangs | Answer::HangsLate => {
                 sleep(PATIENCE).await;
                 no("logind did not answer for 4 s")
             }
@@ -119,6 +123,10 @@ impl port::Power for Power {
 
     async fn host_update(&self) -> Option<String> {
         self.model.borrow().host_update.clone()
+    }
+
+    async fn boot_wanted(&self) -> Option<String> {
+        self.model.borrow().boot_wanted.clone()
     }
 
     async fn end(&self, ending: Ending) -> Result<(), PowerError> {
