@@ -53,7 +53,7 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
 	@$(LAB)/install.sh rust bus tools
 	cargo test --locked --quiet --test port -- --ignored power::real units
-	$(INSIDE) cargo test --locked --quiet --test port -- --ignored listen
+	$(INSIDE) cargo test --locked --quiet --test port -- --ignored --test-threads=1 listen
 
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn

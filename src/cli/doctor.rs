@@ -56,6 +56,7 @@ fn patient(config: &Config) -> Patient {
         engines: engine::hosts(config.docker_host.as_deref(), &config.root),
         bus: config.bus.clone(),
         registry_auth: config.registry_auth.clone(),
+        keys: config.state_dir.join("keys.json"),
         cloud: config.provisioning.api_endpoint.as_deref().and_then(host_and_port),
         board: board.map(|board| Told { board, device_type: config.device_type.clone() }),
         led_file: config.led_file.as_ref().map(|it| it.display().to_string()),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Patient {
     pub bus: Option<String>,
     /// Registries' passwords.
     pub registry_auth: PathBuf,
+    /// Keys to the API.
+    pub keys: PathBuf,
     /// The cloud's API.
     pub cloud: Option<(String, u16)>,
     /// What is known of the board; `None`: it is simulated.
@@ -70,6 +73,7 @@ pub enum Verdict {
 /// Checks everything, in the order in which a person would mend it.
 pub async fn examine(patient: &Patient) -> Vec<Finding> {
     let mut findings: Vec<_> = patient.writes.iter().map(|it| directory(it)).collect();
+    findings.push(keys(&patient.keys));
     findings.push(clock(&patient.root));
     findings.push(engine(patient).await);
     findings.extend(bus(patient).await);
@@ -96,6 +100,9 @@ fn directory(path: &Path) -> Finding {
     let shown = path.display();
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     match access(there, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) if there == path && path.is_dir() && mode(path) & 0o022 != 0 => {
+            wrong("directory", format!("{shown} can be written by others than its owner too: `chmod go-w {shown}`"))
+        }
         Ok(()) if there == path && path.is_dir() => fine("directory", format!("{shown} can be written")),
         Ok(()) if there.is_dir() => fine("directory", format!("{shown} is made when the agent starts")),
         Ok(()) => wrong("directory", format!("`{}` is not a directory; move it away, or name another", there.display())),
@@ -107,6 +114,25 @@ fn directory(path: &Path) -> Finding {
             ),
         ),
     }
+}
+
+fn keys(path: &Path) -> Finding {
+    let shown = path.display();
+    match fs::metadata(path).map(|it| it.permissions().mode()) {
+        Ok(mode) if mode & 0o077 != 0 => {
+            wrong("keys", format!("{shown} is open to others than its owner: `chmod 600 {shown}`, and make the keys anew"))
+        }
+        Ok(_) => fine("keys", format!("{shown} is its owner's alone")),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            spared("keys", "there are none yet; the agent makes them when it starts")
+        }
+        Err(why) => wrong("keys", format!("{shown} cannot be looked at ({why}); run this as the agent's user, or as root")),
+    }
+}
+
+/// Who may do what with it. Of what is not there, nobody may do anything.
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).map_or(0, |it| it.permissions().mode())
 }
 
 fn clock(root: &Path) -> Finding {
@@ -132,6 +158,10 @@ async fn engine(patient: &Patient) -> Finding {
         arch: String::new(),
     };
     match Engine::connect(settings).version().await {
+        Ok(it) if it.host.strip_prefix("unix://").is_some_and(|socket| mode(Path::new(socket)) & 0o002 != 0) => wrong(
+            "engine",
+            format!("anybody on this host may use {}, and become root through it: `chmod o-w` its socket", it.host),
+        ),
         Ok(it) => fine("engine", format!("{} answers at {}, API {}", it.engine, it.host, it.api)),
         Err(why) => wrong("engine", format!("{why}; start it, let the agent's user use its socket, or set DOCKER_HOST")),
     }
@@ -236,6 +266,7 @@ mod tests {
             engines: vec![format!("unix://{}", root.join("docker.sock").display())],
             bus: None,
             registry_auth: root.join("auth.json"),
+            keys: root.join("state/keys.json"),
             cloud: None,
             board: Some(Told::default()),
             led_file: None,
@@ -251,6 +282,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let expected = [
             ("directory", Fine),
+            ("keys", Spared),
             ("clock", Wrong),
             ("engine", Wrong),
             ("bus", Wrong),
@@ -263,6 +295,35 @@ mod tests {
         for finding in examine(&patient(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
             assert!(finding.words.contains(';') && !finding.words.contains('\n'), "what to do? {finding:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_open_to_others_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let patient = patient(root.path());
+        fs::create_dir(root.path().join("state")).unwrap();
+        fs::write(&patient.keys, "{}").unwrap();
+        let socket = root.path().join("docker.sock");
+        let _engine = an_engine_at(&socket);
+        for (open, shut, what) in [(0o777, 0o700, &patient.writes[0]), (0o640, 0o600, &patient.keys), (0o666, 0o660, &socket)] {
+            for (mode, verdict) in [(open, Wrong), (shut, Fine)] {
+                fs::set_permissions(what, fs::Permissions::from_mode(mode)).unwrap();
+                let findings = examine(&patient).await;
+                let told = |it: &&Finding| it.words.contains(&*what.to_string_lossy());
+                let finding = findings.iter().find(told).unwrap();
+                assert_eq!(finding.verdict, verdict, "{mode:o} {finding:?}");
+                assert!(verdict == Fine || finding.words.contains("`chmod"), "{finding:?}");
+            }
+        }
+    }
+
+    /// Just enough of an engine to be asked its version.
+    #[expect(clippy::disallowed_methods, reason = "an engine is no part of the agent")]
+    fn an_engine_at(socket: &Path) -> tokio::task::JoinHandle<()> {
+        let listener = tokio::net::UnixListener::bind(socket).unwrap();
+        let version = axum::Json(serde_json::json!({"Version": "20", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}));
+        let router = axum::Router::new().fallback(move || async move { version.clone() });
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
     }
 
     #[tokio::test]

@@ -89,9 +89,10 @@ impl<'lab> Agent<'lab> {
         for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime"), ("--target", "target.json")] {
             command.arg(flag).arg(self.path(value));
         }
-        command
-            .args(["--listen", &format!("127.0.0.1:{}", self.port), "--board", "simulated", "--log", "debug"])
-            .args(&self.extra);
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--board", "simulated"]).args(&self.extra);
+        if !self.extra.iter().any(|it| it == "--log") {
+            command.args(["--log", "debug"]);
+        }
         command.env("DOCKER_HOST", self.lab.docker_host()).env("BOARDKEEPER_API_KEY", KEY);
         command
     }

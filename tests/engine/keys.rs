@@ -66,18 +66,84 @@ fn the_device_key_made_anew_outlives_the_agent() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn no_key_is_ever_in_the_log() {
+fn keys_are_in_no_log_no_error_no_argument_and_no_file_that_others_may_read() {
     let lab = Lab::enter();
     let app = App::new(603, "c1", vec![Service::new("main", &lab.image("1")).label("io.balena.features.supervisor-api", "1")]);
-    let agent = Agent::with(&lab, &app);
+    // Everything that is logged, by us and by whatever we use.
+    let mut agent = Agent::new(&lab).arguments(&["--log", "trace"]);
+    agent.want(&app.v3());
+    agent.start();
+    agent.arrives(&app);
     let own = lab.env(&lab.the("main").id)["BALENA_SUPERVISOR_API_KEY"].clone();
-    for key in [KEY, &own, "wrongwrongwrong"] {
-        let _ = http::tcp(agent.port(), "GET", &format!("/v1/device?apikey={key}"), &[], ""); // What is logged counts.
-        agent.ask_with(key, "GET", "/v1/device", &json!({})).unwrap();
+    let mut secrets = vec![KEY.to_owned(), own.clone(), "wrongwrongwrong".to_owned()];
+    for key in secrets.clone() {
+        // What is logged counts.
+        let _ = http::tcp(agent.port(), "GET", &format!("/v1/device?apikey={key}"), &[], "");
+        let _ = http::tcp(agent.port(), "PUT", &format!("/nowhere/{}?apikey={key}", "x".repeat(300)), &[], "{");
+        let _ =
+            http::tcp(agent.port(), "POST", &format!("/v1/restart?apikey={key}"), &[("Content-Type", "application/json")], "{");
+        let _ =
+            http::tcp(agent.port(), "nonsense", &format!("{key} x"), &[("Authorization", &format!("Bearer {key}\u{1}"))], "");
+        agent.ask_with(&key, "GET", "/v1/device", &json!({})).unwrap();
+        agent.ask_with(&key, "POST", "/v1/update", &json!({"force": key})).unwrap();
     }
+    secrets.push(agent.ask_with(&own, "POST", "/v1/regenerate-api-key", &json!({})).unwrap().body);
+    until(PATIENCE, "the container has the new key", || {
+        let running = lab.containers().into_iter().find(|it| it.state == "running");
+        running.is_some_and(|it| lab.env(&it.id)["BALENA_SUPERVISOR_API_KEY"] == secrets[3])
+    });
+    agent.settles();
+    let kept = std::fs::read_to_string(agent.path("state/keys.json")).unwrap();
+    let root = kept.split('"').filter(|it| it.len() == 64).find(|it| *it != KEY).expect("the root of services' keys");
+    secrets.push(root.to_owned());
+
     let log = std::fs::read_to_string(agent.path("log")).unwrap();
-    assert!(!log.is_empty());
-    for key in [KEY, &own, "wrongwrongwrong"] {
-        assert!(!log.contains(key), "a key is in the log");
+    let cmdline = std::fs::read_to_string(format!("/proc/{}/cmdline", agent.pid())).unwrap();
+    assert!(log.contains("TRACE") && cmdline.contains("--state-dir"));
+    let mut readable = vec![("the log".to_owned(), log), ("its arguments".to_owned(), cmdline)];
+    for dir in ["state", "runtime"] {
+        readable.extend(
+            files(&agent.path(dir)).into_iter().filter(|(_, mode, _)| mode & 0o077 != 0).map(|(name, _, text)| (name, text)),
+        );
     }
+    for (name, text) in &readable {
+        for key in &secrets {
+            assert!(!text.contains(key.as_str()), "a key is in {name}");
+        }
+    }
+    // Nobody else may look into the state directory, or change anything anywhere.
+    for (name, mode, _) in files(&agent.path("state")) {
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
+    for (name, mode, _) in files(&agent.path("runtime")) {
+        assert_eq!(mode & 0o022, 0, "{name}: {mode:o}");
+    }
+}
+
+/// Everything below a directory and itself: its name, its mode, and what is in it.
+fn files(dir: &std::path::Path) -> Vec<(String, u32, String)> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut all = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(path) = todo.pop() {
+        let stat = std::fs::symlink_metadata(&path).unwrap();
+        if stat.is_dir() {
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+        let text = if stat.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        all.push((path.display().to_string(), stat.permissions().mode() & 0o7777, String::from_utf8_lossy(&text).into_owned()));
+    }
+    all
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_key_that_is_wrong_is_not_repeated() {
+    let lab = Lab::enter();
+    let agent = Agent::new(&lab);
+    let mut command = agent.command();
+    let said = command.env("BOARDKEEPER_API_KEY", "sesame open!").output().unwrap();
+    assert_eq!(said.status.code(), Some(2));
+    let text = String::from_utf8(said.stderr).unwrap();
+    assert!(text.contains("BOARDKEEPER_API_KEY") && !text.contains("sesame"), "{text}");
 }

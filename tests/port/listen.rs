@@ -13,9 +13,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use boardkeeper::linux::host::Host;
 use boardkeeper::linux::net::{Listeners, loopback, serve};
+use boardkeeper::port::Host as _;
 use boardkeeper::state::Peer;
-use tokio::time::sleep;
+use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
 
 const PORT: u16 = 48484;
 /// Where somebody careless listens, so that it is seen what would have come in.
@@ -148,4 +151,29 @@ async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
         () = serve(router(), open, std::future::pending()) => (),
         () = story() => (),
     }
+}
+
+#[tokio::test]
+#[ignore = "needs root and a network of its own"]
+async fn addresses_that_come_and_go_are_told_and_those_of_containers_are_not() {
+    assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
+    let root = tempfile::tempdir().unwrap();
+    let host = Host::new(root.path(), root.path(), None, None, None);
+    let mut addresses = std::pin::pin!(host.addresses());
+    let mut told = async || timeout(Duration::from_secs(5), addresses.next()).await.unwrap().unwrap().ips;
+    assert_eq!(told().await, [""; 0]);
+    run("ip link add eth7 type dummy");
+    run("ip link set eth7 up");
+    run("ip address add 198.51.100.7/24 dev eth7");
+    assert_eq!(told().await, ["198.51.100.7"]);
+    run("ip -6 address add 2001:db8::7/64 dev eth7 nodad");
+    assert_eq!(told().await, ["198.51.100.7", "2001:db8::7"]);
+    run("ip link add docker7 type bridge");
+    run("ip link set docker7 up");
+    run("ip address add 172.27.0.1/16 dev docker7");
+    run("ip address delete 198.51.100.7/24 dev eth7");
+    assert_eq!(told().await, ["2001:db8::7"]);
+    run("ip link delete eth7");
+    assert_eq!(told().await, [""; 0]);
+    run("ip link delete docker7");
 }

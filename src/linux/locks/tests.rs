@@ -128,3 +128,111 @@ async fn a_tree_that_a_stranger_made_is_not_trusted() {
     let error = host.take("main", Force::No).await.unwrap_err().to_string();
     assert!(error.contains("belongs to uid 1000"), "{error}");
 }
+
+/// Names of everything below a directory, with what is in the files and who owns them.
+fn everything(dir: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(path) = todo.pop() {
+        let stat = fs::symlink_metadata(&path).unwrap();
+        let text = if stat.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+        all.push(format!("{} {} {:o} {text}", path.display(), stat.uid(), stat.mode()));
+        if stat.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Everything that is done with a lock directory.
+async fn go_through_everything(host: &Host) {
+    let key = ServiceKey::new(AppId(1), "main");
+    for force in [Force::No, Force::Yes] {
+        let _ = host.locks.prepare(&key).await;
+        let _ = host.locks.observe(&BTreeSet::from([AppId(1)])).await;
+        let _ = host.take("main", force).await;
+        let _ = host.locks.expect_hand_over(&key).await;
+        let _ = host.locks.release(AppId(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wait() {
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    let node = |path: &Path, kind, dev| mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, dev).is_ok();
+    for name in ["updates.lock", "resin-updates.lock", ".draft.lock", "handover-complete", "resin-kill-me", "x-updates.lock"] {
+        for (trick, by_word) in (0..7).flat_map(|trick| [(trick, false), (trick, true)]) {
+            let mut host = host();
+            if by_word {
+                // As for an agent that is not root, which looks into files to tell which are its own.
+                host.locks.tree = Tree::by_word(host.root.path(), rustix::process::geteuid());
+            }
+            let outside = host.root.path().join("outside");
+            fs::create_dir(&outside).unwrap();
+            fs::write(outside.join("precious"), "precious").unwrap();
+            fs::create_dir_all(host.path("main")).unwrap();
+            let path = host.path("main").join(name);
+            let made = match trick {
+                0 => symlink(outside.join("precious"), &path).is_ok(),
+                1 => symlink(&outside, &path).is_ok(),
+                2 => symlink("../../../../../outside/new", &path).is_ok(),
+                3 => node(&path, FileType::Fifo, 0),
+                // The console, and memory: opening one may do something, reading the other never ends.
+                4 => node(&path, FileType::CharacterDevice, makedev(5, 1)),
+                5 => node(&path, FileType::CharacterDevice, makedev(1, 5)),
+                // Eight terabytes of nothing.
+                _ => fs::File::create(&path).and_then(|it| it.set_len(1 << 43)).is_ok(),
+            };
+            // Who is not root cannot make devices.
+            if !made {
+                continue;
+            }
+            let before = everything(&outside);
+            let done = tokio::time::timeout(std::time::Duration::from_secs(20), go_through_everything(&host)).await;
+            assert!(done.is_ok(), "{name}, trick {trick}: it waits for ever");
+            assert_eq!(everything(&outside), before, "{name}, trick {trick}");
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_changes_under_us_leads_nowhere_either() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let host = host();
+    let outside = host.root.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("updates.lock"), "precious").unwrap();
+    fs::create_dir_all(host.path("main")).unwrap();
+    let before = everything(&outside);
+    let over = AtomicBool::new(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (dir, lock) = (host.path("main"), host.path("main/updates.lock"));
+    let swaps = std::thread::scope(|scope| {
+        // What a container can do in its own directory, and the directory itself, which it cannot.
+        let mischief = scope.spawn(|| {
+            let aside = dir.with_file_name("aside");
+            let mut swaps = 0_u32;
+            while !over.load(Ordering::Relaxed) {
+                let _ = symlink(outside.join("updates.lock"), &lock);
+                let _ = fs::remove_file(&lock);
+                let _ = fs::create_dir(&lock);
+                let _ = fs::remove_dir(&lock);
+                if fs::rename(&dir, &aside).is_ok() {
+                    let _ = symlink(&outside, &dir);
+                    let _ = fs::remove_file(&dir);
+                    let _ = fs::rename(&aside, &dir);
+                }
+                swaps += 1;
+            }
+            swaps
+        });
+        for _ in 0..200 {
+            runtime.block_on(go_through_everything(&host));
+        }
+        over.store(true, Ordering::Relaxed);
+        mischief.join().unwrap()
+    });
+    assert!(swaps > 100, "{swaps}");
+    assert_eq!(everything(&outside), before);
+}

@@ -62,6 +62,12 @@ impl Tree {
         Self { tmp: root.join("tmp"), mine }
     }
 
+    /// As an agent of this user would see them.
+    #[cfg(test)]
+    pub(super) fn by_word(root: &Path, uid: Uid) -> Self {
+        Self { tmp: root.join("tmp"), mine: Mine::Word(uid) }
+    }
+
     /// Who holds the locks of an app. `None`: nobody.
     pub(super) fn look(&self, app: AppId) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
