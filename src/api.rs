@@ -40,8 +40,9 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, Verb, routes};
 
 use crate::intent::{Answer, Ask, Intent, Light};
-use crate::state::{Caller, Check, Status};
+use crate::state::{Check, Status};
 use audit::Audit;
+use auth::Callers;
 use route::Found;
 use sent::{Sent, failed};
 
@@ -76,7 +77,7 @@ pub fn router(door: Door) -> Router {
 /// A request that was let in.
 struct Call {
     door: Door,
-    caller: Caller,
+    callers: Callers,
     /// What stands in the path where the route has a parameter.
     param: String,
     request: Request,
@@ -84,9 +85,9 @@ struct Call {
 
 async fn handle(State(door): State<Door>, request: Request) -> Response {
     door.opens().await;
-    let caller = auth::caller(&request, &door.status.borrow().access);
-    let audit = Audit::new(&request, caller.as_ref());
-    let sent = match admit(&door, caller, request) {
+    let callers = Callers::of(&request, &door.status.borrow().access);
+    let audit = Audit::new(&request, callers.as_ref());
+    let sent = match admit(&door, callers, request) {
         Ok((verb, call)) => {
             audit.accepted();
             serve(verb, call).await.unwrap_or_else(|sent| sent)
@@ -98,13 +99,13 @@ async fn handle(State(door): State<Door>, request: Request) -> Response {
 }
 
 /// What is asked, by somebody who may ask it; or what is answered at the door.
-fn admit(door: &Door, caller: Option<Caller>, request: Request) -> Result<(Verb, Call), Sent> {
+fn admit(door: &Door, callers: Option<Callers>, request: Request) -> Result<(Verb, Call), Sent> {
     let found = route::find(request.method(), request.uri().path());
     // Health is nobody's secret.
     if let Found::Route(Route { verb: Verb::Healthy, .. }, _) = found {
         return Err(v1::healthy(door));
     }
-    let Some(caller) = caller else { return Err(Sent::Status(StatusCode::UNAUTHORIZED)) };
+    let Some(callers) = callers else { return Err(Sent::Status(StatusCode::UNAUTHORIZED)) };
     let (route, param) = match found {
         Found::Route(route, param) => (route, param),
         Found::OtherMethods(allow) => return Err(Sent::WrongMethod(allow)),
@@ -112,10 +113,10 @@ fn admit(door: &Door, caller: Option<Caller>, request: Request) -> Result<(Verb,
             return Err(failed(StatusCode::NOT_FOUND, "there is no such path; GET /agent/v1/openapi.json lists all"));
         }
     };
-    if !route.verb.is_open_to(&caller) {
+    if !route.verb.is_open_to(&callers, &door.status.borrow().access) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
-    Ok((route.verb, Call { door: door.clone(), caller, param, request }))
+    Ok((route.verb, Call { door: door.clone(), callers, param, request }))
 }
 
 async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {

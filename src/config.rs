@@ -1,5 +1,6 @@
 //! Flags, environment and the provisioning file become one checked configuration; every mistake is told at once.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
+use crate::state::keys::DeviceVerb;
 use crate::state::{Force, Secret};
 
 mod file;
@@ -52,6 +54,8 @@ pub struct Given {
     pub disk_floor: Option<String>,
     /// `--override-locks`.
     pub override_locks: bool,
+    /// `--service-verbs`.
+    pub service_verbs: Option<String>,
 }
 
 /// Everything the agent is told before it starts.
@@ -83,6 +87,8 @@ pub struct Config {
     pub disk_floor_bytes: u64,
     /// Whether update locks are overridden always.
     pub force: Force,
+    /// What concerns the whole device and services' keys may be used for.
+    pub service_verbs: BTreeSet<DeviceVerb>,
     /// `DOCKER_HOST`, the container engine.
     pub docker_host: Option<String>,
     /// `DBUS_SYSTEM_BUS_ADDRESS`.
@@ -143,6 +149,7 @@ impl Config {
                 &mut mistakes,
             ),
             force: if given.override_locks { Force::Yes } else { Force::No },
+            service_verbs: checked(values::service_verbs(given.service_verbs.as_deref()), &mut mistakes),
             docker_host: checked(values::docker_host(env("DOCKER_HOST")), &mut mistakes),
             bus: env("DBUS_SYSTEM_BUS_ADDRESS"),
             device_key: checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes),
@@ -226,6 +233,7 @@ impl Given {
         self.log = self.log.take().or_else(|| text("BOARDKEEPER_LOG"));
         self.registry_auth = self.registry_auth.take().or_else(|| path("BOARDKEEPER_REGISTRY_AUTH"));
         self.disk_floor = self.disk_floor.take().or_else(|| text("BOARDKEEPER_DISK_FLOOR"));
+        self.service_verbs = self.service_verbs.take().or_else(|| text("BOARDKEEPER_SERVICE_VERBS"));
         if self.listen.is_empty() {
             self.listen =
                 file.get("BOARDKEEPER_LISTEN").map(|it| it.split(',').map(str::to_owned).collect()).unwrap_or_default();
@@ -251,6 +259,7 @@ impl Config {
             ("--registry-auth", self.registry_auth != new.registry_auth),
             ("--disk-floor", self.disk_floor_bytes != new.disk_floor_bytes),
             ("--override-locks", self.force != new.force),
+            ("--service-verbs", self.service_verbs != new.service_verbs),
             ("DOCKER_HOST", self.docker_host != new.docker_host),
             ("DBUS_SYSTEM_BUS_ADDRESS", self.bus != new.bus),
         ];

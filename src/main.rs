@@ -82,6 +82,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         uuid: config.provisioning.uuid.clone(),
         device_key: config.device_key.clone(),
         force: config.force,
+        service_verbs: config.service_verbs.clone(),
     };
     let manager = Notify::new(&|name| std::env::var_os(name));
     let running = boardkeeper::run(&world, settings, async |router, door| {

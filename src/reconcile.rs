@@ -34,6 +34,7 @@ use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, take};
 use crate::reconcile::wait::Waiter;
+use crate::state::keys::DeviceVerb;
 use crate::state::status::Doing;
 use crate::state::{
     self, Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub device_key: Option<Secret>,
     /// Whether update locks are overridden always, as configured.
     pub force: Force,
+    /// What concerns the whole device and services' keys may be used for.
+    pub service_verbs: BTreeSet<DeviceVerb>,
 }
 
 /// Reconciles for as long as it is polled.
@@ -228,10 +231,10 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current.ours.clone_from(&self.targets.pulled);
         self.current.booted_secs = self.world.clock().booted_secs();
         self.current.now_secs = self.world.clock().now_secs();
+        self.current.boot_wanted = boot_wanted;
         self.tidy_demands().await;
         self.current.awaiting = self.boots();
         if let Some(target) = &self.target {
-        self.current.boot_wanted = boot_wanted;
             self.plan = plan(target, &self.demands(), &self.current);
             self.resting.keep_only(&self.plan.steps);
             let busy =
@@ -306,7 +309,9 @@ impl<'w, W: World> Keeper<'w, W> {
     fn complete(&mut self) {
         self.target = self.targets.wanted.as_ref().map(|it| complete(it, &self.device, &self.keys));
         let services = self.target.as_ref().map(reaches).unwrap_or_default();
-        let access = self.keys.access(services, self.setting("SUPERVISOR_LOCAL_MODE"));
+        let mut access = self.keys.access(services);
+        access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
+        access.service_verbs.clone_from(&self.settings.service_verbs);
         self.publish.send_modify(|status| {
             status.device.clone_from(&self.device);
             status.access = access;

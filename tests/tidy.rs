@@ -35,6 +35,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("heapless", &["state"]),
     ("serde", &["api", "cli", "config", "linux"]),
     ("serde_json", &["api", "cli", "config", "linux"]),
+    ("subtle", &["state"]),
     ("sysfs_gpio", &["linux"]),
     ("zbus", &["linux"]),
 ];
@@ -72,6 +73,18 @@ fn crates_stay_where_they_are_kept() {
                 source.path.display(),
             );
         }
+    }
+}
+
+#[test]
+fn keys_are_compared_in_one_place_that_takes_as_long_wherever_they_differ() {
+    let all = sources("src");
+    let lines = || all.iter().flat_map(|it| it.code().map(move |line| (it.path.display(), line)));
+    let comparing: Vec<_> = lines().filter(|(_, line)| line.contains("ct_eq")).map(|(path, _)| path.to_string()).collect();
+    assert!(matches!(&comparing[..], [one] if one.ends_with("src/state/keys.rs")), "{comparing:?}");
+    for (path, line) in lines().filter(|(_, line)| line.contains("reveal()")) {
+        let words = ["==", "!=", ".eq(", "cmp(", "starts_with", "ends_with", "contains", "matches!"];
+        assert!(!words.iter().any(|it| line.contains(it)), "{path}: a key is compared by other means: {line}");
     }
 }
 

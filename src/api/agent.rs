@@ -6,10 +6,11 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::api::Call;
+use crate::api::auth::Callers;
 use crate::api::sent::{Sent, json};
-use crate::api::{Call, auth};
 use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, By, Caller, Check, Ending, EngineState, Phase, ServiceKey, Status};
+use crate::state::{self, Activity, AppId, Check, Ending, EngineState, Phase, ServiceKey, Status};
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi() -> Sent {
@@ -19,14 +20,14 @@ pub(super) fn openapi() -> Sent {
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app, and the device.
 pub(super) fn state(call: &Call) -> Sent {
     let status = call.door.status.borrow();
-    let view = View { status: &status, caller: &call.caller };
+    let view = View { status: &status, callers: &call.callers };
     json(StatusCode::OK, &view.picture(call.door.born))
 }
 
 /// What one caller may see.
 struct View<'a> {
     status: &'a Status,
-    caller: &'a Caller,
+    callers: &'a Callers,
 }
 
 #[derive(Serialize)]
@@ -202,7 +203,7 @@ impl<'a> View<'a> {
     }
 
     fn sees(&self, app: AppId) -> bool {
-        auth::opens(self.caller, i64::from(app.0))
+        self.callers.open(i64::from(app.0))
     }
 
     /// Whether every app on the device, and every wanted one, may be seen.

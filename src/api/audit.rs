@@ -7,7 +7,8 @@ use axum::http::{Method, StatusCode};
 use tracing::field::display;
 use tracing::{debug, info};
 
-use crate::state::{Caller, Peer};
+use crate::api::auth::Callers;
+use crate::state::Peer;
 
 /// As much of a path as is logged: ours are shorter, and a stranger must not fill the log.
 const PATH_CHARS: usize = 100;
@@ -21,13 +22,8 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(request: &Request, caller: Option<&Caller>) -> Self {
-        let who = match caller {
-            Some(Caller::Device) => "device key".to_owned(),
-            Some(Caller::Service { key, .. }) => format!("service {key}"),
-            Some(Caller::Local) => "local mode".to_owned(),
-            None => "nobody".to_owned(),
-        };
+    pub(super) fn new(request: &Request, callers: Option<&Callers>) -> Self {
+        let who = callers.map_or_else(|| "nobody".to_owned(), ToString::to_string);
         let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
         Self { who, from, method: request.method().clone(), path: request.uri().path().chars().take(PATH_CHARS).collect() }
     }

@@ -1,26 +1,87 @@
-//! Who asks, and which apps they may touch.
+//! Who asks, and what they may do.
+
+use std::collections::BTreeSet;
+use std::fmt;
 
 use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 
 use crate::api::form;
+use crate::state::keys::{DeviceVerb, Reach};
 use crate::state::{Access, Caller, Peer};
 
 /// The most credentials of one request that are looked at: a stranger must not have us hash a whole URL's worth of them.
 const CREDENTIALS: usize = 8;
 
-/// Who asks. One valid key is enough, whatever the others are; of several, the one that opens most counts.
-pub(super) fn caller(request: &Request, access: &Access) -> Option<Caller> {
-    let known = credentials(request).take(CREDENTIALS).filter_map(|key| access.caller(&key).cloned());
-    // The device's key comes first in the order of callers.
-    known.min().or_else(|| is_let_in_locally(request, access).then_some(Caller::Local))
+/// Everybody whose key a request brings, who may do most first. One that opens is enough, whatever the others do.
+pub(super) struct Callers(Vec<Caller>);
+
+impl Callers {
+    /// Who asks. `None`: nobody whom we know.
+    pub(super) fn of(request: &Request, access: &Access) -> Option<Self> {
+        let known = credentials(request).take(CREDENTIALS).filter_map(|key| access.caller(&key).cloned());
+        // Each once; the device's key comes first in the order of callers.
+        let mut all: Vec<Caller> = known.collect::<BTreeSet<_>>().into_iter().collect();
+        if is_let_in_locally(request, access) {
+            for caller in &mut all {
+                // They may do without their key whatever there is to do; with it we know who they are.
+                if let Caller::Service { reach, .. } = caller {
+                    *reach = Reach::Everything;
+                }
+            }
+            if all.is_empty() {
+                all.push(Caller::Local);
+            }
+        }
+        all.sort_by_key(widest_first);
+        (!all.is_empty()).then_some(Self(all))
+    }
+
+    /// Whether they may touch, or look at, this app.
+    pub(super) fn open(&self, app: i64) -> bool {
+        self.0.iter().any(|caller| match caller {
+            Caller::Device | Caller::Local | Caller::Service { reach: Reach::Everything, .. } => true,
+            Caller::Service { key, reach: Reach::App | Reach::Device } => i64::from(key.app.0) == app,
+        })
+    }
+
+    /// Whether they may use a verb that concerns the whole device.
+    pub(super) fn may(&self, verb: DeviceVerb, access: &Access) -> bool {
+        self.0.iter().any(|caller| match caller {
+            Caller::Device | Caller::Local | Caller::Service { reach: Reach::Everything, .. } => true,
+            Caller::Service { reach: Reach::Device, .. } => access.service_verbs.contains(&verb),
+            Caller::Service { reach: Reach::App, .. } => false,
+        })
+    }
+
+    /// The one who may do most: whose key it is where a request is about the caller's own.
+    pub(super) fn into_first(self) -> Caller {
+        self.0.into_iter().next().expect("made with at least one")
+    }
 }
 
-/// Whether a caller may touch, or look at, this app.
-pub(super) fn opens(caller: &Caller, app: i64) -> bool {
+/// As the log has it.
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, caller) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            match caller {
+                Caller::Device => f.write_str("device key"),
+                Caller::Service { key, .. } => write!(f, "service {key}"),
+                Caller::Local => f.write_str("local mode"),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+fn widest_first(caller: &Caller) -> u8 {
     match caller {
-        Caller::Device | Caller::Local => true,
-        Caller::Service { key, .. } => i64::from(key.app.0) == app,
+        Caller::Device => 0,
+        Caller::Service { reach: Reach::Everything, .. } => 1,
+        Caller::Service { reach: Reach::Device, .. } => 2,
+        Caller::Service { reach: Reach::App, .. } => 3,
+        Caller::Local => 4,
     }
 }
 

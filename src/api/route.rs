@@ -2,9 +2,10 @@
 
 use axum::http::Method;
 
+use crate::api::auth::Callers;
 use crate::api::form;
-use crate::state::keys::Reach;
-use crate::state::{Caller, Ending};
+use crate::state::keys::DeviceVerb;
+use crate::state::{Access, Ending};
 
 /// Something that may be asked over HTTP.
 #[derive(Debug)]
@@ -158,13 +159,20 @@ impl Route {
 }
 
 impl Verb {
-    /// Whether this caller may use it at all. Verbs that concern one app look at which app themselves.
-    pub(super) fn is_open_to(self, caller: &Caller) -> bool {
+    /// Whether these callers may use it at all. Verbs that concern one app look at which app themselves.
+    pub(super) fn is_open_to(self, callers: &Callers, access: &Access) -> bool {
+        self.of_device().is_none_or(|verb| callers.may(verb, access))
+    }
+
+    /// The verb that concerns the whole device, where it is one.
+    const fn of_device(self) -> Option<DeviceVerb> {
         match self {
-            Self::Update | Self::Blink | Self::End(_) | Self::CheckOn | Self::CheckOff | Self::ConfigureHost => match caller {
-                Caller::Device | Caller::Local | Caller::Service { reach: Reach::Device, .. } => true,
-                Caller::Service { reach: Reach::App, .. } => false,
-            },
+            Self::Update => Some(DeviceVerb::Update),
+            Self::Blink => Some(DeviceVerb::Blink),
+            Self::End(Ending::Reboot) => Some(DeviceVerb::Reboot),
+            Self::End(Ending::PowerOff) => Some(DeviceVerb::Shutdown),
+            Self::CheckOn | Self::CheckOff => Some(DeviceVerb::TcpPing),
+            Self::ConfigureHost => Some(DeviceVerb::HostConfig),
             Self::Ping
             | Self::Healthy
             | Self::Restart
@@ -179,7 +187,7 @@ impl Verb {
             | Self::Leds
             | Self::Board
             | Self::OpenApi
-            | Self::NotYet => true,
+            | Self::NotYet => None,
         }
     }
 }

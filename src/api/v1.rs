@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::api::body::integer;
 use crate::api::sent::{Plain, Sent, failed, json};
-use crate::api::{Call, auth, body};
+use crate::api::{Call, body};
 use crate::intent::{Intent, Refusal, Reply};
 use crate::state::{AppId, Check, ContainerId, Force};
 
@@ -92,7 +92,7 @@ pub(super) async fn start(call: Call) -> Result<Sent, Sent> {
 
 /// `POST /v1/regenerate-api-key`: the caller's own.
 pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
-    match call.door.ask(Intent::RenewKey(call.caller)).await? {
+    match call.door.ask(Intent::RenewKey(call.callers.into_first())).await? {
         Ok(Reply::Key(key)) => Ok(Sent::Key(key)),
         Ok(Reply::Done | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
@@ -103,7 +103,7 @@ pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
 async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) -> Result<(), Sent> {
     let fields = body::read(call.request).await?;
     let number = fields.app().ok_or(Sent::Text(StatusCode::BAD_REQUEST, missing))?;
-    if !auth::opens(&call.caller, number) {
+    if !call.callers.open(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
     let unknown =
@@ -119,7 +119,7 @@ async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) 
 /// Asks for something of the only service of the app in the path.
 async fn of_service(call: Call, intent: fn(AppId, Force) -> Intent) -> Result<Sent, Sent> {
     let number = integer(&call.param).ok_or(Sent::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
-    if !auth::opens(&call.caller, number) {
+    if !call.callers.open(number) {
         return Err(Sent::Text(StatusCode::UNAUTHORIZED, UNAUTHORIZED));
     }
     let fields = body::read(call.request).await?;

@@ -80,6 +80,11 @@ pub struct Run {
     /// Update although services hold update locks, always
     #[arg(long, env = "BOARDKEEPER_OVERRIDE_LOCKS", value_parser = clap::builder::FalseyValueParser::new())]
     override_locks: bool,
+
+    /// What the keys of services may be used for that concerns the whole device: some of reboot, shutdown, update, blink,
+    /// tcp-ping, host-config, with commas between, or `none`. Default: all
+    #[arg(long, env = "BOARDKEEPER_SERVICE_VERBS", value_name = "VERBS")]
+    service_verbs: Option<String>,
 }
 
 impl Place {
@@ -108,6 +113,7 @@ impl Run {
             registry_auth: self.registry_auth,
             disk_floor: self.disk_floor,
             override_locks: self.override_locks,
+            service_verbs: self.service_verbs,
             ..self.place.given()
         };
         read(given, file.as_deref())

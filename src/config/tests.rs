@@ -147,3 +147,19 @@ fn a_file_fills_in_and_flags_win() {
     assert_eq!(before.wants_a_restart(&config), ["--listen", "--override-locks"]);
     assert!(config.wants_a_restart(&config).is_empty());
 }
+
+#[test]
+fn what_services_may_do_with_the_device_is_told_by_name() {
+    use crate::state::keys::DeviceVerb::{Blink, TcpPing};
+    let given = |text: &str| Given { service_verbs: Some(text.to_owned()), ..Given::default() };
+    let read = |text: &str| Config::read(given(text), &|_| None);
+    assert_eq!(read("").unwrap().service_verbs, DeviceVerb::ALL.into());
+    assert_eq!(read("none").unwrap().service_verbs, BTreeSet::new());
+    assert_eq!(read("blink, tcp-ping,").unwrap().service_verbs, [Blink, TcpPing].into());
+    for (wrong, named) in [("reboot,sing", "sing"), ("none,blink", "none"), ("Reboot", "Reboot")] {
+        let Mistakes(mistakes) = read(wrong).unwrap_err();
+        assert!(mistakes[0].contains(&format!("--service-verbs: `{named}`")), "{mistakes:?}");
+    }
+    let changed = read("none").unwrap();
+    assert_eq!(read("").unwrap().wants_a_restart(&changed), ["--service-verbs"]);
+}

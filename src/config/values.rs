@@ -1,5 +1,6 @@
 //! Single values: what they mean, and what is wrong with them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Board, Log};
 use crate::state::Secret;
+use crate::state::keys::DeviceVerb;
 
 /// Lengths of a device key: long enough not to be guessed, short enough for every client.
 const KEY: std::ops::RangeInclusive<usize> = 16..=128;
@@ -55,6 +57,23 @@ pub(super) fn log(given: Option<&str>) -> Result<Log, String> {
         }
     }
     Ok(log)
+}
+
+/// `blink,update`; `none`: none of them; not given: all.
+pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceVerb>, String> {
+    let words: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    match words.as_slice() {
+        [] => Ok(DeviceVerb::ALL.into()),
+        ["none"] => Ok(BTreeSet::new()),
+        words => words.iter().map(|word| service_verb(word)).collect(),
+    }
+}
+
+fn service_verb(word: &str) -> Result<DeviceVerb, String> {
+    DeviceVerb::ALL.into_iter().find(|it| it.name() == word).ok_or_else(|| {
+        let all = DeviceVerb::ALL.map(DeviceVerb::name).join(", ");
+        format!("--service-verbs: `{word}` is none; write some of {all}, with commas between, or `none`")
+    })
 }
 
 /// Bytes: a number, with K, M or G after it for powers of 1024.

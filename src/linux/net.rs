@@ -173,8 +173,15 @@ impl Listeners {
     }
 
     fn peer(&self, stream: &TcpStream, addr: IpAddr) -> Peer {
-        let own = stream.local_addr().is_ok_and(|it| it.ip().to_canonical() == addr);
-        Peer { addr, local: addr.is_loopback() || own || self.is_contained(addr) }
+        let ours = stream.local_addr().map(|it| it.ip().to_canonical());
+        let own = ours.as_ref().is_ok_and(|it| *it == addr);
+        let invited = self.bridges.is_none() && ours.is_ok_and(|it| self.is_neighbour(it, addr));
+        Peer { addr, local: addr.is_loopback() || own || invited || self.is_contained(addr) }
+    }
+
+    /// Whether somebody is in the private network that this address of ours is in.
+    fn is_neighbour(&self, ours: IpAddr, addr: IpAddr) -> bool {
+        interfaces::is_private(ours) && self.known.iter().any(|it| it.ip == ours && it.contains(addr))
     }
 
     fn is_contained(&self, addr: IpAddr) -> bool {

@@ -160,8 +160,9 @@ impl<'w, W: World> Keeper<'w, W> {
     async fn renew(&mut self, caller: Caller) -> Result<Reply, Refusal> {
         let mut keys = self.keys.clone();
         let key = match caller {
-            // Somebody without a key on a device in local mode means the device's.
-            Caller::Device | Caller::Local => {
+            // Local mode ends; a key that it handed out would not.
+            Caller::Local => return Err(Refusal::UnknownKey),
+            Caller::Device => {
                 keys.device = Secret::from_bytes(self.world.chance().bytes());
                 keys.device.clone()
             }

@@ -53,6 +53,7 @@ pub struct Device {
 pub struct Peer {
     /// Their address.
     pub addr: IpAddr,
-    /// Whether they are on the device: on its loopback, or in a container.
+    /// Whether local mode is for them: they are on the device, on its loopback or in a container, or in the private network
+    /// that a person opened the API for.
     pub local: bool,
 }

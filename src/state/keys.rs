@@ -4,7 +4,7 @@
 //! is derived from a secret root, the service and how often it was made anew, so that a container made again after a power cut is
 //! given the same key, and nothing on disk but the root is worth stealing. The API sees only hashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,7 +15,7 @@ use crate::state::ServiceKey;
 use crate::state::config::hex;
 
 /// A text that must not be shown. `Debug` and `Display` do not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(String);
 
 /// Every key of the device.
@@ -52,6 +52,43 @@ pub enum Reach {
     App,
     /// Device-wide verbs too: a single-container app, or one with the supervisor-api label.
     Device,
+    /// Whatever there is: the service asks from the device itself, which is in local mode.
+    Everything,
+}
+
+/// Something that concerns the whole device, and that services' keys may be kept from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceVerb {
+    /// Reboots it.
+    Reboot,
+    /// Shuts it down.
+    Shutdown,
+    /// Looks for a new target.
+    Update,
+    /// Identifies it with its LED.
+    Blink,
+    /// Turns the connectivity check on and off.
+    TcpPing,
+    /// Changes the host's name and proxy, and reads the proxy's credentials.
+    HostConfig,
+}
+
+impl DeviceVerb {
+    /// Every one.
+    pub const ALL: [Self; 6] = [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig];
+
+    /// Its name: the end of its path.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::Shutdown => "shutdown",
+            Self::Update => "update",
+            Self::Blink => "blink",
+            Self::TcpPing => "tcp-ping",
+            Self::HostConfig => "host-config",
+        }
+    }
 }
 
 /// What the API needs to know who asks: hashes only.
@@ -60,6 +97,8 @@ pub struct Access {
     keys: Vec<([u8; 32], Caller)>,
     /// Whether a key may be left out, by callers on the device itself.
     pub local_mode: bool,
+    /// What services whose keys reach the device may do with it.
+    pub service_verbs: BTreeSet<DeviceVerb>,
 }
 
 impl Secret {
@@ -98,14 +137,14 @@ impl Keys {
         *generation = generation.wrapping_add(1);
     }
 
-    /// What the API may know: the device's key and those of these services.
+    /// What the API may know: the device's key and those of these services. It is not in local mode, and services may do all.
     #[must_use]
-    pub fn access(&self, services: impl IntoIterator<Item = (ServiceKey, Reach)>, local_mode: bool) -> Access {
+    pub fn access(&self, services: impl IntoIterator<Item = (ServiceKey, Reach)>) -> Access {
         let mut keys = vec![(digest(self.device.reveal()), Caller::Device)];
         for (key, reach) in services {
             keys.push((digest(self.of(&key).reveal()), Caller::Service { key, reach }));
         }
-        Access { keys, local_mode }
+        Access { keys, local_mode: false, service_verbs: DeviceVerb::ALL.into() }
     }
 }
 
@@ -122,7 +161,7 @@ impl Access {
         let wanted = digest(key);
         let mut found = None;
         for (known, caller) in &self.keys {
-            if bool::from(known.ct_eq(&wanted)) {
+            if is_same(known, &wanted) {
                 found = Some(caller);
             }
         }
@@ -133,6 +172,19 @@ impl Access {
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
+
+/// The one place where keys are compared: it takes as long wherever they differ.
+fn is_same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.ct_eq(right).into()
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        is_same(&digest(&self.0), &digest(&other.0))
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,7 +216,7 @@ mod tests {
     fn a_key_opens_what_it_is_for_and_a_stranger_nothing() {
         let keys = keys();
         let main = ServiceKey::new(AppId(1), "main");
-        let access = keys.access([(main.clone(), Reach::App)], false);
+        let access = keys.access([(main.clone(), Reach::App)]);
         assert_eq!(access.caller(&"d".repeat(64)), Some(&Caller::Device));
         let service = Caller::Service { key: main.clone(), reach: Reach::App };
         assert_eq!(access.caller(keys.of(&main).reveal()), Some(&service));

@@ -208,7 +208,8 @@ impl House {
             [(ONE, "main", Reach::App), (WIDE, "main", Reach::Device), (TWO, "web", Reach::App), (TWO, "db", Reach::App)];
         let services = services.map(|(app, service, reach)| (ServiceKey::new(app, service), reach));
         let local_mode = self.publish.borrow().access.local_mode;
-        let access = self.keys.access(services, local_mode);
+        let mut access = self.keys.access(services);
+        access.local_mode = local_mode;
         self.say(|status| status.access = access);
     }
 

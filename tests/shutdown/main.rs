@@ -1,4 +1,6 @@
-//! The whole agent on a device whose end is asked for, refused, announced, called off.
+//! The whole agent on a device in memory, whose end is asked for, refused, announced, called off.
+//!
+//! In [`reach`] it is about its cloud and its LED, in [`access`] about who may ask what.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
@@ -8,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use boardkeeper::port::{Inhibitor, Mode};
+use boardkeeper::reconcile::Settings;
 use boardkeeper::state::{AppId, Ending, Locks, Phase};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -17,18 +20,24 @@ use tower::ServiceExt;
 use world::power::Answer;
 use world::{CREATION, World, key, settings};
 
+mod access;
 mod quiet;
+mod reach;
 mod world;
 
 const OK: &str = r#"{"Data":"OK","Error":""}"#;
 const APP: &str = r#"{"appId":1}"#;
+/// After an end that does not come all is back within this.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Lives until the story is told.
 async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
-    boardkeeper::run(world, settings(), async |router, _| {
+    life_with(world, settings(), story).await;
+}
+
+async fn life_with(world: &World, settings: Settings, story: impl AsyncFnOnce(Agent)) {
+    boardkeeper::run(world, settings, async |router, _| {
         sleep(Duration::from_secs(10)).await;
-/// After an end that does not come all is back within this.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
         story(Agent(router)).await;
     })
     .await;
@@ -73,11 +82,15 @@ impl Agent {
 fn settled() -> World {
     let world = World::new();
     world.wants(&[("web", "web:1", "")]);
+    has_image(&world);
+    world
+}
+
+fn has_image(world: &World) {
     let image = boardkeeper::state::ImageRef::new("web:1");
     let names = std::collections::BTreeSet::from([image.clone()]);
     let id = boardkeeper::state::ImageId(format!("sha256:{image}"));
     world.seen.borrow_mut().images.push(boardkeeper::state::Image { id, names, size_bytes: 1 });
-    world
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,9 +9,10 @@ use boardkeeper::linux::target;
 use boardkeeper::plan::{Deed, Spec};
 use boardkeeper::port::{self, EngineError, LockError, Memory, Record, Seen, StoreError, TargetError};
 use boardkeeper::reconcile::Settings;
+use boardkeeper::state::keys::DeviceVerb;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Locks, Made, Phase, Secret,
-    ServiceKey, Target,
+    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Locks, Made, Pattern, Phase,
+    Secret, ServiceKey, Target,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -38,6 +39,10 @@ pub(crate) struct World {
     pub(crate) boot: Cell<u32>,
     pub(crate) clock_secs: Cell<i64>,
     pub(crate) unlocked: Notify,
+    /// Whether the cloud is reached.
+    pub(crate) online: Cell<bool>,
+    /// What the LED was last told to show. `None`: it is as it was.
+    pub(crate) shown: RefCell<Option<Pattern>>,
     target: RefCell<Option<Target>>,
     told: Notify,
 }
@@ -55,6 +60,8 @@ impl World {
             boot: Cell::new(1),
             clock_secs: Cell::new(2_000),
             unlocked: Notify::new(),
+            online: Cell::new(false),
+            shown: RefCell::default(),
             target: RefCell::default(),
             told: Notify::new(),
         }
@@ -75,7 +82,12 @@ impl World {
             "services": {{{}}}, "networks": {{}}, "volumes": {{}}}}}}}}, "dependent": {{"apps": {{}}, "devices": {{}}}}}}"#,
             services.join(",")
         );
-        *self.target.borrow_mut() = Some(target::parse(&document, None).unwrap());
+        self.is_told(&document);
+    }
+
+    /// A new target.
+    pub(crate) fn is_told(&self, document: &str) {
+        *self.target.borrow_mut() = Some(target::parse(document, None).unwrap());
         self.told.notify_one();
     }
 
@@ -136,6 +148,7 @@ pub(crate) fn settings() -> Settings {
         uuid: None,
         device_key: None,
         force: Force::No,
+        service_verbs: DeviceVerb::ALL.into(),
     }
 }
 
@@ -262,6 +275,10 @@ impl port::Locks for World {
         Ok(())
     }
 
+    async fn prepare(&self, _: &ServiceKey) -> Result<(), LockError> {
+        Ok(())
+    }
+
     async fn expect_hand_over(&self, _: &ServiceKey) -> Result<(), LockError> {
         Ok(())
     }
@@ -275,10 +292,6 @@ impl port::Locks for World {
             self.unlocked.notified().await;
             Some(((), ()))
         })
-    async fn prepare(&self, _: &ServiceKey) -> Result<(), LockError> {
-        Ok(())
-    }
-
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use boardkeeper::plan::{Waiting, complete, plan};
 use boardkeeper::reconcile::Settings;
+use boardkeeper::state::keys::DeviceVerb;
 use boardkeeper::state::{Activity, Current, Device, Force, Locks, Phase, Service, ServiceKey, Status, Target};
 use tokio::time::sleep;
 
@@ -71,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         uuid: None,
         device_key: None,
         force: Force::No,
+        service_verbs: DeviceVerb::ALL.into(),
     }
 }
 

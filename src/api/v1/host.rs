@@ -35,7 +35,7 @@ struct Network {
 
 /// `GET /v1/device/host-config`. Whoever may not change it is not told the proxy's credentials.
 pub(in crate::api) async fn host_config(call: Call) -> Result<Sent, Sent> {
-    let whole = Verb::ConfigureHost.is_open_to(&call.caller);
+    let whole = Verb::ConfigureHost.is_open_to(&call.callers, &call.door.status.borrow().access);
     match call.door.ask(Intent::ReadHost).await? {
         Ok(Reply::Host(config)) => {
             let HostConfig { hostname, proxy } = *config;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::body::integer;
 use crate::api::sent::{Plain, Sent, failed, json};
 use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::api::{Call, Door, auth};
+use crate::api::{Call, Door};
 use crate::state::status::{Doing, Kind};
 use crate::state::{Container, EngineState, Status, parse_name};
 
@@ -94,7 +94,7 @@ pub(in crate::api) fn device(status: &Status) -> Sent {
 pub(in crate::api) fn app(call: &Call) -> Result<Sent, Sent> {
     let bad = |text| Sent::Text(StatusCode::BAD_REQUEST, text);
     let number = integer(&call.param).ok_or(bad(MISSING_APP))?;
-    if !auth::opens(&call.caller, number) {
+    if !call.callers.open(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Application is not available"));
     }
     let status = call.door.status.borrow();

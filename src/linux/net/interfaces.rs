@@ -64,6 +64,14 @@ impl Address {
     }
 }
 
+/// Whether an address is one of those that anybody may use at home, and that lead nowhere else.
+pub(super) const fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// Whether an interface is a bridge that an engine made for containers.
 pub(super) fn is_bridge(name: &str) -> bool {
     let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|it: &str| it.bytes().all(|byte| byte.is_ascii_digit()));

@@ -111,3 +111,23 @@ async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses(
         assert_eq!(timeout(Duration::from_millis(200), listeners.accept()).await.is_ok(), let_in, "{interface}");
     }
 }
+
+#[tokio::test]
+async fn neighbours_are_those_in_a_private_network_that_was_opened() {
+    let (mut listeners, _) = bound();
+    let address = |ip: &str, prefix| Address { interface: "eth0".to_owned(), index: 2, ip: ip.parse().unwrap(), prefix };
+    listeners.known = vec![address("192.168.1.5", 24), address("203.0.113.5", 24), address("fd00::5", 64)];
+    for (ours, theirs, expected) in [
+        ("192.168.1.5", "192.168.1.77", true),
+        ("fd00::5", "fd00::77", true),
+        // Beyond the router, or to an address that is not there.
+        ("192.168.1.5", "192.168.2.77", false),
+        ("192.168.1.5", "203.0.113.77", false),
+        ("192.168.1.6", "192.168.1.77", false),
+        ("fd00::5", "2001:db8::77", false),
+        // Everybody's network.
+        ("203.0.113.5", "203.0.113.77", false),
+    ] {
+        assert_eq!(listeners.is_neighbour(ours.parse().unwrap(), theirs.parse().unwrap()), expected, "{ours} {theirs}");
+    }
+}

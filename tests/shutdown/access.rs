@@ -1,0 +1,334 @@
+//! Who may ask what: every route, for every kind of key in every form, in local mode and out of it, before and while the device
+//! shuts down.
+//!
+//! What is expected is derived from what was decided, in [`expected`], not from the code. The routes are checked against their
+//! description, so that a new one cannot be forgotten. And all the while everything is logged, and no key is in the log.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Once;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use boardkeeper::api::{self, Verb};
+use boardkeeper::state::keys::DeviceVerb;
+use boardkeeper::state::{AppId, Peer, ServiceKey};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::time::sleep;
+use tower::ServiceExt;
+use tracing::Level;
+
+use crate::world::{World, key, settings};
+use crate::{Agent, has_image, life_with};
+
+mod routes;
+
+use routes::{About, ROUTES, Row};
+
+/// App 1 and app 3 have one service each. Of app 2's two services, `b` has the label of those that use the supervisor's API.
+const TARGET: &str = r#"{"local": {"name": "d", "config": {"SUPERVISOR_LOCAL_MODE": "?"}, "apps": {
+    "1": {"name": "one", "commit": "abc", "releaseId": 1, "networks": {}, "volumes": {}, "services": {
+        "1": {"imageId": 1, "serviceName": "web", "image": "web:1", "environment": {}, "labels": {}, "network_mode": "host"}}},
+    "2": {"name": "two", "commit": "abc", "releaseId": 1, "networks": {}, "volumes": {}, "services": {
+        "2": {"imageId": 2, "serviceName": "a", "image": "web:1", "environment": {}, "labels": {}, "network_mode": "host"},
+        "3": {"imageId": 3, "serviceName": "b", "image": "web:1", "environment": {}, "network_mode": "host",
+            "labels": {"io.balena.features.supervisor-api": "1"}}}},
+    "3": {"name": "solo", "commit": "abc", "releaseId": 1, "networks": {}, "volumes": {}, "services": {
+        "4": {"imageId": 4, "serviceName": "main", "image": "web:1", "environment": {}, "labels": {}, "network_mode": "host"}}}
+}}, "dependent": {"apps": {}, "devices": {}}}"#;
+
+/// Somebody known by a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Device,
+    Service {
+        app: u32,
+        name: &'static str,
+        /// It may use what concerns the whole device: the only service of its app, or labelled.
+        wide: bool,
+    },
+}
+
+/// A key that is nobody's.
+const FOREIGN: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+const ONLY: Known = Known::Service { app: 1, name: "web", wide: true };
+const PLAIN: Known = Known::Service { app: 2, name: "a", wide: false };
+const LABELLED: Known = Known::Service { app: 2, name: "b", wide: true };
+const OTHER: Known = Known::Service { app: 3, name: "main", wide: true };
+
+/// The credentials of one request. `None`: the foreign key.
+const ASKERS: &[&[Option<Known>]] = &[
+    &[],
+    &[None],
+    &[Some(Known::Device)],
+    &[Some(ONLY)],
+    &[Some(PLAIN)],
+    &[Some(LABELLED)],
+    &[Some(OTHER)],
+    // A foreign bearer token beside the right key, as today's command line sends it; and the other way round.
+    &[Some(Known::Device), None],
+    &[None, Some(ONLY)],
+    // Two that open different things.
+    &[Some(ONLY), Some(PLAIN)],
+    &[Some(PLAIN), Some(OTHER)],
+];
+
+/// How a key comes.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Query,
+    ApiKey,
+    Bearer,
+}
+
+/// Whose keys come, how, and from where.
+#[derive(Debug, Clone, Copy)]
+struct Asker<'a> {
+    keys: &'a [Option<Known>],
+    form: Form,
+    local: bool,
+}
+
+/// What the request meets.
+#[derive(Debug, Clone, Copy)]
+struct Scene {
+    local_mode: bool,
+    /// Whoever asks is on the device.
+    local: bool,
+    shutting_down: bool,
+}
+
+/// What was decided, in the order in which it counts.
+fn expected(row: &Row, app: u32, asker: &[Option<Known>], scene: Scene) -> u16 {
+    if row.about == About::Health {
+        return row.answer(app);
+    }
+    let known: Vec<Known> = asker.iter().copied().flatten().collect();
+    // No key is needed in local mode, from the device itself.
+    let at_home = scene.local_mode && scene.local;
+    // Any one valid credential is enough, whatever the others say.
+    let opens = |known: &Known| match (row.about, known) {
+        (About::Health | About::Reading | About::OwnKey | About::Missing, _) | (_, Known::Device) => true,
+        (About::App, Known::Service { app: own, .. }) => *own == app,
+        (About::Device(_), Known::Service { wide, .. }) => *wide,
+    };
+    if !at_home && !known.iter().any(opens) {
+        return 401;
+    }
+    match row.about {
+        // Who has no key has none that could be made anew.
+        About::OwnKey if known.is_empty() => 503,
+        About::App | About::Device(_) if scene.shutting_down && row.disturbs => 503,
+        About::Health | About::Reading | About::OwnKey | About::Missing | About::App | About::Device(_) => row.answer(app),
+    }
+}
+
+fn secret(world: &World, known: Option<Known>) -> String {
+    let keys = world.memory.borrow().keys.clone().unwrap();
+    match known {
+        None => FOREIGN.to_owned(),
+        Some(Known::Device) => key().reveal().to_owned(),
+        Some(Known::Service { app, name, .. }) => keys.of(&ServiceKey::new(AppId(app), name)).reveal().to_owned(),
+    }
+}
+
+fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body> {
+    let Asker { keys, form, local } = asker;
+    let mut path = row.path.replace("{appId}", &app.to_string());
+    let mut headers = Vec::new();
+    for (index, known) in keys.iter().enumerate() {
+        let key = secret(world, *known);
+        // The second comes another way.
+        match (form, index) {
+            (Form::Query, 0) | (Form::ApiKey | Form::Bearer, 1..) => path = format!("{path}?apikey={key}"),
+            (Form::ApiKey, 0) => headers.push(format!("ApiKey {key}")),
+            (Form::Bearer, 0) | (Form::Query, 1..) => headers.push(format!("Bearer {key}")),
+        }
+    }
+    let mut request = Request::builder().method(row.method).uri(path).header("Content-Type", "application/json");
+    for header in headers {
+        request = request.header("Authorization", header);
+    }
+    let addr = if local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(192, 0, 2, 7) };
+    let request = request.extension(Peer { addr: IpAddr::V4(addr), local });
+    request.body(Body::from(format!("{{\"appId\":{app},\"network\":{{}}}}"))).unwrap()
+}
+
+/// One request, and what is logged of it.
+async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, String) {
+    LINES.take();
+    let response: Response<_> = agent.0.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let log = String::from_utf8(LINES.take()).unwrap();
+    if row.method != "GET" {
+        let line = format!("method={} path=\"{}", row.method, row.path.split('{').next().unwrap());
+        let what = if status == 401 { "refused" } else { "answered" };
+        let told = |it: &str| it.contains(" INFO ") && it.contains(&line) && it.contains(&format!(" {what} who="));
+        assert!(log.lines().any(|it| told(it) && it.contains(&format!("status={status}"))), "not in the log: {row:?}\n{log}");
+    }
+    (status, body, log)
+}
+
+/// A life in which the scene is set.
+async fn life(scene: Scene, story: impl AsyncFnOnce(&World, &Agent)) {
+    let world = World::new();
+    world.is_told(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
+    has_image(&world);
+    life_with(&world, settings(), async |agent| {
+        assert_eq!(agent.state().await["activity"], "settled");
+        if scene.shutting_down {
+            world.power.with(|it| it.announced = true);
+            sleep(Duration::from_secs(1)).await;
+        }
+        story(&world, &agent).await;
+    })
+    .await;
+}
+
+fn scenes() -> impl Iterator<Item = Scene> {
+    let all = [false, true];
+    let modes = all.into_iter().flat_map(move |local_mode| all.map(|local| (local_mode, local)));
+    modes.flat_map(move |(local_mode, local)| all.map(|shutting_down| Scene { local_mode, local, shutting_down }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_route_answers_every_kind_of_key_as_was_decided() {
+    log_everything();
+    let mut asked = 0;
+    for scene in scenes() {
+        for asker in ASKERS {
+            for form in [Form::Query, Form::ApiKey, Form::Bearer] {
+                // What makes keys worthless or ends the machine has a life of its own.
+                let (lasting, ending): (Vec<&Row>, Vec<&Row>) = ROUTES.iter().partition(|it| !it.ends_the_life());
+                for rows in std::iter::once(lasting).chain(ending.into_iter().map(|it| vec![it])) {
+                    life(scene, async |world, agent| {
+                        for (row, app) in rows.into_iter().flat_map(|row| row.apps().iter().map(move |app| (row, *app))) {
+                            let request = request(world, row, app, Asker { keys: asker, form, local: scene.local });
+                            let (status, body, log) = ask(agent, row, request).await;
+                            let at = format!("{} {} about app {app} by {asker:?} as {form:?}, {scene:?}", row.method, row.path);
+                            assert_eq!(status, expected(row, app, asker, scene), "{at}: {body}");
+                            if status == 401 {
+                                let stranger = asker.iter().all(Option::is_none);
+                                assert_eq!(body, if stranger { "Unauthorized" } else { row.refusal() }, "{at}");
+                            }
+                            for known in *asker {
+                                assert!(!log.contains(&secret(world, *known)), "{at}: a key is in the log: {log}");
+                            }
+                            asked += 1;
+                        }
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+    // Shown by `cargo test --test shutdown every_route -- --nocapture`.
+    eprintln!("figure: {asked} requests to {} routes", ROUTES.len());
+    assert!(asked > 10_000, "{asked}");
+}
+
+#[test]
+fn no_route_is_forgotten() {
+    let description: Value = serde_json::from_str(include_str!("../../src/api/openapi.json")).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    let described = paths.iter().flat_map(|(path, operations)| {
+        let operations = operations.as_object().unwrap().iter();
+        operations.map(|(method, it)| (method.to_uppercase(), path.clone(), it["x-not-in-this-release"] == true))
+    });
+    let here = ROUTES.iter().map(|it| (it.method.to_owned(), it.path.to_owned(), it.about == About::Missing));
+    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.verb == Verb::NotYet));
+    let here: BTreeSet<_> = here.collect();
+    assert_eq!(here, described.collect());
+    assert_eq!(here, served.collect());
+    assert_eq!(here.len(), ROUTES.len(), "one is there twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_exist_is_told_to_those_only_who_have_a_key() {
+    let scene = Scene { local_mode: false, local: true, shutting_down: false };
+    life(scene, async |world, agent| {
+        for row in [
+            Row::new("GET", "/nowhere", About::Missing, &[404]),
+            Row::new("PUT", "/v1/update", About::Missing, &[405]),
+            Row::new("GET", "/v1/reboot", About::Missing, &[405]),
+        ] {
+            for asker in ASKERS {
+                let request = request(world, &row, 1, Asker { keys: asker, form: Form::Bearer, local: false });
+                assert_eq!(ask(agent, &row, request).await.0, expected(&row, 1, asker, scene), "{row:?} {asker:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
+    for narrowed in DeviceVerb::ALL {
+        let scene = Scene { local_mode: false, local: true, shutting_down: false };
+        for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
+            let world = World::new();
+            world.is_told(TARGET);
+            has_image(&world);
+            let mut settings = settings();
+            settings.service_verbs.remove(&narrowed);
+            life_with(&world, settings, async |agent| {
+                for known in [LABELLED, ONLY, PLAIN, Known::Device] {
+                    let kept = known != Known::Device && row.about == About::Device(narrowed);
+                    let expected = if kept { 401 } else { expected(row, 1, &[Some(known)], scene) };
+                    let request = request(&world, row, 1, Asker { keys: &[Some(known)], form: Form::Bearer, local: true });
+                    let (status, body, _) = ask(&agent, row, request).await;
+                    // Who comes after a reboot that was accepted is told so.
+                    let expected = if status == 503 && row.ends_the_life() && expected == 202 { 503 } else { expected };
+                    assert_eq!(status, expected, "{known:?} {row:?} without {narrowed:?}: {body}");
+                    if status == 401 {
+                        assert_eq!(body, row.refusal());
+                    }
+                }
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_not_change_the_proxy_is_not_told_its_password() {
+    let scene = Scene { local_mode: false, local: true, shutting_down: false };
+    life(scene, async |world, agent| {
+        let row = ROUTES.iter().find(|it| it.path == "/v1/device/host-config" && it.method == "GET").unwrap();
+        for (known, told) in [(Known::Device, true), (ONLY, true), (PLAIN, false)] {
+            let request = request(world, row, 1, Asker { keys: &[Some(known)], form: Form::Query, local: true });
+            assert_eq!(ask(agent, row, request).await.1.contains("sesame"), told, "{known:?}");
+        }
+    })
+    .await;
+}
+
+thread_local! {
+    /// What this test logged: each has a thread of its own.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|it| it.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything there is to log, of us and of whatever we use. One for all threads: a subscriber of one thread is overlooked
+/// while others log for the first time.
+fn log_everything() {
+    static ONCE: Once = Once::new();
+    let subscriber = || tracing_subscriber::fmt().with_max_level(Level::TRACE).with_ansi(false).without_time();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber().with_writer(|| Lines).finish()).unwrap());
+}

@@ -1,0 +1,114 @@
+//! Every route: what it is about, and what it answers whoever is let in.
+
+use boardkeeper::state::keys::DeviceVerb;
+
+/// What a route is about, which decides who may use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// Whether the agent works: nobody's secret.
+    Health,
+    /// Reading the device: whoever has a key.
+    Reading,
+    /// The caller's own key.
+    OwnKey,
+    /// One app: the device key, and the keys of its own services.
+    App,
+    /// The whole device: the device key, and services that reach it.
+    Device(DeviceVerb),
+    /// What this release does not have: whoever has a key is told so.
+    Missing,
+}
+
+/// A route.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) about: About,
+    /// What is answered to whoever is let in, about app 1 of one service and app 2 of two; once, where the app does not matter.
+    answers: &'static [u16],
+    /// While the device shuts down it is turned down.
+    pub(super) disturbs: bool,
+}
+
+impl Row {
+    pub(super) const fn new(method: &'static str, path: &'static str, about: About, answers: &'static [u16]) -> Self {
+        Self { method, path, about, answers, disturbs: false }
+    }
+
+    const fn disturbs(self) -> Self {
+        Self { disturbs: true, ..self }
+    }
+
+    /// Apps it is asked about.
+    pub(super) fn apps(&self) -> &'static [u32] {
+        &[1, 2][..self.answers.len()]
+    }
+
+    pub(super) fn answer(&self, app: u32) -> u16 {
+        self.answers[app as usize - 1]
+    }
+
+    /// Afterwards keys are others, or the machine ends.
+    pub(super) fn ends_the_life(&self) -> bool {
+        matches!(self.about, About::OwnKey | About::Device(DeviceVerb::Reboot | DeviceVerb::Shutdown))
+    }
+
+    /// The body of a 401 to somebody whose key is known, as the supervisors of today have it.
+    pub(super) fn refusal(&self) -> &'static str {
+        match self.path {
+            "/v1/apps/{appId}" => r#"{"status":"failed","message":"Application is not available"}"#,
+            "/v1/apps/{appId}/stop" | "/v1/apps/{appId}/start" => "Unauthorized",
+            _ => r#"{"status":"failed","message":"Unauthorized"}"#,
+        }
+    }
+}
+
+const fn missing(method: &'static str, path: &'static str) -> Row {
+    Row::new(method, path, About::Missing, &[501])
+}
+
+/// In the order in which one life sees them.
+pub(super) static ROUTES: &[Row] = &[
+    Row::new("GET", "/ping", About::Reading, &[200]),
+    Row::new("GET", "/v1/healthy", About::Health, &[200]),
+    Row::new("GET", "/v1/device", About::Reading, &[200]),
+    Row::new("GET", "/v1/device/host-config", About::Reading, &[200]),
+    Row::new("GET", "/agent/v1/state", About::Reading, &[200]),
+    Row::new("GET", "/agent/v1/openapi.json", About::Reading, &[200]),
+    Row::new("GET", "/agent/v1/leds", About::Reading, &[200]),
+    Row::new("GET", "/agent/v1/board", About::Reading, &[200]),
+    Row::new("GET", "/v1/apps/{appId}", About::App, &[200, 400]),
+    Row::new("POST", "/v1/blink", About::Device(DeviceVerb::Blink), &[200]),
+    Row::new("POST", "/v1/update", About::Device(DeviceVerb::Update), &[204]),
+    Row::new("POST", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),
+    Row::new("DELETE", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),
+    Row::new("PATCH", "/v1/device/host-config", About::Device(DeviceVerb::HostConfig), &[200]).disturbs(),
+    Row::new("POST", "/v1/apps/{appId}/stop", About::App, &[200, 400]).disturbs(),
+    Row::new("POST", "/v1/apps/{appId}/start", About::App, &[200, 400]).disturbs(),
+    Row::new("POST", "/v1/restart", About::App, &[200, 200]).disturbs(),
+    Row::new("POST", "/v1/purge", About::App, &[200, 200]).disturbs(),
+    Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
+    Row::new("POST", "/v1/reboot", About::Device(DeviceVerb::Reboot), &[202]).disturbs(),
+    Row::new("POST", "/v1/shutdown", About::Device(DeviceVerb::Shutdown), &[202]).disturbs(),
+    missing("POST", "/v2/applications/{appId}/restart-service"),
+    missing("POST", "/v2/applications/{appId}/stop-service"),
+    missing("POST", "/v2/applications/{appId}/start-service"),
+    missing("POST", "/v2/applications/{appId}/restart"),
+    missing("POST", "/v2/applications/{appId}/purge"),
+    missing("GET", "/v2/applications/state"),
+    missing("GET", "/v2/applications/{appId}/state"),
+    missing("GET", "/v2/state/status"),
+    missing("GET", "/v2/containerId"),
+    missing("GET", "/v2/local/target-state"),
+    missing("POST", "/v2/local/target-state"),
+    missing("GET", "/v2/local/device-info"),
+    missing("GET", "/v2/local/logs"),
+    missing("GET", "/v2/version"),
+    missing("GET", "/v2/device/name"),
+    missing("GET", "/v2/device/tags"),
+    missing("PATCH", "/v2/device/tags"),
+    missing("GET", "/v2/device/vpn"),
+    missing("GET", "/v2/cleanup-volumes"),
+    missing("POST", "/v2/journal-logs"),
+];
