@@ -43,6 +43,31 @@ fn the_kernel_plays_by_the_best_trigger_it_has() {
     }
 }
 
+/// An agent that is not root may write the files of a new trigger once udev has given them to its group.
+#[test]
+fn a_trigger_whose_settings_are_handed_over_late_is_waited_for() {
+    let was = led(ALL, "timer", &[("delay_on", "1000"), ("delay_off", "30")], 0);
+    let (kernel, runtime) = with(was.clone());
+    kernel.hands_over_after(3);
+    let mut driver = driver(&kernel, runtime.path());
+    assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
+    assert_eq!(kernel.led(&dir()).trigger, "pattern");
+    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(state(&kernel.led(&dir())), state(&was));
+}
+
+#[test]
+fn where_settings_stay_somebody_elses_we_play() {
+    let was = led(ALL, "heartbeat", &[], 0);
+    let (kernel, runtime) = with(was.clone());
+    kernel.hands_over_after(u32::MAX);
+    let mut driver = driver(&kernel, runtime.path());
+    assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Agent));
+    assert_eq!(kernel.led(&dir()).trigger, "none");
+    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(state(&kernel.led(&dir())), state(&was));
+}
+
 #[test]
 fn lit_is_full_light() {
     let (kernel, runtime) = with(Led::new(255, &[]));

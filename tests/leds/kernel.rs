@@ -31,6 +31,10 @@ struct State {
     fault: Option<(u64, Fault)>,
     dead: bool,
     read_only: bool,
+    /// For so many tries the settings of a new trigger are somebody else's.
+    late: u32,
+    /// How many of them are left.
+    not_yet: u32,
 }
 
 /// Shared by the driver under test and the test.
@@ -78,6 +82,11 @@ impl Kernel {
     /// Mounts everything read-only.
     pub(crate) fn read_only(&self) {
         self.state.lock().unwrap().read_only = true;
+    }
+
+    /// From now on, the settings of a new trigger may not be written for so many tries.
+    pub(crate) fn hands_over_after(&self, tries: u32) {
+        self.state.lock().unwrap().late = tries;
     }
 
     /// Records that are kept now.
@@ -137,6 +146,15 @@ impl Files for Kernel {
             let (dir, name) = split(path);
             if state.read_only {
                 return Err(Errno::ROFS.into());
+            }
+            match name {
+                "trigger" => state.not_yet = state.late,
+                "brightness" => {}
+                _ if state.not_yet > 0 => {
+                    state.not_yet -= 1;
+                    return Err(Errno::ACCESS.into());
+                }
+                _ => {}
             }
             let now = state.now_ms;
             state.leds.get_mut(dir).ok_or(Errno::NOENT)?.write(name, text, now)

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -36,6 +38,12 @@ const LAST: &[&str] = &["repeat", "hr_pattern", "pattern"];
 
 /// What the `timer` trigger starts with, until it is told otherwise: 500 ms.
 const TIMER_DEFAULT: &str = "500";
+
+/// How often a setting is tried that we may not write yet. A new trigger's files are the superuser's, until the rule of udev that
+/// gives LEDs to our group has run: some 50 ms on a quiet board, and seconds on a busy one.
+const HANDED_OVER: u32 = 100;
+/// From one try to the next.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// Rounds that the kernel's `repeat` takes: it is an `int`.
 const MOST_ROUNDS: u32 = i32::MAX.unsigned_abs();
@@ -165,7 +173,7 @@ impl<'a> Class<'a> {
         self.mix()?;
         self.trigger(&ours.trigger)?;
         for (name, value) in in_order(&ours.settings) {
-            self.write(name, value)?;
+            self.write_setting(name, value)?;
         }
         Ok(if ours.trigger == "none" { Player::Agent } else { Player::Kernel })
     }
@@ -205,7 +213,7 @@ impl<'a> Class<'a> {
             // Those that set things going are wanted again once anything was changed; they were perhaps over.
             let again = changed && LAST.contains(&name) && !value.is_empty();
             if wrong(name, value) || again {
-                self.write(name, value)?;
+                self.write_setting(name, value)?;
             }
         }
         Ok(())
@@ -246,6 +254,17 @@ impl<'a> Class<'a> {
             )));
         }
         self.write("trigger", name)
+    }
+
+    /// Writes a setting of a trigger, which may have become ours only just now, or not yet.
+    fn write_setting(&self, name: &str, value: &str) -> Result<(), LedError> {
+        for _ in 0..HANDED_OVER {
+            match self.write(name, value) {
+                Err(LedError::Permission(_)) => sleep(HAND_OVER_LOOK),
+                done => return done,
+            }
+        }
+        self.write(name, value)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -74,8 +74,9 @@ impl Driver {
         let mut failure = None;
         for plan in Class::new(&*self.files, dir).plans(pattern, rounds)? {
             match self.carry_out(wire, &plan) {
-                // The kernel lists a trigger and will not have what we tell it: the next plan asks for less.
-                Err(error @ LedError::Failed(_)) => failure = Some(error),
+                // The kernel lists a trigger and will not have what we tell it, or its settings are not ours to write: the next plan
+                // asks for less.
+                Err(error @ (LedError::Failed(_) | LedError::Permission(_))) => failure = Some(error),
                 done => return done,
             }
         }
