@@ -20,6 +20,7 @@ mod proxy;
 mod pulls;
 mod session;
 mod strategies;
+mod takeover;
 mod target;
 mod troubles;
 mod updates;
