@@ -238,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_read_wherever_it_lies_in_memory() {
+        let mut answer = Vec::new();
+        answer.extend_from_slice(&32_u32.to_ne_bytes());
+        answer.extend_from_slice(&RTM_NEWADDR.to_ne_bytes());
+        answer.resize(HEAD, 0);
+        answer.extend_from_slice(&[2, 24, 0, 0]);
+        answer.extend_from_slice(&7_u32.to_ne_bytes());
+        answer.extend_from_slice(&[8, 0]);
+        answer.extend_from_slice(&IFA_LOCAL.to_ne_bytes());
+        answer.extend_from_slice(&[192, 0, 2, 1]);
+        for shift in 0..8 {
+            let mut moved = vec![0; shift];
+            moved.extend_from_slice(&answer);
+            let (found, _) = parse(&moved[shift..]).unwrap();
+            assert_eq!((found[0].index, found[0].ip, found[0].prefix), (7, "192.0.2.1".parse().unwrap(), 24), "{shift}");
+        }
+    }
+
+    #[test]
     fn garbage_from_the_kernel_is_no_panic() {
         for length in 0..64 {
             for byte in [0, 1, 4, 20, 255] {
