@@ -162,7 +162,8 @@ async fn addresses_that_come_and_go_are_told_and_those_of_containers_are_not() {
     let mut addresses = std::pin::pin!(host.addresses());
     let mut told = async || timeout(Duration::from_secs(5), addresses.next()).await.unwrap().unwrap().ips;
     assert_eq!(told().await, [""; 0]);
-    run("ip link add eth7 type dummy");
+    run("ip link add eth7 type veth peer name wire7");
+    run("ip link set wire7 up");
     run("ip link set eth7 up");
     run("ip address add 198.51.100.7/24 dev eth7");
     assert_eq!(told().await, ["198.51.100.7"]);
