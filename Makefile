@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim cuts engine bus power bench deny doc size release arm-test deb package-test \
+.PHONY: run clean-run test check fmt lint unit sim cuts access engine bus power bench deny doc size release arm-test deb package-test \
 	image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -44,6 +44,10 @@ sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that man
 cuts: ## power cuts under the store's own code, at every call of the kernel: CUTS=n for that many, SEED=n for one life
 	@$(LAB)/install.sh rust
 	cargo test --locked --quiet --test store -- --nocapture $(if $(SEED),one)
+
+access: ## who may ask what: every route for every kind of key
+	@$(LAB)/install.sh rust
+	cargo test --locked --test shutdown -- --nocapture access
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools

@@ -168,6 +168,12 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
+    /// The same at once: the machine is about to end.
+    pub(super) async fn save_at_last(&mut self) {
+        self.save_after = Instant::now();
+        self.save_again().await;
+    }
+
     async fn save_one(&mut self, what: Unsaved) {
         let record = match what {
             Unsaved::Identity => Record::Identity(Identity { uuid: self.device.uuid.clone() }),

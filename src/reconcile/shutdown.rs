@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::intent::{Answer, Refusal, Reply};
@@ -36,6 +36,8 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3);
 /// From the announcement until steps that cannot be dropped are not waited for any more. logind itself waits five seconds,
 /// unless it is told otherwise.
 const REST_WITHIN: Duration = Duration::from_secs(3);
+/// From the announcement until a disk that hangs is not waited for any more.
+const SAVE_WITHIN: Duration = Duration::from_secs(1);
 /// From the announcement to the end. Half an hour after an end has begun systemd enforces it, so a machine that still runs
 /// after that will not end at all.
 const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
@@ -199,6 +201,10 @@ impl<W: World> Keeper<'_, W> {
             }
             (Notice::CalledOff(why), Stage::Announced(ask, _)) => self.resume(ask, why).await,
             (Notice::CalledOff(_), stage) => self.halt.stage = stage,
+        }
+        // What could not be saved is tried once more; on a disk that hangs it is lost anyway.
+        if self.halt.is_frozen() && timeout(SAVE_WITHIN, self.save_at_last()).await.is_err() {
+            warn!("the disk does not answer, and the machine ends; what could not be saved is lost");
         }
         self.rest_if_done();
     }

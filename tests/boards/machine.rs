@@ -137,6 +137,15 @@ impl Machine {
         shell
     }
 
+    /// Stops the agent's service; how long that took systemd, whoever else keeps the processors busy meanwhile.
+    pub(crate) fn stops_agent(&self) -> Duration {
+        self.run("systemctl stop boardkeeper");
+        let at = |what: &str| -> u64 {
+            self.run(&format!("systemctl show boardkeeper -p {what} --value")).parse().expect("microseconds")
+        };
+        Duration::from_micros(at("InactiveEnterTimestampMonotonic") - at("ActiveExitTimestampMonotonic"))
+    }
+
     /// With the device's key.
     pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
         let key = self.run("boardkeeper key");

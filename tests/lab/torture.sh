@@ -13,6 +13,8 @@ out=target/torture
 
 lives() { shows "a life of faults and power cuts ends as wanted" make sim LIVES="${LIVES:-20000}"; }
 cuts() { shows "a power cut leaves the old or the new record" env CUTS="${CUTS:-1000000}" make cuts; }
+access() { shows "no key but the right one opens anything" make access; }
+power() { shows "reboots and shutdowns are told truly" make power SHOW=1; }
 
 shows() {
   local promise=$1 code=0 began=$SECONDS log=$out/$name.log figures

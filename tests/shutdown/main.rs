@@ -167,6 +167,24 @@ async fn steps_that_may_be_dropped_are_and_others_end_before_the_machine() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_saved_is_saved_before_the_machine_may_end() {
+    let world = settled();
+    life(&world, async |agent| {
+        world.full.set(true);
+        assert_eq!(agent.post("/v1/apps/1/stop", "").await.0, 200);
+        // Another try was in vain; the next is seconds away when there is room, and the machine ends.
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(world.memory.borrow().stopped.len(), 0);
+        world.full.set(false);
+        world.power.with(|it| it.announced = true);
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(world.power.with(|it| it.holds), 0);
+        assert_eq!(world.memory.borrow().stopped.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_is_refused_and_nothing_is_touched() {
     let block = |why: &str| Inhibitor { who: "apt".into(), why: why.into(), mode: Mode::Block, uid: 0, pid: 7 };
     for (answer, inhibitor, said) in [

@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) boot: Cell<u32>,
     pub(crate) clock_secs: Cell<i64>,
     pub(crate) unlocked: Notify,
+    /// Whether there is no room to save anything.
+    pub(crate) full: Cell<bool>,
     /// Whether the cloud is reached.
     pub(crate) online: Cell<bool>,
     /// What the LED was last told to show. `None`: it is as it was.
@@ -60,6 +62,7 @@ impl World {
             boot: Cell::new(1),
             clock_secs: Cell::new(2_000),
             unlocked: Notify::new(),
+            full: Cell::new(false),
             online: Cell::new(false),
             shown: RefCell::default(),
             target: RefCell::default(),
@@ -242,6 +245,9 @@ impl port::Store for World {
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        if self.full.get() {
+            return Err(StoreError("there is no room".to_owned()));
+        }
         let mut memory = self.memory.borrow_mut();
         match record.clone() {
             Record::Identity(it) => memory.identity = Some(it),
