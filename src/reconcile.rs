@@ -96,6 +96,7 @@ pub async fn run<W: World>(
         ended: Vec::new(),
         resting: Resting::default(),
         waiters: Vec::new(),
+        early: Vec::new(),
         errands: FuturesUnordered::new(),
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
@@ -139,6 +140,8 @@ struct Keeper<'w, W: World> {
     ended: Vec<Step>,
     resting: Resting,
     waiters: Vec<Waiter>,
+    /// What was asked before anything was seen. The API lets no more in than it has connections.
+    early: Vec<Ask>,
     /// What is done beside everything else. They answer whoever asked by themselves.
     errands: FuturesUnordered<LocalBoxFuture<'w, ()>>,
     unreachable: Backoff,
@@ -171,6 +174,9 @@ impl<'w, W: World> Keeper<'w, W> {
                     self.measure();
                     self.looked(look).await;
                     self.launch(&mut running).await;
+                    for ask in std::mem::take(&mut self.early) {
+                        self.hear(ask).await;
+                    }
                 }
                 Some(notice) = notices.next() => self.heard(notice).await,
                 event = self.halt.next() => self.halts(event).await,
@@ -214,16 +220,17 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// What was seen becomes what is known, and the plan follows from it.
     async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
+        // They hold up a reboot, also where no engine answers.
+        match locks {
+            Ok(locks) => self.current.locks = locks,
+            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
+        }
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
         self.save_again().await;
-        match locks {
-            Ok(locks) => self.current.locks = locks,
-            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
-        }
         self.current.containers = seen.containers;
         self.current.images = seen.images;
         self.current.networks = seen.networks;

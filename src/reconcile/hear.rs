@@ -14,13 +14,18 @@ use crate::reconcile::host::Errand;
 use crate::reconcile::remember::save;
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
-use crate::state::{AppId, Caller, Check, ContainerId, Force, Locks, Phase, Secret, ServiceKey, Target};
+use crate::state::{AppId, Caller, Check, ContainerId, EngineState, Force, Locks, Phase, Secret, ServiceKey, Target};
 
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
 
 impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
+        // What containers there are, and who locks them, is not known before the first look.
+        let blind = matches!(self.publish.borrow().engine, EngineState::Unknown);
+        if blind && (disturbs(&intent) || matches!(intent, Intent::End(..))) {
+            return self.early.push(Ask { intent, reply });
+        }
         if let Intent::End(ending, force) = intent {
             return self.end(ending, force, reply);
         }
@@ -135,7 +140,11 @@ impl<'w, W: World> Keeper<'w, W> {
     async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
         if !self.current.containers.iter().any(|it| it.key == key) {
-            return Err(Refusal::NoContainer);
+            return Err(match &self.publish.borrow().engine {
+                // Nobody knows.
+                EngineState::Down { why, .. } => Refusal::Failed(why.clone()),
+                EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
+            });
         }
         self.may_disturb(app, force)?;
         if self.demands.stopped.insert(key.clone()) {

@@ -127,6 +127,10 @@ fn files(dir: &std::path::Path) -> Vec<(String, u32, String)> {
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
         let stat = std::fs::symlink_metadata(&path).unwrap();
+        // A link has no mode of its own.
+        if stat.is_symlink() {
+            continue;
+        }
         if stat.is_dir() {
             todo.extend(std::fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
         }

@@ -238,6 +238,30 @@ async fn locks_and_an_update_of_the_host_hold_it_up_unless_forced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
+    let world = settled();
+    life(&world, async |agent| assert_eq!(agent.state().await["activity"], "settled")).await;
+    world.holds_lock("web");
+    world.look.set(Duration::from_millis(100));
+    // Without an engine nobody knows whether there is a container to be stopped.
+    for (down, stop) in [(false, 423), (true, 503)] {
+        world.down.set(down);
+        for (path, body, expected) in [
+            ("/v1/reboot", "", 423),
+            ("/v1/shutdown", "", 423),
+            ("/v1/restart", APP, 423),
+            ("/v1/purge", APP, 423),
+            ("/v1/apps/1/stop", "", stop),
+        ] {
+            // Asked before the agent has looked at anything.
+            let asked = async |router, _| assert_eq!(Agent(router).post(path, body).await.0, expected, "{path}, down: {down}");
+            boardkeeper::run(&world, settings(), asked).await;
+            assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(Locks::Held(_))), "it stays theirs");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_to_nothing_comes_back_and_says_why() {
     for (answer, announces, said) in [
         (Answer::RefusesLate, true, "logind refuses it"),

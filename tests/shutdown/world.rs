@@ -39,6 +39,10 @@ pub(crate) struct World {
     pub(crate) boot: Cell<u32>,
     pub(crate) clock_secs: Cell<i64>,
     pub(crate) unlocked: Notify,
+    /// What a look at the engine takes.
+    pub(crate) look: Cell<Duration>,
+    /// Whether the engine does not answer.
+    pub(crate) down: Cell<bool>,
     /// Whether there is no room to save anything.
     pub(crate) full: Cell<bool>,
     /// Whether the cloud is reached.
@@ -62,6 +66,8 @@ impl World {
             boot: Cell::new(1),
             clock_secs: Cell::new(2_000),
             unlocked: Notify::new(),
+            look: Cell::new(Duration::ZERO),
+            down: Cell::new(false),
             full: Cell::new(false),
             online: Cell::new(false),
             shown: RefCell::default(),
@@ -205,6 +211,10 @@ impl port::World for World {
 
 impl port::Engine for World {
     async fn observe(&self) -> Result<Seen, EngineError> {
+        sleep(self.look.get()).await;
+        if self.down.get() {
+            return Err(EngineError::Unreachable("it is down".to_owned()));
+        }
         Ok(self.seen.borrow().clone())
     }
 
