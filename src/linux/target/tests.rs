@@ -436,3 +436,29 @@ fn what_was_kept_is_read_again_as_the_same() {
     assert_eq!(target.document, r#"{"apps":{},"name":"a \" \\"}"#);
     assert_eq!(parse(&target.document, None).unwrap(), target);
 }
+
+#[test]
+fn no_name_leads_to_another_directory() {
+    let document = |service: &str, volume: &str, network: &str, commit: &str, uuid: &str| {
+        let services = json!({service: {"id": 1, "image_id": 1, "image": "x", "environment": {}, "labels": {}}});
+        let release = json!({"id": 1, "services": services, "volumes": {volume: {}}, "networks": {network: {}}});
+        json!({"device": {"name": "d", "apps": {uuid: {"id": 1, "name": "a", "releases": {commit: release}}}}})
+    };
+    parse(&document("s", "v", "n", "c", "u").to_string(), None).unwrap();
+    for name in ["..", ".", "../x", "a/../b", "a/b", "/etc", "", "~", "a\0b", "a\nb", "..\\x", "%2e%2e"] {
+        for document in [
+            document(name, "v", "n", "c", "u"),
+            document("s", name, "n", "c", "u"),
+            document("s", "v", name, "c", "u"),
+            document("s", "v", "n", name, "u"),
+            document("s", "v", "n", "c", name),
+        ] {
+            assert!(parse(&document.to_string(), None).is_err(), "{name:?} in {document}");
+        }
+    }
+    for volume in ["v/../../etc:/a", "v\0:/a", "..:/a", "v/..:/a"] {
+        let fields = json!({"volumes": [volume]});
+        let mounts = service(&fields).map(|it| it.config.mounts);
+        assert!(mounts.as_ref().is_err() || mounts.as_ref().is_ok_and(|it| it.is_empty()), "{volume:?}: {mounts:?}");
+    }
+}
