@@ -38,6 +38,7 @@ mod strategies;
 mod tests;
 
 pub use complete::{complete, reaches};
+pub use scene::Hashes;
 pub use spec::container_name;
 
 /// What to do now, and what comes later.
@@ -173,8 +174,13 @@ pub enum Subject {
 /// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete`]).
 #[must_use]
 pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
-    let hashes = scene::hashes(target);
-    let scene = scene::Scene { target, demands, current, hashes: &hashes };
+    plan_with(target, &Hashes::of(target), demands, current)
+}
+
+/// As [`plan`], with the target's hashes at hand: they are most of what a plan costs, and stay while the target does.
+#[must_use]
+pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &Current) -> Plan {
+    let scene = scene::Scene { target, demands, current, hashes };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
     let mut plan = Plan { downloaded, ..Plan::default() };

@@ -17,14 +17,20 @@ pub(super) struct Scene<'a> {
     pub(super) target: &'a Target,
     pub(super) demands: &'a Demands,
     pub(super) current: &'a Current,
-    /// What a container of each wanted service was made from. Made once a plan: it is asked for many times.
-    pub(super) hashes: &'a BTreeMap<ServiceKey, ConfigHash>,
+    pub(super) hashes: &'a Hashes,
 }
 
-/// The hashes of every wanted service.
-pub(super) fn hashes(target: &Target) -> BTreeMap<ServiceKey, ConfigHash> {
-    let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
-    services.map(|(app, name, it)| (ServiceKey::new(app, name), it.config.hash(it.image.as_str()))).collect()
+/// What a container of each wanted service is made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hashes(BTreeMap<ServiceKey, ConfigHash>);
+
+impl Hashes {
+    /// Those of a completed target.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
+        Self(services.map(|(app, name, it)| (ServiceKey::new(app, name), it.config.hash(it.image.as_str()))).collect())
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -54,7 +60,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a container is what its service wants, but for its name and its network namespace's owner.
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
-        let hash = self.hashes.get(&container.key);
+        let hash = self.hashes.0.get(&container.key);
         hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
     }
 
