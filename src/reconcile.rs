@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::intent::Ask;
-use crate::plan::{Plan, Step, Subject, Waiting, complete, plan, reaches};
+use crate::plan::{Hashes, Plan, Step, Subject, Waiting, complete, plan_with, reaches};
 use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
@@ -84,6 +84,7 @@ pub async fn run<W: World>(
         targets: memory.targets,
         reached: memory.reached,
         target: None,
+        hashes: Hashes::default(),
         demands: Demands::default(),
         owed: memory.stopped,
         awaiting: memory.awaiting,
@@ -94,6 +95,8 @@ pub async fn run<W: World>(
         plan: Plan::default(),
         running: Vec::new(),
         ended: Vec::new(),
+        gave_back: false,
+        due: false,
         resting: Resting::default(),
         waiters: Vec::new(),
         early: Vec::new(),
@@ -111,6 +114,9 @@ pub async fn run<W: World>(
     keeper.run(inbox).await
 }
 
+/// How soon locks are looked at again that could not be read.
+const LOCKS_AGAIN: Duration = Duration::from_secs(30);
+
 struct Keeper<'w, W: World> {
     world: &'w W,
     publish: &'w watch::Sender<Status>,
@@ -123,6 +129,8 @@ struct Keeper<'w, W: World> {
     reached: bool,
     /// The wanted target, completed. `None` until somebody says.
     target: Option<Target>,
+    /// Its hashes.
+    hashes: Hashes,
     demands: Demands,
     /// Services a person stopped before the agent was started again: they are owed a start.
     owed: BTreeSet<ServiceKey>,
@@ -138,6 +146,10 @@ struct Keeper<'w, W: World> {
     running: Vec<(Step, AbortHandle)>,
     /// Steps that ended while somebody was looking: what was seen of their subjects may be out of date.
     ended: Vec<Step>,
+    /// Locks of ours were given back while somebody looked: those that were seen may be gone.
+    gave_back: bool,
+    /// The plan is new, and its steps are to be taken.
+    due: bool,
     resting: Resting,
     waiters: Vec<Waiter>,
     /// What was asked before anything was seen. The API lets no more in than it has connections.
@@ -173,13 +185,14 @@ impl<'w, W: World> Keeper<'w, W> {
                     looking = None;
                     self.measure();
                     self.looked(look).await;
-                    self.launch(&mut running).await;
                     for ask in std::mem::take(&mut self.early) {
                         self.hear(ask).await;
                     }
                 }
                 Some(notice) = notices.next() => self.heard(notice).await,
                 event = self.halt.next() => self.halts(event).await,
+                // Not sooner: a slow disk may have kept us from hearing that the machine ends.
+                () = async {}, if self.due => self.launch(&mut running).await,
                 ask = inbox.recv() => match ask {
                     Some(ask) => self.hear(ask).await,
                     None => pending().await,
@@ -190,6 +203,7 @@ impl<'w, W: World> Keeper<'w, W> {
                 Some(()) = unlocked.next() => self.look_now(),
                 () = sleep_until(self.next_look), if looking.is_none() => {
                     self.ended.clear();
+                    self.gave_back = false;
                     looking = Some(look(self.world, self.known_apps()).boxed_local());
                     self.next_look = Instant::now() + self.settings.observe_every;
                 }
@@ -205,6 +219,10 @@ impl<'w, W: World> Keeper<'w, W> {
     /// A step ended.
     async fn ended(&mut self, step: Step, result: Result<Result<(), Failure>, Aborted>) {
         self.running.retain(|(it, _)| *it != step);
+        if let Step::ReleaseLocks(app) = &step {
+            // Whatever came of it: what is not known to be ours is taken again.
+            self.current.locks.retain(|it, locks| it != app || matches!(locks, state::Locks::Held(_)));
+        }
         match result {
             Ok(Ok(())) => self.succeeded(&step).await,
             Ok(Err(failure)) => self.failed(&step, &failure),
@@ -221,12 +239,10 @@ impl<'w, W: World> Keeper<'w, W> {
     /// What was seen becomes what is known, and the plan follows from it.
     async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
         // They hold up a reboot, also where no engine answers.
-        match locks {
-            Ok(locks) => self.current.locks = locks,
-            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
-        }
+        self.see_locks(locks);
         let seen = match seen {
             Ok(seen) => seen,
+            // Nothing is begun on what was seen before: it may be done already.
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
@@ -242,7 +258,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.tidy_demands().await;
         self.current.awaiting = self.boots();
         if let Some(target) = &self.target {
-            self.plan = plan(target, &self.demands(), &self.current);
+            self.plan = plan_with(target, &self.hashes, &self.demands(), &self.current);
             self.resting.keep_only(&self.plan.steps);
             let busy =
                 |app: &AppId| self.plan.busy.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app));
@@ -255,12 +271,32 @@ impl<'w, W: World> Keeper<'w, W> {
         let mut forced = std::mem::take(&mut self.forced);
         forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));
         self.forced = forced;
-        if !self.ended.is_empty() {
+        self.due = true;
+        if !self.ended.is_empty() || self.gave_back {
             // Looked at while it changed; this look is good for all but what changed.
             self.look_now();
         } else if let Some(again) = self.resting.next() {
             self.next_look = self.next_look.min(again);
         }
+    }
+
+    /// What was seen of the locks; where they cannot be read, what is known of them. One of ours counts only where it cannot have
+    /// been given back since: to take it again costs little, to disturb a service without it might cost the service its data.
+    fn see_locks(&mut self, seen: Result<BTreeMap<AppId, state::Locks>, LockError>) {
+        match seen {
+            Ok(locks) => self.current.locks = locks,
+            Err(error) => {
+                warn!(%error, "update locks cannot be read; they count as they were last known");
+                self.next_look = self.next_look.min(Instant::now() + LOCKS_AGAIN);
+            }
+        }
+        let given_back = |app: &AppId| {
+            let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
+            steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
+        };
+        let mut locks = std::mem::take(&mut self.current.locks);
+        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !self.gave_back && !given_back(app));
+        self.current.locks = locks;
     }
 
     /// Demands with what configuration adds to them.
@@ -275,6 +311,7 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// Begins every step of the plan that does not rest and whose subject nobody works on.
     async fn launch(&mut self, running: &mut Running<'w>) {
+        self.due = false;
         if self.halt.is_frozen() {
             return self.tell();
         }
@@ -288,7 +325,11 @@ impl<'w, W: World> Keeper<'w, W> {
                 due.push(step);
             }
         }
-        self.remember_pulls(&due).await;
+        if self.remember_pulls(&due).await {
+            // That may have taken a while: first it is heard what happened meanwhile.
+            self.due = true;
+            return;
+        }
         for step in due {
             if step == Step::Reboot {
                 self.reboot_as_planned();
@@ -315,6 +356,7 @@ impl<'w, W: World> Keeper<'w, W> {
     /// The target, with what containers are given by this device; and whose keys open what.
     fn complete(&mut self) {
         self.target = self.targets.wanted.as_ref().map(|it| complete(it, &self.device, &self.keys));
+        self.hashes = self.target.as_ref().map(Hashes::of).unwrap_or_default();
         let services = self.target.as_ref().map(reaches).unwrap_or_default();
         let mut access = self.keys.access(services);
         access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
@@ -365,6 +407,7 @@ impl<'w, W: World> Keeper<'w, W> {
             status.engine = EngineState::Down { why: why.clone(), since };
         });
         self.fail_waiters(|_| true, &why);
+        self.tell();
     }
 
     /// Tells everybody else how things are.

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::intent::{Ask, Intent, Refusal, Reply, Running};
-use crate::plan::{Deed, Step, plan};
+use crate::plan::{Deed, Step, plan_with};
 use crate::port::{Chance, EngineError, Record, Targets, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::host::Errand;
-use crate::reconcile::remember::save;
+use crate::reconcile::remember::{Unsaved, save};
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
 use crate::state::{AppId, Caller, Check, ContainerId, EngineState, Force, Locks, Phase, Secret, ServiceKey, Target};
@@ -99,7 +99,7 @@ impl<'w, W: World> Keeper<'w, W> {
             let knows = |key: &ServiceKey| target.apps.get(&key.app).is_some_and(|it| it.services.contains_key(&key.service));
             self.demands.stopped.retain(knows);
             self.demands.purge.retain(|app| target.apps.contains_key(app));
-            let steps = plan(target, &self.demands(), &self.current).steps;
+            let steps = plan_with(target, &self.hashes, &self.demands(), &self.current).steps;
             self.drop_unwanted(|step| steps.contains(step));
         }
         self.look_now();
@@ -181,6 +181,8 @@ impl<'w, W: World> Keeper<'w, W> {
             }
         };
         if !save(self.world, &Record::Keys(keys.clone())).await {
+            // The disk may have kept it all the same: then the old ones are to be written over it.
+            self.unsaved.insert(Unsaved::Keys);
             return Err(Refusal::Failed("the new key cannot be saved, so the old one stays".to_owned()));
         }
         self.keys = keys;
@@ -242,6 +244,10 @@ impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn succeeded(&mut self, step: &Step) {
         self.resting.succeed(step);
         match step {
+            // Known without a look, should locks not be readable just now.
+            Step::TakeLocks(app, services, _) => {
+                self.current.locks.insert(*app, Locks::Ours(services.clone()));
+            }
             Step::Engine(Deed::Start(which)) => {
                 self.demands.start.remove(&which.id);
                 // One that exits at once is not owed another start.
@@ -256,7 +262,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Step::Engine(Deed::RemoveImage(image)) => {
                 self.targets.pulled.remove(image);
             }
-            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
+            Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }
 

@@ -99,16 +99,19 @@ pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
 
 impl<W: World> Keeper<'_, W> {
     /// Before an image is pulled it is written down as ours, so that it can be deleted after whatever happens.
-    pub(super) async fn remember_pulls(&mut self, steps: &[Step]) {
+    /// Whether there was anything to write.
+    pub(super) async fn remember_pulls(&mut self, steps: &[Step]) -> bool {
         let before = self.targets.pulled.len();
         for step in steps {
             if let Step::Engine(Deed::Pull(image)) = step {
                 self.targets.pulled.insert(image.clone());
             }
         }
-        if self.targets.pulled.len() != before {
+        let new = self.targets.pulled.len() != before;
+        if new {
             self.save_targets().await;
         }
+        new
     }
 
     /// Notes that the target was reached.

@@ -299,7 +299,9 @@ impl<W: World> Keeper<'_, W> {
     }
 
     /// Gives back what was locked for an end.
-    async fn unlock(&self, ask: &Ask) {
+    async fn unlock(&mut self, ask: &Ask) {
+        self.gave_back |= !ask.locked.is_empty();
+        self.current.locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
         for app in &ask.locked {
             if let Err(error) = self.world.locks().release(*app).await {
                 warn!(%app, %error, "its update locks cannot be given back; this is tried again");
