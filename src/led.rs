@@ -39,11 +39,12 @@ pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LightAsk>, publish:
         let wake = light.wakes_at();
         tokio::select! {
             biased;
+            // Before anything is asked: nobody's LED is taken from under their hands.
+            bench = leds.bench(light.claims.bench) => light.claims.bench = bench,
             ask = inbox.recv(), if open => match ask {
                 Some(ask) => light.hear(ask),
                 None => open = false,
             },
-            bench = leds.bench(light.claims.bench) => light.claims.bench = bench,
             () = until(wake) => {}
         }
     }

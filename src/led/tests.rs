@@ -255,3 +255,17 @@ async fn a_thousand_requests_leave_one_end() {
     let told = fake.told();
     assert_eq!(told.iter().filter(|it| it.ends_with("restore")).count(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_tries_leds_out_when_the_agent_starts_is_heard_before_anybody_else() {
+    let fake = Fake::new(Player::Kernel);
+    fake.bench.send_replace(Bench::Taken);
+    fake.takes.set(secs(5));
+    life(&fake, async |hand: Hand| {
+        // Heard while the driver takes its time with what an agent before may have left.
+        hand.reach(Reach::Down).await;
+        sleep(secs(60)).await;
+    })
+    .await;
+    assert_eq!(fake.told(), ["5000 restore"]);
+}
