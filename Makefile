@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim cuts access engine bus power bench deny doc size release arm-test deb package-test \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power bench deny doc size release arm-test deb package-test \
 	image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -21,7 +21,7 @@ clean-run: ## take away everything `make run` made
 
 test: ## every test; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus busybox tools
-	@$(MAKE) --no-print-directory unit bus engine
+	@$(MAKE) --no-print-directory unit lives bus engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
@@ -33,11 +33,11 @@ lint: ## no warning is left
 	@$(LAB)/install.sh rust lint
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## tests that need nothing but a compiler, the simulated lives among them
+unit: ## tests that need nothing but a compiler, some simulated lives among them
 	@$(LAB)/install.sh rust
 	BOARDKEEPER_NO_ENGINE=1 cargo test --workspace --locked --quiet
 
-sim: ## the simulated world: SEED=n lives one life again, LIVES=n lives that many
+sim: ## the simulated world: lives that have a name; SEED=n tells one of the others
 	@$(LAB)/install.sh rust
 	cargo test --locked --test sim -- --nocapture $(if $(SEED),--exact one)
 
@@ -48,6 +48,10 @@ cuts: ## power cuts under the store's own code, at every call of the kernel: CUT
 access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust
 	cargo test --locked --test shutdown -- --nocapture access
+
+lives: ## 20,000 simulated lives, well compiled, and all that they met; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
+	@$(LAB)/install.sh rust
+	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) cargo run --locked --quiet --profile sim --example lives
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools

@@ -11,7 +11,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 2
 out=target/torture
 
-lives() { shows "a life of faults and power cuts ends as wanted" make sim LIVES="${LIVES:-20000}"; }
+lives() { shows "a life of faults and power cuts ends as wanted" make lives LIVES="${LIVES:-1000000}"; }
+named() { shows "what went wrong elsewhere does not here" make sim; }
 cuts() { shows "a power cut leaves the old or the new record" env CUTS="${CUTS:-1000000}" make cuts; }
 access() { shows "no key but the right one opens anything" make access; }
 power() { shows "reboots and shutdowns are told truly" make power SHOW=1; }

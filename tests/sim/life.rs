@@ -4,20 +4,28 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
+use boardkeeper::notify;
 use boardkeeper::plan::{Waiting, complete, plan};
+use boardkeeper::port::{self, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::keys::DeviceVerb;
-use boardkeeper::state::{Activity, Current, Device, Force, Locks, Phase, Service, ServiceKey, Status, Target};
+use boardkeeper::state::{Activity, Connectivity, Current, Device, Force, Locks, Phase, Service, ServiceKey, Status, Target};
 use tokio::time::sleep;
 
+use crate::world::judge::WATCHDOG;
 use crate::world::machine::Machine;
-use crate::world::{Sim, Weather, dice::Dice};
+use crate::world::met::{Met, Tally};
+use crate::world::{Model, Sim, Telling, Weather, dice::Dice};
 
 /// How a life went.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Story {
-    /// Everything that happened.
+    /// Everything that happened, if that was to be told.
     pub(crate) trace: String,
+    /// What was met in it.
+    pub(crate) tally: Tally,
+    /// How often the agent was polled in it: two lives that are the same do not differ in this.
+    pub(crate) polls: u64,
     /// What went wrong that must never, or `None`.
     pub(crate) wrong: Option<String>,
 }
@@ -26,11 +34,12 @@ pub(crate) struct Story {
 const PATIENCE: Duration = Duration::from_secs(90 * 60);
 
 /// Lives the life of a seed.
-pub(crate) fn live(seed: u64) -> Story {
-    in_world(seed, Weather::any(seed), async |sim| {
+pub(crate) fn live(seed: u64, telling: Telling) -> Story {
+    in_world(seed, Weather::any(seed), telling, async |sim| {
         let foul = sim.with(|model| {
             let mut dice = Dice::of(seed, "life");
             model.owner.reboots = dice.happens(200);
+            model.net.endpoint = dice.happens(400);
             model.owner.begin();
             dice.secs(600, 2700)
         });
@@ -47,25 +56,36 @@ pub(crate) fn live(seed: u64) -> Story {
 }
 
 /// Runs something in a world of a seed, until it is done or something happened that must never happen.
-pub(crate) fn in_world(seed: u64, weather: Weather, play: impl AsyncFnOnce(Sim)) -> Story {
+pub(crate) fn in_world(seed: u64, weather: Weather, telling: Telling, play: impl AsyncFnOnce(Sim)) -> Story {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let sim = Sim::new(seed, weather);
+        let sim = Sim::new(seed, weather, telling);
         tokio::select! {
             biased;
             () = sim.over() => (),
             () = sim.jobs() => (),
             () = play(sim.clone()) => (),
         }
-        let wrong = sim.with(|model| model.judge.wrongs.first().cloned());
-        Story { trace: sim.trace(), wrong }
+        let trace = sim.trace();
+        sim.with(|model| Story {
+            trace,
+            tally: std::mem::take(&mut model.tally),
+            polls: model.polls,
+            wrong: model.judge.wrongs.first().cloned(),
+        })
     })
 }
 
 /// What the agent is told at its start.
-pub(crate) fn settings() -> Settings {
-    let device =
-        Device { name: "board".into(), device_type: "raspberrypi3".into(), arch: "armv7hf".into(), ..Device::default() };
+pub(crate) fn settings(endpoint: bool) -> Settings {
+    let api_endpoint = endpoint.then(|| "https://api.example.com".to_owned());
+    let device = Device {
+        api_endpoint,
+        name: "board".into(),
+        device_type: "raspberrypi3".into(),
+        arch: "armv7hf".into(),
+        ..Device::default()
+    };
     Settings {
         observe_every: Duration::from_secs(5 * 60),
         device: Device { api_port: 48484, ..device },
@@ -79,25 +99,34 @@ pub(crate) fn settings() -> Settings {
 impl Sim {
     /// The agent and the people who use it, from one start to the next, for ever.
     pub(crate) async fn agent(&self) {
-        self.agent_with(async |sim, router| sim.people(router).await).await;
+        Box::pin(self.agent_with(async |sim, router| sim.people(router).await)).await;
     }
 
     /// The agent and whoever uses its API.
     pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
         loop {
-            let run = boardkeeper::run(self, settings(), async |router, door| {
-                self.with(|model| model.status = Some(door.status));
-                people(self.clone(), router).await;
+            let settings = settings(self.with(|model| model.net.endpoint));
+            let run = boardkeeper::run(self, settings, async |router, door| {
+                self.with(|model| model.status = Some(door.status.clone()));
+                let manager = Manager(self);
+                tokio::select! {
+                    biased;
+                    never = notify::run(&manager, door.intents, door.status) => match never {},
+                    () = people(self.clone(), router) => (),
+                }
             });
             let cut = tokio::select! {
                 biased;
                 cut = self.cut() => cut,
-                () = run => return,
+                () = self.mortal(run) => return,
             };
             self.aftermath(cut);
             let down = self.with(|model| model.fates.nature.millis(100, 20_000));
             sleep(down).await;
-            self.note("the agent starts");
+            self.with(|model| {
+                model.met(Met::StartedAgain);
+                model.note("the agent starts");
+            });
         }
     }
 
@@ -113,7 +142,10 @@ impl Sim {
             self.with(|model| model.wrong(format_args!("not settled after {patience:?} of fair weather: {why}")));
             pending::<()>().await;
         }
-        self.note("settled");
+        self.with(|model| {
+            model.met(Met::Settled);
+            model.note("settled");
+        });
     }
 
     /// Why not everything is as wanted, if so. Never asks the agent what it should do: only what it thinks it is doing.
@@ -124,13 +156,32 @@ impl Sim {
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
-        if let Some(why) = self.with(|model| model.lamp.unsettled()) {
+        if let Some(why) = self.with(|model| model.lamp.unsettled().or_else(|| model.still())) {
             return Some(why);
+        }
+        if let Connectivity::Offline { why, .. } = &status.connectivity {
+            return Some(format!("the cloud is reached, and the agent says: {why}"));
         }
         let target = complete(&wanted, &status.device, &keys);
         says_unsettled(&status)
             .or_else(|| looks_unsettled(&target, &status, &truth))
             .or_else(|| left_to_do(&target, &status, &truth))
+    }
+}
+
+/// A service manager that waits for signs of life.
+struct Manager<'a>(&'a Sim);
+
+impl port::Manager for Manager<'_> {
+    fn tell(&self, word: &Word) {
+        match word {
+            Word::Alive => self.0.with(Model::judge_alive_again),
+            Word::Ready | Word::Doing(_) | Word::Stopping => (),
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(WATCHDOG)
     }
 }
 

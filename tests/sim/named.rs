@@ -1,24 +1,23 @@
 //! Lives that have a name: what has gone wrong on other people's devices, told as short as possible.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::StatusCode;
+use boardkeeper::state::config::Port;
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{App, AppId, ImageRef, Phase, Service, ServiceKey};
+use boardkeeper::state::{AppId, ImageRef, Made, Phase, Service, ServiceKey};
 use tokio::time::{Instant, sleep};
 
-use crate::life::{Story, in_world};
+use crate::life::in_world;
 use crate::people::Press;
+use crate::play::{HOUR, MINUTE, release, well, with};
+use crate::world::cuts::Doom;
 use crate::world::locks::Holder;
+use crate::world::machine::{Machine, Tells};
 use crate::world::owner::{app, service};
-use crate::world::{Cut, Model, Sim, Weather};
-
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::world::store::Mood;
+use crate::world::{Cut, Model, Telling, Weather};
 
 #[test]
 fn a_job_that_is_done_is_not_done_again() {
@@ -36,12 +35,106 @@ fn a_job_that_is_done_is_not_done_again() {
     });
 }
 
+/// A service with a port and a policy that never starts it again.
+fn once() -> Service {
+    with("r/once:1", |it| {
+        it.config.restart = Restart::No;
+        it.config.ports.insert(Port { container: 80, protocol: "tcp".into(), host_ip: String::new(), host: Some(8080) });
+    })
+}
+
+/// How often the container is made in some hours in which engine and agent die, when the engine tells of it so.
+fn made(tells: Tells, by_another_supervisor: bool, halves_of_an_hour: u32) -> u32 {
+    let mut made = 0;
+    in_world(1, Weather::default(), Telling::Nothing, async |sim| {
+        sim.with(|model| model.owner.write([app(1, [("once", once())])]));
+        let story = async {
+            sim.wait_until_settled(HOUR).await;
+            sim.with(|model| {
+                model.machine.tells = tells;
+                let status = model.status.as_ref().unwrap().borrow().clone();
+                let config = status.target.unwrap().apps[&AppId(1)].services["once"].config.clone();
+                for it in model.machine.containers.values_mut().filter(|_| by_another_supervisor) {
+                    it.face.made = Made::Elsewhere(Box::new(config.clone()));
+                }
+            });
+            for _ in 0..halves_of_an_hour {
+                sim.with(Model::engine_dies);
+                sleep(HOUR / 4).await;
+                sim.with(|model| model.fall(Cut::Crash));
+                sleep(HOUR / 4).await;
+            }
+            made = sim.with(|model| model.judge.begun["create 1/once from r/once:1"]);
+        };
+        tokio::select! {
+            biased;
+            () = sim.agent_with(async |_, _| pending().await) => (),
+            () = story => (),
+        }
+    });
+    made
+}
+
+/// That the figure can be another is shown by engines that tell otherwise.
+#[test]
+fn ports_and_restart_no_are_no_reason_to_make_a_container_anew() {
+    assert_eq!(made(Tells::Normally, false, 6), 1);
+    assert!(made(Tells::RestartOtherwise, false, 1) > 10);
+}
+
+/// As above.
+#[test]
+fn another_supervisors_container_is_not_made_anew_for_its_ports_or_restart_no() {
+    assert_eq!(made(Tells::Normally, true, 6), 1);
+    assert_eq!(made(Tells::PortsOtherwise, true, 6), 2, "once, and then it is ours");
+}
+
+/// An agent that keeps the version it agreed on first would never be answered again.
+#[test]
+fn an_engine_whose_api_version_rises_is_talked_to_again() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        for version in 2..6 {
+            play.writes(release(version));
+            sleep(Duration::from_secs(u64::from(version))).await;
+            play.sim.with(|model| {
+                model.machine.api += 1;
+                model.engine_dies();
+            });
+            play.settles().await;
+            assert!(play.images().contains(&format!("r/web:{version}")));
+        }
+    });
+}
+
+/// A registry's token is good for one layer only. An agent that begins from nothing each time, or gives up, never arrives.
+#[test]
+fn a_registry_token_that_expires_in_mid_pull_costs_a_pause() {
+    let (image, layers) = (1..)
+        .map(|it| ImageRef::new(&format!("r/big:{it}")))
+        .map(|it| (layers_of(&it), it))
+        .find_map(|(layers, it)| (layers == 6).then_some((it, layers)))
+        .unwrap();
+    well(&[app(1, [("big", service(image.as_str()))])], async |play| {
+        play.sim.with(|model| model.brief_tokens = true);
+        let began = Instant::now();
+        play.until(|model| model.machine.image(&image).is_some()).await;
+        assert_eq!(u64::from(play.begun(&format!("pull {image}"))), layers, "one more for each token that expired");
+        assert!(began.elapsed() < 4 * MINUTE, "{:?}", began.elapsed());
+        play.settles().await;
+    });
+}
+
+fn layers_of(image: &ImageRef) -> u64 {
+    Machine::layers_of(&Machine::registry(image))
+}
+
 #[test]
 fn a_cut_at_any_moment_leaves_one_container_of_each_service() {
     for (nth, cut) in (1..).zip([Cut::Crash, Cut::Power].into_iter().cycle()) {
         let mut calls = 0;
         well(&release(1), async |play| {
-            play.sim.with(|model| model.fall_at = Some((nth, cut)));
+            play.sim.with(|model| model.doom = Doom::InCall(nth, cut));
             play.settles().await;
             play.writes(release(2));
             play.settles().await;
@@ -59,7 +152,7 @@ fn an_interrupted_restart_leaves_no_service_down() {
     for (after, cut) in (1..40).zip([Cut::Crash, Cut::Power].into_iter().cycle()) {
         well(&release(1), async |play| {
             play.settles().await;
-            play.sim.with(|model| model.fall_at = Some((model.calls + after, cut)));
+            play.sim.with(|model| model.doom = Doom::InCall(model.calls + after, cut));
             play.press(&Press::restart(1, false), HOUR).await;
             sleep(MINUTE).await;
             play.settles().await;
@@ -207,6 +300,7 @@ fn the_api_answers_while_the_engine_does_not() {
 fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
     let apps = [app(1, [("web", service("r/web:1"))]), app(2, [("db", service("r/db:1"))])];
     well(&apps, async |play| {
+        play.sim.with(|model| model.net.slow_host = true);
         play.settles().await;
         let web = ServiceKey::new(AppId(1), "web");
         let hold = || play.sim.with(|model| model.locks.held.extend([(web.clone(), Holder::User(0))]));
@@ -239,102 +333,74 @@ fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
     });
 }
 
-/// A release with a dependency, a job and a hand-over.
-fn release(version: u32) -> [App; 1] {
-    let image = |name: &str| format!("r/{name}:{version}");
-    let web = with(&image("web"), |it| it.depends_on = BTreeSet::from(["db".to_owned()]));
-    let mail = with(&image("mail"), |it| {
-        it.strategy = Strategy::HandOver;
-        it.handover_timeout = Duration::from_secs(20);
+/// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
+#[test]
+fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        play.writes(release(2));
+        play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
+        play.sim.with(|model| model.fall(Cut::Crash));
+        play.until(|model| model.locks.held.is_empty()).await;
+        play.sim.with(|model| model.locks.unreadable = true);
+        play.writes(release(3));
+        sleep(10 * MINUTE).await;
+        assert_eq!(play.images(), ["r/db:3", "r/mail:3", "r/web:3"]);
+        play.sim.with(|model| model.locks.unreadable = false);
+        play.settles().await;
+        assert!(play.sim.with(|model| model.locks.held.is_empty()));
     });
-    let mut app = app(1, [("db", service(&image("db"))), ("web", web), ("mail", mail)]);
-    app.release_id = version;
-    app.commit = Some(format!("c{version}"));
-    [app]
 }
 
-fn with(image: &str, change: impl FnOnce(&mut Service)) -> Service {
-    let mut it = service(image);
-    change(&mut it);
-    it
-}
-
-/// A fair world in which a story is played.
-struct Play {
-    sim: Sim,
-    router: RefCell<Option<Router>>,
-}
-
-/// Plays a story in a fair world; nothing that must never happen does.
-fn well(apps: &[App], story: impl AsyncFnOnce(&Play)) {
-    let told = in_world(1, Weather::default(), async |sim| {
-        sim.with(|model| model.owner.write(apps.iter().cloned()));
-        let play = Play { sim: sim.clone(), router: RefCell::default() };
-        let people = async |_: Sim, router| {
-            *play.router.borrow_mut() = Some(router);
-            pending::<()>().await;
-        };
-        tokio::select! {
-            biased;
-            () = sim.agent_with(people) => (),
-            () = story(&play) => (),
-        }
+/// Seed 541: a disk that kept the new key and called it a failure had the device open to nobody after the next boot.
+#[test]
+fn a_key_that_was_not_told_is_not_the_key_after_a_boot() {
+    well(&[app(1, [("web", service("r/web:1"))])], async |play| {
+        play.settles().await;
+        let keys = || play.sim.with(|model| model.disk.kept.keys.clone());
+        let before = keys();
+        play.sim.with(|model| model.disk.mood = Mood::Lies);
+        play.answers(&Press::renew_key(), StatusCode::SERVICE_UNAVAILABLE).await;
+        assert_ne!(keys(), before, "the disk lies");
+        play.sim.with(|model| model.disk.mood = Mood::Good);
+        sleep(6 * MINUTE).await;
+        play.sim.with(|model| model.fall(Cut::Power));
+        play.settles().await;
+        assert_eq!(keys(), before);
     });
-    let Story { trace, wrong } = told;
-    assert_eq!(wrong, None, "\n{trace}");
 }
 
-impl Play {
-    /// Waits until everything is as wanted, for half an hour at most.
-    async fn settles(&self) {
-        self.sim.wait_until_settled(HOUR / 2).await;
-    }
-
-    /// Waits until something is so, for an hour at most.
-    async fn until(&self, so: impl Fn(&Model) -> bool) {
-        let end = Instant::now() + HOUR;
-        while !self.sim.with(|model| so(model)) {
-            assert!(Instant::now() < end, "it never came\n{}", self.sim.trace());
-            sleep(Duration::from_millis(1)).await;
+/// Seed 2044: what was to be pulled was written down, and that took so long that the machine's end was announced meanwhile.
+#[test]
+fn nothing_is_begun_after_an_end_that_is_announced_during_a_slow_save() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.disk.mood = Mood::Slow);
+        play.writes(release(2));
+        for _ in 0..12 {
+            sleep(Duration::from_secs(11)).await;
+            play.sim.with(Model::begin_to_end);
+            sleep(Duration::from_secs(9)).await;
+            play.sim.with(Model::stays_up);
         }
-    }
+        play.sim.with(|model| model.disk.mood = Mood::Good);
+        play.settles().await;
+    });
+}
 
-    fn writes(&self, apps: impl IntoIterator<Item = App>) {
-        self.sim.with(|model| {
-            model.owner.write(apps);
-            model.ring_documents();
-        });
-    }
-
-    async fn press(&self, press: &Press, patience: Duration) -> Option<StatusCode> {
-        let router = self.router.borrow().clone().expect("the agent runs");
-        self.sim.press(&router, press, patience).await.map(|(status, _)| status)
-    }
-
-    async fn answers(&self, press: &Press, status: StatusCode) {
-        assert_eq!(self.press(press, 10 * MINUTE).await, Some(status), "\n{}", self.sim.trace());
-    }
-
-    /// How often a deed was begun.
-    fn begun(&self, deed: &str) -> u32 {
-        self.sim.with(|model| model.judge.begun.get(deed).copied().unwrap_or_default())
-    }
-
-    /// Services that run, by name.
-    fn alive(&self) -> Vec<String> {
-        self.sim.with(|model| {
-            let alive = model.machine.ours().filter(|it| it.face.phase.is_alive());
-            alive.map(|it| it.face.key.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
-        })
-    }
-
-    /// Images that run, by app and service.
-    fn images(&self) -> Vec<String> {
-        self.sim.with(|model| {
-            let alive = model.machine.ours().filter(|it| it.face.phase.is_alive());
-            let mut all: Vec<_> = alive.map(|it| (it.face.key.clone(), it.face.image_ref.to_string())).collect();
-            all.sort();
-            all.into_iter().map(|(_, image)| image).collect()
-        })
-    }
+/// A plan that was made before the engine could not be looked at any more had a job run twice.
+#[test]
+fn a_job_is_not_started_twice_because_a_look_failed() {
+    let job = |it: &mut Service| {
+        it.config.restart = Restart::No;
+        it.config.env.insert("BRIEF".into(), "1".into());
+    };
+    well(&[app(1, [("job", with("r/job:1", job))])], async |play| {
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Running)).await;
+        play.sim.with(|model| model.machine.blind = true);
+        sleep(10 * MINUTE).await;
+        play.sim.with(|model| model.machine.blind = false);
+        play.settles().await;
+        assert_eq!(play.begun("start 1/job"), 1);
+    });
 }

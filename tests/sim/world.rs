@@ -13,9 +13,14 @@
 //! judge      what must never happen
 //! power      who can end the machine, and says so
 //! ending     how the machine's end comes, or does not
+//! cuts       how the agent's life ends: killed, without power, at any await
+//! met        what lives really met, counted
+//! ports      all this as `port::World`
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
+#[path = "world/cuts.rs"]
+pub(crate) mod cuts;
 #[path = "world/dice.rs"]
 pub(crate) mod dice;
 #[path = "world/ending.rs"]
@@ -30,12 +35,16 @@ pub(crate) mod leds;
 pub(crate) mod locks;
 #[path = "world/machine.rs"]
 pub(crate) mod machine;
+#[path = "world/met.rs"]
+pub(crate) mod met;
 #[path = "world/nature.rs"]
 pub(crate) mod nature;
 #[path = "world/outside.rs"]
 mod outside;
 #[path = "world/owner.rs"]
 pub(crate) mod owner;
+#[path = "world/ports.rs"]
+mod ports;
 #[path = "world/power.rs"]
 pub(crate) mod power;
 #[path = "world/store.rs"]
@@ -44,21 +53,23 @@ pub(crate) mod store;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
-use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::port;
 use boardkeeper::state::{Current, Status};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+pub(crate) use cuts::Cut;
+use cuts::Doom;
 use dice::Dice;
 use judge::Judge;
 use leds::Lamp;
 use locks::LockDir;
 use machine::Machine;
+use met::{Met, Tally};
 use nature::Job;
+use outside::Net;
 use owner::Owner;
 use store::Disk;
 
@@ -86,10 +97,20 @@ pub(crate) struct Model {
     pub(crate) judge: Judge,
     /// What the agent says of itself.
     pub(crate) status: Option<watch::Receiver<Status>>,
-    /// The agent is to fall over at this call to the world.
-    pub(crate) fall_at: Option<(u64, Cut)>,
+    /// When the agent is to fall over.
+    pub(crate) doom: Doom,
     /// Calls to the world so far.
     pub(crate) calls: u64,
+    /// How often an agent was polled so far.
+    pub(crate) polls: u64,
+    /// What was met so far.
+    pub(crate) tally: Tally,
+    /// The agent knows what was saved.
+    pub(crate) loaded: bool,
+    /// The networks.
+    pub(crate) net: Net,
+    /// The registry's tokens are good for one layer.
+    pub(crate) brief_tokens: bool,
     born: Instant,
     booted: Instant,
     skew_secs: i64,
@@ -97,12 +118,15 @@ pub(crate) struct Model {
     pub(crate) power: power::Power,
     /// Since when the machine is about to end.
     pub(crate) ends_since: Option<Instant>,
+    /// When that was last called off.
+    pub(crate) called_off: Option<Instant>,
     /// How often it was started.
     boots: u32,
     jobs: BTreeMap<(Instant, u64), Job>,
     job_count: u64,
     cut: Option<Cut>,
-    trace: String,
+    /// `None`: nobody wants to read it, so it is not written.
+    trace: Option<String>,
     bells: Bells,
 }
 
@@ -118,7 +142,20 @@ pub(crate) struct Fates {
     pub(crate) people: Dice,
     /// What becomes of a half-done deed.
     pub(crate) halves: Dice,
+    /// Where the agent falls.
+    pub(crate) cuts: Dice,
+    /// What becomes of networks and of the host.
+    pub(crate) outside: Dice,
     keys: RefCell<Dice>,
+}
+
+/// Whether what happens is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// All of it.
+    Everything,
+    /// Nothing but how it ends.
+    Nothing,
 }
 
 /// What goes wrong in a life, each so many times in a thousand calls.
@@ -132,19 +169,10 @@ pub(crate) struct Weather {
     pub(crate) lost_events: u64,
     /// Calls within which the agent dies.
     pub(crate) falls: u64,
+    /// Agents that die at any await.
+    pub(crate) cuts: u64,
     /// What nature may do.
     pub(crate) whims: Vec<nature::Whim>,
-}
-
-/// How the agent's life ends, for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// It is killed; the machine goes on.
-    Crash,
-    /// The board loses its power.
-    Power,
-    /// The machine reboots in good order.
-    Reboot,
 }
 
 /// Who is woken by what.
@@ -152,6 +180,9 @@ pub(crate) struct Bells {
     events: watch::Sender<u64>,
     documents: watch::Sender<u64>,
     unlocked: watch::Sender<u64>,
+    outside: watch::Sender<u64>,
+    ready: watch::Sender<u64>,
+    moment: watch::Sender<u64>,
     cut: Rc<Notify>,
     job: Rc<Notify>,
     over: Rc<Notify>,
@@ -159,7 +190,7 @@ pub(crate) struct Bells {
 
 impl Sim {
     /// A world that has just begun. Within a runtime with paused time.
-    pub(crate) fn new(seed: u64, weather: Weather) -> Self {
+    pub(crate) fn new(seed: u64, weather: Weather, telling: Telling) -> Self {
         let of = |concern| Dice::of(seed, concern);
         let fates = Fates {
             calls: of("calls"),
@@ -167,6 +198,8 @@ impl Sim {
             containers: of("containers"),
             people: of("people"),
             halves: of("halves"),
+            cuts: of("cuts"),
+            outside: of("outside"),
             keys: RefCell::new(of("keys")),
         };
         let bell = || watch::channel(0).0;
@@ -174,6 +207,9 @@ impl Sim {
             events: bell(),
             documents: bell(),
             unlocked: bell(),
+            outside: bell(),
+            ready: bell(),
+            moment: bell(),
             cut: Rc::default(),
             job: Rc::default(),
             over: Rc::default(),
@@ -189,18 +225,24 @@ impl Sim {
             owner: Owner::new(of("owner")),
             judge: Judge::default(),
             status: None,
-            fall_at: None,
+            doom: Doom::None,
             calls: 0,
+            polls: 0,
+            tally: Tally::default(),
+            loaded: false,
+            net: Net::default(),
+            brief_tokens: false,
             born: now,
             booted: now,
             skew_secs: 0,
             power: power::Power::new(),
             ends_since: None,
+            called_off: None,
             boots: 1,
             jobs: BTreeMap::new(),
             job_count: 0,
             cut: None,
-            trace: String::new(),
+            trace: (telling == Telling::Everything).then(String::new),
             bells,
         })))
     }
@@ -215,34 +257,6 @@ impl Sim {
         self.with(|model| model.note(what));
     }
 
-    /// Time passes on the way to the world and back; and sometimes the agent does not live to see the end of it.
-    pub(crate) async fn pass(&self, least_ms: u64, most_ms: u64) {
-        let (wait, fall) = self.with(|model| {
-            model.calls += 1;
-            let cut = match model.fall_at {
-                Some((at, cut)) if at == model.calls => Some(cut),
-                Some(_) | None => model.fates.calls.happens(model.weather.falls).then_some(Cut::Crash),
-            };
-            (model.fates.calls.millis(least_ms, most_ms), cut)
-        });
-        if let Some(cut) = fall {
-            self.with(|model| model.fall(cut));
-            pending::<()>().await;
-        }
-        sleep(wait).await;
-    }
-
-    /// Waits until the agent has to die, and says how.
-    pub(crate) async fn cut(&self) -> Cut {
-        loop {
-            let bell = self.with(|model| Rc::clone(&model.bells.cut));
-            if let Some(cut) = self.with(|model| model.cut.take()) {
-                return cut;
-            }
-            bell.notified().await;
-        }
-    }
-
     /// Waits until something happened that must never happen.
     pub(crate) async fn over(&self) {
         let bell = self.with(|model| Rc::clone(&model.bells.over));
@@ -251,53 +265,43 @@ impl Sim {
         }
     }
 
-    /// What became of the world after the agent died so.
-    pub(crate) fn aftermath(&self, cut: Cut) {
-        self.with(|model| {
-            model.note(format_args!("the agent dies: {cut:?}"));
-            model.judge.agent_died();
-            model.owner.forget_given();
-            model.status = None;
-            if cut != Cut::Crash {
-                model.machine.die();
-                model.lamp.lose_power();
-                model.locks.lose_tmpfs();
-                model.jobs.retain(|_, job| job.outlives_power());
-                model.booted = Instant::now();
-                model.boots += 1;
-                model.call_off();
-                let back = model.fates.nature.secs(5, 30);
-                model.schedule(back, Job::EngineBack);
-            }
-        });
-    }
-
     /// Everything that happened so far.
     pub(crate) fn trace(&self) -> String {
-        self.with(|model| model.trace.clone())
+        self.with(|model| model.trace.clone().unwrap_or_default())
     }
 }
 
 impl Model {
     /// Writes down what happened.
     pub(crate) fn note(&mut self, what: impl Display) {
-        let at = self.born.elapsed().as_millis();
-        writeln!(self.trace, "{at:>9} {what}").unwrap();
+        if let Some(trace) = &mut self.trace {
+            let at = self.born.elapsed().as_millis();
+            writeln!(trace, "{at:>9} {what}").unwrap();
+        }
+    }
+
+    /// It was met once more.
+    pub(crate) fn met(&mut self, what: Met) {
+        self.tally.met(what);
+    }
+
+    /// Rolls for a fault, and counts it.
+    pub(crate) fn befalls(&mut self, per_mille: u64, what: Met) -> bool {
+        let so = self.fates.calls.happens(per_mille);
+        if so {
+            self.met(what);
+        }
+        so
     }
 
     /// Writes down that something happened that must never happen, and ends the world.
     pub(crate) fn wrong(&mut self, what: impl Display) {
         self.note(format_args!("WRONG: {what}"));
-        let inventory = self.machine.inventory();
-        self.trace.push_str(&inventory);
+        if let Some(trace) = &mut self.trace {
+            trace.push_str(&self.machine.inventory());
+        }
         self.judge.wrongs.push(what.to_string());
         self.bells.over.notify_one();
-    }
-
-    /// The agent is to die now.
-    pub(crate) fn fall(&mut self, cut: Cut) {
-        self.cut = Some(cut);
-        self.bells.cut.notify_one();
     }
 
     /// Something is to happen later.
@@ -309,7 +313,7 @@ impl Model {
 
     /// The engine's event stream says something, if it is not lost.
     pub(crate) fn event(&mut self) {
-        if !self.fates.calls.happens(self.weather.lost_events) {
+        if !self.befalls(self.weather.lost_events, Met::EventLost) {
             self.bells.events.send_modify(|count| *count += 1);
         }
     }
@@ -348,83 +352,10 @@ impl Model {
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
             awaiting: self.awaiting(),
-            boot_wanted: None,
+            boot_wanted: self.power.with(|it| it.boot_wanted.clone()),
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);
         current
-    }
-}
-
-impl port::World for Sim {
-    type Engine = Self;
-    type Store = Self;
-    type Locks = Self;
-    type Targets = Self;
-    type Power = Self;
-    type Leds = Self;
-    type Clock = Self;
-    type Chance = Self;
-    type Net = Self;
-    type Host = Self;
-
-    fn engine(&self) -> &Self {
-        self
-    }
-
-    fn store(&self) -> &Self {
-        self
-    }
-
-    fn locks(&self) -> &Self {
-        self
-    }
-
-    fn targets(&self) -> &Self {
-        self
-    }
-
-    fn power(&self) -> &Self {
-        self
-    }
-
-    fn leds(&self) -> &Self {
-        self
-    }
-
-    fn clock(&self) -> &Self {
-        self
-    }
-
-    fn chance(&self) -> &Self {
-        self
-    }
-
-    fn net(&self) -> &Self {
-        self
-    }
-
-    fn host(&self) -> &Self {
-        self
-    }
-}
-
-impl port::Clock for Sim {
-    fn now_secs(&self) -> i64 {
-        self.with(|model| model.now_secs())
-    }
-
-    fn booted_secs(&self) -> i64 {
-        self.with(|model| model.booted_secs())
-    }
-
-    fn boot_id(&self) -> String {
-        self.with(|model| model.boot_id())
-    }
-}
-
-impl port::Chance for Sim {
-    fn bytes(&self) -> [u8; 32] {
-        self.with(|model| model.fates.keys.borrow_mut().bytes())
     }
 }

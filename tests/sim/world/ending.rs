@@ -7,6 +7,7 @@ use boardkeeper::state::{Boot, ContainerId, Ending};
 use futures_util::Stream;
 use tokio::time::Instant;
 
+use crate::world::met::Met;
 use crate::world::nature::Job;
 use crate::world::power::{Answer, Hold, Power};
 use crate::world::{Cut, Model, Sim};
@@ -20,8 +21,9 @@ impl port::Power for Sim {
     }
 
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
+        self.with(|model| model.judge.ends_asked += 1);
         self.pass(1, 50).await;
-        let blocked = self.with(|model| model.fates.calls.happens(model.weather.faults / 3));
+        let blocked = self.with(|model| model.befalls(model.weather.faults / 3, Met::EndBlocked));
         let apt = Inhibitor { who: "apt".into(), why: "it installs".into(), mode: Mode::Block, uid: 0, pid: 7 };
         let logind = self.logind();
         logind.with(|it| it.inhibitors = if blocked { vec![apt] } else { Vec::new() });
@@ -29,11 +31,11 @@ impl port::Power for Sim {
     }
 
     async fn host_update(&self) -> Option<String> {
-        None
+        self.logind().host_update().await
     }
 
     async fn boot_wanted(&self) -> Option<String> {
-        None
+        self.logind().boot_wanted().await
     }
 
     async fn end(&self, ending: Ending) -> Result<(), PowerError> {
@@ -59,9 +61,10 @@ impl Sim {
             [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::HangsLate, Answer::Vanishes, Answer::Nobody];
         self.with(|model| {
             let ill = model.fates.calls.happens(model.weather.faults / 2);
-            let mood = if ill { model.fates.calls.pick(&MOODS).cloned() } else { None };
+            let mood = if ill { model.fates.calls.pick(&MOODS).cloned() } else { None }.unwrap_or_default();
+            model.met_mood(&mood);
             model.power.with(|it| {
-                it.answer = mood.unwrap_or_default();
+                it.answer = mood;
                 it.announces = false;
             });
             model.power.clone()
@@ -70,10 +73,38 @@ impl Sim {
 }
 
 impl Model {
+    fn met_mood(&mut self, mood: &Answer) {
+        match mood {
+            Answer::Accepts => (),
+            Answer::Refuses => self.met(Met::EndRefused),
+            Answer::RefusesLate => self.met(Met::EndRefusedLate),
+            Answer::Hangs => self.met(Met::EndHangs),
+            Answer::HangsLate => self.met(Met::EndHangsLate),
+            Answer::Vanishes => self.met(Met::EndVanishes),
+            Answer::Nobody => self.met(Met::EndNobody),
+        }
+    }
+
+    /// The host's system is being updated, or is not.
+    pub(crate) fn update_host(&mut self, file: Option<&str>) {
+        if file.is_some() {
+            self.met(Met::HostUpdating);
+        }
+        self.power.with(|it| it.host_update = file.map(ToOwned::to_owned));
+    }
+
+    /// Somebody configures the host anew, and wants a boot for it. The file is in memory, and goes with the boot.
+    pub(crate) fn want_boot(&mut self) {
+        self.met(Met::BootWanted);
+        self.judge.reboot_reasons += 1;
+        self.power.with(|it| it.boot_wanted = Some("/tmp/balena-supervisor/reboot-after-apply".into()));
+    }
+
     /// The machine is about to end: mostly it does, sometimes it is called off.
     pub(crate) fn begin_to_end(&mut self) {
         // In foul weather an accepted end may also come to nothing without a word.
         if self.fates.nature.happens(self.weather.faults / 3) {
+            self.met(Met::EndForgotten);
             self.note("the end is forgotten");
             return;
         }
@@ -81,14 +112,23 @@ impl Model {
         self.ends_since = Some(Instant::now());
         self.power.with(|it| it.announced = true);
         let called_off = self.fates.nature.happens(self.weather.faults);
+        if called_off {
+            self.met(Met::EndCalledOff);
+        }
         let after = self.fates.nature.secs(1, 20);
         self.schedule(after, if called_off { Job::CallOff } else { Job::Fall(Cut::Reboot) });
     }
 
     /// It does not end, or it has.
     pub(crate) fn call_off(&mut self) {
-        self.ends_since = None;
+        self.called_off = self.ends_since.take().map(|_| Instant::now()).or(self.called_off);
         self.power.with(|it| it.announced = false);
+    }
+
+    /// It was about to end, and will not.
+    pub(crate) fn stays_up(&mut self) {
+        self.jobs.retain(|_, job| !matches!(job, Job::Fall(Cut::Reboot)));
+        self.call_off();
     }
 
     /// What this run of the machine is called.

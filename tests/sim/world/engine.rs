@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use boardkeeper::plan::{Deed, Which};
 use boardkeeper::port::{Engine, EngineError, Seen};
-use boardkeeper::state::{ContainerId, ImageRef, Network, Phase, Volume};
+use boardkeeper::state::config::Port;
+use boardkeeper::state::service::Restart;
+use boardkeeper::state::{Container, ContainerId, ImageRef, Made, Network, Phase, Volume};
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
-use super::machine::{Machine, Owned};
+use super::machine::{Machine, Owned, Tells};
+use super::met::Met;
 use super::nature::Job;
 use super::{Model, Sim};
 
@@ -33,6 +36,14 @@ impl Model {
         let wait = self.fates.calls.secs(1, 60);
         let (fault, hang) = (self.fates.calls.happens(self.weather.faults), self.fates.calls.happens(self.weather.hangs));
         let after = self.fates.calls.happens(500);
+        if fault || hang {
+            self.met(match (hang, after) {
+                (true, false) => Met::EngineHangs,
+                (true, true) => Met::AnswerHangs,
+                (false, false) => Met::EngineSaysNo,
+                (false, true) => Met::AnswerLost,
+            });
+        }
         match (fault, hang, after) {
             (_, true, false) => Luck::Hang(wait),
             (_, true, true) => Luck::HangAfter(wait),
@@ -45,6 +56,7 @@ impl Model {
     /// Does what takes the engine no time, or the rest of a deed whose agent is gone.
     pub(crate) fn obey(&mut self, deed: &Deed) -> Result<(), EngineError> {
         let now_secs = self.now_secs();
+        self.met_deed(deed);
         let machine = &mut self.machine;
         let done = match deed {
             Deed::Create(spec) => machine.create(spec, now_secs).map(drop),
@@ -60,7 +72,9 @@ impl Model {
             Deed::RemoveVolume(name, _) => machine.remove_volume(name),
             Deed::RemoveImage(reference) => machine.remove_image(reference),
             Deed::Pull(reference) => {
-                machine.keep(Machine::registry(reference));
+                let image = Machine::registry(reference);
+                machine.layers.remove(&image.id);
+                machine.keep(image);
                 Ok(())
             }
         };
@@ -68,15 +82,67 @@ impl Model {
         done
     }
 
+    /// Whether the engine speaks another API than was agreed on. What is agreed on then is what it speaks now.
+    fn speaks_another(&mut self) -> bool {
+        let (agreed, api) = (self.machine.agreed, self.machine.api);
+        self.machine.agreed = api;
+        if api != agreed {
+            self.met(Met::ApiRises);
+        }
+        api != agreed
+    }
+
+    /// What a start mends, for the count.
+    fn met_start(&mut self, id: &ContainerId, was: Phase) {
+        let Some(it) = self.machine.containers.get(id).filter(|_| was == Phase::Created) else { return };
+        let waited = self.disk.kept.awaiting.get(id).is_some_and(|boot| *boot != self.boot_id());
+        if it.made_by != self.machine.agents {
+            self.met(Met::OrphanStarted);
+        }
+        if waited {
+            self.met(Met::BootAwaited);
+        }
+    }
+
+    /// What finishes what an agent before began, for the count.
+    fn met_deed(&mut self, deed: &Deed) {
+        let agents = self.machine.agents;
+        match deed {
+            Deed::Create(spec) if self.machine.containers.values().any(|it| it.face.name == spec.name && !it.foreign) => {
+                self.met(Met::CreatedFound);
+            }
+            Deed::Kill(which) => {
+                let by = self.machine.containers.get(&which.id).and_then(|it| it.retired_by);
+                if by.is_some_and(|by| by != agents) {
+                    self.met(Met::HandOverFinished);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Why a pull breaks off, if it does. The layers that are here stay.
+    fn breaks_off(&mut self) -> Option<&'static str> {
+        if self.befalls(self.weather.faults / 4, Met::PullBreaks) {
+            return Some("unexpected EOF");
+        }
+        let expired = self.befalls(if self.brief_tokens { 1000 } else { self.weather.faults / 4 }, Met::TokenExpires);
+        expired.then_some("unauthorized: authentication required")
+    }
+
     fn start(&mut self, id: &ContainerId) -> Result<(), EngineError> {
         let ran = self.machine.at(id)?.face.phase == Phase::Running;
         if self.fates.calls.happens(self.weather.faults) && !ran {
+            self.met(Met::StartRefused);
             let it = self.machine.at(id)?;
             it.face.error = Some("driver failed programming external connectivity".into());
             return Err(EngineError::Refused("driver failed programming external connectivity".into()));
         }
+        let was = self.machine.at(id)?.face.phase;
         self.machine.start(id)?;
+        self.met_start(id, was);
         if !ran {
+            self.machine.at(id)?.started += 1;
             self.judge_alive(id);
             self.started(id);
         }
@@ -90,8 +156,22 @@ impl Machine {
         Seen { containers: self.seen_containers(), ..self.seen_rest() }
     }
 
-    fn seen_containers(&self) -> Vec<boardkeeper::state::Container> {
-        self.ours().map(|it| it.face.clone()).collect()
+    fn seen_containers(&self) -> Vec<Container> {
+        self.ours().map(|it| self.told(&it.face)).collect()
+    }
+
+    /// A container, in the form in which this engine tells of it.
+    fn told(&self, face: &Container) -> Container {
+        let mut face = face.clone();
+        match (self.tells, &mut face.made) {
+            (Tells::RestartOtherwise, _) if face.restart == Restart::No => face.restart = Restart::OnFailure(0),
+            (Tells::PortsOtherwise, Made::Elsewhere(config)) => {
+                let spelled = |port: &Port| Port { host_ip: "0.0.0.0".into(), ..port.clone() };
+                config.ports = config.ports.iter().map(spelled).collect();
+            }
+            (Tells::Normally | Tells::RestartOtherwise | Tells::PortsOtherwise, _) => (),
+        }
+        face
     }
 
     fn seen_rest(&self) -> Seen {
@@ -119,6 +199,9 @@ impl Drop for Underway<'_> {
     fn drop(&mut self) {
         let Ok(mut model) = self.sim.0.try_borrow_mut() else { return };
         model.judge.ended(self.deed);
+        if self.sent {
+            model.met(Met::DeedHalfDone);
+        }
         if self.sent && !matches!(self.deed, Deed::Pull(_)) && model.fates.halves.happens(500) {
             let after = model.fates.halves.millis(0, 5000);
             model.schedule(after, Job::Late(Box::new(self.deed.clone())));
@@ -131,6 +214,9 @@ impl Engine for Sim {
         let luck = self.with(Model::luck);
         self.pass(1, 100).await;
         self.unlucky(luck).await?;
+        if self.with(|model| model.machine.blind) {
+            return Err(EngineError::Refused("500: no look at containers just now".into()));
+        }
         let containers = self.with(|model| model.machine.seen_containers());
         // The rest is asked for later, and may already belong to another moment.
         self.pass(1, 100).await;
@@ -160,7 +246,9 @@ impl Engine for Sim {
     }
 
     fn events(&self) -> impl Stream<Item = ()> {
-        let bell = self.with(|model| model.bells.events.subscribe());
+        // Whoever begins to listen is told at once, as by a real engine: something may have changed before.
+        let mut bell = self.with(|model| model.bells.events.subscribe());
+        bell.mark_changed();
         stream::unfold(bell, async |mut bell| {
             let changed = pin!(bell.changed()).await;
             changed.expect("the world outlives its agents");
@@ -177,7 +265,17 @@ impl Sim {
     /// The engine is there, and still the one it was.
     fn answers(&self, since: Option<u64>) -> Result<u64, EngineError> {
         let (up, epoch) = self.with(|model| (model.machine.up, model.machine.epoch));
-        if up && since.is_none_or(|since| since == epoch) { Ok(epoch) } else { unreachable("connection refused") }
+        if !up {
+            return unreachable("connection refused");
+        }
+        if self.with(Model::speaks_another) {
+            return unreachable("it speaks another API version now, and is asked anew");
+        }
+        if since.is_some_and(|since| since != epoch) {
+            self.with(|model| model.met(Met::CallOutlivesEngine));
+            return unreachable("connection reset by peer");
+        }
+        Ok(epoch)
     }
 
     async fn unlucky(&self, luck: Luck) -> Result<(), EngineError> {
@@ -241,22 +339,34 @@ impl Sim {
 
     async fn pull(&self, reference: &ImageRef, epoch: u64, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         let image = Machine::registry(reference);
-        let parts = self.with(|model| model.fates.calls.between(1, 6));
-        for part in 0..parts {
+        let parts = Machine::layers_of(&image);
+        let here = self.with(|model| {
+            let broken = model.machine.layers.get(&image.id).copied();
+            if broken.is_some() {
+                model.met(Met::PulledAgain);
+            }
+            broken.unwrap_or(0)
+        });
+        for part in here..parts {
             let room = self.with(|model| {
                 let here = model.machine.images.contains_key(&image.id);
                 here || model.machine.free_bytes() >= image.size_bytes
             });
             if !room {
+                self.with(|model| model.met(Met::NoRoom));
                 return Err(EngineError::Full(format!("{reference} does not fit")));
             }
             progress(u8::try_from(100 * part / parts).unwrap());
             self.pass(50, 12_000).await;
             self.answers(Some(epoch))?;
-            if self.with(|model| model.fates.calls.happens(model.weather.faults / 2)) {
-                return Err(EngineError::Refused(format!("{reference}: unexpected EOF")));
+            self.with(|model| model.machine.layers.insert(image.id.clone(), part + 1));
+            if part + 1 < parts
+                && let Some(why) = self.with(Model::breaks_off)
+            {
+                return Err(EngineError::Refused(format!("{reference}: {why}")));
             }
         }
+        progress(100);
         self.with(|model| model.obey(&Deed::Pull(reference.clone())))
     }
 
@@ -293,6 +403,7 @@ impl Sim {
             let stuck = model.fates.calls.happens(model.weather.faults / 2);
             model.machine.at(&which.id)?.face.phase = if stuck { Phase::Dead } else { Phase::Removing };
             if stuck {
+                model.met(Met::RemovalStuck);
                 return Err(EngineError::Refused("driver failed to remove root filesystem".into()));
             }
             model.schedule(took, Job::Gone(which.id.clone()));

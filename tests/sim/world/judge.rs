@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use boardkeeper::plan::{Deed, Step, Subject, Which};
 use boardkeeper::port::Record;
-use boardkeeper::state::service::Strategy;
-use boardkeeper::state::{AppId, ContainerId, Force, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Target};
+use boardkeeper::state::service::{Restart, Strategy};
+use boardkeeper::state::{AppId, ContainerId, Force, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Shutdown, Target};
 use tokio::time::Instant;
 
 use super::Model;
 use super::locks::Holder;
 use super::machine::Owned;
+use super::met::Met;
+use super::nature::Job;
 
 /// What the judge remembers.
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ pub(crate) struct Judge {
     pub(crate) forced_all: bool,
     /// Apps that a person asked to restart or purge.
     pub(crate) restarted: BTreeSet<AppId>,
+    /// Apps of which a person ever asked to stop something: after a boot that is owed a start.
+    pub(crate) owed: BTreeSet<AppId>,
     /// Apps that a person asked to purge.
     pub(crate) purged: BTreeSet<AppId>,
     /// A person asked for a new key.
@@ -45,9 +49,22 @@ pub(crate) struct Judge {
     identity: Option<Identity>,
     keys: Option<Keys>,
     reboots: u32,
+    /// Ends of the machine that people asked for.
+    pub(crate) ends_asked: u64,
+    /// When the agent last told its manager that it gets on.
+    pub(crate) alive: Option<Instant>,
     pub(crate) reboot_reasons: u32,
 }
 
+/// The API said that the machine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promise {
+    asked: u64,
+    agents: u64,
+}
+
+/// Who has not heard from the agent for so long starts it again.
+pub(crate) const WATCHDOG: Duration = Duration::from_secs(90);
 /// An agent may still act on what it saw so long ago.
 const IN_MIND: Duration = Duration::from_secs(120);
 /// The same deed more often than this within a minute is a loop that does nothing else.
@@ -63,6 +80,13 @@ impl Judge {
         }
     }
 
+    /// A person was told that these are stopped. What the newest target does not have any more is stopped for good.
+    pub(crate) fn stopped(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
+        let newest = self.told.back();
+        let known = |key: &ServiceKey| newest.is_some_and(|it| service(it, key).is_some());
+        self.stopped.extend(keys.into_iter().filter(known));
+    }
+
     /// What it had in mind is gone with it.
     pub(crate) fn agent_died(&mut self) {
         self.stopped.clear();
@@ -72,6 +96,7 @@ impl Judge {
         self.purged.clear();
         self.renewed = false;
         self.underway.clear();
+        self.alive = None;
     }
 
     /// A deed is no longer under way.
@@ -86,6 +111,11 @@ impl Judge {
             Record::Keys(keys) => self.keys = Some(keys.clone()),
             Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) => (),
         }
+    }
+
+    /// Whether a deed is under way.
+    pub(crate) fn is_at_work(&self) -> bool {
+        !self.underway.is_empty()
     }
 
     fn lately_by_hand(&self, what: &str) -> bool {
@@ -142,6 +172,7 @@ impl Model {
             }
             Deed::Start(which) => {
                 self.judge_whose(deed, which);
+                self.judge_done(which);
                 self.judge_stopped(which);
                 self.judge_dependencies(which);
             }
@@ -149,12 +180,17 @@ impl Model {
             Deed::Restart(which) => {
                 self.judge_whose(deed, which);
                 self.judge_stopped(which);
+                self.judge_lock(deed, which);
             }
             Deed::Kill(which) => {
                 self.judge_whose(deed, which);
                 self.judge_kill(which);
+                self.judge_lock(deed, which);
             }
-            Deed::Stop(which) | Deed::Rename(which, _) | Deed::Retire(which, _) => self.judge_whose(deed, which),
+            Deed::Stop(which) | Deed::Rename(which, _) | Deed::Retire(which, _) => {
+                self.judge_whose(deed, which);
+                self.judge_lock(deed, which);
+            }
             Deed::RemoveNetwork(name, _) => {
                 if self.machine.networks.get(name) == Some(&Owned::Foreign) {
                     self.wrong(format_args!("{deed}, which is not ours"));
@@ -185,6 +221,25 @@ impl Model {
     fn judge_whose(&mut self, deed: &Deed, which: &Which) {
         if self.machine.containers.get(&which.id).is_some_and(|it| it.foreign) {
             self.wrong(format_args!("{deed}, which is not ours"));
+        }
+    }
+
+    /// A job that came to its end by itself is done, unless somebody asks for it again.
+    fn judge_done(&mut self, which: &Which) {
+        let done = self.machine.containers.get(&which.id).is_some_and(|it| {
+            it.face.phase == Phase::Exited(0) && it.face.restart == Restart::No && !it.stopped && it.face.error.is_none()
+        });
+        let asked = self.judge.restarted.contains(&which.key.app) || self.judge.owed.contains(&which.key.app);
+        if done && !asked {
+            self.wrong(format_args!("start {}, which is done", which.key));
+        }
+    }
+
+    /// What runs is disturbed under the update lock of its service only, so that the service can tell.
+    fn judge_lock(&mut self, deed: &Deed, which: &Which) {
+        let alive = self.machine.containers.get(&which.id).is_some_and(|it| it.face.phase.is_alive());
+        if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
+            self.wrong(format_args!("{deed}, without its update lock"));
         }
     }
 
@@ -283,7 +338,9 @@ impl Model {
             Holder::User(since) => self.now_secs() - since > i64::try_from(IN_MIND.as_secs()).unwrap(),
             Holder::Agent => false,
         };
-        let held = self.locks.held.iter().find(|(_, holder)| old(holder)).map(|(key, _)| key.clone());
+        // A lock whose service has no container any more keeps nobody from anything.
+        let there = |key: &ServiceKey| self.machine.ours().any(|it| it.face.key == *key);
+        let held = self.locks.held.iter().find(|(key, holder)| old(holder) && there(key)).map(|(key, _)| key.clone());
         if let Some(key) = held.filter(|key| !self.may_force(key.app)) {
             self.wrong(format_args!("reboot under the lock of {key}"));
         }
@@ -291,6 +348,41 @@ impl Model {
         let (reboots, reasons) = (self.judge.reboots, self.judge.reboot_reasons);
         if reboots > 2 * reasons + 5 {
             self.wrong(format_args!("{reboots} reboots for {reasons} reasons"));
+        }
+    }
+
+    /// Somebody was told that the machine ends.
+    pub(crate) fn promised(&mut self) {
+        let promise = Promise { asked: self.judge.ends_asked, agents: self.machine.agents };
+        self.schedule(Duration::from_secs(25), Job::Truth(promise));
+    }
+
+    /// Whether it did, or somebody says that it does not.
+    pub(crate) fn judge_promise(&mut self, promise: Promise) {
+        let same = promise == Promise { asked: self.judge.ends_asked, agents: self.machine.agents };
+        let Some(status) = self.status.as_ref().filter(|_| same) else { return };
+        let shutdown = status.borrow().shutdown.clone();
+        match shutdown {
+            Shutdown::CameToNothing { .. } => self.met(Met::GoesOn),
+            Shutdown::UnderWay { .. } if self.ends_since.is_some() => (),
+            // A disk that takes its time keeps the agent from hearing at once.
+            Shutdown::UnderWay { .. } if self.called_off.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) => (),
+            Shutdown::UnderWay { .. } => self.wrong("the state says that the machine ends, and nothing comes"),
+            Shutdown::No => self.wrong("a person was told that the machine ends, and nothing is known of it"),
+        }
+    }
+
+    /// Why nobody hears from the agent any more, if so.
+    pub(crate) fn still(&self) -> Option<String> {
+        let late = self.judge.alive.map_or(Duration::ZERO, |it| it.elapsed());
+        (late > WATCHDOG).then(|| format!("no sign of life for {late:?}"))
+    }
+
+    /// The agent says that it gets on.
+    pub(crate) fn judge_alive_again(&mut self) {
+        let before = self.judge.alive.replace(Instant::now());
+        if let Some(late) = before.map(|it| it.elapsed()).filter(|it| *it > WATCHDOG) {
+            self.wrong(format_args!("no sign of life for {late:?}"));
         }
     }
 

@@ -7,6 +7,7 @@ use boardkeeper::port::{LockError, Locks};
 use boardkeeper::state::{AppId, Force, HeldLock, Locks as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
+use super::met::Met;
 use super::{Model, Sim};
 
 /// What is in the directory.
@@ -14,8 +15,14 @@ use super::{Model, Sim};
 pub(crate) struct LockDir {
     /// Who holds the lock of a service.
     pub(crate) held: BTreeMap<ServiceKey, Holder>,
+    /// What the file is called by which a service holds its lock, where it is not called as usual.
+    pub(crate) files: BTreeMap<ServiceKey, String>,
     /// Services whose new container said it is ready.
     pub(crate) ready: BTreeSet<ServiceKey>,
+    /// They cannot be looked at.
+    pub(crate) unreadable: bool,
+    /// An agent before this one left some of its locks.
+    inherited: bool,
 }
 
 /// Who holds a lock.
@@ -33,10 +40,15 @@ impl LockDir {
         *self = Self::default();
     }
 
+    /// The agent that took some is gone.
+    pub(crate) fn agent_died(&mut self) {
+        self.inherited = self.held.values().any(|it| *it == Holder::Agent);
+    }
+
     /// The first lock of an app that its services hold.
     pub(crate) fn users(&self, app: AppId) -> Option<HeldLock> {
         self.held.iter().filter(|(key, _)| key.app == app).find_map(|(key, holder)| match holder {
-            Holder::User(since) => Some(held_lock(key, *since)),
+            Holder::User(since) => Some(self.held_lock(key, *since)),
             Holder::Agent => None,
         })
     }
@@ -54,16 +66,32 @@ impl LockDir {
         apps.iter().filter_map(of).collect()
     }
 
+    fn held_lock(&self, key: &ServiceKey, since_secs: i64) -> HeldLock {
+        let file = self.files.get(key).map_or("updates.lock", String::as_str);
+        let path = format!("/tmp/balena-supervisor/services/{}/{}/{file}", key.app, key.service);
+        HeldLock { service: key.service.clone(), path, since_secs }
+    }
+
+    /// Gives back what the agent has of an app.
+    fn release(&mut self, app: AppId) {
+        self.held.retain(|key, holder| key.app != app || *holder != Holder::Agent);
+    }
+
     fn agents(&self, app: AppId) -> impl Iterator<Item = &ServiceKey> {
         self.held.iter().filter(move |(key, holder)| key.app == app && **holder == Holder::Agent).map(|(key, _)| key)
     }
 
     fn take(&mut self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
+        if let Some(name) = services.iter().find(|it| ["", ".", ".."].contains(&it.as_str()) || it.contains('/')) {
+            return Err(LockError::Failed(format!("`{name}` is no name of a directory")));
+        }
         let keys: Vec<_> = services.iter().map(|name| ServiceKey::new(app, name)).collect();
         if force == Force::No {
             for key in &keys {
                 if let Some(Holder::User(since)) = self.held.get(key) {
-                    return Err(LockError::Held(held_lock(key, *since)));
+                    let held = self.held_lock(key, *since);
+                    self.release(app);
+                    return Err(LockError::Held(held));
                 }
             }
         }
@@ -72,19 +100,20 @@ impl LockDir {
     }
 }
 
-fn held_lock(key: &ServiceKey, since_secs: i64) -> HeldLock {
-    let path = format!("/tmp/balena-supervisor/services/{}/{}/updates.lock", key.app, key.service);
-    HeldLock { service: key.service.clone(), path, since_secs }
-}
-
 impl Model {
     /// Whether the file system under the locks says no this time.
     fn stuck(&mut self, what: &str, app: AppId) -> Result<(), LockError> {
-        if !self.fates.calls.happens(self.weather.faults / 4) {
+        if !self.befalls(self.weather.faults / 4, Met::LockFails) {
             return Ok(());
         }
         self.note(format_args!("{what} {app}: the file system says no"));
         Err(LockError::Failed("input/output error".into()))
+    }
+
+    /// A new container of a service says that it is ready to take over.
+    pub(crate) fn becomes_ready(&mut self, key: ServiceKey) {
+        self.locks.ready.insert(key);
+        self.bells.ready.send_modify(|count| *count += 1);
     }
 
     /// A service gives its lock back.
@@ -103,7 +132,10 @@ struct Taking<'a>(&'a Sim, AppId, Option<BTreeSet<String>>);
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
         let (Some(services), Ok(mut model)) = (self.2.take(), self.0.0.try_borrow_mut()) else { return };
-        let some = services.into_iter().filter(|_| model.fates.halves.happens(500)).collect();
+        let some: BTreeSet<_> = services.into_iter().filter(|_| model.fates.halves.happens(500)).collect();
+        if !some.is_empty() {
+            model.met(Met::LockHalfTaken);
+        }
         // Somebody's lock among them: then none is taken.
         let _ = model.locks.take(self.1, &some, Force::No);
     }
@@ -114,6 +146,9 @@ impl Locks for Sim {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look at the locks of", AppId(0))?;
+            if model.locks.unreadable {
+                return Err(LockError::Failed("input/output error".into()));
+            }
             Ok(model.locks.seen(apps))
         })
     }
@@ -125,7 +160,13 @@ impl Locks for Sim {
         taking.2 = None;
         self.with(|model| {
             model.stuck("lock", app)?;
+            let over = force == Force::Yes && model.locks.users(app).is_some();
             let taken = model.locks.take(app, services, force);
+            match &taken {
+                Ok(()) if over => model.met(Met::LockForced),
+                Err(LockError::Held(_)) => model.met(Met::LockRefused),
+                Ok(()) | Err(LockError::Failed(_)) => (),
+            }
             let names: Vec<_> = services.iter().map(String::as_str).collect();
             let how = if force == Force::Yes { " by force" } else { "" };
             let came = taken.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned());
@@ -139,7 +180,11 @@ impl Locks for Sim {
         self.with(|model| {
             model.stuck("unlock", app)?;
             model.note(format_args!("unlock {app}"));
-            model.locks.held.retain(|key, holder| key.app != app || *holder != Holder::Agent);
+            if model.locks.inherited && model.locks.agents(app).next().is_some() {
+                model.met(Met::LockGivenBack);
+                model.locks.inherited = false;
+            }
+            model.locks.release(app);
             Ok(())
         })
     }
@@ -158,13 +203,13 @@ impl Locks for Sim {
     }
 
     async fn handed_over(&self, key: &ServiceKey) -> Result<(), LockError> {
-        loop {
-            self.pass(100, 100).await;
-            if self.with(|model| model.locks.ready.contains(key)) {
-                self.note(format_args!("{key} is ready to take over"));
-                return Ok(());
-            }
+        self.pass(1, 20).await;
+        let mut bell = self.with(|model| model.bells.ready.subscribe());
+        while !self.with(|model| model.locks.ready.contains(key)) {
+            bell.changed().await.expect("the world outlives its agents");
         }
+        self.note(format_args!("{key} is ready to take over"));
+        Ok(())
     }
 
     fn changes(&self) -> impl Stream<Item = ()> {

@@ -30,7 +30,32 @@ pub(crate) struct Machine {
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
     /// Room for images, in bytes.
     pub(crate) room_bytes: u64,
+    /// It cannot be looked at.
+    pub(crate) blind: bool,
+    /// In which form it tells of containers.
+    pub(crate) tells: Tells,
+    /// The newest API version it speaks.
+    pub(crate) api: u64,
+    /// The one the agent's side has agreed on with it.
+    pub(crate) agreed: u64,
+    /// Layers that are here of images that are not.
+    pub(crate) layers: BTreeMap<ImageId, u64>,
+    /// How many agents died so far.
+    pub(crate) agents: u64,
     made: u64,
+}
+
+/// In which form an engine tells of containers. An agent that is told otherwise than in the normal form can only think that
+/// they are not as wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// In the normal form.
+    #[default]
+    Normally,
+    /// A policy that never starts anything again is told as another that hardly ever does.
+    RestartOtherwise,
+    /// The address of every port is spelled out.
+    PortsOtherwise,
 }
 
 /// Something, and whether it carries our labels.
@@ -57,8 +82,33 @@ pub(crate) struct Crate {
     pub(crate) grace: Duration,
     /// Times the engine started it again by itself.
     pub(crate) restarts: u32,
+    /// Times an agent started it.
+    pub(crate) started: u32,
+    /// The agent that made it, by how many died before.
+    pub(crate) made_by: u64,
+    /// The agent that retired it, likewise.
+    pub(crate) retired_by: Option<u64>,
     networks: BTreeSet<String>,
     volumes: BTreeSet<String>,
+}
+
+impl Crate {
+    /// With nothing inside.
+    fn of(face: Container) -> Self {
+        Self {
+            face,
+            foreign: false,
+            stopped: false,
+            brief: false,
+            grace: Duration::ZERO,
+            restarts: 0,
+            started: 0,
+            made_by: 0,
+            retired_by: None,
+            networks: BTreeSet::new(),
+            volumes: BTreeSet::new(),
+        }
+    }
 }
 
 type Done = Result<(), EngineError>;
@@ -101,7 +151,8 @@ impl Machine {
         let made = Made::Here(spec.hash.clone());
         if let Some(there) = self.containers.values().find(|it| it.face.name == spec.name) {
             let same = !there.foreign && there.face.key == spec.key && there.face.made == made;
-            return if same { Ok(there.face.id.clone()) } else { refuse(format!("the name {} is taken", spec.name)) };
+            let taken = || refuse(format!("the name {} is taken by a container that no supervisor made so", spec.name));
+            return if same { Ok(there.face.id.clone()) } else { taken() };
         }
         let Some(image) = self.image(&spec.image).map(|image| image.id.clone()) else {
             return refuse(format!("no such image: {}", spec.image));
@@ -132,8 +183,10 @@ impl Machine {
             network_of: network_of.clone(),
         };
         let brief = spec.config.env.contains_key("BRIEF");
-        let grace = spec.config.stop_grace;
-        let new = Crate { face, foreign: false, stopped: false, brief, grace, restarts: 0, networks, volumes };
+        // Nobody outlives SIGKILL.
+        let killed = spec.config.stop_signal.as_deref() == Some("SIGKILL");
+        let grace = if killed { Duration::ZERO } else { spec.config.stop_grace };
+        let new = Crate { brief, grace, made_by: self.agents, networks, volumes, ..Crate::of(face) };
         self.containers.insert(id.clone(), new);
         Ok(id)
     }
@@ -212,7 +265,10 @@ impl Machine {
 
     /// The engine no longer starts a container by itself.
     pub(crate) fn rest(&mut self, id: &ContainerId) -> Done {
-        self.at(id)?.face.restart = Restart::No;
+        let by = self.agents;
+        let it = self.at(id)?;
+        it.face.restart = Restart::No;
+        it.retired_by = Some(by);
         Ok(())
     }
 
@@ -220,6 +276,7 @@ impl Machine {
     pub(crate) fn create_network(&mut self, network: &Network) -> Done {
         let new = Owned::Ours((network.app, network.config.clone()));
         match self.networks.get(&network.name) {
+            Some(Owned::Foreign) => refuse(format!("network {} is there, and no supervisor made it", network.name)),
             Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
             Some(_) => Ok(()),
             None => {
@@ -231,6 +288,9 @@ impl Machine {
 
     /// Removes a network that no running container is attached to.
     pub(crate) fn remove_network(&mut self, name: &str) -> Done {
+        if self.networks.get(name) == Some(&Owned::Foreign) {
+            return refuse(format!("no supervisor made network {name}"));
+        }
         if self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains(name)) {
             return refuse(format!("network {name} has active endpoints"));
         }
@@ -242,6 +302,7 @@ impl Machine {
     pub(crate) fn create_volume(&mut self, volume: &Volume) -> Done {
         let new = Owned::Ours((volume.app, volume.config.clone()));
         match self.volumes.get(&volume.name) {
+            Some(Owned::Foreign) => refuse(format!("volume {} is there, and no supervisor made it", volume.name)),
             Some(there) if *there != new => refuse(format!("volume {} exists", volume.name)),
             Some(_) => Ok(()),
             None => {
@@ -253,6 +314,9 @@ impl Machine {
 
     /// Removes a volume that no container has.
     pub(crate) fn remove_volume(&mut self, name: &str) -> Done {
+        if self.volumes.get(name) == Some(&Owned::Foreign) {
+            return refuse(format!("no supervisor made volume {name}"));
+        }
         if self.containers.values().any(|it| it.volumes.contains(name)) {
             return refuse(format!("volume {name} is in use"));
         }
@@ -282,6 +346,16 @@ impl Machine {
             Restart::Always | Restart::UnlessStopped => !it.stopped,
             Restart::OnFailure(most) => code != 0 && !it.stopped && (most == 0 || it.restarts < most),
         }
+    }
+
+    /// The agent is gone.
+    pub(crate) const fn agent_died(&mut self) {
+        self.agents += 1;
+    }
+
+    /// Of how many layers an image is made.
+    pub(crate) const fn layers_of(image: &Image) -> u64 {
+        1 + image.size_bytes % 6
     }
 
     /// The engine was killed, or the board lost its power: nothing runs.
@@ -330,20 +404,21 @@ impl Machine {
             error: None,
             network_of: None,
         };
-        let new = Crate {
-            face,
-            foreign: true,
-            stopped: false,
-            brief: false,
-            grace: Duration::ZERO,
-            restarts: 0,
-            networks: BTreeSet::new(),
-            volumes: BTreeSet::new(),
-        };
+        let new = Crate { foreign: true, ..Crate::of(face) };
         self.keep(image);
         self.containers.insert(ContainerId(id), new);
-        self.networks.insert(format!("{name}_net"), Owned::Foreign);
-        self.volumes.insert(format!("{name}_vol"), Owned::Foreign);
+        self.foreign_network(&format!("{name}_net"));
+        self.foreign_volume(&format!("{name}_vol"));
+    }
+
+    /// A network that is not ours appears.
+    pub(crate) fn foreign_network(&mut self, name: &str) {
+        self.networks.insert(name.to_owned(), Owned::Foreign);
+    }
+
+    /// A volume that is not ours appears.
+    pub(crate) fn foreign_volume(&mut self, name: &str) {
+        self.volumes.insert(name.to_owned(), Owned::Foreign);
     }
 
     /// A container that is there.

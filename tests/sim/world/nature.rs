@@ -5,12 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use boardkeeper::plan::Deed;
+use boardkeeper::port::Bench;
 use boardkeeper::state::{ContainerId, Phase, ServiceKey};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dice::Dice;
+use super::judge::Promise;
 use super::locks::Holder;
 use super::machine::Machine;
+use super::met::Met;
 use super::{Cut, Model, Sim, Weather};
 
 /// Something that is to happen at its time.
@@ -36,6 +39,14 @@ pub(crate) enum Job {
     DiskBack,
     /// The end of the machine is called off.
     CallOff,
+    /// The host's system is no longer being updated.
+    HostUpdated,
+    /// Nobody tries LEDs out any more.
+    BenchFree,
+    /// The cloud is reached again.
+    Online,
+    /// By now whoever was told that the machine ends must see it end, or be told that it does not.
+    Truth(Promise),
 }
 
 /// What nature may do.
@@ -77,9 +88,23 @@ pub(crate) enum Whim {
     Document,
     /// Somebody on the machine ends it.
     Ends,
+    /// The host's system is being updated for a while.
+    UpdatesHost,
+    /// Somebody configures the host, and wants a boot for it.
+    WantsBoot,
+    /// The cloud cannot be reached for a while.
+    Offline,
+    /// The VPN comes up, or goes down.
+    Vpn,
+    /// The device's address changes.
+    Moves,
+    /// Somebody else sets the LED's trigger.
+    TakesLed,
+    /// Somebody tries LEDs out.
+    Bench,
 }
 
-const WHIMS: [Whim; 18] = [
+const WHIMS: [Whim; 25] = [
     Whim::Crash,
     Whim::PowerCut,
     Whim::EngineDies,
@@ -98,6 +123,13 @@ const WHIMS: [Whim; 18] = [
     Whim::Lock,
     Whim::Document,
     Whim::Ends,
+    Whim::UpdatesHost,
+    Whim::WantsBoot,
+    Whim::Offline,
+    Whim::Vpn,
+    Whim::Moves,
+    Whim::TakesLed,
+    Whim::Bench,
 ];
 
 impl Weather {
@@ -106,9 +138,10 @@ impl Weather {
         let mut dice = Dice::of(seed, "weather");
         let mut some = |most: u64| if dice.happens(600) { dice.below(most) } else { 0 };
         let (faults, hangs, lost_events, falls) = (some(150), some(20), some(500), some(4));
+        let cuts = some(600);
         let mut whims: Vec<_> = WHIMS.into_iter().filter(|_| dice.happens(500)).collect();
         whims.extend([Whim::Document, Whim::Document, Whim::Exits]);
-        Self { faults, hangs, lost_events, falls, whims }
+        Self { faults, hangs, lost_events, falls, cuts, whims }
     }
 }
 
@@ -116,7 +149,7 @@ impl Job {
     /// Whether a power cut leaves it as it was.
     pub(crate) const fn outlives_power(&self) -> bool {
         match self {
-            Self::DiskBack => true,
+            Self::DiskBack | Self::Online => true,
             Self::EngineBack
             | Self::Exit(..)
             | Self::Revive(_)
@@ -125,6 +158,9 @@ impl Job {
             | Self::Unlock(_)
             | Self::Late(_)
             | Self::CallOff
+            | Self::HostUpdated
+            | Self::Truth(_)
+            | Self::BenchFree
             | Self::Fall(_) => false,
         }
     }
@@ -186,15 +222,22 @@ impl Model {
             }
             Job::Ready(key, id) => {
                 if self.machine.containers.get(&id).is_some_and(|it| it.face.phase.is_alive()) {
-                    self.locks.ready.insert(key);
+                    self.becomes_ready(key);
                 }
             }
             Job::Unlock(key) => self.unlock(&key),
             Job::Late(deed) => {
                 let done = if self.machine.up { self.obey(&deed).is_ok() } else { false };
+                if done {
+                    self.met(Met::DeedDoneLate);
+                }
                 self.note(format_args!("late, {deed}: {done}"));
             }
             Job::Fall(cut) => self.fall(cut),
+            Job::Truth(promise) => self.judge_promise(promise),
+            Job::HostUpdated => self.update_host(None),
+            Job::BenchFree => self.bench(Bench::Free),
+            Job::Online => self.go_offline(false),
             Job::CallOff => {
                 self.note("the end is called off");
                 self.call_off();
@@ -206,8 +249,10 @@ impl Model {
         }
     }
 
-    fn engine_back(&mut self) {
+    /// The engine is started, and starts what its policies say.
+    pub(crate) fn engine_back(&mut self) {
         self.note("the engine is back");
+        self.met(Met::EngineBack);
         for id in self.machine.rise() {
             self.started(&id);
         }
@@ -258,15 +303,20 @@ impl Model {
             Whim::Crash => self.fall(Cut::Crash),
             Whim::PowerCut => self.fall(Cut::Power),
             Whim::EngineDies => self.engine_dies(),
-            Whim::EngineUpdated => self.event(),
+            Whim::EngineUpdated => {
+                self.machine.api += 1;
+                self.engine_dies();
+            }
             Whim::Exits => {
                 let code = i32::try_from(self.fates.nature.below(3)).unwrap();
                 if let Some((_, id)) = some {
+                    self.met(Met::Exits);
                     self.exits(&id, code);
                 }
             }
             Whim::OutOfMemory => {
                 if let Some((_, id)) = some {
+                    self.met(Met::OutOfMemory);
                     self.exits(&id, 137);
                 }
             }
@@ -274,6 +324,7 @@ impl Model {
                 let Some((key, id)) = some.filter(|_| self.machine.up) else { return };
                 // What cannot be done by hand either is not done.
                 let _ = self.machine.exit(&id, 137, true);
+                self.met(if whim == Whim::RemovesByHand { Met::RemovedByHand } else { Met::StoppedByHand });
                 if whim == Whim::RemovesByHand {
                     let _ = self.machine.remove(&id);
                     self.judge.by_hand.insert(key.to_string(), Instant::now());
@@ -282,6 +333,7 @@ impl Model {
             }
             Whim::DeletesByHand => self.deletes_by_hand(),
             Whim::Stranger => {
+                self.met(Met::Stranger);
                 let id = self.fates.nature.id();
                 self.machine.stranger(&format!("foreign{}", &id[..4]), id);
             }
@@ -293,14 +345,53 @@ impl Model {
                 let after = self.fates.nature.secs(5, 300);
                 self.schedule(after, Job::DiskBack);
             }
-            Whim::ClockJumps => self.skew_secs = i64::try_from(self.fates.nature.below(7200)).unwrap() - 3600,
+            Whim::ClockJumps => {
+                let before = self.skew_secs;
+                self.skew_secs = i64::try_from(self.fates.nature.below(7200)).unwrap() - 3600;
+                self.met(if self.skew_secs < before { Met::ClockBack } else { Met::ClockAhead });
+            }
             Whim::Lock => self.locks_itself(),
-            Whim::Ends => self.begin_to_end(),
+            Whim::Ends => {
+                self.met(Met::EndByOthers);
+                self.begin_to_end();
+            }
+            Whim::UpdatesHost | Whim::WantsBoot | Whim::Offline | Whim::Vpn | Whim::Moves | Whim::TakesLed | Whim::Bench => {
+                self.whim_outside(whim);
+            }
             Whim::Document => {
-                let what = self.owner.change();
+                let (what, lie) = self.owner.change();
+                if let Some(lie) = lie {
+                    self.met(lie);
+                }
                 self.note(format_args!("the owner writes: {what}"));
                 self.ring_documents();
             }
+        }
+    }
+
+    /// A whim that concerns neither engine nor disk.
+    fn whim_outside(&mut self, whim: Whim) {
+        match whim {
+            Whim::UpdatesHost => {
+                self.update_host(Some("/tmp/resin-supervisor/update-lock"));
+                let after = self.fates.nature.secs(5, 600);
+                self.schedule(after, Job::HostUpdated);
+            }
+            Whim::Offline => {
+                self.go_offline(true);
+                let after = self.fates.outside.secs(5, 600);
+                self.schedule(after, Job::Online);
+            }
+            Whim::WantsBoot => self.want_boot(),
+            Whim::Vpn => self.turn_vpn(),
+            Whim::Moves => self.move_away(),
+            Whim::TakesLed => self.take_led(),
+            Whim::Bench => {
+                self.bench(Bench::Taken);
+                let after = self.fates.outside.secs(5, 300);
+                self.schedule(after, Job::BenchFree);
+            }
+            _ => (),
         }
     }
 
@@ -312,6 +403,7 @@ impl Model {
     /// The engine dies, and is started again a little later.
     pub(crate) fn engine_dies(&mut self) {
         if self.machine.up {
+            self.met(Met::EngineDies);
             self.machine.die();
             let after = self.fates.nature.secs(1, 60);
             self.schedule(after, Job::EngineBack);
@@ -322,7 +414,9 @@ impl Model {
         let names: Vec<_> = self.machine.images.values().flat_map(|it| it.names.iter().cloned()).collect();
         if let Some(name) = self.fates.nature.pick(&names).cloned().filter(|_| self.machine.up) {
             // An image in use stays.
-            let _ = self.machine.remove_image(&name);
+            if self.machine.remove_image(&name).is_ok() {
+                self.met(Met::ImageByHand);
+            }
             self.judge.by_hand.insert(name.to_string(), Instant::now());
             self.event();
         }
@@ -339,6 +433,7 @@ impl Model {
         if let Some(name) = self.fates.nature.pick(&free).cloned() {
             let id = self.fates.nature.id();
             self.machine.stranger(&name, id);
+            self.met(Met::Squatter);
         }
     }
 
@@ -348,6 +443,7 @@ impl Model {
         if let Some(key) = self.fates.nature.pick(&free).cloned() {
             let since = self.now_secs();
             self.note(format_args!("{key} takes its lock"));
+            self.met(Met::LockedByUser);
             self.locks.held.insert(key.clone(), Holder::User(since));
             let after = self.fates.nature.secs(10, 900);
             self.schedule(after, Job::Unlock(key));
@@ -367,6 +463,9 @@ impl Model {
         for key in &held {
             self.unlock(key);
         }
+        self.update_host(None);
+        self.bench(Bench::Free);
+        self.net.offline = false;
         self.owner.nonsense = false;
         self.owner.publish();
         self.ring_documents();

@@ -1,37 +1,126 @@
-//! The networks and the host, on a quiet day: lives are about containers.
+//! The networks and the host: a cloud that cannot be reached, a VPN that comes and goes, addresses that move, and a host that
+//! does not do as told.
 
 use std::time::Duration;
 
 use boardkeeper::port::{self, HostError, NetError, Steered};
 use boardkeeper::state::Vpn;
 use boardkeeper::state::host::{Addresses, Figures, HostConfig, HostPatch};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
 
-use super::Sim;
 use super::locks::Holder;
+use super::met::Met;
+use super::{Model, Sim};
 
-/// What a configuration takes: longer than the agent goes without a look.
+/// What a configuration takes where the host is slow: longer than the agent goes without a look.
 const TAKES: Duration = Duration::from_secs(10 * 60);
+
+/// The networks.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    /// The cloud cannot be reached.
+    pub(crate) offline: bool,
+    /// The VPN.
+    pub(crate) vpn: Vpn,
+    /// The device has a cloud.
+    pub(crate) endpoint: bool,
+    /// The address of the device ends in this.
+    address: u64,
+    /// What the host is called.
+    pub(crate) hostname: String,
+    /// To configure the host takes minutes.
+    pub(crate) slow_host: bool,
+}
+
+impl Model {
+    /// Whoever listens to networks and addresses hears that they changed.
+    pub(crate) fn ring_outside(&self) {
+        self.bells.outside.send_modify(|count| *count += 1);
+    }
+
+    /// The cloud is reached, or it is not.
+    pub(crate) fn go_offline(&mut self, offline: bool) {
+        self.net.offline = offline;
+        self.met(if offline { Met::Offline } else { Met::OnlineAgain });
+    }
+
+    /// The VPN comes up, or goes down.
+    pub(crate) fn turn_vpn(&mut self) {
+        let up = self.net.vpn == Vpn::Down;
+        self.net.vpn = if up { Vpn::Up } else { Vpn::Down };
+        self.met(if up { Met::VpnUp } else { Met::VpnDown });
+        self.ring_outside();
+    }
+
+    /// The device is found elsewhere.
+    pub(crate) fn move_away(&mut self) {
+        self.net.address += 1;
+        self.met(Met::Moves);
+        self.ring_outside();
+    }
+}
 
 impl port::Net for Sim {
     async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
-        // Lives have no cloud, so nobody asks.
-        Err(NetError(format!("there is no {host} port {port}")))
+        let (wait, hangs) = self.with(|model| {
+            let hangs = model.fates.outside.happens(model.weather.hangs);
+            (model.fates.outside.millis(5, 200), hangs)
+        });
+        sleep(wait).await;
+        if hangs {
+            // A minute and more, as kernels do; whoever waits gives up before.
+            self.with(|model| model.met(Met::DialHangs));
+            sleep(Duration::from_secs(130)).await;
+        }
+        if self.with(|model| model.net.offline) {
+            return Err(NetError(format!("{host} port {port}: network is unreachable")));
+        }
+        Ok(())
     }
 
     fn vpn(&self) -> impl Stream<Item = Vpn> {
-        stream::iter([Vpn::Down]).chain(stream::pending())
+        let bell = self.with(|model| model.bells.outside.subscribe());
+        // At once, and then whenever the bell rings.
+        stream::unfold((self.clone(), bell, true), async |(sim, mut bell, first)| {
+            if !first {
+                bell.changed().await.expect("the world outlives its agents");
+            }
+            let now = sim.with(|model| model.net.vpn);
+            Some((now, (sim, bell, false)))
+        })
     }
 
-    async fn steer_vpn(&self, _to: Vpn) -> Result<Steered, NetError> {
-        Ok(Steered::Already)
+    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+        sleep(Duration::from_millis(100)).await;
+        self.with(|model| {
+            if model.fates.outside.happens(model.weather.faults) {
+                model.met(Met::SteerFails);
+                return Err(NetError("systemd does not answer".into()));
+            }
+            if model.net.vpn == to {
+                return Ok(Steered::Already);
+            }
+            model.turn_vpn();
+            Ok(Steered::Now)
+        })
     }
 }
 
 impl port::Host for Sim {
     fn addresses(&self) -> impl Stream<Item = Addresses> {
-        stream::pending()
+        let bell = self.with(|model| model.bells.outside.subscribe());
+        stream::unfold((self.clone(), bell, None), async |(sim, mut bell, told)| {
+            loop {
+                let now = sim.with(|model| model.net.address);
+                if told != Some(now) {
+                    let ips = vec![format!("192.168.1.{}", now % 250)];
+                    let addresses = Addresses { ips, macs: "02:00:00:00:00:01".into() };
+                    return Some((addresses, (sim, bell, Some(now))));
+                }
+                bell.changed().await.expect("the world outlives its agents");
+            }
+        })
     }
 
     fn figures(&self) -> Figures {
@@ -39,7 +128,11 @@ impl port::Host for Sim {
     }
 
     async fn config(&self) -> Result<HostConfig, HostError> {
-        Ok(HostConfig::default())
+        sleep(Duration::from_millis(10)).await;
+        if self.with(|model| model.befalls(model.weather.faults, Met::HostSaysNo)) {
+            return Err(HostError("/etc/hostname: input/output error".into()));
+        }
+        Ok(self.with(|model| HostConfig { hostname: model.net.hostname.clone(), ..HostConfig::default() }))
     }
 
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {
@@ -50,8 +143,20 @@ impl port::Host for Sim {
             });
         };
         note("writes");
+        let (fails, takes) = self.with(|model| {
+            let slow = model.net.slow_host || model.fates.outside.happens(model.weather.hangs);
+            if slow {
+                model.met(Met::HostSlow);
+            }
+            let takes = if slow { TAKES } else { model.fates.outside.millis(20, 3000) };
+            (model.befalls(model.weather.faults, Met::HostSaysNo), takes)
+        });
         // Units that are restarted take their time; the agent looks around meanwhile.
-        sleep(TAKES).await;
+        sleep(takes).await;
+        if fails {
+            return Err(HostError("systemd does not restart avahi-daemon.service".into()));
+        }
+        self.with(|model| model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default()));
         note("has");
         Ok(())
     }

@@ -11,6 +11,7 @@ use boardkeeper::state::{App, AppId, ContainerConfig, ImageRef, NetworkConfig, S
 
 use super::Sim;
 use super::dice::Dice;
+use super::met::Met;
 
 /// The owner, and the document they wrote last.
 pub(crate) struct Owner {
@@ -23,6 +24,8 @@ pub(crate) struct Owner {
     dice: Dice,
     version: u64,
     given: Option<u64>,
+    /// What they wanted before, the last few times.
+    before: Vec<BTreeMap<AppId, App>>,
 }
 
 /// Services by the order in which they may depend on each other.
@@ -31,7 +34,7 @@ const NAMES: [&str; 4] = ["db", "web", "mail", "job"];
 impl Owner {
     /// An owner who wants nothing yet.
     pub(crate) fn new(dice: Dice) -> Self {
-        Self { wanted: Target::default(), nonsense: false, reboots: false, dice, version: 0, given: None }
+        Self { wanted: Target::default(), nonsense: false, reboots: false, dice, version: 0, given: None, before: Vec::new() }
     }
 
     /// They write a document with these apps.
@@ -53,12 +56,27 @@ impl Owner {
         self.publish();
     }
 
-    /// Writes the next document, and says what is new in it.
-    pub(crate) fn change(&mut self) -> String {
-        self.nonsense = self.dice.happens(50);
-        let what = if self.nonsense { "nonsense".to_owned() } else { self.change_one() };
+    /// Writes the next document, and says what is new in it, and what kind of lie it is, if it is one.
+    pub(crate) fn change(&mut self) -> (String, Option<Met>) {
+        let kind = self.dice.below(1000);
+        self.nonsense = kind < 50;
+        let (what, lie) = match kind {
+            0..50 => ("nonsense".to_owned(), Some(Met::Nonsense)),
+            50..80 if !self.before.is_empty() => {
+                self.wanted.apps = self.dice.pick(&self.before).cloned().unwrap_or_default();
+                ("an old document again".to_owned(), Some(Met::OldDocument))
+            }
+            80..100 => {
+                self.wanted.apps.clear();
+                ("nothing is wanted".to_owned(), Some(Met::EmptyDocument))
+            }
+            _ => {
+                self.before.push(self.wanted.apps.clone());
+                (self.change_one(), None)
+            }
+        };
         self.publish();
-        what
+        (what, lie)
     }
 
     /// Publishes what is wanted, without nonsense.

@@ -1,8 +1,21 @@
 //! A disk that keeps what it said it kept, and little else.
 
-use boardkeeper::port::{Memory, Record, Store, StoreError};
+use boardkeeper::port::{Memory, Record, Store, StoreError, Targeted};
 
-use super::Sim;
+use super::met::Met;
+use super::{Model, Sim};
+
+/// What saves are like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As they should be.
+    #[default]
+    Good,
+    /// The record is kept, and called a failure.
+    Lies,
+    /// They take twenty seconds.
+    Slow,
+}
 
 /// What is on the disk.
 #[derive(Debug, Default)]
@@ -13,6 +26,12 @@ pub(crate) struct Disk {
     pub(crate) full: bool,
     /// It cannot be written.
     pub(crate) read_only: bool,
+    /// A save failed, and none worked since.
+    owes: bool,
+    /// What every save is like, where chance does not decide it.
+    pub(crate) mood: Mood,
+    /// How often an agent died since it was last read.
+    pub(crate) cuts: u32,
 }
 
 impl Disk {
@@ -36,17 +55,49 @@ impl Disk {
     }
 }
 
+impl Model {
+    /// A record cannot be read any more, and is put aside. Of the identity there is a second copy.
+    fn spoil(&mut self) {
+        let Memory { targets, stopped, awaiting, complaints, .. } = &mut self.disk.kept;
+        let kind = match self.fates.calls.below(3) {
+            0 => {
+                *targets = Targeted::default();
+                "targets"
+            }
+            1 => {
+                stopped.clear();
+                "stopped"
+            }
+            _ => {
+                awaiting.clear();
+                "awaiting"
+            }
+        };
+        complaints.push(format!("{kind} cannot be read, and was put aside"));
+        self.note(format_args!("{kind} cannot be read any more"));
+        self.met(Met::RecordSpoiled);
+    }
+}
+
 /// A record being written. Dropped before it is done, it is there, or not, or torn and put aside.
 struct Writing<'a>(&'a Sim, Option<Record>);
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         let (Some(record), Ok(mut model)) = (self.1.take(), self.0.0.try_borrow_mut()) else { return };
-        match model.fates.halves.below(3) {
-            0 => model.disk.keep(record),
-            1 => model.disk.kept.complaints = vec!["a record was torn, and put aside".into()],
-            _ => (),
-        }
+        let met = match model.fates.halves.below(3) {
+            0 => {
+                model.disk.keep(record);
+                Met::SaveCutNew
+            }
+            1 => {
+                model.disk.kept.complaints = vec!["a record was torn, and put aside".into()];
+                Met::SaveTorn
+            }
+            _ => Met::SaveCutOld,
+        };
+        model.met(met);
+        model.met(Met::CutInSave);
     }
 }
 
@@ -54,9 +105,16 @@ impl Store for Sim {
     async fn load(&self) -> Result<Memory, StoreError> {
         self.pass(1, 50).await;
         self.with(|model| {
-            if model.fates.calls.happens(model.weather.faults) {
+            if model.befalls(model.weather.faults, Met::LoadFails) {
                 model.note("the disk cannot be read");
                 return Err(StoreError("input/output error".into()));
+            }
+            if model.fates.calls.happens(model.weather.faults / 4) {
+                model.spoil();
+            }
+            model.loaded = true;
+            if std::mem::take(&mut model.disk.cuts) > 0 && model.disk.kept.identity.is_some() {
+                model.met(Met::IdentityKept);
             }
             let memory = model.disk.kept.clone();
             model.disk.kept.complaints.clear();
@@ -67,26 +125,37 @@ impl Store for Sim {
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         self.with(|model| model.judge_save(record));
         let mut writing = Writing(self, Some(record.clone()));
-        let slow = self.with(|model| model.fates.calls.happens(model.weather.hangs));
-        self.pass(1, if slow { 20_000 } else { 60 }).await;
+        let slow = self.with(|model| model.befalls(model.weather.hangs, Met::SaveSlow));
+        let least = if self.with(|model| model.disk.mood == Mood::Slow) { 20_000 } else { 1 };
+        self.pass(least, if slow { 20_000 } else { least.max(60) }).await;
         writing.1 = None;
         self.with(|model| {
             let kind = name(record);
             if let Some(trouble) = model.disk.trouble() {
+                model.met(if model.disk.full { Met::DiskFull } else { Met::DiskReadOnly });
+                model.disk.owes = true;
                 model.note(format_args!("save {kind}: {trouble}"));
                 return Err(trouble);
             }
             let fault = model.fates.calls.happens(model.weather.faults);
-            if fault && model.fates.calls.happens(500) {
+            let lies = model.disk.mood == Mood::Lies;
+            if fault && !lies && model.fates.calls.happens(500) {
                 model.note(format_args!("save {kind}: failed"));
+                model.met(Met::SaveFails);
+                model.disk.owes = true;
                 return Err(StoreError("input/output error".into()));
             }
             model.disk.keep(record.clone());
-            if fault {
+            if fault || lies {
                 model.note(format_args!("save {kind}: kept, and called a failure"));
+                model.met(Met::SaveLies);
+                model.disk.owes = true;
                 return Err(StoreError("input/output error".into()));
             }
             model.judge.kept(record);
+            if std::mem::take(&mut model.disk.owes) {
+                model.met(Met::SavedAgain);
+            }
             Ok(())
         })
     }

@@ -1,0 +1,64 @@
+//! A process that lives some lives: what is asked comes in line by line, and what became of each life goes out line by line.
+
+use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::life::live;
+use crate::world::Telling;
+use crate::world::met::Tally;
+
+/// A life that takes longer than this is one that stands still: most take milliseconds.
+const STANDSTILL: Duration = Duration::from_secs(60);
+
+/// Lives begun so far.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// What a life's line says.
+pub(crate) const WELL: &str = "well";
+/// What a line begins with whose life did not go well.
+pub(crate) const BAD: &str = "bad ";
+/// What a line begins with that tells what was met.
+pub(crate) const MET: &str = "met ";
+
+/// Serves until nothing more is asked.
+pub(crate) fn serve() -> bool {
+    std::thread::spawn(watch);
+    // Whoever asked wants a line, not a picture of the stack.
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let (first, count) = line.split_once(' ').unwrap();
+        let (first, count): (u64, u64) = (first.parse().unwrap(), count.parse().unwrap());
+        let mut tally = Tally::default();
+        for seed in first..first + count {
+            BEGUN.fetch_add(1, Ordering::Relaxed);
+            let said = match catch_unwind(AssertUnwindSafe(|| live(seed, Telling::Nothing))) {
+                Ok(story) => {
+                    tally.add(&story.tally);
+                    story.wrong.map_or(WELL.to_owned(), |why| format!("{BAD}{}", why.replace('\n', " ")))
+                }
+                Err(_) => format!("{BAD}the agent fell over"),
+            };
+            writeln!(out, "{said}").unwrap();
+            out.flush().unwrap();
+        }
+        writeln!(out, "{MET}{}", tally.line()).unwrap();
+        out.flush().unwrap();
+    }
+    true
+}
+
+/// Ends the process when a life stands still: whoever asked counts that life as a bad one.
+fn watch() {
+    let mut before = 0;
+    loop {
+        std::thread::sleep(STANDSTILL);
+        let now = BEGUN.load(Ordering::Relaxed);
+        if now == before && now > 0 {
+            std::process::exit(3);
+        }
+        before = now;
+    }
+}

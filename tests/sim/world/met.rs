@@ -1,0 +1,192 @@
+//! What lives really met: each fault and each recovery, counted, so that one that nobody meets any more is noticed.
+
+use std::fmt::Write as _;
+
+macro_rules! met {
+    ($($(#[$doc:meta])* $name:ident $words:literal)*) => {
+        /// Something that a life may meet.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Met {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// All of it, in words, in the order of [`Met`].
+        pub(crate) const ALL: &[(Met, &str)] = &[$((Met::$name, $words),)*];
+    };
+}
+
+met! {
+    EngineSaysNo "engine: a call fails, and nothing was done"
+    AnswerLost "engine: a call has its effect, and fails"
+    EngineHangs "engine: a call hangs, and nothing was done"
+    AnswerHangs "engine: a call has its effect, and its answer hangs"
+    EngineDies "engine: it dies, and is started again"
+    CallOutlivesEngine "engine: it is another one before a call is answered"
+    ApiRises "engine: it comes back with another API version"
+    DeedHalfDone "engine: a deed is dropped while the engine is at it"
+    DeedDoneLate "engine: a deed is done when its agent is gone"
+    EventLost "engine: an event is lost"
+    StartRefused "engine: a container cannot be started"
+    RemovalStuck "engine: a container can be neither kept nor removed"
+    PullBreaks "engine: a pull breaks off"
+    TokenExpires "engine: the registry's token expires in mid-pull"
+    NoRoom "engine: an image does not fit"
+    Exits "containers: one ends by itself"
+    OutOfMemory "containers: one is killed for its memory"
+    RemovedByHand "containers: one is removed by hand"
+    StoppedByHand "containers: one is stopped by hand"
+    ImageByHand "containers: an image is deleted by hand"
+    Stranger "containers: somebody else's appear"
+    Squatter "containers: somebody else's takes a name of ours"
+    DiskFull "disk: it is full"
+    DiskReadOnly "disk: it is read-only"
+    SaveFails "disk: a save fails, and the old record stays"
+    SaveLies "disk: a save fails, and the new record is kept"
+    SaveSlow "disk: a save takes seconds"
+    SaveCutOld "disk: a save is cut off, and the old record stays"
+    SaveCutNew "disk: a save is cut off, and the new record is kept"
+    SaveTorn "disk: a save is cut off, and a torn file is left"
+    RecordSpoiled "disk: a record cannot be read any more"
+    LoadFails "disk: it cannot be read"
+    CrashInCall "cut: the agent is killed in a call to the world"
+    CrashAtAwait "cut: the agent is killed at any await"
+    PowerAtAwait "cut: the power goes at any await"
+    CutAtStart "cut: before the agent has read what was saved"
+    CutInDeed "cut: while the engine does something for the agent"
+    CutInSave "cut: while something is being saved"
+    CutInLed "cut: while the LED is not as it was"
+    CutInLock "cut: while the agent holds update locks"
+    CutInEnd "cut: while the machine is about to end"
+    CutByPower "cut: the board loses its power"
+    Reboots "cut: the machine reboots in good order"
+    ClockAhead "clock: it jumps ahead"
+    ClockBack "clock: it jumps back"
+    Nonsense "targets: a document is nonsense"
+    OldDocument "targets: an old document comes again"
+    EmptyDocument "targets: a document wants nothing"
+    LockedByUser "locks: a service takes its lock"
+    LockRefused "locks: one that is wanted is held by somebody"
+    LockForced "locks: one is taken away by force"
+    LockFails "locks: the file system says no"
+    LockHalfTaken "locks: taking them is cut off half-way"
+    LedFails "LED: its driver says no"
+    LedLies "LED: its driver does as told, and says no"
+    LedHangs "LED: its driver hangs"
+    LedUnplugged "LED: it is pulled out"
+    LedTaken "LED: somebody else sets its trigger"
+    LedBench "LED: somebody tries LEDs out"
+    EndRefused "power: whoever is asked refuses at once"
+    EndRefusedLate "power: whoever said that it can be refuses"
+    EndHangs "power: nobody answers"
+    EndHangsLate "power: nobody answers any more when it is asked for"
+    EndVanishes "power: whoever is asked goes away"
+    EndNobody "power: there is nobody to ask"
+    EndBlocked "power: somebody holds it up"
+    HostUpdating "power: the host's system is being updated"
+    BootWanted "power: a host that was configured anew wants a boot"
+    EndForgotten "power: it is accepted, and nothing comes of it"
+    EndCalledOff "power: it is announced, and called off"
+    EndByOthers "power: somebody else ends the machine"
+    Offline "net: the cloud is not reached"
+    DialHangs "net: a connection hangs"
+    VpnUp "net: the VPN comes up"
+    VpnDown "net: the VPN goes down"
+    SteerFails "net: the VPN's service does not do as told"
+    Moves "host: its addresses change"
+    HostSaysNo "host: it cannot be configured"
+    HostSlow "host: to configure it takes minutes"
+    Restart "people: restart an app"
+    Purge "people: purge an app"
+    Stop "people: stop a service"
+    Start "people: start a service"
+    StartAnew "people: restart a service"
+    Update "people: look for an update"
+    UpdateForced "people: update by force"
+    UpdateAnew "people: begin downloads anew"
+    RenewKey "people: make the device's key anew"
+    RenewServiceKey "people: make a service's key anew"
+    OldKey "people: come with a key that is not one"
+    Reboot "people: reboot"
+    PowerOff "people: shut down"
+    Blink "people: blink"
+    CheckOn "people: have connectivity checked"
+    CheckOff "people: have it not checked"
+    NameHost "people: configure the host"
+    ReadHost "people: read how the host is configured"
+    Read "people: read something"
+    Garbled "people: send what is no JSON"
+    HangUp "people: hang up before the answer"
+    Answered "answer: done"
+    SaidLocked "answer: locked"
+    SaidEnding "answer: the machine is about to end"
+    SaidFailed "answer: it went wrong"
+    SaidUnknown "answer: there is no such thing"
+    SaidBad "answer: the request is bad"
+    StartedAgain "recovery: the agent is started again"
+    EngineBack "recovery: the engine answers again"
+    SavedAgain "recovery: what could not be saved is saved later"
+    IdentityKept "recovery: the device is the same after a cut"
+    CreatedFound "recovery: a container is found created already"
+    OrphanStarted "recovery: one that an agent before created is started"
+    LockGivenBack "recovery: locks that an agent before took are given back"
+    HandOverFinished "recovery: a hand-over that an agent before began is finished"
+    PutBack "recovery: the LED of an agent before is put back"
+    TheirsStays "recovery: an LED that somebody else set stays as they set it"
+    GoesOn "recovery: the machine does not end, and everything goes on"
+    BootAwaited "recovery: a service that waited for a boot is started by it"
+    BootHad "recovery: a host that was configured anew has its boot"
+    PulledAgain "recovery: a pull that broke off is begun again"
+    OnlineAgain "recovery: the cloud is reached again"
+    Settled "recovery: everything is as wanted in the end"
+}
+
+/// How often each was met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tally(Vec<u64>);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self(vec![0; ALL.len()])
+    }
+}
+
+impl Tally {
+    /// It was met once more.
+    pub(crate) fn met(&mut self, what: Met) {
+        self.0[what as usize] += 1;
+    }
+
+    /// What others met counts too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// As a line, for another process.
+    pub(crate) fn line(&self) -> String {
+        self.0.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// From a line. `None`: it is none, or one of another time.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let counts: Option<Vec<_>> = line.split_whitespace().map(|it| it.parse().ok()).collect();
+        counts.filter(|it| it.len() == ALL.len()).map(Self)
+    }
+
+    /// How many kinds there are.
+    pub(crate) fn kinds(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What was never met, in words.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        ALL.iter().filter(|(what, _)| self.0[*what as usize] == 0).map(|(_, words)| *words).collect()
+    }
+
+    /// A line for each, for people.
+    pub(crate) fn table(&self) -> String {
+        ALL.iter().fold(String::new(), |mut text, (what, words)| {
+            writeln!(text, "{:>12}  {words}", self.0[*what as usize]).unwrap();
+            text
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! This world as `port::World`; its wall time, and its chance.
+
+use boardkeeper::port;
+
+use super::Sim;
+
+impl port::World for Sim {
+    type Engine = Self;
+    type Store = Self;
+    type Locks = Self;
+    type Targets = Self;
+    type Power = Self;
+    type Leds = Self;
+    type Clock = Self;
+    type Chance = Self;
+    type Net = Self;
+    type Host = Self;
+
+    fn engine(&self) -> &Self {
+        self
+    }
+
+    fn store(&self) -> &Self {
+        self
+    }
+
+    fn locks(&self) -> &Self {
+        self
+    }
+
+    fn targets(&self) -> &Self {
+        self
+    }
+
+    fn power(&self) -> &Self {
+        self
+    }
+
+    fn leds(&self) -> &Self {
+        self
+    }
+
+    fn clock(&self) -> &Self {
+        self
+    }
+
+    fn chance(&self) -> &Self {
+        self
+    }
+
+    fn net(&self) -> &Self {
+        self
+    }
+
+    fn host(&self) -> &Self {
+        self
+    }
+}
+
+impl port::Clock for Sim {
+    fn now_secs(&self) -> i64 {
+        self.with(|model| model.now_secs())
+    }
+
+    fn booted_secs(&self) -> i64 {
+        self.with(|model| model.booted_secs())
+    }
+
+    fn boot_id(&self) -> String {
+        self.with(|model| model.boot_id())
+    }
+}
+
+impl port::Chance for Sim {
+    fn bytes(&self) -> [u8; 32] {
+        self.with(|model| model.fates.keys.borrow_mut().bytes())
+    }
+}
