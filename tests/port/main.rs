@@ -7,5 +7,9 @@ mod listen;
 mod locks;
 mod power;
 mod real;
+mod simulated;
 mod store;
 mod units;
+#[path = "../sim/world.rs"]
+#[expect(dead_code, reason = "the simulator uses more of it")]
+mod world;

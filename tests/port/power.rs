@@ -12,10 +12,6 @@ mod fake;
 mod real;
 mod simulated;
 
-#[path = "../sim/world/power.rs"]
-#[expect(dead_code, reason = "the simulator uses more of it")]
-mod power_of_the_simulator;
-
 /// Every call ends within this.
 const PROMISED: Duration = Duration::from_secs(5);
 

@@ -3,8 +3,8 @@
 use boardkeeper::port::{Mode, Power as _};
 use boardkeeper::state::Ending;
 
-use super::power_of_the_simulator::{Answer, Power};
 use super::{Answers, Fixture, holding};
+use crate::world::power::{Answer, Power};
 
 impl Fixture for Power {
     fn power(&self) -> &impl boardkeeper::port::Power {
