@@ -16,9 +16,49 @@ pub mod target;
 mod watch;
 pub mod world;
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
 pub use world::Linux;
+
+/// The most bytes of a file in which a host, a kernel or a person says something about itself. The longest seen are lists of
+/// triggers, of some thousand; a file of credentials for a hundred registries has as many.
+const FILE_BYTES: u64 = 256 * 1024;
+
+/// The whole of a small file. One that is longer than any honest one is not read to its end.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {} kB", FILE_BYTES / 1024)));
+    }
+    Ok(bytes)
+}
+
+/// The same as text.
+fn read_small_text(path: &Path) -> io::Result<String> {
+    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
+    String::from_utf8(read_small(path)?).map_err(not_text)
+}
 
 /// Runs what may block beside the one thread. Fails only where it fell over, or the agent is about to end.
 async fn off_thread<T: Send + 'static>(deed: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(deed).await.map_err(|why| format!("work on the disk was broken off: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_never_ends_is_not_read_to_its_end() {
+        let error = read_small(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.to_string(), "it is longer than 256 kB");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small");
+        std::fs::write(&path, [0xff]).unwrap();
+        assert_eq!(read_small(&path).unwrap(), [0xff]);
+        assert!(read_small_text(&path).is_err());
+    }
 }

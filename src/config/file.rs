@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::values;
+
 /// What a configuration file says, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct File(BTreeMap<String, String>);
@@ -11,8 +13,14 @@ impl File {
     /// Reads a file. Every mistake is told.
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|why| vec![format!("--config: cannot read `{shown}`: {why}; name a file of NAME=value lines")])?;
+        let cannot = |why: String| vec![format!("--config: cannot read `{shown}`: {why}; name a file of NAME=value lines")];
+        let bytes = values::read(path).map_err(|why| cannot(why.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text".to_owned()))?;
+        Self::parse(&text, &shown.to_string())
+    }
+
+    /// What a file's text says. `shown`: the file, for people.
+    pub fn parse(text: &str, shown: &str) -> Result<Self, Vec<String>> {
         let mut values = BTreeMap::new();
         let mut mistakes = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -70,6 +78,7 @@ mod tests {
         let mistakes = read("sesame\nBOARDKEEPER_LOG=info\nnot a name=sesame\n").unwrap_err();
         assert_eq!(mistakes.len(), 2);
         assert!(mistakes[1].contains("line 3") && !mistakes.concat().contains("sesame"), "{mistakes:?}");
+        assert!(File::read(Path::new("/dev/zero")).unwrap_err()[0].contains("it is longer than 1024 kB"));
         assert!(File::read(Path::new("/nowhere")).unwrap_err()[0].contains("--config"));
     }
 }

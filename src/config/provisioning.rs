@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::values;
+
 /// What the file says. Fields that nobody here needs are passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provisioning {
@@ -26,7 +28,7 @@ pub(super) fn read(root: &Path, given: Option<PathBuf>, mistakes: &mut Vec<Strin
     let must = given.is_some();
     let path = given.unwrap_or_else(|| root.join("mnt/boot/config.json"));
     let shown = path.display().to_string();
-    let text = match std::fs::read(&path) {
+    let text = match values::read(&path) {
         Ok(text) => text,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound && !must => return Provisioning::default(),
         Err(why) => {
@@ -35,24 +37,37 @@ pub(super) fn read(root: &Path, given: Option<PathBuf>, mistakes: &mut Vec<Strin
             return Provisioning::default();
         }
     };
-    let mut fields = match serde_json::from_slice(&text) {
-        Ok(Value::Object(map)) => Fields { map, shown, mistakes },
-        Ok(_) => {
-            mistakes.push(format!("`{shown}` is not a JSON object; write the device's config.json there again"));
-            return Provisioning::default();
-        }
-        Err(why) => {
-            mistakes.push(format!("`{shown}` is not JSON: {why}; write the device's config.json there again"));
-            return Provisioning::default();
-        }
-    };
-    Provisioning {
-        uuid: fields.text("uuid").and_then(|it| fields.uuid(it)),
-        device_type: fields.text("deviceType"),
-        name: fields.text("initialDeviceName").or(fields.text("hostname")),
-        api_endpoint: fields.text("apiEndpointOverride").or(fields.text("apiEndpoint")),
-        listen_port: fields.port("listenPort"),
-        path: Some(path),
+    let (provisioning, wrong) = Provisioning::parse(&text, &shown);
+    mistakes.extend(wrong);
+    Provisioning { path: Some(path), ..provisioning }
+}
+
+impl Provisioning {
+    /// What a file's bytes say, and what is wrong with them. `shown`: the file, for people.
+    #[must_use]
+    pub fn parse(text: &[u8], shown: &str) -> (Self, Vec<String>) {
+        let map = match serde_json::from_slice(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) => {
+                let wrong = format!("`{shown}` is not a JSON object; write the device's config.json there again");
+                return (Self::default(), vec![wrong]);
+            }
+            Err(why) => {
+                let wrong = format!("`{shown}` is not JSON: {why}; write the device's config.json there again");
+                return (Self::default(), vec![wrong]);
+            }
+        };
+        let mut mistakes = Vec::new();
+        let mut fields = Fields { map, shown: shown.to_owned(), mistakes: &mut mistakes };
+        let provisioning = Self {
+            uuid: fields.text("uuid").and_then(|it| fields.uuid(it)),
+            device_type: fields.text("deviceType"),
+            name: fields.text("initialDeviceName").or(fields.text("hostname")),
+            api_endpoint: fields.text("apiEndpointOverride").or(fields.text("apiEndpoint")),
+            listen_port: fields.port("listenPort"),
+            path: None,
+        };
+        (provisioning, mistakes)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
@@ -13,6 +15,19 @@ use crate::state::keys::DeviceVerb;
 
 /// Lengths of a device key: long enough not to be guessed, short enough for every client.
 const KEY: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// The most bytes of a configuration: a hundred times what the longest seen has.
+const FILE_BYTES: u64 = 1024 * 1024;
+
+/// The whole of a configuration file. One that never ends is not read to its end.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {} kB", FILE_BYTES / 1024)));
+    }
+    Ok(bytes)
+}
 
 /// A path; an empty one was not given.
 pub(super) fn path(given: Option<OsString>) -> Option<PathBuf> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! link      finding an engine, and what is known of it        engine/link.rs
+//! wire      the connections to it                              engine/wire.rs
 //! errors    what the caller can do about a failure             engine/errors.rs
 //! labels    how things of ours are told from others            engine/labels.rs
 //! observe   what the engine has                                engine/observe.rs
@@ -9,6 +10,7 @@
 //! body      what the engine is told about a container          engine/body.rs
 //! containers, resources, pull      the deeds                   engine/….rs
 //! events    being woken                                        engine/events.rs
+//! heard     the same without an engine, for tests               engine/heard.rs
 //! ```
 //!
 //! Two engines a decade apart are spoken to alike: requests carry no API version and only fields that API 1.41 knows. A container's
@@ -18,6 +20,8 @@ mod body;
 mod containers;
 mod errors;
 mod events;
+#[doc(hidden)]
+pub mod heard;
 mod labels;
 mod link;
 mod login;
@@ -25,6 +29,7 @@ mod normal;
 mod observe;
 mod pull;
 mod resources;
+mod wire;
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, Address};
+use crate::linux::{read_small, read_small_text};
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
@@ -97,7 +98,7 @@ fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
 /// Fields of `os-release`.
 fn release(root: &Path) -> BTreeMap<String, String> {
     let paths = ["etc/os-release", "usr/lib/os-release"].map(|it| root.join(it));
-    let text = paths.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let text = paths.iter().find_map(|path| read_small_text(path).ok()).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.trim().split_once('='));
     fields.map(|(name, value)| (name.to_owned(), unquoted(value))).collect()
 }
@@ -120,7 +121,7 @@ struct Built {
 }
 
 fn built(root: &Path) -> Built {
-    let text = fs::read(root.join("mnt/boot/device-type.json")).unwrap_or_default();
+    let text = read_small(&root.join("mnt/boot/device-type.json")).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
@@ -171,7 +172,7 @@ fn own(addresses: &[Address]) -> Vec<String> {
 
 /// A file of one line.
 fn text(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = read_small_text(path).ok()?;
     Some(text.trim().to_owned()).filter(|it| !it.is_empty())
 }
 

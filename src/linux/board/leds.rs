@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use crate::linux::read_small;
+
 use super::{KernelChip, KernelLed, Offer, Owner};
 
 /// Looks through `<root>/sys`. What cannot be read is left out.
@@ -111,5 +113,5 @@ fn link_name(link: &Path) -> Option<String> {
 
 /// A file of sysfs. The list of triggers may be longer than a page.
 fn text(path: &Path) -> Option<String> {
-    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+    Some(String::from_utf8_lossy(&read_small(path).ok()?).into_owned())
 }

@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// Whether an event may concern us. Forgets what was known of the container it is about.
-    fn concerns(&self, event: EventMessage) -> bool {
+    pub(super) fn concerns(&self, event: EventMessage) -> bool {
         let Some(actor) = event.actor else { return true };
         match event.typ {
             Some(EventMessageTypeEnum::CONTAINER) => {

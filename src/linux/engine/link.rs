@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::Docker;
 use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
-use crate::linux::engine::{Engine, OBSERVE};
+use crate::linux::engine::{Engine, OBSERVE, wire};
 use crate::port::EngineError;
 
-/// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
-const NEVER_SECS: u64 = 24 * 3600;
 /// Where engines listen, the most likely first.
 const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
 
@@ -48,7 +46,7 @@ pub(super) struct Facts {
 }
 
 /// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
-fn instant(text: &str) -> Option<String> {
+pub(super) fn instant(text: &str) -> Option<String> {
     let (date, rest) = text.split_once('T')?;
     let mut parts = date.splitn(3, '-').map(|it| it.parse::<i64>().ok());
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
@@ -151,12 +149,7 @@ fn is_there(host: &str) -> bool {
 
 async fn ask(host: &str) -> Result<Link, EngineError> {
     let fail = |error| unreachable(host, &error);
-    let docker = if host.starts_with("unix://") {
-        Docker::connect_with_unix(host, NEVER_SECS, API_DEFAULT_VERSION)
-    } else {
-        Docker::connect_with_http(host, NEVER_SECS, API_DEFAULT_VERSION)
-    };
-    let docker = docker.map_err(fail)?.negotiate_version().await.map_err(fail)?;
+    let docker = wire::client(host).map_err(fail)?.negotiate_version().await.map_err(fail)?;
     let version = docker.version().await.map_err(fail)?;
     // Only helps: an engine whose facts cannot be read still runs containers.
     let info = docker.info().await.unwrap_or_default();

@@ -7,6 +7,7 @@ use std::path::Path;
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 
+use crate::linux::{off_thread, read_small};
 use crate::port::EngineError;
 
 /// The registry of references that name none, and its names in a `config.json`.
@@ -56,7 +57,8 @@ pub(super) fn registry(image: &str) -> &str {
 /// What the file says about a registry. A file that is not there says nothing.
 pub(super) async fn read(path: &Path, registry: &str) -> Result<Login, EngineError> {
     let refused = |why: String| EngineError::Refused(format!("cannot read credentials from {}: {why}", path.display()));
-    match tokio::fs::read(path).await {
+    let file = path.to_owned();
+    match off_thread(move || read_small(&file)).await.unwrap_or_else(|why| Err(io::Error::other(why))) {
         // The parser's own words would repeat a secret.
         Ok(bytes) => parse(&bytes, registry).map_err(|line| refused(format!("line {line} is not as `docker login` writes it"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Login::None),
@@ -64,7 +66,7 @@ pub(super) async fn read(path: &Path, registry: &str) -> Result<Login, EngineErr
     }
 }
 
-fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
+pub(super) fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
     let file: File = serde_json::from_slice(bytes).map_err(|error| error.line())?;
     let is_meant = |name: &String| {
         let host = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);

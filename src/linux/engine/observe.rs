@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
-use futures_util::future::try_join_all;
-use futures_util::try_join;
+use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use tracing::debug;
 
 use crate::linux::engine::errors::{found, sort};
@@ -14,6 +13,9 @@ use crate::linux::engine::link::Link;
 use crate::linux::engine::{Engine, normal};
 use crate::port::{EngineError, Seen};
 use crate::state::{ConfigHash, Container, ContainerId, Image, ImageId, ImageRef, Made, Phase, ServiceKey};
+
+/// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
+const AT_ONCE: usize = 16;
 
 /// What was last seen of containers, and in what state that was.
 #[derive(Debug, Default)]
@@ -64,7 +66,8 @@ impl Engine {
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
         self.seen.borrow_mut().0.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().0.contains_key(&it.id)).collect();
-        let looked = try_join_all(new.into_iter().map(|it| self.details(link, it))).await?;
+        let looked = stream::iter(new.into_iter().map(|it| self.details(link, it))).buffer_unordered(AT_ONCE);
+        let looked: Vec<_> = looked.try_collect().await?;
         let mut seen = self.seen.borrow_mut();
         seen.0.extend(looked.into_iter().flatten().map(|(state, it)| (it.id.clone(), (state, it))));
         Ok(seen.0.values().map(|(_, container)| container.clone()).collect())
@@ -88,18 +91,18 @@ impl Engine {
 }
 
 /// A container of ours in a list.
-struct Listed {
+pub(super) struct Listed {
     id: ContainerId,
     key: ServiceKey,
     name: String,
     created_secs: i64,
-    labels: Labels,
+    pub labels: Labels,
     /// Changes whenever something worth looking at does.
     state: String,
 }
 
 impl Listed {
-    fn new(summary: ContainerSummary) -> Option<Self> {
+    pub(super) fn new(summary: ContainerSummary) -> Option<Self> {
         let labels: Labels = summary.labels.unwrap_or_default().into_iter().collect();
         if !labels::supervised(&labels) {
             return None;
@@ -118,7 +121,7 @@ impl Listed {
     }
 }
 
-fn container(listed: Listed, seen: &ContainerInspectResponse, made: Made) -> Container {
+pub(super) fn container(listed: Listed, seen: &ContainerInspectResponse, made: Made) -> Container {
     let config = seen.config.clone().unwrap_or_default();
     let host = seen.host_config.clone().unwrap_or_default();
     let state = seen.state.clone().unwrap_or_default();
@@ -154,7 +157,7 @@ fn phase(state: &bollard::models::ContainerState) -> Phase {
     }
 }
 
-fn image(summary: ImageSummary) -> Image {
+pub(super) fn image(summary: ImageSummary) -> Image {
     let names = summary.repo_tags.iter().chain(&summary.repo_digests).filter(|it| !it.contains("<none>"));
     let names: BTreeSet<_> = names.map(|it| ImageRef::new(it)).collect();
     Image { id: ImageId(summary.id), names, size_bytes: u64::try_from(summary.size).unwrap_or(0) }

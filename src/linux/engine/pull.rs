@@ -130,7 +130,7 @@ impl Engine {
 
 /// What one line of a pull tells.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+pub(super) enum News {
     /// Nothing that brings it further.
     None,
     /// It is further.
@@ -141,7 +141,7 @@ enum News {
 
 /// The layers of an image that is being pulled.
 #[derive(Debug, Default)]
-struct Layers {
+pub(super) struct Layers {
     known: BTreeMap<String, Layer>,
     told: Option<u8>,
 }
@@ -156,7 +156,7 @@ struct Layer {
 }
 
 impl Layers {
-    fn take(&mut self, info: &CreateImageInfo) -> News {
+    pub(super) fn take(&mut self, info: &CreateImageInfo) -> News {
         // The lines "Pulling from …" carry the tag in the place of a layer; other lines without a layer are for people.
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return News::None };
         if status.starts_with("Pulling from") {
@@ -189,14 +189,14 @@ impl Layers {
 
     /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked. That is 2.5
     /// times the compressed bytes in all; programs rarely unpack to more.
-    fn room_bytes(&self) -> u64 {
+    pub(super) fn room_bytes(&self) -> u64 {
         let packed = |it: &Layer| it.total.saturating_sub(it.extracted);
         let missing = |it: &Layer| it.total.saturating_sub(it.downloaded) + packed(it) + packed(it) / 2;
         self.known.values().filter(|it| !it.complete).map(missing).sum()
     }
 
     /// How far it is, when that is further than what was told last. A hundred is told when the image is here, and not before.
-    fn rise(&mut self) -> Option<u8> {
+    pub(super) fn rise(&mut self) -> Option<u8> {
         let percent = self.percent();
         let rises = self.told.is_none_or(|told| told < percent);
         rises.then(|| *self.told.insert(percent))

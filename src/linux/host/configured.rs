@@ -9,6 +9,7 @@ use serde_json::Value;
 use tracing::info;
 
 use super::redsocks;
+use crate::linux::read_small_text;
 use crate::linux::systemd::{Deed, Systemd};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
 
@@ -39,7 +40,7 @@ pub(super) enum Proxied {
 
 impl Files {
     pub(super) fn read(&self) -> Result<HostConfig, String> {
-        let hostname = fs::read_to_string(&self.hostname).map_err(|why| failed("read", &self.hostname, &why))?;
+        let hostname = read_small_text(&self.hostname).map_err(|why| failed("read", &self.hostname, &why))?;
         Ok(HostConfig { hostname: hostname.trim().to_owned(), proxy: self.read_proxy()?.1 })
     }
 
@@ -155,7 +156,7 @@ pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
 
 /// The whole of a file; nothing, where there is none.
 fn optional(path: &Path) -> Result<String, String> {
-    match fs::read_to_string(path) {
+    match read_small_text(path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         other => other.map_err(|why| failed("read", path, &why)),
     }

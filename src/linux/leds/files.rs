@@ -1,11 +1,12 @@
 //! The small seam between us and the kernel's files: the real ones, simulated ones, and in tests ones that fail.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::linux::read_small;
 use crate::port::LedError;
 
 /// Files as the LED class has them, and records of ours.
@@ -28,9 +29,8 @@ pub struct Real;
 
 impl Files for Real {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let mut text = Vec::new();
         // A list of triggers may be longer than a page, so one read would not do.
-        File::open(path)?.read_to_end(&mut text)?;
+        let text = read_small(path)?;
         Ok(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned())
     }
 

@@ -236,3 +236,16 @@ fn a_directory_that_changes_under_us_leads_nowhere_either() {
     assert!(swaps > 100, "{swaps}");
     assert_eq!(everything(&outside), before);
 }
+
+#[tokio::test]
+async fn a_container_that_fills_its_directory_fills_no_memory_and_hides_no_lock() {
+    let host = host();
+    fs::create_dir_all(host.path("main")).unwrap();
+    for n in 0..6000 {
+        fs::write(host.path("main").join(format!("{n}.updates.lock")), "").unwrap();
+    }
+    fs::write(host.path("main/updates.lock"), "").unwrap();
+    assert!(matches!(host.look().await, Some(LockState::Held(_))));
+    host.take("main", Force::Yes).await.unwrap();
+    assert_eq!(fs::metadata(host.path("main/updates.lock")).unwrap().len(), 12);
+}

@@ -204,7 +204,10 @@ impl Tree {
 
     fn survey(&self, service: &Dir, name: &CStr) -> Result<Survey, LockError> {
         let mut survey = Survey::default();
-        for file in service.files()?.into_iter().filter(|it| it.to_bytes().ends_with(ENDING)) {
+        // Those that count most are found among however many names.
+        let known = FILES.iter().map(|it| (*it).to_owned());
+        let all: BTreeSet<_> = service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(ENDING)).collect();
+        for file in all {
             // What is gone by now holds nothing up.
             let Some(kind) = service.kind(&file)? else { continue };
             if self.is_ours(service, &file, kind) {

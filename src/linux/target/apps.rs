@@ -20,10 +20,33 @@ const SUPERVISORS: [&str; 5] = [
     "6822565f766e413e96d9bebe2227cdcc",
 ];
 
+/// The most apps of a document, and the most services, networks and volumes of all of them together. A board runs some tens;
+/// what goes beyond this is a slip or an attack, and each of them costs memory and work at every look at the engine.
+const APPS: usize = 64;
+const SERVICES: usize = 256;
+const NETWORKS: usize = 256;
+const VOLUMES: usize = 512;
+
+/// Holds a document to what a board can look after.
+fn within(apps: &BTreeMap<AppId, App>, at: &At<'_>) {
+    let sum = |of: fn(&App) -> usize| apps.values().map(of).sum::<usize>();
+    for (what, found, most) in [
+        ("apps", apps.len(), APPS),
+        ("services", sum(|it| it.services.len()), SERVICES),
+        ("networks", sum(|it| it.networks.len()), NETWORKS),
+        ("volumes", sum(|it| it.volumes.len()), VOLUMES),
+    ] {
+        if found > most {
+            at.wrong(&format!("has {found} {what}, at most {most} are possible"));
+        }
+    }
+}
+
 /// Apps of a document, each of the shape it has.
 pub(super) fn read(at: &At<'_>, config: &mut BTreeMap<String, String>) -> BTreeMap<AppId, App> {
     let mut apps = BTreeMap::new();
-    for (key, at) in at.entries() {
+    let all = at;
+    for (key, at) in all.entries() {
         let app = if at.key("releases").is_some() || at.key("id").is_some() {
             by_uuid(key, &at)
         } else if at.key("services").is_none() && at.key("image").is_some() {
@@ -36,6 +59,7 @@ pub(super) fn read(at: &At<'_>, config: &mut BTreeMap<String, String>) -> BTreeM
             at.wrong(&format!("has the same number as the app {}", quoted(&twice.name)));
         }
     }
+    within(&apps, all);
     apps
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::at::{At, quoted};
-use super::rules::Rule;
+use super::rules::{PAIR_BYTES, Rule};
 
 /// What is left of an object's fields, by name in snake case.
 #[derive(Debug)]
@@ -89,7 +89,9 @@ fn object_pairs(at: &At<'_>, rule: Rule) -> BTreeMap<String, String> {
         if let Some(expected) = rule(name) {
             value.wrong(&format!("the name must be {expected}"));
         }
-        let value = if value.is_null() { Some(String::new()) } else { value.scalar() };
+        let at = value;
+        let value = if at.is_null() { Some(String::new()) } else { at.scalar() };
+        within(&at, name.len() + value.as_ref().map_or(0, String::len));
         pairs.extend(value.map(|it| (name.to_owned(), it)));
     }
     pairs
@@ -98,10 +100,18 @@ fn object_pairs(at: &At<'_>, rule: Rule) -> BTreeMap<String, String> {
 fn pair(item: &At<'_>, rule: Rule) -> Option<(String, String)> {
     let text = item.text()?;
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    within(item, text.len());
     if let Some(expected) = rule(name) {
         item.wrong(&format!("the name {} must be {expected}", quoted(name)));
     }
     Some((name.to_owned(), value.to_owned()))
+}
+
+/// A name and its value are not longer than a program may be handed.
+fn within(at: &At<'_>, bytes: usize) {
+    if bytes > PAIR_BYTES {
+        at.wrong(&format!("name and value have {bytes} bytes, at most {PAIR_BYTES} are possible"));
+    }
 }
 
 /// `capAdd` and `cap-add` as `cap_add`.

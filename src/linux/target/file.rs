@@ -20,6 +20,7 @@ use crate::port::{TargetError, Targets};
 use crate::state::Target;
 
 use super::parse;
+use crate::linux::off_thread;
 use crate::linux::watch::{Change, Watch};
 
 /// The largest document, in bytes. A release of a hundred services takes some 200 kB.
@@ -121,16 +122,25 @@ impl TargetFile {
 
     /// What it says, when that is not what it said last.
     async fn look(&self) -> Option<Result<Target, TargetError>> {
-        let path = self.path.clone();
-        let text = match tokio::task::spawn_blocking(move || read(&path)).await {
-            Ok(text) => text,
-            Err(error) => Err(format!("it cannot be read: {error}")),
+        let (path, uuid, given) = (self.path.clone(), self.device_uuid.clone(), self.given.get());
+        // The largest document takes an old processor seconds, and requests do not wait for it.
+        let looked = off_thread(move || {
+            let text = read(&path);
+            let print = print(&text);
+            let target =
+                (given != Some(print)).then(|| text.and_then(|it| parse(&it, uuid.as_deref()).map_err(|error| error.0)));
+            (print, target)
+        });
+        let (print, target) = match looked.await {
+            Ok((print, target)) => (print, target?),
+            Err(error) => {
+                let wrong = Err(format!("it cannot be read: {error}"));
+                (print(&wrong), wrong.map(|_| Target::default()))
+            }
         };
-        let print = Some(print(&text));
-        if self.given.replace(print) == print {
+        if self.given.replace(Some(print)) == Some(print) {
             return None;
         }
-        let target = text.and_then(|text| parse(&text, self.device_uuid.as_deref()).map_err(|error| error.0));
         Some(target.map_err(|why| TargetError(format!("{}: {why}", self.path.display()))))
     }
 }

@@ -3,8 +3,14 @@
 /// What a name should have been; `None`: it is good.
 pub(super) type Rule = fn(&str) -> Option<&'static str>;
 
-/// The longest name, in bytes.
+/// The longest name, in characters: what a file system takes, and so what an engine does.
 const LONGEST: usize = 255;
+
+/// The longest reference to an image: a name of 255, a tag of 128 and a digest of 71, and the marks between them.
+const LONGEST_IMAGE: usize = 456;
+
+/// The most bytes of a variable or label, its name included. The kernel hands no program a longer variable.
+pub(super) const PAIR_BYTES: usize = 128 * 1024 - 2;
 
 /// A service, volume, network or commit: it becomes part of a name on the engine.
 pub(super) fn docker_name(name: &str) -> Option<&'static str> {
@@ -32,7 +38,8 @@ pub(super) fn label(name: &str) -> Option<&'static str> {
 
 /// A name the engine understands, where nothing more is asked of it.
 pub(super) fn key(name: &str) -> Option<&'static str> {
-    expect(!name.is_empty() && !name.contains(['=', '\0']), "some text without `=`")
+    let good = !name.is_empty() && all(name, |it| !matches!(it, '=' | '\0'));
+    expect(good, "some text without `=`, at most 255 characters")
 }
 
 /// A device.
@@ -47,8 +54,8 @@ pub(super) fn title(name: &str) -> Option<&'static str> {
 
 /// An image.
 pub(super) fn image(name: &str) -> Option<&'static str> {
-    let good = !name.is_empty() && name.chars().all(|it| it.is_ascii_graphic());
-    expect(good, "the name of an image")
+    let good = !name.is_empty() && name.len() <= LONGEST_IMAGE && name.chars().all(|it| it.is_ascii_graphic());
+    expect(good, "the name of an image, at most 456 characters")
 }
 
 /// What a label says when it means yes.
@@ -84,9 +91,9 @@ mod tests {
             (variable, &["A", "_a9"], &["", "9A", "A-B", "A.B", "A=", &long]),
             (setting, &["A:b", "_A"], &["", ":A", "9", "a b", &long]),
             (label, &["a", "io.x/y=z", "{}"], &["", "a b", "a\"", "a'", "a`", "ä", "a\n", &long]),
-            (key, &["net.core.x", "a b"], &["", "a=b", "a\0"]),
+            (key, &["net.core.x", "a b"], &["", "a=b", "a\0", &long]),
             (device, &["", "my board"], &["a\nb", &long]),
-            (image, &["r/a@sha256:ab"], &["", "a b", "a\n"]),
+            (image, &["r/a@sha256:ab"], &["", "a b", "a\n", &"a".repeat(LONGEST_IMAGE + 1)]),
         ];
         for (rule, good, bad) in table {
             for name in good {

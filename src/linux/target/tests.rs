@@ -1,6 +1,7 @@
 //! Whole documents: each shape, and each class of mistake.
 
 mod any;
+mod limits;
 
 use std::time::Duration;
 
@@ -208,7 +209,7 @@ fn mistakes_are_told_together_by_path() {
         "local.apps.1234.services.2.serviceName: expected a string, found 5",
         "local.apps.1234.services.x: the service's key must be its number",
         "local.apps.1234.services.x.serviceName: expected letters, digits",
-        "local.apps.1234.services.x.image: expected the name of an image, found \"a b\"",
+        "local.apps.1234.services.x.image: expected the name of an image, at most 456 characters, found \"a b\"",
         "local.apps.1234.services.x.imageId: expected a whole number from 0 to 4294967295, found -1",
     ] {
         assert!(said.contains(part), "{part} not in {said}");

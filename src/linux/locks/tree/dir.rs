@@ -11,6 +11,9 @@ use rustix::io::Errno;
 
 use crate::port::LockError;
 
+/// Names that are looked at in a directory: a container must not fill our memory by filling its own.
+pub(super) const NAMES: usize = 4096;
+
 /// An open directory, and its path as the host sees it.
 #[derive(Debug)]
 pub(in crate::linux::locks) struct Dir {
@@ -77,10 +80,10 @@ impl Dir {
         Ok(Uid::from_raw(stat.st_uid))
     }
 
-    /// Names in it, in no order.
+    /// Names in it, in no order; of very many, only some.
     pub(super) fn files(&self) -> Result<Vec<CString>, LockError> {
         let read = || {
-            let names = fs::Dir::read_from(&self.fd)?.map(|entry| Ok(entry?.file_name().to_owned()));
+            let names = fs::Dir::read_from(&self.fd)?.map(|entry| Ok(entry?.file_name().to_owned())).take(NAMES);
             names.collect::<Result<Vec<_>, Errno>>()
         };
         let mut names = read().map_err(|why| failed("read", &self.shown, why))?;

@@ -1,0 +1,94 @@
+//! What is made of an engine's words, and said to it, without an engine: for tests that make the words up.
+//!
+//! Everything here calls what the engine's adapter itself calls, and adds nothing.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, CreateImageInfo, EventMessage, ImageConfig, ImageSummary, Network, Volume,
+};
+use serde::Deserialize;
+
+use crate::linux::engine::link::{self, Facts};
+use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, resources};
+use crate::plan::Spec;
+use crate::port::Seen;
+use crate::state::{ConfigHash, Made, ServiceKey};
+
+/// What an engine says to the questions it is asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Words {
+    containers: Vec<ContainerSummary>,
+    /// Of each container in turn; the last one counts for all that follow.
+    inspected: Vec<ContainerInspectResponse>,
+    image: ImageConfig,
+    images: Vec<ImageSummary>,
+    networks: Vec<Network>,
+    volumes: Vec<Volume>,
+    pull: Vec<CreateImageInfo>,
+    events: Vec<EventMessage>,
+    time: String,
+}
+
+/// What is seen of an engine that says this, and how far a pull is told to be, in percent. `None`: it is no engine's words.
+#[must_use]
+pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
+    let words: Words = serde_json::from_slice(words).ok()?;
+    let mut facts = Facts::default();
+    facts.since = link::instant(&words.time);
+    let mut inspected = words.inspected.iter();
+    let mut last = ContainerInspectResponse::default();
+    let containers = words.containers.into_iter().filter_map(observe::Listed::new).map(|listed| {
+        last = inspected.next().cloned().unwrap_or_else(|| last.clone());
+        let made = match listed.labels.get(labels::CONFIG) {
+            Some(hash) => Made::Here(ConfigHash(hash.clone())),
+            None => Made::Elsewhere(Box::new(normal::config(&last, &words.image, &facts))),
+        };
+        observe::container(listed, &last, made)
+    });
+    let containers = containers.collect();
+    for event in words.events {
+        let _ = engine.concerns(event);
+    }
+    let mut layers = pull::Layers::default();
+    let mut progress = Vec::new();
+    for line in &words.pull {
+        layers.take(line);
+        let _ = layers.room_bytes();
+        progress.extend(layers.rise());
+    }
+    let images = words.images.into_iter().map(observe::image).collect();
+    let (networks, volumes) = (resources::networks(words.networks), resources::volumes(words.volumes));
+    Some((Seen { containers, images, networks, volumes }, progress))
+}
+
+/// What an engine is told to create, as JSON.
+#[must_use]
+pub fn told(spec: &Spec) -> String {
+    serde_json::to_string(&body::body(spec)).expect("texts, numbers and lists of them can be written as JSON")
+}
+
+/// The service that labels tell, and the labels that are their owner's.
+#[must_use]
+pub fn labelled(labels: &BTreeMap<String, String>) -> (Option<ServiceKey>, BTreeMap<String, String>) {
+    (labels::service(labels), labels::of_owner(labels))
+}
+
+/// A name in a document, from one on the engine.
+#[must_use]
+pub fn in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) -> &'a str {
+    labels::in_document(name, labels)
+}
+
+/// A container's environment.
+#[must_use]
+pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
+    normal::env(Some(list))
+}
+
+/// Whether a file of credentials has some for the registry of an image. `None`: it is not as `docker login` writes it.
+#[must_use]
+pub fn has_login(file: &[u8], image: &str) -> Option<bool> {
+    login::parse(file, login::registry(image)).ok().map(|it| matches!(it, login::Login::Found(_)))
+}

@@ -1,0 +1,211 @@
+//! The connections to an engine: one for each question, and it ends when the answer is longer than any honest one.
+//!
+//! The client's own transports read an answer to its end however long it is, and would take the whole memory of a board.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Response, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tracing::debug;
+
+/// The most bytes of an answer. What an engine says of a thousand containers takes three million, and the progress of a pull
+/// some hundred for each half megabyte. A stream of events that has said so much is begun anew, and misses nothing.
+pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
+const NEVER_SECS: u64 = 24 * 3600;
+
+/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Nothing is connected yet.
+pub(super) fn client(host: &str) -> Result<Docker, Error> {
+    let place = match host.strip_prefix("unix://") {
+        Some(path) => Place::Unix(path.to_owned()),
+        None => Place::Tcp(host.split_once("://").map_or(host, |(_, rest)| rest).trim_end_matches('/').to_owned()),
+    };
+    let name = match &place {
+        // Engines want a name there, and care for none.
+        Place::Unix(_) => "http://engine".to_owned(),
+        Place::Tcp(address) => format!("http://{address}"),
+    };
+    let ask = move |request| ask(place.clone(), request);
+    Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
+}
+
+/// Where an engine listens.
+#[derive(Debug, Clone)]
+enum Place {
+    Unix(String),
+    Tcp(String),
+}
+
+async fn ask(place: Place, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    match place {
+        Place::Unix(path) => over(UnixStream::connect(path).await?, request).await,
+        Place::Tcp(address) => over(TcpStream::connect(address).await?, request).await,
+    }
+}
+
+async fn over<S>(stream: S, mut request: BollardRequest) -> Result<Response<Incoming>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Bounded::new(stream))).await?;
+    drive(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, "a connection to the engine broke");
+        }
+    });
+    if let Some(name) = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok()) {
+        request.headers_mut().insert(HOST, name);
+    }
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = Uri::from(path);
+    }
+    Ok(asks.send_request(request).await?)
+}
+
+/// Has a connection go on by itself. It is over when its answer is, or when nobody waits for that any more.
+#[expect(clippy::disallowed_methods, reason = "the client wants the answer before its end; its own transports do the same")]
+fn drive(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}
+
+/// A stream of which only so much is read.
+#[derive(Debug)]
+struct Bounded<S> {
+    stream: S,
+    left_bytes: u64,
+}
+
+impl<S> Bounded<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, left_bytes: ANSWER_BYTES }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left_bytes == 0 {
+            let why = format!("the answer is longer than {} MiB", ANSWER_BYTES / 1024 / 1024);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let bytes = buffer.filled().len().saturating_sub(before);
+        self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::linux::engine::{Engine, Settings};
+    use crate::plan::Deed;
+    use crate::port::{Engine as _, EngineError};
+    use crate::state::ImageRef;
+
+    /// What is said to the first questions: who it is.
+    const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
+
+    /// An engine that says who it is, and to every other question the same without end.
+    async fn endless(socket: &Path, head: &str, part: &[u8]) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let mut open = futures_util::stream::FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(()) = open.next(), if !open.is_empty() => {}
+                accepted = listener.accept() => open.push(say(accepted.unwrap().0, head, part)),
+            }
+        }
+    }
+
+    async fn say(mut stream: UnixStream, head: &str, part: &[u8]) {
+        let mut asked = [0; 2048];
+        let length = stream.read(&mut asked).await.unwrap();
+        let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+        if ["/version", "/info", "/images/r.example"].iter().any(|it| asked.contains(it)) {
+            let status = if asked.contains("/images/") { "404 Not Found" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{HELLO}", HELLO.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            return;
+        }
+        let _ = stream.write_all(head.as_bytes()).await;
+        while stream.write_all(part).await.is_ok() {}
+    }
+
+    fn engine(socket: &Path) -> Engine {
+        Engine::connect(Settings {
+            hosts: vec![format!("unix://{}", socket.display())],
+            root: "/nowhere".into(),
+            logins: None,
+            floor_bytes: 0,
+            arch: String::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_never_ends_an_answer_is_told_from_one_that_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let chunk = [b"10000\r\n", vec![b'a'; 0x10000].as_slice(), b"\r\n"].concat();
+        let chunk_head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{\"status\":\"\r\n";
+        let engine = engine(&socket);
+        let asks = async {
+            let error = engine.observe().await.unwrap_err();
+            assert!(matches!(&error, EngineError::Unreachable(why) if why.contains("longer than 16 MiB")), "{error}");
+            let pull = Deed::Pull(ImageRef::new("r.example/app:1"));
+            let error = engine.take(&pull, &|_| ()).await.unwrap_err();
+            assert!(error.to_string().contains("longer than 16 MiB"), "{error}");
+        };
+        tokio::select! {
+            () = endless(&socket, chunk_head, &chunk) => {}
+            done = tokio::time::timeout(Duration::from_secs(120), asks) => done.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_nested_without_end_is_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let engine = engine(&socket);
+        let asks = async {
+            let error = engine.observe().await.unwrap_err();
+            assert!(matches!(&error, EngineError::Unreachable(_)), "{error}");
+        };
+        let lists = vec![b'['; 100_000];
+        let nested = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        tokio::select! {
+            () = endless(&socket, nested, &lists) => {}
+            done = tokio::time::timeout(Duration::from_secs(60), asks) => done.unwrap(),
+        }
+    }
+}
