@@ -1,0 +1,138 @@
+//! Files that others write: configuration, update locks, and what a kernel says of its LEDs and its board.
+//!
+//! A tree is spelled as text, a line for each file: a letter for what it is, its path, and what is in it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use boardkeeper::config::{Config, File, Given, Provisioning};
+use boardkeeper::linux::leds::host::{Host, Place};
+use boardkeeper::linux::locks::Locks;
+use boardkeeper::port::{Leds as _, Locks as _};
+use boardkeeper::state::{AppId, Force, Level, Pattern, ServiceKey};
+use tempfile::TempDir;
+
+/// The app whose locks are looked at.
+const APP: AppId = AppId(7);
+
+/// A `config.json` and a file of `NAME=value` lines: what is refused is said in lines that repeat no more than a line of it.
+pub fn config(data: &[u8]) {
+    let (provisioning, mistakes) = Provisioning::parse(data, "config.json");
+    assert!(provisioning.uuid.is_none_or(|it| it.len() <= 64) && mistakes.iter().all(|it| !it.contains('\n')), "{mistakes:?}");
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(file) = File::parse(text, "boardkeeper") else { return };
+    let mut given = Given::default();
+    given.fill(&file);
+    // What it names elsewhere is somebody else's.
+    given.boot_config = Some(OsString::from("/dev/null"));
+    let env = |name: &str| file.get(name).map(str::to_owned);
+    if let Ok(config) = Config::read(given, &env) {
+        assert!(!config.listen.is_empty());
+    }
+}
+
+/// A tree of update locks, as containers may make one: it is looked at, taken, forced and given back, and nothing outside of it
+/// is touched.
+pub fn locks(data: &[u8]) {
+    let lab = Lab::new();
+    let outside = lab.path("outside");
+    fs::create_dir_all(&outside).expect("a fresh directory");
+    fs::write(outside.join("updates.lock"), "precious").expect("a fresh directory");
+    lab.grow("root/tmp/balena-supervisor/services/7", data);
+    fs::create_dir_all(lab.path("root/tmp")).expect("a fresh directory");
+    let services: BTreeSet<String> = ["main", "side"].map(str::to_owned).into();
+    let locks = Locks::new(&lab.path("root"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let apps = [APP].into();
+        let key = ServiceKey::new(APP, "main");
+        let _ = locks.observe(&apps).await;
+        let _ = locks.expect_hand_over(&key).await;
+        let _ = tokio::time::timeout(Duration::from_millis(1), locks.handed_over(&key)).await;
+        for force in [Force::No, Force::Yes] {
+            if locks.take(APP, &services, force).await.is_ok() {
+                assert!(matches!(locks.observe(&apps).await, Ok(seen) if seen.contains_key(&APP)));
+            }
+            let _ = locks.release(APP).await;
+        }
+    });
+    assert_eq!(fs::read_to_string(outside.join("updates.lock")).ok().as_deref(), Some("precious"));
+    assert_eq!(fs::read_dir(&outside).map(Iterator::count).ok(), Some(1));
+}
+
+/// `/sys`, `/proc` and the boot partition as a kernel nobody has seen might fill them: the board is told, a LED chosen, played
+/// and put back.
+pub fn sysfs(data: &[u8]) {
+    let lab = Lab::new();
+    lab.grow("root", data);
+    let place = Place { root: lab.path("root"), runtime: lab.path("run"), board: None, device_type: None, led_file: None };
+    let Ok(host) = Host::open(place) else { return };
+    let _ = host.items();
+    let leds = host.leds("a test");
+    let pattern = Pattern::blinks(200, 200, 1, 0).expect("a pattern");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let _ = leds.find().await;
+        let _ = leds.show(&pattern, Some(Duration::from_secs(15))).await;
+        let _ = leds.set(Level::Lit).await;
+        let _ = leds.restore().await;
+    });
+}
+
+struct Lab(TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory for a test"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `f path text`, `o path text` (of uid 65534), `d path`, `l path target`, `p path` (its text ends without a newline).
+    fn grow(&self, below: &str, data: &[u8]) {
+        let base = self.path(below);
+        for line in data.split(|byte| *byte == b'\n').take(200) {
+            let mut parts = line.splitn(3, |byte| *byte == b' ');
+            let (Some(kind), Some(path)) = (parts.next(), parts.next()) else { continue };
+            let text = parts.next().unwrap_or_default();
+            let Some(path) = within(&base, path) else { continue };
+            plant(kind, &path, text);
+        }
+    }
+}
+
+fn plant(kind: &[u8], path: &Path, text: &[u8]) {
+    if let Some(parent) = path.parent() {
+        // Something else may have that name; then nothing grows there.
+        let _ = fs::create_dir_all(parent);
+    }
+    let _ = match kind {
+        b"f" => fs::write(path, [text, b"\n"].concat()),
+        b"p" => fs::write(path, text),
+        b"o" => fs::write(path, text).and_then(|()| chown(path, Some(65534), None)),
+        b"d" => fs::create_dir_all(path),
+        b"l" => symlink(String::from_utf8_lossy(text).replace('\0', ""), path),
+        _ => Ok(()),
+    };
+}
+
+/// A path below a directory: what leads elsewhere is left out, for the tree is the attacker's and the rest is not.
+fn within(base: &Path, path: &[u8]) -> Option<PathBuf> {
+    let text = String::from_utf8_lossy(path);
+    let fine = |step: &str| !step.is_empty() && step != "." && step != ".." && !step.contains('\0') && step.len() < 200;
+    let steps: Vec<_> = text.split('/').take(12).collect();
+    let mut path = base.to_owned();
+    for step in &steps {
+        if !fine(step) || path.is_symlink() {
+            return None;
+        }
+        path.push(step);
+    }
+    Some(path)
+}

@@ -1,0 +1,94 @@
+//! Whole connections: heads, bodies, chunks, and what is none of these, through the server and the router.
+
+use std::cell::OnceCell;
+use std::net::{IpAddr, Ipv4Addr};
+
+use boardkeeper::api::{self, Door};
+use boardkeeper::intent::{Ask, Intent, Light, LightAsk, Reply};
+use boardkeeper::linux::net;
+use boardkeeper::state::device::Peer;
+use boardkeeper::state::keys::Reach;
+use boardkeeper::state::{AppId, ContainerId, Identified, Keys, Panel, Secret, ServiceKey, Status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// Bytes between two pauses of a caller, where he makes pauses.
+const PART: usize = 7;
+
+/// The device's key: 64 of these.
+const KEY: &str = "d";
+
+/// The bytes of a connection, one after the other. Every answer begins as one does, and the connection ends.
+pub fn router(data: &[u8]) {
+    thread_local!(static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() });
+    RUNTIME.with(|runtime| {
+        let made = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.get_or_init(|| made().expect("a runtime")).block_on(async {
+            let answer = answered(data, data.len()).await;
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{}", String::from_utf8_lossy(&answer));
+            if data.len() < 512 {
+                let again = answered(data, PART).await;
+                assert!(again.is_empty() || again.starts_with(b"HTTP/1."), "{}", String::from_utf8_lossy(&again));
+            }
+        });
+    });
+}
+
+async fn answered(data: &[u8], part: usize) -> Vec<u8> {
+    let (mut caller, stream) = tokio::io::duplex(64 * 1024);
+    let (intents, mut inbox) = mpsc::channel(16);
+    let (requests, mut lights) = mpsc::channel(16);
+    let (_show, panel) = watch::channel(Panel::default());
+    let (_publish, status) = watch::channel(known());
+    let door = Door { intents, status, light: Light { requests, panel }, born: Instant::now() };
+    let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+    let served = net::converse(stream, api::router(door), peer);
+    let asks = async {
+        let mut answer = Vec::new();
+        let (mut read, mut write) = tokio::io::split(&mut caller);
+        let says = async {
+            for part in data.chunks(part.max(1)) {
+                if write.write_all(part).await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        // It ends by itself: an idle connection is closed.
+        let (_, _) = tokio::join!(says, read.read_to_end(&mut answer));
+        answer
+    };
+    let done = async {
+        loop {
+            tokio::select! {
+                biased;
+                Some(ask) = inbox.recv() => answer(ask),
+                Some(LightAsk::Identify(reply)) = lights.recv() => drop(reply.send(Identified::By("ACT".to_owned()))),
+                else => std::future::pending::<()>().await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        ((), answer) = async { tokio::join!(served, asks) } => answer,
+        () = done => Vec::new(),
+    }
+}
+
+fn known() -> Status {
+    let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: Default::default() };
+    let access = keys.access([(ServiceKey::new(AppId(1), "main"), Reach::App)]);
+    Status { access, ..Status::default() }
+}
+
+fn answer(ask: Ask) {
+    let reply = match ask.intent {
+        Intent::Stop(..) | Intent::Start(..) => Reply::Container(ContainerId("c".repeat(64))),
+        Intent::RenewKey(_) => Reply::Key(Secret::new("e".repeat(64))),
+        Intent::ReadHost => Reply::Host(Box::default()),
+        _ => Reply::Done,
+    };
+    let _ = ask.reply.send(Ok(reply)); // Whoever asked may have hung up.
+}
