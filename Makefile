@@ -10,8 +10,8 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power bench deny doc size release arm-test deb package-test \
-	image-test torture ci clean help
+.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power hostile fuzz fuzz-min schema bench deny doc \
+	size release arm-test deb package-test image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -67,6 +67,22 @@ power: bus ## real reboots and shutdowns: the agent in machines that systemd-nsp
 	@$(LAB)/install.sh rust engine busybox tools nspawn
 	@$(LAB)/nspawn.sh root > /dev/null
 	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+hostile: ## clients that open 10,000 connections, dawdle, or talk no HTTP, against the binary; HELD=n of them
+	@$(LAB)/install.sh rust
+	HELD=$(or $(HELD),10000) cargo test --locked --quiet --test hostile -- --nocapture $(ONLY)
+
+fuzz: ## made-up bytes for the agent's own code: TARGET=x or all of them, TIME=seconds each
+	@$(LAB)/install.sh rust fuzz
+	$(LAB)/fuzz.sh $(or $(TARGET),all) $(or $(TIME),60)
+
+fuzz-min: ## what fuzzing found, in its shortest form, into the repository; TARGET=x for one
+	@$(LAB)/install.sh rust fuzz
+	$(LAB)/fuzz.sh min $(TARGET)
+
+schema: ## the API's description against the binary, with schemathesis; EXAMPLES=n for each operation
+	@$(LAB)/install.sh rust python
+	$(LAB)/schema.sh $(EXAMPLES)
 
 bench: ## measure; the figures are kept in target/bench.txt
 	@$(LAB)/install.sh rust engine busybox tools

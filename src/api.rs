@@ -40,6 +40,7 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, Verb, routes};
 
 use crate::intent::{Answer, Ask, Intent, Light};
+use crate::state::device::Beside;
 use crate::state::{Check, Status};
 use audit::Audit;
 use auth::Callers;
@@ -58,6 +59,17 @@ pub struct Door {
     /// When the agent started.
     pub born: Instant,
 }
+
+/// The most bytes of a URL: the longest that means anything has a path of 60 and a key of 128; the rest is for queries of others.
+const URL_BYTES: usize = 4096;
+
+/// Requests of one address that wait beside a service's. More would only wait for each other: the reconciler does one at a time
+/// for an app.
+const BESIDE_A_SERVICE: usize = 16;
+
+/// And beside one of the device's owner, who must not be kept out by a service of the same address. Fewer than half of the
+/// connections an address may have, so that one that waits for nothing is always to be found.
+const BESIDE_AN_OWNER: usize = 32;
 
 /// How long a request waits until the agent has read its keys. It takes some milliseconds.
 const KEYS_WAIT: Duration = Duration::from_secs(5);
@@ -84,6 +96,9 @@ struct Call {
 }
 
 async fn handle(State(door): State<Door>, request: Request) -> Response {
+    if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
+        return failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB").into_response();
+    }
     door.opens().await;
     let callers = Callers::of(&request, &door.status.borrow().access);
     let audit = Audit::new(&request, callers.as_ref());
@@ -116,7 +131,17 @@ fn admit(door: &Door, callers: Option<Callers>, request: Request) -> Result<(Ver
     if !route.verb.is_open_to(&callers, &door.status.borrow().access) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
+    if route.verb.waits() && is_crowded(&callers, &request) {
+        let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
+        return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
+    }
     Ok((route.verb, Call { door: door.clone(), callers, param, request }))
+}
+
+/// Whether so many requests of the same address wait that one more would hold up others.
+fn is_crowded(callers: &Callers, request: &Request) -> bool {
+    let Beside(others) = request.extensions().get().copied().unwrap_or_default();
+    others >= if callers.own_the_device() { BESIDE_AN_OWNER } else { BESIDE_A_SERVICE }
 }
 
 async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {

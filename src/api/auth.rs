@@ -54,6 +54,11 @@ impl Callers {
         })
     }
 
+    /// Whether the device's owner is among them.
+    pub(super) fn own_the_device(&self) -> bool {
+        self.0.iter().any(|caller| matches!(caller, Caller::Device | Caller::Local))
+    }
+
     /// The one who may do most: whose key it is where a request is about the caller's own.
     pub(super) fn into_first(self) -> Caller {
         self.0.into_iter().next().expect("made with at least one")

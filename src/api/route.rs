@@ -159,6 +159,33 @@ impl Route {
 }
 
 impl Verb {
+    /// Whether its answer may be long in coming: it waits for a body, or for something to be done.
+    pub(super) const fn waits(self) -> bool {
+        match self {
+            Self::Update
+            | Self::End(_)
+            | Self::Restart
+            | Self::Purge
+            | Self::Stop
+            | Self::Start
+            | Self::CheckOn
+            | Self::CheckOff
+            | Self::HostConfig
+            | Self::ConfigureHost
+            | Self::RegenerateKey
+            | Self::Blink => true,
+            Self::Ping
+            | Self::Healthy
+            | Self::App
+            | Self::Device
+            | Self::State
+            | Self::Leds
+            | Self::Board
+            | Self::OpenApi
+            | Self::NotYet => false,
+        }
+    }
+
     /// Whether these callers may use it at all. Verbs that concern one app look at which app themselves.
     pub(super) fn is_open_to(self, callers: &Callers, access: &Access) -> bool {
         self.of_device().is_none_or(|verb| callers.may(verb, access))

@@ -4,48 +4,42 @@
 //! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
 //! that interface, because a packet for its address may arrive on any other one too.
 //!
-//! Connections are futures of the one future that serves them: nothing is spawned.
+//! [`serve`] answers; who may stay when there are too many is in `net/crowd.rs`.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
-use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, mem};
 
-use axum::Router;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::state::device::Peer;
 
+mod crowd;
 pub mod interfaces;
 mod reach;
+mod serve;
 pub(in crate::linux) mod taken;
 
 pub use reach::Reach;
+pub use serve::{converse, serve};
 
 use interfaces::{Address, Changes};
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 256;
-/// What the kernel's queue holds.
-const QUEUE: u32 = 128;
-/// A request's head is here by then, or the connection is closed. An idle one is closed then too.
-const HEAD: Duration = Duration::from_secs(10);
-/// What answers under way are given at the end.
-const GRACE: Duration = Duration::from_millis(500);
+/// What the kernel's queue holds until we look. One that is full makes callers wait a second, so it holds what a crowd sends
+/// between two looks.
+const QUEUE: u32 = 1024;
+/// A caller who says nothing while his answer is waited for is asked after so long whether he is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// And so often, before he counts as gone.
+const KEEPALIVE_ASKS: u32 = 3;
+/// The time between two of these; also what the kernel waits until somebody takes what was sent to him.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the API cannot listen: where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -189,66 +183,6 @@ impl Listeners {
     }
 }
 
-/// Answers requests until `shutdown` is over; then answers under way are given half a second.
-pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Future<Output = ()>) {
-    let router = TowerToHyperService::new(router);
-    let (stop, stopping) = watch::channel(());
-    let mut open = FuturesUnordered::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(()) = open.next(), if !open.is_empty() => (),
-            (stream, peer) = listeners.accept(), if open.len() < CONNECTIONS => {
-                open.push(answer(stream, Answering { router: router.clone(), peer }, stopping.clone()));
-            }
-        }
-    }
-    drop(listeners);
-    drop(stop);
-    let rest = async { while open.next().await.is_some() {} };
-    if timeout(GRACE, rest).await.is_err() {
-        debug!("connections were cut off");
-    }
-}
-
-async fn answer(stream: TcpStream, service: Answering, mut stopping: watch::Receiver<()>) {
-    // Replies are small, and somebody waits for each.
-    let _ = stream.set_nodelay(true);
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke");
-    }
-}
-
-/// The API, to one caller.
-struct Answering {
-    router: TowerToHyperService<Router>,
-    peer: Peer,
-}
-
-impl Service<Request<Incoming>> for Answering {
-    type Response = axum::response::Response;
-    type Error = std::convert::Infallible;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        self.router.call(request)
-    }
-}
-
 type Accepted = (TcpStream, SocketAddr, Admits);
 
 async fn changed(changes: Option<&Changes>) {
@@ -301,7 +235,7 @@ fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.is_ipv6() {
         // `[::]` beside `0.0.0.0` is no conflict.
-        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+        sockopt::set_ipv6_v6only(&socket, true)?;
     }
     // What an earlier life of ours left behind is no reason to wait.
     socket.set_reuseaddr(true)?;
@@ -311,7 +245,19 @@ fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {
         Device::Only(name) => socket.bind_device(Some(name.as_bytes()))?,
     }
     socket.bind(address)?;
+    keep_alive(&socket)?;
     socket.listen(QUEUE)
+}
+
+/// Has the kernel find out who is gone without a word. Connections inherit it from their listener.
+fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_keepalive(true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_ASKS)?;
+    let most = KEEPALIVE + KEEPALIVE_EVERY * KEEPALIVE_ASKS;
+    sockopt::set_tcp_user_timeout(socket, u32::try_from(most.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> NetError {

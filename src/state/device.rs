@@ -57,3 +57,7 @@ pub struct Peer {
     /// that a person opened the API for.
     pub local: bool,
 }
+
+/// How many requests of the same address are under way beside this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside(pub usize);

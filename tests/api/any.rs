@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Method};
 use boardkeeper::api;
+use boardkeeper::state::device::Beside;
 use proptest::prelude::*;
 
 use crate::house::{House, request};
@@ -11,7 +12,15 @@ use crate::house::{House, request};
 fn path() -> impl Strategy<Value = String> {
     let ours = prop::sample::select(api::routes().iter().map(|it| it.path).collect::<Vec<_>>());
     let known = (ours, "[!-~]{0,8}").prop_map(|(path, id)| path.replace("{appId}", &id.replace(['/', '?', '#'], "")));
-    prop_oneof![known, "/[!-~]{0,30}", "/v1/apps/[0-9.%-]{0,12}(/stop|/start)?"]
+    let nearly = "/(v1|V1|v2|agent|agent/v1|agent/v2|agent%2fv1)/{1,2}[a-z-]{0,12}(/[!-~]{0,6}){0,3}";
+    prop_oneof![
+        known,
+        "/[!-~]{0,30}",
+        "/v1/apps/[0-9.%-]{0,12}(/stop|/start)?",
+        nearly,
+        "/[!-~\\PC]{0,20}",
+        Just("*".to_owned())
+    ]
 }
 
 fn query() -> impl Strategy<Value = String> {
@@ -45,13 +54,14 @@ fn header() -> impl Strategy<Value = Vec<u8>> {
 
 fn method() -> impl Strategy<Value = Method> {
     let known = [Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::PATCH, Method::PUT, Method::OPTIONS];
-    prop::sample::select(known.to_vec())
+    let other = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}".prop_map(|it| Method::from_bytes(it.as_bytes()).unwrap());
+    prop_oneof![4 => prop::sample::select(known.to_vec()), 1 => other]
 }
 
 const HEADERS: [&str; 5] = ["Authorization", "Content-Type", "Content-Encoding", "Content-Length", "X-Forwarded-For"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, max_global_rejects: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn there_is_always_an_answer(
@@ -60,8 +70,9 @@ proptest! {
         query in query(),
         headers in prop::collection::vec((prop::sample::select(HEADERS.to_vec()), header()), 0..4),
         body in body(),
+        beside in 0..40_usize,
     ) {
-        let mut asking = request(method.as_str(), &format!("{path}?{query}"));
+        let mut asking = request(method.as_str(), &format!("{path}?{query}")).extension(Beside(beside));
         for (name, value) in headers {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 asking = asking.header(name, value);
@@ -74,7 +85,7 @@ proptest! {
         runtime.block_on(async {
             let got = House::new().call(asking.unwrap()).await;
             let status = got.status.as_u16();
-            prop_assert!(matches!(status, 200 | 202 | 204 | 400 | 401 | 404 | 405 | 413 | 415 | 501 | 503), "{status} {}", got.body);
+            prop_assert!(matches!(status, 200 | 202 | 204 | 400 | 401 | 404 | 405 | 413 | 415 | 429 | 501 | 503), "{status} {}", got.body);
             Ok(())
         })?;
     }

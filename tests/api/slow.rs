@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use boardkeeper::intent::Intent;
 use boardkeeper::state::Force;
+use boardkeeper::state::device::Beside;
 use futures_util::stream;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -99,4 +100,39 @@ async fn who_comes_before_the_keys_are_read_waits_for_them() {
     };
     let (got, ()) = tokio::join!(early, late);
     assert_eq!(got.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn many_that_wait_for_one_address_keep_out_neither_reads_nor_the_owner() {
+    let mut house = House::new();
+    let service = house.key(ONE, "main");
+    let device = "d".repeat(64);
+    for (key, method, path, beside, status) in [
+        (&service, "POST", "/v1/regenerate-api-key", 15, 200),
+        (&device, "POST", "/v1/update", 16, 204),
+        (&device, "POST", "/v1/update", 31, 204),
+        (&device, "POST", "/v1/update", 32, 429),
+        (&device, "GET", "/v1/device/host-config", 32, 429),
+        (&device, "GET", "/v1/device", 10_000, 200),
+        (&device, "GET", "/ping", 10_000, 200),
+    ] {
+        let mut asking = request(method, &format!("{path}?apikey={key}")).body(Body::empty()).unwrap();
+        asking.extensions_mut().insert(Beside(beside));
+        assert_eq!(house.call(asking).await.status.as_u16(), status, "{path} {beside}");
+    }
+    let service = house.key(ONE, "main");
+    let mut asking = request("POST", &format!("/v1/regenerate-api-key?apikey={service}")).body(Body::empty()).unwrap();
+    asking.extensions_mut().insert(Beside(16));
+    let got = house.call(asking).await;
+    assert!(got.status.as_u16() == 429 && got.message().contains("nothing was begun"), "{}", got.body);
+}
+
+#[tokio::test]
+async fn a_url_has_an_end() {
+    let mut house = House::new();
+    let got = house.get(&format!("/ping?{}", "x".repeat(4090))).await;
+    assert_eq!(got.status.as_u16(), 200);
+    let asking = request("GET", &format!("/nowhere?{}", "x".repeat(4096))).body(Body::empty()).unwrap();
+    let got = house.call(asking).await;
+    assert_eq!((got.status.as_u16(), got.message().as_str()), (414, "the URL is longer than 4 kB"));
 }

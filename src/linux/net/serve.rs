@@ -1,0 +1,131 @@
+//! Answering. Connections are futures of the one future that serves them: nothing is spawned.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
+use tracing::debug;
+
+use super::Listeners;
+use super::crowd::{Crowd, Place};
+use crate::state::device::{Beside, Peer};
+
+/// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Headers of a request: browsers send some twenty. More are answered with 431.
+const HEADERS: usize = 64;
+/// What is read ahead and held back of a connection. It bounds a connection's memory, and must hold a head.
+const BUFFER_BYTES: usize = 20 * 1024;
+/// A request's head is here by then, or the connection is closed. An idle one is closed then too.
+const HEAD: Duration = Duration::from_secs(10);
+/// Who takes nothing of an answer for so long is not waited for.
+const UNREAD: Duration = Duration::from_secs(10);
+/// What answers under way are given at the end.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Answers requests until `shutdown` is over; then answers under way are given half a second.
+pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    let router = TowerToHyperService::new(router);
+    let (stop, stopping) = watch::channel(());
+    let crowd = Crowd::default();
+    let mut open = FuturesUnordered::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(()) = open.next(), if !open.is_empty() => (),
+            (stream, peer) = listeners.accept() => {
+                let Some(place) = crowd.admit(peer.addr) else {
+                    debug!(from = %peer.addr, "a connection was closed: all others wait for answers");
+                    continue;
+                };
+                // Replies are small, and somebody waits for each.
+                let _ = stream.set_nodelay(true);
+                open.push(answer(stream, Answering { router: router.clone(), peer, place }, stopping.clone()));
+            }
+        }
+    }
+    drop(listeners);
+    drop(stop);
+    let rest = async { while open.next().await.is_some() {} };
+    if timeout(GRACE, rest).await.is_err() {
+        debug!("connections were cut off");
+    }
+}
+
+/// Answers one connection until it ends, as [`serve`] does each of its own.
+pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer: Peer) {
+    let (_stop, stopping) = watch::channel(());
+    let crowd = Crowd::default();
+    let Some(place) = crowd.admit(peer.addr) else { return };
+    answer(stream, Answering { router: TowerToHyperService::new(router), peer, place }, stopping).await;
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite, service: Answering<'_>, mut stopping: watch::Receiver<()>) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(UNREAD));
+    let stream = pin!(stream);
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    // Who says that he has no more to say waits for an answer all the same.
+    server.half_close(true);
+    server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
+    let service = &service;
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = service.place.displaced() => {
+            debug!(from = %service.peer.addr, "a connection made room for others");
+            return;
+        }
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke");
+    }
+}
+
+/// The API, to one caller.
+struct Answering<'a> {
+    router: TowerToHyperService<Router>,
+    peer: Peer,
+    place: Place<'a>,
+}
+
+impl Service<Request<Incoming>> for Answering<'_> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (wait, beside) = self.place.begin();
+        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(Beside(beside));
+        let answered = self.router.call(request);
+        Box::pin(async move {
+            let answer = answered.await;
+            drop(wait);
+            answer
+        })
+    }
+}
