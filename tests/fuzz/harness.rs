@@ -6,6 +6,8 @@ mod engine;
 mod files;
 mod router;
 
+use std::collections::BTreeMap;
+
 use boardkeeper::linux::engine::heard;
 use boardkeeper::linux::target;
 use boardkeeper::plan::{self, Deed};
@@ -33,7 +35,7 @@ pub fn target(data: &[u8]) {
 
 /// Plans from nothing, and from a machine that has the images, so that containers are made.
 fn planned(target: &Target) {
-    let keys = Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: Default::default() };
+    let keys = Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
     let target = plan::complete(target, &Device::default(), &keys);
     let mut current = Current::default();
     let _ = plan::plan(&target, &Demands::default(), &current);

@@ -45,7 +45,7 @@ fn hostile() -> impl Strategy<Value = Value> {
 }
 
 /// Puts something in the place of a value, somewhere in a document.
-fn replace(document: &mut Value, place: &Index, with: &Value) {
+fn replace(document: &mut Value, place: Index, with: &Value) {
     let count = size(document);
     let mut at = place.index(count);
     put(document, &mut at, with);
@@ -197,7 +197,7 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     ];
     let request = (method, path, version, prop::collection::vec(header, 0..6), body).prop_map(
         |(method, path, version, headers, body)| {
-            let head: String = headers.iter().map(|it| format!("{it}\r\n")).collect();
+            let head: String = headers.iter().flat_map(|it| [it.as_str(), "\r\n"]).collect();
             [format!("{method} {path} {version}\r\n{head}\r\n").into_bytes(), body].concat()
         },
     );
@@ -210,7 +210,7 @@ proptest! {
     #[test]
     fn documents_that_are_nearly_right_are_read_or_refused(which in 0..5_usize, changes in changes()) {
         let mut document = kept(["data/target-2017.json", "data/target-compose.json", "data/target-preloaded.json", "data/target-v2.json", "data/target-v3.json"][which]);
-        for (place, with) in &changes {
+        for &(place, ref with) in &changes {
             replace(&mut document, place, with);
         }
         harness::target(document.to_string().as_bytes());
@@ -219,7 +219,7 @@ proptest! {
     #[test]
     fn words_of_an_engine_that_are_nearly_right_are_understood_or_not(changes in changes()) {
         let mut words = kept("data/engine-words.json");
-        for (place, with) in &changes {
+        for &(place, ref with) in &changes {
             replace(&mut words, place, with);
         }
         harness::replies(words.to_string().as_bytes());
@@ -228,7 +228,7 @@ proptest! {
     #[test]
     fn provisioning_that_is_nearly_right_is_read_or_refused(changes in changes()) {
         let mut document = json!({"uuid": "0".repeat(32), "deviceType": "x", "listenPort": 1, "hostname": "h", "apiEndpoint": "a"});
-        for (place, with) in &changes {
+        for &(place, ref with) in &changes {
             replace(&mut document, place, with);
         }
         harness::config(document.to_string().as_bytes());

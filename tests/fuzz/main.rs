@@ -42,7 +42,6 @@ fn what_was_found_worth_keeping_harms_nobody() {
             inputs += 1;
             target(&input);
         }
-        println!("{name}: {inputs} inputs");
         assert!(inputs > 0, "{name}");
     }
     assert!(bytes <= CORPORA_BYTES, "{bytes} bytes: make them fewer with `make fuzz-min`");

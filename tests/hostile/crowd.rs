@@ -58,7 +58,7 @@ fn an_app_that_opens_ten_thousand_connections_harms_nobody() {
     }
     for from in [NEIGHBOUR, ATTACKER] {
         let (middle, slowest) = pings(&agent, from);
-        println!(
+        eprintln!(
             "figure: {held} connections of {} held ({} at once); /ping of {}: p50 {middle:?} p99 {slowest:?}, without them {calm:?}",
             shown(ATTACKER),
             open.len(),
@@ -67,7 +67,7 @@ fn an_app_that_opens_ten_thousand_connections_harms_nobody() {
         assert!(slowest < SOON, "{slowest:?}");
     }
     let grown = agent.memory_kib().saturating_sub(before_kib);
-    println!("figure: the agent has {} descriptors and grew by {grown} KiB", agent.descriptors());
+    eprintln!("figure: the agent has {} descriptors and grew by {grown} KiB", agent.descriptors());
     assert!(agent.descriptors() < 350 && grown < 16 * 1024, "{} descriptors, {grown} KiB", agent.descriptors());
 }
 
@@ -91,7 +91,7 @@ fn an_app_that_connects_without_end_harms_nobody() {
         let (middle, slowest) = pings(&agent, NEIGHBOUR);
         stop.store(true, Ordering::Relaxed);
         let made = made.load(Ordering::Relaxed);
-        println!("figure: while {made} connections came and went: /ping p50 {middle:?} p99 {slowest:?}");
+        eprintln!("figure: while {made} connections came and went: /ping p50 {middle:?} p99 {slowest:?}");
         assert!(slowest < SOON, "{slowest:?}");
     });
 }

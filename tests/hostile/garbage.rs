@@ -84,7 +84,7 @@ fn other_protocols_are_turned_away() {
     ] {
         let (answer, took) = agent.answer(&bytes);
         assert!(answer.is_empty() || first(&answer).starts_with("HTTP/1.1 400 "), "{what}: {answer}");
-        println!("{what}: {} after {took:?}", first(&answer));
+        eprintln!("{what}: {} after {took:?}", first(&answer));
     }
     agent.ping([127, 0, 0, 1]);
 }

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::agent::{Agent, KEY, rest};
 
@@ -56,7 +58,7 @@ fn whoever_dawdles_is_dropped_and_holds_up_nobody() {
             ("chunks", chunks, 29, 60, "HTTP/1.1 408 Request Timeout"),
         ] {
             let (took, answer) = slow.join().unwrap();
-            println!("figure: {what} that does not end: dropped after {:.0} s", took.as_secs_f32());
+            eprintln!("figure: {what} that does not end: dropped after {:.0} s", took.as_secs_f32());
             assert!((least..most).contains(&took.as_secs()), "{what}: {took:?}");
             assert!(answer.starts_with(status), "{what}: {answer}");
         }
@@ -104,7 +106,7 @@ fn whoever_takes_no_answers_gives_his_place_to_others() {
         .collect();
     let waited = agent.ping(HOME);
     assert!(waited < Duration::from_secs(10), "{waited:?}");
-    println!("figure: {} connections take no answers: the agent has {} KiB", greedy.len(), agent.memory_kib());
+    eprintln!("figure: {} connections take no answers: the agent has {} KiB", greedy.len(), agent.memory_kib());
     assert!(agent.memory_kib() < 64 * 1024, "{} KiB", agent.memory_kib());
     let began = Instant::now();
     while agent.descriptors() > before + 2 {

@@ -48,11 +48,13 @@ pub(super) struct Facts {
 /// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
 pub(super) fn instant(text: &str) -> Option<String> {
     let (date, rest) = text.split_once('T')?;
-    let mut parts = date.splitn(3, '-').map(|it| it.parse::<i64>().ok());
+    // No part of a time has more digits than a year; so no product of them is too large.
+    let number = |it: &str| it.parse::<i64>().ok().filter(|it| (0..10_000).contains(it));
+    let mut parts = date.splitn(3, '-').map(number);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
     let zone = rest.find(['Z', '+', '-'])?;
     let clock = |text: &str| {
-        let mut parts = text.splitn(3, ':').map(|it| it.parse::<i64>().ok());
+        let mut parts = text.splitn(3, ':').map(number);
         let (hours, minutes) = (parts.next()??, parts.next()??);
         Some(hours * 3600 + minutes * 60 + parts.next().flatten().unwrap_or(0))
     };
@@ -185,6 +187,11 @@ mod tests {
             assert_eq!(instant(text).as_deref(), Some(seconds));
         }
         assert_eq!(instant("yesterday"), None);
+        for absurd in
+            ["9223372036854775807-01-01T00:00:00Z", "2026-11-23T9223372036854775807:00:00Z", "2026-11-23T00:00:00+-1:99999"]
+        {
+            assert_eq!(instant(absurd), None);
+        }
         assert_eq!(instant("2026-11-23T1"), None);
     }
 

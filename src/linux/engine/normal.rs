@@ -195,7 +195,8 @@ fn devices(host: &HostConfig) -> BTreeSet<String> {
 
 fn gpus(host: &HostConfig) -> u32 {
     let is_gpu = |it: &&bollard::models::DeviceRequest| it.capabilities.iter().flatten().flatten().any(|it| it == "gpu");
-    let count: i64 = host.device_requests.iter().flatten().filter(is_gpu).filter_map(|it| it.count).sum();
+    let counts = host.device_requests.iter().flatten().filter(is_gpu).filter_map(|it| it.count);
+    let count = counts.fold(0, i64::saturating_add);
     u32::try_from(count).unwrap_or(0)
 }
 

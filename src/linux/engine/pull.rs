@@ -191,8 +191,11 @@ impl Layers {
     /// times the compressed bytes in all; programs rarely unpack to more.
     pub(super) fn room_bytes(&self) -> u64 {
         let packed = |it: &Layer| it.total.saturating_sub(it.extracted);
-        let missing = |it: &Layer| it.total.saturating_sub(it.downloaded) + packed(it) + packed(it) / 2;
-        self.known.values().filter(|it| !it.complete).map(missing).sum()
+        let missing = |it: &Layer| {
+            let unpacked = packed(it).saturating_add(packed(it) / 2);
+            it.total.saturating_sub(it.downloaded).saturating_add(unpacked)
+        };
+        added(self.known.values().filter(|it| !it.complete).map(missing))
     }
 
     /// How far it is, when that is further than what was told last. A hundred is told when the image is here, and not before.
@@ -203,18 +206,25 @@ impl Layers {
     }
 
     fn percent(&self) -> u8 {
-        let sized = self.known.values().filter(|it| it.total > 0);
-        let (sum, count) = sized.fold((0_u64, 0_u64), |(sum, count), it| (sum + it.total, count + 1));
+        let sized = || self.known.values().map(|it| it.total).filter(|it| *it > 0);
         // Layers that were here before are told of first, and say nothing about those that are yet to come.
-        let Some(middling) = sum.checked_div(count) else { return 0 };
+        let count = u64::try_from(sized().count()).unwrap_or(u64::MAX);
+        let Some(middling) = added(sized()).checked_div(count) else { return 0 };
         // A layer whose size is not known yet counts as one of middling size.
         let middling = middling.max(1);
         let size = |it: &Layer| if it.total == 0 { middling } else { it.total };
-        let whole: u64 = self.known.values().map(|it| 2 * size(it)).sum();
-        let done = self.known.values().map(|it| if it.complete { 2 * size(it) } else { it.downloaded + it.extracted });
-        let percent = done.sum::<u64>().saturating_mul(100) / whole.max(1);
+        let twice = |it: &Layer| size(it).saturating_mul(2);
+        let whole = added(self.known.values().map(twice));
+        let done =
+            self.known.values().map(|it| if it.complete { twice(it) } else { it.downloaded.saturating_add(it.extracted) });
+        let percent = added(done).saturating_mul(100) / whole.max(1);
         u8::try_from(percent.min(99)).unwrap_or(99)
     }
+}
+
+/// A sum of sizes that an engine made up: at most as much as there can be.
+fn added(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -268,6 +278,16 @@ mod tests {
         layers.take(&line("b", "Downloading", 0, 6 * gib));
         assert_eq!(layers.rise(), Some(16));
         assert_eq!(layers.room_bytes(), (2 + 9 + 15) << 30);
+    }
+
+    #[test]
+    fn layers_of_absurd_size_do_not_fit_and_do_not_wrap_around() {
+        let mut layers = Layers::default();
+        layers.take(&line("a", "Downloading", 0, i64::MAX));
+        layers.take(&line("b", "Downloading", i64::MAX, i64::MAX));
+        assert_eq!(layers.room_bytes(), u64::MAX);
+        layers.take(&line("c", "Pull complete", 0, 0));
+        assert!(layers.rise() < Some(100));
     }
 
     proptest! {

@@ -20,6 +20,10 @@ use tracing::debug;
 /// some hundred for each half megabyte. A stream of events that has said so much is begun anew, and misses nothing.
 pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
+/// The most bytes of one event, or of one line of a pull. The client begins each line anew whenever more of it comes, so that the
+/// work grows with its square. An event carries its container's labels.
+const LINE_BYTES: u64 = 1024 * 1024;
+
 /// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
 const NEVER_SECS: u64 = 24 * 3600;
 
@@ -56,7 +60,9 @@ async fn over<S>(stream: S, mut request: BollardRequest) -> Result<Response<Inco
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Bounded::new(stream))).await?;
+    let lines = ["/events", "/images/create"].iter().any(|it| request.uri().path().ends_with(it));
+    let kind = if lines { Kind::Lines } else { Kind::Whole };
+    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Bounded::new(stream, kind))).await?;
     drive(async move {
         if let Err(error) = connection.await {
             debug!(%error, "a connection to the engine broke");
@@ -82,24 +88,58 @@ fn drive(connection: impl Future<Output = ()> + Send + 'static) {
 struct Bounded<S> {
     stream: S,
     left_bytes: u64,
+    kind: Kind,
+    line_bytes: u64,
+    /// The last byte but for carriage returns.
+    last: u8,
+}
+
+/// What an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One value.
+    Whole,
+    /// One in each line.
+    Lines,
 }
 
 impl<S> Bounded<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, left_bytes: ANSWER_BYTES }
+    fn new(stream: S, kind: Kind) -> Self {
+        Self { stream, left_bytes: ANSWER_BYTES, kind, line_bytes: 0, last: 0 }
+    }
+
+    /// Counts what was read.
+    fn count(&mut self, bytes: &[u8]) {
+        self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if self.kind == Kind::Whole {
+            return;
+        }
+        for &byte in bytes {
+            // Between two parts of one line there is an end of line too, which is the transport's; but no value ends there.
+            let ends = byte == b'\n' && self.last == b'}';
+            self.line_bytes = if ends { 0 } else { self.line_bytes.saturating_add(1) };
+            self.last = if byte == b'\r' { self.last } else { byte };
+        }
+    }
+
+    /// What is wrong with what was read.
+    fn excess(&self) -> Option<String> {
+        const MIB: u64 = 1024 * 1024;
+        if self.left_bytes == 0 {
+            return Some(format!("the answer is longer than {} MiB", ANSWER_BYTES / MIB));
+        }
+        (self.line_bytes > LINE_BYTES).then(|| format!("a line of the answer is longer than {} MiB", LINE_BYTES / MIB))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left_bytes == 0 {
-            let why = format!("the answer is longer than {} MiB", ANSWER_BYTES / 1024 / 1024);
+        if let Some(why) = self.excess() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let bytes = buffer.filled().len().saturating_sub(before);
-        self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.count(buffer.filled().get(before..).unwrap_or_default());
         read
     }
 }
@@ -184,12 +224,25 @@ mod tests {
             assert!(matches!(&error, EngineError::Unreachable(why) if why.contains("longer than 16 MiB")), "{error}");
             let pull = Deed::Pull(ImageRef::new("r.example/app:1"));
             let error = engine.take(&pull, &|_| ()).await.unwrap_err();
-            assert!(error.to_string().contains("longer than 16 MiB"), "{error}");
+            assert!(matches!(&error, EngineError::Unreachable(_)), "{error}");
         };
         tokio::select! {
+            biased;
             () = endless(&socket, chunk_head, &chunk) => {}
             done = tokio::time::timeout(Duration::from_secs(120), asks) => done.unwrap(),
         }
+    }
+
+    #[test]
+    fn a_line_ends_where_its_value_does() {
+        let mut of = Bounded::new((), Kind::Lines);
+        of.count(b"15\r\n{\"status\":\"x\"}\r\n\r\n");
+        assert_eq!(of.line_bytes, 2);
+        of.count(b"5\r\n{\"sta\r\n");
+        of.count(b"9\r\ntus\":\"x");
+        assert!(of.line_bytes > 20 && of.excess().is_none());
+        of.count(&vec![b'x'; 1024 * 1024]);
+        assert!(of.excess().is_some());
     }
 
     #[tokio::test]
@@ -204,6 +257,7 @@ mod tests {
         let lists = vec![b'['; 100_000];
         let nested = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
         tokio::select! {
+            biased;
             () = endless(&socket, nested, &lists) => {}
             done = tokio::time::timeout(Duration::from_secs(60), asks) => done.unwrap(),
         }

@@ -1,6 +1,7 @@
 //! Whole connections: heads, bodies, chunks, and what is none of these, through the server and the router.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use boardkeeper::api::{self, Door};
@@ -57,7 +58,7 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
             }
         };
         // It ends by itself: an idle connection is closed.
-        let (_, _) = tokio::join!(says, read.read_to_end(&mut answer));
+        let ((), _) = tokio::join!(says, read.read_to_end(&mut answer));
         answer
     };
     let done = async {
@@ -78,7 +79,7 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
 }
 
 fn known() -> Status {
-    let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: Default::default() };
+    let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
     let access = keys.access([(ServiceKey::new(AppId(1), "main"), Reach::App)]);
     Status { access, ..Status::default() }
 }
