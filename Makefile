@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -66,7 +66,11 @@ bus: ## what is said to logind and systemd, on buses of their own; and where the
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn
 	@$(LAB)/nspawn.sh root > /dev/null
-	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(or $(ONLY),nspawn package)
+
+boards: ## whole emulated boards, with a real kernel, LEDs and our package; ONLY=name for some; needs `make release`
+	@$(LAB)/install.sh rust package boards busybox tools
+	@$(LAB)/boards.sh $(ONLY)
 
 hostile: ## clients that open 10,000 connections, dawdle, or talk no HTTP, against the binary; HELD=n of them
 	@$(LAB)/install.sh rust

@@ -203,7 +203,7 @@ pub(crate) fn until(what: &str, most: Duration, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn lab(name: &str) -> PathBuf {
+pub(crate) fn lab(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
 

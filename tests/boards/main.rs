@@ -1,7 +1,9 @@
-//! The agent on whole machines.
+//! The agent on whole machines: those that systemd-nspawn boots have a real systemd, those that QEMU plays have a real kernel too.
 
-#![expect(clippy::unwrap_used, reason = "a test may fall over")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
+mod emulated;
+mod emulator;
 mod machine;
 mod nspawn;
 mod package;

@@ -4,18 +4,20 @@
 # The same name, size and busybox give the same image, bit for bit. It is built without an engine and without a registry.
 # /version holds NAME:TAG. `stay` runs until it is told to stop, and then stops at once, which busybox's own sleep does not
 # do as process 1. MEBIBYTES adds a file that does not compress, to make downloads long. With an ARCH that is not this
-# machine's the image says so, and its programs are for no machine at all.
+# machine's the image says so, and its programs are for no machine at all, unless BUSYBOX names one for it.
 set -eu
 here=$(dpkg --print-architecture 2> /dev/null || echo amd64)
 name=$1 mebibytes=${2:-0} arch=${3:-$here}
+# Engines have one name for both.
+case $arch in armhf | armel) engine_arch=arm ;; *) engine_arch=$arch ;; esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 root=$work/root
 mkdir -p "$root/bin" "$root/tmp" "$root/etc" "$root/www"
-cp "$(command -v busybox)" "$root/bin/busybox"
+cp "${BUSYBOX:-$(command -v busybox)}" "$root/bin/busybox"
 # Bytes 18 and 19 name the machine. No emulator that this host may have knows number 0x1234.
-[ "$arch" = "$here" ] || printf '\064\022' | dd of="$root/bin/busybox" bs=1 seek=18 conv=notrunc 2> /dev/null
+[ "$arch" = "$here" ] || [ -n "${BUSYBOX:-}" ] || printf '\064\022' | dd of="$root/bin/busybox" bs=1 seek=18 conv=notrunc 2> /dev/null
 for it in $(busybox --list); do [ -e "$root/bin/$it" ] || ln -s busybox "$root/bin/$it"; done
 cat > "$root/bin/stay" <<'S'
 #!/bin/sh
@@ -35,7 +37,7 @@ pack() { tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format
 pack -C "$root" -cf "$work/layer.tar" .
 layer=$(sha256sum < "$work/layer.tar" | cut -d' ' -f1)
 printf '{"architecture":"%s","os":"linux","created":"1970-01-01T00:00:00Z","config":{"Cmd":["stay"],"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]},"history":[{"created":"1970-01-01T00:00:00Z","created_by":"image.sh"}]}' \
-  "$arch" "$layer" > "$work/config"
+  "$engine_arch" "$layer" > "$work/config"
 config=$(sha256sum < "$work/config" | cut -d' ' -f1)
 mv "$work/config" "$work/$config.json"
 printf '[{"Config":"%s.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$config" "$name" > "$work/manifest.json"

@@ -17,6 +17,7 @@
 #   tools     curl, ip, make, openssl, unshare
 #   arm       qemu-user for ARM programs, and libfaketime
 #   package   mmdebstrap and a static qemu-user, for roots of other architectures
+#   boards    what is needed beside those roots to make the disks of emulated boards
 #
 # Says what it installs, asks nothing, and says nothing when all is here. No service is started by it.
 set -eu
@@ -90,6 +91,9 @@ need() {
   package)
     has mmdebstrap || want mmdebstrap
     has qemu-arm-static || want qemu-user-static ;;
+  boards)
+    has mkfs.ext4 || want e2fsprogs
+    has xz || want xz-utils ;;
   *) echo "install.sh: nobody knows the need '$1'" >&2; exit 2 ;;
   esac
 }
