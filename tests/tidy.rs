@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Who may name whom. A module absent from a row is out of its reach.
 const MAY_NAME: &[(&str, &[&str])] = &[
@@ -105,6 +106,23 @@ fn files_are_short_and_say_what_they_are() {
         assert!(source.text.lines().count() <= LINES, "{path}: longer than {LINES} lines");
         let is_tests = source.path.ends_with("tests.rs");
         assert!(is_tests || source.text.starts_with("//! "), "{path}: what is it?");
+    }
+}
+
+#[test]
+fn scripts_are_what_their_shells_can_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for dir in ["tests/lab", "packaging", "packaging/debian"] {
+        for path in fs::read_dir(root.join(dir)).unwrap().map(|it| it.unwrap().path()).filter(|it| it.is_file()) {
+            let bytes = fs::read(&path).unwrap();
+            let Some(shell) = bytes.strip_prefix(b"#!/bin/").map(|it| if it.starts_with(b"bash") { "bash" } else { "sh" })
+            else {
+                continue;
+            };
+            // A merge that was left half done, for one.
+            let checked = Command::new(shell).arg("-n").arg(&path).output().unwrap();
+            assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        }
     }
 }
 

@@ -3,12 +3,9 @@
 #
 #   rust      a compiler and cargo: those on PATH or in ~/.cargo/bin, else Debian's rustc-web and cargo-web
 #   lint      rustfmt and clippy
-<<<<<<< HEAD
 #   deny      cargo-deny, built from crates.io: some minutes, once
-=======
 #   fuzz      cargo-fuzz, built from crates.io: some minutes, once; and the C++ compiler libFuzzer wants
 #   python    python3 with venv, for what comes from PyPI
->>>>>>> edf7d7d (api: Who only holds connections keeps nobody out)
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
 #   bus       dbus-daemon
@@ -57,14 +54,11 @@ need() {
       works cargo fmt || want rustfmt-web
       works cargo clippy || want rust-web-clippy
     fi ;;
-<<<<<<< HEAD
   deny) works cargo deny || cargo install --quiet --locked cargo-deny ;;
-=======
   fuzz)
     has c++ || want g++
     works cargo fuzz || cargo install --quiet --locked cargo-fuzz ;;
   python) python3 -m venv --help > /dev/null 2>&1 && python3 -c 'import ensurepip' 2> /dev/null || want python3-venv ;;
->>>>>>> edf7d7d (api: Who only holds connections keeps nobody out)
   engine)
     has dockerd || want docker.io
     has docker || want docker-cli
