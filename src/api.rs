@@ -11,7 +11,7 @@
 //! body, form   what a request says                                     api/body.rs api/form.rs
 //! sent         the shapes an answer has                                api/sent.rs
 //! v1, agent    the routes                                              api/v1.rs api/v1/read.rs api/agent.rs
-//! light        those of the board and its LED                          api/light.rs
+//! light        those of the board and its LEDs                         api/light.rs
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and a route that does
@@ -164,6 +164,8 @@ async fn serve(verb: Verb, call: Call) -> Result<Sent, Sent> {
         Verb::Blink => Ok(light::blink(&call.door.light).await),
         Verb::State => Ok(agent::state(&call)),
         Verb::Leds => Ok(light::leds(&call.door.light)),
+        Verb::Hold => light::hold(call).await,
+        Verb::LetGo => light::let_go(call).await,
         Verb::Board => Ok(light::board(&call.door.status.borrow())),
         Verb::OpenApi => Ok(agent::openapi()),
         Verb::NotYet => Err(failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint")),

@@ -1,9 +1,14 @@
 //! Everything that may be asked of the device. Closed on purpose.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::host::{HostConfig, HostPatch};
-use crate::state::{AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Identified, Panel, Secret, Target};
+use crate::state::{
+    AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Holding, Identified, NotHeld, Panel, Pattern, Secret, Target,
+    Which,
+};
 
 /// A request, and where its answer goes.
 #[derive(Debug)]
@@ -124,6 +129,11 @@ pub struct Light {
 pub enum LightAsk {
     /// Show which device this is, for 15 s from now. Answered as soon as the LED was told, or was not.
     Identify(oneshot::Sender<Identified>),
+    /// Show this pattern with this LED, for so long from now, in place of one that was asked for before. Answered as soon as the
+    /// LED was told, or was not.
+    Hold(Which, Pattern, Duration, oneshot::Sender<Result<Holding, NotHeld>>),
+    /// No longer show the pattern that was asked for. None is fine.
+    LetGo(Which, oneshot::Sender<Result<(), NotHeld>>),
     /// The cloud can be reached, or cannot.
     Reach(Reach),
 }

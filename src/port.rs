@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::time::Instant;
 
 use crate::plan::Deed;
 use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
-    AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Level, Locks as LockState,
-    Network, Pattern, Player, ServiceKey, Target, Volume, Vpn,
+    AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Locks as LockState, Network,
+    Pattern, Player, ServiceKey, Target, Volume, Vpn, Which,
 };
 
 /// Everything outside, behind one type parameter.
@@ -346,11 +347,12 @@ pub trait Host {
 #[error("{0}")]
 pub struct HostError(pub String);
 
-/// The LED a person finds the device by.
+/// The board's LEDs.
 ///
 /// # Guarantees
-/// - How the LED was is kept where a crash does not lose it, before the first change; [`Leds::restore`] brings exactly that
-///   back, whoever made the change, this process or one that was killed. What somebody else set meanwhile stays.
+/// - How an LED was is kept where a crash does not lose it, before the first change; [`Leds::put_back`] brings exactly that
+///   back, and [`Leds::restore`] does so for all of them, whoever made the change, this process or one that was killed. What
+///   somebody else set meanwhile stays.
 /// - Every call may be dropped at any await, and the next one finds things in order.
 /// - An LED that must not be driven, or that a driver or another program holds, is not touched.
 ///
@@ -358,12 +360,17 @@ pub struct HostError(pub String);
 /// - Success says that the driver took it. Whether there is light, only a person can see.
 pub trait Leds {
     /// Which LED it is. Looked up anew each time, for LEDs come and go.
-    async fn find(&self) -> Result<Lamp, LedError>;
+    async fn find(&self, which: &Which) -> Result<Lamp, LedError>;
+    /// Every LED that may be driven but the one to find the device by.
+    async fn others(&self) -> Vec<Lamp>;
     /// Begins a pattern, from its start, in place of the one shown now. Says who plays it: where it is
-    /// [`Player::Agent`], each change is told by [`Leds::set`]. `length`: when it will be over, if known.
-    async fn show(&self, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
-    /// Makes the LED lit or dark, during a pattern that the agent plays.
-    async fn set(&self, level: Level) -> Result<(), LedError>;
+    /// [`Player::Agent`], it shows nothing until it is played by [`Leds::play`]. `length`: when it will be over, if known.
+    async fn show(&self, which: &Which, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
+    /// Plays a pattern that began at `since`, change by change. Ends only when the LED does not do as told; who drops it stops
+    /// it, and from then on it changes nothing.
+    async fn play(&self, which: &Which, pattern: &Pattern, since: Instant) -> LedError;
+    /// Puts back how the LED was that `show` or `play` changed. Nothing to put back is fine.
+    async fn put_back(&self, which: &Which) -> Result<(), LedError>;
     /// Puts back how everything was that was ever changed. Nothing to put back is fine.
     async fn restore(&self) -> Result<(), LedError>;
     /// Waits until somebody tries LEDs out, or no longer does: the other than `now`.

@@ -32,7 +32,7 @@ pub use connectivity::{Check, Connectivity, Vpn};
 pub use device::{Device, Identity, Peer};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
-pub use light::{Identified, Lamp, Owner, Panel, Player, Purpose};
+pub use light::{Holding, Identified, Lamp, NotHeld, Owner, Panel, Player, Purpose, Shows, Which};
 pub use network::{Network, NetworkConfig};
 pub use pattern::{Level, Pattern, PatternError};
 pub use service::{Container, ContainerId, Made, Named, Phase, Service, ServiceKey, parse_name};

@@ -109,7 +109,22 @@ impl Fields {
 
     /// The app the request is about.
     pub(super) fn app(&self) -> Option<i64> {
-        match self.0.get("appId")? {
+        self.number("appId")
+    }
+
+    /// Whether there is such a field.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A field that is a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// A field that is a whole number, or a text that looks like one.
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        match self.0.get(name)? {
             Value::Number(number) => integer(&number.to_string()),
             Value::String(text) => integer(text),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,

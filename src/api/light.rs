@@ -1,4 +1,4 @@
-//! The board and its LED: identify it, and say what is known of both.
+//! The board and its LEDs: identify it, hold a pattern for a while, and say what is known of both.
 
 use std::time::Duration;
 
@@ -7,12 +7,26 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use crate::api::sent::{Sent, json};
+use crate::api::body::Fields;
+use crate::api::sent::{Sent, failed, json};
+use crate::api::{Call, body};
 use crate::intent::{Light, LightAsk};
-use crate::state::{BoardFacts, Identified, Panel, Status};
+use crate::state::{BoardFacts, Holding, Identified, Lamp, NotHeld, Panel, Pattern, Shows, Status, Which};
 
 /// How long the LED's owner has to say what came of it. A driver answers within milliseconds, and who asks is not kept waiting.
 const OWNER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a pattern is held where nobody says, in seconds.
+const HELD_SECS: i64 = 60;
+
+/// How long one is held at most, in seconds: whoever wants it longer is alive to say so again.
+const HELD_MOST_SECS: i64 = 60 * 60;
+
+/// The shortest step of a pattern. Nobody sees a shorter one, and each may be a wake-up.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// What the LED's owner is not there to say.
+const SILENT: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
 
 /// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none.
 pub(super) async fn blink(light: &Light) -> Sent {
@@ -25,8 +39,73 @@ pub(super) async fn blink(light: &Light) -> Sent {
     Sent::Identified(match timeout(OWNER_WAIT, asked).await {
         Ok(Some(identified)) => identified,
         Ok(None) => none("the agent is stopping"),
-        Err(_) => none("its driver has not answered within a second; GET /agent/v1/leds says what becomes of it"),
+        Err(_) => none(SILENT),
     })
+}
+
+/// `POST /agent/v1/leds/:name/pattern`.
+pub(super) async fn hold(call: Call) -> Result<Sent, Sent> {
+    let (which, light) = (which(&call), call.door.light);
+    let fields = body::read(call.request).await?;
+    let (pattern, seconds) = (pattern(&fields)?, seconds(&fields)?);
+    let (reply, answer) = oneshot::channel();
+    let length = Duration::from_secs(seconds);
+    let Holding { led, owner, player } = asked(&light, LightAsk::Hold(which, pattern.clone(), length, reply), answer).await?;
+    Ok(json(
+        StatusCode::OK,
+        &Held {
+            led: &led,
+            pattern: pattern.to_string(),
+            seconds_left: seconds,
+            owner: owner.to_string(),
+            player: player.map(|it| it.to_string()),
+        },
+    ))
+}
+
+/// `DELETE /agent/v1/leds/:name/pattern`.
+pub(super) async fn let_go(call: Call) -> Result<Sent, Sent> {
+    let (reply, answer) = oneshot::channel();
+    asked(&call.door.light, LightAsk::LetGo(which(&call), reply), answer).await?;
+    Ok(Sent::Nothing)
+}
+
+/// The LED that the path names.
+fn which(call: &Call) -> Which {
+    if call.param == "identify" { Which::Identify } else { Which::Named(call.param.clone()) }
+}
+
+/// Asks the LEDs' owner, who answers within milliseconds unless a driver hangs.
+async fn asked<T>(light: &Light, ask: LightAsk, answer: oneshot::Receiver<Result<T, NotHeld>>) -> Result<T, Sent> {
+    let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
+    let told = async {
+        light.requests.send(ask).await.ok()?;
+        answer.await.ok()
+    };
+    let done = timeout(OWNER_WAIT, told).await.map_err(|_| unavailable(SILENT))?;
+    done.ok_or_else(|| unavailable("the agent is stopping"))?.map_err(|why| {
+        let status = match why {
+            NotHeld::NoLed(_) => StatusCode::NOT_FOUND,
+            NotHeld::Guarded(_) => StatusCode::FORBIDDEN,
+            NotHeld::Busy(_) => StatusCode::CONFLICT,
+            NotHeld::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        failed(status, &why.to_string())
+    })
+}
+
+fn pattern(fields: &Fields) -> Result<Pattern, Sent> {
+    let wrong = |why: &str| failed(StatusCode::BAD_REQUEST, &format!("pattern: {why}"));
+    let text = fields.text("pattern").ok_or_else(|| wrong("it is missing; as in {\"pattern\": \"200,200x4,1000\"}"))?;
+    let pattern: Pattern = text.parse().map_err(|why: crate::state::PatternError| wrong(&why.to_string()))?;
+    let short = pattern.steps().iter().any(|step| Duration::from_millis(step.ms.into()) < SHORTEST);
+    if short { Err(wrong("a step lasts at least 20 ms")) } else { Ok(pattern) }
+}
+
+fn seconds(fields: &Fields) -> Result<u64, Sent> {
+    let seconds = if fields.has("seconds") { fields.number("seconds") } else { Some(HELD_SECS) };
+    let fits = seconds.filter(|it| (1..=HELD_MOST_SECS).contains(it)).and_then(|it| u64::try_from(it).ok());
+    fits.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "seconds: a whole number from 1 to 3600"))
 }
 
 /// `GET /agent/v1/leds`.
@@ -39,23 +118,50 @@ pub(super) fn board(status: &Status) -> Sent {
     json(StatusCode::OK, &Board::of(&status.device.board))
 }
 
+/// A pattern that is held.
+#[derive(Serialize)]
+struct Held<'a> {
+    led: &'a str,
+    pattern: String,
+    seconds_left: u64,
+    /// Who has it now: `pattern`, or who comes first.
+    owner: String,
+    player: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Shown<'a> {
     led: Option<Led<'a>>,
     /// `None`: there is one.
     why_none: Option<&'a str>,
-    /// Who has it now.
-    owner: Option<String>,
-    /// Everybody who wants it, who has it first.
-    purposes: Vec<Purpose>,
-    player: Option<String>,
-    trouble: Option<&'a str>,
+    #[serde(flatten)]
+    shows: Showing<'a>,
+    /// Every other LED that may be driven.
+    others: Vec<Other<'a>>,
 }
 
 #[derive(Serialize)]
 struct Led<'a> {
     name: &'a str,
     why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Other<'a> {
+    #[serde(flatten)]
+    led: Led<'a>,
+    #[serde(flatten)]
+    shows: Showing<'a>,
+}
+
+#[derive(Serialize)]
+struct Showing<'a> {
+    /// Who has it now.
+    owner: Option<String>,
+    /// Everybody who wants it, who has it first.
+    purposes: Vec<Purpose>,
+    player: Option<String>,
+    trouble: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -67,19 +173,35 @@ struct Purpose {
 
 impl<'a> Shown<'a> {
     fn of(panel: &'a Panel, now: Instant) -> Self {
+        let other = |(lamp, shows): &'a (Lamp, Shows)| Other { led: Led::of(lamp), shows: Showing::of(shows, now) };
+        Self {
+            led: panel.led.as_ref().ok().map(Led::of),
+            why_none: panel.led.as_ref().err().map(String::as_str),
+            shows: Showing::of(&panel.shows, now),
+            others: panel.others.iter().map(other).collect(),
+        }
+    }
+}
+
+impl<'a> Led<'a> {
+    fn of(lamp: &'a Lamp) -> Self {
+        Self { name: &lamp.name, why: &lamp.why }
+    }
+}
+
+impl<'a> Showing<'a> {
+    fn of(shows: &'a Shows, now: Instant) -> Self {
         // A second that has begun is not over yet.
         let left = |until: Instant| until.saturating_duration_since(now).as_millis().div_ceil(1000);
-        let purposes = panel.owners.iter().map(|owner| Purpose {
+        let purposes = shows.owners.iter().map(|owner| Purpose {
             purpose: owner.purpose.to_string(),
             seconds_left: owner.until.map(|until| u64::try_from(left(until)).unwrap_or(u64::MAX)),
         });
         Self {
-            led: panel.led.as_ref().ok().map(|lamp| Led { name: &lamp.name, why: &lamp.why }),
-            why_none: panel.led.as_ref().err().map(String::as_str),
-            owner: panel.owners.first().map(|owner| owner.purpose.to_string()),
+            owner: shows.owners.first().map(|owner| owner.purpose.to_string()),
             purposes: purposes.collect(),
-            player: panel.player.map(|player| player.to_string()),
-            trouble: panel.trouble.as_deref(),
+            player: shows.player.map(|player| player.to_string()),
+            trouble: shows.trouble.as_deref(),
         }
     }
 }

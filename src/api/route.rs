@@ -12,7 +12,7 @@ use crate::state::{Access, Ending};
 pub struct Route {
     /// Its method. `HEAD` is served wherever `GET` is.
     pub method: Method,
-    /// Its path. `{appId}` stands for any one segment.
+    /// Its path. `{appId}` and its like stand for any one segment.
     pub path: &'static str,
     /// What it does.
     pub verb: Verb,
@@ -55,8 +55,12 @@ pub enum Verb {
     Blink,
     /// Shows what the agent knows and does.
     State,
-    /// Shows the LED, and who has it.
+    /// Shows the LEDs, and who has them.
     Leds,
+    /// Holds a pattern with a LED.
+    Hold,
+    /// No longer does.
+    LetGo,
     /// Shows the board.
     Board,
     /// Describes all this.
@@ -108,6 +112,8 @@ static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/agent/v1/state", verb: Verb::State },
     Route { method: Method::GET, path: "/agent/v1/openapi.json", verb: Verb::OpenApi },
     Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::Leds },
+    Route { method: Method::POST, path: "/agent/v1/leds/{name}/pattern", verb: Verb::Hold },
+    Route { method: Method::DELETE, path: "/agent/v1/leds/{name}/pattern", verb: Verb::LetGo },
     Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::Board },
 ];
 
@@ -173,7 +179,9 @@ impl Verb {
             | Self::HostConfig
             | Self::ConfigureHost
             | Self::RegenerateKey
-            | Self::Blink => true,
+            | Self::Blink
+            | Self::Hold
+            | Self::LetGo => true,
             Self::Ping
             | Self::Healthy
             | Self::App
@@ -195,7 +203,7 @@ impl Verb {
     const fn of_device(self) -> Option<DeviceVerb> {
         match self {
             Self::Update => Some(DeviceVerb::Update),
-            Self::Blink => Some(DeviceVerb::Blink),
+            Self::Blink | Self::Hold | Self::LetGo => Some(DeviceVerb::Blink),
             Self::End(Ending::Reboot) => Some(DeviceVerb::Reboot),
             Self::End(Ending::PowerOff) => Some(DeviceVerb::Shutdown),
             Self::CheckOn | Self::CheckOff => Some(DeviceVerb::TcpPing),

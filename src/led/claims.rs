@@ -1,48 +1,118 @@
-//! Who wants the LED, and who has it.
+//! Who wants which LED, and who has it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::intent::Reach;
-use crate::led::pattern::IDENTIFY_FOR;
+use crate::led::pattern::{self, IDENTIFY_FOR};
 use crate::port::Bench;
-use crate::state::{Owner, Purpose};
+use crate::state::{Owner, Pattern, Purpose, Which};
 
-/// Everybody who wants the LED.
-#[derive(Debug, Clone, Copy)]
+/// Everybody who wants a LED.
+#[derive(Debug)]
 pub(super) struct Claims {
-    /// Whether the bring-up tool has it.
+    /// Whether the bring-up tool has them all.
     pub(super) bench: Bench,
     /// Whether the cloud can be reached.
     pub(super) reach: Reach,
-    identify_until: Option<Instant>,
+    identify: Option<Turn>,
+    /// Patterns that were asked for, by the LED's name.
+    held: BTreeMap<String, (Pattern, Turn)>,
+    turns: u64,
+}
+
+/// A request that lasts for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    until: Instant,
+    /// Which request it was, so that one asked for again begins anew.
+    nth: u64,
+}
+
+/// What somebody wants of a LED.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Want {
+    pub(super) owner: Owner,
+    /// `None`: they show what they like, by themselves.
+    pub(super) pattern: Option<Pattern>,
+    /// Which request it is.
+    pub(super) nth: u64,
 }
 
 impl Claims {
-    /// Nobody wants it.
-    pub(super) const NONE: Self = Self { bench: Bench::Free, reach: Reach::Up, identify_until: None };
+    /// Nobody wants any.
+    pub(super) const fn none() -> Self {
+        Self { bench: Bench::Free, reach: Reach::Up, identify: None, held: BTreeMap::new(), turns: 0 }
+    }
 
     /// Somebody wants to see the device, from now on.
     pub(super) fn identify(&mut self, now: Instant) {
-        self.identify_until = Some(now + IDENTIFY_FOR);
+        self.identify = Some(self.turn(now, IDENTIFY_FOR));
     }
 
     /// Nobody wants to see the device any more.
     pub(super) const fn forget_identify(&mut self) {
-        self.identify_until = None;
+        self.identify = None;
     }
 
-    /// Everybody who wants the LED now, who has it first.
-    pub(super) fn owners(&self, now: Instant) -> Vec<Owner> {
-        let until = self.changes_at(now);
-        let owner = |purpose, until| Owner { purpose, until };
-        let bench = (self.bench == Bench::Taken).then(|| owner(Purpose::BringUp, None));
-        let identify = until.map(|until| owner(Purpose::Identify, Some(until)));
-        let offline = (self.reach == Reach::Down).then(|| owner(Purpose::Offline, None));
-        [bench, identify, offline].into_iter().flatten().collect()
+    /// Somebody wants this pattern, from now on.
+    pub(super) fn hold(&mut self, led: String, pattern: Pattern, length: Duration, now: Instant) {
+        let turn = self.turn(now, length);
+        self.held.insert(led, (pattern, turn));
     }
 
-    /// When somebody stops wanting it, if that is known.
+    /// Nobody wants a pattern of this LED any more.
+    pub(super) fn let_go(&mut self, led: &str) {
+        self.held.remove(led);
+    }
+
+    fn turn(&mut self, now: Instant, length: Duration) -> Turn {
+        self.turns += 1;
+        Turn { until: now + length, nth: self.turns }
+    }
+
+    /// Forgets what is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.held.retain(|_, (_, turn)| turn.until > now);
+        self.identify = self.identify.filter(|turn| turn.until > now);
+    }
+
+    /// The LEDs of which somebody wants a pattern.
+    pub(super) fn held(&self) -> impl Iterator<Item = &String> {
+        self.held.keys()
+    }
+
+    /// Everybody who wants this LED now, who has it first. `main`: what the one to find the device by is called.
+    pub(super) fn wants(&self, which: &Which, main: Option<&str>, now: Instant) -> Vec<Want> {
+        let name = match which {
+            Which::Identify => main,
+            // By that name it is the other one, and has one owner.
+            Which::Named(name) => Some(name.as_str()).filter(|name| main != Some(name)),
+        };
+        let held = name.and_then(|name| self.held.get(name)).filter(|(_, turn)| turn.until > now);
+        let held = held.map(|(pattern, turn)| (Purpose::Pattern, Some(*turn), Some(pattern.clone())));
+        let bench = (self.bench == Bench::Taken).then_some((Purpose::BringUp, None, None));
+        let (identify, offline) = match which {
+            Which::Named(_) => (None, None),
+            Which::Identify => {
+                let identify = self.identify.filter(|turn| turn.until > now);
+                let offline = (self.reach == Reach::Down).then(|| (Purpose::Offline, None, pattern::of(Purpose::Offline)));
+                (identify.map(|turn| (Purpose::Identify, Some(turn), pattern::of(Purpose::Identify))), offline)
+            }
+        };
+        let want = |(purpose, turn, pattern): (Purpose, Option<Turn>, Option<Pattern>)| Want {
+            owner: Owner { purpose, until: turn.map(|turn| turn.until) },
+            pattern,
+            nth: turn.map_or(0, |turn| turn.nth),
+        };
+        [bench, identify, held, offline].into_iter().flatten().map(want).collect()
+    }
+
+    /// When somebody stops wanting one, if that is known.
     pub(super) fn changes_at(&self, now: Instant) -> Option<Instant> {
-        self.identify_until.filter(|until| *until > now)
+        let turns = self.held.values().map(|(_, turn)| *turn).chain(self.identify);
+        turns.map(|turn| turn.until).filter(|until| *until > now).min()
     }
 }

@@ -1,4 +1,4 @@
-//! What each purpose looks like.
+//! What the agent's own purposes look like.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use crate::state::{Pattern, Purpose};
 /// How long a device shows which one it is, after it was last asked to.
 pub const IDENTIFY_FOR: Duration = Duration::from_secs(15);
 
-/// The pattern of a purpose. `None`: it shows what it likes, by itself.
+/// The pattern of a purpose. `None`: it has none of its own.
 #[must_use]
 pub fn of(purpose: Purpose) -> Option<Pattern> {
     match purpose {
-        Purpose::BringUp => None,
+        Purpose::BringUp | Purpose::Pattern => None,
         Purpose::Identify => Some(blinks(1, 0)),
         Purpose::Offline => Some(blinks(4, 1000)),
     }

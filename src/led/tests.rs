@@ -6,7 +6,7 @@ use tokio::time::{self, sleep};
 
 use super::*;
 use crate::intent::Reach;
-use crate::state::Lamp;
+use crate::state::{Lamp, Pattern, Player};
 
 /// A LED that writes down what it is told, with the time in milliseconds.
 struct Fake {
@@ -38,22 +38,40 @@ impl Fake {
 }
 
 impl Leds for &Fake {
-    async fn find(&self) -> Result<Lamp, LedError> {
+    async fn find(&self, which: &Which) -> Result<Lamp, LedError> {
         sleep(self.takes.get()).await;
-        if self.lost.get() {
-            return Err(LedError::None("it has no LED".into()));
-        }
-        Ok(Lamp { name: "ACT".into(), why: "it is there".into() })
+        let name = match which {
+            Which::Identify if self.lost.get() => return Err(LedError::None("it has no LED".into())),
+            Which::Identify => "ACT",
+            Which::Named(name) if name == "red" => "PWR",
+            Which::Named(name) if name == "wifi" => return Err(LedError::Guarded("wifi is no LED".into())),
+            Which::Named(name) => name,
+        };
+        Ok(Lamp { name: name.into(), why: "it is there".into() })
     }
 
-    async fn show(&self, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+    async fn others(&self) -> Vec<Lamp> {
+        vec![Lamp { name: "PWR".into(), why: "it is there, too".into() }]
+    }
+
+    async fn show(&self, which: &Which, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
         let length = length.map_or("ever".into(), |length| length.as_millis().to_string());
-        self.note(&format!("show {} for {length}", pattern.steps().len()))?;
+        self.note(&format!("{}show {} for {length}", short(which), pattern.steps().len()))?;
         Ok(self.player)
     }
 
-    async fn set(&self, level: Level) -> Result<(), LedError> {
-        self.note(&level.to_string())
+    async fn play(&self, which: &Which, pattern: &Pattern, since: Instant) -> LedError {
+        loop {
+            let (level, end) = pattern.at(since.elapsed());
+            if let Err(error) = self.note(&format!("{}{level}", short(which))) {
+                return error;
+            }
+            sleep_until(since + end).await;
+        }
+    }
+
+    async fn put_back(&self, which: &Which) -> Result<(), LedError> {
+        self.note(&format!("{}put back", short(which)))
     }
 
     async fn restore(&self) -> Result<(), LedError> {
@@ -63,6 +81,14 @@ impl Leds for &Fake {
     async fn bench(&self, now: Bench) -> Bench {
         let mut bench = self.bench.subscribe();
         *bench.wait_for(|bench| *bench != now).await.unwrap()
+    }
+}
+
+/// The name before a deed, where it is not the LED to find the device by.
+fn short(which: &Which) -> String {
+    match which {
+        Which::Identify => String::new(),
+        Which::Named(name) => format!("{name}: "),
     }
 }
 
@@ -76,6 +102,19 @@ impl Hand {
         let (asker, answer) = oneshot::channel();
         self.asks.send(LightAsk::Identify(asker)).await.unwrap();
         answer.await.unwrap().to_string()
+    }
+
+    async fn hold(&self, which: Which, pattern: &str, secs: u64) -> Result<Holding, NotHeld> {
+        let (asker, answer) = oneshot::channel();
+        let (pattern, length) = (pattern.parse().unwrap(), Duration::from_secs(secs));
+        self.asks.send(LightAsk::Hold(which, pattern, length, asker)).await.unwrap();
+        answer.await.unwrap()
+    }
+
+    async fn let_go(&self, which: Which) -> Result<(), NotHeld> {
+        let (asker, answer) = oneshot::channel();
+        self.asks.send(LightAsk::LetGo(which, asker)).await.unwrap();
+        answer.await.unwrap()
     }
 
     async fn reach(&self, reach: Reach) {
@@ -110,7 +149,7 @@ async fn a_driver_that_takes_longer_than_the_blinking_leaves_nothing_behind() {
     })
     .await;
     let told = fake.told();
-    assert!(told.last().is_some_and(|it| it.ends_with("restore")), "{told:?}");
+    assert!(told.last().is_some_and(|it| it.ends_with("put back")), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,12 +157,12 @@ async fn the_kernel_blinks_for_15_s_and_we_sleep() {
     let fake = Fake::new(Player::Kernel);
     life(&fake, async |hand: Hand| {
         assert_eq!(hand.identify().await, "ACT");
-        assert_eq!(hand.panel.borrow().player, Some(Player::Kernel));
+        assert_eq!(hand.panel.borrow().shows.player, Some(Player::Kernel));
         sleep(secs(60)).await;
-        assert!(hand.panel.borrow().owners.is_empty());
+        assert!(hand.panel.borrow().shows.owners.is_empty());
     })
     .await;
-    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "15000 restore"]);
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "15000 put back"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +175,7 @@ async fn where_the_kernel_cannot_each_change_is_ours() {
     .await;
     let told = fake.told();
     assert_eq!(told[1..6], ["0 show 2 for 15000", "0 lit", "200 dark", "400 lit", "600 dark"]);
-    assert_eq!(told[told.len() - 2..], ["14800 lit", "15000 restore"]);
+    assert_eq!(told[told.len() - 2..], ["14800 lit", "15000 put back"]);
     assert_eq!(told.iter().filter(|it| it.ends_with(" lit")).count(), 38);
 }
 
@@ -150,7 +189,7 @@ async fn asking_again_starts_the_15_s_anew() {
         sleep(secs(60)).await;
     })
     .await;
-    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "10000 show 2 for 15000", "25000 restore"]);
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "10000 show 2 for 15000", "25000 put back"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,7 +199,7 @@ async fn what_is_below_shows_again() {
         hand.reach(Reach::Down).await;
         sleep(Duration::from_millis(999)).await;
         hand.identify().await;
-        let owners: Vec<Purpose> = hand.panel.borrow().owners.iter().map(|owner| owner.purpose).collect();
+        let owners: Vec<Purpose> = hand.panel.borrow().shows.owners.iter().map(|owner| owner.purpose).collect();
         assert_eq!(owners, [Purpose::Identify, Purpose::Offline]);
         // To be connected again ends no identify.
         hand.reach(Reach::Up).await;
@@ -171,7 +210,7 @@ async fn what_is_below_shows_again() {
     .await;
     let told = fake.told();
     assert_eq!(told[..4], ["0 restore", "0 show 8 for ever", "1000 show 2 for 15000", "16000 show 8 for ever"]);
-    assert!(told[4].ends_with("restore"), "{told:?}");
+    assert!(told[4].ends_with("put back"), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,14 +221,17 @@ async fn the_bring_up_tool_comes_first() {
         sleep(secs(1)).await;
         fake.bench.send_replace(Bench::Taken);
         sleep(secs(1)).await;
-        assert_eq!(hand.panel.borrow().owners[0].purpose, Purpose::BringUp);
+        assert_eq!(hand.panel.borrow().shows.owners[0].purpose, Purpose::BringUp);
         assert_eq!(hand.identify().await, "ACT; after the bring-up test");
         sleep(secs(5)).await;
         fake.bench.send_replace(Bench::Free);
         sleep(secs(60)).await;
     })
     .await;
-    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "1000 restore", "7000 show 2 for 10000", "17000 restore"]);
+    assert_eq!(
+        fake.told(),
+        ["0 restore", "0 show 2 for 15000", "1000 put back", "7000 restore", "7000 show 2 for 10000", "17000 put back"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,12 +256,12 @@ async fn a_read_only_led_is_told_to_who_asked_and_not_tried_again() {
         sleep(secs(1)).await;
         fake.failures.borrow_mut().push_back(LedError::ReadOnly("/sys is read-only".into()));
         assert_eq!(hand.identify().await, "none; /sys is read-only");
-        assert_eq!(hand.panel.borrow().trouble.as_deref(), Some("/sys is read-only"));
+        assert_eq!(hand.panel.borrow().shows.trouble.as_deref(), Some("/sys is read-only"));
         sleep(secs(600)).await;
-        assert_eq!(hand.panel.borrow().trouble, None);
+        assert_eq!(hand.panel.borrow().shows.trouble, None);
     })
     .await;
-    assert_eq!(fake.told(), ["0 restore", "1000 show 2 for 15000", "61000 restore"]);
+    assert_eq!(fake.told(), ["0 restore", "1000 show 2 for 15000", "61000 put back"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,15 +272,15 @@ async fn one_that_vanishes_is_tried_again_when_it_is_back() {
         sleep(Duration::from_millis(300)).await;
         fake.failures.borrow_mut().push_back(LedError::Vanished("unplugged".into()));
         sleep(Duration::from_millis(300)).await;
-        assert_eq!(hand.panel.borrow().trouble.as_deref(), Some("unplugged"));
+        assert_eq!(hand.panel.borrow().shows.trouble.as_deref(), Some("unplugged"));
         sleep(secs(3)).await;
-        assert_eq!(hand.panel.borrow().trouble, None);
+        assert_eq!(hand.panel.borrow().shows.trouble, None);
         sleep(secs(60)).await;
     })
     .await;
     let told = fake.told();
     assert_eq!(told[2..7], ["0 lit", "200 dark", "400 lit", "2400 show 2 for 12600", "2400 lit"]);
-    assert_eq!(told.last().unwrap(), "15000 restore");
+    assert_eq!(told.last().unwrap(), "15000 put back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +295,99 @@ async fn a_thousand_requests_leave_one_end() {
     })
     .await;
     let told = fake.told();
-    assert_eq!(told.iter().filter(|it| it.ends_with("restore")).count(), 2);
+    assert_eq!(told.iter().filter(|it| it.ends_with("put back")).count(), 1);
+}
+
+fn named(name: &str) -> Which {
+    Which::Named(name.into())
+}
+
+fn purposes(shows: &Shows) -> Vec<Purpose> {
+    shows.owners.iter().map(|owner| owner.purpose).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_ends_by_itself_and_gives_way_to_who_looks_for_the_device() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        hand.reach(Reach::Down).await;
+        sleep(Duration::from_millis(999)).await;
+        let held = hand.hold(named("ACT"), "50,950", 30).await.unwrap();
+        assert_eq!(held, Holding { led: "ACT".into(), owner: Purpose::Pattern, player: Some(Player::Kernel) });
+        sleep(secs(4)).await;
+        hand.identify().await;
+        assert_eq!(purposes(&hand.panel.borrow().shows), [Purpose::Identify, Purpose::Pattern, Purpose::Offline]);
+        // Whoever asks now is told that they have to wait.
+        assert_eq!(hand.hold(named("ACT"), "70,930", 30).await.unwrap().owner, Purpose::Identify);
+        sleep(secs(60)).await;
+    })
+    .await;
+    let told = fake.told();
+    let shown: Vec<&str> = told.iter().map(String::as_str).filter(|it| it.contains("show")).collect();
+    let expected = [
+        "0 show 8 for ever",
+        "1000 show 2 for 30000",
+        "5000 show 2 for 15000",
+        "20000 show 2 for 15000",
+        "35000 show 8 for ever",
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_led_has_an_owner_of_its_own() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        sleep(secs(1)).await;
+        assert_eq!(hand.hold(named("red"), "100,100", 20).await.unwrap().led, "PWR");
+        hand.identify().await;
+        let panel = hand.panel.borrow().clone();
+        assert_eq!((purposes(&panel.shows), purposes(&panel.others[0].1)), (vec![Purpose::Identify], vec![Purpose::Pattern]));
+        fake.bench.send_replace(Bench::Taken);
+        sleep(secs(1)).await;
+        assert_eq!(purposes(&hand.panel.borrow().others[0].1), [Purpose::BringUp, Purpose::Pattern]);
+        fake.bench.send_replace(Bench::Free);
+        sleep(secs(60)).await;
+        assert_eq!(purposes(&hand.panel.borrow().others[0].1), []);
+    })
+    .await;
+    let told = fake.told();
+    let expected = ["0 restore", "1000 PWR: show 2 for 20000", "1000 show 2 for 15000", "1000 put back", "1000 PWR: put back"];
+    assert_eq!(told[..5], expected);
+    let after =
+        ["2000 restore", "2000 show 2 for 14000", "2000 PWR: show 2 for 19000", "16000 put back", "21000 PWR: put back"];
+    assert_eq!(told[5..], after);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_is_let_go_of_ends_at_once() {
+    let fake = Fake::new(Player::Agent);
+    life(&fake, async |hand: Hand| {
+        hand.hold(Which::Identify, "300,300", 3600).await.unwrap();
+        sleep(Duration::from_millis(700)).await;
+        assert_eq!(hand.let_go(named("ACT")).await, Ok(()));
+        // There is none any more, and that is fine.
+        assert_eq!(hand.let_go(named("ACT")).await, Ok(()));
+        sleep(secs(60)).await;
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "0 show 2 for 3600000", "0 lit", "300 dark", "600 lit", "700 put back"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_led_or_does_not_do_as_told_holds_no_pattern() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        sleep(secs(1)).await;
+        assert_eq!(hand.hold(named("wifi"), "1,1", 9).await, Err(NotHeld::Guarded("wifi is no LED".into())));
+        assert_eq!(hand.let_go(named("wifi")).await, Err(NotHeld::Guarded("wifi is no LED".into())));
+        fake.failures.borrow_mut().push_back(LedError::Busy("somebody has it".into()));
+        assert_eq!(hand.hold(named("PWR"), "1,1", 9).await, Err(NotHeld::Busy("somebody has it".into())));
+        sleep(secs(60)).await;
+        assert_eq!(purposes(&hand.panel.borrow().others[0].1), []);
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "1000 PWR: show 2 for 9000", "3000 PWR: put back"]);
 }
 
 #[tokio::test(start_paused = true)]

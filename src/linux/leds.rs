@@ -1,7 +1,8 @@
 //! The LED a person finds the board by, driven through the kernel's LED class or a GPIO line.
 //!
 //! [`driver`] is the only one that changes anything; it keeps how things were before it does. [`class`] knows the rules of the
-//! LED class, [`gpio`] the interfaces to lines, [`saved`] the records, [`simulated`] a board for people who have none.
+//! LED class, [`gpio`] the interfaces to lines, [`saved`] the records, [`player`] plays what the kernel cannot, [`simulated`] is a
+//! board for people who have none.
 
 pub mod class;
 pub mod driver;
@@ -9,10 +10,12 @@ pub mod facts;
 pub mod files;
 pub mod gpio;
 pub mod host;
+mod player;
 pub mod saved;
 pub mod simulated;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -24,38 +27,46 @@ use inotify::{Inotify, WatchMask};
 
 use crate::linux::board::Choice;
 use crate::linux::leds::driver::{Driver, Left};
+use crate::linux::leds::player::Play;
 use crate::linux::leds::saved::Claim;
-use crate::linux::leds::wire::Wire;
+use crate::linux::leds::wire::{Wire, find};
 use crate::port::{self, Bench};
-use crate::state::{Lamp, Level, Pattern, Player};
+use crate::state::{Lamp, Level, Pattern, Player, Which};
 
 pub use crate::port::LedError;
 
 /// How often we look whether the bring-up tool is done, while it is at work.
 const BENCH_LOOK: Duration = Duration::from_secs(1);
 
-/// Looks which LED it is.
+/// Looks which LEDs there are.
 pub type Choose = dyn Fn() -> Choice + Send + Sync;
 
-/// The LED of this board.
+/// The LEDs of this board.
 pub struct Leds {
     // Writing a trigger waits for the kernel, so it is done on another thread; a call that was dropped may still be at it when
     // the next one comes.
-    driver: Arc<Mutex<Driver>>,
+    work: Arc<Mutex<Work>>,
     choose: Arc<Choose>,
     bench: PathBuf,
     /// Made once: to close one takes the kernel several milliseconds.
     watch: tokio::sync::Mutex<Option<Watch>>,
 }
 
+/// What is being driven.
+struct Work {
+    driver: Driver,
+    /// Which LED each was, when it was last driven: another may be the one to find the device by since.
+    wires: BTreeMap<Which, Wire>,
+}
+
 /// Tells when the claim was written.
 type Watch = inotify::EventStream<[u8; 256]>;
 
 impl Leds {
-    /// The LED that `choose` finds, driven by `driver`, whose records are under this runtime directory.
+    /// The LEDs that `choose` finds, driven by `driver`, whose records are under this runtime directory.
     pub fn new(driver: Driver, choose: Box<Choose>, runtime: &Path) -> Self {
         Self {
-            driver: Arc::new(Mutex::new(driver)),
+            work: Arc::new(Mutex::new(Work { driver, wires: BTreeMap::new() })),
             choose: choose.into(),
             bench: bench(runtime),
             watch: tokio::sync::Mutex::new(None),
@@ -65,15 +76,15 @@ impl Leds {
     /// Does something with the driver, on a thread where it may take its time.
     async fn with<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&mut Driver, &Choose) -> Result<T, LedError> + Send + 'static,
+        deed: impl FnOnce(&mut Work, &Choose) -> Result<T, LedError> + Send + 'static,
     ) -> Result<T, LedError> {
-        let (driver, choose) = (Arc::clone(&self.driver), Arc::clone(&self.choose));
-        let work = tokio::task::spawn_blocking(move || {
+        let (work, choose) = (Arc::clone(&self.work), Arc::clone(&self.choose));
+        let done = tokio::task::spawn_blocking(move || {
             // Whoever panicked while he had it left a record of how things were; that is all the next one needs.
-            let mut driver = driver.lock().unwrap_or_else(PoisonError::into_inner);
-            deed(&mut driver, &*choose)
+            let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+            deed(&mut work, &*choose)
         });
-        work.await.unwrap_or_else(|error| Err(LedError::Failed(format!("driving the LED broke off: {error}"))))
+        done.await.unwrap_or_else(|error| Err(LedError::Failed(format!("driving the LED broke off: {error}"))))
     }
 }
 
@@ -84,33 +95,55 @@ pub fn bench(runtime: &Path) -> PathBuf {
 }
 
 impl port::Leds for Leds {
-    async fn find(&self) -> Result<Lamp, LedError> {
-        self.with(|_, choose| {
-            let choice = choose();
-            Wire::of(&choice).map(|wire| Lamp { name: wire.to_string(), why: choice.why })
-        })
-        .await
+    async fn find(&self, which: &Which) -> Result<Lamp, LedError> {
+        let which = which.clone();
+        self.with(move |_, choose| find(&choose(), &which).map(|(_, lamp)| lamp)).await
     }
 
-    async fn show(&self, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
-        let (pattern, rounds) = (pattern.clone(), length.map(|length| pattern.rounds_in(length)));
-        self.with(move |driver, choose| {
-            let wire = Wire::of(&choose())?;
+    async fn others(&self) -> Vec<Lamp> {
+        let lamps = |choice: Choice| choice.others.iter().map(wire::lamp).collect();
+        // It fails only where the process ends.
+        self.with(move |_, choose| Ok(lamps(choose()))).await.unwrap_or_default()
+    }
+
+    async fn show(&self, which: &Which, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+        let (which, pattern) = (which.clone(), pattern.clone());
+        let rounds = length.map(|length| pattern.rounds_in(length));
+        self.with(move |work, choose| {
+            let (wire, _) = find(&choose(), &which)?;
             // Another LED may have been the one until now.
-            driver.release_others(&wire)?;
-            driver.play(&wire, &pattern, rounds)
+            if work.wires.get(&which).is_some_and(|before| *before != wire) {
+                work.put_back(&which)?;
+            }
+            work.wires.insert(which, wire.clone());
+            work.driver.play(&wire, &pattern, rounds)
         })
         .await
     }
 
-    async fn set(&self, level: Level) -> Result<(), LedError> {
-        self.with(move |driver, _| driver.set_all(level)).await
+    async fn play(&self, which: &Which, pattern: &Pattern, since: tokio::time::Instant) -> LedError {
+        // Its thread may outlive us by a moment, and must not keep what we have claimed.
+        let work = Arc::downgrade(&self.work);
+        let which = which.clone();
+        let set = move |level, play: &Play| {
+            let Some(work) = work.upgrade() else { return Ok(()) };
+            let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at while nobody else can drive it: who stopped us may have put it back.
+            if play.is_over() { Ok(()) } else { work.set(&which, level) }
+        };
+        player::play(pattern.clone(), since.into_std(), set).await
+    }
+
+    async fn put_back(&self, which: &Which) -> Result<(), LedError> {
+        let which = which.clone();
+        self.with(move |work, _| work.put_back(&which)).await
     }
 
     async fn restore(&self) -> Result<(), LedError> {
-        self.with(|driver, _| {
-            driver.release_all()?;
-            driver.recover(Left::Alone).into_iter().try_for_each(|(_, outcome)| match outcome {
+        self.with(|work, _| {
+            work.wires.clear();
+            work.driver.release_all()?;
+            work.driver.recover(Left::Alone).into_iter().try_for_each(|(_, outcome)| match outcome {
                 Ok(_) | Err(LedError::Vanished(_)) => Ok(()),
                 Err(error) => Err(error),
             })
@@ -139,6 +172,28 @@ impl port::Leds for Leds {
                 (Bench::Free, None) => pending().await,
             }
         }
+    }
+}
+
+impl Work {
+    fn set(&mut self, which: &Which, level: Level) -> Result<(), LedError> {
+        match self.wires.get(which) {
+            Some(wire) => self.driver.set(wire, level),
+            None => Err(LedError::None("it was put back meanwhile".into())),
+        }
+    }
+
+    /// Puts back what was driven as this one, unless it is driven as another, too.
+    fn put_back(&mut self, which: &Which) -> Result<(), LedError> {
+        let Some(wire) = self.wires.get(which) else { return Ok(()) };
+        if !self.wires.iter().any(|(other, it)| other != which && it == wire) {
+            match self.driver.release(wire) {
+                Ok(_) | Err(LedError::Vanished(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.wires.remove(which);
+        Ok(())
     }
 }
 

@@ -4,11 +4,20 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-/// The LED, and who shows something with it now.
+/// The LEDs, and who shows something with each now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panel {
-    /// The LED, or why there is none.
+    /// The LED to find the device by, or why there is none.
     pub led: Result<Lamp, String>,
+    /// What it shows.
+    pub shows: Shows,
+    /// Every other LED that may be driven, and what it shows. As they were when the LEDs were last looked for.
+    pub others: Vec<(Lamp, Shows)>,
+}
+
+/// What is known of what a LED shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shows {
     /// Who shows something with it, highest first. Only the first is seen.
     pub owners: Vec<Owner>,
     /// Who makes it blink, while it does.
@@ -22,8 +31,17 @@ pub struct Panel {
 pub struct Lamp {
     /// The name it is known by: the kernel's, or that of the line it is wired to.
     pub name: String,
-    /// Why it is this one, and how it is driven.
+    /// Why it is this one, or what it is.
     pub why: String,
+}
+
+/// Which LED is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// The one to find the device by, whichever that is now.
+    Identify,
+    /// The one of this name: the kernel's, or what is printed beside it.
+    Named(String),
 }
 
 /// Somebody who shows something.
@@ -40,6 +58,8 @@ pub struct Owner {
 pub enum Purpose {
     /// The device cannot reach its cloud.
     Offline,
+    /// Somebody asked for a pattern, for a while. Whoever looks for the device must see it all the same.
+    Pattern,
     /// Somebody wants to see which device this is.
     Identify,
     /// Somebody tries LEDs out, with the bring-up tool.
@@ -66,9 +86,37 @@ pub enum Identified {
     None(String),
 }
 
+/// A pattern that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// The LED's name.
+    pub led: String,
+    /// Who has it now: [`Purpose::Pattern`], or who comes first.
+    pub owner: Purpose,
+    /// Who makes it blink, while it does.
+    pub player: Option<Player>,
+}
+
+/// Why no pattern is held. Each says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeld {
+    /// There is no such LED.
+    #[error("{0}")]
+    NoLed(String),
+    /// It is not to be driven.
+    #[error("{0}")]
+    Guarded(String),
+    /// A driver or another program has it.
+    #[error("{0}")]
+    Busy(String),
+    /// It did not do as told.
+    #[error("{0}")]
+    Failed(String),
+}
+
 impl Default for Panel {
     fn default() -> Self {
-        Self { led: Err("not looked for yet".into()), owners: Vec::new(), player: None, trouble: None }
+        Self { led: Err("not looked for yet".into()), shows: Shows::default(), others: Vec::new() }
     }
 }
 
@@ -76,6 +124,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Offline => "no-connectivity",
+            Self::Pattern => "pattern",
             Self::Identify => "identify",
             Self::BringUp => "bring-up",
         })
@@ -115,6 +164,7 @@ mod tests {
 
     #[test]
     fn bring_up_comes_first() {
-        assert!(Purpose::BringUp > Purpose::Identify && Purpose::Identify > Purpose::Offline);
+        assert!(Purpose::BringUp > Purpose::Identify && Purpose::Identify > Purpose::Pattern);
+        assert!(Purpose::Pattern > Purpose::Offline);
     }
 }

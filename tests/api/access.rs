@@ -25,6 +25,8 @@ const MATRIX: &[(Verb, [u16; 5])] = &[
     (Verb::RegenerateKey, [401, 401, 200, 200, 200]),
     (Verb::NotYet, [401, 401, 501, 501, 501]),
     (Verb::Blink, [401, 401, 200, 401, 200]),
+    (Verb::Hold, [401, 401, 400, 401, 400]),
+    (Verb::LetGo, [401, 401, 204, 401, 204]),
     (Verb::Update, [401, 401, 204, 401, 204]),
     (Verb::HostConfig, [401, 401, 200, 200, 200]),
     (Verb::ConfigureHost, [401, 401, 400, 401, 400]),

@@ -1,6 +1,7 @@
 //! A device made by hand, and a reconciler that answers from it and remembers what it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,8 +13,8 @@ use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, Identified, ImageId,
-    ImageRef, Keys, Locks, Made, Panel, Phase, Secret, ServiceKey, Status,
+    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, Holding, Identified,
+    ImageId, ImageRef, Keys, Locks, Made, NotHeld, Panel, Pattern, Phase, Player, Purpose, Secret, ServiceKey, Status, Which,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -43,6 +44,9 @@ pub(crate) struct House {
     pub(crate) asked: Vec<Intent>,
     /// What the LED's owner answers. `None`: nothing, for ever.
     pub(crate) identifies: Option<Identified>,
+    /// What is asked of a LED, and what its owner answers.
+    pub(crate) held: Vec<(Which, Option<(Pattern, Duration)>)>,
+    pub(crate) holds: Result<Holding, NotHeld>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
     /// How the host is configured.
@@ -77,6 +81,8 @@ impl House {
             keys,
             asked: Vec::new(),
             identifies: Some(Identified::By("ACT".to_owned())),
+            held: Vec::new(),
+            holds: Ok(Holding { led: "ACT".to_owned(), owner: Purpose::Pattern, player: Some(Player::Kernel) }),
             refuses: None,
             host: HostConfig::default(),
             hangs_up: false,
@@ -99,6 +105,12 @@ impl House {
         let path = format!("/tmp/balena-supervisor/services/{app}/{service}/updates.lock");
         let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
         self.say(|status| drop(status.current.locks.insert(app, Locks::Held(held))));
+    }
+
+    /// With the device's key.
+    pub(crate) async fn delete(&mut self, path: &str) -> Got {
+        let key = self.keys.device.reveal().to_owned();
+        self.call(request("DELETE", &format!("{path}?apikey={key}")).body(Body::empty()).unwrap()).await
     }
 
     /// Changes what the LED's owner says.
@@ -142,6 +154,14 @@ impl House {
                 ask = inbox.recv() => self.answer(ask.unwrap()),
                 ask = lights.recv() => match (ask.unwrap(), &self.identifies) {
                     (LightAsk::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
+                    (LightAsk::Hold(which, pattern, length, asker), Some(_)) => {
+                        self.held.push((which, Some((pattern, length))));
+                        drop(asker.send(self.holds.clone()));
+                    }
+                    (LightAsk::LetGo(which, asker), Some(_)) => {
+                        self.held.push((which, None));
+                        drop(asker.send(self.holds.clone().map(drop)));
+                    }
                     (ask, _) => forgotten.push(ask),
                 },
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::{BoardFacts, Identified, Lamp, Owner, Player, Purpose};
+use boardkeeper::state::{BoardFacts, Holding, Identified, Lamp, NotHeld, Owner, Player, Purpose, Shows, Which};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -45,15 +45,18 @@ async fn the_led_is_told_with_who_has_it_and_for_how_long() {
     let mut house = House::new();
     let nothing = json!({
         "led": null, "why_none": "not looked for yet", "owner": null, "purposes": [], "player": null, "trouble": null,
+        "others": [],
     });
     assert_eq!(house.get("/agent/v1/leds").await.json(), nothing);
     let until = Instant::now() + Duration::from_secs(15);
     house.show(|panel| {
         panel.led = Ok(Lamp { name: "ACT".to_owned(), why: "the board's file says so".to_owned() });
-        panel.owners =
+        panel.shows.owners =
             vec![Owner { purpose: Purpose::Identify, until: Some(until) }, Owner { purpose: Purpose::Offline, until: None }];
-        panel.player = Some(Player::Kernel);
-        panel.trouble = Some("it was busy".to_owned());
+        panel.shows.player = Some(Player::Kernel);
+        panel.shows.trouble = Some("it was busy".to_owned());
+        let shows = Shows { owners: vec![Owner { purpose: Purpose::Pattern, until: Some(until) }], ..Shows::default() };
+        panel.others = vec![(Lamp { name: "PWR".to_owned(), why: "it is red".to_owned() }, shows)];
     });
     advance(Duration::from_millis(4_500)).await;
     let expected = json!({
@@ -63,6 +66,14 @@ async fn the_led_is_told_with_who_has_it_and_for_how_long() {
         "purposes": [{"purpose": "identify", "seconds_left": 11}, {"purpose": "no-connectivity", "seconds_left": null}],
         "player": "kernel",
         "trouble": "it was busy",
+        "others": [{
+            "name": "PWR",
+            "why": "it is red",
+            "owner": "pattern",
+            "purposes": [{"purpose": "pattern", "seconds_left": 11}],
+            "player": null,
+            "trouble": null,
+        }],
     });
     assert_eq!(house.get("/agent/v1/leds").await.json(), expected);
 }
@@ -98,4 +109,71 @@ async fn the_board_is_told_as_it_was_found() {
         "others": ["mmc0"],
     });
     assert_eq!(house.get("/agent/v1/board").await.json(), expected);
+}
+
+const ACT: &str = "/agent/v1/leds/ACT/pattern";
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_is_held_for_as_long_as_was_asked_for() {
+    let mut house = House::new();
+    let got = house.post(ACT, "{\"pattern\": \"200,200x4,1000\", \"seconds\": 30}").await;
+    let pattern = "+200 -200 +200 -200 +200 -200 +200 -1200 ms";
+    let expected = json!({"led": "ACT", "pattern": pattern, "seconds_left": 30, "owner": "pattern", "player": "kernel"});
+    assert_eq!((got.status, got.json()), (StatusCode::OK, expected));
+    house.holds = Ok(Holding { led: "USR 3".to_owned(), owner: Purpose::Identify, player: Some(Player::Kernel) });
+    let got = house.post("/agent/v1/leds/usr%203/pattern", "{\"pattern\": \"20,1000\"}").await;
+    assert_eq!((&got.json()["owner"], &got.json()["seconds_left"]), (&json!("identify"), &json!(60)));
+    assert_eq!(house.delete("/agent/v1/leds/identify/pattern").await.status, StatusCode::NO_CONTENT);
+    let asked = |name: &str, pattern: &str, secs| {
+        (Which::Named(name.to_owned()), Some((pattern.parse().unwrap(), Duration::from_secs(secs))))
+    };
+    assert_eq!(house.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (Which::Identify, None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pattern_has_bounds_and_is_told_which_it_broke() {
+    let mut house = House::new();
+    let long = "1".repeat(200);
+    for (body, why) in [
+        ("", "pattern: it is missing"),
+        ("{\"pattern\": 200}", "pattern: it is missing"),
+        ("{\"pattern\": \"\"}", "pattern: a pattern is written"),
+        ("{\"pattern\": \"0,0\"}", "pattern: a pattern needs a step"),
+        ("{\"pattern\": \"200,200x17\"}", "pattern: a pattern has at most 32 steps"),
+        ("{\"pattern\": \"19,200\"}", "pattern: a step lasts at least 20 ms"),
+        ("{\"pattern\": \"200,65535x1,1\"}", "pattern: a step of a pattern lasts at most 65535 ms"),
+        (&format!("{{\"pattern\": \"{long},1\"}}"), "pattern: a pattern is written"),
+        ("{\"pattern\": \"200,200\", \"seconds\": 0}", "seconds: a whole number from 1 to 3600"),
+        ("{\"pattern\": \"200,200\", \"seconds\": 3601}", "seconds: a whole number from 1 to 3600"),
+        ("{\"pattern\": \"200,200\", \"seconds\": -1}", "seconds: a whole number from 1 to 3600"),
+        ("{\"pattern\": \"200,200\", \"seconds\": null}", "seconds: a whole number from 1 to 3600"),
+        ("{\"pattern\": \"200,200\", \"seconds\": 1.5}", "seconds: a whole number from 1 to 3600"),
+        ("{\"pattern\": \"200,200\", \"seconds\": 1e300}", "seconds: a whole number from 1 to 3600"),
+    ] {
+        let got = house.post(ACT, body).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(got.message().starts_with(why), "{body}: {}", got.message());
+    }
+    assert_eq!(house.held, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_no_pattern_is_held_has_a_number_for_programs() {
+    let mut house = House::new();
+    let why = || "PWR is held by a driver".to_owned();
+    for (not_held, status) in [
+        (NotHeld::NoLed(why()), StatusCode::NOT_FOUND),
+        (NotHeld::Guarded(why()), StatusCode::FORBIDDEN),
+        (NotHeld::Busy(why()), StatusCode::CONFLICT),
+        (NotHeld::Failed(why()), StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        house.holds = Err(not_held);
+        let got = house.post(ACT, "{\"pattern\": \"200,200\"}").await;
+        assert_eq!((got.status, got.message()), (status, why()));
+        assert_eq!(house.delete(ACT).await.status, status);
+    }
+    house.identifies = None;
+    let got = house.post(ACT, "{\"pattern\": \"200,200\"}").await;
+    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(got.message().starts_with("its driver has not answered within a second"), "{}", got.message());
 }

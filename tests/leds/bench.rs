@@ -173,7 +173,7 @@ async fn the_agent_makes_way_for_the_tool() {
         asks.send(LightAsk::Identify(asker)).await.unwrap();
         assert_eq!(answer.await.unwrap().to_string(), "ACT");
         assert_eq!(board.trigger("ACT"), "pattern");
-        let first = |panel: &Panel| panel.owners.first().map(|owner| owner.purpose);
+        let first = |panel: &Panel| panel.shows.owners.first().map(|owner| owner.purpose);
         let mut tool = board.begin("led on --for 1s");
         panel.wait_for(|panel| first(panel) == Some(Purpose::BringUp)).await.unwrap();
         sleep(Duration::from_millis(500)).await;

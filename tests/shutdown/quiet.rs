@@ -5,22 +5,32 @@ use std::time::Duration;
 
 use boardkeeper::port::{self, Bench, HostError, LedError, NetError, Steered};
 use boardkeeper::state::host::{Addresses, Figures, HostConfig, HostPatch, Proxy, ProxyField};
-use boardkeeper::state::{Lamp, Level, Pattern, Player, Vpn};
+use boardkeeper::state::{Lamp, Pattern, Player, Vpn, Which};
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio::time::Instant;
 
 use super::world::World;
 
 impl port::Leds for World {
-    async fn find(&self) -> Result<Lamp, LedError> {
+    async fn find(&self, _: &Which) -> Result<Lamp, LedError> {
         Ok(Lamp { name: "ACT".to_owned(), why: "it is the only one".to_owned() })
     }
 
-    async fn show(&self, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn others(&self) -> Vec<Lamp> {
+        Vec::new()
+    }
+
+    async fn show(&self, _: &Which, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         *self.shown.borrow_mut() = Some(pattern.clone());
         Ok(Player::Kernel)
     }
 
-    async fn set(&self, _: Level) -> Result<(), LedError> {
+    async fn play(&self, _: &Which, _: &Pattern, _: Instant) -> LedError {
+        pending().await
+    }
+
+    async fn put_back(&self, _: &Which) -> Result<(), LedError> {
+        *self.shown.borrow_mut() = None;
         Ok(())
     }
 

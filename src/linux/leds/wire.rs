@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::linux::board::{Choice, Chosen};
+use crate::linux::board::{Choice, Chosen, Other};
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Gpio, LineInfo, Volts, by_device};
 use crate::port::LedError;
-use crate::state::Level;
+use crate::state::{Lamp, Level, Which};
 
 /// Where a LED hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,39 @@ impl fmt::Display for Wire {
             Self::Line { device, offset, name: None, .. } => write!(f, "line {offset} of {device}"),
         }
     }
+}
+
+/// Finds a LED among those that may be driven.
+pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
+    let main = Wire::of(choice).map(|wire| (Lamp { name: wire.to_string(), why: choice.why.clone() }, wire));
+    let Which::Named(name) = which else { return main.map(|(lamp, wire)| (wire, lamp)) };
+    let is_label = |led: Option<&boards::Led>| led.is_some_and(|led| led.name.eq_ignore_ascii_case(name));
+    if let Ok((lamp, wire)) = &main
+        && (lamp.name == *name || is_label(choice.described))
+    {
+        return Ok((wire.clone(), lamp.clone()));
+    }
+    let named = choice.others.iter().find(|other| other.name == *name);
+    if let Some(other) = named.or_else(|| choice.others.iter().find(|other| is_label(other.described))) {
+        let wire = Wire::Class { name: other.name.clone(), dir: other.dir.clone() };
+        return Ok((wire, lamp(other)));
+    }
+    if let Some((_, why)) = choice.passed_over.iter().find(|(it, _)| it == name) {
+        return Err(LedError::Guarded(format!("{name} is not driven: {why}")));
+    }
+    let names: Vec<&str> =
+        main.iter().map(|(lamp, _)| &lamp.name).chain(choice.others.iter().map(|it| &it.name)).map(String::as_str).collect();
+    let names = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+    Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {names}")))
+}
+
+/// A LED that was not chosen, in words.
+pub fn lamp(other: &Other) -> Lamp {
+    let why = other.described.map_or_else(
+        || "it looks like a LED for people".to_owned(),
+        |led| format!("it is {} of the board, its {} LED", led.name, format!("{:?}", led.role).to_lowercase()),
+    );
+    Lamp { name: other.name.clone(), why }
 }
 
 /// Finds the line, and makes sure that it is the right one and nobody's.

@@ -13,7 +13,7 @@ use boardkeeper::config::{Config, File, Given, Provisioning};
 use boardkeeper::linux::leds::host::{Host, Place};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::port::{Leds as _, Locks as _};
-use boardkeeper::state::{AppId, Force, Level, Pattern, ServiceKey};
+use boardkeeper::state::{AppId, Force, Pattern, ServiceKey, Which};
 use tempfile::TempDir;
 
 /// The app whose locks are looked at.
@@ -76,9 +76,9 @@ pub fn sysfs(data: &[u8]) {
     let pattern = Pattern::blinks(200, 200, 1, 0).expect("a pattern");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let _ = leds.find().await;
-        let _ = leds.show(&pattern, Some(Duration::from_secs(15))).await;
-        let _ = leds.set(Level::Lit).await;
+        let _ = leds.find(&Which::Identify).await;
+        let _ = leds.show(&Which::Identify, &pattern, Some(Duration::from_secs(15))).await;
+        let _ = leds.put_back(&Which::Identify).await;
         let _ = leds.restore().await;
     });
 }

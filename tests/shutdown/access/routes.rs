@@ -80,6 +80,8 @@ pub(super) static ROUTES: &[Row] = &[
     Row::new("GET", "/agent/v1/board", About::Reading, &[200]),
     Row::new("GET", "/v1/apps/{appId}", About::App, &[200, 400]),
     Row::new("POST", "/v1/blink", About::Device(DeviceVerb::Blink), &[200]),
+    Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceVerb::Blink), &[400]),
+    Row::new("DELETE", "/agent/v1/leds/{name}/pattern", About::Device(DeviceVerb::Blink), &[204]),
     Row::new("POST", "/v1/update", About::Device(DeviceVerb::Update), &[204]),
     Row::new("POST", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),
     Row::new("DELETE", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),

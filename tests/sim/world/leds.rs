@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use boardkeeper::port::{self, Bench, LedError};
-use boardkeeper::state::{Lamp as Named, Level, Pattern, Player};
-use tokio::time::Instant;
+use boardkeeper::state::{Lamp as Named, Level, Pattern, Player, Which};
+use tokio::time::{Instant, sleep_until};
 
 use super::dice::Dice;
 use super::met::Met;
@@ -181,7 +181,7 @@ impl Sim {
 }
 
 impl port::Leds for Sim {
-    async fn find(&self) -> Result<Named, LedError> {
+    async fn find(&self, _: &Which) -> Result<Named, LedError> {
         self.led("find", |lamp| {
             lamp.there()?;
             Ok(Named { name: "ACT".into(), why: "it is the only one".into() })
@@ -189,7 +189,11 @@ impl port::Leds for Sim {
         .await
     }
 
-    async fn show(&self, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn others(&self) -> Vec<Named> {
+        Vec::new()
+    }
+
+    async fn show(&self, _: &Which, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         self.with(|model| model.judge_led("blink"));
         self.led("show", |lamp| {
             // A kernel without the trigger leaves it to the agent.
@@ -200,9 +204,19 @@ impl port::Leds for Sim {
         .await
     }
 
-    async fn set(&self, level: Level) -> Result<(), LedError> {
-        self.with(|model| model.judge_led("change"));
-        self.led("set", |lamp| lamp.change(("none", u32::from(level == Level::Lit)))).await
+    async fn play(&self, _: &Which, pattern: &Pattern, since: Instant) -> LedError {
+        loop {
+            let (level, end) = pattern.at(since.elapsed());
+            self.with(|model| model.judge_led("change"));
+            if let Err(error) = self.led("set", |lamp| lamp.change(("none", u32::from(level == Level::Lit)))).await {
+                return error;
+            }
+            sleep_until(since + end).await;
+        }
+    }
+
+    async fn put_back(&self, _: &Which) -> Result<(), LedError> {
+        self.restore().await
     }
 
     async fn restore(&self) -> Result<(), LedError> {
