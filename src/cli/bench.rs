@@ -233,7 +233,7 @@ fn rescue(driver: &Arc<Mutex<Driver>>) {
 }
 
 /// Waits until somebody wants us to end.
-async fn interrupted() {
+pub async fn interrupted() {
     let wait = async |kind: SignalKind| match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
@@ -300,6 +300,32 @@ pub fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::leds::host::SIMULATED;
+
+    #[test]
+    fn a_panic_puts_everything_back_before_the_process_can_end() {
+        let runtime = tempfile::tempdir().expect("a directory");
+        let place = Place {
+            root: "/".into(),
+            runtime: runtime.path().to_owned(),
+            board: Some(SIMULATED.into()),
+            device_type: None,
+            led_file: None,
+        };
+        let host = Host::open(place).expect("a simulated board");
+        let wire = host.items()[0].wire.clone();
+        let Wire::Class { dir, .. } = &wire else { unreachable!("it has a LED of the LED class") };
+        let trigger = || host.class(dir).look().map(|now| now.trigger);
+        let was = trigger();
+        let driver = Arc::new(Mutex::new(host.driver(WHO)));
+        rescue(&driver);
+        driver.lock().expect("nobody else has it").hold(&wire, Level::Lit).expect("it can be lit");
+        assert_ne!(trigger(), was);
+        let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
+        assert!(fell.is_err());
+        // The driver lives on, as where a panic ends the process without unwinding.
+        assert_eq!(trigger(), was);
+    }
 
     #[test]
     fn times_are_read_with_their_unit() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, say};
+use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, interrupted, say};
 use crate::linux::leds::LedError;
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want, by_any_name};
@@ -149,7 +149,7 @@ fn watch(host: &Host, chip: &str, lines: &[String], length: Option<Duration>) ->
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
-    runtime.block_on(async {
+    let show = async {
         let (begun, mut last) = (Instant::now(), String::new());
         while length.is_none_or(|length| begun.elapsed() < length) {
             let now: Vec<String> = watched.iter().map(|line| line.now(host.gpio())).collect();
@@ -160,6 +160,13 @@ fn watch(host: &Host, chip: &str, lines: &[String], length: Option<Duration>) ->
             }
             sleep(EVERY).await;
         }
-    });
-    Ok(())
+    };
+    // A line that sysfs gave us stays ours unless we give it back.
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = interrupted() => Err(Stop::Interrupted),
+            () = show => Ok(()),
+        }
+    })
 }

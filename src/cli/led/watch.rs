@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cli::bench::{Done, say};
+use crate::cli::bench::{Done, Stop, interrupted, say};
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{Host, Item};
 use crate::linux::leds::wire::Wire;
@@ -22,8 +22,13 @@ pub(super) fn run(host: &Host, length: Option<Duration>) -> Done {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| LedError::Failed(format!("cannot begin: {error}")))?;
-    runtime.block_on(watch(host, &items, length));
-    Ok(())
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = interrupted() => Err(Stop::Interrupted),
+            () = watch(host, &items, length) => Ok(()),
+        }
+    })
 }
 
 async fn watch(host: &Host, items: &[Item], length: Option<Duration>) {

@@ -110,18 +110,6 @@ impl Driver {
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Puts everything else back that this driver changed.
-    pub fn release_others(&mut self, wire: &Wire) -> Result<(), LedError> {
-        let own = wire.key();
-        let others: Vec<String> = self.grips.keys().filter(|key| **key != own).cloned().collect();
-        others.iter().try_for_each(|key| self.put_back(key).map(drop))
-    }
-
-    /// Makes everything that is ours to play lit or dark.
-    pub fn set_all(&mut self, level: Level) -> Result<(), LedError> {
-        self.grips.values().try_for_each(|grip| self.tell(grip, level))
-    }
-
     fn tell(&self, grip: &Grip, level: Level) -> Result<(), LedError> {
         match (&grip.before, &grip.line) {
             (Before::Class { dir, .. }, _) => Class::new(&*self.files, dir).set(level),
@@ -232,10 +220,13 @@ impl Driver {
     fn take_line(&self, key: &str, wire: &Wire, polarity: Polarity) -> Result<(Before, Box<dyn Held>), LedError> {
         let failed = |error: std::io::Error| refusal(&format!("take {wire}"), &error);
         let (chip, info) = find_line(&*self.gpio, wire)?;
-        let level = self.gpio.request(&chip, info.offset, Want::AsIs).and_then(|line| line.get()).map_err(failed)?;
+        let as_is = self.gpio.request(&chip, info.offset, Want::AsIs).map_err(failed)?;
+        let level = as_is.get().map_err(failed)?;
+        let direction = as_is.direction().map_err(failed)?.unwrap_or(info.direction);
+        drop(as_is);
         let address = Address { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
         let kept = self.recorded(key).map(|record| record.before);
-        let before = kept.unwrap_or(Before::Line { address, direction: info.direction, level });
+        let before = kept.unwrap_or(Before::Line { address, direction, level });
         saved::keep(&*self.files, &self.path(key), &self.record(before.clone(), false))?;
         let want = Want::Output(polarity.volts(Level::Dark));
         let held = self.gpio.request(&chip, info.offset, want).map_err(failed)?;
@@ -289,7 +280,7 @@ impl Driver {
             return Err(LedError::Vanished(format!("{address}: its chip went away")));
         };
         let want = if direction == Direction::Output { Want::Output(level) } else { Want::Input };
-        self.gpio.request(chip, address.offset, want).map(drop).map_err(failed)
+        self.gpio.take_over(chip, address.offset, want).map(drop).map_err(failed)
     }
 
     fn recorded(&self, key: &str) -> Option<Record> {

@@ -105,6 +105,10 @@ pub trait Gpio: Send + Sync {
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo>;
     /// Takes a line. It is held until the answer is dropped; what becomes of its level then is the chip's affair.
     fn request(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>>;
+    /// Takes a line that a killed process of ours had. Where the kernel gives lines back by itself that is like any other.
+    fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+        self.request(chip, offset, want)
+    }
 }
 
 /// A line that is ours.
@@ -113,6 +117,10 @@ pub trait Held: Send {
     fn get(&self) -> io::Result<Volts>;
     /// Drives it.
     fn set(&self, volts: Volts) -> io::Result<()>;
+    /// Which way it goes, where that is not known before it is taken. `None`: [`LineInfo`] told.
+    fn direction(&self) -> io::Result<Option<Direction>> {
+        Ok(None)
+    }
 }
 
 /// What we are called where the kernel shows who holds a line.
@@ -153,6 +161,28 @@ pub fn by_any_name<'a>(chips: &'a [Chip], name: &str) -> Option<&'a Chip> {
     let short = name.strip_prefix("/dev/").unwrap_or(name);
     let number = name.parse::<u32>().ok().map(|number| format!("gpiochip{number}"));
     by_device(chips, name).or_else(|| chips.iter().find(|chip| chip.name == short || number.as_ref() == Some(&chip.name)))
+}
+
+/// Those of the chips that can be told of. One may go away while we look, and one may be another user's; where there is none left,
+/// why.
+fn tellable(asked: impl Iterator<Item = io::Result<Chip>>) -> io::Result<Vec<Chip>> {
+    let mut chips = Vec::new();
+    let mut refused = None;
+    for chip in asked {
+        match chip {
+            Ok(chip) => chips.push(chip),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    refused.filter(|_| chips.is_empty()).map_or(Ok(chips), Err)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let gone = [Errno::NOENT, Errno::NODEV, Errno::NXIO].map(|errno| Some(errno.raw_os_error()));
+    gone.contains(&error.raw_os_error())
 }
 
 /// The number of the system's error in a message that ends with `(os error 16)`, as one crate tells it, or begins with

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gpio_cdev::{LineDirection, LineHandle, LineRequestFlags};
 
 use crate::linux::leds::gpio::second::{devices, owner};
-use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, Held, LineInfo, Volts, Want, system_error};
+use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, Held, LineInfo, Volts, Want, system_error, tellable};
 
 /// Lines through `gpio-cdev`.
 #[derive(Debug, Clone)]
@@ -25,13 +25,12 @@ impl First {
 
 impl Gpio for First {
     fn chips(&self) -> io::Result<Vec<Chip>> {
-        let mut chips = Vec::new();
-        for (name, path) in devices(&self.root)? {
+        let ask = |(name, path): (String, PathBuf)| {
             let chip = gpio_cdev::Chip::new(&path).map_err(told)?;
             let device = owner(&self.root, &name);
-            chips.push(Chip { name, path, device, label: chip.label().to_owned(), lines: chip.num_lines() });
-        }
-        Ok(chips)
+            Ok(Chip { name, path, device, label: chip.label().to_owned(), lines: chip.num_lines() })
+        };
+        tellable(devices(&self.root)?.into_iter().map(ask))
     }
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {

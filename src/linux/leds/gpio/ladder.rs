@@ -63,6 +63,11 @@ impl Gpio for Ladder {
         let (rung, _) = self.rung(chip, offset)?;
         rung.request(chip, offset, want)
     }
+
+    fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+        let (rung, _) = self.rung(chip, offset)?;
+        rung.take_over(chip, offset, want)
+    }
 }
 
 /// Whether the kernel does not know the question, in the two ways in which it says so.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gpiocdev::line::{Direction as Theirs, Value};
 use gpiocdev::request::Request;
 
-use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, Held, LineInfo, Volts, Want, system_error};
+use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, Held, LineInfo, Volts, Want, system_error, tellable};
 
 /// Lines through `gpiocdev`.
 #[derive(Debug, Clone)]
@@ -23,13 +23,12 @@ impl Second {
 
 impl Gpio for Second {
     fn chips(&self) -> io::Result<Vec<Chip>> {
-        let mut chips = Vec::new();
-        for (name, path) in devices(&self.root)? {
+        let ask = |(name, path): (String, PathBuf)| {
             let info = gpiocdev::Chip::from_path(&path).and_then(|chip| chip.info()).map_err(told)?;
             let device = owner(&self.root, &name);
-            chips.push(Chip { name, path, device, label: info.label, lines: info.num_lines });
-        }
-        Ok(chips)
+            Ok(Chip { name, path, device, label: info.label, lines: info.num_lines })
+        };
+        tellable(devices(&self.root)?.into_iter().map(ask))
     }
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {

@@ -47,12 +47,13 @@ impl Gpio for Sysfs {
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {
         let pin = Self::pin(chip, offset)?;
-        let exported = pin.is_exported();
-        let direction = if exported { pin.get_direction().map_err(io::Error::from)? } else { Theirs::In };
-        let direction = if direction == Theirs::In { Direction::Input } else { Direction::Output };
-        // Sysfs does not tell of holders; the kernel refuses to export a line that has one.
-        let consumer = exported.then(|| "sysfs".to_owned());
-        Ok(LineInfo { offset, name: None, consumer, used: exported, direction, active_low: None })
+        let told = std::fs::read_to_string(self.root.join("sys/kernel/debug/gpio")).unwrap_or_default();
+        let mut info = told_of(&told, pin.get_pin(), offset);
+        if pin.is_exported() {
+            (info.used, info.direction) = (true, way(pin)?);
+            info.consumer.get_or_insert_with(|| "sysfs".to_owned());
+        }
+        Ok(info)
     }
 
     fn request(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
@@ -61,7 +62,22 @@ impl Gpio for Sysfs {
             return Err(rustix::io::Errno::BUSY.into());
         }
         pin.export().map_err(io::Error::from)?;
-        let line = Line(pin);
+        Line::new(pin, want)
+    }
+
+    /// A line stays exported when the process dies that did it.
+    fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+        let pin = Self::pin(chip, offset)?;
+        if pin.is_exported() { Line::new(pin, want) } else { self.request(chip, offset, want) }
+    }
+}
+
+struct Line(Pin);
+
+impl Line {
+    /// An exported line, made so.
+    fn new(pin: Pin, want: Want) -> io::Result<Box<dyn Held>> {
+        let line = Self(pin);
         match want {
             Want::AsIs => {}
             Want::Input => line.0.set_direction(Theirs::In).map_err(io::Error::from)?,
@@ -73,8 +89,6 @@ impl Gpio for Sysfs {
     }
 }
 
-struct Line(Pin);
-
 impl Held for Line {
     fn get(&self) -> io::Result<Volts> {
         Ok(if self.0.get_value().map_err(io::Error::from)? == 0 { Volts::Low } else { Volts::High })
@@ -83,6 +97,10 @@ impl Held for Line {
     fn set(&self, volts: Volts) -> io::Result<()> {
         self.0.set_value(u8::from(volts == Volts::High)).map_err(io::Error::from)
     }
+
+    fn direction(&self) -> io::Result<Option<Direction>> {
+        way(self.0).map(Some)
+    }
 }
 
 impl Drop for Line {
@@ -90,6 +108,31 @@ impl Drop for Line {
         // It may be gone with its chip; then there is nothing to give back.
         let _ = self.0.unexport();
     }
+}
+
+fn way(pin: Pin) -> io::Result<Direction> {
+    let direction = pin.get_direction().map_err(io::Error::from)?;
+    Ok(if direction == Theirs::In { Direction::Input } else { Direction::Output })
+}
+
+/// What the kernel tells root of a line, where it tells anything: ` gpio-517 (name |ACT                 ) out lo` of one that is
+/// held, and it refuses to export that; ` gpio-517 (name                )` of one that is not. Old kernels tell no names, and write
+/// ` gpio-517 (ACT                 ) out lo`.
+fn told_of(all: &str, number: u64, offset: u32) -> LineInfo {
+    let of = |line: &str| {
+        let (digits, rest) = line.trim_start().strip_prefix("gpio-")?.split_once([' ', '('])?;
+        let (names, state) = rest.trim_start().trim_start_matches('(').rsplit_once(')')?;
+        let (name, holder) = match (names.split_once('|'), state.trim().is_empty()) {
+            (Some((name, holder)), _) => (name, holder),
+            (None, true) => (names, ""),
+            (None, false) => ("", names),
+        };
+        let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        (digits.parse() == Ok(number)).then(|| (text(name), text(holder), state.trim_start().starts_with("out")))
+    };
+    let (name, consumer, is_output) = all.lines().find_map(of).unwrap_or_default();
+    let direction = if is_output { Direction::Output } else { Direction::Input };
+    LineInfo { offset, name, used: consumer.is_some(), consumer, direction, active_low: None }
 }
 
 fn number<N: std::str::FromStr>(path: &Path) -> io::Result<N> {
@@ -103,4 +146,24 @@ fn device(chip: &Path) -> String {
     let own = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gpiochip"));
     let owner = if own { dir.parent().and_then(Path::file_name) } else { dir.file_name() };
     owner.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_told_by_kernels_old_and_new_and_a_name_is_none() {
+        let all = "gpiochip0: GPIOs 512-519, parent: platform/gpio-sim.0, held:\n gpio-514 (STATUS_LED_N        )\n \
+                   gpio-515 (STATUS_LED_N        |sysfs               ) in  lo \n \
+                   gpio-517 (                    |ACT                 ) out lo \n gpio-5   (led0                ) out hi    \n";
+        let told = |number| told_of(all, number, 3);
+        let held = |number| (told(number).name, told(number).consumer, told(number).used, told(number).direction);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(held(517), (None, text("ACT"), true, Direction::Output));
+        assert_eq!(held(515), (text("STATUS_LED_N"), text("sysfs"), true, Direction::Input));
+        assert_eq!(held(514), (text("STATUS_LED_N"), None, false, Direction::Input));
+        assert_eq!(held(5), (None, text("led0"), true, Direction::Output));
+        assert_eq!(held(51), (None, None, false, Direction::Input));
+    }
 }
