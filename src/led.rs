@@ -197,7 +197,7 @@ impl<'a, L: Leds> Light<'a, L> {
 
     /// Puts back what somebody changed who was killed at it, while nothing is shown: it would go too.
     async fn put_right(&mut self) {
-        if !self.sweeps_at().is_some_and(|at| at <= Instant::now()) {
+        if self.sweeps_at().is_none_or(|at| at > Instant::now()) {
             return;
         }
         // Nobody wants one now, so it is no trouble if there is none.

@@ -49,7 +49,7 @@ impl Play {
     fn wait(&self, until: Instant, is_so: fn(&State) -> bool) -> bool {
         let mut state = self.state();
         while !is_so(&state) {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(now());
             if left.is_zero() {
                 return false;
             }
@@ -59,13 +59,19 @@ impl Play {
     }
 }
 
+/// The time of this thread, which is none of the runtime's.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own does not follow a clock that a simulation pauses")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Stops it when it is dropped.
 struct Guard(Arc<Play>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.change(|state| state.over = true);
-        self.0.wait(Instant::now() + LAST_CHANGE, |state| state.ended);
+        self.0.wait(now() + LAST_CHANGE, |state| state.ended);
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
             let _ = seen.send(level);
             if level == Level::Dark { Err(LedError::Vanished("unplugged".into())) } else { Ok(()) }
         };
-        assert_eq!(play(pattern(), Instant::now(), set).await, LedError::Vanished("unplugged".into()));
+        assert_eq!(play(pattern(), now(), set).await, LedError::Vanished("unplugged".into()));
         assert_eq!(levels.iter().collect::<Vec<_>>(), [Level::Lit, Level::Dark]);
     }
 
@@ -140,7 +146,7 @@ mod tests {
             }
             Ok(())
         };
-        let playing = play(pattern(), Instant::now(), set);
+        let playing = play(pattern(), now(), set);
         assert!(tokio::time::timeout(Duration::from_millis(70), playing).await.is_err());
         // The thread has ended when nobody can send any more.
         assert!(levels.iter().count() < 10);

@@ -111,10 +111,10 @@ pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
     if let Some((_, why)) = choice.passed_over.iter().find(|(it, _)| it == name) {
         return Err(LedError::Guarded(format!("{name} is not driven: {why}")));
     }
-    let names: Vec<&str> =
+    let there: Vec<&str> =
         main.iter().map(|(lamp, _)| &lamp.name).chain(choice.others.iter().map(|it| &it.name)).map(String::as_str).collect();
-    let names = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
-    Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {names}")))
+    let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
+    Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {there}")))
 }
 
 /// A LED that was not chosen, in words.

@@ -62,13 +62,13 @@ impl Gpio for Sysfs {
             return Err(rustix::io::Errno::BUSY.into());
         }
         pin.export().map_err(io::Error::from)?;
-        Line::new(pin, want)
+        Line::made(pin, want)
     }
 
     /// A line stays exported when the process dies that did it.
     fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
         let pin = Self::pin(chip, offset)?;
-        if pin.is_exported() { Line::new(pin, want) } else { self.request(chip, offset, want) }
+        if pin.is_exported() { Line::made(pin, want) } else { self.request(chip, offset, want) }
     }
 }
 
@@ -76,7 +76,7 @@ struct Line(Pin);
 
 impl Line {
     /// An exported line, made so.
-    fn new(pin: Pin, want: Want) -> io::Result<Box<dyn Held>> {
+    fn made(pin: Pin, want: Want) -> io::Result<Box<dyn Held>> {
         let line = Self(pin);
         match want {
             Want::AsIs => {}
