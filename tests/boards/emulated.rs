@@ -234,7 +234,7 @@ impl Day<'_> {
     fn a_reboot_reboots(&mut self) {
         let before = (self.key(), self.containers());
         let boot = self.board.run("cat /proc/sys/kernel/random/boot_id");
-        self.post("/v1/reboot");
+        self.asks_for("/v1/reboot");
         assert_eq!(self.board.ends(), End::Reboot);
         let took = self.board.boot();
         self.waits_until_the_agent_answers();
@@ -274,7 +274,7 @@ impl Day<'_> {
     }
 
     fn a_shutdown_powers_off(&mut self) {
-        self.post("/v1/shutdown");
+        self.asks_for("/v1/shutdown");
         assert_eq!(self.board.ends(), End::Off);
         write!(self.row, "  off").unwrap();
     }
@@ -319,9 +319,28 @@ impl Day<'_> {
 
     /// What is answered, head and body.
     fn post(&mut self, path: &str) -> String {
-        let post =
-            "curl -s -i --fail-with-body -m 120 -X POST -H \"Authorization: Bearer $(boardkeeper key)\" http://127.0.0.1:48484";
-        self.board.run(&format!("{post}{path}"))
+        let (code, said) = self.try_post(path);
+        assert_eq!(code, 0, "{path}: {said}");
+        said
+    }
+
+    fn try_post(&mut self, path: &str) -> (i32, String) {
+        let post = "curl -s -i --fail-with-body -m 120 -X POST -H \"Authorization: Bearer $(boardkeeper key)\"";
+        self.board.shell(&format!("{post} http://127.0.0.1:48484{path}"))
+    }
+
+    /// A reboot or a shutdown. The first is decided by a polkit that has yet to start, which takes longer here than the agent waits
+    /// for logind; it says so, and is asked again.
+    fn asks_for(&mut self, path: &str) {
+        for _ in 0..5 {
+            let (code, said) = self.try_post(path);
+            if code == 0 {
+                return;
+            }
+            assert!(said.contains("did not answer for"), "{said}");
+            sleep(Duration::from_secs(10));
+        }
+        panic!("{path} is refused for good");
     }
 
     fn waits_until_the_agent_answers(&mut self) {
