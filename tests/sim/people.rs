@@ -274,7 +274,6 @@ impl Sim {
                 200..300 => Met::Answered,
                 423 => Met::SaidLocked,
                 503 if body.contains("shutting down") => Met::SaidEnding,
-                404 => Met::SaidUnknown,
                 400 | 401 => Met::SaidBad,
                 _ => Met::SaidFailed,
             });

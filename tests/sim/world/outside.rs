@@ -95,7 +95,6 @@ impl port::Net for Sim {
         sleep(Duration::from_millis(100)).await;
         self.with(|model| {
             if model.fates.outside.happens(model.weather.faults) {
-                model.met(Met::SteerFails);
                 return Err(NetError("systemd does not answer".into()));
             }
             if model.net.vpn == to {
