@@ -42,8 +42,9 @@ sim: ## the simulated world: lives that have a name; SEED=n tells one of the oth
 	cargo test --locked --test sim -- --nocapture $(if $(SEED),--exact one)
 
 cuts: ## power cuts under the store's own code, at every call of the kernel: CUTS=n for that many, SEED=n for one life
-	@$(LAB)/install.sh rust
+	@$(LAB)/install.sh rust $(if $(SEED),,ext4)
 	cargo test --locked --quiet --test store -- --nocapture $(if $(SEED),one)
+	$(if $(SEED),,$(INSIDE) cargo test --locked --quiet --test store -- --ignored --nocapture ext4)
 
 access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust

@@ -11,6 +11,7 @@
 #   bus       dbus-daemon
 #   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
+#   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   tools     curl, ip, make, openssl, unshare
 #   arm       qemu-user for ARM programs, and libfaketime
 #   package   mmdebstrap and a static qemu-user, for roots of other architectures
@@ -73,6 +74,9 @@ need() {
     has debootstrap || want debootstrap
     has pgrep || want procps ;;
   busybox) busybox_is_static || want busybox-static ;;
+  ext4)
+    has mkfs.ext4 || want e2fsprogs
+    has xfs_io || want xfsprogs ;;
   tools)
     has curl || want curl
     has ip || want iproute2

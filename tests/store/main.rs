@@ -10,6 +10,7 @@
 
 mod cut;
 mod dice;
+mod ext4;
 mod layer;
 mod lives;
 mod operations;

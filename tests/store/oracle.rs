@@ -88,7 +88,7 @@ impl Allowed {
         }
     }
 
-    fn judge(&self, memory: &Memory) -> Result<(), String> {
+    pub(crate) fn judge(&self, memory: &Memory) -> Result<(), String> {
         one_of(&self.identity, &memory.identity)?;
         one_of(&self.keys, &memory.keys)?;
         one_of(&self.targets, &memory.targets)?;
