@@ -240,6 +240,7 @@ impl<'w, W: World> Keeper<'w, W> {
     async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
         // They hold up a reboot, also where no engine answers.
         self.see_locks(locks);
+        self.save_again().await;
         let seen = match seen {
             Ok(seen) => seen,
             // Nothing is begun on what was seen before: it may be done already.
@@ -247,6 +248,10 @@ impl<'w, W: World> Keeper<'w, W> {
         };
         self.engine_is_up();
         self.save_again().await;
+        match locks {
+            Ok(locks) => self.current.locks = locks,
+            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
+        }
         self.current.containers = seen.containers;
         self.current.images = seen.images;
         self.current.networks = seen.networks;
@@ -277,6 +282,9 @@ impl<'w, W: World> Keeper<'w, W> {
             self.look_now();
         } else if let Some(again) = self.resting.next() {
             self.next_look = self.next_look.min(again);
+        }
+        if !self.unsaved.is_empty() {
+            self.next_look = self.next_look.min(self.save_after);
         }
     }
 

@@ -184,9 +184,14 @@ impl<'lab> Agent<'lab> {
         until(PATIENCE, "the agent has settled", || self.is_settled());
     }
 
+    /// All it ever said.
+    pub(crate) fn whole_log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
     /// The last lines of its log.
     pub(crate) fn log(&self) -> String {
-        let text = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let text = self.whole_log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }

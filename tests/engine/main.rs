@@ -10,6 +10,7 @@ mod agent;
 mod crashes;
 mod demands;
 mod documents;
+mod full;
 mod http;
 mod install;
 mod keys;

@@ -115,6 +115,33 @@ async fn a_reboot_is_answered_first_and_asked_for_a_second_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_does_not_hold_up_a_reboot() {
+    let world = settled();
+    life(&world, async |agent| {
+        world.full.set(true);
+        assert_eq!(agent.post("/v1/reboot", "").await, (202, OK.to_owned()));
+        sleep(Duration::from_millis(1100)).await;
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_saved_is_saved_when_there_is_room_although_nothing_happens() {
+    let world = settled();
+    life(&world, async |_| {
+        world.full.set(true);
+        world.wants(&[("web", "web:1", "again")]);
+        sleep(Duration::from_secs(60)).await;
+        assert!(!world.kept().contains("again"));
+        world.full.set(false);
+        sleep(Duration::from_secs(15)).await;
+        assert!(world.kept().contains("again"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_it_shuts_down_nothing_is_changed_and_others_are_told() {
     let world = settled();
     life(&world, async |agent| {

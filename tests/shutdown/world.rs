@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) online: Cell<bool>,
     /// What the LED was last told to show. `None`: it is as it was.
     pub(crate) shown: RefCell<Option<Pattern>>,
+    /// There is no room on the disk.
+    pub(crate) full: Cell<bool>,
     target: RefCell<Option<Target>>,
     told: Notify,
 }
@@ -71,6 +73,7 @@ impl World {
             full: Cell::new(false),
             online: Cell::new(false),
             shown: RefCell::default(),
+            full: Cell::new(false),
             target: RefCell::default(),
             told: Notify::new(),
         }
@@ -98,6 +101,11 @@ impl World {
     pub(crate) fn is_told(&self, document: &str) {
         *self.target.borrow_mut() = Some(target::parse(document, None).unwrap());
         self.told.notify_one();
+    }
+
+    /// What is on the disk of the target.
+    pub(crate) fn kept(&self) -> String {
+        self.memory.borrow().targets.wanted.as_ref().map_or_else(String::new, |it| it.document.clone())
     }
 
     pub(crate) fn holds_lock(&self, service: &str) {
@@ -257,6 +265,7 @@ impl port::Store for World {
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.full.get() {
             return Err(StoreError("there is no room".to_owned()));
+            return Err(StoreError("no room".into()));
         }
         let mut memory = self.memory.borrow_mut();
         match record.clone() {
