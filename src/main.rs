@@ -1,5 +1,6 @@
 //! The composition root: arguments, board, world, run, exit code.
 
+use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
@@ -22,11 +23,12 @@ use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::target::{self, Switch, TargetFile};
 use boardkeeper::linux::{Linux, host};
 use boardkeeper::notify;
-use boardkeeper::port::{Leds, Manager, Targets as _, Word};
+use boardkeeper::port::{Leds, Manager, Record, Store as _, Targets as _, Word};
 use boardkeeper::reconcile::Settings;
-use boardkeeper::state::Device;
+use boardkeeper::state::{Device, Status};
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -85,7 +87,10 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         service_verbs: config.service_verbs.clone(),
     };
     let manager = Notify::new(&|name| std::env::var_os(name));
+    let seen = OnceCell::new();
     let running = boardkeeper::run(&world, settings, async |router, door| {
+        // It is asked for once.
+        let _ = seen.set(door.status.clone());
         tokio::select! {
             biased;
             () = net::serve(router, listeners, stop.signalled(1)) => (),
@@ -100,6 +105,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         () = running => (),
     }
     manager.tell(&Word::Stopping);
+    end_in_good_order(&world.store, seen.get()).await;
     match timeout(LAST_LIGHT, world.leds.restore()).await {
         Ok(Ok(())) => (),
         Ok(Err(error)) => error!(%error, "the LED is not as it was; the next start puts it back"),
@@ -107,6 +113,15 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     }
     info!("stopped; the containers run on");
     Ok(())
+}
+
+/// A target that is on trial is not to blame for an end that was asked for.
+async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
+    let counted = status.is_some_and(|it| it.borrow().trial.as_ref().is_some_and(|it| !it.is_over()));
+    if counted {
+        // What cannot be saved now counts as one more start; nothing worse comes of it.
+        let _ = timeout(LAST_WORK, store.save(&Record::Trial(None))).await;
+    }
 }
 
 /// Reads the configuration again at each SIGHUP. Registries' passwords are read anew by every pull anyway.

@@ -18,7 +18,7 @@ use crate::plan::Deed;
 use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
     AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Locks as LockState, Network,
-    Pattern, Player, ServiceKey, Target, Volume, Vpn, Which,
+    Pattern, Player, ServiceKey, Target, Trial, Volume, Vpn, Which,
 };
 
 /// Everything outside, behind one type parameter.
@@ -143,6 +143,8 @@ pub struct Memory {
     pub stopped: BTreeSet<ServiceKey>,
     /// Containers that wait for a boot, and the boot in which that was seen first.
     pub awaiting: BTreeMap<ContainerId, String>,
+    /// A target that was never reached, and how often the agent was started with it.
+    pub trial: Option<Trial>,
     /// What could not be read and was put aside, in words.
     pub complaints: Vec<String>,
 }
@@ -171,6 +173,8 @@ pub enum Record {
     Stopped(BTreeSet<ServiceKey>),
     /// Containers that wait for a boot, and the boot in which that was seen first.
     Awaiting(BTreeMap<ContainerId, String>),
+    /// A target that was never reached, and how often the agent was started with it.
+    Trial(Option<Trial>),
 }
 
 /// Why something could not be kept or read. Says what, where and what to do.

@@ -11,7 +11,7 @@
 //! hear      what an intent changes                    rest      steps that failed, and when they are tried again
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
-//! host      the host's addresses, figures and configuration
+//! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,7 @@ use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Power, See
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, take};
+use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
 use crate::state::status::Doing;
@@ -46,6 +47,7 @@ mod remember;
 mod rest;
 mod shutdown;
 mod take;
+mod trial;
 mod wait;
 
 /// What the reconciler must be told before it starts.
@@ -88,6 +90,7 @@ pub async fn run<W: World>(
         demands: Demands::default(),
         owed: memory.stopped,
         awaiting: memory.awaiting,
+        court: Court::new(memory.trial),
         halt: Halt::new(),
         unsaved: memory.unsaved,
         save_after: Instant::now(),
@@ -106,6 +109,7 @@ pub async fn run<W: World>(
         forced: BTreeSet::new(),
         force_until: Instant::now(),
     };
+    keeper.count_start().await;
     if let Some(target) = keeper.targets.wanted.take() {
         keeper.apply_check(&target);
         keeper.targets.wanted = Some(target);
@@ -136,6 +140,8 @@ struct Keeper<'w, W: World> {
     owed: BTreeSet<ServiceKey>,
     /// Containers that wait for a boot, and the boot in which that was seen first.
     awaiting: BTreeMap<ContainerId, String>,
+    /// What is known of a target that was never reached.
+    court: Court,
     /// How far the end of the machine has come.
     halt: Halt<'w, <W::Power as Power>::Hold>,
     /// What could not be saved yet.
@@ -272,6 +278,7 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         self.remember_waiting().await;
         self.arrived().await;
+        self.outlive_trial().await;
         self.answer_waiters();
         let mut forced = std::mem::take(&mut self.forced);
         forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));

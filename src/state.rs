@@ -25,6 +25,8 @@ pub mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+
 pub use app::{App, AppId};
 pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
@@ -53,6 +55,35 @@ pub struct Target {
     pub document: String,
     /// Parts of the document that are not supported, each named by its path. Said once, when the target is accepted.
     pub warnings: Vec<String>,
+}
+
+impl Target {
+    /// Tells its document from every other.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let hash = Sha256::digest(self.document.as_bytes());
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A target that was never reached, and how often the agent was started with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The target's fingerprint.
+    pub document: String,
+    /// Starts whose lives were short and did not end in good order, the present one included.
+    pub starts: u32,
+}
+
+impl Trial {
+    /// So many lives may end before a target is refused: more than power cuts by chance, few enough to be through in a minute.
+    pub const MOST: u32 = 5;
+
+    /// Whether the target is refused.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.starts > Self::MOST
+    }
 }
 
 /// What people asked for on top of the target. Kept in memory but for [`Demands::stopped`].

@@ -32,7 +32,8 @@ const KEYS: &str = "keys.json";
 const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
-const RECORDS: [&str; 6] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING];
+const TRIAL: &str = "trial.json";
+const RECORDS: [&str; 7] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL];
 /// What a file is called until it is whole.
 const DRAFT: &str = ".new";
 
@@ -135,6 +136,7 @@ impl<F: Files> Shelf<F> {
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::Keys::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::Stopped::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::Awaiting::into_state).unwrap_or_default();
+        memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::Trial::into_state);
         if let Some(targets) = self.read::<wire::Targets>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;

@@ -51,7 +51,7 @@ impl<'w, W: World> Keeper<'w, W> {
         match intent {
             Intent::Target(target) => self.aim(*target).await,
             Intent::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
-            Intent::Update { locks, running } => self.update(locks, running),
+            Intent::Update { locks, running } => self.update(locks, running).await,
             Intent::Restart(app, force) => return self.restart(app, force).await,
             Intent::Purge(app, force) => return self.purge(app, force).await,
             Intent::Stop(app, service, force) => return self.stop(app, service, force).await,
@@ -67,7 +67,10 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// A new target. What is under way and still wanted goes on.
-    async fn aim(&mut self, target: Target) {
+    pub(super) async fn aim(&mut self, target: Target) {
+        if self.refuses(&target) {
+            return;
+        }
         self.publish.send_modify(|it| it.rejected = None);
         if self.targets.wanted.as_ref() == Some(&target) {
             return;
@@ -82,6 +85,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.apply_check(&target);
         self.targets.wanted = Some(target);
         self.save_targets().await;
+        self.end_trial().await;
         self.aim_again();
     }
 
@@ -105,7 +109,8 @@ impl<'w, W: World> Keeper<'w, W> {
         self.look_now();
     }
 
-    fn update(&mut self, locks: Force, running: Running) {
+    async fn update(&mut self, locks: Force, running: Running) {
+        self.try_again().await;
         self.world.targets().look_again();
         if locks == Force::Yes {
             self.demands.force.extend(self.known_apps());

@@ -9,9 +9,9 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::plan::{Deed, Step, Waiting};
-use crate::port::{Chance, Clock, Record, Store, Targeted, World};
+use crate::port::{Chance, Clock, Memory, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
-use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status};
+use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status, Trial};
 
 /// What the agent begins with.
 pub(super) struct Remembered {
@@ -21,6 +21,7 @@ pub(super) struct Remembered {
     pub(super) reached: bool,
     pub(super) stopped: BTreeSet<ServiceKey>,
     pub(super) awaiting: BTreeMap<ContainerId, String>,
+    pub(super) trial: Option<Trial>,
     pub(super) unsaved: BTreeSet<Unsaved>,
 }
 
@@ -64,7 +65,8 @@ pub(super) async fn load<W: World>(world: &W, settings: &Settings, publish: &wat
         None => new_keys(world, settings, &mut unsaved).await,
     };
     let reached = memory.targets.wanted.is_some() && memory.targets.wanted == memory.targets.good;
-    Remembered { identity, keys, targets: memory.targets, reached, stopped: memory.stopped, awaiting: memory.awaiting, unsaved }
+    let Memory { targets, stopped, awaiting, trial, .. } = memory;
+    Remembered { identity, keys, targets, reached, stopped, awaiting, trial, unsaved }
 }
 
 async fn new_identity<W: World>(world: &W, settings: &Settings, unsaved: &mut BTreeSet<Unsaved>) -> Identity {
@@ -126,6 +128,7 @@ impl<W: World> Keeper<'_, W> {
             self.targets.good.clone_from(&self.targets.wanted);
             self.save_targets().await;
         }
+        self.end_trial().await;
     }
 
     /// Whether the boots have been that containers wait for.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::state::host::Figures;
-use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target};
+use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target, Trial};
 
 /// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
     /// Why the last document was not accepted. The last good target stays.
     pub rejected: Option<String>,
+    /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
+    pub trial: Option<Trial>,
     /// What was saved and could not be read at start, and where it was put.
     pub complaints: Vec<String>,
     /// How far each pull is, in per cent over all its layers.

@@ -23,5 +23,6 @@ mod session;
 mod strategies;
 mod takeover;
 mod target;
+mod trial;
 mod troubles;
 mod updates;

@@ -20,6 +20,7 @@ hostile() { shows "hostile clients harm nobody" make hostile HELD="${HELD:-10000
 fuzz() { shows "no made-up bytes make the agent fall over" make fuzz TIME="${FUZZ_SECONDS:-3600}"; }
 schema() { shows "no answer is other than described" make schema EXAMPLES="${EXAMPLES:-200}"; }
 full() { shows "a full disk stops nobody, loses nothing, and is left by itself" make engine ONLY=full:: SHOW=1; }
+bad_target() { shows "a target that ends the agent again and again gives way to the last good one" make engine ONLY=trial:: SHOW=1; }
 
 shows() {
   local promise=$1 code=0 began=$SECONDS log=$out/$name.log figures

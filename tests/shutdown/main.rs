@@ -23,6 +23,7 @@ use world::{CREATION, World, key, settings};
 mod access;
 mod quiet;
 mod reach;
+mod trial;
 mod world;
 
 const OK: &str = r#"{"Data":"OK","Error":""}"#;

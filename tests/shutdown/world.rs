@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) online: Cell<bool>,
     /// What the LED was last told to show. `None`: it is as it was.
     pub(crate) shown: RefCell<Option<Pattern>>,
+    /// Records that were saved.
+    pub(crate) saves: Cell<u32>,
     /// There is no room on the disk.
     pub(crate) full: Cell<bool>,
     target: RefCell<Option<Target>>,
@@ -73,6 +75,7 @@ impl World {
             full: Cell::new(false),
             online: Cell::new(false),
             shown: RefCell::default(),
+            saves: Cell::new(0),
             full: Cell::new(false),
             target: RefCell::default(),
             told: Notify::new(),
@@ -267,6 +270,7 @@ impl port::Store for World {
             return Err(StoreError("there is no room".to_owned()));
             return Err(StoreError("no room".into()));
         }
+        self.saves.set(self.saves.get() + 1);
         let mut memory = self.memory.borrow_mut();
         match record.clone() {
             Record::Identity(it) => memory.identity = Some(it),
@@ -274,6 +278,7 @@ impl port::Store for World {
             Record::Targets(it) => memory.targets = *it,
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
+            Record::Trial(it) => memory.trial = it,
         }
         Ok(())
     }

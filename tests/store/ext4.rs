@@ -15,7 +15,7 @@ use boardkeeper::port::Store as _;
 use boardkeeper::state::Target;
 
 use super::dice::Dice;
-use super::oracle::{Allowed, FILES, record};
+use super::oracle::{Allowed, FILES, KINDS, record};
 use super::run;
 
 /// Cuts in a plain run: some twenty seconds.
@@ -83,7 +83,7 @@ impl<F: Files + Copy> Life<F> {
         self.allowed.found(&memory);
         loop {
             self.made += 1;
-            let record = record(self.made % 5, self.made);
+            let record = record(self.made % KINDS, self.made);
             self.allowed.begins(&record);
             if store.save(&record).await.is_err() {
                 return Ok(());

@@ -11,7 +11,7 @@ use boardkeeper::port::Store as _;
 use super::cut;
 use super::dice::Dice;
 use super::layer::{Kind, Layer, Trouble};
-use super::oracle::{Allowed, CUTS, DIR, FILES, open, record};
+use super::oracle::{Allowed, CUTS, DIR, FILES, KINDS, open, record};
 use super::run;
 
 /// Cuts in a plain test run, all tests of this file system together.
@@ -60,7 +60,7 @@ impl Life {
         }
         for _ in 0..self.dice.below(6) {
             self.made += 1;
-            let record = record(self.dice.below(5), self.made);
+            let record = record(self.dice.below(KINDS), self.made);
             self.allowed.begins(&record);
             match store.save(&record).await {
                 Ok(()) => self.allowed.saved(&record),
@@ -98,7 +98,7 @@ impl Life {
             // Only what is there on the disk, and settled, can be told from what a cut took.
             let memory = self.allowed.opens(&self.layer).await?;
             self.allowed.found(&memory);
-            let (name, garbage) = (FILES[self.dice.below(6)], format!("garbage {}", self.made));
+            let (name, garbage) = (FILES[self.dice.below(FILES.len())], format!("garbage {}", self.made));
             if self.layer.spoil(&Path::new(DIR).join(name), garbage.as_bytes()) {
                 self.allowed.spoiled(name, garbage.as_bytes());
             }

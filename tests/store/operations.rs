@@ -6,7 +6,7 @@ use boardkeeper::port::{Record, Store as _};
 
 use super::cut;
 use super::layer::{Kind, Layer, Lie, Trouble};
-use super::oracle::{Allowed, DIR, FILES, open, record};
+use super::oracle::{Allowed, DIR, FILES, KINDS, open, record};
 use super::run;
 
 /// What a deed begins with, and what it is.
@@ -22,7 +22,7 @@ struct Operation {
 async fn lived_in(lie: Option<Lie>) -> (Layer, Allowed) {
     let (layer, mut allowed) = (Layer::new().lying(lie), Allowed::nothing());
     let store = open(&layer);
-    for kind in 0..5 {
+    for kind in 0..KINDS {
         let record = record(kind, 1);
         store.save(&record).await.unwrap();
         allowed.saved(&record);
@@ -39,7 +39,7 @@ async fn operations(lie: Option<Lie>) -> Vec<Operation> {
         allowed: Allowed::nothing(),
         saves: first,
     });
-    for kind in 0..5 {
+    for kind in 0..KINDS {
         for n in [1, 2, 3] {
             let (before, allowed) = lived_in(lie).await;
             let record = record(kind, n);
@@ -112,7 +112,7 @@ fn a_disk_that_does_not_sync_is_found_out() {
 #[test]
 fn what_a_killed_process_left_unsynced_is_kept_once_it_was_loaded() {
     run(async {
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             for at in 0.. {
                 let (layer, mut allowed) = lived_in(None).await;
                 let new = record(kind, 2);
@@ -137,7 +137,7 @@ fn what_a_killed_process_left_unsynced_is_kept_once_it_was_loaded() {
 #[test]
 fn a_save_that_fails_at_any_call_loses_nothing_and_works_the_next_time() {
     run(async {
-        for (kind, trouble) in (0..5).flat_map(|kind| [(kind, Kind::Full), (kind, Kind::Broken)]) {
+        for (kind, trouble) in (0..KINDS).flat_map(|kind| [(kind, Kind::Full), (kind, Kind::Broken)]) {
             for at in 0.. {
                 let (layer, mut allowed) = lived_in(None).await;
                 let (new, store) = (record(kind, 2), open(&layer));
@@ -195,7 +195,7 @@ fn what_is_there_is_not_written_again() {
         let store = open(&layer);
         store.load().await.unwrap();
         let before = layer.calls();
-        for kind in 0..5 {
+        for kind in 0..KINDS {
             store.save(&record(kind, 1)).await.unwrap();
             store.save(&record(kind, 1)).await.unwrap();
         }

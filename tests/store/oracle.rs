@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use boardkeeper::linux::store::Store;
 use boardkeeper::port::{Memory, Record, Store as _, Targeted};
-use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
+use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, Target, Trial};
 
 use super::layer::Layer;
 
@@ -25,6 +25,7 @@ pub(crate) struct Allowed {
     targets: Vec<Targeted>,
     stopped: Vec<BTreeSet<ServiceKey>>,
     awaiting: Vec<BTreeMap<ContainerId, String>>,
+    trial: Vec<Option<Trial>>,
     /// Bytes that could not be read, and must be somewhere still.
     pub(crate) relics: Vec<Vec<u8>>,
 }
@@ -38,6 +39,7 @@ impl Allowed {
             targets: Vec::new(),
             stopped: Vec::new(),
             awaiting: Vec::new(),
+            trial: Vec::new(),
             relics: Vec::new(),
         };
         allowed.found(&Memory::default());
@@ -52,6 +54,7 @@ impl Allowed {
             Record::Targets(it) => self.targets.push(*it),
             Record::Stopped(it) => self.stopped.push(it),
             Record::Awaiting(it) => self.awaiting.push(it),
+            Record::Trial(it) => self.trial.push(it),
         }
     }
 
@@ -63,6 +66,7 @@ impl Allowed {
             Record::Targets(it) => self.targets = vec![*it],
             Record::Stopped(it) => self.stopped = vec![it],
             Record::Awaiting(it) => self.awaiting = vec![it],
+            Record::Trial(it) => self.trial = vec![it],
         }
     }
 
@@ -73,6 +77,7 @@ impl Allowed {
         self.targets = vec![memory.targets.clone()];
         self.stopped = vec![memory.stopped.clone()];
         self.awaiting = vec![memory.awaiting.clone()];
+        self.trial = vec![memory.trial.clone()];
     }
 
     /// A file was written over with garbage by somebody else.
@@ -83,6 +88,7 @@ impl Allowed {
             "targets.json" => self.targets = vec![Targeted::default()],
             "stopped.json" => self.stopped = vec![BTreeSet::new()],
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
+            "trial.json" => self.trial = vec![None],
             // There is a second copy.
             _ => (),
         }
@@ -93,7 +99,8 @@ impl Allowed {
         one_of(&self.keys, &memory.keys)?;
         one_of(&self.targets, &memory.targets)?;
         one_of(&self.stopped, &memory.stopped)?;
-        one_of(&self.awaiting, &memory.awaiting)
+        one_of(&self.awaiting, &memory.awaiting)?;
+        one_of(&self.trial, &memory.trial)
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
@@ -142,8 +149,10 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 6] =
-    ["identity.json", "identity.backup.json", "keys.json", "targets.json", "stopped.json", "awaiting-boot.json"];
+pub(crate) const FILES: [&str; 7] =
+    ["identity.json", "identity.backup.json", "keys.json", "targets.json", "stopped.json", "awaiting-boot.json", "trial.json"];
+/// How many kinds of records there are.
+pub(crate) const KINDS: usize = 6;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -162,6 +171,9 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             Record::Targets(Box::new(Targeted { wanted: Some(document(n)), good: Some(document(good)), pulled }))
         }
         3 => Record::Stopped(services().collect()),
+        4 => Record::Trial(
+            (n % 2 > 0).then(|| Trial { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
+        ),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS};
+use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS, TRIAL};
 use crate::port::{Record, Targeted};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
@@ -58,6 +58,13 @@ pub(super) struct Awaiting {
     containers: BTreeMap<String, String>,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct Trial {
+    /// The SHA-256 of the document. `None`: no target is on trial.
+    document: Option<String>,
+    starts: u32,
+}
+
 /// The files a record is kept in, in the order they are written.
 pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
     match record {
@@ -69,6 +76,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Targets(targets) => vec![(TARGETS, json(&Targets::of(targets)))],
         Record::Stopped(services) => vec![(STOPPED, json(&Stopped::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&Awaiting::of(containers)))],
+        Record::Trial(trial) => vec![(TRIAL, json(&Trial::of(trial.as_ref())))],
     }
 }
 
@@ -156,5 +164,15 @@ impl Awaiting {
 
     pub(super) fn into_state(self) -> BTreeMap<ContainerId, String> {
         self.containers.into_iter().map(|(id, boot)| (ContainerId(id), boot)).collect()
+    }
+}
+
+impl Trial {
+    fn of(trial: Option<&state::Trial>) -> Self {
+        Self { document: trial.map(|it| it.document.clone()), starts: trial.map_or(0, |it| it.starts) }
+    }
+
+    pub(super) fn into_state(self) -> Option<state::Trial> {
+        Some(state::Trial { document: self.document?, starts: self.starts })
     }
 }

@@ -42,6 +42,7 @@ impl Disk {
             Record::Targets(targets) => self.kept.targets = *targets,
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
+            Record::Trial(trial) => self.kept.trial = trial,
         }
     }
 
@@ -168,5 +169,6 @@ const fn name(record: &Record) -> &'static str {
         Record::Targets(_) => "targets",
         Record::Stopped(_) => "stopped",
         Record::Awaiting(_) => "awaiting",
+        Record::Trial(_) => "trial",
     }
 }
