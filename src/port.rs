@@ -121,7 +121,8 @@ pub enum EngineError {
 /// What outlives a power cut.
 ///
 /// # Guarantees
-/// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one.
+/// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one. [`Record::Proved`] alone
+///   may be lost by a power cut within seconds.
 /// - A record that cannot be read is put aside under a new name and complained of; the others are not affected.
 pub trait Store {
     /// Everything that was saved.
@@ -175,6 +176,9 @@ pub enum Record {
     Awaiting(BTreeMap<ContainerId, String>),
     /// A target that was never reached, and how often the agent was started with it.
     Trial(Option<Trial>),
+    /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release costs
+    /// few; where it is lost, the target proves itself again at the next start.
+    Proved(String),
 }
 
 /// Why something could not be kept or read. Says what, where and what to do.

@@ -34,6 +34,8 @@ const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
 const TRIAL: &str = "trial.json";
 const RECORDS: [&str; 7] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL];
+/// What the empty file is called that says that a target was reached, before the target's fingerprint.
+const PROVED: &str = "proved-";
 /// What a file is called until it is whole.
 const DRAFT: &str = ".new";
 
@@ -88,8 +90,12 @@ impl<F: Files> port::Store for Store<F> {
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let bytes_of = wire::files(record);
         let shared = Arc::clone(&self.shelf);
+        if let Record::Proved(fingerprint) = record {
+            let mark = format!("{PROVED}{fingerprint}");
+            return off_thread(move || shared.mark(&mark)).await.map_err(StoreError)?;
+        }
+        let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
             .map_err(StoreError)?
@@ -140,6 +146,10 @@ impl<F: Files> Shelf<F> {
         if let Some(targets) = self.read::<wire::Targets>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;
+            let proved = |it: &Target| names.contains(&format!("{PROVED}{}", it.fingerprint()));
+            if memory.targets.wanted.as_ref().is_some_and(proved) {
+                memory.targets.good.clone_from(&memory.targets.wanted);
+            }
             if let Some(why) = wrong {
                 self.known().remove(TARGETS);
                 memory.complaints.push(self.put_aside(TARGETS, &why));
@@ -245,6 +255,23 @@ impl<F: Files> Shelf<F> {
         Ok(free)
     }
 
+    /// Makes an empty file. It has no bytes that could be torn, and whether it is there after a cut is all the same to whoever
+    /// asks, so it is not synced.
+    fn mark(&self, mark: &str) -> Result<(), StoreError> {
+        let _turn = self.known();
+        match self.files.make(mark) {
+            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => Err(failed(&self.files, "keep", mark, &why)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Marks of targets that are not wanted any more are in nobody's way, but would gather.
+    fn sweep(&self) {
+        for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(PROVED)) {
+            let _ = self.files.remove(mark); // The next one tries again.
+        }
+    }
+
     /// Replaces a file. When it returns, a power cut keeps the new bytes.
     fn keep(&self, name: &'static str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut known = self.known();
@@ -263,6 +290,10 @@ impl<F: Files> Shelf<F> {
             // What failed is written again, although it may be what is read there.
             Some(Known::Read(_) | Known::Settled(_) | Known::Failed) | None => self.replace(name, bytes),
         };
+        if name == TARGETS && kept.is_ok() {
+            // The record itself says which one is good.
+            self.sweep();
+        }
         known.insert(name, if kept.is_ok() { Known::Settled(hash) } else { Known::Failed });
         kept.map_err(|why| failed(&self.files, "keep", name, &why))
     }

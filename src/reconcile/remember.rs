@@ -126,7 +126,15 @@ impl<W: World> Keeper<'_, W> {
         info!("the device is as wanted");
         if self.targets.good != self.targets.wanted {
             self.targets.good.clone_from(&self.targets.wanted);
-            self.save_targets().await;
+            let proved = self.targets.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
+            // What is not on the disk yet cannot be marked there.
+            let saved = match proved.filter(|_| !self.unsaved.contains(&Unsaved::Targets)) {
+                Some(proved) => save(self.world, &proved).await,
+                None => false,
+            };
+            if !saved {
+                self.save_targets().await;
+            }
         }
         self.end_trial().await;
     }

@@ -279,6 +279,7 @@ impl port::Store for World {
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
             Record::Trial(it) => memory.trial = it,
+            Record::Proved(_) => memory.targets.good = memory.targets.wanted.clone(),
         }
         Ok(())
     }

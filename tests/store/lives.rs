@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use boardkeeper::port::Store as _;
+use boardkeeper::port::{Record, Store as _};
+use boardkeeper::state::Target;
 
 use super::cut;
 use super::dice::Dice;
@@ -23,12 +24,14 @@ struct Life {
     allowed: Allowed,
     /// Records made so far, so that each is another one.
     made: usize,
+    /// The target that was saved last, or was to be.
+    wanted: Option<Target>,
 }
 
 /// Lives the life of a seed. Says what went wrong.
 async fn live(seed: u64) -> Result<(), String> {
     let dice = Dice::new(seed);
-    let mut life = Life { dice, layer: Layer::new(), allowed: Allowed::nothing(), made: 1 };
+    let mut life = Life { dice, layer: Layer::new(), allowed: Allowed::nothing(), made: 1, wanted: None };
     for _ in 0..12 {
         life.one_process().await?;
         if life.dice.below(4) > 0 {
@@ -60,7 +63,13 @@ impl Life {
         }
         for _ in 0..self.dice.below(6) {
             self.made += 1;
-            let record = record(self.dice.below(KINDS), self.made);
+            let record = match (self.dice.below(KINDS + 1), &self.wanted) {
+                (KINDS, Some(wanted)) => Record::Proved(wanted.fingerprint()),
+                (kind, _) => record(kind, self.made),
+            };
+            if let Record::Targets(it) = &record {
+                self.wanted.clone_from(&it.wanted);
+            }
             self.allowed.begins(&record);
             match store.save(&record).await {
                 Ok(()) => self.allowed.saved(&record),

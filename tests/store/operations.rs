@@ -46,6 +46,10 @@ async fn operations(lie: Option<Lie>) -> Vec<Operation> {
             all.push(Operation { name: format!("save {record:.40?} ({n})"), before, allowed, saves: vec![record] });
         }
     }
+    let (before, allowed) = lived_in(lie).await;
+    let Record::Targets(targets) = record(2, 1) else { unreachable!("the second kind") };
+    let proved = Record::Proved(targets.wanted.unwrap().fingerprint());
+    all.push(Operation { name: "a target is reached".into(), before, allowed, saves: vec![proved, record(2, 2)] });
     for name in FILES {
         for garbage in [&b"{"[..], b"", &[0; 600]] {
             let (before, mut allowed) = lived_in(lie).await;

@@ -55,6 +55,13 @@ impl Allowed {
             Record::Stopped(it) => self.stopped.push(it),
             Record::Awaiting(it) => self.awaiting.push(it),
             Record::Trial(it) => self.trial.push(it),
+            // Reached, or not known to be: both may be found from now on.
+            Record::Proved(it) => {
+                let proved =
+                    self.targets.iter().filter(|old| old.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it));
+                let proved: Vec<_> = proved.map(|old| Targeted { good: old.wanted.clone(), ..old.clone() }).collect();
+                self.targets.extend(proved);
+            }
         }
     }
 
@@ -67,6 +74,7 @@ impl Allowed {
             Record::Stopped(it) => self.stopped = vec![it],
             Record::Awaiting(it) => self.awaiting = vec![it],
             Record::Trial(it) => self.trial = vec![it],
+            Record::Proved(_) => (),
         }
     }
 

@@ -133,6 +133,11 @@ impl<F: Files> Directory<F> {
         self.files.write_new(&path, bytes)
     }
 
+    /// Makes an empty file, and leaves one of that name as it is.
+    pub(super) fn make(&self, name: &str) -> io::Result<()> {
+        self.files.write_new(&self.path.join(name), b"")
+    }
+
     pub(super) fn sync(&self, name: &str) -> io::Result<()> {
         self.files.sync(&self.path.join(name))
     }

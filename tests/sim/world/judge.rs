@@ -109,7 +109,7 @@ impl Judge {
         match record {
             Record::Identity(identity) => self.identity = Some(identity.clone()),
             Record::Keys(keys) => self.keys = Some(keys.clone()),
-            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) => (),
+            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) | Record::Proved(_) => (),
         }
     }
 
@@ -394,7 +394,7 @@ impl Model {
                 let renewed = it.device != keys.device || it.generations != keys.generations;
                 it.root != keys.root || (renewed && !self.judge.renewed)
             }),
-            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) => false,
+            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) | Record::Proved(_) => false,
         };
         if broken {
             self.wrong("the device becomes another, or has other keys");

@@ -43,6 +43,12 @@ impl Disk {
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
             Record::Trial(trial) => self.kept.trial = trial,
+            Record::Proved(it) => {
+                let targets = &mut self.kept.targets;
+                if targets.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it) {
+                    targets.good.clone_from(&targets.wanted);
+                }
+            }
         }
     }
 
@@ -170,5 +176,6 @@ const fn name(record: &Record) -> &'static str {
         Record::Stopped(_) => "stopped",
         Record::Awaiting(_) => "awaiting",
         Record::Trial(_) => "trial",
+        Record::Proved(_) => "proof",
     }
 }
