@@ -24,6 +24,7 @@ pub mod status;
 pub mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
@@ -61,8 +62,11 @@ impl Target {
     /// Tells its document from every other.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let hash = Sha256::digest(self.document.as_bytes());
-        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(self.document.as_bytes()) {
+            write!(text, "{byte:02x}").expect("a text takes everything");
+        }
+        text
     }
 }
 
