@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -20,7 +20,7 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## every test; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus busybox tools
+	@$(LAB)/install.sh rust engine registry bus busybox tools trace
 	@$(MAKE) --no-print-directory unit lives bus engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
@@ -54,8 +54,13 @@ lives: ## 20,000 simulated lives, well compiled, and all that they met; LIVES=10
 	@$(LAB)/install.sh rust
 	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) cargo run --locked --quiet --profile sim --example lives
 
+soak: ## a hundred days of releases, restarts and identifies in a row: memory, files, threads, bytes; DAYS=n for some
+	@$(LAB)/install.sh rust engine registry busybox tools trace
+	DAYS=$(or $(DAYS),100) cargo test --locked --quiet --test shutdown idle_days
+	DAYS=$(or $(DAYS),100) $(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 --nocapture soak::
+
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
-	@$(LAB)/install.sh rust engine registry busybox tools
+	@$(LAB)/install.sh rust engine registry busybox tools trace
 	$(if $(ONLY),,$(INSIDE) cargo test --locked --quiet --test port engine)
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 

@@ -92,6 +92,7 @@ pub async fn run<W: World>(
         awaiting: memory.awaiting,
         court: Court::new(memory.trial),
         halt: Halt::new(),
+        aim: Aim::Planned,
         unsaved: memory.unsaved,
         save_after: Instant::now(),
         current: Current::default(),
@@ -144,6 +145,8 @@ struct Keeper<'w, W: World> {
     court: Court,
     /// How far the end of the machine has come.
     halt: Halt<'w, <W::Power as Power>::Hold>,
+    /// Whether the target is another one than was planned for last.
+    aim: Aim,
     /// What could not be saved yet.
     unsaved: BTreeSet<remember::Unsaved>,
     save_after: Instant,
@@ -168,6 +171,13 @@ struct Keeper<'w, W: World> {
     forced: BTreeSet<AppId>,
     /// Until then what was forced stays forced, although it has settled.
     force_until: Instant,
+}
+
+/// Whether a target was planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    New,
+    Planned,
 }
 
 type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
@@ -246,6 +256,9 @@ impl<'w, W: World> Keeper<'w, W> {
     async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
         // They hold up a reboot, also where no engine answers.
         self.see_locks(locks);
+        if let (Aim::New, Ok(seen)) = (self.aim, &seen) {
+            self.foresee_pulls(&seen.images);
+        }
         self.save_again().await;
         let seen = match seen {
             Ok(seen) => seen,
@@ -253,11 +266,6 @@ impl<'w, W: World> Keeper<'w, W> {
             Err(error) => return self.engine_is_down(&error),
         };
         self.engine_is_up();
-        self.save_again().await;
-        match locks {
-            Ok(locks) => self.current.locks = locks,
-            Err(error) => warn!(%error, "update locks cannot be read; they stay as they were last seen"),
-        }
         self.current.containers = seen.containers;
         self.current.images = seen.images;
         self.current.networks = seen.networks;
@@ -275,6 +283,11 @@ impl<'w, W: World> Keeper<'w, W> {
                 |app: &AppId| self.plan.busy.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app));
             let lasting = self.force_until > Instant::now();
             self.demands.force.retain(|app| lasting || busy(app));
+        }
+        if std::mem::replace(&mut self.aim, Aim::Planned) == Aim::New {
+            let steps = std::mem::take(&mut self.plan.steps);
+            self.drop_unwanted(|step| steps.contains(step));
+            self.plan.steps = steps;
         }
         self.remember_waiting().await;
         self.arrived().await;

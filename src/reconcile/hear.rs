@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::intent::{Ask, Intent, Refusal, Reply, Running};
-use crate::plan::{Deed, Step, plan_with};
+use crate::plan::{Deed, Step};
 use crate::port::{Chance, EngineError, Record, Targets, World};
-use crate::reconcile::Keeper;
 use crate::reconcile::host::Errand;
 use crate::reconcile::remember::{Unsaved, save};
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
+use crate::reconcile::{Aim, Keeper};
 use crate::state::{AppId, Caller, Check, ContainerId, EngineState, Force, Locks, Phase, Secret, ServiceKey, Target};
 
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
@@ -84,7 +84,9 @@ impl<'w, W: World> Keeper<'w, W> {
         self.reached = self.targets.good.as_ref() == Some(&target);
         self.apply_check(&target);
         self.targets.wanted = Some(target);
-        self.save_targets().await;
+        // Saved by the look that is due now, before it plans: it knows which images are to be pulled, so one record does.
+        self.unsaved.insert(Unsaved::Targets);
+        self.save_after = Instant::now();
         self.end_trial().await;
         self.aim_again();
     }
@@ -96,16 +98,15 @@ impl<'w, W: World> Keeper<'w, W> {
         }
     }
 
-    /// The completed target changed: forgets what only the old one wanted.
+    /// The completed target changed: forgets what only the old one wanted. Steps are dropped by the look that is due now.
     fn aim_again(&mut self) {
         self.complete();
         if let Some(target) = &self.target {
             let knows = |key: &ServiceKey| target.apps.get(&key.app).is_some_and(|it| it.services.contains_key(&key.service));
             self.demands.stopped.retain(knows);
             self.demands.purge.retain(|app| target.apps.contains_key(app));
-            let steps = plan_with(target, &self.hashes, &self.demands(), &self.current).steps;
-            self.drop_unwanted(|step| steps.contains(step));
         }
+        self.aim = Aim::New;
         self.look_now();
     }
 

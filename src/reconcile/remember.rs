@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::plan::{Deed, Step, Waiting};
 use crate::port::{Chance, Clock, Memory, Record, Store, Targeted, World};
 use crate::reconcile::{Keeper, Settings};
-use crate::state::{Boot, ContainerId, Identity, Keys, Phase, Secret, ServiceKey, Status, Trial};
+use crate::state::{Boot, ContainerId, Identity, Image, ImageRef, Keys, Phase, Secret, ServiceKey, Status, Trial};
 
 /// What the agent begins with.
 pub(super) struct Remembered {
@@ -100,6 +100,19 @@ pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
 }
 
 impl<W: World> Keeper<'_, W> {
+    /// Writes down what a new target will have pulled, and forgets what is neither here nor wanted, before its record is saved.
+    pub(super) fn foresee_pulls(&mut self, images: &[Image]) {
+        let is_here = |image: &ImageRef| images.iter().any(|it| it.answers_to(image));
+        let services = self.targets.wanted.iter().flat_map(|it| it.apps.values()).flat_map(|it| it.services.values());
+        let wanted: BTreeSet<ImageRef> = services.map(|it| it.image.clone()).collect();
+        let pulling =
+            |image: &ImageRef| self.running.iter().any(|(step, _)| matches!(step, Step::Engine(Deed::Pull(it)) if it == image));
+        let mut pulled = std::mem::take(&mut self.targets.pulled);
+        pulled.retain(|image| is_here(image) || wanted.contains(image) || pulling(image));
+        pulled.extend(wanted.into_iter().filter(|image| !is_here(image)));
+        self.targets.pulled = pulled;
+    }
+
     /// Before an image is pulled it is written down as ours, so that it can be deleted after whatever happens.
     /// Whether there was anything to write.
     pub(super) async fn remember_pulls(&mut self, steps: &[Step]) -> bool {

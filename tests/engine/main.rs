@@ -20,6 +20,7 @@ mod outages;
 mod proxy;
 mod pulls;
 mod session;
+mod soak;
 mod strategies;
 mod takeover;
 mod target;

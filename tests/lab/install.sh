@@ -12,6 +12,7 @@
 #   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
+#   trace     strace, which tells what is written
 #   tools     curl, ip, make, openssl, unshare
 #   arm       qemu-user for ARM programs, and libfaketime
 #   package   mmdebstrap and a static qemu-user, for roots of other architectures
@@ -77,6 +78,7 @@ need() {
   ext4)
     has mkfs.ext4 || want e2fsprogs
     has xfs_io || want xfsprogs ;;
+  trace) has strace || want strace ;;
   tools)
     has curl || want curl
     has ip || want iproute2

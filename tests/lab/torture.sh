@@ -21,6 +21,7 @@ fuzz() { shows "no made-up bytes make the agent fall over" make fuzz TIME="${FUZ
 schema() { shows "no answer is other than described" make schema EXAMPLES="${EXAMPLES:-200}"; }
 full() { shows "a full disk stops nobody, loses nothing, and is left by itself" make engine ONLY=full:: SHOW=1; }
 bad_target() { shows "a target that ends the agent again and again gives way to the last good one" make engine ONLY=trial:: SHOW=1; }
+soak() { shows "a hundred days cost no memory, and idling no byte" make soak DAYS="${DAYS:-100}"; }
 
 shows() {
   local promise=$1 code=0 began=$SECONDS log=$out/$name.log figures

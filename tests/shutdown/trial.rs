@@ -11,14 +11,14 @@ use super::{Agent, life, settled};
 /// Lives until the engine is told something of that name, and dies of it.
 async fn dies_of(world: &World, deed: &str) {
     let before = world.began().len();
-    let died = async {
+    let deadly = async {
         while !world.began()[before..].iter().any(|it| it.contains(deed)) {
             sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::select! {
         () = boardkeeper::run(world, settings(), async |_, _| sleep(Duration::from_secs(60)).await) => panic!("it lived"),
-        () = died => (),
+        () = deadly => (),
     }
 }
 
@@ -114,4 +114,17 @@ async fn without_a_good_one_nothing_is_done_and_that_is_said() {
     })
     .await;
     assert_eq!(world.began()[begun..], [] as [String; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_days_save_nothing() {
+    let days = std::env::var("DAYS").map_or(3, |text| text.parse().unwrap());
+    let world = settled();
+    life(&world, async |agent| {
+        let saves = world.saves.get();
+        sleep(Duration::from_secs(days * 24 * 3600)).await;
+        assert_eq!(agent.state().await["activity"], "settled");
+        assert_eq!(world.saves.get(), saves);
+    })
+    .await;
 }

@@ -51,8 +51,6 @@ pub(crate) struct World {
     pub(crate) shown: RefCell<Option<Pattern>>,
     /// Records that were saved.
     pub(crate) saves: Cell<u32>,
-    /// There is no room on the disk.
-    pub(crate) full: Cell<bool>,
     target: RefCell<Option<Target>>,
     told: Notify,
 }
@@ -72,7 +70,6 @@ impl World {
             unlocked: Notify::new(),
             look: Cell::new(Duration::ZERO),
             down: Cell::new(false),
-            full: Cell::new(false),
             online: Cell::new(false),
             shown: RefCell::default(),
             saves: Cell::new(0),
@@ -268,7 +265,6 @@ impl port::Store for World {
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.full.get() {
             return Err(StoreError("there is no room".to_owned()));
-            return Err(StoreError("no room".into()));
         }
         self.saves.set(self.saves.get() + 1);
         let mut memory = self.memory.borrow_mut();
@@ -279,7 +275,10 @@ impl port::Store for World {
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
             Record::Trial(it) => memory.trial = it,
-            Record::Proved(_) => memory.targets.good = memory.targets.wanted.clone(),
+            Record::Proved(_) => {
+                let targets = &mut memory.targets;
+                targets.good.clone_from(&targets.wanted);
+            }
         }
         Ok(())
     }

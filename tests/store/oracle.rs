@@ -180,7 +180,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
         }
         3 => Record::Stopped(services().collect()),
         4 => Record::Trial(
-            (n % 2 > 0).then(|| Trial { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
+            (!n.is_multiple_of(2)).then(|| Trial { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
         ),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
