@@ -300,7 +300,11 @@ impl<W: World> Keeper<'_, W> {
 
     /// Gives back what was locked for an end.
     async fn unlock(&mut self, ask: &Ask) {
-        self.gave_back |= !ask.locked.is_empty();
+        if !ask.locked.is_empty() {
+            self.gave_back = true;
+            // What was planned meanwhile counted on them.
+            self.due = false;
+        }
         self.current.locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
         for app in &ask.locked {
             if let Err(error) = self.world.locks().release(*app).await {
