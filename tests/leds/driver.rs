@@ -68,6 +68,29 @@ fn where_settings_stay_somebody_elses_we_play() {
     assert_eq!(state(&kernel.led(&dir())), state(&was));
 }
 
+/// Found on the kernel itself: it ends a blink of `timer` in its own time, and loses a brightness that is written before that.
+#[test]
+fn a_lit_led_is_lit_again_after_the_kernel_ended_its_blink_late() {
+    let was = led(&["timer"], "none", &[], 1);
+    let (kernel, runtime) = with(was.clone());
+    let mut driver = driver(&kernel, runtime.path());
+    assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
+    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(state(&kernel.led(&dir())), state(&was));
+}
+
+/// Found on the kernel itself: `timer` blinks as bright as the LED was.
+#[test]
+fn a_dimmed_led_blinks_at_full_light_and_is_dimmed_again() {
+    let was = led(&["timer"], "none", &[], 77);
+    let (kernel, runtime) = with(was.clone());
+    let mut driver = driver(&kernel, runtime.path());
+    assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
+    assert_eq!(kernel.led(&dir()).brightness, 255);
+    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(state(&kernel.led(&dir())), state(&was));
+}
+
 #[test]
 fn lit_is_full_light() {
     let (kernel, runtime) = with(Led::new(255, &[]));

@@ -171,6 +171,9 @@ impl<'a> Class<'a> {
     /// Makes it as planned. Says who plays.
     pub fn play(&self, ours: &Ours) -> Result<Player, LedError> {
         self.mix()?;
+        if ours.trigger == "timer" {
+            self.undim()?;
+        }
         self.trigger(&ours.trigger)?;
         for (name, value) in in_order(&ours.settings) {
             self.write_setting(name, value)?;
@@ -229,6 +232,16 @@ impl<'a> Class<'a> {
         Ok(())
     }
 
+    /// Makes a dimmed LED fully lit: `timer` blinks as bright as it was.
+    fn undim(&self) -> Result<(), LedError> {
+        let (_, trigger) = self.triggers()?;
+        let max = self.max()?;
+        if trigger == "none" && self.brightness()?.is_some_and(|it| it > 0 && it < max) {
+            self.write("brightness", &max.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Gives a LED that mixes colours a colour, where it has none: it would stay dark.
     fn mix(&self) -> Result<(), LedError> {
         let Ok(now) = self.files.read(&self.path("multi_intensity")) else { return Ok(()) };
@@ -253,7 +266,12 @@ impl<'a> Class<'a> {
                 self.dir.display()
             )));
         }
-        self.write("trigger", name)
+        self.write("trigger", name)?;
+        if name == "none" && now == "timer" {
+            // The kernel ends its own blink a moment later, and loses a brightness that is written before that. 0 waits for it.
+            self.write("brightness", "0")?;
+        }
+        Ok(())
     }
 
     /// Writes a setting of a trigger, which may have become ours only just now, or not yet.

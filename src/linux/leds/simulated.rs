@@ -28,6 +28,8 @@ pub struct Led {
     pub since_ms: u64,
     /// How often a pattern that was told to begins anew; `None`: it has not been told since it was over.
     pub repeat: Option<i64>,
+    /// The kernel has yet to end a blink of the trigger `timer`; a brightness written before that is lost.
+    pub ending: bool,
 }
 
 impl Led {
@@ -35,7 +37,7 @@ impl Led {
     pub fn new(max: u32, triggers: &[&str]) -> Self {
         let triggers = ["none"].iter().chain(triggers).map(|name| (*name).to_owned()).collect();
         let (trigger, settings) = ("none".to_owned(), BTreeMap::new());
-        Self { max, triggers, trigger, brightness: 0, settings, since_ms: 0, repeat: Some(-1) }
+        Self { max, triggers, trigger, brightness: 0, settings, since_ms: 0, repeat: Some(-1), ending: false }
     }
 
     /// Reads an attribute.
@@ -112,7 +114,8 @@ impl Led {
 
     fn write_brightness(&mut self, text: &str) -> io::Result<()> {
         let value: u32 = text.parse().map_err(|_| Errno::INVAL)?;
-        self.brightness = value.min(self.max);
+        let lost = std::mem::take(&mut self.ending);
+        self.brightness = if lost { 0 } else { value.min(self.max) };
         if value == 0 {
             "none".clone_into(&mut self.trigger);
             self.settings.clear();
@@ -124,11 +127,15 @@ impl Led {
         if !self.triggers.iter().any(|known| known == name) {
             return Err(Errno::INVAL.into());
         }
+        self.ending = self.trigger == "timer" && name == "none";
+        let dimmed = self.trigger == "none" && self.brightness > 0;
         name.clone_into(&mut self.trigger);
         self.since_ms = now_ms;
         self.repeat = Some(-1);
         self.settings = settings_of(name);
         self.brightness = match name {
+            // It blinks as bright as it was.
+            "timer" if dimmed => self.brightness,
             "default-on" | "timer" | "heartbeat" => self.max,
             _ => 0,
         };

@@ -33,6 +33,8 @@ struct Hidden {
     brightness: u32,
     since_ms: u64,
     repeat: Option<i64>,
+    #[serde(default)]
+    ending: bool,
 }
 
 impl Simulated {
@@ -89,8 +91,8 @@ impl Simulated {
         let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
         let names = Real.list(dir)?.into_iter().filter(|name| !own(name));
         let settings: BTreeMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
-        let Hidden { brightness, since_ms, repeat } = hidden;
-        Ok(Led { max, triggers, trigger, brightness, settings, since_ms, repeat })
+        let Hidden { brightness, since_ms, repeat, ending } = hidden;
+        Ok(Led { max, triggers, trigger, brightness, settings, since_ms, repeat, ending })
     }
 
     fn store(&self, dir: &Path, led: &Led) -> io::Result<()> {
@@ -103,7 +105,7 @@ impl Simulated {
         for name in names {
             fs::write(dir.join(&name), format!("{}\n", led.read(&name, now)?))?;
         }
-        let hidden = Hidden { brightness: led.brightness, since_ms: led.since_ms, repeat: led.repeat };
+        let hidden = Hidden { brightness: led.brightness, since_ms: led.since_ms, repeat: led.repeat, ending: led.ending };
         fs::write(dir.join(HIDDEN), serde_json::to_string(&hidden).map_err(io::Error::other)?)
     }
 
