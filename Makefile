@@ -10,7 +10,7 @@ LAB := tests/lab
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -63,6 +63,10 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 	@$(LAB)/install.sh rust engine registry busybox tools trace
 	$(if $(ONLY),,$(INSIDE) cargo test --locked --quiet --test port engine)
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
+	@$(LAB)/install.sh rust kernel busybox
+	@ONLY="$(ONLY)" $(LAB)/kernel.sh test $(FLAVOURS)
 
 bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
 	@$(LAB)/install.sh rust bus tools

@@ -14,6 +14,7 @@
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
 #   tools     curl, ip, make, openssl, unshare
+#   kernel    qemu for whole machines, and what the small kernel is built of and with
 #   arm       qemu-user for ARM programs, and libfaketime
 #   package   mmdebstrap and a static qemu-user, for roots of other architectures
 #   boards    what is needed beside those roots to make the disks of emulated boards
@@ -74,6 +75,12 @@ need() {
     has systemd-nspawn || want systemd-container
     has debootstrap || want debootstrap
     has pgrep || want procps ;;
+  kernel)
+    has qemu-system-x86_64 || want qemu-system-x86
+    ls /usr/src/linux-source-*.tar.xz > /dev/null 2>&1 || want linux-source
+    for it in bc bison flex make; do has $it || want $it; done
+    has strip || want binutils
+    for it in libelf-dev libssl-dev xz-utils; do dpkg-query -W "$it" > /dev/null 2>&1 || want "$it"; done ;;
   busybox) busybox_is_static || want busybox-static ;;
   ext4)
     has mkfs.ext4 || want e2fsprogs
