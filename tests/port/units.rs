@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -41,7 +42,8 @@ impl Systemd {
         let mut daemon = Command::new("dbus-daemon");
         daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
         let daemon = daemon.spawn().unwrap();
-        while !socket.exists() {
+        // It is there before anybody listens.
+        while UnixStream::connect(&socket).is_err() {
             sleep(Duration::from_millis(10)).await;
         }
         let address = format!("unix:path={}", socket.display());

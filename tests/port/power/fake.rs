@@ -38,7 +38,8 @@ impl Bus {
         let mut daemon = Command::new("dbus-daemon");
         daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
         let daemon = daemon.spawn().unwrap();
-        while !socket.exists() {
+        // It is there before anybody listens.
+        while UnixStream::connect(&socket).is_err() {
             thread::sleep(Duration::from_millis(10));
         }
         Self { root, daemon }
