@@ -139,7 +139,7 @@ image-test: ## the container image, built and run with a private engine
 torture: ## the long forms of what is promised, and the table of it with what was measured; ONLY="…" for some
 	@$(LAB)/torture.sh $(ONLY)
 
-ci: fmt lint test ## what CI runs
+ci: fmt lint doc test ## what CI runs
 
 clean: ## take away what was built
 	cargo clean

@@ -171,7 +171,7 @@ pub enum Subject {
     Machine,
 }
 
-/// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete`]).
+/// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete()`]).
 #[must_use]
 pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
     plan_with(target, &Hashes::of(target), demands, current)

@@ -37,7 +37,7 @@ enum Act {
         /// The LED is lit when the line is at ground
         #[arg(long)]
         active_low: bool,
-        /// on,off[xTIMES][,pause] in milliseconds
+        /// `on,off[xTIMES][,pause]` in milliseconds
         #[arg(long, default_value = "200,200", value_name = "PATTERN")]
         pattern: Pattern,
         /// For how long

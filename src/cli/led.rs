@@ -54,7 +54,7 @@ enum Act {
     Blink {
         #[command(flatten)]
         which: Which,
-        /// on,off[xTIMES][,pause] in milliseconds
+        /// `on,off[xTIMES][,pause]` in milliseconds
         #[arg(long, default_value = "200,200", value_name = "PATTERN")]
         pattern: Pattern,
         /// For how long

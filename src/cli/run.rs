@@ -28,7 +28,7 @@ pub struct Place {
     #[arg(long, env = "BOARDKEEPER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The device's provisioning file. Default: <root>/mnt/boot/config.json, when it is there
+    /// The device's provisioning file. Default: `<root>/mnt/boot/config.json`, when it is there
     #[arg(long, env = "BOARDKEEPER_BOOT_CONFIG", value_name = "FILE")]
     boot_config: Option<OsString>,
 }
@@ -69,7 +69,7 @@ pub struct Run {
     #[arg(long, env = "BOARDKEEPER_LOG", value_name = "LEVEL")]
     log: Option<String>,
 
-    /// Registries' passwords: a config.json as `docker login` writes it. Default: <state-dir>/registry-auth.json
+    /// Registries' passwords: a config.json as `docker login` writes it. Default: `<state-dir>/registry-auth.json`
     #[arg(long, env = "BOARDKEEPER_REGISTRY_AUTH", value_name = "FILE")]
     registry_auth: Option<OsString>,
 

@@ -1,7 +1,7 @@
 //! The LED a person finds the board by, driven through the kernel's LED class or a GPIO line.
 //!
 //! [`driver`] is the only one that changes anything; it keeps how things were before it does. [`class`] knows the rules of the
-//! LED class, [`gpio`] the interfaces to lines, [`saved`] the records, [`player`] plays what the kernel cannot, [`simulated`] is a
+//! LED class, [`gpio`] the interfaces to lines, [`saved`] the records, `player` plays what the kernel cannot, [`simulated`] is a
 //! board for people who have none.
 
 pub mod class;

@@ -4,7 +4,7 @@
 //! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
 //! that interface, because a packet for its address may arrive on any other one too.
 //!
-//! [`serve`] answers; who may stay when there are too many is in `net/crowd.rs`.
+//! [`serve()`] answers; who may stay when there are too many is in `net/crowd.rs`.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};

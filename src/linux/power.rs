@@ -1,7 +1,7 @@
 //! The machine's power: systemd-logind over D-Bus.
 //!
 //! What is asked is asked over a new connection each time: it happens once in weeks, and a bus that was restarted in between
-//! is no trouble. Announcements are listened for over a connection that lasts, see [`watch`].
+//! is no trouble. Announcements are listened for over a connection that lasts, see `power/watch.rs`.
 
 mod said;
 mod wanted;
