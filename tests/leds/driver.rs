@@ -68,27 +68,28 @@ fn where_settings_stay_somebody_elses_we_play() {
     assert_eq!(state(&kernel.led(&dir())), state(&was));
 }
 
-/// Found on the kernel itself: it ends a blink of `timer` in its own time, and loses a brightness that is written before that.
-#[test]
-fn a_lit_led_is_lit_again_after_the_kernel_ended_its_blink_late() {
-    let was = led(&["timer"], "none", &[], 1);
+/// The LED while the kernel blinks it by its `timer`; afterwards it is as it was.
+fn blinked_by_timer(brightness: u32) -> Led {
+    let was = led(&["timer"], "none", &[], brightness);
     let (kernel, runtime) = with(was.clone());
     let mut driver = driver(&kernel, runtime.path());
     assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
+    let meanwhile = kernel.led(&dir());
     assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
     assert_eq!(state(&kernel.led(&dir())), state(&was));
+    meanwhile
+}
+
+/// Found on the kernel itself: it ends a blink of `timer` in its own time, and loses a brightness that is written before that.
+#[test]
+fn a_lit_led_is_lit_again_after_the_kernel_ended_its_blink_late() {
+    assert_eq!(blinked_by_timer(1).trigger, "timer");
 }
 
 /// Found on the kernel itself: `timer` blinks as bright as the LED was.
 #[test]
 fn a_dimmed_led_blinks_at_full_light_and_is_dimmed_again() {
-    let was = led(&["timer"], "none", &[], 77);
-    let (kernel, runtime) = with(was.clone());
-    let mut driver = driver(&kernel, runtime.path());
-    assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
-    assert_eq!(kernel.led(&dir()).brightness, 255);
-    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
-    assert_eq!(state(&kernel.led(&dir())), state(&was));
+    assert_eq!(blinked_by_timer(77).brightness, 255);
 }
 
 #[test]
