@@ -40,7 +40,8 @@ impl Gpio for First {
             offset,
             name: info.name().map(str::to_owned).filter(|name| !name.is_empty()),
             consumer: info.consumer().map(str::to_owned).filter(|name| !name.is_empty()),
-            used: info.is_used() || info.is_kernel(),
+            // What the kernel calls KERNEL is any holder; `is_used` of the crate is true of every free output, too.
+            used: info.is_kernel(),
             direction: if info.direction() == LineDirection::Out { Direction::Output } else { Direction::Input },
             active_low: Some(info.is_active_low()),
         })
