@@ -8,7 +8,7 @@ use crate::uleds::Led;
 use crate::{flavour, secs};
 
 /// How long each is measured, in seconds. A round of the pattern takes 400 ms.
-const MEASURED_SECS: u32 = 120;
+const MEASURED_SECS: u32 = 600;
 
 struct Cost {
     wake_ups_per_sec: f64,

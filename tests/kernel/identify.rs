@@ -117,7 +117,8 @@ fn what_somebody_else_set_meanwhile_stays() {
     for killed in [false, true] {
         make(&led, &[("trigger", "default-on")]);
         agent.identify();
-        sleep(secs(3));
+        // In the middle of a step: at its end software may have looked just before, and be about to write.
+        sleep(millis(3_100));
         led.write("trigger", "heartbeat");
         led.write("invert", "1");
         let theirs = led.state();

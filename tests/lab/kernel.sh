@@ -151,8 +151,8 @@ programs() {
   local target upper
   target=$(rustc -vV | sed -n 's/^host: //p')
   upper=$(tr a-z- A-Z_ <<< "$target")
-  test=$(env "CARGO_TARGET_${upper}_RUSTFLAGS=-C target-feature=+crt-static" CARGO_PROFILE_DEV_DEBUG=false \
-    cargo test --locked --target "$target" --test kernel --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+  test=$(env "CARGO_TARGET_${upper}_RUSTFLAGS=-C target-feature=+crt-static" \
+    cargo test --locked --profile sim --target "$target" --test kernel --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
   agent=$(dirname "$test")/../boardkeeper
   for it in "$test" "$agent"; do
     ! readelf -lW "$it" | grep -q INTERP || fail "$it needs libraries"

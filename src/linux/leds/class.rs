@@ -185,7 +185,8 @@ impl<'a> Class<'a> {
     pub fn set(&self, level: Level) -> Result<(), LedError> {
         let (_, trigger) = self.triggers()?;
         if trigger != "none" {
-            // To write 0 now would take it from them.
+            // To write 0 now would take it from them. Whoever sets one between this look and our write loses it all the same: the
+            // kernel has no way to do both at once.
             return Err(LedError::Busy(format!("{}: somebody gave it the trigger `{trigger}` meanwhile", self.dir.display())));
         }
         let value = if level == Level::Lit { self.max()? } else { 0 };
