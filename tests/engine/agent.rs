@@ -84,7 +84,9 @@ impl<'lab> Agent<'lab> {
 
     /// How it is started, for tests that want to see it fail.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_boardkeeper"));
+        // `AGENT` is another build of it, as it is given away.
+        let binary = std::env::var_os("AGENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boardkeeper").into());
+        let mut command = Command::new(binary);
         command.arg("run");
         for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime"), ("--target", "target.json")] {
             command.arg(flag).arg(self.path(value));
