@@ -200,6 +200,13 @@ fn a_board_whose_kernel_has_no_led_is_identified_with_its_line() {
         ladder.request(&find(&ladder, &chip).unwrap(), 42, Want::AsIs).is_ok()
     });
     assert_eq!(direction(&chip, 42), Direction::Input);
+    agent.stop();
+    let (code, said) = ended(tool(agent.dir.path(), "led --board raspberry-pi-4-model-b test --assume-seen --json"));
+    assert_eq!(code, 0, "{said}");
+    let report: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let line = &report["leds"][0];
+    assert_eq!((&line["before_direction"], &line["before_level"]), (&"input".into(), &"low".into()), "{line}");
+    assert_eq!((&line["after_direction"], &line["restored"]), (&"input".into(), &true.into()), "{line}");
     println!("seen: the line went up {up} times in 15 s");
 }
 

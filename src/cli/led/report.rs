@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::bench::{Done, Stop, table};
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::Snapshot;
+use crate::linux::leds::gpio::{Direction, Volts};
 use crate::linux::leds::host::{Host, Item};
 
 /// The layout of the JSON.
@@ -49,7 +50,7 @@ pub(super) struct Tested {
     operator_ok: Option<bool>,
     /// What was read after each write: how often right, how often wrong, how often not told.
     read_back: ReadBack,
-    /// Whether it is as it was before. Null: a line, which is not held any more and so cannot be read.
+    /// Whether it is as it was before. Null: that could not be read.
     restored: Option<bool>,
     trouble: Option<String>,
     before_trigger: Option<String>,
@@ -58,10 +59,15 @@ pub(super) struct Tested {
     after_brightness: Option<u32>,
     before_settings: BTreeMap<String, String>,
     after_settings: BTreeMap<String, String>,
+    /// Of a LED on a bare line, `input` or `output`; else null.
+    before_direction: Option<String>,
+    after_direction: Option<String>,
+    before_level: Option<Volts>,
+    after_level: Option<Volts>,
     #[serde(skip)]
-    pub(super) before: Option<Snapshot>,
+    pub(super) before: Option<State>,
     #[serde(skip)]
-    pub(super) after: Option<Snapshot>,
+    pub(super) after: Option<State>,
     #[serde(skip)]
     pub(super) operator: Option<Verdict>,
     #[serde(skip)]
@@ -75,6 +81,36 @@ struct ReadBack {
     untold: u32,
     /// The first that was wrong, in words.
     example: Option<String>,
+}
+
+/// How a LED is while nobody of ours has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// One of the kernel's.
+    Led(Snapshot),
+    /// One on a bare line.
+    Line {
+        /// Which way the line goes.
+        direction: Direction,
+        /// What is on it.
+        level: Volts,
+    },
+}
+
+impl State {
+    /// Whether this is what is there again, but for what changes by itself.
+    fn is_back(&self, after: &Self) -> bool {
+        match (self, after) {
+            (Self::Led(before), Self::Led(after)) => {
+                // Under a trigger, brightness is that of the moment.
+                let still = before.trigger == "none" && before.brightness != after.brightness;
+                before.trigger == after.trigger && before.settings == after.settings && !still
+            }
+            // What is on an input is somebody else's.
+            (Self::Line { direction: Direction::Input, .. }, Self::Line { direction, .. }) => *direction == Direction::Input,
+            (before, after) => before == after,
+        }
+    }
 }
 
 /// What a person saw.
@@ -151,6 +187,10 @@ impl Tested {
             after_brightness: None,
             before_settings: BTreeMap::new(),
             after_settings: BTreeMap::new(),
+            before_direction: None,
+            after_direction: None,
+            before_level: None,
+            after_level: None,
             before: None,
             after: None,
             operator: None,
@@ -183,17 +223,24 @@ impl Tested {
     pub(super) fn check_restored(&mut self) {
         self.operator_ok = self.operator.map(|seen| seen == Verdict::Seen);
         if let (Some(before), Some(after)) = (&self.before, &self.after) {
-            // Under a trigger, brightness is that of the moment.
-            let still = before.trigger == "none" && before.brightness != after.brightness;
-            let same = before.trigger == after.trigger && before.settings == after.settings && !still;
+            let same = before.is_back(after);
             self.restored = Some(same);
             self.driver_ok &= same;
         }
-        let side = |side: &Option<Snapshot>| side.clone().unwrap_or_default();
-        let (before, after) = (side(&self.before), side(&self.after));
-        (self.before_trigger, self.after_trigger) = (Some(before.trigger), Some(after.trigger));
-        (self.before_brightness, self.after_brightness) = (before.brightness, after.brightness);
-        (self.before_settings, self.after_settings) = (before.settings, after.settings);
+        if let Some(State::Led(before)) = self.before.clone() {
+            (self.before_trigger, self.before_brightness) = (Some(before.trigger), before.brightness);
+            self.before_settings = before.settings;
+        }
+        if let Some(State::Led(after)) = self.after.clone() {
+            (self.after_trigger, self.after_brightness) = (Some(after.trigger), after.brightness);
+            self.after_settings = after.settings;
+        }
+        if let Some(State::Line { direction, level }) = self.before {
+            (self.before_direction, self.before_level) = (Some(direction.to_string()), Some(level));
+        }
+        if let Some(State::Line { direction, level }) = self.after {
+            (self.after_direction, self.after_level) = (Some(direction.to_string()), Some(level));
+        }
     }
 
     fn cells(&self) -> Vec<String> {

@@ -12,11 +12,10 @@ use tokio::time::sleep;
 
 use crate::cli::bench::{Afterwards, Bench, Done, Stop, complain, say};
 use crate::cli::led::Which;
-use crate::cli::led::report::{Report, Tested, Verdict};
+use crate::cli::led::report::{Report, State, Tested, Verdict};
 use crate::linux::leds::LedError;
-use crate::linux::leds::class::Snapshot;
 use crate::linux::leds::host::{Host, Item};
-use crate::linux::leds::wire::Wire;
+use crate::linux::leds::wire::{Wire, find_line, look_at_line};
 use crate::state::Level;
 
 /// How long each level is held: slow enough to be followed, quick enough to be told from a heartbeat.
@@ -110,10 +109,15 @@ async fn blink(host: &Host, bench: &Bench, wire: &Wire, tested: &mut Tested) -> 
     Ok(())
 }
 
-fn look(host: &Host, wire: &Wire) -> Option<Snapshot> {
+/// How it is while nobody of ours holds it.
+fn look(host: &Host, wire: &Wire) -> Option<State> {
     match wire {
-        Wire::Class { dir, .. } => host.class(dir).look().ok(),
-        Wire::Line { .. } => None,
+        Wire::Class { dir, .. } => host.class(dir).look().ok().map(State::Led),
+        Wire::Line { .. } => {
+            let (chip, info) = find_line(host.gpio(), wire).ok()?;
+            let (direction, level) = look_at_line(host.gpio(), &chip, &info).ok()?;
+            Some(State::Line { direction, level })
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::linux::leds::class::{Class, Ours, Restored};
 use crate::linux::leds::files::{Files, refusal};
 use crate::linux::leds::gpio::{Address, Chip, Direction, Gpio, Held, Volts, Want};
 use crate::linux::leds::saved::{self, Before, Claim, Record};
-use crate::linux::leds::wire::{Polarity, Wire, find_line};
+use crate::linux::leds::wire::{Polarity, Wire, find_line, look_at_line};
 use crate::port::LedError;
 use crate::state::{Level, Pattern, Player};
 
@@ -220,10 +220,7 @@ impl Driver {
     fn take_line(&self, key: &str, wire: &Wire, polarity: Polarity) -> Result<(Before, Box<dyn Held>), LedError> {
         let failed = |error: std::io::Error| refusal(&format!("take {wire}"), &error);
         let (chip, info) = find_line(&*self.gpio, wire)?;
-        let as_is = self.gpio.request(&chip, info.offset, Want::AsIs).map_err(failed)?;
-        let level = as_is.get().map_err(failed)?;
-        let direction = as_is.direction().map_err(failed)?.unwrap_or(info.direction);
-        drop(as_is);
+        let (direction, level) = look_at_line(&*self.gpio, &chip, &info).map_err(failed)?;
         let address = Address { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
         let kept = self.recorded(key).map(|record| record.before);
         let before = kept.unwrap_or(Before::Line { address, direction, level });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::linux::board::{Choice, Chosen, Other};
 use crate::linux::leds::files::refusal;
-use crate::linux::leds::gpio::{Chip, Gpio, LineInfo, Volts, by_device};
+use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, Volts, Want, by_device};
 use crate::port::LedError;
 use crate::state::{Lamp, Level, Which};
 
@@ -153,6 +153,12 @@ pub fn find_line(gpio: &dyn Gpio, wire: &Wire) -> Result<(Chip, LineInfo), LedEr
         return Err(LedError::Busy(format!("{wire} ({} line {offset}) is held by {holder}", found.0.name)));
     }
     Ok(found)
+}
+
+/// How a line is that nobody holds. It is taken for that moment, and not driven.
+pub fn look_at_line(gpio: &dyn Gpio, chip: &Chip, info: &LineInfo) -> std::io::Result<(Direction, Volts)> {
+    let as_is = gpio.request(chip, info.offset, Want::AsIs)?;
+    Ok((as_is.direction()?.unwrap_or(info.direction), as_is.get()?))
 }
 
 /// The only line of this name.
