@@ -16,6 +16,7 @@ named() { shows "what went wrong elsewhere does not here" make sim; }
 cuts() { shows "a power cut leaves the old or the new record" env CUTS="${CUTS:-1000000}" make cuts; }
 access() { shows "no key but the right one opens anything" make access; }
 power() { shows "reboots and shutdowns are told truly" make power SHOW=1; }
+leds() { shows "a LED blinks as told and is afterwards exactly as it was" make kernel; }
 hostile() { shows "hostile clients harm nobody" make hostile HELD="${HELD:-10000}"; }
 fuzz() { shows "no made-up bytes make the agent fall over" make fuzz TIME="${FUZZ_SECONDS:-3600}"; }
 schema() { shows "no answer is other than described" make schema EXAMPLES="${EXAMPLES:-200}"; }
