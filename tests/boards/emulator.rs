@@ -107,10 +107,18 @@ impl Board {
 
     /// What a shell on the board prints, and how it ends.
     pub(crate) fn shell(&mut self, command: &str) -> (i32, String) {
+        self.say(command);
+        self.answer()
+    }
+
+    fn say(&mut self, command: &str) {
         assert!(!command.contains('\n'), "the serial line is given one line");
         let serial = &mut self.on.as_mut().expect("it is on").serial;
         serial.write_all(format!("{command}\n").as_bytes()).unwrap();
         serial.flush().unwrap();
+    }
+
+    fn answer(&mut self) -> (i32, String) {
         self.hear(COMMAND, |line| line == "@@begin");
         let mut said = self.hear(COMMAND, |line| line.starts_with("@@end "));
         let code = said.pop().unwrap()["@@end ".len()..].trim().parse().unwrap();
@@ -153,26 +161,29 @@ impl Board {
         on.qemu.wait().unwrap();
     }
 
-    /// How a pin changed, from now on and for so long.
-    pub(crate) fn watch(&mut self, pin: Pin, length: Duration) -> Vec<Edge> {
-        match pin {
-            Pin::Traced(line) => self.watch_trace(line, length),
-            Pin::Mapped { address, bit } => self.watch_register(address, bit, length),
-        }
+    /// Tells a shell something, and looks at a pin from then on for so long. What the shell printed is what it has printed in the end.
+    pub(crate) fn watch(&mut self, pin: Pin, length: Duration, command: &str) -> (Vec<Edge>, String) {
+        let edges = match pin {
+            Pin::Traced(line) => self.watch_trace(line, length, command),
+            Pin::Mapped { address, bit } => self.watch_register(address, bit, length, command),
+        };
+        (edges, self.answer().1)
     }
 
-    fn watch_trace(&self, line: u32, length: Duration) -> Vec<Edge> {
+    fn watch_trace(&mut self, line: u32, length: Duration, command: &str) -> Vec<Edge> {
         let mut trace = File::open(self.dir.join("trace")).unwrap();
         trace.seek(SeekFrom::End(0)).unwrap();
         let began = wall_time();
+        self.say(command);
         sleep(length);
         let mut text = String::new();
         trace.read_to_string(&mut text).unwrap();
         text.lines().filter_map(|it| traced(it, line)).map(|(at, up)| (at.saturating_sub(began), up)).collect()
     }
 
-    fn watch_register(&mut self, address: u64, bit: u32, length: Duration) -> Vec<Edge> {
+    fn watch_register(&mut self, address: u64, bit: u32, length: Duration, command: &str) -> Vec<Edge> {
         let began = Instant::now();
+        self.say(command);
         let (mut edges, mut was) = (Vec::new(), None);
         while began.elapsed() < length {
             let (before, said) = (began.elapsed(), self.monitor(&format!("xp /1wx {address:#x}")));

@@ -306,6 +306,8 @@ run_board() {
   virt) disk="-drive if=none,id=disk,format=raw,file=$dir/disk.raw -device virtio-blk-device,drive=disk -netdev user,id=net -device virtio-net-device,netdev=net" append="root=/dev/vda" ;;
   *) disk="-drive if=sd,format=raw,file=$dir/disk.raw" append="root=/dev/mmcblk0 dwc_otg.lpm_enable=0" ;;
   esac
+  # Its clock is ours, and its pins are looked at by that clock: what else this machine does comes after it.
+  renice -n -10 -p $$ > /dev/null 2>&1 || true
   # shellcheck disable=SC2046,SC2086 # several words
   of_emulator qemu-system-aarch64 -L "$cache/emulator/usr/share/qemu" $(machine_of) $disk -no-reboot -display none -monitor none \
     -kernel "$dir/kernel" -initrd "$dir/initial" -dtb "$dir/tree" \
