@@ -23,6 +23,11 @@ const COMMAND: Duration = Duration::from_secs(300);
 /// Between two looks at a pin that tells of nothing by itself.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Where the parts of a Broadcom chip lie, all of them.
+const BLOCK: u64 = 0xff00_0000;
+/// Among them its timer, which counts microseconds.
+const TIMER: u64 = 0x3004;
+
 /// How a board ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -37,11 +42,30 @@ pub(crate) enum End {
 pub(crate) enum Pin {
     /// A line of the generic machine's PL061, which tells of every change.
     Traced(u32),
-    /// A line of a Broadcom GPIO block: a bit of the register at this address.
-    Mapped { address: u64, bit: u32 },
+    /// A line of a Broadcom GPIO block.
+    Mapped(Bit),
 }
 
-/// A change of a pin: when, since a time of the caller's, and whether it went up.
+impl Pin {
+    /// How many of some dozens of changes may be missed: a register is looked at, and the emulator answers when it gets its turn.
+    pub(crate) fn may_be_missed(self) -> usize {
+        match self {
+            Self::Traced(_) => 0,
+            Self::Mapped(_) => 2,
+        }
+    }
+}
+
+/// A bit of the register at an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bit {
+    pub(crate) address: u64,
+    pub(crate) number: u32,
+    /// What it is where what hangs on it is lit.
+    pub(crate) lit: u32,
+}
+
+/// A change of a pin: when, since a time of the caller's, and whether what hangs on it is lit since.
 pub(crate) type Edge = (Duration, bool);
 
 /// A board, on or off.
@@ -165,7 +189,7 @@ impl Board {
     pub(crate) fn watch(&mut self, pin: Pin, length: Duration, command: &str) -> (Vec<Edge>, String) {
         let edges = match pin {
             Pin::Traced(line) => self.watch_trace(line, length, command),
-            Pin::Mapped { address, bit } => self.watch_register(address, bit, length, command),
+            Pin::Mapped(bit) => self.watch_register(bit, length, command),
         };
         (edges, self.answer().1)
     }
@@ -181,21 +205,28 @@ impl Board {
         text.lines().filter_map(|it| traced(it, line)).map(|(at, up)| (at.saturating_sub(began), up)).collect()
     }
 
-    fn watch_register(&mut self, address: u64, bit: u32, length: Duration, command: &str) -> Vec<Edge> {
-        let began = Instant::now();
+    /// By the board's own clock: that of an emulated processor need not be ours.
+    fn watch_register(&mut self, at: Bit, length: Duration, command: &str) -> Vec<Edge> {
+        let clock = (at.address & BLOCK) + TIMER;
+        let (began, first) = (Instant::now(), self.word(clock));
         self.say(command);
         let (mut edges, mut was) = (Vec::new(), None);
         while began.elapsed() < length {
-            let (before, said) = (began.elapsed(), self.monitor(&format!("xp /1wx {address:#x}")));
-            let word = said.rsplit_once("0x").expect("a register has a value").1;
-            let is = u32::from_str_radix(word.trim(), 16).unwrap() >> bit & 1 == 1;
+            let is = self.word(at.address) >> at.number & 1 == at.lit;
             if was.is_some_and(|was| was != is) {
-                edges.push((before, is));
+                edges.push((Duration::from_micros(self.word(clock).wrapping_sub(first).into()), is));
             }
             was = Some(is);
             sleep(LOOK);
         }
         edges
+    }
+
+    /// A word of its memory.
+    fn word(&mut self, address: u64) -> u32 {
+        let said = self.monitor(&format!("xp /1wx {address:#x}"));
+        let word = said.rsplit_once("0x").expect("a register has a value").1;
+        u32::from_str_radix(word.trim(), 16).unwrap()
     }
 
     /// What the emulator's monitor answers.

@@ -25,7 +25,7 @@ make_root() {
   say "making a root of Debian $suite in $roots; this takes minutes, once"
   mkdir -p "$roots"
   mmdebstrap --mode=root --format=tar --quiet --skip=check/empty,check/qemu --architectures="$arch" --variant=apt \
-    --include=systemd,init-system-helpers --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+    --include=systemd,init-system-helpers --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$tar.new" \
     ${MIRROR:+"deb $MIRROR $suite main"} > "$roots/$arch.log" 2>&1 || {
     tail -20 "$roots/$arch.log" >&2
