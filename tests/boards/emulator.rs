@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{sleep, spawn};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -20,13 +20,13 @@ const BOOT: Duration = Duration::from_secs(900);
 const END: Duration = Duration::from_secs(300);
 /// What a command may take.
 const COMMAND: Duration = Duration::from_secs(300);
-/// Between two looks at a pin that tells of nothing by itself.
-const LOOK: Duration = Duration::from_millis(5);
 
-/// Where the parts of a Broadcom chip lie, all of them.
-const BLOCK: u64 = 0xff00_0000;
-/// Among them its timer, which counts microseconds.
-const TIMER: u64 = 0x3004;
+/// A Broadcom chip's devices are within so many bytes of each other.
+const DEVICES: u64 = 0x00ff_ffff;
+/// Among them its lines.
+const GPIO: u32 = 0x20_0000;
+/// And the lower half of its timer, which counts microseconds.
+const TIMER: u32 = 0x3004;
 
 /// How a board ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,30 +42,20 @@ pub(crate) enum End {
 pub(crate) enum Pin {
     /// A line of the generic machine's PL061, which tells of every change.
     Traced(u32),
-    /// A line of a Broadcom GPIO block.
-    Mapped(Bit),
+    /// A line of a Broadcom chip, what it is where what hangs on it is lit, and by which clock.
+    Broadcom(u32, u32, Clock),
 }
 
-impl Pin {
-    /// How many of some dozens of changes may be missed: a register is looked at, and the emulator answers when it gets its turn.
-    pub(crate) fn may_be_missed(self) -> usize {
-        match self {
-            Self::Traced(_) => 0,
-            Self::Mapped(_) => 2,
-        }
-    }
+/// Whose time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// That of the machine which emulates it.
+    Ours,
+    /// That of its own timer, which its kernel reads before it does anything.
+    Own,
 }
 
-/// A bit of the register at an address.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bit {
-    pub(crate) address: u64,
-    pub(crate) number: u32,
-    /// What it is where what hangs on it is lit.
-    pub(crate) lit: u32,
-}
-
-/// A change of a pin: when, since a time of the caller's, and whether what hangs on it is lit since.
+/// A change of a pin: when, by some clock, and whether what hangs on it is lit since.
 pub(crate) type Edge = (Duration, bool);
 
 /// A board, on or off.
@@ -188,51 +178,38 @@ impl Board {
     /// Tells a shell something, and looks at a pin from then on for so long. What the shell printed is what it has printed in the end.
     pub(crate) fn watch(&mut self, pin: Pin, length: Duration, command: &str) -> (Vec<Edge>, String) {
         let edges = match pin {
-            Pin::Traced(line) => self.watch_trace(line, length, command),
-            Pin::Mapped(bit) => self.watch_register(bit, length, command),
+            Pin::Traced(line) => self.traces(length, command).lines().filter_map(|it| traced(it, line)).collect(),
+            Pin::Broadcom(line, lit, clock) => written(&self.traces_all(length, clock, command), line, lit, clock),
         };
         (edges, self.answer().1)
     }
 
-    fn watch_trace(&mut self, line: u32, length: Duration, command: &str) -> Vec<Edge> {
+    /// What is traced meanwhile.
+    fn traces(&mut self, length: Duration, command: &str) -> String {
         let mut trace = File::open(self.dir.join("trace")).unwrap();
         trace.seek(SeekFrom::End(0)).unwrap();
-        let began = wall_time();
         self.say(command);
         sleep(length);
         let mut text = String::new();
         trace.read_to_string(&mut text).unwrap();
-        text.lines().filter_map(|it| traced(it, line)).map(|(at, up)| (at.saturating_sub(began), up)).collect()
+        text
     }
 
-    /// By the board's own clock: that of an emulated processor need not be ours.
-    fn watch_register(&mut self, at: Bit, length: Duration, command: &str) -> Vec<Edge> {
-        let clock = (at.address & BLOCK) + TIMER;
-        let (began, first) = (Instant::now(), self.word(clock));
-        self.say(command);
-        let (mut edges, mut was) = (Vec::new(), None);
-        while began.elapsed() < length {
-            let is = self.word(at.address) >> at.number & 1 == at.lit;
-            if was.is_some_and(|was| was != is) {
-                edges.push((Duration::from_micros(self.word(clock).wrapping_sub(first).into()), is));
-            }
-            was = Some(is);
-            sleep(LOOK);
+    /// The same with everything that the board's processors write to devices; and what they read of them, where its own clock counts,
+    /// which all that slows down.
+    fn traces_all(&mut self, length: Duration, clock: Clock, command: &str) -> String {
+        let (all, length): (&[&str], _) = match clock {
+            Clock::Ours => (&["memory_region_ops_write"], length),
+            Clock::Own => (&["memory_region_ops_write", "memory_region_ops_read"], length * 3),
+        };
+        for name in all {
+            self.tell("trace-event-set-state", &json!({"name": name, "enable": true}));
         }
-        edges
-    }
-
-    /// A word of its memory.
-    fn word(&mut self, address: u64) -> u32 {
-        let said = self.monitor(&format!("xp /1wx {address:#x}"));
-        let word = said.rsplit_once("0x").expect("a register has a value").1;
-        u32::from_str_radix(word.trim(), 16).unwrap()
-    }
-
-    /// What the emulator's monitor answers.
-    fn monitor(&mut self, command: &str) -> String {
-        let said = self.tell("human-monitor-command", &json!({"command-line": command}));
-        said.as_str().unwrap().to_owned()
+        let text = self.traces(length, command);
+        for name in all {
+            self.tell("trace-event-set-state", &json!({"name": name, "enable": false}));
+        }
+        text
     }
 
     fn tell(&mut self, execute: &str, arguments: &Value) -> Value {
@@ -270,20 +247,52 @@ fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("boards")
 }
 
-/// What the emulator stamps its trace with.
-#[expect(clippy::disallowed_methods, reason = "no simulation is here, and the trace has no other time")]
-fn wall_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
-
 /// A line such as `12@1700000000.123456:pl061_set_output /machine/gpio setting output 0 to 1`, where it is about this line.
 fn traced(text: &str, line: u32) -> Option<Edge> {
     let (stamp, event) = text.split_once(":pl061_set_output ")?;
-    let at = stamp.rsplit_once('@')?.1.parse().ok().map(Duration::from_secs_f64)?;
+    let at = stamped(stamp)?;
     let mut numbers =
         event.split_whitespace().rev().filter_map(|it| it.trim_matches(|it: char| !it.is_ascii_digit()).parse::<u32>().ok());
     let level = numbers.next()?;
     (numbers.next()? == line).then_some((at, level == 1))
+}
+
+/// What the kernel wrote to the registers that lift and lower a line, in a trace with lines such as
+/// `12@1700000000.123456:memory_region_ops_write cpu 0 mr 0x55d0 addr 0x3f20001c value 0x20000000 size 4 name 'bcm2835_gpio'`.
+fn written(text: &str, line: u32, lit: u32, clock: Clock) -> Vec<Edge> {
+    let register = |first: u32| GPIO + first + 4 * (line / 32);
+    let (lifts, lowers) = (register(0x1c), register(0x28));
+    let (mut now, mut edges) = (Duration::ZERO, Vec::<Edge>::new());
+    for it in text.lines() {
+        let Some((event, address, value)) = access(it) else { continue };
+        if clock == Clock::Own && event.ends_with("_read") && address == TIMER {
+            now = Duration::from_micros(value.into());
+        }
+        if !event.ends_with("_write") || (address != lifts && address != lowers) || value >> (line % 32) & 1 == 0 {
+            continue;
+        }
+        let is_lit = u32::from(address == lifts) == lit;
+        if edges.last().is_none_or(|last| last.1 != is_lit) {
+            let at = if clock == Clock::Own { now } else { stamped(event.rsplit_once(':').unwrap().0).unwrap() };
+            edges.push((at, is_lit));
+        }
+    }
+    edges
+}
+
+/// An access to a device: the event with its stamp, the address within the chip's devices, and the value.
+fn access(text: &str) -> Option<(&str, u32, u32)> {
+    let mut words = text.split_whitespace();
+    let event = words.next()?;
+    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    let address = number(words.by_ref().skip_while(|it| *it != "addr").nth(1)?)?;
+    let value = number(words.by_ref().skip_while(|it| *it != "value").nth(1)?)?;
+    Some((event, u32::try_from(address & DEVICES).ok()?, u32::try_from(value).ok()?))
+}
+
+/// The time in a stamp such as `12@1700000000.123456`.
+fn stamped(text: &str) -> Option<Duration> {
+    text.rsplit_once('@')?.1.parse().ok().map(Duration::from_secs_f64)
 }
 
 /// The lines of a serial line, which are also kept in a file.
@@ -319,4 +328,18 @@ fn a_line_of_the_trace_tells_when_a_pin_changed() {
     let text = "77@1732540000.250000:pl061_set_output /machine/unattached/device[9] setting output 4 to 1";
     assert_eq!(traced(text, 4), Some((Duration::from_millis(1_732_540_000_250), true)));
     assert_eq!(traced(text, 0), None);
+}
+
+#[test]
+fn what_a_kernel_writes_to_its_registers_tells_too() {
+    let text = "7@1732540000.250000:memory_region_ops_read cpu 0 mr 0x5 addr 0x3004 value 0x64 size 4 name 'bcm2835-sys-timer'\n\
+        7@1732540000.500000:memory_region_ops_write cpu 0 mr 0x5 addr 0x200020 value 0x8000 size 4 name 'bcm2835_gpio'\n\
+        7@1732540000.750000:memory_region_ops_write cpu 0 mr 0x5 addr 0x20002c value 0x8001 size 4 name 'bcm2835_gpio'";
+    let micros = |micros| Duration::from_micros(micros);
+    assert_eq!(written(text, 47, 1, Clock::Own), [(micros(100), true), (micros(100), false)]);
+    assert_eq!(
+        written(text, 47, 0, Clock::Ours),
+        [(micros(1_732_540_000_500_000), false), (micros(1_732_540_000_750_000), true)]
+    );
+    assert_eq!(written(text, 32, 1, Clock::Own), [(micros(100), false)]);
 }
