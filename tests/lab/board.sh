@@ -311,9 +311,8 @@ run_board() {
   [ -e "$dir/disk.raw" ] || fail "$dir is no board: board.sh make"
   case $machine in
   virt) disk="-drive if=none,id=disk,format=raw,file=$dir/disk.raw -device virtio-blk-device,drive=disk -netdev user,id=net -device virtio-net-device,netdev=net" append="root=/dev/vda" ;;
-  *) disk="-drive if=sd,format=raw,file=$dir/disk.raw" append="root=/dev/mmcblk0 dwc_otg.lpm_enable=0 maxcpus=1" ;;
+  *) disk="-drive if=sd,format=raw,file=$dir/disk.raw" append="root=/dev/mmcblk0 dwc_otg.lpm_enable=0" ;;
   esac
-  # Four emulated processors keep each other waiting where there are two, and a LED with them: one is switched on.
   # An engine of Debian 12 wants AppArmor's parser where the kernel has AppArmor, and it is not among what an engine depends on.
   append="$append apparmor=0"
   # Its clock is ours, and its pins are looked at by that clock: what else this machine does comes after it.
