@@ -124,7 +124,7 @@ release-%: ## one of them: make release-armv7-unknown-linux-musleabihf
 	@$(LAB)/install.sh rust
 	@packaging/release.sh $*
 
-arm-test: ## the tests on emulated ARM processors, and the release binaries there; TARGETS="…" for some
+arm-test: ## the tests on emulated ARM processors, and the release binaries there; TARGETS="…" for some, SHORT=yes for the quickest
 	@$(LAB)/arm.sh $(TARGETS)
 
 deb: ## Debian packages of the release binaries, in target/deb
