@@ -190,13 +190,11 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
     resources::supervisor(scene, &mut plan);
     images::collect(scene, &mut plan);
     // Two services may want one image; it is pulled once.
-    let mut seen = Vec::with_capacity(plan.steps.len());
-    plan.steps.retain(|step| {
-        !seen.contains(step) && {
-            seen.push(step.clone());
-            true
+    for step in std::mem::take(&mut plan.steps) {
+        if !plan.steps.contains(&step) {
+            plan.steps.push(step);
         }
-    });
+    }
     reboot(scene, &mut plan);
     plan
 }

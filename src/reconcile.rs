@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! hear      what an intent changes                    rest      steps that failed, and when they are tried again
+//! look      at the engine and the locks
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
 //! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
@@ -17,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable, Aborted, LocalBoxFuture};
@@ -29,7 +31,8 @@ use tracing::{info, warn};
 use crate::backoff::Backoff;
 use crate::intent::Ask;
 use crate::plan::{Hashes, Plan, Step, Subject, Waiting, complete, plan_with, reaches};
-use crate::port::{Clock, Engine, EngineError, Host, LockError, Locks, Power, Seen, Targeted, World};
+use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
+use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, take};
@@ -43,6 +46,7 @@ use crate::state::{
 
 mod hear;
 mod host;
+mod look;
 mod remember;
 mod rest;
 mod shutdown;
@@ -95,7 +99,7 @@ pub async fn run<W: World>(
         aim: Aim::Planned,
         unsaved: memory.unsaved,
         save_after: Instant::now(),
-        current: Current::default(),
+        current: Arc::default(),
         plan: Plan::default(),
         running: Vec::new(),
         ended: Vec::new(),
@@ -119,9 +123,6 @@ pub async fn run<W: World>(
     keeper.run(inbox).await
 }
 
-/// How soon locks are looked at again that could not be read.
-const LOCKS_AGAIN: Duration = Duration::from_secs(30);
-
 struct Keeper<'w, W: World> {
     world: &'w W,
     publish: &'w watch::Sender<Status>,
@@ -133,7 +134,7 @@ struct Keeper<'w, W: World> {
     /// The wanted target was reached once.
     reached: bool,
     /// The wanted target, completed. `None` until somebody says.
-    target: Option<Target>,
+    target: Option<Arc<Target>>,
     /// Its hashes.
     hashes: Hashes,
     demands: Demands,
@@ -150,7 +151,7 @@ struct Keeper<'w, W: World> {
     /// What could not be saved yet.
     unsaved: BTreeSet<remember::Unsaved>,
     save_after: Instant,
-    current: Current,
+    current: Arc<Current>,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,
     /// Steps that ended while somebody was looking: what was seen of their subjects may be out of date.
@@ -181,7 +182,6 @@ enum Aim {
 }
 
 type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
-type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>, Option<String>);
 
 impl<'w, W: World> Keeper<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
@@ -237,7 +237,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.running.retain(|(it, _)| *it != step);
         if let Step::ReleaseLocks(app) = &step {
             // Whatever came of it: what is not known to be ours is taken again.
-            self.current.locks.retain(|it, locks| it != app || matches!(locks, state::Locks::Held(_)));
+            self.locks().retain(|it, locks| it != app || matches!(locks, state::Locks::Held(_)));
         }
         match result {
             Ok(Ok(())) => self.succeeded(&step).await,
@@ -254,8 +254,7 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// What was seen becomes what is known, and the plan follows from it.
     async fn looked(&mut self, (seen, locks, boot_wanted): Look) {
-        // They hold up a reboot, also where no engine answers.
-        self.see_locks(locks);
+        let locks = self.see_locks(locks);
         if let (Aim::New, Ok(seen)) = (self.aim, &seen) {
             self.foresee_pulls(&seen.images);
         }
@@ -263,19 +262,29 @@ impl<'w, W: World> Keeper<'w, W> {
         let seen = match seen {
             Ok(seen) => seen,
             // Nothing is begun on what was seen before: it may be done already.
-            Err(error) => return self.engine_is_down(&error),
+            Err(error) => {
+                // They hold up a reboot, also where no engine answers.
+                if self.current.locks != locks {
+                    *self.locks() = locks;
+                }
+                return self.engine_is_down(&error);
+            }
         };
         self.engine_is_up();
-        self.current.containers = seen.containers;
-        self.current.images = seen.images;
-        self.current.networks = seen.networks;
-        self.current.volumes = seen.volumes;
-        self.current.ours.clone_from(&self.targets.pulled);
-        self.current.booted_secs = self.world.clock().booted_secs();
-        self.current.now_secs = self.world.clock().now_secs();
-        self.current.boot_wanted = boot_wanted;
+        let Seen { containers, images, networks, volumes } = seen;
+        self.current = Arc::new(Current {
+            containers,
+            images,
+            ours: self.targets.pulled.clone(),
+            networks,
+            volumes,
+            locks,
+            booted_secs: self.world.clock().booted_secs(),
+            now_secs: self.world.clock().now_secs(),
+            awaiting: self.boots(),
+            boot_wanted,
+        });
         self.tidy_demands().await;
-        self.current.awaiting = self.boots();
         if let Some(target) = &self.target {
             self.plan = plan_with(target, &self.hashes, &self.demands(), &self.current);
             self.resting.keep_only(&self.plan.steps);
@@ -308,25 +317,6 @@ impl<'w, W: World> Keeper<'w, W> {
         }
     }
 
-    /// What was seen of the locks; where they cannot be read, what is known of them. One of ours counts only where it cannot have
-    /// been given back since: to take it again costs little, to disturb a service without it might cost the service its data.
-    fn see_locks(&mut self, seen: Result<BTreeMap<AppId, state::Locks>, LockError>) {
-        match seen {
-            Ok(locks) => self.current.locks = locks,
-            Err(error) => {
-                warn!(%error, "update locks cannot be read; they count as they were last known");
-                self.next_look = self.next_look.min(Instant::now() + LOCKS_AGAIN);
-            }
-        }
-        let given_back = |app: &AppId| {
-            let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
-            steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
-        };
-        let mut locks = std::mem::take(&mut self.current.locks);
-        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !self.gave_back && !given_back(app));
-        self.current.locks = locks;
-    }
-
     /// Demands with what configuration adds to them.
     fn demands(&self) -> Demands {
         let mut demands = self.demands.clone();
@@ -346,11 +336,11 @@ impl<'w, W: World> Keeper<'w, W> {
         let mut busy: BTreeSet<Subject> = self.running.iter().map(|(it, _)| it.subject()).collect();
         busy.extend(self.ended.iter().map(Step::subject));
         let mut due = Vec::new();
-        for step in self.plan.steps.clone() {
+        for step in &self.plan.steps {
             // Locks that nobody needs for an update may be those that an errand took.
             let needed = !self.errands.is_empty() && matches!(step, Step::ReleaseLocks(_));
-            if !needed && !self.resting.rests(&step) && busy.insert(step.subject()) {
-                due.push(step);
+            if !needed && !self.resting.rests(step) && busy.insert(step.subject()) {
+                due.push(step.clone());
             }
         }
         if self.remember_pulls(&due).await {
@@ -383,9 +373,9 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// The target, with what containers are given by this device; and whose keys open what.
     fn complete(&mut self) {
-        self.target = self.targets.wanted.as_ref().map(|it| complete(it, &self.device, &self.keys));
-        self.hashes = self.target.as_ref().map(Hashes::of).unwrap_or_default();
-        let services = self.target.as_ref().map(reaches).unwrap_or_default();
+        self.target = self.targets.wanted.as_ref().map(|it| Arc::new(complete(it, &self.device, &self.keys)));
+        self.hashes = self.target.as_deref().map(Hashes::of).unwrap_or_default();
+        let services = self.target.as_deref().map(reaches).unwrap_or_default();
         let mut access = self.keys.access(services);
         access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
         access.service_verbs.clone_from(&self.settings.service_verbs);
@@ -461,16 +451,6 @@ impl<'w, W: World> Keeper<'w, W> {
             status.update_failed = pending && (held_up || self.resting.any());
         });
     }
-}
-
-/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted.
-async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
-    let seen = world.engine().observe().await;
-    if let Ok(seen) = &seen {
-        apps.extend(seen.containers.iter().map(|it| it.key.app));
-    }
-    let locks = world.locks().observe(&apps).await;
-    (seen, locks, world.power().boot_wanted().await)
 }
 
 fn doing(step: &Step) -> Doing {

@@ -24,7 +24,6 @@ pub mod status;
 pub mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
@@ -62,11 +61,7 @@ impl Target {
     /// Tells its document from every other.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(self.document.as_bytes()) {
-            write!(text, "{byte:02x}").expect("a text takes everything");
-        }
-        text
+        config::hex(&Sha256::digest(self.document.as_bytes()))
     }
 }
 

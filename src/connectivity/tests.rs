@@ -162,7 +162,7 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     let began = Instant::now();
     let say = |text: &str| {
         let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
-        publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }));
+        publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
     };
     let story = async {
         sleep(Duration::from_secs(5)).await;

@@ -31,6 +31,11 @@ impl Hashes {
         let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
         Self(services.map(|(app, name, it)| (ServiceKey::new(app, name), it.config.hash(it.image.as_str()))).collect())
     }
+
+    /// That of a service of the target.
+    pub(super) fn get(&self, key: &ServiceKey) -> Option<&ConfigHash> {
+        self.0.get(key)
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -60,7 +65,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a container is what its service wants, but for its name and its network namespace's owner.
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
-        let hash = self.hashes.0.get(&container.key);
+        let hash = self.hashes.get(&container.key);
         hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
     }
 

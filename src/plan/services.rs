@@ -104,7 +104,7 @@ pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &Se
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
-    let spec = spec::spec(scene.target, app, &key.service, service, |name| sibling(draft, app, name));
+    let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft, app, name));
     match spec {
         Some(spec) => draft.deed(Gate::Release, Deed::Create(Box::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose network it shares".to_owned())),

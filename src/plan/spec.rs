@@ -1,8 +1,9 @@
 //! From a service to the container it should have, and whether one is that container.
 
 use crate::plan::Spec;
+use crate::plan::scene::Scene;
 use crate::state::config::NetworkMode;
-use crate::state::{App, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
+use crate::state::{App, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -16,7 +17,7 @@ pub fn container_name(app: &App, name: &str, service: &Service) -> String {
 
 /// The container a service should have. `sibling` finds the container of another service of the app.
 pub(super) fn spec<'a>(
-    target: &Target,
+    scene: Scene<'_>,
     app: &App,
     name: &str,
     service: &Service,
@@ -26,14 +27,15 @@ pub(super) fn spec<'a>(
         NetworkMode::Service(other) => Some(sibling(other)?.id.clone()),
         NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
     };
+    let key = ServiceKey::new(app.id, name);
+    let hash = scene.hashes.get(&key)?.clone();
     let mut config = service.config.clone();
-    let hash = config.hash(service.image.as_str());
     for variable in AT_INIT {
         // Told once, and not compared: a device may be renamed without restarting its apps.
-        config.env.entry(variable.to_owned()).or_insert_with(|| target.name.clone().unwrap_or_default());
+        config.env.entry(variable.to_owned()).or_insert_with(|| scene.target.name.clone().unwrap_or_default());
     }
     Some(Spec {
-        key: ServiceKey::new(app.id, name),
+        key,
         app_uuid: app.uuid.clone(),
         service_id: service.id,
         name: container_name(app, name, service),

@@ -252,7 +252,7 @@ impl<'w, W: World> Keeper<'w, W> {
         match step {
             // Known without a look, should locks not be readable just now.
             Step::TakeLocks(app, services, _) => {
-                self.current.locks.insert(*app, Locks::Ours(services.clone()));
+                self.locks().insert(*app, Locks::Ours(services.clone()));
             }
             Step::Engine(Deed::Start(which)) => {
                 self.demands.start.remove(&which.id);

@@ -84,7 +84,7 @@ impl<'w, W: World> Keeper<'w, W> {
     /// An errand gave back the locks it took: what was seen of them is out of date.
     pub(super) fn errand_ended(&mut self) {
         self.gave_back = true;
-        self.current.locks.retain(|_, locks| matches!(locks, LockState::Held(_)));
+        self.locks().retain(|_, locks| matches!(locks, LockState::Held(_)));
         self.look_now();
     }
 

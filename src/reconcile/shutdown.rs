@@ -305,7 +305,7 @@ impl<W: World> Keeper<'_, W> {
             // What was planned meanwhile counted on them.
             self.due = false;
         }
-        self.current.locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
+        self.locks().retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
         for app in &ask.locked {
             if let Err(error) = self.world.locks().release(*app).await {
                 warn!(%app, %error, "its update locks cannot be given back; this is tried again");

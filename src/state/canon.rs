@@ -1,6 +1,7 @@
 //! Values as text, for hashes that must not change from one release of the agent to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::state::config::{Health, Mount, NetworkMode, Port};
@@ -9,15 +10,22 @@ use crate::state::service::Restart;
 
 /// One text per value, and one value per text. Not `Debug`, which a new compiler may change.
 pub(super) trait Canon {
+    /// Adds the text to another, so that a configuration of many values becomes one text and not as many.
+    fn write(&self, text: &mut String);
+
     /// The text.
-    fn canon(&self) -> String;
+    fn canon(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
 }
 
 macro_rules! canon_by_display {
     ($($type:ty),+) => {$(
         impl Canon for $type {
-            fn canon(&self) -> String {
-                self.to_string()
+            fn write(&self, text: &mut String) {
+                add(text, format_args!("{self}"));
             }
         }
     )+};
@@ -26,67 +34,86 @@ canon_by_display!(bool, i32, i64, u16, u32, Restart, NetworkMode, Port, Mount);
 
 impl Canon for str {
     /// Its length before it, so that no text can imitate another's end.
-    fn canon(&self) -> String {
-        format!("{}:{self}", self.len())
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}:", self.len()));
+        text.push_str(self);
     }
 }
 
 impl Canon for String {
-    fn canon(&self) -> String {
-        self.as_str().canon()
+    fn write(&self, text: &mut String) {
+        self.as_str().write(text);
     }
 }
 
 impl Canon for Duration {
-    fn canon(&self) -> String {
-        format!("{}ns", self.as_nanos())
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}ns", self.as_nanos()));
     }
 }
 
 impl<T: Canon> Canon for Option<T> {
-    fn canon(&self) -> String {
-        self.as_ref().map_or_else(|| "-".to_owned(), |it| format!("+{}", it.canon()))
+    fn write(&self, text: &mut String) {
+        text.push(if self.is_some() { '+' } else { '-' });
+        if let Some(it) = self {
+            it.write(text);
+        }
     }
 }
 
 impl<T: Canon> Canon for Vec<T> {
-    fn canon(&self) -> String {
-        list(self.iter().map(Canon::canon))
+    fn write(&self, text: &mut String) {
+        list(text, self, T::write);
     }
 }
 
 impl<T: Canon> Canon for BTreeSet<T> {
-    fn canon(&self) -> String {
-        list(self.iter().map(Canon::canon))
+    fn write(&self, text: &mut String) {
+        list(text, self, T::write);
     }
 }
 
 impl<T: Canon> Canon for BTreeMap<String, T> {
-    fn canon(&self) -> String {
-        list(self.iter().map(|(key, value)| format!("{}={}", key.canon(), value.canon())))
+    fn write(&self, text: &mut String) {
+        list(text, self, |(key, value), text| {
+            key.write(text);
+            text.push('=');
+            value.write(text);
+        });
     }
 }
 
 impl Canon for (i64, i64) {
-    fn canon(&self) -> String {
-        format!("{}/{}", self.0, self.1)
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}/{}", self.0, self.1));
     }
 }
 
 impl Canon for Health {
-    fn canon(&self) -> String {
+    fn write(&self, text: &mut String) {
         let Self { test, interval, timeout, start_period, retries } = self;
-        list([test.canon(), interval.canon(), timeout.canon(), start_period.canon(), retries.canon()].into_iter())
+        list(text, [test as &dyn Canon, interval, timeout, start_period, retries], Canon::write);
     }
 }
 
 impl Canon for Attachment {
-    fn canon(&self) -> String {
+    fn write(&self, text: &mut String) {
         let Self { aliases, ipv4, ipv6, link_local } = self;
-        list([aliases.canon(), ipv4.canon(), ipv6.canon(), link_local.canon()].into_iter())
+        list(text, [aliases as &dyn Canon, ipv4, ipv6, link_local], Canon::write);
     }
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
+fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut String)) {
+    text.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        write(item, text);
+    }
+    text.push(']');
+}
+
+fn add(text: &mut String, more: fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a text takes everything");
 }

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -221,7 +222,8 @@ impl ContainerConfig {
     /// The fields that differ from their default, by name, each in one unambiguous line of text.
     #[must_use]
     pub fn fields(&self) -> BTreeMap<&'static str, String> {
-        let plain = Self::default();
+        static PLAIN: LazyLock<ContainerConfig> = LazyLock::new(ContainerConfig::default);
+        let plain = &*PLAIN;
         let mut fields = BTreeMap::new();
         macro_rules! list {
             ($($field:ident),+ $(,)?) => {{
@@ -296,7 +298,9 @@ impl ContainerConfig {
         let mut hasher = Sha256::new();
         hasher.update(image.canon());
         for (name, value) in self.fields() {
-            hasher.update(format!("\n{name}={value}"));
+            for part in ["\n", name, "=", &value] {
+                hasher.update(part);
+            }
         }
         ConfigHash(hex(&hasher.finalize()))
     }
@@ -374,7 +378,8 @@ impl Default for ContainerConfig {
 /// Bytes as lower-case hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl fmt::Display for Restart {

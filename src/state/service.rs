@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::{AppId, ConfigHash, ContainerConfig, ImageId, ImageRef};
@@ -106,8 +107,8 @@ pub struct Container {
     pub image_ref: ImageRef,
     /// What its configuration is compared by.
     pub made: Made,
-    /// Its environment.
-    pub env: BTreeMap<String, String>,
+    /// Its environment. Shared: it is the largest part, and every look and every reader has one.
+    pub env: Arc<BTreeMap<String, String>>,
     /// What the engine does when it exits.
     pub restart: Restart,
     /// The container whose network it shares, when it shares one's.

@@ -1,13 +1,15 @@
 //! What the reconciler tells everybody else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use crate::state::host::Figures;
 use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target, Trial};
 
-/// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it.
+/// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it. What is large in it
+/// is shared with the reconciler and with whoever keeps a copy, not copied at every step.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// The device.
@@ -15,11 +17,11 @@ pub struct Status {
     /// Whose key opens what.
     pub access: Access,
     /// What is wanted, completed with what every container is given. `None`: nobody has said yet.
-    pub target: Option<Target>,
+    pub target: Option<Arc<Target>>,
     /// What people asked for on top.
     pub demands: Demands,
     /// What is, as last seen.
-    pub current: Current,
+    pub current: Arc<Current>,
     /// Whether the engine answers.
     pub engine: EngineState,
     /// When the reconciler last finished looking, whatever it saw. It does at least every few minutes.

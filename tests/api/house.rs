@@ -1,6 +1,7 @@
 //! A device made by hand, and a reconciler that answers from it and remembers what it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,8 +14,9 @@ use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Device, EngineState, Force, HeldLock, Holding, Identified,
-    ImageId, ImageRef, Keys, Locks, Made, NotHeld, Panel, Pattern, Phase, Player, Purpose, Secret, ServiceKey, Status, Which,
+    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Current, Device, EngineState, Force, HeldLock, Holding,
+    Identified, ImageId, ImageRef, Keys, Locks, Made, NotHeld, Panel, Pattern, Phase, Player, Purpose, Secret, ServiceKey,
+    Status, Which,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -96,6 +98,11 @@ impl House {
         self.publish.send_modify(change);
     }
 
+    /// Something else is seen of the machine.
+    pub(crate) fn see(&self, change: impl FnOnce(&mut Current)) {
+        self.say(|status| change(Arc::make_mut(&mut status.current)));
+    }
+
     pub(crate) fn key(&self, app: AppId, service: &str) -> String {
         self.keys.of(&ServiceKey::new(app, service)).reveal().to_owned()
     }
@@ -104,7 +111,7 @@ impl House {
     pub(crate) fn lock(&self, app: AppId, service: &str) {
         let path = format!("/tmp/balena-supervisor/services/{app}/{service}/updates.lock");
         let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
-        self.say(|status| drop(status.current.locks.insert(app, Locks::Held(held))));
+        self.see(|it| drop(it.locks.insert(app, Locks::Held(held))));
     }
 
     /// With the device's key.
@@ -287,7 +294,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         image: ImageId(format!("sha256:{}", "0".repeat(64))),
         image_ref: ImageRef::new("registry.resin.io/superapp/app@sha256:ab"),
         made: Made::Here(ConfigHash("h".to_owned())),
-        env,
+        env: env.into(),
         restart: Restart::Always,
         network_of: None,
         error: None,
@@ -312,8 +319,8 @@ fn device() -> Status {
         board_rev: None,
         board: BoardFacts::default(),
     };
-    let mut status = Status { device, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() };
     let apps = [(ONE, "main", 'a'), (WIDE, "main", 'b'), (TWO, "web", 'c'), (TWO, "db", '9')];
-    status.current.containers = apps.map(|(app, service, id)| container(app, service, id)).into();
-    status
+    let containers = apps.map(|(app, service, id)| container(app, service, id)).into();
+    let current = Arc::new(Current { containers, ..Current::default() });
+    Status { device, current, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() }
 }

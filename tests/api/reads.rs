@@ -1,6 +1,7 @@
 //! What is read of the device.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -55,21 +56,21 @@ async fn the_commit_is_that_of_what_runs() {
     (new.name, new.phase, new.created_secs) = ("main_3_4_4ew".to_owned(), Phase::Created, old.created_secs + 1);
     let mut odd = container(AppId(1), "x", '3');
     odd.name = "x".to_owned();
-    house.say(|it| it.current.containers = vec![odd, new, old]);
+    house.see(|it| it.containers = vec![odd, new, old]);
     assert_eq!(house.get("/v1/device").await.json()["commit"], "0ld");
     let app = house.get("/v1/apps/2167").await.json();
     assert_eq!((&app["commit"], &app["releaseId"]), (&json!("0ld"), &json!(2)));
-    house.say(|it| it.current.containers[2].phase = Phase::Exited(0));
+    house.see(|it| it.containers[2].phase = Phase::Exited(0));
     assert_eq!(house.get("/v1/device").await.json()["commit"], "4ew");
     assert_eq!(house.get("/v1/apps/1").await.json()["commit"], json!(null));
-    house.say(|it| it.current.containers.clear());
+    house.see(|it| it.containers.clear());
     assert_eq!(house.get("/v1/device").await.json()["commit"], json!(null));
 }
 
 #[tokio::test]
 async fn only_keys_to_apis_are_hidden_from_an_environment() {
     let mut house = House::new();
-    house.say(|it| drop(it.current.containers[0].env.insert("WEATHER_API_KEY".to_owned(), "mine".to_owned())));
+    house.see(|it| drop(Arc::make_mut(&mut it.containers[0].env).insert("WEATHER_API_KEY".to_owned(), "mine".to_owned())));
     assert_eq!(house.get("/v1/apps/2167").await.json()["env"], json!({"FOO": "bar", "WEATHER_API_KEY": "mine"}));
 }
 
@@ -180,10 +181,9 @@ fn busy(house: &House) {
     };
     house.lock(ONE, "main");
     house.say(|it| {
-        it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() });
+        it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
-        it.current.containers[0].phase = Phase::Exited(3);
         it.doing = vec![doing(Kind::Stopping, Some(ServiceKey::new(TWO, "web")))];
         it.progress = [(ImageRef::new("big"), 40)].into();
         it.waiting = vec!["2167/main waits".to_owned()];
@@ -191,7 +191,10 @@ fn busy(house: &House) {
         it.troubles = vec![Trouble { what: "pull".to_owned(), why: "no route".to_owned(), failures: 3, again }];
         it.complaints = vec!["keys were put aside".to_owned()];
         it.rejected = Some("apps.1: not an object".to_owned());
-        it.current.locks.insert(TWO, Locks::Ours(BTreeSet::from(["web".to_owned()])));
         it.update_pending = true;
+    });
+    house.see(|it| {
+        it.containers[0].phase = Phase::Exited(3);
+        it.locks.insert(TWO, Locks::Ours(BTreeSet::from(["web".to_owned()])));
     });
 }

@@ -81,7 +81,7 @@ async fn an_app_that_is_not_here_is_not_found() {
 #[tokio::test]
 async fn an_engine_that_was_not_seen_does_not_mean_that_there_is_no_app() {
     let mut house = House::new();
-    house.say(|it| it.current.containers.clear());
+    house.see(|it| it.containers.clear());
     house.say(|it| it.engine = EngineState::Unknown);
     assert_eq!(house.get("/v1/apps/2167").await.status.as_u16(), 503);
     house.say(|it| it.engine = EngineState::Down { why: "no such socket".to_owned(), since: Instant::now() });

@@ -134,7 +134,7 @@ pub(super) fn container(listed: Listed, seen: &ContainerInspectResponse, made: M
         image: ImageId(seen.image.clone().unwrap_or_default()),
         image_ref: ImageRef::new(config.image.as_deref().unwrap_or_default()),
         made,
-        env: normal::env(config.env.as_ref()),
+        env: normal::env(config.env.as_ref()).into(),
         restart: normal::restart(host.restart_policy.as_ref()),
         network_of: normal::network_of(host.network_mode.as_deref()),
         error: state.error.filter(|it| !it.is_empty()),

@@ -136,7 +136,7 @@ impl Model {
     fn in_mind(&self, mut look: impl FnMut(&Target)) {
         self.judge.told.iter().for_each(&mut look);
         if let Some(status) = &self.status {
-            status.borrow().target.iter().for_each(look);
+            status.borrow().target.as_deref().into_iter().for_each(look);
         }
     }
 

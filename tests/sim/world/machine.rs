@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::plan::Spec;
@@ -177,7 +178,7 @@ impl Machine {
             image,
             image_ref: spec.image.clone(),
             made,
-            env: spec.config.env.clone(),
+            env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             error: None,
             network_of: network_of.clone(),
@@ -399,7 +400,7 @@ impl Machine {
             image: image.id.clone(),
             image_ref: reference,
             made: Made::Elsewhere(Box::default()),
-            env: BTreeMap::new(),
+            env: Arc::default(),
             restart: Restart::No,
             error: None,
             network_of: None,

@@ -1,0 +1,55 @@
+//! Looks at the engine and at the locks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::plan::Step;
+use crate::port::{Engine, EngineError, LockError, Locks, Power, Seen, World};
+use crate::reconcile::Keeper;
+use crate::state::{self, AppId};
+
+/// How soon locks are looked at again that could not be read.
+const LOCKS_AGAIN: Duration = Duration::from_secs(30);
+
+/// What was seen.
+pub(super) type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>, Option<String>);
+
+/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted.
+pub(super) async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
+    let seen = world.engine().observe().await;
+    if let Ok(seen) = &seen {
+        apps.extend(seen.containers.iter().map(|it| it.key.app));
+    }
+    let locks = world.locks().observe(&apps).await;
+    (seen, locks, world.power().boot_wanted().await)
+}
+
+impl<W: World> Keeper<'_, W> {
+    /// What was seen of the locks; where they cannot be read, what is known of them. One of ours counts only where it cannot have
+    /// been given back since: to take it again costs little, to disturb a service without it might cost the service its data.
+    pub(super) fn see_locks(
+        &mut self,
+        seen: Result<BTreeMap<AppId, state::Locks>, LockError>,
+    ) -> BTreeMap<AppId, state::Locks> {
+        let mut locks = seen.unwrap_or_else(|error| {
+            warn!(%error, "update locks cannot be read; they count as they were last known");
+            self.next_look = self.next_look.min(Instant::now() + LOCKS_AGAIN);
+            self.current.locks.clone()
+        });
+        let given_back = |app: &AppId| {
+            let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
+            steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
+        };
+        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !self.gave_back && !given_back(app));
+        locks
+    }
+
+    /// What is known of the locks, to be changed. Whoever looks at what was published keeps that.
+    pub(super) fn locks(&mut self) -> &mut BTreeMap<AppId, state::Locks> {
+        &mut Arc::make_mut(&mut self.current).locks
+    }
+}
