@@ -27,6 +27,7 @@ mod route;
 mod sent;
 mod v1;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -42,7 +43,7 @@ pub use route::{Route, Verb, routes};
 use crate::intent::{Answer, Ask, Intent, Light};
 use crate::state::device::Beside;
 use crate::state::{Check, Status};
-use audit::Audit;
+use audit::{Audit, Strangers};
 use auth::Callers;
 use route::Found;
 use sent::{Sent, failed};
@@ -83,7 +84,15 @@ const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 /// The API, ready to be served. Whoever listens puts a [`Peer`](crate::state::Peer) into the extensions of each request; one
 /// without it did not come from the device.
 pub fn router(door: Door) -> Router {
-    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(door)
+    let house = House { door, strangers: Arc::new(Strangers::new()) };
+    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(house)
+}
+
+/// What all requests share.
+#[derive(Clone)]
+struct House {
+    door: Door,
+    strangers: Arc<Strangers>,
 }
 
 /// A request that was let in.
@@ -95,7 +104,7 @@ struct Call {
     request: Request,
 }
 
-async fn handle(State(door): State<Door>, request: Request) -> Response {
+async fn handle(State(House { door, strangers }): State<House>, request: Request) -> Response {
     if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
         return failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB").into_response();
     }
@@ -109,7 +118,7 @@ async fn handle(State(door): State<Door>, request: Request) -> Response {
         }
         Err(sent) => sent,
     };
-    audit.answered(sent.status());
+    audit.answered(sent.status(), &strangers);
     sent.into_response()
 }
 

@@ -1,9 +1,14 @@
 //! Who asked for what, in the log. The query is left out, for it may be a key.
+//!
+//! Of those with a key every act is told. Of strangers only some: whoever reaches the port could fill the journal otherwise.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
+use tokio::time::Instant;
 use tracing::field::display;
 use tracing::{debug, info};
 
@@ -13,9 +18,38 @@ use crate::state::Peer;
 /// As much of a path as is logged: ours are shorter, and a stranger must not fill the log.
 const PATH_CHARS: usize = 100;
 
+/// Acts of strangers that are told in each [`SPELL`]. The others are counted, and told to those who look closer.
+const STRANGERS: u32 = 10;
+const SPELL: Duration = Duration::from_secs(10 * 60);
+
+/// How many acts of strangers were refused in the present spell. Both numbers are one, so that nothing need be locked.
+#[derive(Debug)]
+pub(super) struct Strangers {
+    born: Instant,
+    /// The spell in its upper half, and how many in the lower one.
+    counted: AtomicU64,
+}
+
+impl Strangers {
+    pub(super) fn new() -> Self {
+        Self { born: Instant::now(), counted: AtomicU64::new(0) }
+    }
+
+    /// One more is refused. Whether it is to be told, and how many were not in the last spell in which there were any.
+    fn count(&self) -> (bool, u32) {
+        let spell = (self.born.elapsed().as_secs() / SPELL.as_secs()) & u64::from(u32::MAX);
+        let before = self.counted.load(Ordering::Relaxed);
+        let count = u32::try_from(before & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        let same = before >> 32 == spell;
+        let now = if same { count.saturating_add(1) } else { 1 };
+        self.counted.store(spell << 32 | u64::from(now), Ordering::Relaxed);
+        (now <= STRANGERS, if same { 0 } else { count.saturating_sub(STRANGERS) })
+    }
+}
+
 /// What the log says of one request.
 pub(super) struct Audit {
-    who: String,
+    who: Option<String>,
     from: Option<IpAddr>,
     method: Method,
     path: String,
@@ -23,15 +57,15 @@ pub(super) struct Audit {
 
 impl Audit {
     pub(super) fn new(request: &Request, callers: Option<&Callers>) -> Self {
-        let who = callers.map_or_else(|| "nobody".to_owned(), ToString::to_string);
+        let who = callers.map(ToString::to_string);
         let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
         Self { who, from, method: request.method().clone(), path: request.uri().path().chars().take(PATH_CHARS).collect() }
     }
 
     /// It was let in. Said before it is done, because whoever asked may hang up and take the answer's line with them.
     pub(super) fn accepted(&self) {
-        let Self { who, from, method, path } = self;
-        let from = from.map(display);
+        let Self { from, method, path, .. } = self;
+        let (who, from) = (self.who(), from.map(display));
         if self.is_read() {
             debug!(who, from, %method, path, "asked");
         } else {
@@ -40,18 +74,34 @@ impl Audit {
     }
 
     /// It was answered so.
-    pub(super) fn answered(&self, status: StatusCode) {
-        let Self { who, from, method, path } = self;
-        let from = from.map(display);
+    pub(super) fn answered(&self, status: StatusCode, strangers: &Strangers) {
+        let Self { from, method, path, .. } = self;
+        let (who, from) = (self.who(), from.map(display));
         let what = if status == StatusCode::UNAUTHORIZED { "refused" } else { "answered" };
-        if self.is_read() {
+        if self.is_read() || !self.is_told(strangers) {
             debug!(who, from, %method, path, status = status.as_u16(), "{what}");
         } else {
             info!(who, from, %method, path, status = status.as_u16(), "{what}");
         }
     }
 
+    fn who(&self) -> &str {
+        self.who.as_deref().unwrap_or("nobody")
+    }
+
     fn is_read(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD
+    }
+
+    /// Whether an act is told to everybody.
+    fn is_told(&self, strangers: &Strangers) -> bool {
+        if self.who.is_some() {
+            return true;
+        }
+        let (told, untold) = strangers.count();
+        if untold > 0 {
+            info!(untold, "acts of strangers were refused, and not told one by one");
+        }
+        told
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Once;
+use std::time::Duration;
 
 use axum::body::Body;
 use boardkeeper::state::Peer;
@@ -28,12 +29,16 @@ impl Write for Lines {
     }
 }
 
-/// What is logged while somebody reads, acts, is refused and is a stranger.
-async fn logged() -> String {
-    // One for all threads: a subscriber of one thread is overlooked while others log for the first time.
+/// One for all threads: a subscriber of one thread is overlooked while others log for the first time.
+fn subscribe() {
     static ONCE: Once = Once::new();
     let subscriber = || tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false).without_time();
     ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber().with_writer(|| Lines).finish()).unwrap());
+}
+
+/// What is logged while somebody reads, acts, is refused and is a stranger.
+async fn logged() -> String {
+    subscribe();
     let mut house = House::new();
     let (narrow, wide) = (house.key(ONE, "main"), house.key(WIDE, "main"));
     house.get("/v1/device").await;
@@ -76,4 +81,27 @@ async fn reads_are_logged_for_those_who_look_closer() {
         assert!(text.contains(&format!("DEBUG boardkeeper::api::audit: {line}")), "{line} is not in {text}");
     }
     assert!(text.lines().filter(|it| it.contains("method=GET")).all(|it| it.starts_with("DEBUG")), "{text}");
+}
+
+/// Whoever reaches the port could fill the journal otherwise.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_does_not_fill_the_log() {
+    LINES.take();
+    subscribe();
+    let mut house = House::new();
+    let wide = house.key(WIDE, "main");
+    let told = |text: &str| text.lines().filter(|it| it.contains(" INFO ") && it.contains("who=\"nobody\"")).count();
+    for _ in 0..100 {
+        house.call(request("POST", "/v1/reboot?apikey=not-a-key").body(Body::empty()).unwrap()).await;
+    }
+    let text = String::from_utf8(LINES.take()).unwrap();
+    assert_eq!((told(&text), text.lines().count()), (10, 100), "{text}");
+    // Those with a key are told all the same, and the next stranger after a while.
+    house.post_with(&wide, "/v1/update", "").await;
+    tokio::time::sleep(Duration::from_secs(11 * 60)).await;
+    house.call(request("POST", "/v1/reboot").body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(LINES.take()).unwrap();
+    assert!(text.contains(" INFO boardkeeper::api::audit: answered who=\"service 3134/main\""), "{text}");
+    assert!(text.contains("acts of strangers were refused, and not told one by one untold=90"), "{text}");
+    assert_eq!(told(&text), 1, "{text}");
 }
