@@ -39,7 +39,7 @@ mod tests;
 
 pub use complete::{complete, reaches};
 pub use scene::Hashes;
-pub use spec::container_name;
+pub use spec::{changes, container_name};
 
 /// What to do now, and what comes later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

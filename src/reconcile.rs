@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::intent::Ask;
-use crate::plan::{Hashes, Plan, Step, Subject, Waiting, complete, plan_with, reaches};
+use crate::plan::{Hashes, Plan, Step, Subject, Waiting, changes, complete, plan_with, reaches};
 use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
@@ -373,7 +373,13 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// The target, with what containers are given by this device; and whose keys open what.
     fn complete(&mut self) {
+        let before = self.target.take();
         self.target = self.targets.wanted.as_ref().map(|it| Arc::new(complete(it, &self.device, &self.keys)));
+        if let (Some(before), Some(now)) = (before, &self.target) {
+            for (service, fields) in changes(&before, now) {
+                info!(%service, fields, "its container is to be made anew");
+            }
+        }
         self.hashes = self.target.as_deref().map(Hashes::of).unwrap_or_default();
         let services = self.target.as_deref().map(reaches).unwrap_or_default();
         let mut access = self.keys.access(services);

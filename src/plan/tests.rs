@@ -10,6 +10,7 @@ mod model;
 use insta::assert_snapshot;
 use model::{story, story_of};
 
+use crate::plan::changes;
 use crate::state::{AppId, HeldLock, Locks, ServiceKey};
 
 #[test]
@@ -141,6 +142,15 @@ fn a_changed_setting_recreates_the_container() {
     start 1/web
     unlock 1
     ");
+}
+
+#[test]
+fn what_changed_about_a_service_is_named() {
+    let target = |text| model::parse_target(text);
+    let before = target("web web:1\ndb db:1\nold old:1");
+    let now = target("web web:2 env:new\ndb db:1\nnew new:1");
+    assert_eq!(changes(&before, &now), [(ServiceKey::new(AppId(1), "web"), "env, image".to_owned())]);
+    assert_eq!(changes(&now, &now), []);
 }
 
 #[test]

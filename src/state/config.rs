@@ -308,6 +308,9 @@ impl ContainerConfig {
     /// The names of the fields in which two configurations differ.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        if self == other {
+            return Vec::new();
+        }
         let (ours, theirs) = (self.fields(), other.fields());
         let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).copied().collect();
         names.into_iter().filter(|name| ours.get(name) != theirs.get(name)).collect()

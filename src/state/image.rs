@@ -53,12 +53,6 @@ impl ImageRef {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Whether it names its content, so that it can never mean another image.
-    #[must_use]
-    pub fn is_pinned(&self) -> bool {
-        self.0.contains('@')
-    }
 }
 
 impl Image {

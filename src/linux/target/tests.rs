@@ -61,7 +61,6 @@ fn a_v3_document_is_read_without_what_is_the_hosts() {
     assert_eq!(app.shape, Shape::Services);
     let main = &app.services["main"];
     assert_eq!((main.id, main.image_id, main.running), (11, 31, true));
-    assert!(main.image.is_pinned());
     assert_eq!(main.config.env["SVC"], "from-service", "the document's own word wins over the composition's");
     assert_eq!(main.config.env["only.here"], "1");
     assert_eq!(main.features, [Feature::SupervisorApi].into());
