@@ -303,3 +303,18 @@ impl Sorted for Vec<Network> {
         self
     }
 }
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else. Not among
+/// them is that an image is pulled, for which a world has to have a registry first.
+macro_rules! every_fact {
+    ($hold:ident) => {
+        $hold! {
+            every_deed_may_be_done_twice
+            strangers_are_neither_seen_nor_touched
+            what_is_not_there_cannot_be_started
+            a_deed_that_was_dropped_is_told_by_the_next_look
+            an_engine_that_dies_is_unreachable_until_it_is_back
+        }
+    };
+}
+pub(crate) use every_fact;

@@ -146,3 +146,20 @@ pub(crate) async fn names_that_lead_elsewhere_are_refused(world: impl Fixture) {
     }
     assert_eq!(look(&world).await, None);
 }
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
+macro_rules! every_fact {
+    ($hold:ident, $($world:tt)*) => {
+        $hold! { $($world)*:
+            there_are_none_at_first
+            what_is_taken_is_ours_until_released
+            a_lock_of_a_service_holds_up_the_app
+            a_refused_one_leaves_none_of_ours
+            force_takes_it_away
+            what_is_given_back_is_told
+            a_hand_over_is_waited_for
+            names_that_lead_elsewhere_are_refused
+        }
+    };
+}
+pub(crate) use every_fact;

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
+mod clock;
 mod engine;
+mod leds;
 mod listen;
 mod locks;
+mod net;
 mod power;
 mod real;
 mod simulated;

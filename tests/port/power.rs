@@ -143,3 +143,20 @@ async fn what_was_announced_goes_with_whoever_announced_it(machine: &impl Fixtur
 fn holding(who: &str, mode: Mode) -> Inhibitor {
     Inhibitor { who: who.to_owned(), why: "it is busy".to_owned(), mode, uid: 7, pid: 11 }
 }
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
+macro_rules! every_fact {
+    ($hold:ident) => {
+        $hold! {
+            a_refusal_is_told_and_nothing_happens
+            who_holds_it_up_is_told
+            whoever_hangs_is_given_up
+            whoever_goes_away_while_asked_is_told
+            nobody_is_told
+            an_end_waits_for_the_hold_and_can_be_called_off_again_and_again
+            an_end_under_way_is_heard_of_at_once
+            what_was_announced_goes_with_whoever_announced_it
+        }
+    };
+}
+use every_fact;

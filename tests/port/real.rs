@@ -1,13 +1,22 @@
 //! The suites, on this machine.
 
+use std::cell::{Cell, RefCell};
 use std::fs;
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 
+use boardkeeper::linux::clock::Clock;
+use boardkeeper::linux::leds::files::Files as _;
+use boardkeeper::linux::leds::saved::Claim;
+use boardkeeper::linux::leds::simulated::folder::Simulated;
+use boardkeeper::linux::leds::{Leds, bench, host as leds_host};
 use boardkeeper::linux::locks::Locks;
+use boardkeeper::linux::net::Reach;
 use boardkeeper::linux::store::Store;
-use boardkeeper::state::ServiceKey;
+use boardkeeper::port::Bench;
+use boardkeeper::state::{ServiceKey, Vpn};
 
-use crate::{locks, store};
+use crate::{clock, leds, locks, net, store};
 
 struct Host {
     root: tempfile::TempDir,
@@ -70,6 +79,146 @@ impl store::Fixture for Disk {
     }
 }
 
+/// Networks, with somebody who listens on loopback.
+struct Wires {
+    root: tempfile::TempDir,
+    reach: Reach,
+    somebody: RefCell<Option<TcpListener>>,
+}
+
+impl Wires {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let reach = Reach::new(root.path(), None);
+        Self { root, reach, somebody: RefCell::new(Some(TcpListener::bind("127.0.0.1:0").unwrap())) }
+    }
+}
+
+impl net::Fixture for Wires {
+    fn net(&self) -> &impl boardkeeper::port::Net {
+        &self.reach
+    }
+
+    fn somebody(&self) -> (String, u16) {
+        let at = self.somebody.borrow().as_ref().unwrap().local_addr().unwrap();
+        (at.ip().to_string(), at.port())
+    }
+
+    fn hangs_up(&self) {
+        self.somebody.take();
+    }
+
+    fn has_vpn(&self, vpn: Vpn) {
+        let active = self.root.path().join("run/openvpn/vpn_status/active");
+        match vpn {
+            Vpn::Up => fs::write(active, "").unwrap(),
+            Vpn::Down => fs::remove_file(active).unwrap(),
+        }
+    }
+}
+
+/// A machine's clock, and what its kernel says of its start.
+struct Machine {
+    root: tempfile::TempDir,
+    clock: Clock,
+    boots: Cell<u32>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc/sys/kernel/random")).unwrap();
+        let clock = Clock::new(root.path());
+        let machine = Self { root, clock, boots: Cell::default() };
+        clock::Fixture::boots(&machine);
+        machine
+    }
+}
+
+impl clock::Fixture for Machine {
+    fn clock(&self) -> &impl boardkeeper::port::Clock {
+        &self.clock
+    }
+
+    fn boots(&self) {
+        self.boots.set(self.boots.get() + 1);
+        let proc = self.root.path().join("proc");
+        let now = boardkeeper::port::Clock::now_secs(&self.clock);
+        fs::write(proc.join("stat"), format!("cpu 1 2\nbtime {now}\nprocesses 3\n")).unwrap();
+        fs::write(proc.join("sys/kernel/random/boot_id"), format!("boot-{}\n", self.boots.get())).unwrap();
+    }
+}
+
+/// The board that `--board simulated` makes up: the real adapter, on files that behave as the kernel's.
+struct Board {
+    runtime: tempfile::TempDir,
+    host: leds_host::Host,
+    leds: Option<Leds>,
+    claim: Option<Claim>,
+}
+
+impl Board {
+    fn new() -> Self {
+        let runtime = tempfile::tempdir().unwrap();
+        let place = leds_host::Place {
+            root: "/nowhere".into(),
+            runtime: runtime.path().to_owned(),
+            board: Some(leds_host::SIMULATED.to_owned()),
+            device_type: None,
+            led_file: None,
+        };
+        let host = leds_host::Host::open(place).unwrap();
+        Self { leds: Some(host.leds("a test")), runtime, host, claim: None }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.host.place.root.join("sys/class/leds/ACT").join(name)
+    }
+}
+
+impl leds::Fixture for Board {
+    fn leds(&self) -> &impl boardkeeper::port::Leds {
+        self.leds.as_ref().unwrap()
+    }
+
+    fn shows(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.file(name)).unwrap();
+        let triggers = read("trigger");
+        let trigger = triggers.split_once('[').unwrap().1.split_once(']').unwrap().0;
+        if trigger == "none" { format!("none {}", read("brightness").trim()) } else { trigger.to_owned() }
+    }
+
+    fn is_set(&self) {
+        Simulated::open(&self.host.place.root).unwrap().write(&self.file("trigger"), "default-on").unwrap();
+    }
+
+    fn dies(&mut self) {
+        // One that ends in good order puts everything back. So what was on the disk before is there again afterwards.
+        let before = tempfile::tempdir().unwrap();
+        copy(self.runtime.path(), before.path());
+        drop(self.leds.take());
+        copy(before.path(), self.runtime.path());
+        self.leds = Some(self.host.leds("a test"));
+    }
+
+    fn bench(&mut self, now: Bench) {
+        self.claim = (now == Bench::Taken).then(|| Claim::take(&bench(self.runtime.path()), "a test").unwrap());
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// A test for each fact of a suite.
 macro_rules! hold {
     ($suite:ident, $world:ident: $($fact:ident)*) => {
@@ -83,21 +232,11 @@ macro_rules! hold {
 }
 
 mod on_linux {
-    use super::{Disk, Host};
+    use super::{Board, Disk, Host, Machine, Wires};
 
-    hold!(locks, Host:
-        there_are_none_at_first
-        what_is_taken_is_ours_until_released
-        a_lock_of_a_service_holds_up_the_app
-        a_refused_one_leaves_none_of_ours
-        force_takes_it_away
-        what_is_given_back_is_told
-        a_hand_over_is_waited_for
-        names_that_lead_elsewhere_are_refused);
-
-    hold!(store, Disk:
-        there_is_nothing_at_first
-        what_was_saved_comes_back
-        the_last_one_counts
-        what_cannot_be_read_is_put_aside);
+    crate::clock::every_fact!(hold, clock, Machine);
+    crate::leds::every_fact!(hold, leds, Board);
+    crate::locks::every_fact!(hold, locks, Host);
+    crate::net::every_fact!(hold, net, Wires);
+    crate::store::every_fact!(hold, store, Disk);
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boardkeeper::port::Memory;
-use boardkeeper::state::{ImageRef, ServiceKey};
+use boardkeeper::port::{Bench, Memory};
+use boardkeeper::state::{ImageRef, ServiceKey, Vpn};
 
 use crate::engine::{Lab, Thing};
 use crate::world::locks::Holder;
 use crate::world::machine::Machine;
-use crate::world::{Model, Sim, Telling, Weather};
+use crate::world::{Cut, Model, Sim, Telling, Weather};
 
 fn fair() -> Sim {
     Sim::new(1, Weather::default(), Telling::Nothing)
@@ -99,6 +99,87 @@ impl crate::locks::Fixture for Directory {
     }
 }
 
+/// Simulated networks.
+struct Networks(Sim);
+
+impl Networks {
+    fn new() -> Self {
+        Self(fair())
+    }
+}
+
+impl crate::net::Fixture for Networks {
+    fn net(&self) -> &impl boardkeeper::port::Net {
+        &self.0
+    }
+
+    fn somebody(&self) -> (String, u16) {
+        ("api.example.com".to_owned(), 443)
+    }
+
+    fn hangs_up(&self) {
+        self.0.with(|model| model.go_offline(true));
+    }
+
+    fn has_vpn(&self, vpn: Vpn) {
+        self.0.with(|model| {
+            if model.net.vpn != vpn {
+                model.turn_vpn();
+            }
+        });
+    }
+}
+
+/// A simulated clock.
+struct Clock(Sim);
+
+impl Clock {
+    fn new() -> Self {
+        Self(fair())
+    }
+}
+
+impl crate::clock::Fixture for Clock {
+    fn clock(&self) -> &impl boardkeeper::port::Clock {
+        &self.0
+    }
+
+    fn boots(&self) {
+        self.0.aftermath(Cut::Power);
+    }
+}
+
+/// A simulated LED.
+struct Lit(Sim);
+
+impl Lit {
+    fn new() -> Self {
+        Self(fair())
+    }
+}
+
+impl crate::leds::Fixture for Lit {
+    fn leds(&self) -> &impl boardkeeper::port::Leds {
+        &self.0
+    }
+
+    fn shows(&self) -> String {
+        self.0.with(|model| format!("{:?}", model.lamp.shows()))
+    }
+
+    fn is_set(&self) {
+        self.0.with(Model::take_led);
+    }
+
+    fn dies(&mut self) {
+        self.0.with(|model| model.lamp.agent_died());
+    }
+
+    fn bench(&mut self, now: Bench) {
+        self.0.with(|model| model.bench(now));
+    }
+}
+
 /// A simulated engine.
 struct Engine {
     sim: Sim,
@@ -172,21 +253,11 @@ macro_rules! hold {
     };
 }
 
-hold!(locks, Directory:
-    there_are_none_at_first
-    what_is_taken_is_ours_until_released
-    a_lock_of_a_service_holds_up_the_app
-    a_refused_one_leaves_none_of_ours
-    force_takes_it_away
-    what_is_given_back_is_told
-    a_hand_over_is_waited_for
-    names_that_lead_elsewhere_are_refused);
-
-hold!(store, Disk:
-    there_is_nothing_at_first
-    what_was_saved_comes_back
-    the_last_one_counts
-    what_cannot_be_read_is_put_aside);
+crate::clock::every_fact!(hold, clock, Clock);
+crate::leds::every_fact!(hold, leds, Lit);
+crate::locks::every_fact!(hold, locks, Directory);
+crate::net::every_fact!(hold, net, Networks);
+crate::store::every_fact!(hold, store, Disk);
 
 /// As above; an engine goes on with what it was told while nobody waits.
 macro_rules! promises {
@@ -203,11 +274,5 @@ macro_rules! promises {
     )*};
 }
 
-promises! {
-    every_deed_may_be_done_twice
-    an_image_is_pulled_and_removed
-    strangers_are_neither_seen_nor_touched
-    what_is_not_there_cannot_be_started
-    a_deed_that_was_dropped_is_told_by_the_next_look
-    an_engine_that_dies_is_unreachable_until_it_is_back
-}
+crate::engine::every_fact!(promises);
+promises! { an_image_is_pulled_and_removed }

@@ -87,3 +87,16 @@ pub(crate) async fn what_cannot_be_read_is_put_aside(world: impl Fixture) {
         assert!(world.open().load().await.unwrap().complaints.is_empty(), "{kind}: said twice");
     }
 }
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
+macro_rules! every_fact {
+    ($hold:ident, $($world:tt)*) => {
+        $hold! { $($world)*:
+            there_is_nothing_at_first
+            what_was_saved_comes_back
+            the_last_one_counts
+            what_cannot_be_read_is_put_aside
+        }
+    };
+}
+pub(crate) use every_fact;

@@ -22,22 +22,16 @@ use super::lab::{Real, settings};
 use super::{Lab, network, seen, spec, take, which};
 
 macro_rules! promises {
-    ($($name:ident),+ $(,)?) => {$(
+    ($($name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
             let Some(lab) = Real::up() else { return };
             super::$name(&lab).await;
         }
-    )+};
+    )*};
 }
 
-promises!(
-    every_deed_may_be_done_twice,
-    strangers_are_neither_seen_nor_touched,
-    what_is_not_there_cannot_be_started,
-    a_deed_that_was_dropped_is_told_by_the_next_look,
-    an_engine_that_dies_is_unreachable_until_it_is_back,
-);
+super::every_fact!(promises);
 
 #[tokio::test]
 async fn an_image_is_pulled_and_removed() {

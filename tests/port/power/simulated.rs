@@ -52,16 +52,7 @@ macro_rules! passes {
     };
 }
 
-passes! {
-    a_refusal_is_told_and_nothing_happens
-    who_holds_it_up_is_told
-    whoever_hangs_is_given_up
-    whoever_goes_away_while_asked_is_told
-    nobody_is_told
-    an_end_waits_for_the_hold_and_can_be_called_off_again_and_again
-    an_end_under_way_is_heard_of_at_once
-    what_was_announced_goes_with_whoever_announced_it
-}
+super::every_fact!(passes);
 
 #[tokio::test]
 async fn it_is_asked_for_and_accepted() {

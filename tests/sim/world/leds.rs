@@ -64,6 +64,11 @@ impl Lamp {
         (!as_it_was).then(|| format!("the LED shows {shows:?}, and should {rightful:?}; kept is {record:?}, unplugged: {gone}"))
     }
 
+    /// What it shows.
+    pub(crate) const fn shows(&self) -> Shows {
+        self.shows
+    }
+
     /// Whether it is not as it was.
     pub(crate) const fn is_changed(&self) -> bool {
         self.record.is_some()

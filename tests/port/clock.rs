@@ -1,0 +1,44 @@
+//! What every world's clock promises.
+
+use boardkeeper::port::Clock;
+
+/// A world with a clock, on a machine that can be started again.
+pub(crate) trait Fixture {
+    /// The clock.
+    fn clock(&self) -> &impl Clock;
+    /// The machine is started again.
+    fn boots(&self);
+}
+
+/// The machine was started before now, and not before 2020.
+pub(crate) async fn the_boot_was_before_now(world: impl Fixture) {
+    let (booted, now) = (world.clock().booted_secs(), world.clock().now_secs());
+    assert!(booted > 1_577_836_800 && booted <= now, "{booted} {now}");
+}
+
+/// A boot has a name, and keeps it.
+pub(crate) async fn a_boot_keeps_its_name(world: impl Fixture) {
+    let name = world.clock().boot_id();
+    assert!(!name.is_empty());
+    assert_eq!(world.clock().boot_id(), name);
+}
+
+/// Another boot has another name, and is not before the one before it.
+pub(crate) async fn another_boot_has_another_name(world: impl Fixture) {
+    let (name, booted) = (world.clock().boot_id(), world.clock().booted_secs());
+    world.boots();
+    assert_ne!(world.clock().boot_id(), name);
+    assert!(world.clock().booted_secs() >= booted);
+}
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
+macro_rules! every_fact {
+    ($hold:ident, $($world:tt)*) => {
+        $hold! { $($world)*:
+            the_boot_was_before_now
+            a_boot_keeps_its_name
+            another_boot_has_another_name
+        }
+    };
+}
+pub(crate) use every_fact;

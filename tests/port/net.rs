@@ -1,0 +1,72 @@
+//! What every world's networks promise.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use boardkeeper::port::Net;
+use boardkeeper::state::Vpn;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+
+/// A world with networks, and what happens to them.
+pub(crate) trait Fixture {
+    /// The networks.
+    fn net(&self) -> &impl Net;
+    /// Somebody who listens.
+    fn somebody(&self) -> (String, u16);
+    /// Nobody listens there any more.
+    fn hangs_up(&self);
+    /// The VPN comes up, or goes down.
+    fn has_vpn(&self, vpn: Vpn);
+}
+
+/// Long enough for any world.
+const SOON: Duration = Duration::from_secs(5);
+/// Long enough to see that nothing happens.
+const WHILE: Duration = Duration::from_millis(300);
+
+async fn next(told: &mut (impl Stream<Item = Vpn> + Unpin)) -> Vpn {
+    timeout(SOON, told.next()).await.unwrap().expect("it never ends")
+}
+
+/// Whoever listens is reached; and again, for the connection is closed.
+pub(crate) async fn whoever_listens_is_reached(world: impl Fixture) {
+    let (host, port) = world.somebody();
+    for _ in 0..2 {
+        timeout(SOON, world.net().dial(&host, port)).await.unwrap().unwrap();
+    }
+}
+
+/// Where nobody is, it is said who was not reached.
+pub(crate) async fn who_is_not_reached_is_named(world: impl Fixture) {
+    let (host, port) = world.somebody();
+    world.hangs_up();
+    let why = timeout(SOON, world.net().dial(&host, port)).await.unwrap().unwrap_err();
+    assert!(why.0.contains(&format!("{host} port {port}")), "{why}");
+}
+
+/// The VPN is told at once, then when it changed; and whoever listens anew is told at once, too.
+pub(crate) async fn the_vpn_is_told_at_once_and_when_it_changes(world: impl Fixture) {
+    {
+        let mut told = pin!(world.net().vpn());
+        assert_eq!(next(&mut told).await, Vpn::Down);
+        assert!(timeout(WHILE, told.next()).await.is_err());
+        for vpn in [Vpn::Up, Vpn::Down, Vpn::Up] {
+            world.has_vpn(vpn);
+            assert_eq!(next(&mut told).await, vpn);
+        }
+    }
+    assert_eq!(next(&mut pin!(world.net().vpn())).await, Vpn::Up);
+}
+
+/// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
+macro_rules! every_fact {
+    ($hold:ident, $($world:tt)*) => {
+        $hold! { $($world)*:
+            whoever_listens_is_reached
+            who_is_not_reached_is_named
+            the_vpn_is_told_at_once_and_when_it_changes
+        }
+    };
+}
+pub(crate) use every_fact;
