@@ -57,6 +57,7 @@ lives: ## 20,000 simulated lives, well compiled, and all that they met; LIVES=10
 soak: ## a hundred days of releases, restarts and identifies in a row: memory, files, threads, bytes; DAYS=n for some, AGENT=file for another build
 	@$(LAB)/install.sh rust engine registry busybox tools trace
 	DAYS=$(or $(DAYS),100) cargo test --locked --quiet --test shutdown idle_days
+	DAYS=$(or $(HEAP_DAYS),1000) cargo test --locked --quiet --test heap -- --nocapture
 	$(if $(AGENT),,cargo build --release --locked)
 	AGENT=$(abspath $(or $(AGENT),target/release/boardkeeper)) DAYS=$(or $(DAYS),100) $(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 --nocapture soak::
 
