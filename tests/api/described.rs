@@ -2,11 +2,13 @@
 
 use std::sync::LazyLock;
 
+use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use boardkeeper::api::{self, Verb};
+use boardkeeper::state::device::Beside;
 use serde_json::Value;
 
-use crate::house::{Got, House};
+use crate::house::{Got, House, request};
 
 /// What `GET /agent/v1/openapi.json` answers: [`the_description_is_served`] sees to that.
 const DESCRIPTION: &str = include_str!("../../src/api/openapi.json");
@@ -33,6 +35,15 @@ fn every_route_is_described_and_nothing_else_is() {
     described.sort();
     served.sort();
     assert_eq!(served, described);
+}
+
+#[tokio::test]
+async fn every_route_says_how_it_refuses_a_crowd() {
+    for route in api::routes() {
+        let asking = request(route.method.as_str(), &format!("{}?apikey={}", route.path, "d".repeat(64)));
+        // What comes back is held against the description.
+        House::new().call(asking.extension(Beside(10_000)).body(Body::empty()).unwrap()).await;
+    }
 }
 
 #[test]
