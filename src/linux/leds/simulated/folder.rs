@@ -103,10 +103,10 @@ impl Simulated {
             fs::remove_file(dir.join(name))?;
         }
         for name in names {
-            fs::write(dir.join(&name), format!("{}\n", led.read(&name, now)?))?;
+            replace(dir, &name, &format!("{}\n", led.read(&name, now)?))?;
         }
         let hidden = Hidden { brightness: led.brightness, since_ms: led.since_ms, repeat: led.repeat, ending: led.ending };
-        fs::write(dir.join(HIDDEN), serde_json::to_string(&hidden).map_err(io::Error::other)?)
+        replace(dir, HIDDEN, &serde_json::to_string(&hidden).map_err(io::Error::other)?)
     }
 
     /// Lets no other process change the board for as long as the answer lives.
@@ -115,6 +115,13 @@ impl Simulated {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
+}
+
+/// Puts a file there whole: whoever is killed meanwhile leaves the old one, not an empty one.
+fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let draft = dir.join(format!(".{}.new", name.trim_start_matches('.')));
+    fs::write(&draft, text)?;
+    fs::rename(draft, dir.join(name))
 }
 
 impl Files for Simulated {
