@@ -96,6 +96,8 @@ images() {
     fi
     echo "$image"
   done
+  # Whoever runs one of them asks here, too.
+  exec 9>&-
 }
 
 # Everything there is on that machine: a shell, the two programs, and what runs them.
