@@ -142,7 +142,7 @@ torture: ## the long forms of what is promised, and the table of it with what wa
 	@$(LAB)/torture.sh $(ONLY)
 
 ci: fmt lint doc test ## what CI runs
-	@$(MAKE) --no-print-directory kernel FLAVOURS="all second first"
+	@$(MAKE) --no-print-directory kernel FLAVOURS="all second"
 
 clean: ## take away what was built
 	cargo clean
