@@ -58,6 +58,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Every service of every app, with its app and its name.
+    pub fn services(&self) -> impl Iterator<Item = (&App, &String, &Service)> {
+        self.apps.values().flat_map(|app| app.services.iter().map(move |(name, service)| (app, name, service)))
+    }
+
     /// Tells its document from every other.
     #[must_use]
     pub fn fingerprint(&self) -> String {

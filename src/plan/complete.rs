@@ -46,12 +46,11 @@ pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
 /// supervisor-api label, reaches the whole device.
 #[must_use]
 pub fn reaches(target: &Target) -> Vec<(ServiceKey, Reach)> {
-    let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app, name, it)));
     let reach = |(app, name, service): (&App, &String, &Service)| {
         let wide = app.services.len() == 1 || service.features.contains(&Feature::SupervisorApi);
         (ServiceKey::new(app.id, name), if wide { Reach::Device } else { Reach::App })
     };
-    services.map(reach).collect()
+    target.services().map(reach).collect()
 }
 
 /// Whether somebody's container needs the network on which the API is reached.

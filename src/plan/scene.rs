@@ -28,8 +28,9 @@ impl Hashes {
     /// Those of a completed target.
     #[must_use]
     pub fn of(target: &Target) -> Self {
-        let services = target.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
-        Self(services.map(|(app, name, it)| (ServiceKey::new(app, name), it.config.hash(it.image.as_str()))).collect())
+        let hash =
+            |(app, name, it): (&App, &String, &Service)| (ServiceKey::new(app.id, name), it.config.hash(it.image.as_str()));
+        Self(target.services().map(hash).collect())
     }
 
     /// That of a service of the target.

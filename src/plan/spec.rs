@@ -3,7 +3,7 @@
 use crate::plan::Spec;
 use crate::plan::scene::Scene;
 use crate::state::config::NetworkMode;
-use crate::state::{App, AppId, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
+use crate::state::{App, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -18,16 +18,15 @@ pub fn container_name(app: &App, name: &str, service: &Service) -> String {
 /// Services whose container has to be made anew because another target is wanted, and the fields that say so.
 #[must_use]
 pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
-    let services = now.apps.values().flat_map(|app| app.services.iter().map(move |(name, it)| (app.id, name, it)));
-    let change = |(app, name, now): (AppId, &String, &Service)| {
-        let before = before.apps.get(&app)?.services.get(name)?;
+    let change = |(app, name, now): (&App, &String, &Service)| {
+        let before = before.apps.get(&app.id)?.services.get(name)?;
         let mut fields = before.config.differences(&now.config);
         if before.image != now.image {
             fields.push("image");
         }
-        (!fields.is_empty()).then(|| (ServiceKey::new(app, name), fields.join(", ")))
+        (!fields.is_empty()).then(|| (ServiceKey::new(app.id, name), fields.join(", ")))
     };
-    services.filter_map(change).collect()
+    now.services().filter_map(change).collect()
 }
 
 /// The container a service should have. `sibling` finds the container of another service of the app.

@@ -226,8 +226,7 @@ impl<'a> Class<'a> {
     fn restore_brightness(&self, before: &Snapshot) -> Result<(), LedError> {
         let Some(value) = before.brightness else { return Ok(()) };
         // Under a trigger it is that of the moment, and 0 would remove the trigger; but less than full was somebody's choice.
-        let dimmed = value > 0 && value < self.max()?;
-        if (before.trigger == "none" || dimmed) && self.brightness()? != Some(value) {
+        if (before.trigger == "none" || self.is_dim(value)?) && self.brightness()? != Some(value) {
             self.write("brightness", &value.to_string())?;
         }
         Ok(())
@@ -236,11 +235,15 @@ impl<'a> Class<'a> {
     /// Makes a dimmed LED fully lit: `timer` blinks as bright as it was.
     fn undim(&self) -> Result<(), LedError> {
         let (_, trigger) = self.triggers()?;
-        let max = self.max()?;
-        if trigger == "none" && self.brightness()?.is_some_and(|it| it > 0 && it < max) {
-            self.write("brightness", &max.to_string())?;
+        if trigger == "none" && self.is_dim(self.brightness()?.unwrap_or_default())? {
+            self.write("brightness", &self.max()?.to_string())?;
         }
         Ok(())
+    }
+
+    /// Whether this brightness is light, and less than it can be.
+    fn is_dim(&self, brightness: u32) -> Result<bool, LedError> {
+        Ok(brightness > 0 && brightness < self.max()?)
     }
 
     /// Gives a LED that mixes colours a colour, where it has none: it would stay dark.
