@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
+mod bus;
 mod clock;
 mod engine;
 mod leds;

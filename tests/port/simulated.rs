@@ -14,16 +14,16 @@ fn fair() -> Sim {
     Sim::new(1, Weather::default(), Telling::Nothing)
 }
 
-/// A simulated disk.
-struct Disk(Sim);
+/// A simulated machine: its disk, networks, clock and LED.
+struct World(Sim);
 
-impl Disk {
+impl World {
     fn new() -> Self {
         Self(fair())
     }
 }
 
-impl crate::store::Fixture for Disk {
+impl crate::store::Fixture for World {
     fn open(&self) -> impl boardkeeper::port::Store + use<> {
         self.0.clone()
     }
@@ -99,16 +99,7 @@ impl crate::locks::Fixture for Directory {
     }
 }
 
-/// Simulated networks.
-struct Networks(Sim);
-
-impl Networks {
-    fn new() -> Self {
-        Self(fair())
-    }
-}
-
-impl crate::net::Fixture for Networks {
+impl crate::net::Fixture for World {
     fn net(&self) -> &impl boardkeeper::port::Net {
         &self.0
     }
@@ -130,16 +121,7 @@ impl crate::net::Fixture for Networks {
     }
 }
 
-/// A simulated clock.
-struct Clock(Sim);
-
-impl Clock {
-    fn new() -> Self {
-        Self(fair())
-    }
-}
-
-impl crate::clock::Fixture for Clock {
+impl crate::clock::Fixture for World {
     fn clock(&self) -> &impl boardkeeper::port::Clock {
         &self.0
     }
@@ -149,16 +131,7 @@ impl crate::clock::Fixture for Clock {
     }
 }
 
-/// A simulated LED.
-struct Lit(Sim);
-
-impl Lit {
-    fn new() -> Self {
-        Self(fair())
-    }
-}
-
-impl crate::leds::Fixture for Lit {
+impl crate::leds::Fixture for World {
     fn leds(&self) -> &impl boardkeeper::port::Leds {
         &self.0
     }
@@ -253,11 +226,11 @@ macro_rules! hold {
     };
 }
 
-crate::clock::every_fact!(hold, clock, Clock);
-crate::leds::every_fact!(hold, leds, Lit);
+crate::clock::every_fact!(hold, clock, World);
+crate::leds::every_fact!(hold, leds, World);
 crate::locks::every_fact!(hold, locks, Directory);
-crate::net::every_fact!(hold, net, Networks);
-crate::store::every_fact!(hold, store, Disk);
+crate::net::every_fact!(hold, net, World);
+crate::store::every_fact!(hold, store, World);
 
 /// As above; an engine goes on with what it was told while nobody waits.
 macro_rules! promises {

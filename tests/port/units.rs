@@ -2,10 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use boardkeeper::linux::host::Host;
 use boardkeeper::linux::net::Reach;
@@ -13,21 +10,17 @@ use boardkeeper::port::{Host as _, Net as _, Steered};
 use boardkeeper::state::Vpn;
 use boardkeeper::state::host::{HostPatch, Proxy, ProxyField, ProxyPatch};
 use futures_util::StreamExt;
-use tokio::time::sleep;
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
 
-const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth><policy context="default">
-<allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>"#;
+use crate::bus::{self, Daemon};
 
 /// A unit: its name, whether it runs, what it is part of.
 type Unit = (&'static str, &'static str, &'static [&'static str]);
 
 /// systemd, and what it was told.
 struct Systemd {
-    daemon: Child,
+    _daemon: Daemon,
     bus: Connection,
     units: &'static [Unit],
     told: RefCell<Vec<String>>,
@@ -35,22 +28,11 @@ struct Systemd {
 
 impl Systemd {
     async fn new(root: &Path, units: &'static [Unit]) -> Self {
-        let socket = root.join("run/dbus/system_bus_socket");
-        fs::create_dir_all(socket.parent().unwrap()).unwrap();
-        let config = root.join("bus.conf");
-        fs::write(&config, CONFIG.replace("SOCKET", socket.to_str().unwrap())).unwrap();
-        let mut daemon = Command::new("dbus-daemon");
-        daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = daemon.spawn().unwrap();
-        // It is there before anybody listens.
-        while UnixStream::connect(&socket).is_err() {
-            sleep(Duration::from_millis(10)).await;
-        }
-        let address = format!("unix:path={}", socket.display());
+        let (daemon, address) = (Daemon::start(root), bus::address(root));
         let bus = zbus::connection::Builder::address(address.as_str()).build().await.unwrap();
         let (name, dbus) = (("org.freedesktop.systemd1", 4_u32), "org.freedesktop.DBus");
         bus.call_method(Some(dbus), "/org/freedesktop/DBus", Some(dbus), "RequestName", &name).await.unwrap();
-        Self { daemon, bus, units, told: RefCell::default() }
+        Self { _daemon: daemon, bus, units, told: RefCell::default() }
     }
 
     /// Answers while something happens.
@@ -99,14 +81,6 @@ impl Systemd {
                 self.bus.reply(&header, &ObjectPath::try_from("/job/1").unwrap()).await.unwrap();
             }
         }
-    }
-}
-
-impl Drop for Systemd {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
@@ -14,48 +12,22 @@ use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, OwnedFd};
 
 use super::Answers;
-
-const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>system</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth><policy context="default">
-<allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>"#;
+use crate::bus::{self, Daemon};
 
 const PATH: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 
 /// A bus below a root of its own, gone with the test.
 pub(super) struct Bus {
+    _daemon: Daemon,
     pub(super) root: tempfile::TempDir,
-    daemon: Child,
 }
 
 impl Bus {
     pub(super) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("run/dbus")).unwrap();
-        let (config, socket) = (root.path().join("bus.conf"), socket(root.path()));
-        std::fs::write(&config, CONFIG.replace("SOCKET", socket.to_str().unwrap())).unwrap();
-        let mut daemon = Command::new("dbus-daemon");
-        daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let daemon = daemon.spawn().unwrap();
-        // It is there before anybody listens.
-        while UnixStream::connect(&socket).is_err() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        Self { root, daemon }
+        Self { _daemon: Daemon::start(root.path()), root }
     }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
-
-fn socket(root: &Path) -> PathBuf {
-    root.join("run/dbus/system_bus_socket")
 }
 
 /// What logind does, and what was done to it.
@@ -95,7 +67,7 @@ impl Logind {
         let script = Arc::new(Mutex::new(script));
         let (orders, inbox) = mpsc::channel(4);
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let address = format!("unix:path={}", socket(root).display());
+        let address = bus::address(root);
         let play = Arc::clone(&script);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
