@@ -5,7 +5,7 @@
 //! events of a hundred days in a row, with as many looks as an hour has. A faster clock was not chosen: the engine, the kernel and
 //! the containers' own timeouts would not follow it. The looks of a hundred idle days are made in `tests/shutdown`, whose clock
 //! jumps. `DAYS=n` is how many; a few are lived in every run, and tell files, threads and bytes, but of memory no more than that it
-//! does not run away: what a hundred days add to the heap is counted to the byte in `tests/shutdown`.
+//! does not run away: what a hundred days add to the heap is counted to the byte in `tests/heap`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
+use boardkeeper::linux::leds::class::parse_triggers;
 use rustix::fs::OFlags;
 
 use crate::{flavour, millis};
@@ -85,13 +86,11 @@ impl Led {
 
     /// Whether the kernel has this trigger for it.
     pub(crate) fn knows(&self, trigger: &str) -> bool {
-        self.read("trigger").split_whitespace().any(|it| it.trim_matches(['[', ']']) == trigger)
+        parse_triggers(&self.read("trigger")).0.iter().any(|it| it == trigger)
     }
 
     pub(crate) fn trigger(&self) -> String {
-        let all = self.read("trigger");
-        let current = all.split_whitespace().find(|it| it.starts_with('[')).unwrap_or("[none]");
-        current.trim_matches(['[', ']']).to_owned()
+        parse_triggers(&self.read("trigger")).1
     }
 
     pub(crate) fn state(&self) -> State {
