@@ -63,7 +63,7 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools trace
-	$(if $(ONLY),,$(INSIDE) cargo test --locked --quiet --test port engine)
+	$(INSIDE) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests

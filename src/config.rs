@@ -52,6 +52,8 @@ pub struct Given {
     pub registry_auth: Option<OsString>,
     /// `--disk-floor`.
     pub disk_floor: Option<String>,
+    /// `--ask-registries`.
+    pub ask_registries: Option<String>,
     /// `--override-locks`.
     pub override_locks: bool,
     /// `--service-verbs`.
@@ -85,6 +87,8 @@ pub struct Config {
     pub registry_auth: PathBuf,
     /// Room that pulls leave free, in bytes.
     pub disk_floor_bytes: u64,
+    /// Whether registries are asked how large an image is before it is pulled.
+    pub asks_registries: bool,
     /// Whether update locks are overridden always.
     pub force: Force,
     /// What concerns the whole device and services' keys may be used for.
@@ -146,6 +150,10 @@ impl Config {
             registry_auth: registry_auth(given.registry_auth, &state_dir, &env, &mut mistakes),
             disk_floor_bytes: checked(
                 values::size("--disk-floor", given.disk_floor.as_deref().unwrap_or(DISK_FLOOR)),
+                &mut mistakes,
+            ),
+            asks_registries: checked(
+                values::yes_or_no("--ask-registries", given.ask_registries.as_deref(), true),
                 &mut mistakes,
             ),
             force: if given.override_locks { Force::Yes } else { Force::No },
@@ -233,6 +241,7 @@ impl Given {
         self.log = self.log.take().or_else(|| text("BOARDKEEPER_LOG"));
         self.registry_auth = self.registry_auth.take().or_else(|| path("BOARDKEEPER_REGISTRY_AUTH"));
         self.disk_floor = self.disk_floor.take().or_else(|| text("BOARDKEEPER_DISK_FLOOR"));
+        self.ask_registries = self.ask_registries.take().or_else(|| text("BOARDKEEPER_ASK_REGISTRIES"));
         self.service_verbs = self.service_verbs.take().or_else(|| text("BOARDKEEPER_SERVICE_VERBS"));
         if self.listen.is_empty() {
             self.listen =
@@ -258,6 +267,7 @@ impl Config {
             ("--led-file", self.led_file != new.led_file),
             ("--registry-auth", self.registry_auth != new.registry_auth),
             ("--disk-floor", self.disk_floor_bytes != new.disk_floor_bytes),
+            ("--ask-registries", self.asks_registries != new.asks_registries),
             ("--override-locks", self.force != new.force),
             ("--service-verbs", self.service_verbs != new.service_verbs),
             ("DOCKER_HOST", self.docker_host != new.docker_host),

@@ -179,6 +179,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> 
         root: config.root.clone(),
         logins: Some(config.registry_auth.clone()),
         floor_bytes: config.disk_floor_bytes,
+        asks_registries: config.asks_registries,
         arch: device.arch.clone(),
     });
     Linux {

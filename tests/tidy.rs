@@ -28,16 +28,19 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Crates that belong to one module, so that replacing them is a local affair.
 const KEPT_IN: &[(&str, &[&str])] = &[
     ("axum", &["api", "lib", "linux"]),
+    ("base64", &["linux"]),
     ("bollard", &["linux"]),
     ("boards", &["linux", "main"]),
     ("clap", &["cli", "main"]),
     ("gpio_cdev", &["linux"]),
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
+    ("http_body_util", &["linux"]),
     ("serde", &["api", "cli", "config", "linux"]),
     ("serde_json", &["api", "cli", "config", "linux"]),
     ("subtle", &["state"]),
     ("sysfs_gpio", &["linux"]),
+    ("tokio_rustls", &["linux"]),
     ("zbus", &["linux"]),
 ];
 

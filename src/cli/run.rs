@@ -77,6 +77,11 @@ pub struct Run {
     #[arg(long, env = "BOARDKEEPER_DISK_FLOOR", value_name = "SIZE")]
     disk_floor: Option<String>,
 
+    /// Whether a registry is asked how large an image is before it is pulled, so that one that cannot fit is not begun: yes or no.
+    /// Default: yes
+    #[arg(long, env = "BOARDKEEPER_ASK_REGISTRIES", value_name = "YES|NO")]
+    ask_registries: Option<String>,
+
     /// Update although services hold update locks, always
     #[arg(long, env = "BOARDKEEPER_OVERRIDE_LOCKS", value_parser = clap::builder::FalseyValueParser::new())]
     override_locks: bool,
@@ -112,6 +117,7 @@ impl Run {
             log: self.log,
             registry_auth: self.registry_auth,
             disk_floor: self.disk_floor,
+            ask_registries: self.ask_registries,
             override_locks: self.override_locks,
             service_verbs: self.service_verbs,
             ..self.place.given()

@@ -16,7 +16,7 @@ fn a_device_nobody_said_anything_about() {
     assert_eq!(config.listen, ["127.0.0.1:48484".parse().unwrap()]);
     assert_eq!((config.bridges, config.api_port()), (Some(48484), 48484));
     assert_eq!(config.registry_auth, Path::new("/var/lib/boardkeeper/registry-auth.json"));
-    assert_eq!((config.disk_floor_bytes, config.force), (64 << 20, Force::No));
+    assert_eq!((config.disk_floor_bytes, config.asks_registries, config.force), (64 << 20, true, Force::No));
     assert_eq!((config.board, config.log, config.provisioning), (Board::Auto, Log::default(), Provisioning::default()));
     assert!(config.device_key.is_none() && config.docker_host.is_none() && config.target.is_none());
 }
@@ -34,6 +34,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         log: Some("loud".into()),
         registry_auth: Some("/nowhere".into()),
         disk_floor: Some("much".into()),
+        ask_registries: Some("perhaps".into()),
         ..Given::default()
     };
     let env = |name: &str| match name {
@@ -53,6 +54,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         "--log",
         "--registry-auth",
         "--disk-floor",
+        "--ask-registries",
         "DOCKER_HOST",
         "BOARDKEEPER_API_KEY",
     ];
@@ -135,8 +137,7 @@ fn the_environment_has_its_say() {
 fn a_file_fills_in_and_flags_win() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("boardkeeper");
-    let text =
-        "BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/a\nBOARDKEEPER_LISTEN=127.0.0.1:1,[::1]:2\nBOARDKEEPER_OVERRIDE_LOCKS=1\n";
+    let text = "BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/a\nBOARDKEEPER_LISTEN=127.0.0.1:1,[::1]:2\nBOARDKEEPER_OVERRIDE_LOCKS=1\nBOARDKEEPER_ASK_REGISTRIES=no\n";
     std::fs::write(&path, text).unwrap();
     let mut filled = Given { target: Some("/b".into()), ..given() };
     filled.fill(&File::read(&path).unwrap());
@@ -144,7 +145,7 @@ fn a_file_fills_in_and_flags_win() {
     assert_eq!((config.target.as_deref(), config.log.all), (Some(Path::new("/b")), LevelFilter::DEBUG));
     assert_eq!((config.listen.len(), config.force), (2, Force::Yes));
     let before = Config::read(given(), &nothing).unwrap();
-    assert_eq!(before.wants_a_restart(&config), ["--listen", "--override-locks"]);
+    assert_eq!(before.wants_a_restart(&config), ["--listen", "--ask-registries", "--override-locks"]);
     assert!(config.wants_a_restart(&config).is_empty());
 }
 

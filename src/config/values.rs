@@ -45,6 +45,16 @@ pub(super) fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     })
 }
 
+/// `yes` or `no`; an empty one was not given.
+pub(super) fn yes_or_no(flag: &str, given: Option<&str>, default: bool) -> Result<bool, String> {
+    match given {
+        None | Some("") => Ok(default),
+        Some("yes") => Ok(true),
+        Some("no") => Ok(false),
+        Some(other) => Err(format!("{flag}: `{other}` is neither `yes` nor `no`")),
+    }
+}
+
 pub(super) fn board(given: Option<&str>) -> Result<Board, String> {
     match given {
         None | Some("" | "auto") => Ok(Board::Auto),

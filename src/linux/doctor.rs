@@ -155,6 +155,7 @@ async fn engine(patient: &Patient) -> Finding {
         root: patient.root.clone(),
         logins: None,
         floor_bytes: 0,
+        asks_registries: false,
         arch: String::new(),
     };
     match Engine::connect(settings).version().await {

@@ -9,6 +9,7 @@
 //! normal    what a container made elsewhere was made from      engine/normal.rs
 //! body      what the engine is told about a container          engine/body.rs
 //! containers, resources, pull      the deeds                   engine/….rs
+//! registry  what an image weighs, before it is pulled          engine/registry.rs
 //! events    being woken                                        engine/events.rs
 //! heard     the same without an engine, for tests               engine/heard.rs
 //! ```
@@ -28,10 +29,12 @@ mod login;
 mod normal;
 mod observe;
 mod pull;
+mod registry;
 mod resources;
 mod wire;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +43,7 @@ use futures_util::Stream;
 
 use crate::plan::Deed;
 use crate::port::{self, EngineError, Seen};
+use crate::state::ImageRef;
 
 pub use link::{Version, hosts};
 
@@ -59,6 +63,8 @@ pub struct Settings {
     pub logins: Option<PathBuf>,
     /// Room that pulls leave free where the engine keeps images, in bytes.
     pub floor_bytes: u64,
+    /// Whether registries are asked how large an image is before it is pulled.
+    pub asks_registries: bool,
     /// The board's architecture, for people.
     pub arch: String,
 }
@@ -74,13 +80,15 @@ pub struct Engine {
     settings: Settings,
     link: RefCell<link::State>,
     seen: RefCell<observe::Cache>,
+    /// Room that each pull still needs, in bytes, so that two do not count on the same.
+    claims: RefCell<BTreeMap<ImageRef, u64>>,
 }
 
 impl Engine {
     /// An engine at one of the hosts. It is looked for when it is first asked something, and again whenever it was lost.
     #[must_use]
     pub fn connect(settings: Settings) -> Self {
-        Self { settings, link: RefCell::default(), seen: RefCell::default() }
+        Self { settings, link: RefCell::default(), seen: RefCell::default(), claims: RefCell::default() }
     }
 
     /// What the engine is. Says what is wrong with the connection otherwise.

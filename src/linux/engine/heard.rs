@@ -10,7 +10,7 @@ use bollard::models::{
 use serde::Deserialize;
 
 use crate::linux::engine::link::{self, Facts};
-use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, resources};
+use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, registry, resources};
 use crate::plan::Spec;
 use crate::port::Seen;
 use crate::state::{ConfigHash, Made, ServiceKey};
@@ -91,4 +91,10 @@ pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
 #[must_use]
 pub fn has_login(file: &[u8], image: &str) -> Option<bool> {
     login::parse(file, login::registry(image)).ok().map(|it| matches!(it, login::Login::Found(_)))
+}
+
+/// Bytes of an image's layers, compressed, that a registry's document tells of. `None`: it tells of none.
+#[must_use]
+pub fn weighs(document: &[u8]) -> Option<u64> {
+    registry::weighs(document)
 }

@@ -7,6 +7,7 @@ use bollard::Docker;
 use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
+use crate::linux::engine::registry::{Machine, Registries};
 use crate::linux::engine::{Engine, OBSERVE, wire};
 use crate::port::EngineError;
 
@@ -43,6 +44,17 @@ pub(super) struct Facts {
     pub runtime: Option<String>,
     /// Its time when it was found, so that no event since then is missed.
     pub since: Option<String>,
+    /// How it reaches registries.
+    pub registries: Registries,
+    /// The machine, as its kernel names it.
+    machine: String,
+}
+
+impl Facts {
+    /// What images must be made for.
+    pub(super) fn machine(&self) -> Machine {
+        Machine { arch: self.version.arch.clone(), kernel: self.machine.clone() }
+    }
 }
 
 /// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
@@ -163,6 +175,8 @@ async fn ask(host: &str) -> Result<Link, EngineError> {
             arch: version.arch.unwrap_or_default(),
             kernel: version.kernel_version.unwrap_or_default(),
         },
+        registries: Registries::new(&info),
+        machine: info.architecture.unwrap_or_default(),
         data_root: info.docker_root_dir,
         host_name: info.name,
         runtime: info.default_runtime,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 
@@ -13,6 +15,11 @@ use crate::port::EngineError;
 /// The registry of references that name none, and its names in a `config.json`.
 const HUB: &str = "docker.io";
 const HUB_NAMES: [&str; 3] = ["index.docker.io", "docker.io", "registry-1.docker.io"];
+
+const STANDARD_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
 
 /// What a `config.json` says about a registry.
 #[derive(Debug, PartialEq)]
@@ -52,6 +59,11 @@ pub(super) fn registry(image: &str) -> &str {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
         _ => HUB,
     }
+}
+
+/// Whether a registry is the one that is meant where none is named.
+pub(super) fn is_hub(registry: &str) -> bool {
+    HUB_NAMES.contains(&registry)
 }
 
 /// What the file says about a registry. A file that is not there says nothing.
@@ -107,24 +119,7 @@ impl Auth {
 
 /// Text from base64 in the standard alphabet; padding may be missing.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for byte in text.trim().trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
-        }
-    }
+    let bytes = STANDARD_INDIFFERENT.decode(text.trim()).ok()?;
     String::from_utf8(bytes).ok().filter(|it| !it.is_empty())
 }
 

@@ -1,6 +1,7 @@
 //! Pulling an image: only when it fits, and telling how far it is.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ impl Engine {
             progress(100);
             return Ok(());
         };
+        let _claim = Claim { engine: self, image };
+        self.claim(image, &link, 0)?;
+        self.fits(image, &link, &login).await?;
         let (credentials, hint) = self.credentials(login);
         let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
         let stream = pin!(link.docker.create_image(Some(options), None, credentials));
@@ -48,7 +52,6 @@ impl Engine {
         if self.image(&link, image.as_str()).await?.is_some() {
             return Ok(None);
         }
-        self.room(image, &link, 0)?;
         let login = match &self.settings.logins {
             Some(path) => login::read(path, login::registry(image.as_str())).await?,
             None => Login::None,
@@ -93,13 +96,12 @@ impl Engine {
                     return Err(errors::pull(image.as_str(), registry, hint, &self.settings.arch, &error));
                 }
             };
-            match layers.take(&info) {
-                News::None => {}
-                News::Moved => moved = Instant::now(),
-                News::Sized => {
-                    moved = Instant::now();
-                    self.room(image, link, layers.room_bytes())?;
-                }
+            let news = layers.take(&info);
+            if news != News::None {
+                moved = Instant::now();
+            }
+            if news == News::Sized {
+                self.claim(image, link, layers.room_bytes())?;
             }
             if let Some(percent) = layers.rise() {
                 progress(percent);
@@ -107,25 +109,55 @@ impl Engine {
         }
     }
 
-    /// Whether so much fits, with the floor left over. Where the engine's directory is not to be seen from here, everything does.
-    fn room(&self, image: &ImageRef, link: &Link, needed: u64) -> Result<(), EngineError> {
-        let Some(dir) = link.facts.data_root.as_deref() else { return Ok(()) };
-        let path = self.settings.root.join(dir.trim_start_matches('/'));
-        let Ok(disk) = rustix::fs::statvfs(&path) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    /// Where the engine keeps images, and the bytes that are free there. `None`: it is not to be seen from here.
+    pub(super) fn free(&self, link: &Link) -> Option<(PathBuf, u64)> {
+        let path = self.settings.root.join(link.facts.data_root.as_deref()?.trim_start_matches('/'));
+        let disk = rustix::fs::statvfs(&path).ok()?;
+        Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
+    /// Claims room for a pull, in place of what it claimed before: all of it must fit, beside what other pulls still need, with the
+    /// floor left over. Where free room is not to be seen, everything fits.
+    pub(super) fn claim(&self, image: &ImageRef, link: &Link, needed: u64) -> Result<(), EngineError> {
+        let Some((path, free)) = self.free(link) else { return Ok(()) };
+        let mut claims = self.claims.borrow_mut();
+        let others = added(claims.iter().filter(|(other, _)| *other != image).map(|(_, bytes)| *bytes));
         let floor = self.settings.floor_bytes;
-        if free >= needed.saturating_add(floor) {
+        if free >= needed.saturating_add(others).saturating_add(floor) {
+            claims.insert(image.clone(), needed);
             return Ok(());
         }
         let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        let others = if others == 0 { String::new() } else { format!("{} MiB for other pulls, ", mebibytes(others)) };
         Err(EngineError::Full(format!(
-            "cannot pull {image}: {} MiB are free in {}, {} MiB are needed and {} MiB must stay free; delete files or images nobody needs",
+            "cannot pull {image}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or images nobody needs",
             mebibytes(free),
             path.display(),
             mebibytes(needed),
             mebibytes(floor),
         )))
     }
+}
+
+/// A pull's claim on room, until it ends in whatever way.
+struct Claim<'a> {
+    engine: &'a Engine,
+    image: &'a ImageRef,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.engine.claims.borrow_mut().remove(self.image);
+    }
+}
+
+/// Room that so many compressed bytes need while they are downloaded and unpacked: 2.5 times as much; programs rarely unpack to more.
+pub(super) fn room_for(packed: u64) -> u64 {
+    packed.saturating_add(unpacked(packed))
+}
+
+fn unpacked(packed: u64) -> u64 {
+    packed.saturating_add(packed / 2)
 }
 
 /// What one line of a pull tells.
@@ -187,14 +219,10 @@ impl Layers {
         }
     }
 
-    /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked. That is 2.5
-    /// times the compressed bytes in all; programs rarely unpack to more.
+    /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked.
     pub(super) fn room_bytes(&self) -> u64 {
-        let packed = |it: &Layer| it.total.saturating_sub(it.extracted);
-        let missing = |it: &Layer| {
-            let unpacked = packed(it).saturating_add(packed(it) / 2);
-            it.total.saturating_sub(it.downloaded).saturating_add(unpacked)
-        };
+        let missing =
+            |it: &Layer| it.total.saturating_sub(it.downloaded).saturating_add(unpacked(it.total.saturating_sub(it.extracted)));
         added(self.known.values().filter(|it| !it.complete).map(missing))
     }
 

@@ -208,6 +208,7 @@ mod tests {
             root: "/nowhere".into(),
             logins: None,
             floor_bytes: 0,
+            asks_registries: false,
             arch: String::new(),
         })
     }

@@ -79,6 +79,16 @@ impl Real {
         run(&mut command).trim().to_owned()
     }
 
+    /// Has a registry answer at the same address of our own network, where an adapter that asks it looks for it.
+    pub(crate) fn reachable(&self, registry: &str) {
+        let port = registry.rsplit_once(':').unwrap().1;
+        let (inside, dir) = (format!("registry-{port}"), self.dir.path().join(format!("reachable-{port}")));
+        fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink(self.dir.path().join(inside).join("data"), dir.join("data")).unwrap();
+        self.registries.lock().unwrap().push(dir.clone());
+        run(Command::new(script("registry.sh")).arg("up").arg(dir).arg(port));
+    }
+
     /// Lets no more through the engine's network than so many megabits a second.
     pub(crate) fn throttle(&self, megabits: u32) {
         let rate = format!("{megabits}mbit");
@@ -104,9 +114,14 @@ impl Real {
 
     /// Pushes an image with a layer of so many random bytes besides the common one, and forgets it.
     pub(crate) fn publish(&self, registry: &str, mebibytes: usize) -> ImageRef {
+        self.publish_above("tests/busybox:1", registry, mebibytes)
+    }
+
+    /// The same, with the layers of another image below.
+    pub(crate) fn publish_above(&self, base: &str, registry: &str, mebibytes: usize) -> ImageRef {
         let name = format!("{registry}/app:{mebibytes}");
-        let fill = format!("dd if=/dev/urandom of=/tmp/fill bs=1048576 count={mebibytes}");
-        self.docker(&["run", "--name", "fill", "--network", "none", "tests/busybox:1", "sh", "-c", &fill]);
+        let fill = format!("dd if=/dev/urandom of=/tmp/fill-{mebibytes} bs=1048576 count={mebibytes}");
+        self.docker(&["run", "--name", "fill", "--network", "none", base, "sh", "-c", &fill]);
         self.docker(&["commit", "fill", &name]);
         self.docker(&["push", &name]);
         self.docker(&["rm", "fill"]);
@@ -137,7 +152,14 @@ impl Drop for Real {
 
 /// An adapter's settings for an engine.
 pub(crate) fn settings(host: &str) -> Settings {
-    Settings { hosts: vec![host.into()], root: "/".into(), logins: None, floor_bytes: 0, arch: "armv7l".into() }
+    Settings {
+        hosts: vec![host.into()],
+        root: "/".into(),
+        logins: None,
+        floor_bytes: 0,
+        asks_registries: false,
+        arch: "armv7l".into(),
+    }
 }
 
 fn script(name: &str) -> PathBuf {

@@ -71,6 +71,55 @@ fn small_disk(dir: &Path) {
     assert!(mounted.success());
 }
 
+/// Takes so many mebibytes of the engine's disk, with a container that is called `full`.
+fn fill(lab: &Real, mebibytes: usize) {
+    let fill = format!("dd if=/dev/zero of=/f bs=1048576 count={mebibytes}");
+    lab.docker(&["run", "--name", "full", "--network", "none", "tests/busybox:1", "sh", "-c", &fill]);
+}
+
+#[tokio::test]
+async fn what_is_known_not_to_fit_is_not_begun() {
+    let Some(lab) = Real::prepared(small_disk) else { return };
+    let registry = lab.registry(None);
+    let (image, above) = (lab.publish(&registry, 30), format!("{registry}/app:30"));
+    lab.reachable(&registry);
+    let engine = lab.another(|it| it.asks_registries = true);
+    fill(&lab, 50);
+    let told = Cell::new(None);
+    let result = engine.take(&Deed::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
+    // Two and a half times 30 MiB, and the layer that is below.
+    let Err(EngineError::Full(why)) = result else { panic!("{result:?}") };
+    assert!(why.contains(" 76 MiB are needed"), "{why}");
+    assert_eq!(told.get(), None, "it was begun");
+    eprintln!("figure: not begun: {why}");
+
+    // What is here need not fit once more.
+    lab.docker(&["rm", "full"]);
+    assert_eq!(pull(&engine, image.as_str()).await, Ok(()));
+    let image = lab.publish_above(&above, &registry, 3);
+    fill(&lab, 40);
+    assert_eq!(pull(&engine, image.as_str()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn two_pulls_do_not_count_on_the_same_room() {
+    let Some(lab) = Real::prepared(small_disk) else { return };
+    let registry = lab.registry(None);
+    let images = [lab.publish(&registry, 20), lab.publish(&registry, 21)];
+    lab.reachable(&registry);
+    lab.throttle(80);
+    let engine = lab.another(|it| it.asks_registries = true);
+    let (one, other) = tokio::join!(pull(&engine, images[0].as_str()), pull(&engine, images[1].as_str()));
+    let (here, does_not) = if one.is_ok() { (&images[0], other) } else { (&images[1], one) };
+    assert!(matches!(&does_not, Err(EngineError::Full(why)) if why.contains("MiB for other pulls")), "{does_not:?}");
+    // A claim goes with its pull.
+    lab.docker(&["rmi", here.as_str()]);
+    for image in &images {
+        assert_eq!(pull(&engine, image.as_str()).await, Ok(()));
+        lab.docker(&["rmi", image.as_str()]);
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_not_pulled() {
     let Some(lab) = Real::prepared(small_disk) else { return };
@@ -81,17 +130,7 @@ async fn what_does_not_fit_is_not_pulled() {
     let result = pull(&before, image.as_str()).await;
     assert!(matches!(&result, Err(EngineError::Full(why)) if why.contains("0 MiB are needed")), "{result:?}");
 
-    lab.docker(&[
-        "run",
-        "--name",
-        "full",
-        "--network",
-        "none",
-        "tests/busybox:1",
-        "sh",
-        "-c",
-        "dd if=/dev/zero of=/f bs=1048576 count=50",
-    ]);
+    fill(&lab, 50);
     lab.throttle(80);
     let last = Cell::new(0);
     let during = lab.engine().take(&Deed::Pull(image.clone()), &|percent| last.set(percent)).await;

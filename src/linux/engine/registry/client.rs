@@ -1,0 +1,286 @@
+//! Asking a registry, as the distribution API wants it: a token first where it says so, and its blobs from wherever it points.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bollard::auth::DockerCredentials;
+use futures_util::future::{Either, select};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use url::{Position, Url};
+
+use crate::linux::engine::login::Login;
+use crate::linux::engine::registry::manifest::{self, Found, Machine, Told};
+use crate::linux::engine::registry::place::{Place, Way};
+use crate::linux::{off_thread, read_small};
+
+/// Where distributions keep the certificates they trust, below the host's root. Debian's, and that of Red Hat and its kin.
+const TRUSTED: [&str; 2] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"];
+/// Where an engine keeps those it trusts for one registry, in a directory with its name.
+const TRUSTED_FOR_ONE: &str = "etc/docker/certs.d";
+/// Answers that point elsewhere, in a row.
+const DETOURS: usize = 3;
+
+/// One registry, for as long as one image is asked for.
+pub(super) struct Client {
+    host: String,
+    way: Way,
+    tls: Option<TlsConnector>,
+    login: Option<DockerCredentials>,
+    /// What it wants to see in each request, once that is known.
+    pass: RefCell<Option<HeaderValue>>,
+}
+
+/// An answer that was read to its end.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+impl Client {
+    pub(super) async fn new(root: &Path, host: &str, way: Way, login: &Login) -> Result<Self, String> {
+        let tls = match way {
+            Way::Plain => None,
+            Way::Tls => {
+                let (root, host) = (root.to_owned(), host.to_owned());
+                Some(off_thread(move || connector(&root, &host)).await??)
+            }
+        };
+        let login = match login {
+            Login::Found(credentials) => Some((**credentials).clone()),
+            Login::None | Login::Helper => None,
+        };
+        Ok(Self { host: host.to_owned(), way, tls, login, pass: RefCell::default() })
+    }
+
+    /// What it says of an image for a machine.
+    pub(super) async fn image(&self, place: &Place, machine: &Machine) -> Result<Found, String> {
+        let mut reference = place.reference.clone();
+        for _ in 0..2 {
+            let path = format!("/v2/{}/manifests/{reference}", place.repository);
+            match manifest::read(&self.get(&path).await?, machine)? {
+                Told::Image(found) => return Ok(found),
+                Told::Index(digest) => reference = digest,
+            }
+        }
+        Err("its registry has lists of lists of images".to_owned())
+    }
+
+    /// How the layers of an image are named by engines.
+    pub(super) async fn diff_ids(&self, place: &Place, found: &Found) -> Result<Vec<String>, String> {
+        manifest::diff_ids(&self.get(&format!("/v2/{}/blobs/{}", place.repository, found.config)).await?)
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, String> {
+        let own = self.url(path)?;
+        let mut answer = self.ask(&own, true).await?;
+        if answer.status == StatusCode::UNAUTHORIZED && self.pass.borrow().is_none() {
+            let wants = text(&answer.headers, WWW_AUTHENTICATE);
+            let pass = self.pass_for(&wants).await?;
+            *self.pass.borrow_mut() = Some(pass);
+            answer = self.ask(&own, true).await?;
+        }
+        let mut here = own.clone();
+        for _ in 0..DETOURS {
+            if !answer.status.is_redirection() {
+                break;
+            }
+            here = self.elsewhere(&here, &text(&answer.headers, LOCATION))?;
+            // The pass is for the registry, and for nobody it points at.
+            answer = self.ask(&here, here.origin() == own.origin()).await?;
+        }
+        if answer.status == StatusCode::OK {
+            Ok(answer.body)
+        } else {
+            Err(format!("{} answers {}", name(&here), answer.status))
+        }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, String> {
+        let scheme = if self.way == Way::Tls { "https" } else { "http" };
+        Url::parse(&format!("{scheme}://{}{path}", self.host)).map_err(|error| format!("{} is no host: {error}", self.host))
+    }
+
+    /// Where an answer points, from where it came. From TLS nothing leads into the clear, or the other way round.
+    fn elsewhere(&self, here: &Url, there: &str) -> Result<Url, String> {
+        let url = here.join(there).map_err(|error| format!("{} points at what is no address: {error}", name(here)))?;
+        let allowed = if self.way == Way::Tls { "https" } else { "http" };
+        if url.scheme() == allowed && url.has_host() {
+            Ok(url)
+        } else {
+            Err(format!("{} points at {}, and only {allowed} is followed", name(here), url.scheme()))
+        }
+    }
+
+    /// What a registry wants to see, from its challenge: credentials as they are, or a token that they are good for.
+    async fn pass_for(&self, challenge: &str) -> Result<HeaderValue, String> {
+        if let Some(token) = self.login.as_ref().and_then(|it| it.registrytoken.as_deref()) {
+            return secret("Bearer", token);
+        }
+        let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
+        if scheme.eq_ignore_ascii_case("basic") {
+            return self.basic()?.ok_or_else(|| format!("{} wants credentials", self.host));
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(format!("{} wants to be convinced in a way that is not known", self.host));
+        }
+        let wants = parameters(rest);
+        let want = |name: &str| wants.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+        let realm = want("realm").ok_or_else(|| format!("{} does not say where it gives tokens", self.host))?;
+        let mut url = self.elsewhere(&self.url("/")?, realm)?;
+        for name in ["service", "scope"] {
+            if let Some(value) = want(name) {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        let answer = self.send(&url, self.basic()?).await?;
+        if answer.status != StatusCode::OK {
+            return Err(format!("{} gives no token: {}", name(&url), answer.status));
+        }
+        // The parser's own words might repeat a secret.
+        let token: Token = serde_json::from_slice(&answer.body).map_err(|_| format!("{} gives no token", self.host))?;
+        let token = token.token.or(token.access_token).ok_or_else(|| format!("{} gives no token", self.host))?;
+        secret("Bearer", &token)
+    }
+
+    /// The credentials as they are, where there are some.
+    fn basic(&self) -> Result<Option<HeaderValue>, String> {
+        let Some(login) = &self.login else { return Ok(None) };
+        let (Some(user), Some(password)) = (&login.username, &login.password) else { return Ok(None) };
+        secret("Basic", &BASE64_STANDARD.encode(format!("{user}:{password}"))).map(Some)
+    }
+
+    async fn ask(&self, url: &Url, with_pass: bool) -> Result<Answer, String> {
+        let pass = with_pass.then(|| self.pass.borrow().clone()).flatten();
+        self.send(url, pass).await
+    }
+
+    async fn send(&self, url: &Url, pass: Option<HeaderValue>) -> Result<Answer, String> {
+        let broken = |error: &dyn std::fmt::Display| format!("{} does not answer: {error}", name(url));
+        let host = without_port(name(url)).to_owned();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| broken(&error))?;
+        let request = request(url, pass)?;
+        let Some(tls) = &self.tls else { return exchange(stream, request).await.map_err(|error| broken(&error)) };
+        let whom = ServerName::try_from(host).map_err(|error| broken(&error))?;
+        let stream = tls.connect(whom, stream).await.map_err(|error| broken(&error))?;
+        exchange(stream, request).await.map_err(|error| broken(&error))
+    }
+}
+
+/// The host, and the port where it is not the usual one: all that is told of an address, since a query may hold a signature.
+fn name(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
+}
+
+/// A header's text. What is none says nothing.
+fn text(headers: &HeaderMap, name: HeaderName) -> String {
+    headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The name in a host, without a port; an address of IPv6 without its brackets.
+pub(super) fn without_port(host: &str) -> &str {
+    if let Some((name, _)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        return name;
+    }
+    host.split_once(':').map_or(host, |(name, _)| name)
+}
+
+fn request(url: &Url, pass: Option<HeaderValue>) -> Result<Request<Empty<Bytes>>, String> {
+    let mut request = Request::builder()
+        .uri(&url[Position::BeforePath..Position::AfterQuery])
+        .header(HOST, name(url))
+        .header(ACCEPT, manifest::KINDS)
+        .header(USER_AGENT, concat!("boardkeeper/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|error| format!("{} cannot be asked: {error}", name(url)))?;
+    if let Some(pass) = pass {
+        request.headers_mut().insert(AUTHORIZATION, pass);
+    }
+    Ok(request)
+}
+
+/// Asks, and reads the answer to its end, which must not be far.
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async move {
+        let (head, body) = asks.send_request(request).await?.into_parts();
+        let body = Limited::new(body, manifest::DOCUMENT_BYTES).collect().await?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    };
+    // The connection goes on only while it is asked to; when it ends first, what it brought is still to be read.
+    match select(pin!(answer), pin!(connection)).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right((_, answer)) => answer.await,
+    }
+}
+
+/// A connector that trusts what the host trusts, and what its engine trusts for this registry.
+fn connector(root: &Path, host: &str) -> Result<TlsConnector, String> {
+    let mut trusted = RootCertStore::empty();
+    let own =
+        fs::read_dir(root.join(TRUSTED_FOR_ONE).join(host)).into_iter().flatten().filter_map(Result::ok).map(|it| it.path());
+    let own = own.filter(|it| it.extension().is_some_and(|it| it == "crt"));
+    let files: Vec<PathBuf> = TRUSTED.iter().map(|it| root.join(it)).chain(own).collect();
+    for bytes in files.iter().filter_map(|it| read_small(it).ok()) {
+        trusted.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
+    }
+    if trusted.is_empty() {
+        return Err(format!("there is nobody to trust: install ca-certificates, so that {} is there", files[0].display()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A header that is not shown.
+fn secret(scheme: &str, text: &str) -> Result<HeaderValue, String> {
+    let mut value =
+        HeaderValue::try_from(format!("{scheme} {text}")).map_err(|_| "a token cannot be sent as it is".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `a="b",c="d"` of a challenge. Within quotes there may be commas.
+fn parameters(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, left) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => after.split_once(',').unwrap_or((after, "")),
+        };
+        found.push((name.trim().to_owned(), value.trim().to_owned()));
+        rest = left.trim_start_matches([',', ' ']);
+    }
+    found
+}

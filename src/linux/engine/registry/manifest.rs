@@ -1,0 +1,207 @@
+//! What a registry's documents say. The two kinds there are, OCI's and Docker's, have the same fields where it matters.
+
+use serde::Deserialize;
+
+/// Documents a manifest is asked for as.
+pub(super) const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// The most bytes of a document. Registries take manifests of at most 4 MiB.
+pub(super) const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What an engine runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::linux::engine) struct Machine {
+    /// As images name it: `arm64`, `arm`.
+    pub arch: String,
+    /// As the kernel names it: `armv6l` can run less than `armv7l`.
+    pub kernel: String,
+}
+
+/// What one document tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::linux::engine) enum Told {
+    /// An image for each of several machines: the digest of ours.
+    Index(String),
+    /// An image.
+    Image(Found),
+}
+
+/// An image, as its registry tells of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::linux::engine) struct Found {
+    /// The digest of its configuration, in which its layers are named as the engine names them.
+    pub(super) config: String,
+    /// Compressed bytes of each layer, the lowest first.
+    layers: Vec<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Document {
+    manifests: Vec<Entry>,
+    config: Option<Piece>,
+    layers: Option<Vec<Piece>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    digest: String,
+    #[serde(default)]
+    platform: Platform,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Platform {
+    os: String,
+    architecture: String,
+    variant: String,
+}
+
+#[derive(Deserialize)]
+struct Piece {
+    digest: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+/// What a document tells of the image for a machine.
+pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &Machine) -> Result<Told, String> {
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no manifest: {error}"))?;
+    if let (Some(config), Some(layers)) = (document.config, document.layers) {
+        let config = checked(config.digest)?;
+        return Ok(Told::Image(Found { config, layers: layers.into_iter().map(|it| it.size).collect() }));
+    }
+    let fitting = document.manifests.into_iter().filter(|it| machine.runs(&it.platform));
+    let best = fitting.max_by_key(|it| version(&it.platform.variant));
+    let digest = best.ok_or_else(|| format!("its registry names no image for {}", machine.arch))?.digest;
+    checked(digest).map(Told::Index)
+}
+
+/// How an image's layers are named once they are unpacked, from its configuration.
+pub(super) fn diff_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let config: Config =
+        serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no configuration: {error}"))?;
+    Ok(config.rootfs.diff_ids)
+}
+
+/// A digest that may stand in a path.
+fn checked(digest: String) -> Result<String, String> {
+    let is_one = digest.split_once(':').is_some_and(|(kind, hash)| {
+        !kind.is_empty() && !hash.is_empty() && kind.bytes().chain(hash.bytes()).all(|it| it.is_ascii_alphanumeric())
+    });
+    if is_one { Ok(digest) } else { Err("its registry names a piece of it by what is no digest".to_owned()) }
+}
+
+/// 7 of `v7`, and of `armv7l`. 0: none is named.
+fn version(text: &str) -> u32 {
+    text.trim_start_matches("arm").trim_start_matches('v').chars().next().and_then(|it| it.to_digit(10)).unwrap_or(0)
+}
+
+impl Machine {
+    fn runs(&self, platform: &Platform) -> bool {
+        let most = version(&self.kernel);
+        // Of 64-bit machines, and where the kernel does not say, every variant is as good.
+        let known = self.arch == "arm" && most > 0;
+        platform.os == "linux" && platform.architecture == self.arch && (!known || version(&platform.variant) <= most)
+    }
+}
+
+impl Found {
+    /// Compressed bytes of all layers.
+    pub(super) fn bytes(&self) -> u64 {
+        self.layers.iter().fold(0, |sum, it| sum.saturating_add(*it))
+    }
+
+    /// Compressed bytes of those layers that no image here has at the same height, above the same ones: an engine keeps a layer
+    /// once, but unpacks it anew above others.
+    pub(super) fn missing(&self, ids: &[String], here: &[Vec<String>]) -> Result<u64, String> {
+        if ids.len() != self.layers.len() {
+            return Err("its registry counts its layers differently in two places".to_owned());
+        }
+        let shared = |image: &Vec<String>| image.iter().zip(ids).take_while(|(one, other)| one == other).count();
+        let shared = here.iter().map(shared).max().unwrap_or(0);
+        Ok(self.layers.iter().skip(shared).fold(0, |sum, it| sum.saturating_add(*it)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(arch: &str, kernel: &str) -> Machine {
+        Machine { arch: arch.to_owned(), kernel: kernel.to_owned() }
+    }
+
+    fn told(text: &str) -> Result<Told, String> {
+        read(text.as_bytes(), &machine("arm64", "aarch64"))
+    }
+
+    #[test]
+    fn an_image_tells_what_its_layers_weigh() {
+        let text = r#"{"schemaVersion": 2, "config": {"digest": "sha256:c0", "size": 7},
+            "layers": [{"digest": "sha256:a", "size": 100}, {"digest": "sha256:b", "size": 20}]}"#;
+        let Ok(Told::Image(found)) = told(text) else { panic!("{:?}", told(text)) };
+        assert_eq!((found.config.as_str(), found.bytes()), ("sha256:c0", 120));
+        let ids = ["x".to_owned(), "y".to_owned()];
+        let here = |layers: &[&str]| vec![vec!["z".to_owned()], layers.iter().map(|&it| it.to_owned()).collect()];
+        for (layers, missing) in
+            [(vec![], 120), (vec!["x"], 20), (vec!["x", "y", "z"], 0), (vec!["y"], 120), (vec!["z", "y"], 120)]
+        {
+            assert_eq!(found.missing(&ids, &here(&layers)), Ok(missing), "{layers:?}");
+        }
+        assert!(found.missing(&ids[..1], &[]).is_err());
+    }
+
+    #[test]
+    fn of_several_machines_ours_is_chosen() {
+        let text = r#"{"manifests": [
+            {"digest": "sha256:6", "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}},
+            {"digest": "sha256:7", "size": 1, "platform": {"os": "linux", "architecture": "arm", "variant": "v7"}},
+            {"digest": "sha256:64", "size": 1, "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
+            {"digest": "sha256:w", "size": 1, "platform": {"os": "windows", "architecture": "arm64"}},
+            {"digest": "sha256:proof", "size": 1, "platform": {"os": "unknown", "architecture": "unknown"}}]}"#;
+        for (arch, kernel, digest) in [
+            ("arm64", "aarch64", "sha256:64"),
+            ("arm", "armv7l", "sha256:7"),
+            ("arm", "armv6l", "sha256:6"),
+            ("arm", "armv8l", "sha256:7"),
+            ("arm", "", "sha256:7"),
+        ] {
+            assert_eq!(read(text.as_bytes(), &machine(arch, kernel)), Ok(Told::Index(digest.to_owned())), "{arch} {kernel}");
+        }
+        assert!(read(text.as_bytes(), &machine("riscv64", "riscv64")).unwrap_err().contains("no image for riscv64"));
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_none() {
+        for text in ["", "[]", "{}", r#"{"layers": []}"#, r#"{"schemaVersion": 1, "fsLayers": [{"blobSum": "sha256:a"}]}"#] {
+            assert!(told(text).is_err(), "{text}");
+        }
+        assert!(told(r#"{"config": {"digest": "sha256:../../x", "size": 1}, "layers": []}"#).is_err());
+        assert!(told(r#"{"config": {"digest": "sha256:a", "size": 1}, "layers": [{"digest": "x", "size": -1}]}"#).is_err());
+        assert!(diff_ids(b"{}").is_err());
+    }
+
+    #[test]
+    fn sizes_that_nobody_could_store_do_not_wrap_around() {
+        let text = format!(
+            r#"{{"config": {{"digest": "sha256:a", "size": 1}}, "layers": [{{"digest": "x", "size": {0}}}, {{"digest": "y", "size": {0}}}]}}"#,
+            u64::MAX
+        );
+        let Ok(Told::Image(found)) = told(&text) else { panic!("no image") };
+        assert_eq!(found.bytes(), u64::MAX);
+        assert_eq!(found.missing(&["a".into(), "b".into()], &[]), Ok(u64::MAX));
+    }
+}

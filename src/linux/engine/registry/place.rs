@@ -1,0 +1,163 @@
+//! Where an image is kept, from how people name it; and how its registry is reached.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bollard::models::{RegistryServiceConfig, SystemInfo};
+
+use crate::linux::engine::login;
+
+/// Where the registry of names without one answers.
+const HUB: &str = "registry-1.docker.io";
+
+/// An image at its registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// With the port, where one is named.
+    pub host: String,
+    pub repository: String,
+    /// A tag, or a digest.
+    pub reference: String,
+}
+
+impl Place {
+    /// `None`: nothing that a registry could have.
+    pub(super) fn of(image: &str) -> Option<Self> {
+        let registry = login::registry(image);
+        let path = image.strip_prefix(registry).and_then(|it| it.strip_prefix('/')).unwrap_or(image);
+        let (name, digest) = match path.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (path, None),
+        };
+        let (name, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let reference = digest.unwrap_or(tag);
+        let is_hub = login::is_hub(registry);
+        let repository = if is_hub && !name.contains('/') { format!("library/{name}") } else { name.to_owned() };
+        let host = if is_hub { HUB } else { registry };
+        let plain = |text: &str, more: &[u8]| {
+            !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"._-".contains(&it) || more.contains(&it))
+        };
+        let is_path = name.split('/').all(|it| plain(it, b"") && it != "..");
+        let is_one = is_path && plain(reference, b":") && plain(host, b":[]");
+        is_one.then(|| Self { host: host.to_owned(), repository, reference: reference.to_owned() })
+    }
+}
+
+/// How a registry is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linux::engine) enum Way {
+    Tls,
+    /// In the clear.
+    Plain,
+}
+
+/// How an engine reaches registries, as it says itself.
+#[derive(Debug, Default)]
+pub(in crate::linux::engine) struct Registries {
+    /// Networks whose registries are asked in the clear: an address, and how many of its bits count.
+    plain_networks: Vec<(IpAddr, u32)>,
+    plain_hosts: BTreeSet<String>,
+    by_proxy: bool,
+}
+
+impl Registries {
+    pub(in crate::linux::engine) fn new(info: &SystemInfo) -> Self {
+        let RegistryServiceConfig { insecure_registry_cidrs, index_configs, .. } =
+            info.registry_config.clone().unwrap_or_default();
+        let network = |text: &String| {
+            let (address, bits) = text.split_once('/')?;
+            Some((address.parse().ok()?, bits.parse().ok()?))
+        };
+        let hosts = index_configs.unwrap_or_default().into_iter();
+        Self {
+            plain_networks: insecure_registry_cidrs.unwrap_or_default().iter().filter_map(network).collect(),
+            plain_hosts: hosts.filter(|(_, it)| it.secure == Some(false)).map(|(host, _)| host).collect(),
+            by_proxy: [&info.http_proxy, &info.https_proxy].into_iter().flatten().any(|it| !it.is_empty()),
+        }
+    }
+
+    pub(in crate::linux::engine) fn way(&self, host: &str) -> Result<Way, String> {
+        if self.by_proxy {
+            return Err("the engine reaches registries by way of a proxy, which the agent does not".to_owned());
+        }
+        let name = super::client::without_port(host);
+        let in_plain = |address: IpAddr| self.plain_networks.iter().any(|(network, bits)| contains(*network, *bits, address));
+        let plain = self.plain_hosts.contains(host) || name.parse().is_ok_and(in_plain);
+        Ok(if plain { Way::Plain } else { Way::Tls })
+    }
+}
+
+/// Whether a network has an address: its first bits are the network's.
+fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => 32_u32
+            .checked_sub(bits)
+            .is_some_and(|rest| (network.to_bits() ^ address.to_bits()).checked_shr(rest).unwrap_or(0) == 0),
+        (IpAddr::V6(network), IpAddr::V6(address)) => 128_u32
+            .checked_sub(bits)
+            .is_some_and(|rest| (network.to_bits() ^ address.to_bits()).checked_shr(rest).unwrap_or(0) == 0),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::IndexInfo;
+
+    use super::*;
+
+    fn place(image: &str) -> Option<String> {
+        Place::of(image).map(|it| format!("{} {} {}", it.host, it.repository, it.reference))
+    }
+
+    #[test]
+    fn an_image_is_found_where_the_engine_finds_it() {
+        for (image, expected) in [
+            ("alpine", "registry-1.docker.io library/alpine latest"),
+            ("me/app:1", "registry-1.docker.io me/app 1"),
+            ("docker.io/alpine:3", "registry-1.docker.io library/alpine 3"),
+            ("index.docker.io/me/app", "registry-1.docker.io me/app latest"),
+            ("r.io/a/b/c:v1.2", "r.io a/b/c v1.2"),
+            ("127.0.0.1:5000/app@sha256:ab", "127.0.0.1:5000 app sha256:ab"),
+            ("localhost/app:1@sha256:ab", "localhost app sha256:ab"),
+        ] {
+            assert_eq!(place(image).as_deref(), Some(expected), "{image}");
+        }
+    }
+
+    #[test]
+    fn what_no_registry_has_is_not_asked_for() {
+        for image in ["", "r.io/", "r.io/a b:1", "r.io/a:1\r\nHost: x", "r.io/../../etc:1", "r.io/a?b=c", "r.io/a:", "r.io/a@"]
+        {
+            assert_eq!(place(image), None, "{image}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_asked_in_the_clear_only_where_the_engine_does_so() {
+        let index = |secure| IndexInfo { secure: Some(secure), ..IndexInfo::default() };
+        let mut info = SystemInfo {
+            registry_config: Some(RegistryServiceConfig {
+                insecure_registry_cidrs: Some(vec![
+                    "127.0.0.0/8".into(),
+                    "fd00::/8".into(),
+                    "x/8".into(),
+                    "10.0.0.0/99".into(),
+                ]),
+                index_configs: Some([("r.local:5000".into(), index(false)), ("docker.io".into(), index(true))].into()),
+                ..RegistryServiceConfig::default()
+            }),
+            ..SystemInfo::default()
+        };
+        let registries = Registries::new(&info);
+        for host in ["127.0.0.1:5000", "127.9.9.9", "[fd00::1]:5000", "r.local:5000"] {
+            assert_eq!(registries.way(host), Ok(Way::Plain), "{host}");
+        }
+        for host in ["128.0.0.1:5000", "10.0.0.1", "[fe00::1]", "r.local", "registry-1.docker.io", "127.0.0.1.example.com"] {
+            assert_eq!(registries.way(host), Ok(Way::Tls), "{host}");
+        }
+        assert_eq!(Registries::default().way("127.0.0.1"), Ok(Way::Tls));
+        info.https_proxy = Some("http://proxy:3128".into());
+        assert!(Registries::new(&info).way("r.io").unwrap_err().contains("proxy"));
+    }
+}

@@ -1,0 +1,245 @@
+//! A registry in this process, and what it is asked.
+
+use std::cell::RefCell;
+use std::fs;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+
+use super::client::Client;
+use super::manifest::Machine;
+use super::place::{Place, Way};
+use crate::linux::engine::login::Login;
+
+// Of a certificate authority made for these tests, whose own key is thrown away; for 127.0.0.1, until 2126. Each by
+// `openssl ecparam -name prime256v1 -genkey` and `openssl req -x509`, `openssl x509 -req`.
+const AUTHORITY: &str = include_str!("../../../../tests/data/registry-ca.pem");
+const CERTIFICATE: &str = include_str!("../../../../tests/data/registry-cert.pem");
+const KEY: &str = include_str!("../../../../tests/data/registry-key.pem");
+
+const INDEX: &str = r#"{"manifests": [{"digest": "sha256:arm", "size": 1, "platform": {"os": "linux", "architecture": "arm"}},
+    {"digest": "sha256:arm64", "size": 1, "platform": {"os": "linux", "architecture": "arm64"}}]}"#;
+const MANIFEST: &str = r#"{"config": {"digest": "sha256:c0", "size": 9},
+    "layers": [{"digest": "sha256:a", "size": 100}, {"digest": "sha256:b", "size": 20}]}"#;
+const CONFIG: &str = r#"{"rootfs": {"type": "layers", "diff_ids": ["sha256:x", "sha256:y"]}}"#;
+/// `me` and `pass:word`, as a header has them.
+const BASIC: &str = "Basic bWU6cGFzczp3b3Jk";
+
+/// What was asked: the path, and what was shown.
+type Asked = RefCell<Vec<(String, String)>>;
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn points(to: &str) -> String {
+    format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")
+}
+
+fn challenge(text: &str) -> String {
+    format!("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {text}\r\nContent-Length: 0\r\n\r\n")
+}
+
+fn documents(path: &str) -> String {
+    match path {
+        "/v2/me/app/manifests/1" => ok(INDEX),
+        "/v2/me/app/manifests/sha256:arm64" => ok(MANIFEST),
+        "/v2/me/app/blobs/sha256:c0" => ok(CONFIG),
+        _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    }
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &Asked, says: &impl Fn(&str, &str) -> String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    let shown = head.lines().find_map(|it| it.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
+    asked.borrow_mut().push((path.clone(), shown.clone()));
+    // A client that has heard enough hangs up.
+    let _ = stream.write_all(says(&path, &shown).as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Has a registry answer while something is asked; `says` is given a path and what was shown.
+async fn with<T>(way: Way, says: impl Fn(&str, &str) -> String, asks: impl AsyncFnOnce(String, &Asked) -> T) -> T {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let acceptor = acceptor();
+    let asked = Asked::default();
+    let serves = async {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            match way {
+                Way::Plain => answer(stream, &asked, &says).await,
+                Way::Tls => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        answer(stream, &asked, &says).await;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = serves => unreachable!("it serves for ever"),
+        done = tokio::time::timeout(Duration::from_secs(60), asks(host, &asked)) => done.unwrap(),
+    }
+}
+
+fn acceptor() -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+fn login() -> Login {
+    let credentials = DockerCredentials {
+        username: Some("me".to_owned()),
+        password: Some("pass:word".to_owned()),
+        ..DockerCredentials::default()
+    };
+    Login::Found(Box::new(credentials))
+}
+
+/// A host that trusts the tests' authority, for one registry as engines do or for all.
+fn host_root(registry: Option<&str>) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let file = match registry {
+        Some(host) => root.path().join("etc/docker/certs.d").join(host).join("ca.crt"),
+        None => root.path().join("etc/ssl/certs/ca-certificates.crt"),
+    };
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, AUTHORITY).unwrap();
+    root
+}
+
+/// The compressed bytes of `me/app:1`, and of those whose first layer is not here.
+async fn sizes(host: &str, way: Way, login: &Login) -> Result<(u64, u64), String> {
+    let root = host_root(None);
+    let client = Client::new(root.path(), host, way, login).await?;
+    let place = Place::of(&format!("{host}/me/app:1")).unwrap();
+    let found = client.image(&place, &Machine { arch: "arm64".into(), kernel: "aarch64".into() }).await?;
+    let ids = client.diff_ids(&place, &found).await?;
+    Ok((found.bytes(), found.missing(&ids, &[vec!["sha256:x".into()]])?))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_registry_tells_how_large_an_image_is() {
+    for way in [Way::Plain, Way::Tls] {
+        let told = block_on(with(way, |path, _| documents(path), async |host, _| sizes(&host, way, &Login::None).await));
+        assert_eq!(told, Ok((120, 20)), "{way:?}");
+    }
+}
+
+#[test]
+fn a_token_is_fetched_once_and_shown_to_nobody_else() {
+    let registry = |path: &str, shown: &str| match (path, shown) {
+        (_, BASIC) if path.starts_with("/token?") => ok(r#"{"access_token": "t0ken"}"#),
+        ("/store/c0?signed=1", "") => ok(CONFIG),
+        ("/v2/me/app/blobs/sha256:c0", "Bearer t0ken") => points("/elsewhere"),
+        // Its own address, by another name: another host.
+        ("/elsewhere", "Bearer t0ken") => points("http://localhost:PORT/store/c0?signed=1"),
+        (_, "Bearer t0ken") => documents(path),
+        _ => challenge(r#"Bearer realm="/token",service="a, b",scope="repository:me/app:pull""#),
+    };
+    let port = RefCell::new(String::new());
+    let says = |path: &str, shown: &str| registry(path, shown).replace("PORT", &port.borrow());
+    let asked = block_on(with(Way::Plain, says, async |host, asked| {
+        *port.borrow_mut() = host.rsplit_once(':').unwrap().1.to_owned();
+        assert_eq!(sizes(&host, Way::Plain, &login()).await, Ok((120, 20)));
+        asked.borrow().clone()
+    }));
+    let tokens: Vec<_> = asked.iter().filter(|(path, _)| path.starts_with("/token")).collect();
+    assert_eq!(tokens, [&("/token?service=a%2C+b&scope=repository%3Ame%2Fapp%3Apull".to_owned(), BASIC.to_owned())]);
+    assert_eq!(asked.last().unwrap(), &("/store/c0?signed=1".to_owned(), String::new()));
+}
+
+#[test]
+fn credentials_are_shown_only_when_they_are_asked_for() {
+    let says = |path: &str, shown: &str| match shown {
+        BASIC => documents(path),
+        _ => challenge("Basic realm=\"registry\""),
+    };
+    block_on(with(Way::Tls, says, async |host, asked| {
+        assert_eq!(sizes(&host, Way::Tls, &login()).await, Ok((120, 20)));
+        assert_eq!(asked.borrow()[0].1, "");
+        let why = sizes(&host, Way::Tls, &Login::None).await.unwrap_err();
+        assert!(why.contains("wants credentials"), "{why}");
+    }));
+}
+
+#[test]
+fn only_who_is_trusted_is_asked() {
+    block_on(with(
+        Way::Tls,
+        |path, _| documents(path),
+        async |host, asked| {
+            let trusting = host_root(Some(&host));
+            let place = Place::of(&format!("{host}/me/app:1")).unwrap();
+            let machine = Machine { arch: "arm64".into(), kernel: "aarch64".into() };
+            let client = Client::new(trusting.path(), &host, Way::Tls, &Login::None).await.unwrap();
+            assert_eq!(client.image(&place, &machine).await.unwrap().bytes(), 120);
+            let before = asked.borrow().len();
+
+            let empty = tempfile::tempdir().unwrap();
+            let why = Client::new(empty.path(), &host, Way::Tls, &Login::None).await.err().unwrap();
+            assert!(why.contains("install ca-certificates"), "{why}");
+            // It names 127.0.0.1, and not localhost.
+            let other = host.replace("127.0.0.1", "localhost");
+            let why = sizes(&other, Way::Tls, &Login::None).await.unwrap_err();
+            assert!(why.contains("does not answer") && why.contains("certificate"), "{why}");
+            assert_eq!(asked.borrow().len(), before);
+        },
+    ));
+}
+
+#[test]
+fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
+    let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", " ".repeat(5 << 20));
+    let cases: [(Way, String, &str); 9] = [
+        (Way::Plain, points("/v2/me/app/manifests/1"), "307"),
+        (Way::Tls, points("http://127.0.0.1/"), "only https is followed"),
+        (Way::Plain, points("gopher://x"), "only http is followed"),
+        (Way::Plain, long, "length limit exceeded"),
+        (Way::Plain, ok("pass:word"), "no manifest"),
+        (
+            Way::Plain,
+            ok(r#"{"manifests": [{"digest": "sha256:x", "platform": {"os": "linux", "architecture": "arm64"}}]}"#),
+            "lists of lists",
+        ),
+        (Way::Plain, challenge("Negotiate"), "in a way that is not known"),
+        (Way::Plain, challenge("Bearer service=x"), "where it gives tokens"),
+        (Way::Plain, "no HTTP at all\r\n\r\n".to_owned(), "does not answer"),
+    ];
+    for (way, said, expected) in cases {
+        let why = block_on(with(way, |_, _| said.clone(), async |host, _| sizes(&host, way, &login()).await)).unwrap_err();
+        assert!(why.contains(expected) && !why.contains("pass:word") && !why.contains("bWU6"), "{expected}: {why}");
+    }
+    for token in ["", "{}", r#"{"token": 5}"#, "{\"token\": \"a\\r\\nb\"}"] {
+        let says = |path: &str, _: &str| if path == "/token" { ok(token) } else { challenge("Bearer realm=\"/token\"") };
+        let why = block_on(with(Way::Plain, says, async |host, _| sizes(&host, Way::Plain, &Login::None).await)).unwrap_err();
+        assert!(why.contains("token"), "{why}");
+    }
+}
