@@ -164,3 +164,16 @@ fn what_services_may_do_with_the_device_is_told_by_name() {
     let changed = read("none").unwrap();
     assert_eq!(read("").unwrap().wants_a_restart(&changed), ["--service-verbs"]);
 }
+
+#[test]
+fn configurations_without_end_are_not_read_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    let given = || Given { boot_config: Some(path.clone().into()), ..given() };
+    std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 2))).unwrap();
+    assert!(Config::read(given(), &nothing).is_ok() && !File::read(&path).unwrap_err()[0].contains("longer"));
+    std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 1))).unwrap();
+    let Mistakes(mistakes) = Config::read(given(), &nothing).unwrap_err();
+    assert!(mistakes[0].contains("--boot-config") && mistakes[0].contains("longer than 1024 kB"), "{mistakes:?}");
+    assert!(File::read(&path).unwrap_err()[0].contains("longer than 1024 kB"));
+}

@@ -158,4 +158,15 @@ mod tests {
         assert_eq!(parse(helper, "r.io"), Ok(Login::Helper));
         assert_eq!(parse(b"{\n \"auths\": \"secret\"}", "r.io"), Err(2));
     }
+
+    #[tokio::test]
+    async fn credentials_without_end_are_not_read_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth.json");
+        std::fs::write(&path, format!("{{}}{}", " ".repeat(256 * 1024 - 2))).unwrap();
+        assert_eq!(read(&path, "r.io").await, Ok(Login::None));
+        std::fs::write(&path, format!("{{}}{}", " ".repeat(256 * 1024 - 1))).unwrap();
+        let error = read(&path, "r.io").await.unwrap_err().to_string();
+        assert!(error.contains("auth.json") && error.contains("longer than 256 kB"), "{error}");
+    }
 }

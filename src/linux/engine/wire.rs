@@ -263,4 +263,55 @@ mod tests {
             done = tokio::time::timeout(Duration::from_secs(60), asks) => done.unwrap(),
         }
     }
+
+    /// Forty containers, each asked about for a while: how many were at most asked about at once.
+    async fn crowded(socket: &Path, most: &std::cell::Cell<usize>) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let now = std::cell::Cell::new(0);
+        let labels = r#"{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"s"}"#;
+        let list = |it| format!(r#"{{"Id":"{it}","Names":["/{it}"],"State":"running","Labels":{labels}}}"#);
+        let list = (0..40).map(list).collect::<Vec<_>>().join(",");
+        let answer = async |mut stream: UnixStream| {
+            let mut asked = [0; 2048];
+            let length = stream.read(&mut asked).await.unwrap();
+            let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+            let path = asked.split(' ').nth(1).unwrap();
+            let (status, body) = match path {
+                it if it.contains("/containers/json") => ("200 OK", format!("[{list}]")),
+                it if it.contains("/containers/") => {
+                    now.set(now.get() + 1);
+                    most.set(most.get().max(now.get()));
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    now.set(now.get() - 1);
+                    ("404 Not Found", "{}".to_owned())
+                }
+                it if it.contains("/images/json") || it.contains("/networks") => ("200 OK", "[]".to_owned()),
+                it if it.contains("/volumes") => ("200 OK", "{}".to_owned()),
+                _ => ("200 OK", HELLO.to_owned()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        };
+        let mut open = futures_util::stream::FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(()) = open.next(), if !open.is_empty() => {}
+                accepted = listener.accept() => open.push(answer(accepted.unwrap().0)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_containers_sixteen_are_asked_about_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let engine = engine(&socket);
+        let most = std::cell::Cell::new(0);
+        tokio::select! {
+            biased;
+            () = crowded(&socket, &most) => {}
+            seen = engine.observe() => assert_eq!(seen.unwrap().containers, []),
+        }
+        assert_eq!(most.get(), 16);
+    }
 }

@@ -139,3 +139,16 @@ async fn neighbours_are_those_in_a_private_network_that_was_opened() {
         assert_eq!(listeners.is_neighbour(ours.parse().unwrap(), theirs.parse().unwrap()), expected, "{ours} {theirs}");
     }
 }
+
+#[tokio::test]
+async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
+    let listener = listen(loopback(0), Device::Any).unwrap();
+    let _caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    // Asked of the kernel, of the connection itself: it has them of its listener.
+    assert!(sockopt::socket_keepalive(&accepted).unwrap());
+    let silent = sockopt::tcp_keepidle(&accepted).unwrap();
+    let asked = sockopt::tcp_keepintvl(&accepted).unwrap() * sockopt::tcp_keepcnt(&accepted).unwrap();
+    assert_eq!(silent + asked, Duration::from_secs(60));
+    assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 60_000);
+}

@@ -21,8 +21,8 @@ impl Sysfs {
 
     /// The number of a line. Where a chip's numbers begin is read anew each time: it differs from kernel to kernel.
     fn pin(chip: &Chip, offset: u32) -> io::Result<Pin> {
-        let base: u64 = number(&chip.path.join("base"))?;
-        Ok(Pin::new(base + u64::from(offset)))
+        let base: u32 = number(&chip.path.join("base"))?;
+        Ok(Pin::new(u64::from(base) + u64::from(offset)))
     }
 }
 
@@ -35,7 +35,7 @@ impl Gpio for Sysfs {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             // 7.2 shows each chip once more, as `chipN`, which has no base.
             let Ok(lines) = number(&path.join("ngpio")) else { continue };
-            if number::<u64>(&path.join("base")).is_err() {
+            if number::<u32>(&path.join("base")).is_err() {
                 continue;
             }
             let label = std::fs::read_to_string(path.join("label")).unwrap_or_default().trim().to_owned();
@@ -165,5 +165,23 @@ mod tests {
         assert_eq!(held(514), (text("STATUS_LED_N"), None, false, Direction::Input));
         assert_eq!(held(5), (None, text("led0"), true, Direction::Output));
         assert_eq!(held(51), (None, None, false, Direction::Input));
+    }
+
+    #[test]
+    fn a_chip_whose_numbers_make_no_sense_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let chip = |name: &str, base: &str| {
+            let path = root.path().join("sys/class/gpio").join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("base"), base).unwrap();
+            std::fs::write(path.join("ngpio"), "8").unwrap();
+        };
+        chip("gpiochip0", "512\n");
+        chip("gpiochip1", "18446744073709551615\n");
+        chip("gpiochip2", "-1\n");
+        let gpio = Sysfs::new(root.path());
+        let chips = gpio.chips().unwrap();
+        assert_eq!(chips.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["gpiochip0"]);
+        assert_eq!(Sysfs::pin(&chips[0], u32::MAX).unwrap().get_pin(), 512 + u64::from(u32::MAX));
     }
 }
