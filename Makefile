@@ -117,7 +117,7 @@ size: ## how large the release binary is
 	cargo build --release --locked
 	@wc -c target/release/boardkeeper
 
-release: ## static binaries for every board, in target/release-bin; WAY=cross, rustup or debian
+release: ## static binaries for every board, in target/release-bin; WAY=cross, rustup or debian; TARGETS="…" for some, JOBS=n at once
 	@$(LAB)/install.sh rust
 	@packaging/release.sh $(TARGETS)
 

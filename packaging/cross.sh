@@ -7,7 +7,7 @@
 # The compiler, cargo and the standard library's source are Debian's rustc-web packages, unpacked in a directory of their own, so
 # that the system stays as it is. The linker and musl are zig's, from PyPI, in a virtual environment. The standard library is built
 # with the agent. All of it is in ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/cross, and may be removed at any time.
-# What is built is in target/cross/TARGET: nothing of the machine's own Rust is touched.
+# What is built is in target/cross/TARGET/TARGET: nothing of the machine's own Rust is touched, and two targets can be built side by side.
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD
@@ -97,7 +97,7 @@ enter() {
   export LD_LIBRARY_PATH
   export PATH=$cache/root/usr/bin:$cache/venv/bin:$PATH RUSTC=$cache/root/usr/bin/rustc CARGO=$cache/root/usr/bin/cargo
   # Building the standard library is asked for with -Z, which a stable compiler takes only so.
-  export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target/cross}
+  export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target/cross/$1}
   # Seconds after 2038; tests/lab/arm.sh looks at a clock that stands there.
   case $1 in arm*) export RUSTC_WRAPPER=$here/packaging/rustc-time64.sh ;; esac
   # musl and its start files are zig's. Where it was built is nobody's business, and would differ between two machines.
