@@ -301,7 +301,7 @@ impl Day<'_> {
                 Err(edges) => eprintln!("not whole: {edges:?}"),
             }
         }
-        panic!("no identify is whole");
+        panic!("no identify is whole; is this machine busy? An emulator needs its turns");
     }
 
     fn identify_once(&mut self) -> Result<(String, String), Vec<Edge>> {
