@@ -230,7 +230,7 @@ mod tests {
         tokio::select! {
             biased;
             () = endless(&socket, chunk_head, &chunk) => {}
-            done = tokio::time::timeout(Duration::from_secs(120), asks) => done.unwrap(),
+            done = tokio::time::timeout(Duration::from_secs(900), asks) => done.unwrap(),
         }
     }
 
