@@ -7,15 +7,16 @@
 # Then target/release-bin/TARGET/boardkeeper, where there is one, is run there too: once today, and once in 2040, which is where
 # 32 bits of seconds have run out.
 #
-# Without arguments all three targets are run. SHORT=yes is for those in a hurry: a 64-bit and a 32-bit one, and of the tests those of the
-# library, the ports and the router, as they are compiled fastest. ONLY=binaries leaves the tests out. CASES is how many cases each
+# Without arguments all three targets are run. SHORT=yes is for those in a hurry: of a 64-bit and a 32-bit one the tests of the
+# library, the ports and the router, as they are compiled fastest, and all three binaries. ONLY=binaries leaves the tests out. CASES is how many cases each
 # property has (16, or 4 when short; on the machine itself it is 256). The short form of the first target takes some 720 seconds of a
 # processor, most of them for compiling, and the second little less: on two processors 6 minutes each.
 set -eu
 cd "$(dirname "$0")/../.."
 here=$PWD
-every='aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf' short=${SHORT:-} level=1 cases=${CASES:-16}
-[ -z "$short" ] || { every='aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf' level=0 cases=${CASES:-4}; }
+every='aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf'
+short=${SHORT:-} tested=$every level=1 cases=${CASES:-16}
+[ -z "$short" ] || { tested='aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf' level=0 cases=${CASES:-4}; }
 
 fail() { echo "arm.sh: $*" >&2; exit 1; }
 
@@ -47,7 +48,7 @@ some() {
   shift 2
   # No debug information and, for all tests, some optimisation: an emulated processor is slow, and this way building and running take
   # least together.
-  env "CARGO_TARGET_${upper}_RUNNER=$qemu" CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_OPT_LEVEL=$level \
+  env "CARGO_TARGET_${upper}_RUNNER=$qemu" BOARDKEEPER_NO_ENGINE=1 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_OPT_LEVEL=$level \
     PROPTEST_CASES="$cases" INSTA_WORKSPACE_ROOT="$here" INSTA_UPDATE=no \
     packaging/cross.sh "$target" test --locked --no-fail-fast "$@" 2>&1
 }
@@ -57,7 +58,7 @@ run_tests() {
   qemu=$(qemu_for "$target")
   {
     # shellcheck disable=SC2046 # several words
-    some "$target" "$qemu" $(kinds) -- --skip engine::real || true
+    some "$target" "$qemu" $(kinds) || true
     # A test cannot start an ARM program: the kernel here does not know how.
     [ -n "$short" ] || some "$target" "$qemu" --test leds -- --skip bench:: || true
   } | tee "$said" | { grep -E '^test result|FAILED|panicked|^error|Running' || true; } >&2
@@ -98,13 +99,11 @@ look_at() {
 tests/lab/install.sh tools arm
 faketime=$(dpkg -L libfaketime | grep 'libfaketimeMT.so.1$')
 log=$(mktemp -d /tmp/boardkeeper-arm.XXXXXX) table=$log/table failures=''
-# shellcheck disable=SC2086 # several words
-[ $# -gt 0 ] || set -- $every
-for it in "$@"; do
-  [ "${ONLY:-}" = binaries ] || run_tests "$it"
-  # Before, and after, 32 bits of seconds since 1970 run out.
-  for when in 2027 2040; do look_at "$it" $when; done
-done
+[ $# = 0 ] || { every=$* tested=$*; }
+[ "${ONLY:-}" != binaries ] || tested=''
+for it in $tested; do run_tests "$it"; done
+# Before, and after, 32 bits of seconds since 1970 run out.
+for it in $every; do for when in 2027 2040; do look_at "$it" $when; done; done
 cat "$table"
 [ -z "$failures" ] || fail "failed:$failures"
 rm -rf "$log"
