@@ -27,10 +27,15 @@ use boardkeeper::port::{Leds, Manager, Record, Store as _, Targets as _, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::{Device, Status};
 use clap::Parser;
+use dlmalloc::GlobalDlmalloc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
+
+/// Where all memory comes from. Through a hundred days (`make soak`) it took not a page more after the first ten; musl's own kept taking.
+#[global_allocator]
+static HEAP: GlobalDlmalloc = GlobalDlmalloc;
 
 /// Time between two looks at the engine when nothing happens: it is the net under its events.
 const OBSERVE_EVERY: Duration = Duration::from_secs(180);

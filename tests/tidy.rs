@@ -32,6 +32,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("bollard", &["linux"]),
     ("boards", &["linux", "main"]),
     ("clap", &["cli", "main"]),
+    ("dlmalloc", &["main"]),
     ("gpio_cdev", &["linux"]),
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
