@@ -125,7 +125,11 @@ set -m
 trap 'for it in $(jobs -p); do kill -- "-$it"; done; exit 130' INT TERM
 for it in "$@"; do
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
-  release "$it" &
+  (
+    # Whatever breaks it off is told, too.
+    trap '[ $? = 0 ] || echo "$it was broken off." >> "$work/failed"' EXIT
+    release "$it"
+  ) &
 done
 wait
 printf '%-32s %10s %10s %-7s %-12s %-8s %5s\n' target bytes budget static processor way seconds
