@@ -176,22 +176,32 @@ mod tests {
     /// What is said to the first questions: who it is.
     const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
 
-    /// An engine that says who it is, and to every other question the same without end.
-    async fn endless(socket: &Path, head: &str, part: &[u8]) {
+    /// Something that answers at a socket, whoever asks beside whom.
+    async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
         let listener = UnixListener::bind(socket).unwrap();
         let mut open = futures_util::stream::FuturesUnordered::new();
         loop {
             tokio::select! {
                 Some(()) = open.next(), if !open.is_empty() => {}
-                accepted = listener.accept() => open.push(say(accepted.unwrap().0, head, part)),
+                accepted = listener.accept() => open.push(answer(accepted.unwrap().0)),
             }
         }
     }
 
-    async fn say(mut stream: UnixStream, head: &str, part: &[u8]) {
+    /// An engine that says who it is, and to every other question the same without end.
+    async fn endless(socket: &Path, head: &str, part: &[u8]) {
+        serve(socket, async |stream| say(stream, head, part).await).await;
+    }
+
+    /// What is asked: the head of a request.
+    async fn asked(stream: &mut UnixStream) -> String {
         let mut asked = [0; 2048];
         let length = stream.read(&mut asked).await.unwrap();
-        let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+        String::from_utf8_lossy(&asked[..length]).into_owned()
+    }
+
+    async fn say(mut stream: UnixStream, head: &str, part: &[u8]) {
+        let asked = asked(&mut stream).await;
         if ["/version", "/info", "/images/r.example"].iter().any(|it| asked.contains(it)) {
             let status = if asked.contains("/images/") { "404 Not Found" } else { "200 OK" };
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{HELLO}", HELLO.len());
@@ -266,15 +276,12 @@ mod tests {
 
     /// Forty containers, each asked about for a while: how many were at most asked about at once.
     async fn crowded(socket: &Path, most: &std::cell::Cell<usize>) {
-        let listener = UnixListener::bind(socket).unwrap();
         let now = std::cell::Cell::new(0);
         let labels = r#"{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"s"}"#;
         let list = |it| format!(r#"{{"Id":"{it}","Names":["/{it}"],"State":"running","Labels":{labels}}}"#);
         let list = (0..40).map(list).collect::<Vec<_>>().join(",");
         let answer = async |mut stream: UnixStream| {
-            let mut asked = [0; 2048];
-            let length = stream.read(&mut asked).await.unwrap();
-            let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+            let asked = asked(&mut stream).await;
             let path = asked.split(' ').nth(1).unwrap();
             let (status, body) = match path {
                 it if it.contains("/containers/json") => ("200 OK", format!("[{list}]")),
@@ -292,13 +299,7 @@ mod tests {
             let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = stream.write_all((head + &body).as_bytes()).await;
         };
-        let mut open = futures_util::stream::FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                Some(()) = open.next(), if !open.is_empty() => {}
-                accepted = listener.accept() => open.push(answer(accepted.unwrap().0)),
-            }
-        }
+        serve(socket, answer).await;
     }
 
     #[tokio::test]

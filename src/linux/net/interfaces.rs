@@ -52,15 +52,20 @@ impl Address {
 
     /// Whether another address is in the same network.
     pub(super) fn contains(&self, other: IpAddr) -> bool {
-        let same = |own: u128, other: u128, width: u32| {
-            let free = width.saturating_sub(self.prefix.into());
-            own.checked_shr(free).unwrap_or_default() == other.checked_shr(free).unwrap_or_default()
-        };
-        match (self.ip, other) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => same(own.to_bits().into(), other.to_bits().into(), 32),
-            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits(), other.to_bits(), 128),
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
+        same_network(self.ip, other, self.prefix)
+    }
+}
+
+/// Whether two addresses begin with the same bits, of which so many are their network's.
+pub(in crate::linux) fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
+    let same = |one: u128, other: u128, width: u32| {
+        let free = width.saturating_sub(prefix.into());
+        one.checked_shr(free).unwrap_or_default() == other.checked_shr(free).unwrap_or_default()
+    };
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => same(one.to_bits().into(), other.to_bits().into(), 32),
+        (IpAddr::V6(one), IpAddr::V6(other)) => same(one.to_bits(), other.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

@@ -26,7 +26,7 @@ use url::{Position, Url};
 
 use crate::linux::engine::login::Login;
 use crate::linux::engine::registry::manifest::{self, Found, Machine, Told};
-use crate::linux::engine::registry::place::{Place, Way};
+use crate::linux::engine::registry::place::{Place, Way, without_port};
 use crate::linux::{off_thread, read_small};
 
 /// Where distributions keep the certificates they trust, below the host's root. Debian's, and that of Red Hat and its kin.
@@ -199,14 +199,6 @@ fn name(url: &Url) -> &str {
 /// A header's text. What is none says nothing.
 fn text(headers: &HeaderMap, name: HeaderName) -> String {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-/// The name in a host, without a port; an address of IPv6 without its brackets.
-pub(super) fn without_port(host: &str) -> &str {
-    if let Some((name, _)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
-        return name;
-    }
-    host.split_once(':').map_or(host, |(name, _)| name)
 }
 
 fn request(url: &Url, pass: Option<HeaderValue>) -> Result<Request<Empty<Bytes>>, String> {

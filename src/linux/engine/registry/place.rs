@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bollard::models::{RegistryServiceConfig, SystemInfo};
 
 use crate::linux::engine::login;
+use crate::linux::net::interfaces::same_network;
 
 /// Where the registry of names without one answers.
 const HUB: &str = "registry-1.docker.io";
@@ -55,7 +56,7 @@ pub(in crate::linux::engine) enum Way {
 #[derive(Debug, Default)]
 pub(in crate::linux::engine) struct Registries {
     /// Networks whose registries are asked in the clear: an address, and how many of its bits count.
-    plain_networks: Vec<(IpAddr, u32)>,
+    plain_networks: Vec<(IpAddr, u8)>,
     plain_hosts: BTreeSet<String>,
     by_proxy: bool,
 }
@@ -66,7 +67,8 @@ impl Registries {
             info.registry_config.clone().unwrap_or_default();
         let network = |text: &String| {
             let (address, bits) = text.split_once('/')?;
-            Some((address.parse().ok()?, bits.parse().ok()?))
+            let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
+            (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
         };
         let hosts = index_configs.unwrap_or_default().into_iter();
         Self {
@@ -80,24 +82,20 @@ impl Registries {
         if self.by_proxy {
             return Err("the engine reaches registries by way of a proxy, which the agent does not".to_owned());
         }
-        let name = super::client::without_port(host);
-        let in_plain = |address: IpAddr| self.plain_networks.iter().any(|(network, bits)| contains(*network, *bits, address));
+        let name = without_port(host);
+        let in_plain =
+            |address: IpAddr| self.plain_networks.iter().any(|(network, bits)| same_network(*network, address, *bits));
         let plain = self.plain_hosts.contains(host) || name.parse().is_ok_and(in_plain);
         Ok(if plain { Way::Plain } else { Way::Tls })
     }
 }
 
-/// Whether a network has an address: its first bits are the network's.
-fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => 32_u32
-            .checked_sub(bits)
-            .is_some_and(|rest| (network.to_bits() ^ address.to_bits()).checked_shr(rest).unwrap_or(0) == 0),
-        (IpAddr::V6(network), IpAddr::V6(address)) => 128_u32
-            .checked_sub(bits)
-            .is_some_and(|rest| (network.to_bits() ^ address.to_bits()).checked_shr(rest).unwrap_or(0) == 0),
-        _ => false,
+/// The name in a host, without a port; an address of IPv6 without its brackets.
+pub(super) fn without_port(host: &str) -> &str {
+    if let Some((name, _)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        return name;
     }
+    host.split_once(':').map_or(host, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -153,7 +151,9 @@ mod tests {
         for host in ["127.0.0.1:5000", "127.9.9.9", "[fd00::1]:5000", "r.local:5000"] {
             assert_eq!(registries.way(host), Ok(Way::Plain), "{host}");
         }
-        for host in ["128.0.0.1:5000", "10.0.0.1", "[fe00::1]", "r.local", "registry-1.docker.io", "127.0.0.1.example.com"] {
+        for host in
+            ["128.0.0.1:5000", "10.0.0.1", "10.0.0.0", "[fe00::1]", "r.local", "registry-1.docker.io", "127.0.0.1.example.com"]
+        {
             assert_eq!(registries.way(host), Ok(Way::Tls), "{host}");
         }
         assert_eq!(Registries::default().way("127.0.0.1"), Ok(Way::Tls));

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,20 +140,16 @@ async fn sizes(host: &str, way: Way, login: &Login) -> Result<(u64, u64), String
     Ok((found.bytes(), found.missing(&ids, &[vec!["sha256:x".into()]])?))
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-#[test]
-fn a_registry_tells_how_large_an_image_is() {
+#[tokio::test]
+async fn a_registry_tells_how_large_an_image_is() {
     for way in [Way::Plain, Way::Tls] {
-        let told = block_on(with(way, |path, _| documents(path), async |host, _| sizes(&host, way, &Login::None).await));
+        let told = with(way, |path, _| documents(path), async |host, _| sizes(&host, way, &Login::None).await).await;
         assert_eq!(told, Ok((120, 20)), "{way:?}");
     }
 }
 
-#[test]
-fn a_token_is_fetched_once_and_shown_to_nobody_else() {
+#[tokio::test]
+async fn a_token_is_fetched_once_and_shown_to_nobody_else() {
     let registry = |path: &str, shown: &str| match (path, shown) {
         (_, BASIC) if path.starts_with("/token?") => ok(r#"{"access_token": "t0ken"}"#),
         ("/store/c0?signed=1", "") => ok(CONFIG),
@@ -166,33 +161,35 @@ fn a_token_is_fetched_once_and_shown_to_nobody_else() {
     };
     let port = RefCell::new(String::new());
     let says = |path: &str, shown: &str| registry(path, shown).replace("PORT", &port.borrow());
-    let asked = block_on(with(Way::Plain, says, async |host, asked| {
+    let asked = with(Way::Plain, says, async |host, asked| {
         *port.borrow_mut() = host.rsplit_once(':').unwrap().1.to_owned();
         assert_eq!(sizes(&host, Way::Plain, &login()).await, Ok((120, 20)));
         asked.borrow().clone()
-    }));
+    })
+    .await;
     let tokens: Vec<_> = asked.iter().filter(|(path, _)| path.starts_with("/token")).collect();
     assert_eq!(tokens, [&("/token?service=a%2C+b&scope=repository%3Ame%2Fapp%3Apull".to_owned(), BASIC.to_owned())]);
     assert_eq!(asked.last().unwrap(), &("/store/c0?signed=1".to_owned(), String::new()));
 }
 
-#[test]
-fn credentials_are_shown_only_when_they_are_asked_for() {
+#[tokio::test]
+async fn credentials_are_shown_only_when_they_are_asked_for() {
     let says = |path: &str, shown: &str| match shown {
         BASIC => documents(path),
         _ => challenge("Basic realm=\"registry\""),
     };
-    block_on(with(Way::Tls, says, async |host, asked| {
+    with(Way::Tls, says, async |host, asked| {
         assert_eq!(sizes(&host, Way::Tls, &login()).await, Ok((120, 20)));
         assert_eq!(asked.borrow()[0].1, "");
         let why = sizes(&host, Way::Tls, &Login::None).await.unwrap_err();
         assert!(why.contains("wants credentials"), "{why}");
-    }));
+    })
+    .await;
 }
 
-#[test]
-fn only_who_is_trusted_is_asked() {
-    block_on(with(
+#[tokio::test]
+async fn only_who_is_trusted_is_asked() {
+    with(
         Way::Tls,
         |path, _| documents(path),
         async |host, asked| {
@@ -212,11 +209,12 @@ fn only_who_is_trusted_is_asked() {
             assert!(why.contains("does not answer") && why.contains("certificate"), "{why}");
             assert_eq!(asked.borrow().len(), before);
         },
-    ));
+    )
+    .await;
 }
 
-#[test]
-fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
+#[tokio::test]
+async fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
     let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", " ".repeat(5 << 20));
     let cases: [(Way, String, &str); 9] = [
         (Way::Plain, points("/v2/me/app/manifests/1"), "307"),
@@ -234,12 +232,12 @@ fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
         (Way::Plain, "no HTTP at all\r\n\r\n".to_owned(), "does not answer"),
     ];
     for (way, said, expected) in cases {
-        let why = block_on(with(way, |_, _| said.clone(), async |host, _| sizes(&host, way, &login()).await)).unwrap_err();
+        let why = with(way, |_, _| said.clone(), async |host, _| sizes(&host, way, &login()).await).await.unwrap_err();
         assert!(why.contains(expected) && !why.contains("pass:word") && !why.contains("bWU6"), "{expected}: {why}");
     }
     for token in ["", "{}", r#"{"token": 5}"#, "{\"token\": \"a\\r\\nb\"}"] {
         let says = |path: &str, _: &str| if path == "/token" { ok(token) } else { challenge("Bearer realm=\"/token\"") };
-        let why = block_on(with(Way::Plain, says, async |host, _| sizes(&host, Way::Plain, &Login::None).await)).unwrap_err();
+        let why = with(Way::Plain, says, async |host, _| sizes(&host, Way::Plain, &Login::None).await).await.unwrap_err();
         assert!(why.contains("token"), "{why}");
     }
 }
