@@ -22,7 +22,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 usage() { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 # The newest of Debian's that this machine may install.
-candidate() { apt-cache policy rustc-web | sed -n 's/^ *Candidate: //p'; }
+candidate() { apt-cache policy rustc-web | sed -n 's/^ *Candidate: \([0-9].*\)/\1/p'; }
 
 install() {
   say "installing from Debian's packages: $*"
@@ -80,8 +80,9 @@ prepare() {
   need_tools
   local version
   version=$(candidate)
-  [ -n "$version" ] || { as_root apt-get update -qq && version=$(candidate); }
-  [ -n "$version" ] && [ "$version" != '(none)' ] || fail "Debian's package rustc-web is not known here: is the security suite among apt's sources?"
+  # A machine that has not asked its mirror for a while knows an older one, or none.
+  dpkg --compare-versions "$version" ge "$oldest_rust" || { say "asking Debian's mirror for what is new"; as_root apt-get update -qq; version=$(candidate); }
+  [ -n "$version" ] || fail "Debian's package rustc-web is not known here: is the security suite among apt's sources?"
   dpkg --compare-versions "$version" ge "$oldest_rust" || fail "rustc-web is $version here, $oldest_rust is needed: use cross, or rustup"
   # What is there is used until it is removed: an upgrade in Debian would make every build anew, unasked.
   [ -e "$cache/root.is" ] || { fetch_compiler "$version" && echo "$version" > "$cache/root.is"; }
