@@ -78,7 +78,11 @@ impl Draft<'_> {
         let forced = self.scene.demands.force.contains(&self.app);
         match self.scene.current.locks.get(&self.app) {
             Some(Locks::Held(held)) if !forced => self.waiting.push(Waiting::Lock(self.app, held.clone())),
-            Some(Locks::Held(_)) => plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes)),
+            // It may be the lock of a service that is gone: who is not asked for it would hold it for ever.
+            Some(Locks::Held(held)) => {
+                let all = services.into_iter().chain([held.service.clone()]).collect();
+                plan.steps.push(Step::TakeLocks(self.app, all, Force::Yes));
+            }
             Some(Locks::Ours(_)) | None => {
                 let force = if forced { Force::Yes } else { Force::No };
                 plan.steps.push(Step::TakeLocks(self.app, services, force));

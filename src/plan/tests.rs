@@ -275,6 +275,22 @@ fn force_takes_the_lock_away() {
 }
 
 #[test]
+fn force_takes_the_lock_of_a_service_that_is_gone_away_too() {
+    let story = story_of("web web:2", "web web:1 running", |demands, current| {
+        current.locks.insert(AppId(1), Locks::Held(held("old")));
+        demands.force.insert(AppId(1));
+    });
+    assert_snapshot!(story, @"
+    pull web:2
+    lock 1 by force (old web)
+    kill 1/web
+    create 1/web from web:2, remove image web:1
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
 fn locks_left_behind_by_a_crash_are_given_back() {
     let story = story_of("web web:1", "web web:1 running", |_, current| {
         current.locks.insert(AppId(1), Locks::Ours(["web".to_owned()].into()));

@@ -65,8 +65,12 @@ pub(super) fn done(demands: &mut Demands, current: &Current, steps: &[Step]) {
 pub(super) fn obey(current: &mut Current, step: &Step) {
     match step {
         Step::Engine(deed) => engine(current, deed),
+        // Locks of services that are not among them stay whose they are.
         Step::TakeLocks(app, services, _) => {
-            current.locks.insert(*app, Locks::Ours(services.clone()));
+            let stays = matches!(current.locks.get(app), Some(Locks::Held(held)) if !services.contains(&held.service));
+            if !stays {
+                current.locks.insert(*app, Locks::Ours(services.clone()));
+            }
         }
         Step::ReleaseLocks(app) => {
             current.locks.remove(app);
