@@ -157,3 +157,18 @@ fn the_led_is_put_back_wherever_an_identify_is_cut_off() {
         }
     }
 }
+
+#[test]
+fn an_end_that_comes_while_the_agent_is_dead_comes_all_the_same() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        let before = play.sim.with(|model| model.boot_id());
+        play.sim.with(|model| {
+            model.fall(Cut::Reboot);
+            model.fall(Cut::Crash);
+        });
+        sleep(MINUTE).await;
+        play.settles().await;
+        assert_ne!(play.sim.with(|model| model.boot_id()), before);
+    });
+}

@@ -241,6 +241,21 @@ fn a_forced_update_overrides_a_lock() {
 }
 
 #[test]
+fn a_forced_update_overrides_the_locks_that_services_left_behind() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        for gone in ["gone", "long-gone"] {
+            play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), gone), Holder::User(0)));
+        }
+        play.writes(release(2));
+        sleep(10 * MINUTE).await;
+        assert!(play.images().contains(&"r/db:1".to_owned()));
+        play.answers(&Press::update(true), StatusCode::NO_CONTENT).await;
+        play.settles().await;
+    });
+}
+
+#[test]
 fn an_image_that_does_not_fit_is_said_and_not_tried_for_ever() {
     well(&[app(1, [("web", service("r/web:1"))])], async |play| {
         play.sim.with(|model| model.machine.room_bytes = 1);

@@ -237,7 +237,9 @@ impl Sim {
             if press.key != Key::Wrong {
                 model.wished(press);
             }
-            (model.key(&press.key), model.loaded.then_some(model.machine.agents))
+            // Before the device's keys are kept, which the first time takes as long as the disk, nobody is promised anything.
+            let has_keys = model.status.as_ref().is_some_and(|it| it.borrow().access.is_known());
+            (model.key(&press.key), has_keys.then_some(model.machine.agents))
         });
         let asked = Instant::now();
         let request = Request::builder()

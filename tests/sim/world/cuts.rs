@@ -130,7 +130,10 @@ impl Model {
     /// The agent is to die now.
     pub(crate) fn fall(&mut self, cut: Cut) {
         self.met_in_cut();
-        self.cut = Some(cut);
+        // A machine that ends does so although its agent falls over before it notices.
+        if matches!(self.cut, None | Some(Cut::Crash)) {
+            self.cut = Some(cut);
+        }
         self.bells.cut.notify_one();
     }
 
