@@ -158,8 +158,9 @@ impl Board {
 
     /// Waits until it has ended by itself.
     pub(crate) fn ends(&mut self) -> End {
-        let mut on = self.on.take().expect("it is on");
-        until("the board ends", END, || on.qemu.try_wait().unwrap().is_some());
+        let qemu = &mut self.on.as_mut().expect("it is on").qemu;
+        until("the board ends", END, || qemu.try_wait().unwrap().is_some());
+        let on = self.on.take().expect("it is on");
         let ends = on.said.iter().filter(|it| it["event"] == "SHUTDOWN").map(|it| it["data"]["reason"].clone());
         match ends.last().unwrap().as_str().unwrap() {
             "guest-reset" => End::Reboot,
