@@ -120,6 +120,7 @@ pub async fn run<W: World>(
         keeper.targets.wanted = Some(target);
     }
     keeper.complete();
+    keeper.make_lock_directories().await;
     keeper.run(inbox).await
 }
 

@@ -10,7 +10,8 @@ use tracing::warn;
 use crate::plan::Step;
 use crate::port::{Engine, EngineError, LockError, Locks, Power, Seen, World};
 use crate::reconcile::Keeper;
-use crate::state::{self, AppId};
+use crate::reconcile::take::make_lock_directory;
+use crate::state::{self, AppId, ServiceKey};
 
 /// How soon locks are looked at again that could not be read.
 const LOCKS_AGAIN: Duration = Duration::from_secs(30);
@@ -46,6 +47,14 @@ impl<W: World> Keeper<'_, W> {
         };
         locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !self.gave_back && !given_back(app));
         locks
+    }
+
+    /// An engine that comes up after us mounts these directories, and would make those that are not there for itself.
+    pub(super) async fn make_lock_directories(&self) {
+        let apps = self.target.iter().flat_map(|it| it.apps.values());
+        for key in apps.flat_map(|app| app.services.keys().map(|name| ServiceKey::new(app.id, name))) {
+            make_lock_directory(self.world, &key).await;
+        }
     }
 
     /// What is known of the locks, to be changed. Whoever looks at what was published keeps that.

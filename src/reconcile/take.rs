@@ -39,11 +39,10 @@ async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &Dee
         // A word from the hand-over before must not count for this one.
         world.locks().expect_hand_over(&which.key).await.map_err(Failure::Lock)?;
     }
-    if let Deed::Create(spec) = deed
-        && let Err(error) = world.locks().prepare(&spec.key).await
-    {
-        // The engine makes it, or says why it cannot.
-        warn!(service = %spec.key, %error, "the directory of its update locks is left to the engine");
+    match deed {
+        Deed::Create(spec) => make_lock_directory(world, &spec.key).await,
+        Deed::Start(which) | Deed::Restart(which) => make_lock_directory(world, &which.key).await,
+        _ => (),
     }
     let progress = |percent: u8| {
         if let Deed::Pull(image) = deed {
@@ -54,6 +53,14 @@ async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &Dee
         progress(0);
     }
     world.engine().take(deed, &progress).await.map_err(Failure::Engine)
+}
+
+/// What is mounted must be there, and be ours; and it goes with every boot.
+pub(super) async fn make_lock_directory<W: World>(world: &W, service: &ServiceKey) {
+    if let Err(error) = world.locks().prepare(service).await {
+        // The engine makes it, or says why it cannot.
+        warn!(%service, %error, "the directory of its update locks is left to the engine");
+    }
 }
 
 /// Waits for the new container's word, at most so long. No word is no reason to keep the old one.

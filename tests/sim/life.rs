@@ -105,7 +105,10 @@ impl Sim {
     /// The agent and whoever uses its API.
     pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
         loop {
-            let settings = settings(self.with(|model| model.net.endpoint));
+            let settings = settings(self.with(|model| {
+                model.locks.agent_starts();
+                model.net.endpoint
+            }));
             let run = boardkeeper::run(self, settings, async |router, door| {
                 self.with(|model| model.status = Some(door.status.clone()));
                 let manager = Manager(self);

@@ -367,6 +367,20 @@ fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
     });
 }
 
+/// An engine makes what it is to mount and is not there, for root alone: an agent that is not could never lock again.
+#[test]
+fn a_container_that_is_started_after_a_boot_finds_the_directory_of_its_locks() {
+    well(&release(1), async |play| {
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
+        play.sim.with(|model| model.fall(Cut::Power));
+        sleep(MINUTE).await;
+        play.settles().await;
+        play.writes(release(2));
+        play.settles().await;
+        assert_eq!(play.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
+    });
+}
+
 /// Seed 541: a disk that kept the new key and called it a failure had the device open to nobody after the next boot.
 #[test]
 fn a_key_that_was_not_told_is_not_the_key_after_a_boot() {

@@ -139,7 +139,9 @@ impl Model {
             return Err(EngineError::Refused("driver failed programming external connectivity".into()));
         }
         let was = self.machine.at(id)?.face.phase;
+        let key = self.machine.at(id)?.face.key.clone();
         self.machine.start(id)?;
+        self.locks.mounted(key);
         self.met_start(id, was);
         if !ran {
             self.machine.at(id)?.started += 1;

@@ -21,6 +21,10 @@ pub(crate) struct LockDir {
     pub(crate) ready: BTreeSet<ServiceKey>,
     /// They cannot be looked at.
     pub(crate) unreadable: bool,
+    /// Services whose directory is there.
+    there: BTreeSet<ServiceKey>,
+    /// Those of them that the engine made, as it mounted what was not there: the agent, which is not root, is not let in.
+    engines: BTreeSet<ServiceKey>,
     /// An agent before this one left some of its locks.
     inherited: bool,
 }
@@ -43,6 +47,23 @@ impl LockDir {
     /// The agent that took some is gone.
     pub(crate) fn agent_died(&mut self) {
         self.inherited = self.held.values().any(|it| *it == Holder::Agent);
+    }
+
+    /// The unit starts the agent, and hands over to it what the engine made.
+    pub(crate) fn agent_starts(&mut self) {
+        self.engines.clear();
+    }
+
+    /// The engine starts a container at boot, which is before the unit starts the agent.
+    pub(crate) fn mounted_at_boot(&mut self, key: ServiceKey) {
+        self.there.insert(key);
+    }
+
+    /// The engine starts a container.
+    pub(crate) fn mounted(&mut self, key: ServiceKey) {
+        if self.there.insert(key.clone()) {
+            self.engines.insert(key);
+        }
     }
 
     /// The first lock of an app that its services hold.
@@ -85,7 +106,11 @@ impl LockDir {
         if let Some(name) = services.iter().find(|it| ["", ".", ".."].contains(&it.as_str()) || it.contains('/')) {
             return Err(LockError::Failed(format!("`{name}` is no name of a directory")));
         }
+        if let Some(closed) = self.engines.iter().find(|it| it.app == app) {
+            return Err(LockError::Failed(format!("the directory of {closed}: Permission denied")));
+        }
         let keys: Vec<_> = services.iter().map(|name| ServiceKey::new(app, name)).collect();
+        self.there.extend(keys.iter().cloned());
         if force == Force::No {
             for key in &keys {
                 if let Some(Holder::User(since)) = self.held.get(key) {
@@ -189,8 +214,13 @@ impl Locks for Sim {
         })
     }
 
-    async fn prepare(&self, _: &ServiceKey) -> Result<(), LockError> {
-        Ok(())
+    async fn prepare(&self, key: &ServiceKey) -> Result<(), LockError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            model.stuck("make the directory of", key.app)?;
+            model.locks.there.insert(key.clone());
+            Ok(())
+        })
     }
 
     async fn expect_hand_over(&self, key: &ServiceKey) -> Result<(), LockError> {

@@ -254,6 +254,9 @@ impl Model {
         self.note("the engine is back");
         self.met(Met::EngineBack);
         for id in self.machine.rise() {
+            if let Some(it) = self.machine.containers.get(&id) {
+                self.locks.mounted_at_boot(it.face.key.clone());
+            }
             self.started(&id);
         }
         self.event();
