@@ -178,6 +178,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
 
 /// A life in which the scene is set.
 async fn life(scene: Scene, story: impl AsyncFnOnce(&World, &Agent)) {
+    log_everything();
     let world = World::new();
     world.is_told(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
     has_image(&world);
@@ -200,7 +201,6 @@ fn scenes() -> impl Iterator<Item = Scene> {
 
 #[tokio::test(start_paused = true)]
 async fn every_route_answers_every_kind_of_key_as_was_decided() {
-    log_everything();
     let mut asked = 0;
     for scene in scenes() {
         for asker in ASKERS {
@@ -270,6 +270,7 @@ async fn what_does_not_exist_is_told_to_those_only_who_have_a_key() {
 
 #[tokio::test(start_paused = true)]
 async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
+    log_everything();
     for narrowed in DeviceVerb::ALL {
         let scene = Scene { local_mode: false, local: true, shutting_down: false };
         for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
