@@ -109,6 +109,7 @@ pub async fn run<W: World>(
         waiters: Vec::new(),
         early: Vec::new(),
         errands: FuturesUnordered::new(),
+        lent: BTreeSet::new(),
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
         forced: BTreeSet::new(),
@@ -167,6 +168,8 @@ struct Keeper<'w, W: World> {
     early: Vec<Ask>,
     /// What is done beside everything else. They answer whoever asked by themselves.
     errands: FuturesUnordered<LocalBoxFuture<'w, ()>>,
+    /// Apps whose locks an errand has, or is about to take.
+    lent: BTreeSet<AppId>,
     unreachable: Backoff,
     next_look: Instant,
     /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
@@ -338,9 +341,7 @@ impl<'w, W: World> Keeper<'w, W> {
         busy.extend(self.ended.iter().map(Step::subject));
         let mut due = Vec::new();
         for step in &self.plan.steps {
-            // Locks that nobody needs for an update may be those that an errand took.
-            let needed = !self.errands.is_empty() && matches!(step, Step::ReleaseLocks(_));
-            if !needed && !self.resting.rests(step) && busy.insert(step.subject()) {
+            if !self.is_untimely(step) && !self.resting.rests(step) && busy.insert(step.subject()) {
                 due.push(step.clone());
             }
         }
@@ -361,6 +362,16 @@ impl<'w, W: World> Keeper<'w, W> {
             running.push(async move { (step, deed.await) }.boxed_local());
         }
         self.tell();
+    }
+
+    /// Locks that an errand took are its own until it ends; and ours are kept for as long as something of the app is under way, which
+    /// may count on them although the plan no longer does.
+    fn is_untimely(&self, step: &Step) -> bool {
+        match step {
+            Step::TakeLocks(app, ..) => self.lent.contains(app),
+            Step::ReleaseLocks(app) => self.lent.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
+            Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
+        }
     }
 
     /// Drops downloads and waits that the plan no longer has.

@@ -251,7 +251,8 @@ impl<'w, W: World> Keeper<'w, W> {
         self.resting.succeed(step);
         match step {
             // Known without a look, should locks not be readable just now.
-            Step::TakeLocks(app, services, _) => {
+            // An errand that was let go ahead meanwhile gives them back.
+            Step::TakeLocks(app, services, _) if !self.lent.contains(app) => {
                 self.locks().insert(*app, Locks::Ours(services.clone()));
             }
             Step::Engine(Deed::Start(which)) => {
@@ -268,7 +269,7 @@ impl<'w, W: World> Keeper<'w, W> {
             Step::Engine(Deed::RemoveImage(image)) => {
                 self.targets.pulled.remove(image);
             }
-            Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
         }
     }
 

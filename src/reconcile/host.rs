@@ -46,7 +46,7 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// Under the update locks of every app, so that none is surprised by another network.
-    pub(super) fn configure_host(&self, mut patch: HostPatch, force: Force) -> Result<Errand<'w>, Refusal> {
+    pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<Errand<'w>, Refusal> {
         if !self.errands.is_empty() {
             let why = "the host's configuration is in use by another request; nothing was changed, ask again";
             return Err(Refusal::Failed(why.to_owned()));
@@ -56,6 +56,7 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         let forced = if self.force() == Force::Yes { Force::Yes } else { force };
         let (world, apps) = (self.world, self.lockable());
+        self.lent = apps.keys().copied().collect();
         let deed = async move {
             let mut taken = Vec::new();
             let mut locked = Ok(());
@@ -83,6 +84,7 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// An errand gave back the locks it took: what was seen of them is out of date.
     pub(super) fn errand_ended(&mut self) {
+        self.lent.clear();
         self.gave_back = true;
         self.locks().retain(|_, locks| matches!(locks, LockState::Held(_)));
         self.look_now();

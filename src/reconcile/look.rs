@@ -45,7 +45,8 @@ impl<W: World> Keeper<'_, W> {
             let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
             steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
         };
-        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || !self.gave_back && !given_back(app));
+        let counts = |app: &AppId| !self.gave_back && !given_back(app) && !self.lent.contains(app);
+        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || counts(app));
         locks
     }
 

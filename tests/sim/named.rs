@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use boardkeeper::state::config::Port;
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{AppId, ImageRef, Made, Phase, Service, ServiceKey};
+use boardkeeper::state::{App, AppId, ImageRef, Made, Phase, Service, ServiceKey};
 use tokio::time::{Instant, sleep};
 
 use crate::life::in_world;
@@ -345,6 +345,41 @@ fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
         assert_eq!(play.press(&Press::name_host("kitchen", true), HOUR).await, Some(StatusCode::OK));
         sleep(MINUTE).await;
         assert!(play.sim.with(|model| model.locks.held.is_empty()));
+    });
+}
+
+/// One service, and how it is configured.
+fn db(rev: &str) -> [App; 1] {
+    let rev = rev.to_owned();
+    [app(1, [("db", with("r/db:1", |it| drop(it.config.env.insert("REV".into(), rev))))])]
+}
+
+/// Seed 34420: a target that came while the one before it was acted on had nothing to do, and gave the locks back.
+#[test]
+fn locks_are_kept_until_what_counted_on_them_is_done() {
+    well(&db("1"), async |play| {
+        play.settles().await;
+        play.writes(db("2"));
+        play.until(|model| model.judge.disturbs()).await;
+        play.writes(db("1"));
+        sleep(MINUTE).await;
+        play.settles().await;
+    });
+}
+
+/// Seed 36435: an update counted on the locks that were taken to configure the host, and were given back in the midst of it.
+#[test]
+fn no_update_counts_on_the_locks_of_another_errand() {
+    well(&db("1"), async |play| {
+        play.settles().await;
+        let update = async {
+            play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
+            play.writes(db("2"));
+        };
+        let press = Press::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(play.press(&press, HOUR), update);
+        assert_eq!(named, Some(StatusCode::OK));
+        play.settles().await;
     });
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Judge {
     pub(crate) begun: BTreeMap<String, u32>,
     told: VecDeque<Target>,
     underway: BTreeSet<Subject>,
+    /// What runs and is being disturbed.
+    disturbed: BTreeSet<ServiceKey>,
     recent: VecDeque<(Instant, String)>,
     pulled: BTreeSet<ImageRef>,
     identity: Option<Identity>,
@@ -96,12 +98,22 @@ impl Judge {
         self.purged.clear();
         self.renewed = false;
         self.underway.clear();
+        self.disturbed.clear();
         self.alive = None;
     }
 
     /// A deed is no longer under way.
     pub(crate) fn ended(&mut self, deed: &Deed) {
-        self.underway.remove(&subject(deed));
+        let subject = subject(deed);
+        if let Subject::Service(key) = &subject {
+            self.disturbed.remove(key);
+        }
+        self.underway.remove(&subject);
+    }
+
+    /// Whether something that runs is being disturbed.
+    pub(crate) fn disturbs(&self) -> bool {
+        !self.disturbed.is_empty()
     }
 
     /// The store said that it kept this.
@@ -241,6 +253,9 @@ impl Model {
         if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
             self.wrong(format_args!("{deed}, without its update lock"));
         }
+        if alive {
+            self.judge.disturbed.insert(which.key.clone());
+        }
     }
 
     fn judge_stopped(&mut self, which: &Which) {
@@ -316,6 +331,13 @@ impl Model {
         let hands_over = |it: &Target| service(it, &key).is_some_and(|it| it.strategy == Strategy::HandOver);
         if alive > 1 && !self.one_says(hands_over) {
             self.wrong(format_args!("{alive} containers of {key} run"));
+        }
+    }
+
+    /// The agent gives back the locks of an app.
+    pub(crate) fn judge_unlock(&mut self, app: AppId) {
+        if let Some(key) = self.judge.disturbed.iter().find(|it| it.app == app).cloned() {
+            self.wrong(format_args!("the locks of {app} are given back while {key} is being disturbed"));
         }
     }
 
