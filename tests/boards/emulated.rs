@@ -107,6 +107,16 @@ const RASPBERRY_PI_ZERO: Kind = Kind {
     cuts: &[],
 };
 
+const RASPBERRY_PI_4_ITSELF: Kind = Kind {
+    name: "raspberry-pi-4-itself",
+    arch: "arm64",
+    id: "raspberry-pi-4-model-b",
+    led: "ACT",
+    pin: Pin::Broadcom(42, 1, Clock::Ours),
+    free: ("gpiochip0", 20, Pin::Broadcom(20, 1, Clock::Ours)),
+    cuts: &[],
+};
+
 #[test]
 #[ignore = "needs `make boards`"]
 fn a_raspberry_pi_4_has_a_good_day() {
@@ -135,6 +145,12 @@ fn a_raspberry_pi_zero_2_w_has_a_good_day() {
 #[ignore = "needs `make boards`"]
 fn a_raspberry_pi_zero_has_a_good_day() {
     has_a_good_day(&RASPBERRY_PI_ZERO);
+}
+
+#[test]
+#[ignore = "needs `make boards`"]
+fn a_raspberry_pi_4_itself_has_a_good_day() {
+    has_a_good_day(&RASPBERRY_PI_4_ITSELF);
 }
 
 fn has_a_good_day(kind: &Kind) {

@@ -35,10 +35,11 @@ board() {
   raspberry-pi-2) arch=armhf machine=raspi2b tree=bcm2836-rpi-2-b ;;
   raspberry-pi-zero-2-w) arch=arm64 machine=raspi3b tree=bcm2837-rpi-zero-2-w ;;
   raspberry-pi-zero) arch=armel machine=raspi0 tree=bcm2835-rpi-zero ;;
+  raspberry-pi-4-itself) arch=arm64 machine=raspi4b tree=bcm2711-rpi-4-b ;;
   *) fail "no board of ours: $1; there are: $every" ;;
   esac
 }
-every='raspberry-pi-4 beaglebone-black raspberry-pi-2 raspberry-pi-zero-2-w raspberry-pi-zero'
+every='raspberry-pi-4 beaglebone-black raspberry-pi-2 raspberry-pi-zero-2-w raspberry-pi-zero raspberry-pi-4-itself'
 
 kernel_of() {
   case $1 in
@@ -267,6 +268,7 @@ machine_of() {
   # Four processors that are emulated on two starve each other: who waits for a lock spins while its holder waits for a turn. So two of
   # them are never switched on; its kernel is told.
   raspi2b) echo "-machine raspi2b -global bcm2836.enabled-cpus=2" ;;
+  raspi4b) echo "-machine raspi4b -global bcm2838.enabled-cpus=2" ;;
   *) echo "-machine $machine" ;;
   esac
 }
@@ -300,17 +302,30 @@ make_board() {
     # The emulator has no power domains, and to look for them ends an ARMv6 kernel; the watchdog beside them is what reboots.
     (of_emulator fdtput -t x "$dir/tree" /soc/watchdog@7e100000 reg 7e100000 114)
     (of_emulator fdtput -t s "$dir/tree" /soc/watchdog@7e100000 reg-names pm)
-    if [ "$machine" = raspi2b ]; then
+    local pins it
+    case $machine in
+    raspi2b)
       # The card's own controller loses an interrupt now and then where the emulator is short of turns, and reads wrong from then on. The
       # other one, which the board has for it too, does not.
-      local pins
       pins=$(of_emulator fdtget -t x "$dir/tree" /soc/gpio@7e200000/emmc_gpio48 phandle)
       (of_emulator fdtput -t s "$dir/tree" /soc/mmc@7e202000 status disabled)
       (of_emulator fdtput -t s "$dir/tree" /soc/mmc@7e300000 status okay)
       (of_emulator fdtput -t s "$dir/tree" /soc/mmc@7e300000 pinctrl-names default)
       (of_emulator fdtput -t x "$dir/tree" /soc/mmc@7e300000 pinctrl-0 "$pins")
-      (of_emulator fdtput -t x "$dir/tree" /soc/mmc@7e300000 bus-width 4)
-    fi
+      (of_emulator fdtput -t x "$dir/tree" /soc/mmc@7e300000 bus-width 4) ;;
+    raspi4b)
+      # The emulator has nothing for a screen, has no lines of the firmware's, on which the other LED is, and has the card where the board
+      # has its wireless network.
+      pins=$(of_emulator fdtget -t x "$dir/tree" /soc/gpio@7e200000/emmc-gpio48 phandle)
+      for it in interrupt-controller@7ef00100 clock@7ef00000 hdmi@7ef00700 hdmi@7ef05700 i2c@7ef04500 i2c@7ef09500; do
+        (of_emulator fdtput -t s "$dir/tree" "/soc/$it" status disabled)
+      done
+      (of_emulator fdtput -r "$dir/tree" /leds/led-pwr)
+      (of_emulator fdtput -t s "$dir/tree" /emmc2bus/mmc@7e340000 status disabled)
+      (of_emulator fdtput -r "$dir/tree" /soc/mmc@7e300000/wifi@1)
+      (of_emulator fdtput -d "$dir/tree" /soc/mmc@7e300000 mmc-pwrseq)
+      (of_emulator fdtput -t x "$dir/tree" /soc/mmc@7e300000 pinctrl-0 "$pins") ;;
+    esac
     # The serial line is a person's here, not a Bluetooth chip's.
     (of_emulator fdtput -r "$dir/tree" /soc/serial@7e201000/bluetooth 2> /dev/null) || true
   fi
@@ -328,7 +343,7 @@ run_board() {
   virt) disk="-drive if=none,id=disk,format=raw,file=$dir/disk.raw -device virtio-blk-device,drive=disk -netdev user,id=net -device virtio-net-device,netdev=net" append="root=/dev/vda" ;;
   *) disk="-drive if=sd,format=raw,file=$dir/disk.raw" append="root=/dev/mmcblk0 dwc_otg.lpm_enable=0" ;;
   esac
-  [ "$machine" != raspi2b ] || append="$append maxcpus=2"
+  case $machine in raspi2b | raspi4b) append="$append maxcpus=2" ;; esac
   # An engine of Debian 12 wants AppArmor's parser where the kernel has AppArmor, and it is not among what an engine depends on.
   append="$append apparmor=0"
   # Its clock is ours, and its pins are looked at by that clock: what else this machine does comes after it.
