@@ -275,10 +275,14 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// A step did not work.
     pub(super) fn failed(&mut self, step: &Step, failure: &Failure) {
-        if let (Step::Engine(Deed::RemoveImage(image)), Failure::Engine(EngineError::InUse(why))) = (step, failure) {
-            // Somebody else uses it, so it is not ours alone to delete.
+        if let (Step::Engine(Deed::RemoveImage(image)), Failure::Engine(EngineError::InUse(why))) = (step, failure)
+            && self.resting.has_failed(step)
+        {
+            // The first time a container of ours may have been made of it meanwhile. It was looked since, and there is none: somebody
+            // else uses it, so it is not ours alone to delete.
             info!(%image, why, "the image stays");
             self.targets.pulled.remove(image);
+            self.resting.succeed(step);
             return;
         }
         let again = self.resting.fail(step, failure);

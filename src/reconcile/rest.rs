@@ -70,6 +70,11 @@ impl Resting {
         self.0.iter().any(|it| it.step == *step && it.until > now)
     }
 
+    /// Whether a step that is still wanted has failed before.
+    pub(super) fn has_failed(&self, step: &Step) -> bool {
+        self.0.iter().any(|it| it.step == *step)
+    }
+
     /// Forgets steps that worked, and those the plan no longer has.
     pub(super) fn keep_only(&mut self, steps: &[Step]) {
         self.0.retain(|it| steps.contains(&it.step));
