@@ -126,6 +126,16 @@ J
 
 it_runs_on() { [ -z "$init" ] || same "the app's container" "$(containers)" "$container"; }
 
+# A boot empties /tmp. The directory of a service's locks is made before its container is started: an engine would make it for root alone.
+lose_the_locks() {
+  [ -n "$init" ] || return 0
+  rm -rf /tmp/balena-supervisor/services/7
+  docker stop --time 0 "$container" > /dev/null
+  for _ in $(seq 150); do [ -z "$(containers)" ] || break; sleep 0.2; done
+  it_runs_on
+  same "the owner of its locks' directory" "$(in_root stat -c %U /tmp/balena-supervisor/services/7/main)" boardkeeper
+}
+
 take_through() {
   local new=$1 before pid
   make_older "$new"
@@ -156,6 +166,9 @@ take_through() {
   same 'the key of the next life' "$(key)" "$before"
   if [ -n "$init" ] && [ "$(process)" = "$pid" ]; then fail "$when, the old one still runs"; fi
   it_runs_on
+
+  when='after the directory of its locks was lost'
+  lose_the_locks
 
   when='after the removal'
   apt remove boardkeeper
