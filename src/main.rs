@@ -78,6 +78,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
     let listeners =
         Listeners::bind(&config.root, &config.listen, config.bridges).map_err(|why| Failure::Failed(why.to_string()))?;
+    let _only_one = store::hold(&config.state_dir).map_err(|why| Failure::Failed(why.to_string()))?;
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
     let board = board(config);
     let device = Device { board: board.facts(), ..device(config, &engines) };

@@ -7,10 +7,12 @@
 //! A file that cannot be read is put aside as `<name>.unreadable-<n>` and complained of, and the others are read all the same.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -99,6 +101,27 @@ impl<F: Files> port::Store for Store<F> {
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
             .map_err(StoreError)?
+    }
+}
+
+/// A directory that no other agent may use meanwhile.
+#[derive(Debug)]
+pub struct Hold {
+    /// The kernel's lock lasts as long as it is open.
+    _directory: Option<File>,
+}
+
+/// Keeps the directory `path` for this agent until the hold is dropped or the process ends. Fails only where another agent has it:
+/// a directory that cannot be made or locked is complained of when something is to be kept in it.
+pub fn hold(path: &Path) -> Result<Hold, StoreError> {
+    let opened = Directory::new(Disk, path).prepare().and_then(|()| File::open(path));
+    let Ok(directory) = opened else { return Ok(Hold { _directory: None }) };
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(StoreError(format!(
+            "another agent runs with the state in `{}`: stop it, or choose another place with --state-dir",
+            path.display()
+        ))),
+        Err(_) | Ok(()) => Ok(Hold { _directory: Some(directory) }),
     }
 }
 

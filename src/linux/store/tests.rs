@@ -27,6 +27,19 @@ fn me(uuid: &str) -> Record {
     Record::Identity(Identity { uuid: uuid.into() })
 }
 
+#[test]
+fn a_directory_is_one_agents_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let first = hold(&path).unwrap();
+    let said = hold(&path).unwrap_err().to_string();
+    assert!(said.contains("another agent runs with the state in"), "{said}");
+    drop(first);
+    hold(&path).unwrap();
+    // Where none can be made, the store says so when it is to keep something.
+    hold(Path::new("/proc/none/of/this")).unwrap();
+}
+
 #[tokio::test]
 async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
