@@ -27,7 +27,7 @@ make_root() {
   mmdebstrap --mode=root --format=tar --quiet --skip=check/empty,check/qemu --architectures="$arch" --variant=apt \
     --include=systemd,init-system-helpers --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
     --dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$tar.new" \
-    ${MIRROR:+"deb $MIRROR $suite main"} > "$roots/$arch.log" 2>&1 || {
+    "deb ${MIRROR:-http://deb.debian.org/debian} $suite main" > "$roots/$arch.log" 2>&1 || {
     tail -20 "$roots/$arch.log" >&2
     fail "no root could be made"
   }
