@@ -134,5 +134,13 @@ fn within(base: &Path, path: &[u8]) -> Option<PathBuf> {
         }
         path.push(step);
     }
-    Some(path)
+    (!path.is_symlink()).then_some(path)
+}
+
+#[test]
+fn a_tree_is_not_grown_through_a_link() {
+    let lab = Lab::new();
+    fs::write(lab.path("precious"), "precious").expect("a fresh directory");
+    lab.grow("root", b"l a ../precious\np a worthless\nf a/b worthless");
+    assert_eq!(fs::read_to_string(lab.path("precious")).ok().as_deref(), Some("precious"));
 }
