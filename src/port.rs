@@ -195,6 +195,8 @@ pub struct StoreError(pub String);
 pub trait Locks {
     /// Who holds the locks of these apps. Apps that have none are left out.
     async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, LockState>, LockError>;
+    /// Apps whose services have directories for locks, whether there is one in them or not.
+    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError>;
     /// Takes the locks of these services of an app.
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError>;
     /// Gives back every lock of ours of an app.

@@ -61,6 +61,10 @@ impl port::Locks for Locks {
         .await
     }
 
+    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+        self.with_tree(Tree::apps).await
+    }
+
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let services = services.clone();
         self.with_tree(move |tree| tree.take(app, &services, force)).await

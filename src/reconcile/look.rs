@@ -22,8 +22,10 @@ pub(super) type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state:
 /// Looks at the engine, at the locks of every app there is, and whether the host is to be booted.
 pub(super) async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
     let seen = world.engine().observe().await;
-    if let Ok(seen) = &seen {
-        apps.extend(seen.containers.iter().map(|it| it.key.app));
+    match &seen {
+        Ok(seen) => apps.extend(seen.containers.iter().map(|it| it.key.app)),
+        // An app that is to go may still have containers, and a lock that holds up a reboot. What cannot be read here is told below.
+        Err(_) => apps.extend(world.locks().apps().await.unwrap_or_default()),
     }
     let locks = world.locks().observe(&apps).await;
     (seen, locks, world.power().boot_wanted().await)

@@ -42,6 +42,7 @@ async fn look(world: &impl Fixture) -> Option<State> {
 /// Nobody holds what nobody took.
 pub(crate) async fn there_are_none_at_first(world: impl Fixture) {
     assert_eq!(look(&world).await, None);
+    assert_eq!(world.locks().apps().await, Ok(BTreeSet::new()));
     world.locks().release(APP).await.unwrap();
     world.locks().expect_hand_over(&key("a")).await.unwrap();
 }
@@ -65,6 +66,7 @@ pub(crate) async fn what_is_taken_is_ours_until_released(world: impl Fixture) {
 pub(crate) async fn a_lock_of_a_service_holds_up_the_app(world: impl Fixture) {
     for file in ["updates.lock", "resin-updates.lock", "my-updates.lock"] {
         world.makes(&key("b"), file);
+        assert_eq!(world.locks().apps().await, Ok(BTreeSet::from([APP])));
         let seen = look(&world).await;
         let held = seen.and_then(|it| if let State::Held(held) = it { Some(held) } else { None }).unwrap();
         assert_eq!(held.service, "b");

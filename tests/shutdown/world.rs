@@ -289,6 +289,10 @@ impl port::Locks for World {
         Ok(self.locks.borrow().clone())
     }
 
+    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+        Ok(self.locks.borrow().keys().copied().collect())
+    }
+
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let mut locks = self.locks.borrow_mut();
         match locks.get(&app) {

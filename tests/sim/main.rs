@@ -42,6 +42,7 @@ fn lives_that_went_wrong_once_go_well() {
         12_806,  // A reboot that came to nothing gave its locks back between the plan that counted on them and its kill.
         31_437,  // A machine never ended, because its agent fell over while it was to.
         37_120,  // Locks were taken by force again and again: one was that of a service that was gone.
+        259_091, // The agent knew nothing of an app that was to go and was locked, since no engine answered, and rebooted.
         117_282, // An image that a container of ours had just been made of was taken for somebody else's, and stayed for ever.
         41_532,  // The first key was waited for as long as the disk took to keep it, and that was held against the API.
     ];

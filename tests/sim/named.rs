@@ -383,6 +383,31 @@ fn no_update_counts_on_the_locks_of_another_errand() {
     });
 }
 
+/// Seed 259091: the agent was started while no engine answered, and knew of no container of an app that was to go.
+#[test]
+fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() {
+    let stays = || app(2, [("db", service("r/db:1"))]);
+    well(&[app(1, [("web", service("r/web:1"))]), stays()], async |play| {
+        play.settles().await;
+        let web = ServiceKey::new(AppId(1), "web");
+        play.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
+        play.writes([stays()]);
+        sleep(MINUTE).await;
+        play.sim.with(|model| {
+            model.machine.blind = true;
+            model.fall(Cut::Crash);
+        });
+        sleep(MINUTE).await;
+        play.answers(&Press::reboot(false), StatusCode::LOCKED).await;
+        play.sim.with(|model| {
+            model.machine.blind = false;
+            model.unlock(&web);
+        });
+        sleep(10 * MINUTE).await;
+        play.settles().await;
+    });
+}
+
 /// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {

@@ -88,6 +88,13 @@ impl Tree {
         Ok(any.then_some(LockState::Ours(whole)))
     }
 
+    /// Apps that have a directory.
+    pub(super) fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+        let Some(services) = self.services()? else { return Ok(BTreeSet::new()) };
+        let app = |name: CString| name.to_str().ok().and_then(|it| it.parse().ok()).map(AppId);
+        Ok(services.directories()?.into_iter().filter_map(app).collect())
+    }
+
     /// All or nothing.
     pub(super) fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let taken = self.take_all(app, services, force);
@@ -229,9 +236,13 @@ impl Tree {
         }
     }
 
-    fn app(&self, app: AppId) -> Result<Option<Dir>, LockError> {
+    fn services(&self) -> Result<Option<Dir>, LockError> {
         let Some(base) = Dir::trusted(&self.tmp, "/tmp")?.open(c"balena-supervisor")? else { return Ok(None) };
-        let Some(services) = base.open(c"services")? else { return Ok(None) };
+        base.open(c"services")
+    }
+
+    fn app(&self, app: AppId) -> Result<Option<Dir>, LockError> {
+        let Some(services) = self.services()? else { return Ok(None) };
         services.open(&named(&app.to_string())?)
     }
 

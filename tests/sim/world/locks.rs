@@ -178,6 +178,14 @@ impl Locks for Sim {
         })
     }
 
+    async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            model.stuck("look for directories of locks", AppId(0))?;
+            Ok(model.locks.held.keys().chain(&model.locks.there).map(|it| it.app).collect())
+        })
+    }
+
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         self.with(|model| model.judge_force(app, force));
         let mut taking = Taking(self, app, Some(services.clone()));
