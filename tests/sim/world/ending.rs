@@ -105,6 +105,7 @@ impl Model {
         // In foul weather an accepted end may also come to nothing without a word.
         if self.fates.nature.happens(self.weather.faults / 3) {
             self.met(Met::EndForgotten);
+            self.judge.reboot_reasons += 1;
             self.note("the end is forgotten");
             return;
         }
@@ -114,6 +115,8 @@ impl Model {
         let called_off = self.fates.nature.happens(self.weather.faults);
         if called_off {
             self.met(Met::EndCalledOff);
+            // What is still wanted is asked for again.
+            self.judge.reboot_reasons += 1;
         }
         let after = self.fates.nature.secs(1, 20);
         self.schedule(after, if called_off { Job::CallOff } else { Job::Fall(Cut::Reboot) });

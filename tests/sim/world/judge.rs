@@ -82,6 +82,13 @@ impl Judge {
         }
     }
 
+    /// The agent starts with what it kept, until it is told.
+    pub(crate) fn starts_with(&mut self, kept: Option<&Target>) {
+        if let Some(target) = kept {
+            self.told(target);
+        }
+    }
+
     /// A person was told that these are stopped. What the newest target does not have any more is stopped for good.
     pub(crate) fn stopped(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
         let newest = self.told.back();

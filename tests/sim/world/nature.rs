@@ -230,6 +230,9 @@ impl Model {
                 let done = if self.machine.up { self.obey(&deed).is_ok() } else { false };
                 if done {
                     self.met(Met::DeedDoneLate);
+                    if let Deed::Kill(which) = &*deed {
+                        self.judge.by_hand.insert(which.key.to_string(), Instant::now());
+                    }
                 }
                 self.note(format_args!("late, {deed}: {done}"));
             }
