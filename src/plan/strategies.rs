@@ -57,7 +57,8 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
                 kill(draft, old);
             } else {
                 draft.wait(Waiting::Images(old.key.clone()));
-                restart_meanwhile(draft, old);
+                let newest = end_a_hand_over(draft, old);
+                restart_meanwhile(draft, newest);
             }
         }
     }
@@ -69,9 +70,21 @@ fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
     }
 }
 
+/// A hand-over that the next release overtook ends here: of several containers the newest that lives goes on alone, however long that
+/// release takes to arrive.
+fn end_a_hand_over<'a>(draft: &mut Draft<'_>, old: &'a Old<'_>) -> &'a [&'a Container] {
+    let Some(newest) = old.containers.iter().position(|it| it.phase.is_alive()) else { return old.containers };
+    for (at, other) in old.containers.iter().enumerate() {
+        if at != newest {
+            draft.deed(Gate::Locked, Deed::Kill(which(other)));
+        }
+    }
+    &old.containers[newest..=newest]
+}
+
 /// Whoever asked for a restart gets one of what runs, while the release that will replace it is still on its way.
-fn restart_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>) {
-    for container in old.containers {
+fn restart_meanwhile(draft: &mut Draft<'_>, containers: &[&Container]) {
+    for container in containers {
         if draft.scene.demands.recreate.contains(&container.id) {
             draft.deed(Gate::Locked, Deed::Restart(which(container)));
         }

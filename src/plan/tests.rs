@@ -113,6 +113,20 @@ fn an_interrupted_hand_over_is_finished() {
 }
 
 #[test]
+fn a_hand_over_that_the_next_release_overtook_ends_before_that_is_here() {
+    let story = story_of("web web:3", "web web:1 running retired\nweb web:2 running", |_, current| {
+        current.locks.insert(AppId(1), Locks::Ours(["web".to_owned()].into()));
+    });
+    assert_snapshot!(story, @"
+    pull web:3, kill 1/web
+    kill 1/web, remove image web:1
+    create 1/web from web:3, remove image web:2
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
 fn a_hand_over_from_a_dead_container_is_an_ordinary_update() {
     assert_snapshot!(story("web web:2 hand-over", "web web:1 exited"), @"
     pull web:2

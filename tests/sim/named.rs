@@ -408,6 +408,25 @@ fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() 
     });
 }
 
+/// Seed 139629: the next release of a service did not fit, and two containers of the one before ran side by side for good.
+#[test]
+fn a_hand_over_that_the_next_release_overtook_leaves_one_container() {
+    let web = |version: u32, strategy| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = strategy))])];
+    well(&web(1, Strategy::HandOver), async |play| {
+        play.settles().await;
+        play.writes(web(2, Strategy::HandOver));
+        let two = |model: &Model| model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2;
+        play.until(two).await;
+        play.sim.with(|model| model.machine.room_bytes = 1);
+        play.writes(web(3, Strategy::DownloadThenKill));
+        sleep(10 * MINUTE).await;
+        assert_eq!(play.images(), ["r/web:2"]);
+        play.sim.with(|model| model.machine.room_bytes = u64::MAX);
+        play.settles().await;
+        assert_eq!(play.images(), ["r/web:3"]);
+    });
+}
+
 /// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
