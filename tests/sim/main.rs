@@ -7,6 +7,7 @@
 
 mod ends;
 mod life;
+mod locked;
 mod named;
 mod people;
 mod play;

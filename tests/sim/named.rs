@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use boardkeeper::state::config::Port;
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{App, AppId, ImageRef, Made, Phase, Service, ServiceKey};
+use boardkeeper::state::{AppId, ImageRef, Made, Phase, Service, ServiceKey};
 use tokio::time::{Instant, sleep};
 
 use crate::life::in_world;
@@ -196,18 +196,6 @@ fn what_was_created_and_is_wanted_no_more_goes() {
 }
 
 #[test]
-fn locks_that_an_agent_left_behind_are_given_back() {
-    well(&release(1), async |play| {
-        play.settles().await;
-        play.writes(release(2));
-        play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
-        play.sim.with(|model| model.fall(Cut::Crash));
-        play.settles().await;
-        assert!(play.sim.with(|model| model.locks.held.is_empty()));
-    });
-}
-
-#[test]
 fn a_lock_holds_up_its_app_and_nothing_else_and_its_end_is_noticed_at_once() {
     let both = |version: u32| {
         [app(1, [("web", service(&format!("r/web:{version}")))]), app(2, [("db", service(&format!("r/db:{version}")))])]
@@ -233,21 +221,6 @@ fn a_forced_update_overrides_a_lock() {
         play.writes(release(2));
         sleep(10 * MINUTE).await;
         play.answers(&Press::update(false), StatusCode::NO_CONTENT).await;
-        sleep(10 * MINUTE).await;
-        assert!(play.images().contains(&"r/db:1".to_owned()));
-        play.answers(&Press::update(true), StatusCode::NO_CONTENT).await;
-        play.settles().await;
-    });
-}
-
-#[test]
-fn a_forced_update_overrides_the_locks_that_services_left_behind() {
-    well(&release(1), async |play| {
-        play.settles().await;
-        for gone in ["gone", "long-gone"] {
-            play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), gone), Holder::User(0)));
-        }
-        play.writes(release(2));
         sleep(10 * MINUTE).await;
         assert!(play.images().contains(&"r/db:1".to_owned()));
         play.answers(&Press::update(true), StatusCode::NO_CONTENT).await;
@@ -348,66 +321,6 @@ fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
     });
 }
 
-/// One service, and how it is configured.
-fn db(rev: &str) -> [App; 1] {
-    let rev = rev.to_owned();
-    [app(1, [("db", with("r/db:1", |it| drop(it.config.env.insert("REV".into(), rev))))])]
-}
-
-/// Seed 34420: a target that came while the one before it was acted on had nothing to do, and gave the locks back.
-#[test]
-fn locks_are_kept_until_what_counted_on_them_is_done() {
-    well(&db("1"), async |play| {
-        play.settles().await;
-        play.writes(db("2"));
-        play.until(|model| model.judge.disturbs()).await;
-        play.writes(db("1"));
-        sleep(MINUTE).await;
-        play.settles().await;
-    });
-}
-
-/// Seed 36435: an update counted on the locks that were taken to configure the host, and were given back in the midst of it.
-#[test]
-fn no_update_counts_on_the_locks_of_another_errand() {
-    well(&db("1"), async |play| {
-        play.settles().await;
-        let update = async {
-            play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
-            play.writes(db("2"));
-        };
-        let press = Press::name_host("kitchen", false);
-        let (named, ()) = futures_util::join!(play.press(&press, HOUR), update);
-        assert_eq!(named, Some(StatusCode::OK));
-        play.settles().await;
-    });
-}
-
-/// Seed 259091: the agent was started while no engine answered, and knew of no container of an app that was to go.
-#[test]
-fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() {
-    let stays = || app(2, [("db", service("r/db:1"))]);
-    well(&[app(1, [("web", service("r/web:1"))]), stays()], async |play| {
-        play.settles().await;
-        let web = ServiceKey::new(AppId(1), "web");
-        play.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
-        play.writes([stays()]);
-        sleep(MINUTE).await;
-        play.sim.with(|model| {
-            model.machine.blind = true;
-            model.fall(Cut::Crash);
-        });
-        sleep(MINUTE).await;
-        play.answers(&Press::reboot(false), StatusCode::LOCKED).await;
-        play.sim.with(|model| {
-            model.machine.blind = false;
-            model.unlock(&web);
-        });
-        sleep(10 * MINUTE).await;
-        play.settles().await;
-    });
-}
-
 /// Seed 139629: the next release of a service did not fit, and two containers of the one before ran side by side for good.
 #[test]
 fn a_hand_over_that_the_next_release_overtook_leaves_one_container() {
@@ -424,39 +337,6 @@ fn a_hand_over_that_the_next_release_overtook_leaves_one_container() {
         play.sim.with(|model| model.machine.room_bytes = u64::MAX);
         play.settles().await;
         assert_eq!(play.images(), ["r/web:3"]);
-    });
-}
-
-/// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
-#[test]
-fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
-    well(&release(1), async |play| {
-        play.settles().await;
-        play.writes(release(2));
-        play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
-        play.sim.with(|model| model.fall(Cut::Crash));
-        play.until(|model| model.locks.held.is_empty()).await;
-        play.sim.with(|model| model.locks.unreadable = true);
-        play.writes(release(3));
-        sleep(10 * MINUTE).await;
-        assert_eq!(play.images(), ["r/db:3", "r/mail:3", "r/web:3"]);
-        play.sim.with(|model| model.locks.unreadable = false);
-        play.settles().await;
-        assert!(play.sim.with(|model| model.locks.held.is_empty()));
-    });
-}
-
-/// An engine makes what it is to mount and is not there, for root alone: an agent that is not could never lock again.
-#[test]
-fn a_container_that_is_started_after_a_boot_finds_the_directory_of_its_locks() {
-    well(&release(1), async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
-        play.sim.with(|model| model.fall(Cut::Power));
-        sleep(MINUTE).await;
-        play.settles().await;
-        play.writes(release(2));
-        play.settles().await;
-        assert_eq!(play.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
     });
 }
 
