@@ -107,7 +107,7 @@ impl Sim {
         loop {
             let settings = settings(self.with(|model| {
                 model.locks.agent_starts();
-                model.judge.starts_with(model.disk.kept.targets.wanted.as_ref());
+                model.judge.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
             let run = boardkeeper::run(self, settings, async |router, door| {

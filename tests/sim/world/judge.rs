@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use boardkeeper::plan::{Deed, Step, Subject, Which};
-use boardkeeper::port::Record;
+use boardkeeper::port::{Record, Targeted};
 use boardkeeper::state::service::{Restart, Strategy};
 use boardkeeper::state::{AppId, ContainerId, Force, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Shutdown, Target};
 use tokio::time::Instant;
@@ -43,6 +43,8 @@ pub(crate) struct Judge {
     /// How often each deed was begun.
     pub(crate) begun: BTreeMap<String, u32>,
     told: VecDeque<Target>,
+    /// What the agent started with.
+    kept: Vec<Target>,
     underway: BTreeSet<Subject>,
     /// What runs and is being disturbed.
     disturbed: BTreeSet<ServiceKey>,
@@ -82,11 +84,9 @@ impl Judge {
         }
     }
 
-    /// The agent starts with what it kept, until it is told.
-    pub(crate) fn starts_with(&mut self, kept: Option<&Target>) {
-        if let Some(target) = kept {
-            self.told(target);
-        }
+    /// The agent starts with what it kept: it acts on that until it is told, and falls back to it from what ends it again and again.
+    pub(crate) fn starts_with(&mut self, kept: &Targeted) {
+        self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();
     }
 
     /// A person was told that these are stopped. What the newest target does not have any more is stopped for good.
@@ -168,7 +168,7 @@ impl Model {
 
     /// Whether a target in mind says so.
     fn one_says(&self, rule: impl Fn(&Target) -> bool) -> bool {
-        let mut one = false;
+        let mut one = self.judge.kept.iter().any(&rule);
         self.in_mind(|it| one = one || rule(it));
         one
     }
