@@ -40,6 +40,7 @@ fn every_life_ends_well() {
 #[test]
 fn lives_that_went_wrong_once_go_well() {
     let seeds = [
+        2677,    // An end that was announced came although the logind that had announced it was gone.
         12_806,  // A reboot that came to nothing gave its locks back between the plan that counted on them and its kill.
         31_437,  // A machine never ended, because its agent fell over while it was to.
         37_120,  // Locks were taken by force again and again: one was that of a service that was gone.

@@ -44,7 +44,12 @@ impl port::Power for Sim {
             model.note(format_args!("{ending} asked for"));
             model.judge_reboot();
         });
-        self.logind().end(ending).await?;
+        let asked = self.logind().end(ending).await;
+        // A logind that goes away takes with it the end that somebody had it announce.
+        if asked.is_err() && !self.with(|model| model.power.with(|it| it.announced)) {
+            self.with(Model::stays_up);
+        }
+        asked?;
         self.with(Model::begin_to_end);
         Ok(())
     }
