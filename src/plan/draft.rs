@@ -74,14 +74,14 @@ impl Draft<'_> {
         plan.waiting.append(&mut self.waiting);
     }
 
-    fn take_locks(&mut self, services: BTreeSet<String>, plan: &mut Plan) {
+    fn take_locks(&mut self, mut services: BTreeSet<String>, plan: &mut Plan) {
         let forced = self.scene.demands.force.contains(&self.app);
         match self.scene.current.locks.get(&self.app) {
             Some(Locks::Held(held)) if !forced => self.waiting.push(Waiting::Lock(self.app, held.clone())),
             // It may be the lock of a service that is gone: who is not asked for it would hold it for ever.
             Some(Locks::Held(held)) => {
-                let all = services.into_iter().chain([held.service.clone()]).collect();
-                plan.steps.push(Step::TakeLocks(self.app, all, Force::Yes));
+                services.insert(held.service.clone());
+                plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes));
             }
             Some(Locks::Ours(_)) | None => {
                 let force = if forced { Force::Yes } else { Force::No };

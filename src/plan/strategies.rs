@@ -57,7 +57,8 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
                 kill(draft, old);
             } else {
                 draft.wait(Waiting::Images(old.key.clone()));
-                let newest = end_a_hand_over(draft, old);
+                // A hand-over that this release overtook ends here, however long it takes to arrive.
+                let newest = keep_the_newest(draft, old);
                 restart_meanwhile(draft, newest);
             }
         }
@@ -70,9 +71,8 @@ fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
     }
 }
 
-/// A hand-over that the next release overtook ends here: of several containers the newest that lives goes on alone, however long that
-/// release takes to arrive.
-fn end_a_hand_over<'a>(draft: &mut Draft<'_>, old: &'a Old<'_>) -> &'a [&'a Container] {
+/// Containers come newest first. Of several the newest that lives goes on alone: the others have no part in what comes.
+fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &'a Old<'_>) -> &'a [&'a Container] {
     let Some(newest) = old.containers.iter().position(|it| it.phase.is_alive()) else { return old.containers };
     for (at, other) in old.containers.iter().enumerate() {
         if at != newest {
@@ -102,19 +102,15 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
         return;
     }
-    // Containers come newest first. Of several old ones the newest that lives hands over; the others have no part in it.
-    let Some(newest) = old.containers.iter().find(|it| it.phase.is_alive()) else { return };
-    if let [_] = old.containers {
-        if newest.name.starts_with(RETIRED) {
-            make(draft, old.app, old.service, old.key, old.changed);
-        } else {
-            let name = format!("{RETIRED}{}", newest.name);
-            draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
-        }
+    let [newest] = old.containers else {
+        keep_the_newest(draft, old);
         return;
-    }
-    for other in old.containers.iter().filter(|it| it.id != newest.id) {
-        draft.deed(Gate::Locked, Deed::Kill(which(other)));
+    };
+    if newest.name.starts_with(RETIRED) {
+        make(draft, old.app, old.service, old.key, old.changed);
+    } else {
+        let name = format!("{RETIRED}{}", newest.name);
+        draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
     }
 }
 
