@@ -114,8 +114,9 @@ pub struct Hold {
 /// Keeps the directory `path` for this agent until the hold is dropped or the process ends. Fails only where another agent has it:
 /// a directory that cannot be made or locked is complained of when something is to be kept in it.
 pub fn hold(path: &Path) -> Result<Hold, StoreError> {
-    let opened = Directory::new(Disk, path).prepare().and_then(|()| File::open(path));
-    let Ok(directory) = opened else { return Ok(Hold { _directory: None }) };
+    // Whether the way to it is on the disk is the store's business.
+    let made = || Directory::new(Disk, path).prepare().and_then(|()| File::open(path));
+    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(Hold { _directory: None }) };
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(StoreError(format!(
             "another agent runs with the state in `{}`: stop it, or choose another place with --state-dir",
