@@ -15,7 +15,7 @@ fn locks_that_an_agent_left_behind_are_given_back() {
     well(&release(1), async |play| {
         play.settles().await;
         play.writes(release(2));
-        play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
+        play.until(|model| model.locks.are_taken()).await;
         play.sim.with(|model| model.fall(Cut::Crash));
         play.settles().await;
         assert!(play.sim.with(|model| model.locks.held.is_empty()));
@@ -62,7 +62,7 @@ fn no_update_counts_on_the_locks_of_another_errand() {
     well(&db("1"), async |play| {
         play.settles().await;
         let update = async {
-            play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
+            play.until(|model| model.locks.are_taken()).await;
             play.writes(db("2"));
         };
         let press = Press::name_host("kitchen", false);
@@ -103,7 +103,7 @@ fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
     well(&release(1), async |play| {
         play.settles().await;
         play.writes(release(2));
-        play.until(|model| model.locks.held.values().any(|it| *it == Holder::Agent)).await;
+        play.until(|model| model.locks.are_taken()).await;
         play.sim.with(|model| model.fall(Cut::Crash));
         play.until(|model| model.locks.held.is_empty()).await;
         play.sim.with(|model| model.locks.unreadable = true);

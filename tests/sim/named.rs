@@ -296,7 +296,7 @@ fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
         sleep(MINUTE).await;
         play.answers(&Press::name_host("kitchen", false), StatusCode::LOCKED).await;
         assert!(!play.sim.trace().contains("host: writes"));
-        assert!(play.sim.with(|model| !model.locks.held.values().any(|it| *it == Holder::Agent)));
+        assert!(play.sim.with(|model| !model.locks.are_taken()));
         play.sim.with(|model| model.unlock(&web));
         let press = Press::name_host("", false);
         let name = play.press(&press, HOUR);

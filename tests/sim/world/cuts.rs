@@ -7,7 +7,6 @@ use std::task::Poll;
 
 use tokio::time::{Instant, sleep};
 
-use super::locks::Holder;
 use super::met::Met;
 use super::nature::Job;
 use super::{Model, Sim};
@@ -144,7 +143,7 @@ impl Model {
             (lives && !self.loaded, Met::CutAtStart),
             (lives && self.judge.is_at_work(), Met::CutInDeed),
             (lives && self.lamp.is_changed(), Met::CutInLed),
-            (lives && self.locks.held.values().any(|it| *it == Holder::Agent), Met::CutInLock),
+            (lives && self.locks.are_taken(), Met::CutInLock),
             (lives && self.ends_since.is_some(), Met::CutInEnd),
         ] {
             if so {

@@ -138,8 +138,8 @@ impl Model {
             it.face.error = Some("driver failed programming external connectivity".into());
             return Err(EngineError::Refused("driver failed programming external connectivity".into()));
         }
-        let was = self.machine.at(id)?.face.phase;
-        let key = self.machine.at(id)?.face.key.clone();
+        let face = &self.machine.at(id)?.face;
+        let (was, key) = (face.phase, face.key.clone());
         self.machine.start(id)?;
         self.locks.mounted(key);
         self.met_start(id, was);

@@ -46,7 +46,12 @@ impl LockDir {
 
     /// The agent that took some is gone.
     pub(crate) fn agent_died(&mut self) {
-        self.inherited = self.held.values().any(|it| *it == Holder::Agent);
+        self.inherited = self.are_taken();
+    }
+
+    /// Whether the agent holds any.
+    pub(crate) fn are_taken(&self) -> bool {
+        self.held.values().any(|it| *it == Holder::Agent)
     }
 
     /// The unit starts the agent, and hands over to it what the engine made.
