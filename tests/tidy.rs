@@ -115,17 +115,29 @@ fn files_are_short_and_say_what_they_are() {
 
 #[test]
 fn scripts_are_what_their_shells_can_read() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for dir in ["tests/lab", "packaging", "packaging/debian"] {
-        for path in fs::read_dir(root.join(dir)).unwrap().map(|it| it.unwrap().path()).filter(|it| it.is_file()) {
-            let bytes = fs::read(&path).unwrap();
-            let Some(shell) = bytes.strip_prefix(b"#!/bin/").map(|it| if it.starts_with(b"bash") { "bash" } else { "sh" })
-            else {
-                continue;
-            };
-            // A merge that was left half done, for one.
-            let checked = Command::new(shell).arg("-n").arg(&path).output().unwrap();
-            assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    for Script { path, shell, .. } in scripts() {
+        // A merge that was left half done, for one.
+        let checked = Command::new(shell).arg("-n").arg(&path).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+#[test]
+fn what_a_script_does_at_its_end_needs_nothing_of_a_function() {
+    for Script { path, text, .. } in scripts() {
+        let mut local = BTreeSet::new();
+        for line in text.lines() {
+            if line == "}" {
+                local.clear();
+            }
+            let line = line.trim_start();
+            if let Some(names) = line.strip_prefix("local ") {
+                local.extend(names.split_whitespace().map(|it| it.split('=').next().unwrap_or(it)));
+            }
+            // The function has returned by then, and `set -u` makes a failure of a name that nobody knows any more.
+            let at_its_end = line.starts_with("trap ") && line.ends_with("EXIT");
+            let gone = local.iter().find(|it| at_its_end && line.contains(&format!("${it}")));
+            assert_eq!(gone, None, "{}: {line}", path.display());
         }
     }
 }
@@ -159,6 +171,22 @@ impl Source {
             .filter(|it: &String| !it.is_empty())
             .collect()
     }
+}
+
+struct Script {
+    path: PathBuf,
+    shell: &'static str,
+    text: String,
+}
+
+fn scripts() -> impl Iterator<Item = Script> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dirs = ["tests/lab", "packaging", "packaging/debian"].map(|dir| fs::read_dir(root.join(dir)).unwrap());
+    dirs.into_iter().flatten().map(|it| it.unwrap().path()).filter(|it| it.is_file()).filter_map(|path| {
+        let text = String::from_utf8(fs::read(&path).unwrap()).ok()?;
+        let shell = if text.strip_prefix("#!/bin/")?.starts_with("bash") { "bash" } else { "sh" };
+        Some(Script { path, shell, text })
+    })
 }
 
 fn sources(dir: &str) -> Vec<Source> {

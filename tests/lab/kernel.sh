@@ -79,7 +79,8 @@ build() {
 }
 
 images() {
-  local flavour tree='' image
+  local flavour image
+  tree=''
   mkdir -p "$cache"
   exec 9> "$cache/kernel.lock"
   flock 9
@@ -134,7 +135,7 @@ INIT
 }
 
 run() {
-  local flavour=$1 image dir code
+  local flavour=$1 image code
   image=$(images "$flavour")
   shift
   dir=$(mktemp -d /tmp/boardkeeper-kernel.XXXXXX)
