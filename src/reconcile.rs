@@ -196,10 +196,12 @@ impl<'w, W: World> Keeper<'w, W> {
         let mut running = Running::new();
         let mut looking: Option<LocalBoxFuture<'w, Look>> = None;
         loop {
-            // Biased, so that a simulation can repeat itself. What ends comes before what is asked, so that no flood of
-            // questions keeps a step from ending. Every arm may be dropped: streams, channels and futures kept elsewhere.
+            // Biased, so that a simulation can repeat itself. First it is heard whether the machine ends, before a step goes on that a
+            // slow disk kept from it. What ends comes before what is asked, so that no flood of questions keeps a step from
+            // ending. Every arm may be dropped: streams, channels and futures kept elsewhere.
             tokio::select! {
                 biased;
+                Some(notice) = notices.next() => self.heard(notice).await,
                 Some((step, result)) = running.next(), if !running.is_empty() => self.ended(step, result).await,
                 look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
                     looking = None;
@@ -209,9 +211,7 @@ impl<'w, W: World> Keeper<'w, W> {
                         self.hear(ask).await;
                     }
                 }
-                Some(notice) = notices.next() => self.heard(notice).await,
                 event = self.halt.next() => self.halts(event).await,
-                // Not sooner: a slow disk may have kept us from hearing that the machine ends.
                 () = async {}, if self.due => self.launch(&mut running).await,
                 ask = inbox.recv() => match ask {
                     Some(ask) => self.hear(ask).await,

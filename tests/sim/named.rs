@@ -376,6 +376,28 @@ fn nothing_is_begun_after_an_end_that_is_announced_during_a_slow_save() {
     });
 }
 
+/// Seed 848039: a new container was ready while a save took long in which the machine's end was announced.
+#[test]
+fn no_hand_over_goes_on_after_an_end_that_is_announced_during_a_slow_save() {
+    let web = |version: u32| app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::HandOver))]);
+    well(&[web(1)], async |play| {
+        play.settles().await;
+        play.writes([web(2)]);
+        let two = |model: &Model| model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2;
+        play.until(two).await;
+        play.sim.with(|model| model.disk.mood = Mood::Slow);
+        play.writes([web(2), app(2, [("db", service("r/db:1"))])]);
+        sleep(Duration::from_secs(15)).await;
+        play.sim.with(|model| {
+            model.begin_to_end();
+            model.becomes_ready(ServiceKey::new(AppId(1), "web"));
+        });
+        sleep(MINUTE).await;
+        play.sim.with(|model| model.disk.mood = Mood::Good);
+        play.settles().await;
+    });
+}
+
 /// A plan that was made before the engine could not be looked at any more had a job run twice.
 #[test]
 fn a_job_is_not_started_twice_because_a_look_failed() {
