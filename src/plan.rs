@@ -52,6 +52,8 @@ pub struct Plan {
     pub busy: BTreeSet<AppId>,
     /// Every image that is wanted is here.
     pub downloaded: bool,
+    /// Images that are yet to be pulled and of use only together: two and more of one update.
+    pub together: Vec<BTreeSet<ImageRef>>,
 }
 
 /// One deed, small enough to be retried whole.
@@ -183,7 +185,7 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
     let scene = scene::Scene { target, demands, current, hashes };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
-    let mut plan = Plan { downloaded, ..Plan::default() };
+    let mut plan = Plan { downloaded, together: images::together(scene), ..Plan::default() };
     for app in scene.apps() {
         draft::app(scene, app, &mut plan);
     }

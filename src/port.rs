@@ -81,6 +81,10 @@ pub trait Engine {
     /// Looks at everything we made.
     async fn observe(&self) -> Result<Seen, EngineError>;
 
+    /// Refuses images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other. What is not
+    /// known is no hindrance.
+    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
+
     /// Does one thing. A pull tells how far it is in per cent over all layers.
     async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
 

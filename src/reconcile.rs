@@ -35,7 +35,7 @@ use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted
 use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
-use crate::reconcile::take::{Failure, take};
+use crate::reconcile::take::{Failure, Updates, take};
 use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
@@ -350,6 +350,7 @@ impl<'w, W: World> Keeper<'w, W> {
             self.due = true;
             return;
         }
+        let updates = Updates::new(self.world, &self.plan.together);
         for step in due {
             if step == Step::Reboot {
                 self.reboot_as_planned();
@@ -357,7 +358,7 @@ impl<'w, W: World> Keeper<'w, W> {
             }
             info!(%step, "taking");
             let (handle, registration) = AbortHandle::new_pair();
-            let deed = Abortable::new(take(self.world, self.publish, step.clone()), registration);
+            let deed = Abortable::new(take(self.world, self.publish, step.clone(), updates.of(&step)), registration);
             self.running.push((step.clone(), handle));
             running.push(async move { (step, deed.await) }.boxed_local());
         }

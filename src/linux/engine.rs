@@ -34,12 +34,14 @@ mod resources;
 mod wire;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::time::Instant;
 
 use crate::plan::Deed;
 use crate::port::{self, EngineError, Seen};
@@ -82,13 +84,21 @@ pub struct Engine {
     seen: RefCell<observe::Cache>,
     /// Room that each pull still needs, in bytes, so that two do not count on the same.
     claims: RefCell<BTreeMap<ImageRef, u64>>,
+    /// What registries told of images, and when.
+    told: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::Found>)>>,
 }
 
 impl Engine {
     /// An engine at one of the hosts. It is looked for when it is first asked something, and again whenever it was lost.
     #[must_use]
     pub fn connect(settings: Settings) -> Self {
-        Self { settings, link: RefCell::default(), seen: RefCell::default(), claims: RefCell::default() }
+        Self {
+            settings,
+            link: RefCell::default(),
+            seen: RefCell::default(),
+            claims: RefCell::default(),
+            told: RefCell::default(),
+        }
     }
 
     /// What the engine is. Says what is wrong with the connection otherwise.
@@ -130,6 +140,10 @@ impl Engine {
 impl port::Engine for Engine {
     async fn observe(&self) -> Result<Seen, EngineError> {
         self.within(OBSERVE, self.look()).await
+    }
+
+    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+        Box::pin(self.fit_together(images)).await
     }
 
     async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {

@@ -8,10 +8,10 @@ mod laws;
 mod model;
 
 use insta::assert_snapshot;
-use model::{story, story_of};
+use model::{parse_device, parse_target, story, story_of};
 
-use crate::plan::changes;
-use crate::state::{AppId, HeldLock, Locks, ServiceKey};
+use crate::plan::{changes, plan};
+use crate::state::{AppId, Demands, HeldLock, Locks, ServiceKey};
 
 #[test]
 fn nothing_to_do() {
@@ -36,6 +36,22 @@ fn a_service_waits_for_those_it_depends_on() {
     start 1/db
     start 1/web
     ");
+}
+
+#[test]
+fn images_of_an_update_are_of_use_only_together() {
+    let together = |target: &str, device: &str| {
+        let plan = plan(&parse_target(target), &Demands::default(), &parse_device(device));
+        plan.together.iter().map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    let target = "web web:2\ndb db:2\nnew new:1";
+    assert_eq!(together(target, "web web:1 running\ndb db:1 running"), ["db:2 new:1 web:2"]);
+    assert_eq!(together(target, "web web:1 running\nimage new:1"), ["db:2 web:2"]);
+    // A first installation is better done in part than not at all, and what makes room first does not say how much.
+    let none: [&str; 0] = [];
+    assert_eq!(together(target, ""), none);
+    assert_eq!(together(target, "web web:1 running\nimage new:1\nimage db:2"), none);
+    assert_eq!(together("web web:2\ndb db:2 delete-first", "web web:1 running\ndb db:1 running"), none);
 }
 
 #[test]

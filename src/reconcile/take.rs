@@ -1,15 +1,18 @@
 //! One step, on the real ports.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::plan::{Deed, Step};
 use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
-use crate::state::{ServiceKey, Status};
+use crate::state::{ImageRef, ServiceKey, Status};
 
 /// Why a step was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +22,41 @@ pub(super) enum Failure {
     Power(PowerError),
 }
 
-/// Takes one step. May be dropped at any await.
-pub(super) async fn take<W: World>(world: &W, publish: &watch::Sender<Status>, step: Step) -> Result<(), Failure> {
+/// Whether an update fits. Asked once, for all its pulls that are begun together.
+type Fits<'w> = Shared<LocalBoxFuture<'w, Result<(), EngineError>>>;
+
+/// Updates of several images.
+pub(super) struct Updates<'w>(Vec<(BTreeSet<ImageRef>, Fits<'w>)>);
+
+impl<'w> Updates<'w> {
+    pub(super) fn new<W: World>(world: &'w W, together: &[BTreeSet<ImageRef>]) -> Self {
+        let fits = |images: BTreeSet<ImageRef>| async move { world.engine().fit(&images).await }.boxed_local().shared();
+        Self(together.iter().map(|images| (images.clone(), fits(images.clone()))).collect())
+    }
+
+    /// Those that a step belongs to.
+    pub(super) fn of(&self, step: &Step) -> Vec<Fits<'w>> {
+        let Step::Engine(Deed::Pull(image)) = step else { return Vec::new() };
+        self.0.iter().filter(|(images, _)| images.contains(image)).map(|(_, fits)| fits.clone()).collect()
+    }
+}
+
+/// Takes one step; of updates that do not fit, none. May be dropped at any await.
+pub(super) async fn take<W: World>(
+    world: &W,
+    publish: &watch::Sender<Status>,
+    step: Step,
+    updates: Vec<Fits<'_>>,
+) -> Result<(), Failure> {
+    let mut fits = Ok(());
+    for update in updates {
+        // One that fits will do.
+        fits = update.await;
+        if fits.is_ok() {
+            break;
+        }
+    }
+    fits.map_err(Failure::Engine)?;
     match &step {
         Step::Engine(deed) => engine(world, publish, deed).await,
         Step::TakeLocks(app, services, force) => world.locks().take(*app, services, *force).await.map_err(Failure::Lock),

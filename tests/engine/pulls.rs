@@ -1,13 +1,14 @@
 //! Registries that are slow, far, closed, or cut off.
 
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::agent::{Agent, PATIENCE};
-use crate::lab::{CLOSED_REGISTRY, Lab, REGISTRY, now, pause, until};
+use crate::lab::{CLOSED_REGISTRY, Lab, REGISTRY, now, pause, run, until};
 use crate::proxy;
 use crate::target::{App, Service};
 
@@ -28,6 +29,40 @@ fn a_layer_that_is_cut_half_way_arrives_all_the_same() {
     assert_eq!(line.was_cut.load(Ordering::SeqCst), 2);
     drop(agent);
     lab.forget(&image);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn of_an_update_that_does_not_fit_nothing_is_pulled() {
+    let lab = Lab::enter();
+    let images = ["large-1", "large-2"].map(|tag| lab.remote(tag, 40));
+    let services = |images: [&str; 2]| vec![Service::new("one", images[0]), Service::new("two", images[1])];
+    let before = App::new(903, "c1", services([&lab.image("1"), &lab.image("2")]));
+    let after = App::new(903, "c2", services([&images[0], &images[1]]));
+    // 100 MiB each are needed.
+    let root = lab.docker(&["info", "--format", "{{.DockerRootDir}}"]);
+    let free = run(Command::new("df").args(["--output=avail", "--block-size=1M", root.trim()]));
+    let free: u64 = free.lines().last().unwrap().trim().parse().unwrap();
+    let mut agent = Agent::new(&lab).arguments(&["--disk-floor", &format!("{}M", free - 150)]);
+    agent.want(&before.v3());
+    agent.start();
+    agent.arrives(&before);
+    agent.want(&after.v3());
+    agent.says(" of use only together: ");
+    // It is tried again meanwhile, and one of them would be here.
+    pause(5000);
+    assert_eq!(images.each_ref().map(|it| lab.has(it)), [false; 2]);
+    agent.says(" of use only together: ");
+    drop(agent);
+
+    let mut agent = Agent::new(&lab);
+    agent.want(&after.v3());
+    agent.start();
+    agent.arrives(&after);
+    drop(agent);
+    for image in &images {
+        lab.forget(image);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ hostile() { shows "hostile clients harm nobody" make hostile HELD="${HELD:-10000
 fuzz() { shows "no made-up bytes make the agent fall over" make fuzz TIME="${FUZZ_SECONDS:-3600}"; }
 schema() { shows "no answer is other than described" make schema EXAMPLES="${EXAMPLES:-200}"; }
 full() { shows "a full disk stops nobody, loses nothing, and is left by itself" make engine ONLY=full:: SHOW=1; }
-fits() { shows "what is known not to fit is not begun" make engine ONLY=pull::what_is_known_not_to_fit SHOW=1; }
+fits() { shows "what is known not to fit is not begun" make engine ONLY=pull SHOW=1; }
 bad_target() { shows "a target that ends the agent again and again gives way to the last good one" make engine ONLY=trial:: SHOW=1; }
 soak() { shows "a hundred days cost no memory, and idling no byte" make soak DAYS="${DAYS:-100}"; }
 

@@ -281,9 +281,14 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
     let result = wait(lab.engine().observe()).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
 
+    let here = BTreeSet::from([lab.image()]);
+    let result = wait(lab.engine().fit(&here)).await;
+    assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
+
     lab.revive();
     wait(events.next()).await;
     assert!(phase(lab, "main").await.is_some());
+    assert_eq!(wait(lab.engine().fit(&here)).await, Ok(()));
 }
 
 /// What must come, and soon.

@@ -252,6 +252,21 @@ fn delete_then_download_fits_where_both_images_do_not() {
 }
 
 #[test]
+fn of_an_update_that_does_not_fit_as_a_whole_nothing_is_pulled() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        // Enough for any of its three images, and not for all.
+        play.sim.with(|model| model.machine.room_bytes = u64::MAX - model.machine.free_bytes() + 149_000_000);
+        play.writes(release(2));
+        sleep(20 * MINUTE).await;
+        let pulls = ["web", "db", "mail"].map(|name| play.begun(&format!("pull r/{name}:2")));
+        assert_eq!(pulls, [0; 3], "it was begun");
+        play.sim.with(|model| model.machine.room_bytes = u64::MAX);
+        play.settles().await;
+    });
+}
+
+#[test]
 fn a_download_that_nobody_wants_any_more_is_dropped() {
     well(&[app(1, [("web", service("r/web:1"))])], async |play| {
         play.until(|model| model.judge.begun.contains_key("pull r/web:1")).await;

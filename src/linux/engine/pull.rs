@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// What a pull needs; `None` when the image is here.
-    async fn prepare(&self, image: &ImageRef) -> Result<Option<(Link, Login)>, EngineError> {
+    pub(super) async fn prepare(&self, image: &ImageRef) -> Result<Option<(Link, Login)>, EngineError> {
         let link = self.link().await?;
         if self.image(&link, image.as_str()).await?.is_some() {
             return Ok(None);
@@ -116,21 +116,32 @@ impl Engine {
         Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
-    /// Claims room for a pull, in place of what it claimed before: all of it must fit, beside what other pulls still need, with the
-    /// floor left over. Where free room is not to be seen, everything fits.
+    /// Claims room for a pull, in place of what it claimed before.
     pub(super) fn claim(&self, image: &ImageRef, link: &Link, needed: u64) -> Result<(), EngineError> {
+        self.has_room(link, image.as_str(), |other| other != image, needed)?;
+        self.claims.borrow_mut().insert(image.clone(), needed);
+        Ok(())
+    }
+
+    /// So much must fit, beside what others that are being pulled still need, with the floor left over. Where free room is not to be
+    /// seen, everything fits.
+    pub(super) fn has_room(
+        &self,
+        link: &Link,
+        what: &str,
+        is_other: impl Fn(&ImageRef) -> bool,
+        needed: u64,
+    ) -> Result<(), EngineError> {
         let Some((path, free)) = self.free(link) else { return Ok(()) };
-        let mut claims = self.claims.borrow_mut();
-        let others = added(claims.iter().filter(|(other, _)| *other != image).map(|(_, bytes)| *bytes));
+        let others = added(self.claims.borrow().iter().filter(|(image, _)| is_other(image)).map(|(_, bytes)| *bytes));
         let floor = self.settings.floor_bytes;
         if free >= needed.saturating_add(others).saturating_add(floor) {
-            claims.insert(image.clone(), needed);
             return Ok(());
         }
         let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
         let others = if others == 0 { String::new() } else { format!("{} MiB for other pulls, ", mebibytes(others)) };
         Err(EngineError::Full(format!(
-            "cannot pull {image}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or images nobody needs",
+            "cannot pull {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or images nobody needs",
             mebibytes(free),
             path.display(),
             mebibytes(needed),

@@ -16,28 +16,36 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bollard::query_parameters::ListImagesOptions;
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::linux::engine::link::Link;
 use crate::linux::engine::login::Login;
-use crate::linux::engine::{Engine, pull};
+use crate::linux::engine::registry::client::Client;
+use crate::linux::engine::registry::place::Place;
+use crate::linux::engine::{CALL, Engine, pull};
 use crate::port::EngineError;
 use crate::state::ImageRef;
 
-pub(super) use manifest::Machine;
+pub(super) use manifest::{Found, Machine};
 pub(super) use place::Registries;
 
 /// The most that is waited for a registry's documents: a few kilobytes, in at most ten answers.
 const ASK: Duration = Duration::from_secs(20);
+/// How long an answer will do. Some registries count requests; and a pull is asked about with its update first, then by itself.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// Compressed bytes of an image, from a document that tells of it.
 pub(super) fn weighs(document: &[u8]) -> Option<u64> {
     let machine = Machine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
     match manifest::read(document, &machine) {
-        Ok(manifest::Told::Image(found)) => Some(found.bytes()),
+        Ok(manifest::Told::Image(found)) => Some(manifest::bytes(&found.layers)),
         Ok(manifest::Told::Index(_)) | Err(_) => None,
     }
 }
@@ -45,38 +53,84 @@ pub(super) fn weighs(document: &[u8]) -> Option<u64> {
 impl Engine {
     /// Refuses an image that is known not to fit, before a byte of its layers is pulled.
     pub(super) async fn fits(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<(), EngineError> {
-        if !self.settings.asks_registries || self.free(link).is_none() {
+        if !self.asks_registries(link) {
             return Ok(());
         }
-        match tokio::time::timeout(ASK, self.missing(image, link, login)).await {
-            Ok(Ok(bytes)) => {
-                debug!(%image, bytes, "its registry told how much of it is missing");
-                self.claim(image, link, pull::room_for(bytes))
-            }
-            Ok(Err(why)) => {
-                info!(%image, why, "how large it is is not known; it is pulled, and given up should it not fit");
-                Ok(())
-            }
-            Err(_) => {
-                info!(%image, "its registry did not say within {} s how large it is; it is pulled all the same", ASK.as_secs());
-                Ok(())
-            }
-        }
+        let does = |bytes| self.claim(image, link, pull::room_for(bytes));
+        does(self.missing(&[(image, login)], link, |bytes| does(bytes).is_ok()).await)
     }
 
-    /// Compressed bytes of the layers that are not here, or why they are not known.
-    async fn missing(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<u64, String> {
-        let place = place::Place::of(image.as_str()).ok_or("it is not named as registries name images")?;
-        let way = link.facts.registries.way(&place.host)?;
-        let client = client::Client::new(&self.settings.root, &place.host, way, login).await?;
-        let found = client.image(&place, &link.facts.machine()).await?;
-        let whole = found.bytes();
-        // Of what is here already the registry is asked only where it matters.
-        if self.claim(image, link, pull::room_for(whole)).is_ok() {
-            return Ok(whole);
+    /// Refuses images that are known not to fit beside each other. Those that are being pulled have claimed what they need.
+    pub(super) async fn fit_together(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+        let link = self.within(CALL, self.link()).await?;
+        if !self.asks_registries(&link) {
+            return Ok(());
         }
-        let ids = client.diff_ids(&place, &found).await?;
-        found.missing(&ids, &self.here(link).await?)
+        let mut wanted = Vec::new();
+        for image in images.iter().filter(|it| !self.claims.borrow().contains_key(*it)) {
+            let login = self.within(CALL, self.prepare(image)).await?.map(|(_, login)| login);
+            wanted.extend(login.map(|login| (image, login)));
+        }
+        let wanted: Vec<_> = wanted.iter().map(|(image, login)| (*image, login)).collect();
+        let names: Vec<&str> = images.iter().map(ImageRef::as_str).collect();
+        let what = format!("{}, which are of use only together", names.join(", "));
+        let does = |bytes| self.has_room(&link, &what, |_| true, pull::room_for(bytes));
+        does(self.missing(&wanted, &link, |bytes| does(bytes).is_ok()).await)
+    }
+
+    /// Not where that would be of no use.
+    fn asks_registries(&self, link: &Link) -> bool {
+        self.settings.asks_registries && self.free(link).is_some()
+    }
+
+    /// Compressed bytes of images that are not here, as far as they are known. Of what is here already registries are asked only
+    /// where the whole does not do.
+    async fn missing(&self, images: &[(&ImageRef, &Login)], link: &Link, does: impl Fn(u64) -> bool) -> u64 {
+        let told = images.iter().map(async |(image, login)| {
+            let found = in_time(image, self.told(image, link, login)).await?;
+            Some((*image, *login, found))
+        });
+        let told: Vec<_> = join_all(told).await.into_iter().flatten().collect();
+        let whole = manifest::bytes(told.iter().flat_map(|(_, _, found)| &found.layers));
+        if does(whole) {
+            return whole;
+        }
+        let Some((first, _)) = images.first() else { return 0 };
+        let Some(here) = in_time(first, self.here(link)).await else { return 0 };
+        let missing = told.iter().map(async |(image, login, found)| {
+            in_time(image, async { found.missing(&self.ids(image, link, login, found).await?, &here) }).await
+        });
+        let missing = join_all(missing).await;
+        let bytes = manifest::bytes(missing.into_iter().flatten().flatten());
+        debug!(images = images.len(), bytes, "registries told how much is missing");
+        bytes
+    }
+
+    /// What its registry says of an image, or said a moment ago.
+    async fn told(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<Rc<Found>, String> {
+        let is_fresh = |(at, _): &(Instant, Rc<Found>)| at.elapsed() < REMEMBERED;
+        if let Some((_, found)) = self.told.borrow().get(image).filter(|it| is_fresh(it)) {
+            return Ok(found.clone());
+        }
+        let (client, place) = self.client(image, link, login).await?;
+        let found = Rc::new(client.image(&place, &link.facts.machine()).await?);
+        let mut told = self.told.borrow_mut();
+        told.retain(|_, it| is_fresh(it));
+        told.insert(image.clone(), (Instant::now(), found.clone()));
+        Ok(found)
+    }
+
+    /// How the layers of an image are named once they are here.
+    async fn ids(&self, image: &ImageRef, link: &Link, login: &Login, found: &Found) -> Result<Vec<String>, String> {
+        let (client, place) = self.client(image, link, login).await?;
+        client.diff_ids(&place, found).await
+    }
+
+    async fn client(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<(Client, Place), String> {
+        let place = Place::of(image.as_str()).ok_or("it is not named as registries name images")?;
+        let way = link.facts.registries.way(&place.host)?;
+        let client = Client::new(&self.settings.root, &place.host, way, login).await?;
+        Ok((client, place))
     }
 
     /// The layers of each image that is here, the lowest first.
@@ -92,4 +146,16 @@ impl Engine {
         }
         Ok(here)
     }
+}
+
+/// What is known of an image in time. Nothing else comes of it when it is not.
+async fn in_time<T>(image: &ImageRef, known: impl Future<Output = Result<T, String>>) -> Option<T> {
+    match tokio::time::timeout(ASK, known).await {
+        Ok(Ok(known)) => return Some(known),
+        Ok(Err(why)) => info!(%image, why, "how large it is is not known; it is pulled, and given up should it not fit"),
+        Err(_) => {
+            info!(%image, "its registry did not say within {} s how large it is; it is pulled all the same", ASK.as_secs());
+        }
+    }
+    None
 }

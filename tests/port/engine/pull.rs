@@ -112,6 +112,33 @@ async fn what_is_known_not_to_fit_is_not_begun() {
 }
 
 #[tokio::test]
+async fn images_of_one_update_must_fit_beside_each_other() {
+    let Some(lab) = Real::prepared(small_disk) else { return };
+    let registry = lab.registry(None);
+    let images = [lab.publish(&registry, 20), lab.publish(&registry, 21)];
+    // Two that have most of their bytes in common.
+    let base = lab.publish(&registry, 22);
+    let (below, above) = (format!("{registry}/app:22"), [3, 4]);
+    lab.docker(&["pull", &below]);
+    let alike = above.map(|mebibytes| lab.publish_above(&below, &registry, mebibytes));
+    lab.docker(&["rmi", base.as_str()]);
+    lab.reachable(&registry);
+    let engine = lab.another(|it| it.asks_registries = true);
+    let fit = async |images: &[ImageRef]| engine.fit(&images.iter().cloned().collect()).await;
+    for one in &images {
+        assert_eq!(fit(std::slice::from_ref(one)).await, Ok(()));
+    }
+    let Err(EngineError::Full(why)) = fit(&images).await else { panic!("two and a half times 41 MiB fit into 100") };
+    assert!(why.contains(" of use only together: ") && why.contains(images[1].as_str()), "{why}");
+    eprintln!("figure: not begun: {why}");
+    assert_eq!(fit(&alike).await, Ok(()), "a layer of both is pulled once");
+    // What is here, and what nobody can say anything of, is no hindrance.
+    assert_eq!(pull(&engine, images[0].as_str()).await, Ok(()));
+    assert_eq!(fit(&images).await, Ok(()));
+    assert_eq!(fit(&[images[1].clone(), ImageRef::new("registry.invalid/app:1")]).await, Ok(()));
+}
+
+#[tokio::test]
 async fn two_pulls_do_not_count_on_the_same_room() {
     let Some(lab) = Real::prepared(small_disk) else { return };
     let registry = lab.registry(None);

@@ -1,5 +1,6 @@
 //! How the engine is reached: late, twice, half-way or not at all.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -227,6 +228,21 @@ impl Engine for Sim {
         self.pass(0, 50).await;
         self.unlucky_after(luck).await?;
         Ok(Seen { containers, ..rest })
+    }
+
+    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+        self.pass(1, 2000).await;
+        self.answers(None)?;
+        self.with(|model| {
+            let missing = images.iter().map(Machine::registry).filter(|it| !model.machine.images.contains_key(&it.id));
+            let needed: u64 = missing.map(|it| it.size_bytes).sum();
+            let is_known = !model.fates.calls.happens(model.weather.faults);
+            if !is_known || model.machine.free_bytes() >= needed {
+                return Ok(());
+            }
+            model.met(Met::UpdateTooLarge);
+            Err(EngineError::Full(format!("{} images do not fit together", images.len())))
+        })
     }
 
     async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {

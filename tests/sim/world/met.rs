@@ -31,6 +31,7 @@ met! {
     PullBreaks "engine: a pull breaks off"
     TokenExpires "engine: the registry's token expires in mid-pull"
     NoRoom "engine: an image does not fit"
+    UpdateTooLarge "engine: an update's images do not fit beside each other"
     Exits "containers: one ends by itself"
     OutOfMemory "containers: one is killed for its memory"
     RemovedByHand "containers: one is removed by hand"

@@ -1,5 +1,7 @@
 //! What a registry's documents say. The two kinds there are, OCI's and Docker's, have the same fields where it matters.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// Documents a manifest is asked for as.
@@ -32,9 +34,12 @@ pub(in crate::linux::engine) enum Told {
 pub(in crate::linux::engine) struct Found {
     /// The digest of its configuration, in which its layers are named as the engine names them.
     pub(super) config: String,
-    /// Compressed bytes of each layer, the lowest first.
-    layers: Vec<u64>,
+    /// The lowest first.
+    pub(super) layers: Vec<Layer>,
 }
+
+/// A layer of an image: its digest, and compressed bytes.
+pub(super) type Layer = (String, u64);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -81,7 +86,7 @@ pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &Machine) -> Result<
         serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no manifest: {error}"))?;
     if let (Some(config), Some(layers)) = (document.config, document.layers) {
         let config = checked(config.digest)?;
-        return Ok(Told::Image(Found { config, layers: layers.into_iter().map(|it| it.size).collect() }));
+        return Ok(Told::Image(Found { config, layers: layers.into_iter().map(|it| (it.digest, it.size)).collect() }));
     }
     let fitting = document.manifests.into_iter().filter(|it| machine.runs(&it.platform));
     let best = fitting.max_by_key(|it| version(&it.platform.variant));
@@ -119,21 +124,22 @@ impl Machine {
 }
 
 impl Found {
-    /// Compressed bytes of all layers.
-    pub(super) fn bytes(&self) -> u64 {
-        self.layers.iter().fold(0, |sum, it| sum.saturating_add(*it))
-    }
-
-    /// Compressed bytes of those layers that no image here has at the same height, above the same ones: an engine keeps a layer
-    /// once, but unpacks it anew above others.
-    pub(super) fn missing(&self, ids: &[String], here: &[Vec<String>]) -> Result<u64, String> {
+    /// Those layers that no image here has at the same height, above the same ones: an engine keeps a layer once, but unpacks it anew
+    /// above others.
+    pub(super) fn missing(&self, ids: &[String], here: &[Vec<String>]) -> Result<&[Layer], String> {
         if ids.len() != self.layers.len() {
             return Err("its registry counts its layers differently in two places".to_owned());
         }
         let shared = |image: &Vec<String>| image.iter().zip(ids).take_while(|(one, other)| one == other).count();
         let shared = here.iter().map(shared).max().unwrap_or(0);
-        Ok(self.layers.iter().skip(shared).fold(0, |sum, it| sum.saturating_add(*it)))
+        Ok(&self.layers[shared..])
     }
+}
+
+/// Compressed bytes of layers. One that several images have is pulled once.
+pub(super) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
+    let once: BTreeMap<&str, u64> = layers.into_iter().map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
+    once.values().fold(0, |sum, it| sum.saturating_add(*it))
 }
 
 #[cfg(test)]
@@ -153,13 +159,14 @@ mod tests {
         let text = r#"{"schemaVersion": 2, "config": {"digest": "sha256:c0", "size": 7},
             "layers": [{"digest": "sha256:a", "size": 100}, {"digest": "sha256:b", "size": 20}]}"#;
         let Ok(Told::Image(found)) = told(text) else { panic!("{:?}", told(text)) };
-        assert_eq!((found.config.as_str(), found.bytes()), ("sha256:c0", 120));
+        assert_eq!((found.config.as_str(), bytes(&found.layers)), ("sha256:c0", 120));
+        assert_eq!(bytes(found.layers.iter().chain(&found.layers[..1])), 120, "a layer of two images");
         let ids = ["x".to_owned(), "y".to_owned()];
         let here = |layers: &[&str]| vec![vec!["z".to_owned()], layers.iter().map(|&it| it.to_owned()).collect()];
         for (layers, missing) in
             [(vec![], 120), (vec!["x"], 20), (vec!["x", "y", "z"], 0), (vec!["y"], 120), (vec!["z", "y"], 120)]
         {
-            assert_eq!(found.missing(&ids, &here(&layers)), Ok(missing), "{layers:?}");
+            assert_eq!(found.missing(&ids, &here(&layers)).map(bytes), Ok(missing), "{layers:?}");
         }
         assert!(found.missing(&ids[..1], &[]).is_err());
     }
@@ -201,7 +208,6 @@ mod tests {
             u64::MAX
         );
         let Ok(Told::Image(found)) = told(&text) else { panic!("no image") };
-        assert_eq!(found.bytes(), u64::MAX);
-        assert_eq!(found.missing(&["a".into(), "b".into()], &[]), Ok(u64::MAX));
+        assert_eq!(bytes(&found.layers), u64::MAX);
     }
 }

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
 use super::client::Client;
-use super::manifest::Machine;
+use super::manifest::{Machine, bytes};
 use super::place::{Place, Way};
 use crate::linux::engine::login::Login;
 
@@ -137,7 +137,7 @@ async fn sizes(host: &str, way: Way, login: &Login) -> Result<(u64, u64), String
     let place = Place::of(&format!("{host}/me/app:1")).unwrap();
     let found = client.image(&place, &Machine { arch: "arm64".into(), kernel: "aarch64".into() }).await?;
     let ids = client.diff_ids(&place, &found).await?;
-    Ok((found.bytes(), found.missing(&ids, &[vec!["sha256:x".into()]])?))
+    Ok((bytes(&found.layers), bytes(found.missing(&ids, &[vec!["sha256:x".into()]])?)))
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn only_who_is_trusted_is_asked() {
             let place = Place::of(&format!("{host}/me/app:1")).unwrap();
             let machine = Machine { arch: "arm64".into(), kernel: "aarch64".into() };
             let client = Client::new(trusting.path(), &host, Way::Tls, &Login::None).await.unwrap();
-            assert_eq!(client.image(&place, &machine).await.unwrap().bytes(), 120);
+            assert_eq!(bytes(&client.image(&place, &machine).await.unwrap().layers), 120);
             let before = asked.borrow().len();
 
             let empty = tempfile::tempdir().unwrap();
