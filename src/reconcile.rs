@@ -24,14 +24,15 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Abortable, Aborted, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
-use crate::intent::Ask;
+use crate::intent::{Answer, Ask};
 use crate::plan::{Hashes, Plan, Step, Subject, Waiting, changes, complete, plan_with, reaches};
 use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
+use crate::reconcile::host::Outcome;
 use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
@@ -109,7 +110,7 @@ pub async fn run<W: World>(
         waiters: Vec::new(),
         early: Vec::new(),
         errands: FuturesUnordered::new(),
-        lent: BTreeSet::new(),
+        lent: None,
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
         forced: BTreeSet::new(),
@@ -164,12 +165,13 @@ struct Keeper<'w, W: World> {
     due: bool,
     resting: Resting,
     waiters: Vec<Waiter>,
-    /// What was asked before anything was seen. The API lets no more in than it has connections.
+    /// What was asked before anything was seen, or in the midst of something: heard after the next look. The API lets no more in than
+    /// it has connections.
     early: Vec<Ask>,
-    /// What is done beside everything else. They answer whoever asked by themselves.
-    errands: FuturesUnordered<LocalBoxFuture<'w, ()>>,
-    /// Apps whose locks an errand has, or is about to take.
-    lent: BTreeSet<AppId>,
+    /// What is done beside everything else, and who asked for it.
+    errands: FuturesUnordered<LocalBoxFuture<'w, (oneshot::Sender<Answer>, Outcome)>>,
+    /// Apps whose locks are taken, or about to be, to configure the host. `None`: it is not being configured.
+    lent: Option<BTreeSet<AppId>>,
     unreachable: Backoff,
     next_look: Instant,
     /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
@@ -217,7 +219,7 @@ impl<'w, W: World> Keeper<'w, W> {
                     Some(ask) => self.hear(ask).await,
                     None => pending().await,
                 },
-                Some(()) = self.errands.next(), if !self.errands.is_empty() => self.errand_ended(),
+                Some((reply, outcome)) = self.errands.next(), if !self.errands.is_empty() => self.errand_ended(reply, outcome).await,
                 Some(addresses) = addresses.next() => self.moved(addresses),
                 Some(()) = events.next() => self.look_now(),
                 Some(()) = unlocked.next() => self.look_now(),
@@ -365,12 +367,12 @@ impl<'w, W: World> Keeper<'w, W> {
         self.tell();
     }
 
-    /// Locks that an errand took are its own until it ends; and ours are kept for as long as something of the app is under way, which
-    /// may count on them although the plan no longer does.
+    /// Locks under which the host is configured are not for updates to count on, and ours that it relies on stay; as they do for as long
+    /// as something of the app is under way, which may count on them although the plan no longer does.
     fn is_untimely(&self, step: &Step) -> bool {
         match step {
-            Step::TakeLocks(app, ..) => self.lent.contains(app),
-            Step::ReleaseLocks(app) => self.lent.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
+            Step::TakeLocks(app, ..) => self.are_lent(*app),
+            Step::ReleaseLocks(app) => self.lent.is_some() || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
             Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
         }
     }

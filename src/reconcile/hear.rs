@@ -26,6 +26,11 @@ impl<'w, W: World> Keeper<'w, W> {
         if blind && (disturbs(&intent) || matches!(intent, Intent::End(..))) {
             return self.early.push(Ask { intent, reply });
         }
+        // Locks that are being given back are neither ours nor free.
+        let giving_back = self.running.iter().any(|(it, _)| matches!(it, Step::ReleaseLocks(_)));
+        if giving_back && matches!(intent, Intent::ConfigureHost(..)) {
+            return self.early.push(Ask { intent, reply });
+        }
         if let Intent::End(ending, force) = intent {
             return self.end(ending, force, reply);
         }
@@ -34,10 +39,7 @@ impl<'w, W: World> Keeper<'w, W> {
                 self.waiters.push(Waiter { app, goal, reply });
                 return self.look_now();
             }
-            Ok(Change::Errand(errand)) => {
-                // Whoever asked may have hung up; that is their business.
-                return self.errands.push(errand.map(|answer| drop(reply.send(answer))).boxed_local());
-            }
+            Ok(Change::Errand(errand)) => return self.errands.push(errand.map(|outcome| (reply, outcome)).boxed_local()),
             Ok(Change::Answer(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
@@ -252,7 +254,7 @@ impl<'w, W: World> Keeper<'w, W> {
         match step {
             // Known without a look, should locks not be readable just now.
             // An errand that was let go ahead meanwhile gives them back.
-            Step::TakeLocks(app, services, _) if !self.lent.contains(app) => {
+            Step::TakeLocks(app, services, _) if !self.are_lent(*app) => {
                 self.locks().insert(*app, Locks::Ours(services.clone()));
             }
             Step::Engine(Deed::Start(which)) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::intent::{Answer, Refusal, Reply};
@@ -18,8 +19,15 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 /// Characters of the uuid that name a host that has no name.
 const NAME: usize = 7;
 
-/// Something that is done while everything else goes on, and what is answered then.
-pub(super) type Errand<'w> = LocalBoxFuture<'w, Answer>;
+/// Something that is done while everything else goes on, and what comes of it.
+pub(super) type Errand<'w> = LocalBoxFuture<'w, Outcome>;
+
+/// What comes of an errand.
+pub(super) struct Outcome {
+    answer: Answer,
+    /// Apps whose locks it took. `None`: it needs none.
+    taken: Option<Vec<AppId>>,
+}
 
 impl<'w, W: World> Keeper<'w, W> {
     /// What the host measures now.
@@ -41,14 +49,17 @@ impl<'w, W: World> Keeper<'w, W> {
 
     pub(super) fn read_host(&self) -> Errand<'w> {
         let world = self.world;
-        let read = async move { world.host().config().await.map(|it| Reply::Host(Box::new(it))).map_err(refused) };
+        let read = async move {
+            let answer = world.host().config().await.map(|it| Reply::Host(Box::new(it))).map_err(refused);
+            Outcome { answer, taken: None }
+        };
         read.boxed_local()
     }
 
     /// Under the update locks of every app, so that none is surprised by another network.
     pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<Errand<'w>, Refusal> {
-        if !self.errands.is_empty() {
-            let why = "the host's configuration is in use by another request; nothing was changed, ask again";
+        if self.lent.is_some() {
+            let why = "the host is being configured for another request; nothing was changed, ask again";
             return Err(Refusal::Failed(why.to_owned()));
         }
         if let Some(name) = patch.hostname.as_mut().filter(|it| it.is_empty()) {
@@ -56,7 +67,7 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         let forced = if self.force() == Force::Yes { Force::Yes } else { force };
         let (world, apps) = (self.world, self.lockable());
-        self.lent = apps.keys().copied().collect();
+        self.lent = Some(apps.keys().copied().collect());
         let deed = async move {
             let mut taken = Vec::new();
             let mut locked = Ok(());
@@ -67,27 +78,37 @@ impl<'w, W: World> Keeper<'w, W> {
                     Err(_) => break,
                 }
             }
-            let done = match locked {
+            let answer = match locked {
                 Ok(()) => world.host().configure(&patch).await.map(|()| Reply::Done).map_err(refused),
                 Err(LockError::Held(held)) => Err(Refusal::Locked(held)),
                 Err(LockError::Failed(why)) => Err(Refusal::Failed(why)),
             };
-            for app in taken {
-                if let Err(error) = world.locks().release(app).await {
-                    warn!(%error, %app, "an update lock of ours cannot be given back; it is tried again");
-                }
-            }
-            done
+            Outcome { answer, taken: Some(taken) }
         };
         Ok(deed.boxed_local())
     }
 
-    /// An errand gave back the locks it took: what was seen of them is out of date.
-    pub(super) fn errand_ended(&mut self) {
-        self.lent.clear();
-        self.gave_back = true;
-        self.locks().retain(|_, locks| matches!(locks, LockState::Held(_)));
-        self.look_now();
+    /// An errand is done: it gives back the locks it took, and what was seen of them is out of date.
+    pub(super) async fn errand_ended(&mut self, reply: oneshot::Sender<Answer>, Outcome { answer, taken }: Outcome) {
+        if let Some(taken) = taken {
+            let lent = self.lent.take().unwrap_or_default();
+            self.locks().retain(|app, locks| !lent.contains(app) || matches!(locks, LockState::Held(_)));
+            self.gave_back = true;
+            // What was planned before did not reckon with these locks.
+            self.due = false;
+            for app in taken.into_iter().filter(|app| !self.halt.has_locked(*app)) {
+                if let Err(error) = self.world.locks().release(app).await {
+                    warn!(%error, %app, "an update lock of ours cannot be given back; it is tried again");
+                }
+            }
+            self.look_now();
+        }
+        let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
+    }
+
+    /// Whether the locks of an app are those under which the host is configured.
+    pub(super) fn are_lent(&self, app: AppId) -> bool {
+        self.lent.as_ref().is_some_and(|it| it.contains(&app))
     }
 
     /// Services whose locks are not ours already, by app.

@@ -47,7 +47,7 @@ impl<W: World> Keeper<'_, W> {
             let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
             steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
         };
-        let counts = |app: &AppId| !self.gave_back && !given_back(app) && !self.lent.contains(app);
+        let counts = |app: &AppId| !self.gave_back && !given_back(app) && !self.are_lent(*app);
         locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || counts(app));
         locks
     }

@@ -118,6 +118,14 @@ impl<H> Halt<'_, H> {
         !matches!(self.stage, Stage::Up)
     }
 
+    /// Whether an app is locked for it.
+    pub(super) fn has_locked(&self, app: AppId) -> bool {
+        match &self.stage {
+            Stage::Checking(ask, _) | Stage::Asked(ask) | Stage::Announced(Some(ask), _) => ask.locked.contains(&app),
+            Stage::Up | Stage::Announced(None, _) => false,
+        }
+    }
+
     /// Whether it is certain enough that requests are turned down.
     pub(super) const fn is_under_way(&self) -> bool {
         matches!(self.stage, Stage::Asked(_) | Stage::Announced(..))
@@ -306,7 +314,7 @@ impl<W: World> Keeper<'_, W> {
             self.due = false;
         }
         self.locks().retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
-        for app in &ask.locked {
+        for app in ask.locked.iter().filter(|app| !self.are_lent(**app)) {
             if let Err(error) = self.world.locks().release(*app).await {
                 warn!(%app, %error, "its update locks cannot be given back; this is tried again");
             }

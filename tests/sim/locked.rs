@@ -72,6 +72,26 @@ fn no_update_counts_on_the_locks_of_another_errand() {
     });
 }
 
+/// Whoever read the host's configuration in the midst of that had the agent take those locks for its own, and give them back.
+#[test]
+fn no_update_counts_on_the_locks_of_another_errand_while_the_host_is_read() {
+    well(&db("1"), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.net.slow_host = true);
+        let update = async {
+            play.until(|model| model.locks.are_taken()).await;
+            play.answers(&Press::read_host(), StatusCode::OK).await;
+            play.writes(db("2"));
+        };
+        let press = Press::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(play.press(&press, HOUR), update);
+        assert_eq!(named, Some(StatusCode::OK));
+        let note = "host: has the name Some(\"kitchen\") under 1 locks";
+        assert!(play.sim.trace().contains(note), "{}", play.sim.trace());
+        play.settles().await;
+    });
+}
+
 /// Seed 259091: the agent was started while no engine answered, and knew of no container of an app that was to go.
 #[test]
 fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() {

@@ -1,6 +1,7 @@
 //! The networks and the host: a cloud that cannot be reached, a VPN that comes and goes, addresses that move, and a host that
 //! does not do as told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use boardkeeper::port::{self, HostError, NetError, Steered};
@@ -142,6 +143,11 @@ impl port::Host for Sim {
             });
         };
         note("writes");
+        let ours = |model: &Model| -> BTreeSet<_> {
+            let held = model.locks.held.iter().filter(|(_, holder)| **holder == Holder::Agent);
+            held.map(|(key, _)| key.clone()).collect()
+        };
+        let before = self.with(|model| ours(model));
         let (fails, takes) = self.with(|model| {
             let slow = model.net.slow_host || model.fates.outside.happens(model.weather.hangs);
             if slow {
@@ -155,7 +161,12 @@ impl port::Host for Sim {
         if fails {
             return Err(HostError("systemd does not restart avahi-daemon.service".into()));
         }
-        self.with(|model| model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default()));
+        self.with(|model| {
+            if !before.is_subset(&ours(model)) {
+                model.wrong("the locks under which the host is configured were given back meanwhile");
+            }
+            model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default());
+        });
         note("has");
         Ok(())
     }
