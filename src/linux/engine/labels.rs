@@ -51,9 +51,14 @@ pub(super) fn app_in_name(name: &str) -> Option<AppId> {
     name.split_once('_')?.0.parse().ok().map(AppId)
 }
 
+/// Whether it is a name of one line. No supervisor gives another, of which a part would be read as the log's next entry.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_control)
+}
+
 /// The service it was made for.
 pub(super) fn service(labels: &Labels) -> Option<ServiceKey> {
-    let name = get(labels, SERVICE_NAME).filter(|it| !it.is_empty())?;
+    let name = get(labels, SERVICE_NAME).filter(|it| is_name(it))?;
     Some(ServiceKey::new(app(labels)?, name))
 }
 
@@ -93,6 +98,7 @@ mod tests {
         for broken in [
             labels(&[("io.balena.app-id", "1x"), ("io.balena.service-name", "main")]),
             labels(&[("io.balena.app-id", "1"), ("io.balena.service-name", "")]),
+            labels(&[("io.balena.app-id", "1"), ("io.balena.service-name", "main\nreboot")]),
             labels(&[("io.balena.app-id", "1")]),
             labels(&[]),
         ] {

@@ -108,8 +108,8 @@ impl Listed {
             return None;
         }
         let name = summary.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
-        let Some(key) = labels::service(&labels) else {
-            debug!(container = name, "its labels name no service; it is left alone");
+        let Some(key) = labels::service(&labels).filter(|_| labels::is_name(&name)) else {
+            debug!(container = ?name, "its labels name no service; it is left alone");
             return None;
         };
         let word = summary.state.unwrap_or(ContainerSummaryStateEnum::EMPTY);
