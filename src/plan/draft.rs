@@ -68,7 +68,8 @@ impl Draft<'_> {
         if disruptive && !ours {
             self.take_locks(services, plan);
         }
-        if idle && matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(_))) {
+        // A release that is on its way disturbs nobody, and may take hours to arrive.
+        if (idle || incomplete && !disruptive) && matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(_))) {
             plan.steps.push(Step::ReleaseLocks(self.app));
         }
         plan.waiting.append(&mut self.waiting);

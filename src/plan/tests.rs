@@ -39,6 +39,22 @@ fn a_service_waits_for_those_it_depends_on() {
 }
 
 #[test]
+fn locks_are_given_back_while_a_release_is_on_its_way() {
+    let target = "web web:2\ndb db:2";
+    let story = story_of(target, "web web:1 running\ndb db:1 running", |_, current| {
+        current.locks.insert(AppId(1), Locks::Ours(["web", "db"].map(str::to_owned).into()));
+    });
+    assert_snapshot!(story, @"
+    pull db:2, pull web:2, unlock 1
+    lock 1 (db web)
+    kill 1/db, kill 1/web
+    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
+    start 1/db, start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
 fn images_of_an_update_are_of_use_only_together() {
     let together = |target: &str, device: &str| {
         let plan = plan(&parse_target(target), &Demands::default(), &parse_device(device));
