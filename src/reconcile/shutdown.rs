@@ -42,8 +42,8 @@ const SAVE_WITHIN: Duration = Duration::from_secs(1);
 /// after that will not end at all.
 const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
 
-/// What an app's services are locked by.
-type Apps = BTreeMap<AppId, BTreeSet<String>>;
+/// The services of apps whose locks are to be taken, and whether those that somebody holds are overridden.
+type Apps = BTreeMap<AppId, (BTreeSet<String>, Force)>;
 
 /// How far the end of the machine has come.
 pub(super) struct Halt<'w, H> {
@@ -145,26 +145,26 @@ impl<W: World> Keeper<'_, W> {
         self.check(ending, force, Asker::Person(reply), By::Request);
     }
 
-    /// A release or the host's configuration asks for a reboot. The plan lets it, so locks that are held are overridden ones.
+    /// A release or the host's configuration asks for a reboot. The plan lets it, and overrides the locks of whom it may: no others.
     pub(super) fn reboot_as_planned(&mut self) {
         if !self.halt.is_frozen() {
             let by = if self.current.boot_wanted.is_some() { By::Configuration } else { By::Release };
             info!(%by, "a reboot is waited for; looking whether it can be");
-            let held = self.current.locks.values().any(|it| matches!(it, state::Locks::Held(_)));
-            let force = if held { Force::Yes } else { self.force() };
-            self.check(Ending::Reboot, force, Asker::Plan, by);
+            self.check(Ending::Reboot, self.force(), Asker::Plan, by);
         }
     }
 
     fn check(&mut self, ending: Ending, force: Force, asker: Asker, by: By) {
+        let overridden = if asker.is_plan() { self.demands().force } else { BTreeSet::new() };
+        let nothing = |app| (BTreeSet::new(), if overridden.contains(&app) { Force::Yes } else { force });
+        let containers = self.current.containers.iter().map(|it| (it.key.app, &it.key.service));
+        let held = self.current.locks.iter().filter_map(|(app, locks)| match locks {
+            state::Locks::Held(held) => Some((*app, &held.service)),
+            state::Locks::Ours(_) => None,
+        });
         let mut apps = Apps::new();
-        for container in &self.current.containers {
-            apps.entry(container.key.app).or_default().insert(container.key.service.clone());
-        }
-        for (app, locks) in &self.current.locks {
-            if let state::Locks::Held(held) = locks {
-                apps.entry(*app).or_default().insert(held.service.clone());
-            }
+        for (app, service) in containers.chain(held) {
+            apps.entry(app).or_insert_with(|| nothing(app)).0.insert(service.clone());
         }
         let ours = |app: &AppId| matches!(self.current.locks.get(app), Some(state::Locks::Ours(_)));
         let locked = apps.keys().copied().filter(|app| !ours(app)).collect();
@@ -327,6 +327,10 @@ const NOTHING_CAME: &str = "logind accepted it, and began nothing in 3 s; see `j
 const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
 
 impl Asker {
+    const fn is_plan(&self) -> bool {
+        matches!(self, Self::Plan)
+    }
+
     /// Tells whoever waits that it will not be.
     fn hears(self, why: Refusal) {
         match self {
@@ -350,8 +354,8 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> 
     {
         return Err(Refusal::HostUpdate(file));
     }
-    for (app, services) in &apps {
-        world.locks().take(*app, services, force).await.map_err(|why| match why {
+    for (app, (services, force)) in &apps {
+        world.locks().take(*app, services, *force).await.map_err(|why| match why {
             LockError::Held(held) => Refusal::LockedApp(*app, held),
             LockError::Failed(why) => Refusal::Failed(why),
         })?;

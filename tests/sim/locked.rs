@@ -117,6 +117,29 @@ fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() 
     });
 }
 
+/// Seed 62632: a restart by force had the reboot that the host's configuration waited for override the locks of every app.
+#[test]
+fn a_restart_by_force_has_no_reboot_override_locks() {
+    well(&[app(1, [("web", service("r/web:1"))]), app(2, [])], async |play| {
+        play.settles().await;
+        let gone = ServiceKey::new(AppId(2), "gone");
+        let boot = || play.sim.with(|model| model.boot_id());
+        let before = boot();
+        play.sim.with(|model| {
+            model.locks.held.insert(gone.clone(), Holder::User(0));
+            model.want_boot();
+        });
+        sleep(MINUTE).await;
+        play.answers(&Press::restart(2, true), StatusCode::OK).await;
+        sleep(10 * MINUTE).await;
+        assert_eq!(boot(), before);
+        play.sim.with(|model| model.unlock(&gone));
+        sleep(10 * MINUTE).await;
+        assert_ne!(boot(), before);
+        play.settles().await;
+    });
+}
+
 /// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
