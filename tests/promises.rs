@@ -1,6 +1,7 @@
 //! The page of promises and the script that shows them name the same ones.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,4 +15,26 @@ fn every_promise_has_a_line_and_a_command() {
     let shown: Vec<_> = String::from_utf8(script.stdout).unwrap().lines().map(str::to_owned).collect();
     assert!(!shown.is_empty());
     assert_eq!(said, shown, "tests/PROMISES.md, and the functions of tests/lab/torture.sh in their order");
+}
+
+/// What `make torture ONLY=…` was told came down to the verbs, which left out every test that is not called so, and all was well.
+#[test]
+fn a_promise_is_kept_when_something_was_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = dir.path().join("make");
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let torture = |says: &str| {
+        fs::write(&make, format!("#!/bin/sh\necho \"{says}\"\n")).unwrap();
+        fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/torture.sh"));
+        script.arg("access").env("PATH", &path).env("OUT", dir.path());
+        let done = script.env("ONLY", "access").env("MAKEFLAGS", "-- ONLY=access").output().unwrap();
+        (done.status.success(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (kept, table) = torture("figure: $ONLY,$MAKEFLAGS.");
+    assert!(kept && table.contains("| ,. |"), "{table}");
+    for nothing in ["", "test result: ok. 0 passed; 0 failed; 0 ignored"] {
+        let (kept, table) = torture(nothing);
+        assert!(!kept && table.contains("**not kept** (nothing was looked at"), "{table}");
+    }
 }
