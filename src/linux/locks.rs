@@ -6,7 +6,8 @@
 //!
 //! Which locks are ours is told by their owner, uid 65534, as the supervisors before us did; so theirs are found and given back
 //! too. A program in a container that runs as that very uid is taken for us: nothing distinguishes them. Without root we cannot
-//! give files away; then a file of our own uid with a word of ours in it is ours.
+//! give files away; then a file of our own uid is ours whose mode has the sticky bit, which means nothing there and is nobody's
+//! habit. Neither takes room, so that an app can be locked, and the board rebooted, on a full disk.
 //!
 //! Everything is reached through directory handles that follow no symbolic link, because a container is root in its directory.
 

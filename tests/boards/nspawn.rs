@@ -41,6 +41,27 @@ fn a_shutdown_really_powers_off() {
 
 #[test]
 #[ignore = "needs `make power`"]
+fn without_a_byte_of_room_it_identifies_and_reboots() {
+    let mut machine = Machine::boots("full");
+    let dirs = ["/var/lib/boardkeeper", "/tmp/balena-supervisor"];
+    machine.run("systemctl stop boardkeeper");
+    for dir in dirs {
+        machine.run(&format!("mkdir -p {dir} && mount -t tmpfs -o size=256k small {dir}"));
+    }
+    machine.run("systemctl start boardkeeper");
+    machine.with_engine();
+    machine.wants(&json!({}));
+    until("the service runs", SOON, || machine.containers().len() == 1);
+    for dir in dirs {
+        machine.run(&format!("cat /dev/zero > {dir}/filler 2> /dev/null; ! echo more > {dir}/more"));
+    }
+    assert_eq!(machine.post("/v1/blink", "").0, 200);
+    assert_eq!(machine.post("/v1/reboot", ""), (202, json!({"Data": "OK", "Error": ""})));
+    assert_eq!(machine.ends(), REBOOTED);
+}
+
+#[test]
+#[ignore = "needs `make power`"]
 fn whoever_blocks_it_really_blocks_it() {
     let mut machine = Machine::boots("block");
     let block = "systemd-inhibit --what=shutdown --mode=block --who=updater --why='installing firmware' \

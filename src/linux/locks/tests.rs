@@ -162,11 +162,11 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
     use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
     let node = |path: &Path, kind, dev| mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, dev).is_ok();
     for name in ["updates.lock", "resin-updates.lock", ".draft.lock", "handover-complete", "resin-kill-me", "x-updates.lock"] {
-        for (trick, by_word) in (0..7).flat_map(|trick| [(trick, false), (trick, true)]) {
+        for (trick, by_mark) in (0..7).flat_map(|trick| [(trick, false), (trick, true)]) {
             let mut host = host();
-            if by_word {
-                // As for an agent that is not root, which looks into files to tell which are its own.
-                host.locks.tree = Tree::by_word(host.root.path(), rustix::process::geteuid());
+            if by_mark {
+                // As for an agent that is not root, which tells by other things which are its own.
+                host.locks.tree = Tree::by_mark(host.root.path(), rustix::process::geteuid());
             }
             let outside = host.root.path().join("outside");
             fs::create_dir(&outside).unwrap();
@@ -194,6 +194,19 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
             assert_eq!(everything(&outside), before, "{name}, trick {trick}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_root_tells_its_locks_from_those_of_its_own_uid() {
+    let mut host = host();
+    host.locks.tree = Tree::by_mark(host.root.path(), rustix::process::geteuid());
+    host.take("main", Force::No).await.unwrap();
+    assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
+    host.locks.release(AppId(1)).await.unwrap();
+    assert_eq!(host.look().await, None);
+    // Whatever is in it, and although its owner is the same.
+    fs::write(host.path("main").join("updates.lock"), "boardkeeper\n").unwrap();
+    assert!(matches!(host.look().await, Some(LockState::Held(_))));
 }
 
 #[test]

@@ -22,8 +22,10 @@ const ENDING: &[u8] = b"updates.lock";
 const SIGNALS: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
 /// Owner of the locks that supervisors make.
 const OWNER: Uid = Uid::from_raw_unchecked(65534);
-/// What is in a lock of ours.
+/// What is in a lock of ours, for people.
 const WORD: &[u8] = b"boardkeeper\n";
+/// By its sticky bit a lock of ours is told from what a container of our uid makes: that takes no room, and means nothing else.
+const MARKED: Mode = Mode::from_raw_mode(0o1644);
 /// Where a lock is made before it gets its name, in the app's directory, which no container sees.
 const DRAFT: &CStr = c".draft.lock";
 /// For us to write in only.
@@ -44,8 +46,8 @@ pub(super) struct Tree {
 enum Mine {
     /// By their owner.
     Owner,
-    /// By our uid and the word in them.
-    Word(Uid),
+    /// By our uid and their mode.
+    Mark(Uid),
 }
 
 /// The locks in a service's directory.
@@ -58,14 +60,14 @@ struct Survey {
 impl Tree {
     pub(super) fn new(root: &Path) -> Self {
         let uid = rustix::process::geteuid();
-        let mine = if uid.is_root() { Mine::Owner } else { Mine::Word(uid) };
+        let mine = if uid.is_root() { Mine::Owner } else { Mine::Mark(uid) };
         Self { tmp: root.join("tmp"), mine }
     }
 
     /// As an agent of this user would see them.
     #[cfg(test)]
-    pub(super) fn by_word(root: &Path, uid: Uid) -> Self {
-        Self { tmp: root.join("tmp"), mine: Mine::Word(uid) }
+    pub(super) fn by_mark(root: &Path, uid: Uid) -> Self {
+        Self { tmp: root.join("tmp"), mine: Mine::Mark(uid) }
     }
 
     /// Who holds the locks of an app. `None`: nobody.
@@ -201,9 +203,9 @@ impl Tree {
         app.remove(DRAFT)?;
         let owner = match self.mine {
             Mine::Owner => Some(OWNER),
-            Mine::Word(_) => None,
+            Mine::Mark(_) => None,
         };
-        app.write_new(DRAFT, WORD, owner)?;
+        app.write_new(DRAFT, WORD, MARKED, owner)?;
         let made = app.link(DRAFT, service, file);
         app.remove(DRAFT)?;
         made
@@ -217,7 +219,7 @@ impl Tree {
         for file in all {
             // What is gone by now holds nothing up.
             let Some(kind) = service.kind(&file)? else { continue };
-            if self.is_ours(service, &file, kind) {
+            if self.is_ours(kind) {
                 survey.ours.insert(file);
             } else {
                 let path = format!("{}/{}", service.shown(), file.to_string_lossy());
@@ -229,10 +231,10 @@ impl Tree {
         Ok(survey)
     }
 
-    fn is_ours(&self, service: &Dir, file: &CStr, kind: Kind) -> bool {
+    fn is_ours(&self, kind: Kind) -> bool {
         match self.mine {
             Mine::Owner => kind.regular && kind.uid == OWNER,
-            Mine::Word(uid) => kind.regular && kind.uid == uid && service.begins_with(file, WORD),
+            Mine::Mark(uid) => kind.regular && kind.uid == uid && kind.mode == MARKED,
         }
     }
 
@@ -259,7 +261,7 @@ impl Tree {
                 let path = dir.shown();
                 Err(LockError::Failed(format!("`{path}` belongs to uid {}, not to root: remove it", uid.as_raw())))
             }
-            Mine::Owner | Mine::Word(_) => Ok(dir),
+            Mine::Owner | Mine::Mark(_) => Ok(dir),
         }
     }
 

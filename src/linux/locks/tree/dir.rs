@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,7 @@ pub(in crate::linux::locks) struct Dir {
 pub(super) struct Kind {
     pub(super) regular: bool,
     pub(super) uid: Uid,
+    pub(super) mode: Mode,
     pub(super) changed_secs: i64,
 }
 
@@ -105,6 +106,7 @@ impl Dir {
             Ok(stat) => Ok(Some(Kind {
                 regular: FileType::from_raw_mode(stat.st_mode).is_file(),
                 uid: Uid::from_raw(stat.st_uid),
+                mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
                 changed_secs: stat.st_mtime,
             })),
             Err(Errno::NOENT) => Ok(None),
@@ -112,24 +114,19 @@ impl Dir {
         }
     }
 
-    /// Whether a regular file begins so. It is not waited for, should it be a pipe by now.
-    pub(super) fn begins_with(&self, name: &CStr, word: &[u8]) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(fd) = fs::openat(&self.fd, name, flags, Mode::empty()) else { return false };
-        let mut begin = vec![0; word.len()];
-        File::from(fd).read_exact(&mut begin).is_ok_and(|()| begin == word)
-    }
-
-    /// Makes a file that nobody has seen before, with an owner.
-    pub(super) fn write_new(&self, name: &CStr, bytes: &[u8], owner: Option<Uid>) -> Result<(), LockError> {
+    /// Makes a file that nobody has seen before, with an owner. On a full disk it is empty.
+    pub(super) fn write_new(&self, name: &CStr, bytes: &[u8], mode: Mode, owner: Option<Uid>) -> Result<(), LockError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644)).map_err(|why| self.failed("make", name, why))?;
+        let fd = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(|why| self.failed("make", name, why))?;
         let mut file = File::from(fd);
-        file.write_all(bytes).map_err(|why| failed("write", &self.path_of(name), why))?;
+        match file.write_all(bytes) {
+            Err(why) if why.kind() != ErrorKind::StorageFull => return Err(failed("write", &self.path_of(name), why)),
+            Ok(()) | Err(_) => {}
+        }
         if owner.is_some() {
             fs::fchown(&file, owner, None).map_err(|why| self.failed("change the owner of", name, why))?;
         }
-        Ok(())
+        fs::fchmod(&file, mode).map_err(|why| self.failed("set the mode of", name, why))
     }
 
     /// Gives a file a second name elsewhere. `false`: something there has that name.
@@ -190,10 +187,10 @@ impl Dir {
 pub(super) fn failed(deed: &str, path: &str, why: impl std::fmt::Display + Into<std::io::Error>) -> LockError {
     let text = format!("cannot {deed} `{path}`: {why}");
     let advice = match why.into().kind() {
-        std::io::ErrorKind::PermissionDenied => "; run as root, or as the owner of the directory",
-        std::io::ErrorKind::StorageFull => "; make room in /tmp",
-        std::io::ErrorKind::ReadOnlyFilesystem => "; mount /tmp writable",
-        std::io::ErrorKind::DirectoryNotEmpty => "; empty it by hand",
+        ErrorKind::PermissionDenied => "; run as root, or as the owner of the directory",
+        ErrorKind::StorageFull => "; make room in /tmp",
+        ErrorKind::ReadOnlyFilesystem => "; mount /tmp writable",
+        ErrorKind::DirectoryNotEmpty => "; empty it by hand",
         _ => "",
     };
     LockError::Failed(text + advice)
