@@ -354,11 +354,14 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> 
     {
         return Err(Refusal::HostUpdate(file));
     }
-    for (app, (services, force)) in &apps {
-        world.locks().take(*app, services, *force).await.map_err(|why| match why {
-            LockError::Held(held) => Refusal::LockedApp(*app, held),
-            LockError::Failed(why) => Refusal::Failed(why),
-        })?;
+    for (app, (services, overrides)) in &apps {
+        match world.locks().take(*app, services, *overrides).await {
+            Ok(()) => {}
+            Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
+            // Who insists has tried everything else: a card that cannot be written any more may be the reason for it.
+            Err(LockError::Failed(why)) if force == Force::Yes => warn!(%app, why, "it is not locked, and ends all the same"),
+            Err(LockError::Failed(why)) => return Err(Refusal::Failed(why)),
+        }
     }
     Ok(())
 }

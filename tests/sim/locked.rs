@@ -140,6 +140,23 @@ fn a_restart_by_force_has_no_reboot_override_locks() {
     });
 }
 
+/// A card that went bad can be written no more, and so no lock be taken on it.
+#[test]
+fn a_board_that_cannot_be_locked_ends_for_whoever_insists() {
+    well(&[app(1, [("web", service("r/web:1"))])], async |play| {
+        play.settles().await;
+        let before = play.sim.with(|model| {
+            model.locks.engines.insert(ServiceKey::new(AppId(1), "web"));
+            model.boot_id()
+        });
+        play.answers(&Press::reboot(false), StatusCode::INTERNAL_SERVER_ERROR).await;
+        play.answers(&Press::reboot(true), StatusCode::ACCEPTED).await;
+        sleep(MINUTE).await;
+        assert_ne!(play.sim.with(|model| model.boot_id()), before);
+        play.settles().await;
+    });
+}
+
 /// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {

@@ -24,7 +24,7 @@ pub(crate) struct LockDir {
     /// Services whose directory is there.
     there: BTreeSet<ServiceKey>,
     /// Those of them that the engine made, as it mounted what was not there: the agent, which is not root, is not let in.
-    engines: BTreeSet<ServiceKey>,
+    pub(crate) engines: BTreeSet<ServiceKey>,
     /// An agent before this one left some of its locks.
     inherited: bool,
 }
