@@ -13,6 +13,7 @@
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
 //! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
+//! timely    what waits for steps that are under way
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
 use crate::reconcile::take::{Failure, Updates, take};
+use crate::reconcile::timely::app_of;
 use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
@@ -52,6 +54,7 @@ mod remember;
 mod rest;
 mod shutdown;
 mod take;
+mod timely;
 mod trial;
 mod wait;
 
@@ -367,16 +370,6 @@ impl<'w, W: World> Keeper<'w, W> {
         self.tell();
     }
 
-    /// Locks under which the host is configured are not for updates to count on, and ours that it relies on stay; as they do for as long
-    /// as something of the app is under way, which may count on them although the plan no longer does.
-    fn is_untimely(&self, step: &Step) -> bool {
-        match step {
-            Step::TakeLocks(app, ..) => self.are_lent(*app),
-            Step::ReleaseLocks(app) => self.lent.is_some() || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
-            Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
-        }
-    }
-
     /// Drops downloads and waits that the plan no longer has.
     fn drop_unwanted(&mut self, keep: impl Fn(&Step) -> bool) {
         for (step, handle) in &self.running {
@@ -480,19 +473,4 @@ fn doing(step: &Step) -> Doing {
         Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Locks(_) | Subject::Machine => None,
     };
     Doing { kind: step.kind(), what: step.to_string(), service }
-}
-
-/// The app a step concerns, when it concerns one.
-fn app_of(step: &Step) -> Option<AppId> {
-    match step.subject() {
-        Subject::Service(key) => Some(key.app),
-        Subject::Locks(app) => Some(app),
-        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Machine => match step {
-            Step::Engine(crate::plan::Deed::RemoveVolume(_, app)) => Some(*app),
-            Step::Engine(crate::plan::Deed::CreateVolume(volume)) => Some(volume.app),
-            Step::Engine(crate::plan::Deed::CreateNetwork(network)) => network.app,
-            Step::Engine(crate::plan::Deed::RemoveNetwork(_, app)) => *app,
-            _ => None,
-        },
-    }
 }

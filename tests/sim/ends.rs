@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, Play, release, well};
+use crate::play::{HOUR, MINUTE, Play, release, well, well_in, with};
 use crate::world::Model;
 use crate::world::cuts::{Cut, Doom};
 use crate::world::locks::Holder;
@@ -136,6 +137,28 @@ fn cut_at_any_await(cut: Cut) {
             assert!(after > 60, "an update of {after} awaits shows nothing");
             break;
         }
+    }
+}
+
+/// Seed 927460: what an agent had begun to kill for a target that was not the last one counted as there for what depends on it.
+#[test]
+fn nothing_is_started_on_what_is_being_killed() {
+    let apps = |rev: &str| {
+        let of = |image: &str| with(image, |it| drop(it.config.env.insert("REV".into(), rev.into())));
+        let mut web = of("r/web:1");
+        web.depends_on.insert("db".into());
+        web.strategy = Strategy::HandOver;
+        [app(1, [("db", of("r/db:1")), ("web", web)])]
+    };
+    for seed in 0..20 {
+        well_in(seed, &apps("1"), async |play| {
+            play.settles().await;
+            play.sim.with(|model| model.disk.full = true);
+            play.writes(apps("2"));
+            play.until(|model| model.machine.ours().any(|it| it.face.name.starts_with("old_"))).await;
+            play.sim.with(|model| model.fall(Cut::Crash));
+            play.settles().await;
+        });
     }
 }
 

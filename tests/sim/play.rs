@@ -48,7 +48,12 @@ pub(crate) struct Play {
 
 /// Plays a story in a fair world; nothing that must never happen does.
 pub(crate) fn well(apps: &[App], story: impl AsyncFnOnce(&Play)) {
-    let told = in_world(1, Weather::default(), Telling::Everything, async |sim| {
+    well_in(1, apps, story);
+}
+
+/// The same in the world of a seed, where everything takes its own time.
+pub(crate) fn well_in(seed: u64, apps: &[App], story: impl AsyncFnOnce(&Play)) {
+    let told = in_world(seed, Weather::default(), Telling::Everything, async |sim| {
         sim.with(|model| model.owner.write(apps.iter().cloned()));
         let play = Play { sim: sim.clone(), router: RefCell::default() };
         let people = async |_: Sim, router| {

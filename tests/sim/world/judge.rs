@@ -48,6 +48,8 @@ pub(crate) struct Judge {
     underway: BTreeSet<Subject>,
     /// What runs and is being disturbed.
     disturbed: BTreeSet<ServiceKey>,
+    /// What is being killed or stopped.
+    leaving: BTreeSet<ContainerId>,
     recent: VecDeque<(Instant, String)>,
     pulled: BTreeSet<ImageRef>,
     identity: Option<Identity>,
@@ -106,6 +108,7 @@ impl Judge {
         self.renewed = false;
         self.underway.clear();
         self.disturbed.clear();
+        self.leaving.clear();
         self.alive = None;
     }
 
@@ -114,6 +117,9 @@ impl Judge {
         let subject = subject(deed);
         if let Subject::Service(key) = &subject {
             self.disturbed.remove(key);
+        }
+        if let Deed::Kill(which) | Deed::Stop(which) = deed {
+            self.leaving.remove(&which.id);
         }
         self.underway.remove(&subject);
     }
@@ -183,6 +189,9 @@ impl Model {
         }
         *self.judge.begun.entry(deed.to_string()).or_default() += 1;
         self.judge_pace(deed);
+        if let Deed::Kill(which) | Deed::Stop(which) = deed {
+            self.judge.leaving.insert(which.id.clone());
+        }
         match deed {
             Deed::Pull(reference) => drop(self.judge.pulled.insert(reference.clone())),
             Deed::Create(spec) => {
@@ -273,7 +282,9 @@ impl Model {
 
     fn judge_dependencies(&mut self, which: &Which) {
         let ready = |key: &ServiceKey| {
-            let started = self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created);
+            let stays = |id| !self.judge.leaving.contains(id);
+            let started =
+                self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created && stays(&it.face.id));
             // What a person stopped need not run for those who depend on it.
             let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(key));
             started || stopped || self.judge.lately_by_hand(&key.to_string())

@@ -1,0 +1,48 @@
+//! Steps of the plan that have to wait for what is under way. A plan knows how things are, and not what is being done to them.
+
+use crate::plan::{Deed, Step, Subject};
+use crate::port::World;
+use crate::reconcile::Keeper;
+use crate::state::{AppId, ServiceKey};
+
+impl<W: World> Keeper<'_, W> {
+    /// Whether a step is not to be taken now, although the plan has it.
+    pub(super) fn is_untimely(&self, step: &Step) -> bool {
+        match step {
+            // Locks under which the host is configured are not for updates to count on.
+            Step::TakeLocks(app, ..) => self.are_lent(*app),
+            // Ours that it relies on stay; and so they do for as long as something of the app is under way, which may count on them
+            // although the plan no longer does.
+            Step::ReleaseLocks(app) => self.lent.is_some() || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
+            Step::Engine(Deed::Start(which)) => self.loses_what_it_needs(&which.key),
+            Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
+        }
+    }
+
+    /// Whether something that a service depends on is being killed or stopped, as an earlier target wanted it, or was since the look.
+    fn loses_what_it_needs(&self, key: &ServiceKey) -> bool {
+        let service = self.target.as_ref().and_then(|it| it.apps.get(&key.app)?.services.get(&key.service));
+        let mut under_way = self.running.iter().map(|(step, _)| step).chain(&self.ended);
+        under_way.any(|step| match step {
+            Step::Engine(Deed::Kill(which) | Deed::Stop(which)) => {
+                which.key.app == key.app && service.is_some_and(|it| it.depends_on.contains(&which.key.service))
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The app a step concerns, when it concerns one.
+pub(super) fn app_of(step: &Step) -> Option<AppId> {
+    match step.subject() {
+        Subject::Service(key) => Some(key.app),
+        Subject::Locks(app) => Some(app),
+        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Machine => match step {
+            Step::Engine(Deed::RemoveVolume(_, app)) => Some(*app),
+            Step::Engine(Deed::CreateVolume(volume)) => Some(volume.app),
+            Step::Engine(Deed::CreateNetwork(network)) => network.app,
+            Step::Engine(Deed::RemoveNetwork(_, app)) => *app,
+            _ => None,
+        },
+    }
+}
