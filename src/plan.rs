@@ -185,7 +185,8 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
     let scene = scene::Scene { target, demands, current, hashes };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
-    let mut plan = Plan { downloaded, together: images::together(scene), ..Plan::default() };
+    let together = if downloaded { Vec::new() } else { images::together(scene) };
+    let mut plan = Plan { downloaded, together, ..Plan::default() };
     for app in scene.apps() {
         draft::app(scene, app, &mut plan);
     }

@@ -23,12 +23,14 @@ impl<'w, W: World> Keeper<'w, W> {
     pub(super) async fn hear(&mut self, Ask { intent, reply }: Ask) {
         // What containers there are, and who locks them, is not known before the first look.
         let blind = matches!(self.publish.borrow().engine, EngineState::Unknown);
-        if blind && (disturbs(&intent) || matches!(intent, Intent::End(..))) {
-            return self.early.push(Ask { intent, reply });
-        }
         // Locks that are being given back are neither ours nor free.
         let giving_back = self.running.iter().any(|(it, _)| matches!(it, Step::ReleaseLocks(_)));
-        if giving_back && matches!(intent, Intent::ConfigureHost(..)) {
+        let too_early = match &intent {
+            Intent::ConfigureHost(..) => blind || giving_back,
+            Intent::End(..) => blind,
+            other => blind && disturbs(other),
+        };
+        if too_early {
             return self.early.push(Ask { intent, reply });
         }
         if let Intent::End(ending, force) = intent {

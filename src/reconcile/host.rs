@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::intent::{Answer, Refusal, Reply};
 use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::Keeper;
 use crate::state::host::{Addresses, HostPatch};
-use crate::state::{AppId, Force, Locks as LockState};
+use crate::state::{AppId, Force};
 
 /// Figures are not read more often, however often the engine is looked at.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
@@ -88,19 +88,11 @@ impl<'w, W: World> Keeper<'w, W> {
         Ok(deed.boxed_local())
     }
 
-    /// An errand is done: it gives back the locks it took, and what was seen of them is out of date.
+    /// An errand is done: it gives back the locks it took.
     pub(super) async fn errand_ended(&mut self, reply: oneshot::Sender<Answer>, Outcome { answer, taken }: Outcome) {
         if let Some(taken) = taken {
             let lent = self.lent.take().unwrap_or_default();
-            self.locks().retain(|app, locks| !lent.contains(app) || matches!(locks, LockState::Held(_)));
-            self.gave_back = true;
-            // What was planned before did not reckon with these locks.
-            self.due = false;
-            for app in taken.into_iter().filter(|app| !self.halt.has_locked(*app)) {
-                if let Err(error) = self.world.locks().release(app).await {
-                    warn!(%error, %app, "an update lock of ours cannot be given back; it is tried again");
-                }
-            }
+            self.give_back(&lent, taken).await;
             self.look_now();
         }
         let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
@@ -113,13 +105,8 @@ impl<'w, W: World> Keeper<'w, W> {
 
     /// Services whose locks are not ours already, by app.
     fn lockable(&self) -> BTreeMap<AppId, BTreeSet<String>> {
-        let mut apps: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-        for container in &self.current.containers {
-            let ours = matches!(self.current.locks.get(&container.key.app), Some(LockState::Ours(_)));
-            if !ours {
-                apps.entry(container.key.app).or_default().insert(container.key.service.clone());
-            }
-        }
+        let mut apps = self.services();
+        apps.retain(|app, _| !self.are_ours(*app));
         apps
     }
 }

@@ -60,6 +60,39 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
+    /// Services that have a container, by app.
+    pub(super) fn services(&self) -> BTreeMap<AppId, BTreeSet<String>> {
+        let mut apps: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for container in &self.current.containers {
+            apps.entry(container.key.app).or_default().insert(container.key.service.clone());
+        }
+        apps
+    }
+
+    /// Whether locks of an app are ours.
+    pub(super) fn are_ours(&self, app: AppId) -> bool {
+        matches!(self.current.locks.get(&app), Some(state::Locks::Ours(_)))
+    }
+
+    /// Gives back the locks that were taken, but for those that the host's configuration or the end of the machine counts on. What was
+    /// seen of these apps' locks is out of date, and what was planned meanwhile did not reckon with that.
+    pub(super) async fn give_back(&mut self, apps: &BTreeSet<AppId>, taken: impl IntoIterator<Item = AppId>) {
+        if apps.is_empty() {
+            return;
+        }
+        self.gave_back = true;
+        self.due = false;
+        self.locks().retain(|app, it| matches!(it, state::Locks::Held(_)) || !apps.contains(app));
+        for app in taken {
+            if self.are_lent(app) || self.halt.has_locked(app) {
+                continue;
+            }
+            if let Err(error) = self.world.locks().release(app).await {
+                warn!(%app, %error, "its update locks cannot be given back; this is tried again");
+            }
+        }
+    }
+
     /// What is known of the locks, to be changed. Whoever looks at what was published keeps that.
     pub(super) fn locks(&mut self) -> &mut BTreeMap<AppId, state::Locks> {
         &mut Arc::make_mut(&mut self.current).locks

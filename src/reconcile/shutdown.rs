@@ -155,19 +155,16 @@ impl<W: World> Keeper<'_, W> {
     }
 
     fn check(&mut self, ending: Ending, force: Force, asker: Asker, by: By) {
-        let overridden = if asker.is_plan() { self.demands().force } else { BTreeSet::new() };
-        let nothing = |app| (BTreeSet::new(), if overridden.contains(&app) { Force::Yes } else { force });
-        let containers = self.current.containers.iter().map(|it| (it.key.app, &it.key.service));
-        let held = self.current.locks.iter().filter_map(|(app, locks)| match locks {
-            state::Locks::Held(held) => Some((*app, &held.service)),
-            state::Locks::Ours(_) => None,
-        });
-        let mut apps = Apps::new();
-        for (app, service) in containers.chain(held) {
-            apps.entry(app).or_insert_with(|| nothing(app)).0.insert(service.clone());
+        let mut services = self.services();
+        for (app, locks) in &self.current.locks {
+            if let state::Locks::Held(held) = locks {
+                services.entry(*app).or_default().insert(held.service.clone());
+            }
         }
-        let ours = |app: &AppId| matches!(self.current.locks.get(app), Some(state::Locks::Ours(_)));
-        let locked = apps.keys().copied().filter(|app| !ours(app)).collect();
+        let locked = services.keys().copied().filter(|app| !self.are_ours(*app)).collect();
+        let overridden = if matches!(asker, Asker::Plan) { self.demands().force } else { BTreeSet::new() };
+        let force_of = |app: &AppId| if overridden.contains(app) { Force::Yes } else { force };
+        let apps: Apps = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
         self.halt.job = Some(look(self.world, ending, apps, force).map(Event::Checked).boxed_local());
         self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
     }
@@ -308,17 +305,7 @@ impl<W: World> Keeper<'_, W> {
 
     /// Gives back what was locked for an end.
     async fn unlock(&mut self, ask: &Ask) {
-        if !ask.locked.is_empty() {
-            self.gave_back = true;
-            // What was planned meanwhile counted on them.
-            self.due = false;
-        }
-        self.locks().retain(|app, it| matches!(it, state::Locks::Held(_)) || !ask.locked.contains(app));
-        for app in ask.locked.iter().filter(|app| !self.are_lent(**app)) {
-            if let Err(error) = self.world.locks().release(*app).await {
-                warn!(%app, %error, "its update locks cannot be given back; this is tried again");
-            }
-        }
+        self.give_back(&ask.locked, ask.locked.iter().copied()).await;
     }
 }
 
@@ -327,10 +314,6 @@ const NOTHING_CAME: &str = "logind accepted it, and began nothing in 3 s; see `j
 const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
 
 impl Asker {
-    const fn is_plan(&self) -> bool {
-        matches!(self, Self::Plan)
-    }
-
     /// Tells whoever waits that it will not be.
     fn hears(self, why: Refusal) {
         match self {
