@@ -42,18 +42,23 @@ pub(super) fn supervised(labels: &Labels) -> bool {
 }
 
 /// The app it belongs to.
-pub(super) fn app(labels: &Labels) -> Option<AppId> {
+fn app(labels: &Labels) -> Option<AppId> {
     get(labels, APP_ID)?.trim().parse().ok().map(AppId)
 }
 
 /// The app a name such as `1234_data` says.
-pub(super) fn app_in_name(name: &str) -> Option<AppId> {
+fn app_in_name(name: &str) -> Option<AppId> {
     name.split_once('_')?.0.parse().ok().map(AppId)
 }
 
 /// Whether it is a name of one line. No supervisor gives another, of which a part would be read as the log's next entry.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
+}
+
+/// The app a network or volume of this name belongs to.
+pub(super) fn app_of(name: &str, labels: &Labels) -> Option<AppId> {
+    app(labels).or_else(|| app_in_name(name)).filter(|_| is_name(name))
 }
 
 /// The service it was made for.

@@ -57,7 +57,7 @@ impl Engine {
             return Ok(());
         }
         let does = |bytes| self.claim(image, link, pull::room_for(bytes));
-        does(self.missing(&[(image, login)], link, |bytes| does(bytes).is_ok()).await)
+        does(self.missing([(image, login)], link, |bytes| does(bytes).is_ok()).await)
     }
 
     /// Refuses images that are known not to fit beside each other. Those that are being pulled have claimed what they need.
@@ -71,11 +71,11 @@ impl Engine {
             let login = self.within(CALL, self.prepare(image)).await?.map(|(_, login)| login);
             wanted.extend(login.map(|login| (image, login)));
         }
-        let wanted: Vec<_> = wanted.iter().map(|(image, login)| (*image, login)).collect();
         let names: Vec<&str> = images.iter().map(ImageRef::as_str).collect();
         let what = format!("{}, which are of use only together", names.join(", "));
         let does = |bytes| self.has_room(&link, &what, |_| true, pull::room_for(bytes));
-        does(self.missing(&wanted, &link, |bytes| does(bytes).is_ok()).await)
+        let wanted = wanted.iter().map(|(image, login)| (*image, login));
+        does(self.missing(wanted, &link, |bytes| does(bytes).is_ok()).await)
     }
 
     /// Not where that would be of no use.
@@ -85,24 +85,26 @@ impl Engine {
 
     /// Compressed bytes of images that are not here, as far as they are known. Of what is here already registries are asked only
     /// where the whole does not do.
-    async fn missing(&self, images: &[(&ImageRef, &Login)], link: &Link, does: impl Fn(u64) -> bool) -> u64 {
-        let told = images.iter().map(async |(image, login)| {
+    async fn missing<'a>(
+        &self,
+        images: impl IntoIterator<Item = (&'a ImageRef, &'a Login)>,
+        link: &Link,
+        does: impl Fn(u64) -> bool,
+    ) -> u64 {
+        let told = images.into_iter().map(async |(image, login)| {
             let found = in_time(image, self.told(image, link, login)).await?;
-            Some((*image, *login, found))
+            Some((image, login, found))
         });
         let told: Vec<_> = join_all(told).await.into_iter().flatten().collect();
         let whole = manifest::bytes(told.iter().flat_map(|(_, _, found)| &found.layers));
-        if does(whole) {
-            return whole;
-        }
-        let Some((first, _)) = images.first() else { return 0 };
+        let Some((first, ..)) = told.first().filter(|_| !does(whole)) else { return whole };
         let Some(here) = in_time(first, self.here(link)).await else { return 0 };
         let missing = told.iter().map(async |(image, login, found)| {
             in_time(image, async { found.missing(&self.ids(image, link, login, found).await?, &here) }).await
         });
         let missing = join_all(missing).await;
         let bytes = manifest::bytes(missing.into_iter().flatten().flatten());
-        debug!(images = images.len(), bytes, "registries told how much is missing");
+        debug!(images = told.len(), bytes, "registries told how much is missing");
         bytes
     }
 

@@ -122,7 +122,7 @@ pub(super) fn networks(list: Vec<SeenNetwork>) -> Vec<Network> {
     for seen in list.into_iter().filter(is_ours) {
         let labels: Labels = seen.labels.clone().unwrap_or_default().into_iter().collect();
         let name = seen.name.clone().unwrap_or_default();
-        let app = labels::app(&labels).or_else(|| labels::app_in_name(&name)).filter(|_| labels::is_name(&name));
+        let app = labels::app_of(&name, &labels);
         if app.is_none() && name != SUPERVISOR_NETWORK {
             debug!(network = ?name, "its labels name no app; it is left alone");
             continue;
@@ -140,8 +140,7 @@ pub(super) fn volumes(list: Vec<SeenVolume>) -> Vec<Volume> {
         if !labels::supervised(&labels) {
             return None;
         }
-        let app = labels::app(&labels).or_else(|| labels::app_in_name(&seen.name));
-        let Some(app) = app.filter(|_| labels::is_name(&seen.name)) else {
+        let Some(app) = labels::app_of(&seen.name, &labels) else {
             debug!(volume = ?seen.name, "neither its labels nor its name tell its app; it is left alone");
             return None;
         };

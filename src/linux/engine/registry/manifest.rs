@@ -209,5 +209,6 @@ mod tests {
         );
         let Ok(Told::Image(found)) = told(&text) else { panic!("no image") };
         assert_eq!(bytes(&found.layers), u64::MAX);
+        assert_eq!(found.missing(&["a".into(), "b".into()], &[]).map(bytes), Ok(u64::MAX));
     }
 }
