@@ -5,8 +5,8 @@
 # promise and the command that shows it. What a command prints as `figure: …` is what was measured; without such a line, what
 # cargo says of its tests. Sizes come from the environment, so that an hour more is a number and no edit.
 #
-# Each command's output is kept in target/torture/NAME.log, the table in target/torture/table.md (or in OUT). A promise that is not kept
-# does not keep the others from being looked at; the exit code tells.
+# Each command's output is kept in target/torture/NAME.log, the table in target/torture/table.md, or both in OUT. A promise that
+# is not kept does not keep the others from being looked at; the exit code tells.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 out=${OUT:-target/torture}

@@ -9,7 +9,7 @@ use boardkeeper::state::{App, AppId, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, Play, release, well, well_in, with};
+use crate::play::{HOUR, MINUTE, Play, release, revision, well, well_in};
 use crate::world::Model;
 use crate::world::cuts::{Cut, Doom};
 use crate::world::locks::Holder;
@@ -144,11 +144,10 @@ fn cut_at_any_await(cut: Cut) {
 #[test]
 fn nothing_is_started_on_what_is_being_killed() {
     let apps = |rev: &str| {
-        let of = |image: &str| with(image, |it| drop(it.config.env.insert("REV".into(), rev.into())));
-        let mut web = of("r/web:1");
+        let mut web = revision("r/web:1", rev);
         web.depends_on.insert("db".into());
         web.strategy = Strategy::HandOver;
-        [app(1, [("db", of("r/db:1")), ("web", web)])]
+        [app(1, [("db", revision("r/db:1", rev)), ("web", web)])]
     };
     for seed in 0..20 {
         well_in(seed, &apps("1"), async |play| {

@@ -5,18 +5,23 @@ use boardkeeper::state::{App, AppId, Phase, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, release, well, with};
+use crate::play::{HOUR, MINUTE, Play, release, revision, well};
 use crate::world::Cut;
 use crate::world::locks::Holder;
 use crate::world::owner::{app, service};
 
+/// The agent dies in an update, for which it has taken locks.
+async fn dies_with_locks(play: &Play) {
+    play.settles().await;
+    play.writes(release(2));
+    play.until(|model| model.locks.are_taken()).await;
+    play.sim.with(|model| model.fall(Cut::Crash));
+}
+
 #[test]
 fn locks_that_an_agent_left_behind_are_given_back() {
     well(&release(1), async |play| {
-        play.settles().await;
-        play.writes(release(2));
-        play.until(|model| model.locks.are_taken()).await;
-        play.sim.with(|model| model.fall(Cut::Crash));
+        dies_with_locks(play).await;
         play.settles().await;
         assert!(play.sim.with(|model| model.locks.held.is_empty()));
     });
@@ -39,8 +44,7 @@ fn a_forced_update_overrides_the_locks_that_services_left_behind() {
 
 /// One service, and how it is configured.
 fn db(rev: &str) -> [App; 1] {
-    let rev = rev.to_owned();
-    [app(1, [("db", with("r/db:1", |it| drop(it.config.env.insert("REV".into(), rev))))])]
+    [app(1, [("db", revision("r/db:1", rev))])]
 }
 
 /// Seed 34420: a target that came while the one before it was acted on had nothing to do, and gave the locks back.
@@ -161,10 +165,7 @@ fn a_board_that_cannot_be_locked_ends_for_whoever_insists() {
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
     well(&release(1), async |play| {
-        play.settles().await;
-        play.writes(release(2));
-        play.until(|model| model.locks.are_taken()).await;
-        play.sim.with(|model| model.fall(Cut::Crash));
+        dies_with_locks(play).await;
         play.until(|model| model.locks.held.is_empty()).await;
         play.sim.with(|model| model.locks.unreadable = true);
         play.writes(release(3));

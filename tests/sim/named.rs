@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::life::in_world;
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, release, well, with};
+use crate::play::{HOUR, MINUTE, release, two_live, well, with};
 use crate::world::cuts::Doom;
 use crate::world::locks::Holder;
 use crate::world::machine::{Machine, Tells};
@@ -343,8 +343,7 @@ fn a_hand_over_that_the_next_release_overtook_leaves_one_container() {
     well(&web(1, Strategy::HandOver), async |play| {
         play.settles().await;
         play.writes(web(2, Strategy::HandOver));
-        let two = |model: &Model| model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2;
-        play.until(two).await;
+        play.until(two_live).await;
         play.sim.with(|model| model.machine.room_bytes = 1);
         play.writes(web(3, Strategy::DownloadThenKill));
         sleep(10 * MINUTE).await;
@@ -398,8 +397,7 @@ fn no_hand_over_goes_on_after_an_end_that_is_announced_during_a_slow_save() {
     well(&[web(1)], async |play| {
         play.settles().await;
         play.writes([web(2)]);
-        let two = |model: &Model| model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2;
-        play.until(two).await;
+        play.until(two_live).await;
         play.sim.with(|model| model.disk.mood = Mood::Slow);
         play.writes([web(2), app(2, [("db", service("r/db:1"))])]);
         sleep(Duration::from_secs(15)).await;

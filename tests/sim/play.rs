@@ -40,6 +40,16 @@ pub(crate) fn with(image: &str, change: impl FnOnce(&mut Service)) -> Service {
     it
 }
 
+/// A service that runs an image, and of which there are revisions.
+pub(crate) fn revision(image: &str, rev: &str) -> Service {
+    with(image, |it| drop(it.config.env.insert("REV".into(), rev.into())))
+}
+
+/// Whether two containers of ours live.
+pub(crate) fn two_live(model: &Model) -> bool {
+    model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2
+}
+
 /// A fair world in which a story is played.
 pub(crate) struct Play {
     pub(crate) sim: Sim,

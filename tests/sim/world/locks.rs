@@ -49,9 +49,14 @@ impl LockDir {
         self.inherited = self.are_taken();
     }
 
+    /// Services whose lock the agent holds.
+    pub(crate) fn of_agent(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.held.iter().filter(|(_, holder)| **holder == Holder::Agent).map(|(key, _)| key)
+    }
+
     /// Whether the agent holds any.
     pub(crate) fn are_taken(&self) -> bool {
-        self.held.values().any(|it| *it == Holder::Agent)
+        self.of_agent().next().is_some()
     }
 
     /// The unit starts the agent, and hands over to it what the engine made.
@@ -104,7 +109,7 @@ impl LockDir {
     }
 
     fn agents(&self, app: AppId) -> impl Iterator<Item = &ServiceKey> {
-        self.held.iter().filter(move |(key, holder)| key.app == app && **holder == Holder::Agent).map(|(key, _)| key)
+        self.of_agent().filter(move |key| key.app == app)
     }
 
     fn take(&mut self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {

@@ -10,7 +10,6 @@ use boardkeeper::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
 
-use super::locks::Holder;
 use super::met::Met;
 use super::{Model, Sim};
 
@@ -138,16 +137,12 @@ impl port::Host for Sim {
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {
         let note = |when: &str| {
             self.with(|model| {
-                let ours = model.locks.held.values().filter(|it| **it == Holder::Agent).count();
+                let ours = model.locks.of_agent().count();
                 model.note(format_args!("host: {when} the name {:?} under {ours} locks", patch.hostname.as_deref()));
             });
         };
         note("writes");
-        let ours = |model: &Model| -> BTreeSet<_> {
-            let held = model.locks.held.iter().filter(|(_, holder)| **holder == Holder::Agent);
-            held.map(|(key, _)| key.clone()).collect()
-        };
-        let before = self.with(|model| ours(model));
+        let before: BTreeSet<_> = self.with(|model| model.locks.of_agent().cloned().collect());
         let (fails, takes) = self.with(|model| {
             let slow = model.net.slow_host || model.fates.outside.happens(model.weather.hangs);
             if slow {
@@ -162,7 +157,7 @@ impl port::Host for Sim {
             return Err(HostError("systemd does not restart avahi-daemon.service".into()));
         }
         self.with(|model| {
-            if !before.is_subset(&ours(model)) {
+            if !before.is_subset(&model.locks.of_agent().cloned().collect()) {
                 model.wrong("the locks under which the host is configured were given back meanwhile");
             }
             model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default());
