@@ -52,8 +52,17 @@ pub struct Plan {
     pub busy: BTreeSet<AppId>,
     /// Every image that is wanted is here.
     pub downloaded: bool,
-    /// Images that are yet to be pulled and of use only together: two and more of one update.
-    pub together: Vec<BTreeSet<ImageRef>>,
+    /// What is not to be begun while it is known not to fit.
+    pub updates: Vec<Update>,
+}
+
+/// Images of an app's update that are of use only together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    /// They are yet to be pulled.
+    pub images: BTreeSet<ImageRef>,
+    /// Containers that make way before their service's image is pulled.
+    pub make_way: BTreeSet<ContainerId>,
 }
 
 /// One deed, small enough to be retried whole.
@@ -185,8 +194,8 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
     let scene = scene::Scene { target, demands, current, hashes };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
-    let together = if downloaded { Vec::new() } else { images::together(scene) };
-    let mut plan = Plan { downloaded, together, ..Plan::default() };
+    let updates = if downloaded { Vec::new() } else { images::updates(scene) };
+    let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in scene.apps() {
         draft::app(scene, app, &mut plan);
     }
@@ -217,6 +226,18 @@ fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     match locked {
         Some(waiting) => plan.waiting.push(waiting),
         None => plan.steps.push(Step::Reboot),
+    }
+}
+
+impl Update {
+    /// Whether a step begins it.
+    #[must_use]
+    pub fn begins_with(&self, step: &Step) -> bool {
+        match step {
+            Step::Engine(Deed::Pull(image)) => self.images.contains(image),
+            Step::Engine(Deed::Kill(which)) => self.make_way.contains(&which.id),
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
+        }
     }
 }
 

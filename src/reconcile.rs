@@ -355,7 +355,7 @@ impl<'w, W: World> Keeper<'w, W> {
             self.due = true;
             return;
         }
-        let updates = Updates::new(self.world, &self.plan.together);
+        let updates = Updates::new(self.world, &self.plan.updates);
         for step in due {
             if step == Step::Reboot {
                 self.reboot_as_planned();

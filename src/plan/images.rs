@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::plan::scene::Scene;
-use crate::plan::{Deed, Plan, Step};
-use crate::state::service::Strategy;
-use crate::state::{App, ImageRef, Service};
+use crate::plan::{Deed, Plan, Step, Update};
+use crate::state::service::{Phase, Strategy};
+use crate::state::{App, Container, ImageRef, Service};
 
 /// Deletes what nobody wants; not while a pull is due that may share layers with it, but where a strategy says to make room first.
 pub(super) fn collect(scene: Scene<'_>, plan: &mut Plan) {
@@ -17,21 +17,40 @@ pub(super) fn collect(scene: Scene<'_>, plan: &mut Plan) {
     }
 }
 
-/// What each update has yet to pull before anything of its app makes way. An app without a container is better off with some of its
-/// services than with none, and a service that makes room first does not say how much: what they want is pulled by itself.
-pub(super) fn together(scene: Scene<'_>) -> Vec<BTreeSet<ImageRef>> {
-    let is_update = |app: &App| scene.containers_of(app.id).next().is_some();
-    let waits =
-        |app: &App, it: &Service| is_update(app) && matches!(it.strategy, Strategy::DownloadThenKill | Strategy::HandOver);
+/// What is not begun while it is known not to fit. An app without a container is better off with some of its services than with
+/// none; so is one whose container has made way already; and a service that makes room first does not say how much: what they
+/// want is pulled by itself.
+pub(super) fn updates(scene: Scene<'_>) -> Vec<Update> {
     let apps = || scene.target.apps.values();
-    let others = |app| move |it: &&Service| !waits(app, it);
-    let by_itself: BTreeSet<&ImageRef> =
-        apps().flat_map(|app| app.services.values().filter(others(app))).map(|it| &it.image).collect();
-    let missing = |app: &App| {
-        let images = app.services.values().map(|it| &it.image);
-        images.filter(|it| !by_itself.contains(it) && !scene.has_image(it)).cloned().collect::<BTreeSet<_>>()
+    let by_itself: BTreeSet<&ImageRef> = apps()
+        .flat_map(|app| app.services.iter().filter(|(name, it)| !waits(scene, app, name, it)))
+        .map(|(_, it)| &it.image)
+        .collect();
+    let missing = |image: &ImageRef| !by_itself.contains(image) && !scene.has_image(image);
+    let update = |app: &App| {
+        let wanted = || app.services.iter().filter(|(_, it)| missing(&it.image));
+        let first = wanted().filter(|(_, it)| it.strategy == Strategy::KillThenDownload);
+        Update {
+            images: wanted().map(|(_, it)| it.image.clone()).collect(),
+            make_way: first.flat_map(|(name, _)| standing(scene, app, name)).map(|it| it.id.clone()).collect(),
+        }
     };
-    apps().map(missing).filter(|it| it.len() > 1).collect()
+    // That of a single image is asked about by its pull, unless something makes way for it before.
+    apps().map(update).filter(|it| it.images.len() > 1 || !it.make_way.is_empty()).collect()
+}
+
+/// Whether nothing is lost while a service waits for what it wants.
+fn waits(scene: Scene<'_>, app: &App, name: &str, service: &Service) -> bool {
+    match service.strategy {
+        Strategy::DownloadThenKill | Strategy::HandOver => scene.containers_of(app.id).next().is_some(),
+        Strategy::KillThenDownload => standing(scene, app, name).next().is_some(),
+        Strategy::DeleteThenDownload => false,
+    }
+}
+
+/// Containers of a service that have yet to make way.
+fn standing<'a>(scene: Scene<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
+    scene.containers_of(app.id).filter(move |it| it.key.service == name && !matches!(it.phase, Phase::Removing | Phase::Dead))
 }
 
 /// Images of ours that no service wants and no container uses.

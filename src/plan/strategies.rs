@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! download-then-kill    pull · every image of the app is here · lock · kill · create · start · unlock
-//! kill-then-download    lock · kill · pull · create · start · unlock
+//! kill-then-download    lock · kill, unless the image is known not to fit · pull · create · start · unlock
 //! delete-then-download  lock · kill · delete the old image · pull · create · start · unlock
 //! hand-over             pull · lock · retire the old · create and start the new beside it · wait for its word · kill the old
 //! ```

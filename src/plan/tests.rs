@@ -10,8 +10,8 @@ mod model;
 use insta::assert_snapshot;
 use model::{parse_device, parse_target, story, story_of};
 
-use crate::plan::{changes, plan};
-use crate::state::{AppId, Demands, HeldLock, Locks, ServiceKey};
+use crate::plan::{Update, changes, plan};
+use crate::state::{AppId, Demands, HeldLock, ImageRef, Locks, ServiceKey};
 
 #[test]
 fn nothing_to_do() {
@@ -55,19 +55,27 @@ fn locks_are_given_back_while_a_release_is_on_its_way() {
 }
 
 #[test]
-fn images_of_an_update_are_of_use_only_together() {
-    let together = |target: &str, device: &str| {
+fn what_is_of_use_only_together_is_not_begun_in_part() {
+    let updates = |target: &str, device: &str| {
         let plan = plan(&parse_target(target), &Demands::default(), &parse_device(device));
-        plan.together.iter().map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        let words = |it: &Update| {
+            let images = it.images.iter().map(ImageRef::as_str);
+            images.chain(it.make_way.iter().map(|id| id.0.as_str())).collect::<Vec<_>>().join(" ")
+        };
+        plan.updates.iter().map(words).collect::<Vec<_>>()
     };
     let target = "web web:2\ndb db:2\nnew new:1";
-    assert_eq!(together(target, "web web:1 running\ndb db:1 running"), ["db:2 new:1 web:2"]);
-    assert_eq!(together(target, "web web:1 running\nimage new:1"), ["db:2 web:2"]);
+    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["db:2 new:1 web:2"]);
+    assert_eq!(updates(target, "web web:1 running\nimage new:1"), ["db:2 web:2"]);
+    // What is killed for an image counts on it, until it is gone.
+    let target = "web web:2 kill-first\ndb db:1";
+    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["web:2 web-0"]);
+    assert_eq!(updates(target, "db db:1 running"), [""; 0]);
     // A first installation is better done in part than not at all, and what makes room first does not say how much.
-    let none: [&str; 0] = [];
-    assert_eq!(together(target, ""), none);
-    assert_eq!(together(target, "web web:1 running\nimage new:1\nimage db:2"), none);
-    assert_eq!(together("web web:2\ndb db:2 delete-first", "web web:1 running\ndb db:1 running"), none);
+    let target = "web web:2\ndb db:2 delete-first";
+    assert_eq!(updates(target, ""), [""; 0]);
+    assert_eq!(updates(target, "web web:1 running\nimage web:2"), [""; 0]);
+    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), [""; 0]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::plan::{Deed, Step};
+use crate::plan::{Deed, Step, Update};
 use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
 use crate::state::{ImageRef, ServiceKey, Status};
 
@@ -22,22 +22,21 @@ pub(super) enum Failure {
     Power(PowerError),
 }
 
-/// Whether an update fits. Asked once, for all its pulls that are begun together.
+/// Whether an update fits. Asked once, for all its steps that are begun together.
 type Fits<'w> = Shared<LocalBoxFuture<'w, Result<(), EngineError>>>;
 
-/// Updates of several images.
-pub(super) struct Updates<'w>(Vec<(BTreeSet<ImageRef>, Fits<'w>)>);
+/// The plan's updates, and whether they fit.
+pub(super) struct Updates<'w>(Vec<(Update, Fits<'w>)>);
 
 impl<'w> Updates<'w> {
-    pub(super) fn new<W: World>(world: &'w W, together: &[BTreeSet<ImageRef>]) -> Self {
+    pub(super) fn new<W: World>(world: &'w W, updates: &[Update]) -> Self {
         let fits = |images: BTreeSet<ImageRef>| async move { world.engine().fit(&images).await }.boxed_local().shared();
-        Self(together.iter().map(|images| (images.clone(), fits(images.clone()))).collect())
+        Self(updates.iter().map(|it| (it.clone(), fits(it.images.clone()))).collect())
     }
 
-    /// Those that a step belongs to.
+    /// Those that a step begins.
     pub(super) fn of(&self, step: &Step) -> Vec<Fits<'w>> {
-        let Step::Engine(Deed::Pull(image)) = step else { return Vec::new() };
-        self.0.iter().filter(|(images, _)| images.contains(image)).map(|(_, fits)| fits.clone()).collect()
+        self.0.iter().filter(|(update, _)| update.begins_with(step)).map(|(_, fits)| fits.clone()).collect()
     }
 }
 

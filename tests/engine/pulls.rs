@@ -33,10 +33,11 @@ fn a_layer_that_is_cut_half_way_arrives_all_the_same() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn of_an_update_that_does_not_fit_nothing_is_pulled() {
+fn of_an_update_that_does_not_fit_nothing_is_begun() {
     let lab = Lab::enter();
     let images = ["large-1", "large-2"].map(|tag| lab.remote(tag, 40));
-    let services = |images: [&str; 2]| vec![Service::new("one", images[0]), Service::new("two", images[1])];
+    let services =
+        |images: [&str; 2]| vec![Service::new("one", images[0]), Service::new("two", images[1]).strategy("kill-then-download")];
     let before = App::new(903, "c1", services([&lab.image("1"), &lab.image("2")]));
     let after = App::new(903, "c2", services([&images[0], &images[1]]));
     // 100 MiB each are needed.
@@ -47,11 +48,13 @@ fn of_an_update_that_does_not_fit_nothing_is_pulled() {
     agent.want(&before.v3());
     agent.start();
     agent.arrives(&before);
+    let old = lab.the("two").id;
     agent.want(&after.v3());
     agent.says(" of use only together: ");
     // It is tried again meanwhile, and one of them would be here.
     pause(5000);
     assert_eq!(images.each_ref().map(|it| lab.has(it)), [false; 2]);
+    assert_eq!(lab.the("two").id, old, "it was killed for what does not fit");
     agent.says(" of use only together: ");
     drop(agent);
 

@@ -267,6 +267,22 @@ fn of_an_update_that_does_not_fit_as_a_whole_nothing_is_pulled() {
 }
 
 #[test]
+fn what_is_known_not_to_fit_has_nothing_killed_for_it() {
+    let web =
+        |version: u32| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::KillThenDownload))])];
+    well(&web(1), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.machine.room_bytes = 1);
+        play.writes(web(2));
+        sleep(20 * MINUTE).await;
+        let lives = play.sim.with(|model| model.machine.ours().any(|it| it.face.phase.is_alive()));
+        assert!(lives, "it was killed for what does not fit");
+        play.sim.with(|model| model.machine.room_bytes = u64::MAX);
+        play.settles().await;
+    });
+}
+
+#[test]
 fn a_download_that_nobody_wants_any_more_is_dropped() {
     well(&[app(1, [("web", service("r/web:1"))])], async |play| {
         play.until(|model| model.judge.begun.contains_key("pull r/web:1")).await;

@@ -71,8 +71,8 @@ impl Engine {
             let login = self.within(CALL, self.prepare(image)).await?.map(|(_, login)| login);
             wanted.extend(login.map(|login| (image, login)));
         }
-        let names: Vec<&str> = images.iter().map(ImageRef::as_str).collect();
-        let what = format!("{}, which are of use only together", names.join(", "));
+        let names = images.iter().map(ImageRef::as_str).collect::<Vec<_>>().join(", ");
+        let what = if images.len() > 1 { format!("{names}, which are of use only together") } else { names };
         let does = |bytes| self.has_room(&link, &what, |_| true, pull::room_for(bytes));
         let wanted = wanted.iter().map(|(image, login)| (*image, login));
         does(self.missing(wanted, &link, |bytes| does(bytes).is_ok()).await)
