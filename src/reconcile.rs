@@ -22,7 +22,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, Abortable, Aborted, LocalBoxFuture};
+use futures_util::future::{AbortHandle, Aborted, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,7 +37,7 @@ use crate::reconcile::host::Outcome;
 use crate::reconcile::look::{Look, look};
 use crate::reconcile::rest::Resting;
 use crate::reconcile::shutdown::Halt;
-use crate::reconcile::take::{Failure, Updates, take};
+use crate::reconcile::take::{Ended, Updates, take};
 use crate::reconcile::timely::app_of;
 use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
@@ -190,7 +190,7 @@ enum Aim {
     Planned,
 }
 
-type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, (Step, Result<Result<(), Failure>, Aborted>)>>;
+type Running<'w> = FuturesUnordered<LocalBoxFuture<'w, Ended>>;
 
 impl<'w, W: World> Keeper<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Ask>) -> Infallible {
@@ -207,7 +207,7 @@ impl<'w, W: World> Keeper<'w, W> {
             tokio::select! {
                 biased;
                 Some(notice) = notices.next() => self.heard(notice).await,
-                Some((step, result)) = running.next(), if !running.is_empty() => self.ended(step, result).await,
+                Some(ended) = running.next(), if !running.is_empty() => self.ended(ended).await,
                 look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
                     looking = None;
                     self.measure();
@@ -242,7 +242,7 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// A step ended.
-    async fn ended(&mut self, step: Step, result: Result<Result<(), Failure>, Aborted>) {
+    async fn ended(&mut self, (step, result): Ended) {
         self.running.retain(|(it, _)| *it != step);
         if let Step::ReleaseLocks(app) = &step {
             // Whatever came of it: what is not known to be ours is taken again.
@@ -363,17 +363,17 @@ impl<'w, W: World> Keeper<'w, W> {
             }
             info!(%step, "taking");
             let (handle, registration) = AbortHandle::new_pair();
-            let deed = Abortable::new(take(self.world, self.publish, step.clone(), updates.of(&step)), registration);
+            let updates = updates.of(&step);
             self.running.push((step.clone(), handle));
-            running.push(async move { (step, deed.await) }.boxed_local());
+            running.push(take(self.world, self.publish, step, updates, registration).boxed_local());
         }
         self.tell();
     }
 
-    /// Drops downloads and waits that the plan no longer has.
+    /// Drops downloads and waits that the plan no longer has, and what did not begin yet.
     fn drop_unwanted(&mut self, keep: impl Fn(&Step) -> bool) {
         for (step, handle) in &self.running {
-            if step.may_be_dropped() && !keep(step) {
+            if !keep(step) {
                 handle.abort();
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::future::{AbortRegistration, Abortable, Aborted, LocalBoxFuture, Shared};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -21,6 +21,9 @@ pub(super) enum Failure {
     Lock(LockError),
     Power(PowerError),
 }
+
+/// A step, and what came of it unless it was dropped.
+pub(super) type Ended = (Step, Result<Result<(), Failure>, Aborted>);
 
 /// Whether an update fits. Asked once, for all its steps that are begun together.
 type Fits<'w> = Shared<LocalBoxFuture<'w, Result<(), EngineError>>>;
@@ -40,23 +43,40 @@ impl<'w> Updates<'w> {
     }
 }
 
-/// Takes one step; of updates that do not fit, none. May be dropped at any await.
+/// Takes one step, unless its updates do not fit. It may be dropped until it begins; some steps also half-way.
 pub(super) async fn take<W: World>(
     world: &W,
     publish: &watch::Sender<Status>,
     step: Step,
     updates: Vec<Fits<'_>>,
-) -> Result<(), Failure> {
+    dropped: AbortRegistration,
+) -> Ended {
+    let may_be_dropped = step.may_be_dropped();
+    let first = async {
+        one_fits(updates).await?;
+        if may_be_dropped { now(world, publish, &step).await } else { Ok(()) }
+    };
+    let result = match Abortable::new(first, dropped).await {
+        Ok(Ok(())) if !may_be_dropped => Ok(now(world, publish, &step).await),
+        first => first,
+    };
+    (step, result)
+}
+
+/// Of the updates that a step begins, one that fits will do.
+async fn one_fits(updates: Vec<Fits<'_>>) -> Result<(), Failure> {
     let mut fits = Ok(());
     for update in updates {
-        // One that fits will do.
         fits = update.await;
         if fits.is_ok() {
             break;
         }
     }
-    fits.map_err(Failure::Engine)?;
-    match &step {
+    fits.map_err(Failure::Engine)
+}
+
+async fn now<W: World>(world: &W, publish: &watch::Sender<Status>, step: &Step) -> Result<(), Failure> {
+    match step {
         Step::Engine(deed) => engine(world, publish, deed).await,
         Step::TakeLocks(app, services, force) => world.locks().take(*app, services, *force).await.map_err(Failure::Lock),
         Step::ReleaseLocks(app) => world.locks().release(*app).await.map_err(Failure::Lock),
