@@ -57,12 +57,16 @@ pub struct Plan {
 }
 
 /// Images of an app's update that are of use only together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
+    /// The app.
+    pub app: AppId,
     /// They are yet to be pulled.
     pub images: BTreeSet<ImageRef>,
     /// Containers that make way before their service's image is pulled.
     pub make_way: BTreeSet<ContainerId>,
+    /// The app's locks are wanted for nothing else.
+    pub takes_locks: bool,
 }
 
 /// One deed, small enough to be retried whole.
@@ -236,7 +240,8 @@ impl Update {
         match step {
             Step::Engine(Deed::Pull(image)) => self.images.contains(image),
             Step::Engine(Deed::Kill(which)) => self.make_way.contains(&which.id),
-            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
+            Step::TakeLocks(app, ..) => self.takes_locks && self.app == *app,
+            Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
         }
     }
 }

@@ -292,6 +292,7 @@ impl<'w, W: World> Keeper<'w, W> {
             now_secs: self.world.clock().now_secs(),
             awaiting: self.boots(),
             boot_wanted,
+            lacks_room: self.resting.lack_room(),
         });
         self.tidy_demands().await;
         if let Some(target) = &self.target {

@@ -128,6 +128,16 @@ pub struct Current {
     pub awaiting: BTreeMap<ContainerId, Boot>,
     /// The file by which the host's configuration asks for a boot that has not been.
     pub boot_wanted: Option<String>,
+    /// Something that is wanted was found not to fit.
+    pub lacks_room: bool,
+}
+
+impl Current {
+    /// Whether an image is here.
+    #[must_use]
+    pub fn has_image(&self, image: &ImageRef) -> bool {
+        self.images.iter().any(|it| it.answers_to(image))
+    }
 }
 
 /// Whether the boot that a container waits for has been.

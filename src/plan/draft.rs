@@ -21,6 +21,8 @@ pub(super) enum Gate {
     Free,
     /// When nothing holds up the release it belongs to.
     Release,
+    /// When nothing is due that disturbs: what made way already does not wait for the release.
+    Undisturbed,
     /// When the update locks of the whole app are ours.
     Locked,
 }
@@ -59,9 +61,15 @@ impl Draft<'_> {
             plan.busy.insert(self.app);
         }
         let wishes = std::mem::take(&mut self.wishes);
+        // Before locks are taken for nothing but what does not fit, it is asked.
+        for update in plan.updates.iter_mut().filter(|it| it.app == self.app) {
+            update.takes_locks =
+                wishes.iter().filter(|(gate, _)| *gate == Gate::Locked).all(|(_, step)| update.begins_with(step));
+        }
         let allowed = wishes.into_iter().filter(|(gate, _)| match gate {
             Gate::Free => true,
             Gate::Release => !incomplete && (ours || !disruptive),
+            Gate::Undisturbed => ours || !disruptive,
             Gate::Locked => ours,
         });
         plan.steps.extend(allowed.map(|(_, step)| step));

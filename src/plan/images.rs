@@ -7,12 +7,13 @@ use crate::plan::{Deed, Plan, Step, Update};
 use crate::state::service::{Phase, Strategy};
 use crate::state::{App, Container, ImageRef, Service};
 
-/// Deletes what nobody wants; not while a pull is due that may share layers with it, but where a strategy says to make room first.
+/// Deletes what nobody wants; not while a pull is due that may share layers with it, unless room is needed more: something that is
+/// wanted does not fit, or a strategy says to make room first.
 pub(super) fn collect(scene: Scene<'_>, plan: &mut Plan) {
     let services = || scene.target.apps.values().flat_map(|app| app.services.values());
     let missing = services().any(|it| !scene.has_image(&it.image));
     let make_room = services().any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
-    if !missing || make_room {
+    if !missing || make_room || scene.current.lacks_room {
         plan.steps.extend(unwanted(scene).map(|it| Step::Engine(Deed::RemoveImage(it.clone()))));
     }
 }
@@ -31,8 +32,10 @@ pub(super) fn updates(scene: Scene<'_>) -> Vec<Update> {
         let wanted = || app.services.iter().filter(|(_, it)| missing(&it.image));
         let first = wanted().filter(|(_, it)| it.strategy == Strategy::KillThenDownload);
         Update {
+            app: app.id,
             images: wanted().map(|(_, it)| it.image.clone()).collect(),
             make_way: first.flat_map(|(name, _)| standing(scene, app, name)).map(|it| it.id.clone()).collect(),
+            takes_locks: false,
         }
     };
     // That of a single image is asked about by its pull, unless something makes way for it before.

@@ -61,7 +61,7 @@ impl<'a> Scene<'a> {
     }
 
     pub(super) fn has_image(self, image: &ImageRef) -> bool {
-        self.current.images.iter().any(|it| it.answers_to(image))
+        self.current.has_image(image)
     }
 
     /// Whether a container is what its service wants, but for its name and its network namespace's owner.

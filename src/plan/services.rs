@@ -104,9 +104,10 @@ pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &Se
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
+    let gate = if service.strategy.makes_way_first() { Gate::Undisturbed } else { Gate::Release };
     let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft, app, name));
     match spec {
-        Some(spec) => draft.deed(Gate::Release, Deed::Create(Box::new(spec))),
+        Some(spec) => draft.deed(gate, Deed::Create(Box::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose network it shares".to_owned())),
     }
 }
@@ -129,8 +130,9 @@ fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Conta
     }
 }
 
-fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
-    let due = match container.phase {
+/// Whether a container that is to run has to be started.
+pub(super) fn is_owed_a_start(draft: &Draft<'_>, container: &Container) -> bool {
+    match container.phase {
         Phase::Created => true,
         Phase::Exited(_) => {
             // One that exits by itself is its restart policy's business: with one that never rests, somebody stopped it.
@@ -139,8 +141,11 @@ fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Contai
                 || container.error.as_deref().is_some_and(lost_its_port)
         }
         Phase::Running | Phase::Restarting | Phase::Paused | Phase::Removing | Phase::Dead => false,
-    };
-    if !due {
+    }
+}
+
+fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+    if !is_owed_a_start(draft, container) {
         return;
     }
     // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
@@ -169,16 +174,31 @@ fn lost_its_port(error: &str) -> bool {
 
 /// The first service that must have been started before this one, and was not.
 pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<String> {
-    let scene = draft.scene;
+    unstarted(draft, app, service, |name| sibling(draft, app, name).is_some_and(has_started))
+}
+
+/// The same while a release is on its way: what there is of the other service will do, unless it makes way already.
+pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<String> {
+    let stays = |it: &Container| {
+        let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
+        service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
+    };
+    let any =
+        |name: &str| draft.scene.containers_of(old.app.id).any(|it| it.key.service == *name && has_started(it) && stays(it));
+    unstarted(draft, old.app, old.service, any)
+}
+
+fn has_started(container: &Container) -> bool {
+    match container.phase {
+        Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
+        Phase::Created | Phase::Removing | Phase::Dead => false,
+    }
+}
+
+fn unstarted(draft: &Draft<'_>, app: &App, service: &Service, has_started: impl Fn(&str) -> bool) -> Option<String> {
     let started = |name: &&String| {
         let Some(other) = app.services.get(*name) else { return true };
-        if !scene.is_wanted_running(&ServiceKey::new(app.id, name), other) {
-            return true;
-        }
-        sibling(draft, app, name).is_some_and(|it| match it.phase {
-            Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
-            Phase::Created | Phase::Removing | Phase::Dead => false,
-        })
+        !draft.scene.is_wanted_running(&ServiceKey::new(app.id, name), other) || has_started(name)
     };
     // Whoever shares another's network cannot start before it.
     let shared = match &service.config.network_mode {

@@ -10,10 +10,10 @@
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
 use crate::plan::scene::Changed;
-use crate::plan::services::{make, unmet, which};
+use crate::plan::services::{is_owed_a_start, make, unmet, unmet_meanwhile, which};
 use crate::plan::{Deed, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Service, ServiceKey};
+use crate::state::{App, Container, Phase, Service, ServiceKey};
 
 /// Containers of a service that are not as it should be, and the service.
 pub(super) struct Old<'a> {
@@ -44,22 +44,22 @@ pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Co
 /// The old containers make way as the service's strategy says.
 pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
     let scene = draft.scene;
-    let has_image = scene.has_image(&old.service.image);
+    let all_here = scene.has_all_images(Some(old.app));
     let asked_anew = old.containers.iter().any(|it| scene.demands.recreate.contains(&it.id));
     match old.service.strategy {
         Strategy::KillThenDownload | Strategy::DeleteThenDownload => kill(draft, old),
-        Strategy::HandOver if has_image && !asked_anew && can_stand_beside(draft, old) => stand_beside(draft, old),
+        Strategy::HandOver if all_here && !asked_anew && can_stand_beside(draft, old) => stand_beside(draft, old),
         Strategy::HandOver | Strategy::DownloadThenKill => {
-            if !has_image {
+            if !scene.has_image(&old.service.image) {
                 draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
             }
-            if scene.has_all_images(Some(old.app)) {
+            if all_here {
                 kill(draft, old);
             } else {
                 draft.wait(Waiting::Images(old.key.clone()));
                 // A hand-over that this release overtook ends here, however long it takes to arrive.
                 let newest = keep_the_newest(draft, old);
-                restart_meanwhile(draft, newest);
+                serve_meanwhile(draft, old, newest);
             }
         }
     }
@@ -72,21 +72,27 @@ fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
 }
 
 /// Containers come newest first. Of several the newest that lives goes on alone: the others have no part in what comes.
-fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &'a Old<'_>) -> &'a [&'a Container] {
-    let Some(newest) = old.containers.iter().position(|it| it.phase.is_alive()) else { return old.containers };
+fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &Old<'a>) -> &'a Container {
+    let newest = old.containers.iter().position(|it| it.phase.is_alive()).unwrap_or(0);
     for (at, other) in old.containers.iter().enumerate() {
         if at != newest {
             draft.deed(Gate::Locked, Deed::Kill(which(other)));
         }
     }
-    &old.containers[newest..=newest]
+    old.containers[newest]
 }
 
-/// Whoever asked for a restart gets one of what runs, while the release that will replace it is still on its way.
-fn restart_meanwhile(draft: &mut Draft<'_>, containers: &[&Container]) {
-    for container in containers {
-        if draft.scene.demands.recreate.contains(&container.id) {
-            draft.deed(Gate::Locked, Deed::Restart(which(container)));
+/// While the release that will replace it is still on its way, what is there is restarted, stopped and started as anybody asks.
+fn serve_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>, container: &Container) {
+    let wanted = draft.scene.is_wanted_running(old.key, old.service);
+    if !wanted && matches!(container.phase, Phase::Running | Phase::Restarting) {
+        draft.deed(Gate::Locked, Deed::Stop(which(container)));
+    } else if wanted && draft.scene.demands.recreate.contains(&container.id) {
+        draft.deed(Gate::Locked, Deed::Restart(which(container)));
+    } else if wanted && !old.service.requires_reboot && is_owed_a_start(draft, container) {
+        match unmet_meanwhile(draft, old) {
+            Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
+            None => draft.deed(Gate::Free, Deed::Start(which(container))),
         }
     }
 }

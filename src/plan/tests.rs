@@ -6,12 +6,13 @@
 
 mod laws;
 mod model;
+mod on_its_way;
 
 use insta::assert_snapshot;
-use model::{parse_device, parse_target, story, story_of};
+use model::{story, story_of};
 
-use crate::plan::{Update, changes, plan};
-use crate::state::{AppId, Demands, HeldLock, ImageRef, Locks, ServiceKey};
+use crate::plan::changes;
+use crate::state::{AppId, HeldLock, Locks, ServiceKey};
 
 #[test]
 fn nothing_to_do() {
@@ -35,67 +36,6 @@ fn a_service_waits_for_those_it_depends_on() {
     start 1/disk
     start 1/db
     start 1/web
-    ");
-}
-
-#[test]
-fn locks_are_given_back_while_a_release_is_on_its_way() {
-    let target = "web web:2\ndb db:2";
-    let story = story_of(target, "web web:1 running\ndb db:1 running", |_, current| {
-        current.locks.insert(AppId(1), Locks::Ours(["web", "db"].map(str::to_owned).into()));
-    });
-    assert_snapshot!(story, @"
-    pull db:2, pull web:2, unlock 1
-    lock 1 (db web)
-    kill 1/db, kill 1/web
-    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
-    start 1/db, start 1/web
-    unlock 1
-    ");
-}
-
-#[test]
-fn what_is_of_use_only_together_is_not_begun_in_part() {
-    let updates = |target: &str, device: &str| {
-        let plan = plan(&parse_target(target), &Demands::default(), &parse_device(device));
-        let words = |it: &Update| {
-            let images = it.images.iter().map(ImageRef::as_str);
-            images.chain(it.make_way.iter().map(|id| id.0.as_str())).collect::<Vec<_>>().join(" ")
-        };
-        plan.updates.iter().map(words).collect::<Vec<_>>()
-    };
-    let target = "web web:2\ndb db:2\nnew new:1";
-    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["db:2 new:1 web:2"]);
-    assert_eq!(updates(target, "web web:1 running\nimage new:1"), ["db:2 web:2"]);
-    // What is killed for an image counts on it, until it is gone.
-    let target = "web web:2 kill-first\ndb db:1";
-    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["web:2 web-0"]);
-    assert_eq!(updates(target, "db db:1 running"), [""; 0]);
-    // A first installation is better done in part than not at all, and what makes room first does not say how much.
-    let target = "web web:2\ndb db:2 delete-first";
-    assert_eq!(updates(target, ""), [""; 0]);
-    assert_eq!(updates(target, "web web:1 running\nimage web:2"), [""; 0]);
-    assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), [""; 0]);
-}
-
-#[test]
-fn one_slow_image_does_not_hold_up_a_service_that_has_its_own() {
-    assert_snapshot!(story("web web:1\ndb db:1", "image db:1"), @"
-    pull web:1, create network app_default
-    create 1/db from db:1, create 1/web from web:1
-    start 1/db, start 1/web
-    ");
-}
-
-#[test]
-fn the_old_one_runs_until_every_image_of_the_release_is_here() {
-    assert_snapshot!(story("web web:2\ndb db:2", "web web:1 running\ndb db:1 running\nimage db:2"), @"
-    pull web:2
-    lock 1 (db web)
-    kill 1/db, kill 1/web
-    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
-    start 1/db, start 1/web
-    unlock 1
     ");
 }
 
@@ -168,7 +108,7 @@ fn a_hand_over_that_the_next_release_overtook_ends_before_that_is_here() {
 
 #[test]
 fn a_hand_over_from_a_dead_container_is_an_ordinary_update() {
-    assert_snapshot!(story("web web:2 hand-over", "web web:1 exited"), @"
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 exited rests"), @"
     pull web:2
     lock 1 (web)
     kill 1/web
@@ -362,20 +302,6 @@ fn a_restart_makes_the_containers_anew() {
     kill 1/db, kill 1/web
     create 1/db from db:1, create 1/web from web:1
     start 1/db, start 1/web
-    unlock 1
-    ");
-}
-
-#[test]
-fn a_restart_while_an_update_downloads_restarts_what_runs() {
-    let story = story_of("web web:2", "web web:1 running", |demands, current| {
-        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
-    });
-    assert_snapshot!(story, @"
-    pull web:2, lock 1 (web)
-    kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
     unlock 1
     ");
 }

@@ -33,6 +33,7 @@ struct Rest {
 #[derive(Debug)]
 enum Why {
     Failed(String),
+    NoRoom(String),
     Unreachable(String),
     Done,
 }
@@ -42,9 +43,10 @@ impl Resting {
     pub(super) fn fail(&mut self, step: &Step, failure: &Failure) -> Duration {
         let (why, most) = match failure {
             Failure::Engine(EngineError::Unreachable(_)) => (Why::Unreachable(failure.to_string()), MOST_UNREACHABLE),
-            Failure::Engine(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_))
-            | Failure::Lock(_)
-            | Failure::Power(_) => (Why::Failed(failure.to_string()), MOST),
+            Failure::Engine(EngineError::Full(_)) => (Why::NoRoom(failure.to_string()), MOST),
+            Failure::Engine(EngineError::Refused(_) | EngineError::InUse(_)) | Failure::Lock(_) | Failure::Power(_) => {
+                (Why::Failed(failure.to_string()), MOST)
+            }
         };
         let mut rest = match self.0.iter().position(|it| it.step == *step) {
             Some(at) => self.0.remove(at),
@@ -108,11 +110,16 @@ impl Resting {
         self.0.iter().any(|it| !matches!(it.why, Why::Done))
     }
 
+    /// Whether something that is wanted does not fit.
+    pub(super) fn lack_room(&self) -> bool {
+        self.0.iter().any(|it| matches!(it.why, Why::NoRoom(_)))
+    }
+
     /// What is wrong, for people, newest last.
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let trouble = |rest: &Rest| {
             let why = match &rest.why {
-                Why::Failed(why) | Why::Unreachable(why) => why.clone(),
+                Why::Failed(why) | Why::NoRoom(why) | Why::Unreachable(why) => why.clone(),
                 Why::Done => return None,
             };
             Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: rest.until })

@@ -55,6 +55,17 @@ pub enum Strategy {
     HandOver,
 }
 
+impl Strategy {
+    /// Whether the old container is gone before the image of the new one is here.
+    #[must_use]
+    pub const fn makes_way_first(self) -> bool {
+        match self {
+            Self::KillThenDownload | Self::DeleteThenDownload => true,
+            Self::DownloadThenKill | Self::HandOver => false,
+        }
+    }
+}
+
 /// What a label `io.balena.features.*` opens to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {

@@ -277,7 +277,26 @@ fn what_is_known_not_to_fit_has_nothing_killed_for_it() {
         sleep(20 * MINUTE).await;
         let lives = play.sim.with(|model| model.machine.ours().any(|it| it.face.phase.is_alive()));
         assert!(lives, "it was killed for what does not fit");
+        assert!(!play.sim.with(|model| model.locks.are_taken()), "it cannot lock itself");
         play.sim.with(|model| model.machine.room_bytes = u64::MAX);
+        play.settles().await;
+    });
+}
+
+#[test]
+fn what_nobody_wants_any_more_makes_room_for_what_does_not_fit() {
+    let web = |version: u32| [app(1, [("web", service(&format!("r/web:{version}")))])];
+    let [two, three] = ["r/web:2", "r/web:3"].map(|image| Machine::registry(&ImageRef::new(image)).size_bytes);
+    well(&web(1), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), "web"), Holder::User(0)));
+        play.writes(web(2));
+        play.until(|model| model.machine.image(&ImageRef::new("r/web:2")).is_some()).await;
+        // Enough for the third one once the second is gone: what runs is still the first.
+        play.sim.with(|model| model.machine.room_bytes = u64::MAX - model.machine.free_bytes() - two + three);
+        play.writes(web(3));
+        play.until(|model| model.machine.image(&ImageRef::new("r/web:3")).is_some()).await;
+        play.sim.with(|model| model.unlock(&ServiceKey::new(AppId(1), "web")));
         play.settles().await;
     });
 }

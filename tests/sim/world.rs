@@ -353,6 +353,7 @@ impl Model {
             now_secs: self.now_secs(),
             awaiting: self.awaiting(),
             boot_wanted: self.power.with(|it| it.boot_wanted.clone()),
+            lacks_room: false,
         };
         let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
         current.locks = self.locks.seen(&all);
