@@ -284,7 +284,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.current = Arc::new(Current {
             containers,
             images,
-            ours: self.targets.pulled.clone(),
+            ours: self.ours(),
             networks,
             volumes,
             locks,

@@ -107,10 +107,14 @@ impl<W: World> Keeper<'_, W> {
         let wanted: BTreeSet<ImageRef> = services.map(|it| it.image.clone()).collect();
         let pulling =
             |image: &ImageRef| self.running.iter().any(|(step, _)| matches!(step, Step::Engine(Deed::Pull(it)) if it == image));
-        let mut pulled = std::mem::take(&mut self.targets.pulled);
+        let mut pulled = self.targets.pulled.clone();
         pulled.retain(|image| is_here(image) || wanted.contains(image) || pulling(image));
         pulled.extend(wanted.into_iter().filter(|image| !is_here(image)));
-        self.targets.pulled = pulled;
+        if pulled != self.targets.pulled {
+            self.targets.pulled = pulled;
+            // The target's own record may have been saved before there was an engine to ask.
+            self.unsaved.insert(Unsaved::Targets);
+        }
     }
 
     /// Before an image is pulled it is written down as ours, so that it can be deleted after whatever happens.
@@ -137,6 +141,8 @@ impl<W: World> Keeper<'_, W> {
         }
         self.reached = true;
         info!("the device is as wanted");
+        // What was kept to fall back on may go.
+        self.look_now();
         if self.targets.good != self.targets.wanted {
             self.targets.good.clone_from(&self.targets.wanted);
             let proved = self.targets.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));

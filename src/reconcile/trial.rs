@@ -5,6 +5,7 @@
 //! order counts for nothing, nor does a life that lasted. Nothing is counted for a target that was reached once, and no more than
 //! [`Trial::MOST`] and one starts are ever written down, so a loop wears no flash.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,8 @@ use tracing::error;
 use crate::port::{Record, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::remember::save;
-use crate::state::{Target, Trial};
+use crate::state::service::Strategy;
+use crate::state::{AppId, ImageRef, Target, Trial};
 
 /// A life that long was not ended by the target.
 const LASTS: Duration = Duration::from_secs(10 * 60);
@@ -78,6 +80,23 @@ impl<W: World> Keeper<'_, W> {
         if lasted && self.court.trial.as_ref().is_some_and(|it| !it.is_over()) {
             self.end_trial().await;
         }
+    }
+
+    /// Images that go once nobody wants them. Those of the last good target stay until the new one is reached, so that it can take its
+    /// place without a network; unless the room is needed, or a service would rather have it.
+    pub(super) fn ours(&self) -> BTreeSet<ImageRef> {
+        let mut ours = self.targets.pulled.clone();
+        let good = self.targets.good.iter().filter(|_| !self.reached && !self.resting.lack_room());
+        let makes_room = |app: AppId, name: &String| {
+            let wanted = self.targets.wanted.as_ref().and_then(|it| it.apps.get(&app)?.services.get(name));
+            wanted.is_some_and(|it| it.strategy == Strategy::DeleteThenDownload)
+        };
+        for (app, name, service) in good.flat_map(Target::services) {
+            if !makes_room(app.id, name) {
+                ours.remove(&service.image);
+            }
+        }
+        ours
     }
 
     /// A person wants the refused target tried once more.

@@ -1,12 +1,14 @@
 //! Whoever asked, and what they wait for.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 
 use crate::intent::{Answer, Refusal, Reply};
 use crate::plan::{Step, Waiting};
 use crate::port::World;
 use crate::reconcile::{Keeper, app_of};
-use crate::state::{AppId, Container, ContainerId, Phase, ServiceKey};
+use crate::state::{AppId, Container, ContainerId, Phase, Service, ServiceKey};
 
 /// Somebody who waits for an answer. They may hang up; what they asked for is done all the same.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub(super) struct Waiter {
 }
 
 /// What an answer waits for.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Goal {
     /// Everything asked of the app was done, and it has all that it can have now.
     Settled,
@@ -37,6 +39,9 @@ impl<W: World> Keeper<'_, W> {
                 None => self.waiters.push(waiter),
             }
         }
+        // Of those who hung up one is enough: what they asked for is still under way.
+        let mut gone = BTreeSet::new();
+        self.waiters.retain(|it| !it.reply.is_closed() || gone.insert((it.app, it.goal.clone())));
     }
 
     fn verdict(&mut self, waiter: &Waiter) -> Option<Answer> {
@@ -81,8 +86,12 @@ impl<W: World> Keeper<'_, W> {
             Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
-        let there = |name: &String| self.containers(&ServiceKey::new(app, name)).next().is_some();
-        !at_work && !waits && wanted.is_none_or(|it| it.services.keys().all(there))
+        let there = |(name, service): (&String, &Service)| {
+            // One that never was here yet is not what anybody asked about.
+            let on_its_way = !service.strategy.makes_way_first() && !self.current.has_image(&service.image);
+            on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
+        };
+        !at_work && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
     }
 
     /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.

@@ -181,7 +181,7 @@ async fn life(scene: Scene, story: impl AsyncFnOnce(&World, &Agent)) {
     log_everything();
     let world = World::new();
     world.is_told(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
-    has_image(&world);
+    has_image(&world, "web:1");
     life_with(&world, settings(), async |agent| {
         assert_eq!(agent.state().await["activity"], "settled");
         if scene.shutting_down {
@@ -276,7 +276,7 @@ async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
         for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
             let world = World::new();
             world.is_told(TARGET);
-            has_image(&world);
+            has_image(&world, "web:1");
             let mut settings = settings();
             settings.service_verbs.remove(&narrowed);
             life_with(&world, settings, async |agent| {

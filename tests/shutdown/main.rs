@@ -21,6 +21,7 @@ use world::power::Answer;
 use world::{CREATION, World, key, settings};
 
 mod access;
+mod meanwhile;
 mod quiet;
 mod reach;
 mod trial;
@@ -83,12 +84,12 @@ impl Agent {
 fn settled() -> World {
     let world = World::new();
     world.wants(&[("web", "web:1", "")]);
-    has_image(&world);
+    has_image(&world, "web:1");
     world
 }
 
-fn has_image(world: &World) {
-    let image = boardkeeper::state::ImageRef::new("web:1");
+fn has_image(world: &World, name: &str) {
+    let image = boardkeeper::state::ImageRef::new(name);
     let names = std::collections::BTreeSet::from([image.clone()]);
     let id = boardkeeper::state::ImageId(format!("sha256:{image}"));
     world.seen.borrow_mut().images.push(boardkeeper::state::Image { id, names, size_bytes: 1 });

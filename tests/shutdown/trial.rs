@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::world::{World, settings};
-use super::{Agent, life, settled};
+use super::world::{PULL, World, settings};
+use super::{Agent, has_image, life, settled};
 
 /// Lives until the engine is told something of that name, and dies of it.
 async fn dies_of(world: &World, deed: &str) {
@@ -50,6 +50,22 @@ async fn after_six_lives_the_last_good_one_is_kept_and_that_is_said() {
         assert_eq!(world.began()[begun..], [] as [String; 0], "the good one runs, so nothing is to be done");
     }
     assert!(world.saves.get() <= saves + 1, "a loop must not wear the flash");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_good_one_is_there_without_a_network() {
+    let world = World::new();
+    world.wants(&[("web", "web:1", "")]);
+    life(&world, async |_| sleep(2 * PULL).await).await;
+    has_image(&world, "bad:1");
+    world.wants(&[("web", "bad:1", "")]);
+    for _ in 0..6 {
+        dies_of(&world, "create 1/web from bad:1").await;
+    }
+    let begun = world.began().len();
+    life(&world, async |agent: Agent| assert_eq!(agent.state().await["activity"], "settled")).await;
+    let deeds = world.began().split_off(begun);
+    assert!(deeds.iter().any(|it| it.starts_with("create ")) && !deeds.iter().any(|it| it.starts_with("pull ")), "{deeds:?}");
 }
 
 #[tokio::test(start_paused = true)]
