@@ -72,6 +72,13 @@ impl Files for Disk {
     }
 }
 
+/// Whether a directory was made by somebody else, long ago: we may not look into it, or it is of a file system nobody writes to,
+/// which has nothing to sync. Where we can make something is neither.
+fn is_foreign(why: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(why.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem)
+}
+
 /// One directory, for its owner only.
 #[derive(Debug)]
 pub(super) struct Directory<F> {
@@ -105,8 +112,7 @@ impl<F: Files> Directory<F> {
         }
         for parent in above {
             match self.files.sync(parent) {
-                // What we may not look into was made by somebody else, long ago.
-                Err(why) if why.kind() == io::ErrorKind::PermissionDenied => (),
+                Err(why) if is_foreign(&why) => (),
                 synced => synced?,
             }
         }

@@ -96,6 +96,20 @@ async fn files_are_for_their_owner_only_and_leftovers_go() {
 }
 
 #[tokio::test]
+async fn a_read_only_system_above_the_state_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    // The kernel refuses to sync a directory of /proc as it does one of squashfs or erofs.
+    let path = Path::new("/proc/self/root").join(dir.path().strip_prefix("/").unwrap()).join("a/b");
+    assert_eq!(Disk.sync(Path::new("/proc")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    for _ in ["it is made", "it is there"] {
+        let store = Store::new(&path, Box::new(parse));
+        store.load().await.unwrap();
+        store.save(&me("me")).await.unwrap();
+        assert_eq!(store.load().await.unwrap().identity.unwrap().uuid, "me");
+    }
+}
+
+#[tokio::test]
 async fn a_place_that_cannot_be_written_is_told_with_what_to_do() {
     let error = Store::new(Path::new("/proc/boardkeeper"), Box::new(parse)).load().await.unwrap_err().to_string();
     assert!(error.contains("`/proc/boardkeeper`") && error.contains("--state-dir"), "{error}");
