@@ -12,6 +12,7 @@
 //! registry  what an image weighs, before it is pulled          engine/registry.rs
 //! events    being woken                                        engine/events.rs
 //! heard     the same without an engine, for tests               engine/heard.rs
+//! scripted  an engine of a test's own words                    engine/scripted.rs
 //! ```
 //!
 //! Two engines a decade apart are spoken to alike: requests carry no API version and only fields that API 1.41 knows. A container's
@@ -31,7 +32,12 @@ mod observe;
 mod pull;
 mod registry;
 mod resources;
+#[cfg(test)]
+mod scripted;
 mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -135,14 +135,19 @@ impl Engine {
 
     /// Stops a container, within its own grace. `None`: it is gone.
     async fn halt(&self, which: &Which, what: &str) -> Result<Option<Link>, EngineError> {
-        let look = async {
-            let link = self.link().await?;
-            let seen = found(what, link.docker.inspect_container(&which.id.0, None).await)?;
-            Ok(seen.map(|it| (link, it)))
+        let link = self.within(CALL, self.link()).await?;
+        let look = async { found(what, link.docker.inspect_container(&which.id.0, None).await) };
+        let (runs, grace) = match self.within(CALL, look).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(seen)) => (runs(&seen), grace(&seen)),
+            Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
+            // The engine cannot tell of it: it may run.
+            Err(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
+                (true, ContainerConfig::default().stop_grace)
+            }
         };
-        let Some((link, seen)) = self.within(CALL, look).await? else { return Ok(None) };
-        if seen.state.as_ref().is_some_and(|it| it.running == Some(true) || it.restarting == Some(true)) {
-            let stopped = self.within(grace(&seen) + AFTER_GRACE, async {
+        if runs {
+            let stopped = self.within(grace + AFTER_GRACE, async {
                 match link.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
                     Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
                     Ok(()) | Err(_) => Ok(()),
@@ -210,6 +215,10 @@ impl Engine {
 /// Removal with the anonymous volumes its image made, and whatever state it is in.
 const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
+}
+
+fn runs(seen: &ContainerInspectResponse) -> bool {
+    seen.state.as_ref().is_some_and(|it| it.running == Some(true) || it.restarting == Some(true))
 }
 
 /// What a container is given between its stop signal and SIGKILL.

@@ -27,6 +27,10 @@ pub(super) fn sort(what: &str, error: &Error) -> EngineError {
     match error {
         Error::DockerResponseServerError { status_code, message } => sort_answer(what, *status_code, message),
         Error::DockerStreamError { error } => sort_answer(what, 500, error),
+        // It is whole. One that was cut off is another error.
+        Error::JsonDataError { message, .. } => {
+            EngineError::Refused(format!("cannot {what}: the engine's answer is not understood ({})", one_line(message)))
+        }
         other => unreachable(&format!("cannot {what}"), other),
     }
 }
@@ -229,5 +233,7 @@ mod tests {
         let denied = Error::from(io::Error::from(io::ErrorKind::PermissionDenied));
         assert!(unreachable("unix:///s", &denied).to_string().contains("docker group"));
         assert!(matches!(sort("look", &Error::RequestTimeoutError), EngineError::Unreachable(_)));
+        let strange = sort("look", &Error::JsonDataError { message: "unknown variant `undead`".into(), column: 1 });
+        assert!(matches!(&strange, EngineError::Refused(why) if why.contains("undead")), "{strange}");
     }
 }

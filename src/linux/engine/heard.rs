@@ -45,7 +45,7 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
             Some(hash) => Made::Here(ConfigHash(hash.clone())),
             None => Made::Elsewhere(Box::new(normal::config(&last, &words.image, &facts))),
         };
-        observe::container(listed, &last, made)
+        observe::container(&listed, &last, made)
     });
     let containers = containers.collect();
     for event in words.events {

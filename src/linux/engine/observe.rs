@@ -1,30 +1,42 @@
 //! What the engine has. Four calls side by side; a container is asked for details only when it is new or changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::linux::engine::errors::{found, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Link;
 use crate::linux::engine::{Engine, normal};
 use crate::port::{EngineError, Seen};
+use crate::state::service::Restart;
 use crate::state::{ConfigHash, Container, ContainerId, Image, ImageId, ImageRef, Made, Phase, ServiceKey};
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
 const AT_ONCE: usize = 16;
 
-/// What was last seen of containers, and in what state that was.
+/// What was last seen of containers.
 #[derive(Debug, Default)]
-pub(super) struct Cache(BTreeMap<ContainerId, (String, Container)>);
+pub(super) struct Cache {
+    /// And in what state that was.
+    known: BTreeMap<ContainerId, (String, Container)>,
+    /// What was last said of those that the engine cannot tell of.
+    untold: BTreeMap<ContainerId, String>,
+}
 
 impl Cache {
     /// Asks for details at the next look.
     pub(super) fn forget(&mut self, id: &ContainerId) {
-        self.0.remove(id);
+        self.known.remove(id);
+    }
+
+    /// Whether this was said of the container when it was last asked about.
+    fn hears(&mut self, id: &ContainerId, why: &str) -> bool {
+        self.untold.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
     }
 }
 
@@ -64,17 +76,41 @@ impl Engine {
         let ours: Vec<_> = list.into_iter().filter_map(Listed::new).collect();
         // What is not listed any more, or not so any more, is forgotten.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
-        self.seen.borrow_mut().0.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
-        let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().0.contains_key(&it.id)).collect();
-        let looked = stream::iter(new.into_iter().map(|it| self.details(link, it))).buffer_unordered(AT_ONCE);
+        self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
+        let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().known.contains_key(&it.id)).collect();
+        let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(link, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<_> = looked.try_collect().await?;
         let mut seen = self.seen.borrow_mut();
-        seen.0.extend(looked.into_iter().flatten().map(|(state, it)| (it.id.clone(), (state, it))));
-        Ok(seen.0.values().map(|(_, container)| container.clone()).collect())
+        let mut untold = Vec::new();
+        for (state, container) in looked.into_iter().flatten() {
+            match state {
+                Some(state) => drop(seen.known.insert(container.id.clone(), (state, container))),
+                None => untold.push(container),
+            }
+        }
+        seen.untold.retain(|id, _| untold.iter().any(|it| it.id == *id));
+        let mut all: Vec<_> = seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
+    /// container is no reason to leave all the others alone. `None` when it went away in the meantime.
+    async fn details_or_less(&self, link: &Link, listed: Listed) -> Result<Option<(Option<String>, Container)>, EngineError> {
+        match self.details(link, &listed).await {
+            Ok(seen) => Ok(seen.map(|it| (Some(listed.state), it))),
+            Err(lost @ EngineError::Unreachable(_)) => Err(lost),
+            Err(EngineError::Refused(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
+                if !self.seen.borrow_mut().hears(&listed.id, &why) {
+                    warn!(service = %listed.key, why, "the engine cannot tell of a container; it goes by what the list says");
+                }
+                Ok(Some((None, untold(listed, why))))
+            }
+        }
     }
 
     /// A container in detail; `None` when it went away in the meantime.
-    async fn details(&self, link: &Link, listed: Listed) -> Result<Option<(String, Container)>, EngineError> {
+    async fn details(&self, link: &Link, listed: &Listed) -> Result<Option<Container>, EngineError> {
         let what = format!("look at container {}", listed.name);
         let Some(seen) = found(&what, link.docker.inspect_container(&listed.id.0, None).await)? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
@@ -85,8 +121,7 @@ impl Engine {
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
             Made::Elsewhere(Box::new(normal::config(&seen, &defaults, &link.facts)))
         };
-        let state = listed.state.clone();
-        Ok(Some((state, container(listed, &seen, made))))
+        Ok(Some(container(listed, &seen, made)))
     }
 }
 
@@ -99,6 +134,10 @@ pub(super) struct Listed {
     pub labels: Labels,
     /// Changes whenever something worth looking at does.
     state: String,
+    word: ContainerSummaryStateEnum,
+    image: ImageId,
+    image_ref: ImageRef,
+    network_of: Option<ContainerId>,
 }
 
 impl Listed {
@@ -117,19 +156,31 @@ impl Listed {
         let status = summary.status.unwrap_or_default();
         let code = if word == ContainerSummaryStateEnum::EXITED { status.split(')').next().unwrap_or_default() } else { "" };
         let state = format!("{word} {name} {code}");
-        Some(Self { id: ContainerId(summary.id?), key, name, created_secs: summary.created.unwrap_or(0), labels, state })
+        let mode = summary.host_config.and_then(|it| it.network_mode);
+        Some(Self {
+            id: ContainerId(summary.id?),
+            key,
+            name,
+            created_secs: summary.created.unwrap_or(0),
+            labels,
+            state,
+            word,
+            image: ImageId(summary.image_id.unwrap_or_default()),
+            image_ref: ImageRef::new(summary.image.as_deref().unwrap_or_default()),
+            network_of: normal::network_of(mode.as_deref()),
+        })
     }
 }
 
-pub(super) fn container(listed: Listed, seen: &ContainerInspectResponse, made: Made) -> Container {
+pub(super) fn container(listed: &Listed, seen: &ContainerInspectResponse, made: Made) -> Container {
     let config = seen.config.clone().unwrap_or_default();
     let host = seen.host_config.clone().unwrap_or_default();
     let state = seen.state.clone().unwrap_or_default();
     Container {
         phase: phase(&state),
-        id: listed.id,
-        name: listed.name,
-        key: listed.key,
+        id: listed.id.clone(),
+        name: listed.name.clone(),
+        key: listed.key.clone(),
         created_secs: listed.created_secs,
         image: ImageId(seen.image.clone().unwrap_or_default()),
         image_ref: ImageRef::new(config.image.as_deref().unwrap_or_default()),
@@ -138,6 +189,33 @@ pub(super) fn container(listed: Listed, seen: &ContainerInspectResponse, made: M
         restart: normal::restart(host.restart_policy.as_ref()),
         network_of: normal::network_of(host.network_mode.as_deref()),
         error: state.error.filter(|it| !it.is_empty()),
+    }
+}
+
+/// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
+/// else may stop it without its locks. Any other is dead, which is removed and made anew.
+fn untold(listed: Listed, why: String) -> Container {
+    use ContainerSummaryStateEnum as Word;
+    let made = listed.labels.get(labels::CONFIG).map(|hash| Made::Here(ConfigHash(hash.clone())));
+    Container {
+        phase: match listed.word {
+            Word::RUNNING | Word::STOPPING => Phase::Running,
+            Word::PAUSED => Phase::Paused,
+            Word::RESTARTING => Phase::Restarting,
+            Word::REMOVING => Phase::Removing,
+            Word::EMPTY | Word::CREATED | Word::EXITED | Word::DEAD => Phase::Dead,
+        },
+        id: listed.id,
+        name: listed.name,
+        key: listed.key,
+        created_secs: listed.created_secs,
+        image: listed.image,
+        image_ref: listed.image_ref,
+        made: made.unwrap_or_else(|| Made::Elsewhere(Box::default())),
+        env: Arc::default(),
+        restart: Restart::default(),
+        network_of: listed.network_of,
+        error: Some(why),
     }
 }
 

@@ -1,0 +1,83 @@
+//! An engine of a test's own words, for what no real one can be brought to say.
+
+use std::path::Path;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::linux::engine::{Engine, Settings};
+
+/// What is said to the first questions: who it is.
+pub(super) const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
+
+/// A status and a document. `None`: it hangs.
+pub(super) type Answer = Option<(u16, String)>;
+
+/// Asks an engine that answers as the test says. What it is asked looks like `GET /containers/json`.
+pub(super) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let engine = engine(&socket);
+    let one = async |mut stream: UnixStream| {
+        let asked = asked(&mut stream).await;
+        let mut words = asked.split(' ');
+        let (verb, path) = (words.next().unwrap(), words.next().unwrap());
+        let path = path.split('?').next().unwrap();
+        let path = path.find("/v1.").map_or(path, |_| path[1..].find('/').map_or(path, |at| &path[1 + at..]));
+        let Some((status, body)) = answer(&format!("{verb} {path}")) else { return std::future::pending().await };
+        // These have no body, whatever is said of it.
+        let body = if matches!(status, 204 | 304) { "" } else { &body };
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} So\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        let _ = stream.write_all((head + body).as_bytes()).await; // Whoever asked may have hung up.
+    };
+    tokio::select! {
+        biased;
+        () = serve(&socket, one) => unreachable!("it serves without end"),
+        done = asks(&engine) => done,
+    }
+}
+
+/// What an engine says that has nothing.
+pub(super) fn empty(asked: &str) -> (u16, String) {
+    let body = match asked {
+        "GET /containers/json" | "GET /images/json" | "GET /networks" => "[]",
+        "GET /volumes" => "{}",
+        "GET /version" | "GET /info" => HELLO,
+        _ => return (404, r#"{"message":"there is none"}"#.to_owned()),
+    };
+    (200, body.to_owned())
+}
+
+/// Something that answers at a socket, whoever asks beside whom.
+pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = open.next(), if !open.is_empty() => {}
+            accepted = listener.accept() => open.push(answer(accepted.unwrap().0)),
+        }
+    }
+}
+
+/// What is asked: the head of a request.
+pub(super) async fn asked(stream: &mut UnixStream) -> String {
+    let mut asked = [0; 2048];
+    let length = stream.read(&mut asked).await.unwrap();
+    String::from_utf8_lossy(&asked[..length]).into_owned()
+}
+
+/// An adapter for the engine at a socket.
+pub(super) fn engine(socket: &Path) -> Engine {
+    Engine::connect(Settings {
+        hosts: vec![format!("unix://{}", socket.display())],
+        root: "/nowhere".into(),
+        logins: None,
+        floor_bytes: 0,
+        asks_registries: false,
+        arch: String::new(),
+    })
+}

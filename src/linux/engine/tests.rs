@@ -1,0 +1,100 @@
+//! What becomes of a container that the engine says something strange about.
+
+use std::cell::RefCell;
+
+use super::scripted::{asked_of, empty};
+use super::*;
+use crate::plan::Which;
+use crate::port::Engine as _;
+use crate::state::{AppId, ConfigHash, Container, ContainerId, Made, Phase, ServiceKey};
+
+/// What dockerd says of a container whose layer is gone.
+const NO_LAYER: &str = r#"{"message":"RWLayer of container a is unexpectedly nil"}"#;
+
+/// A container in a list.
+fn listed(id: &str, state: &str) -> String {
+    let labels = format!(
+        r#"{{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"{id}","io.boardkeeper.config":"hash"}}"#
+    );
+    format!(
+        r#"{{"Id":"{id}","Names":["/{id}_1_2_c"],"Image":"app:1","ImageID":"sha256:1","State":"{state}","Labels":{labels}}}"#
+    )
+}
+
+/// Says of container `a` what the test wants, and lists it so; beside it `b` is well.
+fn troubled(asked: &str, state: &str, trouble: &(u16, &str)) -> (u16, String) {
+    let well = r#"{"Id":"b","State":{"Status":"running","Running":true}}"#;
+    match asked {
+        "GET /containers/json" => (200, format!("[{},{}]", listed("a", state), listed("b", "running"))),
+        "GET /containers/a/json" => (trouble.0, trouble.1.to_owned()),
+        "GET /containers/b/json" => (200, well.to_owned()),
+        "POST /containers/a/stop" => (304, String::new()),
+        "DELETE /containers/a" => (204, String::new()),
+        other => empty(other),
+    }
+}
+
+fn a() -> Which {
+    Which { key: ServiceKey::new(AppId(1), "a"), id: ContainerId("a".into()) }
+}
+
+async fn containers(engine: &Engine) -> Vec<Container> {
+    engine.observe().await.unwrap().containers
+}
+
+#[tokio::test]
+async fn a_container_the_engine_cannot_tell_of_is_one_services_trouble() {
+    for trouble in [(500, NO_LAYER), (200, r#"{"Id":"a","State":{"Status":"undead"}}"#), (200, r#"{"Id":7}"#)] {
+        for (word, phase) in [
+            ("created", Phase::Dead),
+            ("exited", Phase::Dead),
+            ("dead", Phase::Dead),
+            ("removing", Phase::Removing),
+            // What runs is not killed for it: its locks count, and what it was made from is told by its label.
+            ("running", Phase::Running),
+        ] {
+            let seen = asked_of(|asked| Some(troubled(asked, word, &trouble)), containers).await;
+            let [a, b] = seen.as_slice() else { panic!("{trouble:?}: {seen:?}") };
+            assert_eq!((a.key.service.as_str(), a.name.as_str(), a.phase), ("a", "a_1_2_c", phase), "{trouble:?}");
+            assert_eq!((a.made.clone(), a.image.0.as_str()), (Made::Here(ConfigHash("hash".into())), "sha256:1"));
+            assert!(a.error.as_deref().is_some_and(|it| it.contains("look at container a_1_2_c")), "{:?}", a.error);
+            assert_eq!((b.key.service.as_str(), b.phase), ("b", Phase::Running), "{trouble:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_the_engine_tells_of_again_is_as_it_says() {
+    let well = RefCell::new(false);
+    let answer = |asked: &str| {
+        let trouble = if *well.borrow() { (200, r#"{"Id":"a","State":{"Status":"created"}}"#) } else { (500, NO_LAYER) };
+        Some(troubled(asked, "created", &trouble))
+    };
+    asked_of(answer, async |engine: &Engine| {
+        assert_eq!(containers(engine).await[0].phase, Phase::Dead);
+        well.replace(true);
+        assert_eq!(containers(engine).await[0].phase, Phase::Created);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_the_engine_cannot_tell_of_is_stopped_and_removed() {
+    for trouble in [(500, NO_LAYER), (200, r#"{"Id":7}"#)] {
+        let done = RefCell::new(Vec::new());
+        let answer = |asked: &str| {
+            done.borrow_mut().extend(asked.contains("/a").then(|| asked.to_owned()));
+            Some(troubled(asked, "dead", &trouble))
+        };
+        let killed = asked_of(answer, async |engine: &Engine| engine.take(&Deed::Kill(a()), &|_| ()).await).await;
+        assert_eq!(killed, Ok(()), "{trouble:?}");
+        assert_eq!(done.into_inner(), ["GET /containers/a/json", "POST /containers/a/stop", "DELETE /containers/a"]);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_is_lost_while_it_tells_of_a_container_is_lost() {
+    let lost = (503, r#"{"message":"shutting down"}"#);
+    let seen = asked_of(|asked| Some(troubled(asked, "running", &lost)), async |engine: &Engine| engine.observe().await).await;
+    assert!(matches!(seen, Err(EngineError::Unreachable(_))), "{seen:?}");
+}
