@@ -196,6 +196,7 @@ pub struct StoreError(pub String);
 /// - Taking is all or nothing: where one lock is held by somebody else, none of ours is left behind.
 /// - A lock that is not ours is never removed, but with [`Force::Yes`].
 /// - Nothing is read or written outside the lock directories, whatever a container puts there.
+/// - Whatever a service does to its directory holds up its own app, and no other.
 pub trait Locks {
     /// Who holds the locks of these apps. Apps that have none are left out.
     async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, LockState>, LockError>;

@@ -129,6 +129,48 @@ async fn a_tree_that_a_stranger_made_is_not_trusted() {
     assert!(error.contains("belongs to uid 1000"), "{error}");
 }
 
+/// Does something as a user of the host who is not let in everywhere.
+fn without_roots_rights<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let limited = || {
+        let mut mine = capabilities(None).unwrap();
+        mine.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        // Of this thread alone.
+        set_capabilities(None, mine).unwrap();
+        deed()
+    };
+    std::thread::scope(|scope| scope.spawn(limited).join().unwrap())
+}
+
+#[tokio::test]
+async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
+    let host = host();
+    let apps = BTreeSet::from([AppId(1), AppId(2)]);
+    for app in [AppId(1), AppId(2)] {
+        let both = BTreeSet::from(["closed".to_owned(), "open".to_owned()]);
+        host.locks.take(app, &both, Force::No).await.unwrap();
+    }
+    let mode = |bits| fs::set_permissions(host.path("closed"), fs::Permissions::from_mode(bits)).unwrap();
+    mode(0o000);
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (seen, given_back) = without_roots_rights(|| {
+        let seen = runtime().block_on(host.locks.observe(&apps));
+        (seen, runtime().block_on(host.locks.release(AppId(1))))
+    });
+    mode(0o1777);
+    let seen = seen.unwrap();
+    let LockState::Held(held) = &seen[&AppId(1)] else { panic!("{seen:?}") };
+    assert_eq!(held.service, "closed");
+    assert!(held.path.contains("services/1/closed") && held.path.contains("Permission denied"), "{}", held.path);
+    assert!(held.since_secs > 0);
+    assert!(matches!(&seen[&AppId(2)], LockState::Ours(all) if all.len() == 2), "{seen:?}");
+    // The others are given back.
+    let error = given_back.unwrap_err().to_string();
+    assert!(error.contains("services/1/closed"), "{error}");
+    assert_eq!(fs::read_dir(host.path("open")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(host.path("closed")).unwrap().count(), 2);
+}
+
 /// Names of everything below a directory, with what is in the files and who owns them.
 fn everything(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();

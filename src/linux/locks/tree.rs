@@ -70,14 +70,18 @@ impl Tree {
         Self { tmp: root.join("tmp"), mine: Mine::Mark(uid) }
     }
 
-    /// Who holds the locks of an app. `None`: nobody.
+    /// Who holds the locks of an app. `None`: nobody. A service holds one whose directory cannot be looked into: it made it so, and may
+    /// have a lock there.
     pub(super) fn look(&self, app: AppId) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
         let mut whole = BTreeSet::new();
         let mut any = false;
         for service in dir.directories()? {
-            let Some(found) = dir.open(&service)? else { continue };
-            let survey = self.survey(&found, &service)?;
+            let survey = match dir.open(&service).and_then(|it| it.map(|it| self.survey(&it, &service)).transpose()) {
+                Ok(Some(survey)) => survey,
+                Ok(None) => continue,
+                Err(why) => return Ok(Some(LockState::Held(out_of_sight(&dir, &service, &why)))),
+            };
             if let Some((_, held)) = survey.others.into_iter().next() {
                 return Ok(Some(LockState::Held(held)));
             }
@@ -108,16 +112,11 @@ impl Tree {
         taken
     }
 
-    /// Removes what is ours.
+    /// Removes what is ours, also where one service does not let us. Says what was wrong first.
     pub(super) fn release(&self, app: AppId) -> Result<(), LockError> {
         let Some(dir) = self.app(app)? else { return Ok(()) };
-        for service in dir.directories()? {
-            let Some(found) = dir.open(&service)? else { continue };
-            for file in self.survey(&found, &service)?.ours {
-                found.remove(&file)?;
-            }
-        }
-        dir.remove(DRAFT)
+        let all = dir.directories()?.into_iter().map(|service| self.release_one(&dir, &service));
+        all.fold(Ok(()), Result::and).and(dir.remove(DRAFT))
     }
 
     /// Removes the files by which a service says that it is ready.
@@ -211,6 +210,11 @@ impl Tree {
         made
     }
 
+    fn release_one(&self, app: &Dir, name: &CStr) -> Result<(), LockError> {
+        let Some(service) = app.open(name)? else { return Ok(()) };
+        self.survey(&service, name)?.ours.iter().try_for_each(|file| service.remove(file))
+    }
+
     fn survey(&self, service: &Dir, name: &CStr) -> Result<Survey, LockError> {
         let mut survey = Survey::default();
         // Those that count most are found among however many names.
@@ -271,6 +275,12 @@ impl Tree {
         dir.widen(PRIVATE, SHARED);
         Ok(dir)
     }
+}
+
+/// The lock that a service may have where we cannot look.
+fn out_of_sight(app: &Dir, name: &CStr, why: &LockError) -> HeldLock {
+    let since_secs = app.kind(name).ok().flatten().map_or(0, |it| it.changed_secs);
+    HeldLock { service: name.to_string_lossy().into_owned(), path: why.to_string(), since_secs }
 }
 
 impl Survey {
