@@ -135,9 +135,8 @@ fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
     give(labels::SERVICE_ID, spec.service_id.to_string());
     give(labels::SERVICE_NAME, spec.key.service.clone());
     give(labels::CONFIG, spec.hash.to_string());
-    if !later.is_empty() {
-        give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
-    }
+    // Given also where there is none: what a container is not given, its image may say.
+    give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
     all
 }
 

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use super::scripted::{asked_of, empty};
 use super::*;
-use crate::plan::Which;
+use crate::plan::{Spec, Which};
 use crate::port::Engine as _;
-use crate::state::{AppId, ConfigHash, Container, ContainerId, Made, Phase, ServiceKey};
+use crate::state::{AppId, ConfigHash, Container, ContainerConfig, ContainerId, Made, Phase, ServiceKey};
 
 /// What dockerd says of a container whose layer is gone.
 const NO_LAYER: &str = r#"{"message":"RWLayer of container a is unexpectedly nil"}"#;
@@ -97,4 +97,17 @@ async fn an_engine_that_is_lost_while_it_tells_of_a_container_is_lost() {
     let lost = (503, r#"{"message":"shutting down"}"#);
     let seen = asked_of(|asked| Some(troubled(asked, "running", &lost)), async |engine: &Engine| engine.observe().await).await;
     assert!(matches!(seen, Err(EngineError::Unreachable(_))), "{seen:?}");
+}
+
+#[test]
+fn an_image_has_no_say_in_networks() {
+    let (config, image) = (ContainerConfig::default(), ImageRef::new("app:1"));
+    let hash = config.hash(image.as_str());
+    let name = "a_1_2_c".to_owned();
+    let spec = Spec { key: a().key, app_uuid: "u".into(), service_id: 5, name, image, network_of: None, config, hash };
+    // An engine takes from the image whatever label a container is not given.
+    let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
+    assert_eq!(body::later(&labels).len(), 1);
+    labels.extend(body::body(&spec).labels.unwrap());
+    assert_eq!(body::later(&labels).len(), 0, "{labels:?}");
 }

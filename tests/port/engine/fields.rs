@@ -246,7 +246,8 @@ async fn what_the_image_brings_is_not_read_as_the_owners() {
     let recipe = lab.dir().join("recipe");
     std::fs::create_dir(&recipe).unwrap();
     let lines = "FROM tests/busybox:1\nCMD [\"sleep\", \"5\"]\nENTRYPOINT [\"/bin/busybox\"]\nENV OF=image\nLABEL of=image\n\
-        WORKDIR /tmp\nUSER 7\nEXPOSE 81\nSTOPSIGNAL SIGQUIT\nVOLUME /var\nHEALTHCHECK --interval=9s CMD true\n";
+        LABEL io.boardkeeper.networks='{\"nowhere\":{}}'\nWORKDIR /tmp\nUSER 7\n\
+        EXPOSE 81\nSTOPSIGNAL SIGQUIT\nVOLUME /var\nHEALTHCHECK --interval=9s CMD true\n";
     std::fs::write(recipe.join("Dockerfile"), lines).unwrap();
     lab.docker(&["build", "-t", "tests/rich:1", recipe.to_str().unwrap()]);
     let config = ContainerConfig { network_mode: NetworkMode::None, ..ContainerConfig::default() };
