@@ -28,12 +28,12 @@ impl Engine {
             return Ok(());
         };
         let _claim = Claim { engine: self, image };
-        self.claim(image, &link, 0)?;
-        self.fits(image, &link, &login).await?;
+        self.claim(image, &link, 0, 0)?;
+        let layers = Layers::foreseen(self.fits(image, &link, &login).await?);
         let (credentials, hint) = self.credentials(login);
         let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
         let stream = pin!(link.docker.create_image(Some(options), None, credentials));
-        if let Err(error) = self.follow(image, stream, &link, (progress, &hint)).await {
+        if let Err(error) = self.follow(image, (stream, layers), &link, (progress, &hint)).await {
             return self.within(CALL, async { Err(error) }).await;
         }
         // A stream that was cut off looks like one that ended.
@@ -74,11 +74,10 @@ impl Engine {
     async fn follow(
         &self,
         image: &ImageRef,
-        mut stream: impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin,
+        (mut stream, mut layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, Layers),
         link: &Link,
         (progress, hint): (&dyn Fn(u8), &str),
     ) -> Result<(), EngineError> {
-        let mut layers = Layers::default();
         let mut moved = Instant::now();
         loop {
             let next = tokio::time::timeout_at(moved + STALL, stream.next()).await.map_err(|_| {
@@ -101,7 +100,7 @@ impl Engine {
                 moved = Instant::now();
             }
             if news == News::Sized {
-                self.claim(image, link, layers.room_bytes())?;
+                self.claim(image, link, layers.room_bytes(), layers.foreseen_room_bytes())?;
             }
             if let Some(percent) = layers.rise() {
                 progress(percent);
@@ -116,10 +115,10 @@ impl Engine {
         Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
-    /// Claims room for a pull, in place of what it claimed before.
-    pub(super) fn claim(&self, image: &ImageRef, link: &Link, needed: u64) -> Result<(), EngineError> {
+    /// Claims room for a pull, in place of what it claimed before: what it needs, which must be there, and what is only foreseen.
+    pub(super) fn claim(&self, image: &ImageRef, link: &Link, needed: u64, foreseen: u64) -> Result<(), EngineError> {
         self.has_room(link, image.as_str(), |other| other != image, needed)?;
-        self.claims.borrow_mut().insert(image.clone(), needed);
+        self.claims.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
         Ok(())
     }
 
@@ -187,6 +186,8 @@ pub(super) enum News {
 pub(super) struct Layers {
     known: BTreeMap<String, Layer>,
     told: Option<u8>,
+    /// Compressed bytes of all layers, as the registry told. 0: not known.
+    foreseen: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +200,10 @@ struct Layer {
 }
 
 impl Layers {
+    fn foreseen(bytes: u64) -> Self {
+        Self { foreseen: bytes, ..Self::default() }
+    }
+
     pub(super) fn take(&mut self, info: &CreateImageInfo) -> News {
         // The lines "Pulling from …" carry the tag in the place of a layer; other lines without a layer are for people.
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return News::None };
@@ -237,6 +242,14 @@ impl Layers {
         added(self.known.values().filter(|it| !it.complete).map(missing))
     }
 
+    /// Room that layers need whose size the engine has yet to tell, as far as the registry told. Some of it may be here already.
+    fn foreseen_room_bytes(&self) -> u64 {
+        if self.known.values().all(|it| it.total > 0 || it.complete) {
+            return 0;
+        }
+        room_for(self.foreseen.saturating_sub(added(self.known.values().map(|it| it.total))))
+    }
+
     /// How far it is, when that is further than what was told last. A hundred is told when the image is here, and not before.
     pub(super) fn rise(&mut self) -> Option<u8> {
         let percent = self.percent();
@@ -268,10 +281,14 @@ fn added(sizes: impl Iterator<Item = u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::rc::Rc;
+
     use bollard::models::ProgressDetail;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::linux::engine::{scripted, wire};
 
     fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
         let progress = ProgressDetail { current: Some(current), total: Some(total) };
@@ -327,6 +344,26 @@ mod tests {
         assert_eq!(layers.room_bytes(), u64::MAX);
         layers.take(&line("c", "Pull complete", 0, 0));
         assert!(layers.rise() < Some(100));
+    }
+
+    #[tokio::test]
+    async fn what_a_registry_told_is_claimed_until_the_engine_has_told_of_every_layer() {
+        let (engine, image) = (scripted::engine(Path::new("/nowhere")), ImageRef::new("app:1"));
+        let link = Link { docker: wire::client("unix:///nowhere").unwrap(), facts: Rc::default() };
+        let begun = || ["a", "b", "c"].map(|it| line(it, if it == "c" { "Already exists" } else { "Pulling fs layer" }, 0, 0));
+        let claimed = async |told: u64, lines: &[CreateImageInfo]| {
+            let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);
+            let lines = futures_util::stream::iter(lines);
+            engine.follow(&image, (lines, Layers::foreseen(told)), &link, (&|_| (), "")).await.unwrap();
+            engine.claims.borrow()[&image]
+        };
+        let (small, large) = (line("a", "Downloading", 0, 40), line("b", "Downloading", 0, 60));
+        assert_eq!(claimed(100, std::slice::from_ref(&small)).await, 100 + 150);
+        assert_eq!(claimed(100, &[small.clone(), large.clone()]).await, 250);
+        // A registry that told of less, or nothing; and one that told of what is here too.
+        assert_eq!(claimed(0, std::slice::from_ref(&small)).await, 100);
+        assert_eq!(claimed(u64::MAX, std::slice::from_ref(&small)).await, u64::MAX);
+        assert_eq!(claimed(u64::MAX, &[small, large]).await, 250);
     }
 
     proptest! {

@@ -51,13 +51,15 @@ pub(super) fn weighs(document: &[u8]) -> Option<u64> {
 }
 
 impl Engine {
-    /// Refuses an image that is known not to fit, before a byte of its layers is pulled.
-    pub(super) async fn fits(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<(), EngineError> {
+    /// Refuses an image that is known not to fit, before a byte of its layers is pulled. Otherwise says how many compressed bytes that
+    /// may take, as far as it is known.
+    pub(super) async fn fits(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<u64, EngineError> {
         if !self.asks_registries(link) {
-            return Ok(());
+            return Ok(0);
         }
-        let does = |bytes| self.claim(image, link, pull::room_for(bytes));
-        does(self.missing([(image, login)], link, |bytes| does(bytes).is_ok()).await)
+        let does = |bytes| self.claim(image, link, pull::room_for(bytes), 0);
+        let bytes = self.missing([(image, login)], link, |bytes| does(bytes).is_ok()).await;
+        does(bytes).map(|()| bytes)
     }
 
     /// Refuses images that are known not to fit beside each other. Those that are being pulled have claimed what they need.
