@@ -162,9 +162,13 @@ impl Engine {
 
     /// One call, so that the engine finishes it whatever becomes of us.
     pub(super) async fn restart(&self, which: &Which) -> Result<(), EngineError> {
-        let link = self.link().await?;
         let what = format!("restart {}", which.key);
-        let seen = self.inspect(&link, &which.id.0, &what).await?;
+        let look = async {
+            let link = self.link().await?;
+            let seen = self.inspect(&link, &which.id.0, &what).await?;
+            Ok((link, seen))
+        };
+        let (link, seen) = self.within(CALL, look).await?;
         let restarted = self.within(grace(&seen) + AFTER_GRACE, async {
             let done = link.docker.restart_container(&which.id.0, None::<RestartContainerOptions>).await;
             done.map_err(|error| sort(&what, &error))

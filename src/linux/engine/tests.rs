@@ -111,3 +111,25 @@ fn an_image_has_no_say_in_networks() {
     labels.extend(body::body(&spec).labels.unwrap());
     assert_eq!(body::later(&labels).len(), 0, "{labels:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
+    for deed in [
+        Deed::Start(a()),
+        Deed::Stop(a()),
+        Deed::Kill(a()),
+        Deed::Restart(a()),
+        Deed::Rename(a(), "b".into()),
+        Deed::Retire(a(), "b".into()),
+    ] {
+        let answer = |asked: &str| match asked {
+            "GET /containers/a/json" => None,
+            "POST /containers/a/update" => Some((200, "{}".to_owned())),
+            other => Some(empty(other)),
+        };
+        let began = Instant::now();
+        let done = asked_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
+        assert!(matches!(done, Err(EngineError::Unreachable(_))), "{deed} gives {done:?}");
+        assert!(began.elapsed() <= CALL + Duration::from_secs(1), "{deed} takes {:?}", began.elapsed());
+    }
+}
