@@ -2,7 +2,8 @@
 //!
 //! Every address is bound before anything else starts, so that two agents never look after one machine. The addresses of the
 //! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
-//! that interface, because a packet for its address may arrive on any other one too.
+//! that interface, because a packet for its address may arrive on any other one too. The address that containers are told is
+//! that of one bridge, and packets for it arrive on all of them: it is listened at on each.
 //!
 //! [`serve()`] answers; who may stay when there are too many is in `net/crowd.rs`.
 
@@ -19,6 +20,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::state::device::Peer;
+use crate::state::network::SUPERVISOR_GATEWAY;
 
 mod crowd;
 pub mod interfaces;
@@ -62,7 +64,7 @@ pub struct Listeners {
 #[derive(Debug)]
 struct Socket {
     listener: TcpListener,
-    /// The address, and the interface, when it is one of the engine's.
+    /// The interface it is bound to and the address, when it is one of the engine's.
     follows: Option<(u32, IpAddr)>,
     /// Who is let in.
     admits: Admits,
@@ -111,7 +113,7 @@ impl Listeners {
             Err(why) => warn!(%why, "the machine's addresses are unknown"),
         }
         let Some(port) = self.bridges else { return come };
-        let wanted: Vec<Address> = self.known.iter().filter(|it| it.is_served() && it.ip.is_ipv4()).cloned().collect();
+        let wanted = served(&self.known);
         self.sockets
             .retain(|it| it.follows.is_none_or(|follows| wanted.iter().any(|address| follows == (address.index, address.ip))));
         for address in wanted {
@@ -125,12 +127,20 @@ impl Listeners {
                     self.sockets.push(Socket { listener, follows, admits });
                     come.push(address);
                 }
+                // Where no interface can be chosen the address's own listener hears those of all bridges.
+                Err(why) if why.kind() == io::ErrorKind::AddrInUse && self.hears_all(at) => (),
                 Err(why) => {
                     warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface);
                 }
             }
         }
         come
+    }
+
+    /// Whether a listener of ours at this address takes containers from every interface.
+    fn hears_all(&self, at: SocketAddr) -> bool {
+        let here = |it: &Socket| it.listener.local_addr().is_ok_and(|it| it == at);
+        self.sockets.iter().any(|it| it.admits == Admits::Containers && here(it))
     }
 
     /// The next connection. May be dropped at any await, and loses none.
@@ -181,6 +191,22 @@ impl Listeners {
     fn is_contained(&self, addr: IpAddr) -> bool {
         self.known.iter().any(|it| interfaces::is_bridge(&it.interface) && it.contains(addr))
     }
+}
+
+/// Where the API answers without being asked to: each bridge and VPN at its own addresses, and each bridge at the one that
+/// containers are told, while the machine has it.
+fn served(known: &[Address]) -> Vec<Address> {
+    let mut served: Vec<Address> = known.iter().filter(|it| it.is_served() && it.ip.is_ipv4()).cloned().collect();
+    let told = |it: &Address| SUPERVISOR_GATEWAY.parse().is_ok_and(|told: IpAddr| it.ip == told);
+    let Some(told) = served.iter().find(|it| told(it) && interfaces::is_bridge(&it.interface)).cloned() else { return served };
+    for index in 0..served.len() {
+        let Address { interface, index, .. } = &served[index];
+        let also = Address { interface: interface.clone(), index: *index, ..told.clone() };
+        if interfaces::is_bridge(&also.interface) && !served.contains(&also) {
+            served.push(also);
+        }
+    }
+    served
 }
 
 type Accepted = (TcpStream, SocketAddr, Admits);

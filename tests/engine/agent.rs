@@ -24,6 +24,8 @@ pub(crate) struct Agent<'lab> {
     lab: &'lab Lab,
     dir: TempDir,
     port: u16,
+    /// Where it listens; `None`: where it does unless told.
+    listen: Option<String>,
     extra: Vec<String>,
     child: Option<Child>,
 }
@@ -34,7 +36,14 @@ impl<'lab> Agent<'lab> {
         let dir = tempfile::Builder::new().prefix("agent").tempdir_in(lab.dir()).unwrap();
         // Given back at once, and in a network of the tests' own nobody else takes it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { lab, dir, port, extra: Vec::new(), child: None }
+        Self { lab, dir, port, listen: Some(format!("127.0.0.1:{port}")), extra: Vec::new(), child: None }
+    }
+
+    /// The same where containers reach it, too, at the port it has unless told.
+    pub(crate) fn on_bridges(mut self) -> Self {
+        self.port = 48484;
+        self.listen = None;
+        self
     }
 
     /// An agent that has brought an app up.
@@ -91,7 +100,7 @@ impl<'lab> Agent<'lab> {
         for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime"), ("--target", "target.json")] {
             command.arg(flag).arg(self.path(value));
         }
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--board", "simulated"]).args(&self.extra);
+        command.args(self.listen.iter().flat_map(|at| ["--listen", at])).args(["--board", "simulated"]).args(&self.extra);
         if !self.extra.iter().any(|it| it == "--log") {
             command.args(["--log", "debug"]);
         }

@@ -96,6 +96,37 @@ fn a_document_of_2017_runs_one_privileged_container_on_the_host_network() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn a_service_on_its_apps_own_network_reaches_the_api() {
+    let lab = Lab::enter();
+    let image = lab.image("1");
+    // Neither of them asks for the API's network; an app's only service, and one of several, have the same address of it.
+    let alone = App::new(107, "c1", vec![Service::new("main", &image)]);
+    let several = App::new(108, "c1", vec![Service::new("one", &image), Service::new("two", &image)]);
+    let mut agent = Agent::new(&lab).on_bridges();
+    agent.want(&App::together(&[&alone, &several]));
+    agent.start();
+    until(PATIENCE, "all run", || {
+        agent.is_settled() && lab.containers().iter().filter(|it| it.state == "running").count() == 3
+    });
+
+    let ping = r#"timeout 5 wget -q -O - "$BALENA_SUPERVISOR_ADDRESS/ping?apikey=$BALENA_SUPERVISOR_API_KEY" 2>&1 || true"#;
+    for name in ["main", "one"] {
+        assert_eq!(lab.inside(&lab.the(name).id, &["sh", "-c", ping]), "OK", "{name}");
+    }
+    let read = r#"timeout 5 wget -q -O - --header "Authorization: Bearer $BALENA_SUPERVISOR_API_KEY" "$BALENA_SUPERVISOR_ADDRESS/v1/device""#;
+    assert!(lab.inside(&lab.the("main").id, &["sh", "-c", read]).contains("supervisor_version"));
+
+    // The network goes, and with it where it was listened on.
+    agent.want(&several.v3());
+    agent.arrives(&several);
+    let listens =
+        || run(std::process::Command::new("ss").args(["-Hltn"])).lines().filter(|it| it.contains("10.114.104.1%br-")).count();
+    until(PATIENCE, "the API's network and the other app's are listened on", || listens() == 2);
+    assert_eq!(lab.inside(&lab.the("one").id, &["sh", "-c", ping]), "OK");
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn ten_services_at_once_come_up_once_each() {
     let lab = Lab::enter();
     let image = lab.image("1");

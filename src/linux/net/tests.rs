@@ -121,6 +121,38 @@ async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses(
 }
 
 #[tokio::test]
+async fn without_the_capability_one_listener_hears_every_bridge() {
+    let (mut listeners, at) = bound();
+    assert!(!listeners.hears_all(at));
+    listeners.sockets[0].admits = Admits::Containers;
+    assert!(listeners.hears_all(at) && !listeners.hears_all(loopback(1)));
+}
+
+#[test]
+fn every_bridge_is_answered_at_the_address_that_containers_are_told() {
+    let address = |interface: &str, index, ip: &str, prefix| Address {
+        interface: interface.to_owned(),
+        index,
+        ip: ip.parse().unwrap(),
+        prefix,
+    };
+    let eth0 = address("eth0", 2, "192.168.1.5", 24);
+    let vpn = address("resin-vpn", 3, "10.240.0.2", 32);
+    let app = address("br-0123456789ab", 4, "172.18.0.1", 16);
+    let second = address("br-0123456789ab", 4, "172.19.0.1", 16);
+    let sixth = address("br-0123456789ab", 4, "fd00::1", 64);
+    let supervisor = address("supervisor0", 5, SUPERVISOR_GATEWAY, 25);
+    let own = [vpn.clone(), app.clone(), second.clone(), supervisor.clone()];
+    let also = address("br-0123456789ab", 4, SUPERVISOR_GATEWAY, 25);
+
+    let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, supervisor]);
+    assert_eq!(with, [&own[..], &[also]].concat(), "once on each bridge, and on nothing else");
+    assert_eq!(served(&[eth0, vpn.clone(), app.clone(), second.clone()]), [vpn, app.clone(), second], "not where it is not");
+    let elsewhere = address("eth0", 2, SUPERVISOR_GATEWAY, 25);
+    assert_eq!(served(&[elsewhere, app.clone()]), [app], "nor where it is another network's");
+}
+
+#[tokio::test]
 async fn neighbours_are_those_in_a_private_network_that_was_opened() {
     let (mut listeners, _) = bound();
     let address = |ip: &str, prefix| Address { interface: "eth0".to_owned(), index: 2, ip: ip.parse().unwrap(), prefix };
