@@ -140,11 +140,9 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
         env.both("APP_RELEASE", app.commit.as_deref().unwrap_or_default());
         env.both("SUPERVISOR_VERSION", &device.supervisor_version);
     }
-    if service.features.contains(&Feature::BalenaApi) {
-        env.both("API_KEY", keys.device.reveal());
-        if let Some(url) = &device.api_endpoint {
-            env.both("API_URL", url);
-        }
+    // The cloud's address without a key: the cloud's is not ours, and ours would open every app, and be sent to that address.
+    if let (true, Some(url)) = (service.features.contains(&Feature::BalenaApi), &device.api_endpoint) {
+        env.both("API_URL", url);
     }
     if let (true, Some((rev, build))) = (service.features.contains(&Feature::BoardRev), &device.board_rev) {
         env.both("HOST_OS_BOARD_REV", rev);
@@ -164,5 +162,58 @@ impl Prefixed {
 
     fn plain(&mut self, name: &str, value: &str) {
         self.0.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::state::keys::Secret;
+    use crate::state::service::Strategy;
+    use crate::state::{AppId, ImageRef};
+
+    fn app(shape: Shape, features: BTreeSet<Feature>) -> App {
+        let main = Service {
+            id: 1,
+            image: ImageRef::new("main:1"),
+            image_id: 1,
+            running: true,
+            depends_on: BTreeSet::new(),
+            strategy: Strategy::default(),
+            handover_timeout: Duration::ZERO,
+            requires_reboot: false,
+            features,
+            config: ContainerConfig::default(),
+        };
+        App {
+            id: AppId(1),
+            uuid: "1".to_owned(),
+            name: "app".to_owned(),
+            commit: Some("c".to_owned()),
+            release_id: 1,
+            services: [("main".to_owned(), main)].into(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            shape,
+        }
+    }
+
+    #[test]
+    fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
+        use Feature::{BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi};
+        let [own, root] = [1, 2].map(|it| Secret::from_bytes([it; 32]));
+        let keys = Keys { device: own, root, generations: BTreeMap::new() };
+        let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
+        for shape in [Shape::Services, Shape::Single] {
+            let app = app(shape, [BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi].into());
+            let target = Target { apps: [(app.id, app)].into(), ..Target::default() };
+            let env = &complete(&target, &device, &keys).apps[&AppId(1)].services["main"].config.env;
+            assert_eq!(env["BALENA_API_URL"], "https://api.example.com");
+            assert!(env.values().all(|it| !it.contains(keys.device.reveal())), "{shape:?}");
+            assert!(!env.contains_key("RESIN_API_KEY") && !env.contains_key("BALENA_API_KEY"), "{shape:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Keys to the API, and what each opens.
 //!
-//! The device key is kept as it is, because containers of single-container apps and the cloud must be given it. A service's key is not kept at all: it
+//! The device key is kept as it is, because its owner and the cloud must be given it. A service's key is not kept at all: it
 //! is derived from a secret root, the service and how often it was made anew, so that a container made again after a power cut is
 //! given the same key, and nothing on disk but the root is worth stealing. The API sees only hashes.
 

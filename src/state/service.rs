@@ -79,7 +79,7 @@ pub enum Feature {
     Firmware,
     /// The engine's socket.
     BalenaSocket,
-    /// The cloud's API address and key.
+    /// The cloud's API address. Its key is not ours to give.
     BalenaApi,
     /// This agent's API and a key of its own.
     SupervisorApi,

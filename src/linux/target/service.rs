@@ -125,7 +125,15 @@ fn features(at: &At<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feature>
     for (name, value) in labels {
         let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| rules::truthy(value)) else { continue };
         match feature_named(feature) {
-            Some(feature) => features.extend([feature]),
+            Some(feature) => {
+                if feature == Feature::BalenaApi {
+                    at.warn(&format!(
+                        "the label {} gives the cloud's address and no key, because the cloud's is not known",
+                        quoted(name)
+                    ));
+                }
+                features.insert(feature);
+            }
             // It matters only to contracts, of which it is said already that they are not checked.
             None if feature == "optional" => {}
             None => at.warn(&format!("the label {} is not supported, ignored", quoted(name))),

@@ -389,6 +389,17 @@ fn spellings_that_mean_the_same_are_the_same() {
 }
 
 #[test]
+fn that_the_clouds_key_is_not_given_is_told() {
+    for label in ["io.balena.features.balena-api", "io.resin.features.resin-api"] {
+        let target = parse(&v2(&json!({"labels": {label: "1"}})), None).unwrap();
+        assert_eq!(app(&target, 1).services["main"].features, [Feature::BalenaApi].into());
+        let [warning] = &target.warnings[..] else { panic!("{:?}", target.warnings) };
+        assert!(warning.contains("balena-api\" gives the cloud's address and no key"), "{warning}");
+    }
+    assert!(parse(&v2(&json!({"labels": {"io.balena.features.balena-api": "0"}})), None).unwrap().warnings.is_empty());
+}
+
+#[test]
 fn unknown_words_in_labels_and_settings_fall_back_and_are_told() {
     let labels = json!({"io.balena.update.strategy": "handover", "io.balena.update.handover-timeout": "-1",
         "io.balena.features.teleport": "1", "io.balena.features.teleport2": "0"});
