@@ -26,6 +26,7 @@ mod crowd;
 pub mod interfaces;
 mod reach;
 mod serve;
+mod shared;
 pub(in crate::linux) mod taken;
 
 pub use reach::Reach;

@@ -1,7 +1,7 @@
 //! Answering. Connections are futures of the one future that serves them: nothing is spawned.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -23,6 +24,7 @@ use tracing::debug;
 
 use super::Listeners;
 use super::crowd::{Crowd, Place};
+use super::shared::Shared;
 use crate::state::device::{Beside, Peer};
 
 /// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
@@ -57,7 +59,7 @@ pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Futu
                 };
                 // Replies are small, and somebody waits for each.
                 let _ = stream.set_nodelay(true);
-                open.push(answer(stream, Answering { router: router.clone(), peer, place }, stopping.clone()));
+                open.push(attend(stream, Answering { router: router.clone(), peer, place }, stopping.clone()));
             }
         }
     }
@@ -74,10 +76,21 @@ pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer:
     let (_stop, stopping) = watch::channel(());
     let crowd = Crowd::default();
     let Some(place) = crowd.admit(peer.addr) else { return };
-    answer(stream, Answering { router: TowerToHyperService::new(router), peer, place }, stopping).await;
+    answer(stream, pending(), Answering { router: TowerToHyperService::new(router), peer, place }, stopping).await;
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite, service: Answering<'_>, mut stopping: watch::Receiver<()>) {
+async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
+    let stream = Shared(&stream);
+    answer(stream, stream.broken(), service, stopping).await;
+}
+
+/// `broken` is over when nobody can be answered any more. While an answer is waited for, nothing else looks at the connection.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite,
+    broken: impl Future<Output = ()>,
+    service: Answering<'_>,
+    mut stopping: watch::Receiver<()>,
+) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(UNREAD));
     let stream = pin!(stream);
@@ -93,6 +106,10 @@ async fn answer(stream: impl AsyncRead + AsyncWrite, service: Answering<'_>, mut
         ended = connection.as_mut() => ended,
         () = service.place.displaced() => {
             debug!(from = %service.peer.addr, "a connection made room for others");
+            return;
+        }
+        () = broken => {
+            debug!(from = %service.peer.addr, "a caller was gone before the answer");
             return;
         }
         _ = stopping.changed() => {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 fn router() -> Router {
     Router::new()
         .route("/who", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.addr, peer.local)))
+        .route("/soon", get(async || sleep(Duration::from_millis(300)).await))
         .route("/slow", get(async || sleep(Duration::from_secs(3600)).await))
 }
 
@@ -94,6 +95,47 @@ async fn who_only_holds_connections_keeps_nobody_out() {
     tokio::select! {
         () = serve(router(), listeners, std::future::pending()) => (),
         text = crowd => assert!(text.contains("200 OK"), "{text}"),
+    }
+}
+
+#[tokio::test]
+async fn who_breaks_off_while_he_waits_leaves_his_place_to_others() {
+    let (listeners, at) = bound();
+    let crowd = async {
+        let mut waiting = Vec::new();
+        for _ in 0..crowd::OF_ONE_ADDRESS {
+            let mut caller = TcpStream::connect(at).await.unwrap();
+            caller.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            caller.set_zero_linger().unwrap();
+            waiting.push(caller);
+        }
+        sleep(Duration::from_millis(500)).await;
+        let mut refused = TcpStream::connect(at).await.unwrap();
+        assert_eq!(refused.read(&mut [0]).await.unwrap(), 0, "all places are taken");
+        drop(waiting);
+        sleep(Duration::from_millis(500)).await;
+        get_text(at, "/who").await
+    };
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        text = crowd => assert!(text.contains("200 OK"), "{text}"),
+    }
+}
+
+#[tokio::test]
+async fn who_only_has_no_more_to_say_is_answered() {
+    let (listeners, at) = bound();
+    let half = async {
+        let mut caller = TcpStream::connect(at).await.unwrap();
+        caller.write_all(b"GET /soon HTTP/1.0\r\n\r\n").await.unwrap();
+        caller.shutdown().await.unwrap();
+        let mut text = String::new();
+        caller.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    tokio::select! {
+        () = serve(router(), listeners, std::future::pending()) => (),
+        text = half => assert!(text.contains("200 OK"), "{text}"),
     }
 }
 
