@@ -54,6 +54,8 @@ fn as_packaged_it_is_ready_says_what_it_does_and_stops_and_reads_again_when_told
     let status = machine.run(&format!("grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/{pid}/status"));
     let none = "0".repeat(16);
     assert_eq!(status.split_whitespace().skip(1).step_by(2).collect::<Vec<_>>(), [&none, &none, &none, "1"], "{status}");
+    // The device's key may be among the settings, and the agent reads them all the same.
+    assert_eq!(machine.run("stat -c '%a %U %G' /etc/default/boardkeeper"), "640 root boardkeeper");
     // SIGHUP: another target and more in the log, by the same process.
     machine.run("sed -i 's,^#BOARDKEEPER_LOG=.*,BOARDKEEPER_LOG=debug,; s,target.json,other.json,' /etc/default/boardkeeper");
     machine.run("sed s/web/other/ /etc/boardkeeper/target.json > /etc/boardkeeper/other.json; systemctl reload boardkeeper");

@@ -104,6 +104,9 @@ live() {
 
 key() { in_root boardkeeper key; }
 
+# The device's key may be among the settings.
+kept_secret() { same 'who reads the settings' "$(in_root stat -c '%a %U %G' /etc/default/boardkeeper)" '640 root boardkeeper'; }
+
 # The process of the service; 0 where it does not run, and nothing where there is no systemd.
 process() { [ -z "$init" ] || in_root systemctl show --property MainPID --value boardkeeper.service; }
 
@@ -147,6 +150,7 @@ take_through() {
   there $program $enabled /etc/default/boardkeeper /etc/boardkeeper
   same 'the version' "$(in_root boardkeeper --version)" "boardkeeper $version"
   same "the target's directory" "$(in_root stat -c '%a %G' /etc/boardkeeper)" '750 boardkeeper'
+  kept_secret
   same "the user's groups" "$(in_root id -nG boardkeeper)" 'boardkeeper docker gpio'
   live
   before=$(key)
@@ -161,6 +165,7 @@ take_through() {
   same 'the package' "$(in_root dpkg-query -W -f '${Version}' boardkeeper)" "$version"
   same 'the key' "$(key)" "$before"
   same 'the configuration' "$(tail -1 "$root/etc/default/boardkeeper")" '# mine'
+  kept_secret
   there $enabled
   live
   same 'the key of the next life' "$(key)" "$before"
@@ -179,6 +184,8 @@ take_through() {
   there /var/lib/boardkeeper/keys.json /etc/default/boardkeeper /etc/boardkeeper/target.json
 
   when='after another installation'
+  # Who has no use for the settings may delete them.
+  rm "$root/etc/default/boardkeeper"
   apt install /tmp/new.deb
   same 'the key' "$(key)" "$before"
   # A unit that was masked by the removal is not any more.
