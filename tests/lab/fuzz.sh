@@ -14,6 +14,8 @@ sanitizer=${SANITIZER:-none}
 targets='target config locks sysfs labels replies engine router'
 # The longest input that means anything, in bytes: larger ones only take longer.
 longest=8192
+# Seconds for one input. They are the clock's: a machine that is busy with other things is no finding.
+patience=300
 
 cargo_fuzz() {
   deed=$1; shift
@@ -25,7 +27,7 @@ run() {
   mkdir -p "$found" "$CARGO_TARGET_DIR/artifacts/$1"
   [ -f "$words" ] && words=-dict=$words || words=
   # shellcheck disable=SC2086 # an option, or none
-  cargo_fuzz run "$1" "$found" "tests/fuzz/corpus/$1" -- -max_total_time="$2" -max_len=$longest -timeout=20 -rss_limit_mb=1024 \
+  cargo_fuzz run "$1" "$found" "tests/fuzz/corpus/$1" -- -max_total_time="$2" -max_len=$longest -timeout=$patience -rss_limit_mb=1024 \
     -print_final_stats=1 -artifact_prefix="$CARGO_TARGET_DIR/artifacts/$1/" $words > "$log" 2>&1 || {
     tail -40 "$log" >&2
     echo "fuzz.sh: $1: a finding; see $log, make it a test, then mend it" >&2
