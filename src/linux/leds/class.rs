@@ -30,6 +30,12 @@ const OWN: &[&str] = &[
     "uevent",
 ];
 
+/// The trigger whose settings are files in a directory, one for each port of USB; and the directory.
+const USBPORT: (&str, &str) = ("usbport", "ports");
+
+/// More ports than the hubs of a board can have.
+const PORTS: usize = 256;
+
 /// Settings that others build on, so that they are written first.
 const FIRST: &[&str] = &["device_name", "gpio", "ttyname"];
 
@@ -129,7 +135,13 @@ impl<'a> Class<'a> {
     pub fn look(&self) -> Result<Snapshot, LedError> {
         let (_, trigger) = self.triggers()?;
         let mut settings = BTreeMap::new();
-        for name in self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))? {
+        let mut names = self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))?;
+        if trigger == USBPORT.0 {
+            // Where it is not there, it went with its trigger.
+            let ports = self.files.list(&self.path(USBPORT.1)).unwrap_or_default();
+            names.extend(ports.iter().take(PORTS).map(|it| format!("{}/{it}", USBPORT.1)));
+        }
+        for name in names {
             if OWN.contains(&name.as_str()) || name.starts_with('.') {
                 continue;
             }
@@ -211,7 +223,11 @@ impl<'a> Class<'a> {
     }
 
     fn restore_settings(&self, before: &Snapshot) -> Result<(), LedError> {
-        let wrong = |name: &str, value: &str| self.files.read(&self.path(name)).is_ok_and(|now| now != value);
+        let wrong = |name: &str, value: &str| match self.files.read(&self.path(name)) {
+            Ok(now) => now != value,
+            // Some can be read no sooner than they can be written.
+            Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+        };
         let changed = before.settings.iter().any(|(name, value)| wrong(name, value));
         for (name, value) in in_order(&before.settings) {
             // Those that set things going are wanted again once anything was changed; they were perhaps over.
@@ -349,4 +365,39 @@ fn in_order(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, 
     let mut all: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     all.sort_by_key(|(name, _)| (rank(name), *name));
     all.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::linux::leds::files::Real;
+
+    #[test]
+    fn the_ports_of_usb_that_light_it_are_put_back() {
+        let led = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| fs::write(led.path().join(name), text).unwrap();
+        let show = |name: &str| fs::read_to_string(led.path().join(name)).unwrap();
+        for dir in ["ports", "power", "device"] {
+            fs::create_dir(led.path().join(dir)).unwrap();
+            put(&format!("{dir}/1-1"), "1\n");
+        }
+        for (name, text) in [("max_brightness", "1\n"), ("brightness", "1\n"), ("ports/1-2", "0\n")] {
+            put(name, text);
+        }
+        put("trigger", "none [usbport]\n");
+        let class = Class::new(&Real, led.path());
+        let before = class.look().unwrap();
+        let ports = [("ports/1-1", "1"), ("ports/1-2", "0")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(before.settings, ports.into());
+
+        // As the kernel has them after the trigger was another one.
+        put("trigger", "[none] usbport\n");
+        put("ports/1-1", "0\n");
+        assert_eq!(class.look().unwrap().settings, BTreeMap::new());
+        assert_eq!(class.restore(&before, &[Ours::by_hand()]).unwrap(), Restored::Exactly);
+        assert!(show("trigger").starts_with("usbport"));
+        assert_eq!((show("ports/1-1").trim(), show("ports/1-2").trim()), ("1", "0"));
+    }
 }
