@@ -8,9 +8,11 @@ mod wanted;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use zbus::connection::Builder;
 use zbus::{Connection, Error, Message};
@@ -42,6 +44,8 @@ pub struct Power {
     root: PathBuf,
     bus: String,
     crumb: Crumb,
+    /// logind has answered a question, so that whoever listens need not wait before he tries again.
+    answered: Arc<Notify>,
 }
 
 impl Power {
@@ -49,7 +53,12 @@ impl Power {
     #[must_use]
     pub fn new(root: &Path, bus: Option<&str>) -> Self {
         let own = || format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
-        Self { root: root.to_owned(), bus: bus.map_or_else(own, str::to_owned), crumb: Crumb::new(root) }
+        Self {
+            root: root.to_owned(),
+            bus: bus.map_or_else(own, str::to_owned),
+            crumb: Crumb::new(root),
+            answered: Arc::default(),
+        }
     }
 
     async fn connect(&self) -> Result<Connection, PowerError> {
@@ -67,7 +76,9 @@ impl Power {
     async fn ask<T>(&self, what: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
         let asked = async {
             let connection = self.connect().await?;
-            ask(connection).await.map_err(|error| failed(what, &error))
+            let answer = ask(connection).await.map_err(|error| failed(what, &error))?;
+            self.answered.notify_one();
+            Ok(answer)
         };
         let silent = || {
             let secs = PATIENCE.as_secs();

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 use zbus::message::Type;
 use zbus::{Connection, Error, MatchRule, Message, MessageStream, OwnedFd};
@@ -118,7 +118,9 @@ impl<'p> Watch<'p> {
             self.complained = Some(why);
         }
         let pause = self.pauses.fail();
-        sleep(if self.announced { pause.min(BACK_WITHIN / 6) } else { pause }).await;
+        let pause = if self.announced { pause.min(BACK_WITHIN / 6) } else { pause };
+        // What somebody was just granted is announced soon.
+        let _ = timeout(pause, self.power.answered.notified()).await;
         None
     }
 

@@ -103,3 +103,18 @@ async fn a_bus_that_comes_late_is_joined() {
     logind.announce(true);
     assert!(matches!(timeout(Duration::from_secs(3), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
 }
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn whoever_is_answered_wakes_who_listens_for_ends() {
+    let bus = Bus::new();
+    let power = Power::new(bus.root.path(), None);
+    let mut notices = std::pin::pin!(power.notices());
+    // By now it tries every eight seconds, and more seldom with every try.
+    assert!(timeout(Duration::from_millis(8500), notices.next()).await.is_err());
+    let logind = Logind::begin(bus.root.path());
+    power.can(Ending::Reboot).await.unwrap();
+    assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
+    logind.announce(true);
+    assert!(matches!(timeout(Duration::from_secs(2), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+}
