@@ -165,7 +165,8 @@ impl<W: World> Keeper<'_, W> {
         let overridden = if matches!(asker, Asker::Plan) { self.demands().force } else { BTreeSet::new() };
         let force_of = |app: &AppId| if overridden.contains(app) { Force::Yes } else { force };
         let apps: Apps = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
-        self.halt.job = Some(look(self.world, ending, apps, force).map(Event::Checked).boxed_local());
+        let lent = self.lent.clone().unwrap_or_default();
+        self.halt.job = Some(look(self.world, ending, (apps, lent), force).map(Event::Checked).boxed_local());
         self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
     }
 
@@ -324,7 +325,7 @@ impl Asker {
 }
 
 /// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
-async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> Result<(), Refusal> {
+async fn look<W: World>(world: &W, ending: Ending, (apps, lent): (Apps, BTreeSet<AppId>), force: Force) -> Result<(), Refusal> {
     let power = world.power();
     let failed = |why: PowerError| Refusal::Failed(why.0);
     let inhibitors = power.inhibitors().await.map_err(failed)?;
@@ -338,7 +339,12 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> 
         return Err(Refusal::HostUpdate(file));
     }
     for (app, (services, overrides)) in &apps {
-        match world.locks().take(*app, services, *overrides).await {
+        let locked = if lent.contains(app) && *overrides == Force::No {
+            none_held(world, *app).await
+        } else {
+            world.locks().take(*app, services, *overrides).await
+        };
+        match locked {
             Ok(()) => {}
             Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
             // Who insists has tried everything else: a card that cannot be written any more may be the reason for it.
@@ -347,4 +353,13 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, force: Force) -> 
         }
     }
     Ok(())
+}
+
+/// Where the host is configured under an app's locks, taking them again would give them back if it failed.
+async fn none_held<W: World>(world: &W, app: AppId) -> Result<(), LockError> {
+    let seen = world.locks().observe(&BTreeSet::from([app])).await?;
+    match seen.into_values().next() {
+        Some(state::Locks::Held(held)) => Err(LockError::Held(held)),
+        Some(state::Locks::Ours(_)) | None => Ok(()),
+    }
 }

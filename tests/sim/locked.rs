@@ -76,6 +76,28 @@ fn no_update_counts_on_the_locks_of_another_errand() {
     });
 }
 
+/// Seed 72633: a service that came while the host was configured had its lock, and so a reboot was refused; that gave back the others.
+#[test]
+fn a_reboot_that_is_refused_leaves_the_locks_under_which_the_host_is_configured() {
+    well(&db("1"), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.net.slow_host = true);
+        let refused = async {
+            play.until(|model| model.locks.are_taken()).await;
+            play.writes([app(1, [("db", revision("r/db:1", "1")), ("mail", service("r/mail:1"))])]);
+            play.until(|model| model.machine.ours().count() == 2).await;
+            let mail = ServiceKey::new(AppId(1), "mail");
+            play.sim.with(|model| model.locks.held.insert(mail.clone(), Holder::User(0)));
+            play.answers(&Press::reboot(false), StatusCode::LOCKED).await;
+            play.sim.with(|model| model.unlock(&mail));
+        };
+        let press = Press::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(play.press(&press, HOUR), refused);
+        assert_eq!(named, Some(StatusCode::OK));
+        play.settles().await;
+    });
+}
+
 /// Whoever read the host's configuration in the midst of that had the agent take those locks for its own, and give them back.
 #[test]
 fn no_update_counts_on_the_locks_of_another_errand_while_the_host_is_read() {
