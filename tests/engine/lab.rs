@@ -184,10 +184,10 @@ impl Lab {
         self.call("GET", &format!("/containers/{id}/json"), "").json()
     }
 
-    /// A container's environment.
+    /// A container's environment. One that is gone has none.
     pub(crate) fn env(&self, id: &str) -> BTreeMap<String, String> {
         let inspected = self.inspect(id);
-        let lines = inspected["Config"]["Env"].as_array().unwrap().iter();
+        let lines = inspected["Config"]["Env"].as_array().into_iter().flatten();
         lines.filter_map(|it| it.as_str()?.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
