@@ -183,9 +183,14 @@ pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<String
         let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
         service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
     };
-    let any =
-        |name: &str| draft.scene.containers_of(old.app.id).any(|it| it.key.service == *name && has_started(it) && stays(it));
-    unstarted(draft, old.app, old.service, any)
+    // Of several the newest that lives goes on alone; see `strategies`.
+    let kept = |name: &str| {
+        let theirs = || draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        let newest = theirs().max_by_key(|it| (it.created_secs, &it.id));
+        theirs().filter(|it| it.phase.is_alive()).max_by_key(|it| (it.created_secs, &it.id)).or(newest)
+    };
+    let started = |name: &str| kept(name).is_some_and(|it| has_started(it) && stays(it));
+    unstarted(draft, old.app, old.service, started)
 }
 
 fn has_started(container: &Container) -> bool {

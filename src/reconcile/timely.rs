@@ -3,7 +3,7 @@
 use crate::plan::{Deed, Step, Subject};
 use crate::port::World;
 use crate::reconcile::Keeper;
-use crate::state::{AppId, ServiceKey};
+use crate::state::{AppId, ImageRef, ServiceKey};
 
 impl<W: World> Keeper<'_, W> {
     /// Whether a step is not to be taken now, although the plan has it.
@@ -15,6 +15,7 @@ impl<W: World> Keeper<'_, W> {
             // although the plan no longer does.
             Step::ReleaseLocks(app) => self.lent.is_some() || self.running.iter().any(|(it, _)| app_of(it) == Some(*app)),
             Step::Engine(Deed::Start(which)) => self.loses_what_it_needs(&which.key),
+            Step::Engine(Deed::Kill(which)) => self.loses_an_image(which.key.app),
             Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,
         }
     }
@@ -22,13 +23,24 @@ impl<W: World> Keeper<'_, W> {
     /// Whether something that a service depends on is being killed or stopped, as an earlier target wanted it, or was since the look.
     fn loses_what_it_needs(&self, key: &ServiceKey) -> bool {
         let service = self.target.as_ref().and_then(|it| it.apps.get(&key.app)?.services.get(&key.service));
-        let mut under_way = self.running.iter().map(|(step, _)| step).chain(&self.ended);
-        under_way.any(|step| match step {
+        self.under_way().any(|step| match step {
             Step::Engine(Deed::Kill(which) | Deed::Stop(which)) => {
                 which.key.app == key.app && service.is_some_and(|it| it.depends_on.contains(&which.key.service))
             }
             _ => false,
         })
+    }
+
+    /// Whether an image that an app wants is being deleted, as an earlier target did not want it, or was since the look.
+    fn loses_an_image(&self, app: AppId) -> bool {
+        let app = self.target.as_ref().and_then(|it| it.apps.get(&app));
+        let wants = |image: &ImageRef| app.is_some_and(|it| it.services.values().any(|it| it.image == *image));
+        self.under_way().any(|step| matches!(step, Step::Engine(Deed::RemoveImage(image)) if wants(image)))
+    }
+
+    /// Steps that are being taken, or ended since the look.
+    fn under_way(&self) -> impl Iterator<Item = &Step> {
+        self.running.iter().map(|(step, _)| step).chain(&self.ended)
     }
 }
 

@@ -46,6 +46,8 @@ fn lives_that_went_wrong_once_go_well() {
         37_120,  // Locks were taken by force again and again: one was that of a service that was gone.
         259_091, // The agent knew nothing of an app that was to go and was locked, since no engine answered, and rebooted.
         117_282, // An image that a container of ours had just been made of was taken for somebody else's, and stayed for ever.
+        773_810, // An image was deleted as the target before wanted it, while one was killed for it.
+        970_435, // Something was started on what was about to be killed, while the release was on its way.
         41_532,  // The first key was waited for as long as the disk took to keep it, and that was held against the API.
     ];
     for seed in seeds {

@@ -118,6 +118,8 @@ fn what_fell_down_meanwhile_is_started() {
     assert_snapshot!(at_once(target, "web web:1 exited\ndb db:1 created", |_, _| ()), @"pull db:2, start 1/db, pull web:2");
     assert_snapshot!(at_once(target, "web web:1 exited\ndb db:1 running", |_, _| ()), @"pull db:2, pull web:2, start 1/web");
     // Not on what is killed at the same time.
+    let device = "web web:1 created\ndb db:1 exited retired\ndb db:1 created";
+    assert_snapshot!(at_once("web web:2 after:db\ndb db:2 hand-over", device, |_, _| ()), @"pull db:2, start 1/db, pull web:2, lock 1 (db web)");
     let target = "web web:2 after:db\ndb db:2 kill-first";
     assert_snapshot!(at_once(target, "web web:1 exited\ndb db:1 running", ours), @"kill 1/db, pull web:2");
 }
