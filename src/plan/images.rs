@@ -10,10 +10,9 @@ use crate::state::{App, Container, ImageRef, Service};
 /// Deletes what nobody wants; not while a pull is due that may share layers with it, unless room is needed more: something that is
 /// wanted does not fit, or a strategy says to make room first.
 pub(super) fn collect(scene: Scene<'_>, plan: &mut Plan) {
-    let services = || scene.target.apps.values().flat_map(|app| app.services.values());
-    let missing = services().any(|it| !scene.has_image(&it.image));
-    let make_room = services().any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
-    if !missing || make_room || scene.current.lacks_room {
+    let mut services = scene.target.apps.values().flat_map(|app| app.services.values());
+    let mut make_room = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
+    if plan.downloaded || scene.current.lacks_room || make_room() {
         plan.steps.extend(unwanted(scene).map(|it| Step::Engine(Deed::RemoveImage(it.clone()))));
     }
 }

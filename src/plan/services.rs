@@ -125,7 +125,14 @@ fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Conta
     }
     if draft.scene.is_wanted_running(&container.key, service) {
         start(draft, app, service, container);
-    } else if matches!(container.phase, Phase::Running | Phase::Restarting) {
+    } else {
+        stop(draft, container);
+    }
+}
+
+/// A container that is not to run is stopped.
+pub(super) fn stop(draft: &mut Draft<'_>, container: &Container) {
+    if matches!(container.phase, Phase::Running | Phase::Restarting) {
         draft.deed(Gate::Locked, Deed::Stop(which(container)));
     }
 }
@@ -183,13 +190,10 @@ pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<String
         let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
         service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
     };
-    // Of several the newest that lives goes on alone; see `strategies`.
-    let kept = |name: &str| {
-        let theirs = || draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        let newest = theirs().max_by_key(|it| (it.created_secs, &it.id));
-        theirs().filter(|it| it.phase.is_alive()).max_by_key(|it| (it.created_secs, &it.id)).or(newest)
+    let started = |name: &str| {
+        let theirs = draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        strategies::goes_on(theirs).is_some_and(|it| has_started(it) && stays(it))
     };
-    let started = |name: &str| kept(name).is_some_and(|it| has_started(it) && stays(it));
     unstarted(draft, old.app, old.service, started)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! download-then-kill    pull · every image of the app is here · lock · kill · create · start · unlock
-//! kill-then-download    lock · kill, unless the image is known not to fit · pull · create · start · unlock
+//! kill-then-download    unless the image is known not to fit: lock · kill · pull · create · start · unlock
 //! delete-then-download  lock · kill · delete the old image · pull · create · start · unlock
 //! hand-over             pull · lock · retire the old · create and start the new beside it · wait for its word · kill the old
 //! ```
@@ -10,10 +10,10 @@
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
 use crate::plan::scene::Changed;
-use crate::plan::services::{is_owed_a_start, make, unmet, unmet_meanwhile, which};
+use crate::plan::services::{is_owed_a_start, make, stop, unmet, unmet_meanwhile, which};
 use crate::plan::{Deed, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Phase, Service, ServiceKey};
+use crate::state::{App, Container, Service, ServiceKey};
 
 /// Containers of a service that are not as it should be, and the service.
 pub(super) struct Old<'a> {
@@ -58,8 +58,9 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
             } else {
                 draft.wait(Waiting::Images(old.key.clone()));
                 // A hand-over that this release overtook ends here, however long it takes to arrive.
-                let newest = keep_the_newest(draft, old);
-                serve_meanwhile(draft, old, newest);
+                if let Some(newest) = keep_the_newest(draft, old) {
+                    serve_meanwhile(draft, old, newest);
+                }
             }
         }
     }
@@ -71,25 +72,27 @@ fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
     }
 }
 
-/// Containers come newest first. Of several the newest that lives goes on alone: the others have no part in what comes.
-fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &Old<'a>) -> &'a Container {
-    let newest = old.containers.iter().position(|it| it.phase.is_alive()).unwrap_or(0);
-    for (at, other) in old.containers.iter().enumerate() {
-        if at != newest {
-            draft.deed(Gate::Locked, Deed::Kill(which(other)));
-        }
+/// Of several containers of a service the newest that lives goes on, or the newest where none does.
+pub(super) fn goes_on<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
+    containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
+}
+
+/// The one that goes on goes on alone: the others have no part in what comes.
+fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &Old<'a>) -> Option<&'a Container> {
+    let newest = goes_on(old.containers.iter().copied())?;
+    for other in old.containers.iter().filter(|it| it.id != newest.id) {
+        draft.deed(Gate::Locked, Deed::Kill(which(other)));
     }
-    old.containers[newest]
+    Some(newest)
 }
 
 /// While the release that will replace it is still on its way, what is there is restarted, stopped and started as anybody asks.
 fn serve_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>, container: &Container) {
-    let wanted = draft.scene.is_wanted_running(old.key, old.service);
-    if !wanted && matches!(container.phase, Phase::Running | Phase::Restarting) {
-        draft.deed(Gate::Locked, Deed::Stop(which(container)));
-    } else if wanted && draft.scene.demands.recreate.contains(&container.id) {
+    if !draft.scene.is_wanted_running(old.key, old.service) {
+        stop(draft, container);
+    } else if draft.scene.demands.recreate.contains(&container.id) {
         draft.deed(Gate::Locked, Deed::Restart(which(container)));
-    } else if wanted && !old.service.requires_reboot && is_owed_a_start(draft, container) {
+    } else if !old.service.requires_reboot && is_owed_a_start(draft, container) {
         match unmet_meanwhile(draft, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
             None => draft.deed(Gate::Free, Deed::Start(which(container))),

@@ -8,11 +8,15 @@ mod laws;
 mod model;
 mod on_its_way;
 
-use insta::assert_snapshot;
-use model::{story, story_of};
+use std::collections::BTreeMap;
 
-use crate::plan::changes;
-use crate::state::{AppId, HeldLock, Locks, ServiceKey};
+use insta::assert_snapshot;
+use model::{parse_target, story, story_of};
+
+use crate::plan::{changes, complete};
+use crate::state::app::Shape;
+use crate::state::service::Feature;
+use crate::state::{AppId, Device, HeldLock, Keys, Locks, Secret, ServiceKey};
 
 #[test]
 fn nothing_to_do() {
@@ -140,9 +144,8 @@ fn a_changed_setting_recreates_the_container() {
 
 #[test]
 fn what_changed_about_a_service_is_named() {
-    let target = |text| model::parse_target(text);
-    let before = target("web web:1\ndb db:1\nold old:1");
-    let now = target("web web:2 env:new\ndb db:1\nnew new:1");
+    let before = parse_target("web web:1\ndb db:1\nold old:1");
+    let now = parse_target("web web:2 env:new\ndb db:1\nnew new:1");
     assert_eq!(changes(&before, &now), [(ServiceKey::new(AppId(1), "web"), "env, image".to_owned())]);
     assert_eq!(changes(&now, &now), []);
 }
@@ -408,6 +411,26 @@ fn another_supervisors_container_is_adopted() {
     start 1/web
     unlock 1
     ");
+}
+
+#[test]
+fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
+    use Feature::{BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi};
+    let own = "0123456789abcdef".repeat(4);
+    let keys = Keys { device: Secret::new(own.clone()), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
+    let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
+    for shape in [Shape::Services, Shape::Single] {
+        let mut target = parse_target("main main:1");
+        for app in target.apps.values_mut() {
+            app.shape = shape;
+            let main = app.services.get_mut("main").unwrap();
+            main.features = [BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi].into();
+        }
+        let env = &complete(&target, &device, &keys).apps[&AppId(1)].services["main"].config.env;
+        assert_eq!(env["BALENA_API_URL"], "https://api.example.com");
+        assert!(env.values().all(|it| !it.contains(&own)), "{shape:?}");
+        assert!(!env.contains_key("RESIN_API_KEY") && !env.contains_key("BALENA_API_KEY"), "{shape:?}");
+    }
 }
 
 fn held(service: &str) -> HeldLock {

@@ -43,10 +43,7 @@ impl<W: World> Keeper<'_, W> {
             self.next_look = self.next_look.min(Instant::now() + LOCKS_AGAIN);
             self.current.locks.clone()
         });
-        let given_back = |app: &AppId| {
-            let steps = self.running.iter().map(|(step, _)| step).chain(&self.ended);
-            steps.into_iter().any(|step| *step == Step::ReleaseLocks(*app))
-        };
+        let given_back = |app: &AppId| self.under_way().any(|step| *step == Step::ReleaseLocks(*app));
         let counts = |app: &AppId| !self.gave_back && !given_back(app) && !self.are_lent(*app);
         locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || counts(app));
         locks

@@ -166,7 +166,7 @@ impl<W: World> Keeper<'_, W> {
         let force_of = |app: &AppId| if overridden.contains(app) { Force::Yes } else { force };
         let apps: Apps = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
         let lent = self.lent.clone().unwrap_or_default();
-        self.halt.job = Some(look(self.world, ending, (apps, lent), force).map(Event::Checked).boxed_local());
+        self.halt.job = Some(look(self.world, ending, apps, lent, force).map(Event::Checked).boxed_local());
         self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
     }
 
@@ -325,7 +325,7 @@ impl Asker {
 }
 
 /// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
-async fn look<W: World>(world: &W, ending: Ending, (apps, lent): (Apps, BTreeSet<AppId>), force: Force) -> Result<(), Refusal> {
+async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: BTreeSet<AppId>, force: Force) -> Result<(), Refusal> {
     let power = world.power();
     let failed = |why: PowerError| Refusal::Failed(why.0);
     let inhibitors = power.inhibitors().await.map_err(failed)?;

@@ -39,7 +39,7 @@ impl<W: World> Keeper<'_, W> {
     }
 
     /// Steps that are being taken, or ended since the look.
-    fn under_way(&self) -> impl Iterator<Item = &Step> {
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Step> {
         self.running.iter().map(|(step, _)| step).chain(&self.ended)
     }
 }

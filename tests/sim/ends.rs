@@ -9,7 +9,7 @@ use boardkeeper::state::{App, AppId, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, Play, release, revision, well, well_in, with};
+use crate::play::{HOUR, MINUTE, Play, release, revision, web, well, well_in};
 use crate::world::Model;
 use crate::world::cuts::{Cut, Doom};
 use crate::world::locks::Holder;
@@ -66,11 +66,10 @@ fn somebody_ends_the_machine_at_any_moment_of_an_update() {
 /// Seed 22977: a container that was asked about before it was killed was killed when the answer came, whatever had happened meanwhile.
 #[test]
 fn nothing_is_killed_for_an_image_after_the_end_has_begun() {
-    let web = |version: u32| with(&format!("r/web:{version}"), |it| it.strategy = Strategy::KillThenDownload);
     for seed in 0..20 {
-        well_in(seed, &[app(1, [("web", web(1))])], async |play| {
+        well_in(seed, &[web(1, Strategy::KillThenDownload)], async |play| {
             play.settles().await;
-            play.writes([app(1, [("web", web(2))])]);
+            play.writes([web(2, Strategy::KillThenDownload)]);
             play.until(|model| model.locks.are_taken()).await;
             sleep(Duration::from_millis(50 * seed)).await;
             play.sim.with(Model::begin_to_end);

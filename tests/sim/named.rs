@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::life::in_world;
 use crate::people::Press;
-use crate::play::{HOUR, MINUTE, release, two_live, well, with};
+use crate::play::{HOUR, MINUTE, release, two_live, web, well, with};
 use crate::world::cuts::Doom;
 use crate::world::locks::Holder;
 use crate::world::machine::{Machine, Tells};
@@ -241,12 +241,10 @@ fn an_image_that_does_not_fit_is_said_and_not_tried_for_ever() {
 
 #[test]
 fn delete_then_download_fits_where_both_images_do_not() {
-    let web =
-        |version: u32| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::DeleteThenDownload))])];
-    well(&web(1), async |play| {
+    well(&[web(1, Strategy::DeleteThenDownload)], async |play| {
         play.settles().await;
         play.sim.with(|model| model.machine.room_bytes = 150_000_000);
-        play.writes(web(2));
+        play.writes([web(2, Strategy::DeleteThenDownload)]);
         play.settles().await;
     });
 }
@@ -268,12 +266,10 @@ fn of_an_update_that_does_not_fit_as_a_whole_nothing_is_pulled() {
 
 #[test]
 fn what_is_known_not_to_fit_has_nothing_killed_for_it() {
-    let web =
-        |version: u32| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::KillThenDownload))])];
-    well(&web(1), async |play| {
+    well(&[web(1, Strategy::KillThenDownload)], async |play| {
         play.settles().await;
         play.sim.with(|model| model.machine.room_bytes = 1);
-        play.writes(web(2));
+        play.writes([web(2, Strategy::KillThenDownload)]);
         sleep(20 * MINUTE).await;
         let lives = play.sim.with(|model| model.machine.ours().any(|it| it.face.phase.is_alive()));
         assert!(lives, "it was killed for what does not fit");
@@ -285,16 +281,15 @@ fn what_is_known_not_to_fit_has_nothing_killed_for_it() {
 
 #[test]
 fn what_nobody_wants_any_more_makes_room_for_what_does_not_fit() {
-    let web = |version: u32| [app(1, [("web", service(&format!("r/web:{version}")))])];
     let [two, three] = ["r/web:2", "r/web:3"].map(|image| Machine::registry(&ImageRef::new(image)).size_bytes);
-    well(&web(1), async |play| {
+    well(&[web(1, Strategy::DownloadThenKill)], async |play| {
         play.settles().await;
         play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), "web"), Holder::User(0)));
-        play.writes(web(2));
+        play.writes([web(2, Strategy::DownloadThenKill)]);
         play.until(|model| model.machine.image(&ImageRef::new("r/web:2")).is_some()).await;
         // Enough for the third one once the second is gone: what runs is still the first.
         play.sim.with(|model| model.machine.room_bytes = u64::MAX - model.machine.free_bytes() - two + three);
-        play.writes(web(3));
+        play.writes([web(3, Strategy::DownloadThenKill)]);
         play.until(|model| model.machine.image(&ImageRef::new("r/web:3")).is_some()).await;
         play.sim.with(|model| model.unlock(&ServiceKey::new(AppId(1), "web")));
         play.settles().await;
@@ -374,13 +369,12 @@ fn the_host_is_configured_under_the_locks_of_all_and_nothing_else_waits() {
 /// Seed 139629: the next release of a service did not fit, and two containers of the one before ran side by side for good.
 #[test]
 fn a_hand_over_that_the_next_release_overtook_leaves_one_container() {
-    let web = |version: u32, strategy| [app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = strategy))])];
-    well(&web(1, Strategy::HandOver), async |play| {
+    well(&[web(1, Strategy::HandOver)], async |play| {
         play.settles().await;
-        play.writes(web(2, Strategy::HandOver));
+        play.writes([web(2, Strategy::HandOver)]);
         play.until(two_live).await;
         play.sim.with(|model| model.machine.room_bytes = 1);
-        play.writes(web(3, Strategy::DownloadThenKill));
+        play.writes([web(3, Strategy::DownloadThenKill)]);
         sleep(10 * MINUTE).await;
         assert_eq!(play.images(), ["r/web:2"]);
         play.sim.with(|model| model.machine.room_bytes = u64::MAX);
@@ -428,13 +422,12 @@ fn nothing_is_begun_after_an_end_that_is_announced_during_a_slow_save() {
 /// Seed 848039: a new container was ready while a save took long in which the machine's end was announced.
 #[test]
 fn no_hand_over_goes_on_after_an_end_that_is_announced_during_a_slow_save() {
-    let web = |version: u32| app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = Strategy::HandOver))]);
-    well(&[web(1)], async |play| {
+    well(&[web(1, Strategy::HandOver)], async |play| {
         play.settles().await;
-        play.writes([web(2)]);
+        play.writes([web(2, Strategy::HandOver)]);
         play.until(two_live).await;
         play.sim.with(|model| model.disk.mood = Mood::Slow);
-        play.writes([web(2), app(2, [("db", service("r/db:1"))])]);
+        play.writes([web(2, Strategy::HandOver), app(2, [("db", service("r/db:1"))])]);
         sleep(Duration::from_secs(15)).await;
         play.sim.with(|model| {
             model.begin_to_end();

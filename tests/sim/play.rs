@@ -45,6 +45,11 @@ pub(crate) fn revision(image: &str, rev: &str) -> Service {
     with(image, |it| drop(it.config.env.insert("REV".into(), rev.into())))
 }
 
+/// An app of one service, and how its container gives way to the next.
+pub(crate) fn web(version: u32, strategy: Strategy) -> App {
+    app(1, [("web", with(&format!("r/web:{version}"), |it| it.strategy = strategy))])
+}
+
 /// Whether two containers of ours live.
 pub(crate) fn two_live(model: &Model) -> bool {
     model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2
