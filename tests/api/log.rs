@@ -1,9 +1,6 @@
 //! Who asked for what is in the log, and no key ever is.
 
-use std::cell::RefCell;
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Once;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,34 +8,11 @@ use boardkeeper::state::Peer;
 use tracing::Level;
 
 use crate::house::{House, ONE, WIDE, request};
-
-thread_local! {
-    /// What this test logged: each has a thread of its own.
-    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Lines;
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.with_borrow_mut(|it| it.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// One for all threads: a subscriber of one thread is overlooked while others log for the first time.
-fn subscribe() {
-    static ONCE: Once = Once::new();
-    let subscriber = || tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false).without_time();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber().with_writer(|| Lines).finish()).unwrap());
-}
+use crate::lines;
 
 /// What is logged while somebody reads, acts, is refused and is a stranger.
 async fn logged() -> String {
-    subscribe();
+    lines::keep(Level::DEBUG);
     let mut house = House::new();
     let (narrow, wide) = (house.key(ONE, "main"), house.key(WIDE, "main"));
     house.get("/v1/device").await;
@@ -49,7 +23,7 @@ async fn logged() -> String {
     house.call(request("POST", "/v1/purge?apikey=not-a-key").extension(peer).body(Body::empty()).unwrap()).await;
     let new = house.post_with(&narrow, "/v1/regenerate-api-key", "").await.body;
     house.call(request("GET", "/ping").header("Authorization", "Bearer not-a-key").body(Body::empty()).unwrap()).await;
-    let text = String::from_utf8(LINES.take()).unwrap();
+    let text = lines::taken();
     for key in ["d".repeat(64), narrow, wide, new, "not-a-key".to_owned(), "apikey".to_owned()] {
         assert!(!text.contains(&key), "{key} in {text}");
     }
@@ -86,21 +60,21 @@ async fn reads_are_logged_for_those_who_look_closer() {
 /// Whoever reaches the port could fill the journal otherwise.
 #[tokio::test(start_paused = true)]
 async fn a_stranger_does_not_fill_the_log() {
-    LINES.take();
-    subscribe();
+    lines::taken();
+    lines::keep(Level::DEBUG);
     let mut house = House::new();
     let wide = house.key(WIDE, "main");
     let told = |text: &str| text.lines().filter(|it| it.contains(" INFO ") && it.contains("who=\"nobody\"")).count();
     for _ in 0..100 {
         house.call(request("POST", "/v1/reboot?apikey=not-a-key").body(Body::empty()).unwrap()).await;
     }
-    let text = String::from_utf8(LINES.take()).unwrap();
+    let text = lines::taken();
     assert_eq!((told(&text), text.lines().count()), (10, 100), "{text}");
     // Those with a key are told all the same, and the next stranger after a while.
     house.post_with(&wide, "/v1/update", "").await;
     tokio::time::sleep(Duration::from_secs(11 * 60)).await;
     house.call(request("POST", "/v1/reboot").body(Body::empty()).unwrap()).await;
-    let text = String::from_utf8(LINES.take()).unwrap();
+    let text = lines::taken();
     assert!(text.contains(" INFO boardkeeper::api::audit: answered who=\"service 3134/main\""), "{text}");
     assert!(text.contains("acts of strangers were refused, and not told one by one untold=90"), "{text}");
     assert_eq!(told(&text), 1, "{text}");

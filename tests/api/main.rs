@@ -10,6 +10,7 @@ mod described;
 mod host;
 mod house;
 mod light;
+mod lines;
 mod log;
 mod malformed;
 mod power;

@@ -4,11 +4,8 @@
 //! What is expected is derived from what was decided, in [`expected`], not from the code. The routes are checked against their
 //! description, so that a new one cannot be forgotten. And all the while everything is logged, and no key is in the log.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Once;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -23,7 +20,7 @@ use tower::ServiceExt;
 use tracing::Level;
 
 use crate::world::{World, key, settings};
-use crate::{Agent, has_image, life_with};
+use crate::{Agent, has_image, life_with, lines};
 
 mod routes;
 
@@ -160,11 +157,11 @@ fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body
 
 /// One request, and what is logged of it.
 async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, String) {
-    LINES.take();
+    lines::taken();
     let response: Response<_> = agent.0.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
-    let log = String::from_utf8(LINES.take()).unwrap();
+    let log = lines::taken();
     if row.method != "GET" {
         let line = format!("method={} path=\"{}", row.method, row.path.split('{').next().unwrap());
         let what = if status == 401 { "refused" } else { "answered" };
@@ -178,7 +175,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
 
 /// A life in which the scene is set.
 async fn life(scene: Scene, story: impl AsyncFnOnce(&World, &Agent)) {
-    log_everything();
+    lines::keep(Level::TRACE);
     let world = World::new();
     world.is_told(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
     has_image(&world, "web:1");
@@ -270,7 +267,7 @@ async fn what_does_not_exist_is_told_to_those_only_who_have_a_key() {
 
 #[tokio::test(start_paused = true)]
 async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
-    log_everything();
+    lines::keep(Level::TRACE);
     for narrowed in DeviceVerb::ALL {
         let scene = Scene { local_mode: false, local: true, shutting_down: false };
         for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
@@ -309,29 +306,4 @@ async fn whoever_may_not_change_the_proxy_is_not_told_its_password() {
         }
     })
     .await;
-}
-
-thread_local! {
-    /// What this test logged: each has a thread of its own.
-    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Lines;
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.with_borrow_mut(|it| it.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Everything there is to log, of us and of whatever we use. One for all threads: a subscriber of one thread is overlooked
-/// while others log for the first time.
-fn log_everything() {
-    static ONCE: Once = Once::new();
-    let subscriber = || tracing_subscriber::fmt().with_max_level(Level::TRACE).with_ansi(false).without_time();
-    ONCE.call_once(|| tracing::subscriber::set_global_default(subscriber().with_writer(|| Lines).finish()).unwrap());
 }

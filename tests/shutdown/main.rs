@@ -21,6 +21,8 @@ use world::power::Answer;
 use world::{CREATION, World, key, settings};
 
 mod access;
+#[path = "../api/lines.rs"]
+mod lines;
 mod meanwhile;
 mod quiet;
 mod reach;
