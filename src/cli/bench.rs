@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
+use crate::linux::board::Wire;
 use crate::linux::leds::driver::Driver;
 use crate::linux::leds::host::{Host, Place};
 use crate::linux::leds::saved::Claim;
-use crate::linux::leds::wire::Wire;
 use crate::linux::leds::{LedError, bench};
 use crate::state::{Level, Pattern, Player};
 

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, interrupted, say};
+use crate::linux::board::{Polarity, Wire};
 use crate::linux::leds::LedError;
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want, by_any_name};
 use crate::linux::leds::host::Host;
-use crate::linux::leds::wire::{Polarity, Wire};
 use crate::state::Pattern;
 
 /// How often lines are looked at.

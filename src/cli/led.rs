@@ -15,11 +15,11 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, say, table};
+use crate::linux::board::Wire;
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::Restored;
 use crate::linux::leds::driver::Left;
 use crate::linux::leds::host::{Host, Item};
-use crate::linux::leds::wire::Wire;
 use crate::state::{Level, Pattern};
 
 /// Lists, lights and tests the board's LEDs

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use boards::{Board, Led, Polarity};
+use boards::{Board, Led};
 
 mod choose;
 mod detect;
@@ -12,6 +12,7 @@ mod leds;
 #[cfg(test)]
 mod tests;
 
+pub use boards::Polarity;
 pub use choose::choose;
 pub use detect::detect;
 pub use leds::read_leds;
@@ -117,8 +118,8 @@ pub struct KernelChip {
 /// The LED to identify the board with, and why that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// The LED.
-    pub led: Chosen,
+    /// The LED, if there is one.
+    pub led: Option<Wire>,
     /// What the board's file says of it.
     pub described: Option<&'static Led>,
     /// Why this one, or why none: one sentence for people.
@@ -129,22 +130,22 @@ pub struct Choice {
     pub others: Vec<Other>,
 }
 
-/// How to reach the chosen LED.
+/// Where a LED hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chosen {
-    /// Through the kernel's LED class.
+pub enum Wire {
+    /// In the kernel's LED class.
     Class {
-        /// Its name.
+        /// Its name there.
         name: String,
         /// Its directory, under the host's root.
         dir: PathBuf,
     },
-    /// As a GPIO line that the kernel has no LED for. Whoever drives it asks first that nobody holds the line, and that its
-    /// name, if it has one, is this one.
+    /// On a GPIO line that the kernel has no LED for. Whoever drives it asks first that nobody holds the line, and that its name,
+    /// if it has one, is this one.
     Line {
-        /// The platform device that owns the chip.
+        /// The device that owns the chip.
         device: String,
-        /// What the chip's driver calls it, where that is a key.
+        /// What the chip's driver calls it, where that means this chip and no other.
         label: Option<String>,
         /// The line's name, on kernels that name it.
         name: Option<String>,
@@ -153,8 +154,6 @@ pub enum Chosen {
         /// Which level lights it.
         polarity: Polarity,
     },
-    /// There is none.
-    None,
 }
 
 /// A LED that was not chosen and may still be driven.
@@ -173,6 +172,27 @@ pub struct Other {
 /// `led_file` is what `--led-file` or `LED_FILE` says, if anything.
 pub fn choose_led(root: &Path, detected: &Detected, led_file: Option<&str>) -> Choice {
     choose(detected, led_file, &read_leds(root))
+}
+
+impl Wire {
+    /// What its files in the runtime directory are called.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let plain = |text: &str| text.replace(['/', '\0'], "!");
+        match self {
+            Self::Class { name, .. } => format!("led-{}", plain(name)),
+            Self::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
+        }
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class { name, .. } | Self::Line { name: Some(name), .. } => f.write_str(name),
+            Self::Line { device, offset, name: None, .. } => write!(f, "line {offset} of {device}"),
+        }
+    }
 }
 
 impl fmt::Display for Detected {

@@ -11,7 +11,7 @@ use rustix::fs::{Access, access};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::linux::board::{self, Chosen, Told};
+use crate::linux::board::{self, Told, Wire};
 use crate::linux::clock::Clock;
 use crate::linux::engine::{Engine, Settings};
 use crate::linux::net::{Reach, taken};
@@ -203,14 +203,16 @@ fn led(patient: &Patient) -> Finding {
     let detected = board::detect(&patient.root, told);
     let choice = board::choose_led(&patient.root, &detected, patient.led_file.as_deref());
     match &choice.led {
-        Chosen::Class { name, dir } => match access(dir.join("brightness"), Access::WRITE_OK) {
+        Some(Wire::Class { name, dir }) => match access(dir.join("brightness"), Access::WRITE_OK) {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
             Err(why) => {
                 wrong("led", format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"))
             }
         },
-        Chosen::Line { device, offset, .. } => fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why)),
-        Chosen::None => spared("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
+        Some(Wire::Line { device, offset, .. }) => {
+            fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why))
+        }
+        None => spared("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
     }
 }
 

@@ -25,11 +25,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
 
-use crate::linux::board::Choice;
+use crate::linux::board::{Choice, Wire};
 use crate::linux::leds::driver::{Driver, Left};
 use crate::linux::leds::player::Play;
 use crate::linux::leds::saved::Claim;
-use crate::linux::leds::wire::{Wire, find};
+use crate::linux::leds::wire::find;
 use crate::port::{self, Bench};
 use crate::state::{Lamp, Level, Pattern, Player, Which};
 

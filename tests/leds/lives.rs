@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use boardkeeper::intent::LightAsk;
 use boardkeeper::led;
-use boardkeeper::linux::board::{Choice, Chosen};
+use boardkeeper::linux::board::{Choice, Wire};
 use boardkeeper::linux::leds::Leds;
 use boardkeeper::linux::leds::simulated::Led;
 use boardkeeper::port::Leds as _;
@@ -61,7 +61,7 @@ fn any_led(dice: &mut Dice) -> Led {
 
 fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
     let choice = || Choice {
-        led: Chosen::Class { name: "ACT".into(), dir: dir() },
+        led: Some(Wire::Class { name: "ACT".into(), dir: dir() }),
         described: None,
         why: "it is the only one".into(),
         passed_over: Vec::new(),

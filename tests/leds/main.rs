@@ -10,10 +10,10 @@ mod lives;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use boardkeeper::linux::board::Wire;
 use boardkeeper::linux::leds::driver::Driver;
 use boardkeeper::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want};
 use boardkeeper::linux::leds::simulated::Led;
-use boardkeeper::linux::leds::wire::Wire;
 use rustix::io::Errno;
 
 use crate::kernel::Kernel;

@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_read_back_that_lies_fails_the_driver_and_says_how() {
-        let wire = crate::linux::leds::wire::Wire::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
+        let wire = crate::linux::board::Wire::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
         let mut tested =
             Tested::new(&Item { wire, label: None, role: "identify".into(), colour: None, spot: String::new(), guard: None });
         tested.read_back(1, Some(1));

@@ -13,9 +13,10 @@ use tokio::time::sleep;
 use crate::cli::bench::{Afterwards, Bench, Done, Stop, complain, say};
 use crate::cli::led::Which;
 use crate::cli::led::report::{Report, State, Tested, Verdict};
+use crate::linux::board::Wire;
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{Host, Item};
-use crate::linux::leds::wire::{Wire, find_line, look_at_line};
+use crate::linux::leds::wire::{find_line, look_at_line};
 use crate::state::Level;
 
 /// How long each level is held: slow enough to be followed, quick enough to be told from a heartbeat.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::bench::{Done, Stop, interrupted, say};
+use crate::linux::board::Wire;
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{Host, Item};
-use crate::linux::leds::wire::Wire;
 
 /// How often we look: several times in the shortest blink that an eye follows.
 const EVERY: Duration = Duration::from_millis(40);

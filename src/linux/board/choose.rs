@@ -6,7 +6,7 @@
 use boards::{Board, Led, Line, NEVER_BLINK, Place, Role};
 
 use super::guess::{best, is_plain, unfit};
-use super::{Choice, Chosen, Detected, How, KernelChip, KernelLed, Offer, Other};
+use super::{Choice, Detected, How, KernelChip, KernelLed, Offer, Other, Wire};
 
 /// The order in which a board's LEDs serve to identify it.
 const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Power];
@@ -22,13 +22,16 @@ pub fn choose(detected: &Detected, led_file: Option<&str>, offer: &Offer) -> Cho
         .or_else(|| search.by_line(Place::is_on_the_board))
         .or_else(|| search.by_guess())
         .or_else(|| search.by_line(Place::is_on_a_carrier));
-    let (led, described, why) = found.unwrap_or_else(|| (Chosen::None, None, search.why_none()));
-    let others = search.others(&led);
+    let (led, described, why) = match found {
+        Some((led, described, why)) => (Some(led), described, why),
+        None => (None, None, search.why_none()),
+    };
+    let others = search.others(led.as_ref());
     Choice { led, described, why, passed_over: search.passed_over, others }
 }
 
 /// A LED, what the board's file says of it, and why it was chosen.
-type Found = (Chosen, Option<&'static Led>, String);
+type Found = (Wire, Option<&'static Led>, String);
 
 struct Search<'a> {
     detected: &'a Detected,
@@ -157,8 +160,8 @@ impl<'a> Search<'a> {
     }
 
     /// The LEDs that a person may ask for by name.
-    fn others(&self, led: &Chosen) -> Vec<Other> {
-        let is_chosen = |it: &KernelLed| matches!(led, Chosen::Class { name, .. } if *name == it.name);
+    fn others(&self, led: Option<&Wire>) -> Vec<Other> {
+        let is_chosen = |it: &KernelLed| matches!(led, Some(Wire::Class { name, .. }) if *name == it.name);
         let rest = self.offer.leds.iter().filter(|it| !is_chosen(it));
         rest.filter_map(|it| {
             let described = self.described(it);
@@ -212,12 +215,12 @@ fn is_chip_of(chip: &KernelChip, line: &Line) -> bool {
     chip.device == line.chip.device || (chip.label.is_some() && chip.label.as_deref() == line.chip.label)
 }
 
-fn chosen(led: &KernelLed) -> Chosen {
-    Chosen::Class { name: led.name.clone(), dir: led.dir.clone() }
+fn chosen(led: &KernelLed) -> Wire {
+    Wire::Class { name: led.name.clone(), dir: led.dir.clone() }
 }
 
-fn chosen_line(line: &Line) -> Chosen {
-    Chosen::Line {
+fn chosen_line(line: &Line) -> Wire {
+    Wire::Line {
         device: line.chip.device.to_owned(),
         label: line.chip.label.map(str::to_owned),
         name: line.name.map(str::to_owned),

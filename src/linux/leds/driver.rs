@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use crate::linux::board::{Polarity, Wire};
 use crate::linux::leds::class::{Class, Ours, Restored};
 use crate::linux::leds::files::{Files, refusal};
 use crate::linux::leds::gpio::{Address, Chip, Direction, Gpio, Held, Volts, Want};
 use crate::linux::leds::saved::{self, Before, Claim, Record};
-use crate::linux::leds::wire::{Polarity, Wire, find_line, look_at_line};
+use crate::linux::leds::wire::{find_line, look_at_line, volts};
 use crate::port::LedError;
 use crate::state::{Level, Pattern, Player};
 
@@ -114,7 +115,7 @@ impl Driver {
         match (&grip.before, &grip.line) {
             (Before::Class { dir, .. }, _) => Class::new(&*self.files, dir).set(level),
             (Before::Line { address, .. }, Some(line)) => {
-                let done = line.held.set(line.polarity.volts(level));
+                let done = line.held.set(volts(line.polarity, level));
                 done.map_err(|error| refusal(&format!("drive {address}"), &error))
             }
             (Before::Line { address, .. }, None) => Err(LedError::Vanished(format!("{address} is not held"))),
@@ -225,7 +226,7 @@ impl Driver {
         let kept = self.recorded(key).map(|record| record.before);
         let before = kept.unwrap_or(Before::Line { address, direction, level });
         saved::keep(&*self.files, &self.path(key), &self.record(before.clone(), false))?;
-        let want = Want::Output(polarity.volts(Level::Dark));
+        let want = Want::Output(volts(polarity, Level::Dark));
         let held = self.gpio.request(&chip, info.offset, want).map_err(failed)?;
         Ok((before, held))
     }

@@ -1,7 +1,6 @@
 //! What is told of a board: what it is, how that was found out, and which LED was chosen.
 
 use crate::linux::leds::host::Host;
-use crate::linux::leds::wire::Wire;
 use crate::state::BoardFacts;
 
 impl Host {
@@ -18,7 +17,7 @@ impl Host {
             model: detected.model.clone(),
             compatible: detected.compatible.clone(),
             simulated: self.simulated,
-            led: Wire::of(&choice).ok().map(|wire| wire.to_string()),
+            led: choice.led.as_ref().map(ToString::to_string),
             why: choice.why,
             passed_over: choice.passed_over,
             others: choice.others.into_iter().map(|other| other.name).collect(),

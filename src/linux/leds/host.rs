@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use boards::{Board, Colour, Place as Spot};
 
-use crate::linux::board::{Choice, Detected, Offer, Told, choose, detect, read_leds};
+use crate::linux::board::{Choice, Detected, Offer, Told, Wire, choose, detect, read_leds};
 use crate::linux::leds::Leds;
 use crate::linux::leds::class::Class;
 use crate::linux::leds::driver::Driver;
@@ -14,7 +14,6 @@ use crate::linux::leds::files::{Files, Real};
 use crate::linux::leds::gpio::{Gpio, Ladder, by_device};
 use crate::linux::leds::simulated::folder::Simulated;
 use crate::linux::leds::simulated::lines::Lines;
-use crate::linux::leds::wire::Wire;
 use crate::port::LedError;
 
 /// What `--board` says for a board that is made up.
@@ -140,7 +139,7 @@ impl Host {
         let offer = self.offer();
         let choice = self.choice(&offer);
         let mut items = Vec::new();
-        if let Ok(wire) = Wire::of(&choice) {
+        if let Some(wire) = choice.led.clone() {
             items.push(item(wire, choice.described, "identify", None));
         }
         for other in &choice.others {

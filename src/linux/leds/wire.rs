@@ -1,101 +1,23 @@
-//! Where a LED hangs: in the kernel's LED class, or on a bare GPIO line.
+//! Finds what a LED hangs on: a LED of the kernel's class, or a bare GPIO line.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use crate::linux::board::{Choice, Chosen, Other};
+use crate::linux::board::{Choice, Other, Polarity, Wire};
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, Volts, Want, by_device};
 use crate::port::LedError;
 use crate::state::{Lamp, Level, Which};
 
-/// Where a LED hangs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wire {
-    /// In the kernel's LED class.
-    Class {
-        /// Its name there.
-        name: String,
-        /// Its directory.
-        dir: PathBuf,
-    },
-    /// On a GPIO line that the kernel has no LED for.
-    Line {
-        /// The device that owns the chip.
-        device: String,
-        /// What the chip's driver calls it, where that means this chip and no other.
-        label: Option<String>,
-        /// The line's name, on kernels that name it.
-        name: Option<String>,
-        /// Which of the chip's lines, from 0.
-        offset: u32,
-        /// Which level lights it.
-        polarity: Polarity,
-    },
-}
-
-/// Which level lights a LED.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Polarity {
-    /// That of the supply.
-    ActiveHigh,
-    /// That of the ground.
-    ActiveLow,
-}
-
-impl Polarity {
-    /// The level of the wire that makes the LED so.
-    #[must_use]
-    pub const fn volts(self, level: Level) -> Volts {
-        match (self, level) {
-            (Self::ActiveHigh, Level::Lit) | (Self::ActiveLow, Level::Dark) => Volts::High,
-            (Self::ActiveHigh, Level::Dark) | (Self::ActiveLow, Level::Lit) => Volts::Low,
-        }
-    }
-}
-
-impl Wire {
-    /// The LED that was chosen, or why there is none.
-    pub fn of(choice: &Choice) -> Result<Self, LedError> {
-        match &choice.led {
-            Chosen::Class { name, dir } => Ok(Self::Class { name: name.clone(), dir: dir.clone() }),
-            Chosen::Line { device, label, name, offset, polarity } => Ok(Self::Line {
-                device: device.clone(),
-                label: label.clone(),
-                name: name.clone(),
-                offset: *offset,
-                polarity: match polarity {
-                    boards::Polarity::ActiveHigh => Polarity::ActiveHigh,
-                    boards::Polarity::ActiveLow => Polarity::ActiveLow,
-                },
-            }),
-            Chosen::None => Err(LedError::None(choice.why.clone())),
-        }
-    }
-
-    /// What its files in the runtime directory are called.
-    #[must_use]
-    pub fn key(&self) -> String {
-        let plain = |text: &str| text.replace(['/', '\0'], "!");
-        match self {
-            Self::Class { name, .. } => format!("led-{}", plain(name)),
-            Self::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
-        }
-    }
-}
-
-impl fmt::Display for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Class { name, .. } | Self::Line { name: Some(name), .. } => f.write_str(name),
-            Self::Line { device, offset, name: None, .. } => write!(f, "line {offset} of {device}"),
-        }
+/// The level of a line that makes its LED so.
+pub const fn volts(polarity: Polarity, level: Level) -> Volts {
+    match (polarity, level) {
+        (Polarity::ActiveHigh, Level::Lit) | (Polarity::ActiveLow, Level::Dark) => Volts::High,
+        (Polarity::ActiveHigh, Level::Dark) | (Polarity::ActiveLow, Level::Lit) => Volts::Low,
     }
 }
 
 /// Finds a LED among those that may be driven.
 pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
-    let main = Wire::of(choice).map(|wire| (Lamp { name: wire.to_string(), why: choice.why.clone() }, wire));
+    let main = choice.led.clone().ok_or_else(|| LedError::None(choice.why.clone()));
+    let main = main.map(|wire| (Lamp { name: wire.to_string(), why: choice.why.clone() }, wire));
     let Which::Named(name) = which else { return main.map(|(lamp, wire)| (wire, lamp)) };
     let is_label = |led: Option<&boards::Led>| led.is_some_and(|led| led.name.eq_ignore_ascii_case(name));
     if let Ok((lamp, wire)) = &main

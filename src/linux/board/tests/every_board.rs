@@ -3,7 +3,7 @@
 use boards::{ALL, Board};
 
 use super::{By, Tree};
-use crate::linux::board::{Choice, Chosen, Detected, How, Told, choose_led, detect};
+use crate::linux::board::{Choice, Detected, How, Told, Wire, choose_led, detect};
 
 fn on(board: &'static Board, tree: &Tree) -> Choice {
     tree.device_tree(board.models[0], &[board.compatible[0]]);
@@ -12,8 +12,8 @@ fn on(board: &'static Board, tree: &Tree) -> Choice {
 
 fn class_of(choice: &Choice) -> Option<&str> {
     match &choice.led {
-        Chosen::Class { name, .. } => Some(name),
-        Chosen::Line { .. } | Chosen::None => None,
+        Some(Wire::Class { name, .. }) => Some(name),
+        Some(Wire::Line { .. }) | None => None,
     }
 }
 
@@ -59,7 +59,7 @@ fn drives_the_line_where_the_kernel_made_no_led_of_it() {
         tree.chip(0, "deadbeef.gpio", Some("another"));
         tree.chip(4, line.chip.device, line.chip.label);
         let choice = on(board, &tree);
-        let Chosen::Line { device, offset, polarity, .. } = choice.led else { panic!("{}: {}", board.id, choice.why) };
+        let Some(Wire::Line { device, offset, polarity, .. }) = choice.led else { panic!("{}: {}", board.id, choice.why) };
         assert_eq!((device.as_str(), offset, polarity), (line.chip.device, line.offset, line.lit_by));
     }
 }
@@ -78,7 +78,7 @@ fn drives_no_line_of_a_board_that_only_its_image_names() {
             compatible: Vec::new(),
             complaint: None,
         };
-        assert_eq!(choose_led(tree.root(), &detected, None).led, Chosen::None, "{}", board.id);
+        assert_eq!(choose_led(tree.root(), &detected, None).led, None, "{}", board.id);
     }
 }
 
@@ -90,7 +90,7 @@ fn never_blinks_what_is_not_a_led() {
             tree.led(name, By::Gpio);
         }
         let choice = on(board, &tree);
-        assert_eq!((choice.led, choice.others), (Chosen::None, vec![]), "{}", board.id);
+        assert_eq!((choice.led, choice.others), (None, vec![]), "{}", board.id);
         for name in boards::NEVER_BLINK {
             assert!(choice.passed_over.iter().any(|(it, why)| it == name && why.contains("not a LED")), "{}: {name}", board.id);
         }
@@ -98,7 +98,7 @@ fn never_blinks_what_is_not_a_led() {
         tree.led("wl18xx_bt_en", By::Gpio);
         let detected = detect(tree.root(), &Told { board: Some(board.id.to_owned()), ..Told::default() });
         let path = "/sys/class/leds/wl18xx_bt_en/brightness";
-        assert_eq!(choose_led(tree.root(), &detected, Some(path)).led, Chosen::None, "not even when it is asked for");
+        assert_eq!(choose_led(tree.root(), &detected, Some(path)).led, None, "not even when it is asked for");
     }
 }
 
@@ -108,5 +108,5 @@ fn eats_no_disk() {
     tree.chip(0, "20200000.gpio", Some("pinctrl-bcm2835"));
     let board = Board::by_id("raspberry-pi-compute-module-1").unwrap();
     assert_eq!(board.not_lines[0].offset, 47);
-    assert_eq!(on(board, &tree).led, Chosen::None, "line 47 is EMMC_EN_N");
+    assert_eq!(on(board, &tree).led, None, "line 47 is EMMC_EN_N");
 }

@@ -3,7 +3,7 @@
 use boards::Polarity;
 
 use super::{By, Tree};
-use crate::linux::board::{Choice, Chosen, Told, choose_led, detect};
+use crate::linux::board::{Choice, Told, Wire, choose_led, detect};
 
 /// A board, a kernel, and what is wanted.
 struct Layout {
@@ -302,7 +302,7 @@ fn chosen(layout: &Layout) -> Choice {
         tree.chip(number, device, Some(label));
     }
     let choice = choose_led(tree.root(), &detect(tree.root(), &Told::default()), layout.led_file);
-    if let Chosen::Class { name, dir } = &choice.led {
+    if let Some(Wire::Class { name, dir }) = &choice.led {
         assert_eq!(*dir, tree.root().join("sys/class/leds").join(name));
         assert!(dir.join("brightness").is_file());
     }
@@ -319,11 +319,11 @@ fn the_right_led_blinks_on_every_board_and_kernel() {
     for layout in LAYOUTS {
         let choice = chosen(layout);
         let right = match (&choice.led, &layout.want) {
-            (Chosen::Class { name, .. }, Led(want)) => name == want,
-            (Chosen::Line { device, offset, polarity, .. }, Line(chip, line, lit_by)) => {
+            (Some(Wire::Class { name, .. }), Led(want)) => name == want,
+            (Some(Wire::Line { device, offset, polarity, .. }), Line(chip, line, lit_by)) => {
                 (device.as_str(), offset, polarity) == (*chip, line, lit_by)
             }
-            (Chosen::None, Nothing) => true,
+            (None, Nothing) => true,
             _ => false,
         };
         assert!(right, "{}: wanted {:?}, got {choice:#?}", layout.what, layout.want);

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 
 use super::*;
-use crate::linux::leds::wire::{Polarity, Wire, find_line};
+use crate::linux::board::{Polarity, Wire};
+use crate::linux::leds::wire::find_line;
 use crate::port::LedError;
 
 /// A rung that says what it is told to, and how often it was asked.
