@@ -8,6 +8,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LAB := tests/lab
 # Tests that start engines run where nothing of theirs is seen outside; this is how cargo is told.
 INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER=$(CURDIR)/$(LAB)/inside.sh
+# And two engines at once, where it is not one test that somebody looks at.
+HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
 .PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
@@ -63,8 +65,8 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools trace
-	$(INSIDE) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
-	$(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
+	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
 	@$(LAB)/install.sh rust kernel busybox
