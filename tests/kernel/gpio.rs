@@ -195,10 +195,8 @@ fn a_board_whose_kernel_has_no_led_is_identified_with_its_line() {
     sleep(secs(2));
     agent.kill();
     agent.live();
-    until("the line is free", secs(10), || {
-        let ladder = ladder();
-        ladder.request(&find(&ladder, &chip).unwrap(), 42, Want::AsIs).is_ok()
-    });
+    // It answers before it has put the line back, and finds it busy for as long as somebody looks at it.
+    sleep(secs(2));
     assert_eq!(direction(&chip, 42), Direction::Input);
     agent.stop();
     let (code, said) = ended(tool(agent.dir.path(), "led --board raspberry-pi-4-model-b test --assume-seen --json"));
