@@ -174,18 +174,6 @@ pub fn choose_led(root: &Path, detected: &Detected, led_file: Option<&str>) -> C
     choose(detected, led_file, &read_leds(root))
 }
 
-impl Wire {
-    /// What its files in the runtime directory are called.
-    #[must_use]
-    pub fn key(&self) -> String {
-        let plain = |text: &str| text.replace(['/', '\0'], "!");
-        match self {
-            Self::Class { name, .. } => format!("led-{}", plain(name)),
-            Self::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
-        }
-    }
-}
-
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -65,6 +65,12 @@ impl Agent {
         self.dir.path().join("runtime")
     }
 
+    /// Whether it has yet to put something back, as its records say.
+    pub(crate) fn owes(&self) -> bool {
+        let records = std::fs::read_dir(self.runtime().join("leds")).unwrap();
+        records.flatten().any(|it| it.path().extension().is_some_and(|it| it == "json"))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }

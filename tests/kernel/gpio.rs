@@ -194,9 +194,10 @@ fn a_board_whose_kernel_has_no_led_is_identified_with_its_line() {
     agent.identify();
     sleep(secs(2));
     agent.kill();
+    assert!(agent.owes());
     agent.live();
-    // It answers before it has put the line back, and finds it busy for as long as somebody looks at it.
-    sleep(secs(2));
+    // It answers before it has put the line back; and whoever looks at a line holds it, so that it could not be.
+    until("the line is put back", secs(10), || !agent.owes());
     assert_eq!(direction(&chip, 42), Direction::Input);
     agent.stop();
     let (code, said) = ended(tool(agent.dir.path(), "led --board raspberry-pi-4-model-b test --assume-seen --json"));

@@ -95,13 +95,13 @@ impl Driver {
 
     /// Makes it lit or dark, after [`Driver::play`] said that we play.
     pub fn set(&mut self, wire: &Wire, level: Level) -> Result<(), LedError> {
-        let Some(grip) = self.grips.get(&wire.key()) else { return self.hold(wire, level) };
+        let Some(grip) = self.grips.get(&key_of(wire)) else { return self.hold(wire, level) };
         self.tell(grip, level)
     }
 
     /// Puts one back. Not held: it is as it was.
     pub fn release(&mut self, wire: &Wire) -> Result<Restored, LedError> {
-        self.put_back(&wire.key())
+        self.put_back(&key_of(wire))
     }
 
     /// Puts everything back that this driver changed. All are tried; the first failure is told.
@@ -176,7 +176,7 @@ impl Driver {
 
     /// Takes hold of it: claimed, looked at, and kept how it was.
     fn grip(&mut self, wire: &Wire) -> Result<(), LedError> {
-        let key = wire.key();
+        let key = key_of(wire);
         if let Some(grip) = self.grips.get(&key) {
             let Before::Class { dir, was, ours } = &grip.before else { return Ok(()) };
             if Class::new(&*self.files, dir).still_ours(was, ours)? {
@@ -233,7 +233,7 @@ impl Driver {
 
     /// Keeps that we are about to, and makes it so.
     fn carry_out(&mut self, wire: &Wire, plan: &Ours) -> Result<Player, LedError> {
-        let key = wire.key();
+        let key = key_of(wire);
         let Some(Grip { before: Before::Class { dir, was, ours }, .. }) = self.grips.get_mut(&key) else {
             return Ok(Player::Agent);
         };
@@ -301,6 +301,15 @@ impl Driver {
 
     fn claim_path(&self, key: &str) -> PathBuf {
         self.dir.join(format!("{key}.lock"))
+    }
+}
+
+/// What its files in the runtime directory are called.
+fn key_of(wire: &Wire) -> String {
+    let plain = |text: &str| text.replace(['/', '\0'], "!");
+    match wire {
+        Wire::Class { name, .. } => format!("led-{}", plain(name)),
+        Wire::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
     }
 }
 
