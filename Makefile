@@ -79,7 +79,7 @@ bus: ## what is said to logind and systemd, on buses of their own; and where the
 
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn
-	@$(LAB)/nspawn.sh root > /dev/null
+	@for it in bookworm trixie; do SUITE=$$it $(LAB)/nspawn.sh root > /dev/null || exit 1; done
 	$(INSIDE) cargo test --locked --test boards -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(or $(ONLY),nspawn package)
 
 boards: ## whole emulated boards, with a real kernel, LEDs and our package; ONLY=name for some; needs `make release`

@@ -122,9 +122,13 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
         let deed = async {
             let Some(to) = wanted else { return pending().await };
             sleep_until(not_before).await;
-            not_before = Instant::now() + STEER_EVERY;
-            match net.steer_vpn(to).await {
-                Ok(Steered::Already) => not_before = Instant::now(),
+            let steered = net.steer_vpn(to).await;
+            // Only now: a target that changes while systemd is asked drops this, and has to be told at once.
+            if steered != Ok(Steered::Already) {
+                not_before = Instant::now() + STEER_EVERY;
+            }
+            match steered {
+                Ok(Steered::Already) => (),
                 Ok(Steered::Now) => info!("the VPN's service was told to {}", if to == Vpn::Up { "start" } else { "stop" }),
                 Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
             }

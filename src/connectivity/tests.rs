@@ -38,6 +38,8 @@ impl Net for Fake {
     }
 
     async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+        // systemd takes its time.
+        sleep(Duration::from_secs(1)).await;
         let last = self.steered.borrow().last().map(|(_, it)| *it);
         if last == Some(to) {
             return Ok(Steered::Already);
@@ -174,5 +176,23 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     };
     tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
     let steered: Vec<_> = fake.steered.borrow().iter().map(|(at, to)| (at.duration_since(began).as_secs(), *to)).collect();
-    assert_eq!(steered, [(5, Vpn::Down), (3605, Vpn::Up)]);
+    assert_eq!(steered, [(6, Vpn::Down), (3607, Vpn::Up)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked() {
+    let (fake, publish) = device(None);
+    // It is down already, as the target that was kept says; then the new one is read.
+    fake.steered.borrow_mut().push((Instant::now(), Vpn::Down));
+    let began = Instant::now();
+    let story = async {
+        for (text, wait_ms) in [("false", 500), ("true", 10_000)] {
+            let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
+            publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
+            sleep(Duration::from_millis(wait_ms)).await;
+        }
+    };
+    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    let last = *fake.steered.borrow().last().unwrap();
+    assert_eq!((last.1, last.0.duration_since(began).as_millis()), (Vpn::Up, 1500));
 }

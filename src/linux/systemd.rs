@@ -30,13 +30,15 @@ pub(in crate::linux) struct Unit {
 }
 
 /// What a unit is to do.
+///
+/// There is no `Start`. Since systemd 257 polkit is asked the same question, verb `start` and the unit's name, by `StartUnit` and by
+/// `StartTransientUnit`. A polkit rule that allowed the first would let its user run any command as root by the second. `Restart`
+/// starts a unit that is stopped, and no transient unit is made by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) enum Deed {
-    /// Run.
-    Start,
     /// End.
     Stop,
-    /// End and run.
+    /// End where it runs, and run.
     Restart,
 }
 
@@ -66,7 +68,6 @@ impl Systemd {
     /// Has a unit do something. What is under way for it already is not replaced: mode `fail`.
     pub(in crate::linux) async fn tell(&self, name: &str, deed: Deed) -> Result<(), String> {
         let method = match deed {
-            Deed::Start => "StartUnit",
             Deed::Stop => "StopUnit",
             Deed::Restart => "RestartUnit",
         };

@@ -28,19 +28,41 @@ pub(crate) struct Machine {
     has_engine: bool,
     /// What is furnished: a verb of `nspawn.sh`.
     furnished: &'static str,
+    suite: Suite,
+}
+
+/// Which Debian a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// Debian 12, systemd 252.
+    Bookworm,
+    /// Debian 13, systemd 257.
+    Trixie,
+}
+
+impl Suite {
+    pub(crate) const ALL: [Self; 2] = [Self::Trixie, Self::Bookworm];
+
+    /// Debian's own name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
 }
 
 impl Machine {
     /// A new one, with an agent that has nobody to talk to.
     pub(crate) fn boots(name: &str) -> Self {
-        let mut machine = Self::off(name, "boot");
+        let mut machine = Self::off(name, "boot", Suite::Bookworm);
         machine.boot();
         machine
     }
 
     /// A new one on which the package is unpacked and then set up, as a package manager does it.
-    pub(crate) fn with_package(name: &str) -> Self {
-        let mut machine = Self::off(name, "bare");
+    pub(crate) fn with_package(name: &str, suite: Suite) -> Self {
+        let mut machine = Self::off(name, "bare", suite);
         machine.switch_on();
         until("systemd has started", BOOT, || {
             machine.finds_leader() && machine.shell("systemctl is-active -q dbus systemd-logind").status().unwrap().success()
@@ -50,11 +72,11 @@ impl Machine {
         machine
     }
 
-    fn off(name: &str, furnished: &'static str) -> Self {
+    fn off(name: &str, furnished: &'static str, suite: Suite) -> Self {
         let lab = PathBuf::from(std::env::var_os("BOARDKEEPER_LAB").expect("these tests run through `make power`"));
         let dir = lab.join(name);
         fs::create_dir_all(dir.join("engine")).unwrap();
-        Self { dir, on: None, leader: String::new(), has_engine: false, furnished }
+        Self { dir, on: None, leader: String::new(), has_engine: false, furnished, suite }
     }
 
     /// Switches it on, and waits until the agent answers.
@@ -66,6 +88,7 @@ impl Machine {
     fn switch_on(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("console")).unwrap();
         let mut boot = script("nspawn.sh");
+        boot.env("SUITE", self.suite.name());
         boot.arg(self.furnished).arg(&self.dir).arg(env!("CARGO_BIN_EXE_boardkeeper")).stdin(Stdio::null());
         self.on = Some(boot.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::machine::{Machine, OFF, REBOOTED, until};
+use crate::machine::{Machine, OFF, REBOOTED, Suite, until};
 
 const SOON: Duration = Duration::from_secs(30);
 /// How soon an agent that is stuck has to be started again.
@@ -18,7 +18,11 @@ const LOCKS: &str = "/tmp/balena-supervisor/services/1/web";
 
 /// A machine with the package and an engine that its user may use, on which one service runs.
 fn settled(name: &str) -> Machine {
-    let mut machine = Machine::with_package(name);
+    settled_on(Suite::Bookworm, name)
+}
+
+fn settled_on(suite: Suite, name: &str) -> Machine {
+    let mut machine = Machine::with_package(name, suite);
     machine.with_engine();
     machine.run("chgrp docker /run/engine/docker.sock && chmod 0660 /run/engine/docker.sock");
     machine.is_told(&[("web", IMAGE)], &json!({}));
@@ -107,16 +111,84 @@ fn as_packaged_it_is_started_again_when_stuck_and_not_because_a_pull_or_the_engi
     assert_eq!(machine.containers().len(), 1);
 }
 
+/// Every unit that the polkit rule names, read off the rule itself.
+fn named_units() -> Vec<String> {
+    let rule = include_str!("../../packaging/boardkeeper.polkit");
+    let names = rule.split('"').filter(|it| it.ends_with(".service")).map(str::to_owned);
+    names.collect()
+}
+
+#[test]
+#[ignore = "needs `make power`"]
+fn polkit_lets_the_agents_user_restart_and_stop_its_units_and_never_run_a_command_as_root() {
+    let units = named_units();
+    assert_eq!(units.len(), 4, "{units:?}");
+    for suite in Suite::ALL {
+        let machine = Machine::with_package(&format!("rule-{}", suite.name()), suite);
+        let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
+        let is_refused = |command: &str| {
+            let tried = as_it(command);
+            let said = String::from_utf8(tried.stderr).unwrap();
+            assert!(!tried.status.success(), "{suite:?}: {command}");
+            assert!(
+                said.contains("nteractive authentication") || said.contains("Access denied"),
+                "{suite:?}: {command}: {said}"
+            );
+        };
+        eprintln!("{suite:?}: {}", machine.run("systemctl --version | head -1"));
+        for unit in &units {
+            // Where the host has no unit of that name, and where it has one.
+            for is_there in [false, true] {
+                if is_there {
+                    machine.run(&format!(
+                        "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' > /etc/systemd/system/{unit}; systemctl daemon-reload"
+                    ));
+                }
+                for kind in ["", "--scope", "--on-active=1", "--property=Type=oneshot", "--remain-after-exit"] {
+                    let command = "/bin/sh -c 'id > /run/as-root'";
+                    is_refused(&format!("systemd-run --no-ask-password {kind} --unit={unit} {command}"));
+                }
+            }
+            is_refused(&format!("systemctl --no-ask-password start {unit}"));
+            // What the agent asks for: `Restart` also starts what is stopped.
+            let mut before = String::new();
+            for (verb, becomes) in [("restart", "active"), ("restart", "active"), ("stop", "inactive")] {
+                let done = as_it(&format!("systemctl --no-ask-password {verb} {unit}"));
+                assert!(done.status.success(), "{suite:?}: {verb} {unit}: {}", String::from_utf8_lossy(&done.stderr));
+                assert_eq!(machine.run(&format!("systemctl is-active {unit} || true")), becomes, "{suite:?}: {unit}");
+                let now = machine.run(&format!("systemctl show {unit} -p MainPID --value"));
+                assert_ne!(before, now, "{suite:?}: {verb} {unit}");
+                before = now;
+                for other in
+                    ["kill", "set-property --runtime", "freeze", "clean --what=all"].iter().filter(|_| verb == "restart")
+                {
+                    let value = if other.starts_with("set") { "CPUQuota=1%" } else { "" };
+                    is_refused(&format!("systemctl --no-ask-password {other} {unit} {value}"));
+                }
+            }
+        }
+        assert_eq!(machine.run("ls /run/as-root 2> /dev/null || true"), "", "{suite:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs `make power`"]
 fn as_packaged_polkit_lets_it_reboot_shut_down_and_steer_the_vpn_and_nothing_else() {
-    let mut machine = settled("granted");
+    Suite::ALL.into_iter().for_each(reboots_shuts_down_and_steers_the_vpn);
+}
+
+fn reboots_shuts_down_and_steers_the_vpn(suite: Suite) {
+    let mut machine = settled_on(suite, &format!("granted-{}", suite.name()));
     machine.run(
         "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' | tee /etc/systemd/system/openvpn.service \
         > /etc/systemd/system/other.service; systemctl daemon-reload; systemctl start openvpn other",
     );
     machine.is_told(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "false"}));
     until("the VPN is stopped", SOON, || machine.run("systemctl is-active openvpn || true") == "inactive");
+    machine.is_told(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "true"}));
+    // Told again at most once an hour by one agent.
+    machine.run("systemctl restart boardkeeper");
+    until("the VPN runs again", SOON, || machine.run("systemctl is-active openvpn || true") == "active");
     let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
     assert!(!as_it("systemctl --no-ask-password stop other").status.success());
     assert_eq!(machine.run("systemctl is-active other"), "active");

@@ -2,6 +2,7 @@
 # A machine with a real systemd, logind and polkit, for tests: boots in a second, is thrown away.   nspawn.sh VERB …
 #
 #   root                 makes the Debian root once, in ~/.cache/boardkeeper, and prints where it is (a minute the first time)
+#                        SUITE is which Debian: bookworm (12, systemd 252) unless told otherwise, or trixie (13, systemd 257)
 #   boot DIR BINARY      runs the machine of DIR on top of that root, with BINARY as the agent, until it ends
 #                        exit code 133: it rebooted, boot it again; 0: it powered itself off
 #                        DIR/engine is its /run/engine, where the agent expects an engine's socket
@@ -14,7 +15,7 @@ set -eu
 verb=$1
 here=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/boardkeeper
-suite=bookworm
+suite=${SUITE:-bookworm}
 root=$cache/nspawn-$suite
 
 make_root() {
@@ -94,6 +95,6 @@ boot | bare) # in mounts of its own, so that none is left when it ends
   make_root
   BOARDKEEPER_NSPAWN=inside exec unshare -m "$0" "$@" ;;
 *)
-  sed -n '2,15s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
   exit 2 ;;
 esac

@@ -123,7 +123,7 @@ async fn the_proxys_units_are_restarted_unless_their_target_does_it() {
 #[ignore = "needs dbus-daemon"]
 async fn the_vpns_service_is_started_and_stopped_only_where_it_is_otherwise() {
     for (active, to, came, told) in [
-        ("inactive", Vpn::Up, Steered::Now, Some("StartUnit openvpn.service")),
+        ("inactive", Vpn::Up, Steered::Now, Some("RestartUnit openvpn.service")),
         ("active", Vpn::Up, Steered::Already, None),
         ("active", Vpn::Down, Steered::Now, Some("StopUnit openvpn.service")),
         ("failed", Vpn::Down, Steered::Already, None),

@@ -90,7 +90,7 @@ impl port::Net for Reach {
         let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError)? else { return Ok(Steered::Already) };
         let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
         let deed = match to {
-            Vpn::Up if !runs => Deed::Start,
+            Vpn::Up if !runs => Deed::Restart,
             Vpn::Down if runs => Deed::Stop,
             Vpn::Up | Vpn::Down => return Ok(Steered::Already),
         };
