@@ -19,7 +19,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::state;
 use crate::state::status::Kind;
 use crate::state::{
     AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, ServiceKey, Target,
@@ -223,9 +222,10 @@ fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
-    let locked = scene.current.locks.iter().find_map(|(app, locks)| match locks {
-        state::Locks::Held(held) if !scene.demands.force.contains(app) => Some(Waiting::Lock(*app, held.clone())),
-        state::Locks::Held(_) | state::Locks::Ours(_) => None,
+    let respected = |app: &AppId| !scene.demands.force.contains(app);
+    let locked = scene.current.locks.iter().find_map(|(app, locks)| {
+        let held = locks.held().filter(|_| respected(app))?;
+        Some(Waiting::Lock(*app, held.clone()))
     });
     match locked {
         Some(waiting) => plan.waiting.push(waiting),

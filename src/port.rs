@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use crate::plan::Deed;
 use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
 use crate::state::{
-    AppId, Container, ContainerId, Ending, Force, HeldLock, Identity, Image, ImageRef, Keys, Lamp, Locks as LockState, Network,
-    Pattern, Player, ServiceKey, Target, Trial, Volume, Vpn, Which,
+    AppId, Container, ContainerId, Ending, Force, HeldLock, Holders, Identity, Image, ImageRef, Keys, Lamp, Locks as LockState,
+    Network, Pattern, Player, ServiceKey, Target, Trial, Volume, Vpn, Which,
 };
 
 /// Everything outside, behind one type parameter.
@@ -197,9 +197,12 @@ pub struct StoreError(pub String);
 /// - A lock that is not ours is never removed, but with [`Force::Yes`].
 /// - Nothing is read or written outside the lock directories, whatever a container puts there.
 /// - Whatever a service does to its directory holds up its own app, and no other.
+/// - What a service makes is never taken for ours, whichever user it runs as. What a supervisor before us left behind is, and is given
+///   back with ours.
 pub trait Locks {
-    /// Who holds the locks of these apps. Apps that have none are left out.
-    async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, LockState>, LockError>;
+    /// Who holds the locks of these apps, where only these services of each can hold one. Apps that have none are left out. Locks
+    /// of ours are told of every service.
+    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, LockState>, LockError>;
     /// Apps whose services have directories for locks, whether there is one in them or not.
     async fn apps(&self) -> Result<BTreeSet<AppId>, LockError>;
     /// Takes the locks of these services of an app.

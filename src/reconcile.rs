@@ -44,7 +44,7 @@ use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
 use crate::state::status::Doing;
 use crate::state::{
-    self, Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
+    Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
 };
 
 mod hear;
@@ -108,6 +108,7 @@ pub async fn run<W: World>(
         running: Vec::new(),
         ended: Vec::new(),
         gave_back: false,
+        fresh: BTreeSet::new(),
         due: false,
         resting: Resting::default(),
         waiters: Vec::new(),
@@ -164,6 +165,8 @@ struct Keeper<'w, W: World> {
     ended: Vec<Step>,
     /// Locks of ours were given back while somebody looked: those that were seen may be gone.
     gave_back: bool,
+    /// Apps whose locks a request looked at since the look under way began: what that look sees of them refuses no request.
+    fresh: BTreeSet<AppId>,
     /// The plan is new, and its steps are to be taken.
     due: bool,
     resting: Resting,
@@ -229,7 +232,8 @@ impl<'w, W: World> Keeper<'w, W> {
                 () = sleep_until(self.next_look), if looking.is_none() => {
                     self.ended.clear();
                     self.gave_back = false;
-                    looking = Some(look(self.world, self.known_apps()).boxed_local());
+                    self.fresh.clear();
+                    looking = Some(look(self.world, self.holders(), self.knows_containers()).boxed_local());
                     self.next_look = Instant::now() + self.settings.observe_every;
                 }
             }
@@ -246,7 +250,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.running.retain(|(it, _)| *it != step);
         if let Step::ReleaseLocks(app) = &step {
             // Whatever came of it: what is not known to be ours is taken again.
-            self.locks().retain(|it, locks| it != app || matches!(locks, state::Locks::Held(_)));
+            self.forget_ours(|it| it == app);
         }
         match result {
             Ok(Ok(())) => self.succeeded(&step).await,
@@ -316,7 +320,7 @@ impl<'w, W: World> Keeper<'w, W> {
         forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));
         self.forced = forced;
         self.due = true;
-        if !self.ended.is_empty() || self.gave_back {
+        if !self.ended.is_empty() || self.gave_back || !self.fresh.is_empty() {
             // Looked at while it changed; this look is good for all but what changed.
             self.look_now();
         } else if let Some(again) = self.resting.next() {

@@ -154,8 +154,75 @@ pub enum Boot {
 pub enum Locks {
     /// We hold those of these services.
     Ours(BTreeSet<String>),
-    /// Somebody else holds at least one.
+    /// A service holds at least one, and none is ours.
     Held(HeldLock),
+    /// A service holds at least one, and some of ours are beside it: leftovers of a supervisor that was killed.
+    Both(HeldLock),
+}
+
+/// Which services of an app can hold a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holders {
+    /// Every one that has a directory: which containers there are is not known.
+    All,
+    /// Those that the target names or that have a container. A lock file that another one left behind holds up nothing.
+    Only(BTreeSet<String>),
+}
+
+impl Locks {
+    /// The lock of a service, where one holds any.
+    #[must_use]
+    pub const fn held(&self) -> Option<&HeldLock> {
+        match self {
+            Self::Held(held) | Self::Both(held) => Some(held),
+            Self::Ours(_) => None,
+        }
+    }
+
+    /// Whether there are locks of ours to be given back.
+    #[must_use]
+    pub const fn has_ours(&self) -> bool {
+        match self {
+            Self::Ours(_) | Self::Both(_) => true,
+            Self::Held(_) => false,
+        }
+    }
+
+    /// What is left once ours are given back.
+    #[must_use]
+    pub fn without_ours(self) -> Option<Self> {
+        match self {
+            Self::Held(held) | Self::Both(held) => Some(Self::Held(held)),
+            Self::Ours(_) => None,
+        }
+    }
+}
+
+impl Holders {
+    /// Whether a lock of this service counts.
+    #[must_use]
+    pub fn may_hold(&self, service: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(services) => services.contains(service),
+        }
+    }
+
+    /// A service that has a container.
+    pub fn add(&mut self, service: &str) {
+        match self {
+            Self::All => (),
+            Self::Only(services) => {
+                services.insert(service.to_owned());
+            }
+        }
+    }
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self::Only(BTreeSet::new())
+    }
 }
 
 /// What happens to update locks that somebody else holds.

@@ -351,7 +351,7 @@ fn trouble(it: &state::Trouble) -> Trouble<'_> {
 fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
     match locks {
         state::Locks::Ours(services) => Lock::Agent { app_id: app.0, services },
-        state::Locks::Held(held) => {
+        state::Locks::Held(held) | state::Locks::Both(held) => {
             Lock::Service { app_id: app.0, service: &held.service, path: &held.path, since: held.since_secs }
         }
     }

@@ -4,10 +4,15 @@
 //! `/tmp/resin`. A file `updates.lock` or `resin-updates.lock` in it holds up updates, whatever it is: a file, a directory, a link
 //! that leads nowhere. We take a service's locks by making both.
 //!
-//! Which locks are ours is told by their owner, uid 65534, as the supervisors before us did; so theirs are found and given back
-//! too. A program in a container that runs as that very uid is taken for us: nothing distinguishes them. Without root we cannot
-//! give files away; then a file of our own uid is ours whose mode has the sticky bit, which means nothing there and is nobody's
-//! habit. Neither takes room, so that an app can be locked, and the board rebooted, on a full disk.
+//! Which locks are ours is told by two marks together: their owner is uid 65534, by which other supervisors know a lock of a
+//! supervisor, and their mode has the sticky bit, which means nothing on a file and which no program sets by habit. The owner alone
+//! is no proof: a service may run as `nobody`. Without root we cannot give files away; then the owner is our own uid. Both marks are
+//! in the inode: they outlive a crash, need no record, and take no room, so that an app can be locked on a full disk.
+//!
+//! A lock that another supervisor left behind has its owner, but not our mark. It counts as ours where all of this is true: both
+//! files of the service are there, and each belongs to uid 65534 and to group 0, has mode 0444 and at most one byte. So does the
+//! supervisors' tool `lockfile` make them. Anything else of that owner is a service's lock, and only force removes it: to wait for
+//! a lock that no service holds costs time, to remove one that a service holds may cost its data.
 //!
 //! Everything is reached through directory handles that follow no symbolic link, because a container is root in its directory.
 
@@ -21,7 +26,7 @@ use futures_util::Stream;
 
 use crate::linux::off_thread;
 use crate::port::{self, LockError};
-use crate::state::{AppId, Force, Locks as LockState, ServiceKey};
+use crate::state::{AppId, Force, Holders, Locks as LockState, ServiceKey};
 
 use tree::Tree;
 
@@ -48,12 +53,12 @@ impl Locks {
 }
 
 impl port::Locks for Locks {
-    async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, LockState>, LockError> {
+    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
         let apps = apps.clone();
         self.with_tree(move |tree| {
             let mut seen = BTreeMap::new();
-            for app in apps {
-                if let Some(state) = tree.look(app)? {
+            for (app, holders) in apps {
+                if let Some(state) = tree.look(app, &holders)? {
                     seen.insert(app, state);
                 }
             }

@@ -76,8 +76,15 @@ impl Draft<'_> {
         if disruptive && !ours {
             self.take_locks(services, plan);
         }
-        // A release that is on its way disturbs nobody, and may take hours to arrive.
-        if (idle || incomplete && !disruptive) && matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(_))) {
+        let forced = self.scene.demands.force.contains(&self.app);
+        let give_back = match self.scene.current.locks.get(&self.app) {
+            // A release that is on its way disturbs nobody, and may take hours to arrive.
+            Some(Locks::Ours(_)) => idle || incomplete && !disruptive,
+            // Ours are of no use beside a lock that is respected.
+            Some(Locks::Both(_)) => !(disruptive && forced),
+            Some(Locks::Held(_)) | None => false,
+        };
+        if give_back {
             plan.steps.push(Step::ReleaseLocks(self.app));
         }
         plan.waiting.append(&mut self.waiting);
@@ -86,9 +93,9 @@ impl Draft<'_> {
     fn take_locks(&mut self, mut services: BTreeSet<String>, plan: &mut Plan) {
         let forced = self.scene.demands.force.contains(&self.app);
         match self.scene.current.locks.get(&self.app) {
-            Some(Locks::Held(held)) if !forced => self.waiting.push(Waiting::Lock(self.app, held.clone())),
+            Some(Locks::Held(held) | Locks::Both(held)) if !forced => self.waiting.push(Waiting::Lock(self.app, held.clone())),
             // It may be the lock of a service that is gone: who is not asked for it would hold it for ever.
-            Some(Locks::Held(held)) => {
+            Some(Locks::Held(held) | Locks::Both(held)) => {
                 services.insert(held.service.clone());
                 plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes));
             }

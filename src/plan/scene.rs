@@ -7,8 +7,8 @@ use crate::state::app::Shape;
 use crate::state::config::Mount;
 use crate::state::network::SUPERVISOR_NETWORK;
 use crate::state::{
-    App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Locks, Network, NetworkConfig, Service, ServiceKey, Target,
-    Volume, VolumeConfig,
+    App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Network, NetworkConfig, Service, ServiceKey, Target, Volume,
+    VolumeConfig,
 };
 
 /// Everything a plan is made from.
@@ -47,7 +47,7 @@ impl<'a> Scene<'a> {
         let left = current.containers.iter().map(|it| it.key.app);
         let networks = current.networks.iter().filter_map(|it| it.app);
         let volumes = current.volumes.iter().map(|it| it.app);
-        let locked = current.locks.iter().filter(|(_, it)| matches!(it, Locks::Ours(_))).map(|(app, _)| *app);
+        let locked = current.locks.iter().filter(|(_, it)| it.has_ours()).map(|(app, _)| *app);
         wanted.chain(left).chain(networks).chain(volumes).chain(locked).collect()
     }
 

@@ -129,7 +129,7 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     async fn restart(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
-        self.may_disturb(app, force)?;
+        self.may_disturb(app, force).await?;
         // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
         let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
         if !under_way && !self.is_asked(app) {
@@ -141,7 +141,7 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     async fn purge(&mut self, app: AppId, force: Force) -> Result<Change<'w>, Refusal> {
-        self.may_disturb(app, force)?;
+        self.may_disturb(app, force).await?;
         self.demands.purge.insert(app);
         self.let_run(app).await;
         Ok(Change::Wait(app, Goal::Settled))
@@ -156,7 +156,7 @@ impl<'w, W: World> Keeper<'w, W> {
                 EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
             });
         }
-        self.may_disturb(app, force)?;
+        self.may_disturb(app, force).await?;
         if self.demands.stopped.insert(key.clone()) {
             self.owed.remove(&key);
             self.save_stopped().await;
@@ -202,12 +202,14 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// Whether an app may be disturbed now. Overriding its locks holds until it has settled.
-    fn may_disturb(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
+    async fn may_disturb(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
         self.wanted_app(app)?;
         let forced = force == Force::Yes || self.force() == Force::Yes;
-        match self.current.locks.get(&app) {
-            Some(Locks::Held(held)) if !forced => return Err(Refusal::Locked(held.clone())),
-            Some(Locks::Held(_) | Locks::Ours(_)) | None => (),
+        if !forced {
+            self.look_at_locks(app).await;
+            if let Some(held) = self.current.locks.get(&app).and_then(Locks::held) {
+                return Err(Refusal::Locked(held.clone()));
+            }
         }
         if force == Force::Yes {
             // It ends with the deed: whoever locks the app afterwards is respected.

@@ -11,7 +11,7 @@ use crate::plan::Step;
 use crate::port::{Engine, EngineError, LockError, Locks, Power, Seen, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::take::make_lock_directory;
-use crate::state::{self, AppId, ServiceKey};
+use crate::state::{self, AppId, Container, Holders, ServiceKey};
 
 /// How soon locks are looked at again that could not be read.
 const LOCKS_AGAIN: Duration = Duration::from_secs(30);
@@ -19,13 +19,18 @@ const LOCKS_AGAIN: Duration = Duration::from_secs(30);
 /// What was seen.
 pub(super) type Look = (Result<Seen, EngineError>, Result<BTreeMap<AppId, state::Locks>, LockError>, Option<String>);
 
-/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted.
-pub(super) async fn look<W: World>(world: &W, mut apps: BTreeSet<AppId>) -> Look {
+/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted. `seen_before`: these holders
+/// include the services that had containers when the engine answered last.
+pub(super) async fn look<W: World>(world: &W, mut apps: BTreeMap<AppId, Holders>, seen_before: bool) -> Look {
     let seen = world.engine().observe().await;
     match &seen {
-        Ok(seen) => apps.extend(seen.containers.iter().map(|it| it.key.app)),
+        Ok(seen) => add_containers(&mut apps, &seen.containers),
+        Err(_) if seen_before => (),
         // An app that is to go may still have containers, and a lock that holds up a reboot. What cannot be read here is told below.
-        Err(_) => apps.extend(world.locks().apps().await.unwrap_or_default()),
+        Err(_) => {
+            let found = world.locks().apps().await.unwrap_or_default();
+            apps = apps.into_keys().chain(found).map(|app| (app, Holders::All)).collect();
+        }
     }
     let locks = world.locks().observe(&apps).await;
     (seen, locks, world.power().boot_wanted().await)
@@ -45,8 +50,48 @@ impl<W: World> Keeper<'_, W> {
         });
         let given_back = |app: &AppId| self.under_way().any(|step| *step == Step::ReleaseLocks(*app));
         let counts = |app: &AppId| !self.gave_back && !given_back(app) && !self.are_lent(*app);
-        locks.retain(|app, it| matches!(it, state::Locks::Held(_)) || counts(app));
+        without_ours(&mut locks, |app| !counts(app));
         locks
+    }
+
+    /// Which services can hold locks, as far as it is known: those of the target and those that had containers at the last look.
+    pub(super) fn holders(&self) -> BTreeMap<AppId, Holders> {
+        // Of an app that nothing else is left of, locks of ours are still given back.
+        let locked = self.current.locks.keys().map(|app| (*app, Holders::default()));
+        let mut all: BTreeMap<_, _> = locked.collect();
+        for (app, name, _) in self.target.iter().flat_map(|it| it.services()) {
+            all.entry(app.id).or_default().add(name);
+        }
+        for app in self.target.iter().flat_map(|it| it.apps.keys()) {
+            all.entry(*app).or_default();
+        }
+        add_containers(&mut all, &self.current.containers);
+        all
+    }
+
+    /// Whether the engine answered once, so that it is known which services have containers. Such a look tells the time.
+    pub(super) fn knows_containers(&self) -> bool {
+        self.current.now_secs != 0
+    }
+
+    /// Looks at the locks of one app now, whatever was seen of them before: a lock that was given back refuses no request. Where they
+    /// cannot be read, they count as they were last known.
+    pub(super) async fn look_at_locks(&mut self, app: AppId) {
+        let holders = self.holders().remove(&app).unwrap_or_default();
+        match self.world.locks().observe(&BTreeMap::from([(app, holders)])).await {
+            Ok(mut seen) => {
+                let known = self.are_ours(app);
+                self.fresh.insert(app);
+                match seen.remove(&app) {
+                    // Whether ours count is for the whole look to say.
+                    Some(state::Locks::Ours(_)) if !known => drop(self.locks().remove(&app)),
+                    Some(state::Locks::Ours(_)) => (),
+                    Some(locks) => drop(self.locks().insert(app, locks)),
+                    None => drop(self.locks().remove(&app)),
+                }
+            }
+            Err(error) => warn!(%app, %error, "its update locks cannot be read; they count as they were last known"),
+        }
     }
 
     /// An engine that comes up after us mounts these directories, and would make those that are not there for itself.
@@ -79,7 +124,7 @@ impl<W: World> Keeper<'_, W> {
         }
         self.gave_back = true;
         self.due = false;
-        self.locks().retain(|app, it| matches!(it, state::Locks::Held(_)) || !apps.contains(app));
+        self.forget_ours(|app| apps.contains(app));
         for app in taken {
             if self.are_lent(app) || self.halt.has_locked(app) {
                 continue;
@@ -90,8 +135,25 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
+    /// Locks of ours of these apps are not known to be there any more.
+    pub(super) fn forget_ours(&mut self, of: impl Fn(&AppId) -> bool) {
+        without_ours(self.locks(), of);
+    }
+
     /// What is known of the locks, to be changed. Whoever looks at what was published keeps that.
     pub(super) fn locks(&mut self) -> &mut BTreeMap<AppId, state::Locks> {
         &mut Arc::make_mut(&mut self.current).locks
     }
+}
+
+fn add_containers(apps: &mut BTreeMap<AppId, Holders>, containers: &[Container]) {
+    for container in containers {
+        apps.entry(container.key.app).or_default().add(&container.key.service);
+    }
+}
+
+fn without_ours(locks: &mut BTreeMap<AppId, state::Locks>, of: impl Fn(&AppId) -> bool) {
+    let all = std::mem::take(locks);
+    let left = |(app, it): (AppId, state::Locks)| if of(&app) { Some((app, it.without_ours()?)) } else { Some((app, it)) };
+    *locks = all.into_iter().filter_map(left).collect();
 }

@@ -26,7 +26,7 @@ use crate::plan::Step;
 use crate::port::{LockError, Locks, Mode, Notice, Power, PowerError, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::take::Failure;
-use crate::state::{self, AppId, By, Ending, Force, Shutdown};
+use crate::state::{self, AppId, By, Ending, Force, Holders, Shutdown};
 
 /// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
 const ANSWER_LEAVES: Duration = Duration::from_secs(1);
@@ -44,6 +44,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
 
 /// The services of apps whose locks are to be taken, and whether those that somebody holds are overridden.
 type Apps = BTreeMap<AppId, (BTreeSet<String>, Force)>;
+
+/// Apps under whose locks the host is configured, and the services that can hold one.
+type Lent = BTreeMap<AppId, Holders>;
 
 /// How far the end of the machine has come.
 pub(super) struct Halt<'w, H> {
@@ -157,7 +160,7 @@ impl<W: World> Keeper<'_, W> {
     fn check(&mut self, ending: Ending, force: Force, asker: Asker, by: By) {
         let mut services = self.services();
         for (app, locks) in &self.current.locks {
-            if let state::Locks::Held(held) = locks {
+            if let Some(held) = locks.held() {
                 services.entry(*app).or_default().insert(held.service.clone());
             }
         }
@@ -165,7 +168,7 @@ impl<W: World> Keeper<'_, W> {
         let overridden = if matches!(asker, Asker::Plan) { self.demands().force } else { BTreeSet::new() };
         let force_of = |app: &AppId| if overridden.contains(app) { Force::Yes } else { force };
         let apps: Apps = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
-        let lent = self.lent.clone().unwrap_or_default();
+        let lent = self.lent.iter().flatten().map(|app| (*app, self.holders().remove(app).unwrap_or_default())).collect();
         self.halt.job = Some(look(self.world, ending, apps, lent, force).map(Event::Checked).boxed_local());
         self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
     }
@@ -325,7 +328,7 @@ impl Asker {
 }
 
 /// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
-async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: BTreeSet<AppId>, force: Force) -> Result<(), Refusal> {
+async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: Lent, force: Force) -> Result<(), Refusal> {
     let power = world.power();
     let failed = |why: PowerError| Refusal::Failed(why.0);
     let inhibitors = power.inhibitors().await.map_err(failed)?;
@@ -339,10 +342,9 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: BTreeSet<Ap
         return Err(Refusal::HostUpdate(file));
     }
     for (app, (services, overrides)) in &apps {
-        let locked = if lent.contains(app) && *overrides == Force::No {
-            none_held(world, *app).await
-        } else {
-            world.locks().take(*app, services, *overrides).await
+        let locked = match lent.get(app) {
+            Some(holders) if *overrides == Force::No => none_held(world, *app, holders).await,
+            Some(_) | None => world.locks().take(*app, services, *overrides).await,
         };
         match locked {
             Ok(()) => {}
@@ -356,10 +358,8 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: BTreeSet<Ap
 }
 
 /// Where the host is configured under an app's locks, taking them again would give them back if it failed.
-async fn none_held<W: World>(world: &W, app: AppId) -> Result<(), LockError> {
-    let seen = world.locks().observe(&BTreeSet::from([app])).await?;
-    match seen.into_values().next() {
-        Some(state::Locks::Held(held)) => Err(LockError::Held(held)),
-        Some(state::Locks::Ours(_)) | None => Ok(()),
-    }
+async fn none_held<W: World>(world: &W, app: AppId, holders: &Holders) -> Result<(), LockError> {
+    let seen = world.locks().observe(&BTreeMap::from([(app, holders.clone())])).await?;
+    let held = seen.values().find_map(state::Locks::held);
+    held.map_or(Ok(()), |held| Err(LockError::Held(held.clone())))
 }

@@ -46,7 +46,7 @@ impl<W: World> Keeper<'_, W> {
 
     fn verdict(&mut self, waiter: &Waiter) -> Option<Answer> {
         let lock = self.plan.waiting.iter().find_map(|it| match it {
-            Waiting::Lock(app, held) if *app == waiter.app => Some(held.clone()),
+            Waiting::Lock(app, held) if *app == waiter.app && !self.fresh.contains(app) => Some(held.clone()),
             _ => None,
         });
         if let (Some(held), Goal::Settled | Goal::Stopped(_)) = (lock, &waiter.goal) {

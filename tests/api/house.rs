@@ -253,9 +253,9 @@ impl House {
     }
 
     fn unlocked(&self, app: AppId, force: Force) -> Result<(), Refusal> {
-        match (self.publish.borrow().current.locks.get(&app), force) {
-            (Some(Locks::Held(held)), Force::No) => Err(Refusal::Locked(held.clone())),
-            (Some(Locks::Held(_) | Locks::Ours(_)) | None, Force::Yes) | (Some(Locks::Ours(_)) | None, Force::No) => Ok(()),
+        match (self.publish.borrow().current.locks.get(&app).and_then(Locks::held), force) {
+            (Some(held), Force::No) => Err(Refusal::Locked(held.clone())),
+            (Some(_), Force::Yes) | (None, _) => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Update locks: what an app does with files, and what people do about them.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
@@ -130,4 +130,84 @@ fn locks_of_our_own_are_given_back() {
         let left: Vec<_> = fs::read_dir(locks(405, service)).unwrap().flatten().map(|it| it.file_name()).collect();
         assert!(left.is_empty(), "{service}: {left:?}");
     }
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_service_that_runs_as_nobody_holds_its_lock() {
+    let lab = Lab::enter();
+    let services = |tag: &str| vec![Service::new("main", &lab.image(tag)).with("user", json!("65534:65534"))];
+    let agent = Agent::with(&lab, &App::new(406, "c1", services("1")));
+    let before = lab.the("main");
+    lab.inside(&before.id, &["touch", "/tmp/balena/updates.lock"]);
+    let lock = locks(406, "main").join("updates.lock");
+    assert_eq!(fs::metadata(&lock).unwrap().uid(), 65534);
+
+    let next = App::new(406, "c2", services("2"));
+    agent.want(&next.v3());
+    agent.says("locked");
+    assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 406})).status, 423);
+    pause(3000);
+    assert_eq!(lab.the("main"), before);
+    assert!(lock.exists(), "only force removes it");
+    lab.inside(&before.id, &["rm", "/tmp/balena/updates.lock"]);
+    agent.arrives(&next);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_lock_file_of_a_service_that_a_release_dropped_holds_nothing_up() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 407, "c1", "1"));
+    let only = App::new(407, "c2", vec![Service::new("main", &lab.image("1"))]);
+    agent.want(&only.v3());
+    agent.arrives(&only);
+    let left = locks(407, "calm").join("updates.lock");
+    fs::write(&left, "").unwrap();
+    assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 407})).status, 200);
+    let next = App::new(407, "c3", vec![Service::new("main", &lab.image("2"))]);
+    agent.want(&next.v3());
+    agent.arrives(&next);
+    assert!(left.exists());
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_lock_that_is_gone_refuses_no_more() {
+    let lab = Lab::enter();
+    let app = App::new(408, "c1", vec![Service::new("main", &lab.image("1"))]);
+    let agent = Agent::with(&lab, &app);
+    let lock = locks(408, "main").join("updates.lock");
+    for wait in [0, 0, 10, 50, 90] {
+        take(&lock);
+        // The agent has looked, and knows of the lock.
+        pause(400);
+        assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 408})).status, 423);
+        fs::remove_file(&lock).unwrap();
+        pause(wait);
+        let reply = agent.ask("POST", "/v1/restart", &json!({"appId": 408}));
+        assert_eq!(reply.status, 200, "{wait} ms after it was removed: {reply:?}");
+    }
+    agent.arrives(&app);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_leftover_of_a_supervisor_is_given_back_beside_a_services_lock() {
+    let lab = Lab::enter();
+    let agent = Agent::with(&lab, &app(&lab, 409, "c1", "1"));
+    let (calm, main) = (locks(409, "calm"), locks(409, "main").join("updates.lock"));
+    fs::write(&main, "").unwrap();
+    // As its tool `lockfile` makes them.
+    for file in ["resin-updates.lock", "updates.lock"] {
+        fs::write(calm.join(file), "0").unwrap();
+        fs::set_permissions(calm.join(file), fs::Permissions::from_mode(0o444)).unwrap();
+        chown(calm.join(file), Some(65534), Some(0)).unwrap();
+    }
+    agent.ask("POST", "/v1/update", &json!({}));
+    until(PATIENCE, "it is given back", || fs::read_dir(&calm).unwrap().count() == 0);
+    assert!(main.exists());
+    assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 409})).status, 423);
+    fs::remove_file(&main).unwrap();
+    agent.settles();
 }

@@ -1,11 +1,11 @@
 //! What every world's update locks promise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
 use boardkeeper::port::{LockError, Locks};
-use boardkeeper::state::{AppId, Force, Locks as State, ServiceKey};
+use boardkeeper::state::{AppId, Force, Holders, Locks as State, ServiceKey};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{sleep, timeout};
 
@@ -15,6 +15,10 @@ pub(crate) trait Fixture {
     fn locks(&self) -> &impl Locks;
     /// A service makes a file in its directory, by which it holds a lock or says that it is ready.
     fn makes(&self, service: &ServiceKey, file: &str);
+    /// A service that runs as `nobody`, uid 65534, makes a file.
+    fn makes_as_nobody(&self, service: &ServiceKey, file: &str) {
+        self.makes(service, file);
+    }
     /// A service removes a file.
     fn removes(&self, service: &ServiceKey, file: &str);
     /// What is in a service's directory, sorted.
@@ -36,7 +40,7 @@ fn names(services: &[&str]) -> BTreeSet<String> {
 }
 
 async fn look(world: &impl Fixture) -> Option<State> {
-    world.locks().observe(&BTreeSet::from([APP, AppId(8)])).await.unwrap().remove(&APP)
+    world.locks().observe(&BTreeMap::from([(APP, Holders::All), (AppId(8), Holders::All)])).await.unwrap().remove(&APP)
 }
 
 /// Nobody holds what nobody took.
@@ -103,6 +107,47 @@ pub(crate) async fn force_takes_it_away(world: impl Fixture) {
     assert_eq!(world.has(&key("c")), ["updates.lock"]);
 }
 
+/// A service whose user is the one that supervisors give their locks to holds its own lock.
+pub(crate) async fn the_lock_of_a_service_that_runs_as_nobody_is_its_own(world: impl Fixture) {
+    for file in ["updates.lock", "resin-updates.lock"] {
+        world.makes_as_nobody(&key("a"), file);
+        assert!(matches!(look(&world).await, Some(State::Held(held)) if held.service == "a"));
+        world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap_err();
+        world.locks().release(APP).await.unwrap();
+        assert_eq!(world.has(&key("a")), [file], "only force removes it");
+        world.locks().take(APP, &names(&["a"]), Force::Yes).await.unwrap();
+        assert_eq!(look(&world).await, Some(State::Ours(names(&["a"]))));
+        world.locks().release(APP).await.unwrap();
+        assert!(world.has(&key("a")).is_empty());
+    }
+}
+
+/// A service that is neither wanted nor there holds up nothing, and its file stays.
+pub(crate) async fn the_lock_of_a_service_that_is_gone_holds_up_nothing(world: impl Fixture) {
+    world.makes(&key("gone"), "updates.lock");
+    let seen = async |services: &[&str]| {
+        let holders = BTreeMap::from([(APP, Holders::Only(names(services)))]);
+        world.locks().observe(&holders).await.unwrap().remove(&APP)
+    };
+    assert_eq!(seen(&["a"]).await, None);
+    assert_eq!(seen(&[]).await, None);
+    assert!(matches!(seen(&["a", "gone"]).await, Some(State::Held(held)) if held.service == "gone"));
+    world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap();
+    assert_eq!(seen(&["a"]).await, Some(State::Ours(names(&["a"]))));
+    world.locks().release(APP).await.unwrap();
+    assert_eq!(world.has(&key("gone")), ["updates.lock"]);
+}
+
+/// What a supervisor that was killed left of its own beside a service's lock is told, and given back.
+pub(crate) async fn ours_beside_a_services_lock_are_given_back(world: impl Fixture) {
+    world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap();
+    world.makes(&key("b"), "updates.lock");
+    assert!(matches!(look(&world).await, Some(State::Both(held)) if held.service == "b"));
+    world.locks().release(APP).await.unwrap();
+    assert!(matches!(look(&world).await, Some(State::Held(held)) if held.service == "b"));
+    assert!(world.has(&key("a")).is_empty());
+}
+
 /// What is given back is told, also in a directory that came later.
 pub(crate) async fn what_is_given_back_is_told(world: impl Fixture) {
     let mut changes = pin!(world.locks().changes());
@@ -158,6 +203,9 @@ macro_rules! every_fact {
             a_lock_of_a_service_holds_up_the_app
             a_refused_one_leaves_none_of_ours
             force_takes_it_away
+            the_lock_of_a_service_that_runs_as_nobody_is_its_own
+            the_lock_of_a_service_that_is_gone_holds_up_nothing
+            ours_beside_a_services_lock_are_given_back
             what_is_given_back_is_told
             a_hand_over_is_waited_for
             names_that_lead_elsewhere_are_refused

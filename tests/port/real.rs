@@ -47,6 +47,12 @@ impl locks::Fixture for Host {
         fs::write(directory.join(file), "").unwrap();
     }
 
+    fn makes_as_nobody(&self, service: &ServiceKey, file: &str) {
+        self.makes(service, file);
+        // Only root gives files away; else it is a lock like any other.
+        let _ = std::os::unix::fs::chown(self.directory(service).join(file), Some(65534), Some(65534));
+    }
+
     fn removes(&self, service: &ServiceKey, file: &str) {
         fs::remove_file(self.directory(service).join(file)).unwrap();
     }

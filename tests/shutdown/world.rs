@@ -11,8 +11,8 @@ use boardkeeper::port::{self, EngineError, LockError, Memory, Record, Seen, Stor
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::keys::DeviceVerb;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, Locks, Made, Pattern, Phase,
-    Secret, ServiceKey, Target,
+    AppId, Container, ContainerId, Device, Force, HeldLock, Holders, Image, ImageId, ImageRef, Keys, Locks, Made, Pattern,
+    Phase, Secret, ServiceKey, Target,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -289,7 +289,7 @@ impl port::Store for World {
 }
 
 impl port::Locks for World {
-    async fn observe(&self, _: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, Locks>, LockError> {
+    async fn observe(&self, _: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, Locks>, LockError> {
         Ok(self.locks.borrow().clone())
     }
 
@@ -300,8 +300,8 @@ impl port::Locks for World {
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let mut locks = self.locks.borrow_mut();
         match locks.get(&app) {
-            Some(Locks::Held(held)) if force == Force::No => Err(LockError::Held(held.clone())),
-            Some(Locks::Held(_) | Locks::Ours(_)) | None => {
+            Some(Locks::Held(held) | Locks::Both(held)) if force == Force::No => Err(LockError::Held(held.clone())),
+            Some(Locks::Held(_) | Locks::Both(_) | Locks::Ours(_)) | None => {
                 locks.insert(app, Locks::Ours(services.clone()));
                 Ok(())
             }

@@ -9,7 +9,7 @@ use boardkeeper::plan::{Waiting, complete, plan};
 use boardkeeper::port::{self, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::keys::DeviceVerb;
-use boardkeeper::state::{Activity, Connectivity, Current, Device, Force, Locks, Phase, Service, ServiceKey, Status, Target};
+use boardkeeper::state::{Activity, Connectivity, Current, Device, Force, Phase, Service, ServiceKey, Status, Target};
 use tokio::time::sleep;
 
 use crate::world::judge::WATCHDOG;
@@ -215,7 +215,7 @@ fn left_to_do(target: &Target, status: &Status, truth: &Current) -> Option<Strin
 
 /// What anybody can see without knowing how the agent thinks.
 fn looks_unsettled(target: &Target, status: &Status, truth: &Current) -> Option<String> {
-    if let Some((app, _)) = truth.locks.iter().find(|(_, it)| matches!(it, Locks::Ours(_))) {
+    if let Some((app, _)) = truth.locks.iter().find(|(_, it)| it.has_ours()) {
         return Some(format!("the agent still holds the locks of {app}"));
     }
     let mut wanted = BTreeSet::new();

@@ -27,17 +27,67 @@ fn locks_that_an_agent_left_behind_are_given_back() {
     });
 }
 
+/// A release drops a service that holds its lock, by force; its file was left, and the app waited for it for ever.
 #[test]
-fn a_forced_update_overrides_the_locks_that_services_left_behind() {
+fn the_lock_of_a_service_that_is_gone_holds_nothing_up() {
     well(&release(1), async |play| {
         play.settles().await;
-        for gone in ["gone", "long-gone"] {
-            play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), gone), Holder::User(0)));
-        }
+        let gone = ServiceKey::new(AppId(1), "gone");
+        play.sim.with(|model| model.locks.held.insert(gone.clone(), Holder::User(0)));
         play.writes(release(2));
         sleep(10 * MINUTE).await;
-        assert!(play.images().contains(&"r/db:1".to_owned()));
-        play.answers(&Press::update(true), StatusCode::NO_CONTENT).await;
+        play.settles().await;
+        assert_eq!(play.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
+        play.answers(&Press::restart(1, false), StatusCode::OK).await;
+        play.answers(&Press::purge(1, false), StatusCode::OK).await;
+        play.settles().await;
+        assert!(play.sim.with(|model| model.locks.held.contains_key(&gone)), "it is not ours to remove");
+        play.answers(&Press::reboot(false), StatusCode::ACCEPTED).await;
+        sleep(MINUTE).await;
+        play.settles().await;
+    });
+}
+
+/// What was known of the locks was older than the request.
+#[test]
+fn a_lock_that_was_given_back_a_moment_ago_refuses_no_request() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        let web = ServiceKey::new(AppId(1), "web");
+        for _ in 0..20 {
+            play.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
+            sleep(MINUTE).await;
+            play.answers(&Press::restart(1, false), StatusCode::LOCKED).await;
+            // No bell: the kernel's word of it is still on its way.
+            play.sim.with(|model| model.locks.held.remove(&web));
+            play.answers(&Press::restart(1, false), StatusCode::OK).await;
+            play.settles().await;
+        }
+    });
+}
+
+/// And one that was taken a moment ago refuses it, although the agent had not looked.
+#[test]
+fn a_lock_that_was_taken_a_moment_ago_refuses_a_request_at_once() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), "web"), Holder::User(0)));
+        play.answers(&Press::restart(1, false), StatusCode::LOCKED).await;
+        play.answers(&Press::stop_app(1, false), StatusCode::BAD_REQUEST).await;
+        play.settles().await;
+    });
+}
+
+/// A supervisor that was killed left its lock of one service, and another service holds its own.
+#[test]
+fn a_leftover_beside_a_services_lock_is_given_back() {
+    well(&release(1), async |play| {
+        play.settles().await;
+        let [web, db] = ["web", "db"].map(|it| ServiceKey::new(AppId(1), it));
+        play.sim.with(|model| model.locks.held.extend([(web.clone(), Holder::User(0)), (db, Holder::Agent)]));
+        sleep(10 * MINUTE).await;
+        assert!(!play.sim.with(|model| model.locks.are_taken()));
+        assert!(play.sim.with(|model| model.locks.held.contains_key(&web)));
         play.settles().await;
     });
 }
@@ -148,18 +198,18 @@ fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() 
 fn a_restart_by_force_has_no_reboot_override_locks() {
     well(&[app(1, [("web", service("r/web:1"))]), app(2, [])], async |play| {
         play.settles().await;
-        let gone = ServiceKey::new(AppId(2), "gone");
+        let web = ServiceKey::new(AppId(1), "web");
         let boot = || play.sim.with(|model| model.boot_id());
         let before = boot();
         play.sim.with(|model| {
-            model.locks.held.insert(gone.clone(), Holder::User(0));
+            model.locks.held.insert(web.clone(), Holder::User(0));
             model.want_boot();
         });
         sleep(MINUTE).await;
         play.answers(&Press::restart(2, true), StatusCode::OK).await;
         sleep(10 * MINUTE).await;
         assert_eq!(boot(), before);
-        play.sim.with(|model| model.unlock(&gone));
+        play.sim.with(|model| model.unlock(&web));
         sleep(10 * MINUTE).await;
         assert_ne!(boot(), before);
         play.settles().await;

@@ -51,12 +51,12 @@ pub(crate) mod power;
 pub(crate) mod store;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::state::{Current, Status};
+use boardkeeper::state::{AppId, Current, Holders, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -341,7 +341,6 @@ impl Model {
     /// What a perfect look at everything would give.
     pub(crate) fn truth(&self) -> Current {
         let seen = self.machine.seen();
-        let apps: BTreeSet<_> = self.owner.wanted.apps.keys().copied().collect();
         let mut current = Current {
             containers: seen.containers,
             images: seen.images,
@@ -355,7 +354,13 @@ impl Model {
             boot_wanted: self.power.with(|it| it.boot_wanted.clone()),
             lacks_room: false,
         };
-        let all = current.containers.iter().map(|it| it.key.app).chain(apps).collect();
+        let mut all: BTreeMap<AppId, Holders> = self.owner.wanted.apps.keys().map(|app| (*app, Holders::default())).collect();
+        for (app, name, _) in self.owner.wanted.services() {
+            all.entry(app.id).or_default().add(name);
+        }
+        for container in &current.containers {
+            all.entry(container.key.app).or_default().add(&container.key.service);
+        }
         current.locks = self.locks.seen(&all);
         current
     }

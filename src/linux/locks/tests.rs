@@ -29,7 +29,7 @@ impl Host {
     }
 
     async fn look(&self) -> Option<LockState> {
-        self.locks.observe(&BTreeSet::from([AppId(1)])).await.unwrap().remove(&AppId(1))
+        self.locks.observe(&BTreeMap::from([(AppId(1), Holders::All)])).await.unwrap().remove(&AppId(1))
     }
 }
 
@@ -104,6 +104,63 @@ async fn links_lead_nowhere() {
     assert!(!host.root.path().join("tmp/balena-supervisor/services/updates.lock").exists());
 }
 
+/// Makes the file of a lock as a program does, and gives it an owner. `false`: that takes root.
+fn make_as(path: &Path, owner: (u32, u32), mode: u32, text: &str) -> bool {
+    fs::write(path, text).unwrap();
+    let (uid, gid) = owner;
+    let given = std::os::unix::fs::chown(path, Some(uid), Some(gid)).is_ok();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    given
+}
+
+#[tokio::test]
+async fn the_lock_of_a_service_that_runs_as_uid_65534_is_only_removed_by_force() {
+    let host = host();
+    fs::create_dir_all(host.path("main")).unwrap();
+    let (lock, other) = (host.path("main/updates.lock"), host.path("main/resin-updates.lock"));
+    let nobody = [(65534, 65534), (65534, 0)];
+    for (owner, mode, text) in
+        nobody.into_iter().flat_map(|it| [(it, 0o644, ""), (it, 0o444, "0"), (it, 0o644, "boardkeeper\n")])
+    {
+        for both in [false, true] {
+            if !make_as(&lock, owner, mode, text) {
+                return;
+            }
+            // A program that locks both by itself leaves other files than a supervisor's tool.
+            if both {
+                make_as(&other, owner, 0o600, text);
+            }
+            let Some(LockState::Held(held)) = host.look().await else { panic!("{owner:?} {mode:o} {text:?}: not held") };
+            assert_eq!(held.service, "main");
+            assert!(matches!(host.take("main", Force::No).await, Err(LockError::Held(_))));
+            host.locks.release(AppId(1)).await.unwrap();
+            assert_eq!((lock.exists(), other.exists()), (true, both));
+            host.take("main", Force::Yes).await.unwrap();
+            host.locks.release(AppId(1)).await.unwrap();
+            assert_eq!((lock.exists(), other.exists()), (false, false));
+        }
+    }
+}
+
+/// `lockfile -r 0`, run as uid 65534 and the supervisor's own group, makes such files. An older agent of ours, and one on a full
+/// disk, leave an empty one with our mark.
+#[tokio::test]
+async fn what_another_supervisor_or_an_agent_that_was_killed_left_behind_is_given_back() {
+    let host = host();
+    fs::create_dir_all(host.path("main")).unwrap();
+    for (mode, text) in [(0o444, "0"), (0o444, ""), (0o1644, "boardkeeper\n"), (0o1644, "")] {
+        for file in ["updates.lock", "resin-updates.lock"] {
+            if !make_as(&host.path("main").join(file), (65534, 0), mode, text) {
+                return;
+            }
+        }
+        assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))), "{mode:o} {text:?}");
+        host.take("main", Force::No).await.unwrap();
+        host.locks.release(AppId(1)).await.unwrap();
+        assert_eq!(fs::read_dir(host.path("main")).unwrap().count(), 0);
+    }
+}
+
 #[tokio::test]
 async fn half_a_lock_of_an_earlier_life_is_found_and_given_back() {
     let host = host();
@@ -145,7 +202,7 @@ fn without_roots_rights<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
 #[tokio::test]
 async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     let host = host();
-    let apps = BTreeSet::from([AppId(1), AppId(2)]);
+    let apps = BTreeMap::from([(AppId(1), Holders::All), (AppId(2), Holders::All)]);
     for app in [AppId(1), AppId(2)] {
         let both = BTreeSet::from(["closed".to_owned(), "open".to_owned()]);
         host.locks.take(app, &both, Force::No).await.unwrap();
@@ -159,7 +216,7 @@ async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     });
     mode(0o1777);
     let seen = seen.unwrap();
-    let LockState::Held(held) = &seen[&AppId(1)] else { panic!("{seen:?}") };
+    let held = seen[&AppId(1)].held().unwrap();
     assert_eq!(held.service, "closed");
     assert!(held.path.contains("services/1/closed") && held.path.contains("Permission denied"), "{}", held.path);
     assert!(held.since_secs > 0);
@@ -192,7 +249,7 @@ async fn go_through_everything(host: &Host) {
     let key = ServiceKey::new(AppId(1), "main");
     for force in [Force::No, Force::Yes] {
         let _ = host.locks.prepare(&key).await;
-        let _ = host.locks.observe(&BTreeSet::from([AppId(1)])).await;
+        let _ = host.locks.observe(&BTreeMap::from([(AppId(1), Holders::All)])).await;
         let _ = host.take("main", force).await;
         let _ = host.locks.expect_hand_over(&key).await;
         let _ = host.locks.release(AppId(1)).await;

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, Uid};
 use tracing::warn;
 
 use crate::port::LockError;
-use crate::state::{AppId, Force, HeldLock, Locks as LockState, ServiceKey};
+use crate::state::{AppId, Force, HeldLock, Holders, Locks as LockState, ServiceKey};
 
 pub(super) mod dir;
 
@@ -24,8 +24,12 @@ const SIGNALS: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
 const OWNER: Uid = Uid::from_raw_unchecked(65534);
 /// What is in a lock of ours, for people.
 const WORD: &[u8] = b"boardkeeper\n";
-/// By its sticky bit a lock of ours is told from what a container of our uid makes: that takes no room, and means nothing else.
+/// By its sticky bit a lock of ours is told from what a service of the same uid makes: that takes no room, and means nothing else.
 const MARKED: Mode = Mode::from_raw_mode(0o1644);
+/// The mode of the files that other supervisors make, with the tool `lockfile`.
+const LOCKFILE: Mode = Mode::from_raw_mode(0o444);
+/// The most that tool writes into one: `0`.
+const LOCKFILE_BYTES: u64 = 1;
 /// Where a lock is made before it gets its name, in the app's directory, which no container sees.
 const DRAFT: &CStr = c".draft.lock";
 /// For us to write in only.
@@ -44,7 +48,7 @@ pub(super) struct Tree {
 
 #[derive(Debug, Clone, Copy)]
 enum Mine {
-    /// By their owner.
+    /// By the owner that supervisors give their locks to, and by their mode.
     Owner,
     /// By our uid and their mode.
     Mark(Uid),
@@ -70,20 +74,21 @@ impl Tree {
         Self { tmp: root.join("tmp"), mine: Mine::Mark(uid) }
     }
 
-    /// Who holds the locks of an app. `None`: nobody. A service holds one whose directory cannot be looked into: it made it so, and may
-    /// have a lock there.
-    pub(super) fn look(&self, app: AppId) -> Result<Option<LockState>, LockError> {
+    /// Who holds the locks of an app, of which these services can hold one. `None`: none is held. A service holds one whose directory
+    /// cannot be looked into: it made it so, and may have a lock there.
+    pub(super) fn look(&self, app: AppId, holders: &Holders) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
         let mut whole = BTreeSet::new();
         let mut any = false;
+        let mut held = None;
         for service in dir.directories()? {
             let survey = match dir.open(&service).and_then(|it| it.map(|it| self.survey(&it, &service)).transpose()) {
                 Ok(Some(survey)) => survey,
                 Ok(None) => continue,
-                Err(why) => return Ok(Some(LockState::Held(out_of_sight(&dir, &service, &why)))),
+                Err(why) => Survey { others: vec![(service.clone(), out_of_sight(&dir, &service, &why))], ..Survey::default() },
             };
-            if let Some((_, held)) = survey.others.into_iter().next() {
-                return Ok(Some(LockState::Held(held)));
+            if holders.may_hold(&service.to_string_lossy()) {
+                held = held.or_else(|| survey.others.into_iter().next().map(|(_, it)| it));
             }
             any |= !survey.ours.is_empty();
             if FILES.iter().all(|file| survey.ours.contains(*file)) {
@@ -91,7 +96,12 @@ impl Tree {
             }
         }
         // Half a lock of an earlier life counts, so that it is given back.
-        Ok(any.then_some(LockState::Ours(whole)))
+        Ok(match (held, any) {
+            (Some(held), true) => Some(LockState::Both(held)),
+            (Some(held), false) => Some(LockState::Held(held)),
+            (None, true) => Some(LockState::Ours(whole)),
+            (None, false) => None,
+        })
     }
 
     /// Apps that have a directory.
@@ -220,10 +230,11 @@ impl Tree {
         // Those that count most are found among however many names.
         let known = FILES.iter().map(|it| (*it).to_owned());
         let all: BTreeSet<_> = service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(ENDING)).collect();
+        let left_behind = self.are_left_behind(service)?;
         for file in all {
             // What is gone by now holds nothing up.
             let Some(kind) = service.kind(&file)? else { continue };
-            if self.is_ours(kind) {
+            if self.is_ours(kind) || left_behind && FILES.contains(&&*file) {
                 survey.ours.insert(file);
             } else {
                 let path = format!("{}/{}", service.shown(), file.to_string_lossy());
@@ -237,9 +248,24 @@ impl Tree {
 
     fn is_ours(&self, kind: Kind) -> bool {
         match self.mine {
-            Mine::Owner => kind.regular && kind.uid == OWNER,
+            Mine::Owner => kind.regular && kind.uid == OWNER && kind.mode == MARKED,
             Mine::Mark(uid) => kind.regular && kind.uid == uid && kind.mode == MARKED,
         }
+    }
+
+    /// Whether the service's lock was made by another supervisor: see the head of [`super`].
+    fn are_left_behind(&self, service: &Dir) -> Result<bool, LockError> {
+        // Who is not root can neither make such files nor remove them.
+        if matches!(self.mine, Mine::Mark(_)) {
+            return Ok(false);
+        }
+        for file in FILES {
+            let made = |it: Kind| it.regular && it.uid == OWNER && it.gid.is_root() && it.mode == LOCKFILE;
+            if !service.kind(file)?.is_some_and(|it| made(it) && it.bytes <= LOCKFILE_BYTES) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn services(&self) -> Result<Option<Dir>, LockError> {

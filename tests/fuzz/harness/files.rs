@@ -13,7 +13,7 @@ use boardkeeper::config::{Config, File, Given, Provisioning};
 use boardkeeper::linux::leds::host::{Host, Place};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::port::{Leds as _, Locks as _};
-use boardkeeper::state::{AppId, Force, Pattern, ServiceKey, Which};
+use boardkeeper::state::{AppId, Force, Holders, Pattern, ServiceKey, Which};
 use tempfile::TempDir;
 
 /// The app whose locks are looked at.
@@ -48,7 +48,7 @@ pub fn locks(data: &[u8]) {
     let locks = Locks::new(&lab.path("root"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let apps = [APP].into();
+        let apps = [(APP, Holders::All)].into();
         let key = ServiceKey::new(APP, "main");
         let _ = locks.observe(&apps).await;
         let _ = locks.expect_hand_over(&key).await;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use boardkeeper::plan::{Deed, Step, Subject, Which};
 use boardkeeper::port::{Record, Targeted};
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{AppId, ContainerId, Force, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Shutdown, Target};
+use boardkeeper::state::{
+    AppId, ContainerId, Force, HeldLock, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Shutdown, Target,
+};
 use tokio::time::Instant;
 
 use super::Model;
@@ -337,7 +339,9 @@ impl Model {
     /// A container is about to be sent its stop signal.
     pub(crate) fn judge_stop(&mut self, which: &Which) {
         let alive = self.machine.containers.get(&which.id).is_some_and(|it| it.face.phase.is_alive());
-        if let Some(held) = self.locks.users(which.key.app).filter(|_| alive) {
+        let app = which.key.app;
+        let there = |held: &HeldLock| self.machine.ours().any(|it| it.face.key == ServiceKey::new(app, &held.service));
+        if let Some(held) = self.locks.users(app).filter(|held| alive && there(held)) {
             self.wrong(format_args!("{} is stopped under the lock of {}", which.key, held.service));
         }
     }

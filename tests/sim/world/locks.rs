@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use boardkeeper::port::{LockError, Locks};
-use boardkeeper::state::{AppId, Force, HeldLock, Locks as Held, ServiceKey};
+use boardkeeper::state::{AppId, Force, HeldLock, Holders, Locks as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
 use super::met::Met;
@@ -78,18 +78,25 @@ impl LockDir {
 
     /// The first lock of an app that its services hold.
     pub(crate) fn users(&self, app: AppId) -> Option<HeldLock> {
-        self.held.iter().filter(|(key, _)| key.app == app).find_map(|(key, holder)| match holder {
-            Holder::User(since) => Some(self.held_lock(key, *since)),
-            Holder::Agent => None,
+        self.first(app, &Holders::All)
+    }
+
+    fn first(&self, app: AppId, holders: &Holders) -> Option<HeldLock> {
+        self.held.iter().filter(|(key, _)| key.app == app && holders.may_hold(&key.service)).find_map(|(key, holder)| {
+            match holder {
+                Holder::User(since) => Some(self.held_lock(key, *since)),
+                Holder::Agent => None,
+            }
         })
     }
 
     /// Who holds the locks of these apps.
-    pub(crate) fn seen(&self, apps: &BTreeSet<AppId>) -> BTreeMap<AppId, Held> {
-        let of = |app: &AppId| {
+    pub(crate) fn seen(&self, apps: &BTreeMap<AppId, Holders>) -> BTreeMap<AppId, Held> {
+        let of = |(app, holders): (&AppId, &Holders)| {
             let ours: BTreeSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
-            match self.users(*app) {
-                Some(held) => Some((*app, Held::Held(held))),
+            match self.first(*app, holders) {
+                Some(held) if ours.is_empty() => Some((*app, Held::Held(held))),
+                Some(held) => Some((*app, Held::Both(held))),
                 None if ours.is_empty() => None,
                 None => Some((*app, Held::Ours(ours))),
             }
@@ -177,7 +184,7 @@ impl Drop for Taking<'_> {
 }
 
 impl Locks for Sim {
-    async fn observe(&self, apps: &BTreeSet<AppId>) -> Result<BTreeMap<AppId, Held>, LockError> {
+    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, Held>, LockError> {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look at the locks of", AppId(0))?;

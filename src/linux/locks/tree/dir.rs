@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Uid};
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use crate::port::LockError;
@@ -26,6 +26,8 @@ pub(in crate::linux::locks) struct Dir {
 pub(super) struct Kind {
     pub(super) regular: bool,
     pub(super) uid: Uid,
+    pub(super) gid: Gid,
+    pub(super) bytes: u64,
     pub(super) mode: Mode,
     pub(super) changed_secs: i64,
 }
@@ -106,6 +108,9 @@ impl Dir {
             Ok(stat) => Ok(Some(Kind {
                 regular: FileType::from_raw_mode(stat.st_mode).is_file(),
                 uid: Uid::from_raw(stat.st_uid),
+                gid: Gid::from_raw(stat.st_gid),
+                // Never negative.
+                bytes: u64::try_from(stat.st_size).unwrap_or_default(),
                 mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
                 changed_secs: stat.st_mtime,
             })),
