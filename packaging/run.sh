@@ -266,7 +266,9 @@ clean() {
     say "no container engine answers, so there is nothing to remove from it"
   fi
   stop_engine
-  as_root rm -rf "$run" "/tmp/balena-supervisor/services/$app"
+  as_root rm -rf "$run"
+  # Only where root made the way there: anybody may put a link in /tmp.
+  [ "$(stat -c '%u %F' /tmp/balena-supervisor 2> /dev/null)" != "0 directory" ] || as_root rm -rf "/tmp/balena-supervisor/services/$app"
   say "${run#"$here"/} is gone"
 }
 

@@ -217,9 +217,14 @@ fn reboots_shuts_down_and_steers_the_vpn(suite: Suite) {
 #[test]
 #[ignore = "needs `make power`"]
 fn as_packaged_it_locks_services_whose_directories_the_engine_made_at_boot() {
-    let mut machine = settled("locks-of-root");
-    let whose = |machine: &Machine| machine.run(&format!("stat -c '%U %a' {LOCKS} {LOCKS}/.."));
-    assert_eq!(whose(&machine), "boardkeeper 1777\nboardkeeper 755", "it made them itself, before the engine could");
+    Suite::ALL.into_iter().for_each(locks_what_the_engine_made);
+}
+
+fn locks_what_the_engine_made(suite: Suite) {
+    let mut machine = settled_on(suite, &format!("locks-of-root-{}", suite.name()));
+    let whose = |machine: &Machine| machine.run(&format!("stat -c '%U:%G %a' {LOCKS} {LOCKS}/.. {LOCKS}/../.."));
+    let made_here = "boardkeeper:boardkeeper 1777\nboardkeeper:boardkeeper 755\nroot:boardkeeper 775";
+    assert_eq!(whose(&machine), made_here, "it made them itself, before the engine could");
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
     // What an engine does at boot where /tmp is emptied; a service has put a link there before the agent comes.
     let engine = format!(
@@ -230,9 +235,90 @@ fn as_packaged_it_locks_services_whose_directories_the_engine_made_at_boot() {
     assert_eq!(machine.post("/v1/reboot", "").0, 202);
     assert_eq!(machine.ends(), REBOOTED);
     machine.boot();
-    assert_eq!(whose(&machine), "boardkeeper 1777\nboardkeeper 755");
+    let handed_over = "boardkeeper:boardkeeper 1777\nroot:boardkeeper 775\nroot:boardkeeper 775";
+    assert_eq!(whose(&machine), handed_over);
     assert_eq!(machine.run("stat -c %U /etc /etc/passwd"), "root\nroot");
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 423);
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1,\"force\":true}").0, 200);
     assert_eq!(machine.run("stat -c %U /etc/passwd"), "root");
+    // A container closed its own directory, and the engine made one more: the next start takes them over again.
+    machine.run(&format!("chown 1000:1000 {LOCKS}; chmod 700 {LOCKS}; mkdir {LOCKS}/../other; systemctl restart boardkeeper"));
+    assert_eq!(whose(&machine), handed_over);
+    assert_eq!(machine.run(&format!("stat -c '%U %a' {LOCKS}/../other")), "boardkeeper 1777");
+    assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
+}
+
+/// What somebody with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is a
+/// directory at one moment and a link at the next.
+const SWAPS: &str = r#"
+    chdir "/tmp/balena-supervisor/services" or die;
+    symlink "/srv/victim", "absolute"; symlink "../../../srv/victim", "relative"; symlink "/srv/victim/web", "1/absolute";
+    mkdir "5"; mkdir "5/web"; symlink "../../../srv/victim", ".link";
+    for (;;) {
+        rename "5", ".real"; rename ".link", "5";
+        select undef, undef, undef, rand 0.003;
+        rename "5", ".link"; rename ".real", "5";
+        select undef, undef, undef, rand 0.003;
+    }
+"#;
+
+#[test]
+#[ignore = "needs `make power`"]
+fn no_directory_of_roots_is_given_away_to_somebody_who_swaps_lock_directories_while_the_agent_starts() {
+    for suite in Suite::ALL {
+        let machine = Machine::with_package(&format!("swaps-{}", suite.name()), suite);
+        machine.run(
+            "mkdir -p /srv/victim/web /tmp/balena-supervisor/services/1; chown boardkeeper: /tmp/balena-supervisor/services/1",
+        );
+        // Not every kernel minds whose link it is in /tmp.
+        machine.run("sysctl -qw fs.protected_symlinks=0 2> /dev/null || true");
+        let mut swaps = machine.shell(&format!("exec runuser -u boardkeeper -- perl -e '{SWAPS}'")).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        for start in 0..40 {
+            machine.run("systemctl reset-failed boardkeeper; systemctl restart boardkeeper");
+            let victim = machine.run("stat -c '%U %a' /srv/victim /srv/victim/web");
+            assert_eq!(victim, "root 755\nroot 755", "{suite:?}, start {start}");
+        }
+        assert!(swaps.try_wait().unwrap().is_none(), "{suite:?}: it swaps all the while");
+        machine.run("for it in /proc/[0-9]*; do case $(cat $it/comm) in perl) kill ${it##*/};; esac; done || true");
+        swaps.kill().unwrap();
+        swaps.wait().unwrap();
+    }
+}
+
+/// What the kernel has in a LED's directory: the mode of each file as it makes it, and whether the agent's user may write it then.
+const LED_FILES: &[(&str, &str, bool)] = &[
+    ("brightness", "644", true),
+    ("trigger", "644", true),
+    ("delay_on", "644", true),
+    ("delay_off", "644", true),
+    ("pattern", "644", true),
+    ("repeat", "644", true),
+    ("ports/usb1-port1", "644", true),
+    ("max_brightness", "444", false),
+    ("uevent", "644", false),
+    ("power/control", "644", false),
+    ("power/autosuspend_delay_ms", "644", false),
+    ("device/driver_override", "644", false),
+];
+
+#[test]
+#[ignore = "needs `make power`"]
+fn udev_gives_the_agents_user_what_drives_a_led_and_neither_its_uevent_nor_its_power() {
+    let machine = Machine::with_package("udev", Suite::Trixie);
+    // No machine here has a LED, so what udev runs is run on a directory like one.
+    let rules = include_str!("../../packaging/boardkeeper.udev");
+    let rule = rules.lines().find(|it| it.starts_with("ACTION==\"add|change\", SUBSYSTEM==\"leds\"")).unwrap();
+    let command = rule.split_once("RUN+=\"").unwrap().1.strip_suffix('"').unwrap();
+    let command = command.replace("%p", "/../run/leds/ACT").replace("$$", "$");
+    machine.run("mkdir -p /run/leds/ACT/power /run/leds/ACT/ports /run/leds/gpio; ln -s ../gpio /run/leds/ACT/device");
+    for (name, mode, _) in LED_FILES {
+        machine.run(&format!("cd /run/leds/ACT; touch {name}; chmod {mode} {name}"));
+    }
+    machine.run(&command);
+    for (name, _, writable) in LED_FILES {
+        let may = machine.shell(&format!("runuser -u boardkeeper -- test -w /run/leds/ACT/{name}")).status().unwrap();
+        assert_eq!(may.success(), *writable, "{name}");
+    }
+    assert_eq!(machine.run("stat -c '%U %a' /run/leds /run/leds/ACT /run/leds/ACT/power"), "root 755\nroot 755\nroot 755");
 }
