@@ -5,6 +5,7 @@
 //! wire      the connections to it                              engine/wire.rs
 //! errors    what the caller can do about a failure             engine/errors.rs
 //! labels    how things of ours are told from others            engine/labels.rs
+//! lists     the engine's lists, element by element              engine/lists.rs
 //! observe   what the engine has                                engine/observe.rs
 //! normal    what a container made elsewhere was made from      engine/normal.rs
 //! body      what the engine is told about a container          engine/body.rs
@@ -26,6 +27,7 @@ mod events;
 pub mod heard;
 mod labels;
 mod link;
+mod lists;
 mod login;
 mod normal;
 mod observe;

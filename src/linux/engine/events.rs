@@ -8,8 +8,8 @@ use bollard::errors::Error;
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use bollard::query_parameters::EventsOptions;
 use futures_util::{Stream, StreamExt, stream};
-use tokio::time::Instant;
-use tracing::debug;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::linux::engine::{Engine, labels};
@@ -22,6 +22,13 @@ const MOST: Duration = Duration::from_secs(5);
 const GOOD: Duration = Duration::from_secs(5);
 /// Events that are taken for one when they come together.
 const TOGETHER: usize = 256;
+/// The least time between two items: each is a snapshot of the whole engine. The first event after a rest is an item at once.
+const BETWEEN: Duration = Duration::from_millis(200);
+/// The most events that are read in that time. An engine that sends more is not read to the end: the stream is begun anew after
+/// [`AFTER_FLOOD`], and every container is asked for details again. A hundred containers that start at once send 400.
+const MOST_EVENTS: usize = 512;
+/// How long an engine that floods the stream is not listened to.
+const AFTER_FLOOD: Duration = Duration::from_secs(1);
 
 /// What the engine tells us about. It filters, so that a health check every second wakes nobody here.
 const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
@@ -39,12 +46,18 @@ struct Watch<'a> {
     live: Option<(Batches, Instant)>,
     backoff: Backoff,
     pause: Duration,
+    /// The next item is given then at the soonest.
+    next_item: Instant,
+    /// Events that were read since an instant, which is not longer ago than [`BETWEEN`].
+    events: (Instant, usize),
 }
 
 impl Engine {
-    /// An item whenever something of ours may have changed, and when the engine was found or lost. Never ends.
+    /// An item whenever something of ours may have changed, and when the engine was found or lost; at most five in a second,
+    /// however many events the engine sends. Never ends.
     pub(super) fn watch(&self) -> impl Stream<Item = ()> {
-        let watch = Watch { engine: self, live: None, backoff: Backoff::new(LEAST, MOST), pause: Duration::ZERO };
+        let (backoff, now) = (Backoff::new(LEAST, MOST), Instant::now());
+        let watch = Watch { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
         stream::unfold(watch, async |mut watch| {
             watch.next().await;
             Some(((), watch))
@@ -78,35 +91,144 @@ impl Engine {
 }
 
 impl Watch<'_> {
+    /// Waits for the next item.
     async fn next(&mut self) {
+        let mut concerned = false;
         loop {
-            let Some((batches, since)) = &mut self.live else {
+            let Some((batches, _)) = &mut self.live else {
                 // An engine that hangs up at once is not asked without end.
                 tokio::time::sleep(self.pause).await;
                 if let Some(batches) = self.engine.subscribe().await {
                     self.live = Some((batches, Instant::now()));
-                    return;
+                    return self.gave_item();
                 }
                 self.pause = self.backoff.fail();
                 continue;
             };
-            let batch = batches.next().await;
+            let batch = tokio::select! {
+                biased;
+                // Also while nothing may be given yet: containers that events are about must be asked for details.
+                batch = batches.next() => batch,
+                () = sleep_until(self.next_item), if concerned => return self.gave_item(),
+            };
             let lost = batch.as_ref().is_none_or(|it| it.iter().any(Result::is_err));
-            let mut concerned = false;
+            if self.events.0.elapsed() >= BETWEEN {
+                self.events = (Instant::now(), 0);
+            }
             for event in batch.into_iter().flatten().flatten() {
+                self.events.1 += 1;
                 concerned |= self.engine.concerns(event);
             }
-            if lost {
-                if since.elapsed() >= GOOD {
-                    self.backoff.succeed();
-                }
-                self.live = None;
-                self.pause = self.backoff.fail();
-                return;
+            if lost || self.events.1 > MOST_EVENTS {
+                self.hang_up(lost);
+                return self.gave_item();
             }
-            if concerned {
-                return;
+            if concerned && Instant::now() >= self.next_item {
+                return self.gave_item();
             }
         }
+    }
+
+    /// Drops the stream. The next item is given when another one stands.
+    fn hang_up(&mut self, lost: bool) {
+        let since = self.live.take().map_or_else(Instant::now, |(_, since)| since);
+        if !lost {
+            warn!(events = self.events.1, "the engine floods its events; everything is looked at anew instead");
+            self.engine.seen.borrow_mut().forget_all();
+            self.pause = AFTER_FLOOD;
+            return;
+        }
+        if since.elapsed() >= GOOD {
+            self.backoff.succeed();
+        }
+        self.pause = self.backoff.fail();
+    }
+
+    fn gave_item(&mut self) {
+        self.next_item = Instant::now() + BETWEEN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::linux::engine::scripted::{HELLO, asked, engine, serve};
+    use crate::port::Engine as _;
+
+    const EVENT: &str =
+        r#"{"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"io.balena.supervised":"1"}},"time":1}"#;
+
+    /// Sends this many events for each subscription, and counts those that were taken.
+    async fn sends(socket: &Path, events: usize, sent: &Cell<usize>) {
+        let answer = async |mut stream: UnixStream| {
+            if !asked(&mut stream).await.contains("/events") {
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{HELLO}", HELLO.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+                return;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            let chunk = format!("{:x}\r\n{EVENT}\n\r\n", EVENT.len() + 1);
+            for _ in 0..events {
+                if stream.write_all(chunk.as_bytes()).await.is_err() {
+                    return;
+                }
+                sent.set(sent.get() + 1);
+            }
+            std::future::pending().await
+        };
+        serve(socket, answer).await;
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_events_causes_five_snapshots_a_second_and_is_not_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, sent) = (dir.path().join("s"), Cell::new(0));
+        let engine = engine(&socket);
+        let counts = async {
+            let mut events = std::pin::pin!(engine.events());
+            let (began, mut items) = (Instant::now(), 0_u32);
+            while began.elapsed() < Duration::from_secs(3) {
+                events.next().await;
+                items += 1;
+            }
+            (items, began.elapsed())
+        };
+        let (items, took) = tokio::select! {
+            biased;
+            counted = counts => counted,
+            () = sends(&socket, usize::MAX, &sent) => unreachable!("it sends without end"),
+        };
+        // One for each stream that stands, and one for each that is hung up on.
+        assert!(items >= 3 && f64::from(items) <= took.as_secs_f64() * 5.0 + 3.0, "{items} in {took:?}");
+        // What the socket's buffers hold is sent, and not read.
+        assert!(sent.get() < 20_000, "{}", sent.get());
+    }
+
+    #[tokio::test]
+    async fn an_event_after_a_rest_is_an_item_and_so_is_the_last_of_several() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, sent) = (dir.path().join("s"), Cell::new(0));
+        let engine = engine(&socket);
+        let items = async {
+            let mut events = std::pin::pin!(engine.events());
+            let mut items = 0;
+            while tokio::time::timeout(Duration::from_secs(2), events.next()).await.is_ok() {
+                items += 1;
+            }
+            items
+        };
+        let items = tokio::select! {
+            biased;
+            items = items => items,
+            () = sends(&socket, 100, &sent) => unreachable!("it serves without end"),
+        };
+        // The stream stands; a hundred events come at once and are told together, or in two parts where the machine is slow.
+        assert!((2..=12).contains(&items) && sent.get() == 100, "{items} items, {} events", sent.get());
     }
 }

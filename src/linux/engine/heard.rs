@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, CreateImageInfo, EventMessage, ImageConfig, ImageSummary, Network, Volume,
-};
+use bollard::models::{ContainerInspectResponse, CreateImageInfo, EventMessage, ImageConfig, Network, Volume};
 use serde::Deserialize;
 
 use crate::linux::engine::link::{self, Facts};
+use crate::linux::engine::lists::{Element, ListedContainer, ListedImage, known};
 use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, registry, resources};
 use crate::plan::Spec;
 use crate::port::Seen;
@@ -19,13 +18,13 @@ use crate::state::{ConfigHash, Made, ServiceKey};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Words {
-    containers: Vec<ContainerSummary>,
+    containers: Vec<Element<ListedContainer>>,
     /// Of each container in turn; the last one counts for all that follow.
     inspected: Vec<ContainerInspectResponse>,
     image: ImageConfig,
-    images: Vec<ImageSummary>,
-    networks: Vec<Network>,
-    volumes: Vec<Volume>,
+    images: Vec<Element<ListedImage>>,
+    networks: Vec<Element<Network>>,
+    volumes: Vec<Element<Volume>>,
     pull: Vec<CreateImageInfo>,
     events: Vec<EventMessage>,
     time: String,
@@ -39,7 +38,7 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
     facts.since = link::instant(&words.time);
     let mut inspected = words.inspected.iter();
     let mut last = ContainerInspectResponse::default();
-    let containers = words.containers.into_iter().filter_map(observe::Listed::new).map(|listed| {
+    let containers = known("container", words.containers).into_iter().filter_map(observe::Listed::new).map(|listed| {
         last = inspected.next().cloned().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Made::Here(ConfigHash(hash.clone())),
@@ -58,8 +57,9 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
-    let images = words.images.into_iter().map(observe::image).collect();
-    let (networks, volumes) = (resources::networks(words.networks), resources::volumes(words.volumes));
+    let images = known("image", words.images).into_iter().map(observe::image).collect();
+    let (networks, volumes) =
+        (resources::networks(known("network", words.networks)), resources::volumes(known("volume", words.volumes)));
     Some((Seen { containers, images, networks, volumes }, progress))
 }
 

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, ImageInspect, ImageSummary};
-use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions};
+use bollard::models::{ContainerInspectResponse, ImageInspect};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use tracing::{debug, warn};
 
 use crate::linux::engine::errors::{found, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Link;
+use crate::linux::engine::lists::{self, Intermediate, ListedContainer, ListedImage};
 use crate::linux::engine::{Engine, normal};
 use crate::port::{EngineError, Seen};
 use crate::state::service::Restart;
@@ -29,6 +29,11 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// Asks for details of every container at the next look.
+    pub(super) fn forget_all(&mut self) {
+        self.known.clear();
+    }
+
     /// Asks for details at the next look.
     pub(super) fn forget(&mut self, id: &ContainerId) {
         self.known.remove(id);
@@ -43,25 +48,21 @@ impl Cache {
 impl Engine {
     pub(super) async fn look(&self) -> Result<Seen, EngineError> {
         let link = self.link().await?;
-        let docker = &link.docker;
         let containers = async {
-            let options = ListContainersOptions { all: true, ..ListContainersOptions::default() };
-            let list = docker.list_containers(Some(options)).await.map_err(|error| sort("list containers", &error))?;
+            let list = lists::containers(&link).await.map_err(|error| sort("list containers", &error))?;
             self.containers(&link, list).await
         };
         let images = async {
-            let options = ListImagesOptions { digests: true, ..ListImagesOptions::default() };
-            let list = docker.list_images(Some(options)).await.map_err(|error| sort("list images", &error))?;
+            let list = lists::images(&link, Intermediate::LeftOut).await.map_err(|error| sort("list images", &error))?;
             Ok(list.into_iter().map(image).collect())
         };
         let networks = async {
-            let list = docker.list_networks(None::<ListNetworksOptions>).await;
-            Ok(super::resources::networks(list.map_err(|error| sort("list networks", &error))?))
+            let list = lists::networks(&link).await.map_err(|error| sort("list networks", &error))?;
+            Ok(super::resources::networks(list))
         };
         let volumes = async {
-            let list = docker.list_volumes(None::<ListVolumesOptions>).await;
-            let list = list.map_err(|error| sort("list volumes", &error))?;
-            Ok(super::resources::volumes(list.volumes.unwrap_or_default()))
+            let list = lists::volumes(&link).await.map_err(|error| sort("list volumes", &error))?;
+            Ok(super::resources::volumes(list))
         };
         let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
         Ok(Seen { containers, images, networks, volumes })
@@ -72,7 +73,7 @@ impl Engine {
         found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
     }
 
-    async fn containers(&self, link: &Link, list: Vec<ContainerSummary>) -> Result<Vec<Container>, EngineError> {
+    async fn containers(&self, link: &Link, list: Vec<ListedContainer>) -> Result<Vec<Container>, EngineError> {
         let ours: Vec<_> = list.into_iter().filter_map(Listed::new).collect();
         // What is not listed any more, or not so any more, is forgotten.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
@@ -134,15 +135,15 @@ pub(super) struct Listed {
     pub labels: Labels,
     /// Changes whenever something worth looking at does.
     state: String,
-    word: ContainerSummaryStateEnum,
+    word: String,
     image: ImageId,
     image_ref: ImageRef,
     network_of: Option<ContainerId>,
 }
 
 impl Listed {
-    pub(super) fn new(summary: ContainerSummary) -> Option<Self> {
-        let labels: Labels = summary.labels.unwrap_or_default().into_iter().collect();
+    pub(super) fn new(summary: ListedContainer) -> Option<Self> {
+        let labels = summary.labels.unwrap_or_default();
         if !labels::supervised(&labels) {
             return None;
         }
@@ -151,10 +152,10 @@ impl Listed {
             debug!(container = ?name, "its labels name no service; it is left alone");
             return None;
         };
-        let word = summary.state.unwrap_or(ContainerSummaryStateEnum::EMPTY);
+        let word = summary.state.unwrap_or_default();
         // `Exited (1) 5 minutes ago`: the code matters, the time would change every minute.
         let status = summary.status.unwrap_or_default();
-        let code = if word == ContainerSummaryStateEnum::EXITED { status.split(')').next().unwrap_or_default() } else { "" };
+        let code = if word == "exited" { status.split(')').next().unwrap_or_default() } else { "" };
         let state = format!("{word} {name} {code}");
         let mode = summary.host_config.and_then(|it| it.network_mode);
         Some(Self {
@@ -195,15 +196,15 @@ pub(super) fn container(listed: &Listed, seen: &ContainerInspectResponse, made: 
 /// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
 /// else may stop it without its locks. Any other is dead, which is removed and made anew.
 fn untold(listed: Listed, why: String) -> Container {
-    use ContainerSummaryStateEnum as Word;
     let made = listed.labels.get(labels::CONFIG).map(|hash| Made::Here(ConfigHash(hash.clone())));
     Container {
-        phase: match listed.word {
-            Word::RUNNING | Word::STOPPING => Phase::Running,
-            Word::PAUSED => Phase::Paused,
-            Word::RESTARTING => Phase::Restarting,
-            Word::REMOVING => Phase::Removing,
-            Word::EMPTY | Word::CREATED | Word::EXITED | Word::DEAD => Phase::Dead,
+        phase: match listed.word.as_str() {
+            "running" | "stopping" => Phase::Running,
+            "paused" => Phase::Paused,
+            "restarting" => Phase::Restarting,
+            "" | "created" | "exited" | "dead" => Phase::Dead,
+            // In a state that only the engine knows, it is left to the engine: nothing is done until it has another.
+            _ => Phase::Removing,
         },
         id: listed.id,
         name: listed.name,
@@ -235,8 +236,8 @@ fn phase(state: &bollard::models::ContainerState) -> Phase {
     }
 }
 
-pub(super) fn image(summary: ImageSummary) -> Image {
-    let names = summary.repo_tags.iter().chain(&summary.repo_digests).filter(|it| !it.contains("<none>"));
+pub(super) fn image(summary: ListedImage) -> Image {
+    let names = summary.repo_tags.iter().chain(&summary.repo_digests).flatten().filter(|it| !it.contains("<none>"));
     let names: BTreeSet<_> = names.map(|it| ImageRef::new(it)).collect();
     Image { id: ImageId(summary.id), names, size_bytes: u64::try_from(summary.size).unwrap_or(0) }
 }

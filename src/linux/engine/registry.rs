@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bollard::query_parameters::ListImagesOptions;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::linux::engine::link::Link;
+use crate::linux::engine::lists::{self, Intermediate};
 use crate::linux::engine::login::Login;
 use crate::linux::engine::registry::client::Client;
 use crate::linux::engine::registry::place::Place;
@@ -139,8 +139,7 @@ impl Engine {
 
     /// The layers of each image that is here, the lowest first.
     async fn here(&self, link: &Link) -> Result<Vec<Vec<String>>, String> {
-        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-        let list = link.docker.list_images(Some(options)).await.map_err(|error| error.to_string())?;
+        let list = lists::images(link, Intermediate::Listed).await.map_err(|error| error.to_string())?;
         let mut here = Vec::new();
         for summary in list {
             // One that vanished meanwhile has no layers here.

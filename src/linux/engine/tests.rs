@@ -64,6 +64,31 @@ async fn a_container_the_engine_cannot_tell_of_is_one_services_trouble() {
 }
 
 #[tokio::test]
+async fn a_foreign_thing_that_is_not_understood_hides_nothing_of_ours() {
+    let odd_container = r#"{"Id":"z","Names":["/z"],"State":"initialized","Labels":null,"Health":{"Status":"dazed"}}"#;
+    for (list, odd) in [
+        ("GET /containers/json", format!("[{odd_container},{}]", listed("b", "running"))),
+        ("GET /containers/json", format!(r#"[{{"Id":7}},{}]"#, listed("b", "running"))),
+        ("GET /images/json", r#"[{"Id":"i"},{"RepoTags":7}]"#.to_owned()),
+        ("GET /networks", r#"[{"Name":"n","IPAM":[]}]"#.to_owned()),
+        ("GET /volumes", r#"{"Volumes":[{"Name":"v","Driver":"x","Mountpoint":"/","Labels":{},"Scope":"galaxy"}]}"#.to_owned()),
+    ] {
+        let answer =
+            |asked: &str| Some(if asked == list { (200, odd.clone()) } else { troubled(asked, "running", &(404, "{}")) });
+        let seen = asked_of(answer, containers).await;
+        assert_eq!(seen.iter().map(|it| it.id.0.as_str()).collect::<Vec<_>>(), ["b"], "{list}: {odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
+    let unknown = (200, r#"{"Id":"a","State":{"Status":"initialized"}}"#);
+    let seen = asked_of(|asked| Some(troubled(asked, "initialized", &unknown)), containers).await;
+    assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [Phase::Removing, Phase::Running]);
+    assert!(seen[0].error.as_deref().is_some_and(|it| it.contains("initialized")), "{:?}", seen[0].error);
+}
+
+#[tokio::test]
 async fn a_container_the_engine_tells_of_again_is_as_it_says() {
     let well = RefCell::new(false);
     let answer = |asked: &str| {

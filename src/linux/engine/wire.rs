@@ -8,10 +8,12 @@ use std::task::{Context, Poll};
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{HOST, HeaderValue};
-use hyper::{Response, Uri};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
@@ -29,15 +31,8 @@ const NEVER_SECS: u64 = 24 * 3600;
 
 /// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Nothing is connected yet.
 pub(super) fn client(host: &str) -> Result<Docker, Error> {
-    let place = match host.strip_prefix("unix://") {
-        Some(path) => Place::Unix(path.to_owned()),
-        None => Place::Tcp(host.split_once("://").map_or(host, |(_, rest)| rest).trim_end_matches('/').to_owned()),
-    };
-    let name = match &place {
-        // Engines want a name there, and care for none.
-        Place::Unix(_) => "http://engine".to_owned(),
-        Place::Tcp(address) => format!("http://{address}"),
-    };
+    let place = Place::of(host);
+    let name = place.url();
     let ask = move |request| ask(place.clone(), request);
     Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
 }
@@ -47,6 +42,44 @@ pub(super) fn client(host: &str) -> Result<Docker, Error> {
 enum Place {
     Unix(String),
     Tcp(String),
+}
+
+impl Place {
+    fn of(host: &str) -> Self {
+        match host.strip_prefix("unix://") {
+            Some(path) => Self::Unix(path.to_owned()),
+            None => Self::Tcp(host.split_once("://").map_or(host, |(_, rest)| rest).trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// What its paths come after. Engines want a name there, and care for none.
+    fn url(&self) -> String {
+        match self {
+            Self::Unix(_) => "http://engine".to_owned(),
+            Self::Tcp(address) => format!("http://{address}"),
+        }
+    }
+}
+
+/// The answer to a `GET`, of an engine that answers with 200.
+pub(super) async fn get(host: &str, path: &str) -> Result<Bytes, Error> {
+    let place = Place::of(host);
+    let request = Request::get(format!("{}{path}", place.url())).body(bollard::body_full(Bytes::new()))?;
+    let response = ask(place, request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let said: Refusal = serde_json::from_slice(&body).unwrap_or_default();
+    let message = said.message.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
+}
+
+/// An engine's answer to what it does not do.
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    message: Option<String>,
 }
 
 async fn ask(place: Place, request: BollardRequest) -> Result<Response<Incoming>, Error> {
