@@ -7,7 +7,7 @@
 //! ```text
 //! routes       the table, and how a path is found in it                api/route.rs
 //! auth         keys, and who may do what                               api/auth.rs
-//! audit        who asked for what, in the log                          api/audit.rs
+//! audit, mask  who asked for what, in the log; and no key              api/audit.rs api/mask.rs
 //! body, form   what a request says                                     api/body.rs api/form.rs
 //! sent         the shapes an answer has                                api/sent.rs
 //! v1, agent    the routes                                              api/v1.rs api/v1/read.rs api/agent.rs
@@ -23,6 +23,7 @@ mod auth;
 mod body;
 mod form;
 mod light;
+mod mask;
 mod route;
 mod sent;
 mod v1;

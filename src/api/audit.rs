@@ -1,6 +1,7 @@
-//! Who asked for what, in the log. The query is left out, for it may be a key.
+//! Who asked for what, in the log. The query is left out, for it may be a key, and keys elsewhere are masked.
 //!
-//! Of those with a key every act is told. Of strangers only some: whoever reaches the port could fill the journal otherwise.
+//! Every act of a caller with a key is logged. Of requests without one only some are: whoever reaches the port could fill the
+//! journal otherwise.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +14,14 @@ use tracing::field::display;
 use tracing::{debug, info};
 
 use crate::api::auth::Callers;
+use crate::api::mask::{mask, mask_word};
 use crate::state::Peer;
 
-/// As much of a path as is logged: ours are shorter, and a stranger must not fill the log.
-const PATH_CHARS: usize = 100;
-
-/// Acts of strangers that are told in each [`SPELL`]. The others are counted, and told to those who look closer.
+/// Refused requests and acts without a known key that are told in each [`SPELL`]. The others are counted, and told to those who look closer.
 const STRANGERS: u32 = 10;
 const SPELL: Duration = Duration::from_secs(10 * 60);
 
-/// How many acts of strangers were refused in the present spell. Both numbers are one, so that nothing need be locked.
+/// How many of these came in the present spell. Both numbers are one, so that nothing need be locked.
 #[derive(Debug)]
 pub(super) struct Strangers {
     born: Instant,
@@ -51,22 +50,26 @@ impl Strangers {
 pub(super) struct Audit {
     who: Option<String>,
     from: Option<IpAddr>,
-    method: Method,
+    method: String,
     path: String,
+    is_read: bool,
 }
 
 impl Audit {
     pub(super) fn new(request: &Request, callers: Option<&Callers>) -> Self {
         let who = callers.map(ToString::to_string);
         let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
-        Self { who, from, method: request.method().clone(), path: request.uri().path().chars().take(PATH_CHARS).collect() }
+        // A method may be any word, so that it may be a key too.
+        let (method, path) = (mask_word(request.method().as_str()), mask(request.uri().path()));
+        let is_read = [Method::GET, Method::HEAD].contains(request.method());
+        Self { who, from, method, path, is_read }
     }
 
     /// It was let in. Said before it is done, because whoever asked may hang up and take the answer's line with them.
     pub(super) fn accepted(&self) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
-        if self.is_read() {
+        if self.is_read {
             debug!(who, from, %method, path, "asked");
         } else {
             info!(who, from, %method, path, "asked");
@@ -77,8 +80,10 @@ impl Audit {
     pub(super) fn answered(&self, status: StatusCode, strangers: &Strangers) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
-        let what = if status == StatusCode::UNAUTHORIZED { "refused" } else { "answered" };
-        if self.is_read() || !self.is_told(strangers) {
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
+        let what = if refused { "refused" } else { "answered" };
+        // What was read is of no interest; whose reading was refused is.
+        if self.is_read && !refused || !self.is_told(strangers) {
             debug!(who, from, %method, path, status = status.as_u16(), "{what}");
         } else {
             info!(who, from, %method, path, status = status.as_u16(), "{what}");
@@ -89,18 +94,14 @@ impl Audit {
         self.who.as_deref().unwrap_or("nobody")
     }
 
-    fn is_read(&self) -> bool {
-        self.method == Method::GET || self.method == Method::HEAD
-    }
-
-    /// Whether an act is told to everybody.
+    /// Whether it is told at the default level: always where the caller is known.
     fn is_told(&self, strangers: &Strangers) -> bool {
         if self.who.is_some() {
             return true;
         }
         let (told, untold) = strangers.count();
         if untold > 0 {
-            info!(untold, "acts of strangers were refused, and not told one by one");
+            info!(untold, "requests without a known key were refused, and not told one by one");
         }
         told
     }
