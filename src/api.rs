@@ -1,12 +1,14 @@
 //! The HTTP API, which can ask and can read, and can do nothing else.
 //!
-//! One table, [`routes`], says what there is. A request goes through four gates in this order: its key (401), the table (404, 405),
-//! what the key opens (401), and what this release has (501). What is left is answered from the watched [`Status`], or handed to
+//! One table, [`routes`], says what there is. A request goes through these gates in this order: its `Host` header (400), its key (401,
+//! or 403 where it comes from another site's page), the table (404, 405), what the key opens (401), and what this release has (501). What is left is answered from the watched [`Status`], or handed to
 //! the reconciler as an [`Intent`]. A read never waits for the engine.
 //!
 //! ```text
 //! routes       the table, and how a path is found in it                api/route.rs
 //! auth         keys, and who may do what                               api/auth.rs
+//! site         whether a web page of another site asks                 api/site.rs
+//! guesses      wrong keys, by address                                  api/guesses.rs
 //! audit, mask  who asked for what, in the log; and no key              api/audit.rs api/mask.rs
 //! body, form   what a request says                                     api/body.rs api/form.rs
 //! sent         the shapes an answer has                                api/sent.rs
@@ -22,10 +24,12 @@ mod audit;
 mod auth;
 mod body;
 mod form;
+mod guesses;
 mod light;
 mod mask;
 mod route;
 mod sent;
+mod site;
 mod v1;
 
 use std::sync::Arc;
@@ -33,7 +37,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,12 +47,14 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, Verb, routes};
 
 use crate::intent::{Answer, Ask, Intent, Light};
-use crate::state::device::Beside;
-use crate::state::{Check, Status};
+use crate::state::device::{Beside, HeldBack};
+use crate::state::{Check, Peer, Status};
 use audit::{Audit, Strangers};
-use auth::Callers;
+use auth::{CREDENTIALS, Callers, Unknown};
+use guesses::Guesses;
 use route::Found;
 use sent::{Sent, failed};
+use site::Foreign;
 
 /// All the API can reach of the agent.
 #[derive(Debug, Clone)]
@@ -83,9 +90,10 @@ const INBOX_WAIT: Duration = Duration::from_secs(5);
 const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// The API, ready to be served. Whoever listens puts a [`Peer`](crate::state::Peer) into the extensions of each request; one
-/// without it did not come from the device.
+/// without it did not come from the device. [`Reached`](crate::state::device::Reached) beside it says which address of the device was
+/// asked. An answer with [`HeldBack`] in its extensions is to be sent so much later.
 pub fn router(door: Door) -> Router {
-    let house = House { door, strangers: Arc::new(Strangers::new()) };
+    let house = House { door, strangers: Arc::new(Strangers::new()), guesses: Arc::new(Guesses::new()) };
     Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(house)
 }
 
@@ -94,6 +102,7 @@ pub fn router(door: Door) -> Router {
 struct House {
     door: Door,
     strangers: Arc<Strangers>,
+    guesses: Arc<Guesses>,
 }
 
 /// A request that was let in.
@@ -105,32 +114,57 @@ struct Call {
     request: Request,
 }
 
-async fn handle(State(House { door, strangers }): State<House>, request: Request) -> Response {
+async fn handle(State(house): State<House>, request: Request) -> Response {
+    let mut response = answer(&house, request).await;
+    // A browser must not guess that an answer is a script or a page.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn answer(House { door, strangers, guesses }: &House, request: Request) -> Response {
     if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
         return failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB").into_response();
     }
     door.opens().await;
-    let callers = Callers::of(&request, &door.status.borrow().access);
-    let audit = Audit::new(&request, callers.as_ref());
-    let sent = match admit(&door, callers, request) {
+    let callers = Callers::of(&request, &door.status.borrow());
+    let audit = Audit::new(&request, callers.as_ref().ok());
+    let guesses = (callers.is_err() && auth::tries_a_key(&request)).then_some(guesses);
+    let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
+    let sent = match admit(door, callers, request) {
         Ok((verb, call)) => {
             audit.accepted();
             serve(verb, call).await.unwrap_or_else(|sent| sent)
         }
         Err(sent) => sent,
     };
-    audit.answered(sent.status(), &strangers);
-    sent.into_response()
+    let status = sent.status();
+    audit.answered(status, strangers);
+    let mut response = sent.into_response();
+    if let (Some(guesses), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = (guesses, status) {
+        response.extensions_mut().insert(HeldBack(guesses.count(from)));
+    }
+    response
 }
 
 /// What is asked, by somebody who may ask it; or what is answered at the door.
-fn admit(door: &Door, callers: Option<Callers>, request: Request) -> Result<(Verb, Call), Sent> {
+fn admit(door: &Door, callers: Result<Callers, Unknown>, request: Request) -> Result<(Verb, Call), Sent> {
+    site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
-    // Health is nobody's secret.
+    // Whether the agent works is told without a key, to programs.
     if let Found::Route(Route { verb: Verb::Healthy, .. }, _) = found {
-        return Err(v1::healthy(door));
+        return Err(match callers {
+            Err(Unknown::Foreign(foreign)) => foreign.refusal(),
+            Err(_) if site::foreign(&request, &door.status.borrow()) == Some(Foreign::Page) => Foreign::Page.refusal(),
+            Ok(_) | Err(_) => v1::healthy(door),
+        });
     }
-    let Some(callers) = callers else { return Err(Sent::Status(StatusCode::UNAUTHORIZED)) };
+    let callers = callers.map_err(|unknown| match unknown {
+        Unknown::Keyless | Unknown::WrongKey => Sent::Status(StatusCode::UNAUTHORIZED),
+        Unknown::Foreign(foreign) => foreign.refusal(),
+        Unknown::TooManyKeys => {
+            failed(StatusCode::BAD_REQUEST, &format!("the request brings more than {CREDENTIALS} keys; one is enough"))
+        }
+    })?;
     let (route, param) = match found {
         Found::Route(route, param) => (route, param),
         Found::OtherMethods(allow) => return Err(Sent::WrongMethod(allow)),

@@ -7,22 +7,44 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 
 use crate::api::form;
+use crate::api::site::{self, Foreign};
 use crate::state::keys::{DeviceVerb, Reach};
-use crate::state::{Access, Caller, Peer};
+use crate::state::{Access, Caller, Peer, Status};
 
-/// The most credentials of one request that are looked at: a stranger must not have us hash a whole URL's worth of them.
-const CREDENTIALS: usize = 8;
+/// The most credentials of one request: an unauthenticated caller must not have us hash a whole URL's worth of them. A request with
+/// more is refused, whatever they are, so that none is passed over.
+pub(super) const CREDENTIALS: usize = 8;
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It brings no key.
+    Keyless,
+    /// It brings keys, and none is this device's.
+    WrongKey,
+    /// It brings more keys than [`CREDENTIALS`].
+    TooManyKeys,
+    /// It brings no key of this device. It would be let in without one, were it not another site's.
+    Foreign(Foreign),
+}
 
 /// Everybody whose key a request brings, who may do most first. One that opens is enough, whatever the others do.
 pub(super) struct Callers(Vec<Caller>);
 
 impl Callers {
-    /// Who asks. `None`: nobody whom we know.
-    pub(super) fn of(request: &Request, access: &Access) -> Option<Self> {
-        let known = credentials(request).take(CREDENTIALS).filter_map(|key| access.caller(&key).cloned());
+    /// Who asks.
+    pub(super) fn of(request: &Request, status: &Status) -> Result<Self, Unknown> {
+        let access = &status.access;
+        let keys: Vec<String> = credentials(request).take(CREDENTIALS + 1).collect();
+        if keys.len() > CREDENTIALS {
+            return Err(Unknown::TooManyKeys);
+        }
+        let known = keys.iter().filter_map(|key| access.caller(key).cloned());
         // Each once; the device's key comes first in the order of callers.
         let mut all: Vec<Caller> = known.collect::<BTreeSet<_>>().into_iter().collect();
-        if is_let_in_locally(request, access) {
+        let local = is_local(request, access);
+        let foreign = site::foreign(request, status).filter(|_| local);
+        if local && foreign.is_none() {
             for caller in &mut all {
                 // They may do without their key whatever there is to do; with it we know who they are.
                 if let Caller::Service { reach, .. } = caller {
@@ -34,7 +56,14 @@ impl Callers {
             }
         }
         all.sort_by_key(widest_first);
-        (!all.is_empty()).then_some(Self(all))
+        if !all.is_empty() {
+            return Ok(Self(all));
+        }
+        Err(match foreign {
+            Some(foreign) => Unknown::Foreign(foreign),
+            None if keys.is_empty() => Unknown::Keyless,
+            None => Unknown::WrongKey,
+        })
     }
 
     /// Whether they may touch, or look at, this app.
@@ -99,11 +128,18 @@ fn credentials(request: &Request) -> impl Iterator<Item = String> {
 }
 
 fn key_of(header: &str) -> Option<String> {
-    let (scheme, key) = header.trim().split_once(' ')?;
+    // Any number of blanks, and tabs too, which some write.
+    let (scheme, key) = header.trim().split_once([' ', '\t'])?;
     let known = ["apikey", "bearer"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
     known.then(|| key.trim().to_owned())
 }
 
-fn is_let_in_locally(request: &Request, access: &Access) -> bool {
+/// Whether a request brings anything that may be a key.
+pub(super) fn tries_a_key(request: &Request) -> bool {
+    credentials(request).next().is_some()
+}
+
+/// Whether local mode is for this caller: no key is needed.
+fn is_local(request: &Request, access: &Access) -> bool {
     access.local_mode && request.extensions().get::<Peer>().is_some_and(|peer| peer.local)
 }

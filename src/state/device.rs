@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::state::board::BoardFacts;
 use crate::state::service::Feature;
@@ -57,6 +58,15 @@ pub struct Peer {
     /// that a person opened the API for.
     pub local: bool,
 }
+
+/// The address of the device that a connection to the API was made to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached(pub IpAddr);
+
+/// How long the server holds an answer back before it sends it. Meanwhile the connection counts as idle, so that it gives its place
+/// to any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack(pub Duration);
 
 /// How many requests of the same address are under way beside this one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

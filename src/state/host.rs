@@ -10,6 +10,8 @@ use tokio::time::Instant;
 pub struct Figures {
     /// How long it had been up, and when that was read.
     pub up: Option<(Duration, Instant)>,
+    /// The hostnames of the machine, as its files and its kernel have them.
+    pub hostnames: Vec<String>,
     /// The kernel's name of this boot.
     pub boot_id: Option<String>,
     /// The board, in words.

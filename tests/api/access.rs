@@ -104,6 +104,13 @@ async fn every_spelling_of_a_key_is_understood() {
         let request = request("GET", "/ping").header("Authorization", format!("{scheme} {key}"));
         assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status, StatusCode::OK, "{scheme}");
     }
+    // RFC 9110 has any number of blanks between the two.
+    for header in
+        [format!("ApiKey  {key}"), format!("Bearer \t {key}"), format!("  ApiKey\t{key} "), format!("bearer    {key}\t")]
+    {
+        let request = request("GET", "/ping").header("Authorization", &header);
+        assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status, StatusCode::OK, "{header:?}");
+    }
     for (query, status) in [
         (format!("apikey={key}"), 200),
         (format!("a=b&apikey={key}&c=d"), 200),
@@ -143,6 +150,27 @@ async fn one_good_key_is_enough_and_the_widest_counts() {
     }
 }
 
+/// The ninth was passed over silently, right or not.
+#[tokio::test]
+async fn a_request_with_nine_keys_is_told_so() {
+    let mut house = House::new();
+    let key = "d".repeat(64);
+    for (wrong, right, status) in [(7, 1, 200), (8, 0, 401), (8, 1, 400), (0, 9, 400), (400, 1, 400)] {
+        let query = ["apikey=x&".repeat(wrong), format!("apikey={key}&").repeat(right)].concat();
+        let got = house.call(request("GET", &format!("/ping?{query}")).body(Body::empty()).unwrap()).await;
+        assert_eq!(got.status.as_u16(), status, "{wrong} {right}");
+        if status == 400 {
+            assert!(got.message().contains("more than 8 keys"), "{}", got.body);
+        }
+    }
+    let mut headers = request("GET", "/ping");
+    for _ in 0..8 {
+        headers = headers.header("Authorization", "Bearer x");
+    }
+    let got = house.call(headers.header("Authorization", format!("ApiKey {key}")).body(Body::empty()).unwrap()).await;
+    assert_eq!(got.status.as_u16(), 400);
+}
+
 #[tokio::test]
 async fn what_does_not_exist_is_a_secret() {
     let mut house = House::new();
@@ -170,6 +198,36 @@ async fn local_mode_lets_in_who_is_on_the_device_and_nobody_else() {
         assert_eq!(house.call(request.body(Body::empty()).unwrap()).await.status.as_u16(), status, "{mode} {peer:?}");
     }
     assert_eq!(house.asked.len(), 1);
+}
+
+/// Somebody guesses, beside programs with a right key and beside others with none, all on one address.
+#[tokio::test(start_paused = true)]
+async fn wrong_keys_are_answered_ever_later_and_right_ones_at_once() {
+    let mut house = House::new();
+    let peer = |last| Peer { addr: IpAddr::V4(Ipv4Addr::new(172, 17, 0, last)), local: true };
+    let mut waits = Vec::new();
+    for n in 0..20 {
+        let asking = |key: &str, path: &str| request("GET", path).header("Authorization", format!("Bearer {key}"));
+        let wrong = asking(&format!("{n:064}"), "/ping").extension(peer(2));
+        let got = house.call(wrong.body(Body::empty()).unwrap()).await;
+        assert_eq!((got.status.as_u16(), got.body.as_str()), (401, "Unauthorized"));
+        waits.push(got.held_back.as_millis());
+        for (asking, status) in [
+            (asking(&"d".repeat(64), "/ping"), 200),
+            (asking(&house.key(ONE, "main"), "/v1/device"), 200),
+            // A key that is known is no guess, and health is told to everybody.
+            (asking(&house.key(ONE, "main"), "/v1/apps/3134"), 401),
+            (asking("wrong", "/v1/healthy"), 200),
+            (request("GET", "/ping"), 401),
+        ] {
+            let got = house.call(asking.extension(peer(2)).body(Body::empty()).unwrap()).await;
+            assert_eq!((got.status.as_u16(), got.held_back.as_millis()), (status, 0), "after {n}");
+        }
+    }
+    assert_eq!(waits[..8], [0; 8]);
+    assert_eq!(waits[8..], [125, 250, 500, 1000, 2000, 4000, 4000, 4000, 4000, 4000, 4000, 4000]);
+    let other = request("GET", "/ping?apikey=wrong").extension(peer(3)).body(Body::empty()).unwrap();
+    assert_eq!(house.call(other).await.held_back.as_millis(), 0);
 }
 
 #[tokio::test]

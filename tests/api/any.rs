@@ -58,7 +58,16 @@ fn method() -> impl Strategy<Value = Method> {
     prop_oneof![4 => prop::sample::select(known.to_vec()), 1 => other]
 }
 
-const HEADERS: [&str; 5] = ["Authorization", "Content-Type", "Content-Encoding", "Content-Length", "X-Forwarded-For"];
+const HEADERS: [&str; 8] = [
+    "Host",
+    "Origin",
+    "Sec-Fetch-Site",
+    "Authorization",
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Length",
+    "X-Forwarded-For",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, max_global_rejects: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -85,7 +94,7 @@ proptest! {
         runtime.block_on(async {
             let got = House::new().call(asking.unwrap()).await;
             let status = got.status.as_u16();
-            prop_assert!(matches!(status, 200 | 202 | 204 | 400 | 401 | 404 | 405 | 413 | 415 | 429 | 501 | 503), "{status} {}", got.body);
+            prop_assert!(matches!(status, 200 | 202 | 204 | 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 501 | 503), "{status} {}", got.body);
             Ok(())
         })?;
     }

@@ -87,6 +87,7 @@ async fn figures_are_in_the_state() {
     assert!(house.get("/agent/v1/state").await.json()["device"]["memory"].is_null());
     house.say(|it| {
         it.figures = Figures {
+            hostnames: Vec::new(),
             up: Some((Duration::from_secs(60), Instant::now())),
             boot_id: Some("d6f8".to_owned()),
             board: Some("Raspberry Pi 3 Model B".to_owned()),

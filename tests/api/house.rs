@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request, StatusCode};
 use boardkeeper::api::{self, Door};
 use boardkeeper::intent::{Answer, Ask, Intent, Light, LightAsk, Refusal, Reply};
+use boardkeeper::state::device::HeldBack;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::Reach;
 use boardkeeper::state::service::Restart;
@@ -61,6 +62,8 @@ pub(crate) struct House {
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// How long the server is to hold it back.
+    pub(crate) held_back: Duration,
     pub(crate) body: String,
 }
 
@@ -175,8 +178,10 @@ impl House {
         };
         let (parts, body) = response.unwrap().into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        let got = Got { status: parts.status, headers: parts.headers, body };
+        let held_back = parts.extensions.get().map_or(Duration::ZERO, |HeldBack(long)| *long);
+        let got = Got { status: parts.status, headers: parts.headers, held_back, body };
         described::check(&method, &path, &got);
+        assert_eq!(got.headers["x-content-type-options"], "nosniff", "{method} {path}");
         got
     }
 
@@ -278,6 +283,11 @@ impl Got {
 }
 
 pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
+    bare_request(method, path).header(HOST, "127.0.0.1:48484")
+}
+
+/// Without a `Host` header.
+pub(crate) fn bare_request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path)
 }
 

@@ -11,7 +11,7 @@ use crate::house::{Got, House};
 
 async fn blink(house: &mut House) -> (String, Duration) {
     let before = Instant::now();
-    let Got { status, headers, body } = house.post("/v1/blink", "").await;
+    let Got { status, headers, body, .. } = house.post("/v1/blink", "").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, ""));
     (headers["identify-led"].to_str().unwrap().to_owned(), before.elapsed())
 }

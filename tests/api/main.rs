@@ -17,5 +17,6 @@ mod power;
 mod reads;
 mod reference;
 mod refused;
+mod site;
 mod slow;
 mod wire;

@@ -92,6 +92,10 @@ async fn live_a_day(world: &World, router: &Router, day: usize) {
 
 async fn ask(router: &Router, method: &str, path: &str, body: &str) {
     let request = Request::builder().method(method).uri(format!("{path}?apikey={}", key().reveal()));
-    let request = request.header("Content-Type", "application/json").body(Body::from(body.to_owned())).unwrap();
+    let request = request
+        .header("Host", "localhost")
+        .header("Content-Type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
     router.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
 }

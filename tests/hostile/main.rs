@@ -8,4 +8,5 @@
 mod agent;
 mod crowd;
 mod garbage;
+mod guesses;
 mod slow;

@@ -146,7 +146,8 @@ fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body
             (Form::Bearer, 0) | (Form::Query, 1..) => headers.push(format!("Bearer {key}")),
         }
     }
-    let mut request = Request::builder().method(row.method).uri(path).header("Content-Type", "application/json");
+    let request = Request::builder().method(row.method).uri(path);
+    let mut request = request.header("Host", "localhost").header("Content-Type", "application/json");
     for header in headers {
         request = request.header("Authorization", header);
     }

@@ -53,7 +53,11 @@ struct Agent(Router);
 impl Agent {
     async fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(format!("{path}?apikey={}", key().reveal()));
-        let request = request.header("Content-Type", "application/json").body(Body::from(body.to_owned())).unwrap();
+        let request = request
+            .header("Host", "localhost")
+            .header("Content-Type", "application/json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
         let response = self.0.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -245,6 +245,7 @@ impl Sim {
         let request = Request::builder()
             .method(press.method.clone())
             .uri(&press.path)
+            .header("host", "localhost")
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json")
             .body(Body::from(press.body.clone()))

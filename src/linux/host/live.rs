@@ -82,6 +82,7 @@ impl port::Host for Host {
         let up = text(&proc.join("uptime")).as_deref().and_then(seconds);
         Figures {
             up: up.map(|up| (up, Instant::now())),
+            hostnames: hostnames(&self.root),
             boot_id: text(&proc.join("sys/kernel/random/boot_id")),
             board: self.board.clone(),
             disk: disk(&self.state_dir),
@@ -102,6 +103,14 @@ impl port::Host for Host {
             Proxied::Anew => configured::apply(&self.systemd).await.map_err(HostError),
         }
     }
+}
+
+/// What the host's file says, and what its kernel says: the first counts from the next boot, or in a container of the agent's own.
+fn hostnames(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        ["etc/hostname", "proc/sys/kernel/hostname"].iter().filter_map(|it| text(&root.join(it))).collect();
+    names.dedup();
+    names
 }
 
 fn seconds(uptime: &str) -> Option<Duration> {

@@ -18,14 +18,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 
 use super::Listeners;
 use super::crowd::{Crowd, Place};
 use super::shared::Shared;
-use crate::state::device::{Beside, Peer};
+use crate::state::device::{Beside, HeldBack, Peer, Reached};
 
 /// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -59,7 +59,8 @@ pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Futu
                 };
                 // Replies are small, and somebody waits for each.
                 let _ = stream.set_nodelay(true);
-                open.push(attend(stream, Answering { router: router.clone(), peer, place }, stopping.clone()));
+                let reached = stream.local_addr().ok().map(|it| Reached(it.ip().to_canonical()));
+                open.push(attend(stream, Answering { router: router.clone(), peer, reached, place }, stopping.clone()));
             }
         }
     }
@@ -76,7 +77,8 @@ pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer:
     let (_stop, stopping) = watch::channel(());
     let crowd = Crowd::default();
     let Some(place) = crowd.admit(peer.addr) else { return };
-    answer(stream, pending(), Answering { router: TowerToHyperService::new(router), peer, place }, stopping).await;
+    let router = TowerToHyperService::new(router);
+    answer(stream, pending(), Answering { router, peer, reached: None, place }, stopping).await;
 }
 
 async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
@@ -126,6 +128,7 @@ async fn answer(
 struct Answering<'a> {
     router: TowerToHyperService<Router>,
     peer: Peer,
+    reached: Option<Reached>,
     place: Place<'a>,
 }
 
@@ -138,10 +141,17 @@ impl Service<Request<Incoming>> for Answering<'_> {
         let (wait, beside) = self.place.begin();
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(Beside(beside));
+        if let Some(reached) = self.reached {
+            request.extensions_mut().insert(reached);
+        }
         let answered = self.router.call(request);
         Box::pin(async move {
             let answer = answered.await;
             drop(wait);
+            // From now on any other connection may have this one's place.
+            if let Ok(Some(HeldBack(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
+                sleep(long).await;
+            }
             answer
         })
     }

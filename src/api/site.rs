@@ -1,0 +1,196 @@
+//! Which site a request comes from: this device, or a web page of somebody else.
+//!
+//! A browser sends requests for any page that is open in it, with the addresses of the browser's machine. Where a request is let in
+//! without a key, its headers must not say that it was such a page: `Origin`, `Referer` and `Sec-Fetch-Site` name the page, and
+//! `Host` is another name where a page's own name was made to resolve to the device (DNS rebinding). Programs send no `Origin`, and
+//! a `Host` that is the address they connect to. A valid key makes all of this irrelevant: a page does not know one.
+
+use std::net::IpAddr;
+
+use axum::extract::Request;
+use axum::http::header::{HOST, ORIGIN, REFERER};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+
+use crate::api::sent::{Sent, failed};
+use crate::state::Status;
+use crate::state::device::Reached;
+use crate::state::network::SUPERVISOR_GATEWAY;
+
+/// What browsers say of the page that sends a request.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Names that container engines give their host inside containers. No public name ends so.
+const OF_ENGINES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+
+/// Checks what HTTP asks of the `Host` header: HTTP/1.1 has one, and no version has two.
+pub(super) fn has_one_host(request: &Request) -> Result<(), Sent> {
+    let count = request.headers().get_all(HOST).iter().count();
+    let why = match count {
+        1 => return Ok(()),
+        // HTTP/1.0 does not know the header.
+        0 if request.version() < Version::HTTP_11 => return Ok(()),
+        0 => "the request has no Host header; HTTP/1.1 wants one",
+        _ => "the request has several Host headers; send one",
+    };
+    Err(failed(StatusCode::BAD_REQUEST, why))
+}
+
+/// Why a request counts as another site's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// A web page of another site sends it, as headers say that only browsers send.
+    Page,
+    /// It asks for a host that is not this device.
+    Host,
+}
+
+impl Foreign {
+    /// How it is answered.
+    pub(super) fn refusal(self) -> Sent {
+        let why = match self {
+            Self::Page => {
+                "the request comes from a web page of another site; without a key only programs on the device are answered"
+            }
+            Self::Host => {
+                "the Host header is no address or name of this device; without a key use one of its addresses, localhost or its \
+                 hostname"
+            }
+        };
+        failed(StatusCode::FORBIDDEN, why)
+    }
+}
+
+/// Whether a request is another site's. `None`: it looks like one of a program on the device or its network.
+pub(super) fn foreign(request: &Request, status: &Status) -> Option<Foreign> {
+    let own = Own { status, reached: request.extensions().get().map(|Reached(address)| *address) };
+    let headers = request.headers();
+    let target = request.uri().authority().map(|it| Named::of(it.host()));
+    let mut hosts = headers.get_all(HOST).iter().map(host).chain(target.map(Some));
+    if is_of_foreign_page(headers, own) {
+        Some(Foreign::Page)
+    } else if hosts.any(|it| it.is_none_or(|it| !own.has(&it))) {
+        Some(Foreign::Host)
+    } else {
+        None
+    }
+}
+
+fn is_of_foreign_page(headers: &HeaderMap, own: Own<'_>) -> bool {
+    // A page on loopback is on the machine of the browser. That is this device only where the request came over loopback too.
+    let looped = headers.get(HOST).and_then(host).is_some_and(|it| it.is_loopback());
+    let is_own = |page: &HeaderValue| page_of(page).is_some_and(|it| own.has(&it) && (looped || !it.is_loopback()));
+    // Programs may write what they like there; a browser writes a URL.
+    let is_url = |page: &HeaderValue| page.as_bytes().windows(3).any(|it| it == b"://");
+    headers.get_all(SEC_FETCH_SITE).iter().any(|it| it.as_bytes().eq_ignore_ascii_case(b"cross-site"))
+        || headers.get_all(ORIGIN).iter().any(|it| !is_own(it))
+        || headers.get_all(REFERER).iter().any(|it| is_url(it) && !is_own(it))
+}
+
+/// What the device is called by those who reach it.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    status: &'a Status,
+    /// The address that the connection was made to, where it is known.
+    reached: Option<IpAddr>,
+}
+
+/// A host in a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Address(IpAddr),
+    /// In lower case, without the dot that may end it.
+    Name(String),
+}
+
+impl Own<'_> {
+    fn has(&self, host: &Named) -> bool {
+        match host {
+            Named::Address(ip) => {
+                let mut known = self.status.device.ip_addresses.iter().map(String::as_str).chain([SUPERVISOR_GATEWAY]);
+                ip.is_loopback() || self.reached == Some(*ip) || known.any(|it| it.parse() == Ok(*ip))
+            }
+            Named::Name(name) => is_localhost(name) || OF_ENGINES.contains(&name.as_str()) || self.is_called(name),
+        }
+    }
+
+    /// Whether this is the hostname, its first part, or what mDNS makes of that.
+    fn is_called(&self, name: &str) -> bool {
+        self.status.figures.hostnames.iter().any(|hostname| {
+            let hostname = hostname.to_ascii_lowercase();
+            let short = hostname.split('.').next().unwrap_or_default();
+            let multicast = || name.strip_suffix(".local").is_some_and(|it| it == short);
+            !short.is_empty() && (name == hostname || name == short || multicast())
+        })
+    }
+}
+
+impl Named {
+    /// `text` is a host without a port; an IPv6 address is in brackets.
+    fn of(text: &str) -> Self {
+        let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
+        // Of a link-local address the interface may be named.
+        let bare = bare.split('%').next().unwrap_or_default();
+        match bare.parse::<IpAddr>() {
+            Ok(ip) => Self::Address(ip.to_canonical()),
+            Err(_) => Self::Name(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
+        }
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(ip) => ip.is_loopback(),
+            Self::Name(name) => is_localhost(name),
+        }
+    }
+}
+
+/// Browsers resolve these without asking anybody.
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The host of a `Host` header. `None`: it names none.
+fn host(value: &HeaderValue) -> Option<Named> {
+    let authority: Authority = value.to_str().ok()?.parse().ok()?;
+    // A user's name has no place there.
+    (!authority.as_str().contains('@')).then(|| Named::of(authority.host()))
+}
+
+/// The host of a page's URL. `None`: the page has none that could be this device's, as `null` has not.
+fn page_of(value: &HeaderValue) -> Option<Named> {
+    let (scheme, rest) = value.to_str().ok()?.split_once("://")?;
+    let web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
+    let authority: Authority = rest.split(['/', '?', '#']).next()?.parse().ok()?;
+    (web && !authority.as_str().contains('@')).then(|| Named::of(authority.host()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_browsers_write_them() {
+        let named = |text: &'static str| host(&HeaderValue::from_static(text));
+        let address = |text: &str| Some(Named::Address(text.parse().unwrap()));
+        let name = |text: &str| Some(Named::Name(text.to_owned()));
+        for (text, read) in [
+            ("127.0.0.1", address("127.0.0.1")),
+            ("127.0.0.1:48484", address("127.0.0.1")),
+            ("[::1]", address("::1")),
+            ("[fe80::1]:48484", address("fe80::1")),
+            ("[::ffff:10.0.0.1]:1", address("10.0.0.1")),
+            ("Kitchen.LOCAL.:48484", name("kitchen.local")),
+            ("kitchen", name("kitchen")),
+            ("evil@127.0.0.1", None),
+            ("", None),
+            ("127.0.0.1/x", None),
+        ] {
+            assert_eq!(named(text), read, "{text}");
+        }
+        assert_eq!(page_of(&HeaderValue::from_static("http://Kitchen:8080/a?b")), name("kitchen"));
+        for none in ["null", "file://", "", "evil", "ftp://127.0.0.1", "chrome-extension://127.0.0.1", "http://"] {
+            assert_eq!(page_of(&HeaderValue::from_static(none)), None, "{none}");
+        }
+    }
+}
