@@ -10,6 +10,7 @@
 //! draft        one app: what it needs, and which of it its update locks let through
 //! services     one service: from its containers to the one it should have
 //! strategies   how an old container gives way to a new one
+//! release      whether the images of a release are here, and its containers created
 //! spec         from a service to its container, and whether one is that container
 //! resources    networks and volumes
 //! images       what nobody wants any more
@@ -28,6 +29,7 @@ use crate::state::{
 mod complete;
 mod draft;
 mod images;
+mod release;
 mod resources;
 mod scene;
 mod services;
@@ -36,7 +38,7 @@ mod strategies;
 #[cfg(test)]
 mod tests;
 
-pub use complete::{complete, reaches};
+pub use complete::{complete, given_paths, reaches};
 pub use scene::Hashes;
 pub use spec::{changes, container_name};
 
@@ -103,7 +105,7 @@ pub enum Deed {
     Kill(Which),
     /// Stop a container and start it again.
     Restart(Which),
-    /// Give a container a name: only its release changed.
+    /// Give a container a name: only its release changed, or the container that it replaces is gone.
     Rename(Which, String),
     /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
     Retire(Which, String),
@@ -137,7 +139,8 @@ pub struct Spec {
     pub app_uuid: String,
     /// The service's number.
     pub service_id: u32,
-    /// The container's name: `<service>_<image id>_<release id>_<commit>`. Creating it twice is refused by the engine itself.
+    /// The container's name: `<service>_<image id>_<release id>_<commit>`, after `new_` while the container that it replaces has
+    /// that name. Creating it twice is refused by the engine itself.
     pub name: String,
     /// The image.
     pub image: ImageRef,
@@ -158,6 +161,8 @@ pub enum Waiting {
     Dependency(ServiceKey, String),
     /// The images of the app's other services.
     Images(ServiceKey),
+    /// The new containers of the release, which are created before an old one is killed.
+    Containers(ServiceKey),
     /// The engine, which is stopping or removing a container.
     Engine(ServiceKey),
     /// A network or volume that is not there yet.
@@ -349,6 +354,7 @@ impl fmt::Display for Waiting {
             Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
             Self::Dependency(key, on) => write!(f, "{key} waits for {on} to be started"),
             Self::Images(key) => write!(f, "{key} waits for the images of the release"),
+            Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
             Self::Boot(key) => write!(f, "{key} is started by the next boot"),

@@ -1,7 +1,7 @@
 //! What every container is given on top of what its owner wrote: environment, lock directories, networks, and what the features
 //! it asked for open. Names, paths and values are those other supervisors give, so that apps need not know whose they run under.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::app::Shape;
 use crate::state::config::{Mode, Mount, NetworkMode};
@@ -16,6 +16,10 @@ const LOCK_PATH: &str = "/tmp/balena/updates.lock";
 const HAND_OVER_PATH: &str = "/tmp/balena/handover-complete";
 /// Where the host keeps the lock directories of services.
 const LOCK_ROOT: &str = "/tmp/balena-supervisor/services";
+/// Where containers have that directory, in the words of both generations.
+const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
+/// Where the host keeps its journal.
+const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
 /// Where containers find the engine's socket.
 const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
@@ -59,6 +63,25 @@ pub(super) fn needs_supervisor_network(target: &Target) -> bool {
     services.any(|it| it.config.network_mode == NetworkMode::App)
 }
 
+/// Paths in a container at which something of the agent's or the host's is mounted, for a service of these features: whatever else
+/// is mounted there, no engine takes both.
+pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
+    let of = |feature: &Feature| -> &'static [&'static str] {
+        match feature {
+            Feature::JournalLogs => &JOURNAL,
+            Feature::Dbus => &["/host/run/dbus"],
+            Feature::KernelModules => &["/lib/modules"],
+            Feature::Firmware => &["/lib/firmware"],
+            Feature::BalenaSocket => &[ENGINE_SOCKET, "/var/run/balena.sock"],
+            Feature::Sysfs => &["/sys"],
+            Feature::Procfs => &["/proc"],
+            Feature::ExtraFirmware => &["/extra-firmware"],
+            Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev | Feature::Gpu => &[],
+        }
+    };
+    LOCK_MOUNTS.into_iter().chain(features.iter().flat_map(of).copied().collect::<Vec<_>>())
+}
+
 fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMap<String, String>) {
     let config = &mut service.config;
     for (name, value) in given {
@@ -66,8 +89,9 @@ fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMa
         config.env.entry(name).or_insert(value);
     }
     let locks = format!("{LOCK_ROOT}/{}/{}", key.app, key.service);
-    bind(config, &locks, "/tmp/resin", Mode::Write);
-    bind(config, &locks, "/tmp/balena", Mode::Write);
+    for path in LOCK_MOUNTS {
+        bind(config, &locks, path, Mode::Write);
+    }
     for feature in &service.features {
         open(config, *feature, device);
     }
@@ -78,7 +102,7 @@ fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
     let here = device.host_features.contains(&feature);
     match feature {
         Feature::JournalLogs => {
-            for path in ["/var/log/journal", "/run/log/journal", "/etc/machine-id"] {
+            for path in JOURNAL {
                 bind(config, path, path, Mode::ReadOnly);
             }
         }

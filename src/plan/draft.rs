@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::release::Release;
 use crate::plan::scene::Scene;
 use crate::plan::{Deed, Plan, Step, Waiting, resources, services};
 use crate::state::{AppId, Force, Locks};
@@ -10,6 +11,8 @@ use crate::state::{AppId, Force, Locks};
 pub(super) struct Draft<'a> {
     pub(super) scene: Scene<'a>,
     pub(super) app: AppId,
+    /// How far the app's release has come.
+    pub(super) release: Release,
     wishes: Vec<(Gate, Step)>,
     waiting: Vec<Waiting>,
 }
@@ -19,6 +22,8 @@ pub(super) struct Draft<'a> {
 pub(super) enum Gate {
     /// At any time: it disturbs nothing that runs.
     Free,
+    /// When every image of the release that it belongs to is here.
+    Here,
     /// When nothing holds up the release it belongs to.
     Release,
     /// When nothing is due that disturbs: what made way already does not wait for the release.
@@ -29,7 +34,7 @@ pub(super) enum Gate {
 
 /// The steps of one app that may be taken now, added to the plan.
 pub(super) fn app(scene: Scene<'_>, app: AppId, plan: &mut Plan) {
-    let mut draft = Draft { scene, app, wishes: Vec::new(), waiting: Vec::new() };
+    let mut draft = Draft { scene, app, release: Release::default(), wishes: Vec::new(), waiting: Vec::new() };
     services::draft(&mut draft);
     resources::draft(&mut draft);
     draft.settle(plan);
@@ -55,7 +60,8 @@ impl Draft<'_> {
         let ours = services.is_empty()
             || matches!(self.scene.current.locks.get(&self.app), Some(Locks::Ours(held)) if services.is_subset(held));
         let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Gate::Locked);
-        let incomplete = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
+        let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
+        let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
         let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_)));
         if !idle {
             plan.busy.insert(self.app);
@@ -68,6 +74,7 @@ impl Draft<'_> {
         }
         let allowed = wishes.into_iter().filter(|(gate, _)| match gate {
             Gate::Free => true,
+            Gate::Here => !images,
             Gate::Release => !incomplete && (ours || !disruptive),
             Gate::Undisturbed => ours || !disruptive,
             Gate::Locked => ours,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::plan::draft::{Draft, Gate};
+use crate::plan::release::{self, Release};
 use crate::plan::scene::Changed;
 use crate::plan::spec;
 use crate::plan::strategies::{self, Old};
-use crate::plan::{Deed, Step, Waiting, Which};
+use crate::plan::{Deed, Waiting, Which};
 use crate::state::config::NetworkMode;
 use crate::state::service::Strategy;
-use crate::state::{App, Boot, Container, Phase, Service, ServiceKey};
+use crate::state::{App, Boot, Container, ContainerId, Phase, Service, ServiceKey};
 
 /// What the services of an app need.
 pub(super) fn draft(draft: &mut Draft<'_>) {
@@ -17,6 +18,7 @@ pub(super) fn draft(draft: &mut Draft<'_>) {
     let wanted = draft.scene.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
     let seen = draft.scene.containers_of(draft.app).map(|it| it.key.service.clone());
     let names: BTreeSet<String> = wanted.chain(seen).collect();
+    draft.release = Release::of(draft, &changed);
     for name in names {
         service(draft, &name, &changed);
     }
@@ -30,25 +32,43 @@ fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
     seen.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
     seen.retain(|it| !already_leaving(draft, it));
     let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
-    let Some((app, service)) = wanted.filter(|_| !scene.is_purged(draft.app)) else {
-        if let Some((_, service)) = wanted.filter(|(_, it)| !scene.has_image(&it.image)) {
-            // What is purged must be able to come back.
-            draft.deed(Gate::Free, Deed::Pull(service.image.clone()));
-        }
+    let Some((app, service)) = wanted else {
         strategies::dismiss(draft, &key, &seen);
         return;
     };
-    let fresh = seen.iter().position(|it| is_fresh(draft, app, service, it, changed));
-    let fresh = fresh.map(|at| seen.remove(at));
-    match (fresh, seen.is_empty()) {
-        (Some(fresh), true) => revive(draft, app, service, fresh),
-        (Some(fresh), false) => replace(draft, app, service, fresh, &seen),
-        (None, false) => {
-            let old = Old { app, service, key: &key, containers: &seen, changed };
-            strategies::make_way(draft, &old);
-        }
-        (None, true) => make(draft, app, service, &key, changed),
+    let fresh = seen.iter().filter(|it| is_fresh(draft, app, service, it, changed)).max_by_key(|it| rank(it)).copied();
+    let all = Old { app, service, key: &key, containers: &seen, changed };
+    let (superfluous, seen): (Vec<_>, Vec<_>) = seen.iter().copied().partition(|it| is_superfluous(draft, &all, fresh, it));
+    for container in superfluous {
+        draft.deed(Gate::Free, Deed::Kill(which(container)));
     }
+    let others: Vec<_> = seen.into_iter().filter(|it| fresh.is_none_or(|fresh| fresh.id != it.id)).collect();
+    let old = Old { containers: &others, ..all };
+    if scene.is_purged(draft.app) {
+        strategies::purge(draft, &old, fresh);
+        return;
+    }
+    match (fresh, others.is_empty()) {
+        (Some(fresh), true) => revive(draft, app, service, fresh),
+        (Some(fresh), false) => strategies::replace(draft, &old, fresh),
+        (None, false) => strategies::make_way(draft, &old),
+        (None, true) => make(draft, &old, Gate::Release),
+    }
+}
+
+/// Of several containers that are as wanted, the newest that was started goes on; one that was only created may go.
+fn rank(container: &Container) -> (bool, i64, &ContainerId) {
+    (container.phase != Phase::Created, container.created_secs, &container.id)
+}
+
+/// A container that was created beside another goes when that one is to go on, or when another release is wanted by now. It was
+/// never started, so no process is disturbed.
+fn is_superfluous(draft: &Draft<'_>, all: &Old<'_>, fresh: Option<&Container>, container: &Container) -> bool {
+    let ran = |it: &&Container| it.phase != Phase::Created && !strategies::is_retired(it);
+    let is_chosen = fresh.is_some_and(|fresh| fresh.id == container.id);
+    let is_rival = is_fresh(draft, all.app, all.service, container, all.changed);
+    let another_goes_on = if is_rival { fresh.is_some() } else { all.containers.iter().any(ran) };
+    container.phase == Phase::Created && !is_chosen && another_goes_on
 }
 
 /// A container the engine is removing is nobody's; one it could not remove is tried again.
@@ -62,7 +82,7 @@ fn already_leaving(draft: &mut Draft<'_>, container: &Container) -> bool {
 }
 
 /// Whether this is the container the service should have.
-fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, container: &Container, changed: &Changed) -> bool {
+pub(super) fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, container: &Container, changed: &Changed) -> bool {
     let scene = draft.scene;
     !scene.demands.recreate.contains(&container.id)
         && !changed.concerns(service)
@@ -85,12 +105,13 @@ fn shares_the_right_network(draft: &Draft<'_>, app: &App, service: &Service, con
 pub(super) fn sibling<'a>(draft: &Draft<'a>, app: &App, name: &str) -> Option<&'a Container> {
     let scene = draft.scene;
     let service = app.services.get(name)?;
-    let mut theirs = scene.containers_of(app.id).filter(|it| it.key.service == name);
-    theirs.find(|it| scene.is_as_wanted(it, service) && !scene.demands.recreate.contains(&it.id))
+    let theirs = scene.containers_of(app.id).filter(|it| it.key.service == name);
+    theirs.filter(|it| scene.is_as_wanted(it, service) && !scene.demands.recreate.contains(&it.id)).max_by_key(|it| rank(it))
 }
 
-/// There is no container: one is made as soon as all that it needs is here.
-pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &ServiceKey, changed: &Changed) {
+/// There is no container, or one is made beside it: as soon as all that it needs is here.
+pub(super) fn make(draft: &mut Draft<'_>, old: &Old<'_>, gate: Gate) {
+    let Old { app, service, key, changed, .. } = *old;
     let scene = draft.scene;
     if !scene.has_image(&service.image) {
         if strategies::may_pull(draft, service) {
@@ -104,7 +125,11 @@ pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &Se
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
-    let gate = if service.strategy.makes_way_first() { Gate::Undisturbed } else { Gate::Release };
+    let gate = match gate {
+        Gate::Release if service.strategy.makes_way_first() => Gate::Undisturbed,
+        Gate::Release if release::is_awaited(draft, app, &key.service) => Gate::Here,
+        other => other,
+    };
     let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft, app, name));
     match spec {
         Some(spec) => draft.deed(gate, Deed::Create(Box::new(spec))),
@@ -113,12 +138,20 @@ pub(super) fn make(draft: &mut Draft<'_>, app: &App, service: &Service, key: &Se
 }
 
 /// The container is the right one: at most it has another name, or is stopped or started.
-fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+pub(super) fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
     let name = spec::container_name(app, &container.key.service, service);
-    if container.name != name {
+    if spec::is_named_new(container) {
+        // The one that it replaced is gone. It was never started, so nothing is disturbed.
+        draft.deed(
+            if container.phase == Phase::Created { Gate::Free } else { Gate::Locked },
+            Deed::Rename(which(container), name),
+        );
+    } else if container.name != name {
         // Only the release changed. Its name is the only place that says so.
-        if service.strategy == Strategy::DownloadThenKill && !draft.scene.has_all_images(Some(app)) {
+        if service.strategy == Strategy::DownloadThenKill && !draft.release.images {
             draft.wait(Waiting::Images(container.key.clone()));
+        } else if !draft.release.is_ready_for(service) {
+            draft.wait(Waiting::Containers(container.key.clone()));
         } else {
             draft.deed(Gate::Locked, Deed::Rename(which(container), name));
         }
@@ -151,7 +184,7 @@ pub(super) fn is_owed_a_start(draft: &Draft<'_>, container: &Container) -> bool 
     }
 }
 
-fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
     if !is_owed_a_start(draft, container) {
         return;
     }
@@ -215,27 +248,6 @@ fn unstarted(draft: &Draft<'_>, app: &App, service: &Service, has_started: impl 
         NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
     };
     service.depends_on.iter().chain(shared).find(|name| !started(name)).cloned()
-}
-
-/// The right container and others: a hand-over under way, or one too many.
-fn replace(draft: &mut Draft<'_>, app: &App, service: &Service, fresh: &Container, others: &[&Container]) {
-    let running = draft.scene.is_wanted_running(&fresh.key, service);
-    let handing_over = service.strategy == Strategy::HandOver && running && others.iter().any(|it| it.phase.is_alive());
-    if !handing_over {
-        for other in others {
-            draft.deed(Gate::Locked, Deed::Kill(which(other)));
-        }
-        return;
-    }
-    if fresh.phase == Phase::Created {
-        start(draft, app, service, fresh);
-        return;
-    }
-    for other in others {
-        let (old, timeout) = (which(other), service.handover_timeout);
-        let step = if other.phase.is_alive() { Step::HandOver { old, timeout } } else { Step::Engine(Deed::Kill(old)) };
-        draft.wish(Gate::Locked, step);
-    }
 }
 
 pub(super) fn which(container: &Container) -> Which {

@@ -29,6 +29,14 @@ pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
     now.services().filter_map(change).collect()
 }
 
+/// What the name of a container begins with while the one that it replaces has its name.
+const NEW: &str = "new_";
+
+/// Whether a container has the name of one that was created beside another.
+pub(super) fn is_named_new(container: &Container) -> bool {
+    container.name.starts_with(NEW)
+}
+
 /// The container a service should have. `sibling` finds the container of another service of the app.
 pub(super) fn spec<'a>(
     scene: Scene<'_>,
@@ -48,11 +56,13 @@ pub(super) fn spec<'a>(
         // Told once, and not compared: a device may be renamed without restarting its apps.
         config.env.entry(variable.to_owned()).or_insert_with(|| scene.target.name.clone().unwrap_or_default());
     }
+    let name = container_name(app, name, service);
+    let is_taken = scene.containers_of(app.id).any(|it| it.name == name);
     Some(Spec {
         key,
         app_uuid: app.uuid.clone(),
         service_id: service.id,
-        name: container_name(app, name, service),
+        name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),
         network_of,
         config,

@@ -1,19 +1,24 @@
 //! How an old container gives way to a new one.
 //!
 //! ```text
-//! download-then-kill    pull · every image of the app is here · lock · kill · create · start · unlock
+//! download-then-kill    pull · every image of the app is here · create · lock · kill · start · unlock
 //! kill-then-download    unless the image is known not to fit: lock · kill · pull · create · start · unlock
 //! delete-then-download  lock · kill · delete the old image · pull · create · start · unlock
-//! hand-over             pull · lock · retire the old · create and start the new beside it · wait for its word · kill the old
+//! hand-over             pull · create · lock · retire the old · start the new beside it · wait for its word · kill the old
 //! ```
+//!
+//! The new container is created before anything is disturbed, so that nothing is killed for one that the engine refuses to create.
+//! Where the image is here, that holds for every strategy. It cannot be so where the old container, or a network that it is on,
+//! has to go first.
 
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
+use crate::plan::release;
 use crate::plan::scene::Changed;
-use crate::plan::services::{is_owed_a_start, make, stop, unmet, unmet_meanwhile, which};
-use crate::plan::{Deed, Waiting};
+use crate::plan::services::{is_owed_a_start, make, revive, start, stop, unmet, unmet_meanwhile, which};
+use crate::plan::{Deed, Step, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Service, ServiceKey};
+use crate::state::{App, Container, Phase, Service, ServiceKey};
 
 /// Containers of a service that are not as it should be, and the service.
 pub(super) struct Old<'a> {
@@ -27,42 +32,118 @@ pub(super) struct Old<'a> {
 /// What the name of an old container of a hand-over begins with.
 const RETIRED: &str = "old_";
 
-/// Nobody wants the service any more, or its app is being purged: its containers go when the release that replaces them is here.
+/// Nobody wants the service any more: its containers go when the release that replaces them is here.
 pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Container]) {
     if containers.is_empty() {
         return;
     }
-    if !draft.scene.has_all_images(draft.scene.app(draft.app)) {
+    if !draft.release.images {
         draft.wait(Waiting::Images(key.clone()));
-        return;
-    }
-    for container in containers {
-        draft.deed(Gate::Locked, Deed::Kill(which(container)));
+    } else if !draft.release.containers {
+        draft.wait(Waiting::Containers(key.clone()));
+    } else {
+        for container in containers {
+            draft.deed(Gate::Locked, Deed::Kill(which(container)));
+        }
     }
 }
 
-/// The old containers make way as the service's strategy says.
+/// The app is being purged: its containers go when they can come back, that is when the images are here and the engine was seen to
+/// create what is not as it should be.
+pub(super) fn purge(draft: &mut Draft<'_>, old: &Old<'_>, fresh: Option<&Container>) {
+    if !draft.scene.has_image(&old.service.image) {
+        draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
+    } else if draft.release.images && fresh.is_none() && creates_beside(draft, old) {
+        draft.wait(Waiting::Containers(old.key.clone()));
+        return;
+    }
+    let all = || old.containers.iter().copied().chain(fresh);
+    // One that was created beside another goes after that: the next look would miss it otherwise.
+    let ran = all().any(|it| it.phase != Phase::Created);
+    let first: Vec<_> = all().filter(|it| !ran || it.phase != Phase::Created).collect();
+    dismiss(draft, old.key, &first);
+}
+
+/// No container is as it should be. The old ones make way as the service's strategy says.
 pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
     let scene = draft.scene;
-    let all_here = scene.has_all_images(Some(old.app));
-    let asked_anew = old.containers.iter().any(|it| scene.demands.recreate.contains(&it.id));
-    match old.service.strategy {
-        Strategy::KillThenDownload | Strategy::DeleteThenDownload => kill(draft, old),
-        Strategy::HandOver if all_here && !asked_anew && can_stand_beside(draft, old) => stand_beside(draft, old),
-        Strategy::HandOver | Strategy::DownloadThenKill => {
-            if !scene.has_image(&old.service.image) {
-                draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
-            }
-            if all_here {
-                kill(draft, old);
-            } else {
-                draft.wait(Waiting::Images(old.key.clone()));
-                // A hand-over that this release overtook ends here, however long it takes to arrive.
-                if let Some(newest) = keep_the_newest(draft, old) {
-                    serve_meanwhile(draft, old, newest);
-                }
-            }
-        }
+    let here = scene.has_image(&old.service.image);
+    if old.service.strategy.makes_way_first() && !here {
+        return kill(draft, old);
+    }
+    if !here {
+        draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
+    }
+    if waits_for_images(draft, old) {
+        return;
+    }
+    if creates_beside(draft, old) || !draft.release.is_ready_for(old.service) {
+        wait_for_containers(draft, old);
+    } else {
+        kill(draft, old);
+    }
+}
+
+/// Creates the new container beside the old ones, where that can be done.
+fn creates_beside(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
+    let can = !old.containers.is_empty() && release::can_be_created_beside(draft, old.app, old.service, old.changed);
+    if can {
+        make(draft, old, Gate::Free);
+    }
+    can
+}
+
+/// The right container and others: one that was created beside them, a hand-over under way, or one too many.
+pub(super) fn replace(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
+    if fresh.phase != Phase::Created {
+        return finish(draft, old, fresh);
+    }
+    if waits_for_images(draft, old) {
+        return;
+    }
+    let asked_anew = old.containers.iter().any(|it| draft.scene.demands.recreate.contains(&it.id));
+    if !draft.release.is_ready_for(old.service) {
+        wait_for_containers(draft, old);
+    } else if old.service.strategy == Strategy::HandOver && !asked_anew && can_stand_beside(draft, old) {
+        stand_beside(draft, old, fresh);
+    } else {
+        kill(draft, old);
+    }
+}
+
+/// The new container was started: the others go, at once or when it says that it has taken over.
+fn finish(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
+    let running = draft.scene.is_wanted_running(&fresh.key, old.service);
+    let handing_over =
+        old.service.strategy == Strategy::HandOver && running && old.containers.iter().any(|it| it.phase.is_alive());
+    for other in old.containers {
+        let (which, timeout) = (which(other), old.service.handover_timeout);
+        let hand_over = handing_over && other.phase.is_alive();
+        let step = if hand_over { Step::HandOver { old: which, timeout } } else { Step::Engine(Deed::Kill(which)) };
+        draft.wish(Gate::Locked, step);
+    }
+}
+
+/// Whether the release is still on its way. What is there is served meanwhile.
+fn waits_for_images(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
+    if draft.release.images || old.service.strategy.makes_way_first() {
+        return false;
+    }
+    draft.wait(Waiting::Images(old.key.clone()));
+    // A hand-over that this release overtook ends here, however long it takes to arrive.
+    if let Some(newest) = keep_the_newest(draft, old) {
+        serve_meanwhile(draft, old, newest);
+    }
+    true
+}
+
+/// New containers are about to be created, or the engine refuses one: what is there stays as it is, and is stopped and started as
+/// anybody asks. It is not restarted in its own container, for the new one is what a restart asks for.
+fn wait_for_containers(draft: &mut Draft<'_>, old: &Old<'_>) {
+    draft.wait(Waiting::Containers(old.key.clone()));
+    let newest = goes_on(old.containers.iter().copied());
+    if let Some(newest) = newest.filter(|it| !draft.scene.demands.recreate.contains(&it.id)) {
+        serve_meanwhile(draft, old, newest);
     }
 }
 
@@ -106,7 +187,8 @@ fn can_stand_beside(draft: &Draft<'_>, old: &Old<'_>) -> bool {
     alive && draft.scene.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
 }
 
-fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>) {
+/// The old one is retired, which frees its name, and the new one is started.
+fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
     if let Some(other) = unmet(draft, old.app, old.service) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
         return;
@@ -115,12 +197,19 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>) {
         keep_the_newest(draft, old);
         return;
     };
-    if newest.name.starts_with(RETIRED) {
-        make(draft, old.app, old.service, old.key, old.changed);
+    if is_retired(fresh) {
+        start(draft, old.app, old.service, fresh);
+    } else if is_retired(newest) {
+        revive(draft, old.app, old.service, fresh);
     } else {
         let name = format!("{RETIRED}{}", newest.name);
         draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
     }
+}
+
+/// Whether a container was the old one of a hand-over.
+pub(super) fn is_retired(container: &Container) -> bool {
+    container.name.starts_with(RETIRED)
 }
 
 /// Whether a pull may begin: under delete-then-download not before the images nobody wants are gone.

@@ -4,6 +4,7 @@
 //! image phase [word…]`. A story is what would be done, a line for each wave of steps, until there is nothing left to do; and then
 //! what is waited for.
 
+mod beside;
 mod laws;
 mod model;
 mod on_its_way;
@@ -72,10 +73,10 @@ fn delete_then_download_makes_room_first() {
 fn hand_over_starts_the_new_one_beside_the_old() {
     assert_snapshot!(story("web web:2 hand-over", "web web:1 running"), @"
     pull web:2
+    create 1/web from web:2
     lock 1 (web)
     retire 1/web as old_web_1_1_one
-    create 1/web from web:2
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web
     hand over 1/web
     unlock 1, remove image web:1
     ");
@@ -103,9 +104,10 @@ fn a_hand_over_that_the_next_release_overtook_ends_before_that_is_here() {
     });
     assert_snapshot!(story, @"
     pull web:3, kill 1/web
-    kill 1/web, remove image web:1
-    create 1/web from web:3, remove image web:2
-    start 1/web
+    create 1/web from web:3, unlock 1, remove image web:1
+    lock 1 (web)
+    kill 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:2
     unlock 1
     ");
 }
@@ -114,10 +116,10 @@ fn a_hand_over_that_the_next_release_overtook_ends_before_that_is_here() {
 fn a_hand_over_from_a_dead_container_is_an_ordinary_update() {
     assert_snapshot!(story("web web:2 hand-over", "web web:1 exited rests"), @"
     pull web:2
+    create 1/web from web:2
     lock 1 (web)
     kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
 }
@@ -134,10 +136,10 @@ fn a_new_release_of_the_same_containers_only_renames_them() {
 #[test]
 fn a_changed_setting_recreates_the_container() {
     assert_snapshot!(story("web web:1 env:new", "web web:1 running"), @"
+    create 1/web from web:1
     lock 1 (web)
     kill 1/web
-    create 1/web from web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web
     unlock 1
     ");
 }
@@ -154,10 +156,10 @@ fn what_changed_about_a_service_is_named() {
 fn a_service_nobody_wants_goes_when_its_successors_are_here() {
     assert_snapshot!(story("web web:2", "web web:1 running\nold old:1 running"), @"
     pull web:2
+    create 1/web from web:2
     lock 1 (old web)
     kill 1/old, kill 1/web
-    create 1/web from web:2, remove image old:1, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image old:1, remove image web:1
     unlock 1
     ");
 }
@@ -180,10 +182,10 @@ fn created_and_never_started_is_started() {
 #[test]
 fn an_orphan_of_an_interrupted_update_is_replaced() {
     assert_snapshot!(story("web web:2", "web web:1 created\nimage web:2"), @"
+    create 1/web from web:2, start 1/web
     lock 1 (web)
     kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
 }
@@ -240,6 +242,7 @@ fn a_lock_holds_up_the_whole_release_and_no_download() {
     });
     assert_snapshot!(story, @"
     pull db:2, pull new:1, pull web:2
+    create 1/db from db:2, create 1/web from web:2
     … app 1 is locked by its service db (/lock/db)
     ");
 }
@@ -263,10 +266,10 @@ fn force_takes_the_lock_away() {
     });
     assert_snapshot!(story, @"
     pull web:2
+    create 1/web from web:2
     lock 1 by force (web)
     kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
 }
@@ -279,10 +282,10 @@ fn force_takes_the_lock_of_a_service_that_is_gone_away_too() {
     });
     assert_snapshot!(story, @"
     pull web:2
+    create 1/web from web:2
     lock 1 by force (old web)
     kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
 }
@@ -301,10 +304,10 @@ fn a_restart_makes_the_containers_anew() {
         demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
     });
     assert_snapshot!(story, @"
+    create 1/db from db:1, create 1/web from web:1
     lock 1 (db web)
     kill 1/db, kill 1/web
-    create 1/db from db:1, create 1/web from web:1
-    start 1/db, start 1/web
+    rename 1/db to db_1_1_one, start 1/db, rename 1/web to web_1_1_one, start 1/web
     unlock 1
     ");
 }
@@ -383,13 +386,14 @@ fn who_shares_a_network_follows_its_owner() {
     assert_snapshot!(
         story("vpn vpn:1 env:new\nweb web:1 shares:vpn", "vpn vpn:1 running\nweb web:1 running shares:vpn"),
         @"
-    lock 1 (vpn web)
-    kill 1/vpn, kill 1/web
-    create 1/vpn from vpn:1
-    start 1/vpn, create 1/web from web:1
-    start 1/web
-    unlock 1
-    "
+        create 1/vpn from vpn:1
+        create 1/web from web:1
+        lock 1 (vpn web)
+        kill 1/vpn, kill 1/web
+        rename 1/vpn to vpn_1_1_one, start 1/vpn, rename 1/web to web_1_1_one
+        start 1/web
+        unlock 1
+        "
     );
 }
 
@@ -405,10 +409,10 @@ fn the_images_of_others_are_not_ours_to_delete() {
 fn another_supervisors_container_is_adopted() {
     assert_snapshot!(story("web web:1", "web web:1 running elsewhere"), @"");
     assert_snapshot!(story("web web:1 env:new", "web web:1 running elsewhere"), @"
+    create 1/web from web:1
     lock 1 (web)
     kill 1/web
-    create 1/web from web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web
     unlock 1
     ");
 }

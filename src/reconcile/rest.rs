@@ -38,6 +38,15 @@ enum Why {
     Done,
 }
 
+impl Why {
+    fn words(&self) -> Option<&str> {
+        match self {
+            Self::Failed(why) | Self::NoRoom(why) | Self::Unreachable(why) => Some(why),
+            Self::Done => None,
+        }
+    }
+}
+
 impl Resting {
     /// Lets a step rest that failed.
     pub(super) fn fail(&mut self, step: &Step, failure: &Failure) -> Duration {
@@ -75,6 +84,12 @@ impl Resting {
     /// Whether a step that is still wanted has failed before.
     pub(super) fn has_failed(&self, step: &Step) -> bool {
         self.0.iter().any(|it| it.step == *step)
+    }
+
+    /// Why such a step failed last, where one has.
+    pub(super) fn why(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
+        let rest = self.0.iter().find(|it| such(&it.step))?;
+        rest.why.words().map(|why| format!("{}: {why}", rest.step))
     }
 
     /// Forgets steps that worked, and those the plan no longer has.
@@ -118,10 +133,7 @@ impl Resting {
     /// What is wrong, for people, newest last.
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let trouble = |rest: &Rest| {
-            let why = match &rest.why {
-                Why::Failed(why) | Why::NoRoom(why) | Why::Unreachable(why) => why.clone(),
-                Why::Done => return None,
-            };
+            let why = rest.why.words()?.to_owned();
             Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: rest.until })
         };
         self.0.iter().filter_map(trouble).collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 use crate::intent::{Answer, Refusal, Reply};
-use crate::plan::{Step, Waiting};
+use crate::plan::{Deed, Step, Waiting};
 use crate::port::World;
 use crate::reconcile::{Keeper, app_of};
 use crate::state::{AppId, Container, ContainerId, Phase, Service, ServiceKey};
@@ -55,7 +55,10 @@ impl<W: World> Keeper<'_, W> {
             return Some(Err(Refusal::Locked(held)));
         }
         match &waiter.goal {
-            Goal::Settled => (!self.is_asked(waiter.app) && self.is_idle(waiter.app)).then_some(Ok(Reply::Done)),
+            Goal::Settled => {
+                let done = !self.is_asked(waiter.app) && self.is_idle(waiter.app);
+                done.then_some(Ok(Reply::Done)).or_else(|| self.refused_creation(waiter.app).map(Refusal::Failed).map(Err))
+            }
             Goal::Stopped(key) => {
                 let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
                 let id = self.containers(key).next().map(|(id, _)| id);
@@ -82,7 +85,9 @@ impl<W: World> Keeper<'_, W> {
     fn is_idle(&self, app: AppId) -> bool {
         let at_work = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app));
         let waits = self.plan.waiting.iter().any(|it| match it {
-            Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) => key.app == app,
+            Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => {
+                key.app == app
+            }
             Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
@@ -92,6 +97,15 @@ impl<W: World> Keeper<'_, W> {
             on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
         };
         !at_work && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
+    }
+
+    /// Why the app's containers are not made anew, where the engine refuses to create one of them. Nothing is killed before that is
+    /// mended, which waiting does not do.
+    fn refused_creation(&self, app: AppId) -> Option<String> {
+        let waits = |it: &Waiting| matches!(it, Waiting::Containers(key) if key.app == app);
+        let waits = self.plan.waiting.iter().any(waits);
+        let is_creation = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.app == app);
+        self.resting.why(is_creation).filter(|_| waits)
     }
 
     /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.

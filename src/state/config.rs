@@ -205,6 +205,15 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it is in the container.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let (Self::Volume { path, .. } | Self::Bind { path, .. } | Self::Anonymous { path }) = self;
+        path
+    }
+}
+
 /// Whether a mount can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {

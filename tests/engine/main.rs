@@ -19,6 +19,7 @@ mod locks;
 mod outages;
 mod proxy;
 mod pulls;
+mod refused;
 mod session;
 mod soak;
 mod strategies;

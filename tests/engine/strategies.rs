@@ -36,7 +36,7 @@ fn download_then_kill_pulls_before_it_stops() {
     let lab = Lab::enter();
     let (agent, next, [_, two]) = begin(&lab, 300, "download-then-kill");
     let events = update(&lab, &agent, &next);
-    in_order(&events, &[&format!("pull {two}"), "die main", "destroy main", "create main", "start main"]);
+    in_order(&events, &[&format!("pull {two}"), "create main", "die main", "destroy main", "start main"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod locked;
 mod named;
 mod people;
 mod play;
+mod refused;
 #[expect(dead_code, reason = "lives by the million use more of it")]
 mod world;
 

@@ -47,6 +47,8 @@ pub(crate) mod owner;
 mod ports;
 #[path = "world/power.rs"]
 pub(crate) mod power;
+#[path = "world/refuses.rs"]
+mod refuses;
 #[path = "world/store.rs"]
 pub(crate) mod store;
 

@@ -26,6 +26,11 @@ impl Engine {
     pub(super) async fn create(&self, spec: &Spec) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("create container {} of {} from {}", spec.name, spec.key, spec.image);
+        if let Some(device) = self.missing_device(spec) {
+            return Err(EngineError::Refused(format!(
+                "cannot {what}: this board has no device {device}; plug it in, or take it out of the document"
+            )));
+        }
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
         let body = body(spec);
         let docker = with_mac_address(&link, &spec.config, &body);
@@ -50,6 +55,18 @@ impl Engine {
             let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, starting it connects it.
         }
         connected
+    }
+
+    /// The first device that the container wants and the host lacks. An engine creates such a container and refuses to start it, when
+    /// the one before is gone. Nothing is known where the host's devices are not seen, or the engine is on another machine.
+    fn missing_device<'a>(&self, spec: &'a Spec) -> Option<&'a str> {
+        let there = |path: &str| self.settings.root.join(path.trim_start_matches('/')).symlink_metadata().is_ok();
+        let local = self.settings.hosts.iter().all(|it| it.starts_with("unix://"));
+        if !local || !there("/dev/null") {
+            return None;
+        }
+        let paths = spec.config.devices.iter().filter_map(|it| it.split(':').next());
+        paths.filter(|it| it.starts_with("/dev/")).find(|it| !there(it))
     }
 
     /// What the engine says of an image for another machine, where the host has no emulator for it.

@@ -187,7 +187,7 @@ fn plain_word(service: &mut Service, word: &str) {
         "rests" => service.config.restart = Restart::No,
         "reboot" => service.requires_reboot = true,
         // Words about a container rather than its service.
-        "retired" | "elsewhere" | "before-boot" => (),
+        "retired" | "beside" | "elsewhere" | "before-boot" => (),
         _ => panic!("{word}"),
     }
 }
@@ -266,6 +266,9 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
     let mut label = container_name(&empty_app(), name, &service);
     if words.contains(&"retired") {
         label = format!("old_{label}");
+    }
+    if words.contains(&"beside") {
+        label = format!("new_{label}");
     }
     if current.containers.iter().any(|it| it.name == label) {
         label += "_too";

@@ -27,10 +27,10 @@ fn locks_are_given_back_while_a_release_is_on_its_way() {
     });
     assert_snapshot!(story, @"
     pull db:2, pull web:2, unlock 1
+    create 1/db from db:2, create 1/web from web:2
     lock 1 (db web)
     kill 1/db, kill 1/web
-    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
-    start 1/db, start 1/web
+    rename 1/db to db_1_1_one, start 1/db, rename 1/web to web_1_1_one, start 1/web, remove image db:1, remove image web:1
     unlock 1
     ");
 }
@@ -72,10 +72,10 @@ fn one_slow_image_does_not_hold_up_a_service_that_has_its_own() {
 fn the_old_one_runs_until_every_image_of_the_release_is_here() {
     assert_snapshot!(story("web web:2\ndb db:2", "web web:1 running\ndb db:1 running\nimage db:2"), @"
     pull web:2
+    create 1/db from db:2, create 1/web from web:2
     lock 1 (db web)
     kill 1/db, kill 1/web
-    create 1/db from db:2, create 1/web from web:2, remove image db:1, remove image web:1
-    start 1/db, start 1/web
+    rename 1/db to db_1_1_one, start 1/db, rename 1/web to web_1_1_one, start 1/web, remove image db:1, remove image web:1
     unlock 1
     ");
 }
@@ -87,9 +87,10 @@ fn a_restart_while_an_update_downloads_restarts_what_runs() {
     });
     assert_snapshot!(story, @"
     pull web:2, lock 1 (web)
+    create 1/web from web:2, unlock 1
+    lock 1 (web)
     kill 1/web
-    create 1/web from web:2, remove image web:1
-    start 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
 }

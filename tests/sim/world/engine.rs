@@ -58,6 +58,7 @@ impl Model {
     pub(crate) fn obey(&mut self, deed: &Deed) -> Result<(), EngineError> {
         let now_secs = self.now_secs();
         self.met_deed(deed);
+        self.met_refusal(deed);
         let machine = &mut self.machine;
         let done = match deed {
             Deed::Create(spec) => machine.create(spec, now_secs).map(drop),

@@ -168,7 +168,7 @@ impl Model {
     }
 
     /// Whether every target in mind says so; false where there is none.
-    fn all_say(&self, rule: impl Fn(&Target) -> bool) -> bool {
+    pub(crate) fn all_say(&self, rule: impl Fn(&Target) -> bool) -> bool {
         let (mut some, mut all) = (false, true);
         self.in_mind(|it| (some, all) = (true, all && rule(it)));
         some && all
@@ -215,6 +215,7 @@ impl Model {
             Deed::Kill(which) => {
                 self.judge_whose(deed, which);
                 self.judge_kill(which);
+                self.judge_refused(which);
                 self.judge_lock(deed, which);
             }
             Deed::Stop(which) | Deed::Rename(which, _) | Deed::Retire(which, _) => {

@@ -13,6 +13,7 @@ use boardkeeper::state::{
     AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume,
     VolumeConfig,
 };
+use tokio::time::Instant;
 
 /// What the engine has.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
     /// Room for images, in bytes.
     pub(crate) room_bytes: u64,
+    /// Services whose containers it refuses to create, and since when.
+    pub(crate) refuses: BTreeMap<ServiceKey, Instant>,
     /// It cannot be looked at.
     pub(crate) blind: bool,
     /// In which form it tells of containers.
@@ -158,6 +161,7 @@ impl Machine {
         let Some(image) = self.image(&spec.image).map(|image| image.id.clone()) else {
             return refuse(format!("no such image: {}", spec.image));
         };
+        self.accepts(spec)?;
         let networks = self.networks_of(spec)?;
         let volumes = self.volumes_of(spec)?;
         let network_of = match &spec.config.network_mode {

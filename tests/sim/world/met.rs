@@ -26,6 +26,7 @@ met! {
     DeedHalfDone "engine: a deed is dropped while the engine is at it"
     DeedDoneLate "engine: a deed is done when its agent is gone"
     EventLost "engine: an event is lost"
+    CreateRefused "engine: a container cannot be created"
     StartRefused "engine: a container cannot be started"
     RemovalStuck "engine: a container can be neither kept nor removed"
     PullBreaks "engine: a pull breaks off"

@@ -45,6 +45,8 @@ pub(crate) enum Job {
     BenchFree,
     /// The cloud is reached again.
     Online,
+    /// The engine creates containers of a service again.
+    Accepts(ServiceKey),
     /// By now whoever was told that the machine ends must see it end, or be told that it does not.
     Truth(Promise),
 }
@@ -102,9 +104,11 @@ pub(crate) enum Whim {
     TakesLed,
     /// Somebody tries LEDs out.
     Bench,
+    /// The engine refuses to create containers of a service for a while.
+    Refuses,
 }
 
-const WHIMS: [Whim; 25] = [
+const WHIMS: [Whim; 26] = [
     Whim::Crash,
     Whim::PowerCut,
     Whim::EngineDies,
@@ -130,6 +134,7 @@ const WHIMS: [Whim; 25] = [
     Whim::Moves,
     Whim::TakesLed,
     Whim::Bench,
+    Whim::Refuses,
 ];
 
 impl Weather {
@@ -156,6 +161,7 @@ impl Job {
             | Self::Gone(_)
             | Self::Ready(..)
             | Self::Unlock(_)
+            | Self::Accepts(_)
             | Self::Late(_)
             | Self::CallOff
             | Self::HostUpdated
@@ -226,6 +232,7 @@ impl Model {
                 }
             }
             Job::Unlock(key) => self.unlock(&key),
+            Job::Accepts(key) => drop(self.machine.refuses.remove(&key)),
             Job::Late(deed) => {
                 let done = if self.machine.up { self.obey(&deed).is_ok() } else { false };
                 if done {
@@ -357,6 +364,7 @@ impl Model {
                 self.met(if self.skew_secs < before { Met::ClockBack } else { Met::ClockAhead });
             }
             Whim::Lock => self.locks_itself(),
+            Whim::Refuses => self.refuses_some(),
             Whim::Ends => {
                 self.met(Met::EndByOthers);
                 self.begin_to_end();
@@ -461,6 +469,7 @@ impl Model {
         self.note("the weather clears");
         self.weather = Weather::default();
         self.machine.room_bytes = u64::MAX;
+        self.machine.refuses.clear();
         self.machine.containers.retain(|_, it| !it.foreign || it.face.name.starts_with("foreign"));
         self.disk.full = false;
         self.disk.read_only = false;

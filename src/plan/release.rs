@@ -1,0 +1,77 @@
+//! What a release is ready for: its images are here, and the containers that replace others are created.
+//!
+//! The engine alone knows whether it can create a container: it checks runtimes, capabilities, signals and the like. So a new
+//! container is created beside the old one, and the old one is killed once the new one exists. A created container holds no port
+//! and no address: both are claimed when it is started.
+
+use crate::plan::draft::Draft;
+use crate::plan::scene::Changed;
+use crate::plan::services::{is_fresh, sibling};
+use crate::state::config::NetworkMode;
+use crate::state::{App, Container, Phase, Service};
+
+/// How far a release has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Release {
+    /// Every image is here.
+    pub(super) images: bool,
+    /// Every container that can be created beside the one it replaces is created.
+    pub(super) containers: bool,
+}
+
+impl Release {
+    /// How far the app's release has come. An app that is not wanted waits for nothing.
+    pub(super) fn of(draft: &Draft<'_>, changed: &Changed) -> Self {
+        let app = draft.scene.app(draft.app);
+        let pending = |app: &App| app.services.iter().any(|(name, it)| is_pending(draft, app, name, it, changed));
+        Self { images: draft.scene.has_all_images(app), containers: !app.is_some_and(pending) }
+    }
+
+    /// Whether a service's old containers may make way. One that makes way before its image is pulled waits for no other service.
+    pub(super) const fn is_ready_for(self, service: &Service) -> bool {
+        service.strategy.makes_way_first() || self.containers
+    }
+}
+
+/// Whether a container that replaces another is to be created beside it, and is not.
+fn is_pending(draft: &Draft<'_>, app: &App, name: &str, service: &Service, changed: &Changed) -> bool {
+    let mut theirs = standing(draft, app, name).peekable();
+    theirs.peek().is_some()
+        && !theirs.any(|it| is_fresh(draft, app, service, it, changed))
+        && can_be_created_beside(draft, app, service, changed)
+}
+
+/// Containers of a service that the engine is not about to remove.
+fn standing<'a>(draft: &Draft<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
+    let there = |it: &&Container| !matches!(it.phase, Phase::Removing | Phase::Dead);
+    draft.scene.containers_of(app.id).filter(move |it| it.key.service == name).filter(there)
+}
+
+/// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a network
+/// that has to be removed first; nor can one that shares the network of such a service.
+pub(super) fn can_be_created_beside(draft: &Draft<'_>, app: &App, service: &Service, changed: &Changed) -> bool {
+    let mut service = service;
+    // The parser accepts no circle; the count keeps this from running in one all the same.
+    for _ in 0..=app.services.len() {
+        // No volume is created while all of them are being purged.
+        let lacks = draft.scene.is_purged(app.id) && draft.scene.missing(app, service, changed).is_some();
+        if !draft.scene.has_image(&service.image) || changed.concerns(service) || lacks {
+            return false;
+        }
+        let NetworkMode::Service(owner) = &service.config.network_mode else { return true };
+        if sibling(draft, app, owner).is_some() || standing(draft, app, owner).next().is_none() {
+            return true;
+        }
+        let Some(next) = app.services.get(owner) else { return true };
+        service = next;
+    }
+    false
+}
+
+/// Whether a service that has a container waits for this one, whose network it shares.
+pub(super) fn is_awaited(draft: &Draft<'_>, app: &App, name: &str) -> bool {
+    app.services.iter().any(|(other, it)| {
+        matches!(&it.config.network_mode, NetworkMode::Service(owner) if owner == name)
+            && standing(draft, app, other).next().is_some()
+    })
+}

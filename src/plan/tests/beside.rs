@@ -1,0 +1,149 @@
+//! New containers that are created before old ones are killed.
+
+use insta::assert_snapshot;
+
+use super::model::{obey, parse_device, parse_target, story, story_of};
+use crate::plan::{Deed, Step, plan};
+use crate::state::{AppId, Current, Demands, Locks, ServiceKey};
+
+/// What is done on a device whose engine refuses to create the containers of a service; and what is waited for.
+fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
+    let (target, mut current, mut demands) = (parse_target(target), parse_device(device), Demands::default());
+    change(&mut demands, &mut current);
+    let is_refused = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.service == service);
+    let mut story = Vec::new();
+    for _ in 0..20 {
+        let plan = plan(&target, &demands, &current);
+        let steps: Vec<_> = plan.steps.iter().filter(|it| !is_refused(it)).collect();
+        if steps.is_empty() {
+            return story.into_iter().chain(plan.waiting.iter().map(|it| format!("… {it}"))).collect::<Vec<_>>().join("\n");
+        }
+        story.push(steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+        for step in steps {
+            obey(&mut current, step);
+        }
+    }
+    panic!("it never ends: {story:#?}");
+}
+
+#[test]
+fn nothing_is_killed_for_a_container_that_the_engine_refuses() {
+    assert_snapshot!(refused("web", "web web:2\ndb db:2\nnew new:1", "web web:1 running\ndb db:1 running\nold old:1 running", |_, _| ()), @"
+    pull db:2, pull new:1, pull web:2
+    create 1/db from db:2
+    … 1/db waits until the new containers of the release are created
+    … 1/old waits until the new containers of the release are created
+    … 1/web waits until the new containers of the release are created
+    ");
+    for strategy in ["kill-first", "delete-first", "hand-over"] {
+        let story = refused("web", &format!("web web:1 env:new {strategy}"), "web web:1 running", |_, _| ());
+        assert_eq!(story, "… 1/web waits until the new containers of the release are created", "{strategy}");
+    }
+}
+
+#[test]
+fn what_runs_is_stopped_and_started_while_a_new_container_is_refused() {
+    let stopped = refused("web", "web web:2", "web web:1 running\nimage web:2", |demands, _| {
+        demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
+    });
+    assert_snapshot!(stopped, @"
+    lock 1 (web)
+    stop 1/web
+    unlock 1
+    … 1/web waits until the new containers of the release are created
+    ");
+    assert_snapshot!(refused("web", "web web:2", "web web:1 exited\nimage web:2", |_, _| ()), @"
+    start 1/web
+    … 1/web waits until the new containers of the release are created
+    ");
+}
+
+#[test]
+fn a_restart_and_a_purge_kill_nothing_that_cannot_come_back() {
+    let restart = |demands: &mut Demands, current: &mut Current| {
+        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    };
+    assert_snapshot!(refused("web", "web web:1\ndb db:1", "web web:1 running\ndb db:1 running", restart), @"
+    create 1/db from db:1
+    … 1/db waits until the new containers of the release are created
+    … 1/web waits until the new containers of the release are created
+    ");
+    let purge = |demands: &mut Demands, _: &mut Current| demands.purge = [AppId(1)].into();
+    assert_snapshot!(refused("web", "web web:2\ndb db:1", "web web:1 running\ndb db:1 running\nimage web:2", purge), @"
+    … 1/db waits until the new containers of the release are created
+    … 1/web waits until the new containers of the release are created
+    ");
+    let device = "web web:1 running volume:data\nvolume data\nimage web:2";
+    assert_snapshot!(story_of("web web:2 volume:data", device, purge), @"
+    create 1/web from web:2
+    lock 1 (web)
+    kill 1/web
+    kill 1/web, remove image web:1
+    remove volume 1_data
+    create volume 1_data
+    create 1/web from web:2
+    start 1/web
+    unlock 1
+    ");
+}
+
+#[test]
+fn an_update_that_was_cut_short_goes_on_where_it_was() {
+    // Created, and not let go yet.
+    assert_snapshot!(story("web web:2", "web web:1 running\nweb web:2 created"), @"
+    lock 1 (web)
+    kill 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
+    unlock 1
+    ");
+    // The old one is gone, and the new one still bears the other name.
+    assert_snapshot!(story("web web:1", "web web:1 created beside"), @"rename 1/web to web_1_1_one, start 1/web");
+    // A restart was forgotten: what runs goes on.
+    assert_snapshot!(story("web web:1", "web web:1 running\nweb web:1 created beside"), @"kill 1/web");
+    // Another release is wanted by now.
+    assert_snapshot!(story("web web:3", "web web:1 running\nweb web:2 created\nimage web:3"), @"
+    kill 1/web, create 1/web from web:3
+    lock 1 (web), remove image web:2
+    kill 1/web
+    rename 1/web to web_1_1_one, start 1/web, remove image web:1
+    unlock 1
+    ");
+    assert_snapshot!(story("web web:1", "web web:1 running\nweb web:2 created"), @"
+    kill 1/web
+    remove image web:2
+    ");
+    // A hand-over: neither retired nor started yet; and retired only.
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 running\nweb web:2 created beside"), @"
+    lock 1 (web)
+    retire 1/web as old_web_1_1_one
+    rename 1/web to web_1_1_one, start 1/web
+    hand over 1/web
+    unlock 1, remove image web:1
+    ");
+    assert_snapshot!(story("web web:2 hand-over", "web web:1 running retired\nweb web:2 created beside"), @"
+    rename 1/web to web_1_1_one, start 1/web
+    lock 1 (web)
+    hand over 1/web
+    unlock 1, remove image web:1
+    ");
+}
+
+#[test]
+fn a_new_service_waits_with_the_release() {
+    let story = story_of("web web:2\nnew new:1", "web web:1 running\nimage web:2\nimage new:1", |_, current| {
+        current.locks.insert(AppId(1), Locks::Held(super::held("web")));
+    });
+    assert_snapshot!(story, @"
+    create 1/web from web:2
+    … app 1 is locked by its service web (/lock/web)
+    ");
+    // Unless a container shares its network, which cannot be created before.
+    assert_snapshot!(super::story("web web:1 shares:vpn\nvpn vpn:1", "web web:1 running\nimage vpn:1"), @"
+    create 1/vpn from vpn:1
+    start 1/vpn, create 1/web from web:1
+    lock 1 (vpn web)
+    kill 1/web
+    rename 1/web to web_1_1_one, start 1/web
+    unlock 1
+    ");
+}

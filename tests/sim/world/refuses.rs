@@ -1,0 +1,84 @@
+//! Containers that the engine refuses to create, and what is not killed for them.
+
+use std::time::Duration;
+
+use boardkeeper::plan::{Deed, Spec, Which};
+use boardkeeper::port::EngineError;
+use boardkeeper::state::config::Mount;
+use boardkeeper::state::{App, Service, ServiceKey, Target};
+use tokio::time::Instant;
+
+use super::Model;
+use super::machine::{Machine, Owned};
+use super::met::Met;
+use super::nature::Job;
+
+/// An agent may still act on what it saw so long ago.
+const IN_MIND: Duration = Duration::from_secs(120);
+
+impl Machine {
+    /// What only an engine knows: it has no such runtime, say. A document may ask for one, and an engine may lose one.
+    pub(crate) fn accepts(&self, spec: &Spec) -> Result<(), EngineError> {
+        let runtime = spec.config.runtime.as_deref().filter(|it| *it != "runc");
+        match (runtime, self.refuses.contains_key(&spec.key)) {
+            (Some(runtime), _) => Err(EngineError::Refused(format!("unknown runtime specified {runtime}"))),
+            (None, true) => Err(EngineError::Refused(format!("cannot create {}: unknown runtime specified", spec.key))),
+            (None, false) => Ok(()),
+        }
+    }
+}
+
+impl Model {
+    /// For a while the engine refuses to create containers of a service.
+    pub(crate) fn refuses_some(&mut self) {
+        let keys: Vec<_> = self.machine.ours().map(|it| it.face.key.clone()).collect();
+        let Some(key) = self.fates.nature.pick(&keys).cloned() else { return };
+        self.machine.refuses.insert(key.clone(), Instant::now());
+        let after = self.fates.nature.secs(10, 1800);
+        self.schedule(after, Job::Accepts(key));
+    }
+
+    pub(crate) fn met_refusal(&mut self, deed: &Deed) {
+        if matches!(deed, Deed::Create(spec) if self.machine.accepts(spec).is_err()) {
+            self.met(Met::CreateRefused);
+        }
+    }
+
+    /// Nothing that runs is killed for a container that the engine refuses to create, where that could be seen before.
+    pub(crate) fn judge_refused(&mut self, which: &Which) {
+        let theirs: Vec<_> = self.machine.ours().filter(|it| it.face.key == which.key).collect();
+        let runs = theirs.iter().any(|it| it.face.id == which.id && it.face.phase.is_alive());
+        if theirs.len() != 1 || !runs || self.judge.purged.contains(&which.key.app) {
+            return;
+        }
+        let lately = self.machine.refuses.get(&which.key).map(|since| since.elapsed() > IN_MIND);
+        let killed_for = |target: &Target| {
+            let app = target.apps.get(&which.key.app);
+            let wanted = app.and_then(|app| Some((app, app.services.get(&which.key.service)?)));
+            wanted.is_some_and(|(app, service)| {
+                let refused = service.config.runtime.as_deref().is_some_and(|it| it != "runc") || lately == Some(true);
+                refused && self.could_be_seen(app, &which.key, service)
+            })
+        };
+        if self.all_say(killed_for) {
+            self.wrong(format_args!("kill {}, for a container that the engine refuses to create", which.key));
+        }
+    }
+
+    /// Whether the new container can be created beside the old one: its image is here, and its networks and volumes stay.
+    fn could_be_seen(&self, app: &App, key: &ServiceKey, service: &Service) -> bool {
+        let network = |name: &String| {
+            let names = [format!("{}_{name}", app.uuid), format!("{}_{name}", app.id)];
+            let seen = names.iter().find_map(|name| self.machine.networks.get(name));
+            let same = |it: &Owned<_>| matches!(it, Owned::Ours((_, config)) if app.networks.get(name) == Some(config));
+            seen.is_some_and(same)
+        };
+        let volume = |mount: &Mount| match mount {
+            Mount::Volume { name, .. } => self.machine.volumes.contains_key(&format!("{}_{name}", key.app)),
+            Mount::Bind { .. } | Mount::Anonymous { .. } => true,
+        };
+        self.machine.image(&service.image).is_some()
+            && service.config.networks.keys().filter(|it| *it != "supervisor0").all(network)
+            && service.config.mounts.iter().all(volume)
+    }
+}
