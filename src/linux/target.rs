@@ -92,6 +92,7 @@ fn ours<'a>(at: &At<'a>, device_uuid: Option<&str>) -> Option<At<'a>> {
 }
 
 fn device(at: &At<'_>) -> Target {
+    at.has_no_nul();
     let mut fields = Fields::of(at);
     let mut target = Target::default();
     if let Some(name) = fields.take("name") {

@@ -240,6 +240,28 @@ impl<'a> At<'a> {
         self.notes.warnings.borrow_mut().add(WARNINGS, self.said(why));
     }
 
+    /// Notes every name and text in it that holds a NUL: the kernel takes it for the end of a text, so no engine hands it on.
+    pub(super) fn has_no_nul(&self) {
+        match self.value {
+            Value::String(text) if text.contains('\0') => self.wrong("holds the character NUL, which no program can be given"),
+            Value::Array(list) => {
+                for (index, value) in list.iter().enumerate().filter(|(_, it)| holds_nul(it)) {
+                    self.child(&index.to_string(), value).has_no_nul();
+                }
+            }
+            Value::Object(object) => {
+                for (key, value) in object.iter().filter(|(key, it)| key.contains('\0') || holds_nul(it)) {
+                    let child = self.child(key, value);
+                    if key.contains('\0') {
+                        child.wrong("its name holds the character NUL, which no program can be given");
+                    }
+                    child.has_no_nul();
+                }
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     /// Notes that it is left aside.
     pub(super) fn not_supported(&self) {
         self.warn("not supported, ignored");
@@ -262,6 +284,16 @@ impl<'a> At<'a> {
             Value::Number(number) => number.to_string(),
             Value::String(text) => quoted(text),
         }
+    }
+}
+
+/// Whether a name or text in it holds a NUL.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(list) => list.iter().any(holds_nul),
+        Value::Object(object) => object.iter().any(|(key, it)| key.contains('\0') || holds_nul(it)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

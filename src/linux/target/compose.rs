@@ -47,7 +47,7 @@ fn rights(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
     config.device_cgroup_rules = fields.list("device_cgroup_rules").into_iter().collect();
     config.group_add = fields.list("group_add").into_iter().collect();
     config.ulimits = fields.take("ulimits").map(|it| ulimits(&it)).unwrap_or_default();
-    config.sysctls = fields.pairs("sysctls", rules::key);
+    config.sysctls = fields.pairs("sysctls", rules::sysctl);
     config.storage_opt = fields.pairs("storage_opt", rules::key);
 }
 

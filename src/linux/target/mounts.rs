@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::given_paths;
 use crate::state::ContainerConfig;
 use crate::state::config::{Mode, Mount};
+use crate::state::service::Feature;
 
 use super::at::{At, quoted};
 use super::fields::Fields;
@@ -23,6 +25,7 @@ pub(super) fn read(fields: &mut Fields<'_>, known: &Known, config: &mut Containe
     for item in fields.take("tmpfs").map(|it| it.one_or_more()).unwrap_or_default() {
         let Some(text) = item.text() else { continue };
         let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        tmpfs_words(&item, options);
         if let Some(path) = absolute(&item, path) {
             config.tmpfs.insert(path, options.to_owned());
         }
@@ -34,13 +37,38 @@ pub(super) fn read(fields: &mut Fields<'_>, known: &Known, config: &mut Containe
 
 /// Two things at one path are a mistake: no engine would take them.
 fn once_each(at: &At<'_>, config: &ContainerConfig) {
-    let mut paths: BTreeSet<&str> = config.tmpfs.keys().map(String::as_str).collect();
+    let mut paths: BTreeSet<String> = config.tmpfs.keys().map(|it| clean(it)).collect();
     for mount in &config.mounts {
-        let (Mount::Volume { path, .. } | Mount::Bind { path, .. } | Mount::Anonymous { path }) = mount;
-        if !paths.insert(path) {
-            at.wrong(&format!("two things are mounted at {}", quoted(path)));
+        if !paths.insert(clean(mount.path())) {
+            at.wrong(&format!("two things are mounted at {}", quoted(mount.path())));
         }
     }
+}
+
+/// Nothing may be mounted where the agent mounts something: the update locks, and what the service's labels ask for.
+pub(super) fn leave_room(at: &At<'_>, config: &ContainerConfig, features: &BTreeSet<Feature>) {
+    let ours: BTreeSet<&str> = given_paths(features).collect();
+    for path in config.tmpfs.keys().map(String::as_str).chain(config.mounts.iter().map(Mount::path)) {
+        if ours.contains(&*clean(path)) {
+            at.wrong(&format!(
+                "mounts something at {}, where the agent mounts what every service or a label of it asks for",
+                quoted(path)
+            ));
+        }
+    }
+}
+
+/// A path as the engine compares it: without `//`, `.` and `..`.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// `volume:/path[:options]`, or `/path` for a volume of the container alone.
@@ -132,8 +160,53 @@ fn absolute(item: &At<'_>, path: &str) -> Option<String> {
         item.wrong(&format!("expected an absolute path in the container, found {}", quoted(path)));
         return None;
     }
-    let bare = path.trim_end_matches('/');
-    Some(if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
+    if path.contains(':') || clean(path) == "/" {
+        item.wrong(&format!("expected a path in the container without `:`, and not its root, found {}", quoted(path)));
+        return None;
+    }
+    Some(path.trim_end_matches('/').to_owned())
+}
+
+/// Options of a tmpfs: those that engines know. Others are refused when the container is started, and the one before is gone.
+fn tmpfs_words(item: &At<'_>, options: &str) {
+    const FLAGS: [&str; 23] = [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "remount",
+        "mand",
+        "nomand",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+    ];
+    const VALUES: [&str; 7] = ["size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+    for option in options.split(',').filter(|it| !it.is_empty()) {
+        let known = match option.split_once('=') {
+            Some((name, _)) => VALUES.contains(&name),
+            None => FLAGS.contains(&option),
+        };
+        if !known {
+            item.wrong(&format!(
+                "a tmpfs has no option {}; known are ro, noexec, size=64m, mode=1777 and the like",
+                quoted(option)
+            ));
+        }
+    }
 }
 
 /// Devices as `host:container:permissions`.

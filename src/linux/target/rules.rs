@@ -42,6 +42,19 @@ pub(super) fn key(name: &str) -> Option<&'static str> {
     expect(good, "some text without `=`, at most 255 characters")
 }
 
+/// A setting of the kernel that a container has of its own; the others are the machine's, and engines refuse to start a container
+/// that would change them.
+pub(super) fn sysctl(name: &str) -> Option<&'static str> {
+    const IPC: [&str; 9] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced", "domainname"];
+    let dotted = name.replace('/', ".");
+    let own = dotted.strip_prefix("kernel.").is_some_and(|it| IPC.contains(&it));
+    let good = own || ["net.", "fs.mqueue."].iter().any(|it| dotted.starts_with(it) && dotted.len() > it.len());
+    expect(
+        good && key(name).is_none(),
+        "net.*, fs.mqueue.*, kernel.domainname or one of kernel.msg*, sem and shm*: others are the whole machine's",
+    )
+}
+
 /// A device.
 pub(super) fn device(name: &str) -> Option<&'static str> {
     expect(all(name, |it| it != '\n'), "at most 255 characters on one line")
@@ -86,12 +99,13 @@ mod tests {
     #[test]
     fn names_are_held_to_their_rule() {
         let long = "a".repeat(256);
-        let table: [(Rule, &[&str], &[&str]); 7] = [
+        let table: [(Rule, &[&str], &[&str]); 8] = [
             (docker_name, &["main", "0a", "a_b.c-d"], &["", "_a", "-a", "a/b", "a b", "ä", &long]),
             (variable, &["A", "_a9"], &["", "9A", "A-B", "A.B", "A=", &long]),
             (setting, &["A:b", "_A"], &["", ":A", "9", "a b", &long]),
             (label, &["a", "io.x/y=z", "{}"], &["", "a b", "a\"", "a'", "a`", "ä", "a\n", &long]),
             (key, &["net.core.x", "a b"], &["", "a=b", "a\0", &long]),
+            (sysctl, &["net.core.somaxconn", "kernel.shmmax"], &["vm.swappiness", "net.", "kernel.hostname", "net.a=b", ""]),
             (device, &["", "my board"], &["a\nb", &long]),
             (image, &["r/a@sha256:ab"], &["", "a b", "a\n", &"a".repeat(LONGEST_IMAGE + 1)]),
         ];

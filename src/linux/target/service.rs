@@ -8,7 +8,7 @@ use crate::state::{ImageRef, Service};
 
 use super::at::{At, quoted};
 use super::fields::Fields;
-use super::{compose, networks, rules};
+use super::{compose, mounts, networks, rules};
 
 /// How long a hand-over waits when its label says nothing: what both generations of supervisors have.
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
@@ -62,6 +62,7 @@ pub(super) fn read(id: u32, name: &str, at: &At<'_>, known: &Known) -> Option<Se
     fields.rest();
 
     let features = features(at, &labels);
+    mounts::leave_room(at, &config, &features);
     config.gpus = u32::from(features.contains(&Feature::Gpu));
     config.env = all_env;
     let (strategy, handover_timeout) = (strategy(at, &labels), handover(at, &labels));

@@ -291,6 +291,21 @@ fn mistakes_in_a_service_are_told_by_path() {
         (json!({"volumes": ["data:/a", "data:/a/:ro"]}), "volumes: two things are mounted at \"/a\""),
         (json!({"volumes": ["data:/a"], "tmpfs": "/a"}), "volumes: two things are mounted at \"/a\""),
         (json!({"tmpfs": "x"}), "tmpfs: expected an absolute path"),
+        (json!({"tmpfs": "/x:foo=1"}), "tmpfs: a tmpfs has no option \"foo=1\""),
+        (json!({"volumes": ["data:/a", "/b/..//a/."]}), "volumes: two things are mounted at \"/b/..//a/.\""),
+        (json!({"volumes": ["data:/"]}), "volumes.0: expected a path in the container without `:`, and not its root"),
+        (
+            json!({"volumes": [{"type": "volume", "source": "data", "target": "/x:ro"}]}),
+            "volumes.0: expected a path in the container without `:`, and not its root, found \"/x:ro\"",
+        ),
+        (json!({"volumes": ["data:/tmp/balena"]}), "mounts something at \"/tmp/balena\", where the agent mounts"),
+        (json!({"tmpfs": "/tmp/./resin/"}), "mounts something at \"/tmp/./resin\", where the agent mounts"),
+        (json!({"volumes": ["data:/sys"], "labels": {"io.balena.features.sysfs": "1"}}), "mounts something at \"/sys\""),
+        (json!({"user": "a\0b"}), "user: holds the character NUL"),
+        (json!({"environment": {"A": "a\0b"}}), "environment.A: holds the character NUL"),
+        (json!({"command": ["a", "b\0"]}), "command.1: holds the character NUL"),
+        (json!({"x-any": {"a\0": ""}}), "x-any.\"a\\0\": its name holds the character NUL"),
+        (json!({"sysctls": {"vm.swappiness": 1}}), "sysctls.vm.swappiness: the name must be net.*, fs.mqueue.*"),
         (json!({"cap_add": ["A"], "capAdd": ["B"]}), "is there twice, spelled differently"),
     ] {
         let said = mistake(&fields);
@@ -369,7 +384,7 @@ fn spellings_that_mean_the_same_are_the_same() {
         (json!({"healthcheck": {}}), json!({})),
         (json!({"healthcheck": {"test": "x"}}), json!({"healthcheck": {"test": ["CMD-SHELL", "x"]}})),
         (json!({"extra_hosts": {"a": "10.0.0.1"}}), json!({"extra_hosts": ["a=10.0.0.1"]})),
-        (json!({"sysctls": {"a": 1}}), json!({"sysctls": ["a=1"]})),
+        (json!({"sysctls": {"net.a": 1}}), json!({"sysctls": ["net.a=1"]})),
         (
             json!({"volumes": ["data:/d:ro"]}),
             json!({"volumes": [{"type": "volume", "source": "data", "target": "/d/", "readOnly": true}]}),
