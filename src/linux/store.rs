@@ -4,7 +4,8 @@
 //! at any moment there is a whole old file or a whole new one. Bytes that are there already are not written again: flash wears.
 //! Who the device is has a second copy, because without it the device would be another one to its cloud.
 //!
-//! A file that cannot be read is put aside as `<name>.unreadable-<n>` and complained of, and the others are read all the same.
+//! A file that cannot be read is put aside as `<name>.unreadable-<n>` and complained of, and the others are read all the same. So is
+//! whatever else has its name, be it a FIFO or a terabyte of zeros, and keys that are damaged: they open nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::linux::off_thread;
 use crate::port::{self, Memory, Record, StoreError, TargetError};
@@ -35,7 +37,13 @@ const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
 const TRIAL: &str = "trial.json";
+/// What the provisioning file said. It is no record: nothing but the next start reads it.
+const PROVISIONED: &str = "boot-config.json";
 const RECORDS: [&str; 7] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL];
+/// The most bytes of a record: a hundred times what the longest seen has.
+const RECORD_BYTES: u64 = 4 << 20;
+/// That of targets has two documents of at most 4 MiB, and each of their characters may take six.
+const TARGETS_BYTES: u64 = 64 << 20;
 /// What the empty file is called that says that a target was reached, before the target's fingerprint.
 const PROVED: &str = "proved-";
 /// What a file is called until it is whole.
@@ -52,6 +60,8 @@ pub struct Store<F = Disk> {
 struct Shelf<F> {
     files: Directory<F>,
     parse: Box<Parse>,
+    /// What the loaded records complain of besides.
+    told: Vec<String>,
     /// What is known of each file. Held while writing: a save that nobody waits for any more still runs.
     known: Mutex<BTreeMap<&'static str, Known>>,
 }
@@ -81,7 +91,16 @@ impl<F: Files> Store<F> {
     /// Records in the directory `path` of file systems of another kind.
     #[must_use]
     pub fn over(files: F, path: &Path, parse: Box<Parse>) -> Self {
-        Self { shelf: Arc::new(Shelf { files: Directory::new(files, path), parse, known: Mutex::default() }) }
+        Self { shelf: Arc::new(Shelf { files: Directory::new(files, path), parse, told: Vec::new(), known: Mutex::default() }) }
+    }
+}
+
+impl<F: Files> Store<F> {
+    /// The same, and what is loaded has these complaints too: what was wrong before there was a store.
+    #[must_use]
+    pub fn telling(self, told: Vec<String>) -> Self {
+        let before = Arc::into_inner(self.shelf).expect("no load or save has begun");
+        Self { shelf: Arc::new(Shelf { told, ..before }) }
     }
 }
 
@@ -130,18 +149,36 @@ pub fn hold(path: &Path) -> Result<Hold, StoreError> {
 #[must_use]
 pub fn identity(path: &Path) -> Option<Identity> {
     let files = Directory::new(Disk, path);
-    let read = |name| serde_json::from_slice::<wire::Identity>(&files.read(name).ok()?).ok();
+    let read = |name| serde_json::from_slice::<wire::Identity>(&files.read(name, RECORD_BYTES).ok()?).ok();
     read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::Identity::into_state)
+}
+
+/// What was kept of the device's provisioning file. `None`: the directory has no identity.
+#[must_use]
+pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
+    identity(path)?;
+    let kept = Directory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
+    // Without it the device goes on all the same.
+    Some(kept.unwrap_or_else(|_| b"{}".to_vec()))
+}
+
+/// Keeps what the device's provisioning file says, for a start at which it cannot be read.
+pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let shelf = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shelf;
+    shelf.keep(PROVISIONED, bytes)
 }
 
 /// The device's key, for whoever may read the directory. Nothing is changed. `None`: the agent never ran.
 pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
     let files = Directory::new(Disk, path);
-    match files.read(KEYS) {
-        Ok(bytes) => match serde_json::from_slice::<wire::Keys>(&bytes) {
-            Ok(keys) => Ok(Some(keys.into_state().device)),
-            Err(why) => Err(StoreError(format!("cannot read `{}`: {why}; start the agent, which mends it", files.shown(KEYS)))),
-        },
+    let damaged =
+        |why: &str| StoreError(format!("cannot read `{}`: {why}; start the agent, which mends it", files.shown(KEYS)));
+    match files.read(KEYS, most_bytes(KEYS)) {
+        Ok(bytes) => {
+            let keys = parsed::<wire::Keys>(KEYS, &bytes).map_err(|why| damaged(&why))?;
+            Ok(Some(keys.into_state().device))
+        }
+        Err(why) if is_spoiled(&why) => Err(damaged(&why.to_string())),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(why) => Err(failed(&files, "read", KEYS, &why)),
     }
@@ -161,7 +198,7 @@ impl<F: Files> Shelf<F> {
             // It takes room, and is in nobody's way: the next save replaces it.
             let _ = self.files.remove(draft);
         }
-        let mut memory = Memory { complaints: self.files.doubts(), ..Memory::default() };
+        let mut memory = Memory { complaints: [self.told.clone(), self.files.doubts()].concat(), ..Memory::default() };
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::Identity::into_state);
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::Keys::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::Stopped::into_state).unwrap_or_default();
@@ -195,7 +232,9 @@ impl<F: Files> Shelf<F> {
             match self.files.sync(name) {
                 Err(why) if why.kind() == io::ErrorKind::NotFound => (),
                 // A kernel that could not write the bytes takes them for written from then on: only new ones help.
-                Err(_) if known.get(name) != Some(&Known::InTheWay) => self.replace(name, &self.files.read(name)?)?,
+                Err(_) if known.get(name) != Some(&Known::InTheWay) => {
+                    self.replace(name, &self.files.read(name, most_bytes(name))?)?;
+                }
                 synced => synced?,
             }
         }
@@ -239,13 +278,13 @@ impl<F: Files> Shelf<F> {
 
     /// What is in a file. `None`: nothing, or nothing that can be read.
     fn read<T: DeserializeOwned>(&self, name: &'static str, complaints: &mut Vec<String>) -> Result<Option<T>, StoreError> {
-        let why = match self.files.read(name) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
+        let why = match self.files.read(name, most_bytes(name)) {
+            Ok(bytes) => match parsed(name, &bytes) {
                 Ok(record) => {
                     self.known().insert(name, Known::Read(Sha256::digest(bytes).into()));
                     return Ok(Some(record));
                 }
-                Err(why) => why.to_string(),
+                Err(why) => why,
             },
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(why) if is_spoiled(&why) => why.to_string(),
@@ -304,7 +343,7 @@ impl<F: Files> Shelf<F> {
         let kept = match before {
             Some(Known::Settled(it)) if it == hash => return Ok(()),
             Some(Known::Read(it)) if it == hash => self.settle(name).or_else(|_| self.replace(name, bytes)),
-            None if self.files.read(name).is_ok_and(|old| old == bytes) => {
+            None if self.files.read(name, most_bytes(name)).is_ok_and(|old| old == bytes) => {
                 self.settle(name).or_else(|_| self.replace(name, bytes))
             }
             Some(Known::InTheWay) => {
@@ -328,12 +367,25 @@ impl<F: Files> Shelf<F> {
         self.files.sync_names()
     }
 
+    /// Does something with a file. A directory that has its name is put aside first.
+    fn past_a_directory(&self, name: &str, deed: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match deed() {
+            Err(why) if why.kind() == io::ErrorKind::IsADirectory => {
+                let free = self.move_aside(name)?;
+                warn!("`{}` is a directory, not a file; it was put aside as `{free}`", self.files.shown(name));
+                deed()
+            }
+            done => done,
+        }
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         // Saved before anything was loaded; or somebody removed it under our feet.
         self.files.prepare()?;
         let draft = format!(".{name}{DRAFT}");
-        let written = self.files.write(&draft, bytes).and_then(|()| self.files.sync(&draft));
-        if let Err(why) = written.and_then(|()| self.files.rename(&draft, name)) {
+        let written = self.past_a_directory(&draft, || self.files.write(&draft, bytes)).and_then(|()| self.files.sync(&draft));
+        let named = written.and_then(|()| self.past_a_directory(name, || self.files.rename(&draft, name)));
+        if let Err(why) = named {
             // A disk that is full needs the room; one that is broken cannot be helped.
             let _ = self.files.remove(&draft);
             return Err(why);
@@ -342,8 +394,26 @@ impl<F: Files> Shelf<F> {
     }
 }
 
+/// The most bytes of a record that is read.
+fn most_bytes(name: &str) -> u64 {
+    if name == TARGETS { TARGETS_BYTES } else { RECORD_BYTES }
+}
+
+/// What is in a file. The error repeats nothing of the file of keys.
+fn parsed<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|why| match (name, why.to_string()) {
+        (KEYS, said) if said.contains("invalid type") => {
+            format!("something is of another type at line {} column {}", why.line(), why.column())
+        }
+        (_, said) => said,
+    })
+}
+
 /// Whether it is the file that cannot be read, now or later.
 fn is_spoiled(why: &io::Error) -> bool {
+    if why.kind() == io::ErrorKind::InvalidData {
+        return true;
+    }
     let codes = [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::ISDIR, Errno::LOOP];
     codes.iter().any(|it| why.raw_os_error() == Some(it.raw_os_error()))
 }

@@ -73,6 +73,27 @@ pub enum DeviceVerb {
     HostConfig,
 }
 
+/// Lengths of a device key: long enough not to be guessed, short enough for every client.
+pub const DEVICE_KEY: std::ops::RangeInclusive<usize> = 16..=128;
+
+/// Whether a text can be a device's key.
+#[must_use]
+pub fn is_device_key(text: &str) -> bool {
+    let plain = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
+    plain && DEVICE_KEY.contains(&text.len()) && varies(text)
+}
+
+/// Whether a text can be what service keys are derived from.
+#[must_use]
+pub fn is_root(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|it| it.is_ascii_hexdigit()) && varies(text)
+}
+
+/// One character over and over is what a damaged file has, and can be guessed.
+fn varies(text: &str) -> bool {
+    text.bytes().any(|it| Some(it) != text.bytes().next())
+}
+
 impl DeviceVerb {
     /// Every one.
     pub const ALL: [Self; 6] = [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig];

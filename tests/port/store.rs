@@ -23,7 +23,7 @@ fn identity() -> Identity {
 
 fn keys() -> Keys {
     let generations = BTreeMap::from([(main_service(), 3)]);
-    Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations }
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations }
 }
 
 /// A target as its document says; the fixture's parser makes this of any document.

@@ -40,8 +40,8 @@ impl Files for Unsynced {
     fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
         Disk.names(dir)
     }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Disk.read(path)
+    fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+        Disk.read(path, most_bytes)
     }
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         Disk.write_new(path, bytes)

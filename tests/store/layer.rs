@@ -230,11 +230,12 @@ impl Files for Layer {
         Ok(model.dir(node).0.keys().cloned().collect())
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
         let model = self.model();
         match &model.nodes[model.find(path)?] {
+            Node::File { seen, .. } if seen.len() as u64 > most_bytes => Err(ErrorKind::InvalidData.into()),
             Node::File { seen, .. } => Ok(seen.clone()),
-            Node::Dir { .. } => Err(ErrorKind::IsADirectory.into()),
+            Node::Dir { .. } => Err(ErrorKind::InvalidData.into()),
         }
     }
 

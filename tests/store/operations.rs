@@ -51,7 +51,12 @@ async fn operations(lie: Option<Lie>) -> Vec<Operation> {
     let proved = Record::Proved(targets.wanted.unwrap().fingerprint());
     all.push(Operation { name: "a target is reached".into(), before, allowed, saves: vec![proved, record(2, 2)] });
     for name in FILES {
-        for garbage in [&b"{"[..], b"", &[0; 600]] {
+        let flat = br#"{"uuid": "", "device": "", "root": "", "services": [7], "wanted": 1}"#;
+        let zeros = format!(
+            r#"{{"uuid": 0, "device": "{0}", "root": "{0}", "wanted": 1, "services": 0, "starts": {{}}}}"#,
+            "0".repeat(64)
+        );
+        for garbage in [&b"{"[..], b"", &[0; 600], flat, zeros.as_bytes()] {
             let (before, mut allowed) = lived_in(lie).await;
             before.spoil(&Path::new(DIR).join(name), garbage);
             allowed.spoiled(name, garbage);

@@ -169,7 +169,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
         0 => Record::Identity(Identity { uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".into() }),
         1 => {
             let generations = services().map(|it| (it, u32::try_from(n).unwrap())).collect();
-            Record::Keys(Keys { device: Secret::new(format!("{n:064x}")), root: Secret::new("r".repeat(64)), generations })
+            Record::Keys(Keys { device: Secret::new(format!("{n:064x}")), root: Secret::new("e2".repeat(32)), generations })
         }
         2 => {
             // From a few bytes to several blocks, and the good one is the same one as often as not.

@@ -2,11 +2,13 @@
 //! between any two.
 
 use std::fmt::Debug;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Mode, OFlags, open};
 
 /// What a store asks of a file system. Each is one deed: what two of them leave after a power cut is for the store to mind.
 pub trait Files: Debug + Send + Sync + 'static {
@@ -16,8 +18,9 @@ pub trait Files: Debug + Send + Sync + 'static {
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// What is in a directory.
     fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// The whole of a file.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The whole of a regular file of at most so many bytes. Another one is an error of the kind `InvalidData`: a link is not
+    /// followed, a FIFO not waited for, a device not opened.
+    fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>>;
     /// Makes a file that is not there yet, for its owner only. It may be lost, or any part of it, until it is synced.
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file another name, in place of the file that had it.
@@ -47,8 +50,14 @@ impl Files for Disk {
         fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+    fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+        // Before it is opened, too: opening a device may have it do something.
+        can_be_read(&fs::symlink_metadata(path)?, most_bytes)?;
+        let file = opened(path, OFlags::NOFOLLOW)?;
+        can_be_read(&file.metadata()?, most_bytes)?;
+        let mut bytes = Vec::new();
+        file.take(most_bytes + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most_bytes { Err(too_long(bytes.len() as u64, most_bytes)) } else { Ok(bytes) }
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -64,12 +73,44 @@ impl Files for Disk {
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let about = fs::metadata(path)?;
+        if !about.is_file() && !about.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file that could be synced"));
+        }
+        opened(path, OFlags::empty())?.sync_all()
     }
 
     fn is_open(&self, dir: &Path) -> bool {
         fs::metadata(dir).is_ok_and(|it| it.permissions().mode() & 0o022 != 0)
     }
+}
+
+/// Opens a file to read it, without waiting for whoever has the other end of it.
+fn opened(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+    Ok(File::from(open(path, flags, Mode::empty())?))
+}
+
+fn can_be_read(about: &Metadata, most_bytes: u64) -> io::Result<()> {
+    let kind = about.file_type();
+    let what = if kind.is_file() {
+        return if about.len() > most_bytes { Err(too_long(about.len(), most_bytes)) } else { Ok(()) };
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is {what}, not a file")))
+}
+
+fn too_long(bytes: u64, most_bytes: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it has {bytes} bytes, and a record at most {most_bytes}"))
 }
 
 /// Whether a directory was made by somebody else, long ago: we may not look into it, or it is of a file system nobody writes to,
@@ -124,8 +165,8 @@ impl<F: Files> Directory<F> {
         self.files.names(&self.path)
     }
 
-    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.files.read(&self.path.join(name))
+    pub(super) fn read(&self, name: &str, most_bytes: u64) -> io::Result<Vec<u8>> {
+        self.files.read(&self.path.join(name), most_bytes)
     }
 
     /// Makes a file, in place of any other of that name.

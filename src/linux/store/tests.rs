@@ -6,6 +6,8 @@ use crate::state::{AppId, ImageRef, Keys, ServiceKey};
 
 use std::collections::BTreeSet;
 
+use rustix::fs::FileType;
+
 /// Takes any document but `bad`.
 fn parse(document: &str) -> Result<Target, TargetError> {
     match document {
@@ -20,8 +22,10 @@ fn target(document: &str) -> Target {
 
 fn keys(generation: u32) -> Keys {
     let generations = BTreeMap::from([(ServiceKey::new(AppId(1), "main"), generation)]);
-    Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations }
+    Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations }
 }
+
+const ME: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
 
 fn me(uuid: &str) -> Record {
     Record::Identity(Identity { uuid: uuid.into() })
@@ -64,15 +68,15 @@ async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
 async fn the_identity_has_a_second_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
-    store.save(&me("me")).await.unwrap();
+    store.save(&me(ME)).await.unwrap();
     for (name, garbage) in [(IDENTITY, ""), (IDENTITY_BACKUP, "{"), (IDENTITY, "[]")] {
         std::fs::write(dir.path().join(name), garbage).unwrap();
         let memory = Store::new(dir.path(), Box::new(parse)).load().await.unwrap();
         assert_eq!(memory.identity, super::identity(dir.path()));
-        assert_eq!(memory.identity.unwrap().uuid, "me");
+        assert_eq!(memory.identity.unwrap().uuid, ME);
         assert!(memory.complaints[0].contains("put aside"), "{:?}", memory.complaints);
         let memory = Store::new(dir.path(), Box::new(parse)).load().await.unwrap();
-        assert_eq!((memory.identity.unwrap().uuid.as_str(), memory.complaints), ("me", Vec::new()));
+        assert_eq!((memory.identity.unwrap().uuid.as_str(), memory.complaints), (ME, Vec::new()));
     }
     assert!(dir.path().join("identity.json.unreadable-2").exists());
 }
@@ -91,7 +95,7 @@ async fn files_are_for_their_owner_only_and_leftovers_go() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&path.join(KEYS))), (0o700, 0o600));
     assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
-    assert_eq!(device_key(&path).unwrap().unwrap().reveal(), "d".repeat(64));
+    assert_eq!(device_key(&path).unwrap().unwrap().reveal(), "d1".repeat(32));
     assert_eq!(device_key(dir.path()).unwrap(), None);
 }
 
@@ -104,8 +108,8 @@ async fn a_read_only_system_above_the_state_is_in_nobodys_way() {
     for _ in ["it is made", "it is there"] {
         let store = Store::new(&path, Box::new(parse));
         store.load().await.unwrap();
-        store.save(&me("me")).await.unwrap();
-        assert_eq!(store.load().await.unwrap().identity.unwrap().uuid, "me");
+        store.save(&me(ME)).await.unwrap();
+        assert_eq!(store.load().await.unwrap().identity.unwrap().uuid, ME);
     }
 }
 
@@ -115,4 +119,116 @@ async fn a_place_that_cannot_be_written_is_told_with_what_to_do() {
     assert!(error.contains("`/proc/boardkeeper`") && error.contains("--state-dir"), "{error}");
     let full = failed(&Directory::new(Disk, Path::new("/var")), "keep", KEYS, &io::Error::from(io::ErrorKind::StorageFull));
     assert!(full.0.contains("make room"));
+}
+
+/// Puts something else where a file is.
+type Shape = fn(&Path);
+
+const SHAPES: &[(&str, Shape)] = &[
+    ("bytes, and a record at most", |path| File::create(path).unwrap().set_len(1 << 40).unwrap()),
+    ("it is a FIFO", |path| rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap()),
+    ("it is a directory", |path| std::fs::create_dir_all(path.join("of/some/depth")).unwrap()),
+    ("it is a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+    ("it is a symbolic link", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+    ("it is a symbolic link", |path| std::os::unix::fs::symlink(path.with_file_name("elsewhere.json"), path).unwrap()),
+    ("EOF while parsing", |path| drop(File::create(path).unwrap())),
+    ("expected value", |path| std::fs::write(path, [0; 4096]).unwrap()),
+    ("missing field", |path| std::fs::write(path, "{}").unwrap()),
+];
+
+#[tokio::test]
+async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
+    let whole = tempfile::tempdir().unwrap();
+    let records = [me(ME), Record::Keys(keys(1)), Record::Targets(Box::default())];
+    let others = [Record::Stopped(BTreeSet::new()), Record::Awaiting(BTreeMap::new()), Record::Trial(None)];
+    for record in records.iter().chain(&others) {
+        Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();
+    }
+    for name in RECORDS {
+        for (why, put) in SHAPES {
+            let dir = tempfile::tempdir().unwrap();
+            for it in RECORDS {
+                std::fs::copy(whole.path().join(it), dir.path().join(it)).unwrap();
+            }
+            let path = dir.path().join(name);
+            // A whole record, where a link leads.
+            std::fs::rename(&path, dir.path().join("elsewhere.json")).unwrap();
+            put(&path);
+            assert!(device_key(dir.path()).is_err() == (name == KEYS), "{name}: {why}");
+            assert_eq!(super::identity(dir.path()).unwrap().uuid, ME);
+            let store = Store::new(dir.path(), Box::new(parse));
+            let memory = store.load().await.unwrap();
+            assert!(
+                memory.complaints[0].contains(why) && memory.complaints[0].contains("put aside"),
+                "{:?}",
+                memory.complaints
+            );
+            assert_eq!(memory.identity.unwrap().uuid, ME);
+            assert_eq!(memory.keys, (name != KEYS).then(|| keys(1)), "{name}: {why}");
+            assert!(dir.path().join(format!("{name}.unreadable-1")).symlink_metadata().is_ok(), "{name}: {why}");
+            // It is saved anew, and is found.
+            store.save(&Record::Keys(keys(2))).await.unwrap();
+            let memory = Store::new(dir.path(), Box::new(parse)).load().await.unwrap();
+            assert_eq!((memory.keys, memory.complaints), (Some(keys(2)), Vec::new()), "{name}: {why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_key_opens_nothing_and_is_told_without_being_repeated() {
+    let (device, root) = ("d1".repeat(32), "e2".repeat(32));
+    let whole = |device: &str, root: &str| format!(r#"{{"device": {device}, "root": {root}, "generations": []}}"#);
+    let text = |it: &str| format!("\"{it}\"");
+    let read = async |bytes: String| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(KEYS), bytes).unwrap();
+        let shown = device_key(dir.path());
+        let memory = Store::new(dir.path(), Box::new(parse)).load().await.unwrap();
+        assert_eq!(shown.is_ok(), memory.keys.is_some());
+        let told = format!("{:?} {}", memory.complaints, shown.map_or_else(|why| why.to_string(), |_| String::new()));
+        (memory.keys.is_some(), told)
+    };
+    assert!(read(whole(&text(&device), &text(&root))).await.0);
+    // What a person may have set.
+    assert!(read(whole(&text("sesame_sesame_16"), &text(&root))).await.0);
+    let zeros = "0".repeat(64);
+    let damaged = [
+        (text(""), text("")),
+        (text(&device), text("")),
+        (text(""), text(&root)),
+        (text(&zeros), text(&root)),
+        (text(&device), text(&zeros)),
+        (text(&device), text(&root[..62])),
+        (text(&device), text(&root.replace('e', "x"))),
+        (text("sesame"), text(&root)),
+        (text("sesame sesame sesame"), text(&root)),
+        (text(&device), "31415926".to_owned()),
+        ("[\"sesamesesamesesame\"]".to_owned(), text(&root)),
+    ];
+    for (device, root) in damaged {
+        let (is_read, told) = read(whole(&device, &root)).await;
+        assert!(!is_read && told.contains("put aside"), "{device}, {root}: {told}");
+        assert!(
+            !told.contains("sesame") && !told.contains("d1d1") && !told.contains("e2e2") && !told.contains("314"),
+            "{told}"
+        );
+    }
+    let (is_read, told) = read("\"sesamesesamesesame\"".to_owned()).await;
+    assert!(!is_read && !told.contains("sesame"), "{told}");
+    // Keys that were made anew must not be the old ones again.
+    assert!(!read(format!(r#"{{"device": "{device}", "root": "{root}"}}"#)).await.0);
+}
+
+#[tokio::test]
+async fn a_directory_that_takes_a_records_name_meanwhile_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), Box::new(parse));
+    store.save(&Record::Keys(keys(1))).await.unwrap();
+    std::fs::remove_file(dir.path().join(KEYS)).unwrap();
+    for name in [KEYS, ".keys.json.new"] {
+        std::fs::create_dir_all(dir.path().join(name).join("full")).unwrap();
+    }
+    store.save(&Record::Keys(keys(2))).await.unwrap();
+    assert_eq!(Store::new(dir.path(), Box::new(parse)).load().await.unwrap().keys, Some(keys(2)));
+    assert!(dir.path().join("keys.json.unreadable-1/full").is_dir());
 }

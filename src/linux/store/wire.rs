@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS, TRIAL};
 use crate::port::{Record, Targeted};
+use crate::state::keys::{is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
+    #[serde(deserialize_with = "uuid")]
     uuid: String,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Keys {
+    #[serde(deserialize_with = "device_key")]
     device: String,
+    #[serde(deserialize_with = "root")]
     root: String,
-    #[serde(default)]
     generations: Vec<Renewed>,
 }
 
@@ -30,9 +34,11 @@ struct Renewed {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Targets {
-    /// The document, as it came.
+    /// The document, as it came. Without it the record is not whole.
+    #[serde(deserialize_with = "Option::deserialize")]
     wanted: Option<String>,
     /// The document, where it is another one.
+    #[serde(deserialize_with = "Option::deserialize")]
     good: Option<String>,
     /// The last good one is the wanted one: it is not written twice.
     #[serde(default)]
@@ -61,8 +67,31 @@ pub(super) struct Awaiting {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Trial {
     /// The SHA-256 of the document. `None`: no target is on trial.
+    #[serde(deserialize_with = "Option::deserialize")]
     document: Option<String>,
     starts: u32,
+}
+
+/// A damaged file must not make another device of this one.
+fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let is_uuid = |text: &str| (32..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
+    checked(from, is_uuid, "uuid must be 32 to 64 hex digits")
+}
+
+/// A damaged key opens nothing: an empty one is easily guessed.
+fn device_key<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    checked(from, is_device_key, "device must be 16 to 128 letters, digits or underscores, not all the same")
+}
+
+/// Of a root that is known, every service's key is known.
+fn root<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    checked(from, is_root, "root must be 64 hex digits, not all the same")
+}
+
+/// The text is not repeated in the error: it may be a key.
+fn checked<'de, D: Deserializer<'de>>(from: D, is_right: fn(&str) -> bool, wrong: &str) -> Result<String, D::Error> {
+    let text = String::deserialize(from).map_err(|_| D::Error::custom("a text is expected"))?;
+    if is_right(&text) { Ok(text) } else { Err(D::Error::custom(wrong)) }
 }
 
 /// The files a record is kept in, in the order they are written.
