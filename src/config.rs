@@ -58,7 +58,14 @@ pub struct Given {
     pub override_locks: bool,
     /// `--service-verbs`.
     pub service_verbs: Option<String>,
+    /// What an agent with its state in a directory kept of the provisioning file. `None`: that device has no identity yet.
+    pub kept: Option<Kept>,
+    /// What is wrong, and no reason not to start.
+    pub troubles: Vec<String>,
 }
+
+/// Looks up what was kept of the provisioning file in a state directory.
+pub type Kept = fn(&Path) -> Option<Vec<u8>>;
 
 /// Everything the agent is told before it starts.
 #[derive(Debug, Clone)]
@@ -101,6 +108,8 @@ pub struct Config {
     pub device_key: Option<Secret>,
     /// `BALENA_DEVICE_TYPE` or `RESIN_DEVICE_TYPE`, as the host's scripts set it.
     pub device_type: Option<String>,
+    /// What is wrong, and no reason not to start; each says what to do.
+    pub troubles: Vec<String>,
 }
 
 /// How the board is told.
@@ -134,7 +143,10 @@ impl Config {
         let mut mistakes = Vec::new();
         let root = directory("--root", given.root, "/", &mut mistakes);
         let state_dir = values::path(given.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR));
-        let provisioning = provisioning::read(&root, values::path(given.boot_config), &mut mistakes);
+        let mut troubles = given.troubles;
+        let kept = || given.kept.and_then(|kept| kept(&state_dir));
+        let boot_config = values::path(given.boot_config);
+        let provisioning = provisioning::read(&root, boot_config, kept, &mut mistakes, &mut troubles);
         let port = provisioning.listen_port.unwrap_or(PORT);
         let env = |name: &str| env(name).filter(|it| !it.is_empty());
         let (listen, bridges) = listen(&given.listen, port, &mut mistakes);
@@ -164,6 +176,7 @@ impl Config {
             device_type: env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE")),
             root,
             state_dir,
+            troubles,
         };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
@@ -229,6 +242,7 @@ fn registry_auth(
 impl Given {
     /// Fills in from a configuration file what was given neither as a flag nor as a variable.
     pub fn fill(&mut self, file: &File) {
+        self.troubles.extend(file.trouble().map(str::to_owned));
         let path = |name: &str| file.get(name).map(OsString::from);
         let text = |name: &str| file.get(name).map(str::to_owned);
         self.root = self.root.take().or_else(|| path("BOARDKEEPER_ROOT"));

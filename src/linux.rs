@@ -20,6 +20,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, open};
+
 pub use world::Linux;
 
 /// The most bytes of a file in which a host, a kernel or a person says something about itself. The longest seen are lists of
@@ -29,7 +31,9 @@ const FILE_BYTES: u64 = 256 * 1024;
 /// The whole of a small file. One that is longer than any honest one is not read to its end.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    // Not waiting for whoever has the other end of a pipe.
+    let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {} kB", FILE_BYTES / 1024)));
     }
@@ -40,6 +44,11 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 fn read_small_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
     String::from_utf8(read_small(path)?).map_err(not_text)
+}
+
+/// A text without the mark that editors of Windows put before UTF-8.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// Runs what may block beside the one thread. Fails only where it fell over, or the agent is about to end.
@@ -56,6 +65,9 @@ mod tests {
         let error = read_small(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(error.to_string(), "it is longer than 256 kB");
         let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(read_small(&pipe).unwrap().is_empty());
         let path = dir.path().join("small");
         std::fs::write(&path, [0xff]).unwrap();
         assert_eq!(read_small(&path).unwrap(), [0xff]);

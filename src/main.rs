@@ -79,6 +79,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     let listeners =
         Listeners::bind(&config.root, &config.listen, config.bridges).map_err(|why| Failure::Failed(why.to_string()))?;
     let _only_one = store::hold(&config.state_dir).map_err(|why| Failure::Failed(why.to_string()))?;
+    keep_provisioned(config);
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
     let board = board(config);
     let device = Device { board: board.facts(), ..device(config, &engines) };
@@ -121,6 +122,16 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     Ok(())
 }
 
+/// What the provisioning file says is kept for a start at which it cannot be read.
+fn keep_provisioned(config: &Config) {
+    if config.troubles.is_empty()
+        && config.provisioning.path.is_some()
+        && let Err(error) = store::keep_provisioned(&config.state_dir, &config.provisioning.to_keep())
+    {
+        warn!(%error, "what config.json says is not kept for a start at which it cannot be read");
+    }
+}
+
 /// A target that is on trial is not to blame for an end that was asked for.
 async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
     let counted = status.is_some_and(|it| it.borrow().trial.as_ref().is_some_and(|it| !it.is_over()));
@@ -153,6 +164,9 @@ async fn reload(
                 continue;
             }
         };
+        for trouble in &new.troubles {
+            warn!("{trouble}");
+        }
         verbosity.set(&new.log);
         info!("the configuration was read again");
         if new.target != target {
@@ -190,7 +204,8 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> 
     });
     Linux {
         engine,
-        store: Store::new(&config.state_dir, Box::new(move |text| target::parse(text, uuid.as_deref()))),
+        store: Store::new(&config.state_dir, Box::new(move |text| target::parse(text, uuid.as_deref())))
+            .telling(config.troubles.clone()),
         locks: Locks::new(&config.root),
         targets: Switch::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),

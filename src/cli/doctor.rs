@@ -60,6 +60,7 @@ fn patient(config: &Config) -> Patient {
         cloud: config.provisioning.api_endpoint.as_deref().and_then(host_and_port),
         board: board.map(|board| Told { board, device_type: config.device_type.clone() }),
         led_file: config.led_file.as_ref().map(|it| it.display().to_string()),
+        troubles: config.troubles.clone(),
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::Failure;
 use crate::config::{Config, File, Given, Mistakes};
+use crate::linux::store;
 
 /// What must outlive a power cut is found by every command in the same way.
 #[derive(Debug, Clone, Default, Args)]
@@ -40,7 +41,7 @@ Environment without a flag:
   DOCKER_HOST              The container engine. Default: unix:///var/run/docker.sock, then balenaEngine's socket, then podman's
   DBUS_SYSTEM_BUS_ADDRESS  The system bus, for reboots and shutdowns. Default: the one below --root
   NOTIFY_SOCKET, WATCHDOG_USEC  Set by systemd: it is told when the agent is ready, what it does, and that it gets on
-  BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores. Default: one is made
+  BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores, not all the same. Default: one is made
   LED_FILE                 As --led-file
   DOCKER_CONFIG            Directory of a config.json with registries' passwords, where --registry-auth is not given
 
@@ -95,7 +96,7 @@ pub struct Run {
 impl Place {
     fn given(self) -> Given {
         let Self { root, state_dir, listen, boot_config, config: _ } = self;
-        Given { root, state_dir, listen, boot_config, ..Given::default() }
+        Given { root, state_dir, listen, boot_config, kept: Some(store::provisioned), ..Given::default() }
     }
 
     /// The configuration, as far as it concerns every command.

@@ -7,7 +7,11 @@ use super::values;
 
 /// What a configuration file says, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct File(BTreeMap<String, String>);
+pub struct File {
+    values: BTreeMap<String, String>,
+    /// What is wrong, and no reason not to start.
+    trouble: Option<String>,
+}
 
 impl File {
     /// Reads a file. Every mistake is told.
@@ -15,17 +19,24 @@ impl File {
         let shown = path.display();
         let cannot = |why: String| vec![format!("--config: cannot read `{shown}`: {why}; name a file of NAME=value lines")];
         let bytes = values::read(path).map_err(|why| cannot(why.to_string()))?;
-        let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text".to_owned()))?;
-        Self::parse(&text, &shown.to_string())
+        // What is not UTF-8 is found out where it counts: it may be in a comment.
+        Self::parse(&String::from_utf8_lossy(values::without_mark(&bytes)), &shown.to_string())
     }
 
     /// What a file's text says. `shown`: the file, for people.
     pub fn parse(text: &str, shown: &str) -> Result<Self, Vec<String>> {
         let mut values = BTreeMap::new();
         let mut mistakes = Vec::new();
+        // What a power cut leaves of a file that was being written.
+        let zeros = text.contains('\0');
+        let trouble = zeros.then(|| format!("--config: zeros are in `{shown}`, where settings may have been; write it anew"));
         for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
+            let line = line.trim_matches(|it: char| it.is_whitespace() || it == '\0');
             if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            if line.contains(char::REPLACEMENT_CHARACTER) {
+                mistakes.push(format!("--config: line {} of `{shown}` is not UTF-8 text", number + 1));
                 continue;
             }
             match line.split_once('=') {
@@ -36,13 +47,19 @@ impl File {
                 Some(_) | None => mistakes.push(format!("--config: line {} of `{shown}` is not NAME=value", number + 1)),
             }
         }
-        if mistakes.is_empty() { Ok(Self(values)) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Self { values, trouble }) } else { Err(mistakes) }
+    }
+
+    /// What is wrong with it, and no reason not to start.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// A value. An empty one was not given.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|it| !it.is_empty())
+        self.values.get(name).map(String::as_str).filter(|it| !it.is_empty())
     }
 }
 
@@ -71,6 +88,29 @@ mod tests {
         let file = read("# why\n\n; too\n BOARDKEEPER_LOG = \"debug\" \nDOCKER_HOST='unix:///x=y'\nLED_FILE=\n").unwrap();
         assert_eq!((file.get("BOARDKEEPER_LOG"), file.get("DOCKER_HOST")), (Some("debug"), Some("unix:///x=y")));
         assert_eq!((file.get("LED_FILE"), file.get("X")), (None, None));
+    }
+
+    #[test]
+    fn it_is_read_whatever_the_editor_and_a_power_cut_made_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boardkeeper");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            File::read(&path)
+        };
+        for bytes in [
+            &b"\xef\xbb\xbfBOARDKEEPER_LOG=debug\r\n"[..],
+            b"# Ger\xe4t im Keller\nBOARDKEEPER_LOG=debug\n",
+            b"BOARDKEEPER_LOG=debug\n\0\0\0\0",
+        ] {
+            let file = read(bytes).unwrap();
+            assert_eq!(file.get("BOARDKEEPER_LOG"), Some("debug"), "{bytes:?}");
+            assert_eq!(file.trouble().is_some(), bytes.contains(&0));
+        }
+        let zeros = read(&[0; 4096]).unwrap();
+        assert!(zeros.get("BOARDKEEPER_LOG").is_none() && zeros.trouble().unwrap().contains("zeros are in"));
+        let mistakes = read(b"BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/etc/ger\xe4t.json\n").unwrap_err();
+        assert!(mistakes[0].contains("line 2") && mistakes[0].contains("UTF-8"), "{mistakes:?}");
     }
 
     #[test]

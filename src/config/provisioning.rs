@@ -1,8 +1,9 @@
 //! The device's provisioning file, `config.json`, as the cloud's tools write it onto the boot partition.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::values;
 
@@ -24,29 +25,64 @@ pub struct Provisioning {
 }
 
 /// Reads the file: the one that was given, or the one where it belongs, when there is one.
-pub(super) fn read(root: &Path, given: Option<PathBuf>, mistakes: &mut Vec<String>) -> Provisioning {
+///
+/// A device that has an identity goes on where the file cannot be read any more: `kept` is what it said before, and what is wrong is
+/// told under `troubles`. On a device without one it is a mistake: it would take another identity than its cloud has for it.
+pub(super) fn read(
+    root: &Path,
+    given: Option<PathBuf>,
+    kept: impl FnOnce() -> Option<Vec<u8>>,
+    mistakes: &mut Vec<String>,
+    troubles: &mut Vec<String>,
+) -> Provisioning {
     let must = given.is_some();
     let path = given.unwrap_or_else(|| root.join("mnt/boot/config.json"));
     let shown = path.display().to_string();
-    let text = match values::read(&path) {
-        Ok(text) => text,
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound && !must => return Provisioning::default(),
+    let is_missing = |why: &io::Error| why.kind() == io::ErrorKind::NotFound && !must;
+    let (wrong, path) = match values::read(&path) {
+        Ok(text) => match Provisioning::parse(&text, &shown) {
+            (provisioning, wrong) if wrong.is_empty() => return Provisioning { path: Some(path), ..provisioning },
+            (_, wrong) => (wrong, Some(path)),
+        },
+        Err(why) if is_missing(&why) => (Vec::new(), None),
         Err(why) => {
-            mistakes
-                .push(format!("--boot-config: cannot read `{shown}`: {why}; name the device's config.json, or leave it out"));
-            return Provisioning::default();
+            let wrong = format!("--boot-config: cannot read `{shown}`: {why}; name the device's config.json, or leave it out");
+            (vec![wrong], Some(path))
         }
     };
-    let (provisioning, wrong) = Provisioning::parse(&text, &shown);
-    mistakes.extend(wrong);
-    Provisioning { path: Some(path), ..provisioning }
+    let Some(kept) = kept() else {
+        mistakes.extend(wrong);
+        return Provisioning { path, ..Provisioning::default() };
+    };
+    let (kept, _) = Provisioning::parse(&kept, "what was kept");
+    if path.is_none() && kept != Provisioning::default() {
+        troubles.push(format!(
+            "`{shown}` is gone; write the device's config.json there again; until then what it said before counts"
+        ));
+    }
+    troubles.extend(wrong.into_iter().map(|it| format!("{it}; until then what it said before counts")));
+    Provisioning { path, ..kept }
 }
 
 impl Provisioning {
+    /// What it says, as a file that says the same: without what is secret in the device's own.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<u8> {
+        let Self { path: _, uuid, device_type, name, api_endpoint, listen_port } = self;
+        let fields = json!({
+            "uuid": uuid,
+            "deviceType": device_type,
+            "initialDeviceName": name,
+            "apiEndpoint": api_endpoint,
+            "listenPort": listen_port,
+        });
+        format!("{fields:#}\n").into_bytes()
+    }
+
     /// What a file's bytes say, and what is wrong with them. `shown`: the file, for people.
     #[must_use]
     pub fn parse(text: &[u8], shown: &str) -> (Self, Vec<String>) {
-        let map = match serde_json::from_slice(text) {
+        let map = match serde_json::from_slice(values::without_mark(text)) {
             Ok(Value::Object(map)) => map,
             Ok(_) => {
                 let wrong = format!("`{shown}` is not a JSON object; write the device's config.json there again");

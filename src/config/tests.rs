@@ -109,7 +109,8 @@ fn values_mean_what_they_say() {
     assert_eq!((log.all, log.modules), (LevelFilter::WARN, vec![("boardkeeper::linux".to_owned(), LevelFilter::DEBUG)]));
     assert_eq!(values::board(Some("simulated")), Ok(Board::Simulated));
     assert!(values::device_key(Some("k".repeat(15))).is_err());
-    assert!(values::device_key(Some("k".repeat(128))).unwrap().is_some());
+    assert!(values::device_key(Some("key_".repeat(32))).unwrap().is_some());
+    assert!(values::device_key(Some("0".repeat(64))).is_err(), "it is guessed");
     assert!(values::device_key(Some("k".repeat(129))).is_err());
 }
 

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
 
 use super::{Board, Log};
 use crate::state::Secret;
-use crate::state::keys::DeviceVerb;
-
-/// Lengths of a device key: long enough not to be guessed, short enough for every client.
-const KEY: std::ops::RangeInclusive<usize> = 16..=128;
+use crate::state::keys::{DEVICE_KEY, DeviceVerb, is_device_key};
 
 /// The most bytes of a configuration: a hundred times what the longest seen has.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -22,11 +21,22 @@ const FILE_BYTES: u64 = 1024 * 1024;
 /// The whole of a configuration file. One that never ends is not read to its end.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    // Not waiting for whoever has the other end of a pipe.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is a pipe, not a file"));
+    }
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {} kB", FILE_BYTES / 1024)));
     }
     Ok(bytes)
+}
+
+/// A text without the mark that editors of Windows put before UTF-8.
+pub(super) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// A path; an empty one was not given.
@@ -130,12 +140,12 @@ pub(super) fn docker_host(given: Option<String>) -> Result<Option<String>, Strin
 /// A key. It is not shown, whatever is wrong with it.
 pub(super) fn device_key(given: Option<String>) -> Result<Option<Secret>, String> {
     let Some(key) = given else { return Ok(None) };
-    let plain = key.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
-    if plain && KEY.contains(&key.len()) {
+    if is_device_key(&key) {
         return Ok(Some(Secret::new(key)));
     }
-    let (least, most) = (KEY.start(), KEY.end());
+    let (least, most) = (DEVICE_KEY.start(), DEVICE_KEY.end());
     Err(format!(
-        "BOARDKEEPER_API_KEY: it must be {least} to {most} letters, digits or underscores; leave it out to have one made"
+        "BOARDKEEPER_API_KEY: it must be {least} to {most} letters, digits or underscores, not all the same; \
+        leave it out to have one made"
     ))
 }

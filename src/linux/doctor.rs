@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::linux::clock::Clock;
 use crate::linux::engine::{Engine, Settings};
 use crate::linux::net::{Reach, taken};
 use crate::linux::systemd::Systemd;
+use crate::linux::{read_small, without_mark};
 use crate::port::{Clock as _, Net as _};
 
 /// This was written in 2026; a clock that stands before has not been set.
@@ -46,6 +47,8 @@ pub struct Patient {
     pub board: Option<Told>,
     /// A LED by path.
     pub led_file: Option<String>,
+    /// What is wrong with the configuration, and no reason not to start.
+    pub troubles: Vec<String>,
 }
 
 /// One thing that was checked.
@@ -72,7 +75,8 @@ pub enum Verdict {
 
 /// Checks everything, in the order in which a person would mend it.
 pub async fn examine(patient: &Patient) -> Vec<Finding> {
-    let mut findings: Vec<_> = patient.writes.iter().map(|it| directory(it)).collect();
+    let mut findings: Vec<_> = patient.troubles.iter().map(|it| wrong("configuration", it)).collect();
+    findings.extend(patient.writes.iter().map(|it| directory(it)));
     findings.push(keys(&patient.keys));
     findings.push(clock(&patient.root));
     findings.push(engine(patient).await);
@@ -100,7 +104,7 @@ fn directory(path: &Path) -> Finding {
     let shown = path.display();
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     match access(there, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) if there == path && path.is_dir() && mode(path) & 0o022 != 0 => {
+        Ok(()) if there == path && path.is_dir() && is_open(path) => {
             wrong("directory", format!("{shown} can be written by others than its owner too: `chmod go-w {shown}`"))
         }
         Ok(()) if there == path && path.is_dir() => fine("directory", format!("{shown} can be written")),
@@ -114,6 +118,12 @@ fn directory(path: &Path) -> Finding {
             ),
         ),
     }
+}
+
+/// Whether others may write in a directory. That of update locks is root's, and the agent's group may.
+fn is_open(path: &Path) -> bool {
+    let shared = path.ends_with("tmp/balena-supervisor/services") && fs::metadata(path).is_ok_and(|it| it.uid() == 0);
+    mode(path) & if shared { 0o002 } else { 0o022 } != 0
 }
 
 fn keys(path: &Path) -> Finding {
@@ -219,8 +229,8 @@ fn led(patient: &Patient) -> Finding {
 /// The parser's own words would repeat a secret.
 fn registry_auth(path: &Path) -> Finding {
     let shown = path.display();
-    match fs::read(path) {
-        Ok(text) if serde_json::from_slice::<Value>(&text).is_ok_and(|it| it.is_object()) => {
+    match read_small(path) {
+        Ok(text) if serde_json::from_slice::<Value>(without_mark(&text)).is_ok_and(|it| it.is_object()) => {
             fine("registry-auth", format!("{shown} can be read"))
         }
         Ok(_) => wrong("registry-auth", format!("`{shown}` is not a JSON object; write it anew with `docker login`")),
@@ -273,6 +283,7 @@ mod tests {
             cloud: None,
             board: Some(Told::default()),
             led_file: None,
+            troubles: Vec::new(),
         }
     }
 

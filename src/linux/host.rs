@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, Address};
-use crate::linux::{read_small, read_small_text};
+use crate::linux::{read_small, without_mark};
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
@@ -98,7 +98,7 @@ fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
 /// Fields of `os-release`.
 fn release(root: &Path) -> BTreeMap<String, String> {
     let paths = ["etc/os-release", "usr/lib/os-release"].map(|it| root.join(it));
-    let text = paths.iter().find_map(|path| read_small_text(path).ok()).unwrap_or_default();
+    let text = paths.iter().find_map(|path| lossy(path)).unwrap_or_default();
     let fields = text.lines().filter_map(|line| line.trim().split_once('='));
     fields.map(|(name, value)| (name.to_owned(), unquoted(value))).collect()
 }
@@ -122,7 +122,7 @@ struct Built {
 
 fn built(root: &Path) -> Built {
     let text = read_small(&root.join("mnt/boot/device-type.json")).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    serde_json::from_slice(without_mark(&text)).unwrap_or_default()
 }
 
 /// The cloud's name of the kernel's architecture.
@@ -170,9 +170,15 @@ fn own(addresses: &[Address]) -> Vec<String> {
     ips.iter().map(IpAddr::to_string).collect()
 }
 
+/// A small file in whatever encoding; one odd byte does not hide the others.
+fn lossy(path: &Path) -> Option<String> {
+    let bytes = read_small(path).ok()?;
+    Some(String::from_utf8_lossy(without_mark(&bytes)).into_owned())
+}
+
 /// A file of one line.
 fn text(path: &Path) -> Option<String> {
-    let text = read_small_text(path).ok()?;
+    let text = lossy(path)?;
     Some(text.trim().to_owned()).filter(|it| !it.is_empty())
 }
 

@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
@@ -20,29 +23,53 @@ pub(crate) struct Agent {
     /// Where it answers.
     pub(crate) at: SocketAddr,
     child: Child,
-    _dir: TempDir,
+    home: TempDir,
+    said: Arc<Mutex<String>>,
 }
 
 impl Agent {
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_boardkeeper"));
-        command.args(["run", "--board", "simulated", "--log", "info", "--listen", "127.0.0.1:0"]);
-        command.arg("--state-dir").arg(dir.path().join("state")).arg("--runtime-dir").arg(dir.path().join("runtime"));
-        command.env("DOCKER_HOST", "unix:///nowhere.sock").env("BOARDKEEPER_API_KEY", KEY);
+        Self::start_in(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// An agent whose directories are in `home`.
+    pub(crate) fn start_in(home: TempDir, more: &[&str]) -> Self {
+        let mut command = command(home.path(), more);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
+        let (mut line, log) = (String::new(), Arc::new(Mutex::new(String::new())));
         let at = loop {
             line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended");
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended: {}", log.lock().unwrap());
+            log.lock().unwrap().push_str(&line);
             if let Some((_, rest)) = line.split_once("the API answers at ") {
                 break rest.split([';', ',', ' ']).next().unwrap().parse().unwrap();
             }
         };
         // Somebody has to take what it says.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { at, child, _dir: dir }
+        let rest = Arc::clone(&log);
+        std::thread::spawn(move || said.lines().map_while(Result::ok).for_each(|it| rest.lock().unwrap().push_str(&it)));
+        Self { at, child, home, said: log }
+    }
+
+    /// What it said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Its directories, after it was killed as by a power cut.
+    pub(crate) fn killed(mut self) -> TempDir {
+        assert!(self.child.try_wait().unwrap().is_none(), "it lives to the end");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
+    }
+
+    /// What is answered to the owner's key: the status line and the rest.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n", self.at);
+        self.answer(head.as_bytes()).0
     }
 
     /// A connection from one of loopback's addresses.
@@ -90,10 +117,23 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_some_and(|it| it.signal().is_some()) {
+            return;
+        }
         assert!(self.child.try_wait().unwrap().is_none(), "it lives to the end");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// The agent's command, in an address space of 300 MB.
+pub(crate) fn command(home: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -v 300000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_boardkeeper")]);
+    command.args(["run", "--board", "simulated", "--log", "info", "--listen", "127.0.0.1:0"]);
+    command.arg("--state-dir").arg(home.join("state")).arg("--runtime-dir").arg(home.join("runtime")).args(more);
+    command.env("DOCKER_HOST", "unix:///nowhere.sock").env("BOARDKEEPER_API_KEY", KEY);
+    command
 }
 
 /// What else comes, up to the end; a connection that is reset has ended too.

@@ -7,6 +7,7 @@
 
 mod agent;
 mod crowd;
+mod files;
 mod garbage;
 mod guesses;
 mod slow;

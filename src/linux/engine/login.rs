@@ -9,7 +9,7 @@ use base64::{Engine as _, alphabet};
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 
-use crate::linux::{off_thread, read_small};
+use crate::linux::{off_thread, read_small, without_mark};
 use crate::port::EngineError;
 
 /// The registry of references that name none, and its names in a `config.json`.
@@ -79,7 +79,7 @@ pub(super) async fn read(path: &Path, registry: &str) -> Result<Login, EngineErr
 }
 
 pub(super) fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
-    let file: File = serde_json::from_slice(bytes).map_err(|error| error.line())?;
+    let file: File = serde_json::from_slice(without_mark(bytes)).map_err(|error| error.line())?;
     let is_meant = |name: &String| {
         let host = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
         let host = host.split_once('/').map_or(host, |(host, _)| host);
