@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod connectivity;
 pub mod intent;
+pub mod json;
 pub mod led;
 pub mod linux;
 pub mod notify;

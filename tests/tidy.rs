@@ -11,6 +11,7 @@ use std::process::Command;
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("backoff", &[]),
+    ("json", &[]),
     ("plan", &["state"]),
     ("intent", &["state"]),
     ("port", &["state", "plan"]),
@@ -19,9 +20,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("led", &["state", "intent", "port"]),
     ("connectivity", &["state", "port"]),
     ("notify", &["state", "intent", "port"]),
-    ("api", &["state", "intent"]),
-    ("linux", &["state", "plan", "port", "backoff"]),
-    ("config", &["state"]),
+    ("api", &["state", "intent", "json"]),
+    ("linux", &["state", "plan", "port", "backoff", "json"]),
+    ("config", &["state", "json"]),
     ("cli", &["config", "linux", "reconcile", "run", "state"]),
 ];
 
@@ -37,8 +38,8 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
     ("http_body_util", &["linux"]),
-    ("serde", &["api", "cli", "config", "linux"]),
-    ("serde_json", &["api", "cli", "config", "linux"]),
+    ("serde", &["api", "cli", "config", "json", "linux"]),
+    ("serde_json", &["api", "cli", "config", "json", "linux"]),
     ("subtle", &["state"]),
     ("sysfs_gpio", &["linux"]),
     ("tokio_rustls", &["linux"]),

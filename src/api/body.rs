@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::api::form;
 use crate::api::sent::{Sent, failed};
 use crate::intent::Running;
+use crate::json::{self, JsonError};
 use crate::state::Force;
 
 /// The most bytes of a body. The largest that means anything here has three fields; documents do not come this way. It is what
@@ -73,7 +74,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn json(bytes: &[u8]) -> Result<Fields, Sent> {
-    let found = match serde_json::from_slice(bytes) {
+    let found = match json::read(bytes) {
         Ok(Value::Object(fields)) => return Ok(Fields(fields)),
         // Other supervisors take a list, and find nothing in it.
         Ok(Value::Array(_)) => return Ok(Fields::default()),
@@ -81,7 +82,9 @@ fn json(bytes: &[u8]) -> Result<Fields, Sent> {
         Ok(Value::Bool(_)) => "a boolean",
         Ok(Value::Number(_)) => "a number",
         Ok(Value::String(_)) => "a string",
-        Err(why) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {why}"))),
+        Err(JsonError::NotJson(why)) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {why}"))),
+        // Which of the two was meant is not for us to guess.
+        Err(JsonError::Twice(why)) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body: {why}"))),
     };
     Err(failed(StatusCode::BAD_REQUEST, &format!("the body must be a JSON object, and is {found} at line 1 column 1")))
 }
@@ -197,6 +200,12 @@ mod tests {
             assert_eq!(of(&format!("{{\"appId\":{written}}}")).app(), None, "{written}");
         }
         assert_eq!(of("{}").app(), None);
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_refused() {
+        assert!(json(br#"{"appId": 1, "force": false, "appId": 2}"#).is_err());
+        assert!(json(br#"{"network": {"hostname": "a", "hostname": "b"}}"#).is_err());
     }
 
     #[test]

@@ -22,8 +22,7 @@ mod values;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
+use crate::json;
 use crate::port::TargetError;
 use crate::state::Target;
 
@@ -37,7 +36,7 @@ pub use switch::Switch;
 pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {
     // Editors of other systems begin a file with a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
-    let value: Value = serde_json::from_str(text).map_err(|error| TargetError(format!("it is not JSON: {error}")))?;
+    let value = json::read(text.as_bytes()).map_err(|error| TargetError(error.to_string()))?;
     let notes = Notes::default();
     let target = document(&At::root(&value, &notes), device_uuid);
     let warnings = notes.verdict().map_err(TargetError)?;

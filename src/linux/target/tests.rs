@@ -2,6 +2,7 @@
 
 mod any;
 mod limits;
+mod strict;
 
 use std::time::Duration;
 
