@@ -75,7 +75,7 @@ fn words(status: &Status) -> String {
         }
         Activity::Applying => {
             let doing: Vec<&str> = status.doing.iter().map(|it| it.what.as_str()).collect();
-            match (doing.as_slice(), status.waiting.first(), status.troubles.last()) {
+            match (doing.as_slice(), status.waiting.first(), status.troubles.iter().rfind(|it| it.again.is_some())) {
                 ([], _, Some(trouble)) => format!("{}: {}", trouble.what, trouble.why),
                 ([], Some(waiting), None) => waiting.clone(),
                 ([], None, None) => "looking".to_owned(),

@@ -55,6 +55,17 @@ pub struct Plan {
     pub downloaded: bool,
     /// What is not to be begun while it is known not to fit.
     pub updates: Vec<Update>,
+    /// What stays although the target says otherwise.
+    pub differences: Vec<Difference>,
+}
+
+/// Something that is not as the target says, and that only its owner can decide to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What differs, in words.
+    pub what: String,
+    /// How, and what to do about it.
+    pub why: String,
 }
 
 /// Images of an app's update that are of use only together.

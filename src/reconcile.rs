@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::intent::{Answer, Ask};
-use crate::plan::{Hashes, Plan, Step, Subject, Waiting, changes, complete, plan_with, reaches};
+use crate::plan::{Difference, Hashes, Plan, Step, Subject, Waiting, changes, complete, plan_with, reaches};
 use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::host::Outcome;
 use crate::reconcile::look::{Look, look};
@@ -45,6 +45,7 @@ use crate::state::keys::DeviceVerb;
 use crate::state::status::Doing;
 use crate::state::{
     Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
+    Trouble,
 };
 
 mod hear;
@@ -447,6 +448,17 @@ impl<'w, W: World> Keeper<'w, W> {
         self.tell();
     }
 
+    /// What is wrong, for people: first what waits for the owner, then what was tried, newest last.
+    fn troubles(&self) -> Vec<Trouble> {
+        let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
+            what: what.clone(),
+            why: why.clone(),
+            failures: 0,
+            again: None,
+        });
+        owner.chain(self.resting.troubles()).collect()
+    }
+
     /// Tells everybody else how things are.
     fn tell(&self) {
         let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
@@ -462,7 +474,7 @@ impl<'w, W: World> Keeper<'w, W> {
             status.demands.clone_from(&self.demands);
             status.current.clone_from(&self.current);
             status.waiting = self.plan.waiting.iter().map(ToString::to_string).collect();
-            status.troubles = self.resting.troubles();
+            status.troubles = self.troubles();
             status.activity = activity;
             status.doing = doing;
             status.update_pending = pending;

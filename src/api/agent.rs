@@ -128,7 +128,7 @@ struct Trouble<'a> {
     what: &'a str,
     why: &'a str,
     failures: u32,
-    again_in_seconds: u64,
+    again_in_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -344,8 +344,8 @@ fn kind(kind: Kind) -> &'static str {
 }
 
 fn trouble(it: &state::Trouble) -> Trouble<'_> {
-    let again = it.again.saturating_duration_since(Instant::now());
-    Trouble { what: &it.what, why: &it.why, failures: it.failures, again_in_seconds: again.as_secs() }
+    let again = it.again.map(|it| it.saturating_duration_since(Instant::now()).as_secs());
+    Trouble { what: &it.what, why: &it.why, failures: it.failures, again_in_seconds: again }
 }
 
 fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {

@@ -122,7 +122,7 @@ struct Trouble {
     what: String,
     why: String,
     failures: u32,
-    again_in_seconds: u64,
+    again_in_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,7 +205,8 @@ impl Told {
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
         lines.extend(self.troubles.iter().flatten().map(|it| {
             let times = if it.failures == 1 { "once".to_owned() } else { format!("{} times", it.failures) };
-            ("trouble", format!("{}: {} (failed {times}, again in {} s)", it.what, it.why, it.again_in_seconds))
+            let tried = it.again_in_seconds.map(|again| format!(" (failed {times}, again in {again} s)")).unwrap_or_default();
+            ("trouble", format!("{}: {}{tried}", it.what, it.why))
         }));
         let errors = self.containers.iter().filter_map(|it| Some((it, it.error.as_ref()?)));
         lines.extend(errors.map(|(it, error)| ("error", format!("{}/{}: {error}", it.app_id, it.service))));

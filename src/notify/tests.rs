@@ -105,7 +105,7 @@ async fn the_words_say_the_most_pressing_thing() {
     assert_eq!(words(&status), "looking");
     status.waiting.push("app 1 is locked".into());
     assert_eq!(words(&status), "app 1 is locked");
-    status.troubles.push(Trouble { what: "pull a".into(), why: "no room".into(), failures: 1, again: since });
+    status.troubles.push(Trouble { what: "pull a".into(), why: "no room".into(), failures: 1, again: Some(since) });
     assert_eq!(words(&status), "pull a: no room");
     for what in ["pull a", "start 1/b"] {
         let kind = crate::state::status::Kind::Housekeeping;

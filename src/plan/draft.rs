@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::release::Release;
 use crate::plan::scene::Scene;
-use crate::plan::{Deed, Plan, Step, Waiting, resources, services};
+use crate::plan::{Deed, Difference, Plan, Step, Waiting, resources, services};
 use crate::state::{AppId, Force, Locks};
 
 /// What one app needs.
@@ -15,6 +15,7 @@ pub(super) struct Draft<'a> {
     pub(super) release: Release,
     wishes: Vec<(Gate, Step)>,
     waiting: Vec<Waiting>,
+    differences: Vec<Difference>,
 }
 
 /// When a step may be taken.
@@ -34,7 +35,8 @@ pub(super) enum Gate {
 
 /// The steps of one app that may be taken now, added to the plan.
 pub(super) fn app(scene: Scene<'_>, app: AppId, plan: &mut Plan) {
-    let mut draft = Draft { scene, app, release: Release::default(), wishes: Vec::new(), waiting: Vec::new() };
+    let mut draft =
+        Draft { scene, app, release: Release::default(), wishes: Vec::new(), waiting: Vec::new(), differences: Vec::new() };
     services::draft(&mut draft);
     resources::draft(&mut draft);
     draft.settle(plan);
@@ -51,6 +53,11 @@ impl Draft<'_> {
 
     pub(super) fn wait(&mut self, waiting: Waiting) {
         self.waiting.push(waiting);
+    }
+
+    /// Something stays as it is although the target says otherwise.
+    pub(super) fn differs(&mut self, what: String, why: String) {
+        self.differences.push(Difference { what, why });
     }
 
     /// Lets through what the locks and the release let through.
@@ -95,6 +102,7 @@ impl Draft<'_> {
             plan.steps.push(Step::ReleaseLocks(self.app));
         }
         plan.waiting.append(&mut self.waiting);
+        plan.differences.append(&mut self.differences);
     }
 
     fn take_locks(&mut self, mut services: BTreeSet<String>, plan: &mut Plan) {

@@ -1,10 +1,11 @@
 //! Networks and volumes of an app.
 //!
-//! One that is not as it should be is removed when nothing uses it any more, and made anew. A volume that a release no longer
-//! names stays as long as its app does: what an app wrote is not lost by a mistake in a document.
+//! A network that is not as it should be is removed when nothing uses it any more, and made anew. A volume is only removed by a purge
+//! or with its app: what an app wrote is not lost by a change or a mistake in a document. Where it is not as the document says, that
+//! is told.
 
 use crate::plan::draft::{Draft, Gate};
-use crate::plan::scene::{Changed, Scene, has_networks, volumes};
+use crate::plan::scene::{Changed, Scene, has_networks};
 use crate::plan::{Deed, Plan, Step, complete};
 use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::{App, Network, NetworkConfig, Service, Volume};
@@ -23,7 +24,7 @@ pub(super) fn draft(draft: &mut Draft<'_>) {
     if scene.is_purged(app.id) {
         purge(draft);
     } else {
-        keep_volumes(draft, app, &changed);
+        keep_volumes(draft, app);
     }
 }
 
@@ -53,19 +54,19 @@ fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
     }
 }
 
-fn keep_volumes(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
+fn keep_volumes(draft: &mut Draft<'_>, app: &App) {
     for (name, config) in &app.volumes {
         match draft.scene.volume(app, name) {
             None => {
                 let volume = Volume { name: format!("{}_{name}", app.id), app: app.id, config: config.clone() };
                 draft.deed(Gate::Free, Deed::CreateVolume(volume));
             }
-            Some(seen) if changed.volumes.contains(name) => {
-                if !used(draft, app, |it| volumes(it).any(|volume| volume == name)) {
-                    draft.deed(Gate::Locked, Deed::RemoveVolume(seen.name.clone(), app.id));
+            Some(seen) => {
+                if let Some(how) = seen.config.difference(config) {
+                    let what = format!("volume {}", seen.name);
+                    draft.differs(what, format!("{how}; it stays as it is and keeps its data until the app is purged"));
                 }
             }
-            Some(_) => (),
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::state::config::Mount;
 use crate::state::network::SUPERVISOR_NETWORK;
 use crate::state::{
     App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Network, NetworkConfig, Service, ServiceKey, Target, Volume,
-    VolumeConfig,
 };
 
 /// Everything a plan is made from.
@@ -79,22 +78,13 @@ impl<'a> Scene<'a> {
         self.current.containers.iter().filter(move |it| it.key.app == app)
     }
 
-    /// The app's networks that are on the engine, but not as they should be; and its volumes.
+    /// The app's networks that are on the engine, but not as they should be. A volume is never made anew for that: it has data.
     pub(super) fn changed(self, app: &App) -> Changed {
         let network = |(name, wanted): (&String, &NetworkConfig)| {
             let seen = self.network(app, name)?;
             (seen.config != *wanted).then(|| name.clone())
         };
-        let volume = |(name, wanted): (&String, &VolumeConfig)| {
-            let seen = self.volume(app, name)?;
-            // Labels say nothing about the data; a volume is not thrown away for them.
-            let same = seen.config.driver == wanted.driver && seen.config.driver_opts == wanted.driver_opts;
-            (!same).then(|| name.clone())
-        };
-        Changed {
-            networks: app.networks.iter().filter_map(network).collect(),
-            volumes: app.volumes.iter().filter_map(volume).collect(),
-        }
+        Changed { networks: app.networks.iter().filter_map(network).collect() }
     }
 
     pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
@@ -115,7 +105,7 @@ impl<'a> Scene<'a> {
             }
             self.network(app, name).is_none() || changed.networks.contains(*name)
         });
-        let volume = volumes(service).find(|name| self.volume(app, name).is_none() || changed.volumes.contains(*name));
+        let volume = volumes(service).find(|name| self.volume(app, name).is_none());
         network.map(|it| format!("network {it}")).or_else(|| volume.map(|it| format!("volume {it}")))
     }
 
@@ -124,17 +114,15 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Networks and volumes of an app, by their name in the document, that must be made anew.
+/// Networks of an app, by their name in the document, that must be made anew.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     pub(super) networks: BTreeSet<String>,
-    pub(super) volumes: BTreeSet<String>,
 }
 
 impl Changed {
     pub(super) fn concerns(&self, service: &Service) -> bool {
         service.config.networks.keys().any(|it| self.networks.contains(it))
-            || volumes(service).any(|it| self.volumes.contains(it))
     }
 }
 

@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use model::{parse_target, story, story_of};
 
-use crate::plan::{changes, complete};
+use crate::plan::{Plan, changes, complete, plan};
 use crate::state::app::Shape;
 use crate::state::service::Feature;
-use crate::state::{AppId, Device, HeldLock, Keys, Locks, Secret, ServiceKey};
+use crate::state::{AppId, Demands, Device, HeldLock, Keys, Locks, Secret, ServiceKey, VolumeConfig};
 
 #[test]
 fn nothing_to_do() {
@@ -326,6 +326,41 @@ fn a_purge_clears_the_volumes_and_brings_the_app_back() {
     start 1/web
     unlock 1
     ");
+}
+
+#[test]
+fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
+    let (target, device) = ("web web:2 volume:data", "web web:1 running volume:data\nvolume data");
+    for field in ["driver", "options", "labels"] {
+        let (target, mut current) = (parse_target(target), model::parse_device(device));
+        let config = &mut current.volumes[0].config;
+        match field {
+            "driver" => "rclone".clone_into(&mut config.driver),
+            "options" => drop(config.driver_opts.insert("o".to_owned(), "password=x".to_owned())),
+            _ => drop(config.labels.insert("a".to_owned(), "b".to_owned())),
+        }
+        let (demands, volumes) = (Demands::default(), current.volumes.clone());
+        for _ in 0..10 {
+            let plan = plan(&target, &demands, &current);
+            let [it] = &plan.differences[..] else { panic!("{field}: {plan:?}") };
+            assert!(it.what == "volume 1_data" && it.why.contains("until the app is purged"), "{it:?}");
+            for step in &plan.steps {
+                model::obey(&mut current, step);
+            }
+        }
+        assert_eq!(current.volumes, volumes, "{field}");
+        assert_eq!(current.containers[0].image_ref.as_str(), "web:2", "what else changed is done");
+        let mut demands = Demands { purge: [AppId(1)].into(), ..Demands::default() };
+        for _ in 0..10 {
+            let steps = plan(&target, &demands, &current).steps;
+            for step in &steps {
+                model::obey(&mut current, step);
+            }
+            model::done(&mut demands, &current, &steps);
+        }
+        assert_eq!(current.volumes[0].config, VolumeConfig::default());
+        assert_eq!(plan(&target, &demands, &current), Plan { downloaded: true, ..Plan::default() });
+    }
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::reconcile::remember::{Unsaved, save};
 use crate::reconcile::take::Failure;
 use crate::reconcile::wait::{Goal, Waiter};
 use crate::reconcile::{Aim, Keeper};
-use crate::state::{AppId, Caller, Check, ContainerId, EngineState, Force, Locks, Phase, Secret, ServiceKey, Target};
+use crate::state::volume::Place;
+use crate::state::{AppId, Caller, Check, ContainerId, EngineState, Force, Locks, Phase, Secret, ServiceKey, Target, Volume};
 
 /// How long a forced update overrides locks at the least: the target it is about may still be on its way.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
@@ -144,7 +145,23 @@ impl<'w, W: World> Keeper<'w, W> {
         self.may_disturb(app, force).await?;
         self.demands.purge.insert(app);
         self.let_run(app).await;
-        Ok(Change::Wait(app, Goal::Settled))
+        Ok(Change::Wait(app, self.uncleared(app).map_or(Goal::Settled, Goal::Purged)))
+    }
+
+    /// What removing the app's volumes does not delete.
+    fn uncleared(&self, app: AppId) -> Option<String> {
+        let left = |it: &Volume| match it.config.place() {
+            Place::Host(path) => Some(format!("{} (at {path} of the host)", it.name)),
+            Place::Remote(path) => Some(format!("{} (at {path} of another machine)", it.name)),
+            Place::Engine | Place::Memory => None,
+        };
+        let left: Vec<String> = self.current.volumes.iter().filter(|it| it.app == app).filter_map(left).collect();
+        (!left.is_empty()).then(|| {
+            format!(
+                "purged, but the data of these volumes is not the engine's and is still there, delete it by hand: {}",
+                left.join(", ")
+            )
+        })
     }
 
     async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<Change<'w>, Refusal> {

@@ -134,7 +134,7 @@ impl Resting {
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let trouble = |rest: &Rest| {
             let why = rest.why.words()?.to_owned();
-            Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: rest.until })
+            Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: Some(rest.until) })
         };
         self.0.iter().filter_map(trouble).collect()
     }

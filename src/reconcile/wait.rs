@@ -23,6 +23,8 @@ pub(super) struct Waiter {
 pub(super) enum Goal {
     /// Everything asked of the app was done, and it has all that it can have now.
     Settled,
+    /// The same, after a purge that cannot delete everything: what stays where, and what to do.
+    Purged(String),
     /// The service's container does not run.
     Stopped(ServiceKey),
     /// The service's container runs, or has run.
@@ -49,16 +51,14 @@ impl<W: World> Keeper<'_, W> {
             Waiting::Lock(app, held) if *app == waiter.app && !self.fresh.contains(app) => Some(held.clone()),
             _ => None,
         });
-        if let (Some(held), Goal::Settled | Goal::Stopped(_)) = (lock, &waiter.goal) {
+        if let (Some(held), Goal::Settled | Goal::Purged(_) | Goal::Stopped(_)) = (lock, &waiter.goal) {
             // The lock was taken between the request and its first step: it is as if it had been held all along.
             self.withdraw(waiter);
             return Some(Err(Refusal::Locked(held)));
         }
         match &waiter.goal {
-            Goal::Settled => {
-                let done = !self.is_asked(waiter.app) && self.is_idle(waiter.app);
-                done.then_some(Ok(Reply::Done)).or_else(|| self.refused_creation(waiter.app).map(Refusal::Failed).map(Err))
-            }
+            Goal::Settled => self.through(waiter.app).map(|done| done.map(|()| Reply::Done)),
+            Goal::Purged(stays) => self.through(waiter.app).map(|done| done.and(Err(Refusal::Failed(stays.clone())))),
             Goal::Stopped(key) => {
                 let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
                 let id = self.containers(key).next().map(|(id, _)| id);
@@ -73,6 +73,12 @@ impl<W: World> Keeper<'_, W> {
                 self.containers(key).find(|it| started(it) && !exited(it)).map(|(id, _)| Ok(Reply::Container(id)))
             }
         }
+    }
+
+    /// What became of what was asked of the whole app. `None`: it is not done yet.
+    fn through(&self, app: AppId) -> Option<Result<(), Refusal>> {
+        let done = !self.is_asked(app) && self.is_idle(app);
+        done.then_some(Ok(())).or_else(|| self.refused_creation(app).map(Refusal::Failed).map(Err))
     }
 
     /// Whether a restart or a purge of the app is not done yet.

@@ -113,7 +113,7 @@ pub enum Activity {
     Settled,
 }
 
-/// Something that went wrong and is tried again.
+/// Something that went wrong and is tried again, or that waits for its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// The step that failed, in words.
@@ -122,6 +122,6 @@ pub struct Trouble {
     pub why: String,
     /// How often in a row.
     pub failures: u32,
-    /// When it is tried again.
-    pub again: Instant,
+    /// When it is tried again. `None`: it is for its owner to change.
+    pub again: Option<Instant>,
 }

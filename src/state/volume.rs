@@ -1,6 +1,6 @@
 //! Named volumes of an app.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::AppId;
 
@@ -15,6 +15,22 @@ pub struct VolumeConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Where the data of a volume is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the engine's own directory, or where its plugin keeps it: removing the volume deletes it.
+    Engine,
+    /// In memory.
+    Memory,
+    /// At a path or on a device of the host.
+    Host(String),
+    /// On another machine.
+    Remote(String),
+}
+
+/// File systems that are on another machine.
+const REMOTE: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
+
 /// A volume of ours on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
@@ -26,8 +42,102 @@ pub struct Volume {
     pub config: VolumeConfig,
 }
 
+impl VolumeConfig {
+    /// Where its data is, which its options say.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        if self.driver != Self::default().driver {
+            return Place::Engine;
+        }
+        let (kind, device) = (self.option("type"), self.option("device"));
+        // The kernel binds a path whatever the type says.
+        let binds = self.option("o").split(',').any(|it| matches!(it.trim(), "bind" | "rbind" | "move"));
+        let kind = kind.trim().to_ascii_lowercase();
+        if binds {
+            return Place::Host(device.to_owned());
+        }
+        match kind.as_str() {
+            // The engine mounts nothing.
+            "" if device.is_empty() => Place::Engine,
+            "tmpfs" | "ramfs" => Place::Memory,
+            remote if REMOTE.contains(&remote) => Place::Remote(device.to_owned()),
+            // A device, an overlay of the host's directories, `proc`, or a file system that is not known here.
+            _ => Place::Host(if device.is_empty() { kind } else { device.to_owned() }),
+        }
+    }
+
+    /// What of it is not as wanted, in words without values: options may hold a password.
+    #[must_use]
+    pub fn difference(&self, wanted: &Self) -> Option<String> {
+        let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
+        let of = |what: &str, seen: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
+            let names: BTreeSet<&String> =
+                seen.keys().chain(wanted.keys()).filter(|it| seen.get(*it) != wanted.get(*it)).collect();
+            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+            (!names.is_empty()).then(|| format!("its {what} differ ({})", names.join(", ")))
+        };
+        let options = of("driver_opts", &self.driver_opts, &wanted.driver_opts);
+        let labels = of("labels", &self.labels, &wanted.labels);
+        let all: Vec<String> = driver.into_iter().chain(options).chain(labels).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    fn option(&self, name: &str) -> &str {
+        let found = self.driver_opts.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value.as_str())
+    }
+}
+
 impl Default for VolumeConfig {
     fn default() -> Self {
         Self { driver: "local".to_owned(), driver_opts: BTreeMap::new(), labels: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(options: &[(&str, &str)]) -> VolumeConfig {
+        let driver_opts = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        VolumeConfig { driver_opts, ..VolumeConfig::default() }
+    }
+
+    #[test]
+    fn where_the_data_of_a_volume_is() {
+        let host = |path: &str| Place::Host(path.to_owned());
+        let remote = |path: &str| Place::Remote(path.to_owned());
+        let table: [(&[(&str, &str)], Place); 17] = [
+            (&[], Place::Engine),
+            (&[("size", "1g")], Place::Engine),
+            (&[("o", "size=100m")], Place::Engine),
+            (&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=100m,uid=1000")], Place::Memory),
+            (&[("type", "none"), ("o", "bind"), ("device", "/")], host("/")),
+            (&[("type", "none"), ("o", "rbind"), ("device", "/")], host("/")),
+            (&[("o", "rw,bind"), ("device", "/etc")], host("/etc")),
+            (&[("o", "rw, bind ,nosuid"), ("device", "/etc")], host("/etc")),
+            (&[("type", "tmpfs"), ("o", "bind"), ("device", "/")], host("/")),
+            (&[("type", "nfs"), ("o", "bind"), ("device", "/")], host("/")),
+            (&[("type", "overlay"), ("o", "lowerdir=/,upperdir=/u,workdir=/w"), ("device", "overlay")], host("overlay")),
+            (&[("type", "ext4"), ("device", "/dev/sda1")], host("/dev/sda1")),
+            (&[("Type", "EXT4"), ("Device", "/dev/sda1")], host("/dev/sda1")),
+            (&[("device", "/dev/sda1")], host("/dev/sda1")),
+            (&[("type", "proc")], host("proc")),
+            (&[("type", "nfs"), ("o", "addr=10.0.0.1,rw"), ("device", ":/data")], remote(":/data")),
+            (&[("type", "cifs"), ("o", "username=a,password=b"), ("device", "//nas/data")], remote("//nas/data")),
+        ];
+        for (options, place) in table {
+            assert_eq!(local(options).place(), place, "{options:?}");
+        }
+        let plugin = VolumeConfig { driver: "rclone".to_owned(), ..local(&[("type", "none")]) };
+        assert_eq!(plugin.place(), Place::Engine);
+    }
+
+    #[test]
+    fn a_difference_names_no_value() {
+        let seen = local(&[("type", "cifs"), ("o", "password=old"), ("device", "//nas/a")]);
+        let wanted = local(&[("type", "cifs"), ("o", "password=new")]);
+        assert_eq!(seen.difference(&wanted).unwrap(), "its driver_opts differ (device, o)");
+        assert_eq!(seen.difference(&seen), None);
     }
 }

@@ -30,6 +30,65 @@ fn purge_empties_the_volume_and_brings_the_app_back() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn a_volume_whose_options_changed_keeps_its_data_until_its_owner_purges() {
+    let lab = Lab::enter();
+    let main = |tag: &str| vec![Service::new("main", &lab.image(tag)).with("volumes", json!(["data:/data"]))];
+    let agent = Agent::with(&lab, &App::new(510, "c1", main("1")).volumes(&["data"]));
+    lab.inside(&lab.the("main").id, &["sh", "-c", "echo precious > /data/file"]);
+
+    let options = json!({"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}, "labels": {"a": "b"}});
+    let next = App::new(510, "c2", main("2")).volume("data", options);
+    agent.want(&next.v3());
+    agent.arrives(&next);
+    assert_eq!(lab.inside(&lab.the("main").id, &["cat", "/data/file"]).trim(), "precious");
+    let troubles = agent.state()["troubles"].to_string();
+    assert!(troubles.contains("volume 510_data") && troubles.contains("until the app is purged"), "{troubles}");
+
+    assert_eq!(agent.ask("POST", "/v1/purge", &json!({"appId": 510})).status, 200);
+    assert_eq!(lab.inside(&lab.the("main").id, &["ls", "/data"]).trim(), "");
+    assert!(lab.docker(&["volume", "inspect", "510_data"]).contains("tmpfs"));
+    agent.settles();
+    assert_eq!(agent.state()["troubles"], json!([]));
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_volume_of_the_hosts_files_is_a_plain_one_and_said() {
+    let lab = Lab::enter();
+    let main = Service::new("main", &lab.image("1")).with("volumes", json!(["root:/host"]));
+    let options = json!({"driver_opts": {"type": "none", "o": "bind", "device": "/"}});
+    let agent = Agent::with(&lab, &App::new(511, "c1", vec![main]).volume("root", options));
+    assert_eq!(lab.inside(&lab.the("main").id, &["ls", "/host"]).trim(), "");
+    assert!(agent.log().contains("a path or device of the host (\"/\") cannot be mounted"), "{}", agent.log());
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn a_purge_that_cannot_clear_a_volume_says_so() {
+    let lab = Lab::enter();
+    let files = lab.dir().join("another-supervisors");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::write(files.join("file"), "precious").unwrap();
+    let (device, labels) = (format!("device={}", files.display()), ["io.balena.supervised=true", "io.balena.app-id=512"]);
+    let options = ["--opt", "type=none", "--opt", "o=bind", "--opt", &device, "--label", labels[0], "--label", labels[1]];
+    lab.docker(&[&["volume", "create"], &options[..], &["512_data"]].concat());
+    let main = Service::new("main", &lab.image("1")).with("volumes", json!(["data:/data"]));
+    let app = App::new(512, "c1", vec![main]).volumes(&["data"]);
+    let agent = Agent::with(&lab, &app);
+    assert_eq!(lab.inside(&lab.the("main").id, &["cat", "/data/file"]).trim(), "precious");
+
+    let reply = agent.ask("POST", "/v1/purge", &json!({"appId": 512}));
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.body.contains("512_data") && reply.body.contains("another-supervisors"), "{reply:?}");
+    assert!(files.join("file").exists());
+    agent.settles();
+    // What is there now is as the target says.
+    assert_eq!(lab.inside(&lab.the("main").id, &["ls", "/data"]).trim(), "");
+    assert_eq!(agent.ask("POST", "/v1/purge", &json!({"appId": 512})).status, 200);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn restart_makes_every_container_anew() {
     let lab = Lab::enter();
     let app = App::new(501, "c1", vec![Service::new("main", &lab.image("1")), Service::new("other", &lab.image("1"))]);

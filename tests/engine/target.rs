@@ -13,6 +13,8 @@ pub(crate) struct App {
     pub(crate) services: Vec<Service>,
     /// Its volumes.
     pub(crate) volumes: Vec<&'static str>,
+    /// How some of them are configured.
+    volume_configs: Map<String, Value>,
     /// Device-wide settings.
     pub(crate) config: Value,
 }
@@ -31,12 +33,19 @@ pub(crate) struct Service {
 impl App {
     /// An app with a release.
     pub(crate) fn new(id: u32, commit: &str, services: Vec<Service>) -> Self {
-        Self { id, commit: commit.to_owned(), services, volumes: Vec::new(), config: json!({}) }
+        Self { id, commit: commit.to_owned(), services, volumes: Vec::new(), volume_configs: Map::new(), config: json!({}) }
     }
 
     /// The same with volumes.
     pub(crate) fn volumes(mut self, names: &[&'static str]) -> Self {
         self.volumes = names.to_vec();
+        self
+    }
+
+    /// The same with a volume that is configured so.
+    pub(crate) fn volume(mut self, name: &'static str, config: Value) -> Self {
+        self.volumes.push(name);
+        self.volume_configs.insert(name.to_owned(), config);
         self
     }
 
@@ -92,7 +101,8 @@ impl App {
     }
 
     fn named_volumes(&self) -> Map<String, Value> {
-        self.volumes.iter().map(|it| ((*it).to_owned(), json!({}))).collect()
+        let config = |name: &str| self.volume_configs.get(name).cloned().unwrap_or_else(|| json!({}));
+        self.volumes.iter().map(|it| ((*it).to_owned(), config(it))).collect()
     }
 }
 

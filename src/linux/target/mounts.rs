@@ -121,11 +121,22 @@ fn tmpfs_options(at: &At<'_>) -> String {
     if let Some(size) = fields.take("size").and_then(|it| size(&it)) {
         options.push(format!("size={size}"));
     }
-    if let Some(mode) = fields.take("mode").and_then(|it| it.int()) {
+    if let Some(mode) = fields.take("mode").and_then(|it| file_mode(&it)) {
         options.push(format!("mode={mode:o}"));
     }
     fields.rest();
     options.join(",")
+}
+
+/// A file mode as compose reads it: text is octal, a number is the number itself.
+fn file_mode(at: &At<'_>) -> Option<i64> {
+    let octal = |text: &str| i64::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8).ok();
+    let mode = if at.is_text() { octal(at.text()?.trim()) } else { at.int() };
+    let mode = mode.filter(|it| (0..=0o7777).contains(it));
+    if mode.is_none() {
+        at.expected("a file mode, octal as text such as \"1777\" or a decimal number such as 1023");
+    }
+    mode
 }
 
 /// A size in bytes, with or without a unit.

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use crate::state::config::NetworkMode;
 use crate::state::network::{Attachment, Pool};
+use crate::state::volume::Place;
 use crate::state::{ContainerConfig, NetworkConfig, VolumeConfig};
 
 use super::at::{At, quoted};
-use super::fields::Fields;
+use super::fields::{Fields, pairs};
 use super::rules;
 use super::service::{Known, modern_labels};
 
@@ -76,11 +77,21 @@ fn pool(at: &At<'_>) -> Pool {
 }
 
 fn volume(mut fields: Fields<'_>) -> VolumeConfig {
-    let config = VolumeConfig {
+    let options = fields.take("driver_opts");
+    let mut config = VolumeConfig {
         driver: fields.text("driver").unwrap_or_else(|| VolumeConfig::default().driver),
-        driver_opts: fields.pairs("driver_opts", rules::key),
+        driver_opts: options.as_ref().map(|it| pairs(it, rules::key)).unwrap_or_default(),
         labels: modern_labels(fields.pairs("labels", rules::label)),
     };
+    // As with a bind of a service.
+    if let (Place::Host(path), Some(at)) = (config.place(), options) {
+        at.warn(&format!(
+            "a path or device of the host ({}) cannot be mounted, ignored: the volume is a plain one; \
+             use a label io.balena.features.*, or `devices` of the service",
+            quoted(&path)
+        ));
+        config.driver_opts.clear();
+    }
     fields.rest();
     config
 }
