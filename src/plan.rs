@@ -38,7 +38,7 @@ mod strategies;
 #[cfg(test)]
 mod tests;
 
-pub use complete::{complete, given_paths, reaches};
+pub use complete::{complete, given_paths, grants};
 pub use scene::Hashes;
 pub use spec::{changes, container_name};
 

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::intent::{Answer, Ask};
-use crate::plan::{Difference, Hashes, Plan, Step, Subject, Waiting, changes, complete, plan_with, reaches};
+use crate::plan::{Difference, Hashes, Plan, Step, Subject, Waiting, changes, complete, grants, plan_with};
 use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::host::Outcome;
 use crate::reconcile::look::{Look, look};
@@ -395,7 +395,7 @@ impl<'w, W: World> Keeper<'w, W> {
             }
         }
         self.hashes = self.target.as_deref().map(Hashes::of).unwrap_or_default();
-        let services = self.target.as_deref().map(reaches).unwrap_or_default();
+        let services = self.target.as_deref().map(grants).unwrap_or_default();
         let mut access = self.keys.access(services);
         access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
         access.service_verbs.clone_from(&self.settings.service_verbs);

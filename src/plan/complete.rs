@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::app::Shape;
 use crate::state::config::{Mode, Mount, NetworkMode};
-use crate::state::keys::Reach;
+use crate::state::keys::{Grant, Reach};
 use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
 use crate::state::service::Feature;
 use crate::state::{App, ContainerConfig, Device, Keys, Service, ServiceKey, Target};
@@ -49,12 +49,13 @@ pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
 /// Whose key opens what: every service has one, scoped to its app; that of an app's only service, and of one that carries the
 /// supervisor-api label, reaches the whole device.
 #[must_use]
-pub fn reaches(target: &Target) -> Vec<(ServiceKey, Reach)> {
-    let reach = |(app, name, service): (&App, &String, &Service)| {
+pub fn grants(target: &Target) -> Vec<Grant> {
+    let grant = |(app, name, service): (&App, &String, &Service)| {
         let wide = app.services.len() == 1 || service.features.contains(&Feature::SupervisorApi);
-        (ServiceKey::new(app.id, name), if wide { Reach::Device } else { Reach::App })
+        let reach = if wide { Reach::Device } else { Reach::App };
+        Grant { service: ServiceKey::new(app.id, name), app_uuid: app.uuid.clone(), reach }
     };
-    target.services().map(reach).collect()
+    target.services().map(grant).collect()
 }
 
 /// Whether somebody's container needs the network on which the API is reached.
@@ -151,7 +152,7 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
     env.both("DEVICE_ARCH", &device.arch);
     env.both("HOST_OS_VERSION", &device.os_version);
     env.both("APP_LOCK_PATH", LOCK_PATH);
-    env.both("SUPERVISOR_API_KEY", keys.of(&key).reveal());
+    env.both("SUPERVISOR_API_KEY", keys.of(&key, &app.uuid).reveal());
     env.both("SUPERVISOR_HOST", host);
     env.both("SUPERVISOR_PORT", &device.api_port.to_string());
     env.both("SUPERVISOR_ADDRESS", &format!("http://{host}:{}", device.api_port));

@@ -1,5 +1,6 @@
 //! What an intent changes: the target or the demands, and nothing else. What to do about it is read off the machine.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -203,8 +204,9 @@ impl<'w, W: World> Keeper<'w, W> {
                 keys.device.clone()
             }
             Caller::Service { key, .. } => {
+                let app = self.target.as_ref().and_then(|it| it.apps.get(&key.app)).ok_or(Refusal::UnknownKey)?;
                 keys.renew(&key);
-                keys.of(&key)
+                keys.of(&key, &app.uuid)
             }
         };
         if !save(self.world, &Record::Keys(keys.clone())).await {
@@ -239,23 +241,29 @@ impl<'w, W: World> Keeper<'w, W> {
         self.target.as_ref().and_then(|it| it.apps.get(&app)).ok_or(Refusal::UnknownApp(app))
     }
 
+    /// The service that a request is about: the one it names, else the only one of its app. What has a container and is not in the
+    /// target any more can neither be stopped nor started: the reconciler removes it.
     fn one_service(&self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
-        let wanted = self.wanted_app(app)?;
+        let containers = self.current.containers.iter().filter(|it| it.key.app == app);
+        let present: BTreeSet<&str> = containers.map(|it| it.key.service.as_str()).collect();
+        let wanted = self.target.iter().filter_map(|it| it.apps.get(&app)).flat_map(|it| it.services.keys());
+        let wanted: BTreeSet<&str> = wanted.map(String::as_str).collect();
         let name = match service {
-            Some(name) if wanted.services.contains_key(&name) => name,
-            Some(name) => {
-                let key = ServiceKey::new(app, &name);
-                let there = self.current.containers.iter().any(|it| it.key == key);
-                return Err(if there { Refusal::NotInTarget } else { Refusal::NoContainer });
+            Some(name) if wanted.contains(name.as_str()) => name,
+            Some(name) if present.contains(name.as_str()) => return Err(Refusal::NotInTarget),
+            Some(_) => {
+                self.wanted_app(app)?;
+                return Err(Refusal::NoContainer);
             }
-            None => {
-                let mut names = wanted.services.keys();
-                let name = names.next().ok_or(Refusal::UnknownApp(app))?;
-                if names.next().is_some() {
-                    return Err(Refusal::SeveralServices);
-                }
-                name.clone()
-            }
+            None if wanted.len() > 1 && !wanted.is_disjoint(&present) => return Err(Refusal::SeveralServices),
+            None => match (wanted.first(), present.first()) {
+                (Some(name), _) if wanted.len() == 1 && present.contains(name) => (*name).to_owned(),
+                _ if present.len() > 1 => return Err(Refusal::SeveralServices),
+                (_, Some(_)) => return Err(Refusal::NotInTarget),
+                (Some(_), None) if wanted.len() > 1 => return Err(Refusal::SeveralServices),
+                (Some(name), None) => (*name).to_owned(),
+                (None, None) => return Err(Refusal::UnknownApp(app)),
+            },
         };
         Ok(ServiceKey { app, service: name })
     }

@@ -1,8 +1,9 @@
 //! Keys to the API, and what each opens.
 //!
 //! The device key is kept as it is, because its owner and the cloud must be given it. A service's key is not kept at all: it
-//! is derived from a secret root, the service and how often it was made anew, so that a container made again after a power cut is
-//! given the same key, and nothing on disk but the root is worth stealing. The API sees only hashes.
+//! is derived from a secret root, the service, its app's uuid and how often it was made anew, so that a container made again after a
+//! power cut is given the same key, and nothing on disk but the root is worth stealing. An app that takes the number of one that was
+//! removed has other keys. The API sees only hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,17 @@ pub struct Keys {
     pub root: Secret,
     /// How often a service's key was made anew; absent: never.
     pub generations: BTreeMap<ServiceKey, u32>,
+}
+
+/// A service whose key opens something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The service.
+    pub service: ServiceKey,
+    /// The uuid of its app, without which another app of the same number would have its key.
+    pub app_uuid: String,
+    /// How far its key reaches.
+    pub reach: Reach,
 }
 
 /// Who a key belongs to.
@@ -143,12 +155,14 @@ impl Secret {
 }
 
 impl Keys {
-    /// The key of a service: 64 hex digits.
+    /// The key of a service of the app with this uuid: 64 hex digits.
     #[must_use]
-    pub fn of(&self, service: &ServiceKey) -> Secret {
+    pub fn of(&self, service: &ServiceKey, app_uuid: &str) -> Secret {
         let generation = self.generations.get(service).copied().unwrap_or_default();
         let mut mac = Hmac::<Sha256>::new_from_slice(self.root.reveal().as_bytes()).expect("HMAC takes a key of any length");
-        mac.update(format!("{generation} {} {}", service.app, service.service).as_bytes());
+        // With the length of what may have blanks in it, so that no two services make the same text.
+        let ServiceKey { app, service } = service;
+        mac.update(format!("{generation} {app} {} {service} {app_uuid}", service.len()).as_bytes());
         Secret(hex(&mac.finalize().into_bytes()))
     }
 
@@ -160,10 +174,11 @@ impl Keys {
 
     /// What the API may know: the device's key and those of these services. It is not in local mode, and services may do all.
     #[must_use]
-    pub fn access(&self, services: impl IntoIterator<Item = (ServiceKey, Reach)>) -> Access {
+    pub fn access(&self, services: impl IntoIterator<Item = Grant>) -> Access {
         let mut keys = vec![(digest(self.device.reveal()), Caller::Device)];
-        for (key, reach) in services {
-            keys.push((digest(self.of(&key).reveal()), Caller::Service { key, reach }));
+        for Grant { service, app_uuid, reach } in services {
+            let key = self.of(&service, &app_uuid);
+            keys.push((digest(key.reveal()), Caller::Service { key: service, reach }));
         }
         Access { keys, local_mode: false, service_verbs: DeviceVerb::ALL.into() }
     }
@@ -226,21 +241,30 @@ mod tests {
     fn a_service_keeps_its_key_until_it_is_made_anew() {
         let mut keys = keys();
         let main = ServiceKey::new(AppId(1), "main");
-        let first = keys.of(&main);
+        let first = keys.of(&main, "a");
         assert_eq!(first.reveal().len(), 64);
-        assert_eq!(first, keys.of(&main));
+        assert_eq!(first, keys.of(&main, "a"));
         keys.renew(&main);
-        assert_ne!(first, keys.of(&main));
+        assert_ne!(first, keys.of(&main, "a"));
+    }
+
+    #[test]
+    fn another_app_of_the_same_number_has_other_keys() {
+        let keys = keys();
+        let main = ServiceKey::new(AppId(1), "main");
+        assert_ne!(keys.of(&main, "a"), keys.of(&main, "b"));
+        assert_ne!(keys.of(&ServiceKey::new(AppId(1), "main a"), "b"), keys.of(&main, "a b"));
     }
 
     #[test]
     fn a_key_opens_what_it_is_for_and_a_stranger_nothing() {
         let keys = keys();
         let main = ServiceKey::new(AppId(1), "main");
-        let access = keys.access([(main.clone(), Reach::App)]);
+        let access = keys.access([Grant { service: main.clone(), app_uuid: "a".to_owned(), reach: Reach::App }]);
         assert_eq!(access.caller(&"d".repeat(64)), Some(&Caller::Device));
         let service = Caller::Service { key: main.clone(), reach: Reach::App };
-        assert_eq!(access.caller(keys.of(&main).reveal()), Some(&service));
+        assert_eq!(access.caller(keys.of(&main, "a").reveal()), Some(&service));
+        assert_eq!(access.caller(keys.of(&main, "b").reveal()), None);
         assert_eq!(access.caller(""), None);
     }
 

@@ -12,7 +12,7 @@ use boardkeeper::api::{self, Door};
 use boardkeeper::intent::{Answer, Ask, Intent, Light, LightAsk, Refusal, Reply};
 use boardkeeper::state::device::HeldBack;
 use boardkeeper::state::host::HostConfig;
-use boardkeeper::state::keys::Reach;
+use boardkeeper::state::keys::{Grant, Reach};
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Current, Device, EngineState, Force, HeldLock, Holding,
@@ -28,6 +28,8 @@ use crate::described;
 
 /// The commit of the reference's examples.
 pub(crate) const COMMIT: &str = "414e65cd378a69a96f403b75f14b40b55856f860";
+/// The uuid of every app.
+const UUID: &str = "b0a2dcee9e25a4d1b0a2dcee9e25a4d1";
 /// An app of one service, whose key reaches the app only.
 pub(crate) const ONE: AppId = AppId(2167);
 /// An app of one service, whose key reaches the device.
@@ -107,7 +109,7 @@ impl House {
     }
 
     pub(crate) fn key(&self, app: AppId, service: &str) -> String {
-        self.keys.of(&ServiceKey::new(app, service)).reveal().to_owned()
+        self.keys.of(&ServiceKey::new(app, service), UUID).reveal().to_owned()
     }
 
     /// Somebody else holds the lock of this app's first service.
@@ -227,7 +229,7 @@ impl House {
             }
             Caller::Service { key, .. } => {
                 self.keys.renew(&key);
-                self.keys.of(&key)
+                self.keys.of(&key, UUID)
             }
             Caller::Local => return Err(Refusal::UnknownKey),
         };
@@ -238,7 +240,8 @@ impl House {
     pub(crate) fn publish_keys(&mut self) {
         let services =
             [(ONE, "main", Reach::App), (WIDE, "main", Reach::Device), (TWO, "web", Reach::App), (TWO, "db", Reach::App)];
-        let services = services.map(|(app, service, reach)| (ServiceKey::new(app, service), reach));
+        let grant = |(app, service, reach)| Grant { service: ServiceKey::new(app, service), app_uuid: UUID.to_owned(), reach };
+        let services = services.map(grant);
         let local_mode = self.publish.borrow().access.local_mode;
         let mut access = self.keys.access(services);
         access.local_mode = local_mode;

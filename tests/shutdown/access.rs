@@ -129,7 +129,9 @@ fn secret(world: &World, known: Option<Known>) -> String {
     match known {
         None => FOREIGN.to_owned(),
         Some(Known::Device) => key().reveal().to_owned(),
-        Some(Known::Service { app, name, .. }) => keys.of(&ServiceKey::new(AppId(app), name)).reveal().to_owned(),
+        Some(Known::Service { app, name, .. }) => {
+            keys.of(&ServiceKey::new(AppId(app), name), &app.to_string()).reveal().to_owned()
+        }
     }
 }
 

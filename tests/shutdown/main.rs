@@ -26,6 +26,7 @@ mod lines;
 mod meanwhile;
 mod quiet;
 mod reach;
+mod renamed;
 mod trial;
 mod world;
 

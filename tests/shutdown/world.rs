@@ -250,6 +250,7 @@ impl port::Engine for World {
             Deed::Kill(which) => self.seen.borrow_mut().containers.retain(|it| it.id != which.id),
             Deed::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
             Deed::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
+            Deed::RemoveNetwork(name, _) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
             other => panic!("no test has this done: {other}"),
         }
         self.done.borrow_mut().push(deed.to_string());

@@ -309,7 +309,10 @@ impl crate::world::Model {
     fn key(&self, whose: &Key) -> String {
         let Some(keys) = self.disk.kept.keys.as_ref().filter(|_| *whose != Key::Wrong) else { return "0".repeat(64) };
         match whose {
-            Key::Service(service) => keys.of(service).reveal().to_owned(),
+            Key::Service(service) => {
+                let wanted = self.disk.kept.targets.wanted.as_ref().and_then(|it| it.apps.get(&service.app));
+                keys.of(service, wanted.map_or("", |it| &it.uuid)).reveal().to_owned()
+            }
             Key::Device | Key::Wrong => keys.device.reveal().to_owned(),
         }
     }

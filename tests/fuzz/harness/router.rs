@@ -8,7 +8,7 @@ use boardkeeper::api::{self, Door};
 use boardkeeper::intent::{Ask, Intent, Light, LightAsk, Reply};
 use boardkeeper::linux::net;
 use boardkeeper::state::device::Peer;
-use boardkeeper::state::keys::Reach;
+use boardkeeper::state::keys::{Grant, Reach};
 use boardkeeper::state::{AppId, ContainerId, Identified, Keys, Panel, Secret, ServiceKey, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -80,7 +80,8 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
 
 fn known() -> Status {
     let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
-    let access = keys.access([(ServiceKey::new(AppId(1), "main"), Reach::App)]);
+    let access =
+        keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: Reach::App }]);
     Status { access, ..Status::default() }
 }
 
