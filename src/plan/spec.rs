@@ -34,7 +34,13 @@ const NEW: &str = "new_";
 
 /// Whether a container has the name of one that was created beside another.
 pub(super) fn is_named_new(container: &Container) -> bool {
-    container.name.starts_with(NEW)
+    is_named(container, NEW)
+}
+
+/// Whether a container's name has a prefix before the one that its service gives it: a service may be called `new` or `old_web`.
+pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
+    let bare = container.name.strip_prefix(prefix).and_then(|it| it.strip_prefix(&container.key.service));
+    bare.is_some_and(|it| it.starts_with('_'))
 }
 
 /// The container a service should have. `sibling` finds the container of another service of the app.

@@ -16,6 +16,7 @@ use crate::plan::images;
 use crate::plan::release;
 use crate::plan::scene::Changed;
 use crate::plan::services::{is_owed_a_start, make, revive, start, stop, unmet, unmet_meanwhile, which};
+use crate::plan::spec;
 use crate::plan::{Deed, Step, Waiting};
 use crate::state::service::Strategy;
 use crate::state::{App, Container, Phase, Service, ServiceKey};
@@ -209,7 +210,7 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
 
 /// Whether a container was the old one of a hand-over.
 pub(super) fn is_retired(container: &Container) -> bool {
-    container.name.starts_with(RETIRED)
+    spec::is_named(container, RETIRED)
 }
 
 /// Whether a pull may begin: under delete-then-download not before the images nobody wants are gone.

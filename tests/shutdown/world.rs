@@ -248,6 +248,10 @@ impl port::Engine for World {
                 seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.phase = phase);
             }
             Deed::Kill(which) => self.seen.borrow_mut().containers.retain(|it| it.id != which.id),
+            Deed::Rename(which, name) => {
+                let mut seen = self.seen.borrow_mut();
+                seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.name.clone_from(name));
+            }
             Deed::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
             Deed::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
             Deed::RemoveNetwork(name, _) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),

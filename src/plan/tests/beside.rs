@@ -147,3 +147,17 @@ fn a_new_service_waits_with_the_release() {
     unlock 1
     ");
 }
+
+#[test]
+fn a_service_may_be_called_as_the_prefix_of_a_name_is() {
+    assert_snapshot!(story("new new:1\nold old:1", "new new:1 running\nold old:1 running"), @"");
+    assert_snapshot!(story("new new:1", "new new:1 created beside"), @"rename 1/new to new_1_1_one, start 1/new");
+    assert_snapshot!(story("old old:2 hand-over", "old old:1 running\nimage old:2"), @"
+    create 1/old from old:2
+    lock 1 (old)
+    retire 1/old as old_old_1_1_one
+    rename 1/old to old_1_1_one, start 1/old
+    hand over 1/old
+    unlock 1, remove image old:1
+    ");
+}
