@@ -38,7 +38,7 @@ pub use light::{Holding, Identified, Lamp, NotHeld, Owner, Panel, Player, Purpos
 pub use network::{Network, NetworkConfig};
 pub use pattern::{Level, Pattern, PatternError};
 pub use service::{Container, ContainerId, Made, Named, Phase, Service, ServiceKey, parse_name};
-pub use shutdown::{By, Ending, Shutdown};
+pub use shutdown::{By, Ending, Progress, Shutdown};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 

@@ -283,7 +283,7 @@ fn connectivity(status: &Status) -> Connectivity<'_> {
 fn shutdown(shutdown: &state::Shutdown) -> Shutdown<'_> {
     match shutdown {
         state::Shutdown::No => Shutdown::No,
-        state::Shutdown::UnderWay { ending: how, by, since } => {
+        state::Shutdown::UnderWay { ending: how, by, since, .. } => {
             Shutdown::UnderWay { ending: how.map(ending), by: by.to_string(), seconds: since.elapsed().as_secs() }
         }
         state::Shutdown::CameToNothing { ending: how, why, since } => {

@@ -114,6 +114,7 @@ async fn the_words_say_the_most_pressing_thing() {
     assert_eq!(words(&status), "pull a, start 1/b");
     status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
     assert_eq!(words(&status), "the container engine does not answer: x");
-    status.shutdown = Shutdown::UnderWay { ending: None, by: crate::state::By::Others, since };
+    status.shutdown =
+        Shutdown::UnderWay { ending: None, by: crate::state::By::Others, since, progress: crate::state::Progress::Accepted };
     assert!(words(&status).starts_with("shutting down"));
 }

@@ -26,7 +26,7 @@ use crate::plan::Step;
 use crate::port::{LockError, Locks, Mode, Notice, Power, PowerError, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::take::Failure;
-use crate::state::{self, AppId, By, Ending, Force, Holders, Shutdown};
+use crate::state::{self, AppId, By, Ending, Force, Holders, Progress, Shutdown};
 
 /// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
 const ANSWER_LEAVES: Duration = Duration::from_secs(1);
@@ -181,6 +181,7 @@ impl<W: World> Keeper<'_, W> {
             (Event::Checked(Err(why)), Stage::Checking(ask, asker)) => self.cannot(ask, asker, why).await,
             (Event::Called(Ok(())), Stage::Asked(ask)) => {
                 info!(ending = %ask.ending, "accepted");
+                self.tell_progress(Some(ask.ending), ask.by, Progress::Accepted);
                 self.halt.until = Some(Instant::now() + ANNOUNCED_WITHIN);
                 self.halt.stage = Stage::Asked(ask);
             }
@@ -247,7 +248,7 @@ impl<W: World> Keeper<'_, W> {
             Event::Called(world.power().end(ending).await)
         };
         self.halt.job = Some(call.boxed_local());
-        self.hold_still(Some(ending), ask.by);
+        self.hold_still(Some(ending), ask.by, Progress::Asked);
         self.halt.stage = Stage::Asked(ask);
         if let Asker::Person(reply) = asker {
             let _ = reply.send(Ok(Reply::Done)); // They may have hung up; it is done all the same.
@@ -262,21 +263,25 @@ impl<W: World> Keeper<'_, W> {
             // A look whose answer nobody waits for; a call goes on.
             self.halt.job = None;
         }
-        self.hold_still(ending, by);
+        self.hold_still(ending, by, Progress::Accepted);
         self.halt.until = Some(Instant::now() + REST_WITHIN);
         self.halt.stage = Stage::Announced(ask, Some(hold));
     }
 
     /// Ends what may be dropped, and tells everybody.
-    fn hold_still(&mut self, ending: Option<Ending>, by: By) {
+    fn hold_still(&mut self, ending: Option<Ending>, by: By, progress: Progress) {
         self.drop_unwanted(|_| false);
         self.fail_waiters(|_| true, &Refusal::ShuttingDown.to_string());
+        self.tell_progress(ending, by, progress);
+    }
+
+    fn tell_progress(&self, ending: Option<Ending>, by: By, progress: Progress) {
         self.publish.send_modify(|status| {
             let since = match &status.shutdown {
                 Shutdown::UnderWay { since, .. } => *since,
                 Shutdown::No | Shutdown::CameToNothing { .. } => Instant::now(),
             };
-            status.shutdown = Shutdown::UnderWay { ending, by, since };
+            status.shutdown = Shutdown::UnderWay { ending, by, since, progress };
         });
     }
 

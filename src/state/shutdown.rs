@@ -27,6 +27,8 @@ pub enum Shutdown {
         by: By,
         /// Since when.
         since: Instant,
+        /// How far it has come.
+        progress: Progress,
     },
     /// It was to end, and did not. Everything goes on.
     CameToNothing {
@@ -37,6 +39,15 @@ pub enum Shutdown {
         /// Since when that is known.
         since: Instant,
     },
+}
+
+/// How far the end of the machine has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// logind is about to be asked for it.
+    Asked,
+    /// logind accepted it, or announced it. From here on the API takes no connection.
+    Accepted,
 }
 
 /// Who wants the machine to end.
@@ -59,6 +70,15 @@ impl Shutdown {
         match self {
             Self::UnderWay { .. } => true,
             Self::No | Self::CameToNothing { .. } => false,
+        }
+    }
+
+    /// Whether logind has accepted the end.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        match self {
+            Self::UnderWay { progress: Progress::Accepted, .. } => true,
+            Self::UnderWay { progress: Progress::Asked, .. } | Self::No | Self::CameToNothing { .. } => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reboot and shutdown, and what is told of them.
 
 use boardkeeper::intent::{Intent, Refusal};
-use boardkeeper::state::{By, Ending, Force, HeldLock, Shutdown};
+use boardkeeper::state::{By, Ending, Force, HeldLock, Progress, Shutdown};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
     for (by, told) in
         [(By::Request, "request"), (By::Release, "release"), (By::Configuration, "configuration"), (By::Others, "others")]
     {
-        house.say(|it| it.shutdown = Shutdown::UnderWay { ending: Some(Ending::Reboot), by, since });
+        house.say(|it| it.shutdown = Shutdown::UnderWay { ending: Some(Ending::Reboot), by, since, progress: Progress::Asked });
         let state = house.get("/agent/v1/state").await.json();
         assert_eq!(state["activity"], "shutting down");
         assert_eq!(state["shutdown"], json!({"state": "under_way", "ending": "reboot", "by": told, "seconds": 0}));

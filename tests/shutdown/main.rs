@@ -23,6 +23,7 @@ use world::{CREATION, World, key, settings};
 mod access;
 #[path = "../api/lines.rs"]
 mod lines;
+mod listener;
 mod meanwhile;
 mod quiet;
 mod reach;
