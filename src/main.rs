@@ -16,6 +16,7 @@ use boardkeeper::linux::clock::{Chance, Clock};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
 use boardkeeper::linux::locks::Locks;
+use boardkeeper::linux::net::networks::{self, Networks};
 use boardkeeper::linux::net::{self, Listeners};
 use boardkeeper::linux::notify::Notify;
 use boardkeeper::linux::power::Power;
@@ -76,8 +77,9 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
     let failed = |why: io::Error| Failure::Failed(format!("cannot listen for signals: {why}"));
     let (stop, at_once) = (Stop::new().map_err(failed)?, Stop::new().map_err(failed)?);
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
-    let listeners =
-        Listeners::bind(&config.root, &config.listen, config.bridges).map_err(|why| Failure::Failed(why.to_string()))?;
+    let (tell_networks, networks) = watch::channel(Networks::default());
+    let listeners = Listeners::bind(&config.root, &config.listen, config.bridges, networks)
+        .map_err(|why| Failure::Failed(why.to_string()))?;
     let _only_one = store::hold(&config.state_dir).map_err(|why| Failure::Failed(why.to_string()))?;
     keep_provisioned(config);
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
@@ -100,7 +102,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         let _ = seen.set(door.status.clone());
         tokio::select! {
             biased;
-            () = net::serve(router, listeners, stop.signalled(1)) => (),
+            () = net::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
             never = notify::run(&manager, door.intents, door.status) => match never {},
         }
     });
@@ -109,6 +111,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         // Whoever presses Ctrl-C twice does not want to wait.
         () = at_once.signalled(2) => (),
         never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
+        never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
         () = running => (),
     }
     manager.tell(&Word::Stopping);

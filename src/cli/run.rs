@@ -21,7 +21,7 @@ pub struct Place {
     state_dir: Option<OsString>,
 
     /// Where the API answers; repeat it for more addresses. 0.0.0.0 only when asked for.
-    /// Default: 127.0.0.1:48484, the engine's bridges and the VPN
+    /// Default: 127.0.0.1:48484, the VPN, and the engine's bridges but those of internal networks
     #[arg(long, env = "BOARDKEEPER_LISTEN", value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
     listen: Vec<String>,
 

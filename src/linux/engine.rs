@@ -7,6 +7,7 @@
 //! labels    how things of ours are told from others            engine/labels.rs
 //! lists     the engine's lists, element by element              engine/lists.rs
 //! observe   what the engine has                                engine/observe.rs
+//! bridges   the host's interfaces of its networks              engine/bridges.rs
 //! normal    what a container made elsewhere was made from      engine/normal.rs
 //! body      what the engine is told about a container          engine/body.rs
 //! containers, resources, pull      the deeds                   engine/….rs
@@ -20,6 +21,7 @@
 //! further networks are connected after it was created, because engines before API 1.44 take one network at creation.
 
 mod body;
+mod bridges;
 mod containers;
 mod errors;
 mod events;
@@ -55,6 +57,7 @@ use crate::plan::Deed;
 use crate::port::{self, EngineError, Seen};
 use crate::state::ImageRef;
 
+pub use bridges::Bridge;
 pub use link::{Version, hosts};
 
 /// The most a look at everything may take.

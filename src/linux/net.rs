@@ -3,10 +3,12 @@
 //! Every address is bound before anything else starts, so that two agents never look after one machine. The addresses of the
 //! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
 //! that interface, because a packet for its address may arrive on any other one too. The address that containers are told is
-//! that of one bridge, and packets for it arrive on all of them: it is listened at on each.
+//! that of one bridge, and packets for it arrive on all of them: it is listened at on each. Bridges of `internal` networks are not
+//! listened on, and a connection that comes from one to any other listener is closed; `net/networks.rs` knows which they are.
 //!
 //! [`serve()`] answers; who may stay when there are too many is in `net/crowd.rs`.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
@@ -14,9 +16,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, mem};
 
+use futures_util::FutureExt;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::state::device::Peer;
@@ -24,15 +28,18 @@ use crate::state::network::SUPERVISOR_GATEWAY;
 
 mod crowd;
 pub mod interfaces;
+mod links;
+pub mod networks;
 mod reach;
 mod serve;
 mod shared;
 pub(in crate::linux) mod taken;
 
 pub use reach::Reach;
-pub use serve::{converse, serve};
+pub use serve::{converse, serve, serve_while_up};
 
 use interfaces::{Address, Changes};
+use networks::{Networks, Way};
 
 /// What the kernel's queue holds until we look. One that is full makes callers wait a second, so it holds what a crowd sends
 /// between two looks.
@@ -43,6 +50,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ASKS: u32 = 3;
 /// The time between two of these; also what the kernel waits until somebody takes what was sent to him.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// The time between two tries to listen on an address that is taken.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the API cannot listen: where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +62,22 @@ pub struct NetError(pub String);
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Socket>,
+    /// The addresses that are listened on whatever the engine has.
+    addresses: Vec<SocketAddr>,
+    /// Whether connections are taken at all.
+    open: bool,
+    /// Those of them that are not listened on although they should be, and when they are tried again.
+    missing: Vec<SocketAddr>,
+    retry: Instant,
     /// The port on the engine's bridges; `None`: they are not listened on.
     bridges: Option<u16>,
     /// The machine's addresses, as last told.
     known: Vec<Address>,
     changes: Option<Changes>,
+    /// Which bridges the engine has, as last told.
+    networks: watch::Receiver<Networks>,
+    /// The numbers of the interfaces that are in a local network, as last told.
+    local: BTreeSet<u32>,
     /// The socket that is asked first for a new connection, so that none is forgotten.
     first: usize,
 }
@@ -69,6 +89,8 @@ struct Socket {
     follows: Option<(u32, IpAddr)>,
     /// Who is let in.
     admits: Admits,
+    /// Whether a person named its address, so that local mode is for the private network it is in.
+    named: bool,
 }
 
 /// Who a listener lets in.
@@ -81,20 +103,46 @@ enum Admits {
     Containers,
 }
 
+/// By what kind of interface a connection comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The bridge of a network that may reach the API.
+    Open,
+    /// The bridge of a network that is `internal`.
+    Internal,
+    /// A bridge of which the engine has not said what it is.
+    Untold,
+    /// None of the engine's.
+    Elsewhere,
+}
+
+impl Origin {
+    const fn is_closed(self) -> bool {
+        matches!(self, Self::Internal | Self::Untold)
+    }
+}
+
 impl Listeners {
     /// Listens on these addresses, and on the engine's bridges and the VPN where `bridges` says at which port.
     ///
-    /// `root` is the host's root; who has a port that is taken is looked up there. To be called within a runtime.
-    pub fn bind(root: &Path, addresses: &[SocketAddr], bridges: Option<u16>) -> Result<Self, NetError> {
+    /// `root` is the host's root; who has a port that is taken is looked up there. `networks` tells which bridges are open; see
+    /// [`networks::follow`]. To be called within a runtime.
+    pub fn bind(
+        root: &Path,
+        addresses: &[SocketAddr],
+        bridges: Option<u16>,
+        networks: watch::Receiver<Networks>,
+    ) -> Result<Self, NetError> {
         let mut sockets = Vec::new();
-        for &address in addresses {
-            // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
-            let device = if address.ip().is_loopback() { Device::Wished("lo") } else { Device::Any };
-            let listener = listen(address, device).map_err(|why| refused(root, address, &why))?;
-            sockets.push(Socket { listener, follows: None, admits: Admits::Anybody });
+        for address in addresses.iter().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port())) {
+            sockets.push(open(address, bridges).map_err(|why| refused(root, address, &why))?);
         }
+        let addresses = sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect();
         let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
-        let mut this = Self { sockets, bridges, known: Vec::new(), changes, first: 0 };
+        let (known, local) = (Vec::new(), BTreeSet::new());
+        let (missing, retry) = (Vec::new(), Instant::now());
+        let mut this =
+            Self { sockets, addresses, open: true, missing, retry, bridges, known, local, changes, networks, first: 0 };
         // The greeting says all of them.
         let _ = this.follow();
         Ok(this)
@@ -106,6 +154,47 @@ impl Listeners {
         self.sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect()
     }
 
+    /// Whether connections are taken.
+    const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Listens nowhere from now on, so that whoever connects is refused. Gives the connections that the kernel has made already.
+    async fn last(&mut self) -> Vec<(TcpStream, Peer)> {
+        // So that the kernel is asked once more what has come.
+        tokio::task::yield_now().await;
+        let mut last = Vec::new();
+        while let Some(accepted) = self.accept().now_or_never() {
+            last.push(accepted);
+        }
+        self.open = false;
+        self.missing.clear();
+        self.sockets.clear();
+        last
+    }
+
+    /// Listens again where it did. What another program has taken meanwhile is tried every second.
+    fn reopen(&mut self) {
+        self.open = true;
+        self.missing.clone_from(&self.addresses);
+        self.retry();
+    }
+
+    /// Tries to listen on what is missing, and on the bridges.
+    fn retry(&mut self) {
+        self.retry = Instant::now() + RETRY;
+        for address in mem::take(&mut self.missing) {
+            match open(address, self.bridges) {
+                Ok(socket) => self.sockets.push(socket),
+                Err(why) => {
+                    warn!(%why, "the API cannot answer at {address} again; it is tried every second");
+                    self.missing.push(address);
+                }
+            }
+        }
+        self.follow();
+    }
+
     /// Listens on bridges that have come, and no longer on those that went. Gives those that have come.
     fn follow(&mut self) -> Vec<Address> {
         let mut come = Vec::new();
@@ -113,8 +202,12 @@ impl Listeners {
             Ok(known) => self.known = known,
             Err(why) => warn!(%why, "the machine's addresses are unknown"),
         }
-        let Some(port) = self.bridges else { return come };
-        let wanted = served(&self.known);
+        match links::local() {
+            Ok(local) => self.local = local,
+            Err(why) => warn!(%why, "the machine's interfaces are unknown"),
+        }
+        let Some(port) = self.bridges.filter(|_| self.open) else { return come };
+        let wanted = served(&self.known, &self.networks.borrow());
         self.sockets
             .retain(|it| it.follows.is_none_or(|follows| wanted.iter().any(|address| follows == (address.index, address.ip))));
         for address in wanted {
@@ -125,7 +218,7 @@ impl Listeners {
             let at = SocketAddr::new(address.ip, port);
             match listen_at(at, &address.interface) {
                 Ok((listener, admits)) => {
-                    self.sockets.push(Socket { listener, follows, admits });
+                    self.sockets.push(Socket { listener, follows, admits, named: false });
                     come.push(address);
                 }
                 // Where no interface can be chosen the address's own listener hears those of all bridges.
@@ -147,10 +240,14 @@ impl Listeners {
     /// The next connection. May be dropped at any await, and loses none.
     async fn accept(&mut self) -> (TcpStream, Peer) {
         loop {
-            let Self { sockets, changes, first, .. } = self;
+            let Self { sockets, changes, networks, first, missing, retry, .. } = self;
             let accepted = tokio::select! {
                 biased;
-                () = changed(changes.as_ref()) => None,
+                () = sleep_until(*retry), if !missing.is_empty() => {
+                    self.retry();
+                    continue;
+                }
+                () = changed(changes.as_ref(), networks) => None,
                 accepted = poll_fn(|context| poll_accept(sockets, first, context)) => Some(accepted),
             };
             match accepted {
@@ -159,14 +256,10 @@ impl Listeners {
                         info!("the API answers at {} ({}) too", address.ip, address.interface);
                     }
                 }
-                Some(Ok((stream, peer, admits))) => {
-                    let addr = peer.ip().to_canonical();
-                    if admits == Admits::Containers && !self.is_contained(addr) {
-                        debug!(%addr, "a stranger was sent away from a bridge");
-                        continue;
+                Some(Ok(accepted)) => {
+                    if let Some(admitted) = self.admit(accepted) {
+                        return admitted;
                     }
-                    let peer = self.peer(&stream, addr);
-                    return (stream, peer);
                 }
                 Some(Err(error)) if is_theirs(&error) => debug!(%error, "a connection was gone before it was accepted"),
                 Some(Err(error)) => {
@@ -177,27 +270,66 @@ impl Listeners {
         }
     }
 
-    fn peer(&self, stream: &TcpStream, addr: IpAddr) -> Peer {
-        let ours = stream.local_addr().map(|it| it.ip().to_canonical());
-        let own = ours.as_ref().is_ok_and(|it| *it == addr);
-        let invited = self.bridges.is_none() && ours.is_ok_and(|it| self.is_neighbour(it, addr));
-        Peer { addr, local: addr.is_loopback() || own || invited || self.is_contained(addr) }
+    /// Who it is that was accepted. `None`: they are not let in.
+    fn admit(&self, (stream, from, socket): Accepted) -> Option<(TcpStream, Peer)> {
+        let socket = self.sockets.get(socket)?;
+        let addr = from.ip().to_canonical();
+        let ours = stream.local_addr().ok()?.ip().to_canonical();
+        if addr.is_loopback() || ours == addr {
+            return Some((stream, Peer { addr, local: true }));
+        }
+        let via = self.network_of(from);
+        let origins: Vec<_> = via.iter().map(|it| self.origin(it)).collect();
+        if let Some(origin @ (Origin::Internal | Origin::Untold)) = origins.iter().find(|it| it.is_closed()) {
+            debug!(%addr, ?origin, "a connection from a bridge that is not open was closed");
+            return None;
+        }
+        let contained = !origins.is_empty() && origins.iter().all(|it| *it == Origin::Open);
+        if socket.admits == Admits::Containers && !contained {
+            debug!(%addr, "a stranger was sent away from a bridge");
+            return None;
+        }
+        let local = contained || socket.named && self.is_neighbour(ours, &via);
+        Some((stream, Peer { addr, local }))
     }
 
-    /// Whether somebody is in the private network that this address of ours is in.
-    fn is_neighbour(&self, ours: IpAddr, addr: IpAddr) -> bool {
-        interfaces::is_private(ours) && self.known.iter().any(|it| it.ip == ours && it.contains(addr))
+    /// The machine's addresses in the caller's network: the smallest one, as the kernel chooses it too. The answers go there, so no
+    /// connection comes about with an address of another network.
+    fn network_of(&self, from: SocketAddr) -> Vec<&Address> {
+        let addr = from.ip().to_canonical();
+        // Link-local addresses are in a network of each interface, and say in which.
+        let interface = match from {
+            SocketAddr::V6(it) if it.scope_id() != 0 => Some(it.scope_id()),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+        };
+        let near = |it: &&Address| it.contains(addr) && interface.is_none_or(|index| it.index == index);
+        let smallest = self.known.iter().filter(near).map(|it| it.prefix).max();
+        self.known.iter().filter(near).filter(|it| Some(it.prefix) == smallest).collect()
     }
 
-    fn is_contained(&self, addr: IpAddr) -> bool {
-        self.known.iter().any(|it| interfaces::is_bridge(&it.interface) && it.contains(addr))
+    /// By what kind of interface those come who are in the network of this address.
+    fn origin(&self, address: &Address) -> Origin {
+        match (self.networks.borrow().way(address.index), interfaces::is_bridge(&address.interface)) {
+            (Some(Way::Internal), _) => Origin::Internal,
+            (Some(Way::Open), true) => Origin::Open,
+            (None, true) => Origin::Untold,
+            // A bridge of the owner's own may lead anywhere.
+            (Some(Way::Open) | None, false) => Origin::Elsewhere,
+        }
+    }
+
+    /// Whether the caller's network is the private one that this address of ours is in: a local network, and no tunnel.
+    fn is_neighbour(&self, ours: IpAddr, via: &[&Address]) -> bool {
+        interfaces::is_private(ours) && via.iter().any(|it| it.ip == ours && self.local.contains(&it.index))
     }
 }
 
-/// Where the API answers without being asked to: each bridge and VPN at its own addresses, and each bridge at the one that
-/// containers are told, while the machine has it.
-fn served(known: &[Address]) -> Vec<Address> {
-    let mut served: Vec<Address> = known.iter().filter(|it| it.is_served() && it.ip.is_ipv4()).cloned().collect();
+/// Where the API answers without being asked to: each open bridge and VPN at its own addresses, and each open bridge at the one
+/// that containers are told, while the machine has it.
+fn served(known: &[Address], networks: &Networks) -> Vec<Address> {
+    let is_open = |it: &Address| interfaces::is_bridge(&it.interface) && networks.way(it.index) == Some(Way::Open);
+    let is_served = |it: &&Address| it.ip.is_ipv4() && (it.is_vpn() || is_open(it));
+    let mut served: Vec<Address> = known.iter().filter(is_served).cloned().collect();
     let told = |it: &Address| SUPERVISOR_GATEWAY.parse().is_ok_and(|told: IpAddr| it.ip == told);
     let Some(told) = served.iter().find(|it| told(it) && interfaces::is_bridge(&it.interface)).cloned() else { return served };
     for index in 0..served.len() {
@@ -210,12 +342,26 @@ fn served(known: &[Address]) -> Vec<Address> {
     served
 }
 
-type Accepted = (TcpStream, SocketAddr, Admits);
+/// A connection, where it comes from, and the number of the socket it came to.
+type Accepted = (TcpStream, SocketAddr, usize);
 
-async fn changed(changes: Option<&Changes>) {
-    match changes {
-        Some(changes) => changes.next().await,
-        None => std::future::pending().await,
+/// Waits until the machine's addresses change, or what the engine says of its bridges.
+async fn changed(changes: Option<&Changes>, networks: &mut watch::Receiver<Networks>) {
+    let addresses = async {
+        match changes {
+            Some(changes) => changes.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    let told = async {
+        if networks.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = addresses => (),
+        () = told => (),
     }
 }
 
@@ -224,7 +370,7 @@ fn poll_accept(sockets: &[Socket], first: &mut usize, context: &mut Context<'_>)
         let index = (*first + offset) % sockets.len();
         if let Poll::Ready(accepted) = sockets[index].listener.poll_accept(context) {
             *first = index + 1;
-            return Poll::Ready(accepted.map(|(stream, from)| (stream, from, sockets[index].admits)));
+            return Poll::Ready(accepted.map(|(stream, from)| (stream, from, index)));
         }
     }
     Poll::Pending
@@ -256,6 +402,14 @@ fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admits
         }
         bound => bound.map(|listener| (listener, Admits::Anybody)),
     }
+}
+
+/// Listens on an address that was named, or that nobody needs to name.
+fn open(address: SocketAddr, bridges: Option<u16>) -> io::Result<Socket> {
+    // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
+    let device = if address.ip().is_loopback() { Device::Wished("lo") } else { Device::Any };
+    let named = bridges.is_none() && !address.ip().is_unspecified();
+    Ok(Socket { listener: listen(address, device)?, follows: None, admits: Admits::Anybody, named })
 }
 
 fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {

@@ -123,6 +123,28 @@ fn somebody_elses_reboot_waits_until_the_agent_is_at_rest_and_no_longer() {
 
 #[test]
 #[ignore = "needs `make power`"]
+fn while_an_end_is_announced_the_api_refuses_connections_and_takes_them_when_it_is_called_off() {
+    let mut machine = Machine::boots("closes");
+    until("it is waited for", SOON, || machine.run("systemd-inhibit --list --no-pager").contains("boardkeeper"));
+    let delay = "systemd-inhibit --what=shutdown --mode=delay --who=editor --why='saving' sh -c 'echo $$ > /run/editor; exec sleep 600'";
+    let mut editor = machine.shell(delay).stdout(Stdio::null()).spawn().unwrap();
+    until("it is held up", SOON, || machine.run("systemd-inhibit --list --no-pager").contains("editor"));
+    assert!(machine.connects());
+    machine.run("busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b false");
+    until("it is closed", Duration::from_secs(3), || !machine.connects());
+    // logind cannot begin it, and calls it off.
+    machine.run("ln -s /dev/null /run/systemd/system/reboot.target && systemctl daemon-reload");
+    machine.run("kill $(cat /run/editor)");
+    until("it is open again", Duration::from_secs(10), || machine.connects());
+    editor.wait().unwrap();
+    assert_eq!(machine.state()["shutdown"]["state"], "came_to_nothing");
+    machine.run("rm /run/systemd/system/reboot.target && systemctl daemon-reload");
+    assert_eq!(machine.post("/v1/shutdown", "").0, 202);
+    assert_eq!(machine.ends(), OFF);
+}
+
+#[test]
+#[ignore = "needs `make power`"]
 fn a_release_that_wants_a_reboot_gets_one() {
     let mut machine = Machine::boots("release");
     machine.with_engine();

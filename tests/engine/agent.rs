@@ -46,6 +46,13 @@ impl<'lab> Agent<'lab> {
         self
     }
 
+    /// The same at every address of the host.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.port = 48484;
+        self.listen = Some("0.0.0.0:48484".to_owned());
+        self
+    }
+
     /// An agent that has brought an app up.
     pub(crate) fn with(lab: &'lab Lab, app: &App) -> Self {
         let mut agent = Self::new(lab);

@@ -13,6 +13,7 @@ mod documents;
 mod full;
 mod http;
 mod install;
+mod internal;
 mod keys;
 mod lab;
 mod locks;

@@ -1,8 +1,10 @@
 //! Where the API listens: a host with a bridge and an outside, in network namespaces.
 //!
 //! ```text
-//!   stranger ──eth0── host ──docker0── container
-//!                       └────tun0───── cloud
+//!   stranger ──eth0── host ──docker0────────── container
+//!   neighbour ─eth1────┤├────br-0123456789ab── inner: its network is `internal`
+//!                      │└────supervisor0────── labelled
+//!                      └─────tun0───────────── cloud
 //! ```
 //! Needs root, and a network of its own: `tests/lab/inside.sh` gives it one.
 
@@ -13,16 +15,24 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use boardkeeper::linux::engine::Bridge;
 use boardkeeper::linux::host::Host;
+use boardkeeper::linux::net::networks::{self, Networks};
 use boardkeeper::linux::net::{Listeners, loopback, serve};
 use boardkeeper::port::Host as _;
 use boardkeeper::state::Peer;
 use futures_util::StreamExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const PORT: u16 = 48484;
 /// Where somebody careless listens, so that it is seen what would have come in.
 const OPEN: u16 = 48485;
+/// Where another program listens everywhere.
+const OTHERS: u16 = 48486;
+/// Where somebody listens who named a private network, and one who named the VPN.
+const NAMED: u16 = 48487;
 
 /// A machine at the other end of a cable.
 struct Other(Child);
@@ -57,6 +67,14 @@ impl Other {
     /// What the API answers it.
     async fn asks(&self, address: &str) -> Option<String> {
         self.asks_at(address, PORT).await
+    }
+
+    /// It gets nothing at this address of any listener of ours, although another program's is reached there.
+    async fn is_turned_away(&self, address: &str) {
+        assert!(self.asks_at(address, OTHERS).await.is_some(), "{address}: packets do not arrive, so nothing is shown");
+        for port in [PORT, OPEN] {
+            assert_eq!(self.asks_at(address, port).await, None, "{address} {port}");
+        }
     }
 
     /// It gets nothing at this address, although what listens everywhere is reached there.
@@ -125,12 +143,80 @@ async fn story() {
         stranger.is_kept_out(address).await;
     }
     a_containers_address_does_not_help(&stranger).await;
+    internal_networks_reach_it_only_by_the_label().await;
+    only_a_named_private_network_is_local(&cloud).await;
 
     // The engine goes, and its bridge; somebody else has the address now.
     run("ip link delete docker0");
     run("ip address add 172.17.0.1/32 dev eth0");
     sleep(Duration::from_secs(1)).await;
     stranger.is_kept_out("172.17.0.1").await;
+}
+
+/// Gives the host a bridge, and a machine on it.
+fn bridged(bridge: &str, number: u8, subnet: &str) -> Other {
+    let other = Other::new();
+    other.cable(&format!("veth{number}"), &format!("{subnet}.2/16"));
+    other.inside(&format!("ip -6 address add fe80::{number}:2/64 dev wire nodad"));
+    run(&format!("ip link add {bridge} type bridge"));
+    run(&format!("ip link set veth{number} master {bridge} up"));
+    run(&format!("ip address add {subnet}.1/16 dev {bridge}"));
+    run(&format!("ip -6 address add fe80::{number}:1/64 dev {bridge} nodad"));
+    run(&format!("ip link set {bridge} up"));
+    other
+}
+
+/// A network of an app that is `internal`, and the one on which services with a label reach the API.
+async fn internal_networks_reach_it_only_by_the_label() {
+    let inner = bridged("br-0123456789ab", 7, "172.29.0");
+    let labelled = bridged("supervisor0", 8, "10.114.104");
+    run("ip address add 10.114.104.1/25 dev supervisor0");
+    // A service that may change its routes reaches every address of the host.
+    inner.inside("ip route add default via 172.29.0.1");
+    sleep(Duration::from_secs(1)).await;
+    for address in ["172.29.0.1", "10.114.104.1", "172.17.0.1", "192.0.2.1", "[fe80::7:1%25wire]"] {
+        inner.is_turned_away(address).await;
+    }
+    assert_eq!(labelled.asks("10.114.104.1").await.as_deref(), Some("10.114.104.2 true"));
+    assert!(labelled.asks_at("[fe80::8:1%25wire]", OPEN).await.is_some_and(|it| it.ends_with(" true")));
+    // A service that has the label is in both networks.
+    let both = Other::new();
+    both.cable("veth9", "172.29.0.3/16");
+    run("ip link set veth9 master br-0123456789ab up");
+    both.inside("ip link set wire name inner");
+    both.cable("veth10", "10.114.104.3/25");
+    run("ip link set veth10 master supervisor0 up");
+    assert_eq!(both.asks("10.114.104.1").await.as_deref(), Some("10.114.104.3 true"));
+    both.is_turned_away("172.29.0.1").await;
+}
+
+/// Local mode's keyless peers: none through the VPN, none who was not named.
+async fn only_a_named_private_network_is_local(cloud: &Other) {
+    let neighbour = Other::new();
+    neighbour.cable("eth1", "192.168.77.2/24");
+    neighbour.inside("ip -6 address add fe80::5:2/64 dev wire nodad");
+    run("ip address add 192.168.77.1/24 dev eth1");
+    run("ip -6 address add fe80::5:1/64 dev eth1 nodad");
+    run("ip link set eth1 up");
+    sleep(Duration::from_secs(1)).await;
+    let addresses = ["192.168.77.1", "10.2.0.5"].map(|it| SocketAddr::new(it.parse().unwrap(), NAMED));
+    let named = Listeners::bind(Path::new("/"), &addresses, None, nothing_told()).unwrap();
+    let story = async {
+        assert_eq!(neighbour.asks_at("192.168.77.1", NAMED).await.as_deref(), Some("192.168.77.2 true"));
+        assert_eq!(cloud.asks_at("10.2.0.5", NAMED).await.as_deref(), Some("10.2.0.1 false"));
+        assert_eq!(neighbour.asks_at("192.168.77.1", OPEN).await.as_deref(), Some("192.168.77.2 false"));
+        assert!(neighbour.asks_at("[fe80::5:1%25wire]", OPEN).await.is_some_and(|it| it.ends_with(" false")));
+        assert_eq!(cloud.asks_at("10.2.0.5", OPEN).await.as_deref(), Some("10.2.0.1 false"));
+        assert_eq!(neighbour.asks("192.168.77.1").await, None);
+    };
+    tokio::select! {
+        () = serve(router(), named, std::future::pending()) => (),
+        () = story => (),
+    }
+}
+
+fn nothing_told() -> watch::Receiver<Networks> {
+    watch::channel(Networks::default()).1
 }
 
 async fn a_containers_address_does_not_help(stranger: &Other) {
@@ -144,11 +230,18 @@ async fn a_containers_address_does_not_help(stranger: &Other) {
 #[ignore = "needs root and a network of its own"]
 async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
     assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
-    let listeners = Listeners::bind(Path::new("/"), &[loopback(PORT)], Some(PORT)).unwrap();
-    let open = Listeners::bind(Path::new("/"), &[SocketAddr::from(([0, 0, 0, 0], OPEN))], None).unwrap();
+    let (tell, told) = watch::channel(Networks::default());
+    let listeners = Listeners::bind(Path::new("/"), &[loopback(PORT)], Some(PORT), told.clone()).unwrap();
+    let everywhere = ["0.0.0.0", "::"].map(|it| SocketAddr::new(it.parse().unwrap(), OPEN));
+    let open = Listeners::bind(Path::new("/"), &everywhere, None, told).unwrap();
+    let others = TcpListener::bind(("::", OTHERS)).await.unwrap();
+    let bridge = |interface: &str, internal| Bridge { interface: interface.to_owned(), internal, subnets: Vec::new() };
+    let engine = async || Ok(vec![bridge("docker0", false), bridge("br-0123456789ab", true), bridge("supervisor0", false)]);
     tokio::select! {
         () = serve(router(), listeners, std::future::pending()) => (),
         () = serve(router(), open, std::future::pending()) => (),
+        ended = axum::serve(others, Router::new()) => ended.unwrap(),
+        never = networks::follow(engine, tell) => match never {},
         () = story() => (),
     }
 }

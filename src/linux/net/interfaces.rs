@@ -11,6 +11,8 @@ use tokio::io::unix::AsyncFd;
 // Numbers of rtnetlink(7) and netlink(7).
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// Set in the kind of an attribute that holds others.
+const NLA_F_NESTED: u16 = 0x8000;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const NLM_F_REQUEST: u16 = 0x1;
@@ -22,6 +24,8 @@ const RTMGRP_IPV6_IFADDR: u32 = 0x100;
 /// Bytes of a message's head, and of an address's.
 const HEAD: usize = 16;
 const IFADDR: usize = 8;
+/// Bytes of the longest head of a request's subject: an interface's.
+const BODY: usize = 16;
 /// The kernel sends at most so much at once to whoever asks with a smaller buffer.
 const BUFFER: usize = 16 * 1024;
 
@@ -45,9 +49,9 @@ pub struct Changes {
 }
 
 impl Address {
-    /// Whether the API answers here without being asked to: containers and the VPN come this way.
-    pub(super) fn is_served(&self) -> bool {
-        is_bridge(&self.interface) || matches!(self.interface.as_str(), "resin-vpn" | "tun0")
+    /// Whether it is the fleet's VPN, by which the cloud comes.
+    pub(super) fn is_vpn(&self) -> bool {
+        matches!(self.interface.as_str(), "resin-vpn" | "tun0")
     }
 
     /// Whether another address is in the same network.
@@ -93,18 +97,24 @@ pub(in crate::linux) fn is_containers(name: &str) -> bool {
 /// Every address of the machine, in the kernel's order.
 pub(in crate::linux) fn addresses() -> io::Result<Vec<Address>> {
     let socket = netlink(SocketFlags::CLOEXEC, 0)?;
-    send(&socket, &request(), SendFlags::empty())?;
+    let raw = dump(&socket, RTM_GETADDR, RTM_NEWADDR, address)?;
+    // One that is gone by now has no name any more, and is of no use.
+    let named = |it: Raw| {
+        let interface = netdevice::index_to_name(&socket, it.index).ok()?;
+        Some(Address { interface, index: it.index, ip: it.ip, prefix: it.prefix })
+    };
+    Ok(raw.into_iter().filter_map(named).collect())
+}
+
+/// Everything of a kind that the kernel has.
+pub(super) fn dump<T>(socket: &OwnedFd, get: u16, kind: u16, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+    send(socket, &request(get), SendFlags::empty())?;
     let mut found = Vec::new();
     let mut buffer = vec![0; BUFFER];
     loop {
-        let (length, _) = recv(&socket, &mut *buffer, RecvFlags::empty())?;
-        let (raw, more) = parse(&buffer[..length])?;
-        for it in raw {
-            // One that is gone by now has no name any more, and is of no use.
-            if let Ok(interface) = netdevice::index_to_name(&socket, it.index) {
-                found.push(Address { interface, index: it.index, ip: it.ip, prefix: it.prefix });
-            }
-        }
+        let (length, _) = recv(socket, &mut *buffer, RecvFlags::empty())?;
+        let (some, more) = parse(&buffer[..length], kind, &read)?;
+        found.extend(some);
         if more == More::No {
             return Ok(found);
         }
@@ -129,20 +139,20 @@ impl Changes {
     }
 }
 
-fn netlink(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
+pub(super) fn netlink(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
     bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
 }
 
-/// Asks for all addresses.
-fn request() -> Vec<u8> {
-    let length = u32::try_from(HEAD + IFADDR).unwrap_or_default();
+/// Asks for everything of a kind.
+fn request(get: u16) -> Vec<u8> {
+    let length = u32::try_from(HEAD + BODY).unwrap_or_default();
     let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend(RTM_GETADDR.to_ne_bytes());
+    bytes.extend(get.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    // Sequence number and sender matter to nobody; neither does anything of the address that is asked for.
-    bytes.resize(HEAD + IFADDR, 0);
+    // Sequence number and sender matter to nobody; neither does anything of what is asked for.
+    bytes.resize(HEAD + BODY, 0);
     bytes
 }
 
@@ -159,13 +169,13 @@ enum More {
     No,
 }
 
-fn parse(mut bytes: &[u8]) -> io::Result<(Vec<Raw>, More)> {
+fn parse<T>(mut bytes: &[u8], wanted: u16, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<(Vec<T>, More)> {
     let mut found = Vec::new();
     while let Some((kind, body, rest)) = message(bytes) {
         match kind {
             NLMSG_DONE => return Ok((found, More::No)),
-            NLMSG_ERROR => return Err(io::Error::other("the kernel refuses to tell addresses")),
-            RTM_NEWADDR => found.extend(address(body)),
+            NLMSG_ERROR => return Err(io::Error::other("the kernel refuses to tell its interfaces and addresses")),
+            it if it == wanted => found.extend(read(body)),
             _ => (),
         }
         bytes = rest;
@@ -185,18 +195,26 @@ fn address(body: &[u8]) -> Option<Raw> {
     let prefix = *body.get(1)?;
     let index = u32::from_ne_bytes(field(body, 4)?);
     let (mut peer, mut own) = (None, None);
-    let mut attributes = body.get(IFADDR..)?;
-    while let Some(length) = field(attributes, 0).map(|it| usize::from(u16::from_ne_bytes(it))) {
-        let Some(value) = attributes.get(4..length) else { break };
-        match u16::from_ne_bytes(field(attributes, 2)?) {
+    for (kind, value) in attributes(body.get(IFADDR..)?) {
+        match kind {
             IFA_ADDRESS => peer = ip(value),
             IFA_LOCAL => own = ip(value),
             _ => (),
         }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     // On a link from point to point the first is the other end's.
     Some(Raw { index, ip: own.or(peer)?, prefix })
+}
+
+/// The attributes of a message, and of an attribute that holds others: their kinds and values.
+pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(field(bytes, 0)?));
+        let kind = u16::from_ne_bytes(field(bytes, 2)?) & !NLA_F_NESTED;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -205,7 +223,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4().or_else(|_| v6()).ok()
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
@@ -256,7 +274,7 @@ mod tests {
         for shift in 0..8 {
             let mut moved = vec![0; shift];
             moved.extend_from_slice(&answer);
-            let (found, _) = parse(&moved[shift..]).unwrap();
+            let (found, _) = parse(&moved[shift..], RTM_NEWADDR, super::address).unwrap();
             assert_eq!((found[0].index, found[0].ip, found[0].prefix), (7, "192.0.2.1".parse().unwrap(), 24), "{shift}");
         }
     }
@@ -265,7 +283,8 @@ mod tests {
     fn garbage_from_the_kernel_is_no_panic() {
         for length in 0..64 {
             for byte in [0, 1, 4, 20, 255] {
-                let _ = parse(&vec![byte; length]);
+                let _ = parse(&vec![byte; length], RTM_NEWADDR, address);
+                let _ = attributes(&vec![byte; length]).count();
                 let _ = address(&vec![byte; length]);
             }
         }

@@ -20,11 +20,12 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Listeners;
 use super::crowd::{Crowd, Place};
 use super::shared::Shared;
+use crate::state::Status;
 use crate::state::device::{Beside, HeldBack, Peer, Reached};
 
 /// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
@@ -41,27 +42,55 @@ const UNREAD: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Answers requests until `shutdown` is over; then answers under way are given half a second.
-pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Future<Output = ()>) {
+pub async fn serve(router: Router, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+    let (_tell, status) = watch::channel(Status::default());
+    serve_while_up(router, listeners, status, shutdown).await;
+}
+
+/// The same for an agent whose machine may end before it does: as soon as `status` says that logind has accepted that, connections
+/// are refused, and requests under way are answered. Where the end is called off, connections are taken again.
+pub async fn serve_while_up(
+    router: Router,
+    mut listeners: Listeners,
+    mut status: watch::Receiver<Status>,
+    shutdown: impl Future<Output = ()>,
+) {
     let router = TowerToHyperService::new(router);
-    let (stop, stopping) = watch::channel(());
+    let (mut stop, mut stopping) = watch::channel(());
     let crowd = Crowd::default();
     let mut open = FuturesUnordered::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(()) = open.next(), if !open.is_empty() => (),
-            (stream, peer) = listeners.accept() => {
-                let Some(place) = crowd.admit(peer.addr) else {
-                    debug!(from = %peer.addr, "a connection was closed: all others wait for answers");
-                    continue;
-                };
-                // Replies are small, and somebody waits for each.
-                let _ = stream.set_nodelay(true);
-                let reached = stream.local_addr().ok().map(|it| Reached(it.ip().to_canonical()));
-                open.push(attend(stream, Answering { router: router.clone(), peer, reached, place }, stopping.clone()));
+            Some(()) = open.next(), if !open.is_empty() => continue,
+            () = turned(&mut status, listeners.is_open()) => None,
+            accepted = listeners.accept() => Some(accepted),
+        };
+        let arrived = match accepted {
+            Some(accepted) => vec![accepted],
+            None if listeners.is_open() => listeners.last().await,
+            None => {
+                info!("the machine does not end; the API answers again");
+                listeners.reopen();
+                continue;
             }
+        };
+        for (stream, peer) in arrived {
+            let Some(place) = crowd.admit(peer.addr) else {
+                debug!(from = %peer.addr, "a connection was closed: all others wait for answers");
+                continue;
+            };
+            // Replies are small, and somebody waits for each.
+            let _ = stream.set_nodelay(true);
+            let reached = stream.local_addr().ok().map(|it| Reached(it.ip().to_canonical()));
+            open.push(attend(stream, Answering { router: router.clone(), peer, reached, place }, stopping.clone()));
+        }
+        if !listeners.is_open() {
+            info!("the machine ends; the API takes no connection any more");
+            // Connections end with the request that is under way.
+            (stop, stopping) = watch::channel(());
         }
     }
     drop(listeners);
@@ -69,6 +98,14 @@ pub async fn serve(router: Router, mut listeners: Listeners, shutdown: impl Futu
     let rest = async { while open.next().await.is_some() {} };
     if timeout(GRACE, rest).await.is_err() {
         debug!("connections were cut off");
+    }
+}
+
+/// Over when connections should be refused although they are taken now, or the other way round.
+async fn turned(status: &mut watch::Receiver<Status>, is_open: bool) {
+    if status.wait_for(|it| it.shutdown.is_accepted() == is_open).await.is_err() {
+        // Nobody says any more how the machine is.
+        pending::<()>().await;
     }
 }
 

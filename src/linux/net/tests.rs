@@ -1,3 +1,5 @@
+use std::net::SocketAddrV6;
+
 use super::*;
 
 use axum::routing::get;
@@ -6,6 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use crate::linux::engine::Bridge;
+use crate::state::{By, Progress, Shutdown, Status};
+
 fn router() -> Router {
     Router::new()
         .route("/who", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.addr, peer.local)))
@@ -13,8 +18,27 @@ fn router() -> Router {
         .route("/slow", get(async || sleep(Duration::from_secs(3600)).await))
 }
 
+/// No engine says anything.
+fn untold() -> watch::Receiver<Networks> {
+    watch::channel(Networks::default()).1
+}
+
+fn address(interface: &str, index: u32, ip: &str, prefix: u8) -> Address {
+    Address { interface: interface.to_owned(), index, ip: ip.parse().unwrap(), prefix }
+}
+
+fn bridge(interface: &str, internal: bool) -> Bridge {
+    Bridge { interface: interface.to_owned(), internal, subnets: Vec::new() }
+}
+
+/// Has the machine these addresses and the engine these bridges.
+fn tell(listeners: &mut Listeners, known: &[Address], bridges: &[Bridge]) {
+    listeners.known = known.to_vec();
+    listeners.networks = watch::channel(Networks::new(known, bridges)).1;
+}
+
 fn bound() -> (Listeners, SocketAddr) {
-    let listeners = Listeners::bind(Path::new("/"), &[loopback(0)], None).unwrap();
+    let listeners = Listeners::bind(Path::new("/"), &[loopback(0)], None, untold()).unwrap();
     let at = listeners.addresses()[0];
     (listeners, at)
 }
@@ -39,11 +63,11 @@ async fn callers_are_told_from_each_other() {
 #[tokio::test]
 async fn a_taken_port_is_told_with_who_has_it() {
     let (listeners, at) = bound();
-    let error = Listeners::bind(Path::new("/"), &[at], None).unwrap_err().to_string();
+    let error = Listeners::bind(Path::new("/"), &[at], None, untold()).unwrap_err().to_string();
     assert!(error.contains(&format!("(process {})", std::process::id())) && error.contains("--listen"), "{error}");
     drop(listeners);
-    Listeners::bind(Path::new("/"), &[at], None).unwrap();
-    let error = Listeners::bind(Path::new("/"), &["192.0.2.1:1".parse().unwrap()], None).unwrap_err().to_string();
+    Listeners::bind(Path::new("/"), &[at], None, untold()).unwrap();
+    let error = Listeners::bind(Path::new("/"), &["192.0.2.1:1".parse().unwrap()], None, untold()).unwrap_err().to_string();
     assert!(error.contains("does not have that address"), "{error}");
 }
 
@@ -150,16 +174,67 @@ async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
     assert!((10..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
+/// Who a connection from another address of loopback is, or `None` where it is closed.
+async fn comes_from(listeners: &Listeners, from: &str, to: &str) -> Option<Peer> {
+    let listener = TcpListener::bind((to, 0)).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    let (_caller, accepted) = tokio::join!(socket.connect(listener.local_addr().unwrap()), listener.accept());
+    let (stream, peer) = accepted.unwrap();
+    listeners.admit((stream, peer, 0)).map(|(_, peer)| peer)
+}
+
 #[tokio::test]
 async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses() {
-    let (mut listeners, at) = bound();
+    let (mut listeners, _) = bound();
     listeners.sockets[0].admits = Admits::Containers;
-    let network = |interface: &str| Address { interface: interface.into(), index: 9, ip: at.ip(), prefix: 8 };
-    for (interface, let_in) in [("docker0", true), ("eth0", false)] {
-        listeners.known = vec![network(interface)];
-        let _caller = TcpStream::connect(at).await.unwrap();
-        assert_eq!(timeout(Duration::from_millis(200), listeners.accept()).await.is_ok(), let_in, "{interface}");
+    let (at, from) = (IpAddr::from([172, 17, 0, 1]), SocketAddr::from(([172, 17, 0, 9], 1)));
+    for (interface, bridges, origin) in [
+        ("docker0", vec![bridge("docker0", false)], Origin::Open),
+        ("docker0", vec![bridge("docker0", true)], Origin::Internal),
+        ("docker0", Vec::new(), Origin::Untold),
+        ("eth0", Vec::new(), Origin::Elsewhere),
+        ("mine", vec![bridge("mine", true)], Origin::Internal),
+        ("mine", vec![bridge("mine", false)], Origin::Elsewhere),
+    ] {
+        tell(&mut listeners, &[Address { ip: at, ..address(interface, 9, "::", 16) }], &bridges);
+        let via = listeners.network_of(from);
+        assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{interface}");
     }
+}
+
+#[tokio::test]
+async fn a_bridge_that_shares_addresses_with_a_local_network_lets_nobody_of_it_in_without_a_key() {
+    let (mut listeners, _) = bound();
+    let from = SocketAddr::from(([172, 17, 5, 9], 1));
+    let bridges = [bridge("docker0", false)];
+    // The kernel answers by the smaller network.
+    tell(&mut listeners, &[address("docker0", 9, "172.17.0.1", 16), address("eth0", 2, "172.17.5.1", 24)], &bridges);
+    let via: Vec<_> = listeners.network_of(from).into_iter().map(|it| it.interface.as_str()).collect();
+    assert_eq!(via, ["eth0"]);
+    let callers = [SocketAddr::from(([172, 17, 6, 9], 1)), SocketAddr::from(([8, 8, 8, 8], 1))];
+    assert_eq!(callers.map(|it| listeners.network_of(it).len()), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_link_local_caller_is_in_the_network_of_its_interface() {
+    let (mut listeners, _) = bound();
+    let known =
+        [address("docker0", 9, "fe80::1", 64), address("br-0123456789ab", 7, "fe80::2", 64), address("eth0", 2, "fe80::3", 64)];
+    tell(&mut listeners, &known, &[bridge("docker0", false), bridge("br-0123456789ab", true)]);
+    for (scope, origin) in [(9, Origin::Open), (7, Origin::Internal), (2, Origin::Elsewhere)] {
+        let from = SocketAddr::V6(SocketAddrV6::new("fe80::77".parse().unwrap(), 1, 0, scope));
+        let via = listeners.network_of(from);
+        assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn callers_on_loopback_and_the_device_itself_need_no_network() {
+    let (mut listeners, _) = bound();
+    tell(&mut listeners, &[address("docker0", 9, "127.0.0.1", 8)], &[]);
+    let peer = comes_from(&listeners, "127.0.0.7", "127.0.0.1").await;
+    assert_eq!(peer, Some(Peer { addr: IpAddr::from([127, 0, 0, 7]), local: true }));
 }
 
 #[tokio::test]
@@ -171,34 +246,37 @@ async fn without_the_capability_one_listener_hears_every_bridge() {
 }
 
 #[test]
-fn every_bridge_is_answered_at_the_address_that_containers_are_told() {
-    let address = |interface: &str, index, ip: &str, prefix| Address {
-        interface: interface.to_owned(),
-        index,
-        ip: ip.parse().unwrap(),
-        prefix,
-    };
+fn every_open_bridge_is_answered_at_the_address_that_containers_are_told() {
     let eth0 = address("eth0", 2, "192.168.1.5", 24);
     let vpn = address("resin-vpn", 3, "10.240.0.2", 32);
     let app = address("br-0123456789ab", 4, "172.18.0.1", 16);
     let second = address("br-0123456789ab", 4, "172.19.0.1", 16);
     let sixth = address("br-0123456789ab", 4, "fd00::1", 64);
+    let inner = address("br-ba9876543210", 6, "172.20.0.1", 16);
+    let untold = address("br-aaaaaaaaaaaa", 7, "172.21.0.1", 16);
+    let podman = address("podman1", 8, "10.89.0.1", 24);
     let supervisor = address("supervisor0", 5, SUPERVISOR_GATEWAY, 25);
-    let own = [vpn.clone(), app.clone(), second.clone(), supervisor.clone()];
-    let also = address("br-0123456789ab", 4, SUPERVISOR_GATEWAY, 25);
+    let own = [vpn.clone(), app.clone(), second.clone(), podman.clone(), supervisor.clone()];
+    let also =
+        ["br-0123456789ab", "podman1"].map(|it| address(it, if it == "podman1" { 8 } else { 4 }, SUPERVISOR_GATEWAY, 25));
+    let by_subnet = Bridge { interface: "br-ffffffffffff".to_owned(), internal: false, subnets: vec![(podman.ip, 24)] };
+    let bridges = [bridge("br-0123456789ab", false), bridge("br-ba9876543210", true), bridge("supervisor0", false), by_subnet];
+    let served = |known: &[Address]| served(known, &Networks::new(known, &bridges));
 
-    let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, supervisor]);
-    assert_eq!(with, [&own[..], &[also]].concat(), "once on each bridge, and on nothing else");
+    let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, inner, untold, podman, supervisor]);
+    assert_eq!(with, [&own[..], &also].concat(), "once on each bridge that is open, and on nothing else");
     assert_eq!(served(&[eth0, vpn.clone(), app.clone(), second.clone()]), [vpn, app.clone(), second], "not where it is not");
     let elsewhere = address("eth0", 2, SUPERVISOR_GATEWAY, 25);
     assert_eq!(served(&[elsewhere, app.clone()]), [app], "nor where it is another network's");
 }
 
 #[tokio::test]
-async fn neighbours_are_those_in_a_private_network_that_was_opened() {
+async fn neighbours_are_those_in_a_local_private_network() {
     let (mut listeners, _) = bound();
-    let address = |ip: &str, prefix| Address { interface: "eth0".to_owned(), index: 2, ip: ip.parse().unwrap(), prefix };
-    listeners.known = vec![address("192.168.1.5", 24), address("203.0.113.5", 24), address("fd00::5", 64)];
+    listeners.local = BTreeSet::from([2]);
+    let eth0 = ["192.168.1.5", "203.0.113.5", "100.64.1.5"].map(|it| address("eth0", 2, it, 24));
+    let rest = [address("eth0", 2, "fd00::5", 64), address("wg0", 3, "10.8.0.5", 24), address("wg0", 3, "100.100.0.5", 10)];
+    tell(&mut listeners, &[&eth0[..], &rest].concat(), &[]);
     for (ours, theirs, expected) in [
         ("192.168.1.5", "192.168.1.77", true),
         ("fd00::5", "fd00::77", true),
@@ -207,11 +285,31 @@ async fn neighbours_are_those_in_a_private_network_that_was_opened() {
         ("192.168.1.5", "203.0.113.77", false),
         ("192.168.1.6", "192.168.1.77", false),
         ("fd00::5", "2001:db8::77", false),
-        // Everybody's network.
+        // Everybody's network, and a carrier's.
         ("203.0.113.5", "203.0.113.77", false),
+        ("100.64.1.5", "100.64.1.77", false),
+        // Tunnels.
+        ("10.8.0.5", "10.8.0.77", false),
+        ("100.100.0.5", "100.100.0.77", false),
     ] {
-        assert_eq!(listeners.is_neighbour(ours.parse().unwrap(), theirs.parse().unwrap()), expected, "{ours} {theirs}");
+        let via = listeners.network_of(SocketAddr::new(theirs.parse().unwrap(), 1));
+        assert_eq!(listeners.is_neighbour(ours.parse().unwrap(), &via), expected, "{ours} {theirs}");
     }
+}
+
+#[tokio::test]
+async fn local_mode_is_for_the_network_of_an_address_that_was_named() {
+    let named = |at: &str, bridges| {
+        let listeners = Listeners::bind(Path::new("/"), &[at.parse().unwrap()], bridges, untold()).unwrap();
+        (listeners.sockets[0].named, listeners.addresses()[0].ip())
+    };
+    assert_eq!(named("127.0.0.1:0", None), (true, IpAddr::from([127, 0, 0, 1])));
+    // An address of IPv4 in the words of IPv6 is the same address.
+    assert_eq!(named("[::ffff:127.0.0.1]:0", None), (true, IpAddr::from([127, 0, 0, 1])));
+    assert_eq!(named("127.0.0.1:0", Some(1)), (false, IpAddr::from([127, 0, 0, 1])));
+    assert_eq!(named("0.0.0.0:0", None), (false, IpAddr::from([0, 0, 0, 0])));
+    assert_eq!(named("[::]:0", None), (false, IpAddr::from([0_u16; 8])));
+    assert_eq!(named("[::ffff:0.0.0.0]:0", None), (false, IpAddr::from([0, 0, 0, 0])));
 }
 
 #[tokio::test]
@@ -225,4 +323,62 @@ async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
     let asked = sockopt::tcp_keepintvl(&accepted).unwrap() * sockopt::tcp_keepcnt(&accepted).unwrap();
     assert_eq!(silent + asked, Duration::from_secs(60));
     assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 60_000);
+}
+
+fn ends(progress: Progress) -> Status {
+    let shutdown = Shutdown::UnderWay { ending: None, by: By::Others, since: Instant::now(), progress };
+    Status { shutdown, ..Status::default() }
+}
+
+/// Waits until who connects is refused, or no longer.
+async fn refuses(at: SocketAddr, wanted: bool) {
+    let refused = async || TcpStream::connect(at).await.is_err_and(|why| why.kind() == io::ErrorKind::ConnectionRefused);
+    let until = async {
+        while refused().await != wanted {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), until).await.expect("it is late");
+}
+
+#[tokio::test]
+async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way_are_answered() {
+    let (listeners, at) = bound();
+    let (tell, status) = watch::channel(Status::default());
+    let story = async {
+        tell.send_replace(ends(Progress::Asked));
+        assert!(get_text(at, "/who").await.contains("200 OK"), "until then it answers");
+        let mut under_way = TcpStream::connect(at).await.unwrap();
+        under_way.write_all(b"GET /soon HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut idle = TcpStream::connect(at).await.unwrap();
+        idle.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+        // It was made before the end, and is seen after.
+        let mut late = TcpStream::connect(at).await.unwrap();
+        tell.send_replace(ends(Progress::Accepted));
+        late.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        refuses(at, true).await;
+        for mut answered in [under_way, idle, late] {
+            let mut text = String::new();
+            answered.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+        }
+
+        // Another program takes the address for some time.
+        let other = TcpSocket::new_v4().unwrap();
+        other.set_reuseaddr(true).unwrap();
+        other.bind(at).unwrap();
+        let other = other.listen(1).unwrap();
+        tell.send_replace(Status::default());
+        sleep(Duration::from_millis(100)).await;
+        drop(other);
+        refuses(at, false).await;
+        assert!(get_text(at, "/who").await.contains("200 OK"));
+        tell.send_replace(ends(Progress::Accepted));
+        refuses(at, true).await;
+    };
+    tokio::select! {
+        () = serve_while_up(router(), listeners, status, std::future::pending()) => (),
+        () = story => (),
+    }
 }

@@ -1,0 +1,83 @@
+//! The engine's bridges: the networks by which containers reach the host itself.
+
+use std::net::IpAddr;
+
+use bollard::models::Network;
+use bollard::query_parameters::ListNetworksOptions;
+
+use crate::linux::engine::errors::sort;
+use crate::linux::engine::{Engine, OBSERVE};
+use crate::port::EngineError;
+use crate::state::network::SUPERVISOR_NETWORK;
+
+/// The option that names a network's bridge.
+const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// The digits of its network's id in the name of a bridge that has no name of its own.
+const ID_DIGITS: usize = 12;
+
+/// A network of the engine that has a bridge on the host, whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// The bridge's interface. Podman does not tell it; then the subnets do.
+    pub interface: String,
+    /// Whether containers must not leave the network. The agent's own network is the way to the API, whatever it is otherwise.
+    pub internal: bool,
+    /// The network's subnets.
+    pub subnets: Vec<(IpAddr, u8)>,
+}
+
+impl Engine {
+    /// The bridges of all networks, also of those that are not ours.
+    pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
+        let ask = async {
+            let list = self.link().await?.docker.list_networks(None::<ListNetworksOptions>).await;
+            Ok(list.map_err(|error| sort("list networks", &error))?.into_iter().filter_map(bridge).collect())
+        };
+        self.within(OBSERVE, ask).await
+    }
+}
+
+fn bridge(network: Network) -> Option<Bridge> {
+    if network.driver.as_deref() != Some("bridge") {
+        return None;
+    }
+    let named = network.options.and_then(|mut it| it.remove(BRIDGE_NAME)).filter(|it| !it.is_empty());
+    let id = network.id.unwrap_or_default();
+    let interface = named.unwrap_or_else(|| format!("br-{}", id.get(..ID_DIGITS).unwrap_or(&id)));
+    let pools = network.ipam.and_then(|it| it.config).unwrap_or_default();
+    let subnets = pools.into_iter().filter_map(|it| subnet(&it.subnet?)).collect();
+    let internal = network.internal == Some(true) && network.name.as_deref() != Some(SUPERVISOR_NETWORK);
+    Some(Bridge { interface, internal, subnets })
+}
+
+/// Reads `172.18.0.0/16`.
+fn subnet(text: &str) -> Option<(IpAddr, u8)> {
+    let (ip, prefix) = text.split_once('/')?;
+    Some((ip.parse().ok()?, prefix.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(network: Value) -> Option<Bridge> {
+        bridge(serde_json::from_value(network).unwrap())
+    }
+
+    #[test]
+    fn a_network_is_found_by_the_name_of_its_bridge_or_by_its_own_id() {
+        let id = "0123456789abcdef0123";
+        let pools = json!([{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}, {"Subnet": "fd00::/64"}, {"Subnet": "?"}, {}]);
+        let inner = read(json!({"Id": id, "Driver": "bridge", "Internal": true, "IPAM": {"Config": pools}})).unwrap();
+        assert_eq!((inner.interface.as_str(), inner.internal), ("br-0123456789ab", true));
+        assert_eq!(inner.subnets, [("172.18.0.0".parse().unwrap(), 16), ("fd00::".parse().unwrap(), 64)]);
+        let named = json!({"Id": id, "Driver": "bridge", "Internal": false, "Options": {BRIDGE_NAME: "docker0"}});
+        assert_eq!(read(named), Some(Bridge { interface: "docker0".to_owned(), internal: false, subnets: Vec::new() }));
+        let ours = json!({"Name": "supervisor0", "Id": "ab", "Driver": "bridge", "Internal": true});
+        assert_eq!(read(ours), Some(Bridge { interface: "br-ab".to_owned(), internal: false, subnets: Vec::new() }));
+        assert_eq!(read(json!({"Id": id, "Driver": "macvlan", "Internal": true})), None);
+        assert_eq!(read(json!({})), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Which bridges the API may be reached by.
+//!
+//! The kernel says by which interface a connection comes, and the engine says whether that interface is the bridge of an `internal`
+//! network. A bridge counts as closed until the engine has said that it is open: a network's bridge is there before the network is
+//! in the engine's list.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::interfaces::{self, Address, Changes};
+use crate::linux::engine::Bridge;
+use crate::port::EngineError;
+
+/// From a look at the engine that left a bridge unknown to the next; each wait is twice the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The engine is asked again for so long after a change, even if it knows every bridge that looks like one of an engine: a network
+/// whose bridge has a name of its owner's choice may not be in its list yet.
+const SETTLED: Duration = Duration::from_secs(2);
+/// The longest wait while the engine does not answer.
+const UNREACHABLE_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait otherwise. An engine may use a bridge that was there before, and no address changes then.
+const LONGEST_WAIT: Duration = Duration::from_secs(180);
+
+/// Whether containers on a bridge may reach the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// They may.
+    Open,
+    /// Their network is `internal`.
+    Internal,
+}
+
+/// The interfaces of the engine's networks, by their numbers. The kernel gives no number twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks(BTreeMap<u32, Way>);
+
+impl Networks {
+    /// What the engine said of an interface; `None`: nothing yet, or it is not the engine's.
+    pub(super) fn way(&self, index: u32) -> Option<Way> {
+        self.0.get(&index).copied()
+    }
+
+    /// Judges interfaces by what the engine says. The addresses must have been read before the engine was asked.
+    pub(super) fn new(addresses: &[Address], bridges: &[Bridge]) -> Self {
+        let mut ways = BTreeMap::new();
+        for address in addresses {
+            let its = |it: &&Bridge| {
+                let in_subnet = |(subnet, prefix): &_| interfaces::same_network(*subnet, address.ip, *prefix);
+                // Only an engine's own bridge is told by its subnet: the device's networks may have the same one.
+                it.interface == address.interface
+                    || interfaces::is_bridge(&address.interface) && it.subnets.iter().any(in_subnet)
+            };
+            for bridge in bridges.iter().filter(its) {
+                let judged = ways.entry(address.index).or_insert(Way::Open);
+                if bridge.internal {
+                    *judged = Way::Internal;
+                }
+            }
+        }
+        Self(ways)
+    }
+
+    /// Whether the engine has not said yet what some bridge is.
+    fn lacks_any(&self, addresses: &[Address]) -> bool {
+        addresses.iter().any(|it| interfaces::is_bridge(&it.interface) && self.way(it.index).is_none())
+    }
+}
+
+/// Asks the engine for its bridges whenever addresses change, and tells what it says. To be called within a runtime.
+pub async fn follow(ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>, told: watch::Sender<Networks>) -> Infallible {
+    let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let (next, longest) = match look(&ask).await {
+            Ok((networks, complete)) => {
+                told.send_if_modified(|it| {
+                    let differs = *it != networks;
+                    *it = networks;
+                    differs
+                });
+                (if complete && wait > SETTLED { LONGEST_WAIT } else { wait }, LONGEST_WAIT)
+            }
+            Err(why) => {
+                debug!(%why, "the engine does not say which networks are internal; new bridges stay closed");
+                (wait, UNREACHABLE_WAIT)
+            }
+        };
+        let next_change = async {
+            match &changes {
+                Some(changes) => changes.next().await,
+                None => pending().await,
+            }
+        };
+        wait = match timeout(next.min(longest), next_change).await {
+            Ok(()) => FIRST_WAIT,
+            Err(_) => (wait * 2).min(longest),
+        };
+    }
+}
+
+/// Asks once. Also says whether the engine knows every bridge.
+async fn look(ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>) -> Result<(Networks, bool), String> {
+    let addresses = interfaces::addresses().map_err(|why| why.to_string())?;
+    let networks = Networks::new(&addresses, &ask().await.map_err(|why| why.to_string())?);
+    let complete = !networks.lacks_any(&addresses);
+    Ok((networks, complete))
+}
