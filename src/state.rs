@@ -16,6 +16,7 @@ pub mod host;
 pub mod image;
 pub mod keys;
 pub mod light;
+pub mod logging;
 pub mod network;
 pub mod pattern;
 pub mod service;

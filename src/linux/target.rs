@@ -1,7 +1,7 @@
 //! Target-state documents, and the file they come from.
 //!
 //! A document has one of three shapes, and tells which by itself: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
-//! `{"local": {"apps": …}}`), or any of their `{"apps": …}` alone. [`parse`] makes one [`Target`] of each. Mistakes are told all
+//! `{"local": {"apps": …}}`), or any of their `{"apps": …}` alone; or it is the list of apps that a card of 2016 brings (`apps.json`). [`parse`] makes one [`Target`] of each. Mistakes are told all
 //! at once, each by its path. What is left aside is named in [`Target::warnings`].
 //!
 //! Where other agents guess, this one refuses: a document without `apps` would else be one that removes everything.
@@ -44,6 +44,12 @@ pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetErro
 }
 
 fn document(at: &At<'_>, device_uuid: Option<&str>) -> Target {
+    // An empty list would be one that removes everything.
+    if at.is_list() && !at.is_empty() {
+        let mut target = Target::default();
+        target.apps = apps::preloaded(at, &mut target.config);
+        return target;
+    }
     if let Some(local) = at.key("local") {
         let mut fields = Fields::of(at);
         fields.skip(&["local"]);

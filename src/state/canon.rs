@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::state::config::{Health, Mount, NetworkMode, Port};
+use crate::state::logging::Logging;
 use crate::state::network::Attachment;
 use crate::state::service::Restart;
 
@@ -93,6 +94,13 @@ impl Canon for Health {
     fn write(&self, text: &mut String) {
         let Self { test, interval, timeout, start_period, retries } = self;
         list(text, [test as &dyn Canon, interval, timeout, start_period, retries], Canon::write);
+    }
+}
+
+impl Canon for Logging {
+    fn write(&self, text: &mut String) {
+        let Self { driver, options } = self;
+        list(text, [driver as &dyn Canon, options], Canon::write);
     }
 }
 

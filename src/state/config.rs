@@ -14,6 +14,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::state::canon::Canon;
+use crate::state::logging::Logging;
 use crate::state::network::Attachment;
 use crate::state::service::Restart;
 
@@ -45,6 +46,8 @@ pub struct ContainerConfig {
     pub health: Option<Health>,
     /// What the engine does when it exits.
     pub restart: Restart,
+    /// Where the engine puts what it prints. `None`: the engine's default.
+    pub logging: Option<Logging>,
 
     /// Full access to the host.
     pub privileged: bool,
@@ -256,6 +259,7 @@ impl ContainerConfig {
             stop_grace,
             health,
             restart,
+            logging,
             privileged,
             read_only,
             cap_add,
@@ -341,6 +345,7 @@ impl Default for ContainerConfig {
             stop_signal: None,
             stop_grace: Duration::from_secs(10),
             health: None,
+            logging: None,
             restart: Restart::Always,
             privileged: false,
             read_only: false,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    HostConfigLogConfig, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use serde::{Deserialize, Serialize};
 
@@ -225,6 +225,10 @@ fn limits(config: &ContainerConfig, rest: HostConfig) -> HostConfig {
         hard: Some(*hard),
     };
     HostConfig {
+        log_config: config.logging.as_ref().map(|it| HostConfigLogConfig {
+            typ: Some(it.driver.clone()),
+            config: Some(it.options.clone().into_iter().collect()),
+        }),
         memory: number(config.memory_bytes),
         memory_reservation: number(config.memory_reservation_bytes),
         shm_size: number(config.shm_bytes),

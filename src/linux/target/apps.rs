@@ -63,6 +63,19 @@ pub(super) fn read(at: &At<'_>, config: &mut BTreeMap<String, String>) -> BTreeM
     apps
 }
 
+/// Apps of the list in `apps.json` of 2016.
+pub(super) fn preloaded(at: &At<'_>, config: &mut BTreeMap<String, String>) -> BTreeMap<AppId, App> {
+    let mut apps = BTreeMap::new();
+    for item in at.items() {
+        let Some(app) = single::preloaded(&item, config) else { continue };
+        if let Some(twice) = apps.insert(app.id, app) {
+            item.wrong(&format!("has the same number as the app {}", quoted(&twice.name)));
+        }
+    }
+    within(&apps, at);
+    apps
+}
+
 /// v3: `<uuid>: {id, name, releases: {<commit>: {…}}}`.
 fn by_uuid(uuid: &str, at: &At<'_>) -> Option<App> {
     let mut fields = Fields::of(at);

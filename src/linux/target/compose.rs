@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::state::ContainerConfig;
 use crate::state::config::Health;
+use crate::state::logging::Logging;
 use crate::state::service::Restart;
 
 use super::at::{At, quoted, whole};
@@ -34,6 +35,7 @@ fn process(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
     config.stop_signal = fields.text("stop_signal").map(|it| signal(&it));
     config.stop_grace = fields.take("stop_grace_period").and_then(|it| duration(&it)).unwrap_or(config.stop_grace);
     config.health = fields.take("healthcheck").and_then(|it| health(&it));
+    config.logging = fields.take("logging").map(|it| logging(&it)).filter(|it| *it != Logging::default());
     config.restart = fields.take("restart").and_then(|it| restart(&it)).unwrap_or(config.restart);
 }
 
@@ -157,6 +159,15 @@ fn health(at: &At<'_>) -> Option<Health> {
         Health { test, interval, timeout, start_period, retries }
     };
     (health != Health::default()).then_some(health)
+}
+
+fn logging(at: &At<'_>) -> Logging {
+    let mut fields = Fields::of(at);
+    let driver = fields.text("driver").unwrap_or_default();
+    // They may hold a token for a collector of logs.
+    let options = fields.take("options").map(|it| pairs(&it.hushed(), rules::key)).unwrap_or_default();
+    fields.rest();
+    Logging { driver, options }
 }
 
 fn health_test(at: &At<'_>) -> Vec<String> {

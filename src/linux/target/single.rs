@@ -25,10 +25,40 @@ const FEATURES: [Feature; 4] = [Feature::Dbus, Feature::KernelModules, Feature::
 pub(super) fn read(key: &str, at: &At<'_>, device: &mut BTreeMap<String, String>) -> Option<App> {
     let mut fields = Fields::of(at);
     fields.skip(&["app_id", "image_id", "build_id"]);
-    let mut app = App { name: apps::title(&mut fields, key), shape: Shape::Single, ..apps::empty(apps::app_id(key, at)?) };
-    app.commit = fields.take("commit").and_then(|it| it.text().map(|commit| apps::checked_commit(commit, &it)));
     let image = service::image(at, &mut fields)?;
     let env = fields.take("environment");
+    app_of(key, at, fields, (&image, env), device)
+}
+
+/// Reads `{appId, name, imageId, commit, env, config}`, of the list that a card of 2016 brings.
+pub(super) fn preloaded(at: &At<'_>, device: &mut BTreeMap<String, String>) -> Option<App> {
+    let mut fields = Fields::of(at);
+    fields.skip(&["image_repo", "build_id"]);
+    let (key, image, env) = (fields.take("app_id"), fields.take("image_id"), fields.take("env"));
+    let Some(key) = key.as_ref().and_then(At::scalar) else {
+        at.missing("appId", "the app's number");
+        return None;
+    };
+    let Some(image) = image else {
+        at.missing("imageId", "the name of an image");
+        return None;
+    };
+    let text = image.text()?;
+    if let Some(expected) = rules::image(text) {
+        image.expected(expected);
+    }
+    app_of(&key, at, fields, (text, env), device)
+}
+
+fn app_of(
+    key: &str,
+    at: &At<'_>,
+    mut fields: Fields<'_>,
+    (image, env): (&str, Option<At<'_>>),
+    device: &mut BTreeMap<String, String>,
+) -> Option<App> {
+    let mut app = App { name: apps::title(&mut fields, key), shape: Shape::Single, ..apps::empty(apps::app_id(key, at)?) };
+    app.commit = fields.take("commit").and_then(|it| it.text().map(|commit| apps::checked_commit(commit, &it)));
     let env = env.map(|it| (compose::environment(it.clone(), rules::variable), it));
     let config = fields.take("config");
     let settings = config.as_ref().map(settings).unwrap_or_default();
@@ -39,7 +69,7 @@ pub(super) fn read(key: &str, at: &At<'_>, device: &mut BTreeMap<String, String>
     container.restart = policy.restart();
     let main = Service {
         id: 0,
-        image: ImageRef::new(&image),
+        image: ImageRef::new(image),
         image_id: 0,
         running: true,
         depends_on: BTreeSet::new(),

@@ -159,7 +159,6 @@ fn what_is_left_aside_is_named() {
         format!("volumes.7: {bind}"),
         "build: not supported, ignored".to_owned(),
         "extends: not supported, ignored".to_owned(),
-        "logging: not supported, ignored".to_owned(),
     ];
     assert_eq!(warnings, expected.map(|it| format!("apps.7.services.2.{it}")));
 }

@@ -21,6 +21,46 @@ fn a_second_empty_apps_removes_nothing_but_is_refused() {
 }
 
 #[test]
+fn a_card_of_2016_brings_its_apps_as_a_list() {
+    let image = "registry.resin.io/fleet/abc";
+    let one = json!([{"appId": "1", "name": "fleet", "commit": "abc", "imageId": image, "env": {"A": "b"},
+        "config": {"RESIN_SUPERVISOR_POLL_INTERVAL": "10"}}]);
+    let of_2017 = json!({"local": {"apps": {"1": {"name": "fleet", "commit": "abc", "image": image, "environment": {"A": "b"},
+        "config": {"RESIN_SUPERVISOR_POLL_INTERVAL": "10"}}}}});
+    let [read, same] = [one, of_2017].map(|it| parse(&it.to_string(), None).unwrap());
+    assert_eq!((&read.apps, &read.config, &read.warnings), (&same.apps, &same.config, &same.warnings));
+    assert_eq!(app(&read, 1).services["main"].image.as_str(), format!("{image}:latest"));
+    for (list, why) in [
+        (json!([]), "the document: expected an object, found a list"),
+        (json!([{"commit": "c", "imageId": "x"}]), "0.appId: expected the app's number, found nothing"),
+        (json!([{"appId": 1}]), "0.imageId: expected the name of an image, found nothing"),
+        (json!([{"appId": "x", "imageId": "x"}]), "0: the app's key must be its number, 0 to 4294967295"),
+        (json!([{"appId": 1, "imageId": "x"}, {"appId": "1", "imageId": "y"}]), "1: has the same number as the app \"1\""),
+        (json!([1]), "2 mistakes: 0: expected an object, found 1; 0.appId: expected the app's number, found nothing"),
+    ] {
+        assert_eq!(parse(&list.to_string(), None).unwrap_err().0, why, "{list}");
+    }
+}
+
+#[test]
+fn logging_is_given_to_the_engine_and_compared() {
+    let logging = |it: Value| config(&json!({"logging": it}));
+    let plain = config(&json!({}));
+    let short = logging(json!({"driver": "json-file", "options": {"max-size": "1m", "max-file": 3}}));
+    assert_eq!(
+        short.logging.as_ref().map(|it| (it.driver.as_str(), it.options["max-file"].as_str())),
+        Some(("json-file", "3"))
+    );
+    assert_ne!(short.hash("x"), plain.hash("x"));
+    assert_ne!(short.hash("x"), logging(json!({"driver": "json-file"})).hash("x"));
+    for nothing in [json!(null), json!({}), json!({"driver": ""}), json!({"options": {}})] {
+        assert_eq!(logging(nothing), plain);
+    }
+    let why = mistake(&json!({"logging": {"driver": "gelf", "options": {"token": ["secret"]}}}));
+    assert!(why.contains("logging.options.token: expected a string") && !why.contains("secret"), "{why}");
+}
+
+#[test]
 fn a_volume_that_leads_to_the_host_is_as_a_bind_left_out_and_said() {
     let release = |options: &Value| {
         let volumes = json!({"data": {"driver_opts": options, "labels": {"a": "b"}}});
