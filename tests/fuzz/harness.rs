@@ -14,7 +14,7 @@ use boardkeeper::plan::{self, Deed};
 use boardkeeper::state::{Current, Demands, Device, Image, ImageId, Keys, Secret, Target};
 
 pub use engine::{engine, labels, replies};
-pub use files::{config, locks, sysfs};
+pub use files::{config, locks, records, sysfs};
 pub use router::router;
 
 /// The device whose part of a document is ours.

@@ -88,6 +88,43 @@ fn tree(
     prop::collection::vec(line, 0..24).prop_map(|it| it.join("\n").into_bytes())
 }
 
+/// A state directory: records under their own names, at the top or a level too deep.
+fn records() -> impl Strategy<Value = Vec<u8>> {
+    tree(
+        &["f", "f", "p", "d", "l", "i", "s"],
+        &[
+            "identity.json",
+            "identity.backup.json",
+            "keys.json",
+            "targets.json",
+            "stopped.json",
+            "awaiting-boot.json",
+            "trial.json",
+            "boot-config.json",
+            ".keys.json.new",
+            ".identity.json.new",
+            "keys.json.unreadable-1",
+            "proved-0",
+        ],
+        &[
+            "",
+            "{}",
+            "[]",
+            "{\"uuid\": \"c0ffee00c0ffee00c0ffee00c0ffee00\"}",
+            "{\"uuid\": \"\"}",
+            "{\"device\": \"\", \"root\": \"\", \"generations\": []}",
+            "{\"device\": \"d1d1d1d1d1d1d1d1\", \"root\": \"e2\", \"generations\": []}",
+            "{\"wanted\": null, \"good\": \"{}\", \"pulled\": [\"a\"]}",
+            "{\"services\": [{\"app\": 1, \"service\": \"main\"}]}",
+            "{\"containers\": {\"a\": \"b\"}}",
+            "{\"document\": \"a\", \"starts\": 4294967296}",
+            "keys.json",
+            "/dev/zero",
+            "nowhere",
+        ],
+    )
+}
+
 fn locks() -> impl Strategy<Value = Vec<u8>> {
     tree(
         &["f", "o", "d", "l", "p"],
@@ -237,6 +274,11 @@ proptest! {
     #[test]
     fn any_tree_of_locks_stays_where_it_is(tree in locks()) {
         harness::locks(&tree);
+    }
+
+    #[test]
+    fn any_state_directory_is_lived_with(tree in records()) {
+        harness::records(&tree);
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //!
 //! A tree is spelled as text, a line for each file: a letter for what it is, its path, and what is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{FileTypeExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boardkeeper::config::{Config, File, Given, Provisioning};
 use boardkeeper::linux::leds::host::{Host, Place};
 use boardkeeper::linux::locks::Locks;
-use boardkeeper::port::{Leds as _, Locks as _};
-use boardkeeper::state::{AppId, Force, Holders, Pattern, ServiceKey, Which};
+use boardkeeper::linux::store::{self, Store};
+use boardkeeper::linux::target;
+use boardkeeper::port::{Leds as _, Locks as _, Record, Store as _};
+use boardkeeper::state::keys::{is_device_key, is_root};
+use boardkeeper::state::{AppId, Force, Holders, Identity, Keys, Pattern, Secret, ServiceKey, Which};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
 /// The app whose locks are looked at.
@@ -64,6 +68,35 @@ pub fn locks(data: &[u8]) {
     assert_eq!(fs::read_dir(&outside).map(Iterator::count).ok(), Some(1));
 }
 
+/// A state directory, as power cuts and people may leave it: it is loaded, whatever has the records' names; damaged keys open
+/// nothing; and what is saved then is found.
+pub fn records(data: &[u8]) {
+    let lab = Lab::new();
+    lab.grow("state", data);
+    let dir = lab.path("state");
+    let open = || Store::new(&dir, Box::new(|text| target::parse(text, Some(super::UUID))));
+    let (known, key) = (store::identity(&dir), store::device_key(&dir));
+    let _ = store::provisioned(&dir);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = open();
+        let memory = store.load().await.expect("it is loaded, whatever is there");
+        assert!(memory.complaints.iter().all(|it| !it.contains('\n')), "{:?}", memory.complaints);
+        assert_eq!(memory.identity, known);
+        assert_eq!(memory.keys.as_ref().map(|it| &it.device), key.ok().flatten().as_ref());
+        if let Some(keys) = &memory.keys {
+            assert!(is_device_key(keys.device.reveal()) && is_root(keys.root.reveal()));
+        }
+        let (device, root) = (Secret::new("d1".repeat(32)), Secret::new("e2".repeat(32)));
+        let keys = Keys { device, root, generations: BTreeMap::new() };
+        store.save(&Record::Keys(keys.clone())).await.expect("there is room");
+        store.save(&Record::Identity(Identity { uuid: super::UUID.to_owned() })).await.expect("there is room");
+        let again = open().load().await.expect("it is loaded");
+        assert_eq!((again.keys, again.identity.map(|it| it.uuid)), (Some(keys), Some(super::UUID.to_owned())));
+        assert_eq!((again.complaints, again.targets), (Vec::new(), memory.targets));
+    });
+}
+
 /// `/sys`, `/proc` and the boot partition as a kernel nobody has seen might fill them: the board is told, a LED chosen, played
 /// and put back.
 pub fn sysfs(data: &[u8]) {
@@ -94,7 +127,8 @@ impl Lab {
         self.0.path().join(name)
     }
 
-    /// `f path text`, `o path text` (of uid 65534), `d path`, `l path target`, `p path` (its text ends without a newline).
+    /// `f path text`, `o path text` (of uid 65534), `d path`, `l path target`, `p path` (its text ends without a newline), `i path`
+    /// (a FIFO), `s path` (a terabyte of nothing).
     fn grow(&self, below: &str, data: &[u8]) {
         let base = self.path(below);
         for line in data.split(|byte| *byte == b'\n').take(200) {
@@ -112,11 +146,17 @@ fn plant(kind: &[u8], path: &Path, text: &[u8]) {
         // Something else may have that name; then nothing grows there.
         let _ = fs::create_dir_all(parent);
     }
+    // Writing into a FIFO waits for a reader.
+    if path.symlink_metadata().is_ok_and(|it| it.file_type().is_fifo()) {
+        return;
+    }
     let _ = match kind {
         b"f" => fs::write(path, [text, b"\n"].concat()),
         b"p" => fs::write(path, text),
         b"o" => fs::write(path, text).and_then(|()| chown(path, Some(65534), None)),
         b"d" => fs::create_dir_all(path),
+        b"i" => mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).map_err(Into::into),
+        b"s" => fs::File::create(path).and_then(|it| it.set_len(1 << 40)),
         b"l" => symlink(String::from_utf8_lossy(text).replace('\0', ""), path),
         _ => Ok(()),
     };
