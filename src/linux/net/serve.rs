@@ -1,8 +1,10 @@
 //! Answering. Connections are futures of the one future that serves them: nothing is spawned.
 
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info};
@@ -85,7 +88,7 @@ pub async fn serve_while_up(
             // Replies are small, and somebody waits for each.
             let _ = stream.set_nodelay(true);
             let reached = stream.local_addr().ok().map(|it| Reached(it.ip().to_canonical()));
-            open.push(attend(stream, Answering { router: router.clone(), peer, reached, place }, stopping.clone()));
+            open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
         }
         if !listeners.is_open() {
             info!("the machine ends; the API takes no connection any more");
@@ -115,7 +118,7 @@ pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer:
     let crowd = Crowd::default();
     let Some(place) = crowd.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    answer(stream, pending(), Answering { router, peer, reached: None, place }, stopping).await;
+    answer(stream, pending(), Answering::new(router, peer, None, place), stopping).await;
 }
 
 async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
@@ -140,9 +143,13 @@ async fn answer(
     server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
     let service = &service;
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let polled = poll_fn(|context| {
+        service.turn.set(Turn::Free);
+        connection.as_mut().poll(context)
+    });
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = polled => ended,
         () = service.place.displaced() => {
             debug!(from = %service.peer.addr, "a connection made room for others");
             return;
@@ -153,7 +160,11 @@ async fn answer(
         }
         _ = stopping.changed() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            poll_fn(|context| {
+                service.turn.set(Turn::Free);
+                connection.as_mut().poll(context)
+            })
+            .await
         }
     };
     if let Err(error) = ended {
@@ -167,6 +178,23 @@ struct Answering<'a> {
     peer: Peer,
     reached: Option<Reached>,
     place: Place<'a>,
+    turn: Rc<Cell<Turn>>,
+}
+
+/// Whether a connection has begun an answer since it was polled. A client that sends many requests at once, or the next one as soon as
+/// it has an answer, would have sixteen of them answered while all other connections wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It has not.
+    Free,
+    /// It has. The next answer waits until the others had their turn.
+    Taken,
+}
+
+impl<'a> Answering<'a> {
+    fn new(router: TowerToHyperService<Router>, peer: Peer, reached: Option<Reached>, place: Place<'a>) -> Self {
+        Self { router, peer, reached, place, turn: Rc::new(Cell::new(Turn::Free)) }
+    }
 }
 
 impl Service<Request<Incoming>> for Answering<'_> {
@@ -182,7 +210,11 @@ impl Service<Request<Incoming>> for Answering<'_> {
             request.extensions_mut().insert(reached);
         }
         let answered = self.router.call(request);
+        let turn = Rc::clone(&self.turn);
         Box::pin(async move {
+            while turn.replace(Turn::Taken) == Turn::Taken {
+                yield_now().await;
+            }
             let answer = answered.await;
             drop(wait);
             // From now on any other connection may have this one's place.

@@ -1,4 +1,5 @@
 use std::net::SocketAddrV6;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 
@@ -380,5 +381,36 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
     tokio::select! {
         () = serve_while_up(router(), listeners, status, std::future::pending()) => (),
         () = story => (),
+    }
+}
+
+#[tokio::test]
+async fn a_caller_does_not_wait_for_the_many_requests_of_others() {
+    let (listeners, at) = bound();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&order);
+    let note = async move |uri: axum::http::Uri| noted.lock().unwrap().push(uri.path().to_owned());
+    let story = async {
+        let mut greedy = TcpStream::connect(at).await.unwrap();
+        let mut modest = TcpStream::connect(at).await.unwrap();
+        // Both are connected, and known to the server.
+        for stream in [&mut greedy, &mut modest] {
+            stream.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        }
+        let many = "GET /greedy HTTP/1.1\r\nHost: x\r\n\r\n".repeat(40);
+        greedy.try_write(many.as_bytes()).unwrap();
+        modest.try_write(b"GET /modest HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(modest.read(&mut [0; 1024]).await.unwrap() > 0);
+        let before = order.lock().unwrap().iter().position(|it| it == "/modest").unwrap() - 2;
+        assert!(before <= 4, "{before} requests of another connection were answered first");
+        // None of them is lost.
+        while order.lock().unwrap().len() < 43 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = serve(Router::new().fallback(note), listeners, std::future::pending()) => (),
+        told = timeout(Duration::from_secs(10), story) => told.unwrap(),
     }
 }
