@@ -208,6 +208,11 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     let header = prop_oneof![
         select(vec![
             "Host: x",
+            "Host: [::1",
+            "Origin: http://evil.example",
+            "Referer: ://",
+            "Sec-Fetch-Site: cross-site",
+            "Authorization: ApiKey \t",
             "Connection: close",
             "Expect: 100-continue",
             "Transfer-Encoding: chunked",
@@ -232,10 +237,12 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         Just(b"fffffffffffffffff\r\n".to_vec()),
         prop::collection::vec(any::<u8>(), 0..80),
     ];
-    let request = (method, path, version, prop::collection::vec(header, 0..6), body).prop_map(
-        |(method, path, version, headers, body)| {
+    // Without a host a request does not get far.
+    let host = select(vec!["Host: x\r\n", "Host: [::ffff:127.0.0.1%25eth0]:1\r\n", ""]);
+    let request = (method, path, version, host, prop::collection::vec(header, 0..6), body).prop_map(
+        |(method, path, version, host, headers, body)| {
             let head: String = headers.iter().flat_map(|it| [it.as_str(), "\r\n"]).collect();
-            [format!("{method} {path} {version}\r\n{head}\r\n").into_bytes(), body].concat()
+            [format!("{method} {path} {version}\r\n{host}{head}\r\n").into_bytes(), body].concat()
         },
     );
     prop::collection::vec(request, 1..4).prop_map(|it| it.concat())

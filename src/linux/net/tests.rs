@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::linux::engine::Bridge;
+use crate::state::device::{HeldBack, Reached};
 use crate::state::{By, Progress, Shutdown, Status};
 
 fn router() -> Router {
@@ -58,6 +59,27 @@ async fn callers_are_told_from_each_other() {
     tokio::select! {
         () = serve(router(), listeners, std::future::pending()) => (),
         text = get_text(at, "/who") => assert!(text.ends_with("127.0.0.1 true"), "{text}"),
+    }
+}
+
+/// A page's own name may resolve to the device; the address that it asks is one of the device's all the same.
+#[tokio::test]
+async fn the_address_that_was_asked_and_a_late_answer_are_the_routers() {
+    let (listeners, at) = bound();
+    let late = async || (Extension(HeldBack(Duration::from_millis(300))), "late");
+    let router = router()
+        .route("/reached", get(async |Extension(Reached(address)): Extension<Reached>| address.to_string()))
+        .route("/late", get(late));
+    let asks = async {
+        let text = get_text(at, "/reached").await;
+        assert!(text.ends_with("\r\n127.0.0.1"), "{text}");
+        let began = Instant::now();
+        let text = get_text(at, "/late").await;
+        assert!(text.ends_with("late") && began.elapsed() >= Duration::from_millis(300), "{text}");
+    };
+    tokio::select! {
+        () = serve(router, listeners, std::future::pending()) => (),
+        () = asks => (),
     }
 }
 
