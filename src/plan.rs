@@ -16,14 +16,15 @@
 //! images       what nobody wants any more
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::state::network::Attachment;
 use crate::state::status::Kind;
 use crate::state::{
-    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, ServiceKey, Target,
-    Volume,
+    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, NetworkId,
+    ServiceKey, Target, Volume,
 };
 
 mod complete;
@@ -108,7 +109,7 @@ pub enum Deed {
     Pull(ImageRef),
     /// Create a container. Its image, networks and volumes are here.
     Create(Box<Spec>),
-    /// Start a container that does not run.
+    /// Start a container that does not run, or let one go on that is paused.
     Start(Which),
     /// Stop a container, and keep it.
     Stop(Which),
@@ -120,10 +121,12 @@ pub enum Deed {
     Rename(Which, String),
     /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
     Retire(Which, String),
+    /// Attach a container to networks that it lost, or that were created anew under the same name.
+    Connect(Which, Vec<Connection>),
     /// Create a network.
     CreateNetwork(Network),
     /// Remove a network no container is attached to.
-    RemoveNetwork(String, Option<AppId>),
+    RemoveNetwork(String, NetworkId, Option<AppId>),
     /// Create a volume.
     CreateVolume(Volume),
     /// Remove a volume no container uses.
@@ -141,13 +144,28 @@ pub struct Which {
     pub id: ContainerId,
 }
 
+/// A network that a container is to be attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Its name on the engine.
+    pub network: String,
+    /// The engine's id of it. Empty: it goes by its name.
+    pub id: NetworkId,
+    /// Another network of that name, that the container is still attached to.
+    pub instead_of: Option<NetworkId>,
+    /// How it is attached.
+    pub attachment: Attachment,
+}
+
 /// A container to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     /// The service.
     pub key: ServiceKey,
-    /// The app's unique name; the engine's names of its networks begin with it.
+    /// The app's unique name.
     pub app_uuid: String,
+    /// The engine's names of the networks that the configuration names: those of the networks that are there.
+    pub networks: BTreeMap<String, String>,
     /// The service's number.
     pub service_id: u32,
     /// The container's name: `<service>_<image id>_<release id>_<commit>`, after `new_` while the container that it replaces has
@@ -178,6 +196,8 @@ pub enum Waiting {
     Engine(ServiceKey),
     /// A network or volume that is not there yet.
     Resource(ServiceKey, String),
+    /// Whoever paused the container on the engine.
+    Paused(ServiceKey),
     /// The next boot.
     Boot(ServiceKey),
     /// The next boot, from which on the host's configuration counts, as this file says.
@@ -279,16 +299,17 @@ impl Step {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Engine(Deed::Pull(_)) => Kind::Downloading,
-            Self::Engine(Deed::Create(_) | Deed::Rename(..) | Deed::Retire(..)) => Kind::Installing,
+            Self::Engine(
+                Deed::Create(_)
+                | Deed::Rename(..)
+                | Deed::Retire(..)
+                | Deed::Connect(..)
+                | Deed::CreateNetwork(_)
+                | Deed::CreateVolume(_),
+            ) => Kind::Installing,
             Self::Engine(Deed::Start(_)) => Kind::Starting,
             Self::Engine(Deed::Stop(_) | Deed::Kill(_) | Deed::Restart(_)) => Kind::Stopping,
-            Self::Engine(
-                Deed::CreateNetwork(_)
-                | Deed::RemoveNetwork(..)
-                | Deed::CreateVolume(_)
-                | Deed::RemoveVolume(..)
-                | Deed::RemoveImage(_),
-            )
+            Self::Engine(Deed::RemoveNetwork(..) | Deed::RemoveVolume(..) | Deed::RemoveImage(_))
             | Self::TakeLocks(..)
             | Self::ReleaseLocks(_)
             | Self::HandOver { .. }
@@ -313,9 +334,10 @@ impl Deed {
             | Self::Kill(which)
             | Self::Restart(which)
             | Self::Rename(which, _)
-            | Self::Retire(which, _) => Subject::Service(which.key.clone()),
+            | Self::Retire(which, _)
+            | Self::Connect(which, _) => Subject::Service(which.key.clone()),
             Self::CreateNetwork(network) => Subject::Network(network.name.clone()),
-            Self::RemoveNetwork(name, _) => Subject::Network(name.clone()),
+            Self::RemoveNetwork(name, ..) => Subject::Network(name.clone()),
             Self::CreateVolume(volume) => Subject::Volume(volume.name.clone()),
             Self::RemoveVolume(name, _) => Subject::Volume(name.clone()),
         }
@@ -351,7 +373,11 @@ impl fmt::Display for Deed {
             Self::Rename(which, name) => write!(f, "rename {} to {name}", which.key),
             Self::Retire(which, name) => write!(f, "retire {} as {name}", which.key),
             Self::CreateNetwork(network) => write!(f, "create network {}", network.name),
-            Self::RemoveNetwork(name, _) => write!(f, "remove network {name}"),
+            Self::RemoveNetwork(name, ..) => write!(f, "remove network {name}"),
+            Self::Connect(which, networks) => {
+                write!(f, "connect {} to", which.key)?;
+                networks.iter().try_for_each(|it| write!(f, " {}", it.network))
+            }
             Self::CreateVolume(volume) => write!(f, "create volume {}", volume.name),
             Self::RemoveVolume(name, _) => write!(f, "remove volume {name}"),
             Self::RemoveImage(image) => write!(f, "remove image {image}"),
@@ -368,6 +394,7 @@ impl fmt::Display for Waiting {
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
+            Self::Paused(key) => write!(f, "{key} is paused on the engine; `docker unpause` or the start verb lets it go on"),
             Self::Boot(key) => write!(f, "{key} is started by the next boot"),
             Self::Configured(file) => write!(f, "the host's configuration counts from the next boot ({file})"),
         }

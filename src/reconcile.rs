@@ -42,7 +42,7 @@ use crate::reconcile::timely::app_of;
 use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
-use crate::state::status::Doing;
+use crate::state::status::{Doing, Kind};
 use crate::state::{
     Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
     Trouble,
@@ -118,6 +118,8 @@ pub async fn run<W: World>(
         lent: None,
         unreachable: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
         next_look: Instant::now(),
+        looking_since: Instant::now(),
+        looks_apart: look::LOOKS_APART,
         forced: BTreeSet::new(),
         force_until: Instant::now(),
     };
@@ -181,6 +183,10 @@ struct Keeper<'w, W: World> {
     lent: Option<BTreeSet<AppId>>,
     unreachable: Backoff,
     next_look: Instant,
+    /// When the last look began.
+    looking_since: Instant,
+    /// How long after it others may cause the next one.
+    looks_apart: Duration,
     /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
     forced: BTreeSet<AppId>,
     /// Until then what was forced stays forced, although it has settled.
@@ -214,6 +220,7 @@ impl<'w, W: World> Keeper<'w, W> {
                 Some(ended) = running.next(), if !running.is_empty() => self.ended(ended).await,
                 look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
                     looking = None;
+                    self.pace_looks();
                     self.measure();
                     self.looked(look).await;
                     for ask in std::mem::take(&mut self.early) {
@@ -228,22 +235,18 @@ impl<'w, W: World> Keeper<'w, W> {
                 },
                 Some((reply, outcome)) = self.errands.next(), if !self.errands.is_empty() => self.errand_ended(reply, outcome).await,
                 Some(addresses) = addresses.next() => self.moved(addresses),
-                Some(()) = events.next() => self.look_now(),
-                Some(()) = unlocked.next() => self.look_now(),
+                Some(()) = events.next() => self.look_soon(),
+                Some(()) = unlocked.next() => self.look_soon(),
                 () = sleep_until(self.next_look), if looking.is_none() => {
                     self.ended.clear();
                     self.gave_back = false;
+                    self.looking_since = Instant::now();
                     self.fresh.clear();
                     looking = Some(look(self.world, self.holders(), self.knows_containers()).boxed_local());
                     self.next_look = Instant::now() + self.settings.observe_every;
                 }
             }
         }
-    }
-
-    /// Something may have changed: look as soon as nobody is looking.
-    fn look_now(&mut self) {
-        self.next_look = Instant::now();
     }
 
     /// A step ended.
@@ -330,6 +333,7 @@ impl<'w, W: World> Keeper<'w, W> {
         if !self.unsaved.is_empty() {
             self.next_look = self.next_look.min(self.save_after);
         }
+        self.look_at_restarts();
     }
 
     /// Demands with what configuration adds to them.
@@ -451,6 +455,8 @@ impl<'w, W: World> Keeper<'w, W> {
     /// What is wrong, for people: first what waits for the owner, then what was tried, newest last.
     fn troubles(&self) -> Vec<Trouble> {
         let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
+            // It stays as it is: nothing is being done about it.
+            kind: Kind::Housekeeping,
             what: what.clone(),
             why: why.clone(),
             failures: 0,
@@ -479,7 +485,7 @@ impl<'w, W: World> Keeper<'w, W> {
             status.doing = doing;
             status.update_pending = pending;
             status.update_downloaded = pending && self.plan.downloaded;
-            status.update_failed = pending && (held_up || self.resting.any());
+            status.update_failed = pending && held_up || self.resting.holds_up();
         });
     }
 }

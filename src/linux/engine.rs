@@ -5,7 +5,7 @@
 //! wire      the connections to it                              engine/wire.rs
 //! errors    what the caller can do about a failure             engine/errors.rs
 //! labels    how things of ours are told from others            engine/labels.rs
-//! lists     the engine's lists, element by element              engine/lists.rs
+//! said      an answer, read one field at a time                engine/said.rs
 //! observe   what the engine has                                engine/observe.rs
 //! bridges   the host's interfaces of its networks              engine/bridges.rs
 //! normal    what a container made elsewhere was made from      engine/normal.rs
@@ -29,13 +29,13 @@ mod events;
 pub mod heard;
 mod labels;
 mod link;
-mod lists;
 mod login;
 mod normal;
 mod observe;
 mod pull;
 mod registry;
 mod resources;
+mod said;
 #[cfg(test)]
 mod scripted;
 mod wire;
@@ -139,8 +139,9 @@ impl Engine {
             Deed::Restart(which) => self.restart(which).await,
             Deed::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
             Deed::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
+            Deed::Connect(which, networks) => self.within(CALL, self.reconnect(which, networks)).await,
             Deed::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,
-            Deed::RemoveNetwork(name, _) => self.within(CALL, self.remove_network(name)).await,
+            Deed::RemoveNetwork(name, id, _) => self.within(CALL, self.remove_network(name, id)).await,
             Deed::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,
             Deed::RemoveVolume(name, _) => self.within(CALL, self.remove_volume(name)).await,
             Deed::RemoveImage(image) => self.within(CALL, self.remove_image(image)).await,
@@ -150,7 +151,7 @@ impl Engine {
 
 impl port::Engine for Engine {
     async fn observe(&self) -> Result<Seen, EngineError> {
-        self.within(OBSERVE, self.look()).await
+        Box::pin(self.within(OBSERVE, self.look())).await
     }
 
     async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {

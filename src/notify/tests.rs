@@ -5,6 +5,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::intent::Reply;
+use crate::state::status::Kind;
 use crate::state::{Shutdown, Trouble};
 
 #[derive(Default)]
@@ -105,7 +106,13 @@ async fn the_words_say_the_most_pressing_thing() {
     assert_eq!(words(&status), "looking");
     status.waiting.push("app 1 is locked".into());
     assert_eq!(words(&status), "app 1 is locked");
-    status.troubles.push(Trouble { what: "pull a".into(), why: "no room".into(), failures: 1, again: Some(since) });
+    status.troubles.push(Trouble {
+        kind: Kind::Downloading,
+        what: "pull a".into(),
+        why: "no room".into(),
+        failures: 1,
+        again: Some(since),
+    });
     assert_eq!(words(&status), "pull a: no room");
     for what in ["pull a", "start 1/b"] {
         let kind = crate::state::status::Kind::Housekeeping;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::plan::release::Release;
 use crate::plan::scene::Scene;
 use crate::plan::{Deed, Difference, Plan, Step, Waiting, resources, services};
-use crate::state::{AppId, Force, Locks};
+use crate::state::{AppId, Force, Locks, ServiceKey};
 
 /// What one app needs.
 pub(super) struct Draft<'a> {
@@ -60,6 +60,11 @@ impl Draft<'_> {
         self.differences.push(Difference { what, why });
     }
 
+    /// Waits for a network or a volume, where there is one to wait for.
+    pub(super) fn wait_for(&mut self, key: &ServiceKey, resource: Option<String>) {
+        self.waiting.extend(resource.map(|it| Waiting::Resource(key.clone(), it)));
+    }
+
     /// Lets through what the locks and the release let through.
     fn settle(mut self, plan: &mut Plan) {
         let services = self.services();
@@ -69,7 +74,7 @@ impl Draft<'_> {
         let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Gate::Locked);
         let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
-        let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_)));
+        let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_) | Waiting::Paused(_)));
         if !idle {
             plan.busy.insert(self.app);
         }

@@ -8,7 +8,7 @@ use crate::plan::draft::{Draft, Gate};
 use crate::plan::scene::{Changed, Scene, has_networks};
 use crate::plan::{Deed, Plan, Step, complete};
 use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use crate::state::{App, Network, NetworkConfig, Service, Volume};
+use crate::state::{App, Network, NetworkConfig, NetworkId, Service, Volume};
 
 /// What the networks and volumes of an app need.
 pub(super) fn draft(draft: &mut Draft<'_>) {
@@ -31,34 +31,40 @@ pub(super) fn draft(draft: &mut Draft<'_>) {
 fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
     let scene = draft.scene;
     for (name, config) in &app.networks {
-        match scene.network(app, name) {
+        match scene.network_of_app(app, name) {
             None => {
-                let network = Network { name: format!("{}_{name}", app.uuid), app: Some(app.id), config: config.clone() };
+                let (id, app_id, name) = (NetworkId::default(), Some(app.id), Network::engine_name(app, name));
+                let network = Network { id, name, app: app_id, config: config.clone() };
                 draft.deed(Gate::Free, Deed::CreateNetwork(network));
             }
             Some(seen) if changed.networks.contains(name) => {
                 if !used(draft, app, |it| it.config.networks.contains_key(name)) {
-                    draft.deed(Gate::Locked, Deed::RemoveNetwork(seen.name.clone(), Some(app.id)));
+                    draft.deed(Gate::Locked, remove(seen));
                 }
             }
             Some(_) => (),
         }
     }
-    let known =
-        |seen: &Network| app.networks.keys().any(|name| scene.network(app, name).is_some_and(|it| it.name == seen.name));
-    for seen in scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !known(it)) {
-        // Containers of the release before may still be on it.
-        if all_as_wanted(draft, app) {
-            draft.deed(Gate::Free, Deed::RemoveNetwork(seen.name.clone(), Some(app.id)));
+    let kept: Vec<&Network> = app.networks.keys().filter_map(|name| scene.network_of_app(app, name)).collect();
+    let others = scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
+    for seen in others.filter(|it| !scene.is_attached_to(it)) {
+        // Containers of the release before may still be on it. A second network of one name is in the way of every release.
+        let is_twin = kept.iter().any(|it| it.name == seen.name);
+        if is_twin || all_as_wanted(draft, app) {
+            draft.deed(Gate::Free, remove(seen));
         }
     }
+}
+
+fn remove(seen: &Network) -> Deed {
+    Deed::RemoveNetwork(seen.name.clone(), seen.id.clone(), seen.app)
 }
 
 fn keep_volumes(draft: &mut Draft<'_>, app: &App) {
     for (name, config) in &app.volumes {
         match draft.scene.volume(app, name) {
             None => {
-                let volume = Volume { name: format!("{}_{name}", app.id), app: app.id, config: config.clone() };
+                let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config: config.clone() };
                 draft.deed(Gate::Free, Deed::CreateVolume(volume));
             }
             Some(seen) => {
@@ -89,7 +95,7 @@ fn remove_all(draft: &mut Draft<'_>) {
         return;
     }
     for network in scene.current.networks.iter().filter(|it| it.app == Some(app)) {
-        draft.deed(Gate::Free, Deed::RemoveNetwork(network.name.clone(), network.app));
+        draft.deed(Gate::Free, remove(network));
     }
     for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
         draft.deed(Gate::Free, Deed::RemoveVolume(volume.name.clone(), volume.app));
@@ -110,12 +116,14 @@ fn all_as_wanted(draft: &Draft<'_>, app: &App) -> bool {
 
 /// The network on which services reach the API.
 pub(super) fn supervisor(scene: Scene<'_>, plan: &mut Plan) {
-    let there = scene.current.networks.iter().any(|it| it.name == SUPERVISOR_NETWORK);
-    if there || !complete::needs_supervisor_network(scene.target) {
+    let kept = scene.supervisor_network();
+    let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !scene.is_attached_to(it);
+    plan.steps.extend(scene.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
+    if kept.is_some() || !complete::needs_supervisor_network(scene.target) {
         return;
     }
     let pool = Pool { subnet: SUPERVISOR_SUBNET.to_owned(), gateway: Some(SUPERVISOR_GATEWAY.to_owned()), ..Pool::default() };
     let config = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
-    let network = Network { name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
+    let network = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
     plan.steps.push(Step::Engine(Deed::CreateNetwork(network)));
 }

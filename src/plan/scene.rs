@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::spec;
+use crate::plan::{Connection, spec};
 use crate::state::app::Shape;
-use crate::state::config::Mount;
-use crate::state::network::SUPERVISOR_NETWORK;
+use crate::state::config::{Mount, NetworkMode};
+use crate::state::network::{Attachment, ENGINE_NETWORK, SUPERVISOR_NETWORK};
 use crate::state::{
-    App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Network, NetworkConfig, Service, ServiceKey, Target, Volume,
+    App, AppId, ConfigHash, Container, Current, Demands, ImageRef, Network, NetworkConfig, NetworkId, Service, ServiceKey,
+    Target, Volume,
 };
 
 /// Everything a plan is made from.
@@ -81,32 +82,97 @@ impl<'a> Scene<'a> {
     /// The app's networks that are on the engine, but not as they should be. A volume is never made anew for that: it has data.
     pub(super) fn changed(self, app: &App) -> Changed {
         let network = |(name, wanted): (&String, &NetworkConfig)| {
-            let seen = self.network(app, name)?;
+            let seen = self.network_of_app(app, name)?;
             (seen.config != *wanted).then(|| name.clone())
         };
         Changed { networks: app.networks.iter().filter_map(network).collect() }
     }
 
+    /// An app's network, or `supervisor0`. Of several that it could be, one that a container is attached to, for that is no network
+    /// to be removed; then one with the name of today's supervisors; then the oldest, which engines are listed by.
     pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
-        let names = [format!("{}_{name}", app.uuid), format!("{}_{name}", app.id)];
-        self.current.networks.iter().find(|it| it.app == Some(app.id) && names.contains(&it.name))
+        if name == SUPERVISOR_NETWORK { self.supervisor_network() } else { self.network_of_app(app, name) }
+    }
+
+    /// The same but for `supervisor0`.
+    pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
+        let [today, older] = Network::engine_names(app, name);
+        let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == today || it.name == older);
+        self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != today))
+    }
+
+    /// The network on which services reach the API.
+    pub(super) fn supervisor_network(self) -> Option<&'a Network> {
+        let all = self.current.networks.iter().filter(|it| it.name == SUPERVISOR_NETWORK);
+        all.min_by_key(|it| !self.is_attached_to(it))
+    }
+
+    /// The engine's name of an app's network: that of the network which is there, else the one it will be created with.
+    pub(super) fn network_name(self, app: &App, name: &str) -> String {
+        match self.network(app, name) {
+            Some(network) => network.name.clone(),
+            None if name == SUPERVISOR_NETWORK => name.to_owned(),
+            None => Network::engine_name(app, name),
+        }
+    }
+
+    /// Whether a container of ours that lives is attached to a network: engines remove none such.
+    pub(super) fn is_attached_to(self, network: &Network) -> bool {
+        let holds = |it: &Container| it.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id);
+        self.current.containers.iter().any(|it| it.phase.is_alive() && holds(it))
+    }
+
+    /// Whether there is another network of the same name, which engines then call ambiguous.
+    fn has_twin(self, network: &Network) -> bool {
+        self.current.networks.iter().any(|it| it.name == network.name && it.id != network.id)
     }
 
     pub(super) fn volume(self, app: &App, name: &str) -> Option<&'a Volume> {
-        let name = format!("{}_{name}", app.id);
+        let name = Volume::engine_name(app.id, name);
         self.current.volumes.iter().find(|it| it.app == app.id && it.name == name)
+    }
+
+    /// What a container lacks of the networks of its service: it was disconnected by hand, or the network was removed and created
+    /// anew.
+    pub(super) fn connections(self, app: &App, service: &Service, container: &Container) -> Vec<Connection> {
+        let Some(attached) = container.networks.as_ref().filter(|_| service.config.network_mode == NetworkMode::App) else {
+            return Vec::new();
+        };
+        let lacks = |(name, attachment): (&String, &Attachment)| {
+            let network = self.network(app, name)?;
+            let seen = attached.get(&network.name);
+            let instead_of = seen.filter(|it| !it.may_be(&network.id)).cloned();
+            let (id, attachment) = (network.id.clone(), attachment.clone());
+            let lacks = seen.is_none() || instead_of.is_some();
+            lacks.then(|| Connection { network: network.name.clone(), id, instead_of, attachment })
+        };
+        let mut all: Vec<_> = service.config.networks.iter().filter_map(lacks).collect();
+        // One that names no network of the app is on the engine's own, also beside ours.
+        let on_engines_own = service.config.networks.keys().all(|it| it == SUPERVISOR_NETWORK);
+        if on_engines_own && attached.keys().eq([SUPERVISOR_NETWORK]) {
+            let network = ENGINE_NETWORK.to_owned();
+            all.push(Connection { network, id: NetworkId::default(), instead_of: None, attachment: Attachment::default() });
+        }
+        all
     }
 
     /// The first network or volume of a service that is not there as it should be.
     pub(super) fn missing(self, app: &App, service: &Service, changed: &Changed) -> Option<String> {
-        let network = service.config.networks.keys().find(|name| {
-            if *name == SUPERVISOR_NETWORK {
-                return !self.current.networks.iter().any(|it| it.name == SUPERVISOR_NETWORK);
+        let network = service.config.networks.keys().find(|it| changed.networks.contains(*it));
+        network.map(|it| format!("network {it}")).or_else(|| self.absent(app, service))
+    }
+
+    /// The same but for those that are there and are to be made anew, which needs the service's containers gone. The others need not
+    /// wait for that, and what runs does not go before they are there.
+    pub(super) fn absent(self, app: &App, service: &Service) -> Option<String> {
+        for name in service.config.networks.keys() {
+            match self.network(app, name) {
+                None => return Some(format!("network {name}")),
+                Some(seen) if self.has_twin(seen) => return Some(format!("the second network {} to be removed", seen.name)),
+                Some(_) => (),
             }
-            self.network(app, name).is_none() || changed.networks.contains(*name)
-        });
-        let volume = volumes(service).find(|name| self.volume(app, name).is_none());
-        network.map(|it| format!("network {it}")).or_else(|| volume.map(|it| format!("volume {it}")))
+        }
+        volumes(service).find(|it| self.volume(app, it).is_none()).map(|it| format!("volume {it}"))
     }
 
     pub(super) fn is_wanted_running(self, key: &ServiceKey, service: &Service) -> bool {

@@ -7,7 +7,7 @@ use crate::plan::release::{self, Release};
 use crate::plan::scene::Changed;
 use crate::plan::spec;
 use crate::plan::strategies::{self, Old};
-use crate::plan::{Deed, Waiting, Which};
+use crate::plan::{Connection, Deed, Waiting, Which};
 use crate::state::config::NetworkMode;
 use crate::state::service::Strategy;
 use crate::state::{App, Boot, Container, ContainerId, Phase, Service, ServiceKey};
@@ -156,16 +156,26 @@ pub(super) fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, contai
             draft.deed(Gate::Locked, Deed::Rename(which(container), name));
         }
     }
-    if draft.scene.is_wanted_running(&container.key, service) {
+    let connections = draft.scene.connections(app, service, container);
+    if !draft.scene.is_wanted_running(&container.key, service) {
+        stop(draft, container);
+    } else if connections.is_empty() {
         start(draft, app, service, container);
     } else {
-        stop(draft, container);
+        connect(draft, container, connections);
     }
+}
+
+/// A container is attached to its networks before it is started; one that runs loses one only where another has that one's name.
+fn connect(draft: &mut Draft<'_>, container: &Container, connections: Vec<Connection>) {
+    let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
+    let gate = if loses { Gate::Locked } else { Gate::Free };
+    draft.deed(gate, Deed::Connect(which(container), connections));
 }
 
 /// A container that is not to run is stopped.
 pub(super) fn stop(draft: &mut Draft<'_>, container: &Container) {
-    if matches!(container.phase, Phase::Running | Phase::Restarting) {
+    if container.phase.is_alive() {
         draft.deed(Gate::Locked, Deed::Stop(which(container)));
     }
 }
@@ -178,14 +188,18 @@ pub(super) fn is_owed_a_start(draft: &Draft<'_>, container: &Container) -> bool 
             // One that exits by itself is its restart policy's business: with one that never rests, somebody stopped it.
             container.restart.never_rests()
                 || draft.scene.demands.start.contains(&container.id)
-                || container.error.as_deref().is_some_and(lost_its_port)
+                // A start that failed is no exit of its program: a device or an address may be there again by now.
+                || container.error.is_some()
         }
-        Phase::Running | Phase::Restarting | Phase::Paused | Phase::Removing | Phase::Dead => false,
+        // Whoever paused it may be about to copy its files.
+        Phase::Paused => draft.scene.demands.start.contains(&container.id),
+        Phase::Running | Phase::Restarting | Phase::Removing | Phase::Dead => false,
     }
 }
 
 pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
     if !is_owed_a_start(draft, container) {
+        keep_connected(draft, container);
         return;
     }
     // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
@@ -206,10 +220,22 @@ pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, contain
     }
 }
 
-/// What the engine says when an address was not there yet at boot, and will be.
-fn lost_its_port(error: &str) -> bool {
-    let error = error.to_lowercase();
-    error.contains("userland proxy") && error.ends_with("cannot assign requested address")
+/// A container that lives is of use only while it has a network.
+pub(super) fn keep_connected(draft: &mut Draft<'_>, container: &Container) {
+    if lost_its_network(draft, container) {
+        draft.deed(Gate::Locked, Deed::Restart(which(container)));
+    } else if container.phase == Phase::Paused {
+        draft.wait(Waiting::Paused(container.key.clone()));
+    }
+}
+
+/// Whether the container whose network it shares was started since: then it is left in the network of a program that is gone.
+fn lost_its_network(draft: &Draft<'_>, container: &Container) -> bool {
+    let (Phase::Running, Some(own), Some(others)) = (container.phase, container.started, container.network_since) else {
+        return false;
+    };
+    // One that was started in the future was so before the clock was set back: then this one could not be started after it.
+    own < others && others.secs() <= draft.scene.current.now_secs
 }
 
 /// The first service that must have been started before this one, and was not.

@@ -67,6 +67,7 @@ pub(super) fn spec<'a>(
     Some(Spec {
         key,
         app_uuid: app.uuid.clone(),
+        networks: service.config.networks.keys().map(|it| (it.clone(), scene.network_name(app, it))).collect(),
         service_id: service.id,
         name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),

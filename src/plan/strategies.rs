@@ -15,7 +15,7 @@ use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
 use crate::plan::release;
 use crate::plan::scene::Changed;
-use crate::plan::services::{is_owed_a_start, make, revive, start, stop, unmet, unmet_meanwhile, which};
+use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, unmet, unmet_meanwhile, which};
 use crate::plan::spec;
 use crate::plan::{Deed, Step, Waiting};
 use crate::state::service::Strategy;
@@ -70,7 +70,17 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
     let scene = draft.scene;
     let here = scene.has_image(&old.service.image);
     if old.service.strategy.makes_way_first() && !here {
-        return kill(draft, old);
+        // What the new one is attached to can be there before its image is, and is as sure to be created before the old one goes.
+        match scene.absent(old.app, old.service) {
+            None => kill(draft, old),
+            absent => {
+                draft.wait_for(old.key, absent);
+                if let Some(newest) = keep_the_newest(draft, old) {
+                    serve_meanwhile(draft, old, newest);
+                }
+            }
+        }
+        return;
     }
     if !here {
         draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
@@ -179,6 +189,8 @@ fn serve_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>, container: &Container) 
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
             None => draft.deed(Gate::Free, Deed::Start(which(container))),
         }
+    } else {
+        keep_connected(draft, container);
     }
 }
 

@@ -187,8 +187,7 @@ impl<'w, W: World> Keeper<'w, W> {
         if self.demands.stopped.remove(&key) {
             self.save_stopped().await;
         }
-        let exited = |phase: Phase| matches!(phase, Phase::Exited(_));
-        let ids = self.current.containers.iter().filter(|it| it.key == key && exited(it.phase)).map(|it| it.id.clone());
+        let ids = self.current.containers.iter().filter(|it| it.key == key && may_be_asked(it.phase)).map(|it| it.id.clone());
         self.demands.start.extend(ids);
         Ok(Change::Wait(app, Goal::Started(key)))
     }
@@ -324,8 +323,8 @@ impl<'w, W: World> Keeper<'w, W> {
     /// Demands about what is no longer there are over.
     pub(super) async fn tidy_demands(&mut self) {
         let containers = &self.current.containers;
-        let exited = |id: &ContainerId| containers.iter().any(|it| it.id == *id && matches!(it.phase, Phase::Exited(_)));
-        self.demands.start.retain(exited);
+        let rests = |id: &ContainerId| containers.iter().any(|it| it.id == *id && may_be_asked(it.phase));
+        self.demands.start.retain(rests);
         self.demands.recreate.retain(|id| containers.iter().any(|it| it.id == *id));
         let left = |app: &AppId| {
             containers.iter().any(|it| it.key.app == *app) || self.current.volumes.iter().any(|it| it.app == *app)
@@ -355,6 +354,14 @@ impl<'w, W: World> Keeper<'w, W> {
         if self.owed.len() != before {
             self.save_stopped().await;
         }
+    }
+}
+
+/// Whether a container is started only when asked for: it exited, or is paused.
+const fn may_be_asked(phase: Phase) -> bool {
+    match phase {
+        Phase::Exited(_) | Phase::Paused => true,
+        Phase::Created | Phase::Running | Phase::Restarting | Phase::Removing | Phase::Dead => false,
     }
 }
 

@@ -11,8 +11,14 @@ use crate::plan::Step;
 use crate::port::{Engine, EngineError, LockError, Locks, Power, Seen, World};
 use crate::reconcile::Keeper;
 use crate::reconcile::take::make_lock_directory;
-use crate::state::{self, AppId, Container, Holders, ServiceKey};
+use crate::state::{self, AppId, Container, Holders, Phase, ServiceKey};
 
+/// The least time between the beginnings of two looks that others cause: engine events, update locks.
+pub(super) const LOOKS_APART: Duration = Duration::from_millis(250);
+/// The most, where looks take long: no more than a fifth of the time is spent looking.
+const SLOW_LOOKS_APART: Duration = Duration::from_secs(2);
+/// How soon there is another look while the engine is about to start a container again: it sends no event when that fails.
+const RESTARTING: Duration = Duration::from_secs(10);
 /// How soon locks are looked at again that could not be read.
 const LOCKS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -37,6 +43,29 @@ pub(super) async fn look<W: World>(world: &W, mut apps: BTreeMap<AppId, Holders>
 }
 
 impl<W: World> Keeper<'_, W> {
+    /// Something may have changed: look as soon as nobody is looking.
+    pub(super) fn look_now(&mut self) {
+        self.next_look = Instant::now();
+    }
+
+    /// Something outside may have changed: the first time it is looked at at once, and then only so often.
+    pub(super) fn look_soon(&mut self) {
+        let soonest = self.looking_since + self.looks_apart;
+        self.next_look = self.next_look.min(soonest.max(Instant::now()));
+    }
+
+    /// A look ended: the slower it was, the longer others wait for the next.
+    pub(super) fn pace_looks(&mut self) {
+        self.looks_apart = (self.looking_since.elapsed() * 5).clamp(LOOKS_APART, SLOW_LOOKS_APART);
+    }
+
+    /// The engine may give up a container that it is about to start again.
+    pub(super) fn look_at_restarts(&mut self) {
+        if self.current.containers.iter().any(|it| it.phase == Phase::Restarting) {
+            self.next_look = self.next_look.min(Instant::now() + RESTARTING);
+        }
+    }
+
     /// What was seen of the locks; where they cannot be read, what is known of them. One of ours counts only where it cannot have
     /// been given back since: to take it again costs little, to disturb a service without it might cost the service its data.
     pub(super) fn see_locks(

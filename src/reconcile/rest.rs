@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::plan::Step;
+use crate::plan::{Deed, Step};
 use crate::port::EngineError;
 use crate::reconcile::take::Failure;
 use crate::state::Trouble;
@@ -120,9 +120,10 @@ impl Resting {
         self.0.iter().map(|it| it.until).filter(|it| *it > now).min()
     }
 
-    /// Whether anything is wrong.
-    pub(super) fn any(&self) -> bool {
-        self.0.iter().any(|it| !matches!(it.why, Why::Done))
+    /// Whether something is wrong that keeps an app from being as wanted. An image that cannot be deleted does not.
+    pub(super) fn holds_up(&self) -> bool {
+        let deletes = |step: &Step| matches!(step, Step::Engine(Deed::RemoveImage(_)));
+        self.0.iter().any(|it| !matches!(it.why, Why::Done) && !deletes(&it.step))
     }
 
     /// Whether something that is wanted does not fit.
@@ -133,8 +134,8 @@ impl Resting {
     /// What is wrong, for people, newest last.
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let trouble = |rest: &Rest| {
-            let why = rest.why.words()?.to_owned();
-            Some(Trouble { what: rest.step.to_string(), why, failures: rest.failures, again: Some(rest.until) })
+            let (what, why) = (rest.step.to_string(), rest.why.words()?.to_owned());
+            Some(Trouble { kind: rest.step.kind(), what, why, failures: rest.failures, again: Some(rest.until) })
         };
         self.0.iter().filter_map(trouble).collect()
     }

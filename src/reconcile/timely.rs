@@ -53,7 +53,7 @@ pub(super) fn app_of(step: &Step) -> Option<AppId> {
             Step::Engine(Deed::RemoveVolume(_, app)) => Some(*app),
             Step::Engine(Deed::CreateVolume(volume)) => Some(volume.app),
             Step::Engine(Deed::CreateNetwork(network)) => network.app,
-            Step::Engine(Deed::RemoveNetwork(_, app)) => *app,
+            Step::Engine(Deed::RemoveNetwork(.., app)) => *app,
             _ => None,
         },
     }

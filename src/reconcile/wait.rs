@@ -94,7 +94,7 @@ impl<W: World> Keeper<'_, W> {
             Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => {
                 key.app == app
             }
-            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
+            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Paused(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
         let there = |(name, service): (&String, &Service)| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::AppId;
+use crate::state::{App, AppId};
 
 /// What a network should be. Two that are equal need no recreation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +40,24 @@ pub struct Pool {
     pub aux_addresses: BTreeMap<String, String>,
 }
 
+/// The engine's id of a network. Engines allow two networks of one name; their ids differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetworkId(pub String);
+
+impl NetworkId {
+    /// Whether both may be one network: an engine tells no id before it has chosen one.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.0.is_empty() || other.0.is_empty() || self == other
+    }
+}
+
 /// A network of ours on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Its name on the engine, `<app uuid>_<name>` or, from earlier agents, `<app id>_<name>`.
+    /// The engine's id. Empty: it is yet to be created.
+    pub id: NetworkId,
+    /// Its name on the engine: see [`Network::engine_name`].
     pub name: String,
     /// The app it belongs to. `None`: the agent's own `supervisor0`.
     pub app: Option<AppId>,
@@ -51,6 +65,22 @@ pub struct Network {
     pub config: NetworkConfig,
 }
 
+impl Network {
+    /// The name on the engine that a network of an app is created with.
+    #[must_use]
+    pub fn engine_name(app: &App, name: &str) -> String {
+        format!("{}_{name}", app.uuid)
+    }
+
+    /// Every name on the engine that a network of an app may have: the one it is created with, and that of older supervisors.
+    #[must_use]
+    pub fn engine_names(app: &App, name: &str) -> [String; 2] {
+        [Self::engine_name(app, name), format!("{}_{name}", app.id)]
+    }
+}
+
+/// The engine's own network, for containers that name none. No supervisor makes it.
+pub const ENGINE_NETWORK: &str = "bridge";
 /// The network on which services reach the supervisor API.
 pub const SUPERVISOR_NETWORK: &str = "supervisor0";
 /// Its subnet. The address is part of other supervisors' contract with their apps.

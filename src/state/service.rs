@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{AppId, ConfigHash, ContainerConfig, ImageId, ImageRef};
+use crate::state::{AppId, ConfigHash, ContainerConfig, ImageId, ImageRef, NetworkId};
 
 /// Which service of which app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,10 +122,28 @@ pub struct Container {
     pub env: Arc<BTreeMap<String, String>>,
     /// What the engine does when it exits.
     pub restart: Restart,
+    /// When it was last started. `None`: it never was, or the engine does not tell.
+    pub started: Option<Moment>,
+    /// Networks it is attached to, by their names on the engine. `None`: the engine does not tell.
+    pub networks: Option<BTreeMap<String, NetworkId>>,
     /// The container whose network it shares, when it shares one's.
     pub network_of: Option<ContainerId>,
+    /// When that container was last started, while it runs.
+    pub network_since: Option<Moment>,
     /// What the engine last said went wrong when starting it.
     pub error: Option<String>,
+}
+
+/// An instant of the engine's wall clock, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);
+
+impl Moment {
+    /// Seconds since 1970.
+    #[must_use]
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
 }
 
 /// What a container's configuration is compared by.

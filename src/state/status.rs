@@ -48,7 +48,7 @@ pub struct Status {
     pub update_pending: bool,
     /// Every image of that update is here.
     pub update_downloaded: bool,
-    /// It was tried, and failed or was held up by a lock.
+    /// It was tried and is held up by a lock; or a step that an app needs fails, whether or not it belongs to an update.
     pub update_failed: bool,
     /// Whether the device reaches its cloud. Told by `connectivity`, and by nobody else.
     pub connectivity: Connectivity,
@@ -74,7 +74,7 @@ pub struct Doing {
 pub enum Kind {
     /// An image is pulled.
     Downloading,
-    /// A container is created or renamed.
+    /// A container, a network or a volume is created, or a container is renamed or connected.
     Installing,
     /// A container is started.
     Starting,
@@ -116,6 +116,8 @@ pub enum Activity {
 /// Something that went wrong and is tried again, or that waits for its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
+    /// What the step does.
+    pub kind: Kind,
     /// The step that failed, in words.
     pub what: String,
     /// Why, and what to do about it.

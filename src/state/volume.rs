@@ -42,6 +42,14 @@ pub struct Volume {
     pub config: VolumeConfig,
 }
 
+impl Volume {
+    /// The name on the engine of an app's volume.
+    #[must_use]
+    pub fn engine_name(app: AppId, name: &str) -> String {
+        format!("{app}_{name}")
+    }
+}
+
 impl VolumeConfig {
     /// Where its data is, which its options say.
     #[must_use]

@@ -310,6 +310,9 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         env: env.into(),
         restart: Restart::Always,
         network_of: None,
+        network_since: None,
+        started: None,
+        networks: None,
         error: None,
     }
 }

@@ -188,7 +188,13 @@ fn busy(house: &House) {
         it.progress = [(ImageRef::new("big"), 40)].into();
         it.waiting = vec!["2167/main waits".to_owned()];
         let again = Instant::now() + Duration::from_secs(30);
-        it.troubles = vec![Trouble { what: "pull".to_owned(), why: "no route".to_owned(), failures: 3, again: Some(again) }];
+        it.troubles = vec![Trouble {
+            kind: Kind::Downloading,
+            what: "pull".to_owned(),
+            why: "no route".to_owned(),
+            failures: 3,
+            again: Some(again),
+        }];
         it.complaints = vec!["keys were put aside".to_owned()];
         it.rejected = Some("apps.1: not an object".to_owned());
         it.update_pending = true;

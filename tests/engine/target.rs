@@ -14,7 +14,7 @@ pub(crate) struct App {
     /// Its volumes.
     pub(crate) volumes: Vec<&'static str>,
     /// How some of them are configured.
-    volume_configs: Map<String, Value>,
+    pub(crate) volume_configs: Map<String, Value>,
     /// Device-wide settings.
     pub(crate) config: Value,
 }

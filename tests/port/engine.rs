@@ -14,10 +14,11 @@ use std::time::Duration;
 use boardkeeper::plan::{Deed, Spec, Which};
 use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mode, Mount, NetworkMode};
-use boardkeeper::state::network::Attachment;
+use boardkeeper::state::network::{Attachment, SUPERVISOR_NETWORK};
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, Container, ContainerConfig, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume, VolumeConfig,
+    AppId, Container, ContainerConfig, ImageRef, Made, Network, NetworkConfig, NetworkId, Phase, ServiceKey, Volume,
+    VolumeConfig,
 };
 use futures_util::StreamExt;
 
@@ -76,12 +77,27 @@ pub(crate) fn spec(lab: &impl Lab, service: &str) -> Spec {
 pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig) -> Spec {
     let hash = config.hash(image.as_str());
     let name = format!("{service}_1_2_abc");
-    Spec { key: key(service), app_uuid: UUID.into(), service_id: 5, name, image, network_of: None, config, hash }
+    Spec {
+        key: key(service),
+        app_uuid: UUID.into(),
+        service_id: 5,
+        networks: BTreeMap::new(),
+        name,
+        image,
+        network_of: None,
+        config,
+        hash,
+    }
 }
 
 /// A network of the app.
 pub(crate) fn network(name: &str) -> Network {
-    Network { name: format!("{UUID}_{name}"), app: Some(APP), config: NetworkConfig::default() }
+    Network { id: NetworkId::default(), name: format!("{UUID}_{name}"), app: Some(APP), config: NetworkConfig::default() }
+}
+
+/// Networks without the ids that the engine chose.
+pub(crate) fn bare(networks: Vec<Network>) -> Vec<Network> {
+    networks.into_iter().map(|it| Network { id: NetworkId::default(), ..it }).collect()
 }
 
 /// A volume of the app.
@@ -90,7 +106,12 @@ pub(crate) fn volume(name: &str) -> Volume {
 }
 
 /// Takes a deed.
-pub(crate) async fn take(lab: &impl Lab, deed: Deed) -> Result<(), EngineError> {
+pub(crate) async fn take(lab: &impl Lab, mut deed: Deed) -> Result<(), EngineError> {
+    if let Deed::Create(spec) = &mut deed {
+        let own = |name: &String| name != SUPERVISOR_NETWORK;
+        let name = |name: &String| (name.clone(), if own(name) { network(name).name } else { name.clone() });
+        spec.networks = spec.config.networks.keys().map(name).collect();
+    }
     lab.engine().take(&deed, &|_| {}).await
 }
 
@@ -131,7 +152,7 @@ pub(crate) async fn every_deed_may_be_done_twice(lab: &impl Lab) {
     twice(lab, Deed::CreateNetwork(network("back"))).await;
     twice(lab, Deed::CreateVolume(volume("data"))).await;
     let now = lab.engine().observe().await.unwrap();
-    assert_eq!((now.networks, now.volumes), (vec![network("default"), network("back")].sorted(), vec![volume("data")]));
+    assert_eq!((bare(now.networks), now.volumes), (vec![network("default"), network("back")].sorted(), vec![volume("data")]));
 
     twice(lab, Deed::Create(Box::new(spec.clone()))).await;
     let made = seen(lab, "main").await.unwrap();
@@ -154,8 +175,8 @@ pub(crate) async fn every_deed_may_be_done_twice(lab: &impl Lab) {
     assert_eq!(phase(lab, "main").await, None);
 
     twice(lab, Deed::RemoveVolume(volume("data").name, APP)).await;
-    twice(lab, Deed::RemoveNetwork(network("default").name, Some(APP))).await;
-    twice(lab, Deed::RemoveNetwork(network("back").name, Some(APP))).await;
+    twice(lab, Deed::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await;
+    twice(lab, Deed::RemoveNetwork(network("back").name, NetworkId::default(), Some(APP))).await;
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
 }
@@ -190,7 +211,7 @@ pub(crate) async fn strangers_are_neither_seen_nor_touched(lab: &impl Lab) {
         (Deed::Create(Box::new(spec.clone())), &spec.name),
         (Deed::CreateNetwork(network.clone()), &network.name),
         (Deed::CreateVolume(volume.clone()), &volume.name),
-        (Deed::RemoveNetwork(network.name.clone(), Some(APP)), &network.name),
+        (Deed::RemoveNetwork(network.name.clone(), NetworkId::default(), Some(APP)), &network.name),
         (Deed::RemoveVolume(volume.name.clone(), APP), &volume.name),
     ] {
         match take(lab, deed.clone()).await {
@@ -248,8 +269,8 @@ pub(crate) async fn a_deed_that_was_dropped_is_told_by_the_next_look(lab: &impl 
         assert!(matches!(left, None | Some(Phase::Removing)), "{left:?}");
         dropped(lab, &Deed::CreateNetwork(network("default")), polls).await;
         take(lab, Deed::CreateNetwork(network("default"))).await.unwrap();
-        assert_eq!(lab.engine().observe().await.unwrap().networks, [network("default")]);
-        take(lab, Deed::RemoveNetwork(network("default").name, Some(APP))).await.unwrap();
+        assert_eq!(bare(lab.engine().observe().await.unwrap().networks), [network("default")]);
+        take(lab, Deed::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await.unwrap();
     }
 }
 

@@ -149,6 +149,9 @@ impl World {
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             network_of: None,
+            network_since: None,
+            started: None,
+            networks: None,
             error: None,
         });
     }
@@ -254,7 +257,7 @@ impl port::Engine for World {
             }
             Deed::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
             Deed::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
-            Deed::RemoveNetwork(name, _) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
+            Deed::RemoveNetwork(name, ..) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
             other => panic!("no test has this done: {other}"),
         }
         self.done.borrow_mut().push(deed.to_string());

@@ -160,7 +160,8 @@ impl Sim {
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
-        if let Some(why) = self.with(|model| model.lamp.unsettled().or_else(|| model.still())) {
+        if let Some(why) = self.with(|model| model.lamp.unsettled().or_else(|| model.still()).or_else(|| model.machine.deaf()))
+        {
             return Some(why);
         }
         if let Connectivity::Offline { why, .. } = &status.connectivity {

@@ -9,6 +9,7 @@ mod ends;
 mod life;
 mod locked;
 mod named;
+mod networks;
 mod people;
 mod play;
 mod refused;

@@ -3,6 +3,7 @@
 //! ```text
 //! dice       chance, one set of dice for each concern
 //! machine    what an engine has and does; no time passes there
+//! networks   the engine's networks, and what becomes of them
 //! engine     how it is reached: late, twice, half-way or not at all
 //! store      a disk that keeps what it said it kept, and little else
 //! leds       an LED that fails, and goes away
@@ -39,6 +40,8 @@ pub(crate) mod machine;
 pub(crate) mod met;
 #[path = "world/nature.rs"]
 pub(crate) mod nature;
+#[path = "world/networks.rs"]
+mod networks;
 #[path = "world/outside.rs"]
 mod outside;
 #[path = "world/owner.rs"]
@@ -58,7 +61,7 @@ use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::state::{AppId, Current, Holders, Status};
+use boardkeeper::state::{AppId, Current, Holders, Moment, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -251,7 +254,9 @@ impl Sim {
 
     /// Looks at the world, or changes it. Never across an await.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
-        act(&mut self.0.borrow_mut())
+        let mut model = self.0.borrow_mut();
+        model.machine.now = model.moment();
+        act(&mut model)
     }
 
     /// Writes down what happened.
@@ -333,6 +338,12 @@ impl Model {
     /// Wall time, in seconds.
     pub(crate) fn now_secs(&self) -> i64 {
         1_800_000_000 + i64::try_from(self.born.elapsed().as_secs()).unwrap() + self.skew_secs
+    }
+
+    /// Wall time, as fine as an engine tells it.
+    fn moment(&self) -> Moment {
+        let nanos = i64::try_from(self.born.elapsed().as_nanos()).unwrap();
+        Moment((1_800_000_000 + self.skew_secs) * 1_000_000_000 + nanos)
     }
 
     /// When the machine was started. Kernels count it back from now, so it moves with the clock.

@@ -11,7 +11,7 @@ use crate::api::body::integer;
 use crate::api::sent::{Plain, Sent, failed, json};
 use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
 use crate::api::{Call, Door};
-use crate::state::status::{Doing, Kind};
+use crate::state::status::Kind;
 use crate::state::{Container, EngineState, Status, parse_name};
 
 const UNHEALTHY: Plain = Plain::new("Unhealthy");
@@ -77,7 +77,7 @@ pub(in crate::api) fn device(status: &Status) -> Sent {
             api_port: device.api_port,
             ip_address: device.ip_addresses.join(" "),
             commit: commit(status),
-            status: in_one_word(&status.doing),
+            status: in_one_word(status),
             download_progress: progress(status),
             os_version: &device.os_version,
             supervisor_version: &device.supervisor_version,
@@ -151,9 +151,15 @@ fn commit(status: &Status) -> Option<String> {
     named.min_by_key(|(it, _)| (it.key.app, most_alive(it))).map(|(_, commit)| commit)
 }
 
-/// The most telling of what is being done.
-fn in_one_word(doing: &[Doing]) -> &'static str {
-    let does = |kind| doing.iter().any(|it| it.kind == kind);
+/// The most telling of what is being done; or of what failed and is tried again, which is no rest.
+fn in_one_word(status: &Status) -> &'static str {
+    let fails = status.troubles.iter().map(|it| it.kind);
+    let kinds: Vec<Kind> = if status.doing.iter().all(|it| it.kind == Kind::Housekeeping) {
+        fails.collect()
+    } else {
+        status.doing.iter().map(|it| it.kind).collect()
+    };
+    let does = |kind| kinds.contains(&kind);
     let words = [
         (Kind::Downloading, "Downloading"),
         (Kind::Installing, "Installing"),

@@ -14,7 +14,7 @@ use crate::plan::Spec;
 use crate::state::config::{Health, Mode, Mount, NetworkMode};
 use crate::state::network::{Attachment, SUPERVISOR_NETWORK};
 use crate::state::service::Restart;
-use crate::state::{AppId, ContainerConfig};
+use crate::state::{AppId, ContainerConfig, Volume};
 
 /// How a container is connected to a network after it was created, as our label keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,11 +32,6 @@ pub(super) struct Endpoint {
 
 /// Networks by their names on the engine.
 pub(super) type Endpoints = BTreeMap<String, Endpoint>;
-
-/// The engine's name of an app's network.
-fn network_name(app_uuid: &str, name: &str) -> String {
-    if name == SUPERVISOR_NETWORK { name.to_owned() } else { format!("{app_uuid}_{name}") }
-}
 
 /// A container as the engine is told of it.
 pub(super) fn body(spec: &Spec) -> ContainerCreateBody {
@@ -93,10 +88,11 @@ fn networks(spec: &Spec) -> (Option<String>, First, Endpoints) {
     if mode.is_some() {
         return (mode, None, Endpoints::new());
     }
-    // The first network gives the default route: the app's own, and never the one that only leads to us.
-    let rank = |name: &str| (name != "default", name == SUPERVISOR_NETWORK);
-    let first = config.networks.keys().min_by_key(|name| (rank(name), (*name).clone()));
-    let named = |name: &String| network_name(&spec.app_uuid, name);
+    // The first network gives the default route: the app's own, and never the one that only leads to us. One that names none of the
+    // app is created on the engine's.
+    let own = config.networks.keys().filter(|it| *it != SUPERVISOR_NETWORK);
+    let first = own.min_by_key(|name| (*name != "default", (*name).clone()));
+    let named = |name: &String| spec.networks.get(name).unwrap_or(name).clone();
     let later = config.networks.iter().filter(|(name, _)| Some(*name) != first);
     let later = later.map(|(name, it)| (named(name), Endpoint::from(it))).collect();
     let first = first.and_then(|name| Some((named(name), Endpoint::from(config.networks.get(name)?).settings())));
@@ -142,7 +138,7 @@ fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
 
 fn bind(app: AppId, mount: &Mount) -> Option<String> {
     let (from, path, access) = match mount {
-        Mount::Volume { name, path, access } => (format!("{app}_{name}"), path, access),
+        Mount::Volume { name, path, access } => (Volume::engine_name(app, name), path, access),
         Mount::Bind { host, path, access } => (host.clone(), path, access),
         Mount::Anonymous { .. } => return None,
     };

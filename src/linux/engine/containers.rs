@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, NetworkConnectRequest};
+use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, RenameContainerOptions, RestartContainerOptions, StartContainerOptions,
     StopContainerOptions,
 };
-use bollard::{BollardRequest, Docker, body_full};
 
-use crate::linux::engine::body::{body, later, restart};
+use crate::linux::engine::body::{Endpoint, body, later, restart};
 use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, not_started, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Link;
+use crate::linux::engine::said::Said;
+use crate::linux::engine::wire::with_field;
 use crate::linux::engine::{CALL, Engine};
-use crate::plan::{Spec, Which};
+use crate::plan::{Connection, Spec, Which};
 use crate::port::EngineError;
 use crate::state::ContainerConfig;
 use crate::state::service::Restart;
@@ -33,7 +34,9 @@ impl Engine {
         }
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
         let body = body(spec);
-        let docker = with_mac_address(&link, &spec.config, &body);
+        // Engines before API 1.44 want a MAC address in a field that the client's library no longer has.
+        let mac = spec.config.mac_address.as_deref().filter(|_| link.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
+        let docker = with_field(&link, &body, mac);
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,
@@ -86,48 +89,77 @@ impl Engine {
         if same && labels::supervised(&labels) {
             return self.connect_missing(link, &seen, what).await;
         }
-        let id = seen.id.unwrap_or_default();
+        let id = seen.text("/Id");
         let whose = if labels::supervised(&labels) { "another supervised container" } else { "a container no supervisor made" };
         Err(EngineError::Refused(format!(
             "cannot {what}: {whose} has that name (id {}); remove or rename it",
-            id.get(..12).unwrap_or(&id)
+            id.get(..12).unwrap_or(id)
         )))
     }
 
     /// Connects a container to the networks of its label that it lacks: its maker may have been cut short.
-    async fn connect_missing(&self, link: &Link, seen: &ContainerInspectResponse, what: &str) -> Result<(), EngineError> {
-        let has = seen.network_settings.as_ref().and_then(|it| it.networks.as_ref());
+    async fn connect_missing(&self, link: &Link, seen: &Said, what: &str) -> Result<(), EngineError> {
+        let has = seen.networks();
         for (name, endpoint) in later(&labels_of(seen)) {
-            if has.is_some_and(|it| it.contains_key(&name)) {
+            if has.as_ref().is_some_and(|it| it.contains_key(&name)) {
                 continue;
             }
-            let container = seen.id.clone().unwrap_or_default();
-            let request = NetworkConnectRequest { container, endpoint_config: Some(endpoint.settings()) };
-            match link.docker.connect_network(&name, request).await {
-                Err(error) if !is_so_already(&error) => {
-                    return Err(sort(&format!("{what}: connect it to network {name}"), &error));
-                }
-                Ok(()) | Err(_) => {}
-            }
+            attach(link, seen.text("/Id"), &name, &endpoint, &format!("{what}: connect it to network {name}")).await?;
         }
         Ok(())
+    }
+
+    /// Attaches a container to networks. An entry of its that names a network which is gone is taken away first: the engine would look
+    /// for that network at the next start, whatever has its name now.
+    pub(super) async fn reconnect(&self, which: &Which, networks: &[Connection]) -> Result<(), EngineError> {
+        let link = self.link().await?;
+        let connected = async {
+            for it in networks {
+                let what = format!("connect {} to network {}", which.key, it.network);
+                let network = if it.id.0.is_empty() { &it.network } else { &it.id.0 };
+                if let Some(old) = &it.instead_of {
+                    detach(&link, &which.id.0, [&old.0, network], &what).await?;
+                }
+                attach(&link, &which.id.0, network, &Endpoint::from(&it.attachment), &what).await?;
+            }
+            Ok(())
+        };
+        let connected = connected.await;
+        self.forget(which);
+        connected
     }
 
     pub(super) async fn start(&self, which: &Which) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("start {}", which.key);
         let seen = self.inspect(&link, &which.id.0, &what).await?;
-        if seen.state.as_ref().is_some_and(|it| it.running == Some(true)) {
+        if seen.is("/State/Paused") {
+            return self.unpause(&link, which, &what).await;
+        }
+        if seen.is("/State/Running") {
             return Ok(());
         }
-        self.connect_missing(&link, &seen, &what).await?;
+        // Its maker may have been cut short. What cannot be connected is not there, and what has its place now is the plan's business.
+        if let Err(lost @ EngineError::Unreachable(_)) = self.connect_missing(&link, &seen, &what).await {
+            return Err(lost);
+        }
         let started = link.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
         self.forget(which);
         match started {
             Err(error) if !is_so_already(&error) => {
-                let image = seen.config.as_ref().and_then(|it| it.image.as_deref()).unwrap_or("its image");
-                Err(not_started(sort(&what, &error), image, &self.settings.arch))
+                let image = seen.some_text("/Config/Image").unwrap_or_else(|| "its image".to_owned());
+                Err(not_started(sort(&what, &error), &image, &self.settings.arch))
             }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets a paused container go on.
+    async fn unpause(&self, link: &Link, which: &Which, what: &str) -> Result<(), EngineError> {
+        let unpaused = link.docker.unpause_container(&which.id.0).await;
+        self.forget(which);
+        match unpaused {
+            Err(error) if !has(&error.to_string(), &["is not paused"]) => found(what, Err(error)).map(|_: Option<()>| ()),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -153,10 +185,17 @@ impl Engine {
     /// Stops a container, within its own grace. `None`: it is gone.
     async fn halt(&self, which: &Which, what: &str) -> Result<Option<Link>, EngineError> {
         let link = self.within(CALL, self.link()).await?;
-        let look = async { found(what, link.docker.inspect_container(&which.id.0, None).await) };
+        let look = async {
+            let seen = self.details_of(&link, &which.id.0, what).await?;
+            if seen.as_ref().is_some_and(|it| it.is("/State/Paused")) {
+                // A program that is paused hears no signal, and some engines refuse to stop it.
+                self.unpause(&link, which, what).await?;
+            }
+            Ok(seen)
+        };
         let (runs, grace) = match self.within(CALL, look).await {
             Ok(None) => return Ok(None),
-            Ok(Some(seen)) => (runs(&seen), grace(&seen)),
+            Ok(Some(seen)) => (runs(&seen) || seen.is("/State/Paused"), grace(&seen)),
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             // The engine cannot tell of it: it may run.
             Err(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
@@ -212,7 +251,7 @@ impl Engine {
 
     async fn give_name(&self, link: &Link, which: &Which, name: &str, what: &str) -> Result<(), EngineError> {
         let seen = self.inspect(link, &which.id.0, what).await?;
-        if seen.name.as_deref().map(|it| it.trim_start_matches('/')) == Some(name) {
+        if seen.text("/Name").trim_start_matches('/') == name {
             return Ok(());
         }
         let renamed = link.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await;
@@ -223,8 +262,8 @@ impl Engine {
         }
     }
 
-    async fn inspect(&self, link: &Link, name: &str, what: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let seen = found(what, link.docker.inspect_container(name, None).await)?;
+    async fn inspect(&self, link: &Link, name: &str, what: &str) -> Result<Said, EngineError> {
+        let seen = self.details_of(link, name, what).await?;
         seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
     }
 
@@ -233,37 +272,44 @@ impl Engine {
     }
 }
 
+async fn attach(link: &Link, id: &str, network: &str, endpoint: &Endpoint, what: &str) -> Result<(), EngineError> {
+    let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint.settings()) };
+    match link.docker.connect_network(network, request).await {
+        Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Takes a container from a network that has an entry in it, by the id of the network, or by the name that its successor has.
+async fn detach(link: &Link, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
+    let mut detached = Ok(());
+    for network in networks {
+        let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
+        detached = link.docker.disconnect_network(network, request).await.map_err(|error| sort(what, &error));
+        if detached.is_ok() {
+            break;
+        }
+    }
+    detached
+}
+
 /// Removal with the anonymous volumes its image made, and whatever state it is in.
 const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
 }
 
-fn runs(seen: &ContainerInspectResponse) -> bool {
-    seen.state.as_ref().is_some_and(|it| it.running == Some(true) || it.restarting == Some(true))
+fn runs(seen: &Said) -> bool {
+    // Of one that the engine cannot tell of it is not known.
+    seen.is("/State/Running") || seen.is("/State/Restarting") || seen.at("/State").is_none()
 }
 
 /// What a container is given between its stop signal and SIGKILL.
-fn grace(seen: &ContainerInspectResponse) -> Duration {
-    let grace = seen.config.as_ref().and_then(|it| it.stop_timeout).and_then(|it| u64::try_from(it).ok());
-    grace.map_or(ContainerConfig::default().stop_grace, Duration::from_secs)
+fn grace(seen: &Said) -> Duration {
+    let grace = seen.at("/Config/StopTimeout").and_then(serde_json::Value::as_u64);
+    // A container that was asked to be waited for longer than a year is not.
+    grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
 }
 
-fn labels_of(seen: &ContainerInspectResponse) -> Labels {
-    let labels = seen.config.as_ref().and_then(|it| it.labels.clone());
-    labels.unwrap_or_default().into_iter().collect()
-}
-
-/// A client for one creation. Engines before API 1.44 want a MAC address in a field that the client's library no longer has.
-fn with_mac_address(link: &Link, config: &ContainerConfig, body: &ContainerCreateBody) -> Docker {
-    let docker = link.docker.clone();
-    let Some(mac) = config.mac_address.clone().filter(|_| link.api() < (1, 44)) else { return docker };
-    let Ok(mut body) = serde_json::to_value(body) else { return docker };
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("MacAddress".to_owned(), mac.into());
-    }
-    let text = body.to_string();
-    docker.with_request_modifier(move |request: BollardRequest| {
-        let (parts, _) = request.into_parts();
-        BollardRequest::from_parts(parts, body_full(text.clone().into()))
-    })
+fn labels_of(seen: &Said) -> Labels {
+    seen.labels("/Config/Labels")
 }

@@ -33,9 +33,26 @@ const AFTER_FLOOD: Duration = Duration::from_secs(1);
 /// What the engine tells us about. It filters, so that a health check every second wakes nobody here.
 const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
 /// `remove` is podman's word for `destroy`.
-const DEEDS: [&str; 18] = [
-    "create", "start", "restart", "die", "destroy", "remove", "rename", "update", "pause", "unpause", "pull", "delete", "tag",
-    "untag", "load", "import", "prune", "oom",
+const DEEDS: [&str; 19] = [
+    "create",
+    "start",
+    "restart",
+    "die",
+    "destroy",
+    "remove",
+    "rename",
+    "update",
+    "pause",
+    "unpause",
+    "pull",
+    "delete",
+    "tag",
+    "untag",
+    "load",
+    "import",
+    "prune",
+    "oom",
+    "disconnect",
 ];
 
 type Batches = Pin<Box<dyn Stream<Item = Vec<Result<EventMessage, Error>>>>>;
@@ -67,6 +84,8 @@ impl Engine {
     async fn subscribe(&self) -> Option<Batches> {
         // Found anew each time: the engine that comes back may be another release.
         self.forget_link();
+        // Nothing was heard meanwhile.
+        self.seen.borrow_mut().forget_all();
         let link = self.link().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
         let filters = [("type", &KINDS[..]), ("event", &DEEDS[..])];
         let list = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect();
@@ -81,9 +100,19 @@ impl Engine {
         let Some(actor) = event.actor else { return true };
         match event.typ {
             Some(EventMessageTypeEnum::CONTAINER) => {
-                self.seen.borrow_mut().forget(&ContainerId(actor.id.unwrap_or_default()));
+                let id = actor.id.unwrap_or_default();
+                let lends = self.seen.borrow().lends_its_network(&id);
+                self.seen.borrow_mut().forget(&ContainerId(id));
                 let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
-                labels::supervised(&attributes)
+                lends || labels::supervised(&attributes)
+            }
+            // Containers leave networks all the time; ours when they are stopped, or by hand.
+            Some(EventMessageTypeEnum::NETWORK) if event.action.as_deref() == Some("disconnect") => {
+                let container = actor.attributes.and_then(|mut it| it.remove("container")).unwrap_or_default();
+                let mut seen = self.seen.borrow_mut();
+                let ours = seen.knows(&container);
+                seen.forget(&ContainerId(container));
+                ours
             }
             _ => true,
         }
@@ -180,7 +209,7 @@ mod tests {
                 }
                 sent.set(sent.get() + 1);
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         serve(socket, answer).await;
     }

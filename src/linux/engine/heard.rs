@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{ContainerInspectResponse, CreateImageInfo, EventMessage, ImageConfig, Network, Volume};
+use bollard::models::{CreateImageInfo, EventMessage, ImageConfig};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::linux::engine::link::{self, Facts};
-use crate::linux::engine::lists::{Element, ListedContainer, ListedImage, known};
+use crate::linux::engine::said::Said;
 use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, registry, resources};
 use crate::plan::Spec;
 use crate::port::Seen;
@@ -18,13 +19,13 @@ use crate::state::{ConfigHash, Made, ServiceKey};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Words {
-    containers: Vec<Element<ListedContainer>>,
+    containers: Vec<Value>,
     /// Of each container in turn; the last one counts for all that follow.
-    inspected: Vec<ContainerInspectResponse>,
+    inspected: Vec<Value>,
     image: ImageConfig,
-    images: Vec<Element<ListedImage>>,
-    networks: Vec<Element<Network>>,
-    volumes: Vec<Element<Volume>>,
+    images: Vec<Value>,
+    networks: Vec<Value>,
+    volumes: Vec<Value>,
     pull: Vec<CreateImageInfo>,
     events: Vec<EventMessage>,
     time: String,
@@ -36,13 +37,15 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
     let words: Words = serde_json::from_slice(words).ok()?;
     let mut facts = Facts::default();
     facts.since = link::instant(&words.time);
-    let mut inspected = words.inspected.iter();
-    let mut last = ContainerInspectResponse::default();
-    let containers = known("container", words.containers).into_iter().filter_map(observe::Listed::new).map(|listed| {
-        last = inspected.next().cloned().unwrap_or_else(|| last.clone());
+    let said = |list: Vec<Value>| list.into_iter().map(Said).collect::<Vec<_>>();
+    let mut inspected = said(words.inspected).into_iter();
+    let mut last = Said::default();
+    let containers = said(words.containers).iter().filter_map(observe::Listed::new).collect::<Vec<_>>();
+    let containers = containers.into_iter().filter_map(|listed| {
+        last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Made::Here(ConfigHash(hash.clone())),
-            None => Made::Elsewhere(Box::new(normal::config(&last, &words.image, &facts))),
+            None => Made::Elsewhere(Box::new(normal::config(&last.part("")?, &words.image, &facts))),
         };
         observe::container(&listed, &last, made)
     });
@@ -57,9 +60,8 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
-    let images = known("image", words.images).into_iter().map(observe::image).collect();
-    let (networks, volumes) =
-        (resources::networks(known("network", words.networks)), resources::volumes(known("volume", words.volumes)));
+    let images = said(words.images).iter().filter_map(observe::image).collect();
+    let (networks, volumes) = (resources::networks(said(words.networks)), resources::volumes(said(words.volumes).into_iter()));
     Some((Seen { containers, images, networks, volumes }, progress))
 }
 

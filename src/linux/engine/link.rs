@@ -10,6 +10,7 @@ use crate::linux::engine::errors::unreachable;
 use crate::linux::engine::registry::{Machine, Registries};
 use crate::linux::engine::{Engine, OBSERVE, wire};
 use crate::port::EngineError;
+use crate::state::Moment;
 
 /// Where engines listen, the most likely first.
 const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
@@ -51,6 +52,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Where the engine listens.
+    pub(super) fn host(&self) -> &str {
+        &self.version.host
+    }
+
     /// What images must be made for.
     pub(super) fn machine(&self) -> Machine {
         Machine { arch: self.version.arch.clone(), kernel: self.machine.clone() }
@@ -80,6 +86,15 @@ pub(super) fn instant(text: &str) -> Option<String> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
     Some(format!("{}.{fraction:0<9}", days * 86_400 + clock(time)? - ahead))
+}
+
+/// The same as one number. `None`: it is no time, or one before 1970, as engines say of what never was.
+pub(super) fn moment(text: &str) -> Option<Moment> {
+    const BILLION: i64 = 1_000_000_000;
+    let text = instant(text)?;
+    let (secs, fraction) = text.split_once('.')?;
+    let (secs, nanos) = (secs.parse::<i64>().ok()?, fraction.get(..9)?.parse::<i64>().ok()?);
+    (secs >= 0).then(|| secs.checked_mul(BILLION)?.checked_add(nanos)).flatten().map(Moment)
 }
 
 /// What an engine is, for people.
@@ -207,6 +222,9 @@ mod tests {
             assert_eq!(instant(absurd), None);
         }
         assert_eq!(instant("2026-11-23T1"), None);
+        assert_eq!(moment("1970-01-01T00:00:01.5Z"), Some(Moment(1_500_000_000)));
+        // What docker says of a container that was never started.
+        assert_eq!((moment("0001-01-01T00:00:00Z"), moment("9999-12-31T00:00:00Z")), (None, None));
     }
 
     #[test]

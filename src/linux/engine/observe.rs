@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bollard::models::{ContainerInspectResponse, ImageInspect};
 use futures_util::{StreamExt, TryStreamExt, stream, try_join};
+use serde::Deserialize;
 use tracing::{debug, warn};
 
 use crate::linux::engine::errors::{found, sort};
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::link::Link;
-use crate::linux::engine::lists::{self, Intermediate, ListedContainer, ListedImage};
-use crate::linux::engine::{Engine, normal};
+use crate::linux::engine::link::{Link, moment};
+use crate::linux::engine::said::{Said, list};
+use crate::linux::engine::{Engine, normal, wire};
 use crate::port::{EngineError, Seen};
 use crate::state::service::Restart;
-use crate::state::{ConfigHash, Container, ContainerId, Image, ImageId, ImageRef, Made, Phase, ServiceKey};
+use crate::state::{ConfigHash, Container, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkId, Phase, ServiceKey};
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
 const AT_ONCE: usize = 16;
@@ -26,17 +27,29 @@ pub(super) struct Cache {
     known: BTreeMap<ContainerId, (String, Container)>,
     /// What was last said of those that the engine cannot tell of.
     untold: BTreeMap<ContainerId, String>,
+    /// Containers of others whose networks ours share.
+    owners: BTreeSet<String>,
 }
 
 impl Cache {
-    /// Asks for details of every container at the next look.
+    /// Asks for details at the next look.
+    pub(super) fn forget(&mut self, id: &ContainerId) {
+        self.known.remove(id);
+    }
+
+    /// Asks for all details at the next look.
     pub(super) fn forget_all(&mut self) {
         self.known.clear();
     }
 
-    /// Asks for details at the next look.
-    pub(super) fn forget(&mut self, id: &ContainerId) {
-        self.known.remove(id);
+    /// Whether a container of ours shares the network of this one, which is not ours.
+    pub(super) fn lends_its_network(&self, id: &str) -> bool {
+        self.owners.contains(id)
+    }
+
+    /// Whether a container is one of ours.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.known.keys().any(|it| it.0 == id)
     }
 
     /// Whether this was said of the container when it was last asked about.
@@ -49,23 +62,34 @@ impl Engine {
     pub(super) async fn look(&self) -> Result<Seen, EngineError> {
         let link = self.link().await?;
         let containers = async {
-            let list = lists::containers(&link).await.map_err(|error| sort("list containers", &error))?;
-            self.containers(&link, list).await
+            let all = self.list(&link, "list containers", "/containers/json?all=true").await?;
+            self.containers(&link, &all).await
         };
         let images = async {
-            let list = lists::images(&link, Intermediate::LeftOut).await.map_err(|error| sort("list images", &error))?;
-            Ok(list.into_iter().map(image).collect())
+            let all = self.list(&link, "list images", "/images/json?digests=true").await?;
+            Ok(all.iter().filter_map(image).collect())
         };
-        let networks = async {
-            let list = lists::networks(&link).await.map_err(|error| sort("list networks", &error))?;
-            Ok(super::resources::networks(list))
-        };
+        let networks = async { Ok(super::resources::networks(self.list(&link, "list networks", "/networks").await?)) };
         let volumes = async {
-            let list = lists::volumes(&link).await.map_err(|error| sort("list volumes", &error))?;
-            Ok(super::resources::volumes(list))
+            let all = self.get(&link, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
+            Ok(super::resources::volumes(all.items("/Volumes")))
         };
         let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
         Ok(Seen { containers, images, networks, volumes })
+    }
+
+    /// Asks for a list. `what` completes "cannot …".
+    pub(super) async fn list(&self, link: &Link, what: &str, path: &str) -> Result<Vec<Said>, EngineError> {
+        self.get(link, path).await.and_then(list).map_err(|error| sort(what, &error))
+    }
+
+    /// Details of a container; `None` when there is none.
+    pub(super) async fn details_of(&self, link: &Link, id: &str, what: &str) -> Result<Option<Said>, EngineError> {
+        let is_id = !id.is_empty() && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"_.-".contains(&it));
+        if !is_id {
+            return Err(sort(what, &wire::not_understood("it is no id of a container")));
+        }
+        found(what, self.get(link, &format!("/containers/{id}/json")).await)
     }
 
     /// An image, where it is here.
@@ -73,26 +97,55 @@ impl Engine {
         found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
     }
 
-    async fn containers(&self, link: &Link, list: Vec<ListedContainer>) -> Result<Vec<Container>, EngineError> {
-        let ours: Vec<_> = list.into_iter().filter_map(Listed::new).collect();
+    async fn containers(&self, link: &Link, list: &[Said]) -> Result<Vec<Container>, EngineError> {
+        let ours: Vec<_> = list.iter().filter_map(Listed::new).collect();
         // What is not listed any more, or not so any more, is forgotten.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
         self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().known.contains_key(&it.id)).collect();
         let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(link, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<_> = looked.try_collect().await?;
+        let mut all = self.remember(looked.into_iter().flatten());
+        self.tell_of_owners(link, &mut all).await?;
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    /// Keeps what was seen in detail. All there is now.
+    fn remember(&self, looked: impl Iterator<Item = (Option<String>, Container)>) -> Vec<Container> {
         let mut seen = self.seen.borrow_mut();
         let mut untold = Vec::new();
-        for (state, container) in looked.into_iter().flatten() {
+        for (state, container) in looked {
             match state {
                 Some(state) => drop(seen.known.insert(container.id.clone(), (state, container))),
                 None => untold.push(container),
             }
         }
         seen.untold.retain(|id, _| untold.iter().any(|it| it.id == *id));
-        let mut all: Vec<_> = seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect();
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(all)
+        seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
+    }
+
+    /// Since when those run whose network others share. They may be anybody's.
+    async fn tell_of_owners(&self, link: &Link, all: &mut [Container]) -> Result<(), EngineError> {
+        let since = |it: &Container| it.started.filter(|_| it.phase == Phase::Running);
+        let mut others = BTreeSet::new();
+        let mut owners: BTreeMap<String, Option<Moment>> = all.iter().map(|it| (it.id.0.clone(), since(it))).collect();
+        for container in all.iter_mut() {
+            let Some(owner) = container.network_of.as_ref().filter(|_| container.phase == Phase::Running) else { continue };
+            if !owners.contains_key(&owner.0) {
+                let what = format!("look at the container whose network {} shares", container.key);
+                let said = match self.details_of(link, &owner.0, &what).await {
+                    Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
+                    said => said.ok().flatten().unwrap_or_default(),
+                };
+                let runs = phase(&said) == Some(Phase::Running);
+                others.insert(owner.0.clone());
+                owners.insert(owner.0.clone(), moment(said.text("/State/StartedAt")).filter(|_| runs));
+            }
+            container.network_since = owners.get(&owner.0).copied().flatten();
+        }
+        self.seen.borrow_mut().owners = others;
+        Ok(())
     }
 
     /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
@@ -113,16 +166,20 @@ impl Engine {
     /// A container in detail; `None` when it went away in the meantime.
     async fn details(&self, link: &Link, listed: &Listed) -> Result<Option<Container>, EngineError> {
         let what = format!("look at container {}", listed.name);
-        let Some(seen) = found(&what, link.docker.inspect_container(&listed.id.0, None).await)? else { return Ok(None) };
+        let Some(seen) = self.details_of(link, &listed.id.0, &what).await? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
             Made::Here(ConfigHash(hash.clone()))
         } else {
+            let whole = ContainerInspectResponse::deserialize(&seen.0);
+            let whole = whole.map_err(|error| sort(&what, &wire::not_understood(&error.to_string())))?;
             // Of an image that is gone nothing can be taken away.
-            let image = self.image(link, seen.image.as_deref().unwrap_or_default()).await?;
+            let image = self.image(link, whole.image.as_deref().unwrap_or_default()).await?;
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
-            Made::Elsewhere(Box::new(normal::config(&seen, &defaults, &link.facts)))
+            Made::Elsewhere(Box::new(normal::config(&whole, &defaults, &link.facts)))
         };
-        Ok(Some(container(listed, &seen, made)))
+        let told = container(listed, &seen, made);
+        told.map(Some)
+            .ok_or_else(|| sort(&what, &wire::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
     }
 }
 
@@ -142,55 +199,58 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn new(summary: ListedContainer) -> Option<Self> {
-        let labels = summary.labels.unwrap_or_default();
+    pub(super) fn new(said: &Said) -> Option<Self> {
+        let labels = said.labels("/Labels");
         if !labels::supervised(&labels) {
             return None;
         }
-        let name = summary.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
+        let name = said.texts("/Names").first()?.trim_start_matches('/').to_owned();
         let Some(key) = labels::service(&labels).filter(|_| labels::is_name(&name)) else {
             debug!(container = ?name, "its labels name no service; it is left alone");
             return None;
         };
-        let word = summary.state.unwrap_or_default();
+        let word = said.text("/State").to_owned();
         // `Exited (1) 5 minutes ago`: the code matters, the time would change every minute.
-        let status = summary.status.unwrap_or_default();
-        let code = if word == "exited" { status.split(')').next().unwrap_or_default() } else { "" };
-        let state = format!("{word} {name} {code}");
-        let mode = summary.host_config.and_then(|it| it.network_mode);
+        let code = if word == "exited" { said.text("/Status").split(')').next().unwrap_or_default() } else { "" };
+        // Each start gives a container new endpoints.
+        let endpoint = |(_, it): (&String, &serde_json::Value)| Some(format!(" {}", it.get("EndpointID")?.as_str()?));
+        let endpoints: String = said.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
+        let state = format!("{word} {name} {code}{endpoints}");
         Some(Self {
-            id: ContainerId(summary.id?),
+            id: ContainerId(said.some_text("/Id")?),
             key,
             name,
-            created_secs: summary.created.unwrap_or(0),
+            created_secs: said.number("/Created"),
             labels,
             state,
             word,
-            image: ImageId(summary.image_id.unwrap_or_default()),
-            image_ref: ImageRef::new(summary.image.as_deref().unwrap_or_default()),
-            network_of: normal::network_of(mode.as_deref()),
+            image: ImageId(said.text("/ImageID").to_owned()),
+            image_ref: ImageRef::new(said.text("/Image")),
+            network_of: normal::network_of(Some(said.text("/HostConfig/NetworkMode"))),
         })
     }
 }
 
-pub(super) fn container(listed: &Listed, seen: &ContainerInspectResponse, made: Made) -> Container {
-    let config = seen.config.clone().unwrap_or_default();
-    let host = seen.host_config.clone().unwrap_or_default();
-    let state = seen.state.clone().unwrap_or_default();
-    Container {
-        phase: phase(&state),
+/// A container in detail. `None`: the engine has a word for its state that is not known.
+pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Container> {
+    let networks = |it: BTreeMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
+    Some(Container {
+        phase: phase(seen)?,
         id: listed.id.clone(),
         name: listed.name.clone(),
         key: listed.key.clone(),
         created_secs: listed.created_secs,
-        image: ImageId(seen.image.clone().unwrap_or_default()),
-        image_ref: ImageRef::new(config.image.as_deref().unwrap_or_default()),
+        image: ImageId(seen.text("/Image").to_owned()),
+        image_ref: ImageRef::new(seen.text("/Config/Image")),
         made,
-        env: normal::env(config.env.as_ref()).into(),
-        restart: normal::restart(host.restart_policy.as_ref()),
-        network_of: normal::network_of(host.network_mode.as_deref()),
-        error: state.error.filter(|it| !it.is_empty()),
-    }
+        env: normal::env(Some(&seen.texts("/Config/Env"))).into(),
+        restart: normal::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
+        started: moment(seen.text("/State/StartedAt")),
+        networks: seen.networks().map(networks),
+        network_of: normal::network_of(Some(seen.text("/HostConfig/NetworkMode"))),
+        network_since: None,
+        error: seen.some_text("/State/Error"),
+    })
 }
 
 /// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
@@ -202,7 +262,7 @@ fn untold(listed: Listed, why: String) -> Container {
             "running" | "stopping" => Phase::Running,
             "paused" => Phase::Paused,
             "restarting" => Phase::Restarting,
-            "" | "created" | "exited" | "dead" => Phase::Dead,
+            "" | "created" | "configured" | "initialized" | "exited" | "stopped" | "dead" => Phase::Dead,
             // In a state that only the engine knows, it is left to the engine: nothing is done until it has another.
             _ => Phase::Removing,
         },
@@ -215,29 +275,41 @@ fn untold(listed: Listed, why: String) -> Container {
         made: made.unwrap_or_else(|| Made::Elsewhere(Box::default())),
         env: Arc::default(),
         restart: Restart::default(),
+        started: None,
+        networks: None,
         network_of: listed.network_of,
+        network_since: None,
         error: Some(why),
     }
 }
 
-fn phase(state: &bollard::models::ContainerState) -> Phase {
-    use bollard::models::ContainerStateStatusEnum as Word;
-    let code = state.exit_code.and_then(|it| i32::try_from(it).ok()).unwrap_or(0);
-    match state.status {
-        Some(Word::CREATED) => Phase::Created,
+/// How far a container is, by the engine's word for it, or by its switches where that word is not known.
+fn phase(seen: &Said) -> Option<Phase> {
+    let code = i32::try_from(seen.number("/State/ExitCode")).unwrap_or(0);
+    let is = |switch: &str| seen.is(&format!("/State/{switch}"));
+    Some(match seen.text("/State/Status") {
+        // podman's words for one that was prepared, and does not run yet.
+        "created" | "configured" | "initialized" => Phase::Created,
         // podman says of a container being stopped that it is; until then it runs.
-        Some(Word::RUNNING | Word::STOPPING) => Phase::Running,
-        Some(Word::PAUSED) => Phase::Paused,
-        Some(Word::RESTARTING) => Phase::Restarting,
-        Some(Word::REMOVING) => Phase::Removing,
-        Some(Word::DEAD) => Phase::Dead,
-        None | Some(Word::EMPTY) if state.running == Some(true) => Phase::Running,
-        None | Some(Word::EXITED | Word::EMPTY) => Phase::Exited(code),
-    }
+        "running" | "stopping" => Phase::Running,
+        "paused" => Phase::Paused,
+        "restarting" => Phase::Restarting,
+        "removing" => Phase::Removing,
+        "dead" => Phase::Dead,
+        "exited" | "stopped" => Phase::Exited(code),
+        _ if is("Dead") => Phase::Dead,
+        _ if is("Paused") => Phase::Paused,
+        _ if is("Restarting") => Phase::Restarting,
+        _ if is("Running") => Phase::Running,
+        "" if seen.at("/State").is_some() => Phase::Exited(code),
+        _ => return None,
+    })
 }
 
-pub(super) fn image(summary: ListedImage) -> Image {
-    let names = summary.repo_tags.iter().chain(&summary.repo_digests).flatten().filter(|it| !it.contains("<none>"));
-    let names: BTreeSet<_> = names.map(|it| ImageRef::new(it)).collect();
-    Image { id: ImageId(summary.id), names, size_bytes: u64::try_from(summary.size).unwrap_or(0) }
+/// An image in a list.
+pub(super) fn image(said: &Said) -> Option<Image> {
+    let names = [said.texts("/RepoTags"), said.texts("/RepoDigests")].into_iter().flatten();
+    let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
+    let size_bytes = u64::try_from(said.number("/Size")).unwrap_or(0);
+    Some(Image { id: ImageId(said.some_text("/Id")?), names, size_bytes })
 }

@@ -25,7 +25,6 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::linux::engine::link::Link;
-use crate::linux::engine::lists::{self, Intermediate};
 use crate::linux::engine::login::Login;
 use crate::linux::engine::registry::client::Client;
 use crate::linux::engine::registry::place::Place;
@@ -139,11 +138,11 @@ impl Engine {
 
     /// The layers of each image that is here, the lowest first.
     async fn here(&self, link: &Link) -> Result<Vec<Vec<String>>, String> {
-        let list = lists::images(link, Intermediate::Listed).await.map_err(|error| error.to_string())?;
+        let list = self.list(link, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
         let mut here = Vec::new();
         for summary in list {
             // One that vanished meanwhile has no layers here.
-            if let Ok(Some(image)) = self.image(link, &summary.id).await {
+            if let Ok(Some(image)) = self.image(link, summary.text("/Id")).await {
                 here.extend(image.root_fs.and_then(|it| it.layers));
             }
         }

@@ -1,20 +1,18 @@
 //! Networks, volumes and images: seen, made and removed. What a supervisor did not make is left alone.
 
-use std::collections::BTreeMap;
-
-use bollard::models::{
-    Ipam, IpamConfig, Network as SeenNetwork, NetworkCreateRequest, Volume as SeenVolume, VolumeCreateRequest,
-};
-use bollard::query_parameters::{ListNetworksOptions, RemoveImageOptions, RemoveVolumeOptions};
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
+use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
 use tracing::debug;
 
 use crate::linux::engine::Engine;
 use crate::linux::engine::errors::{found, is_conflict, sort};
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::link::Link;
+use crate::linux::engine::link::{Link, moment};
+use crate::linux::engine::said::Said;
+use crate::linux::engine::wire::with_field;
 use crate::port::EngineError;
 use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use crate::state::{AppId, ImageRef, Network, NetworkConfig, Volume, VolumeConfig};
+use crate::state::{AppId, ImageRef, Moment, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
 
 /// Options that engines add by themselves.
 const ADDED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
@@ -26,7 +24,10 @@ impl Engine {
         if self.named(&link, network).await? {
             return Ok(());
         }
-        match link.docker.create_network(network_body(network)).await {
+        let body = network_body(network);
+        // Two requests at once would make two. Engines from API 1.44 on refuse a second one by themselves.
+        let check = (link.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
+        match with_field(&link, &body, check).create_network(body.clone()).await {
             Err(error) if !is_conflict(&error) => return Err(sort(&what, &error)),
             Ok(_) | Err(_) => {}
         }
@@ -39,34 +40,32 @@ impl Engine {
     /// Whether the network is there and ours. Of several that are, the oldest stays.
     async fn named(&self, link: &Link, network: &Network) -> Result<bool, EngineError> {
         let name = &network.name;
-        let filters = Some([("name".to_owned(), vec![name.clone()])].into_iter().collect());
-        let list = link.docker.list_networks(Some(ListNetworksOptions { filters })).await;
-        let list = list.map_err(|error| sort("list networks", &error))?;
-        // The engine's filter finds parts of names too.
-        let mut same: Vec<_> = list.into_iter().filter(|it| it.name.as_ref() == Some(name)).collect();
+        let mut same = self.list(link, "list networks", "/networks").await?;
+        same.retain(|it| it.text("/Name") == name);
         if same.iter().any(|it| !is_ours(it)) {
             return Err(EngineError::Refused(format!(
                 "cannot create network {name}: there is one of that name that no supervisor made; remove or rename it"
             )));
         }
-        same.sort_by(|a, b| a.created.cmp(&b.created));
+        same.sort_by(|a, b| age(a).cmp(&age(b)));
         for twin in same.iter().skip(1) {
-            let id = twin.id.as_deref().unwrap_or_default();
-            found(&format!("remove the second network {name}"), link.docker.remove_network(id).await)?;
+            found(&format!("remove the second network {name}"), link.docker.remove_network(twin.text("/Id")).await)?;
         }
         Ok(!same.is_empty())
     }
 
-    pub(super) async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn remove_network(&self, name: &str, id: &NetworkId) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("remove network {name}");
-        let Some(seen) = found(&what, link.docker.inspect_network(name, None).await)? else { return Ok(()) };
-        let labels: Labels = seen.labels.unwrap_or_default().into_iter().collect();
-        // The identifier could be a prefix of another network's.
-        if !labels::supervised(&labels) || seen.name.as_deref() != Some(name) {
-            return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
+        let mut same = self.list(&link, "list networks", "/networks").await?;
+        same.retain(|it| it.text("/Name") == name && id.may_be(&NetworkId(it.text("/Id").to_owned())));
+        for seen in same {
+            if !labels::supervised(&seen.labels("/Labels")) {
+                return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
+            }
+            found(&what, link.docker.remove_network(seen.text("/Id")).await)?;
         }
-        found(&what, link.docker.remove_network(seen.id.as_deref().unwrap_or(name)).await).map(drop)
+        Ok(())
     }
 
     pub(super) async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
@@ -116,85 +115,90 @@ impl Engine {
     }
 }
 
-/// The networks that supervisors made.
-pub(super) fn networks(list: Vec<SeenNetwork>) -> Vec<Network> {
-    let mut all = BTreeMap::new();
-    for seen in list.into_iter().filter(is_ours) {
-        let labels: Labels = seen.labels.clone().unwrap_or_default().into_iter().collect();
-        let name = seen.name.clone().unwrap_or_default();
-        let app = labels::app_of(&name, &labels);
-        if app.is_none() && name != SUPERVISOR_NETWORK {
-            debug!(network = ?name, "its labels name no app; it is left alone");
-            continue;
-        }
-        let app = app.filter(|_| name != SUPERVISOR_NETWORK);
-        all.insert(name.clone(), Network { config: network_config(seen, &name, &labels), name, app });
+/// The networks that supervisors made, the oldest of each name first.
+pub(super) fn networks(mut list: Vec<Said>) -> Vec<Network> {
+    list.retain(is_ours);
+    list.sort_by(|a, b| age(a).cmp(&age(b)));
+    list.iter().filter_map(network).collect()
+}
+
+/// By which networks are ordered: by name, and the oldest first.
+fn age(said: &Said) -> (&str, Option<Moment>, &str, &str) {
+    (said.text("/Name"), moment(said.text("/Created")), said.text("/Created"), said.text("/Id"))
+}
+
+fn network(said: &Said) -> Option<Network> {
+    let labels = said.labels("/Labels");
+    let name = said.text("/Name").to_owned();
+    let app = labels::app_of(&name, &labels);
+    if app.is_none() && name != SUPERVISOR_NETWORK {
+        debug!(network = ?name, "its labels name no app; it is left alone");
+        return None;
     }
-    all.into_values().collect()
+    let app = app.filter(|_| name != SUPERVISOR_NETWORK);
+    let id = NetworkId(said.text("/Id").to_owned());
+    Some(Network { id, config: network_config(said, &name, &labels), name, app })
 }
 
 /// The volumes that supervisors made.
-pub(super) fn volumes(list: Vec<SeenVolume>) -> Vec<Volume> {
-    let ours = |seen: SeenVolume| {
-        let labels: Labels = seen.labels.into_iter().collect();
+pub(super) fn volumes(list: impl Iterator<Item = Said>) -> Vec<Volume> {
+    let ours = |said: Said| {
+        let (name, labels) = (said.text("/Name").to_owned(), said.labels("/Labels"));
         if !labels::supervised(&labels) {
             return None;
         }
-        let Some(app) = labels::app_of(&seen.name, &labels) else {
-            debug!(volume = ?seen.name, "neither its labels nor its name tell its app; it is left alone");
+        let Some(app) = labels::app_of(&name, &labels) else {
+            debug!(volume = ?name, "neither its labels nor its name tell its app; it is left alone");
             return None;
         };
         let config = VolumeConfig {
-            driver: seen.driver,
-            driver_opts: seen.options.into_iter().collect(),
+            driver: said.text("/Driver").to_owned(),
+            driver_opts: said.labels("/Options"),
             labels: labels::of_owner(&labels),
         };
-        Some(Volume { name: seen.name, app, config })
+        Some(Volume { name, app, config })
     };
-    list.into_iter().filter_map(ours).collect()
+    list.filter_map(ours).collect()
 }
 
 /// Whether a supervisor made it. One of them gives its own network no label; the address, which is part of its contract with
 /// apps, tells it from a stranger's.
-fn is_ours(seen: &SeenNetwork) -> bool {
-    let labels: Labels = seen.labels.clone().unwrap_or_default().into_iter().collect();
-    let pools = || seen.ipam.iter().flat_map(|it| it.config.iter().flatten());
-    labels::supervised(&labels)
-        || (seen.name.as_deref() == Some(SUPERVISOR_NETWORK)
-            && pools()
-                .any(|it| it.subnet.as_deref() == Some(SUPERVISOR_SUBNET) && it.gateway.as_deref() == Some(SUPERVISOR_GATEWAY)))
+fn is_ours(said: &Said) -> bool {
+    let is_of_supervisor = |it: &Said| it.text("/Subnet") == SUPERVISOR_SUBNET && it.text("/Gateway") == SUPERVISOR_GATEWAY;
+    labels::supervised(&said.labels("/Labels"))
+        || (said.text("/Name") == SUPERVISOR_NETWORK && said.items("/IPAM/Config").any(|it| is_of_supervisor(&it)))
 }
 
-fn network_config(seen: SeenNetwork, name: &str, labels: &Labels) -> NetworkConfig {
+fn network_config(said: &Said, name: &str, labels: &Labels) -> NetworkConfig {
     let plain = NetworkConfig::default();
-    let ipam = seen.ipam.unwrap_or_default();
     // Otherwise the engine chose the pools.
     let chosen = labels::get(labels, labels::IPAM).is_some() || name == SUPERVISOR_NETWORK;
-    let config_only = seen.config_only.unwrap_or(false);
-    let mut options: BTreeMap<_, _> = seen.options.unwrap_or_default().into_iter().collect();
+    let config_only = said.is("/ConfigOnly");
+    let mut options = said.labels("/Options");
     options.retain(|name, _| !ADDED.contains(&name.as_str()));
     NetworkConfig {
         // A network that is only a name has no driver.
-        driver: seen.driver.filter(|it| !config_only && !it.is_empty()).unwrap_or(plain.driver),
-        ipam: ipam.config.unwrap_or_default().into_iter().filter(|_| chosen).map(pool).collect(),
+        driver: said.some_text("/Driver").filter(|_| !config_only).unwrap_or(plain.driver),
+        ipam: said.items("/IPAM/Config").filter(|_| chosen).map(|it| pool(&it)).collect(),
         // podman's word for the default.
-        ipam_driver: ipam.driver.filter(|it| !it.is_empty() && it != "host-local").unwrap_or(plain.ipam_driver),
-        ipam_options: ipam.options.unwrap_or_default().into_iter().collect(),
-        enable_ipv6: seen.enable_ipv6.unwrap_or(false),
-        internal: seen.internal.unwrap_or(false),
+        ipam_driver: said.some_text("/IPAM/Driver").filter(|it| it != "host-local").unwrap_or(plain.ipam_driver),
+        ipam_options: said.labels("/IPAM/Options"),
+        enable_ipv6: said.is("/EnableIPv6"),
+        internal: said.is("/Internal"),
         options,
         labels: labels::of_owner(labels),
         config_only,
     }
 }
 
-fn pool(seen: IpamConfig) -> Pool {
-    let some = |it: Option<String>| it.filter(|it| !it.is_empty());
+fn pool(said: &Said) -> Pool {
+    // Engines differ in how they spell it.
+    let aux = [said.labels("/AuxiliaryAddresses"), said.labels("/AuxAddress")].into_iter().flatten();
     Pool {
-        subnet: seen.subnet.unwrap_or_default(),
-        gateway: some(seen.gateway),
-        ip_range: some(seen.ip_range),
-        aux_addresses: seen.auxiliary_addresses.unwrap_or_default().into_iter().collect(),
+        subnet: said.text("/Subnet").to_owned(),
+        gateway: said.some_text("/Gateway"),
+        ip_range: said.some_text("/IPRange"),
+        aux_addresses: aux.collect(),
     }
 }
 

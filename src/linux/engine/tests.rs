@@ -81,14 +81,6 @@ async fn a_foreign_thing_that_is_not_understood_hides_nothing_of_ours() {
 }
 
 #[tokio::test]
-async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
-    let unknown = (200, r#"{"Id":"a","State":{"Status":"initialized"}}"#);
-    let seen = asked_of(|asked| Some(troubled(asked, "initialized", &unknown)), containers).await;
-    assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [Phase::Removing, Phase::Running]);
-    assert!(seen[0].error.as_deref().is_some_and(|it| it.contains("initialized")), "{:?}", seen[0].error);
-}
-
-#[tokio::test]
 async fn a_container_the_engine_tells_of_again_is_as_it_says() {
     let well = RefCell::new(false);
     let answer = |asked: &str| {
@@ -129,7 +121,17 @@ fn an_image_has_no_say_in_networks() {
     let (config, image) = (ContainerConfig::default(), ImageRef::new("app:1"));
     let hash = config.hash(image.as_str());
     let name = "a_1_2_c".to_owned();
-    let spec = Spec { key: a().key, app_uuid: "u".into(), service_id: 5, name, image, network_of: None, config, hash };
+    let spec = Spec {
+        key: a().key,
+        app_uuid: "u".into(),
+        networks: BTreeMap::new(),
+        service_id: 5,
+        name,
+        image,
+        network_of: None,
+        config,
+        hash,
+    };
     // An engine takes from the image whatever label a container is not given.
     let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
     assert_eq!(body::later(&labels).len(), 1);
@@ -156,5 +158,60 @@ async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
         let done = asked_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
         assert!(matches!(done, Err(EngineError::Unreachable(_))), "{deed} gives {done:?}");
         assert!(began.elapsed() <= CALL + Duration::from_secs(1), "{deed} takes {:?}", began.elapsed());
+    }
+}
+
+/// Everything an engine has is somebody else's and strange, but for one container that is ours.
+fn strange(asked: &str) -> (u16, String) {
+    let odd = r#"{"Id":"f","Names":null,"State":"initialized","Created":1e300,"Labels":{"a":null,"b":7},"ImageID":[],
+        "NetworkSettings":{"Networks":{"n":null}},"HostConfig":7},{"State":{}},null,7,
+        {"Id":99999999999999999999999,"Names":["/x"],"Labels":"none"}"#;
+    let well = listed("b", "running");
+    let body = match asked {
+        "GET /containers/json" => format!("[{odd},{well},{odd}]"),
+        "GET /containers/b/json" => {
+            r#"{"Id":"b","State":{"Status":"running","Running":true},"Config":{"Env":["A=b",null,7]}}"#.into()
+        }
+        "GET /images/json" => r#"[{"Id":"sha256:1","RepoTags":["app:1"],"Size":18446744073709551615},{"RepoTags":null},null,
+            {"Id":"sha256:2","RepoTags":null,"RepoDigests":[null],"Size":"big","Containers":1e99}]"#
+            .into(),
+        "GET /networks" => {
+            r#"[{"Name":"n","Id":"1","Scope":"galaxy","IPAM":{"Config":[null,{"Subnet":7}]},"Options":{"a":null}},
+            {"Name":"u_default","Id":"2","Labels":{"io.balena.supervised":"1","io.balena.app-id":"1","odd":null},
+            "Driver":"bridge","Created":"yesterday"},null]"#
+                .into()
+        }
+        "GET /volumes" => r#"{"Volumes":[{"Name":"v","Scope":"galaxy","Labels":{"a":1}},null,
+            {"Name":"1_data","Driver":"local","Scope":"galaxy","UsageData":{"Size":1e99},"Options":{"o":null},
+            "Labels":{"io.balena.supervised":"1"}}],"Warnings":7}"#
+            .into(),
+        other => return empty(other),
+    };
+    (200, body)
+}
+
+#[tokio::test]
+async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
+    let seen = asked_of(|asked| Some(strange(asked)), async |engine: &Engine| engine.observe().await).await.unwrap();
+    let [b] = seen.containers.as_slice() else { panic!("{seen:?}") };
+    assert_eq!((b.key.service.as_str(), b.phase, b.env["A"].as_str()), ("b", Phase::Running, "b"));
+    assert_eq!(seen.images.len(), 2);
+    assert_eq!(seen.networks.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["u_default"]);
+    assert_eq!(seen.volumes.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["1_data"]);
+}
+
+#[tokio::test]
+async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
+    for (word, details, phase) in [
+        // podman's, for one that was prepared.
+        ("initialized", r#"{"Id":"a","State":{"Status":"initialized"}}"#, Phase::Created),
+        ("frozen-in-carbonite", r#"{"Id":"a","State":{"Status":"frozen-in-carbonite","Paused":true}}"#, Phase::Paused),
+        ("undead", r#"{"Id":"a","State":{"Status":"undead","Running":true}}"#, Phase::Running),
+        ("undead", r#"{"Id":"a","State":{"Status":"undead"}}"#, Phase::Removing),
+    ] {
+        let seen = asked_of(|asked| Some(troubled(asked, word, &(200, details))), containers).await;
+        assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [phase, Phase::Running], "{details}");
+        let told = seen[0].error.as_deref().is_some_and(|it| it.contains("undead"));
+        assert_eq!(told, details.ends_with(r#""undead"}}"#), "{:?}", seen[0].error);
     }
 }

@@ -7,16 +7,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
+
+use crate::linux::engine::link::Link;
 
 /// The most bytes of an answer. What an engine says of a thousand containers takes three million, and the progress of a pull
 /// some hundred for each half megabyte. A stream of events that has said so much is begun anew, and misses nothing.
@@ -32,9 +35,44 @@ const NEVER_SECS: u64 = 24 * 3600;
 /// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Nothing is connected yet.
 pub(super) fn client(host: &str) -> Result<Docker, Error> {
     let place = Place::of(host);
-    let name = place.url();
+    let name = place.name();
     let ask = move |request| ask(place.clone(), request);
     Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
+}
+
+/// Asks the engine at a host for a document, and reads it whole.
+pub(super) async fn get(host: &str, path: &str) -> Result<Value, Error> {
+    let place = Place::of(host);
+    let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
+    let response = ask(place, request.map_err(|error| not_understood(&error.to_string()))?).await?;
+    let status_code = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if !status_code.is_success() {
+        let said = serde_json::from_slice::<Value>(&body).ok();
+        let said = said.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
+        let message = said.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+        return Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message });
+    }
+    serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
+}
+
+/// A client for one request, with a field more in its body: one that older engines know and the client's library does not.
+pub(super) fn with_field(link: &Link, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
+    let docker = link.docker.clone();
+    let (Some((name, value)), Ok(mut body)) = (field, serde_json::to_value(body)) else { return docker };
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    let text = body.to_string();
+    docker.with_request_modifier(move |request: BollardRequest| {
+        let (parts, _) = request.into_parts();
+        BollardRequest::from_parts(parts, body_full(text.clone().into()))
+    })
+}
+
+/// An answer that came whole, and says nothing that is known.
+pub(super) fn not_understood(why: &str) -> Error {
+    Error::JsonDataError { message: why.to_owned(), column: 0 }
 }
 
 /// Where an engine listens.
@@ -45,6 +83,7 @@ enum Place {
 }
 
 impl Place {
+    /// That of a host, `unix:///…`, `tcp://…` or `http://…`.
     fn of(host: &str) -> Self {
         match host.strip_prefix("unix://") {
             Some(path) => Self::Unix(path.to_owned()),
@@ -52,34 +91,14 @@ impl Place {
         }
     }
 
-    /// What its paths come after. Engines want a name there, and care for none.
-    fn url(&self) -> String {
+    /// What the engine is called in a request.
+    fn name(&self) -> String {
         match self {
+            // Engines want a name there, and care for none.
             Self::Unix(_) => "http://engine".to_owned(),
             Self::Tcp(address) => format!("http://{address}"),
         }
     }
-}
-
-/// The answer to a `GET`, of an engine that answers with 200.
-pub(super) async fn get(host: &str, path: &str) -> Result<Bytes, Error> {
-    let place = Place::of(host);
-    let request = Request::get(format!("{}{path}", place.url())).body(bollard::body_full(Bytes::new()))?;
-    let response = ask(place, request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    if status.is_success() {
-        return Ok(body);
-    }
-    let said: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-    let message = said.message.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-    Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
-}
-
-/// An engine's answer to what it does not do.
-#[derive(Debug, Default, Deserialize)]
-struct Refusal {
-    message: Option<String>,
 }
 
 async fn ask(place: Place, request: BollardRequest) -> Result<Response<Incoming>, Error> {

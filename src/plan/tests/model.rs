@@ -10,7 +10,7 @@ use crate::state::network::Attachment;
 use crate::state::service::{Restart, Strategy};
 use crate::state::{
     App, AppId, Container, ContainerConfig, ContainerId, Current, Demands, Image, ImageId, ImageRef, Locks, Made, Network,
-    NetworkConfig, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
+    NetworkConfig, NetworkId, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.
@@ -97,7 +97,11 @@ fn engine(current: &mut Current, deed: &Deed) {
             container(current, &which.id).restart = Restart::No;
         }
         Deed::CreateNetwork(network) => current.networks.push(network.clone()),
-        Deed::RemoveNetwork(name, _) => current.networks.retain(|it| it.name != *name),
+        Deed::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
+        Deed::Connect(which, connections) => {
+            let joined = connections.iter().map(|it| (it.network.clone(), it.id.clone()));
+            container(current, &which.id).networks.get_or_insert_default().extend(joined);
+        }
         Deed::CreateVolume(volume) => current.volumes.push(volume.clone()),
         Deed::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
         Deed::RemoveImage(image) => {
@@ -134,7 +138,10 @@ fn create(current: &mut Current, spec: &Spec) {
         made: Made::Here(spec.hash.clone()),
         env: spec.config.env.clone().into(),
         restart: spec.config.restart,
+        started: None,
+        networks: None,
         network_of: spec.network_of.clone(),
+        network_since: None,
         error: None,
     });
 }
@@ -238,7 +245,7 @@ pub(super) fn parse_device(text: &str) -> Current {
             ["network", name] => {
                 default_network = true;
                 let name = format!("app_{name}");
-                current.networks.push(Network { name, app: Some(APP), config: NetworkConfig::default() });
+                current.networks.push(network(&name));
             }
             [name, image, phase, ref words @ ..] => seen(&mut current, name, image, phase, words),
             _ => panic!("{line}"),
@@ -246,11 +253,15 @@ pub(super) fn parse_device(text: &str) -> Current {
     }
     // Networks are told of only in the stories about them.
     if !default_network {
-        current.networks.push(Network { name: "app_default".to_owned(), app: Some(APP), config: NetworkConfig::default() });
+        current.networks.push(network("app_default"));
     }
-    let supervisor = Network { name: "supervisor0".to_owned(), app: None, config: NetworkConfig::default() };
-    current.networks.push(supervisor);
+    current.networks.push(Network { app: None, ..network("supervisor0") });
     current
+}
+
+/// A network of the app, by its name on the engine.
+pub(super) fn network(name: &str) -> Network {
+    Network { id: NetworkId(format!("id-{name}")), name: name.to_owned(), app: Some(APP), config: NetworkConfig::default() }
 }
 
 fn add_image(current: &mut Current, image: &ImageRef) {
@@ -295,7 +306,10 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         made,
         env: service.config.env.clone().into(),
         restart: service.config.restart,
+        started: None,
+        networks: None,
         network_of,
+        network_since: None,
         error: None,
     });
 }

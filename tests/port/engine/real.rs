@@ -14,12 +14,12 @@ use boardkeeper::plan::Deed;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::config::NetworkMode;
 use boardkeeper::state::network::{Attachment, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use boardkeeper::state::{Network, NetworkConfig, Phase};
+use boardkeeper::state::{Network, NetworkConfig, NetworkId, Phase};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::lab::{Real, settings};
-use super::{Lab, network, seen, spec, take, which};
+use super::{Lab, bare, network, seen, spec, take, which};
 
 macro_rules! promises {
     ($($name:ident)*) => {$(
@@ -91,7 +91,7 @@ async fn an_engine_that_hangs_is_given_up() {
     let began = Instant::now();
     let result = engine.observe().await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
-    let result = engine.take(&Deed::RemoveNetwork("x".into(), None), &|_| {}).await;
+    let result = engine.take(&Deed::RemoveNetwork("x".into(), NetworkId::default(), None), &|_| {}).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
     assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
 }
@@ -231,7 +231,7 @@ async fn networks_are_read_back_as_they_were_asked_for() {
     let Some(lab) = Real::up() else { return };
     let pool = Pool { subnet: SUPERVISOR_SUBNET.into(), gateway: Some(SUPERVISOR_GATEWAY.into()), ..Pool::default() };
     let own = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
-    let own = Network { name: SUPERVISOR_NETWORK.into(), app: None, config: own };
+    let own = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.into(), app: None, config: own };
     let mut rich = network("rich");
     rich.config.ipam = vec![Pool {
         subnet: "10.99.0.0/16".into(),
@@ -247,7 +247,7 @@ async fn networks_are_read_back_as_they_were_asked_for() {
     for it in [&rich, &name_only, &own] {
         take(&lab, Deed::CreateNetwork(it.clone())).await.unwrap();
     }
-    assert_eq!(lab.engine().observe().await.unwrap().networks, [rich, name_only, own]);
+    assert_eq!(bare(lab.engine().observe().await.unwrap().networks), [rich, name_only, own]);
 }
 
 #[tokio::test]

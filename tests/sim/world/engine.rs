@@ -12,7 +12,7 @@ use boardkeeper::state::{Container, ContainerId, ImageRef, Made, Network, Phase,
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
-use super::machine::{Machine, Owned, Tells};
+use super::machine::{Crate, Machine, Owned, Tells};
 use super::met::Met;
 use super::nature::Job;
 use super::{Model, Sim};
@@ -69,7 +69,8 @@ impl Model {
             Deed::Rename(which, name) => machine.rename(&which.id, name),
             Deed::Retire(which, name) => machine.rename(&which.id, name).and_then(|()| machine.rest(&which.id)),
             Deed::CreateNetwork(network) => machine.create_network(network),
-            Deed::RemoveNetwork(name, _) => machine.remove_network(name),
+            Deed::RemoveNetwork(name, id, _) => machine.remove_network(name, id),
+            Deed::Connect(which, networks) => machine.connect(&which.id, networks),
             Deed::CreateVolume(volume) => machine.create_volume(volume),
             Deed::RemoveVolume(name, _) => machine.remove_volume(name),
             Deed::RemoveImage(reference) => machine.remove_image(reference),
@@ -161,12 +162,15 @@ impl Machine {
     }
 
     fn seen_containers(&self) -> Vec<Container> {
-        self.ours().map(|it| self.told(&it.face)).collect()
+        self.ours().map(|it| self.told(it)).collect()
     }
 
     /// A container, in the form in which this engine tells of it.
-    fn told(&self, face: &Container) -> Container {
-        let mut face = face.clone();
+    fn told(&self, it: &Crate) -> Container {
+        let mut face = it.face.clone();
+        face.networks = Some(Self::attached(it).clone());
+        let owner = face.network_of.as_ref().and_then(|id| self.containers.get(id));
+        face.network_since = owner.filter(|it| it.face.phase == Phase::Running).and_then(|it| it.face.started);
         match (self.tells, &mut face.made) {
             (Tells::RestartOtherwise, _) if face.restart == Restart::No => face.restart = Restart::OnFailure(0),
             (Tells::PortsOtherwise, Made::Elsewhere(config)) => {
@@ -180,7 +184,10 @@ impl Machine {
 
     fn seen_rest(&self) -> Seen {
         let networks = self.networks.iter().filter_map(|(name, it)| match it {
-            Owned::Ours((app, config)) => Some(Network { name: name.clone(), app: *app, config: config.clone() }),
+            Owned::Ours((app, config)) => {
+                let id = self.network_ids.get(name).cloned().unwrap_or_default();
+                Some(Network { id, name: name.clone(), app: *app, config: config.clone() })
+            }
             Owned::Foreign => None,
         });
         let volumes = self.volumes.iter().filter_map(|(name, it)| match it {
@@ -215,6 +222,7 @@ impl Drop for Underway<'_> {
 
 impl Engine for Sim {
     async fn observe(&self) -> Result<Seen, EngineError> {
+        self.with(|model| model.machine.looks += 1);
         let luck = self.with(Model::luck);
         self.pass(1, 100).await;
         self.unlucky(luck).await?;
@@ -346,6 +354,7 @@ impl Sim {
             | Deed::Rename(..)
             | Deed::CreateNetwork(_)
             | Deed::RemoveNetwork(..)
+            | Deed::Connect(..)
             | Deed::CreateVolume(_)
             | Deed::RemoveVolume(..)
             | Deed::RemoveImage(_) => {

@@ -222,7 +222,7 @@ impl Model {
                 self.judge_whose(deed, which);
                 self.judge_lock(deed, which);
             }
-            Deed::RemoveNetwork(name, _) => {
+            Deed::RemoveNetwork(name, ..) => {
                 if self.machine.networks.get(name) == Some(&Owned::Foreign) {
                     self.wrong(format_args!("{deed}, which is not ours"));
                 }
@@ -231,6 +231,13 @@ impl Model {
             Deed::RemoveImage(reference) => {
                 if !self.judge.pulled.contains(reference) {
                     self.wrong(format_args!("{deed}, which is not ours"));
+                }
+            }
+            // To take it from the network it is on, and put it on another of that name, disturbs it.
+            Deed::Connect(which, networks) => {
+                self.judge_whose(deed, which);
+                if networks.iter().any(|it| it.instead_of.is_some()) {
+                    self.judge_lock(deed, which);
                 }
             }
             Deed::CreateNetwork(_) | Deed::CreateVolume(_) => (),
@@ -315,6 +322,14 @@ impl Model {
         };
         if self.all_say(early) {
             self.wrong(format_args!("kill {}, before the images are here", which.key));
+        }
+        // Of every kind of update: what the new container is attached to is there before the old one goes.
+        let missing = |target: &Target| {
+            let app = target.apps.get(&which.key.app);
+            app.is_some_and(|app| app.services.get(&which.key.service).is_some_and(|it| self.machine.lacks_network(app, it)))
+        };
+        if self.all_say(missing) && !self.judge.purged.contains(&which.key.app) {
+            self.wrong(format_args!("kill {}, before the networks of the new one are there", which.key));
         }
     }
 

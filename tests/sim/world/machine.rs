@@ -10,7 +10,7 @@ use boardkeeper::port::EngineError;
 use boardkeeper::state::config::{Mount, NetworkMode};
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Network, NetworkConfig, Phase, ServiceKey, Volume,
+    AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkConfig, NetworkId, Phase, ServiceKey, Volume,
     VolumeConfig,
 };
 use tokio::time::Instant;
@@ -28,6 +28,14 @@ pub(crate) struct Machine {
     pub(crate) images: BTreeMap<ImageId, Image>,
     /// Every network, and whose it is.
     pub(crate) networks: BTreeMap<String, Owned<(Option<AppId>, NetworkConfig)>>,
+    /// The ids of networks, which differ from those of networks that had the same names before.
+    pub(crate) network_ids: BTreeMap<String, NetworkId>,
+    /// How often it was looked at.
+    pub(crate) looks: u64,
+    /// What the engine's clock says.
+    pub(crate) now: Moment,
+    /// Services that cannot be started: a device of theirs is not there.
+    pub(crate) unplugged: BTreeSet<ServiceKey>,
     /// Every volume, and whose it is.
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
     /// Room for images, in bytes.
@@ -46,7 +54,7 @@ pub(crate) struct Machine {
     pub(crate) layers: BTreeMap<ImageId, u64>,
     /// How many agents died so far.
     pub(crate) agents: u64,
-    made: u64,
+    pub(super) made: u64,
 }
 
 /// In which form an engine tells of containers. An agent that is told otherwise than in the normal form can only think that
@@ -92,7 +100,7 @@ pub(crate) struct Crate {
     pub(crate) made_by: u64,
     /// The agent that retired it, likewise.
     pub(crate) retired_by: Option<u64>,
-    networks: BTreeSet<String>,
+    pub(super) networks: BTreeMap<String, NetworkId>,
     volumes: BTreeSet<String>,
 }
 
@@ -109,15 +117,15 @@ impl Crate {
             started: 0,
             made_by: 0,
             retired_by: None,
-            networks: BTreeSet::new(),
+            networks: BTreeMap::new(),
             volumes: BTreeSet::new(),
         }
     }
 }
 
-type Done = Result<(), EngineError>;
+pub(super) type Done = Result<(), EngineError>;
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, EngineError> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, EngineError> {
     Err(EngineError::Refused(why.into()))
 }
 
@@ -185,7 +193,10 @@ impl Machine {
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             error: None,
+            started: None,
+            networks: None,
             network_of: network_of.clone(),
+            network_since: None,
         };
         let brief = spec.config.env.contains_key("BRIEF");
         // Nobody outlives SIGKILL.
@@ -196,12 +207,11 @@ impl Machine {
         Ok(id)
     }
 
-    fn networks_of(&self, spec: &Spec) -> Result<BTreeSet<String>, EngineError> {
+    /// An engine knows a network by the name that it is told, and by no other.
+    fn networks_of(&self, spec: &Spec) -> Result<BTreeMap<String, NetworkId>, EngineError> {
         let find = |name: &String| {
-            [format!("{}_{name}", spec.app_uuid), format!("{}_{name}", spec.key.app), name.clone()]
-                .into_iter()
-                .find(|it| self.networks.contains_key(it))
-                .map_or_else(|| refuse(format!("no such network: {name}")), Ok)
+            let found = spec.networks.get(name).and_then(|it| Some((it.clone(), self.network_ids.get(it)?.clone())));
+            found.map_or_else(|| refuse(format!("no such network: {name}")), Ok)
         };
         spec.config.networks.keys().map(find).collect()
     }
@@ -222,19 +232,35 @@ impl Machine {
         if matches!(it.face.phase, Phase::Removing | Phase::Dead) {
             return refuse("it is being removed");
         }
-        if let Some(lost) = it.networks.iter().find(|name| !self.networks.contains_key(*name)) {
-            return refuse(format!("network {lost} not found"));
+        if it.face.phase == Phase::Running {
+            return Ok(());
         }
-        let host =
-            it.face.network_of.as_ref().map(|host| self.containers.get(host).is_some_and(|host| host.face.phase.is_alive()));
-        if host == Some(false) {
-            return refuse("the container whose network it shares does not run");
-        }
+        let why = self.why_not(it);
+        let now = self.now;
         let it = self.at(id)?;
+        it.face.error.clone_from(&why);
+        if let Some(why) = why {
+            return refuse(why);
+        }
         it.face.phase = Phase::Running;
+        it.face.started = Some(now);
         it.stopped = false;
-        it.face.error = None;
         Ok(())
+    }
+
+    /// Why a container cannot be started.
+    fn why_not(&self, it: &Crate) -> Option<String> {
+        let is_gone = |(name, id): &(&String, &NetworkId)| self.network_ids.get(*name) != Some(id);
+        if let Some((name, id)) = it.networks.iter().find(is_gone) {
+            // Whatever has its name now.
+            return Some(format!("network {} ({name}) not found", id.0));
+        }
+        let runs = |id| self.containers.get(id).is_some_and(|it| it.face.phase.is_alive());
+        if it.face.network_of.as_ref().is_some_and(|host| !runs(host)) {
+            return Some("the container whose network it shares does not run".into());
+        }
+        let unplugged = self.unplugged.contains(&it.face.key);
+        unplugged.then(|| "error gathering device information while adding custom device: no such file or directory".into())
     }
 
     /// A container's process has ended.
@@ -274,32 +300,6 @@ impl Machine {
         let it = self.at(id)?;
         it.face.restart = Restart::No;
         it.retired_by = Some(by);
-        Ok(())
-    }
-
-    /// Makes a network. An equal one of ours will do.
-    pub(crate) fn create_network(&mut self, network: &Network) -> Done {
-        let new = Owned::Ours((network.app, network.config.clone()));
-        match self.networks.get(&network.name) {
-            Some(Owned::Foreign) => refuse(format!("network {} is there, and no supervisor made it", network.name)),
-            Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
-            Some(_) => Ok(()),
-            None => {
-                self.networks.insert(network.name.clone(), new);
-                Ok(())
-            }
-        }
-    }
-
-    /// Removes a network that no running container is attached to.
-    pub(crate) fn remove_network(&mut self, name: &str) -> Done {
-        if self.networks.get(name) == Some(&Owned::Foreign) {
-            return refuse(format!("no supervisor made network {name}"));
-        }
-        if self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains(name)) {
-            return refuse(format!("network {name} has active endpoints"));
-        }
-        self.networks.remove(name);
         Ok(())
     }
 
@@ -382,13 +382,12 @@ impl Machine {
             Restart::Always => matches!(it.face.phase, Phase::Exited(_)),
             Restart::UnlessStopped | Restart::OnFailure(_) => lost(it),
         };
-        let mut started = Vec::new();
-        for it in self.containers.values_mut().filter(back) {
-            it.face.phase = Phase::Running;
-            it.stopped = false;
-            started.push(it.face.id.clone());
-        }
-        started
+        let mut back: Vec<_> =
+            self.containers.values_mut().filter_map(|mut it| back(&mut it).then(|| it.face.id.clone())).collect();
+        // Whoever shares the network of another is started after it.
+        back.sort_by_key(|id| self.containers[id].face.network_of.is_some());
+        back.retain(|id| self.start(id).is_ok());
+        back
     }
 
     /// Something that is not ours appears.
@@ -408,17 +407,15 @@ impl Machine {
             restart: Restart::No,
             error: None,
             network_of: None,
+            started: None,
+            networks: None,
+            network_since: None,
         };
         let new = Crate { foreign: true, ..Crate::of(face) };
         self.keep(image);
         self.containers.insert(ContainerId(id), new);
         self.foreign_network(&format!("{name}_net"));
         self.foreign_volume(&format!("{name}_vol"));
-    }
-
-    /// A network that is not ours appears.
-    pub(crate) fn foreign_network(&mut self, name: &str) {
-        self.networks.insert(name.to_owned(), Owned::Foreign);
     }
 
     /// A volume that is not ours appears.

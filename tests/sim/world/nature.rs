@@ -286,7 +286,7 @@ impl Model {
         }
     }
 
-    fn exits(&mut self, id: &ContainerId, code: i32) {
+    pub(crate) fn exits(&mut self, id: &ContainerId, code: i32) {
         let Some(it) = self.machine.containers.get(id).filter(|it| it.face.phase == Phase::Running) else { return };
         let again = Machine::starts_again(it, code);
         let key = it.face.key.clone();
@@ -303,9 +303,16 @@ impl Model {
 
     fn revives(&mut self, id: &ContainerId) {
         let waits = self.machine.containers.get(id).is_some_and(|it| it.face.phase == Phase::Restarting);
-        if waits && self.machine.up && self.machine.start(id).is_ok() {
+        if !waits || !self.machine.up {
+            return;
+        }
+        if self.machine.start(id).is_ok() {
             self.started(id);
             self.event();
+        } else if let Some(it) = self.machine.containers.get_mut(id) {
+            // An engine that gives up says so to nobody.
+            it.face.phase = Phase::Exited(1);
+            self.met(Met::RestartRefused);
         }
     }
 

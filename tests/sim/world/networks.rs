@@ -1,0 +1,115 @@
+//! The networks of a container engine: created, removed by whoever may, and lost under a container's feet. No time passes here.
+
+use std::collections::BTreeMap;
+
+use boardkeeper::plan::Connection;
+use boardkeeper::state::{App, AppId, ContainerId, Network, NetworkConfig, NetworkId, Phase, Service};
+
+use super::machine::{Crate, Done, Machine, Owned, refuse};
+
+impl Machine {
+    /// Attaches a container to networks.
+    pub(crate) fn connect(&mut self, id: &ContainerId, connections: &[Connection]) -> Done {
+        for it in connections {
+            if self.network_ids.get(&it.network) != Some(&it.id) {
+                return refuse(format!("network {} not found", it.id.0));
+            }
+            let networks = &mut self.at(id)?.networks;
+            if it.instead_of.is_some() {
+                networks.remove(&it.network);
+            }
+            match networks.get(&it.network) {
+                Some(there) if *there != it.id => return refuse(format!("it already has an endpoint in {}", it.network)),
+                Some(_) | None => drop(networks.insert(it.network.clone(), it.id.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody removes every network that no running container is attached to.
+    pub(crate) fn prune_networks(&mut self) {
+        let held =
+            |name: &String| self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains_key(name));
+        let idle: Vec<_> = self.networks.keys().filter(|it| !held(it)).cloned().collect();
+        for name in idle {
+            self.networks.remove(&name);
+            self.network_ids.remove(&name);
+        }
+    }
+
+    /// Somebody creates a network of an app under another name, as older supervisors do.
+    pub(crate) fn older_network(&mut self, app: &App, name: &str) {
+        let [_, older] = Network::engine_names(app, name);
+        self.add_network(older, Owned::Ours((Some(app.id), app.networks[name].clone())));
+    }
+
+    fn add_network(&mut self, name: String, network: Owned<(Option<AppId>, NetworkConfig)>) {
+        self.made += 1;
+        self.network_ids.insert(name.clone(), NetworkId(format!("net{}", self.made)));
+        self.networks.insert(name, network);
+    }
+
+    /// Networks that a container is attached to.
+    pub(crate) const fn attached(it: &Crate) -> &BTreeMap<String, NetworkId> {
+        &it.networks
+    }
+
+    /// Somebody disconnects a container from all its networks.
+    pub(crate) fn disconnect(&mut self, id: &ContainerId) {
+        if let Some(it) = self.containers.get_mut(id) {
+            it.networks.clear();
+        }
+    }
+
+    /// Whether a network of a service is not there, by whatever name.
+    pub(crate) fn lacks_network(&self, app: &App, service: &Service) -> bool {
+        let there = |name: &String| Network::engine_names(app, name).iter().any(|it| self.networks.contains_key(it));
+        service.config.networks.keys().any(|name| app.networks.contains_key(name) && !there(name))
+    }
+
+    /// What a container cannot do although it runs.
+    pub(crate) fn deaf(&self) -> Option<String> {
+        self.ours().filter(|it| it.face.phase == Phase::Running).find_map(|it| {
+            let owner = it.face.network_of.as_ref().map(|id| self.containers.get(id));
+            let of_old = owner.is_some_and(|owner| owner.is_none_or(|owner| owner.face.started > it.face.started));
+            let lost = it.networks.iter().any(|(name, id)| self.network_ids.get(name) != Some(id));
+            let key = &it.face.key;
+            (of_old || lost).then(|| format!("{key} runs in a network that is gone"))
+        })
+    }
+
+    /// Creates a network. An equal one of ours will do.
+    pub(crate) fn create_network(&mut self, network: &Network) -> Done {
+        let new = Owned::Ours((network.app, network.config.clone()));
+        match self.networks.get(&network.name) {
+            Some(Owned::Foreign) => refuse(format!("network {} is there, and no supervisor made it", network.name)),
+            Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
+            Some(_) => Ok(()),
+            None => {
+                self.add_network(network.name.clone(), new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a network that no running container is attached to.
+    pub(crate) fn remove_network(&mut self, name: &str, id: &NetworkId) -> Done {
+        if !self.network_ids.get(name).is_some_and(|it| it.may_be(id)) {
+            return Ok(());
+        }
+        if self.networks.get(name) == Some(&Owned::Foreign) {
+            return refuse(format!("no supervisor made network {name}"));
+        }
+        if self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains_key(name)) {
+            return refuse(format!("network {name} has active endpoints"));
+        }
+        self.networks.remove(name);
+        self.network_ids.remove(name);
+        Ok(())
+    }
+
+    /// A network that is not ours appears.
+    pub(crate) fn foreign_network(&mut self, name: &str) {
+        self.add_network(name.to_owned(), Owned::Foreign);
+    }
+}
