@@ -268,6 +268,7 @@ fn device(config: &Config, engines: &[String]) -> Device {
             device_type: told.device_type.clone().or_else(|| config.device_type.clone()),
             api_port: config.api_port(),
             api_endpoint: told.api_endpoint.clone(),
+            boot: told.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
             engines: engines.to_vec(),
         },
     )

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -31,6 +31,8 @@ pub struct Known {
     pub api_port: u16,
     /// The cloud's API address.
     pub api_endpoint: Option<String>,
+    /// The directory of its provisioning file, where one was read; `device-type.json` is beside it.
+    pub boot: Option<PathBuf>,
     /// Where engines may be, `unix:///…` or `tcp://…`, the most likely first.
     pub engines: Vec<String>,
 }
@@ -39,7 +41,7 @@ pub struct Known {
 #[must_use]
 pub fn device(root: &Path, known: Known) -> Device {
     let release = release(root);
-    let built = built(root);
+    let built = built(known.boot.as_deref().unwrap_or(&root.join("mnt/boot")));
     let os = |field: &str| release.get(field).filter(|it| !it.is_empty()).cloned();
     let uname = rustix::system::uname();
     let addresses = interfaces::addresses().unwrap_or_default();
@@ -120,8 +122,8 @@ struct Built {
     arch: Option<String>,
 }
 
-fn built(root: &Path) -> Built {
-    let text = read_small(&root.join("mnt/boot/device-type.json")).unwrap_or_default();
+fn built(boot: &Path) -> Built {
+    let text = read_small(&boot.join("device-type.json")).unwrap_or_default();
     serde_json::from_slice(without_mark(&text)).unwrap_or_default()
 }
 
@@ -222,6 +224,16 @@ mod tests {
         assert_eq!(device.engine_socket.as_deref(), Some("/run/balena-engine.sock"));
         assert_eq!(device.host_features, BTreeSet::from([Feature::BalenaSocket, Feature::KernelModules, Feature::Sysfs]));
         assert_eq!(device.board_rev, Some(("abc".into(), "abc".into())));
+    }
+
+    #[test]
+    fn what_a_device_was_built_for_is_read_beside_the_provisioning_file_it_is_given() {
+        let root = host(&[
+            ("mnt/boot/device-type.json", r#"{"slug":"other","arch":"i386"}"#),
+            ("boot/device-type.json", r#"{"slug":"raspberry-pi","arch":"rpi"}"#),
+        ]);
+        let device = device(root.path(), Known { boot: Some(root.path().join("boot")), ..Known::default() });
+        assert_eq!((device.device_type.as_str(), device.arch.as_str()), ("raspberry-pi", "rpi"));
     }
 
     #[test]
