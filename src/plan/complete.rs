@@ -20,6 +20,8 @@ const LOCK_ROOT: &str = "/tmp/balena-supervisor/services";
 const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
 /// Where the host keeps its journal.
 const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
+/// The label that says whether a service is told of the API.
+const API_LABEL: &str = "io.balena.features.supervisor-api";
 /// Where containers find the engine's socket.
 const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
@@ -46,12 +48,11 @@ pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
     target
 }
 
-/// Whose key opens what: every service has one, scoped to its app; that of an app's only service, and of one that carries the
-/// supervisor-api label, reaches the whole device.
+/// Whose key opens what: every service has one, scoped to its app; that of a service that is told of the API reaches the whole device.
 #[must_use]
 pub fn grants(target: &Target) -> Vec<Grant> {
     let grant = |(app, name, service): (&App, &String, &Service)| {
-        let wide = app.services.len() == 1 || service.features.contains(&Feature::SupervisorApi);
+        let wide = is_told_of_the_api(app, service);
         let reach = if wide { Reach::Device } else { Reach::App };
         Grant { service: ServiceKey::new(app.id, name), app_uuid: app.uuid.clone(), reach }
     };
@@ -81,6 +82,18 @@ pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'stati
         }
     };
     LOCK_MOUNTS.into_iter().chain(features.iter().flat_map(of).copied().collect::<Vec<_>>())
+}
+
+/// Whether a service is given the API's address and a key: where its label says so, where it is its app's only service and has no
+/// such label, and in the shape of 2017.
+fn is_told_of_the_api(app: &App, service: &Service) -> bool {
+    let unlabelled = !service.config.labels.contains_key(API_LABEL);
+    service.features.contains(&Feature::SupervisorApi) || app.shape == Shape::Single || (unlabelled && app.services.len() == 1)
+}
+
+/// Whether it is the directory of a service's update locks.
+pub(super) fn is_lock_mount(mount: &Mount) -> bool {
+    matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
 
 fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMap<String, String>) {
@@ -152,10 +165,12 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
     env.both("DEVICE_ARCH", &device.arch);
     env.both("HOST_OS_VERSION", &device.os_version);
     env.both("APP_LOCK_PATH", LOCK_PATH);
-    env.both("SUPERVISOR_API_KEY", keys.of(&key, &app.uuid).reveal());
-    env.both("SUPERVISOR_HOST", host);
-    env.both("SUPERVISOR_PORT", &device.api_port.to_string());
-    env.both("SUPERVISOR_ADDRESS", &format!("http://{host}:{}", device.api_port));
+    if is_told_of_the_api(app, service) {
+        env.both("SUPERVISOR_API_KEY", keys.of(&key, &app.uuid).reveal());
+        env.both("SUPERVISOR_HOST", host);
+        env.both("SUPERVISOR_PORT", &device.api_port.to_string());
+        env.both("SUPERVISOR_ADDRESS", &format!("http://{host}:{}", device.api_port));
+    }
     env.plain("RESIN", "1");
     env.plain("BALENA", "1");
     env.plain("RESIN_SERVICE_KILL_ME_PATH", HAND_OVER_PATH);

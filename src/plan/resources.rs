@@ -7,7 +7,8 @@
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::scene::{Changed, Scene, has_networks};
 use crate::plan::{Deed, Plan, Step, complete};
-use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use crate::state::network::{BRIDGE_NAME, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use crate::state::volume::APP_UUID_LABEL;
 use crate::state::{App, Network, NetworkConfig, NetworkId, Service, Volume};
 
 /// What the networks and volumes of an app need.
@@ -64,7 +65,10 @@ fn keep_volumes(draft: &mut Draft<'_>, app: &App) {
     for (name, config) in &app.volumes {
         match draft.scene.volume(app, name) {
             None => {
-                let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config: config.clone() };
+                let mut config = config.clone();
+                // Its name says the app's number, and this label whose that number is.
+                config.labels.insert(APP_UUID_LABEL.to_owned(), app.uuid.clone());
+                let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config };
                 draft.deed(Gate::Free, Deed::CreateVolume(volume));
             }
             Some(seen) => {
@@ -123,7 +127,9 @@ pub(super) fn supervisor(scene: Scene<'_>, plan: &mut Plan) {
         return;
     }
     let pool = Pool { subnet: SUPERVISOR_SUBNET.to_owned(), gateway: Some(SUPERVISOR_GATEWAY.to_owned()), ..Pool::default() };
-    let config = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
+    // Other supervisors know theirs by the name of its bridge, and remove one without.
+    let options = [(BRIDGE_NAME.to_owned(), SUPERVISOR_NETWORK.to_owned())].into();
+    let config = NetworkConfig { ipam: vec![pool], options, ..NetworkConfig::default() };
     let network = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
     plan.steps.push(Step::Engine(Deed::CreateNetwork(network)));
 }

@@ -1,9 +1,10 @@
 //! From a service to the container it should have, and whether one is that container.
 
 use crate::plan::Spec;
+use crate::plan::complete::is_lock_mount;
 use crate::plan::scene::Scene;
 use crate::state::config::NetworkMode;
-use crate::state::{App, ConfigHash, Container, ContainerConfig, Image, Made, Service, ServiceKey, Target};
+use crate::state::{App, ConfigHash, Container, ContainerConfig, Foreign, Image, Made, Service, ServiceKey, Target};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -82,24 +83,38 @@ pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &Co
     match &container.made {
         // A hand-over that was called off leaves a container that the engine would no longer start by itself.
         Made::Here(hash) => hash == wanted && container.restart == service.config.restart,
-        Made::Elsewhere(config) => {
+        Made::Elsewhere(foreign) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));
-            same_image && adoptable(config, &service.config)
+            same_image && adoptable(foreign, &service.config)
         }
     }
 }
 
-/// Another supervisor's container is as good as ours when it differs in nothing but what that supervisor does not tell a
-/// container: the device's name at creation, and how to reach the API where it was not asked for.
-fn adoptable(theirs: &ContainerConfig, ours: &ContainerConfig) -> bool {
-    let mut theirs = theirs.clone();
-    let mut ours = ours.clone();
+/// Another supervisor's container is as good as ours when it ends up with what ours would, but for what is no reason to replace a
+/// running program: the device's name at creation, what we alone tell it, and what no program can notice.
+fn adoptable(foreign: &Foreign, wanted: &ContainerConfig) -> bool {
+    let mut theirs = foreign.config.effective(&foreign.base);
+    let mut ours = wanted.effective(&foreign.base);
     for variable in AT_INIT {
         theirs.env.remove(variable);
         ours.env.remove(variable);
     }
+    // How the API is reached is told where the other did not; the cloud's key, which only the other gave, still serves.
     ours.env.retain(|name, _| theirs.env.contains_key(name) || !tells_of_the_api(name));
+    theirs.env.retain(|name, _| ours.env.contains_key(name) || !matches!(name.as_str(), "RESIN_API_KEY" | "BALENA_API_KEY"));
+    // Exposing a port opens none.
+    theirs.expose.clear();
+    ours.expose.clear();
+    // One that was asked for looks like one that the engine chose.
+    ours.mac_address = None;
+    theirs.mac_address = None;
+    // An engine knows a service as a container. Which one it must be is the planner's question.
+    if let (NetworkMode::Service(_), NetworkMode::Container(_)) = (&ours.network_mode, &theirs.network_mode) {
+        theirs.network_mode = ours.network_mode.clone();
+    }
+    // The directories of update locks are mounted by every supervisor, under one or both of their names.
+    ours.mounts.retain(|mount| theirs.mounts.contains(mount) || !is_lock_mount(mount));
     // The service's own name and the container's are aliases everywhere; engines add their own.
     for (network, attachment) in &mut theirs.networks {
         if let Some(wanted) = ours.networks.get(network) {

@@ -83,6 +83,8 @@ impl Network {
 pub const ENGINE_NETWORK: &str = "bridge";
 /// The network on which services reach the supervisor API.
 pub const SUPERVISOR_NETWORK: &str = "supervisor0";
+/// The driver's option that names a network's bridge on the host. `supervisor0` is the name of both.
+pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// Its subnet. The address is part of other supervisors' contract with their apps.
 pub const SUPERVISOR_SUBNET: &str = "10.114.104.0/25";
 /// The host's address on it.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{AppId, ConfigHash, ContainerConfig, ImageId, ImageRef, NetworkId};
+use crate::state::{AppId, ConfigHash, ContainerConfig, Foreign, ImageId, ImageRef, NetworkId};
 
 /// Which service of which app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,8 +151,8 @@ impl Moment {
 pub enum Made {
     /// We made it, and the label we gave it says from what.
     Here(ConfigHash),
-    /// Another supervisor made it. This is its configuration in normal form, with the image's own defaults taken away.
-    Elsewhere(Box<ContainerConfig>),
+    /// Another supervisor made it. This is what it was made from, and what its image gave to it.
+    Elsewhere(Box<Foreign>),
 }
 
 /// What the name of a container says.
@@ -199,6 +199,16 @@ pub enum Restart {
     UnlessStopped,
     /// Starts it again when its code was not 0, at most so many times (0: for ever).
     OnFailure(u32),
+}
+
+/// Labels that a supervisor gives to containers, networks and volumes. The agent adds those of `io.boardkeeper.`.
+const GIVEN: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
+
+/// Whether a label, in the spelling of either generation, is a supervisor's to give. An owner's value for it does not count.
+#[must_use]
+pub fn is_given_label(name: &str) -> bool {
+    let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
+    name.starts_with("io.boardkeeper.") || rest.is_some_and(|it| GIVEN.contains(&it))
 }
 
 impl ServiceKey {

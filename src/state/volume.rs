@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::AppId;
+use crate::state::{AppId, is_given_label};
+
+/// The label of a volume that holds its app's unique name.
+pub const APP_UUID_LABEL: &str = "io.balena.app-uuid";
 
 /// What a volume should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +82,9 @@ impl VolumeConfig {
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
         let of = |what: &str, seen: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
-            let names: BTreeSet<&String> =
-                seen.keys().chain(wanted.keys()).filter(|it| seen.get(*it) != wanted.get(*it)).collect();
+            // What supervisors add is no difference: not all of them add the same.
+            let names = seen.keys().chain(wanted.keys()).filter(|it| !is_given_label(it));
+            let names: BTreeSet<&String> = names.filter(|it| seen.get(*it) != wanted.get(*it)).collect();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
             (!names.is_empty()).then(|| format!("its {what} differ ({})", names.join(", ")))
         };

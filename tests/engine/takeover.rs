@@ -1,10 +1,13 @@
 //! A device that another supervisor kept: its containers, volumes, networks and identity are ours as they are.
 //!
-//! What that supervisor leaves is made here with the engine's own tool, named and labelled as today's balena-supervisor does.
+//! What that supervisor leaves is made here with the engine's own tool, named and labelled as today's balena-supervisor does; and
+//! from `fixtures/balena-19.0.5.json`. The networks and volumes in it were read back from Docker 20.10; the containers in it are
+//! the requests that the release 19.0.5 composed for Docker 20.10 from the document in [`served`]. They were composed by its own
+//! modules `service`, `network` and `volume`, run by themselves: neither its cloud client nor its reconciler took part.
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::agent::{Agent, KEY, PATIENCE};
 use crate::lab::{Lab, pause, until};
@@ -63,6 +66,147 @@ fn without_a_target_what_another_supervisor_left_is_not_touched() {
     assert_eq!(lab.the("web"), before);
 }
 
+#[test]
+#[ignore = "needs `make engine`"]
+fn containers_of_balena_supervisor_19_run_on_under_ours_and_when_it_comes_back() {
+    let lab = Lab::enter();
+    let (app, mut agent) = left_by_balena(&lab);
+    let seen = || {
+        let containers = ["web", "worker"].map(|name| {
+            let seen = lab.inspect(&lab.the(name).id);
+            ["Id", "Name", "Config", "HostConfig"].map(|field| seen[field].clone()).to_vec()
+        });
+        let started = ["web", "worker"].map(|name| lab.inspect(&lab.the(name).id)["State"]["StartedAt"].clone());
+        let networks = ["supervisor0".to_owned(), format!("{}_default", app.uuid())];
+        let networks = networks.map(|name| lab.call("GET", &format!("/networks/{name}"), "").json());
+        let volume = lab.call("GET", "/volumes/300_data", "").json();
+        // All of it is what the other compares when it comes back, and more.
+        (containers, started, networks.map(|it| (it["Id"].clone(), it["Labels"].clone(), it["Options"].clone())), volume)
+    };
+    let before = seen();
+
+    agent.want(&app.v3());
+    agent.start();
+    agent.arrives(&app);
+    pause(3000);
+    assert!(agent.is_settled(), "{}", agent.words());
+    assert_eq!(seen(), before);
+    assert!(agent.stop("TERM").success());
+    assert_eq!(seen(), before);
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn networks_and_volumes_of_ours_are_made_as_balena_supervisor_19_makes_them() {
+    let lab = Lab::enter();
+    let app = App::new(300, "c1", vec![web(&lab)]).volumes(&["data"]);
+    let _agent = Agent::with(&lab, &app);
+    let theirs = fixture();
+    for (name, theirs) in [
+        ("supervisor0".to_owned(), &theirs["networks"]["supervisor0"]),
+        (format!("{}_default", app.uuid()), &theirs["networks"]["default"]),
+    ] {
+        let ours = lab.call("GET", &format!("/networks/{name}"), "").json();
+        for field in ["Name", "Driver", "Labels", "Options"] {
+            assert_eq!(ours[field], theirs[field], "{field} of network {name}");
+        }
+    }
+    let ours = lab.call("GET", "/volumes/300_data", "").json();
+    for field in ["Name", "Driver", "Labels"] {
+        assert_eq!(ours[field], theirs["volume"][field], "{field} of the volume");
+    }
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
+fn an_empty_entrypoint_clears_the_images_and_null_keeps_it() {
+    let lab = Lab::enter();
+    build(&lab, "tests/takeover:entry", "ENTRYPOINT [\"/bin/busybox\"]\nCMD [\"sleep\", \"100000\"]\n");
+    for (app, entrypoint, cleared) in [(301, json!([]), true), (302, json!(""), true), (303, json!(null), false)] {
+        let service = Service::new("web", "tests/takeover:entry").with("entrypoint", entrypoint.clone());
+        let _agent = Agent::with(&lab, &App::new(app, "c1", vec![service]));
+        let made = lab.inspect(&lab.the("web").id);
+        let none = made["Config"]["Entrypoint"].as_array().is_none_or(Vec::is_empty);
+        assert_eq!((none, &made["Path"]), (cleared, &json!(if cleared { "sleep" } else { "/bin/busybox" })), "{entrypoint}");
+        assert_eq!(made["Config"]["Cmd"], json!(["sleep", "100000"]), "{entrypoint}");
+    }
+}
+
+/// What release 19.0.5 makes of [`served`].
+fn fixture() -> Value {
+    serde_json::from_str(include_str!("fixtures/balena-19.0.5.json")).unwrap()
+}
+
+/// The app that release 19.0.5 was given.
+fn served() -> App {
+    let web = Service::new("web", "tests/takeover:rich")
+        .env("COLOUR", "blue")
+        .label("io.balena.features.supervisor-api", "0")
+        .label("mine", "yes")
+        .with("volumes", json!(["data:/data"]))
+        .with("ports", json!(["8080:80"]))
+        .with("expose", json!(["9000"]))
+        .with("restart", json!("always"));
+    let worker = Service::new("worker", "tests/takeover:plain")
+        .with("cap_add", json!(["NET_ADMIN"]))
+        .with("devices", json!(["/dev/null:/dev/mine"]))
+        .with("tmpfs", json!(["/scratch"]))
+        .with("ulimits", json!({"nofile": 512}))
+        .with("stop_signal", json!("SIGINT"))
+        .with("depends_on", json!(["web"]))
+        .with("network_mode", json!("host"));
+    App::new(300, "c1", vec![web, worker]).volumes(&["data"])
+}
+
+fn build(lab: &Lab, name: &str, lines: &str) {
+    let recipe = lab.dir().join(name.replace(['/', ':'], "-"));
+    fs::create_dir_all(&recipe).unwrap();
+    // The path that the fixture's image had.
+    let path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    fs::write(recipe.join("Dockerfile"), format!("FROM {}\n{path}\n{lines}", lab.image("1"))).unwrap();
+    lab.docker(&["build", "-q", "-t", name, recipe.to_str().unwrap()]);
+}
+
+/// What release 19.0.5 left, running, and an agent of ours that is to take it over.
+fn left_by_balena(lab: &Lab) -> (App, Agent<'_>) {
+    let rich = "CMD [\"sleep\", \"100000\"]\nENTRYPOINT [\"/bin/busybox\"]\nENV OF=image\nLABEL of=image\nWORKDIR /tmp\nUSER 7\n\
+        EXPOSE 81\nSTOPSIGNAL SIGQUIT\nVOLUME /var\nHEALTHCHECK --interval=9s CMD true\n";
+    build(lab, "tests/takeover:rich", rich);
+    build(lab, "tests/takeover:plain", "ENTRYPOINT []\nCMD [\"sleep\", \"100000\"]\n");
+    let image =
+        |tag: &str| lab.docker(&["image", "inspect", "-f", "{{.Id}}", &format!("tests/takeover:{tag}")]).trim().to_owned();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let left = fixture().to_string().replace("IMAGE-RICH", &image("rich")).replace("IMAGE-PLAIN", &image("plain"));
+    let left = left.replace("OS-VERSION", &os_version()).replace("HOST-NAME", host.trim());
+    let left: Value = serde_json::from_str(&left).unwrap();
+    let post = |path: &str, body: &Value| {
+        let reply = lab.call("POST", path, &body.to_string());
+        assert!(reply.status < 300, "{path}: {}", reply.body);
+    };
+    for network in left["networks"].as_object().unwrap().values() {
+        post("/networks/create", network);
+    }
+    post("/volumes/create", &left["volume"]);
+    for name in ["web", "worker"] {
+        fs::create_dir_all(format!("/tmp/balena-supervisor/services/300/{name}")).unwrap();
+        let (body, container) = (&left["containers"][name], left["containers"][name]["name"].as_str().unwrap());
+        post(&format!("/containers/create?name={container}"), body);
+        post(&format!("/containers/{container}/start"), &json!({}));
+    }
+    let agent = Agent::new(lab);
+    let config = json!({"uuid": UUID, "deviceType": "raspberrypi3", "initialDeviceName": "kitchen", "listenPort": 48484});
+    fs::create_dir_all(agent.path("boot")).unwrap();
+    fs::write(agent.path("boot/config.json"), config.to_string()).unwrap();
+    fs::write(agent.path("boot/device-type.json"), r#"{"slug":"raspberrypi3","arch":"armv7hf"}"#).unwrap();
+    let config = agent.path("boot/config.json").display().to_string();
+    (served(), agent.arguments(&["--boot-config", &config]))
+}
+
+fn os_version() -> String {
+    let os = fs::read_to_string("/etc/os-release").unwrap();
+    os.lines().find_map(|it| it.strip_prefix("PRETTY_NAME=")).unwrap().trim_matches('"').to_owned()
+}
+
 fn web(lab: &Lab) -> Service {
     Service::new("web", &lab.image("1")).env("COLOUR", "blue").with("volumes", json!(["data:/data"]))
 }
@@ -76,8 +220,7 @@ fn left_by_another(lab: &Lab) -> (App, Agent<'_>) {
     lab.docker(&[&["network", "create"][..], &both, &[&network]].concat());
     lab.docker(&["volume", "create", "--label", "io.balena.supervised=true", "--label", &of_app, "300_data"]);
 
-    let os = fs::read_to_string("/etc/os-release").unwrap();
-    let os = os.lines().find_map(|it| it.strip_prefix("PRETTY_NAME=")).unwrap().trim_matches('"');
+    let os = os_version();
     let mut variables = vec![
         "COLOUR=blue".to_owned(),
         "BALENA=1".to_owned(),
@@ -94,7 +237,7 @@ fn left_by_another(lab: &Lab) -> (App, Agent<'_>) {
         ("DEVICE_UUID", UUID),
         ("DEVICE_TYPE", "raspberrypi4-64"),
         ("DEVICE_ARCH", "amd64"),
-        ("HOST_OS_VERSION", os),
+        ("HOST_OS_VERSION", &os),
         ("APP_LOCK_PATH", "/tmp/balena/updates.lock"),
         ("DEVICE_NAME_AT_INIT", "kitchen"),
     ] {

@@ -55,7 +55,7 @@ fn made(tells: Tells, by_another_supervisor: bool, halves_of_an_hour: u32) -> u3
                 let status = model.status.as_ref().unwrap().borrow().clone();
                 let config = status.target.unwrap().apps[&AppId(1)].services["once"].config.clone();
                 for it in model.machine.containers.values_mut().filter(|_| by_another_supervisor) {
-                    it.face.made = Made::Elsewhere(Box::new(config.clone()));
+                    it.face.made = Made::Elsewhere(Box::new(config.clone().into()));
                 }
             });
             for _ in 0..halves_of_an_hour {

@@ -143,7 +143,8 @@ fn bind(app: AppId, mount: &Mount) -> Option<String> {
         Mount::Anonymous { .. } => return None,
     };
     Some(match access {
-        Mode::Write => format!("{from}:{path}:rw"),
+        // As other supervisors write it: they compare the text.
+        Mode::Write => format!("{from}:{path}"),
         Mode::ReadOnly => format!("{from}:{path}:ro"),
     })
 }

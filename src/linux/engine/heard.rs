@@ -45,7 +45,7 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Made::Here(ConfigHash(hash.clone())),
-            None => Made::Elsewhere(Box::new(normal::config(&last.part("")?, &words.image, &facts))),
+            None => Made::Elsewhere(Box::new(normal::foreign(&last.part("")?, &words.image, &facts))),
         };
         observe::container(&listed, &last, made)
     });

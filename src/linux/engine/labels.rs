@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::{AppId, ServiceKey};
+use crate::state::{AppId, ServiceKey, is_given_label};
 
 /// Labels in an order.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -27,8 +27,6 @@ pub(super) const SERVICE_NAME: &str = "io.balena.service-name";
 /// The prefix of 2017, in place of `io.balena.`.
 const OLD: &str = "io.resin.";
 const NEW: &str = "io.balena.";
-/// Every label a supervisor gives, and no owner.
-const GIVEN: [&str; 8] = [CONFIG, NETWORKS, IPAM, SUPERVISED, APP_ID, APP_UUID, SERVICE_ID, SERVICE_NAME];
 
 /// A label under its own name, or under that of 2017.
 pub(super) fn get<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
@@ -69,11 +67,7 @@ pub(super) fn service(labels: &Labels) -> Option<ServiceKey> {
 
 /// The labels of the owner: those that no supervisor gives.
 pub(super) fn of_owner(labels: &Labels) -> Labels {
-    let given = |name: &str| {
-        let old = name.strip_prefix(OLD);
-        GIVEN.iter().any(|it| *it == name || (old.is_some() && it.strip_prefix(NEW) == old))
-    };
-    labels.iter().filter(|(name, _)| !given(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    labels.iter().filter(|(name, _)| !is_given_label(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A name in a document, from one on the engine: `<app uuid>_<name>`, or `<app id>_<name>` from earlier supervisors.

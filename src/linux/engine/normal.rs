@@ -1,4 +1,4 @@
-//! What a container made elsewhere was made from: the engine's account of it, minus what its image and the engine added.
+//! What a container made elsewhere was made from: the engine's account of it, beside what its image and the engine give to any.
 //!
 //! What cannot be told apart is left out: a MAC address that was asked for looks like one the engine chose.
 
@@ -15,39 +15,64 @@ use crate::linux::engine::link::Facts;
 use crate::state::config::{Health, Mode, Mount, NetworkMode, Port};
 use crate::state::network::Attachment;
 use crate::state::service::Restart;
-use crate::state::{ContainerConfig, ContainerId};
+use crate::state::{ContainerConfig, ContainerId, Foreign};
 
 /// Digits of a container's id that the engine uses as a host name and as an alias.
 const SHORT: usize = 12;
 
-/// The configuration of a container in normal form.
-pub(super) fn config(seen: &ContainerInspectResponse, image: &ImageConfig, facts: &Facts) -> ContainerConfig {
+/// A container that was made elsewhere: what it was made from, and what its image and its engine give.
+pub(super) fn foreign(seen: &ContainerInspectResponse, image: &ImageConfig, facts: &Facts) -> Foreign {
+    let config = config(seen, facts);
+    let base = base(image, facts, config.network_mode == NetworkMode::Host);
+    Foreign { config, base }
+}
+
+/// What an image and an engine give to a container that asks for nothing.
+fn base(image: &ImageConfig, facts: &Facts, on_host: bool) -> ContainerConfig {
+    let labels: Labels = image.labels.clone().unwrap_or_default().into_iter().collect();
+    ContainerConfig {
+        command: image.cmd.clone(),
+        entrypoint: image.entrypoint.clone(),
+        env: env(image.env.as_ref()),
+        labels: labels::of_owner(&labels),
+        working_dir: text(image.working_dir.as_ref()),
+        user: text(image.user.as_ref()),
+        stop_signal: text(image.stop_signal.as_ref()),
+        health: image.healthcheck.as_ref().map(health),
+        expose: set(image.exposed_ports.as_ref()),
+        mounts: anonymous(image.volumes.as_ref()).collect(),
+        runtime: facts.runtime.clone(),
+        // On the host's network a container is given the host's name.
+        hostname: facts.host_name.clone().filter(|_| on_host),
+        ..ContainerConfig::default()
+    }
+}
+
+/// What the engine says that a container was made from, image and defaults included.
+fn config(seen: &ContainerInspectResponse, facts: &Facts) -> ContainerConfig {
     let program = seen.config.clone().unwrap_or_default();
     let host = seen.host_config.clone().unwrap_or_default();
     let labels: Labels = program.labels.clone().unwrap_or_default().into_iter().collect();
     let mode = network_mode(host.network_mode.as_deref().unwrap_or_default());
     let id = seen.id.as_deref().unwrap_or_default();
     let short = id.get(..SHORT).unwrap_or(id);
-    let ports = ports(&host);
     let of_app = mode == NetworkMode::App;
-    // On the host's network a container is given the host's name.
-    let given = if mode == NetworkMode::Host { facts.host_name.as_deref().unwrap_or(short) } else { short };
-    let hostname = text(program.hostname.as_ref()).filter(|it| it != given && it != short);
+    let hostname = text(program.hostname.as_ref()).filter(|it| it != short);
     let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
     // Engines add names of their own making to those that were asked for.
     let added = [Some(short), program.hostname.as_deref()];
     let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
-        labels: owners_labels(&labels, image),
+        labels: labels::of_owner(&labels),
         hostname: hostname.filter(|_| matches!(mode, NetworkMode::App | NetworkMode::None | NetworkMode::Host)),
         domainname: text(program.domainname.as_ref()),
         networks: attached.filter(|_| of_app).collect(),
-        expose: exposed(&program, image, &ports),
-        ports,
-        mounts: mounts(&host, &labels).into_iter().chain(anonymous(&program, image)).collect(),
-        tmpfs: host.tmpfs.clone().unwrap_or_default().into_iter().collect(),
+        expose: set(program.exposed_ports.as_ref()),
+        ports: ports(&host),
+        mounts: mounts(&host, &labels).into_iter().chain(anonymous(program.volumes.as_ref())).collect(),
+        tmpfs: tmpfs(&host),
         network_mode: mode,
-        ..rights(&host, facts, limits(&host, process(&program, image)))
+        ..rights(&host, facts, limits(&host, process(&program)))
     }
 }
 
@@ -72,56 +97,33 @@ pub(super) fn restart(policy: Option<&RestartPolicy>) -> Restart {
 }
 
 /// What runs in it, and how it is stopped.
-fn process(program: &Program, image: &ImageConfig) -> ContainerConfig {
-    let inherited = env(image.env.as_ref());
-    let mut env = env(program.env.as_ref());
-    env.retain(|name, value| inherited.get(name) != Some(value));
+fn process(program: &Program) -> ContainerConfig {
     let grace = program.stop_timeout.and_then(|it| u64::try_from(it).ok());
     let plain = ContainerConfig::default();
     ContainerConfig {
-        command: own(program.cmd.as_ref(), image.cmd.as_ref()),
-        entrypoint: own(program.entrypoint.as_ref(), image.entrypoint.as_ref()),
-        env,
-        working_dir: own(program.working_dir.as_ref(), image.working_dir.as_ref()).filter(|it| !it.is_empty()),
-        user: own(program.user.as_ref(), image.user.as_ref()).filter(|it| !it.is_empty()),
+        command: program.cmd.clone(),
+        // None, where the container has none: its image's was cleared.
+        entrypoint: Some(program.entrypoint.clone().unwrap_or_default()),
+        env: env(program.env.as_ref()),
+        working_dir: text(program.working_dir.as_ref()),
+        user: text(program.user.as_ref()),
         tty: program.tty.unwrap_or(false),
-        // Engines write their default where nobody chose one.
-        stop_signal: own(program.stop_signal.as_ref(), image.stop_signal.as_ref())
-            .filter(|it| !it.is_empty() && it != "SIGTERM"),
+        stop_signal: text(program.stop_signal.as_ref()),
         stop_grace: grace.map_or(plain.stop_grace, Duration::from_secs),
-        health: health(program.healthcheck.as_ref(), image.healthcheck.as_ref()),
+        health: program.healthcheck.as_ref().map(health),
         ..plain
     }
 }
 
-/// What differs from the image's, where anything does.
-fn own<T: Clone + PartialEq>(ours: Option<&T>, images: Option<&T>) -> Option<T> {
-    ours.filter(|_| ours != images).cloned()
-}
-
-fn health(ours: Option<&HealthConfig>, image: Option<&HealthConfig>) -> Option<Health> {
-    let (ours, nothing) = (ours?, HealthConfig::default());
-    let image = image.unwrap_or(&nothing);
-    let span = |ours: Option<i64>, image: Option<i64>| {
-        let nanos = ours.filter(|_| ours != image).and_then(|it| u64::try_from(it).ok());
-        Duration::from_nanos(nanos.unwrap_or(0))
-    };
-    let retries = ours.retries.filter(|_| ours.retries != image.retries);
-    let own = Health {
-        test: own(ours.test.as_ref(), image.test.as_ref()).unwrap_or_default(),
-        interval: span(ours.interval, image.interval),
-        timeout: span(ours.timeout, image.timeout),
-        start_period: span(ours.start_period, image.start_period),
-        retries: retries.and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
-    };
-    Some(own).filter(|it| *it != Health::default())
-}
-
-fn owners_labels(labels: &Labels, image: &ImageConfig) -> Labels {
-    let inherited = image.labels.clone().unwrap_or_default();
-    let mut own = labels::of_owner(labels);
-    own.retain(|name, value| inherited.get(name) != Some(value));
-    own
+fn health(seen: &HealthConfig) -> Health {
+    let span = |it: Option<i64>| Duration::from_nanos(it.and_then(|it| u64::try_from(it).ok()).unwrap_or(0));
+    Health {
+        test: seen.test.clone().unwrap_or_default(),
+        interval: span(seen.interval),
+        timeout: span(seen.timeout),
+        start_period: span(seen.start_period),
+        retries: seen.retries.and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
+    }
 }
 
 fn limits(host: &HostConfig, rest: ContainerConfig) -> ContainerConfig {
@@ -144,7 +146,8 @@ fn limits(host: &HostConfig, rest: ContainerConfig) -> ContainerConfig {
 }
 
 fn rights(host: &HostConfig, facts: &Facts, rest: ContainerConfig) -> ContainerConfig {
-    let runtime = text(host.runtime.as_ref()).filter(|it| it != "runc" && Some(it) != facts.runtime.as_ref());
+    // What an older engine does not name is its default.
+    let runtime = text(host.runtime.as_ref()).or_else(|| facts.runtime.clone());
     ContainerConfig {
         init: host.init.unwrap_or(false),
         restart: restart(host.restart_policy.as_ref()),
@@ -177,12 +180,10 @@ fn capabilities(list: Option<&Vec<String>>) -> BTreeSet<String> {
     list.into_iter().flatten().map(|it| it.to_uppercase()).map(|it| it.trim_start_matches("CAP_").to_owned()).collect()
 }
 
-/// Security options, without the one that engines add by themselves.
+/// Security options, without labels: engines add some by themselves, and a document's are dropped.
 fn security(host: &HostConfig) -> BTreeSet<String> {
-    let on_host = |mode: Option<&String>| mode.is_some_and(|it| it == "host");
-    let adds = host.privileged == Some(true) || on_host(host.pid_mode.as_ref()) || on_host(host.ipc_mode.as_ref());
     let mut all = set(host.security_opt.as_ref());
-    all.retain(|it| !(adds && it == "label=disable"));
+    all.retain(|it| !it.starts_with("label=") && !it.starts_with("label:"));
     all
 }
 
@@ -241,19 +242,17 @@ fn ports(host: &HostConfig) -> BTreeSet<Port> {
     all
 }
 
-fn exposed(program: &Program, image: &ImageConfig, ports: &BTreeSet<Port>) -> BTreeSet<String> {
-    let inherited = set(image.exposed_ports.as_ref());
-    let own = program.exposed_ports.iter().flatten().filter(|it| !inherited.contains(*it)).cloned();
-    own.chain(ports.iter().map(|it| format!("{}/{}", it.container, it.protocol))).collect()
-}
-
 fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
     let bind = |from: &str, path: &str, access: Mode| {
         let path = path.to_owned();
         if from.starts_with('/') {
             Mount::Bind { host: from.to_owned(), path, access }
         } else {
-            Mount::Volume { name: labels::in_document(from, labels).to_owned(), path, access }
+            match labels::in_document(from, labels) {
+                // A volume of no app, such as `extra-firmware`.
+                name if name == from => Mount::Bind { host: from.to_owned(), path, access },
+                name => Mount::Volume { name: name.to_owned(), path, access },
+            }
         }
     };
     let binds = host.binds.iter().flatten().filter_map(|it| {
@@ -270,10 +269,21 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
     binds.chain(mounts).collect()
 }
 
-/// Volumes of the container alone that its image does not ask for.
-fn anonymous(program: &Program, image: &ImageConfig) -> impl Iterator<Item = Mount> {
-    let inherited = set(image.volumes.as_ref());
-    set(program.volumes.as_ref()).into_iter().filter(move |it| !inherited.contains(it)).map(|path| Mount::Anonymous { path })
+/// Memory file systems, in either of the forms in which an engine takes them.
+fn tmpfs(host: &HostConfig) -> BTreeMap<String, String> {
+    let mounts = host.mounts.iter().flatten().filter(|it| it.typ == Some(MountType::TMPFS));
+    let mounts = mounts.filter_map(|it| {
+        let options = it.tmpfs_options.clone().unwrap_or_default();
+        let size = options.size_bytes.filter(|it| *it > 0).map(|it| format!("size={it}"));
+        let mode = options.mode.filter(|it| *it > 0).map(|it| format!("mode={it:o}"));
+        Some((it.target.clone()?, size.into_iter().chain(mode).collect::<Vec<_>>().join(",")))
+    });
+    host.tmpfs.clone().unwrap_or_default().into_iter().chain(mounts).collect()
+}
+
+/// Volumes of the container alone.
+fn anonymous(paths: Option<&Vec<String>>) -> impl Iterator<Item = Mount> {
+    set(paths).into_iter().map(|path| Mount::Anonymous { path })
 }
 
 fn set(list: Option<&Vec<String>>) -> BTreeSet<String> {

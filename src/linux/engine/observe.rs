@@ -175,7 +175,7 @@ impl Engine {
             // Of an image that is gone nothing can be taken away.
             let image = self.image(link, whole.image.as_deref().unwrap_or_default()).await?;
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
-            Made::Elsewhere(Box::new(normal::config(&whole, &defaults, &link.facts)))
+            Made::Elsewhere(Box::new(normal::foreign(&whole, &defaults, &link.facts)))
         };
         let told = container(listed, &seen, made);
         told.map(Some)

@@ -82,7 +82,8 @@ impl Engine {
             };
         }
         let mut labels = volume.config.labels.clone();
-        labels.extend(given(Some(volume.app)));
+        // Its name says its app. A balena supervisor deletes a volume that has a label of the app's number, with its data.
+        labels.extend(given(None));
         let body = VolumeCreateRequest {
             name: Some(name.clone()),
             driver: Some(volume.config.driver.clone()),
@@ -210,8 +211,11 @@ fn given(app: Option<AppId>) -> Labels {
 fn network_body(network: &Network) -> NetworkCreateRequest {
     let config = &network.config;
     let mut labels = config.labels.clone();
-    labels.extend(given(network.app));
-    if !config.ipam.is_empty() {
+    if network.app.is_some() {
+        labels.extend(given(network.app));
+    }
+    // The agent's own has no labels: a balena supervisor takes every one with a label for an app's, and fails over its name.
+    if network.app.is_some() && !config.ipam.is_empty() {
         labels.insert(labels::IPAM.to_owned(), "true".to_owned());
     }
     let pools = config.ipam.iter().map(|it| IpamConfig {

@@ -11,7 +11,7 @@ use crate::state::{ContainerConfig, NetworkConfig, VolumeConfig};
 use super::at::{At, quoted};
 use super::fields::{Fields, pairs};
 use super::rules;
-use super::service::{Known, modern_labels};
+use super::service::{Known, owners_labels};
 
 /// The network of services that name none.
 pub(super) const DEFAULT: &str = "default";
@@ -26,26 +26,26 @@ pub(super) fn volumes(at: Option<At<'_>>) -> BTreeMap<String, VolumeConfig> {
     named(at, volume)
 }
 
-fn named<T: Default>(at: Option<At<'_>>, read: fn(Fields<'_>) -> T) -> BTreeMap<String, T> {
+fn named<T: Default>(at: Option<At<'_>>, read: fn(&At<'_>, Fields<'_>) -> T) -> BTreeMap<String, T> {
     let mut all = BTreeMap::new();
     for (name, it) in at.map(|it| it.entries()).unwrap_or_default() {
         if let Some(expected) = rules::docker_name(name) {
             it.wrong(&format!("the name must be {expected}"));
         }
-        let value = if it.is_null() { T::default() } else { read(Fields::of(&it)) };
+        let value = if it.is_null() { T::default() } else { read(&it, Fields::of(&it)) };
         all.insert(name.to_owned(), value);
     }
     all
 }
 
-fn network(mut fields: Fields<'_>) -> NetworkConfig {
+fn network(at: &At<'_>, mut fields: Fields<'_>) -> NetworkConfig {
     let plain = NetworkConfig::default();
     let mut config = NetworkConfig {
         driver: fields.text("driver").unwrap_or(plain.driver),
         enable_ipv6: fields.flag("enable_ipv6").unwrap_or(plain.enable_ipv6),
         internal: fields.flag("internal").unwrap_or(plain.internal),
         options: fields.pairs("driver_opts", rules::key),
-        labels: modern_labels(fields.pairs("labels", rules::label)),
+        labels: owners_labels(at, fields.pairs("labels", rules::label)),
         config_only: fields.flag("config_only").unwrap_or(plain.config_only),
         ..NetworkConfig::default()
     };
@@ -76,12 +76,12 @@ fn pool(at: &At<'_>) -> Pool {
     pool
 }
 
-fn volume(mut fields: Fields<'_>) -> VolumeConfig {
+fn volume(it: &At<'_>, mut fields: Fields<'_>) -> VolumeConfig {
     let options = fields.take("driver_opts");
     let mut config = VolumeConfig {
         driver: fields.text("driver").unwrap_or_else(|| VolumeConfig::default().driver),
         driver_opts: options.as_ref().map(|it| pairs(it, rules::key)).unwrap_or_default(),
-        labels: modern_labels(fields.pairs("labels", rules::label)),
+        labels: owners_labels(it, fields.pairs("labels", rules::label)),
     };
     // As with a bind of a service.
     if let (Place::Host(path), Some(at)) = (config.place(), options) {

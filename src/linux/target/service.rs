@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::state::is_given_label;
 use crate::state::service::{Feature, Strategy};
 use crate::state::{ImageRef, Service};
 
@@ -49,7 +50,7 @@ pub(super) fn read(id: u32, name: &str, at: &At<'_>, known: &Known) -> Option<Se
     all_env.extend(env);
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
-    let labels = modern_labels(all_labels);
+    let labels = owners_labels(at, all_labels);
     if let Some(why) = host_image(&labels) {
         at.warn(&format!("an image of the host ({why}), left to it"));
         return None;
@@ -105,13 +106,26 @@ pub(super) fn image(at: &At<'_>, fields: &mut Fields<'_>) -> Option<String> {
 }
 
 /// Labels with `io.resin.` names under their names of today; one that is there already wins.
-pub(super) fn modern_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn modern_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let (old, mut all): (BTreeMap<_, _>, BTreeMap<_, _>) =
         labels.into_iter().partition(|(name, _)| name.starts_with("io.resin."));
     for (name, value) in old {
         // Everywhere in the name: `io.resin.features.resin-api` too.
         all.entry(name.replace("resin", "balena")).or_insert(value);
     }
+    all
+}
+
+/// Labels of a service, a network or a volume, without those that only a supervisor gives.
+pub(super) fn owners_labels(at: &At<'_>, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = modern_labels(labels);
+    all.retain(|name, _| {
+        let given = is_given_label(name);
+        if given {
+            at.warn(&format!("the label {} is the supervisor's to give, ignored", quoted(name)));
+        }
+        !given
+    });
     all
 }
 

@@ -291,7 +291,7 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         _ => None,
     };
     let made = if words.contains(&"elsewhere") {
-        Made::Elsewhere(Box::new(service.config.clone()))
+        Made::Elsewhere(Box::new(service.config.clone().into()))
     } else {
         Made::Here(service.config.hash(service.image.as_str()))
     };

@@ -9,7 +9,7 @@ use boardkeeper::state::config::{Health, Mode, Mount, NetworkMode, Port};
 use boardkeeper::state::logging::Logging;
 use boardkeeper::state::network::Attachment;
 use boardkeeper::state::service::Restart;
-use boardkeeper::state::{ContainerConfig, ImageRef, Made};
+use boardkeeper::state::{ContainerConfig, Foreign, ImageRef, Made};
 use serde_json::{Value, json};
 
 use super::lab::Real;
@@ -162,18 +162,20 @@ fn copy_by_hand(lab: &Real, spec: &Spec) {
 }
 
 /// What is read back of a container of the same service that somebody else made.
-async fn read_back(lab: &Real, spec: &Spec) -> ContainerConfig {
+async fn read_back(lab: &Real, spec: &Spec) -> Foreign {
     take(lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
     assert_eq!(seen(lab, "main").await.unwrap().made, Made::Here(spec.hash.clone()));
     copy_by_hand(lab, spec);
     match seen(lab, "main").await.unwrap().made {
-        Made::Elsewhere(config) => *config,
+        Made::Elsewhere(foreign) => *foreign,
         Made::Here(hash) => panic!("it has our label {hash}"),
     }
 }
 
-fn assert_same(read: &ContainerConfig, written: &ContainerConfig) {
-    assert_eq!(read.differences(written), [""; 0], "\n{:#?}\n{:#?}", read.fields(), written.fields());
+/// What was read and what was written come to the same, on the image it was made from.
+fn assert_same(read: &Foreign, written: &ContainerConfig) {
+    let (read, written) = (read.config.effective(&read.base), written.effective(&read.base));
+    assert_eq!(read.differences(&written), [""; 0], "\n{:#?}\n{:#?}", read.fields(), written.fields());
 }
 
 #[tokio::test]
@@ -193,7 +195,7 @@ async fn every_field_reaches_the_engine_and_is_read_back() {
         ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
         ("/HostConfig/NetworkMode", json!(network("default").name)),
         ("/HostConfig/PortBindings/80~1tcp", json!([{"HostIp": "127.0.0.1", "HostPort": "18080"}])),
-        ("/HostConfig/Binds", json!([format!("{APP}_data:/data:rw"), "/tmp:/host-tmp:ro"])),
+        ("/HostConfig/Binds", json!([format!("{APP}_data:/data"), "/tmp:/host-tmp:ro"])),
         ("/HostConfig/Devices/0/PathInContainer", json!("/dev/mine")),
         ("/HostConfig/Memory", json!(64 << 20)),
         ("/HostConfig/Dns", json!(["10.0.0.2", "10.0.0.1"])),

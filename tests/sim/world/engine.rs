@@ -173,9 +173,9 @@ impl Machine {
         face.network_since = owner.filter(|it| it.face.phase == Phase::Running).and_then(|it| it.face.started);
         match (self.tells, &mut face.made) {
             (Tells::RestartOtherwise, _) if face.restart == Restart::No => face.restart = Restart::OnFailure(0),
-            (Tells::PortsOtherwise, Made::Elsewhere(config)) => {
+            (Tells::PortsOtherwise, Made::Elsewhere(foreign)) => {
                 let spelled = |port: &Port| Port { host_ip: "0.0.0.0".into(), ..port.clone() };
-                config.ports = config.ports.iter().map(spelled).collect();
+                foreign.config.ports = foreign.config.ports.iter().map(spelled).collect();
             }
             (Tells::Normally | Tells::RestartOtherwise | Tells::PortsOtherwise, _) => (),
         }
