@@ -26,8 +26,9 @@ pub(super) fn read(fields: &mut Fields<'_>, known: &Known) -> ContainerConfig {
 }
 
 fn process(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
-    config.command = fields.take("command").and_then(|it| argv(&it));
-    config.entrypoint = fields.take("entrypoint").and_then(|it| argv(&it));
+    // An empty command is the image's, as engines have it; an empty entrypoint clears the image's.
+    config.command = fields.take("command").and_then(|it| argv(&it)).filter(|it| !it.is_empty());
+    config.entrypoint = fields.take("entrypoint").filter(|it| !it.is_null()).and_then(|it| argv(&it));
     config.working_dir = fields.text("working_dir").map(|it| without_slash(&it));
     config.user = fields.text("user");
     config.tty = fields.flag("tty").unwrap_or(config.tty);
@@ -97,18 +98,16 @@ fn network(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
     config.mac_address = fields.text("mac_address").map(|it| it.to_ascii_lowercase());
 }
 
-/// A command as a list, or as a line. An empty one is the image's, as engines have it.
+/// A command as a list, or as a line.
 fn argv(at: &At<'_>) -> Option<Vec<String>> {
-    let words = if at.is_text() {
-        let words = values::words(at.text()?);
-        if words.is_none() {
-            at.wrong("a quote is left open, or a backslash stands last");
-        }
-        words?
-    } else {
-        texts(at)
-    };
-    (!words.is_empty()).then_some(words)
+    if !at.is_text() {
+        return Some(texts(at));
+    }
+    let words = values::words(at.text()?);
+    if words.is_none() {
+        at.wrong("a quote is left open, or a backslash stands last");
+    }
+    words
 }
 
 fn without_slash(path: &str) -> String {

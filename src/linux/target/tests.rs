@@ -1,6 +1,7 @@
 //! Whole documents: each shape, and each class of mistake.
 
 mod any;
+mod labels;
 mod limits;
 mod strict;
 
@@ -372,7 +373,9 @@ fn spellings_that_mean_the_same_are_the_same() {
         (json!({"labels": {"A": true}}), json!({"labels": ["A=true"]})),
         (json!({"command": "a b"}), json!({"command": ["a", "b"]})),
         (json!({"command": ""}), json!({})),
-        (json!({"entrypoint": []}), json!({"entrypoint": null})),
+        (json!({"entrypoint": []}), json!({"entrypoint": ""})),
+        (json!({"entrypoint": null}), json!({})),
+        (json!({"command": []}), json!({"command": null})),
         (json!({"cap_add": ["CAP_SYS_TIME", "net_raw"]}), json!({"capAdd": ["NET_RAW", "SYS_TIME"]})),
         (json!({"mem_limit": "64m"}), json!({"memLimit": 67_108_864})),
         (json!({"mem_limit": 1e6}), json!({"mem_limit": "1000000b"})),
