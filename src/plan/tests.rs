@@ -4,12 +4,13 @@
 //! image phase [word…]`. A story is what would be done, a line for each wave of steps, until there is nothing left to do; and then
 //! what is waited for.
 
+mod api;
 mod beside;
 mod laws;
 mod model;
 mod on_its_way;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use model::{parse_target, story, story_of};
@@ -450,42 +451,6 @@ fn another_supervisors_container_is_adopted() {
     rename 1/web to web_1_1_one, start 1/web
     unlock 1
     ");
-}
-
-#[test]
-fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_nothing() {
-    let keys = Keys { device: Secret::from_bytes([2; 32]), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
-    let told = |words: &str, label: Option<&str>, shape: Shape| {
-        let mut target = parse_target(words);
-        for app in target.apps.values_mut() {
-            app.shape = shape;
-            let web = app.services.get_mut("web").unwrap();
-            if let Some(label) = label {
-                web.config.labels.insert("io.balena.features.supervisor-api".to_owned(), label.to_owned());
-                web.features.extend((label == "1").then_some(Feature::SupervisorApi));
-            }
-        }
-        let completed = complete(&target, &Device::default(), &keys);
-        let env = &completed.apps[&AppId(1)].services["web"].config.env;
-        let names = ["SUPERVISOR_API_KEY", "SUPERVISOR_HOST", "SUPERVISOR_PORT", "SUPERVISOR_ADDRESS"];
-        let told =
-            ["RESIN", "BALENA"].iter().flat_map(|prefix| names.map(|name| env.contains_key(&format!("{prefix}_{name}"))));
-        let told: BTreeSet<bool> = told.collect();
-        assert_eq!(told.len(), 1, "all of it or nothing");
-        told.contains(&true)
-    };
-    let (alone, two) = ("web web:1", "web web:1\ndb db:1");
-    for (words, label, shape, is_told) in [
-        (alone, None, Shape::Services, true),
-        (alone, Some("1"), Shape::Services, true),
-        (alone, Some("0"), Shape::Services, false),
-        (two, None, Shape::Services, false),
-        (two, Some("1"), Shape::Services, true),
-        (two, Some("false"), Shape::Services, false),
-        (alone, None, Shape::Single, true),
-    ] {
-        assert_eq!(told(words, label, shape), is_told, "{words:?} {label:?} {shape:?}");
-    }
 }
 
 #[test]
