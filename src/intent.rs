@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::{
-    AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Holding, Identified, NotHeld, Panel, Pattern, Secret, Target,
-    Which,
+    AppId, Caller, Check, ContainerId, Ending, Force, HeldLock, Holding, Identified, NotHeld, Panel, Pattern, Secret,
+    ServiceKey, Target, Which,
 };
 
 /// A request, and where its answer goes.
@@ -72,6 +72,8 @@ pub type Answer = Result<Reply, Refusal>;
 pub enum Reply {
     /// It was done.
     Done,
+    /// It was done, and these services do not run: each with the reason, in one word.
+    Except(Vec<(String, &'static str)>),
     /// It was done to this container.
     Container(ContainerId),
     /// The new key.
@@ -95,6 +97,9 @@ pub enum Refusal {
     /// The service runs, but the target does not want it.
     #[error("Service does not exist in target release")]
     NotInTarget,
+    /// The target says that the service is not to run.
+    #[error("{0} is not to run: its target says `running: false`; change the target")]
+    NotToRun(ServiceKey),
     /// Somebody holds an update lock.
     #[error("Updates are locked: service {} holds {}", .0.service, .0.path)]
     Locked(HeldLock),

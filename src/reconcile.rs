@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! hear      what an intent changes                    rest      steps that failed, and when they are tried again
-//! look      at the engine and the locks
+//! look      at the engine and the locks               hopeless  what ends a wait badly
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
 //! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
@@ -49,6 +49,7 @@ use crate::state::{
 };
 
 mod hear;
+mod hopeless;
 mod host;
 mod look;
 mod remember;

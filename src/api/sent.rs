@@ -23,6 +23,8 @@ pub(super) enum Sent {
     Key(Secret),
     /// No body; a header says which LED blinks.
     Identified(Identified),
+    /// Another answer, with a header that names services which do not run.
+    Except(Box<Sent>, HeaderValue),
     /// 204, and no body.
     Nothing,
     /// 405, and the methods that would do.
@@ -71,11 +73,22 @@ pub(super) fn json(status: StatusCode, it: &impl Serialize) -> Sent {
 }
 
 impl Sent {
+    /// The same, which names services that do not run. The body stays what the reference shows.
+    pub(super) fn except(self, services: &[(String, &'static str)]) -> Self {
+        let named = services.iter().map(|(name, why)| format!("{name}={why}")).collect::<Vec<_>>().join(", ");
+        match HeaderValue::from_str(&named) {
+            Ok(header) if !services.is_empty() => Self::Except(Box::new(self), header),
+            // Names of services are letters, digits and marks, which a header holds.
+            Ok(_) | Err(_) => self,
+        }
+    }
+
     /// Its status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
             Self::File(_) | Self::Key(_) | Self::Identified(_) => StatusCode::OK,
+            Self::Except(sent, _) => sent.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -98,6 +111,7 @@ impl IntoResponse for Sent {
                 let led = HeaderValue::from_str(&led.to_string()).expect("it displays as printable ASCII");
                 (status, [("identify-led", led)]).into_response()
             }
+            Self::Except(sent, services) => ([("services-not-started", services)], *sent).into_response(),
             Self::Nothing => status.into_response(),
             Self::WrongMethod(allow) => {
                 let why = failed(status, &format!("this path takes {allow} only"));

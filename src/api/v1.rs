@@ -70,14 +70,14 @@ pub(super) async fn check(call: Call, check: Check) -> Result<Sent, Sent> {
 
 /// `POST /v1/restart`.
 pub(super) async fn restart(call: Call) -> Result<Sent, Sent> {
-    of_app(call, MISSING_APP, Intent::Restart).await?;
-    Ok(Sent::Text(StatusCode::OK, OK))
+    let except = of_app(call, MISSING_APP, Intent::Restart).await?;
+    Ok(Sent::Text(StatusCode::OK, OK).except(&except))
 }
 
 /// `POST /v1/purge`.
 pub(super) async fn purge(call: Call) -> Result<Sent, Sent> {
-    of_app(call, MISSING_APP_TO_PURGE, Intent::Purge).await?;
-    Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }))
+    let except = of_app(call, MISSING_APP_TO_PURGE, Intent::Purge).await?;
+    Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }).except(&except))
 }
 
 /// `POST /v1/apps/:appId/stop`.
@@ -94,13 +94,16 @@ pub(super) async fn start(call: Call) -> Result<Sent, Sent> {
 pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
     match call.door.ask(Intent::RenewKey(call.callers.into_first())).await? {
         Ok(Reply::Key(key)) => Ok(Sent::Key(key)),
-        Ok(Reply::Done | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Except(_) | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
 
+/// Services that do not run although it was done, each with the reason.
+type NotStarted = Vec<(String, &'static str)>;
+
 /// Asks for something of the app that the body names.
-async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) -> Result<(), Sent> {
+async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) -> Result<NotStarted, Sent> {
     let fields = body::read(call.request).await?;
     let number = fields.app().ok_or(Sent::Text(StatusCode::BAD_REQUEST, missing))?;
     if !call.callers.open(number) {
@@ -110,7 +113,8 @@ async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) 
         || failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"));
     let app = app_id(number).ok_or_else(unknown)?;
     match call.door.ask(intent(app, fields.force())).await? {
-        Ok(Reply::Done) => Ok(()),
+        Ok(Reply::Done) => Ok(NotStarted::default()),
+        Ok(Reply::Except(services)) => Ok(services),
         Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(refused(app, &why)),
     }
@@ -126,7 +130,7 @@ async fn of_service(call: Call, intent: fn(AppId, Force) -> Intent) -> Result<Se
     let app = app_id(number).ok_or(Sent::Text(StatusCode::BAD_REQUEST, NO_APP))?;
     match call.door.ask(intent(app, fields.force())).await? {
         Ok(Reply::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Ok(Reply::Done | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Except(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why) => Err(service_refused(app, &why)),
     }
 }
@@ -142,6 +146,7 @@ fn service_refused(app: AppId, why: &Refusal) -> Sent {
         Refusal::SeveralServices => Sent::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
         Refusal::NoContainer => Sent::Text(StatusCode::BAD_REQUEST, NO_CONTAINER),
         Refusal::NotInTarget => Sent::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
+        Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
         Refusal::Locked(_)
         | Refusal::LockedApp(..)
         | Refusal::HostUpdate(_)
@@ -161,6 +166,7 @@ fn refused(app: AppId, why: &Refusal) -> Sent {
         | Refusal::SeveralServices
         | Refusal::NoContainer
         | Refusal::NotInTarget
+        | Refusal::NotToRun(_)
         | Refusal::LockedApp(..)
         | Refusal::HostUpdate(_)
         | Refusal::ShuttingDown

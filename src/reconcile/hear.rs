@@ -184,6 +184,10 @@ impl<'w, W: World> Keeper<'w, W> {
 
     async fn start(&mut self, app: AppId, service: Option<String>) -> Result<Change<'w>, Refusal> {
         let key = self.one_service(app, service)?;
+        if self.target.as_ref().and_then(|it| it.apps.get(&app)?.services.get(&key.service)).is_some_and(|it| !it.running) {
+            return Err(Refusal::NotToRun(key));
+        }
+        self.resting.wake_service(&key);
         if self.demands.stopped.remove(&key) {
             self.save_stopped().await;
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::plan::{Deed, Step};
+use crate::plan::{Deed, Step, Subject};
 use crate::port::EngineError;
 use crate::reconcile::take::Failure;
-use crate::state::Trouble;
+use crate::state::{ServiceKey, Trouble};
 
 /// The first pause after a failure, as in other supervisors.
 const LEAST: Duration = Duration::from_secs(1);
@@ -86,9 +86,10 @@ impl Resting {
         self.0.iter().any(|it| it.step == *step)
     }
 
-    /// Why such a step failed last, where one has.
+    /// Why such a step failed last, while one is not tried again.
     pub(super) fn why(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
-        let rest = self.0.iter().find(|it| such(&it.step))?;
+        let now = Instant::now();
+        let rest = self.0.iter().find(|it| it.until > now && such(&it.step))?;
         rest.why.words().map(|why| format!("{}: {why}", rest.step))
     }
 
@@ -105,6 +106,14 @@ impl Resting {
     /// Forgets everything: somebody wants it tried now.
     pub(super) fn wake(&mut self) {
         for rest in &mut self.0 {
+            rest.until = Instant::now();
+        }
+    }
+
+    /// Forgets when a service's steps were to be tried again: somebody wants it tried now.
+    pub(super) fn wake_service(&mut self, key: &ServiceKey) {
+        let subject = Subject::Service(key.clone());
+        for rest in self.0.iter_mut().filter(|it| it.step.subject() == subject) {
             rest.until = Instant::now();
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 use crate::intent::{Answer, Refusal, Reply};
-use crate::plan::{Deed, Step, Waiting};
+use crate::plan::{Step, Waiting};
 use crate::port::World;
 use crate::reconcile::{Keeper, app_of};
 use crate::state::{AppId, Container, ContainerId, Phase, Service, ServiceKey};
@@ -56,9 +56,17 @@ impl<W: World> Keeper<'_, W> {
             self.withdraw(waiter);
             return Some(Err(Refusal::Locked(held)));
         }
+        self.reached(waiter).or_else(|| self.hopeless(waiter).map(Err))
+    }
+
+    /// What has come to pass of what a waiter waits for.
+    fn reached(&self, waiter: &Waiter) -> Option<Answer> {
         match &waiter.goal {
-            Goal::Settled => self.through(waiter.app).map(|done| done.map(|()| Reply::Done)),
-            Goal::Purged(stays) => self.through(waiter.app).map(|done| done.and(Err(Refusal::Failed(stays.clone())))),
+            Goal::Settled => self.is_through(waiter.app).then(|| {
+                let except = self.not_started(waiter.app);
+                Ok(if except.is_empty() { Reply::Done } else { Reply::Except(except) })
+            }),
+            Goal::Purged(stays) => self.is_through(waiter.app).then(|| Err(Refusal::Failed(stays.clone()))),
             Goal::Stopped(key) => {
                 let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
                 let id = self.containers(key).next().map(|(id, _)| id);
@@ -75,10 +83,9 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
-    /// What became of what was asked of the whole app. `None`: it is not done yet.
-    fn through(&self, app: AppId) -> Option<Result<(), Refusal>> {
-        let done = !self.is_asked(app) && self.is_idle(app);
-        done.then_some(Ok(())).or_else(|| self.refused_creation(app).map(Refusal::Failed).map(Err))
+    /// Whether what was asked of the whole app is done.
+    fn is_through(&self, app: AppId) -> bool {
+        !self.is_asked(app) && self.is_idle(app)
     }
 
     /// Whether a restart or a purge of the app is not done yet.
@@ -103,15 +110,6 @@ impl<W: World> Keeper<'_, W> {
             on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
         };
         !at_work && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
-    }
-
-    /// Why the app's containers are not made anew, where the engine refuses to create one of them. Nothing is killed before that is
-    /// mended, which waiting does not do.
-    fn refused_creation(&self, app: AppId) -> Option<String> {
-        let waits = |it: &Waiting| matches!(it, Waiting::Containers(key) if key.app == app);
-        let waits = self.plan.waiting.iter().any(waits);
-        let is_creation = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.app == app);
-        self.resting.why(is_creation).filter(|_| waits)
     }
 
     /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.

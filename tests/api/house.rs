@@ -54,6 +54,8 @@ pub(crate) struct House {
     pub(crate) holds: Result<Holding, NotHeld>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
+    /// Services that do not run although a restart or a purge is done.
+    pub(crate) except: Vec<(String, &'static str)>,
     /// How the host is configured.
     pub(crate) host: HostConfig,
     /// Whether replies are dropped.
@@ -91,6 +93,7 @@ impl House {
             held: Vec::new(),
             holds: Ok(Holding { led: "ACT".to_owned(), owner: Purpose::Pattern, player: Some(Player::Kernel) }),
             refuses: None,
+            except: Vec::new(),
             host: HostConfig::default(),
             hangs_up: false,
         };
@@ -205,7 +208,9 @@ impl House {
             Intent::Update { .. } | Intent::End(..) | Intent::CheckConnectivity(_) => Ok(Reply::Done),
             Intent::Restart(app, force) | Intent::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
-                self.unlocked(app, force).map(|()| Reply::Done)
+                let except = self.except.clone();
+                let done = if except.is_empty() { Reply::Done } else { Reply::Except(except) };
+                self.unlocked(app, force).map(|()| done)
             }
             Intent::Stop(app, None, force) => {
                 let id = self.only(app)?;

@@ -1,7 +1,7 @@
 //! What a request comes to that cannot be done.
 
 use boardkeeper::intent::{Intent, Refusal};
-use boardkeeper::state::{EngineState, Force};
+use boardkeeper::state::{EngineState, Force, ServiceKey};
 use tokio::time::Instant;
 
 use crate::house::{House, ONE, TWO};
@@ -110,6 +110,7 @@ async fn every_refusal_has_its_status() {
     for (why, on_app, on_service) in [
         (Refusal::NoContainer, 503, 400),
         (Refusal::NotInTarget, 503, 404),
+        (Refusal::NotToRun(ServiceKey::new(ONE, "main")), 503, 400),
         (Refusal::SeveralServices, 503, 400),
         (Refusal::UnknownKey, 503, 503),
         (failed(), 503, 503),
@@ -131,4 +132,18 @@ async fn every_refusal_has_its_status() {
     house.refuses = Some(failed());
     assert_eq!(house.post("/v1/update", "").await.status.as_u16(), 204);
     assert_eq!(house.post("/v1/regenerate-api-key", "").await.message(), failed().to_string());
+}
+
+#[tokio::test]
+async fn a_restart_names_the_services_that_do_not_run_after_it() {
+    let mut house = House::new();
+    house.except = vec![("web".to_owned(), "next-boot"), ("db".to_owned(), "not-to-run")];
+    for (path, body) in [("/v1/restart", "OK"), ("/v1/purge", "{\"Data\":\"OK\",\"Error\":\"\"}")] {
+        let got = house.post(path, "{\"appId\":2167}").await;
+        assert_eq!((got.status.as_u16(), got.body.as_str()), (200, body));
+        assert_eq!(got.headers["services-not-started"], "web=next-boot, db=not-to-run", "{path}");
+    }
+    house.except.clear();
+    let got = house.post("/v1/restart", "{\"appId\":2167}").await;
+    assert!(!got.headers.contains_key("services-not-started"));
 }

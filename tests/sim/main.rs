@@ -13,6 +13,7 @@ mod networks;
 mod people;
 mod play;
 mod refused;
+mod waits;
 #[expect(dead_code, reason = "lives by the million use more of it")]
 mod world;
 

@@ -42,7 +42,7 @@ pub(in crate::api) async fn host_config(call: Call) -> Result<Sent, Sent> {
             let proxy = proxy.map(|it| shown(&it, whole));
             Ok(json(StatusCode::OK, &Answer { network: Network { hostname, proxy } }))
         }
-        Ok(Reply::Done | Reply::Container(_) | Reply::Key(_)) => Err(misfit()),
+        Ok(Reply::Done | Reply::Except(_) | Reply::Container(_) | Reply::Key(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
@@ -59,7 +59,7 @@ pub(in crate::api) async fn configure_host(call: Call) -> Result<Sent, Sent> {
     let patch = patch(network).map_err(|why| bad(&why))?;
     match call.door.ask(Intent::ConfigureHost(Box::new(patch), fields.force())).await? {
         Ok(Reply::Done) => Ok(Sent::Text(StatusCode::OK, OK)),
-        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
+        Ok(Reply::Except(_) | Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
         Err(why @ Refusal::Locked(_)) => Err(failed(StatusCode::LOCKED, &why.to_string())),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }

@@ -22,7 +22,7 @@ pub(in crate::api) async fn end(call: Call, ending: Ending) -> Result<Sent, Sent
     let fields = body::read(call.request).await?;
     match call.door.ask(Intent::End(ending, fields.force())).await? {
         Ok(Reply::Done) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
-        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(super::misfit()),
+        Ok(Reply::Except(_) | Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(super::misfit()),
         Err(why) => {
             let (status, error) = told(&why);
             Err(json(status, &Outcome { data: "", error: &error }))
@@ -40,6 +40,7 @@ fn told(why: &Refusal) -> (StatusCode, String) {
         | Refusal::SeveralServices
         | Refusal::NoContainer
         | Refusal::NotInTarget
+        | Refusal::NotToRun(_)
         | Refusal::Failed(_)
         | Refusal::UnknownKey => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }

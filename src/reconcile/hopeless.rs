@@ -1,0 +1,112 @@
+//! What ends a wait badly: waiting does not mend it, so whoever asked is answered at once.
+
+use crate::intent::Refusal;
+use crate::plan::{Deed, Step, Subject, Waiting};
+use crate::port::World;
+use crate::reconcile::Keeper;
+use crate::reconcile::timely::app_of;
+use crate::reconcile::wait::{Goal, Waiter};
+use crate::state::{App, AppId, Service, ServiceKey};
+
+impl<W: World> Keeper<'_, W> {
+    /// Why what a waiter waits for does not come to pass, where that is known. It is still pursued where it is still wanted.
+    pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
+        match &waiter.goal {
+            Goal::Settled | Goal::Purged(_) => self.cannot_settle(waiter.app),
+            Goal::Stopped(key) => self.cannot_stop(key),
+            Goal::Started(key) => self.cannot_start(key),
+        }
+    }
+
+    /// The engine refuses to create a container, and nothing is killed before; or the image of a service that has no container
+    /// cannot be pulled.
+    fn cannot_settle(&self, app: AppId) -> Option<Refusal> {
+        let containers = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Containers(key) if key.app == app));
+        let such = |step: &Step| match step {
+            Step::Engine(Deed::Create(spec)) => containers && spec.key.app == app,
+            Step::Engine(Deed::Pull(image)) => {
+                let wanted = self.app(app).into_iter().flat_map(|it| &it.services).filter(|(_, it)| it.image == *image);
+                wanted.map(|(name, _)| ServiceKey::new(app, name)).any(|key| !self.has_container(&key))
+            }
+            _ => false,
+        };
+        self.resting.why(such).map(Refusal::Failed)
+    }
+
+    fn cannot_stop(&self, key: &ServiceKey) -> Option<Refusal> {
+        if self.wanted(key).is_none() {
+            return Some(Refusal::NotInTarget);
+        }
+        if !self.demands.stopped.contains(key) {
+            let why = format!("{key} was started again by another request, so it does not stay stopped");
+            return Some(Refusal::Failed(why));
+        }
+        let such = |step: &Step| matches!(step, Step::Engine(Deed::Stop(it) | Deed::Kill(it)) if it.key == *key);
+        self.resting.why(such).map(Refusal::Failed)
+    }
+
+    fn cannot_start(&self, key: &ServiceKey) -> Option<Refusal> {
+        let Some(service) = self.wanted(key) else { return Some(Refusal::NotInTarget) };
+        if !service.running {
+            return Some(Refusal::NotToRun(key.clone()));
+        }
+        if self.demands.stopped.contains(key) {
+            return Some(Refusal::Failed(format!("{key} was stopped by another request")));
+        }
+        let waits = |such: &dyn Fn(&Waiting) -> bool| self.plan.waiting.iter().any(such);
+        if waits(&|it| matches!(it, Waiting::Boot(it) if it == key)) {
+            let why = format!("{key} is started by the next boot, as its label io.balena.update.requires-reboot asks");
+            return Some(Refusal::Failed(why));
+        }
+        let depends = waits(&|it| matches!(it, Waiting::Dependency(it, _) if it == key));
+        let alone = self.has_container(key) && !depends;
+        let concerns = |step: &Step| match step.subject() {
+            Subject::Service(it) if it == *key => true,
+            Subject::Image(image) => {
+                let pulls = |it: &Service| it.image == image && matches!(step, Step::Engine(Deed::Pull(_)));
+                pulls(service) || !alone && self.app(key.app).is_some_and(|it| it.services.values().any(pulls))
+            }
+            _ => !alone && app_of(step) == Some(key.app),
+        };
+        let failed = || self.resting.why(concerns).map(Refusal::Failed);
+        self.held_up(key).or_else(failed)
+    }
+
+    /// The lock that holds up what a start waits for. One that only starts a container which is there needs none.
+    fn held_up(&self, key: &ServiceKey) -> Option<Refusal> {
+        let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
+        let goes_on = steps.into_iter().any(|step| step.subject() == Subject::Service(key.clone()));
+        let lock = self.plan.waiting.iter().find_map(|it| match it {
+            Waiting::Lock(app, held) if *app == key.app && !self.fresh.contains(app) => Some(held.clone()),
+            _ => None,
+        });
+        lock.filter(|_| !goes_on).map(Refusal::Locked)
+    }
+
+    /// Services of an app that do not run although a restart or a purge is done, each with the reason.
+    pub(super) fn not_started(&self, app: AppId) -> Vec<(String, &'static str)> {
+        let boots = |name: &String| {
+            let key = ServiceKey::new(app, name);
+            self.plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(it) if *it == key))
+        };
+        let services = self.app(app).into_iter().flat_map(|it| &it.services);
+        let why = |(name, service): (&String, &Service)| match (service.running, boots(name)) {
+            (false, _) => Some((name.clone(), "not-to-run")),
+            (true, true) => Some((name.clone(), "next-boot")),
+            (true, false) => None,
+        };
+        services.filter_map(why).collect()
+    }
+
+    fn app(&self, app: AppId) -> Option<&App> {
+        self.target.as_ref()?.apps.get(&app)
+    }
+
+    fn wanted(&self, key: &ServiceKey) -> Option<&Service> {
+        self.app(key.app)?.services.get(&key.service)
+    }
+
+    fn has_container(&self, key: &ServiceKey) -> bool {
+        self.current.containers.iter().any(|it| it.key == *key)
+    }
+}
