@@ -42,7 +42,7 @@ fn an_app_on_an_older_supervisors_network_is_updated_and_not_killed_for_good() {
     let every = [Strategy::DownloadThenKill, Strategy::KillThenDownload, Strategy::DeleteThenDownload, Strategy::HandOver];
     for strategy in every {
         let first = networked("r/web:1", strategy);
-        well(&[first.clone()], async |play| {
+        well(std::slice::from_ref(&first), async |play| {
             play.sim.with(|model| model.machine.older_network(&first, "default"));
             play.settles().await;
             play.writes([networked("r/web:2", strategy)]);
