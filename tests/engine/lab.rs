@@ -172,6 +172,11 @@ impl Lab {
         seen
     }
 
+    /// Those that were ever started: not what is created beside the one that it will replace.
+    pub(crate) fn started(&self) -> Vec<Seen> {
+        self.containers().into_iter().filter(|it| it.state != "created").collect()
+    }
+
     /// The one container of a service. There must be one.
     pub(crate) fn the(&self, service: &str) -> Seen {
         let mut found: Vec<_> = self.containers().into_iter().filter(|it| it.service == service).collect();
