@@ -36,10 +36,10 @@ fn killed_at_fifty_moments_of_updates_it_leaves_no_duplicate_and_no_orphan() {
         agent.kill();
         let seen = lab.containers();
         for service in ["calm", "main"] {
-            let of: Vec<_> = seen.iter().filter(|it| it.service == service).collect();
-            // The next one is created beside the one that it replaces, and started when that is gone.
-            let started = of.iter().filter(|it| it.state != "created").count();
-            assert!(started <= 1 && of.len() <= 2, "killed in round {round} there are two of {service}: {of:#?}");
+            // The next one is created beside the one that it replaces, and started when that is gone. One that was created for a
+            // round that has passed may be here still; what is left in the end is counted below.
+            let started: Vec<_> = seen.iter().filter(|it| it.service == service && it.state != "created").collect();
+            assert!(started.len() <= 1, "killed in round {round} there are two of {service}: {started:#?}");
         }
         agent.start();
     }
