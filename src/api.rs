@@ -89,7 +89,7 @@ const INBOX_WAIT: Duration = Duration::from_secs(5);
 /// How long a request waits until it was done. The socket timeout of the supervisors our clients know is as long.
 const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// The API, ready to be served. Whoever listens puts a [`Peer`](crate::state::Peer) into the extensions of each request; one
+/// The API, ready to be served. Whoever listens puts a [`Peer`] into the extensions of each request; one
 /// without it did not come from the device. [`Reached`](crate::state::device::Reached) beside it says which address of the device was
 /// asked. An answer with [`HeldBack`] in its extensions is to be sent so much later.
 pub fn router(door: Door) -> Router {

@@ -148,7 +148,7 @@ fn a_service_that_runs_as_nobody_holds_its_lock() {
     agent.says("locked");
     assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 406})).status, 423);
     pause(3000);
-    assert_eq!(lab.started(), [before.clone()]);
+    assert_eq!(lab.started(), std::slice::from_ref(&before));
     assert!(lock.exists(), "only force removes it");
     lab.inside(&before.id, &["rm", "/tmp/balena/updates.lock"]);
     agent.arrives(&next);
