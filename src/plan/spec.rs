@@ -38,6 +38,12 @@ pub(super) fn is_named_new(container: &Container) -> bool {
     is_named(container, NEW)
 }
 
+/// A container's name without what it had while the one that it replaced had that name.
+pub(super) fn bare_name(container: &Container) -> &str {
+    let bare = container.name.strip_prefix(NEW).filter(|_| is_named_new(container));
+    bare.unwrap_or(&container.name)
+}
+
 /// Whether a container's name has a prefix before the one that its service gives it: a service may be called `new` or `old_web`.
 pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
     let bare = container.name.strip_prefix(prefix).and_then(|it| it.strip_prefix(&container.key.service));

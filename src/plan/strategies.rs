@@ -215,7 +215,7 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
     } else if is_retired(newest) {
         revive(draft, old.app, old.service, fresh);
     } else {
-        let name = format!("{RETIRED}{}", newest.name);
+        let name = format!("{RETIRED}{}", spec::bare_name(newest));
         draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
     }
 }

@@ -161,3 +161,9 @@ fn a_service_may_be_called_as_the_prefix_of_a_name_is() {
     unlock 1, remove image old:1
     ");
 }
+
+#[test]
+fn a_container_that_still_has_the_name_it_was_created_beside_is_retired_once() {
+    let told = story("web web:2 hand-over", "web web:1 running beside\nimage web:2");
+    assert!(told.contains("retire 1/web as old_web_1_1_one") && !told.contains("old_new_"), "{told}");
+}

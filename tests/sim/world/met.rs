@@ -28,7 +28,6 @@ met! {
     EventLost "engine: an event is lost"
     CreateRefused "engine: a container cannot be created"
     StartRefused "engine: a container cannot be started"
-    RestartRefused "engine: it cannot start a container again that ended"
     RemovalStuck "engine: a container can be neither kept nor removed"
     PullBreaks "engine: a pull breaks off"
     TokenExpires "engine: the registry's token expires in mid-pull"

@@ -312,7 +312,6 @@ impl Model {
         } else if let Some(it) = self.machine.containers.get_mut(id) {
             // An engine that gives up says so to nobody.
             it.face.phase = Phase::Exited(1);
-            self.met(Met::RestartRefused);
         }
     }
 
