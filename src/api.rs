@@ -89,9 +89,9 @@ const INBOX_WAIT: Duration = Duration::from_secs(5);
 /// How long a request waits until it was done. The socket timeout of the supervisors our clients know is as long.
 const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// The API, ready to be served. Whoever listens puts a [`Peer`] into the extensions of each request; one
-/// without it did not come from the device. [`Reached`](crate::state::device::Reached) beside it says which address of the device was
-/// asked. An answer with [`HeldBack`] in its extensions is to be sent so much later.
+/// The API, ready to be served. The server puts a [`Peer`] into the extensions of each request; a request without one did not come
+/// from the device. [`Reached`](crate::state::device::Reached) beside it says which address of the device the client connected to.
+/// The server sends a response with [`HeldBack`] in its extensions so much later.
 pub fn router(door: Door) -> Router {
     let house = House { door, strangers: Arc::new(Strangers::new()), guesses: Arc::new(Guesses::new()) };
     Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(house)
@@ -150,7 +150,7 @@ async fn answer(House { door, strangers, guesses }: &House, request: Request) ->
 fn admit(door: &Door, callers: Result<Callers, Unknown>, request: Request) -> Result<(Verb, Call), Sent> {
     site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
-    // Whether the agent works is told without a key, to programs.
+    // Health needs no key. Web pages of other sites are refused all the same.
     if let Found::Route(Route { verb: Verb::Healthy, .. }, _) = found {
         return Err(match callers {
             Err(Unknown::Foreign(foreign)) => foreign.refusal(),

@@ -31,7 +31,7 @@ const FILE_BYTES: u64 = 256 * 1024;
 /// The whole of a small file. One that is longer than any honest one is not read to its end.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Not waiting for whoever has the other end of a pipe.
+    // Opening a pipe would wait for the program at its other end.
     let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES {

@@ -1,7 +1,7 @@
 //! Who asked for what, in the log. The query is left out, for it may be a key, and keys elsewhere are masked.
 //!
-//! Every act of a caller with a key is logged. Of requests without one only some are: whoever reaches the port could fill the
-//! journal otherwise.
+//! Every request of a caller with a key is logged. Requests without one are rate-limited in the log: a client that reaches the port
+//! could fill the journal otherwise.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +94,7 @@ impl Audit {
         self.who.as_deref().unwrap_or("nobody")
     }
 
-    /// Whether it is told at the default level: always where the caller is known.
+    /// Whether the request is logged at the default level: always where the caller is known.
     fn is_told(&self, strangers: &Strangers) -> bool {
         if self.who.is_some() {
             return true;

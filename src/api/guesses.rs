@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_millis(125);
 const DOUBLINGS: u32 = 5;
 /// An address that tries no wrong key for so long begins anew.
 const FORGET: Duration = Duration::from_secs(10 * 60);
-/// Addresses that are remembered, the latest. They take 2 kB, whoever asks.
+/// The number of addresses that are remembered, the latest ones. They take 2 kB.
 const ADDRESSES: usize = 128;
 
 /// The addresses that tried wrong keys.
@@ -108,7 +108,7 @@ mod tests {
             guesses.count(Some(IpAddr::V4(n.into())));
         }
         assert_eq!(guesses.slots.len(), ADDRESSES);
-        // The one that came last is remembered, whoever came before.
+        // The latest address is remembered, however many came before.
         assert_eq!(waits(&guesses, "192.0.2.1", 9).last(), Some(&125));
     }
 }

@@ -1,4 +1,4 @@
-//! Which site a request comes from: this device, or a web page of somebody else.
+//! Which site a request comes from: this device, or a web page of another site.
 //!
 //! A browser sends requests for any page that is open in it, with the addresses of the browser's machine. Where a request is let in
 //! without a key, its headers must not say that it was such a page: `Origin`, `Referer` and `Sec-Fetch-Site` name the page, and

@@ -21,7 +21,7 @@ const FILE_BYTES: u64 = 1024 * 1024;
 /// The whole of a configuration file. One that never ends is not read to its end.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Not waiting for whoever has the other end of a pipe.
+    // Opening a pipe would wait for the program at its other end.
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     if file.metadata()?.file_type().is_fifo() {

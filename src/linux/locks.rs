@@ -4,7 +4,7 @@
 //! `/tmp/resin`. A file `updates.lock` or `resin-updates.lock` in it holds up updates, whatever it is: a file, a directory, a link
 //! that leads nowhere. We take a service's locks by making both.
 //!
-//! Which locks are ours is told by two marks together: their owner is uid 65534, by which other supervisors know a lock of a
+//! Two marks together tell which locks are ours: their owner is uid 65534, by which other supervisors know a lock of a
 //! supervisor, and their mode has the sticky bit, which means nothing on a file and which no program sets by habit. The owner alone
 //! is no proof: a service may run as `nobody`. Without root we cannot give files away; then the owner is our own uid. Both marks are
 //! in the inode: they outlive a crash, need no record, and take no room, so that an app can be locked on a full disk.

@@ -15,7 +15,7 @@ const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// The digits of its network's id in the name of a bridge that has no name of its own.
 const ID_DIGITS: usize = 12;
 
-/// A network of the engine that has a bridge on the host, whoever made it.
+/// A network of the engine that has a bridge on the host. Other programs' networks count too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
     /// The bridge's interface. Podman does not tell it; then the subnets do.

@@ -161,7 +161,7 @@ async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
     }
 }
 
-/// Everything an engine has is somebody else's and strange, but for one container that is ours.
+/// All objects on the engine are foreign and in a form that is not understood, except one container of ours.
 fn strange(asked: &str) -> (u16, String) {
     let odd = r#"{"Id":"f","Names":null,"State":"initialized","Created":1e300,"Labels":{"a":null,"b":7},"ImageID":[],
         "NetworkSettings":{"Networks":{"n":null}},"HostConfig":7},{"State":{}},null,7,

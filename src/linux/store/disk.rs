@@ -85,7 +85,7 @@ impl Files for Disk {
     }
 }
 
-/// Opens a file to read it, without waiting for whoever has the other end of it.
+/// Opens a file to read it. Does not wait for the program at the other end of a pipe.
 fn opened(path: &Path, more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
     Ok(File::from(open(path, flags, Mode::empty())?))
