@@ -175,6 +175,8 @@ pub struct Spec {
     pub image: ImageRef,
     /// The container whose network it shares, where its configuration names a service.
     pub network_of: Option<ContainerId>,
+    /// Variables that it is given when it is created, and that make no difference afterwards.
+    pub told_once: BTreeMap<String, String>,
     /// Everything else.
     pub config: ContainerConfig,
     /// What its label will say it was made from.

@@ -396,7 +396,7 @@ impl<'w, W: World> Keeper<'w, W> {
         self.target = self.targets.wanted.as_ref().map(|it| Arc::new(complete(it, &self.device, &self.keys)));
         if let (Some(before), Some(now)) = (before, &self.target) {
             for (service, fields) in changes(&before, now) {
-                info!(%service, fields, "its container is to be made anew");
+                info!(%service, fields, "its configuration changed");
             }
         }
         self.hashes = self.target.as_deref().map(Hashes::of).unwrap_or_default();

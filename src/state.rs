@@ -34,7 +34,7 @@ pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
 pub use connectivity::{Check, Connectivity, Vpn};
 pub use device::{Device, Identity, Peer};
-pub use effective::Foreign;
+pub use effective::{Foreign, Outcome};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use light::{Holding, Identified, Lamp, NotHeld, Owner, Panel, Player, Purpose, Shows, Which};

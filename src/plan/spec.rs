@@ -16,7 +16,7 @@ pub fn container_name(app: &App, name: &str, service: &Service) -> String {
     format!("{name}_{}_{}_{commit}", service.image_id, app.release_id)
 }
 
-/// Services whose container has to be made anew because another target is wanted, and the fields that say so.
+/// Services that another target configures otherwise, and the fields that differ.
 #[must_use]
 pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
     let change = |(app, name, now): (&App, &String, &Service)| {
@@ -64,11 +64,9 @@ pub(super) fn spec<'a>(
     };
     let key = ServiceKey::new(app.id, name);
     let hash = scene.hashes.get(&key)?.clone();
-    let mut config = service.config.clone();
-    for variable in AT_INIT {
-        // Told once, and not compared: a device may be renamed without restarting its apps.
-        config.env.entry(variable.to_owned()).or_insert_with(|| scene.target.name.clone().unwrap_or_default());
-    }
+    // A device may be renamed without restarting its apps. What the owner wrote wins.
+    let unsaid = AT_INIT.into_iter().filter(|it| !service.config.env.contains_key(*it));
+    let told_once = unsaid.map(|it| (it.to_owned(), scene.target.name.clone().unwrap_or_default())).collect();
     let name = container_name(app, name, service);
     let is_taken = scene.containers_of(app.id).any(|it| it.name == name);
     Some(Spec {
@@ -79,7 +77,8 @@ pub(super) fn spec<'a>(
         name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),
         network_of,
-        config,
+        told_once,
+        config: service.config.clone(),
         hash,
     })
 }
@@ -88,13 +87,23 @@ pub(super) fn spec<'a>(
 pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &ConfigHash, images: &[Image]) -> bool {
     match &container.made {
         // A hand-over that was called off leaves a container that the engine would no longer start by itself.
-        Made::Here(hash) => hash == wanted && container.restart == service.config.restart,
+        Made::Here(hash) => {
+            (hash == wanted || ends_up_as_wanted(container, service)) && container.restart == service.config.restart
+        }
         Made::Elsewhere(foreign) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));
             same_image && adoptable(foreign, &service.config)
         }
     }
+}
+
+/// A container of ours is as good as a new one when both end up with the same: the document says, or no longer says, a default or
+/// what the image says itself.
+fn ends_up_as_wanted(container: &Container, service: &Service) -> bool {
+    let image = service.image.as_str();
+    container.image_ref == service.image
+        && container.outcome.as_ref().is_some_and(|it| service.config.effective_hash(&it.base, image) == it.hash)
 }
 
 /// Another supervisor's container is as good as ours when it ends up with what ours would, but for what is no reason to replace a

@@ -9,6 +9,7 @@ mod beside;
 mod laws;
 mod model;
 mod on_its_way;
+mod same;
 
 use std::collections::BTreeMap;
 

@@ -5,10 +5,11 @@
 //! same as not saying it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::ContainerConfig;
 use crate::state::config::Health;
+use crate::state::{ConfigHash, ContainerConfig};
 
 /// A container that another supervisor made, as the engine tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub struct Foreign {
     pub config: ContainerConfig,
     /// What its image and its engine give to a container that asks for nothing else.
     pub base: ContainerConfig,
+}
+
+/// What a container of ours ended up with when it was created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The hash of it, as the label says.
+    pub hash: ConfigHash,
+    /// What its image and its engine give to a container that asks for nothing else.
+    pub base: Arc<ContainerConfig>,
 }
 
 impl From<ContainerConfig> for Foreign {
@@ -39,12 +49,10 @@ impl ContainerConfig {
     pub fn effective(&self, base: &Self) -> Self {
         let said = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
         let or_base = |ours: &Option<String>, base: &Option<String>| said(ours).or_else(|| said(base));
-        // An image's command counts beside an entrypoint of the service's own too, as balena supervisors have it.
-        let command = self.command.as_ref().filter(|it| !it.is_empty()).or(base.command.as_ref());
         let ports = self.ports.iter().map(|it| format!("{}/{}", it.container, it.protocol));
         let user = or_base(&self.user, &base.user).filter(|it| it != "root");
         Self {
-            command: Some(command.cloned().unwrap_or_default()),
+            command: Some(self.command_on(base).unwrap_or_default()),
             entrypoint: Some(self.entrypoint.clone().or_else(|| base.entrypoint.clone()).map(entrypoint).unwrap_or_default()),
             env: over(&base.env, &self.env),
             labels: over(&base.labels, &self.labels),
@@ -68,6 +76,19 @@ impl ContainerConfig {
             mounts: self.mounts.iter().chain(&base.mounts).cloned().collect(),
             ..self.clone()
         }
+    }
+
+    /// The command of a container of this configuration. An image's command counts beside an entrypoint of the service's own too, as
+    /// balena supervisors have it; an engine by itself drops it there. One that is empty is none.
+    #[must_use]
+    pub fn command_on(&self, base: &Self) -> Option<Vec<String>> {
+        self.command.clone().or_else(|| base.command.clone())
+    }
+
+    /// The hash of what a container of this configuration and image ends up with, where `base` is what the image gives.
+    #[must_use]
+    pub fn effective_hash(&self, base: &Self, image: &str) -> ConfigHash {
+        self.effective(base).hash(image)
     }
 }
 
@@ -122,7 +143,7 @@ fn health(ours: Option<&Health>, base: Option<&Health>) -> Health {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::state::config::Mount;
 
@@ -141,7 +162,7 @@ mod tests {
     }
 
     /// An image that says something of everything that an image can say.
-    fn image() -> ContainerConfig {
+    pub(crate) fn image() -> ContainerConfig {
         ContainerConfig {
             command: words(&["sleep", "5"]),
             entrypoint: words(&["/bin/busybox"]),
@@ -164,12 +185,11 @@ mod tests {
     }
 
     /// Every way to say an image's own value, or a default, by the field in which it is said.
-    fn said(base: &ContainerConfig) -> Vec<ContainerConfig> {
+    pub(crate) fn said(base: &ContainerConfig) -> Vec<ContainerConfig> {
         let plain = ContainerConfig::default;
         let health = base.health.clone();
         let mut all = vec![
             ContainerConfig { command: base.command.clone(), ..plain() },
-            ContainerConfig { command: words(&[]), ..plain() },
             ContainerConfig { entrypoint: base.entrypoint.clone(), ..plain() },
             ContainerConfig { env: base.env.clone(), ..plain() },
             ContainerConfig { labels: base.labels.clone(), ..plain() },
@@ -227,6 +247,7 @@ mod tests {
         let plain = ContainerConfig::default;
         for (other, field) in [
             (ContainerConfig { command: words(&["sleep", "6"]), ..plain() }, "command"),
+            (ContainerConfig { command: words(&[]), ..plain() }, "command"),
             (ContainerConfig { entrypoint: words(&[]), ..plain() }, "entrypoint"),
             (ContainerConfig { entrypoint: words(&[""]), ..plain() }, "entrypoint"),
             (ContainerConfig { env: pairs("OF", "owner"), ..plain() }, "env"),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{AppId, ConfigHash, ContainerConfig, Foreign, ImageId, ImageRef, NetworkId};
+use crate::state::{AppId, ConfigHash, ContainerConfig, Foreign, ImageId, ImageRef, NetworkId, Outcome};
 
 /// Which service of which app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +118,9 @@ pub struct Container {
     pub image_ref: ImageRef,
     /// What its configuration is compared by.
     pub made: Made,
+    /// What a container of ours ended up with. `None`: it is another supervisor's, an earlier release of ours made it, or its image is
+    /// gone.
+    pub outcome: Option<Outcome>,
     /// Its environment. Shared: it is the largest part, and every look and every reader has one.
     pub env: Arc<BTreeMap<String, String>>,
     /// What the engine does when it exits.

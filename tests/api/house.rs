@@ -312,6 +312,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         image: ImageId(format!("sha256:{}", "0".repeat(64))),
         image_ref: ImageRef::new("registry.resin.io/superapp/app@sha256:ab"),
         made: Made::Here(ConfigHash("h".to_owned())),
+        outcome: None,
         env: env.into(),
         restart: Restart::Always,
         network_of: None,

@@ -23,6 +23,7 @@ mod paused;
 mod proxy;
 mod pulls;
 mod refused;
+mod same;
 mod session;
 mod soak;
 mod strategies;

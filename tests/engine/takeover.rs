@@ -158,7 +158,7 @@ fn served() -> App {
     App::new(300, "c1", vec![web, worker]).volumes(&["data"])
 }
 
-fn build(lab: &Lab, name: &str, lines: &str) {
+pub(crate) fn build(lab: &Lab, name: &str, lines: &str) {
     let recipe = lab.dir().join(name.replace(['/', ':'], "-"));
     fs::create_dir_all(&recipe).unwrap();
     // The path that the fixture's image had.

@@ -85,6 +85,7 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         name,
         image,
         network_of: None,
+        told_once: BTreeMap::new(),
         config,
         hash,
     }

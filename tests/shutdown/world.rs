@@ -146,6 +146,7 @@ impl World {
             image: image_id(&spec.image),
             image_ref: spec.image.clone(),
             made: Made::Here(spec.hash.clone()),
+            outcome: None,
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             network_of: None,

@@ -33,16 +33,16 @@ pub(super) struct Endpoint {
 /// Networks by their names on the engine.
 pub(super) type Endpoints = BTreeMap<String, Endpoint>;
 
-/// A container as the engine is told of it.
-pub(super) fn body(spec: &Spec) -> ContainerCreateBody {
+/// A container as the engine is told of it. `base` is what its image gives, where that is known.
+pub(super) fn body(spec: &Spec, base: Option<&ContainerConfig>) -> ContainerCreateBody {
     let config = &spec.config;
     let (mode, first, later) = networks(spec);
     ContainerCreateBody {
         image: Some(spec.image.as_str().to_owned()),
-        cmd: config.command.clone(),
+        cmd: base.map_or_else(|| config.command.clone(), |base| config.command_on(base)),
         entrypoint: config.entrypoint.clone(),
-        env: Some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-        labels: Some(all_labels(spec, &later).into_iter().collect()),
+        env: Some(config.env.iter().chain(&spec.told_once).map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(all_labels(spec, base, &later).into_iter().collect()),
         working_dir: config.working_dir.clone(),
         user: config.user.clone(),
         tty: Some(config.tty),
@@ -122,7 +122,7 @@ impl Endpoint {
     }
 }
 
-fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
+fn all_labels(spec: &Spec, base: Option<&ContainerConfig>, later: &Endpoints) -> Labels {
     let mut all = spec.config.labels.clone();
     let mut give = |name: &str, value: String| all.insert(name.to_owned(), value);
     give(labels::SUPERVISED, "true".to_owned());
@@ -131,7 +131,9 @@ fn all_labels(spec: &Spec, later: &Endpoints) -> Labels {
     give(labels::SERVICE_ID, spec.service_id.to_string());
     give(labels::SERVICE_NAME, spec.key.service.clone());
     give(labels::CONFIG, spec.hash.to_string());
+    let outcome = base.map(|base| spec.config.effective_hash(base, spec.image.as_str()));
     // Given also where there is none: what a container is not given, its image may say.
+    give(labels::OUTCOME, outcome.map(|it| it.0).unwrap_or_default());
     give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
     all
 }

@@ -18,6 +18,7 @@ use crate::linux::engine::{CALL, Engine};
 use crate::plan::{Connection, Spec, Which};
 use crate::port::EngineError;
 use crate::state::ContainerConfig;
+use crate::state::config::NetworkMode;
 use crate::state::service::Restart;
 
 /// What a stop may take beyond the container's own grace: SIGKILL, and the engine's cleaning up.
@@ -33,7 +34,8 @@ impl Engine {
             )));
         }
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
-        let body = body(spec);
+        let base = self.base_of(&link, spec.image.as_str(), spec.config.network_mode == NetworkMode::Host).await?;
+        let body = body(spec, base.as_ref());
         // Engines before API 1.44 want a MAC address in a field that the client's library no longer has.
         let mac = spec.config.mac_address.as_deref().filter(|_| link.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
         let docker = with_field(&link, &body, mac);

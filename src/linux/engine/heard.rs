@@ -68,7 +68,7 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
 /// What an engine is told to create, as JSON.
 #[must_use]
 pub fn told(spec: &Spec) -> String {
-    serde_json::to_string(&body::body(spec)).expect("texts, numbers and lists of them can be written as JSON")
+    serde_json::to_string(&body::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
 }
 
 /// The service that labels tell, and the labels that are their owner's.

@@ -9,6 +9,8 @@ pub(super) type Labels = BTreeMap<String, String>;
 
 /// The hash of what a container was made from. Only we give it.
 pub(super) const CONFIG: &str = "io.boardkeeper.config";
+/// The hash of what a container ended up with, its image's own values included. Only we give it.
+pub(super) const OUTCOME: &str = "io.boardkeeper.outcome";
 /// The networks a container is connected to after it was created, and how: what a cut in between would lose.
 pub(super) const NETWORKS: &str = "io.boardkeeper.networks";
 /// The address pools of a network were chosen by its owner, not by the engine.

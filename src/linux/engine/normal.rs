@@ -13,7 +13,7 @@ use bollard::models::{
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Facts;
 use crate::state::config::{Health, Mode, Mount, NetworkMode, Port};
-use crate::state::network::Attachment;
+use crate::state::network::{Attachment, ENGINE_NETWORK};
 use crate::state::service::Restart;
 use crate::state::{ContainerConfig, ContainerId, Foreign};
 
@@ -28,7 +28,7 @@ pub(super) fn foreign(seen: &ContainerInspectResponse, image: &ImageConfig, fact
 }
 
 /// What an image and an engine give to a container that asks for nothing.
-fn base(image: &ImageConfig, facts: &Facts, on_host: bool) -> ContainerConfig {
+pub(super) fn base(image: &ImageConfig, facts: &Facts, on_host: bool) -> ContainerConfig {
     let labels: Labels = image.labels.clone().unwrap_or_default().into_iter().collect();
     ContainerConfig {
         command: image.cmd.clone(),
@@ -61,7 +61,9 @@ fn config(seen: &ContainerInspectResponse, facts: &Facts) -> ContainerConfig {
     let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
     // Engines add names of their own making to those that were asked for.
     let added = [Some(short), program.hostname.as_deref()];
-    let attached = endpoints.iter().map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
+    // The engine's own is no network of the app's: a service is on it when it names none.
+    let endpoints = endpoints.iter().filter(|(name, _)| *name != ENGINE_NETWORK);
+    let attached = endpoints.map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
         labels: labels::of_owner(&labels),
         hostname: hostname.filter(|_| matches!(mode, NetworkMode::App | NetworkMode::None | NetworkMode::Host)),
@@ -101,7 +103,8 @@ fn process(program: &Program) -> ContainerConfig {
     let grace = program.stop_timeout.and_then(|it| u64::try_from(it).ok());
     let plain = ContainerConfig::default();
     ContainerConfig {
-        command: program.cmd.clone(),
+        // None, where the container has none: its maker cleared its image's.
+        command: Some(program.cmd.clone().unwrap_or_default()),
         // None, where the container has none: its image's was cleared.
         entrypoint: Some(program.entrypoint.clone().unwrap_or_default()),
         env: env(program.env.as_ref()),

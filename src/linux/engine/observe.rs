@@ -15,7 +15,10 @@ use crate::linux::engine::said::{Said, list};
 use crate::linux::engine::{Engine, normal, wire};
 use crate::port::{EngineError, Seen};
 use crate::state::service::Restart;
-use crate::state::{ConfigHash, Container, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkId, Phase, ServiceKey};
+use crate::state::{
+    ConfigHash, Container, ContainerConfig, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkId, Outcome, Phase,
+    ServiceKey,
+};
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
 const AT_ONCE: usize = 16;
@@ -27,6 +30,8 @@ pub(super) struct Cache {
     known: BTreeMap<ContainerId, (String, Container)>,
     /// What was last said of those that the engine cannot tell of.
     untold: BTreeMap<ContainerId, String>,
+    /// What images give, by image and by whether the container is on the host's network.
+    bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
     /// Containers of others whose networks ours share.
     owners: BTreeSet<String>,
 }
@@ -97,6 +102,38 @@ impl Engine {
         found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
     }
 
+    /// What an image and the engine give to a container that asks for nothing. `None`: the image is not here, or not told of.
+    pub(super) async fn base_of(
+        &self,
+        link: &Link,
+        image: &str,
+        on_host: bool,
+    ) -> Result<Option<ContainerConfig>, EngineError> {
+        let image = match self.image(link, image).await {
+            Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
+            said => said.ok().flatten(),
+        };
+        Ok(image.map(|it| normal::base(&it.config.unwrap_or_default(), &link.facts, on_host)))
+    }
+
+    /// Adds what containers ended up with to those that were looked at. An image never changes, so each is asked about once.
+    async fn tell_of_outcomes(&self, link: &Link, looked: &mut [Looked]) -> Result<(), EngineError> {
+        for it in looked {
+            let Some((hash, on_host)) = it.outcome.take() else { continue };
+            let of = (it.container.image.clone(), on_host);
+            let known = self.seen.borrow().bases.get(&of).cloned();
+            let base = match known {
+                Some(base) => base,
+                None => match self.base_of(link, &of.0.0, on_host).await? {
+                    Some(base) => self.seen.borrow_mut().bases.entry(of).or_insert(Arc::new(base)).clone(),
+                    None => continue,
+                },
+            };
+            it.container.outcome = Some(Outcome { hash, base });
+        }
+        Ok(())
+    }
+
     async fn containers(&self, link: &Link, list: &[Said]) -> Result<Vec<Container>, EngineError> {
         let ours: Vec<_> = list.iter().filter_map(Listed::new).collect();
         // What is not listed any more, or not so any more, is forgotten.
@@ -104,24 +141,28 @@ impl Engine {
         self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().known.contains_key(&it.id)).collect();
         let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(link, it))).buffer_unordered(AT_ONCE);
-        let looked: Vec<_> = looked.try_collect().await?;
-        let mut all = self.remember(looked.into_iter().flatten());
+        let looked: Vec<Option<Looked>> = looked.try_collect().await?;
+        let mut looked: Vec<_> = looked.into_iter().flatten().collect();
+        self.tell_of_outcomes(link, &mut looked).await?;
+        let mut all = self.remember(looked);
         self.tell_of_owners(link, &mut all).await?;
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
     }
 
     /// Keeps what was seen in detail. All there is now.
-    fn remember(&self, looked: impl Iterator<Item = (Option<String>, Container)>) -> Vec<Container> {
+    fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
         let mut seen = self.seen.borrow_mut();
         let mut untold = Vec::new();
-        for (state, container) in looked {
+        for Looked { state, container, .. } in looked {
             match state {
                 Some(state) => drop(seen.known.insert(container.id.clone(), (state, container))),
                 None => untold.push(container),
             }
         }
         seen.untold.retain(|id, _| untold.iter().any(|it| it.id == *id));
+        let Cache { known, bases, .. } = &mut *seen;
+        bases.retain(|(image, _), _| known.values().any(|(_, it)| it.image == *image));
         seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
     }
 
@@ -150,21 +191,21 @@ impl Engine {
 
     /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
     /// container is no reason to leave all the others alone. `None` when it went away in the meantime.
-    async fn details_or_less(&self, link: &Link, listed: Listed) -> Result<Option<(Option<String>, Container)>, EngineError> {
+    async fn details_or_less(&self, link: &Link, listed: Listed) -> Result<Option<Looked>, EngineError> {
         match self.details(link, &listed).await {
-            Ok(seen) => Ok(seen.map(|it| (Some(listed.state), it))),
+            Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
             Err(EngineError::Refused(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
                 if !self.seen.borrow_mut().hears(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot tell of a container; it goes by what the list says");
                 }
-                Ok(Some((None, untold(listed, why))))
+                Ok(Some(Looked { state: None, container: untold(listed, why), outcome: None }))
             }
         }
     }
 
     /// A container in detail; `None` when it went away in the meantime.
-    async fn details(&self, link: &Link, listed: &Listed) -> Result<Option<Container>, EngineError> {
+    async fn details(&self, link: &Link, listed: &Listed) -> Result<Option<(Container, Label)>, EngineError> {
         let what = format!("look at container {}", listed.name);
         let Some(seen) = self.details_of(link, &listed.id.0, &what).await? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
@@ -177,10 +218,23 @@ impl Engine {
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
             Made::Elsewhere(Box::new(normal::foreign(&whole, &defaults, &link.facts)))
         };
+        let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
+        let outcome = outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host"));
         let told = container(listed, &seen, made);
-        told.map(Some)
+        told.map(|it| Some((it, outcome)))
             .ok_or_else(|| sort(&what, &wire::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
     }
+}
+
+/// What a label says that a container ended up with, and whether that is on the host's network.
+type Label = Option<(ConfigHash, bool)>;
+
+/// A container that was just looked at.
+struct Looked {
+    /// In what state it was, where the engine could tell of it in detail.
+    state: Option<String>,
+    container: Container,
+    outcome: Label,
 }
 
 /// A container of ours in a list.
@@ -243,6 +297,7 @@ pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Cont
         image: ImageId(seen.text("/Image").to_owned()),
         image_ref: ImageRef::new(seen.text("/Config/Image")),
         made,
+        outcome: None,
         env: normal::env(Some(&seen.texts("/Config/Env"))).into(),
         restart: normal::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
         started: moment(seen.text("/State/StartedAt")),
@@ -273,6 +328,7 @@ fn untold(listed: Listed, why: String) -> Container {
         image: listed.image,
         image_ref: listed.image_ref,
         made: made.unwrap_or_else(|| Made::Elsewhere(Box::default())),
+        outcome: None,
         env: Arc::default(),
         restart: Restart::default(),
         started: None,

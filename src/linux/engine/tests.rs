@@ -129,13 +129,14 @@ fn an_image_has_no_say_in_networks() {
         name,
         image,
         network_of: None,
+        told_once: BTreeMap::new(),
         config,
         hash,
     };
     // An engine takes from the image whatever label a container is not given.
     let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
     assert_eq!(body::later(&labels).len(), 1);
-    labels.extend(body::body(&spec).labels.unwrap());
+    labels.extend(body::body(&spec, None).labels.unwrap());
     assert_eq!(body::later(&labels).len(), 0, "{labels:?}");
 }
 

@@ -400,6 +400,10 @@ fn spellings_that_mean_the_same_are_the_same() {
         (json!({"dns": "1.1.1.1"}), json!({"dns": ["1.1.1.1"]})),
         (json!({"networks": {"n": {"aliases": ["main"]}}}), json!({"networks": ["n"]})),
         (json!({"expose": [80]}), json!({"expose": ["80/tcp"]})),
+        (json!({"networks": ["n", "default"]}), json!({"networks": ["default", "n"]})),
+        (json!({"networks": {"n": null, "default": {}}}), json!({"networks": ["default", "n"]})),
+        (json!({"volumes": ["data:/d:rw"]}), json!({"volumes": ["data:/d"]})),
+        (json!({"volumes": ["data:/d", "data:/e:rw"]}), json!({"volumes": ["data:/e", "data:/d"]})),
         (json!({"pids_limit": -1}), json!({})),
     ] {
         assert_eq!(config(&one), config(&other), "{one} and {other}");
