@@ -2,11 +2,12 @@
 //!
 //! The memory of a process grows for many reasons that are not its own: pages of an allocator, code that is read for the first
 //! time. So the bytes themselves are counted here: of the agent's core and its API, on a device in memory whose clock jumps. What
-//! is outside of that, the adapters of `linux`, lives through the days of `tests/engine/soak.rs`. A binary of its own, because
-//! everything in it is counted.
+//! is outside of that, the adapters of `linux`, lives through the days of `tests/engine/soak.rs`; the server's connections alone are
+//! counted here, in `connections.rs`. A binary of its own, because everything in it is counted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +21,7 @@ use tower::ServiceExt;
 
 use world::{World, key, settings};
 
+mod connections;
 #[path = "../shutdown/quiet.rs"]
 mod quiet;
 #[path = "../shutdown/world.rs"]
@@ -28,6 +30,14 @@ mod world;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
+
+/// Held by the test that counts.
+static COUNTS: Mutex<()> = Mutex::new(());
+
+/// Until it is dropped no other test allocates.
+fn alone() -> MutexGuard<'static, ()> {
+    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Days that are lived; `DAYS=n` for more.
 const DAYS: usize = 120;
@@ -38,6 +48,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[test]
 fn busy_days_leave_no_byte_behind() {
+    let _alone = alone();
     let days = std::env::var("DAYS").map_or(DAYS, |text| text.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = World::new();

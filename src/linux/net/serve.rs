@@ -5,19 +5,21 @@ use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::response::Response;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -27,7 +29,7 @@ use tracing::{debug, info};
 
 use super::Listeners;
 use super::crowd::{Crowd, Place};
-use super::shared::Shared;
+use super::shared::{Activity, Shared, Watched};
 use crate::state::Status;
 use crate::state::device::{Beside, HeldBack, Peer, Reached};
 
@@ -118,57 +120,115 @@ pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer:
     let crowd = Crowd::default();
     let Some(place) = crowd.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    answer(stream, pending(), Answering::new(router, peer, None, place), stopping).await;
+    answer(stream, async || (), pending(), Answering::new(router, peer, None, place), stopping).await;
 }
 
 async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
     let stream = Shared(&stream);
-    answer(stream, stream.broken(), service, stopping).await;
+    answer(stream, async || stream.readable().await, stream.broken(), service, stopping).await;
 }
 
-/// `broken` is over when nobody can be answered any more. While an answer is waited for, nothing else looks at the connection.
+/// `readable` waits until there may be something to read. `broken` is over when nobody can be answered any more. While an answer is
+/// waited for, nothing else looks at the connection.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite,
+    readable: impl AsyncFn(),
     broken: impl Future<Output = ()>,
     service: Answering<'_>,
-    mut stopping: watch::Receiver<()>,
+    stopping: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(UNREAD));
     let stream = pin!(stream);
+    tokio::select! {
+        biased;
+        ended = answer_all(stream, readable, &service, stopping) => if let Err(error) = ended {
+            debug!(%error, "a connection broke");
+        },
+        () = service.place.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
+        () = broken => debug!(from = %service.peer.addr, "a caller was gone before the answer"),
+    }
+}
+
+/// Answers requests until the client or `stopping` ends the connection.
+///
+/// An [`http1::Connection`] allocates two buffers of 8 KiB. So an idle connection has none: it is made when bytes arrive, and dropped
+/// when the client waits for no answer. Then a burst of requests needs the buffers of one connection at a time, and the heap stays
+/// small; the allocator gives less than 2 MiB never back.
+async fn answer_all<S: AsyncRead + AsyncWrite>(
+    mut stream: Pin<&mut TimeoutStream<S>>,
+    readable: impl AsyncFn(),
+    service: &Answering<'_>,
+    mut stopping: watch::Receiver<()>,
+) -> hyper::Result<()> {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD);
     // Who says that he has no more to say waits for an answer all the same.
     server.half_close(true);
     server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
-    let service = &service;
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let polled = poll_fn(|context| {
-        service.turn.set(Turn::Free);
-        connection.as_mut().poll(context)
-    });
-    let ended = tokio::select! {
+    let mut unparsed = Bytes::new();
+    loop {
+        if unparsed.is_empty() && !arrives(&readable, &mut stopping).await {
+            return Ok(());
+        }
+        let activity = Cell::new(Activity::Fresh);
+        let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity };
+        let mut connection = Box::new(server.serve_connection(TokioIo::new(io), service));
+        let mut poll = |context: &mut Context<'_>, stops: bool| {
+            service.turn.set(Turn::Free);
+            if stops {
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+            let polled = connection.poll_without_shutdown(context).map_ok(|()| Next::Close);
+            if polled.is_ready() || stops || activity.get() != Activity::Idle || service.is_answering() {
+                return polled;
+            }
+            // An idle connection ends at once.
+            Pin::new(&mut *connection).graceful_shutdown();
+            connection.poll_without_shutdown(context).map_ok(|()| Next::Wait)
+        };
+        let next = tokio::select! {
+            biased;
+            next = poll_fn(|context| poll(context, false)) => next,
+            _ = stopping.changed() => poll_fn(|context| poll(context, true)).await,
+        };
+        let ended = match next {
+            Ok(Next::Wait) => {
+                let rest = connection.into_parts().read_buf;
+                // Where it is empty it would keep its buffer nevertheless.
+                unparsed = if rest.is_empty() { Bytes::new() } else { rest };
+                continue;
+            }
+            Ok(Next::Close) => Ok(()),
+            Err(error) => Err(error),
+        };
+        drop(connection);
+        // The client may be gone.
+        let _ = stream.shutdown().await;
+        return ended;
+    }
+}
+
+/// What follows an answer.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// The client may send another request.
+    Wait,
+    /// The connection ends.
+    Close,
+}
+
+/// Whether something to read arrives in time. Where the agent stops, what the kernel has already counts.
+async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -> bool {
+    tokio::select! {
         biased;
-        ended = polled => ended,
-        () = service.place.displaced() => {
-            debug!(from = %service.peer.addr, "a connection made room for others");
-            return;
-        }
-        () = broken => {
-            debug!(from = %service.peer.addr, "a caller was gone before the answer");
-            return;
-        }
+        () = readable() => true,
         _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            poll_fn(|context| {
-                service.turn.set(Turn::Free);
-                connection.as_mut().poll(context)
-            })
-            .await
+            // So that the kernel is asked once more what has come.
+            yield_now().await;
+            readable().now_or_never().is_some()
         }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke");
+        () = sleep(HEAD) => false,
     }
 }
 
@@ -194,6 +254,11 @@ enum Turn {
 impl<'a> Answering<'a> {
     fn new(router: TowerToHyperService<Router>, peer: Peer, reached: Option<Reached>, place: Place<'a>) -> Self {
         Self { router, peer, reached, place, turn: Rc::new(Cell::new(Turn::Free)) }
+    }
+
+    /// Whether a request is under way: each has a share of `turn`.
+    fn is_answering(&self) -> bool {
+        Rc::strong_count(&self.turn) > 1
     }
 }
 

@@ -1,9 +1,11 @@
-//! A connection that is read and written in one place, and watched in another.
+//! Connections as the server sees them: read and written in one place, and watched in another.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::body::Bytes;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,6 +15,12 @@ use tokio::net::TcpStream;
 pub(super) struct Shared<'a>(pub(super) &'a TcpStream);
 
 impl Shared<'_> {
+    /// Over when there is something to read, or the connection ends.
+    pub(super) async fn readable(self) {
+        // Not `TcpStream::readable`: tokio takes a new connection for readable until it was tried. An error is told by reading, too.
+        let _ = self.0.peek(&mut [0]).await;
+    }
+
     /// Over when the connection is broken: reset, or nobody there any more. Not when the caller only says that he has no more to say.
     pub(super) async fn broken(self) {
         // Where it cannot be watched there is no runtime, and soon nothing else.
@@ -57,5 +65,66 @@ impl AsyncWrite for Shared<'_> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(shutdown(self.0, Shutdown::Write)?))
+    }
+}
+
+/// What the HTTP server did last with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activity {
+    /// It has written nothing yet.
+    Fresh,
+    /// It wrote, or has read since.
+    Busy,
+    /// It wrote, and waits for something to read.
+    Idle,
+}
+
+/// A connection that tells what is done with it, and of which some bytes were read before.
+pub(super) struct Watched<'a, S> {
+    pub(super) stream: Pin<&'a mut S>,
+    /// What was read before, and not parsed.
+    pub(super) unparsed: Bytes,
+    pub(super) activity: &'a Cell<Activity>,
+}
+
+impl<S: AsyncRead> AsyncRead for Watched<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unparsed.is_empty() {
+            let length = self.unparsed.len().min(buffer.remaining());
+            buffer.put_slice(&self.unparsed.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        let read = self.stream.as_mut().poll_read(context, buffer);
+        if self.activity.get() != Activity::Fresh {
+            self.activity.set(if read.is_pending() { Activity::Idle } else { Activity::Busy });
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Watched<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.set(Activity::Busy);
+        self.stream.as_mut().poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
     }
 }
