@@ -41,8 +41,22 @@ fn every_limit_of_a_request_has_its_answer() {
     ] {
         let (answer, _) = agent.answer(bytes.as_bytes());
         assert!(first(&answer).starts_with(&format!("HTTP/1.1 {status}")), "{what}: {answer}");
+        assert_eq!(answer.matches("x-content-type-options: nosniff\r\n").count(), 1, "{what}: {answer}");
     }
     agent.ping([127, 0, 0, 1]);
+}
+
+#[test]
+fn an_answer_to_what_cannot_be_parsed_has_the_headers_of_all_answers() {
+    let agent = Agent::start();
+    let ping = format!("GET /ping?apikey={KEY} HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (before, answered) in [("", 0), (ping.as_str(), 1)] {
+        let (answer, _) = agent.answer(format!("{before}GET /ping HTTP/9.9\r\n\r\n").as_bytes());
+        assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), answered, "{answer}");
+        let (_, refusal) = answer.split_once("HTTP/1.1 400 Bad Request\r\n").unwrap();
+        assert!(refusal.starts_with("x-content-type-options: nosniff\r\n") && refusal.ends_with("\r\n\r\n"), "{answer}");
+        assert!(refusal.contains("content-length: 0\r\n"), "{answer}");
+    }
 }
 
 #[test]

@@ -172,7 +172,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
             return Ok(());
         }
         let activity = Cell::new(Activity::Fresh);
-        let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity };
+        let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity, owed: Bytes::new() };
         let mut connection = Box::new(server.serve_connection(TokioIo::new(io), service));
         let mut poll = |context: &mut Context<'_>, stops: bool| {
             service.turn.set(Turn::Free);

@@ -10,6 +10,9 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+/// Browsers do not guess what an answer is; see the API's own layers.
+const NOSNIFF: &[u8] = b"x-content-type-options: nosniff\r\n";
+
 /// A connection by reference.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shared<'a>(pub(super) &'a TcpStream);
@@ -85,6 +88,34 @@ pub(super) struct Watched<'a, S> {
     /// What was read before, and not parsed.
     pub(super) unparsed: Bytes,
     pub(super) activity: &'a Cell<Activity>,
+    /// What is still to be written of an answer of hyper's own.
+    pub(super) owed: Bytes,
+}
+
+impl<S: AsyncWrite> Watched<'_, S> {
+    /// Writes what is owed.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.owed.is_empty() {
+            let written = ready!(self.stream.as_mut().poll_write(context, &self.owed))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            // What is empty would keep its buffer.
+            self.owed = if written < self.owed.len() { self.owed.slice(written..) } else { Bytes::new() };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A head that hyper answers with where it cannot parse a request, with the header that all answers have. `None`: it is an answer of
+/// the API, or a part of one.
+fn completed(head: &[u8]) -> Option<Bytes> {
+    let is_refusal = head.starts_with(b"HTTP/1.") && head.get(9) == Some(&b'4') && head.ends_with(b"\r\n\r\n");
+    if !is_refusal || head.windows(NOSNIFF.len()).any(|it| it == NOSNIFF) {
+        return None;
+    }
+    let first_line = head.windows(2).position(|it| it == b"\r\n")? + 2;
+    Some([&head[..first_line], NOSNIFF, &head[first_line..]].concat().into())
 }
 
 impl<S: AsyncRead> AsyncRead for Watched<'_, S> {
@@ -113,6 +144,13 @@ impl<S: AsyncWrite> AsyncWrite for Watched<'_, S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.activity.set(Activity::Busy);
+        ready!(self.poll_owed(context))?;
+        if let [head] = parts
+            && let Some(owed) = completed(head)
+        {
+            self.owed = owed;
+            return Poll::Ready(Ok(head.len()));
+        }
         self.stream.as_mut().poll_write_vectored(context, parts)
     }
 
@@ -121,6 +159,7 @@ impl<S: AsyncWrite> AsyncWrite for Watched<'_, S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(context))?;
         self.stream.as_mut().poll_flush(context)
     }
 
