@@ -109,6 +109,17 @@ impl Agent {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Its connections with clients of this address. Those that it has closed have no inode any more.
+    pub(crate) fn connections(&self, client: [u8; 4]) -> usize {
+        let (client, port) = (format!("{:08X}:", u32::from_ne_bytes(client)), format!(":{:04X}", self.at.port()));
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_its = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&port) && fields[2].starts_with(&client) && fields[9] != "0"
+        };
+        table.lines().skip(1).filter(is_its).count()
+    }
+
     /// Its open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
