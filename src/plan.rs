@@ -173,8 +173,8 @@ pub struct Spec {
     pub name: String,
     /// The image.
     pub image: ImageRef,
-    /// The container whose network it shares, where its configuration names a service.
-    pub network_of: Option<ContainerId>,
+    /// The containers of the services whose namespaces it shares.
+    pub owners: BTreeMap<String, ContainerId>,
     /// Variables that it is given when it is created, and that make no difference afterwards.
     pub told_once: BTreeMap<String, String>,
     /// Everything else.

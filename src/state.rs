@@ -40,7 +40,9 @@ pub use keys::{Access, Caller, Keys, Secret};
 pub use light::{Holding, Identified, Lamp, NotHeld, Owner, Panel, Player, Purpose, Shows, Which};
 pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{Level, Pattern, PatternError};
-pub use service::{Container, ContainerId, Made, Moment, Named, Phase, Service, ServiceKey, is_given_label, parse_name};
+pub use service::{
+    Container, ContainerId, Made, Moment, Named, Namespace, Phase, Service, ServiceKey, is_given_label, parse_name,
+};
 pub use shutdown::{By, Ending, Progress, Shutdown};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};

@@ -4,10 +4,11 @@
 //! container is created beside the old one, and the old one is killed once the new one exists. A created container holds no port
 //! and no address: both are claimed when it is started.
 
+use std::collections::BTreeSet;
+
 use crate::plan::draft::Draft;
 use crate::plan::scene::Changed;
 use crate::plan::services::{is_fresh, sibling};
-use crate::state::config::NetworkMode;
 use crate::state::{App, Container, Phase, Service};
 
 /// How far a release has come.
@@ -48,30 +49,30 @@ fn standing<'a>(draft: &Draft<'a>, app: &App, name: &str) -> impl Iterator<Item 
 }
 
 /// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a network
-/// that has to be removed first; nor can one that shares the network of such a service.
+/// that has to be removed first; nor can one that shares a namespace of such a service.
 pub(super) fn can_be_created_beside(draft: &Draft<'_>, app: &App, service: &Service, changed: &Changed) -> bool {
-    let mut service = service;
-    // The parser accepts no circle; the count keeps this from running in one all the same.
-    for _ in 0..=app.services.len() {
+    // The parser accepts no circle; each service is looked at once all the same.
+    let mut seen = BTreeSet::new();
+    let mut left = vec![service];
+    while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.
         let lacks = draft.scene.is_purged(app.id) && draft.scene.missing(app, service, changed).is_some();
         if !draft.scene.has_image(&service.image) || changed.concerns(service) || lacks {
             return false;
         }
-        let NetworkMode::Service(owner) = &service.config.network_mode else { return true };
-        if sibling(draft, app, owner).is_some() || standing(draft, app, owner).next().is_none() {
-            return true;
+        for (_, owner) in service.config.shares() {
+            let waits = sibling(draft, app, owner).is_none() && standing(draft, app, owner).next().is_some();
+            if waits && seen.insert(owner) {
+                left.extend(app.services.get(owner));
+            }
         }
-        let Some(next) = app.services.get(owner) else { return true };
-        service = next;
     }
-    false
+    true
 }
 
-/// Whether a service that has a container waits for this one, whose network it shares.
+/// Whether a service that has a container waits for this one, whose namespace it shares.
 pub(super) fn is_awaited(draft: &Draft<'_>, app: &App, name: &str) -> bool {
-    app.services.iter().any(|(other, it)| {
-        matches!(&it.config.network_mode, NetworkMode::Service(owner) if owner == name)
-            && standing(draft, app, other).next().is_some()
-    })
+    app.services
+        .iter()
+        .any(|(other, it)| it.config.shares().any(|(_, owner)| owner == name) && standing(draft, app, other).next().is_some())
 }

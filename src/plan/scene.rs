@@ -64,7 +64,7 @@ impl<'a> Scene<'a> {
         self.current.has_image(image)
     }
 
-    /// Whether a container is what its service wants, but for its name and its network namespace's owner.
+    /// Whether a container is what its service wants, but for its name and its namespaces' owners.
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
         let hash = self.hashes.get(&container.key);
         hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))

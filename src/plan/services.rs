@@ -8,9 +8,8 @@ use crate::plan::scene::Changed;
 use crate::plan::spec;
 use crate::plan::strategies::{self, Old};
 use crate::plan::{Connection, Deed, Waiting, Which};
-use crate::state::config::NetworkMode;
 use crate::state::service::Strategy;
-use crate::state::{App, Boot, Container, ContainerId, Phase, Service, ServiceKey};
+use crate::state::{App, Boot, Container, ContainerId, Namespace, Phase, Service, ServiceKey};
 
 /// What the services of an app need.
 pub(super) fn draft(draft: &mut Draft<'_>) {
@@ -87,18 +86,17 @@ pub(super) fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, containe
     !scene.demands.recreate.contains(&container.id)
         && !changed.concerns(service)
         && scene.is_as_wanted(container, service)
-        && shares_the_right_network(draft, app, service, container)
+        && shares_the_right_namespaces(draft, app, service, container)
 }
 
-/// A container that shares another's network shares that of the container the other service has now.
-fn shares_the_right_network(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
-    match &service.config.network_mode {
-        NetworkMode::Service(other) => {
-            let owner = sibling(draft, app, other);
-            owner.is_some_and(|owner| container.network_of.as_ref() == Some(&owner.id))
-        }
-        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => true,
-    }
+/// A container that shares namespaces of other services shares those of the containers that they have now; and none of a container
+/// that is gone, in whose place one of the same name may be.
+fn shares_the_right_namespaces(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
+    let is_right = |(namespace, owner): (Namespace, &str)| {
+        let owner = sibling(draft, app, owner);
+        owner.is_some_and(|owner| container.shares.get(&namespace) == Some(&owner.id))
+    };
+    !container.is_orphaned && service.config.shares().all(is_right)
 }
 
 /// The container another service of the app has, and will keep.
@@ -133,7 +131,7 @@ pub(super) fn make(draft: &mut Draft<'_>, old: &Old<'_>, gate: Gate) {
     let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft, app, name));
     match spec {
         Some(spec) => draft.deed(gate, Deed::Create(Box::new(spec))),
-        None => draft.wait(Waiting::Resource(key.clone(), "the container whose network it shares".to_owned())),
+        None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }
 }
 
@@ -220,18 +218,18 @@ pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, contain
     }
 }
 
-/// A container that lives is of use only while it has a network.
+/// A container that lives is of use only while it has its network and what else it shares.
 pub(super) fn keep_connected(draft: &mut Draft<'_>, container: &Container) {
-    if lost_its_network(draft, container) {
+    if lost_its_owner(draft, container) {
         draft.deed(Gate::Locked, Deed::Restart(which(container)));
     } else if container.phase == Phase::Paused {
         draft.wait(Waiting::Paused(container.key.clone()));
     }
 }
 
-/// Whether the container whose network it shares was started since: then it is left in the network of a program that is gone.
-fn lost_its_network(draft: &Draft<'_>, container: &Container) -> bool {
-    let (Phase::Running, Some(own), Some(others)) = (container.phase, container.started, container.network_since) else {
+/// Whether a container whose namespace it shares was started since: then it is left in the namespace of a program that is gone.
+fn lost_its_owner(draft: &Draft<'_>, container: &Container) -> bool {
+    let (Phase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since) else {
         return false;
     };
     // One that was started in the future was so before the clock was set back: then this one could not be started after it.
@@ -268,12 +266,9 @@ fn unstarted(draft: &Draft<'_>, app: &App, service: &Service, has_started: impl 
         let Some(other) = app.services.get(*name) else { return true };
         !draft.scene.is_wanted_running(&ServiceKey::new(app.id, name), other) || has_started(name)
     };
-    // Whoever shares another's network cannot start before it.
-    let shared = match &service.config.network_mode {
-        NetworkMode::Service(other) => Some(other),
-        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
-    };
-    service.depends_on.iter().chain(shared).find(|name| !started(name)).cloned()
+    // No container can join a namespace of one that does not run.
+    let shared = service.config.shares().map(|(_, owner)| owner.to_owned());
+    service.depends_on.iter().cloned().chain(shared).find(|name| !started(&name))
 }
 
 pub(super) fn which(container: &Container) -> Which {

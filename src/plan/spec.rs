@@ -1,10 +1,12 @@
 //! From a service to the container it should have, and whether one is that container.
 
+use std::collections::BTreeMap;
+
 use crate::plan::Spec;
 use crate::plan::complete::is_lock_mount;
 use crate::plan::scene::Scene;
 use crate::state::config::NetworkMode;
-use crate::state::{App, ConfigHash, Container, ContainerConfig, Foreign, Image, Made, Service, ServiceKey, Target};
+use crate::state::{App, ConfigHash, Container, ContainerConfig, Foreign, Image, Made, Namespace, Service, ServiceKey, Target};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -58,10 +60,10 @@ pub(super) fn spec<'a>(
     service: &Service,
     sibling: impl Fn(&str) -> Option<&'a Container>,
 ) -> Option<Spec> {
-    let network_of = match &service.config.network_mode {
-        NetworkMode::Service(other) => Some(sibling(other)?.id.clone()),
-        NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
-    };
+    let mut owners = BTreeMap::new();
+    for (_, owner) in service.config.shares() {
+        owners.insert(owner.to_owned(), sibling(owner)?.id.clone());
+    }
     let key = ServiceKey::new(app.id, name);
     let hash = scene.hashes.get(&key)?.clone();
     // A device may be renamed without restarting its apps. What the owner wrote wins.
@@ -76,14 +78,14 @@ pub(super) fn spec<'a>(
         service_id: service.id,
         name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),
-        network_of,
+        owners,
         told_once,
         config: service.config.clone(),
         hash,
     })
 }
 
-/// Whether a container is what the service wants, but for its name and its network namespace's owner.
+/// Whether a container is what the service wants, but for its name and its namespaces' owners.
 pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &ConfigHash, images: &[Image]) -> bool {
     match &container.made {
         // A hand-over that was called off leaves a container that the engine would no longer start by itself.
@@ -127,6 +129,14 @@ fn adoptable(foreign: &Foreign, wanted: &ContainerConfig) -> bool {
     // An engine knows a service as a container. Which one it must be is the planner's question.
     if let (NetworkMode::Service(_), NetworkMode::Container(_)) = (&ours.network_mode, &theirs.network_mode) {
         theirs.network_mode = ours.network_mode.clone();
+    }
+    let of_container = |text: &str| text.starts_with("container:");
+    for (namespace, _) in wanted.shares() {
+        match namespace {
+            Namespace::Pid if theirs.pid.as_deref().is_some_and(of_container) => theirs.pid.clone_from(&ours.pid),
+            Namespace::Ipc if of_container(&theirs.ipc) => theirs.ipc.clone_from(&ours.ipc),
+            Namespace::Network | Namespace::Pid | Namespace::Ipc => (),
+        }
     }
     // The directories of update locks are mounted by every supervisor, under one or both of their names.
     ours.mounts.retain(|mount| theirs.mounts.contains(mount) || !is_lock_mount(mount));

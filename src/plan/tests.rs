@@ -10,6 +10,7 @@ mod laws;
 mod model;
 mod on_its_way;
 mod same;
+mod shares;
 
 use std::collections::BTreeMap;
 

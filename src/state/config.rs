@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::state::canon::Canon;
 use crate::state::logging::Logging;
 use crate::state::network::Attachment;
-use crate::state::service::Restart;
+use crate::state::service::{Namespace, Restart};
 
 /// What a container is made with, but for its name, its image and our own labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,9 +81,9 @@ pub struct ContainerConfig {
     pub userns_mode: Option<String>,
     /// UTS namespace.
     pub uts: Option<String>,
-    /// Process namespace.
+    /// Process namespace: `host`, `container:<id>` or `service:<name>`.
     pub pid: Option<String>,
-    /// IPC namespace.
+    /// IPC namespace: `private`, `shareable`, `host`, `none`, `container:<id>` or `service:<name>`.
     pub ipc: String,
 
     /// Most memory, in bytes. 0: no limit.
@@ -226,11 +226,26 @@ pub enum Mode {
     ReadOnly,
 }
 
+/// What `pid` and `ipc` begin with when they name a service of the app. An engine knows it as a container.
+pub const SERVICE_NAMESPACE: &str = "service:";
+
 /// A hash of a [`ContainerConfig`] and its image: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigHash(pub String);
 
 impl ContainerConfig {
+    /// Services of the app whose namespaces it shares.
+    pub fn shares(&self) -> impl Iterator<Item = (Namespace, &str)> {
+        let network = match &self.network_mode {
+            NetworkMode::Service(name) => Some(name.as_str()),
+            NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+        };
+        let pid = self.pid.as_deref().and_then(|it| it.strip_prefix(SERVICE_NAMESPACE));
+        let ipc = self.ipc.strip_prefix(SERVICE_NAMESPACE);
+        let all = [(Namespace::Network, network), (Namespace::Pid, pid), (Namespace::Ipc, ipc)];
+        all.into_iter().filter_map(|(namespace, name)| Some((namespace, name?)))
+    }
+
     /// The fields that differ from their default, by name, each in one unambiguous line of text.
     #[must_use]
     pub fn fields(&self) -> BTreeMap<&'static str, String> {

@@ -129,12 +129,25 @@ pub struct Container {
     pub started: Option<Moment>,
     /// Networks it is attached to, by their names on the engine. `None`: the engine does not tell.
     pub networks: Option<BTreeMap<String, NetworkId>>,
-    /// The container whose network it shares, when it shares one's.
-    pub network_of: Option<ContainerId>,
-    /// When that container was last started, while it runs.
-    pub network_since: Option<Moment>,
+    /// Containers whose namespaces it shares.
+    pub shares: BTreeMap<Namespace, ContainerId>,
+    /// When the last of those that run was started.
+    pub shares_since: Option<Moment>,
+    /// One of them no longer exists.
+    pub is_orphaned: bool,
     /// What the engine last said went wrong when starting it.
     pub error: Option<String>,
+}
+
+/// A namespace that a container can share with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Namespace {
+    /// Its interfaces and addresses.
+    Network,
+    /// Its processes.
+    Pid,
+    /// Its shared memory, semaphores and message queues.
+    Ipc,
 }
 
 /// An instant of the engine's wall clock, in nanoseconds since 1970.

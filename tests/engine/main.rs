@@ -25,6 +25,7 @@ mod pulls;
 mod refused;
 mod same;
 mod session;
+mod shares;
 mod soak;
 mod strategies;
 mod takeover;

@@ -84,7 +84,7 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         networks: BTreeMap::new(),
         name,
         image,
-        network_of: None,
+        owners: BTreeMap::new(),
         told_once: BTreeMap::new(),
         config,
         hash,

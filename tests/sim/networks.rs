@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use boardkeeper::state::config::NetworkMode;
 use boardkeeper::state::network::Attachment;
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, ServiceKey};
+use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -100,9 +100,15 @@ fn a_container_that_was_disconnected_by_hand_is_connected_again() {
 }
 
 #[test]
-fn what_shares_the_network_of_a_service_that_crashed_is_restarted() {
+fn what_shares_a_namespace_of_a_service_that_crashed_is_restarted() {
+    follows_its_owner(|it| it.config.network_mode = NetworkMode::Service("vpn".to_owned()));
+    follows_its_owner(|it| it.config.pid = Some("service:vpn".to_owned()));
+    follows_its_owner(|it| it.config.ipc = "service:vpn".to_owned());
+}
+
+fn follows_its_owner(shares: impl FnOnce(&mut Service)) {
     let web = with("r/web:1", |it| {
-        it.config.network_mode = NetworkMode::Service("vpn".to_owned());
+        shares(it);
         it.depends_on.insert("vpn".to_owned());
     });
     well(&[app(1, [("vpn", service("r/vpn:1")), ("web", web)])], async |play| {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::linux::engine::labels::{self, Labels};
 use crate::plan::Spec;
-use crate::state::config::{Health, Mode, Mount, NetworkMode};
+use crate::state::config::{Health, Mode, Mount, NetworkMode, SERVICE_NAMESPACE};
 use crate::state::network::{Attachment, SUPERVISOR_NETWORK};
 use crate::state::service::Restart;
 use crate::state::{AppId, ContainerConfig, Volume};
@@ -57,6 +57,8 @@ pub(super) fn body(spec: &Spec, base: Option<&ContainerConfig>) -> ContainerCrea
             network_mode: mode,
             binds: some(config.mounts.iter().filter_map(|it| bind(spec.key.app, it)).collect()),
             port_bindings: Some(bindings(config)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
+            pid_mode: config.pid.as_deref().map(|it| namespace(spec, it)),
+            ipc_mode: Some(namespace(spec, &config.ipc)),
             ..limits(config, rights(config))
         }),
         networking_config: first.map(|(name, endpoint)| {
@@ -78,12 +80,12 @@ type First = Option<(String, EndpointSettings)>;
 /// The network mode, the network a container is created on, and the others.
 fn networks(spec: &Spec) -> (Option<String>, First, Endpoints) {
     let config = &spec.config;
-    let mode = match (&config.network_mode, &spec.network_of) {
-        (NetworkMode::App, _) => None,
-        (NetworkMode::Host, _) => Some("host".to_owned()),
-        (NetworkMode::None, _) => Some("none".to_owned()),
-        (NetworkMode::Service(_), Some(id)) => Some(format!("container:{id}")),
-        (NetworkMode::Service(name) | NetworkMode::Container(name), _) => Some(format!("container:{name}")),
+    let mode = match &config.network_mode {
+        NetworkMode::App => None,
+        NetworkMode::Host => Some("host".to_owned()),
+        NetworkMode::None => Some("none".to_owned()),
+        NetworkMode::Service(name) => Some(of_service(spec, name)),
+        NetworkMode::Container(name) => Some(format!("container:{name}")),
     };
     if mode.is_some() {
         return (mode, None, Endpoints::new());
@@ -97,6 +99,16 @@ fn networks(spec: &Spec) -> (Option<String>, First, Endpoints) {
     let later = later.map(|(name, it)| (named(name), Endpoint::from(it))).collect();
     let first = first.and_then(|name| Some((named(name), Endpoint::from(config.networks.get(name)?).settings())));
     (first.as_ref().map(|(name, _)| name.clone()), first, later)
+}
+
+/// A service in an engine's words.
+fn of_service(spec: &Spec, name: &str) -> String {
+    format!("container:{}", spec.owners.get(name).map_or(name, |it| it.0.as_str()))
+}
+
+/// The namespace that `pid` or `ipc` names, in an engine's words.
+fn namespace(spec: &Spec, text: &str) -> String {
+    text.strip_prefix(SERVICE_NAMESPACE).map_or_else(|| text.to_owned(), |name| of_service(spec, name))
 }
 
 impl From<&Attachment> for Endpoint {
@@ -206,8 +218,6 @@ fn rights(config: &ContainerConfig) -> HostConfig {
         runtime: config.runtime.clone(),
         userns_mode: config.userns_mode.clone(),
         uts_mode: config.uts.clone(),
-        pid_mode: config.pid.clone(),
-        ipc_mode: Some(config.ipc.clone()),
         dns: some(config.dns.clone()),
         dns_options: some(config.dns_opt.clone()),
         dns_search: some(config.dns_search.clone()),

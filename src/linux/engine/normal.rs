@@ -12,10 +12,11 @@ use bollard::models::{
 
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::Facts;
+use crate::linux::engine::said::Said;
 use crate::state::config::{Health, Mode, Mount, NetworkMode, Port};
 use crate::state::network::{Attachment, ENGINE_NETWORK};
 use crate::state::service::Restart;
-use crate::state::{ContainerConfig, ContainerId, Foreign};
+use crate::state::{ContainerConfig, ContainerId, Foreign, Namespace};
 
 /// Digits of a container's id that the engine uses as a host name and as an alias.
 const SHORT: usize = 12;
@@ -213,10 +214,14 @@ fn network_mode(mode: &str) -> NetworkMode {
     }
 }
 
-/// The container whose network it shares, when it shares one's.
-pub(super) fn network_of(mode: Option<&str>) -> Option<ContainerId> {
-    let (kind, id) = mode?.split_once(':')?;
-    (kind == "container").then(|| ContainerId(id.to_owned()))
+/// The containers whose namespaces a container shares. A list tells of its network alone.
+pub(super) fn shares(seen: &Said) -> BTreeMap<Namespace, ContainerId> {
+    let modes = [(Namespace::Network, "NetworkMode"), (Namespace::Pid, "PidMode"), (Namespace::Ipc, "IpcMode")];
+    let owner = |(namespace, mode)| {
+        let id = seen.text(&format!("/HostConfig/{mode}")).strip_prefix("container:")?;
+        Some((namespace, ContainerId(id.to_owned())))
+    };
+    modes.into_iter().filter_map(owner).collect()
 }
 
 fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> Attachment {

@@ -16,8 +16,8 @@ use crate::linux::engine::{Engine, normal, wire};
 use crate::port::{EngineError, Seen};
 use crate::state::service::Restart;
 use crate::state::{
-    ConfigHash, Container, ContainerConfig, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkId, Outcome, Phase,
-    ServiceKey,
+    ConfigHash, Container, ContainerConfig, ContainerId, Image, ImageId, ImageRef, Made, Moment, Namespace, NetworkId, Outcome,
+    Phase, ServiceKey,
 };
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
@@ -145,7 +145,7 @@ impl Engine {
         let mut looked: Vec<_> = looked.into_iter().flatten().collect();
         self.tell_of_outcomes(link, &mut looked).await?;
         let mut all = self.remember(looked);
-        self.tell_of_owners(link, &mut all).await?;
+        self.tell_of_owners(link, list, &mut all).await?;
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
     }
@@ -166,27 +166,43 @@ impl Engine {
         seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
     }
 
-    /// Since when those run whose network others share. They may be anybody's.
-    async fn tell_of_owners(&self, link: &Link, all: &mut [Container]) -> Result<(), EngineError> {
+    /// Since when those run whose namespaces others share, and whether they exist. They may be anybody's.
+    async fn tell_of_owners(&self, link: &Link, list: &[Said], all: &mut [Container]) -> Result<(), EngineError> {
+        let names = |it: &Said| [it.text("/Id").to_owned()].into_iter().chain(it.texts("/Names"));
+        let there: BTreeSet<_> = list.iter().flat_map(names).map(|it| it.trim_start_matches('/').to_owned()).collect();
         let since = |it: &Container| it.started.filter(|_| it.phase == Phase::Running);
         let mut others = BTreeSet::new();
         let mut owners: BTreeMap<String, Option<Moment>> = all.iter().map(|it| (it.id.0.clone(), since(it))).collect();
         for container in all.iter_mut() {
-            let Some(owner) = container.network_of.as_ref().filter(|_| container.phase == Phase::Running) else { continue };
-            if !owners.contains_key(&owner.0) {
-                let what = format!("look at the container whose network {} shares", container.key);
-                let said = match self.details_of(link, &owner.0, &what).await {
-                    Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-                    said => said.ok().flatten().unwrap_or_default(),
-                };
-                let runs = phase(&said) == Some(Phase::Running);
-                others.insert(owner.0.clone());
-                owners.insert(owner.0.clone(), moment(said.text("/State/StartedAt")).filter(|_| runs));
+            let shared: BTreeSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
+            container.is_orphaned = !shared.iter().all(|it| there.contains(it.as_str()));
+            if container.phase != Phase::Running || container.is_orphaned {
+                continue;
             }
-            container.network_since = owners.get(&owner.0).copied().flatten();
+            for owner in shared {
+                let since = if let Some(since) = owners.get(&owner) {
+                    *since
+                } else {
+                    others.insert(owner.clone());
+                    let since = self.runs_since(link, &owner, &container.key).await?;
+                    *owners.entry(owner).or_insert(since)
+                };
+                container.shares_since = container.shares_since.max(since);
+            }
         }
         self.seen.borrow_mut().owners = others;
         Ok(())
+    }
+
+    /// Since when a container runs whose namespace one of ours shares. `None`: it does not run.
+    async fn runs_since(&self, link: &Link, owner: &str, sharer: &ServiceKey) -> Result<Option<Moment>, EngineError> {
+        let what = format!("look at the container whose namespace {sharer} shares");
+        let said = match self.details_of(link, owner, &what).await {
+            Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
+            said => said.ok().flatten().unwrap_or_default(),
+        };
+        let runs = phase(&said) == Some(Phase::Running);
+        Ok(moment(said.text("/State/StartedAt")).filter(|_| runs))
     }
 
     /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
@@ -249,7 +265,7 @@ pub(super) struct Listed {
     word: String,
     image: ImageId,
     image_ref: ImageRef,
-    network_of: Option<ContainerId>,
+    shares: BTreeMap<Namespace, ContainerId>,
 }
 
 impl Listed {
@@ -280,7 +296,7 @@ impl Listed {
             word,
             image: ImageId(said.text("/ImageID").to_owned()),
             image_ref: ImageRef::new(said.text("/Image")),
-            network_of: normal::network_of(Some(said.text("/HostConfig/NetworkMode"))),
+            shares: normal::shares(said),
         })
     }
 }
@@ -302,8 +318,9 @@ pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Cont
         restart: normal::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
         started: moment(seen.text("/State/StartedAt")),
         networks: seen.networks().map(networks),
-        network_of: normal::network_of(Some(seen.text("/HostConfig/NetworkMode"))),
-        network_since: None,
+        shares: normal::shares(seen),
+        shares_since: None,
+        is_orphaned: false,
         error: seen.some_text("/State/Error"),
     })
 }
@@ -333,8 +350,9 @@ fn untold(listed: Listed, why: String) -> Container {
         restart: Restart::default(),
         started: None,
         networks: None,
-        network_of: listed.network_of,
-        network_since: None,
+        shares: listed.shares,
+        shares_since: None,
+        is_orphaned: false,
         error: Some(why),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::state::ContainerConfig;
-use crate::state::config::Health;
+use crate::state::config::{Health, SERVICE_NAMESPACE};
 use crate::state::logging::Logging;
 use crate::state::service::Restart;
 
@@ -18,7 +18,7 @@ pub(super) fn read(fields: &mut Fields<'_>, known: &Known) -> ContainerConfig {
     let mut config = ContainerConfig::default();
     process(fields, &mut config);
     rights(fields, &mut config);
-    namespaces(fields, &mut config);
+    namespaces(fields, known, &mut config);
     limits(fields, &mut config);
     network(fields, &mut config);
     mounts::read(fields, known, &mut config);
@@ -54,15 +54,26 @@ fn rights(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
     config.storage_opt = fields.pairs("storage_opt", rules::key);
 }
 
-fn namespaces(fields: &mut Fields<'_>, config: &mut ContainerConfig) {
+fn namespaces(fields: &mut Fields<'_>, known: &Known, config: &mut ContainerConfig) {
     config.cgroup_parent = fields.text("cgroup_parent");
     config.runtime = fields.text("runtime");
     config.userns_mode = fields.text("userns_mode");
     config.uts = fields.text("uts");
-    config.pid = fields.text("pid");
-    if let Some(ipc) = fields.text("ipc") {
+    config.pid = fields.take("pid").and_then(|it| namespace(&it, known));
+    if let Some(ipc) = fields.take("ipc").and_then(|it| namespace(&it, known)) {
         config.ipc = ipc;
     }
+}
+
+/// A namespace of the engine's, or of a service of the app.
+fn namespace(at: &At<'_>, known: &Known) -> Option<String> {
+    let text = at.scalar().filter(|it| !it.is_empty())?;
+    let Some(service) = text.strip_prefix(SERVICE_NAMESPACE) else { return Some(text) };
+    let service = service.trim();
+    if !known.services.contains(service) {
+        at.wrong(&format!("the app has no service {}", quoted(service)));
+    }
+    Some(format!("{SERVICE_NAMESPACE}{service}"))
 }
 
 fn limits(fields: &mut Fields<'_>, config: &mut ContainerConfig) {

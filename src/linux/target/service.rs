@@ -59,6 +59,8 @@ pub(super) fn read(id: u32, name: &str, at: &At<'_>, known: &Known) -> Option<Se
     let mut depends_on = fields.take("depends_on").map(|it| compose::depends_on(&it, known, name)).unwrap_or_default();
     let mut config = compose::read(&mut fields, known);
     networks::attach(&mut fields, known, name, &mut config, &mut depends_on);
+    // No container can join a namespace of one that does not run.
+    depends_on.extend(config.shares().map(|(_, owner)| owner.to_owned()));
     let running = fields.flag("running").or(running).unwrap_or(true);
     fields.rest();
 

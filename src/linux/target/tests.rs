@@ -3,6 +3,7 @@
 mod any;
 mod labels;
 mod limits;
+mod shares;
 mod strict;
 
 use std::time::Duration;

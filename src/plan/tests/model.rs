@@ -141,8 +141,9 @@ fn create(current: &mut Current, spec: &Spec) {
         restart: spec.config.restart,
         started: None,
         networks: None,
-        network_of: spec.network_of.clone(),
-        network_since: None,
+        shares: spec.config.shares().map(|(namespace, owner)| (namespace, spec.owners[owner].clone())).collect(),
+        shares_since: None,
+        is_orphaned: false,
         error: None,
     });
 }
@@ -176,6 +177,8 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
                 let path = format!("/{volume}");
                 service.config.mounts.insert(Mount::Volume { name: volume.to_owned(), path, access: Mode::Write });
             }
+            Some(("pid-of", other)) => service.config.pid = Some(format!("service:{other}")),
+            Some(("ipc-of", other)) => service.config.ipc = format!("service:{other}"),
             Some(("shares", other)) => {
                 service.config.networks.clear();
                 service.config.network_mode = NetworkMode::Service(other.to_owned());
@@ -287,10 +290,7 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
     }
     let born = i64::try_from(current.containers.len()).unwrap();
     let owner = |other: &str| current.containers.iter().find(|it| it.key.service == other).map(|it| it.id.clone());
-    let network_of = match &service.config.network_mode {
-        NetworkMode::Service(other) => owner(other),
-        _ => None,
-    };
+    let shares = service.config.shares().filter_map(|(namespace, other)| Some((namespace, owner(other)?))).collect();
     let made = if words.contains(&"elsewhere") {
         Made::Elsewhere(Box::new(service.config.clone().into()))
     } else {
@@ -310,8 +310,9 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         restart: service.config.restart,
         started: None,
         networks: None,
-        network_of,
-        network_since: None,
+        shares,
+        shares_since: None,
+        is_orphaned: false,
         error: None,
     });
 }

@@ -169,8 +169,9 @@ impl Machine {
     fn told(&self, it: &Crate) -> Container {
         let mut face = it.face.clone();
         face.networks = Some(Self::attached(it).clone());
-        let owner = face.network_of.as_ref().and_then(|id| self.containers.get(id));
-        face.network_since = owner.filter(|it| it.face.phase == Phase::Running).and_then(|it| it.face.started);
+        let owners = face.shares.values().filter_map(|id| self.containers.get(id));
+        face.shares_since = owners.filter(|it| it.face.phase == Phase::Running).filter_map(|it| it.face.started).max();
+        face.is_orphaned = !face.shares.values().all(|id| self.containers.contains_key(id));
         match (self.tells, &mut face.made) {
             (Tells::RestartOtherwise, _) if face.restart == Restart::No => face.restart = Restart::OnFailure(0),
             (Tells::PortsOtherwise, Made::Elsewhere(foreign)) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use boardkeeper::plan::Spec;
 use boardkeeper::port::EngineError;
-use boardkeeper::state::config::{Mount, NetworkMode};
+use boardkeeper::state::config::Mount;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
     AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkConfig, NetworkId, Phase, ServiceKey, Volume,
@@ -172,13 +172,13 @@ impl Machine {
         self.accepts(spec)?;
         let networks = self.networks_of(spec)?;
         let volumes = self.volumes_of(spec)?;
-        let network_of = match &spec.config.network_mode {
-            NetworkMode::Service(name) => match spec.network_of.as_ref().filter(|id| self.containers.contains_key(id)) {
-                Some(id) => Some(id.clone()),
-                None => return refuse(format!("no container to share the network of {name} with")),
-            },
-            NetworkMode::App | NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
-        };
+        let mut shares = BTreeMap::new();
+        for (namespace, name) in spec.config.shares() {
+            let Some(id) = spec.owners.get(name).filter(|id| self.containers.contains_key(id)) else {
+                return refuse(format!("no container to share a namespace of {name} with"));
+            };
+            shares.insert(namespace, id.clone());
+        }
         self.made += 1;
         let id = ContainerId(format!("{:064x}", self.made.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         let face = Container {
@@ -196,8 +196,9 @@ impl Machine {
             error: None,
             started: None,
             networks: None,
-            network_of: network_of.clone(),
-            network_since: None,
+            shares,
+            shares_since: None,
+            is_orphaned: false,
         };
         let brief = spec.config.env.contains_key("BRIEF");
         // Nobody outlives SIGKILL.
@@ -257,7 +258,7 @@ impl Machine {
             return Some(format!("network {} ({name}) not found", id.0));
         }
         let runs = |id| self.containers.get(id).is_some_and(|it| it.face.phase.is_alive());
-        if it.face.network_of.as_ref().is_some_and(|host| !runs(host)) {
+        if !it.face.shares.values().all(runs) {
             return Some("the container whose network it shares does not run".into());
         }
         let unplugged = self.unplugged.contains(&it.face.key);
@@ -386,7 +387,7 @@ impl Machine {
         let mut back: Vec<_> =
             self.containers.values_mut().filter_map(|mut it| back(&mut it).then(|| it.face.id.clone())).collect();
         // Whoever shares the network of another is started after it.
-        back.sort_by_key(|id| self.containers[id].face.network_of.is_some());
+        back.sort_by_key(|id| !self.containers[id].face.shares.is_empty());
         back.retain(|id| self.start(id).is_ok());
         back
     }
@@ -408,10 +409,11 @@ impl Machine {
             env: Arc::default(),
             restart: Restart::No,
             error: None,
-            network_of: None,
+            shares: BTreeMap::new(),
             started: None,
             networks: None,
-            network_since: None,
+            shares_since: None,
+            is_orphaned: false,
         };
         let new = Crate { foreign: true, ..Crate::of(face) };
         self.keep(image);

@@ -70,8 +70,8 @@ impl Machine {
     /// What a container cannot do although it runs.
     pub(crate) fn deaf(&self) -> Option<String> {
         self.ours().filter(|it| it.face.phase == Phase::Running).find_map(|it| {
-            let owner = it.face.network_of.as_ref().map(|id| self.containers.get(id));
-            let of_old = owner.is_some_and(|owner| owner.is_none_or(|owner| owner.face.started > it.face.started));
+            let mut owners = it.face.shares.values().map(|id| self.containers.get(id));
+            let of_old = owners.any(|owner| owner.is_none_or(|owner| owner.face.started > it.face.started));
             let lost = it.networks.iter().any(|(name, id)| self.network_ids.get(name) != Some(id));
             let key = &it.face.key;
             (of_old || lost).then(|| format!("{key} runs in a network that is gone"))
