@@ -1,18 +1,17 @@
 //! Being woken when something of ours may have changed.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{EventMessage, EventMessageTypeEnum};
-use bollard::query_parameters::EventsOptions;
 use futures_util::{Stream, StreamExt, stream};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::linux::engine::{Engine, labels};
+use crate::linux::engine::said::Said;
+use crate::linux::engine::{Engine, labels, wire};
 use crate::state::ContainerId;
 
 /// Waits between two tries to find the engine.
@@ -55,7 +54,7 @@ const DEEDS: [&str; 19] = [
     "disconnect",
 ];
 
-type Batches = Pin<Box<dyn Stream<Item = Vec<Result<EventMessage, Error>>>>>;
+type Batches = Pin<Box<dyn Stream<Item = Vec<Result<Value, Error>>>>>;
 
 /// A watcher of one engine, connected or not.
 struct Watch<'a> {
@@ -87,36 +86,46 @@ impl Engine {
         // Nothing was heard meanwhile.
         self.seen.borrow_mut().forget_all();
         let link = self.link().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
-        let filters = [("type", &KINDS[..]), ("event", &DEEDS[..])];
-        let list = |words: &[&str]| words.iter().map(|it| (*it).to_owned()).collect();
-        let filters = filters.into_iter().map(|(name, words)| (name.to_owned(), list(words))).collect();
+        let filters = json!({"type": KINDS, "event": DEEDS}).to_string();
         // From the moment it was found: what happens before the stream stands is not lost.
-        let options = EventsOptions { since: link.facts.since.clone(), until: None, filters: Some(filters) };
-        Some(link.docker.events(Some(options)).ready_chunks(TOGETHER).boxed_local())
+        let since = link.facts.since.as_ref().map(|it| format!("&since={it}")).unwrap_or_default();
+        let path = format!("{}/events?filters={}{since}", link.version_path(), escaped(&filters));
+        let events = wire::lines(link.facts.host(), &path).await;
+        let events = events.inspect_err(|error| debug!(%error, "the engine tells no events")).ok()?;
+        Some(events.ready_chunks(TOGETHER).boxed_local())
     }
 
-    /// Whether an event may concern us. Forgets what was known of the container it is about.
-    pub(super) fn concerns(&self, event: EventMessage) -> bool {
-        let Some(actor) = event.actor else { return true };
-        match event.typ {
-            Some(EventMessageTypeEnum::CONTAINER) => {
-                let id = actor.id.unwrap_or_default();
-                let lends = self.seen.borrow().lends_its_network(&id);
-                self.seen.borrow_mut().forget(&ContainerId(id));
-                let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
-                lends || labels::supervised(&attributes)
+    /// Whether an event may concern us. Forgets what was known of the container it is about; of every container where the event is
+    /// in no form that is known. A word that is not known ends nothing: the engine may be newer, and have things of other people.
+    pub(super) fn concerns(&self, event: &Said) -> bool {
+        let mut seen = self.seen.borrow_mut();
+        if event.at("/Actor").is_none() {
+            seen.forget_all();
+            return true;
+        }
+        let id = event.text("/Actor/ID");
+        match event.text("/Type") {
+            "container" => {
+                let lends = seen.lends_its_network(id);
+                seen.forget(&ContainerId(id.to_owned()));
+                lends || labels::supervised(&event.labels("/Actor/Attributes"))
             }
             // Containers leave networks all the time; ours when they are stopped, or by hand.
-            Some(EventMessageTypeEnum::NETWORK) if event.action.as_deref() == Some("disconnect") => {
-                let container = actor.attributes.and_then(|mut it| it.remove("container")).unwrap_or_default();
-                let mut seen = self.seen.borrow_mut();
-                let ours = seen.knows(&container);
-                seen.forget(&ContainerId(container));
+            "network" if event.text("/Action") == "disconnect" => {
+                let container = event.text("/Actor/Attributes/container");
+                let ours = seen.knows(container);
+                seen.forget(&ContainerId(container.to_owned()));
                 ours
             }
             _ => true,
         }
     }
+}
+
+/// A text as part of a query.
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
 }
 
 impl Watch<'_> {
@@ -146,7 +155,7 @@ impl Watch<'_> {
             }
             for event in batch.into_iter().flatten().flatten() {
                 self.events.1 += 1;
-                concerned |= self.engine.concerns(event);
+                concerned |= self.engine.concerns(&Said(event));
             }
             if lost || self.events.1 > MOST_EVENTS {
                 self.hang_up(lost);
@@ -237,6 +246,59 @@ mod tests {
         assert!(items >= 3 && f64::from(items) <= took.as_secs_f64() * 5.0 + 3.0, "{items} in {took:?}");
         // What the socket's buffers hold is sent, and not read.
         assert!(sent.get() < 20_000, "{}", sent.get());
+    }
+
+    /// Says one after the other what is in `says`, [`STEP`] apart, to whoever subscribes; counts subscriptions.
+    async fn tells(socket: &Path, says: &[&str], subscriptions: &Cell<usize>) {
+        let answer = async |mut stream: UnixStream| {
+            if !asked(&mut stream).await.contains("/events") {
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{HELLO}", HELLO.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+                return;
+            }
+            subscriptions.set(subscriptions.get() + 1);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            for it in says {
+                tokio::time::sleep(STEP).await;
+                let _ = stream.write_all(format!("{:x}\r\n{it}\n\r\n", it.len() + 1).as_bytes()).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        serve(socket, answer).await;
+    }
+
+    const STEP: Duration = Duration::from_millis(600);
+
+    #[tokio::test]
+    async fn an_event_in_words_that_are_not_known_delays_no_other() {
+        for odd in [
+            r#"{"Type":"wormhole","Action":"die","Actor":{"ID":"c","Attributes":{}}}"#,
+            r#"{"Type":"container","Action":"ascend","scope":"galaxy","Actor":{"ID":"c","Attributes":{}},"timeNano":1e99}"#,
+            r#"{"Type":7,"Action":null,"Actor":{"ID":[],"Attributes":{"a":null}}}"#,
+            r#"{"Type":"container","Actor":null}"#,
+            "nonsense",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let (socket, subscriptions) = (dir.path().join("s"), Cell::new(0));
+            let engine = engine(&socket);
+            let last = async {
+                let mut events = std::pin::pin!(engine.events());
+                let (began, mut last) = (Instant::now(), Duration::ZERO);
+                while tokio::time::timeout(4 * STEP, events.next()).await.is_ok() {
+                    last = began.elapsed();
+                }
+                last
+            };
+            let says = [odd, odd, EVENT];
+            let last = tokio::select! {
+                biased;
+                last = last => last,
+                () = tells(&socket, &says, &subscriptions) => unreachable!("it serves without end"),
+            };
+            // The event of ours is the third that is sent, and an item of the same stream.
+            assert_eq!(subscriptions.get(), 1, "{odd}");
+            assert!((3 * STEP..5 * STEP).contains(&last), "{odd}: the last item came after {last:?}");
+        }
     }
 
     #[tokio::test]

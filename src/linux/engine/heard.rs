@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{CreateImageInfo, EventMessage, ImageConfig};
+use bollard::models::{CreateImageInfo, ImageConfig};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ struct Words {
     networks: Vec<Value>,
     volumes: Vec<Value>,
     pull: Vec<CreateImageInfo>,
-    events: Vec<EventMessage>,
+    events: Vec<Value>,
     time: String,
 }
 
@@ -51,7 +51,7 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
     });
     let containers = containers.collect();
     for event in words.events {
-        let _ = engine.concerns(event);
+        let _ = engine.concerns(&Said(event));
     }
     let mut layers = pull::Layers::default();
     let mut progress = Vec::new();

@@ -164,6 +164,12 @@ impl Link {
         self.facts.version.clone()
     }
 
+    /// What the path of a request begins with: the API that was agreed on.
+    pub(super) fn version_path(&self) -> String {
+        let version = self.docker.client_version();
+        format!("/v{}.{}", version.major_version, version.minor_version)
+    }
+
     /// The newest API it speaks.
     pub(super) fn api(&self) -> (u32, u32) {
         let (major, minor) = self.facts.version.api.split_once('.').unwrap_or_default();

@@ -21,9 +21,7 @@ pub(super) struct Said(pub(super) Value);
 impl Engine {
     /// Asks the engine for one document. `path` begins with a slash.
     pub(super) async fn get(&self, link: &Link, path: &str) -> Result<Said, Error> {
-        let version = link.docker.client_version();
-        let path = format!("/v{}.{}{path}", version.major_version, version.minor_version);
-        wire::get(link.facts.host(), &path).await.map(Said)
+        wire::get(link.facts.host(), &format!("{}{path}", link.version_path())).await.map(Said)
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
+use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HOST, HeaderValue};
@@ -42,18 +43,52 @@ pub(super) fn client(host: &str) -> Result<Docker, Error> {
 
 /// Asks the engine at a host for a document, and reads it whole.
 pub(super) async fn get(host: &str, path: &str) -> Result<Value, Error> {
+    let response = open(host, path).await?;
+    let body = response.into_body().collect().await?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
+}
+
+/// Asks the engine at a host for values, one in each line, for as long as it sends any. A line that is no JSON is `null`: the
+/// lines after it count.
+pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = Result<Value, Error>> + use<>, Error> {
+    let response = open(host, path).await?;
+    let mut rest = Vec::new();
+    let values = move |part: Result<Bytes, hyper::Error>| {
+        stream::iter(match part {
+            Ok(part) => whole_lines(&mut rest, &part).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(Error::from(error))],
+        })
+    };
+    Ok(response.into_body().into_data_stream().flat_map(values))
+}
+
+/// Values of the lines that end in a part of an answer. What follows the last of them is kept in `rest`.
+fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
+    let Some(end) = part.iter().rposition(|it| *it == b'\n') else {
+        rest.extend_from_slice(part);
+        return Vec::new();
+    };
+    let (lines, next) = part.split_at(end + 1);
+    rest.extend_from_slice(lines);
+    let lines = std::mem::replace(rest, next.to_vec());
+    let lines = lines.split(|it| *it == b'\n').filter(|it| !it.trim_ascii().is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
+}
+
+/// Asks the engine at a host, which must take the question.
+async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
     let place = Place::of(host);
     let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
     let response = ask(place, request.map_err(|error| not_understood(&error.to_string()))?).await?;
     let status_code = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    if !status_code.is_success() {
-        let said = serde_json::from_slice::<Value>(&body).ok();
-        let said = said.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
-        let message = said.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-        return Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message });
+    if status_code.is_success() {
+        return Ok(response);
     }
-    serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
+    let body = response.into_body().collect().await?.to_bytes();
+    let said = serde_json::from_slice::<Value>(&body).ok();
+    let said = said.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
+    let message = said.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message })
 }
 
 /// A client for one request, with a field more in its body: one that older engines know and the client's library does not.
@@ -259,6 +294,15 @@ mod tests {
             () = endless(&socket, chunk_head, &chunk) => {}
             done = tokio::time::timeout(Duration::from_secs(900), asks) => done.unwrap(),
         }
+    }
+
+    #[test]
+    fn a_line_that_comes_in_parts_is_one_and_one_that_is_no_json_is_null() {
+        let mut rest = Vec::new();
+        assert_eq!(whole_lines(&mut rest, b"{\"a\":").len(), 0);
+        assert_eq!(whole_lines(&mut rest, b"1}\r\n\nnonsense\n{\"b\""), [serde_json::json!({"a": 1}), Value::Null]);
+        assert_eq!(whole_lines(&mut rest, b":2}\n"), [serde_json::json!({"b": 2})]);
+        assert_eq!(rest, b"");
     }
 
     #[test]
