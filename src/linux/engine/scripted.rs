@@ -17,6 +17,11 @@ pub(super) type Answer = Option<(u16, String)>;
 
 /// Asks an engine that answers as the test says. What it is asked looks like `GET /containers/json`.
 pub(super) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
+    asked_with_bodies_of(|asked, _| answer(asked), asks).await
+}
+
+/// The same for a test that looks at what is sent, too.
+pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
     let engine = engine(&socket);
@@ -26,7 +31,8 @@ pub(super) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl Asyn
         let (verb, path) = (words.next().unwrap(), words.next().unwrap());
         let path = path.split('?').next().unwrap();
         let path = path.find("/v1.").map_or(path, |_| path[1..].find('/').map_or(path, |at| &path[1 + at..]));
-        let Some((status, body)) = answer(&format!("{verb} {path}")) else { return std::future::pending().await };
+        let sent = asked.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let Some((status, body)) = answer(&format!("{verb} {path}"), sent) else { return std::future::pending().await };
         // These have no body, whatever is said of it.
         let body = if matches!(status, 204 | 304) { "" } else { &body };
         let length = body.len();
@@ -63,11 +69,19 @@ pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
     }
 }
 
-/// What is asked: the head of a request.
+/// What is asked: a request, with its body.
 pub(super) async fn asked(stream: &mut UnixStream) -> String {
-    let mut asked = [0; 2048];
-    let length = stream.read(&mut asked).await.unwrap();
-    String::from_utf8_lossy(&asked[..length]).into_owned()
+    let (mut asked, mut part) = (String::new(), [0; 2048]);
+    loop {
+        let length = stream.read(&mut part).await.unwrap();
+        asked += &String::from_utf8_lossy(&part[..length]);
+        let lower = asked.to_lowercase();
+        let Some((head, body)) = lower.split_once("\r\n\r\n").filter(|_| length > 0) else { return asked };
+        let told = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse().ok());
+        if body.len() >= told.unwrap_or(0) {
+            return asked;
+        }
+    }
 }
 
 /// An adapter for the engine at a socket.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::scripted::{asked_of, empty};
+use super::scripted::{HELLO, asked_of, asked_with_bodies_of, empty};
 use super::*;
 use crate::plan::{Spec, Which};
 use crate::port::Engine as _;
@@ -214,5 +214,35 @@ async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
         assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [phase, Phase::Running], "{details}");
         let told = seen[0].error.as_deref().is_some_and(|it| it.contains("undead"));
         assert_eq!(told, details.ends_with(r#""undead"}}"#), "{:?}", seen[0].error);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_allows_two_networks_of_one_name_is_asked_not_to() {
+    // Engines from API 1.44 on know no such field, and allow none.
+    for (api, asks_for_it) in [("1.24", true), ("1.41", true), ("1.43", true), ("1.44", false), ("1.51", false)] {
+        let sent = RefCell::new(Vec::new());
+        let answer = |asked: &str, body: &str| {
+            let there = !sent.borrow().is_empty();
+            let labels = r#"{"io.balena.supervised":"true","io.balena.app-id":"1"}"#;
+            Some(match asked {
+                "GET /version" => (200, HELLO.replace("1.41", api)),
+                "GET /networks" if there => (200, format!(r#"[{{"Name":"u_default","Id":"1","Labels":{labels}}}]"#)),
+                "POST /networks/create" => {
+                    sent.borrow_mut().push(serde_json::from_str::<serde_json::Value>(body).unwrap());
+                    (201, r#"{"Id":"1","Warning":""}"#.to_owned())
+                }
+                other => empty(other),
+            })
+        };
+        let config = crate::state::NetworkConfig::default();
+        let id = crate::state::NetworkId::default();
+        let network = crate::state::Network { id, name: "u_default".into(), app: Some(AppId(1)), config };
+        let deed = Deed::CreateNetwork(network);
+        let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
+        assert_eq!(done, Ok(()), "{api}");
+        let [sent] = &sent.into_inner()[..] else { panic!("{api}: it is created once") };
+        assert_eq!(sent.get("CheckDuplicate"), asks_for_it.then_some(&true.into()), "{api}: {sent}");
+        assert_eq!(sent["Name"], "u_default");
     }
 }
