@@ -1,5 +1,6 @@
 //! Containers: created, connected, started, stopped, removed and renamed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{ContainerUpdateBody, NetworkConnectRequest, NetworkDisconnectRequest};
@@ -63,11 +64,13 @@ impl Engine {
     }
 
     /// The first device that the container wants and the host lacks. An engine creates such a container and refuses to start it, when
-    /// the one before is gone. Nothing is known where the host's devices are not seen, or the engine is on another machine.
+    /// the one before is gone. Nothing is known where the host's devices are not seen, as in a container with a `/dev` of its own, or
+    /// where the engine is on another machine: then the engine decides.
     fn missing_device<'a>(&self, spec: &'a Spec) -> Option<&'a str> {
         let there = |path: &str| self.settings.root.join(path.trim_start_matches('/')).symlink_metadata().is_ok();
         let local = self.settings.hosts.iter().all(|it| it.starts_with("unix://"));
-        if !local || !there("/dev/null") {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        if !local || !is_kernels_own(&mounts, &self.settings.root.join("dev")) {
             return None;
         }
         let paths = spec.config.devices.iter().filter_map(|it| it.split(':').next());
@@ -314,4 +317,40 @@ fn grace(seen: &Said) -> Duration {
 
 fn labels_of(seen: &Said) -> Labels {
     seen.labels("/Config/Labels")
+}
+
+/// Whether the kernel's own list of devices is mounted at a path, as the processes of this mount namespace see it.
+fn is_kernels_own(mountinfo: &str, at: &Path) -> bool {
+    let mount = |line: &str| {
+        let (place, kind) = line.split_once(" - ")?;
+        (Path::new(place.split(' ').nth(4)?) == at).then(|| kind.starts_with("devtmpfs "))
+    };
+    // The last mount at a path hides those before it.
+    mountinfo.lines().filter_map(mount).next_back() == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_looked_for_where_the_kernel_lists_them() {
+        let host = "24 27 0:6 / /dev rw,relatime - devtmpfs devtmpfs rw,mode=755\n25 24 0:7 / /dev/pts rw - devpts devpts rw\n";
+        let container =
+            "8 7 0:9 / /dev rw,nosuid - tmpfs tmpfs rw,size=65536k\n9 8 0:6 /net/tun /dev/net/tun rw - devtmpfs udev rw\n";
+        let given = "9 8 0:6 / /host/dev rw,nosuid shared:2 - devtmpfs udev rw\n";
+        for (mounts, at, is) in [
+            (host, "/dev", true),
+            (container, "/dev", false),
+            (container, "/host/dev", false),
+            (&format!("{container}{given}"), "/host/dev", true),
+            (&format!("{container}{given}"), "/dev", false),
+            // Another one over it.
+            (&format!("{host}{container}"), "/dev", false),
+            ("", "/dev", false),
+            ("odd - \n - devtmpfs \n", "/dev", false),
+        ] {
+            assert_eq!(is_kernels_own(mounts, Path::new(at)), is, "{at} of {mounts}");
+        }
+    }
 }
