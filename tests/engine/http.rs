@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Reply {
     /// The status code.
     pub(crate) status: u16,
+    /// The status line and the headers.
+    pub(crate) head: String,
     /// The body.
     pub(crate) body: String,
 }
@@ -55,5 +57,5 @@ fn talk(mut stream: impl Read + Write, method: &str, path: &str, headers: &[(&st
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| io::Error::other(format!("cut short: {text}")))?;
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
     let status = status.ok_or_else(|| io::Error::other(format!("no status: {head}")))?;
-    Ok(Reply { status, body: body.to_owned() })
+    Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
 }

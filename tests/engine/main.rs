@@ -33,3 +33,4 @@ mod target;
 mod trial;
 mod troubles;
 mod updates;
+mod waits;

@@ -224,10 +224,14 @@ fn a_start_that_fails_for_ever_is_no_idle_device() {
     let main = Service::new("main", &lab.image("1")).with("command", json!(["/no/such/program"]));
     agent.want(&App { services: vec![main], ..app.clone() }.v3());
     agent.says("/no/such/program");
-    until(PATIENCE, "it says so", || {
+    // Tries are seconds apart, and between two of them nothing is under way.
+    for _ in 0..100 {
         let device = agent.get("/v1/device").json();
-        device["status"] == "Starting" && device["update_failed"] == true
-    });
+        assert_ne!(device["status"], "Idle", "{device}");
+        assert_eq!(device["update_failed"], true, "{device}");
+        pause(100);
+    }
+    assert_eq!(agent.get("/v1/device").json()["status"], "Starting");
     assert_eq!(agent.get("/v1/healthy").status, 200, "to restart the agent would not help");
     agent.want(&app.v3());
     agent.arrives(&app);

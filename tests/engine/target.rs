@@ -131,6 +131,12 @@ impl Service {
         self
     }
 
+    /// The same, but not to run.
+    pub(crate) fn not_to_run(mut self) -> Self {
+        self.running = false;
+        self
+    }
+
     /// The same under an update strategy.
     pub(crate) fn strategy(self, name: &str) -> Self {
         self.label("io.balena.update.strategy", name)
