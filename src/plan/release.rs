@@ -34,12 +34,13 @@ impl Release {
     }
 }
 
-/// Whether a container that replaces another is to be created beside it, and is not.
+/// Whether a container that replaces another is to be created beside it, and is not; or whether the network that it needs first is
+/// of a driver which the engine may not have.
 fn is_pending(draft: &Draft<'_>, app: &App, name: &str, service: &Service, changed: &Changed) -> bool {
     let mut theirs = standing(draft, app, name).peekable();
     theirs.peek().is_some()
         && !theirs.any(|it| is_fresh(draft, app, service, it, changed))
-        && can_be_created_beside(draft, app, service, changed)
+        && (can_be_created_beside(draft, app, service, changed) || draft.scene.untried(app, service).is_some())
 }
 
 /// Containers of a service that the engine is not about to remove.

@@ -1,11 +1,12 @@
 //! Networks and volumes of an app.
 //!
-//! A network that is not as it should be is removed when nothing uses it any more, and made anew. A volume is only removed by a purge
+//! A network that is not as it should be is removed when nothing uses it any more, and made anew. Where it is to have another driver,
+//! a network with that driver is created under another name first: the engine alone knows whether it has the driver. A volume is only removed by a purge
 //! or with its app: what an app wrote is not lost by a change or a mistake in a document. Where it is not as the document says, that
 //! is told.
 
 use crate::plan::draft::{Draft, Gate};
-use crate::plan::scene::{Changed, Scene, has_networks};
+use crate::plan::scene::{Changed, Scene, has_networks, trial_name};
 use crate::plan::{Deed, Plan, Step, complete};
 use crate::state::network::{BRIDGE_NAME, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
@@ -32,14 +33,22 @@ pub(super) fn draft(draft: &mut Draft<'_>) {
 fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
     let scene = draft.scene;
     for (name, config) in &app.networks {
+        let trial = scene.trial(app, name);
         match scene.network_of_app(app, name) {
+            // It may have what the network itself is to have: the host's interface, a subnet.
+            None if trial.is_some() => remove_trial(draft, trial),
             None => {
                 let (id, app_id, name) = (NetworkId::default(), Some(app.id), Network::engine_name(app, name));
                 let network = Network { id, name, app: app_id, config: config.clone() };
                 draft.deed(Gate::Free, Deed::CreateNetwork(network));
             }
             Some(seen) if changed.networks.contains(name) => {
-                if !used(draft, app, |it| it.config.networks.contains_key(name)) {
+                if scene.is_untried(app, name) {
+                    remove_trial(draft, trial);
+                    if trial.is_none() {
+                        draft.deed(Gate::Free, Deed::CreateNetwork(trial_of(app, name, config)));
+                    }
+                } else if !used(draft, app, |it| it.config.networks.contains_key(name)) {
                     draft.deed(Gate::Locked, remove(seen));
                 }
             }
@@ -47,13 +56,30 @@ fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
         }
     }
     let kept: Vec<&Network> = app.networks.keys().filter_map(|name| scene.network_of_app(app, name)).collect();
+    let trials: Vec<&Network> = app.networks.keys().filter_map(|name| scene.trial(app, name)).collect();
     let others = scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
+    let others = others.filter(|it| !trials.contains(it) || changed.networks.is_empty());
     for seen in others.filter(|it| !scene.is_attached_to(it)) {
         // Containers of the release before may still be on it. A second network of one name is in the way of every release.
         let is_twin = kept.iter().any(|it| it.name == seen.name);
         if is_twin || all_as_wanted(draft, app) {
             draft.deed(Gate::Free, remove(seen));
         }
+    }
+}
+
+/// A network to try a driver with: addresses are left out, for the network that is there may have them. Options stay: a driver may
+/// need the host's interface that they name.
+fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
+    let (driver, options) = (config.driver.clone(), config.options.clone());
+    let config = NetworkConfig { driver, options, internal: config.internal, ..NetworkConfig::default() };
+    Network { id: NetworkId::default(), name: trial_name(app, name), app: Some(app.id), config }
+}
+
+/// No container is ever attached to it.
+fn remove_trial(draft: &mut Draft<'_>, trial: Option<&Network>) {
+    if let Some(trial) = trial {
+        draft.deed(Gate::Free, remove(trial));
     }
 }
 

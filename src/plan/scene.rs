@@ -88,6 +88,28 @@ impl<'a> Scene<'a> {
         Changed { networks: app.networks.iter().filter_map(network).collect() }
     }
 
+    /// Whether the engine has not shown yet that it has the driver which an app's network is to have: the network there has another
+    /// one, and none was created to try it.
+    pub(super) fn is_untried(self, app: &App, name: &str) -> bool {
+        let (Some(wanted), Some(seen)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
+        seen.config.driver != wanted.driver
+            && self.trial(app, name).is_none_or(|trial| trial.config.driver != wanted.driver)
+            && self.containers_of(app.id).next().is_some()
+    }
+
+    /// The network of an app that was created to try a driver.
+    pub(super) fn trial(self, app: &App, name: &str) -> Option<&'a Network> {
+        let name = trial_name(app, name);
+        self.current.networks.iter().find(|it| it.app == Some(app.id) && it.name == name)
+    }
+
+    /// The first network of a service whose driver is not tried yet. Nothing is killed before: the engine may have no such driver.
+    pub(super) fn untried(self, app: &App, service: &Service) -> Option<String> {
+        let name = service.config.networks.keys().find(|it| self.is_untried(app, it))?;
+        let driver = app.networks.get(name).map_or("", |it| &it.driver);
+        Some(format!("network {name}, whose driver {driver} is tried first"))
+    }
+
     /// An app's network, or `supervisor0`. Of several that it could be, one that a container is attached to, for that is no network
     /// to be removed; then one with the name of today's supervisors; then the oldest, which engines are listed by.
     pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
@@ -172,6 +194,9 @@ impl<'a> Scene<'a> {
                 Some(_) => (),
             }
         }
+        if let Some(network) = self.untried(app, service) {
+            return Some(network);
+        }
         volumes(service).find(|it| self.volume(app, it).is_none()).map(|it| format!("volume {it}"))
     }
 
@@ -190,6 +215,11 @@ impl Changed {
     pub(super) fn concerns(&self, service: &Service) -> bool {
         service.config.networks.keys().any(|it| self.networks.contains(it))
     }
+}
+
+/// What a network is called that is created to try the driver of an app's network.
+pub(super) fn trial_name(app: &App, name: &str) -> String {
+    format!("new_{}", Network::engine_name(app, name))
 }
 
 /// Volumes a service mounts, by their name in the document.

@@ -54,7 +54,7 @@ pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Co
 pub(super) fn purge(draft: &mut Draft<'_>, old: &Old<'_>, fresh: Option<&Container>) {
     if !draft.scene.has_image(&old.service.image) {
         draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
-    } else if draft.release.images && fresh.is_none() && creates_beside(draft, old) {
+    } else if draft.release.images && fresh.is_none() && is_unproven(draft, old) {
         draft.wait(Waiting::Containers(old.key.clone()));
         return;
     }
@@ -88,11 +88,19 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
     if waits_for_images(draft, old) {
         return;
     }
-    if creates_beside(draft, old) || !draft.release.is_ready_for(old.service) {
+    if is_unproven(draft, old) || !draft.release.is_ready_for(old.service) {
         wait_for_containers(draft, old);
     } else {
         kill(draft, old);
     }
+}
+
+/// Whether the engine has yet to show that it can create the new container, or the network for it. The container is created beside
+/// the old ones, where that can be done.
+fn is_unproven(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
+    let untried = draft.scene.untried(old.app, old.service).filter(|_| !old.containers.is_empty());
+    draft.wait_for(old.key, untried.clone());
+    untried.is_some() || creates_beside(draft, old)
 }
 
 /// Creates the new container beside the old ones, where that can be done.

@@ -18,12 +18,13 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
-    /// The engine refuses to create a container, and nothing is killed before; or the image of a service that has no container
+    /// The engine refuses to create a container or its network, and nothing is killed before; or the image of a service that has no container
     /// cannot be pulled.
     fn cannot_settle(&self, app: AppId) -> Option<Refusal> {
         let containers = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Containers(key) if key.app == app));
         let such = |step: &Step| match step {
             Step::Engine(Deed::Create(spec)) => containers && spec.key.app == app,
+            Step::Engine(Deed::CreateNetwork(network)) => containers && network.app == Some(app),
             Step::Engine(Deed::Pull(image)) => {
                 let wanted = self.app(app).into_iter().flat_map(|it| &it.services).filter(|(_, it)| it.image == *image);
                 wanted.map(|(name, _)| ServiceKey::new(app, name)).any(|key| !self.has_container(&key))

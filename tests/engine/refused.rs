@@ -88,6 +88,33 @@ fn nothing_is_killed_for_a_network_driver_that_does_not_exist() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn nothing_is_killed_for_a_network_that_is_to_have_a_driver_that_does_not_exist() {
+    let lab = Lab::enter();
+    let app = |commit: &str| App::new(1509, commit, vec![Service::new("main", &lab.image("1"))]);
+    let agent = Agent::with(&lab, &app("c1"));
+    let before = lab.containers();
+    let with_driver = |commit: &str, driver: &str| {
+        let mut document = app(commit).v3();
+        document["device"]["apps"][app(commit).uuid()]["releases"][commit]["networks"] = json!({"default": {"driver": driver}});
+        document
+    };
+    agent.want(&with_driver("c2", "none-such"));
+    agent.says("none-such");
+    pause(2500);
+    assert_eq!(lab.containers(), before);
+    agent.says("no driver none-such: install it");
+    let reply = agent.ask("POST", "/v1/restart", &json!({"appId": 1509}));
+    assert_eq!(reply.status, 503, "a restart is answered: {}", reply.body);
+    assert_eq!(lab.containers(), before);
+    // One that every kernel has.
+    agent.want(&with_driver("c3", "bridge"));
+    agent.arrives(&app("c3"));
+    let told = lab.docker(&["network", "ls", "--filter", "label=io.balena.app-id=1509", "--format", "{{.Name}} {{.Driver}}"]);
+    assert_eq!(told.trim(), format!("{}_default bridge", app("c3").uuid()));
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn a_service_that_shares_a_network_is_created_on_that_of_its_owners_new_container() {
     let lab = Lab::enter();
     let app = |commit, rev: &str| {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::config::NetworkMode;
+use boardkeeper::state::network::Attachment;
 use boardkeeper::state::service::Strategy;
-use boardkeeper::state::{App, Phase, Service, ServiceKey};
+use boardkeeper::state::{App, Network, NetworkConfig, Phase, Service, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -45,6 +46,38 @@ fn nothing_is_killed_for_a_runtime_that_does_not_exist() {
             play.writes([app(1, [("web", service("r/web:3")), ("db", service("r/db:2"))])]);
             play.settles().await;
             assert_eq!(play.images(), ["r/db:2", "r/web:3"]);
+        });
+    }
+}
+
+/// A release whose network has a driver.
+fn on_driver(image: &str, strategy: Strategy, driver: &str) -> App {
+    let web = with(image, |it| {
+        it.strategy = strategy;
+        it.config.networks.insert("default".to_owned(), Attachment::default());
+    });
+    let network = NetworkConfig { driver: driver.to_owned(), ..NetworkConfig::default() };
+    App { networks: [("default".to_owned(), network)].into(), ..app(1, [("web", web), ("db", service("r/db:1"))]) }
+}
+
+#[test]
+fn nothing_is_killed_for_a_network_driver_that_does_not_exist() {
+    for strategy in [Strategy::DownloadThenKill, Strategy::HandOver, Strategy::KillThenDownload, Strategy::DeleteThenDownload] {
+        let before = on_driver("r/web:1", strategy, "bridge");
+        let [network, _] = Network::engine_names(&before, "default");
+        let trial = format!("new_{network}");
+        well(&[before], async |play| {
+            play.settles().await;
+            let runs = running(play);
+            play.writes([on_driver("r/web:2", strategy, "none-such")]);
+            sleep(HOUR).await;
+            assert_eq!(running(play), runs, "{strategy:?}");
+            assert!((2..60).contains(&play.begun(&format!("create network {trial}"))), "tried again, and not all the time");
+            assert!(!play.sim.with(|model| model.locks.are_taken()), "the services can lock themselves");
+            play.writes([on_driver("r/web:2", strategy, "macvlan")]);
+            play.settles().await;
+            let names: Vec<_> = play.sim.with(|model| model.machine.networks.keys().cloned().collect());
+            assert!(names.contains(&network) && !names.contains(&trial), "{names:?}");
         });
     }
 }

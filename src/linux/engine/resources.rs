@@ -5,7 +5,7 @@ use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
 use tracing::debug;
 
 use crate::linux::engine::Engine;
-use crate::linux::engine::errors::{found, is_conflict, sort};
+use crate::linux::engine::errors::{found, has, is_conflict, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::{Link, moment};
 use crate::linux::engine::said::Said;
@@ -28,7 +28,7 @@ impl Engine {
         // Two requests at once would make two. Engines from API 1.44 on refuse a second one by themselves.
         let check = (link.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
         match with_field(&link, &body, check).create_network(body.clone()).await {
-            Err(error) if !is_conflict(&error) => return Err(sort(&what, &error)),
+            Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Ok(_) | Err(_) => {}
         }
         // Engines allow two networks of one name: one whose creation was given up half-way may have come about all the same.
@@ -113,6 +113,19 @@ impl Engine {
             Err(error) if is_conflict(&error) => Err(EngineError::InUse(sort(&what, &error).to_string())),
             removed => found(&what, removed).map(drop),
         }
+    }
+}
+
+/// What to do where an engine says that it knows no plugin, which is its word for a driver that it lacks.
+fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
+    match error {
+        EngineError::Refused(why) if has(&why, &["plugin", "unsupported driver", "driver not found"]) => {
+            let driver = &network.config.driver;
+            EngineError::Refused(format!(
+                "{why}; the engine has no driver {driver}: install it, or name another in the document"
+            ))
+        }
+        other => other,
     }
 }
 

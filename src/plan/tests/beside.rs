@@ -8,9 +8,19 @@ use crate::state::{AppId, Current, Demands, Locks, ServiceKey};
 
 /// What is done on a device whose engine refuses to create the containers of a service; and what is waited for.
 fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
+    let is_refused = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.service == service);
+    without(is_refused, target, device, change)
+}
+
+/// What is done on a device whose engine refuses some steps; and what is waited for.
+fn without(
+    is_refused: impl Fn(&Step) -> bool,
+    target: &str,
+    device: &str,
+    change: impl FnOnce(&mut Demands, &mut Current),
+) -> String {
     let (target, mut current, mut demands) = (parse_target(target), parse_device(device), Demands::default());
     change(&mut demands, &mut current);
-    let is_refused = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.service == service);
     let mut story = Vec::new();
     for _ in 0..20 {
         let plan = plan(&target, &demands, &current);
@@ -166,4 +176,51 @@ fn a_service_may_be_called_as_the_prefix_of_a_name_is() {
 fn a_container_that_still_has_the_name_it_was_created_beside_is_retired_once() {
     let told = story("web web:2 hand-over", "web web:1 running beside\nimage web:2");
     assert!(told.contains("retire 1/web as old_web_1_1_one") && !told.contains("old_new_"), "{told}");
+}
+
+#[test]
+fn nothing_is_killed_for_a_network_driver_that_the_engine_lacks() {
+    let lacks = |step: &Step| matches!(step, Step::Engine(Deed::CreateNetwork(it)) if it.config.driver == "odd");
+    for strategy in ["", " kill-first", " delete-first", " hand-over"] {
+        let target = format!("web web:2{strategy}\ndb db:2{strategy}\nnetwork default driver:odd");
+        let device = "web web:1 running\ndb db:1 running\nold old:1 running\nimage web:2\nimage db:2\nnetwork default";
+        let told = without(lacks, &target, device, |_, _| ());
+        assert!(!told.contains("kill 1/") && !told.contains("remove network"), "{strategy}: {told}");
+        assert!(told.contains("driver odd is tried first"), "{strategy}: {told}");
+        for demand in [true, false] {
+            let told = without(lacks, &target, device, |demands, current| {
+                if demand {
+                    demands.purge = [AppId(1)].into();
+                } else {
+                    demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+                }
+            });
+            assert!(!told.contains("kill 1/") && !told.contains("remove network"), "{strategy}: {told}");
+        }
+    }
+    // Also where what makes way first has no image yet.
+    let told =
+        without(lacks, "web web:2 kill-first\nnetwork default driver:odd", "web web:1 running\nnetwork default", |_, _| ());
+    assert!(!told.contains("kill 1/"), "{told}");
+}
+
+#[test]
+fn a_network_is_given_another_driver_once_the_engine_has_shown_that_it_has_it() {
+    assert_snapshot!(story("web web:1\nnetwork default driver:macvlan", "web web:1 running\nnetwork default"), @"
+    create network new_app_default
+    lock 1 (web)
+    kill 1/web
+    remove network app_default
+    remove network new_app_default
+    create network app_default
+    create 1/web from web:1
+    start 1/web
+    unlock 1
+    ");
+    // The document changed back meanwhile.
+    let left = |_: &mut Demands, current: &mut Current| {
+        let trial = crate::state::Network { name: "new_app_default".into(), ..super::model::network("new_app_default") };
+        current.networks.push(trial);
+    };
+    assert_snapshot!(story_of("web web:1", "web web:1 running\nnetwork default", left), @"remove network new_app_default");
 }

@@ -208,6 +208,10 @@ pub(super) fn parse_target(text: &str) -> Target {
     for line in text.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["release", commit] => app.commit = Some(commit.to_owned()),
+            ["network", name, driver] if driver.starts_with("driver:") => {
+                let config = NetworkConfig { driver: driver["driver:".len()..].to_owned(), ..NetworkConfig::default() };
+                app.networks.insert(name.to_owned(), config);
+            }
             ["network", name, "internal"] => {
                 let config = NetworkConfig { internal: true, ..NetworkConfig::default() };
                 app.networks.insert(name.to_owned(), config);

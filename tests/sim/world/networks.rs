@@ -81,6 +81,9 @@ impl Machine {
     /// Creates a network. An equal one of ours will do.
     pub(crate) fn create_network(&mut self, network: &Network) -> Done {
         let new = Owned::Ours((network.app, network.config.clone()));
+        if !["bridge", "macvlan"].contains(&network.config.driver.as_str()) {
+            return refuse(format!("could not find plugin {} in v1 plugin registry: plugin not found", network.config.driver));
+        }
         match self.networks.get(&network.name) {
             Some(Owned::Foreign) => refuse(format!("network {} is there, and no supervisor made it", network.name)),
             Some(there) if *there != new => refuse(format!("network {} exists", network.name)),
