@@ -361,3 +361,48 @@ async fn a_container_that_fills_its_directory_fills_no_memory_and_hides_no_lock(
     host.take("main", Force::Yes).await.unwrap();
     assert_eq!(fs::metadata(host.path("main/updates.lock")).unwrap().len(), 12);
 }
+
+/// How many items a second the stream of changes gives while a service does something all the time.
+async fn items_while(host: &Host, mut flood: impl FnMut()) -> f64 {
+    const FOR: std::time::Duration = std::time::Duration::from_secs(3);
+    let floods = async {
+        loop {
+            flood();
+            tokio::task::yield_now().await;
+        }
+    };
+    let counts = async {
+        let mut changes = std::pin::pin!(host.locks.changes());
+        let (began, mut items) = (tokio::time::Instant::now(), 0_u32);
+        while began.elapsed() < FOR {
+            futures_util::StreamExt::next(&mut changes).await;
+            items += 1;
+        }
+        f64::from(items) / began.elapsed().as_secs_f64()
+    };
+    tokio::select! {
+        biased;
+        rate = counts => rate,
+        () = floods => unreachable!("it floods without end"),
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_changes_its_locks_all_the_time_wakes_the_agent_ten_times_a_second() {
+    let host = host();
+    fs::create_dir_all(host.path("main")).unwrap();
+    let lock = host.path("main/updates.lock");
+    let rate = items_while(&host, || {
+        fs::write(&lock, "").unwrap();
+        fs::remove_file(&lock).unwrap();
+    })
+    .await;
+    assert!((1.0..=11.0).contains(&rate), "files: {rate} a second");
+    let dir = host.path("other");
+    let rate = items_while(&host, || {
+        fs::create_dir(&dir).unwrap();
+        fs::remove_dir(&dir).unwrap();
+    })
+    .await;
+    assert!((0.3..=11.0).contains(&rate), "directories: {rate} a second");
+}
