@@ -22,6 +22,10 @@ use agent::Agent;
 const MANY: u32 = 10;
 /// How often each thing that takes time is measured; the median counts.
 const ROUNDS: usize = 5;
+/// As many connections at once as the agent has room for.
+const BURST: usize = 256;
+/// KiB of memory that may stay taken after bursts: 3 of the heap for each connection, and what the allocator cannot give back.
+const KEPT_KIB: u64 = 1536;
 /// What an agent is given to come to rest.
 const SETTLING: Duration = Duration::from_secs(20);
 /// How long an idle agent is watched.
@@ -36,6 +40,7 @@ fn main() {
     starting(lab, &mut table);
     resting(lab, &mut table);
     answering(lab, &mut table);
+    bursting(lab, &mut table);
     bringing_up(lab, &mut table);
     println!("{}", table.text);
     fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench.txt"), &table.text).unwrap();
@@ -84,10 +89,39 @@ fn answering(lab: &Path, table: &mut Table) {
             let load = requests::load(agent::PORT, path, connections, 20_000 / connections);
             table.row(
                 &format!("{path}, {connections} at a time"),
-                &format!("{} per second, p99 {} µs", load.per_second, load.p99.as_micros()),
+                &format!(
+                    "{} per second, p50 {} µs, p99 {} µs: {} times p50",
+                    load.per_second,
+                    load.p50.as_micros(),
+                    load.p99.as_micros(),
+                    load.p99.as_micros() / load.p50.as_micros().max(1),
+                ),
             );
         }
     }
+}
+
+/// Memory that bursts of requests leave taken, while their connections are open and after they were closed.
+fn bursting(lab: &Path, table: &mut Table) {
+    let agent = Agent::start(lab, &agent::document(3, 0));
+    // Its code is in memory then.
+    requests::load(agent::PORT, "/ping", 1, 100);
+    std::thread::sleep(SETTLING);
+    let before = proc::memory(agent.pid()).pss;
+    let more = || proc::memory(agent.pid()).pss.saturating_sub(before);
+    let (mut open, mut closed) = (0, 0);
+    for _ in 0..ROUNDS {
+        let connections = requests::burst(agent::PORT, "/ping", BURST, 20);
+        open = more();
+        drop(connections);
+        std::thread::sleep(Duration::from_secs(2));
+        closed = more();
+    }
+    table.row(
+        &format!("memory after {ROUNDS} bursts of {BURST}"),
+        &format!("{open} KiB PSS more with the connections open, {closed} KiB once closed"),
+    );
+    assert!(closed < KEPT_KIB, "{closed} KiB of memory stay taken after bursts, more than {KEPT_KIB}");
 }
 
 /// From a target to all running, beside a client that makes the same calls to the engine and thinks about nothing.
