@@ -9,6 +9,7 @@
 //! scene        what is looked at, and the questions everybody asks of it
 //! draft        one app: what it needs, and which of it its update locks let through
 //! services     one service: from its containers to the one it should have
+//! depends      whether the conditions hold on which a service is started
 //! strategies   how an old container gives way to a new one
 //! release      whether the images of a release are here, and its containers created
 //! spec         from a service to its container, and whether one is that container
@@ -28,6 +29,7 @@ use crate::state::{
 };
 
 mod complete;
+mod depends;
 mod draft;
 mod images;
 mod release;
@@ -40,6 +42,7 @@ mod strategies;
 mod tests;
 
 pub use complete::{complete, given_paths, grants};
+pub use depends::{Never, Unmet};
 pub use scene::Hashes;
 pub use spec::{changes, container_name};
 
@@ -188,8 +191,8 @@ pub struct Spec {
 pub enum Waiting {
     /// An update lock that somebody holds.
     Lock(AppId, HeldLock),
-    /// Another service that must be started first.
-    Dependency(ServiceKey, String),
+    /// A condition of another service, on which it is started.
+    Dependency(ServiceKey, Unmet),
     /// The images of the app's other services.
     Images(ServiceKey),
     /// The new containers of the release, which are created before an old one is killed.
@@ -256,7 +259,15 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
 fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     plan.waiting.extend(scene.current.boot_wanted.clone().map(Waiting::Configured));
     let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
-    let other = |it: &Waiting| !matches!(it, Waiting::Boot(_) | Waiting::Configured(_) | Waiting::Dependency(..));
+    let other = |it: &Waiting| match it {
+        Waiting::Boot(_) | Waiting::Configured(_) => false,
+        // A program that others wait for is let finish. What does not run may wait for the boot itself.
+        Waiting::Dependency(key, unmet) => {
+            let runs = scene.containers_of(key.app).any(|it| it.key.service == unmet.on && it.phase.is_alive());
+            runs && unmet.never.is_none()
+        }
+        _ => true,
+    };
     if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
@@ -391,7 +402,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
-            Self::Dependency(key, on) => write!(f, "{key} waits for {on} to be started"),
+            Self::Dependency(key, unmet) => write!(f, "{key} waits for {unmet}"),
             Self::Images(key) => write!(f, "{key} waits for the images of the release"),
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),

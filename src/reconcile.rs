@@ -13,7 +13,7 @@
 //! take      one step, on the real ports               wait      whoever asked, and what they wait for
 //! remember  what outlives a power cut                 shutdown  the end of the machine
 //! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
-//! timely    what waits for steps that are under way
+//! timely    what waits for steps that are under way                tell      what everybody else is told
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::intent::{Answer, Ask};
-use crate::plan::{Difference, Hashes, Plan, Step, Subject, Waiting, changes, complete, grants, plan_with};
+use crate::plan::{Hashes, Plan, Step, Subject, changes, complete, grants, plan_with};
 use crate::port::{Clock, Engine, EngineError, Host, Locks, Power, Seen, Targeted, World};
 use crate::reconcile::host::Outcome;
 use crate::reconcile::look::{Look, look};
@@ -42,10 +42,8 @@ use crate::reconcile::timely::app_of;
 use crate::reconcile::trial::Court;
 use crate::reconcile::wait::Waiter;
 use crate::state::keys::DeviceVerb;
-use crate::state::status::{Doing, Kind};
 use crate::state::{
-    Activity, AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
-    Trouble,
+    AppId, ContainerId, Current, Demands, Device, EngineState, Force, Keys, Secret, ServiceKey, Status, Target,
 };
 
 mod hear;
@@ -56,6 +54,7 @@ mod remember;
 mod rest;
 mod shutdown;
 mod take;
+mod tell;
 mod timely;
 mod trial;
 mod wait;
@@ -302,6 +301,7 @@ impl<'w, W: World> Keeper<'w, W> {
             awaiting: self.boots(),
             boot_wanted,
             lacks_room: self.resting.lack_room(),
+            failing: self.failing(),
         });
         self.tidy_demands().await;
         if let Some(target) = &self.target {
@@ -335,6 +335,7 @@ impl<'w, W: World> Keeper<'w, W> {
             self.next_look = self.next_look.min(self.save_after);
         }
         self.look_at_restarts();
+        self.look_for_waiters();
     }
 
     /// Demands with what configuration adds to them.
@@ -452,49 +453,4 @@ impl<'w, W: World> Keeper<'w, W> {
         self.fail_waiters(|_| true, &why);
         self.tell();
     }
-
-    /// What is wrong, for people: first what waits for the owner, then what was tried, newest last.
-    fn troubles(&self) -> Vec<Trouble> {
-        let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
-            // It stays as it is: nothing is being done about it.
-            kind: Kind::Housekeeping,
-            what: what.clone(),
-            why: why.clone(),
-            failures: 0,
-            again: None,
-        });
-        owner.chain(self.resting.troubles()).collect()
-    }
-
-    /// Tells everybody else how things are.
-    fn tell(&self) {
-        let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
-        let pending = !self.reached && !self.plan.busy.is_empty();
-        let doing: Vec<Doing> = self.running.iter().map(|(step, _)| doing(step)).collect();
-        let activity = match &self.target {
-            None => Activity::Waiting,
-            Some(_) if self.plan.steps.is_empty() && self.plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
-            Some(_) => Activity::Applying,
-        };
-        self.publish.send_modify(|status| {
-            status.looked = Some(Instant::now());
-            status.demands.clone_from(&self.demands);
-            status.current.clone_from(&self.current);
-            status.waiting = self.plan.waiting.iter().map(ToString::to_string).collect();
-            status.troubles = self.troubles();
-            status.activity = activity;
-            status.doing = doing;
-            status.update_pending = pending;
-            status.update_downloaded = pending && self.plan.downloaded;
-            status.update_failed = pending && held_up || self.resting.holds_up();
-        });
-    }
-}
-
-fn doing(step: &Step) -> Doing {
-    let service = match step.subject() {
-        Subject::Service(key) => Some(key),
-        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Locks(_) | Subject::Machine => None,
-    };
-    Doing { kind: step.kind(), what: step.to_string(), service }
 }

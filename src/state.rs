@@ -11,6 +11,7 @@ pub mod board;
 mod canon;
 pub mod config;
 pub mod connectivity;
+pub mod dependency;
 pub mod device;
 pub mod effective;
 pub mod host;
@@ -33,6 +34,7 @@ pub use app::{App, AppId};
 pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
 pub use connectivity::{Check, Connectivity, Vpn};
+pub use dependency::{Condition, Dependency, HealthStatus};
 pub use device::{Device, Identity, Peer};
 pub use effective::{Foreign, Outcome};
 pub use image::{Image, ImageId, ImageRef};
@@ -135,6 +137,8 @@ pub struct Current {
     pub boot_wanted: Option<String>,
     /// Something that is wanted was found not to fit.
     pub lacks_room: bool,
+    /// Services whose image, container or start failed several times in a row, and is tried again later.
+    pub failing: BTreeSet<ServiceKey>,
 }
 
 impl Current {

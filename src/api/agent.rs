@@ -10,7 +10,7 @@ use crate::api::Call;
 use crate::api::auth::Callers;
 use crate::api::sent::{Sent, json};
 use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, Check, Ending, EngineState, Phase, ServiceKey, Status};
+use crate::state::{self, Activity, AppId, Check, Ending, EngineState, HealthStatus, Phase, ServiceKey, Status};
 
 /// `GET /agent/v1/openapi.json`.
 pub(super) fn openapi() -> Sent {
@@ -95,6 +95,8 @@ struct Service<'a> {
     image: &'a str,
     running: bool,
     stopped_by_hand: bool,
+    /// The dependency because of which it is not started, and why that does not come.
+    waits_for: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -105,6 +107,7 @@ struct Container<'a> {
     id: &'a str,
     phase: &'static str,
     exit_code: Option<i32>,
+    health: Option<&'static str>,
     image: &'a str,
     error: Option<&'a str>,
 }
@@ -225,6 +228,7 @@ impl<'a> View<'a> {
             image: service.image.as_str(),
             running: service.running,
             stopped_by_hand: stopped(name),
+            waits_for: self.status.held_back.get(&ServiceKey::new(app.id, name)).map(String::as_str),
         });
         App {
             id: app.id.0,
@@ -316,6 +320,7 @@ fn container(it: &state::Container) -> Container<'_> {
         id: &it.id.0,
         phase,
         exit_code,
+        health: it.health.filter(|_| it.phase == Phase::Running).map(HealthStatus::word),
         image: it.image_ref.as_str(),
         error: it.error.as_deref(),
     }

@@ -99,6 +99,7 @@ struct Container {
     service: String,
     phase: String,
     exit_code: Option<i32>,
+    health: Option<String>,
     image: String,
     error: Option<String>,
 }
@@ -240,7 +241,8 @@ impl Service {
 
 impl Container {
     fn is(&self) -> String {
-        self.exit_code.map_or_else(|| self.phase.clone(), |code| format!("{} ({code})", self.phase))
+        let more = self.exit_code.map(|code| code.to_string()).or_else(|| self.health.clone());
+        more.map_or_else(|| self.phase.clone(), |more| format!("{} ({more})", self.phase))
     }
 }
 

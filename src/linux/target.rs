@@ -9,6 +9,7 @@
 mod apps;
 mod at;
 mod compose;
+mod depends;
 mod fields;
 mod file;
 mod mounts;

@@ -74,7 +74,11 @@ impl Draft<'_> {
         let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Gate::Locked);
         let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
-        let idle = self.wishes.is_empty() && self.waiting.iter().all(|it| matches!(it, Waiting::Boot(_) | Waiting::Paused(_)));
+        let rests = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
+        let idle = self.wishes.is_empty() && self.waiting.iter().all(rests);
+        // What only starts when a dependency lets it disturbs nothing, however long that takes.
+        let held_back = |it: &Waiting| rests(it) || matches!(it, Waiting::Dependency(..));
+        let held_back = self.wishes.is_empty() && self.waiting.iter().all(held_back);
         if !idle {
             plan.busy.insert(self.app);
         }
@@ -98,7 +102,7 @@ impl Draft<'_> {
         let forced = self.scene.demands.force.contains(&self.app);
         let give_back = match self.scene.current.locks.get(&self.app) {
             // A release that is on its way disturbs nobody, and may take hours to arrive.
-            Some(Locks::Ours(_)) => idle || incomplete && !disruptive,
+            Some(Locks::Ours(_)) => held_back || incomplete && !disruptive,
             // Ours are of no use beside a lock that is respected.
             Some(Locks::Both(_)) => !(disruptive && forced),
             Some(Locks::Held(_)) | None => false,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::depends::{is_owed_a_restart, unmet};
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::release::{self, Release};
 use crate::plan::scene::Changed;
@@ -197,7 +198,11 @@ pub(super) fn is_owed_a_start(draft: &Draft<'_>, container: &Container) -> bool 
 
 pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
     if !is_owed_a_start(draft, container) {
-        keep_connected(draft, container);
+        if is_owed_a_restart(draft, app, service, container) {
+            draft.deed(Gate::Locked, Deed::Restart(which(container)));
+        } else {
+            keep_connected(draft, container);
+        }
         return;
     }
     // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
@@ -234,41 +239,6 @@ fn lost_its_owner(draft: &Draft<'_>, container: &Container) -> bool {
     };
     // One that was started in the future was so before the clock was set back: then this one could not be started after it.
     own < others && others.secs() <= draft.scene.current.now_secs
-}
-
-/// The first service that must have been started before this one, and was not.
-pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<String> {
-    unstarted(draft, app, service, |name| sibling(draft, app, name).is_some_and(has_started))
-}
-
-/// The same while a release is on its way: what there is of the other service will do, unless it makes way already.
-pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<String> {
-    let stays = |it: &Container| {
-        let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
-        service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
-    };
-    let started = |name: &str| {
-        let theirs = draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        strategies::goes_on(theirs).is_some_and(|it| has_started(it) && stays(it))
-    };
-    unstarted(draft, old.app, old.service, started)
-}
-
-fn has_started(container: &Container) -> bool {
-    match container.phase {
-        Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
-        Phase::Created | Phase::Removing | Phase::Dead => false,
-    }
-}
-
-fn unstarted(draft: &Draft<'_>, app: &App, service: &Service, has_started: impl Fn(&str) -> bool) -> Option<String> {
-    let started = |name: &&String| {
-        let Some(other) = app.services.get(*name) else { return true };
-        !draft.scene.is_wanted_running(&ServiceKey::new(app.id, name), other) || has_started(name)
-    };
-    // No container can join a namespace of one that does not run.
-    let shared = service.config.shares().map(|(_, owner)| owner.to_owned());
-    service.depends_on.iter().cloned().chain(shared).find(|name| !started(&name))
 }
 
 pub(super) fn which(container: &Container) -> Which {

@@ -11,11 +11,12 @@
 //! Where the image is here, that holds for every strategy. It cannot be so where the old container, or a network that it is on,
 //! has to go first.
 
+use crate::plan::depends::{unmet, unmet_meanwhile};
 use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
 use crate::plan::release;
 use crate::plan::scene::Changed;
-use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, unmet, unmet_meanwhile, which};
+use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, which};
 use crate::plan::spec;
 use crate::plan::{Deed, Step, Waiting};
 use crate::state::service::Strategy;

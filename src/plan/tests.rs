@@ -6,6 +6,7 @@
 
 mod api;
 mod beside;
+mod depends;
 mod laws;
 mod model;
 mod on_its_way;

@@ -40,7 +40,7 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         let answer = match self.change(intent).await {
             Ok(Change::Wait(app, goal)) => {
-                self.waiters.push(Waiter { app, goal, reply });
+                self.waiters.push(Waiter { app, goal, reply, since: Instant::now() });
                 return self.look_now();
             }
             Ok(Change::Errand(errand)) => return self.errands.push(errand.map(|outcome| (reply, outcome)).boxed_local()),

@@ -14,7 +14,7 @@ impl<W: World> Keeper<'_, W> {
         match &waiter.goal {
             Goal::Settled | Goal::Purged(_) => self.cannot_settle(waiter.app),
             Goal::Stopped(key) => self.cannot_stop(key),
-            Goal::Started(key) => self.cannot_start(key),
+            Goal::Started(key) => self.cannot_start(key).or_else(|| self.is_held_back(waiter, key)),
         }
     }
 
@@ -31,7 +31,22 @@ impl<W: World> Keeper<'_, W> {
             }
             _ => false,
         };
-        self.resting.why(such).map(Refusal::Failed)
+        self.resting.why(such).map(Refusal::Failed).or_else(|| self.depends_in_vain(app, |_| true))
+    }
+
+    /// A service is not started because of a dependency that does not become what it has to be, and nothing is done about it.
+    fn depends_in_vain(&self, app: AppId, of: impl Fn(&ServiceKey) -> bool) -> Option<Refusal> {
+        let in_vain =
+            |it: &&Waiting| matches!(it, Waiting::Dependency(key, unmet) if key.app == app && unmet.never.is_some() && of(key));
+        let waiting = self.plan.waiting.iter().find(in_vain).filter(|_| !self.is_asked(app) && !self.is_at_work(app))?;
+        Some(Refusal::Failed(waiting.to_string()))
+    }
+
+    /// A start waits for a dependency that is on its way, and that takes longer than a request waits.
+    fn is_held_back(&self, waiter: &Waiter, key: &ServiceKey) -> Option<Refusal> {
+        let waits = |it: &&Waiting| matches!(it, Waiting::Dependency(it, _) if it == key);
+        let waiting = self.plan.waiting.iter().find(waits).filter(|_| Self::is_out_of_patience(waiter))?;
+        Some(Refusal::Failed(format!("{waiting}; it is started as soon as that is so")))
     }
 
     fn cannot_stop(&self, key: &ServiceKey) -> Option<Refusal> {
@@ -70,7 +85,7 @@ impl<W: World> Keeper<'_, W> {
             _ => !alone && app_of(step) == Some(key.app),
         };
         let failed = || self.resting.why(concerns).map(Refusal::Failed);
-        self.held_up(key).or_else(failed)
+        self.held_up(key).or_else(failed).or_else(|| self.depends_in_vain(key.app, |it| it == key))
     }
 
     /// The lock that holds up what a start waits for. One that only starts a container which is there needs none.
@@ -90,11 +105,15 @@ impl<W: World> Keeper<'_, W> {
             let key = ServiceKey::new(app, name);
             self.plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(it) if *it == key))
         };
+        let depends = |name: &String| {
+            let key = ServiceKey::new(app, name);
+            self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(it, _) if *it == key))
+        };
         let services = self.app(app).into_iter().flat_map(|it| &it.services);
         let why = |(name, service): (&String, &Service)| match (service.running, boots(name)) {
             (false, _) => Some((name.clone(), "not-to-run")),
             (true, true) => Some((name.clone(), "next-boot")),
-            (true, false) => None,
+            (true, false) => depends(name).then(|| (name.clone(), "dependency")),
         };
         services.filter_map(why).collect()
     }

@@ -17,6 +17,9 @@ const MOST: Duration = Duration::from_secs(5 * 60);
 /// The longest while the engine does not answer: it may come back at any moment.
 const MOST_UNREACHABLE: Duration = Duration::from_secs(10);
 
+/// A step that failed so often in a row is not waited for by those that can do without it.
+const FAILING: u32 = 3;
+
 /// Steps that are not taken for now.
 #[derive(Debug, Default)]
 pub(super) struct Resting(Vec<Rest>);
@@ -133,6 +136,12 @@ impl Resting {
     pub(super) fn holds_up(&self) -> bool {
         let deletes = |step: &Step| matches!(step, Step::Engine(Deed::RemoveImage(_)));
         self.0.iter().any(|it| !matches!(it.why, Why::Done) && !deletes(&it.step))
+    }
+
+    /// Steps that failed several times in a row, though the engine answered.
+    pub(super) fn failing(&self) -> impl Iterator<Item = &Step> {
+        let fails = |it: &&Rest| it.failures >= FAILING && matches!(it.why, Why::Failed(_) | Why::NoRoom(_));
+        self.0.iter().filter(fails).map(|it| &it.step)
     }
 
     /// Whether something that is wanted does not fit.

@@ -20,12 +20,12 @@ impl<W: World> Keeper<'_, W> {
         }
     }
 
-    /// Whether something that a service depends on is being killed or stopped, as an earlier target wanted it, or was since the look.
+    /// Whether something that a service depends on is being killed, stopped or restarted, as an earlier target wanted it, or was since the look.
     fn loses_what_it_needs(&self, key: &ServiceKey) -> bool {
         let service = self.target.as_ref().and_then(|it| it.apps.get(&key.app)?.services.get(&key.service));
         self.under_way().any(|step| match step {
-            Step::Engine(Deed::Kill(which) | Deed::Stop(which)) => {
-                which.key.app == key.app && service.is_some_and(|it| it.depends_on.contains(&which.key.service))
+            Step::Engine(Deed::Kill(which) | Deed::Stop(which) | Deed::Restart(which)) => {
+                which.key.app == key.app && service.is_some_and(|it| it.depends_on.contains_key(&which.key.service))
             }
             _ => false,
         })

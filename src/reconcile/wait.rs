@@ -1,8 +1,10 @@
 //! Whoever asked, and what they wait for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::intent::{Answer, Refusal, Reply};
 use crate::plan::{Step, Waiting};
@@ -16,7 +18,12 @@ pub(super) struct Waiter {
     pub(super) app: AppId,
     pub(super) goal: Goal,
     pub(super) reply: oneshot::Sender<Answer>,
+    /// When it was asked.
+    pub(super) since: Instant,
 }
+
+/// A request waits so long for a dependency that is on its way: a program may take hours to complete.
+const DEPENDENCY_WAIT: Duration = Duration::from_secs(60);
 
 /// What an answer waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +69,11 @@ impl<W: World> Keeper<'_, W> {
     /// What has come to pass of what a waiter waits for.
     fn reached(&self, waiter: &Waiter) -> Option<Answer> {
         match &waiter.goal {
-            Goal::Settled => self.is_through(waiter.app).then(|| {
+            Goal::Settled => self.is_through(waiter).then(|| {
                 let except = self.not_started(waiter.app);
                 Ok(if except.is_empty() { Reply::Done } else { Reply::Except(except) })
             }),
-            Goal::Purged(stays) => self.is_through(waiter.app).then(|| Err(Refusal::Failed(stays.clone()))),
+            Goal::Purged(stays) => self.is_through(waiter).then(|| Err(Refusal::Failed(stays.clone()))),
             Goal::Stopped(key) => {
                 let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
                 let id = self.containers(key).next().map(|(id, _)| id);
@@ -84,8 +91,8 @@ impl<W: World> Keeper<'_, W> {
     }
 
     /// Whether what was asked of the whole app is done.
-    fn is_through(&self, app: AppId) -> bool {
-        !self.is_asked(app) && self.is_idle(app)
+    fn is_through(&self, waiter: &Waiter) -> bool {
+        !self.is_asked(waiter.app) && self.is_idle(waiter)
     }
 
     /// Whether a restart or a purge of the app is not done yet.
@@ -94,13 +101,32 @@ impl<W: World> Keeper<'_, W> {
         self.demands.purge.contains(&app) || self.current.containers.iter().any(anew)
     }
 
+    /// Whether something is done or to be done about an app.
+    pub(super) fn is_at_work(&self, app: AppId) -> bool {
+        self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app))
+    }
+
+    /// Whether a request waited for a dependency as long as it does.
+    pub(super) fn is_out_of_patience(waiter: &Waiter) -> bool {
+        waiter.since.elapsed() >= DEPENDENCY_WAIT
+    }
+
+    /// A request that waits for a dependency is answered in time, although nothing happens by then.
+    pub(super) fn look_for_waiters(&mut self) {
+        let held_back =
+            |app: AppId| self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(key, _) if key.app == app));
+        let waiters = self.waiters.iter().filter(|it| !Self::is_out_of_patience(it) && held_back(it.app));
+        if let Some(soonest) = waiters.map(|it| it.since + DEPENDENCY_WAIT).min() {
+            self.next_look = self.next_look.min(soonest);
+        }
+    }
+
     /// Whether the app has all that it can have now. It may still wait for an update's images, or for a boot.
-    fn is_idle(&self, app: AppId) -> bool {
-        let at_work = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app));
+    fn is_idle(&self, waiter: &Waiter) -> bool {
+        let app = waiter.app;
         let waits = self.plan.waiting.iter().any(|it| match it {
-            Waiting::Dependency(key, _) | Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => {
-                key.app == app
-            }
+            Waiting::Dependency(key, _) => key.app == app && !Self::is_out_of_patience(waiter),
+            Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => key.app == app,
             Waiting::Lock(..) | Waiting::Images(_) | Waiting::Paused(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
@@ -109,7 +135,7 @@ impl<W: World> Keeper<'_, W> {
             let on_its_way = !service.strategy.makes_way_first() && !self.current.has_image(&service.image);
             on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
         };
-        !at_work && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
+        !self.is_at_work(app) && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
     }
 
     /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.

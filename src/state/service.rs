@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::{AppId, ConfigHash, ContainerConfig, Foreign, ImageId, ImageRef, NetworkId, Outcome};
+use crate::state::{
+    AppId, ConfigHash, ContainerConfig, Dependency, Foreign, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
+};
 
 /// Which service of which app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +29,8 @@ pub struct Service {
     pub image_id: u32,
     /// Whether it should run. `false`: its container exists and is stopped.
     pub running: bool,
-    /// Services that must have been started before it.
-    pub depends_on: BTreeSet<String>,
+    /// Services that it depends on before it is started. No part of its container's configuration.
+    pub depends_on: BTreeMap<String, Dependency>,
     /// How an old container gives way to a new one.
     pub strategy: Strategy,
     /// How long a hand-over waits for the new container's word.
@@ -137,6 +139,8 @@ pub struct Container {
     pub is_orphaned: bool,
     /// What the engine last said went wrong when starting it.
     pub error: Option<String>,
+    /// What its health check says, where it has one and was started.
+    pub health: Option<HealthStatus>,
 }
 
 /// A namespace that a container can share with another.
@@ -204,7 +208,7 @@ pub enum Phase {
 }
 
 /// What the engine does when a container exits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Restart {
     /// Nothing.
     No,

@@ -34,6 +34,8 @@ pub struct Status {
     pub doing: Vec<Doing>,
     /// What the plan waits for, each in words.
     pub waiting: Vec<String>,
+    /// Services that are not started because of others that they depend on, each with what it waits for and why that does not come.
+    pub held_back: BTreeMap<ServiceKey, String>,
     /// What went wrong and is not yet mended, newest last.
     pub troubles: Vec<Trouble>,
     /// Why the last document was not accepted. The last good target stays.
@@ -48,7 +50,8 @@ pub struct Status {
     pub update_pending: bool,
     /// Every image of that update is here.
     pub update_downloaded: bool,
-    /// It was tried and is held up by a lock; or a step that an app needs fails, whether or not it belongs to an update.
+    /// It was tried and is held up by a lock; or a step that an app needs fails, or a dependency does not become what a service waits for, whether
+    /// or not that belongs to an update.
     pub update_failed: bool,
     /// Whether the device reaches its cloud. Told by `connectivity`, and by nobody else.
     pub connectivity: Connectivity,

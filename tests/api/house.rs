@@ -321,6 +321,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         started: None,
         networks: None,
         error: None,
+        health: None,
     }
 }
 

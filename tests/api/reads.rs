@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use boardkeeper::linux::target;
 use boardkeeper::state::app::{App, Shape};
 use boardkeeper::state::status::{Doing, Kind, Trouble};
-use boardkeeper::state::{Activity, AppId, Connectivity, EngineState, ImageRef, Locks, Phase, ServiceKey, Target};
+use boardkeeper::state::{
+    Activity, AppId, Connectivity, EngineState, HealthStatus, ImageRef, Locks, Phase, ServiceKey, Target,
+};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -164,6 +167,26 @@ async fn connectivity_is_told_with_why_and_since_when() {
     advance(Duration::from_secs(7)).await;
     let told = house.get("/agent/v1/state").await.json()["connectivity"].clone();
     assert_eq!(told, json!({"state": "offline", "check": true, "why": "no route", "seconds": 7}));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_dependency_is_told_with_its_service_and_is_no_rest() {
+    let mut house = House::new();
+    assert_eq!(house.get("/v1/device").await.json()["status"], "Idle");
+    let words = "db to be healthy, and it does not: its health check fails";
+    house.say(|it| {
+        let app = json!({"commit": "c", "services": {"1": {"serviceName": "main", "image": "x"}}});
+        let document = json!({"local": {"apps": {ONE.to_string(): app}}}).to_string();
+        it.target = Some(target::parse(&document, None).unwrap().into());
+        it.held_back = [(ServiceKey::new(ONE, "main"), words.to_owned())].into();
+    });
+    house.see(|it| it.containers[0].health = Some(HealthStatus::Unhealthy));
+    assert_eq!(house.get("/v1/device").await.json()["status"], "Starting");
+    let state = house.get("/agent/v1/state").await.json();
+    let services = state["apps"].as_array().unwrap().iter().flat_map(|it| it["services"].as_array().unwrap());
+    let told: Vec<_> = services.map(|it| &it["waits_for"]).filter(|it| !it.is_null()).collect();
+    assert_eq!(told, [&json!(words)]);
+    assert_eq!((&state["containers"][0]["health"], &state["containers"][1]["health"]), (&json!("unhealthy"), &json!(null)));
 }
 
 /// A device on which a lot goes on.

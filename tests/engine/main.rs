@@ -9,6 +9,7 @@
 mod agent;
 mod crashes;
 mod demands;
+mod depends;
 mod documents;
 mod full;
 mod http;

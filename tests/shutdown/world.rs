@@ -155,6 +155,7 @@ impl World {
             started: None,
             networks: None,
             error: None,
+            health: None,
         });
     }
 }

@@ -160,7 +160,7 @@ fn cut_at_any_await(cut: Cut) {
 fn nothing_is_started_on_what_is_being_killed() {
     let apps = |rev: &str| {
         let mut web = revision("r/web:1", rev);
-        web.depends_on.insert("db".into());
+        web.depends_on.insert("db".into(), boardkeeper::state::Dependency::default());
         web.strategy = Strategy::HandOver;
         [app(1, [("db", revision("r/db:1", rev)), ("web", web)])]
     };

@@ -5,11 +5,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::notify;
-use boardkeeper::plan::{Waiting, complete, plan};
+use boardkeeper::plan::{Deed, Step, Waiting, complete, plan};
 use boardkeeper::port::{self, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::keys::DeviceVerb;
-use boardkeeper::state::{Activity, Connectivity, Current, Device, Force, Phase, Service, ServiceKey, Status, Target};
+use boardkeeper::state::{
+    Activity, Condition, Connectivity, Container, Current, Dependency, Device, Force, HealthStatus, Phase, Service, ServiceKey,
+    Status, Target,
+};
 use tokio::time::sleep;
 
 use crate::world::judge::WATCHDOG;
@@ -168,9 +171,14 @@ impl Sim {
             return Some(format!("the cloud is reached, and the agent says: {why}"));
         }
         let target = complete(&wanted, &status.device, &keys);
-        says_unsettled(&status)
-            .or_else(|| looks_unsettled(&target, &status, &truth))
-            .or_else(|| left_to_do(&target, &status, &truth))
+        let in_vain = held_back(&target, &status, &truth);
+        let why = says_unsettled(&status, &in_vain)
+            .or_else(|| looks_unsettled(&target, &status, &truth, &in_vain))
+            .or_else(|| left_to_do(&target, &status, &truth, &in_vain));
+        if why.is_none() && !in_vain.is_empty() {
+            self.with(|model| model.met(Met::InVain));
+        }
+        why
     }
 }
 
@@ -191,10 +199,18 @@ impl port::Manager for Manager<'_> {
 }
 
 /// What the agent says of itself.
-fn says_unsettled(status: &Status) -> Option<String> {
+fn says_unsettled(status: &Status, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
     let Status { activity, update_pending, update_downloaded, update_failed, .. } = status;
     let flags = *update_pending || *update_downloaded || *update_failed;
-    (*activity != Activity::Settled || flags).then(|| {
+    let settled = if in_vain.is_empty() {
+        *activity == Activity::Settled && !flags
+    } else {
+        // It says that it waits, for whom, and that this does not come.
+        let told = |key: &ServiceKey| status.held_back.get(key).is_some_and(|it| it.contains(", and it does not: "));
+        let at_rest = status.doing.is_empty() && status.troubles.is_empty() && *update_failed;
+        *activity == Activity::Applying && at_rest && in_vain.iter().all(told)
+    };
+    (!settled).then(|| {
         let doing: Vec<_> = status.doing.iter().map(|it| it.what.as_str()).collect();
         let troubles: Vec<_> = status.troubles.iter().map(|it| format!("{}: {}", it.what, it.why)).collect();
         format!(
@@ -206,16 +222,22 @@ fn says_unsettled(status: &Status) -> Option<String> {
 }
 
 /// What the planner would still do.
-fn left_to_do(target: &Target, status: &Status, truth: &Current) -> Option<String> {
+fn left_to_do(target: &Target, status: &Status, truth: &Current, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
     let left = plan(target, &status.demands, truth);
-    let steps: Vec<_> = left.steps.iter().map(ToString::to_string).collect();
-    let waits = |it: &&Waiting| !matches!(it, Waiting::Boot(_) | Waiting::Configured(_));
+    // What a release that was not reached replaces is kept to fall back on.
+    let kept = |it: &&Step| !in_vain.is_empty() && matches!(it, Step::Engine(Deed::RemoveImage(_)));
+    let steps: Vec<_> = left.steps.iter().filter(|it| !kept(it)).map(ToString::to_string).collect();
+    let waits = |it: &&Waiting| match it {
+        Waiting::Boot(_) | Waiting::Configured(_) => false,
+        Waiting::Dependency(key, unmet) => unmet.never.is_none() || !in_vain.contains(key),
+        _ => true,
+    };
     let waiting: Vec<_> = left.waiting.iter().filter(waits).map(ToString::to_string).collect();
     (!steps.is_empty() || !waiting.is_empty()).then(|| format!("left to do: {steps:?}, waiting for {waiting:?}"))
 }
 
 /// What anybody can see without knowing how the agent thinks.
-fn looks_unsettled(target: &Target, status: &Status, truth: &Current) -> Option<String> {
+fn looks_unsettled(target: &Target, status: &Status, truth: &Current, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
     if let Some((app, _)) = truth.locks.iter().find(|(_, it)| it.has_ours()) {
         return Some(format!("the agent still holds the locks of {app}"));
     }
@@ -223,7 +245,7 @@ fn looks_unsettled(target: &Target, status: &Status, truth: &Current) -> Option<
     for app in target.apps.values().filter(|app| app.commit.is_some()) {
         for (name, service) in &app.services {
             let key = ServiceKey::new(app.id, name);
-            if let Some(why) = service_unsettled(&key, service, status, truth) {
+            if let Some(why) = service_unsettled(&key, service, status, truth, in_vain.contains(&key)) {
                 return Some(format!("{key}: {why}"));
             }
             wanted.insert(key);
@@ -233,7 +255,51 @@ fn looks_unsettled(target: &Target, status: &Status, truth: &Current) -> Option<
     extra.map(|it| format!("{} has a container, and nobody wants it", it.key))
 }
 
-fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current) -> Option<String> {
+/// Services that cannot be started, because others do not become what they depend on, as far as anybody can see.
+fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<ServiceKey> {
+    let mut in_vain = BTreeSet::new();
+    let is_stopped = |key: &ServiceKey, it: &Service| !it.running || status.demands.stopped.contains(key);
+    // Once for each service that may wait for the one before.
+    for _ in 0..4 {
+        for (app, name, service) in target.services() {
+            let key = ServiceKey::new(app.id, name);
+            let Some(own) = truth.containers.iter().find(|it| it.key == key) else { continue };
+            let waits = match own.phase {
+                Phase::Created => true,
+                Phase::Exited(_) => own.restart.never_rests() || own.error.is_some(),
+                _ => false,
+            };
+            let fails = |(on, it): (&String, &Dependency)| {
+                let other = ServiceKey::new(app.id, on);
+                let stopped = is_stopped(&other, &app.services[on]);
+                let seen = truth.containers.iter().find(|it| it.key == other);
+                it.required && (in_vain.contains(&other) || seen.is_some_and(|seen| never(seen, it.condition, stopped)))
+            };
+            if waits && !is_stopped(&key, service) && service.depends_on.iter().any(fails) {
+                in_vain.insert(key);
+            }
+        }
+    }
+    in_vain
+}
+
+/// Whether a container will not fulfil a condition by itself.
+fn never(seen: &Container, condition: Condition, stopped: bool) -> bool {
+    let ended = matches!(seen.phase, Phase::Exited(_)) && !seen.restart.never_rests() && seen.error.is_none();
+    match condition {
+        Condition::Started => false,
+        Condition::Healthy if seen.phase == Phase::Running && !stopped => {
+            matches!(seen.health, None | Some(HealthStatus::Unhealthy))
+        }
+        Condition::Healthy => stopped || ended,
+        Condition::Completed => {
+            let done = seen.phase == Phase::Exited(0) && ended;
+            !done && (stopped || ended || seen.restart.never_rests())
+        }
+    }
+}
+
+fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current, in_vain: bool) -> Option<String> {
     let all: Vec<_> = truth.containers.iter().filter(|it| it.key == *key).collect();
     let [it] = all[..] else { return Some(format!("{} containers", all.len())) };
     if it.image != Machine::registry(&service.image).id {
@@ -245,8 +311,8 @@ fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth
     let stopped = status.demands.stopped.contains(key) || !service.running;
     let right = match it.phase {
         Phase::Running | Phase::Restarting => !stopped,
-        Phase::Exited(_) => stopped || !it.restart.never_rests(),
-        Phase::Created => stopped || service.requires_reboot,
+        Phase::Exited(_) => stopped || in_vain || !it.restart.never_rests(),
+        Phase::Created => stopped || in_vain || service.requires_reboot,
         Phase::Paused | Phase::Removing | Phase::Dead => false,
     };
     (!right).then(|| format!("is {:?}, and should be stopped: {stopped}", it.phase))

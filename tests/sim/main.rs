@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
+mod depends;
 mod ends;
 mod life;
 mod locked;

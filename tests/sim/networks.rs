@@ -109,7 +109,7 @@ fn what_shares_a_namespace_of_a_service_that_crashed_is_restarted() {
 fn follows_its_owner(shares: impl FnOnce(&mut Service)) {
     let web = with("r/web:1", |it| {
         shares(it);
-        it.depends_on.insert("vpn".to_owned());
+        it.depends_on.insert("vpn".to_owned(), boardkeeper::state::Dependency::default());
     });
     well(&[app(1, [("vpn", service("r/vpn:1")), ("web", web)])], async |play| {
         play.settles().await;

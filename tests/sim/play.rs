@@ -1,14 +1,14 @@
 //! Stories, and the fair world in which they are played.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use boardkeeper::state::service::Strategy;
-use boardkeeper::state::{App, Service};
+use boardkeeper::state::{App, Dependency, Service};
 use tokio::time::{Instant, sleep};
 
 use crate::life::{Story, in_world};
@@ -22,7 +22,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// A release with a dependency, a job and a hand-over.
 pub(crate) fn release(version: u32) -> [App; 1] {
     let image = |name: &str| format!("r/{name}:{version}");
-    let web = with(&image("web"), |it| it.depends_on = BTreeSet::from(["db".to_owned()]));
+    let web = with(&image("web"), |it| it.depends_on = on("db", Dependency::default()));
     let mail = with(&image("mail"), |it| {
         it.strategy = Strategy::HandOver;
         it.handover_timeout = Duration::from_secs(20);
@@ -31,6 +31,11 @@ pub(crate) fn release(version: u32) -> [App; 1] {
     app.release_id = version;
     app.commit = Some(format!("c{version}"));
     [app]
+}
+
+/// One dependency.
+pub(crate) fn on(name: &str, dependency: Dependency) -> BTreeMap<String, Dependency> {
+    BTreeMap::from([(name.to_owned(), dependency)])
 }
 
 /// A service that runs an image, and something else about it.

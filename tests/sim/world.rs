@@ -15,6 +15,7 @@
 //! power      who can end the machine, and says so
 //! ending     how the machine's end comes, or does not
 //! cuts       how the agent's life ends: killed, without power, at any await
+//! depends    health checks, jobs, and what waits for them
 //! met        what lives really met, counted
 //! ports      all this as `port::World`
 //! ```
@@ -22,6 +23,8 @@
 // Named by path, so that a suite elsewhere can take this file in by its path too.
 #[path = "world/cuts.rs"]
 pub(crate) mod cuts;
+#[path = "world/depends.rs"]
+pub(crate) mod depends;
 #[path = "world/dice.rs"]
 pub(crate) mod dice;
 #[path = "world/ending.rs"]
@@ -56,7 +59,7 @@ mod refuses;
 pub(crate) mod store;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
@@ -366,6 +369,7 @@ impl Model {
             awaiting: self.awaiting(),
             boot_wanted: self.power.with(|it| it.boot_wanted.clone()),
             lacks_room: false,
+            failing: BTreeSet::new(),
         };
         let mut all: BTreeMap<AppId, Holders> = self.owner.wanted.apps.keys().map(|app| (*app, Holders::default())).collect();
         for (app, name, _) in self.owner.wanted.services() {

@@ -151,11 +151,11 @@ fn commit(status: &Status) -> Option<String> {
     named.min_by_key(|(it, _)| (it.key.app, most_alive(it))).map(|(_, commit)| commit)
 }
 
-/// The most telling of what is being done; or of what failed and is tried again, which is no rest.
+/// The most telling of what is being done; or of what failed and is tried again, or waits for a dependency, which is no rest.
 fn in_one_word(status: &Status) -> &'static str {
     let fails = status.troubles.iter().map(|it| it.kind);
     let kinds: Vec<Kind> = if status.doing.iter().all(|it| it.kind == Kind::Housekeeping) {
-        fails.collect()
+        fails.chain(status.held_back.values().map(|_| Kind::Starting)).collect()
     } else {
         status.doing.iter().map(|it| it.kind).collect()
     };

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use crate::backoff::Backoff;
 use crate::linux::engine::said::Said;
 use crate::linux::engine::{Engine, labels, wire};
-use crate::state::ContainerId;
+use crate::state::{ContainerId, HealthStatus};
 
 /// Waits between two tries to find the engine.
 const LEAST: Duration = Duration::from_millis(200);
@@ -29,10 +29,12 @@ const MOST_EVENTS: usize = 512;
 /// How long an engine that floods the stream is not listened to.
 const AFTER_FLOOD: Duration = Duration::from_secs(1);
 
-/// What the engine tells us about. It filters, so that a health check every second wakes nobody here.
+/// What the engine tells us about. It filters, so that a health check every second causes no snapshot: `exec_start` and its like are
+/// left out.
 const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
-/// `remove` is podman's word for `destroy`.
-const DEEDS: [&str; 19] = [
+/// `remove` is podman's word for `destroy`. Docker sends `health_status: healthy` where a container's health changed; podman sends
+/// `health_status` after every check.
+const DEEDS: [&str; 20] = [
     "create",
     "start",
     "restart",
@@ -52,7 +54,9 @@ const DEEDS: [&str; 19] = [
     "prune",
     "oom",
     "disconnect",
+    HEALTH,
 ];
+const HEALTH: &str = "health_status";
 
 type Batches = Pin<Box<dyn Stream<Item = Vec<Result<Value, Error>>>>>;
 
@@ -106,6 +110,9 @@ impl Engine {
         let id = event.text("/Actor/ID");
         match event.text("/Type") {
             "container" => {
+                if told_health(event).is_some_and(|it| seen.knows_health(id, Some(it))) {
+                    return false;
+                }
                 let lends = seen.lends_its_network(id);
                 seen.forget(&ContainerId(id.to_owned()));
                 lends || labels::supervised(&event.labels("/Actor/Attributes"))
@@ -126,6 +133,13 @@ impl Engine {
 fn escaped(text: &str) -> String {
     let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(escape).collect()
+}
+
+/// The health that an event tells of.
+fn told_health(event: &Said) -> Option<HealthStatus> {
+    let said = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
+    // Labels are among the attributes, so podman's attribute counts only where the action does not say it.
+    HealthStatus::named(if said.is_empty() { event.text("/Actor/Attributes/health_status") } else { said })
 }
 
 impl Watch<'_> {

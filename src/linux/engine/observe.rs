@@ -16,8 +16,8 @@ use crate::linux::engine::{Engine, normal, wire};
 use crate::port::{EngineError, Seen};
 use crate::state::service::Restart;
 use crate::state::{
-    ConfigHash, Container, ContainerConfig, ContainerId, Image, ImageId, ImageRef, Made, Moment, Namespace, NetworkId, Outcome,
-    Phase, ServiceKey,
+    ConfigHash, Container, ContainerConfig, ContainerId, HealthStatus, Image, ImageId, ImageRef, Made, Moment, Namespace,
+    NetworkId, Outcome, Phase, ServiceKey,
 };
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
@@ -50,6 +50,11 @@ impl Cache {
     /// Whether a container of ours shares the network of this one, which is not ours.
     pub(super) fn lends_its_network(&self, id: &str) -> bool {
         self.owners.contains(id)
+    }
+
+    /// Whether this is what was last seen of a container's health.
+    pub(super) fn knows_health(&self, id: &str, health: Option<HealthStatus>) -> bool {
+        self.known.iter().any(|(it, (_, container))| it.0 == id && container.health == health)
     }
 
     /// Whether a container is one of ours.
@@ -285,7 +290,8 @@ impl Listed {
         // Each start gives a container new endpoints.
         let endpoint = |(_, it): (&String, &serde_json::Value)| Some(format!(" {}", it.get("EndpointID")?.as_str()?));
         let endpoints: String = said.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
-        let state = format!("{word} {name} {code}{endpoints}");
+        let health = listed_health(said.text("/Status"));
+        let state = format!("{word} {name} {code}{health}{endpoints}");
         Some(Self {
             id: ContainerId(said.some_text("/Id")?),
             key,
@@ -322,7 +328,14 @@ pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Cont
         shares_since: None,
         is_orphaned: false,
         error: seen.some_text("/State/Error"),
+        health: HealthStatus::named(seen.text("/State/Health/Status")),
     })
+}
+
+/// What the list says of a container's health: `Up 5 minutes (healthy)`. The time before it would change every minute.
+fn listed_health(status: &str) -> &str {
+    let last = status.rsplit_once('(').map_or("", |(_, last)| last);
+    if status.starts_with("Up") && last.contains("health") { last } else { "" }
 }
 
 /// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
@@ -354,6 +367,7 @@ fn untold(listed: Listed, why: String) -> Container {
         shares_since: None,
         is_orphaned: false,
         error: Some(why),
+        health: None,
     }
 }
 

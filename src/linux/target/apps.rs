@@ -8,7 +8,7 @@ use crate::state::{App, AppId, Service};
 use super::at::{At, listed, quoted};
 use super::fields::Fields;
 use super::service::{self, Known};
-use super::{networks, rules, single};
+use super::{depends, networks, rules, single};
 
 /// The cloud's own apps for the supervisors that this agent stands in for, by architecture: amd64, aarch64, armv7hf, i386, rpi.
 /// A target names one of them beside the apps to be run.
@@ -227,7 +227,12 @@ fn release_of(services: Vec<(String, Option<u32>, At<'_>)>, fields: &mut Fields<
     let run: BTreeSet<_> = app.services.keys().cloned().collect();
     for service in app.services.values_mut() {
         // Nobody here starts what is left to the host.
-        service.depends_on.retain(|it| run.contains(it));
+        service.depends_on.retain(|it, _| run.contains(it));
+    }
+    for (name, service) in &app.services {
+        if let Some(at) = places.get(name) {
+            depends::warn_of_endless(at, service, &app.services);
+        }
     }
     let ring = waiting_in_a_ring(&app.services);
     if let Some(at) = ring.first().and_then(|it| places.get(*it)) {
@@ -241,7 +246,7 @@ fn waiting_in_a_ring(services: &BTreeMap<String, Service>) -> Vec<&str> {
     let mut waiters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, service) in services {
         waits.insert(name, service.depends_on.len());
-        for on in &service.depends_on {
+        for on in service.depends_on.keys() {
             waiters.entry(on).or_default().push(name);
         }
     }

@@ -259,40 +259,6 @@ fn unbracketed(address: &str) -> &str {
     address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address)
 }
 
-/// Services that must have been started before: a list, or an object whose conditions are not looked at.
-pub(super) fn depends_on(at: &At<'_>, known: &Known, service: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let mut add = |item: &At<'_>, name: &str| {
-        if name == service {
-            return item.wrong("a service cannot wait for itself");
-        }
-        if !known.services.contains(name) {
-            item.wrong(&format!("the app has no service {}", quoted(name)));
-        }
-        names.insert(name.to_owned());
-    };
-    if at.is_list() {
-        for item in at.items() {
-            if let Some(name) = item.text() {
-                add(&item, name);
-            }
-        }
-        return names;
-    }
-    for (name, item) in at.entries() {
-        add(&item, name);
-        if item.is_null() {
-            continue;
-        }
-        let mut fields = Fields::of(&item);
-        if fields.take("condition").is_some_and(|it| it.text().is_some_and(|it| it != "service_started")) {
-            item.warn("only waits until it is started");
-        }
-        fields.skip(&["required", "restart"]);
-    }
-    names
-}
-
 /// Environment: values may be secret.
 pub(super) fn environment(at: At<'_>, rule: rules::Rule) -> BTreeMap<String, String> {
     pairs(&at.hushed(), rule)

@@ -9,7 +9,7 @@ use crate::state::{ImageRef, Service};
 
 use super::at::{At, quoted};
 use super::fields::Fields;
-use super::{compose, mounts, networks, rules};
+use super::{compose, depends, mounts, networks, rules};
 
 /// How long a hand-over waits when its label says nothing: what both generations of supervisors have.
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
@@ -56,11 +56,15 @@ pub(super) fn read(id: u32, name: &str, at: &At<'_>, known: &Known) -> Option<Se
         return None;
     }
 
-    let mut depends_on = fields.take("depends_on").map(|it| compose::depends_on(&it, known, name)).unwrap_or_default();
+    let mut depends_on = fields.take("depends_on").map(|it| depends::read(&it, known, name)).unwrap_or_default();
     let mut config = compose::read(&mut fields, known);
-    networks::attach(&mut fields, known, name, &mut config, &mut depends_on);
+    let mut shared = BTreeSet::new();
+    networks::attach(&mut fields, known, name, &mut config, &mut shared);
     // No container can join a namespace of one that does not run.
-    depends_on.extend(config.shares().map(|(_, owner)| owner.to_owned()));
+    shared.extend(config.shares().map(|(_, owner)| owner.to_owned()));
+    for name in shared {
+        depends_on.entry(name).or_default();
+    }
     let running = fields.flag("running").or(running).unwrap_or(true);
     fields.rest();
 

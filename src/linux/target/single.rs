@@ -72,7 +72,7 @@ fn app_of(
         image: ImageRef::new(image),
         image_id: 0,
         running: true,
-        depends_on: BTreeSet::new(),
+        depends_on: BTreeMap::new(),
         strategy: policy.strategy(),
         handover_timeout: policy.handover(),
         requires_reboot: false,

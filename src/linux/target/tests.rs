@@ -1,6 +1,7 @@
 //! Whole documents: each shape, and each class of mistake.
 
 mod any;
+mod depends;
 mod labels;
 mod limits;
 mod shares;
@@ -14,7 +15,7 @@ use super::*;
 use crate::state::app::Shape;
 use crate::state::config::{Mode, Mount, NetworkMode};
 use crate::state::service::{Feature, Restart, Strategy};
-use crate::state::{App, AppId, ContainerConfig, Service};
+use crate::state::{App, AppId, ContainerConfig, Dependency, Service};
 
 const V3: &str = include_str!("../../../tests/data/target-v3.json");
 const V2: &str = include_str!("../../../tests/data/target-v2.json");
@@ -68,7 +69,7 @@ fn a_v3_document_is_read_without_what_is_the_hosts() {
     assert_eq!(main.config.env["only.here"], "1");
     assert_eq!(main.features, [Feature::SupervisorApi].into());
     assert_eq!(main.config.labels["io.balena.features.supervisor-api"], "1");
-    assert_eq!(main.depends_on, ["side".to_owned()].into());
+    assert_eq!(main.depends_on, [("side".to_owned(), Dependency::default())].into());
     assert_eq!(main.config.expose, ["80/tcp".to_owned()].into());
     let aliases = &main.config.networks["default"].aliases;
     assert_eq!(aliases, &["main".to_owned()].into());
@@ -129,7 +130,7 @@ fn every_compose_field_is_read() {
     assert_eq!((web.image.as_str(), web.running, web.requires_reboot), ("web:2", false, true));
     assert_eq!((web.strategy, web.handover_timeout), (Strategy::HandOver, Duration::from_millis(1500)));
     assert_eq!(web.features, [Feature::Dbus, Feature::KernelModules, Feature::Gpu, Feature::BalenaSocket].into());
-    assert_eq!(web.depends_on, ["db".to_owned()].into());
+    assert_eq!(web.depends_on, [("db".to_owned(), Dependency::default())].into());
     assert_eq!(web.config.labels["io.balena.both"], "new");
     let fields: Vec<_> = web.config.fields().into_iter().map(|(name, text)| format!("{name}={text}")).collect();
     // What a field became is what a container is made from: a change here recreates the containers of every device.
@@ -316,14 +317,6 @@ fn mistakes_in_a_service_are_told_by_path() {
 }
 
 #[test]
-fn services_that_wait_for_each_other_are_a_mistake() {
-    let one = |on: &str| json!({"image": "x", "composition": {"depends_on": [on]}});
-    let services = json!({"a": one("b"), "b": one("c"), "c": one("b"), "d": {"image": "x"}});
-    let said = why(&json!({"apps": {"aa": {"id": 1, "releases": {"c": {"services": services}}}}}));
-    assert!(said.ends_with("services wait for each other: a, b, c"), "{said}");
-}
-
-#[test]
 fn a_secret_is_not_in_a_message() {
     let said = mistake(&json!({"environment": {"KEY": ["hunter2"], "B": {"x": "hunter2"}}, "labels": {"a": []}}));
     assert!(said.contains("environment.KEY: expected a string, found a list") && !said.contains("hunter2"), "{said}");
@@ -363,7 +356,10 @@ fn a_service_waits_for_the_one_whose_network_it_has() {
         json!({"1": {"serviceName": "a", "image": "x"}, "2": {"serviceName": "b", "image": "x", "network_mode": "service: a"}});
     let target = parse(&json!({"apps": {"1": {"commit": "c", "services": services}}}).to_string(), None).unwrap();
     let b = &app(&target, 1).services["b"];
-    assert_eq!((&b.config.network_mode, &b.depends_on), (&NetworkMode::Service("a".into()), &["a".to_owned()].into()));
+    assert_eq!(
+        (&b.config.network_mode, &b.depends_on),
+        (&NetworkMode::Service("a".into()), &[("a".to_owned(), Dependency::default())].into())
+    );
 }
 
 #[test]

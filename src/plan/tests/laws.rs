@@ -106,7 +106,7 @@ fn sorted(mut current: Current) -> Current {
     current
 }
 
-fn any_target() -> impl Strategy<Value = String> {
+pub(super) fn any_target() -> impl Strategy<Value = String> {
     let line = |name: &'static str| {
         let words = prop_oneof![
             4 => Just(""), 1 => Just(" kill-first"), 1 => Just(" delete-first"), 2 => Just(" hand-over"), 1 => Just(" off"),
@@ -128,10 +128,10 @@ fn any_target() -> impl Strategy<Value = String> {
     })
 }
 
-fn any_device() -> impl Strategy<Value = String> {
+pub(super) fn any_device() -> impl Strategy<Value = String> {
     let phase = prop_oneof![Just("created"), Just("running"), Just("restarting"), Just("paused"), Just("exited"), Just("dead")];
-    let words =
-        prop_oneof![3 => Just(""), 1 => Just(" retired"), 1 => Just(" env:old"), 1 => Just(" rests"), 1 => Just(" elsewhere")];
+    let words = prop_oneof![3 => Just(""), 1 => Just(" retired"), 1 => Just(" env:old"), 1 => Just(" rests"), 1 => Just(" elsewhere"),
+        1 => Just(" is-healthy"), 1 => Just(" starting")];
     let container =
         ("[abc]", "[xy]:[12]", phase, words).prop_map(|(name, image, phase, words)| format!("{name} {image} {phase}{words}"));
     proptest::collection::vec(container, 0..5).prop_map(|lines| lines.join("\n"))

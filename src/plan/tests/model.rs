@@ -1,6 +1,6 @@
 //! A device of words: what an engine does when it is told a step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::plan::{Deed, Spec, Step, container_name, plan};
@@ -9,8 +9,8 @@ use crate::state::config::{Mode, Mount, NetworkMode};
 use crate::state::network::Attachment;
 use crate::state::service::{Restart, Strategy};
 use crate::state::{
-    App, AppId, Container, ContainerConfig, ContainerId, Current, Demands, Image, ImageId, ImageRef, Locks, Made, Network,
-    NetworkConfig, NetworkId, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
+    App, AppId, Condition, Container, ContainerConfig, ContainerId, Current, Demands, Dependency, HealthStatus, Image, ImageId,
+    ImageRef, Locks, Made, Moment, Network, NetworkConfig, NetworkId, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.
@@ -88,7 +88,13 @@ fn engine(current: &mut Current, deed: &Deed) {
             current.ours.insert(image.clone());
         }
         Deed::Create(spec) => create(current, spec),
-        Deed::Start(which) | Deed::Restart(which) => container(current, &which.id).phase = Phase::Running,
+        Deed::Start(which) | Deed::Restart(which) => {
+            let now = Moment(current.now_secs * 1_000_000_000);
+            let it = container(current, &which.id);
+            it.phase = Phase::Running;
+            // When it was is told of only in the stories about that.
+            it.started = it.started.map(|_| now);
+        }
         Deed::Stop(which) => container(current, &which.id).phase = Phase::Exited(0),
         Deed::Kill(which) => current.containers.retain(|it| it.id != which.id),
         Deed::Rename(which, name) => rename(current, &which.id, name),
@@ -145,6 +151,7 @@ fn create(current: &mut Current, spec: &Spec) {
         shares_since: None,
         is_orphaned: false,
         error: None,
+        health: None,
     });
 }
 
@@ -161,7 +168,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: BTreeSet::new(),
+        depends_on: BTreeMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         requires_reboot: false,
@@ -171,7 +178,9 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
     for word in words {
         match word.split_once(':') {
             None => plain_word(&mut service, word),
-            Some(("after", other)) => drop(service.depends_on.insert(other.to_owned())),
+            Some((on @ ("after" | "healthy" | "completed" | "with" | "wish"), other)) => {
+                service.depends_on.insert(other.to_owned(), dependency(on));
+            }
             Some(("env", value)) => drop(service.config.env.insert("A".to_owned(), value.to_owned())),
             Some(("volume", volume)) => {
                 let path = format!("/{volume}");
@@ -189,6 +198,18 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
     service
 }
 
+/// A dependency by its word: `with` restarts the dependent too, `wish` is one that is not required.
+fn dependency(word: &str) -> Dependency {
+    let plain = Dependency::default();
+    match word {
+        "healthy" => Dependency { condition: Condition::Healthy, ..plain },
+        "completed" => Dependency { condition: Condition::Completed, ..plain },
+        "with" => Dependency { restart: true, ..plain },
+        "wish" => Dependency { condition: Condition::Healthy, required: false, ..plain },
+        _ => plain,
+    }
+}
+
 fn plain_word(service: &mut Service, word: &str) {
     match word {
         "kill-first" => service.strategy = Strategy::KillThenDownload,
@@ -196,9 +217,10 @@ fn plain_word(service: &mut Service, word: &str) {
         "hand-over" => service.strategy = Strategy::HandOver,
         "off" => service.running = false,
         "rests" => service.config.restart = Restart::No,
+        "retries" => service.config.restart = Restart::OnFailure(0),
         "reboot" => service.requires_reboot = true,
         // Words about a container rather than its service.
-        "retired" | "beside" | "elsewhere" | "before-boot" => (),
+        "retired" | "beside" | "elsewhere" | "before-boot" | "starting" | "is-healthy" | "unhealthy" => (),
         _ => panic!("{word}"),
     }
 }
@@ -318,7 +340,17 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         shares_since: None,
         is_orphaned: false,
         error: None,
+        health: health_of(words),
     });
+}
+
+fn health_of(words: &[&str]) -> Option<HealthStatus> {
+    words.iter().find_map(|it| match *it {
+        "starting" => Some(HealthStatus::Starting),
+        "is-healthy" => Some(HealthStatus::Healthy),
+        "unhealthy" => Some(HealthStatus::Unhealthy),
+        _ => None,
+    })
 }
 
 pub(super) fn phase_of(word: &str) -> Phase {
@@ -328,6 +360,7 @@ pub(super) fn phase_of(word: &str) -> Phase {
         "restarting" => Phase::Restarting,
         "paused" => Phase::Paused,
         "exited" => Phase::Exited(0),
+        "failed" => Phase::Exited(3),
         "dead" => Phase::Dead,
         _ => panic!("{word}"),
     }

@@ -114,6 +114,7 @@ impl Model {
             Deed::Create(spec) if self.machine.containers.values().any(|it| it.face.name == spec.name && !it.foreign) => {
                 self.met(Met::CreatedFound);
             }
+            Deed::Restart(which) => self.met_restart(which),
             Deed::Kill(which) => {
                 let by = self.machine.containers.get(&which.id).and_then(|it| it.retired_by);
                 if by.is_some_and(|by| by != agents) {

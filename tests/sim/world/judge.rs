@@ -51,7 +51,7 @@ pub(crate) struct Judge {
     /// What runs and is being disturbed.
     disturbed: BTreeSet<ServiceKey>,
     /// What is being killed or stopped.
-    leaving: BTreeSet<ContainerId>,
+    pub(super) leaving: BTreeSet<ContainerId>,
     recent: VecDeque<(Instant, String)>,
     pulled: BTreeSet<ImageRef>,
     identity: Option<Identity>,
@@ -74,7 +74,7 @@ pub(crate) struct Promise {
 /// Who has not heard from the agent for so long starts it again.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(90);
 /// An agent may still act on what it saw so long ago.
-const IN_MIND: Duration = Duration::from_secs(120);
+pub(super) const IN_MIND: Duration = Duration::from_secs(120);
 /// The same deed more often than this within a minute is a loop that does nothing else.
 const TIGHT: usize = 40;
 
@@ -145,7 +145,7 @@ impl Judge {
         !self.underway.is_empty()
     }
 
-    fn lately_by_hand(&self, what: &str) -> bool {
+    pub(super) fn lately_by_hand(&self, what: &str) -> bool {
         self.by_hand.get(what).is_some_and(|at| at.elapsed() < IN_MIND)
     }
 }
@@ -154,7 +154,7 @@ fn subject(deed: &Deed) -> Subject {
     Step::Engine(deed.clone()).subject()
 }
 
-fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Service> {
+pub(super) fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Service> {
     target.apps.get(&key.app)?.services.get(&key.service)
 }
 
@@ -287,24 +287,6 @@ impl Model {
     fn judge_stopped(&mut self, which: &Which) {
         if self.judge.stopped.contains(&which.key) {
             self.wrong(format_args!("start {}, which a person stopped", which.key));
-        }
-    }
-
-    fn judge_dependencies(&mut self, which: &Which) {
-        let ready = |key: &ServiceKey| {
-            let stays = |id| !self.judge.leaving.contains(id);
-            let started =
-                self.machine.ours().any(|it| it.face.key == *key && it.face.phase != Phase::Created && stays(&it.face.id));
-            // What a person stopped need not run for those who depend on it.
-            let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(key));
-            started || stopped || self.judge.lately_by_hand(&key.to_string())
-        };
-        let early = |target: &Target| {
-            let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
-            needs.iter().any(|on| !ready(&ServiceKey::new(which.key.app, on)))
-        };
-        if self.all_say(early) {
-            self.wrong(format_args!("start {}, before what it depends on", which.key));
         }
     }
 

@@ -10,10 +10,12 @@ use boardkeeper::port::EngineError;
 use boardkeeper::state::config::Mount;
 use boardkeeper::state::service::Restart;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Image, ImageId, ImageRef, Made, Moment, NetworkConfig, NetworkId, Phase, ServiceKey, Volume,
-    VolumeConfig,
+    AppId, Container, ContainerId, HealthStatus, Image, ImageId, ImageRef, Made, Moment, NetworkConfig, NetworkId, Phase,
+    ServiceKey, Volume, VolumeConfig,
 };
 use tokio::time::Instant;
+
+use super::depends::Check;
 
 /// What the engine has.
 #[derive(Debug, Default)]
@@ -90,6 +92,10 @@ pub(crate) struct Crate {
     pub(crate) stopped: bool,
     /// Ends by itself with 0 soon after each start.
     pub(crate) brief: bool,
+    /// What its health check ever said, if it has one.
+    pub(crate) check: Option<Check>,
+    /// When it last exited with 0.
+    pub(crate) completed: Option<Instant>,
     /// Time between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
     /// Times the engine started it again by itself.
@@ -112,6 +118,8 @@ impl Crate {
             foreign: false,
             stopped: false,
             brief: false,
+            check: None,
+            completed: None,
             grace: Duration::ZERO,
             restarts: 0,
             started: 0,
@@ -194,6 +202,7 @@ impl Machine {
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             error: None,
+            health: None,
             started: None,
             networks: None,
             shares,
@@ -204,7 +213,8 @@ impl Machine {
         // Nobody outlives SIGKILL.
         let killed = spec.config.stop_signal.as_deref() == Some("SIGKILL");
         let grace = if killed { Duration::ZERO } else { spec.config.stop_grace };
-        let new = Crate { brief, grace, made_by: self.agents, networks, volumes, ..Crate::of(face) };
+        let check = spec.config.health.as_ref().map(|_| Check::of(&spec.config));
+        let new = Crate { brief, check, grace, made_by: self.agents, networks, volumes, ..Crate::of(face) };
         self.containers.insert(id.clone(), new);
         Ok(id)
     }
@@ -246,6 +256,7 @@ impl Machine {
         }
         it.face.phase = Phase::Running;
         it.face.started = Some(now);
+        it.face.health = it.check.as_ref().map(|_| HealthStatus::Starting);
         it.stopped = false;
         Ok(())
     }
@@ -270,6 +281,7 @@ impl Machine {
         let it = self.at(id)?;
         if it.face.phase.is_alive() {
             it.face.phase = Phase::Exited(code);
+            it.ended(code);
         }
         it.stopped |= by_hand;
         Ok(())
@@ -371,6 +383,7 @@ impl Machine {
         self.containers.retain(|_, it| it.face.phase != Phase::Removing);
         for it in self.containers.values_mut().filter(|it| it.face.phase.is_alive()) {
             it.face.phase = Phase::Exited(255);
+            it.ended(255);
         }
     }
 
@@ -409,6 +422,7 @@ impl Machine {
             env: Arc::default(),
             restart: Restart::No,
             error: None,
+            health: None,
             shares: BTreeMap::new(),
             started: None,
             networks: None,

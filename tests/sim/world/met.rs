@@ -35,6 +35,8 @@ met! {
     UpdateTooLarge "engine: an update's images do not fit beside each other"
     Exits "containers: one ends by itself"
     OutOfMemory "containers: one is killed for its memory"
+    Healthy "containers: one becomes healthy"
+    Unhealthy "containers: one becomes unhealthy"
     RemovedByHand "containers: one is removed by hand"
     StoppedByHand "containers: one is stopped by hand"
     ImageByHand "containers: an image is deleted by hand"
@@ -137,6 +139,9 @@ met! {
     BootHad "recovery: a host that was configured anew has its boot"
     PulledAgain "recovery: a pull that broke off is begun again"
     OnlineAgain "recovery: the cloud is reached again"
+    ConditionHeld "depends_on: one is started once its condition holds"
+    DependentRestarted "depends_on: one is restarted after its dependency was made anew"
+    InVain "depends_on: one waits for what does not come, and says so"
     Settled "recovery: everything is as wanted in the end"
 }
 

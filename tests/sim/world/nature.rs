@@ -23,6 +23,8 @@ pub(crate) enum Job {
     EngineBack,
     /// A container's process ends.
     Exit(ContainerId, i32),
+    /// A container's health check says something else.
+    Health(ContainerId),
     /// The engine starts a container again.
     Revive(ContainerId),
     /// The engine has removed a container.
@@ -157,6 +159,7 @@ impl Job {
             Self::DiskBack | Self::Online => true,
             Self::EngineBack
             | Self::Exit(..)
+            | Self::Health(_)
             | Self::Revive(_)
             | Self::Gone(_)
             | Self::Ready(..)
@@ -219,6 +222,7 @@ impl Model {
         match job {
             Job::EngineBack => self.engine_back(),
             Job::Exit(id, code) => self.exits(&id, code),
+            Job::Health(id) => self.checks(&id),
             Job::Revive(id) => self.revives(&id),
             Job::Gone(id) => {
                 if self.machine.containers.get(&id).is_some_and(|it| it.face.phase == Phase::Removing) {
@@ -276,6 +280,7 @@ impl Model {
     pub(crate) fn started(&mut self, id: &ContainerId) {
         let Some(it) = self.machine.containers.get(id) else { return };
         let (key, brief) = (it.face.key.clone(), it.brief);
+        self.check_later(id);
         if brief {
             let after = self.fates.containers.secs(1, 10);
             self.schedule(after, Job::Exit(id.clone(), 0));
@@ -294,6 +299,7 @@ impl Model {
         self.note(format_args!("{key} ends with {code}"));
         let it = self.machine.containers.get_mut(id).unwrap();
         it.face.phase = if again { Phase::Restarting } else { Phase::Exited(code) };
+        it.ended(code);
         it.restarts += 1;
         if again {
             self.schedule(wait, Job::Revive(id.clone()));

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use boardkeeper::port::{TargetError, Targets};
 use boardkeeper::state::app::Shape;
-use boardkeeper::state::config::{Mode, Mount};
+use boardkeeper::state::config::{Health, Mode, Mount};
 use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{App, AppId, ContainerConfig, ImageRef, NetworkConfig, Service, Target};
+use boardkeeper::state::{App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target};
 
 use super::Sim;
 use super::dice::Dice;
@@ -157,7 +157,7 @@ pub(crate) fn service(image: &str) -> Service {
         image: ImageRef::new(image),
         image_id: 1,
         running: true,
-        depends_on: BTreeSet::new(),
+        depends_on: BTreeMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
         requires_reboot: false,
@@ -179,15 +179,50 @@ fn any_service(dice: &mut Dice, name: &str, reboots: bool) -> Service {
             new.config.env.insert("BRIEF".to_owned(), "1".to_owned());
             new.config.restart = if dice.happens(500) { Restart::No } else { Restart::OnFailure(3) };
         }
-        "db" => drop(new.config.mounts.insert(data("data"))),
-        "web" if dice.happens(500) => drop(new.depends_on.insert("db".to_owned())),
-        "mail" if dice.happens(500) => new.depends_on.extend(["web".to_owned(), "db".to_owned()]),
+        "db" => {
+            new.config.mounts.insert(data("data"));
+            any_check(dice, &mut new.config);
+        }
+        "web" if dice.happens(600) => {
+            let (db, job) = (any_dependency(dice, Condition::Healthy), any_dependency(dice, Condition::Completed));
+            new.depends_on.insert("db".to_owned(), db);
+            if dice.happens(500) {
+                new.depends_on.insert("job".to_owned(), job);
+            }
+            any_check(dice, &mut new.config);
+        }
+        "mail" if dice.happens(600) => {
+            let others = ["web", "db"].map(|on| (on.to_owned(), any_dependency(dice, Condition::Healthy)));
+            new.depends_on.extend(others);
+        }
         _ => (),
     }
     if dice.happens(200) {
         new.config.restart = Restart::UnlessStopped;
     }
     new
+}
+
+/// A dependency with this condition, or the plain one.
+fn any_dependency(dice: &mut Dice, condition: Condition) -> Dependency {
+    let plain = Dependency::default();
+    let condition = if dice.happens(600) { condition } else { plain.condition };
+    Dependency { condition, required: dice.happens(800), restart: dice.happens(300) }
+}
+
+/// A health check, hardly ever one that never succeeds.
+fn any_check(dice: &mut Dice, config: &mut ContainerConfig) {
+    if dice.happens(850) {
+        config.health = Some(check());
+    }
+    if dice.happens(50) {
+        config.env.insert("SICK".to_owned(), "1".to_owned());
+    }
+}
+
+/// Some health check.
+pub(crate) fn check() -> Health {
+    Health { test: vec!["CMD".to_owned(), "true".to_owned()], ..Health::default() }
 }
 
 fn data(name: &str) -> Mount {
@@ -252,12 +287,13 @@ fn change_app(app: &mut App, dice: &mut Dice, reboots: bool) -> String {
     said
 }
 
-/// Nobody depends on a service that is not there or should not run; volumes and networks are there for those who have them.
+/// No service depends on one that is not there, or to be started on one that should not run; volumes and networks are there for those who have them.
 fn settle_references(app: &mut App) {
     let running: BTreeSet<_> = app.services.iter().filter(|(_, it)| it.running).map(|(name, _)| name.clone()).collect();
+    let there: BTreeSet<_> = app.services.keys().cloned().collect();
     let back = app.networks.contains_key("back");
     for (name, it) in &mut app.services {
-        it.depends_on.retain(|on| running.contains(on));
+        it.depends_on.retain(|on, it| running.contains(on) || it.condition != Condition::Started && there.contains(on));
         it.config.networks.retain(|network, _| network != "back");
         if back && name != "job" {
             it.config.networks.entry("back".to_owned()).or_default();

@@ -14,7 +14,7 @@ fn a_service_waits_for_the_one_whose_processes_or_ipc_it_shares() {
         let target = read(fields).unwrap();
         let b = &app(&target, 1).services["b"];
         assert_eq!(b.config.shares().map(|(_, it)| it).collect::<Vec<_>>(), ["a"]);
-        assert_eq!(b.depends_on.iter().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(b.depends_on.keys().collect::<Vec<_>>(), ["a"]);
     }
     for (fields, told) in [
         (json!({"pid": "service:c"}), "services.2.pid: the app has no service \"c\""),

@@ -1,0 +1,205 @@
+//! `depends_on`: whether the conditions hold on which a service is started, and why one will not.
+//!
+//! A condition holds up a start and nothing else: what runs is not stopped because a dependency became unhealthy, and no program
+//! that completed is run again for those that depend on it. The engine's restart policies start containers by themselves, after a
+//! boot for example, and know no dependencies.
+
+use std::fmt;
+
+use crate::plan::draft::Draft;
+use crate::plan::services::{is_fresh, is_owed_a_start, sibling};
+use crate::plan::strategies::{self, Old};
+use crate::state::service::Restart;
+use crate::state::{App, Condition, Container, Dependency, HealthStatus, Phase, Service, ServiceKey};
+
+/// A condition that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmet {
+    /// The service that is depended on.
+    pub on: String,
+    /// What it has to do.
+    pub condition: Condition,
+    /// Why it does not do so by itself. `None`: it is on its way.
+    pub never: Option<Never>,
+}
+
+/// Why a condition comes to hold only when a person changes something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Never {
+    /// The target says that the dependency is not to run.
+    NotToRun,
+    /// A request stopped it.
+    Stopped,
+    /// Its image cannot be pulled, or its container not be created or started.
+    Failing,
+    /// Its container has no health check.
+    NoHealthCheck,
+    /// Its health check fails.
+    Unhealthy,
+    /// It exited with this code, and its restart policy leaves it so.
+    Exited(i32, Restart),
+    /// Its restart policy starts it again whenever it exits, so that it never completes.
+    Endless(Restart),
+    /// It waits for this service itself, in vain.
+    HeldBack(String),
+}
+
+/// How far a condition has come.
+enum Progress {
+    Met,
+    Coming,
+    Never(Never),
+}
+
+/// Where the containers of dependencies are looked for.
+struct Search<'d, 's, F> {
+    draft: &'d Draft<'s>,
+    app: &'d App,
+    /// The container of a service that counts.
+    find: F,
+}
+
+/// The first condition of a service that does not hold; one that will not come to hold before the others.
+pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<Unmet> {
+    let find = |name: &str| sibling(draft, app, name);
+    Search { draft, app, find }.unmet(service, app.services.len())
+}
+
+/// The same while a release is on its way: what there is of the other service will do, unless it makes way already.
+pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<Unmet> {
+    let stays = |it: &&Container| {
+        let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
+        service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
+    };
+    let find = |name: &str| {
+        let theirs = draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        strategies::goes_on(theirs).filter(stays)
+    };
+    Search { draft, app: old.app, find }.unmet(old.service, old.app.services.len())
+}
+
+/// Whether a container that runs was started before a dependency's container was created anew, and is to be restarted for that. A
+/// dependency that the engine restarted by itself has the same container.
+pub(super) fn is_owed_a_restart(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
+    let (Phase::Running, Some(started)) = (container.phase, container.started) else { return false };
+    let (booted, now) = (draft.scene.current.booted_secs, draft.scene.current.now_secs);
+    let recreated = |(name, dependency): (&String, &Dependency)| {
+        let other = sibling(draft, app, name).filter(|_| dependency.restart);
+        other.is_some_and(|it| {
+            // One from the future was created before the clock was set back: no restart would come after it.
+            let later = started.secs() < it.created_secs && it.created_secs <= now;
+            later && holds(draft, it, dependency.condition)
+        })
+    };
+    // No container outlives a boot: one that seems to was started before the clock was set, so that nothing can be compared.
+    started.secs() >= booted && service.depends_on.iter().any(recreated)
+}
+
+/// Whether the container of a dependency fulfils a condition.
+fn holds(draft: &Draft<'_>, container: &Container, condition: Condition) -> bool {
+    match condition {
+        Condition::Started => match container.phase {
+            Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
+            Phase::Created | Phase::Removing | Phase::Dead => false,
+        },
+        Condition::Healthy => container.phase == Phase::Running && container.health == Some(HealthStatus::Healthy),
+        Condition::Completed => container.phase == Phase::Exited(0) && !is_owed_a_start(draft, container),
+    }
+}
+
+/// Why the container of a dependency will not fulfil a condition that it does not fulfil.
+fn fails(draft: &Draft<'_>, container: &Container, condition: Condition) -> Option<Never> {
+    match (condition, container.phase) {
+        (Condition::Healthy, Phase::Running) => match container.health {
+            None => Some(Never::NoHealthCheck),
+            Some(HealthStatus::Unhealthy) => Some(Never::Unhealthy),
+            Some(HealthStatus::Starting | HealthStatus::Healthy) => None,
+        },
+        (Condition::Healthy | Condition::Completed, Phase::Exited(code)) if !is_owed_a_start(draft, container) => {
+            Some(Never::Exited(code, container.restart))
+        }
+        (Condition::Started | Condition::Healthy | Condition::Completed, _) => None,
+    }
+}
+
+impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
+    fn unmet(&self, service: &Service, depth: usize) -> Option<Unmet> {
+        // No container can join a namespace of one that does not run.
+        let shared = service.config.shares().map(|(_, owner)| (owner, Dependency::default()));
+        let all = service.depends_on.iter().map(|(name, it)| (name.as_str(), *it)).chain(shared);
+        let unmet = all.filter_map(|(name, it)| {
+            let never = match self.progress(name, it.condition, depth) {
+                Progress::Met => return None,
+                Progress::Never(_) if !it.required => return None,
+                Progress::Never(why) => Some(why),
+                Progress::Coming => None,
+            };
+            Some(Unmet { on: name.to_owned(), condition: it.condition, never })
+        });
+        unmet.min_by_key(|it| it.never.is_none())
+    }
+
+    fn progress(&self, name: &str, condition: Condition, depth: usize) -> Progress {
+        let (draft, container) = (self.draft, (self.find)(name));
+        // The parser leaves no such name; what is not in the app is not waited for.
+        let Some(service) = self.app.services.get(name) else { return Progress::Met };
+        if container.is_some_and(|it| holds(draft, it, condition)) {
+            return Progress::Met;
+        }
+        let key = ServiceKey::new(self.app.id, name);
+        if !draft.scene.is_wanted_running(&key, service) {
+            return match (condition, service.running) {
+                // What is not to run need not have been started for those that depend on it.
+                (Condition::Started, _) => Progress::Met,
+                (Condition::Healthy | Condition::Completed, true) => Progress::Never(Never::Stopped),
+                (Condition::Healthy | Condition::Completed, false) => Progress::Never(Never::NotToRun),
+            };
+        }
+        if condition == Condition::Completed && service.config.restart.never_rests() {
+            return Progress::Never(Never::Endless(service.config.restart));
+        }
+        let never = container.and_then(|it| fails(draft, it, condition)).or_else(|| {
+            let is_to_start = container.is_none_or(|it| is_owed_a_start(draft, it));
+            if is_to_start && draft.scene.current.failing.contains(&key) {
+                return Some(Never::Failing);
+            }
+            // The parser accepts no circle; the depth keeps this from running in one all the same.
+            let depth = depth.checked_sub(1).filter(|_| is_to_start)?;
+            let before = self.unmet(service, depth)?;
+            before.never.map(|_| Never::HeldBack(before.on))
+        });
+        never.map_or(Progress::Coming, Progress::Never)
+    }
+}
+
+impl fmt::Display for Unmet {
+    /// Completes "waits for".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.on, self.condition)?;
+        self.never.as_ref().map_or(Ok(()), |why| write!(f, ", and it does not: {why}"))
+    }
+}
+
+impl fmt::Display for Never {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotToRun => f.write_str("its target says `running: false`; change the target"),
+            Self::Stopped => f.write_str("a request stopped it; start it"),
+            Self::Failing => f.write_str("its image, its container or its start fails; the troubles tell why"),
+            Self::NoHealthCheck => {
+                f.write_str("its container has no health check; give it a `healthcheck`, or wait for `service_started`")
+            }
+            Self::Unhealthy => f.write_str("its health check fails; `docker inspect` shows what the check printed"),
+            Self::Exited(code, policy) => write!(
+                f,
+                "it exited with {code}, and its restart policy `{policy}` leaves it so; start it again with `docker start`, or \
+                 give it `restart: on-failure`"
+            ),
+            Self::Endless(policy) => write!(
+                f,
+                "its restart policy `{policy}` starts it again whenever it exits; give it `restart: \"no\"` or `on-failure`"
+            ),
+            Self::HeldBack(on) => write!(f, "it waits for {on} itself, in vain"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What services depend on: health checks, jobs, and the order in which containers may be started.
+
+use boardkeeper::plan::Which;
+use boardkeeper::state::{
+    AppId, Condition, ContainerConfig, ContainerId, Dependency, HealthStatus, Moment, Phase, ServiceKey, Target,
+};
+use tokio::time::Instant;
+
+use super::Model;
+use super::judge::{IN_MIND, service};
+use super::machine::Crate;
+use super::met::Met;
+use super::nature::Job;
+
+/// What a health check ever said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Check {
+    /// It never succeeds.
+    sick: bool,
+    /// When it last succeeded.
+    well: Option<Instant>,
+    /// When it last failed, or its container ended.
+    ill: Option<Instant>,
+}
+
+impl Check {
+    /// That of a container that is made so.
+    pub(crate) fn of(config: &ContainerConfig) -> Self {
+        Self { sick: config.env.contains_key("SICK"), ..Self::default() }
+    }
+}
+
+fn lately(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < IN_MIND)
+}
+
+impl Crate {
+    /// Its process ended with this code.
+    pub(crate) fn ended(&mut self, code: i32) {
+        let before = self.face.health.take();
+        self.was(before);
+        if let Some(check) = &mut self.check {
+            check.ill = Some(Instant::now());
+        }
+        if code == 0 {
+            self.completed = Some(Instant::now());
+        }
+    }
+
+    /// Until now its health was this.
+    fn was(&mut self, health: Option<HealthStatus>) {
+        let now = Some(Instant::now());
+        match (&mut self.check, health) {
+            (Some(check), Some(HealthStatus::Healthy)) => check.well = now,
+            (Some(check), Some(HealthStatus::Unhealthy)) => check.ill = now,
+            _ => (),
+        }
+    }
+
+    /// Whether it fulfils a condition, or did not long ago: an agent acts on what it saw.
+    fn fulfils(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Started => self.face.phase != Phase::Created,
+            Condition::Healthy => {
+                let well = self.check.as_ref().and_then(|it| it.well);
+                self.face.health == Some(HealthStatus::Healthy) || lately(well)
+            }
+            Condition::Completed => self.face.phase == Phase::Exited(0) || lately(self.completed),
+        }
+    }
+
+    /// Whether it was plainly on its way for so long that every agent saw it.
+    fn is_coming(&self, condition: Condition, now: Moment) -> bool {
+        let since = self.face.started.map_or(0, |it| now.secs() - it.secs());
+        let runs = self.face.phase == Phase::Running && since > i64::try_from(IN_MIND.as_secs()).unwrap();
+        let fresh = self.restarts == 0 && !self.stopped && self.started == 1;
+        runs && fresh
+            && match condition {
+                Condition::Started => false,
+                Condition::Healthy => self.check.as_ref().is_some_and(|it| it.well.is_none() && it.ill.is_none()),
+                Condition::Completed => !self.face.restart.never_rests() && self.completed.is_none(),
+            }
+    }
+}
+
+impl Model {
+    /// A container was started: when its health is told first.
+    pub(super) fn check_later(&mut self, id: &ContainerId) {
+        if self.machine.containers.get(id).is_some_and(|it| it.check.is_some()) {
+            let after = self.fates.containers.secs(1, 60);
+            self.schedule(after, Job::Health(id.clone()));
+        }
+    }
+
+    /// A health check says something. In fair weather all is well but for those that never are.
+    pub(super) fn checks(&mut self, id: &ContainerId) {
+        let fails = self.fates.containers.happens(self.weather.faults);
+        let Some(it) = self.machine.containers.get_mut(id).filter(|it| it.face.phase == Phase::Running) else { return };
+        let Some(sick) = it.check.as_ref().map(|it| it.sick) else { return };
+        let before = it.face.health;
+        it.was(before);
+        let now = if sick || fails { HealthStatus::Unhealthy } else { HealthStatus::Healthy };
+        it.face.health = Some(now);
+        let key = it.face.key.clone();
+        if before != Some(now) {
+            self.note(format_args!("{key} is {}", now.word()));
+            self.met(if now == HealthStatus::Healthy { Met::Healthy } else { Met::Unhealthy });
+            self.event();
+        }
+        if !sick && (now == HealthStatus::Unhealthy || self.weather.faults > 0) {
+            let after = self.fates.containers.secs(10, 300);
+            self.schedule(after, Job::Health(id.clone()));
+        }
+    }
+
+    /// A service is started when every condition of its dependencies holds, and not before.
+    pub(super) fn judge_dependencies(&mut self, which: &Which) {
+        let app = which.key.app;
+        let early = |target: &Target| {
+            let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
+            needs.iter().any(|(on, it)| self.is_early(target, app, on, *it))
+        };
+        if self.all_say(early) {
+            self.wrong(format_args!("start {}, before what it depends on", which.key));
+        }
+        let waited = |target: &Target| {
+            service(target, &which.key).is_some_and(|it| it.depends_on.values().any(|it| it.condition != Condition::Started))
+        };
+        if self.all_say(waited) {
+            self.met(Met::ConditionHeld);
+        }
+    }
+
+    fn is_early(&self, target: &Target, app: AppId, on: &str, dependency: Dependency) -> bool {
+        let key = ServiceKey::new(app, on);
+        let stays = |it: &&Crate| it.face.key == key && !self.judge.leaving.contains(&it.face.id);
+        let theirs: Vec<_> = self.machine.ours().filter(stays).collect();
+        if self.judge.lately_by_hand(&key.to_string()) || theirs.iter().any(|it| it.fulfils(dependency.condition)) {
+            return false;
+        }
+        // What is not to run need not run for those that depend on it.
+        let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(&key));
+        let to_run = !stopped && service(target, &key).is_some_and(|it| it.running);
+        if dependency.required {
+            dependency.condition != Condition::Started || to_run
+        } else {
+            to_run && theirs.iter().any(|it| it.is_coming(dependency.condition, self.machine.now))
+        }
+    }
+
+    /// Whether a container is restarted because a dependency was made anew.
+    pub(super) fn met_restart(&mut self, which: &Which) {
+        let started = self.machine.containers.get(&which.id).and_then(|it| it.face.started);
+        let anew = |target: &Target| {
+            let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
+            needs.iter().filter(|(_, it)| it.restart).any(|(on, _)| {
+                let key = ServiceKey::new(which.key.app, on);
+                let mut theirs = self.machine.ours().filter(|it| it.face.key == key);
+                theirs.any(|it| started.is_some_and(|started| started.secs() < it.face.created_secs))
+            })
+        };
+        if self.all_say(anew) {
+            self.met(Met::DependentRestarted);
+        }
+    }
+}
