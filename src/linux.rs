@@ -28,9 +28,13 @@ pub use world::Linux;
 /// triggers, of some thousand; a file of credentials for a hundred registries has as many.
 const FILE_BYTES: u64 = 256 * 1024;
 
+/// The bytes asked for by the first read: a page, which is all that sysfs returns at once. Without this room the standard library
+/// asks for 32 first, and the kernel writes sysfs files anew for each read: a list of triggers could be half old and half new.
+const FIRST_READ: usize = 4096;
+
 /// The whole of a small file. One that is longer than any honest one is not read to its end.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(FIRST_READ);
     // Opening a pipe would wait for the program at its other end.
     let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;

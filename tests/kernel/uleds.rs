@@ -77,7 +77,10 @@ impl Led {
     }
 
     pub(crate) fn read(&self, attribute: &str) -> String {
-        fs::read_to_string(self.path(attribute)).unwrap().trim_end().to_owned()
+        // In one read: the kernel writes the text anew for each.
+        let mut bytes = [0; 4096];
+        let length = File::open(self.path(attribute)).unwrap().read(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap().trim_end().to_owned()
     }
 
     pub(crate) fn write(&self, attribute: &str, text: &str) {
