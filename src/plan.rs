@@ -14,6 +14,7 @@
 //! release      whether the images of a release are here, and its containers created
 //! spec         from a service to its container, and whether one is that container
 //! resources    networks and volumes
+//! ports        which port of the host each service gets, where its document leaves a choice
 //! images       what nobody wants any more
 //! ```
 
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::state::config::Port;
 use crate::state::network::Attachment;
 use crate::state::status::Kind;
 use crate::state::{
@@ -32,6 +34,7 @@ mod complete;
 mod depends;
 mod draft;
 mod images;
+mod ports;
 mod release;
 mod resources;
 mod scene;
@@ -176,6 +179,8 @@ pub struct Spec {
     pub name: String,
     /// The image.
     pub image: ImageRef,
+    /// The port of the host that is chosen for each port that leaves a choice.
+    pub ports: BTreeMap<Port, u16>,
     /// The containers of the services whose namespaces it shares.
     pub owners: BTreeMap<String, ContainerId>,
     /// Variables that it is given when it is created, and that make no difference afterwards.
@@ -235,7 +240,8 @@ pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
 /// As [`plan`], with the target's hashes at hand: they are most of what a plan costs, and stay while the target does.
 #[must_use]
 pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &Current) -> Plan {
-    let scene = scene::Scene { target, demands, current, hashes };
+    let ports = ports::Ports::of(target, demands, current);
+    let scene = scene::Scene { target, demands, current, hashes, ports: &ports };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
     let updates = if downloaded { Vec::new() } else { images::updates(scene) };

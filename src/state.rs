@@ -21,6 +21,7 @@ pub mod light;
 pub mod logging;
 pub mod network;
 pub mod pattern;
+pub mod ports;
 pub mod service;
 pub mod shutdown;
 pub mod status;

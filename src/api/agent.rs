@@ -109,6 +109,7 @@ struct Container<'a> {
     exit_code: Option<i32>,
     health: Option<&'static str>,
     image: &'a str,
+    ports: Vec<String>,
     error: Option<&'a str>,
 }
 
@@ -322,6 +323,7 @@ fn container(it: &state::Container) -> Container<'_> {
         exit_code,
         health: it.health.filter(|_| it.phase == Phase::Running).map(HealthStatus::word),
         image: it.image_ref.as_str(),
+        ports: it.ports.iter().map(ToString::to_string).collect(),
         error: it.error.as_deref(),
     }
 }

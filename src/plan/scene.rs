@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::plan::ports::Ports;
 use crate::plan::{Connection, spec};
 use crate::state::app::Shape;
 use crate::state::config::{Mount, NetworkMode};
@@ -18,6 +19,7 @@ pub(super) struct Scene<'a> {
     pub(super) demands: &'a Demands,
     pub(super) current: &'a Current,
     pub(super) hashes: &'a Hashes,
+    pub(super) ports: &'a Ports,
 }
 
 /// What a container of each wanted service is made from.

@@ -87,6 +87,7 @@ pub(super) fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, containe
     !scene.demands.recreate.contains(&container.id)
         && !changed.concerns(service)
         && scene.is_as_wanted(container, service)
+        && !scene.ports.offer_another(container)
         && shares_the_right_namespaces(draft, app, service, container)
 }
 
@@ -118,6 +119,12 @@ pub(super) fn make(draft: &mut Draft<'_>, old: &Old<'_>, gate: Gate) {
         } else {
             draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
         }
+        return;
+    }
+    if let Some(port) = scene.ports.lacking(key) {
+        let why = format!("other services have all ports of {port}: widen the range, or free one");
+        draft.differs(format!("create {key}"), why);
+        draft.wait(Waiting::Resource(key.clone(), format!("a free port of the host for {port}")));
         return;
     }
     if let Some(what) = scene.missing(app, service, changed) {

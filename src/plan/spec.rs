@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::plan::Spec;
 use crate::plan::complete::is_lock_mount;
 use crate::plan::scene::Scene;
-use crate::state::config::NetworkMode;
+use crate::state::config::{NetworkMode, Port};
 use crate::state::{App, ConfigHash, Container, ContainerConfig, Foreign, Image, Made, Namespace, Service, ServiceKey, Target};
 
 /// Variables whose value at creation is the one that stays.
@@ -71,6 +71,7 @@ pub(super) fn spec<'a>(
     let told_once = unsaid.map(|it| (it.to_owned(), scene.target.name.clone().unwrap_or_default())).collect();
     let name = container_name(app, name, service);
     let is_taken = scene.containers_of(app.id).any(|it| it.name == name);
+    let ports = scene.ports.of_service(&key);
     Some(Spec {
         key,
         app_uuid: app.uuid.clone(),
@@ -78,6 +79,7 @@ pub(super) fn spec<'a>(
         service_id: service.id,
         name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),
+        ports,
         owners,
         told_once,
         config: service.config.clone(),
@@ -123,6 +125,9 @@ fn adoptable(foreign: &Foreign, wanted: &ContainerConfig) -> bool {
     // Exposing a port opens none.
     theirs.expose.clear();
     ours.expose.clear();
+    // Which of several ports of the host was chosen is no difference.
+    let chosen = |port: &Port| theirs.ports.iter().find(|it| port.may_be(it)).unwrap_or(port).clone();
+    ours.ports = ours.ports.iter().map(chosen).collect();
     // One that was asked for looks like one that the engine chose.
     ours.mac_address = None;
     theirs.mac_address = None;

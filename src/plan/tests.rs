@@ -10,6 +10,7 @@ mod depends;
 mod laws;
 mod model;
 mod on_its_way;
+mod ports;
 mod same;
 mod shares;
 

@@ -18,6 +18,8 @@ use crate::state::logging::Logging;
 use crate::state::network::Attachment;
 use crate::state::service::{Namespace, Restart};
 
+pub use crate::state::ports::Port;
+
 /// What a container is made with, but for its name, its image and our own labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the engine's own switches, independent of each other")]
@@ -165,19 +167,6 @@ pub enum NetworkMode {
     Service(String),
     /// A container, by id or name.
     Container(String),
-}
-
-/// A port of the host that leads to a port of the container.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Port {
-    /// The container's port.
-    pub container: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-    /// The host's address. Empty: all of them.
-    pub host_ip: String,
-    /// The host's port. `None`: the engine chooses.
-    pub host: Option<u16>,
 }
 
 /// Something mounted in a container.
@@ -435,14 +424,6 @@ impl fmt::Display for NetworkMode {
             Self::Service(name) => write!(f, "service:{name}"),
             Self::Container(id) => write!(f, "container:{id}"),
         }
-    }
-}
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { container, protocol, host_ip, host } = self;
-        let host = host.map(|it| it.to_string()).unwrap_or_default();
-        write!(f, "{host_ip}:{host}:{container}/{protocol}")
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::state::config::Port;
 use crate::state::{
     AppId, ConfigHash, ContainerConfig, Dependency, Foreign, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
 };
@@ -131,6 +132,10 @@ pub struct Container {
     pub started: Option<Moment>,
     /// Networks it is attached to, by their names on the engine. `None`: the engine does not tell.
     pub networks: Option<BTreeMap<String, NetworkId>>,
+    /// Ports of the host that lead to it.
+    pub ports: BTreeSet<Port>,
+    /// It could not be started because something else on the host has one of them.
+    pub is_port_taken: bool,
     /// Containers whose namespaces it shares.
     pub shares: BTreeMap<Namespace, ContainerId>,
     /// When the last of those that run was started.

@@ -316,6 +316,8 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         env: env.into(),
         restart: Restart::Always,
         shares: BTreeMap::new(),
+        ports: std::collections::BTreeSet::new(),
+        is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
         started: None,

@@ -21,6 +21,7 @@ mod locks;
 mod networks;
 mod outages;
 mod paused;
+mod ports;
 mod proxy;
 mod pulls;
 mod refused;

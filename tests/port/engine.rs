@@ -84,6 +84,7 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         networks: BTreeMap::new(),
         name,
         image,
+        ports: BTreeMap::new(),
         owners: BTreeMap::new(),
         told_once: BTreeMap::new(),
         config,

@@ -150,6 +150,8 @@ impl World {
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
             shares: BTreeMap::new(),
+            ports: std::collections::BTreeSet::new(),
+            is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
             started: None,

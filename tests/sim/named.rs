@@ -39,7 +39,13 @@ fn a_job_that_is_done_is_not_done_again() {
 fn once() -> Service {
     with("r/once:1", |it| {
         it.config.restart = Restart::No;
-        it.config.ports.insert(Port { container: 80, protocol: "tcp".into(), host_ip: String::new(), host: Some(8080) });
+        it.config.ports.insert(Port {
+            container: 80,
+            protocol: "tcp".into(),
+            host_ip: String::new(),
+            host: Some(8080),
+            host_last: None,
+        });
     })
 }
 

@@ -56,7 +56,7 @@ pub(super) fn body(spec: &Spec, base: Option<&ContainerConfig>) -> ContainerCrea
         host_config: Some(HostConfig {
             network_mode: mode,
             binds: some(config.mounts.iter().filter_map(|it| bind(spec.key.app, it)).collect()),
-            port_bindings: Some(bindings(config)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
+            port_bindings: Some(bindings(spec)).filter(|it| !it.is_empty()).map(|it| it.into_iter().collect()),
             pid_mode: config.pid.as_deref().map(|it| namespace(spec, it)),
             ipc_mode: Some(namespace(spec, &config.ipc)),
             ..limits(config, rights(config))
@@ -175,10 +175,11 @@ fn exposed(config: &ContainerConfig) -> Vec<String> {
     config.expose.iter().cloned().chain(published).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn bindings(config: &ContainerConfig) -> BTreeMap<String, Option<Vec<PortBinding>>> {
+fn bindings(spec: &Spec) -> BTreeMap<String, Option<Vec<PortBinding>>> {
     let mut all = BTreeMap::<_, Option<Vec<PortBinding>>>::new();
-    for port in &config.ports {
-        let host_port = port.host.map(|it| it.to_string()).unwrap_or_default();
+    for port in &spec.config.ports {
+        let host = spec.ports.get(port).copied().or(port.host);
+        let host_port = host.map(|it| it.to_string()).unwrap_or_default();
         let binding = PortBinding { host_ip: Some(port.host_ip.clone()), host_port: Some(host_port) };
         all.entry(format!("{}/{}", port.container, port.protocol)).or_default().get_or_insert_default().push(binding);
     }

@@ -113,12 +113,17 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     EngineError::Refused(format!("cannot pull {image}: {why} ({said})"))
 }
 
+/// Whether the engine says that something else has a port of the host.
+pub(super) fn is_port_taken(said: &str) -> bool {
+    has(said, &["port is already allocated", "address already in use"])
+}
+
 /// A container that does not start, in words a person can act on.
 pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> EngineError {
     let EngineError::Refused(said) = error else { return error };
     EngineError::Refused(if has(&said, &["exec format error"]) {
         format!("{said}; {image} is made for another architecture than this board's ({arch}): build it for that")
-    } else if has(&said, &["port is already allocated", "address already in use"]) {
+    } else if is_port_taken(&said) {
         format!("{said}; a port it publishes is taken on this board: free it, or publish another")
     } else {
         said

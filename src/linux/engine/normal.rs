@@ -236,15 +236,20 @@ fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> Attachment {
     }
 }
 
-fn ports(host: &HostConfig) -> BTreeSet<Port> {
+/// Ports of the host that lead to a container, as its maker asked for them.
+pub(super) fn ports(host: &HostConfig) -> BTreeSet<Port> {
     let mut all = BTreeSet::new();
     for (inside, bindings) in host.port_bindings.iter().flatten() {
         let (number, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
         let Ok(container) = number.parse() else { continue };
         for binding in bindings.iter().flatten() {
             let host_ip = binding.host_ip.clone().unwrap_or_default();
-            let host = binding.host_port.as_deref().and_then(|it| it.parse().ok()).filter(|it| *it != 0);
-            all.insert(Port { container, protocol: protocol.to_owned(), host_ip, host });
+            let text = binding.host_port.as_deref().unwrap_or_default();
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            let number = |it: &str| it.parse().ok().filter(|it| *it != 0);
+            let (host, last) = (number(first), number(last));
+            let host_last = last.filter(|_| host.is_some_and(|first| Some(first) < last));
+            all.insert(Port { container, protocol: protocol.to_owned(), host_ip, host, host_last });
         }
     }
     all

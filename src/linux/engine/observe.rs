@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use serde::Deserialize;
 use tracing::{debug, warn};
 
-use crate::linux::engine::errors::{found, sort};
+use crate::linux::engine::errors::{found, is_port_taken, sort};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::link::{Link, moment};
 use crate::linux::engine::said::{Said, list};
@@ -324,6 +324,8 @@ pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Cont
         restart: normal::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
         started: moment(seen.text("/State/StartedAt")),
         networks: seen.networks().map(networks),
+        ports: seen.part("/HostConfig").map(|it| normal::ports(&it)).unwrap_or_default(),
+        is_port_taken: is_port_taken(seen.text("/State/Error")),
         shares: normal::shares(seen),
         shares_since: None,
         is_orphaned: false,
@@ -363,6 +365,8 @@ fn untold(listed: Listed, why: String) -> Container {
         restart: Restart::default(),
         started: None,
         networks: None,
+        ports: BTreeSet::new(),
+        is_port_taken: false,
         shares: listed.shares,
         shares_since: None,
         is_orphaned: false,

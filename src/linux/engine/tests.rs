@@ -128,6 +128,7 @@ fn an_image_has_no_say_in_networks() {
         service_id: 5,
         name,
         image,
+        ports: BTreeMap::new(),
         owners: BTreeMap::new(),
         told_once: BTreeMap::new(),
         config,

@@ -10,7 +10,7 @@ use super::at::At;
 use super::fields::Fields;
 
 /// What a port may look like.
-const SHORT: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp or 3000-3005:3000-3005";
+const SHORT: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp, 3000-3005:3000-3005 or 3000-3005:80";
 
 /// The most ports of one service: more are a slip, and would only fill the memory.
 const MOST: usize = 10_000;
@@ -103,11 +103,17 @@ fn pair_up(
     host_ip: &str,
     protocol: &str,
 ) -> Option<Vec<Port>> {
-    let port = |container, host| Port { container, protocol: protocol.to_owned(), host_ip: host_ip.to_owned(), host };
+    let port =
+        |container, host| Port { container, protocol: protocol.to_owned(), host_ip: host_ip.to_owned(), host, host_last: None };
     match host {
         None => Some(container.map(|it| port(it, None)).collect()),
         Some(host) if host.len() == container.len() => {
             Some(container.zip(host).map(|(container, host)| port(container, Some(host))).collect())
+        }
+        // One of them is chosen.
+        Some(host) if container.len() == 1 => {
+            let one = port(*container.start(), Some(*host.start()));
+            Some(vec![Port { host_last: Some(*host.end()), ..one }])
         }
         Some(_) => None,
     }
@@ -174,6 +180,15 @@ mod tests {
             (json!(["[::1]:8080:80"]), vec!["::1:8080:80/tcp"]),
             (json!(["3000-3001"]), vec![":3000:3000/tcp", ":3001:3001/tcp"]),
             (json!(["9000-9001:80-81"]), vec![":9000:80/tcp", ":9001:81/tcp"]),
+            (json!(["18200-18205:80"]), vec![":18200-18205:80/tcp"]),
+            (json!(["127.0.0.1:18200-18205:80/udp"]), vec!["127.0.0.1:18200-18205:80/udp"]),
+            (json!(["[::1]:18200-18205:80"]), vec!["::1:18200-18205:80/tcp"]),
+            (json!([{"target": 80, "published": "18200-18205"}]), vec![":18200-18205:80/tcp"]),
+            (
+                json!([{"target": 80, "published": "18200-18205", "protocol": "udp", "hostIp": "10.0.0.1"}]),
+                vec!["10.0.0.1:18200-18205:80/udp"],
+            ),
+            (json!(["18200-18200:80"]), vec![":18200:80/tcp"]),
             (json!([{"target": 80}]), vec!["::80/tcp"]),
             (json!([{"target": 80, "published": "8080", "mode": "host"}]), vec![":8080:80/tcp"]),
             (
@@ -197,7 +212,6 @@ mod tests {
             "a:80",
             "1.2.3:80:80",
             "81-80",
-            "8000-8010:80",
             "80-81:80-82",
             "+80",
             "-80",
@@ -208,7 +222,7 @@ mod tests {
             assert!(said.starts_with("0: expected a port such as 80") && said.ends_with(&format!("found {text:?}")), "{said}");
         }
         assert!(read(&json!([{"published": 80}])).unwrap_err().contains("target: expected"));
-        assert!(read(&json!([{"target": 80, "published": "80-81"}])).is_err());
+        assert!(read(&json!([{"target": "80-82", "published": "80-81"}])).is_err());
         assert!(read(&json!(["1-65535"])).unwrap_err().contains("more than 10000 ports"));
         assert!(read(&json!(true)).unwrap_err().contains("expected a list"));
     }

@@ -103,7 +103,13 @@ fn published(text: &str, at: &At<'_>) -> BTreeSet<Port> {
         match word.parse::<u16>() {
             Ok(port @ 1..=65534) => {
                 let tcp = "tcp".to_owned();
-                ports.insert(Port { container: port, protocol: tcp, host_ip: String::new(), host: Some(port) });
+                ports.insert(Port {
+                    container: port,
+                    protocol: tcp,
+                    host_ip: String::new(),
+                    host: Some(port),
+                    host_last: None,
+                });
             }
             Ok(_) | Err(_) => at.warn("PORT has a part that is no port from 1 to 65534, ignored"),
         }

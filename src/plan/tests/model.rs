@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::plan::{Deed, Spec, Step, container_name, plan};
 use crate::state::app::Shape;
-use crate::state::config::{Mode, Mount, NetworkMode};
+use crate::state::config::{Mode, Mount, NetworkMode, Port};
 use crate::state::network::Attachment;
 use crate::state::service::{Restart, Strategy};
 use crate::state::{
@@ -148,6 +148,8 @@ fn create(current: &mut Current, spec: &Spec) {
         started: None,
         networks: None,
         shares: spec.config.shares().map(|(namespace, owner)| (namespace, spec.owners[owner].clone())).collect(),
+        ports: spec.config.ports.iter().map(|it| it.at(spec.ports[it])).collect(),
+        is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
         error: None,
@@ -186,6 +188,8 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
                 let path = format!("/{volume}");
                 service.config.mounts.insert(Mount::Volume { name: volume.to_owned(), path, access: Mode::Write });
             }
+            Some(("ports", range)) => drop(service.config.ports.insert(port(range))),
+            Some(("has", _)) => (),
             Some(("pid-of", other)) => service.config.pid = Some(format!("service:{other}")),
             Some(("ipc-of", other)) => service.config.ipc = format!("service:{other}"),
             Some(("shares", other)) => {
@@ -208,6 +212,13 @@ fn dependency(word: &str) -> Dependency {
         "wish" => Dependency { condition: Condition::Healthy, required: false, ..plain },
         _ => plain,
     }
+}
+
+/// Ports of the host, one of which leads to port 80.
+pub(super) fn port(range: &str) -> Port {
+    let (first, last) = range.split_once('-').unwrap();
+    let (host, host_last) = (first.parse().ok(), last.parse().ok());
+    Port { container: 80, protocol: "tcp".to_owned(), host_ip: String::new(), host, host_last }
 }
 
 fn plain_word(service: &mut Service, word: &str) {
@@ -337,6 +348,8 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         started: None,
         networks: None,
         shares,
+        ports: words.iter().filter_map(|it| it.strip_prefix("has:")).map(|it| port("1-2").at(it.parse().unwrap())).collect(),
+        is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
         error: None,

@@ -24,7 +24,7 @@ fn pairs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn port(container: u16, protocol: &str, host_ip: &str, host: Option<u16>) -> Port {
-    Port { container, protocol: protocol.into(), host_ip: host_ip.into(), host }
+    Port { container, protocol: protocol.into(), host_ip: host_ip.into(), host, host_last: None }
 }
 
 /// Nearly everything a document can say, and this kernel can do.

@@ -206,6 +206,8 @@ impl Machine {
             started: None,
             networks: None,
             shares,
+            ports: std::collections::BTreeSet::new(),
+            is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
         };
@@ -426,6 +428,8 @@ impl Machine {
             shares: BTreeMap::new(),
             started: None,
             networks: None,
+            ports: std::collections::BTreeSet::new(),
+            is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
         };

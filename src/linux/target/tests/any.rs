@@ -127,7 +127,7 @@ proptest! {
         let config_ = config(&json!({"ports": spelled}));
         prop_assert_eq!(&config_, &config(&json!({"ports": turned})));
         let expected = ports.into_iter().map(|(host, container)| Port {
-            container, protocol: "tcp".into(), host_ip: String::new(), host: Some(host),
+            container, protocol: "tcp".into(), host_ip: String::new(), host: Some(host), host_last: None,
         });
         prop_assert_eq!(config_.ports, expected.collect());
     }

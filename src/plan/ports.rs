@@ -1,0 +1,102 @@
+//! Which port of the host each service gets, where its document leaves the choice of one from several.
+//!
+//! An engine would choose another one at each start. So the planner chooses, and the container is created with that one: it stays
+//! over restarts and boots. A container that replaces another gets the same one again, while it is among those of the document.
+
+use std::collections::BTreeMap;
+
+use crate::state::config::{NetworkMode, Port};
+use crate::state::service::Strategy;
+use crate::state::{Container, Current, Demands, Service, ServiceKey, Target};
+
+/// The choice for the next container of each service, by the port in the document. `None`: other services have all of them.
+#[derive(Debug, Default)]
+pub(super) struct Ports(BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>>);
+
+/// A port of the host that a service has, or will have.
+struct Claim<'a> {
+    key: &'a ServiceKey,
+    port: Port,
+}
+
+impl Ports {
+    /// The choices for a target. Two services never get the same port; each gets the one that it has, where it can.
+    pub(super) fn of(target: &Target, demands: &Demands, current: &Current) -> Self {
+        let services: Vec<_> = target.services().map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
+        let choosing = |it: &Service| it.config.network_mode == NetworkMode::App && it.config.ports.iter().any(is_choice);
+        if !services.iter().any(|(_, it)| choosing(it)) {
+            return Self::default();
+        }
+        let mut claims: Vec<Claim<'_>> = Vec::new();
+        for (key, service) in &services {
+            claims.extend(service.config.ports.iter().filter(|it| !is_choice(it)).cloned().map(|port| Claim { key, port }));
+        }
+        for it in &current.containers {
+            claims.extend(it.ports.iter().filter(|port| !is_choice(port)).cloned().map(|port| Claim { key: &it.key, port }));
+        }
+        let mut all: BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>> = BTreeMap::new();
+        for (key, service) in services.iter().filter(|(_, it)| choosing(it)) {
+            for port in service.config.ports.iter().filter(|it| is_choice(it)) {
+                let host = choose(key, service, port, &claims, (demands, current));
+                claims.extend(host.map(|host| Claim { key, port: port.at(host) }));
+                all.entry(key.clone()).or_default().insert(port.clone(), host);
+            }
+        }
+        Self(all)
+    }
+
+    /// The chosen ports of a service.
+    pub(super) fn of_service(&self, key: &ServiceKey) -> BTreeMap<Port, u16> {
+        let all = self.0.get(key).into_iter().flatten();
+        all.filter_map(|(port, host)| Some((port.clone(), (*host)?))).collect()
+    }
+
+    /// The first port of a service of which others have all that it could be.
+    pub(super) fn lacking(&self, key: &ServiceKey) -> Option<&Port> {
+        self.0.get(key)?.iter().find(|(_, host)| host.is_none()).map(|(port, _)| port)
+    }
+
+    /// Whether a container that could not be started for a port that is taken would get another one.
+    pub(super) fn offer_another(&self, container: &Container) -> bool {
+        let another = |(port, host): (&Port, &Option<u16>)| host.is_some_and(|host| !container.ports.contains(&port.at(host)));
+        container.is_port_taken && self.0.get(&container.key).is_some_and(|it| it.iter().any(another))
+    }
+}
+
+fn is_choice(port: &Port) -> bool {
+    port.range().is_some()
+}
+
+fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>], host: (&Demands, &Current)) -> Option<u16> {
+    let (demands, current) = host;
+    let range = port.range()?;
+    let of_others = |host: u16| claims.iter().any(|it| it.key != key && clash(&it.port, &port.at(host)));
+    // Two ports of one service are two, too.
+    let chosen = |host: u16| {
+        claims.iter().any(|it| it.key == key && it.port.container != port.container && clash(&it.port, &port.at(host)))
+    };
+    let is_free = |host: &u16| !of_others(*host) && !chosen(*host);
+    let mut theirs: Vec<_> = current.containers.iter().filter(|it| it.key == *key).collect();
+    // As strategies choose which one goes on.
+    theirs.sort_by_key(|it| std::cmp::Reverse((it.phase.is_alive(), it.created_secs, &it.id)));
+    let has = |it: &Container| range.clone().find(|host| it.ports.contains(&port.at(*host)));
+    let own = theirs.iter().find_map(|it| Some((has(it)?, *it)));
+    // What is handed over runs beside its successor for a while.
+    let beside =
+        |it: &Container| service.strategy == Strategy::HandOver && it.phase.is_alive() && !demands.recreate.contains(&it.id);
+    match own {
+        Some((host, it)) if it.is_port_taken || beside(it) => {
+            // The next one first, so that all of them are tried in turn.
+            let next = range.clone().filter(|it| *it > host).chain(range.clone().filter(|it| *it <= host));
+            next.clone().find(is_free)
+        }
+        Some((host, _)) if is_free(&host) => Some(host),
+        Some(_) | None => range.clone().find(is_free),
+    }
+}
+
+/// Whether a host cannot give both.
+fn clash(one: &Port, other: &Port) -> bool {
+    let addresses = one.host_ip.is_empty() || other.host_ip.is_empty() || one.host_ip == other.host_ip;
+    addresses && one.protocol == other.protocol && one.host.is_some() && one.host == other.host
+}
