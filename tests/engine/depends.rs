@@ -68,7 +68,11 @@ fn a_service_starts_when_the_one_it_depends_on_is_healthy() {
     // It goes on when the other becomes unhealthy.
     let before = lab.the("web");
     lab.inside(&lab.the("db").id, &["rm", "/tmp/well"]);
-    until(PATIENCE, "db is unhealthy", || agent.state()["containers"][0]["health"] == "unhealthy");
+    until(PATIENCE, "db is unhealthy", || {
+        let state = agent.state();
+        let containers = state["containers"].as_array().unwrap();
+        containers.iter().any(|it| it["service"] == "db" && it["health"] == "unhealthy")
+    });
     agent.settles();
     assert_eq!(lab.the("web"), before);
 }
