@@ -267,10 +267,13 @@ fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
     let other = |it: &Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
-        // A program that others wait for is let finish. What does not run may wait for the boot itself.
+        // A program that others wait for is let finish. What does not run may wait for the boot itself; and where a new container
+        // does, or waits for such a one, the one before it may still run.
         Waiting::Dependency(key, unmet) => {
-            let runs = scene.containers_of(key.app).any(|it| it.key.service == unmet.on && it.phase.is_alive());
-            runs && unmet.never.is_none()
+            let on = ServiceKey::new(key.app, &unmet.on);
+            let runs = scene.containers_of(key.app).any(|it| it.key == on && it.phase.is_alive());
+            let waits = |it: &Waiting| matches!(it, Waiting::Boot(it) | Waiting::Dependency(it, _) if *it == on);
+            runs && unmet.never.is_none() && !plan.waiting.iter().any(waits)
         }
         _ => true,
     };

@@ -9,6 +9,7 @@ use boardkeeper::plan::{Deed, Step, Waiting, complete, plan};
 use boardkeeper::port::{self, Word};
 use boardkeeper::reconcile::Settings;
 use boardkeeper::state::keys::DeviceVerb;
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, Current, Dependency, Device, Force, HealthStatus, Phase, Service, ServiceKey,
     Status, Target,
@@ -263,16 +264,16 @@ fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<Serv
     for _ in 0..4 {
         for (app, name, service) in target.services() {
             let key = ServiceKey::new(app.id, name);
-            let Some(own) = truth.containers.iter().find(|it| it.key == key) else { continue };
-            let waits = match own.phase {
+            // The one of the release before may still run, where it is handed over from.
+            let waits = truth.containers.iter().filter(|it| it.key == key).any(|own| match own.phase {
                 Phase::Created => true,
                 Phase::Exited(_) => own.restart.never_rests() || own.error.is_some(),
                 _ => false,
-            };
+            });
             let fails = |(on, it): (&String, &Dependency)| {
                 let other = ServiceKey::new(app.id, on);
                 let stopped = is_stopped(&other, &app.services[on]);
-                let seen = truth.containers.iter().find(|it| it.key == other);
+                let seen = truth.containers.iter().filter(|it| it.key == other).max_by_key(|it| it.created_secs);
                 it.required && (in_vain.contains(&other) || seen.is_some_and(|seen| never(seen, it.condition, stopped)))
             };
             if waits && !is_stopped(&key, service) && service.depends_on.iter().any(fails) {
@@ -300,7 +301,13 @@ fn never(seen: &Container, condition: Condition, stopped: bool) -> bool {
 }
 
 fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current, in_vain: bool) -> Option<String> {
-    let all: Vec<_> = truth.containers.iter().filter(|it| it.key == *key).collect();
+    // The container of the release before runs on until the one that is handed over to is started.
+    let handed_over = in_vain && service.strategy == Strategy::HandOver;
+    let serves = |it: &&Container| handed_over && it.phase.is_alive();
+    let mut all: Vec<_> = truth.containers.iter().filter(|it| it.key == *key).collect();
+    if all.len() == 2 {
+        all.retain(|it| !serves(it));
+    }
     let [it] = all[..] else { return Some(format!("{} containers", all.len())) };
     if it.image != Machine::registry(&service.image).id {
         return Some(format!("runs {}, not {}", it.image_ref, service.image));

@@ -174,6 +174,14 @@ fn locks_are_not_kept_while_a_dependency_is_waited_for() {
 }
 
 #[test]
+fn a_reboot_does_not_wait_for_what_waits_for_it_although_an_old_container_runs() {
+    let target = "db db:2 hand-over reboot\nweb web:1 healthy:db";
+    let device = "db db:1 running is-healthy retired\ndb db:2 created\nweb web:1 created";
+    let told = story_of(target, device, |_, current| current.now_secs = current.booted_secs + 10);
+    assert!(told.ends_with("reboot"), "{told}");
+}
+
+#[test]
 fn a_reboot_waits_for_a_job_that_others_wait_for() {
     let target = "driver driver:1 reboot\nweb web:1 completed:job\njob job:1 rests";
     let device = |job: &str| format!("driver driver:1 created\nweb web:1 created\njob job:1 {job} rests");

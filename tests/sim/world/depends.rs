@@ -77,7 +77,10 @@ impl Crate {
         runs && fresh
             && match condition {
                 Condition::Started => false,
-                Condition::Healthy => self.check.as_ref().is_some_and(|it| it.well.is_none() && it.ill.is_none()),
+                Condition::Healthy => {
+                    let starting = self.face.health == Some(HealthStatus::Starting);
+                    starting && self.check.as_ref().is_some_and(|it| it.well.is_none() && it.ill.is_none())
+                }
                 Condition::Completed => !self.face.restart.never_rests() && self.completed.is_none(),
             }
     }
