@@ -143,11 +143,14 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         let (draft, container) = (self.draft, (self.find)(name));
         // The parser leaves no such name; what is not in the app is not waited for.
         let Some(service) = self.app.services.get(name) else { return Progress::Met };
-        if container.is_some_and(|it| holds(draft, it, condition)) {
+        let key = ServiceKey::new(self.app.id, name);
+        let to_run = draft.scene.is_wanted_running(&key, service);
+        // One that is healthy and about to be stopped is of no use to what starts now.
+        let counts = to_run || condition != Condition::Healthy;
+        if counts && container.is_some_and(|it| holds(draft, it, condition)) {
             return Progress::Met;
         }
-        let key = ServiceKey::new(self.app.id, name);
-        if !draft.scene.is_wanted_running(&key, service) {
+        if !to_run {
             return match (condition, service.running) {
                 // What is not to run need not have been started for those that depend on it.
                 (Condition::Started, _) => Progress::Met,

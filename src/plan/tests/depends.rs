@@ -182,6 +182,15 @@ fn a_reboot_does_not_wait_for_what_waits_for_it_although_an_old_container_runs()
 }
 
 #[test]
+fn no_service_starts_on_the_health_of_one_that_is_about_to_be_stopped() {
+    let stopped = |demands: &mut Demands, _: &mut Current| {
+        demands.stopped.insert(ServiceKey::new(APP, "db"));
+    };
+    let told = story_of("web web:1 healthy:db\ndb db:1", "web web:1 created\ndb db:1 running is-healthy", stopped);
+    assert!(told.contains("stop 1/db") && !told.contains("start 1/web"), "{told}");
+}
+
+#[test]
 fn a_reboot_waits_for_a_job_that_others_wait_for() {
     let target = "driver driver:1 reboot\nweb web:1 completed:job\njob job:1 rests";
     let device = |job: &str| format!("driver driver:1 created\nweb web:1 created\njob job:1 {job} rests");
