@@ -6,7 +6,7 @@ use crate::port::World;
 use crate::reconcile::Keeper;
 use crate::reconcile::timely::app_of;
 use crate::reconcile::wait::{Goal, Waiter};
-use crate::state::{App, AppId, Service, ServiceKey};
+use crate::state::{App, AppId, ImageRef, Service, ServiceKey};
 
 impl<W: World> Keeper<'_, W> {
     /// Why what a waiter waits for does not come to pass, where that is known. It is still pursued where it is still wanted.
@@ -32,6 +32,14 @@ impl<W: World> Keeper<'_, W> {
             _ => false,
         };
         self.resting.why(such).map(Refusal::Failed).or_else(|| self.depends_in_vain(app, |_| true))
+    }
+
+    /// The app has no container, and an image of it cannot be pulled: nothing was restarted, and a success would say that it runs.
+    pub(super) fn nothing_can_run(&self, app: AppId) -> Option<Refusal> {
+        let images = |image: &ImageRef| self.app(app).is_some_and(|it| it.services.values().any(|it| it.image == *image));
+        let pulls = |step: &Step| matches!(step, Step::Engine(Deed::Pull(image)) if images(image));
+        let empty = !self.is_asked(app) && !self.current.containers.iter().any(|it| it.key.app == app);
+        empty.then(|| self.resting.last_failure(pulls)).flatten().map(Refusal::Failed)
     }
 
     /// A service is not started because of a dependency that does not become what it has to be, and nothing is done about it.

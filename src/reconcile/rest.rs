@@ -126,6 +126,12 @@ impl Resting {
         self.0.retain(|it| !matches!(it.why, Why::Unreachable(_)));
     }
 
+    /// Why such a step failed last, also while it is tried again.
+    pub(super) fn last_failure(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
+        let rest = self.0.iter().find(|it| such(&it.step))?;
+        rest.why.words().map(|why| format!("{}: {why}", rest.step))
+    }
+
     /// When the next step has rested.
     pub(super) fn next(&self) -> Option<Instant> {
         let now = Instant::now();

@@ -63,6 +63,9 @@ impl<W: World> Keeper<'_, W> {
             self.withdraw(waiter);
             return Some(Err(Refusal::Locked(held)));
         }
+        if let (Goal::Settled, Some(refusal)) = (&waiter.goal, self.nothing_can_run(waiter.app)) {
+            return Some(Err(refusal));
+        }
         self.reached(waiter).or_else(|| self.hopeless(waiter).map(Err))
     }
 
