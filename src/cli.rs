@@ -13,7 +13,6 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-pub mod bench;
 pub mod board;
 pub mod doctor;
 pub mod gpio;
@@ -22,6 +21,7 @@ pub mod led;
 pub mod log;
 pub mod run;
 pub mod state;
+pub mod tool;
 
 /// Looks after the containers on this board.
 #[derive(Debug, Parser)]
@@ -39,13 +39,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Keep the containers as their owner wants them, until told to stop.
-    Run(run::Run),
+    Run(run::RunArgs),
     /// Print what runs, what is wanted, what is being done and why.
-    State(state::State),
+    State(state::StateArgs),
     /// Check all that the agent needs, and say what to do about what is missing.
-    Doctor(Box<doctor::Doctor>),
+    Doctor(Box<doctor::DoctorArgs>),
     /// Print the device's key to the supervisor API.
-    Key(key::Key),
+    Key(key::KeyArgs),
     /// Say what board this is, how that is known, and what LEDs and lines it has.
     Board(board::BoardArgs),
     /// Light, blink, walk and test LEDs.
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// Why a command failed, and how its process ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum CommandError {
     /// The configuration is wrong. One mistake per line.
     #[error("{0}")]
     Wrong(String),
@@ -65,7 +65,7 @@ pub enum Failure {
     Failed(String),
 }
 
-impl Failure {
+impl CommandError {
     /// The process's exit code.
     #[must_use]
     pub const fn code(&self) -> u8 {
@@ -77,10 +77,10 @@ impl Failure {
 }
 
 /// Prints for a person or a pipe.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandError> {
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever read has seen enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|why| Failure::Failed(format!("cannot print: {why}"))),
+        other => other.map_err(|why| CommandError::Failed(format!("cannot print: {why}"))),
     }
 }

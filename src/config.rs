@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
-use crate::state::keys::DeviceVerb;
+use crate::state::keys::DeviceAction;
 use crate::state::{Force, Secret};
 
 mod file;
 mod provisioning;
 mod values;
 
-pub use file::File;
+pub use file::SettingsFile;
 pub use provisioning::Provisioning;
 
 /// The port that the API has answered on since 2017.
@@ -29,7 +29,7 @@ pub const DISK_FLOOR: &str = "64M";
 
 /// What was said on the command line and in the environment variables of the same names. Nothing is checked yet.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct RawSettings {
     /// `--root`.
     pub root: Option<OsString>,
     /// `--state-dir`.
@@ -59,13 +59,13 @@ pub struct Given {
     /// `--service-verbs`.
     pub service_verbs: Option<String>,
     /// What an agent with its state in a directory kept of the provisioning file. `None`: that device has no identity yet.
-    pub kept: Option<Kept>,
+    pub kept: Option<KeptProvisioning>,
     /// What is wrong, and no reason not to start.
     pub troubles: Vec<String>,
 }
 
 /// Looks up what was kept of the provisioning file in a state directory.
-pub type Kept = fn(&Path) -> Option<Vec<u8>>;
+pub type KeptProvisioning = fn(&Path) -> Option<Vec<u8>>;
 
 /// Everything the agent is told before it starts.
 #[derive(Debug, Clone)]
@@ -85,11 +85,11 @@ pub struct Config {
     /// What the provisioning file says.
     pub provisioning: Provisioning,
     /// How the board is told.
-    pub board: Board,
+    pub board: BoardChoice,
     /// A LED by path.
     pub led_file: Option<PathBuf>,
     /// What is logged.
-    pub log: Log,
+    pub log: LogFilter,
     /// Where registries' passwords are: a `config.json` as `docker login` writes it. It need not be there.
     pub registry_auth: PathBuf,
     /// Room that pulls leave free, in bytes.
@@ -99,7 +99,7 @@ pub struct Config {
     /// Whether update locks are overridden always.
     pub force: Force,
     /// What concerns the whole device and services' keys may be used for.
-    pub service_verbs: BTreeSet<DeviceVerb>,
+    pub service_verbs: BTreeSet<DeviceAction>,
     /// `DOCKER_HOST`, the container engine.
     pub docker_host: Option<String>,
     /// `DBUS_SYSTEM_BUS_ADDRESS`.
@@ -114,7 +114,7 @@ pub struct Config {
 
 /// How the board is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Board {
+pub enum BoardChoice {
     /// By what the machine says of itself.
     #[default]
     Auto,
@@ -126,7 +126,7 @@ pub enum Board {
 
 /// What is logged: a level for everything, and others for modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub struct LogFilter {
     /// Everything.
     pub all: LevelFilter,
     /// Modules, and everything in them.
@@ -139,7 +139,7 @@ pub struct Mistakes(pub Vec<String>);
 
 impl Config {
     /// Checks what was given. `env` looks up what is told in the environment only.
-    pub fn read(given: Given, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+    pub fn read(given: RawSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let root = directory("--root", given.root, "/", &mut mistakes);
         let state_dir = values::path(given.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR));
@@ -239,9 +239,9 @@ fn registry_auth(
     }
 }
 
-impl Given {
+impl RawSettings {
     /// Fills in from a configuration file what was given neither as a flag nor as a variable.
-    pub fn fill(&mut self, file: &File) {
+    pub fn fill(&mut self, file: &SettingsFile) {
         self.troubles.extend(file.trouble().map(str::to_owned));
         let path = |name: &str| file.get(name).map(OsString::from);
         let text = |name: &str| file.get(name).map(str::to_owned);
@@ -299,7 +299,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-impl Default for Log {
+impl Default for LogFilter {
     fn default() -> Self {
         Self { all: LevelFilter::INFO, modules: Vec::new() }
     }

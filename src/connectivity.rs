@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::port::{Net, NetError, Steered};
+use crate::port::{Net, NetError, UnitChange};
 use crate::state::connectivity::{host_and_port, switch};
-use crate::state::{Check, Connectivity, Status, Vpn};
+use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
 /// From the end of one attempt to the next. As supervisors have it since 2015.
 const EVERY: Duration = Duration::from_secs(10);
@@ -38,44 +38,44 @@ pub async fn run(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible 
 
 /// What somebody wants to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Asked {
+struct CheckTarget {
     endpoint: Option<(String, u16)>,
-    check: Check,
+    check: ConnectivityCheck,
 }
 
 async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
     let mut changes = pin!(net.vpn());
     let mut status = publish.subscribe();
-    let mut vpn = Vpn::Down;
+    let mut vpn = VpnState::Down;
     loop {
-        let asked = Asked::of(&status.borrow_and_update());
+        let asked = CheckTarget::of(&status.borrow_and_update());
         // Biased, so that a simulation can repeat itself; an attempt may be dropped.
         tokio::select! {
             biased;
             Some(now) = changes.next() => {
                 if now != vpn {
-                    info!("the VPN is {}", if now == Vpn::Up { "up" } else { "down" });
+                    info!("the VPN is {}", if now == VpnState::Up { "up" } else { "down" });
                 }
                 vpn = now;
             }
-            () = other(&mut status, Asked::of, &asked) => (),
+            () = other(&mut status, CheckTarget::of, &asked) => (),
             never = attempt(net, publish, &asked, vpn) => match never {},
         }
     }
 }
 
 /// Finds out again and again, for as long as what is asked and the VPN stay as they are.
-async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &Asked, vpn: Vpn) -> Infallible {
+async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &CheckTarget, vpn: VpnState) -> Infallible {
     match (&asked.endpoint, asked.check, vpn) {
-        (None, _, _) | (_, Check::Off, _) => {
+        (None, _, _) | (_, ConnectivityCheck::Off, _) => {
             tell(publish, Connectivity::Unknown);
             pending().await
         }
-        (Some(_), Check::On, Vpn::Up) => {
+        (Some(_), ConnectivityCheck::On, VpnState::Up) => {
             tell(publish, Connectivity::Online);
             pending().await
         }
-        (Some((host, port)), Check::On, Vpn::Down) => loop {
+        (Some((host, port)), ConnectivityCheck::On, VpnState::Down) => loop {
             let reached = match timeout(PATIENCE, net.dial(host, *port)).await {
                 Ok(reached) => reached.map_err(|NetError(why)| why),
                 Err(_) => Err(format!("no connection to {host} port {port} within {} s", PATIENCE.as_secs())),
@@ -124,12 +124,14 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
             sleep_until(not_before).await;
             let steered = net.steer_vpn(to).await;
             // Only now: a target that changes while systemd is asked drops this, and has to be told at once.
-            if steered != Ok(Steered::Already) {
+            if steered != Ok(UnitChange::Already) {
                 not_before = Instant::now() + STEER_EVERY;
             }
             match steered {
-                Ok(Steered::Already) => (),
-                Ok(Steered::Now) => info!("the VPN's service was told to {}", if to == Vpn::Up { "start" } else { "stop" }),
+                Ok(UnitChange::Already) => (),
+                Ok(UnitChange::Now) => {
+                    info!("the VPN's service was told to {}", if to == VpnState::Up { "start" } else { "stop" });
+                }
                 Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
             }
             // Somebody may change it behind our back.
@@ -143,9 +145,9 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
     }
 }
 
-fn vpn_wanted(status: &Status) -> Option<Vpn> {
+fn vpn_wanted(status: &Status) -> Option<VpnState> {
     let said = status.target.as_ref()?.config.get(VPN_CONTROL)?;
-    Some(if switch(said) == Some(false) { Vpn::Down } else { Vpn::Up })
+    Some(if switch(said) == Some(false) { VpnState::Down } else { VpnState::Up })
 }
 
 /// Waits until a part of the status is another.
@@ -156,7 +158,7 @@ async fn other<T: PartialEq>(status: &mut watch::Receiver<Status>, part: impl Fn
     }
 }
 
-impl Asked {
+impl CheckTarget {
     fn of(status: &Status) -> Self {
         Self { endpoint: status.device.api_endpoint.as_deref().and_then(host_and_port), check: status.check }
     }

@@ -4,15 +4,15 @@
 //!
 //! ```text
 //!   file ──target──▶ poll ──┐                                              ┌─▶ api (reads)
-//!                           ├─ mpsc<Ask>(16) ─▶ reconcile ─ watch<Status> ─┤
+//!                           ├─ mpsc<Request>(16) ─▶ reconcile ─ watch<Status> ─┤
 //!   people ─request─▶ api ──┤        ▲           │  ▲                      └─▶ notify (systemd)
 //!                           │        └─ Answer ──┘  │ Engine::observe
 //!                           │      target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
-//!                           └─ mpsc<LightAsk>(16) ─▶ led ─ watch<Panel> ─▶ api (reads)
+//!                           └─ mpsc<LedRequest>(16) ─▶ led ─ watch<LedStatus> ─▶ api (reads)
 //! ```
 //!
 //! There is one writer, [`reconcile`]. It holds the only target and the only view of what is; everybody else sends it an
-//! [`intent::Intent`] or watches the [`state::Status`] it publishes.
+//! [`request::Request`] or watches the [`state::Status`] it publishes.
 //!
 //! # Invariants
 //!
@@ -29,7 +29,6 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod connectivity;
-pub mod intent;
 pub mod json;
 pub mod led;
 pub mod linux;
@@ -38,6 +37,7 @@ pub mod plan;
 pub mod poll;
 pub mod port;
 pub mod reconcile;
+pub mod request;
 pub mod state;
 
 use std::convert::Infallible;
@@ -48,24 +48,24 @@ use tokio::sync::{mpsc, watch};
 use crate::port::World;
 
 /// Requests the inbox holds before senders wait.
-const INBOX: usize = 16;
+const REQUEST_QUEUE: usize = 16;
 
 /// Runs the agent for as long as it is polled.
 ///
 /// `serve` is handed the API once the channels behind it exist, and those channels; the caller decides what it listens on, and
 /// whom it tells.
-pub async fn run<W, S>(world: &W, settings: reconcile::Settings, serve: S)
+pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, serve: S)
 where
     W: World,
-    S: AsyncFnOnce(axum::Router, api::Door),
+    S: AsyncFnOnce(axum::Router, api::ApiHandle),
 {
-    let (intents, inbox) = mpsc::channel(INBOX);
+    let (intents, inbox) = mpsc::channel(REQUEST_QUEUE);
     let (publish, status) = watch::channel(state::Status::default());
     let born = tokio::time::Instant::now();
-    let (requests, asks) = mpsc::channel(INBOX);
-    let (show, panel) = watch::channel(state::Panel::default());
-    let light = intent::Light { requests, panel };
-    let door = api::Door { intents: intents.clone(), status: status.clone(), light, born };
+    let (requests, asks) = mpsc::channel(REQUEST_QUEUE);
+    let (show, panel) = watch::channel(state::LedStatus::default());
+    let light = request::LedHandle { requests, status: panel };
+    let door = api::ApiHandle { requests: intents.clone(), status: status.clone(), leds: light, started: born };
     let router = api::router(door.clone());
     tokio::select! {
         biased;
@@ -73,22 +73,25 @@ where
         never = connectivity::run(world.net(), &publish) => match never {},
         never = poll::run(world.targets(), intents) => match never {},
         never = led::run(world.leds(), asks, show) => match never {},
-        never = show_reach(status, door.light.requests.clone()) => match never {},
+        never = forward_reachability(status, door.leds.requests.clone()) => match never {},
         () = serve(router, door) => (),
     }
 }
 
 /// Has the LED show whether the cloud is reached.
-async fn show_reach(mut status: watch::Receiver<state::Status>, light: mpsc::Sender<intent::LightAsk>) -> Infallible {
-    let mut told = intent::Reach::Up;
+async fn forward_reachability(
+    mut status: watch::Receiver<state::Status>,
+    light: mpsc::Sender<request::LedRequest>,
+) -> Infallible {
+    let mut told = request::CloudReachability::Up;
     loop {
         let now = match status.borrow_and_update().connectivity {
-            state::Connectivity::Offline { .. } => intent::Reach::Down,
-            state::Connectivity::Unknown | state::Connectivity::Online => intent::Reach::Up,
+            state::Connectivity::Offline { .. } => request::CloudReachability::Down,
+            state::Connectivity::Unknown | state::Connectivity::Online => request::CloudReachability::Up,
         };
         if now != told {
             // The LED's owner lives as long as we do.
-            let _ = light.send(intent::LightAsk::Reach(now)).await;
+            let _ = light.send(request::LedRequest::CloudReachability(now)).await;
             told = now;
         }
         if status.changed().await.is_err() {

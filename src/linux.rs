@@ -3,6 +3,7 @@
 pub mod board;
 pub mod clock;
 pub mod doctor;
+pub mod document;
 pub mod engine;
 pub mod host;
 pub mod leds;
@@ -12,7 +13,6 @@ pub mod notify;
 pub mod power;
 pub mod store;
 mod systemd;
-pub mod target;
 mod watch;
 pub mod world;
 

@@ -8,24 +8,24 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use boardkeeper::cli::log::{self, Verbosity};
-use boardkeeper::cli::run::Run;
-use boardkeeper::cli::{Cli, Command, Failure, board, gpio, led};
+use boardkeeper::cli::run::RunArgs;
+use boardkeeper::cli::{Cli, Command, CommandError, board, gpio, led};
 use boardkeeper::config::{self, Config};
-use boardkeeper::linux::board::{Told, detect};
-use boardkeeper::linux::clock::{Chance, Clock};
+use boardkeeper::linux::board::{BoardHints, detect};
+use boardkeeper::linux::clock::{Clock, Random};
+use boardkeeper::linux::document::{self, SwappableSource, TargetFile};
 use boardkeeper::linux::engine::{self, Engine};
-use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
+use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
-use boardkeeper::linux::net::networks::{self, Networks};
+use boardkeeper::linux::net::networks::{self, EngineNetworks};
 use boardkeeper::linux::net::{self, Listeners};
-use boardkeeper::linux::notify::Notify;
+use boardkeeper::linux::notify::NotifySocket;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
-use boardkeeper::linux::target::{self, Switch, TargetFile};
 use boardkeeper::linux::{Linux, host};
 use boardkeeper::notify;
-use boardkeeper::port::{Leds, Manager, Record, Store as _, Targets as _, Word};
-use boardkeeper::reconcile::Settings;
+use boardkeeper::port::{Leds, Notification, Record, ServiceManager, Store as _, Targets as _};
+use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::{Device, Status};
 use clap::Parser;
 use dlmalloc::GlobalDlmalloc;
@@ -63,31 +63,31 @@ fn main() -> ExitCode {
 }
 
 /// Runs the agent until it is told to stop.
-fn live(run: &Run) -> Result<(), Failure> {
+fn live(run: &RunArgs) -> Result<(), CommandError> {
     let config = run.clone().config()?;
     let verbosity = log::begin(&config.log);
-    let failed = |why: io::Error| Failure::Failed(format!("cannot begin: {why}"));
+    let failed = |why: io::Error| CommandError::Failed(format!("cannot begin: {why}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(agent(&config, run, &verbosity));
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
-async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), Failure> {
-    let failed = |why: io::Error| Failure::Failed(format!("cannot listen for signals: {why}"));
+async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<(), CommandError> {
+    let failed = |why: io::Error| CommandError::Failed(format!("cannot listen for signals: {why}"));
     let (stop, at_once) = (Stop::new().map_err(failed)?, Stop::new().map_err(failed)?);
     let hangups = signal(SignalKind::hangup()).map_err(failed)?;
-    let (tell_networks, networks) = watch::channel(Networks::default());
+    let (tell_networks, networks) = watch::channel(EngineNetworks::default());
     let listeners = Listeners::bind(&config.root, &config.listen, config.bridges, networks)
-        .map_err(|why| Failure::Failed(why.to_string()))?;
-    let _only_one = store::hold(&config.state_dir).map_err(|why| Failure::Failed(why.to_string()))?;
+        .map_err(|why| CommandError::Failed(why.to_string()))?;
+    let _only_one = store::hold(&config.state_dir).map_err(|why| CommandError::Failed(why.to_string()))?;
     keep_provisioned(config);
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
     let board = board(config);
     let device = Device { board: board.facts(), ..device(config, &engines) };
     greet(config, host::engine(&engines), &listeners, &device);
     let world = world(config, engines, &device, &board);
-    let settings = Settings {
+    let settings = ReconcilerSettings {
         observe_every: OBSERVE_EVERY,
         device,
         uuid: config.provisioning.uuid.clone(),
@@ -95,7 +95,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         force: config.force,
         service_verbs: config.service_verbs.clone(),
     };
-    let manager = Notify::new(&|name| std::env::var_os(name));
+    let manager = NotifySocket::new(&|name| std::env::var_os(name));
     let seen = OnceCell::new();
     let running = boardkeeper::run(&world, settings, async |router, door| {
         // It is asked for once.
@@ -103,7 +103,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         tokio::select! {
             biased;
             () = net::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
-            never = notify::run(&manager, door.intents, door.status) => match never {},
+            never = notify::run(&manager, door.requests, door.status) => match never {},
         }
     });
     tokio::select! {
@@ -114,7 +114,7 @@ async fn agent(config: &Config, run: &Run, verbosity: &Verbosity) -> Result<(), 
         never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
         () = running => (),
     }
-    manager.tell(&Word::Stopping);
+    manager.notify(&Notification::Stopping);
     end_in_good_order(&world.store, seen.get()).await;
     match timeout(LAST_LIGHT, world.leds.restore()).await {
         Ok(Ok(())) => (),
@@ -147,10 +147,10 @@ async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status
 /// Reads the configuration again at each SIGHUP. Registries' passwords are read anew by every pull anyway.
 async fn reload(
     mut hangups: Signal,
-    run: &Run,
+    run: &RunArgs,
     config: &Config,
     verbosity: &Verbosity,
-    targets: &Switch<TargetFile>,
+    targets: &SwappableSource<TargetFile>,
 ) -> Infallible {
     let mut target = config.target.clone();
     loop {
@@ -173,7 +173,7 @@ async fn reload(
         verbosity.set(&new.log);
         info!("the configuration was read again");
         if new.target != target {
-            targets.turn(target_file(&new));
+            targets.replace(target_file(&new));
             target.clone_from(&new.target);
             let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
             info!("targets come from {from}");
@@ -195,9 +195,9 @@ fn target_file(config: &Config) -> Option<TargetFile> {
     config.target.as_deref().map(|path| TargetFile::new(path, uuid(config).as_deref()))
 }
 
-fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> Linux<Engine, Switch<TargetFile>> {
+fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
     let uuid = uuid(config);
-    let engine = Engine::connect(engine::Settings {
+    let engine = Engine::connect(engine::EngineSettings {
         hosts,
         root: config.root.clone(),
         logins: Some(config.registry_auth.clone()),
@@ -207,16 +207,16 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> 
     });
     Linux {
         engine,
-        store: Store::new(&config.state_dir, Box::new(move |text| target::parse(text, uuid.as_deref())))
+        store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
             .telling(config.troubles.clone()),
         locks: Locks::new(&config.root),
-        targets: Switch::new(target_file(config)),
+        targets: SwappableSource::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
-        chance: Chance,
-        net: net::Reach::new(&config.root, config.bus.as_deref()),
-        host: host::Host::new(
+        chance: Random,
+        net: net::NetAdapter::new(&config.root, config.bus.as_deref()),
+        host: host::LiveHost::new(
             &config.root,
             &config.state_dir,
             config.provisioning.path.as_deref(),
@@ -227,13 +227,13 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &Host) -> 
 }
 
 /// What board it is. Where records cannot be kept no LED is driven, and everything else works.
-fn board(config: &Config) -> Host {
+fn board(config: &Config) -> LedHost {
     let told = match &config.board {
-        config::Board::Auto => None,
-        config::Board::Simulated => Some(SIMULATED.to_owned()),
-        config::Board::Slug(slug) => Some(slug.clone()),
+        config::BoardChoice::Auto => None,
+        config::BoardChoice::Simulated => Some(SIMULATED.to_owned()),
+        config::BoardChoice::Slug(slug) => Some(slug.clone()),
     };
-    let place = Place {
+    let place = HostPaths {
         root: config.root.clone(),
         runtime: config.runtime_dir.clone(),
         board: told,
@@ -244,7 +244,7 @@ fn board(config: &Config) -> Host {
         let runtime = config.runtime_dir.display();
         error!(%error, "cannot write to the runtime directory `{runtime}`, so no LED is driven; name another with --runtime-dir");
     };
-    let host = Host::open(place.clone());
+    let host = LedHost::open(place.clone());
     match (host, std::fs::create_dir_all(config.runtime_dir.join("leds"))) {
         (Ok(host), Ok(())) => host,
         (Ok(host), Err(error)) => {
@@ -253,7 +253,7 @@ fn board(config: &Config) -> Host {
         }
         (Err(error), _) => {
             complain(error);
-            Host::bare(place)
+            LedHost::bare(place)
         }
     }
 }
@@ -262,7 +262,7 @@ fn device(config: &Config, engines: &[String]) -> Device {
     let told = &config.provisioning;
     host::device(
         &config.root,
-        host::Known {
+        host::KnownDevice {
             uuid: told.uuid.clone(),
             name: told.name.clone(),
             device_type: told.device_type.clone().or_else(|| config.device_type.clone()),
@@ -277,11 +277,11 @@ fn device(config: &Config, engines: &[String]) -> Device {
 /// The board, for people.
 fn board_name(config: &Config) -> Option<String> {
     let board = match &config.board {
-        config::Board::Auto => None,
-        config::Board::Simulated => return Some("simulated".to_owned()),
-        config::Board::Slug(slug) => Some(slug.clone()),
+        config::BoardChoice::Auto => None,
+        config::BoardChoice::Simulated => return Some("simulated".to_owned()),
+        config::BoardChoice::Slug(slug) => Some(slug.clone()),
     };
-    let told = Told { board, device_type: config.device_type.clone() };
+    let told = BoardHints { board, device_type: config.device_type.clone() };
     let detected = detect(&config.root, &told);
     detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }

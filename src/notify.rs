@@ -9,12 +9,12 @@ use std::future::pending;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
-use crate::intent::{Ask, Intent};
-use crate::port::{Manager, Word};
+use crate::port::{Notification, ServiceManager};
+use crate::request::{Action, Request};
 use crate::state::{Activity, EngineState, Status};
 
 /// Tells the manager, for as long as it is polled.
-pub async fn run(manager: &impl Manager, intents: mpsc::Sender<Ask>, status: watch::Receiver<Status>) -> Infallible {
+pub async fn run(manager: &impl ServiceManager, intents: mpsc::Sender<Request>, status: watch::Receiver<Status>) -> Infallible {
     tokio::select! {
         never = say(manager, status) => never,
         never = beat(manager, intents) => never,
@@ -22,12 +22,12 @@ pub async fn run(manager: &impl Manager, intents: mpsc::Sender<Ask>, status: wat
 }
 
 /// Says what is being done, whenever that changes.
-async fn say(manager: &impl Manager, mut status: watch::Receiver<Status>) -> Infallible {
+async fn say(manager: &impl ServiceManager, mut status: watch::Receiver<Status>) -> Infallible {
     let mut said = String::new();
     loop {
         let words = words(&status.borrow_and_update());
         if words != said {
-            manager.tell(&Word::Doing(words.clone()));
+            manager.notify(&Notification::Doing(words.clone()));
             said = words;
         }
         if status.changed().await.is_err() {
@@ -37,12 +37,12 @@ async fn say(manager: &impl Manager, mut status: watch::Receiver<Status>) -> Inf
 }
 
 /// Says that the agent is ready when the reconciler first answers, and then that it lives, as often as is wanted.
-async fn beat(manager: &impl Manager, intents: mpsc::Sender<Ask>) -> Infallible {
+async fn beat(manager: &impl ServiceManager, intents: mpsc::Sender<Request>) -> Infallible {
     answered(&intents).await;
-    manager.tell(&Word::Ready);
-    let Some(patience) = manager.patience() else { return pending().await };
+    manager.notify(&Notification::Ready);
+    let Some(patience) = manager.watchdog_timeout() else { return pending().await };
     loop {
-        manager.tell(&Word::Alive);
+        manager.notify(&Notification::Alive);
         // A beat that is late by as much again is still heard in time.
         sleep(patience / 3).await;
         answered(&intents).await;
@@ -50,9 +50,9 @@ async fn beat(manager: &impl Manager, intents: mpsc::Sender<Ask>) -> Infallible 
 }
 
 /// Waits until the reconciler has answered.
-async fn answered(intents: &mpsc::Sender<Ask>) {
+async fn answered(intents: &mpsc::Sender<Request>) {
     let (reply, answer) = oneshot::channel();
-    let sent = intents.send(Ask { intent: Intent::Beat, reply }).await;
+    let sent = intents.send(Request { action: Action::Probe, reply }).await;
     if sent.is_err() || answer.await.is_err() {
         // There is no reconciler any more, so nothing gets on.
         pending::<()>().await;

@@ -23,30 +23,30 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::state::config::Port;
-use crate::state::network::Attachment;
-use crate::state::status::Kind;
+use crate::state::network::NetworkAttachment;
+use crate::state::status::StepKind;
 use crate::state::{
-    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Demands, Force, HeldLock, ImageRef, Network, NetworkId,
+    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Force, HeldLock, ImageRef, Network, NetworkId, Overrides,
     ServiceKey, Target, Volume,
 };
 
+mod app_plan;
 mod complete;
 mod depends;
-mod draft;
 mod images;
+mod input;
 mod ports;
 mod release;
 mod resources;
-mod scene;
 mod services;
 mod spec;
 mod strategies;
 #[cfg(test)]
 mod tests;
 
-pub use complete::{complete, given_paths, grants};
+pub use complete::{given_paths, grants, inject_supervisor_env};
 pub use depends::{Never, Unmet};
-pub use scene::Hashes;
+pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
 
 /// What to do now, and what comes later.
@@ -61,7 +61,7 @@ pub struct Plan {
     /// Every image that is wanted is here.
     pub downloaded: bool,
     /// What is not to be begun while it is known not to fit.
-    pub updates: Vec<Update>,
+    pub updates: Vec<AppUpdate>,
     /// What stays although the target says otherwise.
     pub differences: Vec<Difference>,
 }
@@ -77,7 +77,7 @@ pub struct Difference {
 
 /// Images of an app's update that are of use only together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Update {
+pub struct AppUpdate {
     /// The app.
     pub app: AppId,
     /// They are yet to be pulled.
@@ -92,7 +92,7 @@ pub struct Update {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Something the engine does.
-    Engine(Deed),
+    Engine(EngineAction),
     /// Take the update locks of these services of an app.
     TakeLocks(AppId, BTreeSet<String>, Force),
     /// Give back our update locks of an app.
@@ -100,7 +100,7 @@ pub enum Step {
     /// Wait until the new container of a service takes over, at most so long; then kill the old one.
     HandOver {
         /// The old container.
-        old: Which,
+        old: ContainerRef,
         /// The most to wait.
         timeout: Duration,
     },
@@ -110,25 +110,25 @@ pub enum Step {
 
 /// One thing the engine does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub enum EngineAction {
     /// Pull an image.
     Pull(ImageRef),
     /// Create a container. Its image, networks and volumes are here.
-    Create(Box<Spec>),
+    Create(Box<ContainerSpec>),
     /// Start a container that does not run, or let one go on that is paused.
-    Start(Which),
+    Start(ContainerRef),
     /// Stop a container, and keep it.
-    Stop(Which),
+    Stop(ContainerRef),
     /// Stop a container, and remove it.
-    Kill(Which),
+    Kill(ContainerRef),
     /// Stop a container and start it again.
-    Restart(Which),
+    Restart(ContainerRef),
     /// Give a container a name: only its release changed, or the container that it replaces is gone.
-    Rename(Which, String),
+    Rename(ContainerRef, String),
     /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
-    Retire(Which, String),
+    Retire(ContainerRef, String),
     /// Attach a container to networks that it lost, or that were created anew under the same name.
-    Connect(Which, Vec<Connection>),
+    Connect(ContainerRef, Vec<NetworkConnection>),
     /// Create a network.
     CreateNetwork(Network),
     /// Remove a network no container is attached to.
@@ -143,7 +143,7 @@ pub enum Deed {
 
 /// A container, by what it is for and by id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Which {
+pub struct ContainerRef {
     /// The service.
     pub key: ServiceKey,
     /// The engine's id.
@@ -152,7 +152,7 @@ pub struct Which {
 
 /// A network that a container is to be attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connection {
+pub struct NetworkConnection {
     /// Its name on the engine.
     pub network: String,
     /// The engine's id of it. Empty: it goes by its name.
@@ -160,12 +160,12 @@ pub struct Connection {
     /// Another network of that name, that the container is still attached to.
     pub instead_of: Option<NetworkId>,
     /// How it is attached.
-    pub attachment: Attachment,
+    pub attachment: NetworkAttachment,
 }
 
 /// A container to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec {
+pub struct ContainerSpec {
     /// The service.
     pub key: ServiceKey,
     /// The app's unique name.
@@ -231,23 +231,23 @@ pub enum Subject {
     Machine,
 }
 
-/// Steps that may be taken now, and what is waited for. `target` is complete (see [`complete()`]).
+/// Steps that may be taken now, and what is waited for. `target` is complete (see [`inject_supervisor_env()`]).
 #[must_use]
-pub fn plan(target: &Target, demands: &Demands, current: &Current) -> Plan {
-    plan_with(target, &Hashes::of(target), demands, current)
+pub fn plan(target: &Target, demands: &Overrides, current: &Current) -> Plan {
+    plan_with(target, &ConfigHashes::of(target), demands, current)
 }
 
 /// As [`plan`], with the target's hashes at hand: they are most of what a plan costs, and stay while the target does.
 #[must_use]
-pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &Current) -> Plan {
+pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, current: &Current) -> Plan {
     let ports = ports::Ports::of(target, demands, current);
-    let scene = scene::Scene { target, demands, current, hashes, ports: &ports };
+    let scene = input::PlanInput { target, overrides: demands, current, hashes, ports: &ports };
     let services = || target.apps.values().flat_map(|app| app.services.values());
     let downloaded = services().all(|it| scene.has_image(&it.image));
     let updates = if downloaded { Vec::new() } else { images::updates(scene) };
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in scene.apps() {
-        draft::app(scene, app, &mut plan);
+        app_plan::app(scene, app, &mut plan);
     }
     resources::supervisor(scene, &mut plan);
     images::collect(scene, &mut plan);
@@ -262,7 +262,7 @@ pub fn plan_with(target: &Target, hashes: &Hashes, demands: &Demands, current: &
 }
 
 /// When nothing is left but what the next boot does, the machine is rebooted; not while an app is locked.
-fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
+fn reboot(scene: input::PlanInput<'_>, plan: &mut Plan) {
     plan.waiting.extend(scene.current.boot_wanted.clone().map(Waiting::Configured));
     let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
     let other = |it: &Waiting| match it {
@@ -280,7 +280,7 @@ fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
-    let respected = |app: &AppId| !scene.demands.force.contains(app);
+    let respected = |app: &AppId| !scene.overrides.force.contains(app);
     let locked = scene.current.locks.iter().find_map(|(app, locks)| {
         let held = locks.held().filter(|_| respected(app))?;
         Some(Waiting::Lock(*app, held.clone()))
@@ -291,13 +291,13 @@ fn reboot(scene: scene::Scene<'_>, plan: &mut Plan) {
     }
 }
 
-impl Update {
+impl AppUpdate {
     /// Whether a step begins it.
     #[must_use]
     pub fn begins_with(&self, step: &Step) -> bool {
         match step {
-            Step::Engine(Deed::Pull(image)) => self.images.contains(image),
-            Step::Engine(Deed::Kill(which)) => self.make_way.contains(&which.id),
+            Step::Engine(EngineAction::Pull(image)) => self.images.contains(image),
+            Step::Engine(EngineAction::Kill(which)) => self.make_way.contains(&which.id),
             Step::TakeLocks(app, ..) => self.takes_locks && self.app == *app,
             Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
         }
@@ -318,35 +318,35 @@ impl Step {
 
     /// What the device's one-word status makes of it.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> StepKind {
         match self {
-            Self::Engine(Deed::Pull(_)) => Kind::Downloading,
+            Self::Engine(EngineAction::Pull(_)) => StepKind::Downloading,
             Self::Engine(
-                Deed::Create(_)
-                | Deed::Rename(..)
-                | Deed::Retire(..)
-                | Deed::Connect(..)
-                | Deed::CreateNetwork(_)
-                | Deed::CreateVolume(_),
-            ) => Kind::Installing,
-            Self::Engine(Deed::Start(_)) => Kind::Starting,
-            Self::Engine(Deed::Stop(_) | Deed::Kill(_) | Deed::Restart(_)) => Kind::Stopping,
-            Self::Engine(Deed::RemoveNetwork(..) | Deed::RemoveVolume(..) | Deed::RemoveImage(_))
+                EngineAction::Create(_)
+                | EngineAction::Rename(..)
+                | EngineAction::Retire(..)
+                | EngineAction::Connect(..)
+                | EngineAction::CreateNetwork(_)
+                | EngineAction::CreateVolume(_),
+            ) => StepKind::Installing,
+            Self::Engine(EngineAction::Start(_)) => StepKind::Starting,
+            Self::Engine(EngineAction::Stop(_) | EngineAction::Kill(_) | EngineAction::Restart(_)) => StepKind::Stopping,
+            Self::Engine(EngineAction::RemoveNetwork(..) | EngineAction::RemoveVolume(..) | EngineAction::RemoveImage(_))
             | Self::TakeLocks(..)
             | Self::ReleaseLocks(_)
             | Self::HandOver { .. }
-            | Self::Reboot => Kind::Housekeeping,
+            | Self::Reboot => StepKind::Housekeeping,
         }
     }
 
     /// Whether it may be dropped half-way when nobody wants it any more: a download, a wait.
     #[must_use]
     pub const fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Engine(Deed::Pull(_)) | Self::HandOver { .. })
+        matches!(self, Self::Engine(EngineAction::Pull(_)) | Self::HandOver { .. })
     }
 }
 
-impl Deed {
+impl EngineAction {
     fn subject(&self) -> Subject {
         match self {
             Self::Pull(image) | Self::RemoveImage(image) => Subject::Image(image.clone()),
@@ -383,7 +383,7 @@ fn names(services: &BTreeSet<String>) -> String {
     services.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for EngineAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pull(image) => write!(f, "pull {image}"),

@@ -5,21 +5,21 @@ use std::convert::Infallible;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use crate::intent::{Ask, Intent};
 use crate::port::Targets;
+use crate::request::{Action, Request};
 
 /// Hands every new document to the reconciler, for as long as it is polled.
-pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Ask>) -> Infallible {
+pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infallible {
     loop {
         let intent = match targets.next().await {
-            Ok(target) => Intent::Target(Box::new(target)),
+            Ok(target) => Action::Target(Box::new(target)),
             Err(error) => {
                 warn!(%error, "the target was not accepted; the last good one stays");
-                Intent::Rejected(error.to_string())
+                Action::Rejected(error.to_string())
             }
         };
         let (reply, _) = oneshot::channel();
         // The reconciler lives as long as we do.
-        let _ = intents.send(Ask { intent, reply }).await;
+        let _ = intents.send(Request { action: intent, reply }).await;
     }
 }

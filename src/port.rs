@@ -14,11 +14,11 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use crate::plan::Deed;
-use crate::state::host::{Addresses, Figures, HostConfig, HostPatch};
+use crate::plan::EngineAction;
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
-    AppId, Container, ContainerId, Ending, Force, HeldLock, Holders, Identity, Image, ImageRef, Keys, Lamp, Locks as LockState,
-    Network, Pattern, Player, ServiceKey, Target, Trial, Volume, Vpn, Which,
+    AppId, Container, ContainerId, Force, HeldLock, Identity, Image, ImageRef, Keys, LedInfo, LedRef, LockHolders, LockState,
+    Network, Pattern, Player, PowerAction, ServiceKey, StartCount, Target, Volume, VpnState,
 };
 
 /// Everything outside, behind one type parameter.
@@ -38,7 +38,7 @@ pub trait World {
     /// Wall time.
     type Clock: Clock;
     /// Chance.
-    type Chance: Chance;
+    type Random: Random;
     /// The networks the machine is in.
     type Net: Net;
     /// The host.
@@ -59,7 +59,7 @@ pub trait World {
     /// Wall time.
     fn clock(&self) -> &Self::Clock;
     /// Chance.
-    fn chance(&self) -> &Self::Chance;
+    fn chance(&self) -> &Self::Random;
     /// The networks the machine is in.
     fn net(&self) -> &Self::Net;
     /// The host.
@@ -79,14 +79,14 @@ pub trait World {
 /// - No two deeds with one [`crate::plan::Step::subject`] are under way together.
 pub trait Engine {
     /// Looks at everything we made.
-    async fn observe(&self) -> Result<Seen, EngineError>;
+    async fn observe(&self) -> Result<EngineSnapshot, EngineError>;
 
     /// Refuses images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other. What is not
     /// known is no hindrance.
     async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
 
     /// Does one thing. A pull tells how far it is in per cent over all layers.
-    async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
+    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
 
     /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
     fn events(&self) -> impl Stream<Item = ()>;
@@ -94,7 +94,7 @@ pub trait Engine {
 
 /// What an engine has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct EngineSnapshot {
     /// Supervised containers.
     pub containers: Vec<Container>,
     /// Every image.
@@ -130,33 +130,33 @@ pub enum EngineError {
 /// - A record that cannot be read is put aside under a new name and complained of; the others are not affected.
 pub trait Store {
     /// Everything that was saved.
-    async fn load(&self) -> Result<Memory, StoreError>;
+    async fn load(&self) -> Result<StoredState, StoreError>;
     /// Keeps a record, in place of the one of its kind.
     async fn save(&self, record: &Record) -> Result<(), StoreError>;
 }
 
 /// What was saved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct StoredState {
     /// Who the device is.
     pub identity: Option<Identity>,
     /// The keys to its API.
     pub keys: Option<Keys>,
     /// Targets.
-    pub targets: Targeted,
+    pub targets: StoredTargets,
     /// Services that a person stopped.
     pub stopped: BTreeSet<ServiceKey>,
     /// Containers that wait for a boot, and the boot in which that was seen first.
     pub awaiting: BTreeMap<ContainerId, String>,
     /// A target that was never reached, and how often the agent was started with it.
-    pub trial: Option<Trial>,
+    pub trial: Option<StartCount>,
     /// What could not be read and was put aside, in words.
     pub complaints: Vec<String>,
 }
 
 /// The targets worth remembering.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Targeted {
+pub struct StoredTargets {
     /// The last one accepted.
     pub wanted: Option<Target>,
     /// The last one that was reached. The same as `wanted`, most of the time.
@@ -173,13 +173,13 @@ pub enum Record {
     /// The keys to its API.
     Keys(Keys),
     /// The targets.
-    Targets(Box<Targeted>),
+    Targets(Box<StoredTargets>),
     /// Services that a person stopped.
     Stopped(BTreeSet<ServiceKey>),
     /// Containers that wait for a boot, and the boot in which that was seen first.
     Awaiting(BTreeMap<ContainerId, String>),
     /// A target that was never reached, and how often the agent was started with it.
-    Trial(Option<Trial>),
+    Trial(Option<StartCount>),
     /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release costs
     /// few; where it is lost, the target proves itself again at the next start.
     Proved(String),
@@ -202,7 +202,7 @@ pub struct StoreError(pub String);
 pub trait Locks {
     /// Who holds the locks of these apps, where only these services of each can hold one. Apps that have none are left out. Locks
     /// of ours are told of every service.
-    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, LockState>, LockError>;
+    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError>;
     /// Apps whose services have directories for locks, whether there is one in them or not.
     async fn apps(&self) -> Result<BTreeSet<AppId>, LockError>;
     /// Takes the locks of these services of an app.
@@ -252,8 +252,8 @@ pub struct TargetError(pub String);
 /// - Every call ends within five seconds, however whoever is asked hangs.
 /// - Nothing is done by a call but by [`Power::end`], and that does nothing unless it is accepted.
 /// - [`Power::notices`] tells of every end, whoever wants it, and of one that was under way before anybody listened. After
-///   [`Notice::Begins`] comes [`Notice::CalledOff`], or the end; where nobody can say any more, it counts as called off.
-/// - While somebody listens, an end that is announced waits for the [`Power::Hold`] to be dropped, for as long as the machine
+///   [`InhibitorNotice::ShutdownBegins`] comes [`InhibitorNotice::ShutdownCancelled`], or the end; where nobody can say any more, it counts as called off.
+/// - While somebody listens, an end that is announced waits for the [`Power::Inhibition`] to be dropped, for as long as the machine
 ///   grants. It may grant nothing: then the hold is empty, and nothing waits.
 ///
 /// # Caveats
@@ -261,10 +261,10 @@ pub struct TargetError(pub String);
 /// - An error of [`Power::end`] where the answer was lost may be wrong: then the notices tell.
 pub trait Power {
     /// Keeps an announced end waiting until it is dropped.
-    type Hold;
+    type Inhibition;
 
     /// Whether the machine would end so if asked by us, or who says no.
-    async fn can(&self, ending: Ending) -> Result<(), PowerError>;
+    async fn can(&self, ending: PowerAction) -> Result<(), PowerError>;
     /// Everybody who holds up an end of the machine, and is not us.
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError>;
     /// The file that says that the host's operating system is being updated, if there is one.
@@ -273,18 +273,18 @@ pub trait Power {
     /// has not been.
     async fn boot_wanted(&self) -> Option<String>;
     /// Asks for the end. `Ok`: it was accepted.
-    async fn end(&self, ending: Ending) -> Result<(), PowerError>;
+    async fn end(&self, ending: PowerAction) -> Result<(), PowerError>;
     /// What is heard of ends. It never ends by itself.
-    fn notices(&self) -> impl Stream<Item = Notice<Self::Hold>>;
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<Self::Inhibition>>;
 }
 
 /// Something heard of the machine's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice<H> {
+pub enum InhibitorNotice<H> {
     /// It is announced. Dropping the hold says that we are ready for it.
-    Begins(H),
+    ShutdownBegins(H),
     /// It does not happen, and why.
-    CalledOff(String),
+    ShutdownCancelled(String),
 }
 
 /// Somebody who holds up an end of the machine.
@@ -296,7 +296,7 @@ pub struct Inhibitor {
     /// Why, in their words.
     pub why: String,
     /// Whether they forbid it, or only want some time.
-    pub mode: Mode,
+    pub mode: InhibitorMode,
     /// Whose process it is.
     pub uid: u32,
     /// The process.
@@ -305,7 +305,7 @@ pub struct Inhibitor {
 
 /// How somebody holds up an end of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum InhibitorMode {
     /// It is not to happen.
     Block,
     /// It is to wait a few seconds.
@@ -327,14 +327,14 @@ pub trait Net {
     /// May be dropped at any await.
     async fn dial(&self, host: &str, port: u16) -> Result<(), NetError>;
     /// Whether the VPN is up: at once, and whenever that may have changed. Never ends.
-    fn vpn(&self) -> impl Stream<Item = Vpn>;
+    fn vpn(&self) -> impl Stream<Item = VpnState>;
     /// Has the VPN's service run or not. A host that has none is as it should be.
-    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError>;
+    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError>;
 }
 
 /// What became of a service that should run, or should not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Steered {
+pub enum UnitChange {
     /// It was so already.
     Already,
     /// It was told to.
@@ -349,9 +349,9 @@ pub struct NetError(pub String);
 /// The host: what it says of itself, and what of it can be changed.
 pub trait Host {
     /// Under which addresses the device is found: at once, and whenever that changes. Never ends.
-    fn addresses(&self) -> impl Stream<Item = Addresses>;
+    fn addresses(&self) -> impl Stream<Item = HostAddresses>;
     /// What changes all the time. Reads memory, not disks, so it does not wait.
-    fn figures(&self) -> Figures;
+    fn figures(&self) -> HostMetrics;
     /// The host's configuration.
     async fn config(&self) -> Result<HostConfig, HostError>;
     /// Changes it, and lets the host use it. Each file is the old one or the new one, also after a power cut.
@@ -378,26 +378,26 @@ pub struct HostError(pub String);
 /// - Success says that the driver took it. Whether there is light, only a person can see.
 pub trait Leds {
     /// Which LED it is. Looked up anew each time, for LEDs come and go.
-    async fn find(&self, which: &Which) -> Result<Lamp, LedError>;
+    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError>;
     /// Every LED that may be driven but the one to find the device by.
-    async fn others(&self) -> Vec<Lamp>;
+    async fn others(&self) -> Vec<LedInfo>;
     /// Begins a pattern, from its start, in place of the one shown now. Says who plays it: where it is
     /// [`Player::Agent`], it shows nothing until it is played by [`Leds::play`]. `length`: when it will be over, if known.
-    async fn show(&self, which: &Which, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
+    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
     /// Plays a pattern that began at `since`, change by change. Ends only when the LED does not do as told; who drops it stops
     /// it, and from then on it changes nothing.
-    async fn play(&self, which: &Which, pattern: &Pattern, since: Instant) -> LedError;
+    async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError;
     /// Puts back how the LED was that `show` or `play` changed. Nothing to put back is fine.
-    async fn put_back(&self, which: &Which) -> Result<(), LedError>;
+    async fn put_back(&self, which: &LedRef) -> Result<(), LedError>;
     /// Puts back how everything was that was ever changed. Nothing to put back is fine.
     async fn restore(&self) -> Result<(), LedError>;
     /// Waits until somebody tries LEDs out, or no longer does: the other than `now`.
-    async fn bench(&self, now: Bench) -> Bench;
+    async fn bench(&self, now: ToolLock) -> ToolLock;
 }
 
 /// Whether somebody tries LEDs out, with a program of their own. Until they are done, the agent drives none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bench {
+pub enum ToolLock {
     /// Nobody does.
     Free,
     /// Somebody does.
@@ -434,16 +434,16 @@ pub enum LedError {
 ///
 /// # Guarantees
 /// - Telling never waits, and nothing depends on being heard.
-pub trait Manager {
+pub trait ServiceManager {
     /// Tells it.
-    fn tell(&self, word: &Word);
+    fn notify(&self, word: &Notification);
     /// How long it waits for a sign of life before it starts the agent again. `None`: it does not wait for one.
-    fn patience(&self) -> Option<Duration>;
+    fn watchdog_timeout(&self) -> Option<Duration>;
 }
 
 /// What a service manager is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Word {
+pub enum Notification {
     /// The agent has begun, and the API answers.
     Ready,
     /// What it is doing.
@@ -465,7 +465,7 @@ pub trait Clock {
 }
 
 /// Chance, good enough for keys.
-pub trait Chance {
+pub trait Random {
     /// Random bytes.
     fn bytes(&self) -> [u8; 32];
 }

@@ -3,12 +3,12 @@
 //! None of these types is serializable. A target-state document, what the engine answers and what the API answers are types of
 //! their own (`linux::target`, `linux::engine`, `api::v1`), so that a field can be renamed here without asking anybody.
 //!
-//! [`Target`] is what the owner's document says, [`Demands`] what people asked for on top of it, [`Current`] what was last
+//! [`Target`] is what the owner's document says, [`Overrides`] what people asked for on top of it, [`Current`] what was last
 //! seen of the machine, [`Status`] what the reconciler tells everybody else.
 
 pub mod app;
 pub mod board;
-mod canon;
+mod canonical_form;
 pub mod config;
 pub mod connectivity;
 pub mod dependency;
@@ -17,7 +17,7 @@ pub mod effective;
 pub mod host;
 pub mod image;
 pub mod keys;
-pub mod light;
+pub mod led;
 pub mod logging;
 pub mod network;
 pub mod pattern;
@@ -34,19 +34,22 @@ use sha2::{Digest, Sha256};
 pub use app::{App, AppId};
 pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};
-pub use connectivity::{Check, Connectivity, Vpn};
+pub use connectivity::{Connectivity, ConnectivityCheck, VpnState};
 pub use dependency::{Condition, Dependency, HealthStatus};
-pub use device::{Device, Identity, Peer};
-pub use effective::{Foreign, Outcome};
+pub use device::{ClientAddress, Device, Identity};
+pub use effective::{AdoptedContainer, Outcome};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
-pub use light::{Holding, Identified, Lamp, NotHeld, Owner, Panel, Player, Purpose, Shows, Which};
-pub use network::{Network, NetworkConfig, NetworkId};
-pub use pattern::{Level, Pattern, PatternError};
-pub use service::{
-    Container, ContainerId, Made, Moment, Named, Namespace, Phase, Service, ServiceKey, is_given_label, parse_name,
+pub use led::{
+    HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus, Player,
 };
-pub use shutdown::{By, Ending, Progress, Shutdown};
+pub use network::{Network, NetworkConfig, NetworkId};
+pub use pattern::{LedLevel, Pattern, PatternError};
+pub use service::{
+    Container, ContainerId, ContainerPhase, EngineTime, NameParts, Namespace, Origin, Service, ServiceKey, is_given_label,
+    parse_name,
+};
+pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 
@@ -80,27 +83,27 @@ impl Target {
 
 /// A target that was never reached, and how often the agent was started with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trial {
+pub struct StartCount {
     /// The target's fingerprint.
     pub document: String,
     /// Starts whose lives were short and did not end in good order, the present one included.
     pub starts: u32,
 }
 
-impl Trial {
+impl StartCount {
     /// So many lives may end before a target is refused: more than power cuts by chance, few enough to be through in a minute.
-    pub const MOST: u32 = 5;
+    pub const MAX_STARTS: u32 = 5;
 
     /// Whether the target is refused.
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        self.starts > Self::MOST
+        self.starts > Self::MAX_STARTS
     }
 }
 
-/// What people asked for on top of the target. Kept in memory but for [`Demands::stopped`].
+/// What people asked for on top of the target. Kept in memory but for [`Overrides::stopped`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Demands {
+pub struct Overrides {
     /// Services a person stopped. They stay so until started, or until the agent or the board restarts.
     pub stopped: BTreeSet<ServiceKey>,
     /// Exited containers that should run although their restart policy would leave them as they are.
@@ -127,13 +130,13 @@ pub struct Current {
     /// Supervised volumes.
     pub volumes: Vec<Volume>,
     /// Update locks, by app. An app without an entry has none.
-    pub locks: BTreeMap<AppId, Locks>,
+    pub locks: BTreeMap<AppId, LockState>,
     /// When the machine was started, in seconds of the wall clock the engine uses too.
     pub booted_secs: i64,
     /// What that clock says now.
     pub now_secs: i64,
     /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
-    pub awaiting: BTreeMap<ContainerId, Boot>,
+    pub awaiting: BTreeMap<ContainerId, BootState>,
     /// The file by which the host's configuration asks for a boot that has not been.
     pub boot_wanted: Option<String>,
     /// Something that is wanted was found not to fit.
@@ -152,16 +155,16 @@ impl Current {
 
 /// Whether the boot that a container waits for has been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boot {
+pub enum BootState {
     /// The machine still runs as when the container was seen first.
-    ToCome,
+    NotYet,
     /// It was started again since.
-    Been,
+    Done,
 }
 
 /// Who holds the update locks of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Locks {
+pub enum LockState {
     /// We hold those of these services.
     Ours(BTreeSet<String>),
     /// A service holds at least one, and none is ours.
@@ -172,14 +175,14 @@ pub enum Locks {
 
 /// Which services of an app can hold a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holders {
+pub enum LockHolders {
     /// Every one that has a directory: which containers there are is not known.
     All,
     /// Those that the target names or that have a container. A lock file that another one left behind holds up nothing.
     Only(BTreeSet<String>),
 }
 
-impl Locks {
+impl LockState {
     /// The lock of a service, where one holds any.
     #[must_use]
     pub const fn held(&self) -> Option<&HeldLock> {
@@ -208,7 +211,7 @@ impl Locks {
     }
 }
 
-impl Holders {
+impl LockHolders {
     /// Whether a lock of this service counts.
     #[must_use]
     pub fn may_hold(&self, service: &str) -> bool {
@@ -229,7 +232,7 @@ impl Holders {
     }
 }
 
-impl Default for Holders {
+impl Default for LockHolders {
     fn default() -> Self {
         Self::Only(BTreeSet::new())
     }

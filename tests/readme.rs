@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use boardkeeper::api::{Verb, routes};
+use boardkeeper::api::{Endpoint, routes};
 
 /// The rows of the table: what is in their first and last columns.
 fn rows() -> Vec<(String, String)> {
@@ -22,7 +22,7 @@ fn every_endpoint_is_in_the_readme_with_its_state() {
         let (whole, family) = (format!("`{} {}`", route.method, route.path), "everything under `/v2/`");
         let row = rows.iter().find(|(name, _)| *name == whole || (name == family && route.path.starts_with("/v2/")));
         let (_, state) = row.unwrap_or_else(|| panic!("the README has no row for {whole}"));
-        let there = if route.verb == Verb::NotYet { "no: 501" } else { "yes" };
+        let there = if route.endpoint == Endpoint::NotYet { "no: 501" } else { "yes" };
         assert_eq!(state, there, "{whole}");
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,14 +13,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("backoff", &[]),
     ("json", &[]),
     ("plan", &["state"]),
-    ("intent", &["state"]),
+    ("request", &["state"]),
     ("port", &["state", "plan"]),
-    ("reconcile", &["state", "plan", "intent", "port", "backoff"]),
-    ("poll", &["intent", "port", "backoff"]),
-    ("led", &["state", "intent", "port"]),
+    ("reconcile", &["state", "plan", "request", "port", "backoff"]),
+    ("poll", &["request", "port", "backoff"]),
+    ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
-    ("notify", &["state", "intent", "port"]),
-    ("api", &["state", "intent", "json"]),
+    ("notify", &["state", "request", "port"]),
+    ("api", &["state", "request", "json"]),
     ("linux", &["state", "plan", "port", "backoff", "json"]),
     ("config", &["state", "json"]),
     ("cli", &["config", "linux", "reconcile", "run", "state"]),
@@ -66,6 +66,28 @@ fn modules_name_only_those_below_them() {
             );
         }
     }
+}
+
+/// A name that a port and its adapter share is one meaning: the trait, and what it is on a real machine.
+#[test]
+fn public_types_have_one_meaning_each() {
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in sources("src").iter().filter(|it| !it.path.to_string_lossy().contains("tests")) {
+        let code = source.code().take_while(|line| *line != "mod tests {");
+        for line in code.filter(|line| line.starts_with("pub")) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|it| !it.is_empty()).collect();
+            let kinds = ["struct", "enum", "trait", "type"];
+            let kind = words.iter().take(5).position(|it| kinds.contains(it));
+            if let Some(name) = kind.and_then(|at| words.get(at + 1)) {
+                homes.entry((*name).to_owned()).or_default().push(source.module.clone());
+            }
+        }
+    }
+    for (name, homes) in &homes {
+        let port_and_adapter = homes.len() == 2 && ["port", "linux"].iter().all(|it| homes.iter().any(|home| home == it));
+        assert!(homes.len() == 1 || port_and_adapter, "`{name}` has {} meanings, in {homes:?}", homes.len());
+    }
+    assert!(homes.len() > 200, "the search finds {} public types only", homes.len());
 }
 
 #[test]

@@ -6,28 +6,30 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::api::Call;
-use crate::api::auth::Callers;
-use crate::api::sent::{Sent, json};
-use crate::state::status::Kind;
-use crate::state::{self, Activity, AppId, Check, Ending, EngineState, HealthStatus, Phase, ServiceKey, Status};
+use crate::api::ApiRequest;
+use crate::api::auth::AuthenticatedCallers;
+use crate::api::response::{ApiResponse, json};
+use crate::state::status::StepKind;
+use crate::state::{
+    self, Activity, AppId, ConnectivityCheck, ContainerPhase, EngineState, HealthStatus, PowerAction, ServiceKey, Status,
+};
 
 /// `GET /agent/v1/openapi.json`.
-pub(super) fn openapi() -> Sent {
-    Sent::File(include_str!("openapi.json"))
+pub(super) fn openapi() -> ApiResponse {
+    ApiResponse::File(include_str!("openapi.json"))
 }
 
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app, and the device.
-pub(super) fn state(call: &Call) -> Sent {
-    let status = call.door.status.borrow();
+pub(super) fn state(call: &ApiRequest) -> ApiResponse {
+    let status = call.api.status.borrow();
     let view = View { status: &status, callers: &call.callers };
-    json(StatusCode::OK, &view.picture(call.door.born))
+    json(StatusCode::OK, &view.picture(call.api.started))
 }
 
 /// What one caller may see.
 struct View<'a> {
     status: &'a Status,
-    callers: &'a Callers,
+    callers: &'a AuthenticatedCallers,
 }
 
 #[derive(Serialize)]
@@ -223,7 +225,7 @@ impl<'a> View<'a> {
     }
 
     fn app(&self, app: &'a state::App) -> App<'a> {
-        let stopped = |service: &str| self.status.demands.stopped.contains(&ServiceKey::new(app.id, service));
+        let stopped = |service: &str| self.status.overrides.stopped.contains(&ServiceKey::new(app.id, service));
         let services = app.services.iter().map(|(name, service)| Service {
             name,
             image: service.image.as_str(),
@@ -248,7 +250,7 @@ impl<'a> View<'a> {
     fn doing(&self) -> Vec<Doing<'a>> {
         let seen = |key: &Option<ServiceKey>| key.as_ref().map_or_else(|| self.sees_all(), |key| self.sees(key.app));
         let doing = self.status.doing.iter().filter(|it| seen(&it.service));
-        let picture = |it: &'a state::status::Doing| Doing {
+        let picture = |it: &'a state::status::StepInProgress| Doing {
             kind: kind(it.kind),
             what: &it.what,
             app_id: it.service.as_ref().map(|key| key.app.0),
@@ -277,7 +279,7 @@ fn engine(engine: &EngineState) -> Engine<'_> {
 }
 
 fn connectivity(status: &Status) -> Connectivity<'_> {
-    let check = status.check == Check::On;
+    let check = status.check == ConnectivityCheck::On;
     match &status.connectivity {
         state::Connectivity::Unknown => Connectivity::Unknown { check },
         state::Connectivity::Online => Connectivity::Online { check },
@@ -285,22 +287,22 @@ fn connectivity(status: &Status) -> Connectivity<'_> {
     }
 }
 
-fn shutdown(shutdown: &state::Shutdown) -> Shutdown<'_> {
+fn shutdown(shutdown: &state::ShutdownStatus) -> Shutdown<'_> {
     match shutdown {
-        state::Shutdown::No => Shutdown::No,
-        state::Shutdown::UnderWay { ending: how, by, since, .. } => {
+        state::ShutdownStatus::No => Shutdown::No,
+        state::ShutdownStatus::UnderWay { ending: how, by, since, .. } => {
             Shutdown::UnderWay { ending: how.map(ending), by: by.to_string(), seconds: since.elapsed().as_secs() }
         }
-        state::Shutdown::CameToNothing { ending: how, why, since } => {
+        state::ShutdownStatus::Failed { ending: how, why, since } => {
             Shutdown::CameToNothing { ending: how.map(ending), why, seconds: since.elapsed().as_secs() }
         }
     }
 }
 
-fn ending(ending: Ending) -> &'static str {
+fn ending(ending: PowerAction) -> &'static str {
     match ending {
-        Ending::Reboot => "reboot",
-        Ending::PowerOff => "shutdown",
+        PowerAction::Reboot => "reboot",
+        PowerAction::PowerOff => "shutdown",
     }
 }
 
@@ -321,32 +323,32 @@ fn container(it: &state::Container) -> Container<'_> {
         id: &it.id.0,
         phase,
         exit_code,
-        health: it.health.filter(|_| it.phase == Phase::Running).map(HealthStatus::word),
+        health: it.health.filter(|_| it.phase == ContainerPhase::Running).map(HealthStatus::word),
         image: it.image_ref.as_str(),
         ports: it.ports.iter().map(ToString::to_string).collect(),
         error: it.error.as_deref(),
     }
 }
 
-fn phase(phase: Phase) -> (&'static str, Option<i32>) {
+fn phase(phase: ContainerPhase) -> (&'static str, Option<i32>) {
     match phase {
-        Phase::Created => ("created", None),
-        Phase::Running => ("running", None),
-        Phase::Restarting => ("restarting", None),
-        Phase::Paused => ("paused", None),
-        Phase::Exited(code) => ("exited", Some(code)),
-        Phase::Removing => ("removing", None),
-        Phase::Dead => ("dead", None),
+        ContainerPhase::Created => ("created", None),
+        ContainerPhase::Running => ("running", None),
+        ContainerPhase::Restarting => ("restarting", None),
+        ContainerPhase::Paused => ("paused", None),
+        ContainerPhase::Exited(code) => ("exited", Some(code)),
+        ContainerPhase::Removing => ("removing", None),
+        ContainerPhase::Dead => ("dead", None),
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+fn kind(kind: StepKind) -> &'static str {
     match kind {
-        Kind::Downloading => "downloading",
-        Kind::Installing => "installing",
-        Kind::Starting => "starting",
-        Kind::Stopping => "stopping",
-        Kind::Housekeeping => "housekeeping",
+        StepKind::Downloading => "downloading",
+        StepKind::Installing => "installing",
+        StepKind::Starting => "starting",
+        StepKind::Stopping => "stopping",
+        StepKind::Housekeeping => "housekeeping",
     }
 }
 
@@ -355,10 +357,10 @@ fn trouble(it: &state::Trouble) -> Trouble<'_> {
     Trouble { what: &it.what, why: &it.why, failures: it.failures, again_in_seconds: again }
 }
 
-fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
+fn lock(app: AppId, locks: &state::LockState) -> Lock<'_> {
     match locks {
-        state::Locks::Ours(services) => Lock::Agent { app_id: app.0, services },
-        state::Locks::Held(held) | state::Locks::Both(held) => {
+        state::LockState::Ours(services) => Lock::Agent { app_id: app.0, services },
+        state::LockState::Held(held) | state::LockState::Both(held) => {
             Lock::Service { app_id: app.0, service: &held.service, path: &held.path, since: held.since_secs }
         }
     }
@@ -366,7 +368,7 @@ fn lock(app: AppId, locks: &state::Locks) -> Lock<'_> {
 
 fn device(status: &Status) -> Device<'_> {
     let (device, figures) = (&status.device, &status.figures);
-    let room = |it: state::host::Room| Room { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
+    let room = |it: state::host::Capacity| Room { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
     Device {
         uuid: &device.uuid,
         name: &device.name,

@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::http::{Method, StatusCode};
 use tokio::time::Instant;
 use tracing::field::display;
 use tracing::{debug, info};
 
-use crate::api::auth::Callers;
+use crate::api::auth::AuthenticatedCallers;
 use crate::api::mask::{mask, mask_word};
-use crate::state::Peer;
+use crate::state::ClientAddress;
 
 /// Refused requests and acts without a known key that are told in each [`SPELL`]. The others are counted, and told to those who look closer.
 const STRANGERS: u32 = 10;
@@ -23,13 +23,13 @@ const SPELL: Duration = Duration::from_secs(10 * 60);
 
 /// How many of these came in the present spell. Both numbers are one, so that nothing need be locked.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(super) struct UnauthenticatedLog {
     born: Instant,
     /// The spell in its upper half, and how many in the lower one.
     counted: AtomicU64,
 }
 
-impl Strangers {
+impl UnauthenticatedLog {
     pub(super) fn new() -> Self {
         Self { born: Instant::now(), counted: AtomicU64::new(0) }
     }
@@ -56,9 +56,9 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn new(request: &Request, callers: Option<&Callers>) -> Self {
+    pub(super) fn new(request: &HttpRequest, callers: Option<&AuthenticatedCallers>) -> Self {
         let who = callers.map(ToString::to_string);
-        let from = request.extensions().get::<Peer>().map(|peer| peer.addr);
+        let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
         // A method may be any word, so that it may be a key too.
         let (method, path) = (mask_word(request.method().as_str()), mask(request.uri().path()));
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
@@ -77,7 +77,7 @@ impl Audit {
     }
 
     /// It was answered so.
-    pub(super) fn answered(&self, status: StatusCode, strangers: &Strangers) {
+    pub(super) fn answered(&self, status: StatusCode, strangers: &UnauthenticatedLog) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
@@ -95,7 +95,7 @@ impl Audit {
     }
 
     /// Whether the request is logged at the default level: always where the caller is known.
-    fn is_told(&self, strangers: &Strangers) -> bool {
+    fn is_told(&self, strangers: &UnauthenticatedLog) -> bool {
         if self.who.is_some() {
             return true;
         }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::http::header::AUTHORIZATION;
 
 use crate::api::form;
-use crate::api::site::{self, Foreign};
-use crate::state::keys::{DeviceVerb, Reach};
-use crate::state::{Access, Caller, Peer, Status};
+use crate::api::site::{self, CrossSite};
+use crate::state::keys::{DeviceAction, KeyScope};
+use crate::state::{Access, Caller, ClientAddress, Status};
 
 /// The most credentials of one request: an unauthenticated caller must not have us hash a whole URL's worth of them. A request with
 /// more is refused, whatever they are, so that none is passed over.
@@ -17,7 +17,7 @@ pub(super) const CREDENTIALS: usize = 8;
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(super) enum AuthFailure {
     /// It brings no key.
     Keyless,
     /// It brings keys, and none is this device's.
@@ -25,19 +25,19 @@ pub(super) enum Unknown {
     /// It brings more keys than [`CREDENTIALS`].
     TooManyKeys,
     /// It brings no key of this device. It would be let in without one, were it not another site's.
-    Foreign(Foreign),
+    Foreign(CrossSite),
 }
 
 /// Everybody whose key a request brings, who may do most first. One that opens is enough, whatever the others do.
-pub(super) struct Callers(Vec<Caller>);
+pub(super) struct AuthenticatedCallers(Vec<Caller>);
 
-impl Callers {
+impl AuthenticatedCallers {
     /// Who asks.
-    pub(super) fn of(request: &Request, status: &Status) -> Result<Self, Unknown> {
+    pub(super) fn of(request: &HttpRequest, status: &Status) -> Result<Self, AuthFailure> {
         let access = &status.access;
         let keys: Vec<String> = credentials(request).take(CREDENTIALS + 1).collect();
         if keys.len() > CREDENTIALS {
-            return Err(Unknown::TooManyKeys);
+            return Err(AuthFailure::TooManyKeys);
         }
         let known = keys.iter().filter_map(|key| access.caller(key).cloned());
         // Each once; the device's key comes first in the order of callers.
@@ -48,7 +48,7 @@ impl Callers {
             for caller in &mut all {
                 // They may do without their key whatever there is to do; with it we know who they are.
                 if let Caller::Service { reach, .. } = caller {
-                    *reach = Reach::Everything;
+                    *reach = KeyScope::Everything;
                 }
             }
             if all.is_empty() {
@@ -60,26 +60,26 @@ impl Callers {
             return Ok(Self(all));
         }
         Err(match foreign {
-            Some(foreign) => Unknown::Foreign(foreign),
-            None if keys.is_empty() => Unknown::Keyless,
-            None => Unknown::WrongKey,
+            Some(foreign) => AuthFailure::Foreign(foreign),
+            None if keys.is_empty() => AuthFailure::Keyless,
+            None => AuthFailure::WrongKey,
         })
     }
 
     /// Whether they may touch, or look at, this app.
     pub(super) fn open(&self, app: i64) -> bool {
         self.0.iter().any(|caller| match caller {
-            Caller::Device | Caller::Local | Caller::Service { reach: Reach::Everything, .. } => true,
-            Caller::Service { key, reach: Reach::App | Reach::Device } => i64::from(key.app.0) == app,
+            Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
+            Caller::Service { key, reach: KeyScope::App | KeyScope::Device } => i64::from(key.app.0) == app,
         })
     }
 
     /// Whether they may use a verb that concerns the whole device.
-    pub(super) fn may(&self, verb: DeviceVerb, access: &Access) -> bool {
+    pub(super) fn may(&self, verb: DeviceAction, access: &Access) -> bool {
         self.0.iter().any(|caller| match caller {
-            Caller::Device | Caller::Local | Caller::Service { reach: Reach::Everything, .. } => true,
-            Caller::Service { reach: Reach::Device, .. } => access.service_verbs.contains(&verb),
-            Caller::Service { reach: Reach::App, .. } => false,
+            Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
+            Caller::Service { reach: KeyScope::Device, .. } => access.service_verbs.contains(&verb),
+            Caller::Service { reach: KeyScope::App, .. } => false,
         })
     }
 
@@ -95,7 +95,7 @@ impl Callers {
 }
 
 /// As the log has it.
-impl fmt::Display for Callers {
+impl fmt::Display for AuthenticatedCallers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, caller) in self.0.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { ", " })?;
@@ -112,15 +112,15 @@ impl fmt::Display for Callers {
 fn widest_first(caller: &Caller) -> u8 {
     match caller {
         Caller::Device => 0,
-        Caller::Service { reach: Reach::Everything, .. } => 1,
-        Caller::Service { reach: Reach::Device, .. } => 2,
-        Caller::Service { reach: Reach::App, .. } => 3,
+        Caller::Service { reach: KeyScope::Everything, .. } => 1,
+        Caller::Service { reach: KeyScope::Device, .. } => 2,
+        Caller::Service { reach: KeyScope::App, .. } => 3,
         Caller::Local => 4,
     }
 }
 
 /// Everything in a request that may be a key. Headers first: a query may bring more than are looked at.
-fn credentials(request: &Request) -> impl Iterator<Item = String> {
+fn credentials(request: &HttpRequest) -> impl Iterator<Item = String> {
     let headers = request.headers().get_all(AUTHORIZATION).iter().filter_map(|it| key_of(it.to_str().ok()?));
     let query = request.uri().query().unwrap_or_default();
     let queried = form::pairs(query.as_bytes()).filter_map(|(name, value)| (name == "apikey").then_some(value));
@@ -135,11 +135,11 @@ fn key_of(header: &str) -> Option<String> {
 }
 
 /// Whether a request brings anything that may be a key.
-pub(super) fn tries_a_key(request: &Request) -> bool {
+pub(super) fn tries_a_key(request: &HttpRequest) -> bool {
     credentials(request).next().is_some()
 }
 
 /// Whether local mode is for this caller: no key is needed.
-fn is_local(request: &Request, access: &Access) -> bool {
-    access.local_mode && request.extensions().get::<Peer>().is_some_and(|peer| peer.local)
+fn is_local(request: &HttpRequest, access: &Access) -> bool {
+    access.local_mode && request.extensions().get::<ClientAddress>().is_some_and(|peer| peer.local)
 }

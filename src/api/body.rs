@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use axum::RequestExt;
 use axum::body::{Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::api::form;
-use crate::api::sent::{Sent, failed};
-use crate::intent::Running;
+use crate::api::response::{ApiResponse, failed};
 use crate::json::{self, JsonError};
+use crate::request::InProgress;
 use crate::state::Force;
 
 /// The most bytes of a body. The largest that means anything here has three fields; documents do not come this way. It is what
@@ -25,17 +25,17 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// The fields of a body. A body of a type we do not read has none, as has an empty one.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct BodyFields(Map<String, Value>);
 
 /// The types of body that are read.
-enum Kind {
+enum BodyType {
     Json,
     Form,
 }
 
 /// Reads a body to its end.
-pub(super) async fn read(request: Request) -> Result<Fields, Sent> {
-    let Some(kind) = kind(request.headers()) else { return Ok(Fields::default()) };
+pub(super) async fn read(request: HttpRequest) -> Result<BodyFields, ApiResponse> {
+    let Some(kind) = kind(request.headers()) else { return Ok(BodyFields::default()) };
     let encoding = header(request.headers(), &CONTENT_ENCODING);
     if encoding.is_some_and(|it| !it.eq_ignore_ascii_case("identity")) {
         return Err(failed(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is"));
@@ -52,18 +52,18 @@ pub(super) async fn read(request: Request) -> Result<Fields, Sent> {
         Err(_) => return Err(failed(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds")),
     };
     match kind {
-        _ if bytes.is_empty() => Ok(Fields::default()),
-        Kind::Json => json(&bytes),
-        Kind::Form => Ok(fields(&bytes)),
+        _ if bytes.is_empty() => Ok(BodyFields::default()),
+        BodyType::Json => json(&bytes),
+        BodyType::Form => Ok(fields(&bytes)),
     }
 }
 
-fn kind(headers: &HeaderMap) -> Option<Kind> {
+fn kind(headers: &HeaderMap) -> Option<BodyType> {
     let essence = header(headers, &CONTENT_TYPE)?.split(';').next()?.trim();
     if essence.eq_ignore_ascii_case("application/json") {
-        Some(Kind::Json)
+        Some(BodyType::Json)
     } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        Some(Kind::Form)
+        Some(BodyType::Form)
     } else {
         None
     }
@@ -73,11 +73,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn json(bytes: &[u8]) -> Result<Fields, Sent> {
+fn json(bytes: &[u8]) -> Result<BodyFields, ApiResponse> {
     let found = match json::read(bytes) {
-        Ok(Value::Object(fields)) => return Ok(Fields(fields)),
+        Ok(Value::Object(fields)) => return Ok(BodyFields(fields)),
         // Other supervisors take a list, and find nothing in it.
-        Ok(Value::Array(_)) => return Ok(Fields::default()),
+        Ok(Value::Array(_)) => return Ok(BodyFields::default()),
         Ok(Value::Null) => "null",
         Ok(Value::Bool(_)) => "a boolean",
         Ok(Value::Number(_)) => "a number",
@@ -89,25 +89,25 @@ fn json(bytes: &[u8]) -> Result<Fields, Sent> {
     Err(failed(StatusCode::BAD_REQUEST, &format!("the body must be a JSON object, and is {found} at line 1 column 1")))
 }
 
-fn fields(bytes: &[u8]) -> Fields {
+fn fields(bytes: &[u8]) -> BodyFields {
     let mut fields = Map::new();
     for (name, value) in form::pairs(bytes) {
         // A field that is given twice has no one value.
         let twice = fields.contains_key(&name);
         fields.insert(name, if twice { Value::Null } else { Value::String(value) });
     }
-    Fields(fields)
+    BodyFields(fields)
 }
 
-impl Fields {
+impl BodyFields {
     /// Whether update locks are overridden.
     pub(super) fn force(&self) -> Force {
         if self.is_true("force") { Force::Yes } else { Force::No }
     }
 
     /// Whether work under way is dropped.
-    pub(super) fn cancel(&self) -> Running {
-        if self.is_true("cancel") { Running::Cancelled } else { Running::Kept }
+    pub(super) fn cancel(&self) -> InProgress {
+        if self.is_true("cancel") { InProgress::Cancel } else { InProgress::Keep }
     }
 
     /// The app the request is about.
@@ -163,7 +163,7 @@ pub(super) fn integer(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn of(body: &str) -> Fields {
+    fn of(body: &str) -> BodyFields {
         json(body.as_bytes()).expect("an object")
     }
 
@@ -212,7 +212,7 @@ mod tests {
     fn true_has_many_spellings() {
         for written in ["true", "1", "1.0", "\"1\"", "\"true\"", "\"TRUE\"", "\"on\"", "\"On\""] {
             assert_eq!(of(&format!("{{\"force\":{written}}}")).force(), Force::Yes, "{written}");
-            assert_eq!(of(&format!("{{\"cancel\":{written}}}")).cancel(), Running::Cancelled, "{written}");
+            assert_eq!(of(&format!("{{\"cancel\":{written}}}")).cancel(), InProgress::Cancel, "{written}");
         }
         for written in ["false", "0", "2", "\"yes\"", "\"\"", "null", "[]", "[true]", "{}"] {
             assert_eq!(of(&format!("{{\"force\":{written}}}")).force(), Force::No, "{written}");
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_form_has_texts_and_a_field_given_twice_has_no_value() {
         let read = fields(b"appId=12&force=true&cancel=1&cancel=1");
-        assert_eq!((read.app(), read.force(), read.cancel()), (Some(12), Force::Yes, Running::Kept));
+        assert_eq!((read.app(), read.force(), read.cancel()), (Some(12), Force::Yes, InProgress::Keep));
         assert_eq!(fields(b"appId=1&appId=1&appId=1").app(), None);
     }
 }

@@ -2,10 +2,10 @@
 
 use axum::http::Method;
 
-use crate::api::auth::Callers;
+use crate::api::auth::AuthenticatedCallers;
 use crate::api::form;
-use crate::state::keys::DeviceVerb;
-use crate::state::{Access, Ending};
+use crate::state::keys::DeviceAction;
+use crate::state::{Access, PowerAction};
 
 /// Something that may be asked over HTTP.
 #[derive(Debug)]
@@ -15,12 +15,12 @@ pub struct Route {
     /// Its path. `{appId}` and its like stand for any one segment.
     pub path: &'static str,
     /// What it does.
-    pub verb: Verb,
+    pub endpoint: Endpoint,
 }
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub enum Endpoint {
     /// Says that the agent is there.
     Ping,
     /// Says whether the agent works.
@@ -28,7 +28,7 @@ pub enum Verb {
     /// Looks for a new target.
     Update,
     /// Ends the machine.
-    End(Ending),
+    End(PowerAction),
     /// Makes an app's containers anew.
     Restart,
     /// Clears an app's volumes.
@@ -42,9 +42,9 @@ pub enum Verb {
     /// Shows the device.
     Device,
     /// Checks whether the cloud is reached.
-    CheckOn,
+    EnableConnectivityCheck,
     /// Does not.
-    CheckOff,
+    DisableConnectivityCheck,
     /// Shows the host's name and proxy.
     HostConfig,
     /// Changes them.
@@ -60,7 +60,7 @@ pub enum Verb {
     /// Holds a pattern with a LED.
     Hold,
     /// No longer does.
-    LetGo,
+    ReleaseLed,
     /// Shows the board.
     Board,
     /// Describes all this.
@@ -70,51 +70,51 @@ pub enum Verb {
 }
 
 static ROUTES: &[Route] = &[
-    Route { method: Method::GET, path: "/ping", verb: Verb::Ping },
-    Route { method: Method::POST, path: "/v1/blink", verb: Verb::Blink },
-    Route { method: Method::POST, path: "/v1/update", verb: Verb::Update },
-    Route { method: Method::POST, path: "/v1/reboot", verb: Verb::End(Ending::Reboot) },
-    Route { method: Method::POST, path: "/v1/shutdown", verb: Verb::End(Ending::PowerOff) },
-    Route { method: Method::POST, path: "/v1/purge", verb: Verb::Purge },
-    Route { method: Method::POST, path: "/v1/restart", verb: Verb::Restart },
-    Route { method: Method::POST, path: "/v1/tcp-ping", verb: Verb::CheckOn },
-    Route { method: Method::DELETE, path: "/v1/tcp-ping", verb: Verb::CheckOff },
-    Route { method: Method::POST, path: "/v1/regenerate-api-key", verb: Verb::RegenerateKey },
-    Route { method: Method::GET, path: "/v1/device", verb: Verb::Device },
-    Route { method: Method::POST, path: "/v1/apps/{appId}/stop", verb: Verb::Stop },
-    Route { method: Method::POST, path: "/v1/apps/{appId}/start", verb: Verb::Start },
-    Route { method: Method::GET, path: "/v1/apps/{appId}", verb: Verb::App },
+    Route { method: Method::GET, path: "/ping", endpoint: Endpoint::Ping },
+    Route { method: Method::POST, path: "/v1/blink", endpoint: Endpoint::Blink },
+    Route { method: Method::POST, path: "/v1/update", endpoint: Endpoint::Update },
+    Route { method: Method::POST, path: "/v1/reboot", endpoint: Endpoint::End(PowerAction::Reboot) },
+    Route { method: Method::POST, path: "/v1/shutdown", endpoint: Endpoint::End(PowerAction::PowerOff) },
+    Route { method: Method::POST, path: "/v1/purge", endpoint: Endpoint::Purge },
+    Route { method: Method::POST, path: "/v1/restart", endpoint: Endpoint::Restart },
+    Route { method: Method::POST, path: "/v1/tcp-ping", endpoint: Endpoint::EnableConnectivityCheck },
+    Route { method: Method::DELETE, path: "/v1/tcp-ping", endpoint: Endpoint::DisableConnectivityCheck },
+    Route { method: Method::POST, path: "/v1/regenerate-api-key", endpoint: Endpoint::RegenerateKey },
+    Route { method: Method::GET, path: "/v1/device", endpoint: Endpoint::Device },
+    Route { method: Method::POST, path: "/v1/apps/{appId}/stop", endpoint: Endpoint::Stop },
+    Route { method: Method::POST, path: "/v1/apps/{appId}/start", endpoint: Endpoint::Start },
+    Route { method: Method::GET, path: "/v1/apps/{appId}", endpoint: Endpoint::App },
     // Of later supervisors.
-    Route { method: Method::GET, path: "/v1/healthy", verb: Verb::Healthy },
-    Route { method: Method::GET, path: "/v1/device/host-config", verb: Verb::HostConfig },
-    Route { method: Method::PATCH, path: "/v1/device/host-config", verb: Verb::ConfigureHost },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/restart-service", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/stop-service", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/start-service", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/restart", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/purge", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/applications/state", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/applications/{appId}/state", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/state/status", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/containerId", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/local/target-state", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/local/target-state", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/local/device-info", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/local/logs", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/version", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/device/name", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/device/tags", verb: Verb::NotYet },
-    Route { method: Method::PATCH, path: "/v2/device/tags", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/device/vpn", verb: Verb::NotYet },
-    Route { method: Method::GET, path: "/v2/cleanup-volumes", verb: Verb::NotYet },
-    Route { method: Method::POST, path: "/v2/journal-logs", verb: Verb::NotYet },
+    Route { method: Method::GET, path: "/v1/healthy", endpoint: Endpoint::Healthy },
+    Route { method: Method::GET, path: "/v1/device/host-config", endpoint: Endpoint::HostConfig },
+    Route { method: Method::PATCH, path: "/v1/device/host-config", endpoint: Endpoint::ConfigureHost },
+    Route { method: Method::POST, path: "/v2/applications/{appId}/restart-service", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/applications/{appId}/stop-service", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/applications/{appId}/start-service", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/applications/{appId}/restart", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/applications/{appId}/purge", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/applications/state", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/applications/{appId}/state", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/state/status", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/containerId", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/local/target-state", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/local/target-state", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/local/device-info", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/local/logs", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/version", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/device/name", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/device/tags", endpoint: Endpoint::NotYet },
+    Route { method: Method::PATCH, path: "/v2/device/tags", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/device/vpn", endpoint: Endpoint::NotYet },
+    Route { method: Method::GET, path: "/v2/cleanup-volumes", endpoint: Endpoint::NotYet },
+    Route { method: Method::POST, path: "/v2/journal-logs", endpoint: Endpoint::NotYet },
     // Our own.
-    Route { method: Method::GET, path: "/agent/v1/state", verb: Verb::State },
-    Route { method: Method::GET, path: "/agent/v1/openapi.json", verb: Verb::OpenApi },
-    Route { method: Method::GET, path: "/agent/v1/leds", verb: Verb::Leds },
-    Route { method: Method::POST, path: "/agent/v1/leds/{name}/pattern", verb: Verb::Hold },
-    Route { method: Method::DELETE, path: "/agent/v1/leds/{name}/pattern", verb: Verb::LetGo },
-    Route { method: Method::GET, path: "/agent/v1/board", verb: Verb::Board },
+    Route { method: Method::GET, path: "/agent/v1/state", endpoint: Endpoint::State },
+    Route { method: Method::GET, path: "/agent/v1/openapi.json", endpoint: Endpoint::OpenApi },
+    Route { method: Method::GET, path: "/agent/v1/leds", endpoint: Endpoint::Leds },
+    Route { method: Method::POST, path: "/agent/v1/leds/{name}/pattern", endpoint: Endpoint::Hold },
+    Route { method: Method::DELETE, path: "/agent/v1/leds/{name}/pattern", endpoint: Endpoint::ReleaseLed },
+    Route { method: Method::GET, path: "/agent/v1/board", endpoint: Endpoint::Board },
 ];
 
 /// Every route, in the order of the published reference.
@@ -124,7 +124,7 @@ pub fn routes() -> &'static [Route] {
 }
 
 /// What a path leads to.
-pub(super) enum Found {
+pub(super) enum RouteMatch {
     /// This route, with what stands in the place of its parameter.
     Route(&'static Route, String),
     /// Only other methods do, these.
@@ -133,17 +133,17 @@ pub(super) enum Found {
     Nothing,
 }
 
-pub(super) fn find(method: &Method, path: &str) -> Found {
+pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut others = Vec::new();
     for route in ROUTES {
         let Some(param) = route.leads(path) else { continue };
         if route.method == *method {
-            return Found::Route(route, param);
+            return RouteMatch::Route(route, param);
         }
         others.push(if route.method == Method::GET { "GET, HEAD" } else { route.method.as_str() });
     }
-    if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others.join(", ")) }
+    if others.is_empty() { RouteMatch::Nothing } else { RouteMatch::OtherMethods(others.join(", ")) }
 }
 
 impl Route {
@@ -164,7 +164,7 @@ impl Route {
     }
 }
 
-impl Verb {
+impl Endpoint {
     /// Whether its answer may be long in coming: it waits for a body, or for something to be done.
     pub(super) const fn waits(self) -> bool {
         match self {
@@ -174,14 +174,14 @@ impl Verb {
             | Self::Purge
             | Self::Stop
             | Self::Start
-            | Self::CheckOn
-            | Self::CheckOff
+            | Self::EnableConnectivityCheck
+            | Self::DisableConnectivityCheck
             | Self::HostConfig
             | Self::ConfigureHost
             | Self::RegenerateKey
             | Self::Blink
             | Self::Hold
-            | Self::LetGo => true,
+            | Self::ReleaseLed => true,
             Self::Ping
             | Self::Healthy
             | Self::App
@@ -195,19 +195,19 @@ impl Verb {
     }
 
     /// Whether these callers may use it at all. Verbs that concern one app look at which app themselves.
-    pub(super) fn is_open_to(self, callers: &Callers, access: &Access) -> bool {
+    pub(super) fn is_open_to(self, callers: &AuthenticatedCallers, access: &Access) -> bool {
         self.of_device().is_none_or(|verb| callers.may(verb, access))
     }
 
     /// The verb that concerns the whole device, where it is one.
-    const fn of_device(self) -> Option<DeviceVerb> {
+    const fn of_device(self) -> Option<DeviceAction> {
         match self {
-            Self::Update => Some(DeviceVerb::Update),
-            Self::Blink | Self::Hold | Self::LetGo => Some(DeviceVerb::Blink),
-            Self::End(Ending::Reboot) => Some(DeviceVerb::Reboot),
-            Self::End(Ending::PowerOff) => Some(DeviceVerb::Shutdown),
-            Self::CheckOn | Self::CheckOff => Some(DeviceVerb::TcpPing),
-            Self::ConfigureHost => Some(DeviceVerb::HostConfig),
+            Self::Update => Some(DeviceAction::Update),
+            Self::Blink | Self::Hold | Self::ReleaseLed => Some(DeviceAction::Blink),
+            Self::End(PowerAction::Reboot) => Some(DeviceAction::Reboot),
+            Self::End(PowerAction::PowerOff) => Some(DeviceAction::Shutdown),
+            Self::EnableConnectivityCheck | Self::DisableConnectivityCheck => Some(DeviceAction::TcpPing),
+            Self::ConfigureHost => Some(DeviceAction::HostConfig),
             Self::Ping
             | Self::Healthy
             | Self::Restart

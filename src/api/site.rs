@@ -7,14 +7,14 @@
 
 use std::net::IpAddr;
 
-use axum::extract::Request;
+use axum::extract::Request as HttpRequest;
 use axum::http::header::{HOST, ORIGIN, REFERER};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::api::sent::{Sent, failed};
+use crate::api::response::{ApiResponse, failed};
 use crate::state::Status;
-use crate::state::device::Reached;
+use crate::state::device::LocalAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
 /// What browsers say of the page that sends a request.
@@ -24,7 +24,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const OF_ENGINES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 /// Checks what HTTP asks of the `Host` header: HTTP/1.1 has one, and no version has two.
-pub(super) fn has_one_host(request: &Request) -> Result<(), Sent> {
+pub(super) fn has_one_host(request: &HttpRequest) -> Result<(), ApiResponse> {
     let count = request.headers().get_all(HOST).iter().count();
     let why = match count {
         1 => return Ok(()),
@@ -38,16 +38,16 @@ pub(super) fn has_one_host(request: &Request) -> Result<(), Sent> {
 
 /// Why a request counts as another site's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub(super) enum CrossSite {
     /// A web page of another site sends it, as headers say that only browsers send.
     Page,
     /// It asks for a host that is not this device.
     Host,
 }
 
-impl Foreign {
+impl CrossSite {
     /// How it is answered.
-    pub(super) fn refusal(self) -> Sent {
+    pub(super) fn refusal(self) -> ApiResponse {
         let why = match self {
             Self::Page => {
                 "the request comes from a web page of another site; without a key only programs on the device are answered"
@@ -62,21 +62,21 @@ impl Foreign {
 }
 
 /// Whether a request is another site's. `None`: it looks like one of a program on the device or its network.
-pub(super) fn foreign(request: &Request, status: &Status) -> Option<Foreign> {
-    let own = Own { status, reached: request.extensions().get().map(|Reached(address)| *address) };
+pub(super) fn foreign(request: &HttpRequest, status: &Status) -> Option<CrossSite> {
+    let own = OwnNames { status, reached: request.extensions().get().map(|LocalAddress(address)| *address) };
     let headers = request.headers();
-    let target = request.uri().authority().map(|it| Named::of(it.host()));
+    let target = request.uri().authority().map(|it| RequestHost::of(it.host()));
     let mut hosts = headers.get_all(HOST).iter().map(host).chain(target.map(Some));
     if is_of_foreign_page(headers, own) {
-        Some(Foreign::Page)
+        Some(CrossSite::Page)
     } else if hosts.any(|it| it.is_none_or(|it| !own.has(&it))) {
-        Some(Foreign::Host)
+        Some(CrossSite::Host)
     } else {
         None
     }
 }
 
-fn is_of_foreign_page(headers: &HeaderMap, own: Own<'_>) -> bool {
+fn is_of_foreign_page(headers: &HeaderMap, own: OwnNames<'_>) -> bool {
     // A page on loopback is on the machine of the browser. That is this device only where the request came over loopback too.
     let looped = headers.get(HOST).and_then(host).is_some_and(|it| it.is_loopback());
     let is_own = |page: &HeaderValue| page_of(page).is_some_and(|it| own.has(&it) && (looped || !it.is_loopback()));
@@ -89,7 +89,7 @@ fn is_of_foreign_page(headers: &HeaderMap, own: Own<'_>) -> bool {
 
 /// What the device is called by those who reach it.
 #[derive(Clone, Copy)]
-struct Own<'a> {
+struct OwnNames<'a> {
     status: &'a Status,
     /// The address that the connection was made to, where it is known.
     reached: Option<IpAddr>,
@@ -97,20 +97,20 @@ struct Own<'a> {
 
 /// A host in a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Named {
+enum RequestHost {
     Address(IpAddr),
     /// In lower case, without the dot that may end it.
     Name(String),
 }
 
-impl Own<'_> {
-    fn has(&self, host: &Named) -> bool {
+impl OwnNames<'_> {
+    fn has(&self, host: &RequestHost) -> bool {
         match host {
-            Named::Address(ip) => {
+            RequestHost::Address(ip) => {
                 let mut known = self.status.device.ip_addresses.iter().map(String::as_str).chain([SUPERVISOR_GATEWAY]);
                 ip.is_loopback() || self.reached == Some(*ip) || known.any(|it| it.parse() == Ok(*ip))
             }
-            Named::Name(name) => is_localhost(name) || OF_ENGINES.contains(&name.as_str()) || self.is_called(name),
+            RequestHost::Name(name) => is_localhost(name) || OF_ENGINES.contains(&name.as_str()) || self.is_called(name),
         }
     }
 
@@ -125,7 +125,7 @@ impl Own<'_> {
     }
 }
 
-impl Named {
+impl RequestHost {
     /// `text` is a host without a port; an IPv6 address is in brackets.
     fn of(text: &str) -> Self {
         let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
@@ -151,18 +151,18 @@ fn is_localhost(name: &str) -> bool {
 }
 
 /// The host of a `Host` header. `None`: it names none.
-fn host(value: &HeaderValue) -> Option<Named> {
+fn host(value: &HeaderValue) -> Option<RequestHost> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
     // A user's name has no place there.
-    (!authority.as_str().contains('@')).then(|| Named::of(authority.host()))
+    (!authority.as_str().contains('@')).then(|| RequestHost::of(authority.host()))
 }
 
 /// The host of a page's URL. `None`: the page has none that could be this device's, as `null` has not.
-fn page_of(value: &HeaderValue) -> Option<Named> {
+fn page_of(value: &HeaderValue) -> Option<RequestHost> {
     let (scheme, rest) = value.to_str().ok()?.split_once("://")?;
     let web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
     let authority: Authority = rest.split(['/', '?', '#']).next()?.parse().ok()?;
-    (web && !authority.as_str().contains('@')).then(|| Named::of(authority.host()))
+    (web && !authority.as_str().contains('@')).then(|| RequestHost::of(authority.host()))
 }
 
 #[cfg(test)]
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn hosts_are_read_as_browsers_write_them() {
         let named = |text: &'static str| host(&HeaderValue::from_static(text));
-        let address = |text: &str| Some(Named::Address(text.parse().unwrap()));
-        let name = |text: &str| Some(Named::Name(text.to_owned()));
+        let address = |text: &str| Some(RequestHost::Address(text.parse().unwrap()));
+        let name = |text: &str| Some(RequestHost::Name(text.to_owned()));
         for (text, read) in [
             ("127.0.0.1", address("127.0.0.1")),
             ("127.0.0.1:48484", address("127.0.0.1")),

@@ -10,33 +10,33 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use crate::api::body::integer;
-use crate::api::sent::{Plain, Sent, failed, json};
-use crate::api::{Call, body};
-use crate::intent::{Intent, Refusal, Reply};
-use crate::state::{AppId, Check, ContainerId, Force};
+use crate::api::response::{ApiResponse, PlainText, failed, json};
+use crate::api::{ApiRequest, body};
+use crate::request::{Action, Refusal, Response};
+use crate::state::{AppId, ConnectivityCheck, ContainerId, Force};
 
 pub(super) use host::{configure_host, host_config};
 pub(super) use power::end;
 pub(super) use read::{app, device, healthy, ping};
 
-const OK: Plain = Plain::new("OK");
-const UNAUTHORIZED: Plain = Plain::new("Unauthorized");
-const MISSING_APP: Plain = Plain::new("Missing app id");
-const MISSING_APP_TO_PURGE: Plain = Plain::new("Invalid or missing appId");
-const INVALID_APP: Plain = Plain::new("Invalid app id");
-const APP_NOT_FOUND: Plain = Plain::new("App not found");
-const NO_APP: Plain = Plain::new(concat!(
+const OK: PlainText = PlainText::new("OK");
+const UNAUTHORIZED: PlainText = PlainText::new("Unauthorized");
+const MISSING_APP: PlainText = PlainText::new("Missing app id");
+const MISSING_APP_TO_PURGE: PlainText = PlainText::new("Invalid or missing appId");
+const INVALID_APP: PlainText = PlainText::new("Invalid app id");
+const APP_NOT_FOUND: PlainText = PlainText::new("App not found");
+const NO_APP: PlainText = PlainText::new(concat!(
     "App not found: an app needs to be installed for this endpoint to work.\n",
     "\tIf you've recently moved this device from another app,\n",
     "\tplease push an app and wait for it to be installed first."
 ));
-const SEVERAL_SERVICES: Plain = Plain::new("Some v1 endpoints are only allowed on single-container apps");
-const NAME_THE_SERVICE: Plain = Plain::new(concat!(
+const SEVERAL_SERVICES: PlainText = PlainText::new("Some v1 endpoints are only allowed on single-container apps");
+const NAME_THE_SERVICE: PlainText = PlainText::new(concat!(
     "serviceName or imageId parameters were not provided or the app is multi-container. ",
     "Use the v2 service action endpoints."
 ));
-const NO_CONTAINER: Plain = Plain::new("Service not found, a container must exist for this endpoint to work");
-const NOT_IN_TARGET: Plain = Plain::new("Service does not exist in target release");
+const NO_CONTAINER: PlainText = PlainText::new("Service not found, a container must exist for this endpoint to work");
+const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
 
 /// What the parts that were first written in Go answer.
 #[derive(Serialize)]
@@ -54,47 +54,47 @@ struct Container<'a> {
 }
 
 /// `POST /v1/update`: always 204, as soon as the reconciler has it; what becomes of it is seen in the device's state.
-pub(super) async fn update(call: Call) -> Result<Sent, Sent> {
+pub(super) async fn update(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
-    let intent = Intent::Update { locks: fields.force(), running: fields.cancel() };
+    let intent = Action::Update { locks: fields.force(), running: fields.cancel() };
     // Whatever it answers, the caller is told nothing: so the reference wants it.
-    let _ = call.door.ask(intent).await?;
-    Ok(Sent::Nothing)
+    let _ = call.api.ask(intent).await?;
+    Ok(ApiResponse::Nothing)
 }
 
 /// `POST` and `DELETE /v1/tcp-ping`. The body is nobody's business.
-pub(super) async fn check(call: Call, check: Check) -> Result<Sent, Sent> {
-    let _ = call.door.ask(Intent::CheckConnectivity(check)).await?;
-    Ok(Sent::Nothing)
+pub(super) async fn check(call: ApiRequest, check: ConnectivityCheck) -> Result<ApiResponse, ApiResponse> {
+    let _ = call.api.ask(Action::CheckConnectivity(check)).await?;
+    Ok(ApiResponse::Nothing)
 }
 
 /// `POST /v1/restart`.
-pub(super) async fn restart(call: Call) -> Result<Sent, Sent> {
-    let except = of_app(call, MISSING_APP, Intent::Restart).await?;
-    Ok(Sent::Text(StatusCode::OK, OK).except(&except))
+pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let except = of_app(call, MISSING_APP, Action::Restart).await?;
+    Ok(ApiResponse::Text(StatusCode::OK, OK).except(&except))
 }
 
 /// `POST /v1/purge`.
-pub(super) async fn purge(call: Call) -> Result<Sent, Sent> {
-    let except = of_app(call, MISSING_APP_TO_PURGE, Intent::Purge).await?;
+pub(super) async fn purge(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let except = of_app(call, MISSING_APP_TO_PURGE, Action::Purge).await?;
     Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }).except(&except))
 }
 
 /// `POST /v1/apps/:appId/stop`.
-pub(super) async fn stop(call: Call) -> Result<Sent, Sent> {
-    of_service(call, |app, locks| Intent::Stop(app, None, locks)).await
+pub(super) async fn stop(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_service(call, |app, locks| Action::Stop(app, None, locks)).await
 }
 
 /// `POST /v1/apps/:appId/start`. It takes no lock, so there is nothing to force.
-pub(super) async fn start(call: Call) -> Result<Sent, Sent> {
-    of_service(call, |app, _| Intent::Start(app, None)).await
+pub(super) async fn start(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_service(call, |app, _| Action::Start(app, None)).await
 }
 
 /// `POST /v1/regenerate-api-key`: the caller's own.
-pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
-    match call.door.ask(Intent::RenewKey(call.callers.into_first())).await? {
-        Ok(Reply::Key(key)) => Ok(Sent::Key(key)),
-        Ok(Reply::Done | Reply::Except(_) | Reply::Container(_) | Reply::Host(_)) => Err(misfit()),
+pub(super) async fn regenerate_key(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    match call.api.ask(Action::RenewKey(call.callers.into_first())).await? {
+        Ok(Response::Key(key)) => Ok(ApiResponse::Key(key)),
+        Ok(Response::Done | Response::Except(_) | Response::Container(_) | Response::Host(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
@@ -103,34 +103,34 @@ pub(super) async fn regenerate_key(call: Call) -> Result<Sent, Sent> {
 type NotStarted = Vec<(String, &'static str)>;
 
 /// Asks for something of the app that the body names.
-async fn of_app(call: Call, missing: Plain, intent: fn(AppId, Force) -> Intent) -> Result<NotStarted, Sent> {
+async fn of_app(call: ApiRequest, missing: PlainText, intent: fn(AppId, Force) -> Action) -> Result<NotStarted, ApiResponse> {
     let fields = body::read(call.request).await?;
-    let number = fields.app().ok_or(Sent::Text(StatusCode::BAD_REQUEST, missing))?;
+    let number = fields.app().ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, missing))?;
     if !call.callers.open(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
     let unknown =
         || failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"));
     let app = app_id(number).ok_or_else(unknown)?;
-    match call.door.ask(intent(app, fields.force())).await? {
-        Ok(Reply::Done) => Ok(NotStarted::default()),
-        Ok(Reply::Except(services)) => Ok(services),
-        Ok(Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
+    match call.api.ask(intent(app, fields.force())).await? {
+        Ok(Response::Done) => Ok(NotStarted::default()),
+        Ok(Response::Except(services)) => Ok(services),
+        Ok(Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
         Err(why) => Err(refused(app, &why)),
     }
 }
 
 /// Asks for something of the only service of the app in the path.
-async fn of_service(call: Call, intent: fn(AppId, Force) -> Intent) -> Result<Sent, Sent> {
-    let number = integer(&call.param).ok_or(Sent::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
+async fn of_service(call: ApiRequest, intent: fn(AppId, Force) -> Action) -> Result<ApiResponse, ApiResponse> {
+    let number = integer(&call.param).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
     if !call.callers.open(number) {
-        return Err(Sent::Text(StatusCode::UNAUTHORIZED, UNAUTHORIZED));
+        return Err(ApiResponse::Text(StatusCode::UNAUTHORIZED, UNAUTHORIZED));
     }
     let fields = body::read(call.request).await?;
-    let app = app_id(number).ok_or(Sent::Text(StatusCode::BAD_REQUEST, NO_APP))?;
-    match call.door.ask(intent(app, fields.force())).await? {
-        Ok(Reply::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Ok(Reply::Done | Reply::Except(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
+    let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP))?;
+    match call.api.ask(intent(app, fields.force())).await? {
+        Ok(Response::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
+        Ok(Response::Done | Response::Except(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
         Err(why) => Err(service_refused(app, &why)),
     }
 }
@@ -140,12 +140,12 @@ fn app_id(number: i64) -> Option<AppId> {
     u32::try_from(number).ok().map(AppId)
 }
 
-fn service_refused(app: AppId, why: &Refusal) -> Sent {
+fn service_refused(app: AppId, why: &Refusal) -> ApiResponse {
     match why {
-        Refusal::UnknownApp(_) => Sent::Text(StatusCode::BAD_REQUEST, NO_APP),
-        Refusal::SeveralServices => Sent::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
-        Refusal::NoContainer => Sent::Text(StatusCode::BAD_REQUEST, NO_CONTAINER),
-        Refusal::NotInTarget => Sent::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
+        Refusal::UnknownApp(_) => ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP),
+        Refusal::SeveralServices => ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
+        Refusal::NoContainer => ApiResponse::Text(StatusCode::BAD_REQUEST, NO_CONTAINER),
+        Refusal::NotInTarget => ApiResponse::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
         Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
         Refusal::Locked(_)
         | Refusal::LockedApp(..)
@@ -156,7 +156,7 @@ fn service_refused(app: AppId, why: &Refusal) -> Sent {
     }
 }
 
-fn refused(app: AppId, why: &Refusal) -> Sent {
+fn refused(app: AppId, why: &Refusal) -> ApiResponse {
     match why {
         Refusal::Locked(held) => {
             let message = format!("Lockfile exists for {{ appId: {app}, service: {} }}", held.service);
@@ -176,6 +176,6 @@ fn refused(app: AppId, why: &Refusal) -> Sent {
 }
 
 /// The reconciler answered another question.
-fn misfit() -> Sent {
+fn misfit() -> ApiResponse {
     failed(StatusCode::INTERNAL_SERVER_ERROR, "it was done, but the agent lost the answer; this is a defect of the agent")
 }

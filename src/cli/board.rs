@@ -6,16 +6,16 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::bench::{Done, Where, exit, say, table};
-use crate::cli::led::{HEADS, Row};
+use crate::cli::led::{HEADS, LedRow};
+use crate::cli::tool::{HostArgs, ToolResult, exit, say, table};
 use crate::linux::leds::gpio::{Chip, LineInfo};
-use crate::linux::leds::host::Host;
+use crate::linux::leds::host::LedHost;
 
 /// Tells what board this is, and what LEDs and GPIO lines it has
 #[derive(Debug, Args)]
 pub struct BoardArgs {
     #[command(flatten)]
-    place: Where,
+    place: HostArgs,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -25,7 +25,7 @@ pub struct BoardArgs {
 }
 
 #[derive(Debug, Serialize)]
-struct Told {
+struct BoardReport {
     schema: u32,
     id: Option<&'static str>,
     name: Option<&'static str>,
@@ -39,7 +39,7 @@ struct Told {
     identify: Option<String>,
     identify_why: String,
     passed_over: Vec<PassedOver>,
-    leds: Vec<Row>,
+    leds: Vec<LedRow>,
     chips: Vec<ChipRow>,
     chips_trouble: Option<String>,
 }
@@ -74,8 +74,8 @@ pub fn run(args: &BoardArgs) -> ExitCode {
     exit(tell(args))
 }
 
-fn tell(args: &BoardArgs) -> Done {
-    let told = Told::of(&args.place.host()?);
+fn tell(args: &BoardArgs) -> ToolResult {
+    let told = BoardReport::of(&args.place.host()?);
     if args.json {
         say(&(serde_json::to_string_pretty(&told).expect("a board is strings, numbers and flags") + "\n"));
     } else {
@@ -84,8 +84,8 @@ fn tell(args: &BoardArgs) -> Done {
     Ok(())
 }
 
-impl Told {
-    fn of(host: &Host) -> Self {
+impl BoardReport {
+    fn of(host: &LedHost) -> Self {
         let (offer, detected) = (host.offer(), &host.detected);
         let choice = host.choice(&offer);
         let (chips, chips_trouble) = match host.gpio().chips() {
@@ -108,7 +108,7 @@ impl Told {
             identify: items.iter().find(|item| item.role == "identify").map(|item| item.wire.to_string()),
             identify_why: choice.why.clone(),
             passed_over: passed.collect(),
-            leds: items.iter().map(|item| Row::of(host, item)).collect(),
+            leds: items.iter().map(|item| LedRow::of(host, item)).collect(),
             chips: chips.iter().map(|chip| ChipRow::of(host, chip)).collect(),
             chips_trouble,
         }
@@ -129,7 +129,7 @@ impl Told {
         let _ = writeln!(text, "identify    {}: {}", or_none(&self.identify), self.identify_why);
         let heads = [HEADS.map(str::to_owned).to_vec()];
         text += "\n";
-        text += &table(&heads.into_iter().chain(self.leds.iter().map(Row::cells)).collect::<Vec<_>>());
+        text += &table(&heads.into_iter().chain(self.leds.iter().map(LedRow::cells)).collect::<Vec<_>>());
         for chip in &self.chips {
             text += &chip.text(every_line);
         }
@@ -141,7 +141,7 @@ impl Told {
 }
 
 impl ChipRow {
-    fn of(host: &Host, chip: &Chip) -> Self {
+    fn of(host: &LedHost, chip: &Chip) -> Self {
         let lines: Vec<_> = (0..chip.lines).map(|offset| host.gpio().line(chip, offset)).collect();
         let trouble = lines.iter().find_map(|line| line.as_ref().err().map(ToString::to_string));
         let (name, device, label) = (chip.name.clone(), chip.device.clone(), chip.label.clone());

@@ -5,51 +5,51 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::run::Run;
-use crate::cli::{Failure, print};
-use crate::config::{Board, Config};
-use crate::linux::board::Told;
-use crate::linux::doctor::{Finding, Patient, Verdict, examine};
+use crate::cli::run::RunArgs;
+use crate::cli::{CommandError, print};
+use crate::config::{BoardChoice, Config};
+use crate::linux::board::BoardHints;
+use crate::linux::doctor::{CheckResult, Checks, Finding, run_checks};
 use crate::linux::engine;
 use crate::state::connectivity::host_and_port;
 
 /// The agent's own flags, so that what is checked is what it would use.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Exit codes: 0 nothing is wrong; 1 something is; 2 the command line or the configuration is wrong.")]
-pub struct Doctor {
+pub struct DoctorArgs {
     #[command(flatten)]
-    run: Run,
+    run: RunArgs,
 
     /// Print it as JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Doctor {
+impl DoctorArgs {
     /// Checks, and prints.
-    pub fn show(self) -> Result<(), Failure> {
+    pub fn show(self) -> Result<(), CommandError> {
         let patient = patient(&self.run.config()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|why| Failure::Failed(format!("cannot begin: {why}")))?;
-        let findings = runtime.block_on(examine(&patient));
+        let runtime = runtime.map_err(|why| CommandError::Failed(format!("cannot begin: {why}")))?;
+        let findings = runtime.block_on(run_checks(&patient));
         // A name server that hangs has nobody waiting for it.
         runtime.shutdown_background();
         print(&if self.json { json(&findings) } else { lines(&findings) })?;
-        match findings.iter().filter(|it| it.verdict == Verdict::Wrong).count() {
+        match findings.iter().filter(|it| it.verdict == CheckResult::Wrong).count() {
             0 => Ok(()),
-            1 => Err(Failure::Failed("one thing is wrong".to_owned())),
-            many => Err(Failure::Failed(format!("{many} things are wrong"))),
+            1 => Err(CommandError::Failed("one thing is wrong".to_owned())),
+            many => Err(CommandError::Failed(format!("{many} things are wrong"))),
         }
     }
 }
 
-fn patient(config: &Config) -> Patient {
+fn patient(config: &Config) -> Checks {
     let board = match &config.board {
-        Board::Simulated => None,
-        Board::Auto => Some(None),
-        Board::Slug(slug) => Some(Some(slug.clone())),
+        BoardChoice::Simulated => None,
+        BoardChoice::Auto => Some(None),
+        BoardChoice::Slug(slug) => Some(Some(slug.clone())),
     };
-    Patient {
+    Checks {
         root: config.root.clone(),
         writes: vec![config.state_dir.clone(), config.runtime_dir.clone(), config.root.join("tmp/balena-supervisor/services")],
         listen: config.listen.clone(),
@@ -58,7 +58,7 @@ fn patient(config: &Config) -> Patient {
         registry_auth: config.registry_auth.clone(),
         keys: config.state_dir.join("keys.json"),
         cloud: config.provisioning.api_endpoint.as_deref().and_then(host_and_port),
-        board: board.map(|board| Told { board, device_type: config.device_type.clone() }),
+        board: board.map(|board| BoardHints { board, device_type: config.device_type.clone() }),
         led_file: config.led_file.as_ref().map(|it| it.display().to_string()),
         troubles: config.troubles.clone(),
     }
@@ -71,11 +71,11 @@ struct Line<'a> {
     words: &'a str,
 }
 
-fn word(verdict: Verdict) -> &'static str {
+fn word(verdict: CheckResult) -> &'static str {
     match verdict {
-        Verdict::Fine => "fine",
-        Verdict::Spared => "none",
-        Verdict::Wrong => "wrong",
+        CheckResult::Fine => "fine",
+        CheckResult::Skipped => "none",
+        CheckResult::Wrong => "wrong",
     }
 }
 
@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn a_finding_is_a_line() {
         let findings = [
-            Finding { what: "clock", verdict: Verdict::Fine, words: "it has been set".to_owned() },
-            Finding { what: "engine", verdict: Verdict::Wrong, words: "no \"socket\"; start it".to_owned() },
+            Finding { what: "clock", verdict: CheckResult::Fine, words: "it has been set".to_owned() },
+            Finding { what: "engine", verdict: CheckResult::Wrong, words: "no \"socket\"; start it".to_owned() },
         ];
         assert_eq!(lines(&findings), "fine   clock          it has been set\nwrong  engine         no \"socket\"; start it\n");
         let expected = r#"[{"what":"clock","verdict":"fine","words":"it has been set"},{"what":"engine","verdict":"wrong","words":"no \"socket\"; start it"}]"#;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 
-use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, interrupted, say};
-use crate::linux::board::{Polarity, Wire};
+use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, interrupted, say};
+use crate::linux::board::{LedLocation, Polarity};
 use crate::linux::leds::LedError;
 use crate::linux::leds::files::refusal;
-use crate::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want, by_any_name};
-use crate::linux::leds::host::Host;
+use crate::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest, by_any_name};
+use crate::linux::leds::host::LedHost;
 use crate::state::Pattern;
 
 /// How often lines are looked at.
@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, Args)]
 pub struct GpioArgs {
     #[command(flatten)]
-    place: Where,
+    place: HostArgs,
     #[command(subcommand)]
     act: Act,
 }
@@ -65,7 +65,7 @@ pub fn run(args: GpioArgs) -> ExitCode {
     exit(act(args))
 }
 
-fn act(GpioArgs { place, act }: GpioArgs) -> Done {
+fn act(GpioArgs { place, act }: GpioArgs) -> ToolResult {
     let host = place.host()?;
     match act {
         Act::Blink { chip, line, active_low, pattern, length, force } => {
@@ -73,24 +73,24 @@ fn act(GpioArgs { place, act }: GpioArgs) -> Done {
             let polarity = if active_low { Polarity::ActiveLow } else { Polarity::ActiveHigh };
             let wire = wire(&host, &chip, &info, polarity, force)?;
             complain(&format!("{wire}: line {} of {}", info.offset, chip.name));
-            Bench::work(&host, Afterwards::PutBack, async |bench| Ok(bench.blink(&wire, &pattern, Some(length)).await?))
+            LedTool::work(&host, OnExit::PutBack, async |bench| Ok(bench.blink(&wire, &pattern, Some(length)).await?))
         }
         Act::Watch { chip, lines, length } => watch(&host, &chip, &lines, length),
     }
 }
 
 /// A line that may be driven.
-fn wire(host: &Host, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<Wire, LedError> {
+fn wire(host: &LedHost, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<LedLocation, LedError> {
     match host.guard_of_line(&chip.device, info.offset) {
         Some(why) if !force => return Err(LedError::Guarded(format!("{why}; --force drives it all the same"))),
         Some(_) | None => {}
     }
     let device = if chip.device.is_empty() { chip.name.clone() } else { chip.device.clone() };
-    Ok(Wire::Line { device, label: None, name: info.name.clone(), offset: info.offset, polarity })
+    Ok(LedLocation::Line { device, label: None, name: info.name.clone(), offset: info.offset, polarity })
 }
 
 /// The line that a person means.
-fn find(host: &Host, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedError> {
+fn find(host: &LedHost, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedError> {
     let gpio = host.gpio();
     let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
     let Some(chip) = by_any_name(&chips, chip) else {
@@ -122,7 +122,7 @@ fn find(host: &Host, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedErro
 struct Watched {
     chip: Chip,
     info: LineInfo,
-    held: Option<Box<dyn Held>>,
+    held: Option<Box<dyn HeldLine>>,
 }
 
 impl Watched {
@@ -140,15 +140,15 @@ impl Watched {
     }
 }
 
-fn watch(host: &Host, chip: &str, lines: &[String], length: Option<Duration>) -> Done {
+fn watch(host: &LedHost, chip: &str, lines: &[String], length: Option<Duration>) -> ToolResult {
     let mut watched = Vec::new();
     for line in lines {
         let (chip, info) = find(host, chip, line)?;
-        let held = if info.used { None } else { host.gpio().request(&chip, info.offset, Want::AsIs).ok() };
+        let held = if info.used { None } else { host.gpio().request(&chip, info.offset, LineRequest::AsIs).ok() };
         watched.push(Watched { chip, info, held });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Stop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
+    let runtime = runtime.map_err(|error| ToolStop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
     let show = async {
         let (begun, mut last) = (Instant::now(), String::new());
         while length.is_none_or(|length| begun.elapsed() < length) {
@@ -165,7 +165,7 @@ fn watch(host: &Host, chip: &str, lines: &[String], length: Option<Duration>) ->
     runtime.block_on(async {
         tokio::select! {
             biased;
-            () = interrupted() => Err(Stop::Interrupted),
+            () = interrupted() => Err(ToolStop::Interrupted),
             () = show => Ok(()),
         }
     })

@@ -2,34 +2,34 @@
 
 use clap::Args;
 
-use crate::cli::run::Place;
-use crate::cli::{Failure, print};
+use crate::cli::run::StateDirArgs;
+use crate::cli::{CommandError, print};
 use crate::config::Config;
 use crate::linux::store;
 use crate::state::Secret;
 
 /// Where the key is.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Key {
+pub struct KeyArgs {
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 }
 
-impl Key {
+impl KeyArgs {
     /// Prints it.
-    pub fn show(self) -> Result<(), Failure> {
+    pub fn show(self) -> Result<(), CommandError> {
         let key = read(&self.place.config()?)?;
         print(&format!("{}\n", key.reveal()))
     }
 }
 
 /// The key of the agent that keeps its state there.
-pub(super) fn read(config: &Config) -> Result<Secret, Failure> {
+pub(super) fn read(config: &Config) -> Result<Secret, CommandError> {
     let dir = &config.state_dir;
-    let key = store::device_key(dir).map_err(|why| Failure::Failed(why.to_string()))?;
+    let key = store::device_key(dir).map_err(|why| CommandError::Failed(why.to_string()))?;
     key.ok_or_else(|| {
         let dir = dir.display();
-        Failure::Failed(format!(
+        CommandError::Failed(format!(
             "no agent has kept a key in `{dir}` yet; start `boardkeeper run`, or name its directory with --state-dir"
         ))
     })

@@ -14,20 +14,20 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::cli::bench::{Afterwards, Bench, Done, Stop, Where, complain, duration, exit, say, table};
-use crate::linux::board::Wire;
+use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, say, table};
+use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
-use crate::linux::leds::class::Restored;
-use crate::linux::leds::driver::Left;
-use crate::linux::leds::host::{Host, Item};
-use crate::state::{Level, Pattern};
+use crate::linux::leds::class::RestoreOutcome;
+use crate::linux::leds::driver::PersistentChanges;
+use crate::linux::leds::host::{LedHost, ListedLed};
+use crate::state::{LedLevel, Pattern};
 
 /// Lists, lights and tests the board's LEDs
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub struct LedArgs {
     #[command(flatten)]
-    place: Where,
+    place: HostArgs,
     #[command(subcommand)]
     act: Act,
 }
@@ -112,12 +112,12 @@ pub fn run(args: LedArgs) -> ExitCode {
     exit(act(args))
 }
 
-fn act(LedArgs { place, act }: LedArgs) -> Done {
+fn act(LedArgs { place, act }: LedArgs) -> ToolResult {
     let host = place.host()?;
     match act {
         Act::List { all, json } => list(&host, all, json),
-        Act::On(held) => hold(&host, &held, Level::Lit),
-        Act::Off(held) => hold(&host, &held, Level::Dark),
+        Act::On(held) => hold(&host, &held, LedLevel::Lit),
+        Act::Off(held) => hold(&host, &held, LedLevel::Dark),
         Act::Blink { which, pattern, length } => blink(&host, &which, &pattern, length),
         Act::Walk { which, step, rounds } => walk(&host, &which, step, rounds),
         Act::Test(args) => test::run(&host, &args),
@@ -127,7 +127,7 @@ fn act(LedArgs { place, act }: LedArgs) -> Done {
 }
 
 /// The LEDs that are meant; without names, the one for identifying.
-fn identify_or(host: &Host, which: &Which) -> Result<Vec<Item>, LedError> {
+fn identify_or(host: &LedHost, which: &Which) -> Result<Vec<ListedLed>, LedError> {
     let mut items = host.pick(&which.names, which.force)?;
     if which.names.is_empty() {
         items.truncate(1);
@@ -135,10 +135,10 @@ fn identify_or(host: &Host, which: &Which) -> Result<Vec<Item>, LedError> {
     Ok(items)
 }
 
-fn hold(host: &Host, held: &Held, level: Level) -> Done {
+fn hold(host: &LedHost, held: &Held, level: LedLevel) -> ToolResult {
     let items = identify_or(host, &held.which)?;
-    let afterwards = if held.leave { Afterwards::Leave } else { Afterwards::PutBack };
-    Bench::work(host, afterwards, async |bench| {
+    let afterwards = if held.leave { OnExit::Leave } else { OnExit::PutBack };
+    LedTool::work(host, afterwards, async |bench| {
         for item in &items {
             bench.hold(&item.wire, level).await?;
             let until = if held.leave { "`boardkeeper led restore` puts it back" } else { "until this ends" };
@@ -153,44 +153,44 @@ fn hold(host: &Host, held: &Held, level: Level) -> Done {
     })
 }
 
-fn blink(host: &Host, which: &Which, pattern: &Pattern, length: Duration) -> Done {
+fn blink(host: &LedHost, which: &Which, pattern: &Pattern, length: Duration) -> ToolResult {
     let items = identify_or(host, which)?;
-    Bench::work(host, Afterwards::PutBack, async |bench| {
+    LedTool::work(host, OnExit::PutBack, async |bench| {
         let all = items.iter().map(|item| bench.blink(&item.wire, pattern, Some(length)));
         futures_util::future::try_join_all(all).await?;
         Ok(())
     })
 }
 
-fn walk(host: &Host, which: &Which, step: Duration, rounds: u32) -> Done {
+fn walk(host: &LedHost, which: &Which, step: Duration, rounds: u32) -> ToolResult {
     let items = host.pick(&which.names, which.force)?;
-    Bench::work(host, Afterwards::PutBack, async |bench| {
+    LedTool::work(host, OnExit::PutBack, async |bench| {
         for item in &items {
-            bench.hold(&item.wire, Level::Dark).await?;
+            bench.hold(&item.wire, LedLevel::Dark).await?;
         }
         for item in (0..rounds).flat_map(|_| &items) {
             say(&format!("{}\n", item.wire));
-            bench.hold(&item.wire, Level::Lit).await?;
+            bench.hold(&item.wire, LedLevel::Lit).await?;
             sleep(step).await;
-            bench.hold(&item.wire, Level::Dark).await?;
+            bench.hold(&item.wire, LedLevel::Dark).await?;
         }
         Ok(())
     })
 }
 
-fn restore(host: &Host) -> Done {
-    let found = host.driver("boardkeeper led restore").recover(Left::Too);
+fn restore(host: &LedHost) -> ToolResult {
+    let found = host.driver("boardkeeper led restore").recover(PersistentChanges::Include);
     if found.is_empty() {
         say("nothing is left changed\n");
     }
     let mut done = Ok(());
     for (name, outcome) in found {
         match outcome {
-            Ok(Restored::Exactly) => say(&format!("{name}: as it was\n")),
-            Ok(Restored::Theirs) => say(&format!("{name}: somebody else has set it since, and theirs stays\n")),
+            Ok(RestoreOutcome::Exactly) => say(&format!("{name}: as it was\n")),
+            Ok(RestoreOutcome::ChangedByOthers) => say(&format!("{name}: somebody else has set it since, and theirs stays\n")),
             Err(error) => {
                 complain(&format!("{name}: {error}"));
-                done = Err(Stop::Led(error));
+                done = Err(ToolStop::Led(error));
             }
         }
     }
@@ -199,7 +199,7 @@ fn restore(host: &Host) -> Done {
 
 /// A LED, for programs.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct LedRow {
     name: String,
     label: Option<&'static str>,
     role: String,
@@ -214,8 +214,8 @@ pub(super) struct Row {
     trouble: Option<String>,
 }
 
-impl Row {
-    pub(super) fn of(host: &Host, item: &Item) -> Self {
+impl LedRow {
+    pub(super) fn of(host: &LedHost, item: &ListedLed) -> Self {
         let mut row = Self {
             name: item.wire.to_string(),
             label: item.label,
@@ -231,10 +231,10 @@ impl Row {
             trouble: None,
         };
         match &item.wire {
-            Wire::Line { device, offset, .. } => {
+            LedLocation::Line { device, offset, .. } => {
                 row.path = Some(format!("{} line {offset}", host.chip_name(device).unwrap_or_else(|| device.clone())));
             }
-            Wire::Class { dir, .. } => {
+            LedLocation::Class { dir, .. } => {
                 row.driven_by = "kernel";
                 row.path = Some(dir.display().to_string());
                 let class = host.class(dir);
@@ -266,18 +266,19 @@ impl Row {
     }
 }
 
-/// The heads of the columns of [`Row::cells`].
+/// The heads of the columns of [`LedRow::cells`].
 pub(super) const HEADS: [&str; 7] = ["LED", "ROLE", "COLOUR", "DRIVEN BY", "TRIGGER", "NOW/MAX", "WHERE"];
 
-fn list(host: &Host, all: bool, json: bool) -> Done {
+fn list(host: &LedHost, all: bool, json: bool) -> ToolResult {
     let items = host.items();
-    let rows: Vec<Row> = items.iter().filter(|item| all || item.guard.is_none()).map(|item| Row::of(host, item)).collect();
+    let rows: Vec<LedRow> =
+        items.iter().filter(|item| all || item.guard.is_none()).map(|item| LedRow::of(host, item)).collect();
     if json {
         let text = serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "leds": rows }));
         say(&(text.expect("rows are strings and numbers") + "\n"));
     } else if !rows.is_empty() {
         let heads = [HEADS.map(str::to_owned).to_vec()];
-        say(&table(&heads.into_iter().chain(rows.iter().map(Row::cells)).collect::<Vec<_>>()));
+        say(&table(&heads.into_iter().chain(rows.iter().map(LedRow::cells)).collect::<Vec<_>>()));
     }
     let hidden = items.len() - rows.len();
     if hidden > 0 && !json {

@@ -13,7 +13,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer as _, Registry, registry};
 
-use crate::config::Log;
+use crate::config::LogFilter;
 
 /// How much is logged, while it is logged.
 #[derive(Debug, Clone)]
@@ -21,19 +21,19 @@ pub struct Verbosity(Handle<Targets, Registry>);
 
 impl Verbosity {
     /// From now on so much is logged.
-    pub fn set(&self, log: &Log) {
+    pub fn set(&self, log: &LogFilter) {
         // Only a logger that has ended can refuse.
         let _ = self.0.reload(targets(log));
     }
 }
 
-fn targets(log: &Log) -> Targets {
+fn targets(log: &LogFilter) -> Targets {
     Targets::new().with_default(log.all).with_targets(log.modules.clone())
 }
 
 /// Begins to log to standard error. Once per process.
 #[must_use]
-pub fn begin(log: &Log) -> Verbosity {
+pub fn begin(log: &LogFilter) -> Verbosity {
     let (targets, handle) = reload::Layer::new(targets(log));
     let layer = Layer::default().with_writer(io::stderr);
     let begun = if is_journal() {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::Failure;
-use crate::config::{Config, File, Given, Mistakes};
+use crate::cli::CommandError;
+use crate::config::{Config, Mistakes, RawSettings, SettingsFile};
 use crate::linux::store;
 
 /// What must outlive a power cut is found by every command in the same way.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Place {
+pub struct StateDirArgs {
     /// The host's root: /sys, /proc, /etc, /run, /tmp and /dev are reached through it. Default: /
     #[arg(long, env = "BOARDKEEPER_ROOT", value_name = "DIR")]
     root: Option<OsString>,
@@ -46,9 +46,9 @@ Environment without a flag:
   DOCKER_CONFIG            Directory of a config.json with registries' passwords, where --registry-auth is not given
 
 Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.")]
-pub struct Run {
+pub struct RunArgs {
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 
     /// Where is kept what need not outlive a boot. Default: /run/boardkeeper
     #[arg(long, env = "BOARDKEEPER_RUNTIME_DIR", value_name = "DIR")]
@@ -93,24 +93,24 @@ pub struct Run {
     service_verbs: Option<String>,
 }
 
-impl Place {
-    fn given(self) -> Given {
+impl StateDirArgs {
+    fn given(self) -> RawSettings {
         let Self { root, state_dir, listen, boot_config, config: _ } = self;
-        Given { root, state_dir, listen, boot_config, kept: Some(store::provisioned), ..Given::default() }
+        RawSettings { root, state_dir, listen, boot_config, kept: Some(store::provisioned), ..RawSettings::default() }
     }
 
     /// The configuration, as far as it concerns every command.
-    pub fn config(self) -> Result<Config, Failure> {
+    pub fn config(self) -> Result<Config, CommandError> {
         let file = self.config.clone();
         read(self.given(), file.as_deref())
     }
 }
 
-impl Run {
+impl RunArgs {
     /// The whole configuration.
-    pub fn config(self) -> Result<Config, Failure> {
+    pub fn config(self) -> Result<Config, CommandError> {
         let file = self.place.config.clone();
-        let given = Given {
+        let given = RawSettings {
             runtime_dir: self.runtime_dir,
             target: self.target,
             board: self.board,
@@ -127,9 +127,9 @@ impl Run {
     }
 }
 
-fn read(mut given: Given, file: Option<&Path>) -> Result<Config, Failure> {
-    let wrong = |mistakes: Mistakes| Failure::Wrong(mistakes.to_string());
-    let file = file.map(File::read).transpose().map_err(|mistakes| wrong(Mistakes(mistakes)))?.unwrap_or_default();
+fn read(mut given: RawSettings, file: Option<&Path>) -> Result<Config, CommandError> {
+    let wrong = |mistakes: Mistakes| CommandError::Wrong(mistakes.to_string());
+    let file = file.map(SettingsFile::read).transpose().map_err(|mistakes| wrong(Mistakes(mistakes)))?.unwrap_or_default();
     given.fill(&file);
     let env = |name: &str| std::env::var(name).ok().or_else(|| file.get(name).map(str::to_owned));
     Config::read(given, &env).map_err(wrong)

@@ -6,34 +6,34 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::run::Place;
-use crate::cli::{Failure, key, print};
+use crate::cli::run::StateDirArgs;
+use crate::cli::{CommandError, key, print};
 
-mod ask;
+mod client;
 mod table;
 
 /// Which agent, and how it is printed.
 #[derive(Debug, Clone, Default, Args)]
-pub struct State {
+pub struct StateArgs {
     #[command(flatten)]
-    place: Place,
+    place: StateDirArgs,
 
     /// Print everything the agent tells, as JSON
     #[arg(long)]
     json: bool,
 }
 
-impl State {
+impl StateArgs {
     /// Asks, and prints.
-    pub fn show(self) -> Result<(), Failure> {
+    pub fn show(self) -> Result<(), CommandError> {
         let config = self.place.config()?;
         let key = key::read(&config)?;
-        let text = ask::get(&config, &key, "/agent/v1/state").map_err(Failure::Failed)?;
+        let text = client::get(&config, &key, "/agent/v1/state").map_err(CommandError::Failed)?;
         if self.json {
             return print(&format!("{}\n", text.trim_end()));
         }
-        let told: Told = serde_json::from_str(&text).map_err(|why| {
-            Failure::Failed(format!("the agent's answer is not understood ({why}); see it whole with --json"))
+        let told: AgentState = serde_json::from_str(&text).map_err(|why| {
+            CommandError::Failed(format!("the agent's answer is not understood ({why}); see it whole with --json"))
         })?;
         print(&told.for_people())
     }
@@ -42,7 +42,7 @@ impl State {
 /// The answer, as far as it is printed. What an older or newer agent does not tell is left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Told {
+struct AgentState {
     looked_seconds_ago: Option<u64>,
     engine: Engine,
     activity: String,
@@ -138,7 +138,7 @@ struct Device {
     supervisor_version: String,
 }
 
-impl Told {
+impl AgentState {
     fn for_people(&self) -> String {
         let mut text = self.head();
         match self.services() {

@@ -7,13 +7,13 @@ use super::values;
 
 /// What a configuration file says, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct File {
+pub struct SettingsFile {
     values: BTreeMap<String, String>,
     /// What is wrong, and no reason not to start.
     trouble: Option<String>,
 }
 
-impl File {
+impl SettingsFile {
     /// Reads a file. Every mistake is told.
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
         let shown = path.display();
@@ -76,11 +76,11 @@ fn unquoted(value: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<File, Vec<String>> {
+    fn read(text: &str) -> Result<SettingsFile, Vec<String>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("boardkeeper");
         std::fs::write(&path, text).unwrap();
-        File::read(&path)
+        SettingsFile::read(&path)
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
         let path = dir.path().join("boardkeeper");
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            File::read(&path)
+            SettingsFile::read(&path)
         };
         for bytes in [
             &b"\xef\xbb\xbfBOARDKEEPER_LOG=debug\r\n"[..],
@@ -118,7 +118,7 @@ mod tests {
         let mistakes = read("sesame\nBOARDKEEPER_LOG=info\nnot a name=sesame\n").unwrap_err();
         assert_eq!(mistakes.len(), 2);
         assert!(mistakes[1].contains("line 3") && !mistakes.concat().contains("sesame"), "{mistakes:?}");
-        assert!(File::read(Path::new("/dev/zero")).unwrap_err()[0].contains("it is longer than 1024 kB"));
-        assert!(File::read(Path::new("/nowhere")).unwrap_err()[0].contains("--config"));
+        assert!(SettingsFile::read(Path::new("/dev/zero")).unwrap_err()[0].contains("it is longer than 1024 kB"));
+        assert!(SettingsFile::read(Path::new("/nowhere")).unwrap_err()[0].contains("--config"));
     }
 }

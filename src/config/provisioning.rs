@@ -94,7 +94,7 @@ impl Provisioning {
             }
         };
         let mut mistakes = Vec::new();
-        let mut fields = Fields { map, shown: shown.to_owned(), mistakes: &mut mistakes };
+        let mut fields = ProvisioningFields { map, shown: shown.to_owned(), mistakes: &mut mistakes };
         let provisioning = Self {
             uuid: fields.text("uuid").and_then(|it| fields.uuid(it)),
             device_type: fields.text("deviceType"),
@@ -107,13 +107,13 @@ impl Provisioning {
     }
 }
 
-struct Fields<'a> {
+struct ProvisioningFields<'a> {
     map: Map<String, Value>,
     shown: String,
     mistakes: &'a mut Vec<String>,
 }
 
-impl Fields<'_> {
+impl ProvisioningFields<'_> {
     /// A text; an empty one is none.
     fn text(&mut self, name: &str) -> Option<String> {
         match self.map.get(name)? {

@@ -4,9 +4,9 @@ fn nothing(_: &str) -> Option<String> {
     None
 }
 
-fn given() -> Given {
+fn given() -> RawSettings {
     // A root that has no provisioning file, whatever machine this is.
-    Given { root: Some(std::env::temp_dir().into()), ..Given::default() }
+    RawSettings { root: Some(std::env::temp_dir().into()), ..RawSettings::default() }
 }
 
 #[test]
@@ -17,7 +17,10 @@ fn a_device_nobody_said_anything_about() {
     assert_eq!((config.bridges, config.api_port()), (Some(48484), 48484));
     assert_eq!(config.registry_auth, Path::new("/var/lib/boardkeeper/registry-auth.json"));
     assert_eq!((config.disk_floor_bytes, config.asks_registries, config.force), (64 << 20, true, Force::No));
-    assert_eq!((config.board, config.log, config.provisioning), (Board::Auto, Log::default(), Provisioning::default()));
+    assert_eq!(
+        (config.board, config.log, config.provisioning),
+        (BoardChoice::Auto, LogFilter::default(), Provisioning::default())
+    );
     assert!(config.device_key.is_none() && config.docker_host.is_none() && config.target.is_none());
 }
 
@@ -26,7 +29,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let boot = dir.path().join("config.json");
     std::fs::write(&boot, r#"{"uuid":"x","listenPort":"99999","deviceType":3,"apiKey":{}}"#).unwrap();
-    let wrong = Given {
+    let wrong = RawSettings {
         root: Some("/nowhere".into()),
         listen: vec!["localhost:1".into(), "127.0.0.1:70000".into()],
         boot_config: Some(boot.into()),
@@ -35,7 +38,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         registry_auth: Some("/nowhere".into()),
         disk_floor: Some("much".into()),
         ask_registries: Some("perhaps".into()),
-        ..Given::default()
+        ..RawSettings::default()
     };
     let env = |name: &str| match name {
         "BOARDKEEPER_API_KEY" => Some("se!cret".into()),
@@ -68,11 +71,11 @@ fn every_mistake_is_told_at_once_and_no_key() {
 #[test]
 fn addresses_given_are_all_there_are() {
     let listen = ["0.0.0.0", "[::1]:80", "::1", "[::]", "127.0.0.1:48484", "127.0.0.1"].map(str::to_owned).to_vec();
-    let config = Config::read(Given { listen, ..given() }, &nothing).unwrap();
+    let config = Config::read(RawSettings { listen, ..given() }, &nothing).unwrap();
     let expected = ["0.0.0.0:48484", "[::1]:80", "[::1]:48484", "[::]:48484", "127.0.0.1:48484"].map(|it| it.parse().unwrap());
     assert_eq!((config.listen, config.bridges), (expected.to_vec(), None));
     // An empty environment variable says nothing.
-    let config = Config::read(Given { listen: vec![String::new()], ..given() }, &nothing).unwrap();
+    let config = Config::read(RawSettings { listen: vec![String::new()], ..given() }, &nothing).unwrap();
     assert_eq!(config.bridges, Some(PORT));
 }
 
@@ -87,7 +90,7 @@ fn the_provisioning_file_is_read_where_it_belongs() {
         "initialDeviceName":"kitchen","deviceApiKey":"k","appUpdatePollInterval":60000}}"#
     );
     std::fs::write(&path, text).unwrap();
-    let given = Given { root: Some(root.path().into()), ..Given::default() };
+    let given = RawSettings { root: Some(root.path().into()), ..RawSettings::default() };
     let config = Config::read(given.clone(), &nothing).unwrap();
     assert_eq!(config.provisioning.uuid, Some(uuid));
     assert_eq!((config.api_port(), config.bridges), (1234, Some(1234)));
@@ -107,7 +110,7 @@ fn values_mean_what_they_say() {
     assert!(values::size("--x", "99999999999G").is_err());
     let log = values::log(Some("warn, boardkeeper::linux=debug")).unwrap();
     assert_eq!((log.all, log.modules), (LevelFilter::WARN, vec![("boardkeeper::linux".to_owned(), LevelFilter::DEBUG)]));
-    assert_eq!(values::board(Some("simulated")), Ok(Board::Simulated));
+    assert_eq!(values::board(Some("simulated")), Ok(BoardChoice::Simulated));
     assert!(values::device_key(Some("k".repeat(15))).is_err());
     assert!(values::device_key(Some("key_".repeat(32))).unwrap().is_some());
     assert!(values::device_key(Some("0".repeat(64))).is_err(), "it is guessed");
@@ -125,12 +128,12 @@ fn the_environment_has_its_say() {
         "DOCKER_HOST" => Some(String::new()),
         _ => None,
     };
-    let config = Config::read(Given { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    let config = Config::read(RawSettings { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
     assert_eq!(config.led_file.as_deref(), Some(Path::new("/sys/class/leds/ACT")));
     assert_eq!(config.registry_auth, dir.path().join("config.json"));
     assert_eq!((config.device_type.as_deref(), config.docker_host), (Some("raspberrypi3"), None));
     std::fs::write(dir.path().join("registry-auth.json"), "{}").unwrap();
-    let config = Config::read(Given { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    let config = Config::read(RawSettings { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
     assert_eq!(config.registry_auth, dir.path().join("registry-auth.json"));
 }
 
@@ -140,8 +143,8 @@ fn a_file_fills_in_and_flags_win() {
     let path = dir.path().join("boardkeeper");
     let text = "BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/a\nBOARDKEEPER_LISTEN=127.0.0.1:1,[::1]:2\nBOARDKEEPER_OVERRIDE_LOCKS=1\nBOARDKEEPER_ASK_REGISTRIES=no\n";
     std::fs::write(&path, text).unwrap();
-    let mut filled = Given { target: Some("/b".into()), ..given() };
-    filled.fill(&File::read(&path).unwrap());
+    let mut filled = RawSettings { target: Some("/b".into()), ..given() };
+    filled.fill(&SettingsFile::read(&path).unwrap());
     let config = Config::read(filled, &nothing).unwrap();
     assert_eq!((config.target.as_deref(), config.log.all), (Some(Path::new("/b")), LevelFilter::DEBUG));
     assert_eq!((config.listen.len(), config.force), (2, Force::Yes));
@@ -152,10 +155,10 @@ fn a_file_fills_in_and_flags_win() {
 
 #[test]
 fn what_services_may_do_with_the_device_is_told_by_name() {
-    use crate::state::keys::DeviceVerb::{Blink, TcpPing};
-    let given = |text: &str| Given { service_verbs: Some(text.to_owned()), ..Given::default() };
+    use crate::state::keys::DeviceAction::{Blink, TcpPing};
+    let given = |text: &str| RawSettings { service_verbs: Some(text.to_owned()), ..RawSettings::default() };
     let read = |text: &str| Config::read(given(text), &|_| None);
-    assert_eq!(read("").unwrap().service_verbs, DeviceVerb::ALL.into());
+    assert_eq!(read("").unwrap().service_verbs, DeviceAction::ALL.into());
     assert_eq!(read("none").unwrap().service_verbs, BTreeSet::new());
     assert_eq!(read("blink, tcp-ping,").unwrap().service_verbs, [Blink, TcpPing].into());
     for (wrong, named) in [("reboot,sing", "sing"), ("none,blink", "none"), ("Reboot", "Reboot")] {
@@ -170,11 +173,11 @@ fn what_services_may_do_with_the_device_is_told_by_name() {
 fn configurations_without_end_are_not_read_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.json");
-    let given = || Given { boot_config: Some(path.clone().into()), ..given() };
+    let given = || RawSettings { boot_config: Some(path.clone().into()), ..given() };
     std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 2))).unwrap();
-    assert!(Config::read(given(), &nothing).is_ok() && !File::read(&path).unwrap_err()[0].contains("longer"));
+    assert!(Config::read(given(), &nothing).is_ok() && !SettingsFile::read(&path).unwrap_err()[0].contains("longer"));
     std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 1))).unwrap();
     let Mistakes(mistakes) = Config::read(given(), &nothing).unwrap_err();
     assert!(mistakes[0].contains("--boot-config") && mistakes[0].contains("longer than 1024 kB"), "{mistakes:?}");
-    assert!(File::read(&path).unwrap_err()[0].contains("longer than 1024 kB"));
+    assert!(SettingsFile::read(&path).unwrap_err()[0].contains("longer than 1024 kB"));
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
 
-use super::{Board, Log};
+use super::{BoardChoice, LogFilter};
 use crate::state::Secret;
-use crate::state::keys::{DEVICE_KEY, DeviceVerb, is_device_key};
+use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
 
 /// The most bytes of a configuration: a hundred times what the longest seen has.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -65,12 +65,12 @@ pub(super) fn yes_or_no(flag: &str, given: Option<&str>, default: bool) -> Resul
     }
 }
 
-pub(super) fn board(given: Option<&str>) -> Result<Board, String> {
+pub(super) fn board(given: Option<&str>) -> Result<BoardChoice, String> {
     match given {
-        None | Some("" | "auto") => Ok(Board::Auto),
-        Some("simulated") => Ok(Board::Simulated),
+        None | Some("" | "auto") => Ok(BoardChoice::Auto),
+        Some("simulated") => Ok(BoardChoice::Simulated),
         Some(slug) if slug.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-_".contains(&it)) => {
-            Ok(Board::Slug(slug.to_owned()))
+            Ok(BoardChoice::Slug(slug.to_owned()))
         }
         Some(other) => {
             Err(format!("--board: `{other}` is not a board; write a slug like `raspberrypi3`, `auto` or `simulated`"))
@@ -79,8 +79,8 @@ pub(super) fn board(given: Option<&str>) -> Result<Board, String> {
 }
 
 /// `info`, or `warn,boardkeeper::linux=debug`.
-pub(super) fn log(given: Option<&str>) -> Result<Log, String> {
-    let mut log = Log::default();
+pub(super) fn log(given: Option<&str>) -> Result<LogFilter, String> {
+    let mut log = LogFilter::default();
     for part in given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
         let level: LevelFilter = level.parse().map_err(|_| {
@@ -95,18 +95,18 @@ pub(super) fn log(given: Option<&str>) -> Result<Log, String> {
 }
 
 /// `blink,update`; `none`: none of them; not given: all.
-pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceVerb>, String> {
+pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceAction>, String> {
     let words: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match words.as_slice() {
-        [] => Ok(DeviceVerb::ALL.into()),
+        [] => Ok(DeviceAction::ALL.into()),
         ["none"] => Ok(BTreeSet::new()),
         words => words.iter().map(|word| service_verb(word)).collect(),
     }
 }
 
-fn service_verb(word: &str) -> Result<DeviceVerb, String> {
-    DeviceVerb::ALL.into_iter().find(|it| it.name() == word).ok_or_else(|| {
-        let all = DeviceVerb::ALL.map(DeviceVerb::name).join(", ");
+fn service_verb(word: &str) -> Result<DeviceAction, String> {
+    DeviceAction::ALL.into_iter().find(|it| it.name() == word).ok_or_else(|| {
+        let all = DeviceAction::ALL.map(DeviceAction::name).join(", ");
         format!("--service-verbs: `{word}` is none; write some of {all}, with commas between, or `none`")
     })
 }

@@ -11,9 +11,9 @@ use crate::state::Target;
 /// A network that is made by hand. `None`: it swallows everything.
 struct Fake {
     open: RefCell<Option<bool>>,
-    vpn: watch::Sender<Vpn>,
+    vpn: watch::Sender<VpnState>,
     dialled: RefCell<Vec<(Instant, String, u16)>>,
-    steered: RefCell<Vec<(Instant, Vpn)>>,
+    steered: RefCell<Vec<(Instant, VpnState)>>,
 }
 
 impl Net for Fake {
@@ -27,7 +27,7 @@ impl Net for Fake {
         }
     }
 
-    fn vpn(&self) -> impl Stream<Item = Vpn> {
+    fn vpn(&self) -> impl Stream<Item = VpnState> {
         let mut changes = self.vpn.subscribe();
         changes.mark_changed();
         stream::unfold(changes, async |mut changes| {
@@ -37,15 +37,15 @@ impl Net for Fake {
         })
     }
 
-    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         // systemd takes its time.
         sleep(Duration::from_secs(1)).await;
         let last = self.steered.borrow().last().map(|(_, it)| *it);
         if last == Some(to) {
-            return Ok(Steered::Already);
+            return Ok(UnitChange::Already);
         }
         self.steered.borrow_mut().push((Instant::now(), to));
-        Ok(Steered::Now)
+        Ok(UnitChange::Now)
     }
 }
 
@@ -54,7 +54,7 @@ fn device(endpoint: Option<&str>) -> (Fake, watch::Sender<Status>) {
     status.device.api_endpoint = endpoint.map(str::to_owned);
     let fake = Fake {
         open: RefCell::new(Some(true)),
-        vpn: watch::Sender::new(Vpn::Down),
+        vpn: watch::Sender::new(VpnState::Down),
         dialled: RefCell::default(),
         steered: RefCell::default(),
     };
@@ -115,15 +115,15 @@ async fn offline_has_a_since_that_stays_and_ends_when_the_network_comes() {
 async fn the_vpn_is_proof_enough_and_its_end_is_noticed_at_once() {
     let (fake, publish) = device(Some("https://api.resin.io"));
     *fake.open.borrow_mut() = Some(false);
-    fake.vpn.send_replace(Vpn::Up);
+    fake.vpn.send_replace(VpnState::Up);
     let story = async {
         sleep(Duration::from_secs(100)).await;
         assert_eq!(publish.borrow().connectivity, Connectivity::Online);
         assert!(fake.dialled.borrow().is_empty());
-        fake.vpn.send_replace(Vpn::Down);
+        fake.vpn.send_replace(VpnState::Down);
         sleep(Duration::from_millis(1)).await;
         assert!(is_offline(&publish));
-        fake.vpn.send_replace(Vpn::Up);
+        fake.vpn.send_replace(VpnState::Up);
         sleep(Duration::from_millis(1)).await;
         assert_eq!(publish.borrow().connectivity, Connectivity::Online);
     };
@@ -137,13 +137,13 @@ async fn turned_off_it_is_quiet_at_once() {
     let story = async {
         sleep(Duration::from_secs(1)).await;
         assert!(is_offline(&publish));
-        publish.send_modify(|it| it.check = Check::Off);
+        publish.send_modify(|it| it.check = ConnectivityCheck::Off);
         sleep(Duration::from_millis(1)).await;
         assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
         let dialled = fake.dialled.borrow().len();
         sleep(Duration::from_secs(100)).await;
         assert_eq!(fake.dialled.borrow().len(), dialled);
-        publish.send_modify(|it| it.check = Check::On);
+        publish.send_modify(|it| it.check = ConnectivityCheck::On);
         sleep(Duration::from_millis(1)).await;
         assert!(is_offline(&publish));
     };
@@ -176,14 +176,14 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     };
     tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
     let steered: Vec<_> = fake.steered.borrow().iter().map(|(at, to)| (at.duration_since(began).as_secs(), *to)).collect();
-    assert_eq!(steered, [(6, Vpn::Down), (3607, Vpn::Up)]);
+    assert_eq!(steered, [(6, VpnState::Down), (3607, VpnState::Up)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked() {
     let (fake, publish) = device(None);
     // It is down already, as the target that was kept says; then the new one is read.
-    fake.steered.borrow_mut().push((Instant::now(), Vpn::Down));
+    fake.steered.borrow_mut().push((Instant::now(), VpnState::Down));
     let began = Instant::now();
     let story = async {
         for (text, wait_ms) in [("false", 500), ("true", 10_000)] {
@@ -194,5 +194,5 @@ async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked
     };
     tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
     let last = *fake.steered.borrow().last().unwrap();
-    assert_eq!((last.1, last.0.duration_since(began).as_millis()), (Vpn::Up, 1500));
+    assert_eq!((last.1, last.0.duration_since(began).as_millis()), (VpnState::Up, 1500));
 }

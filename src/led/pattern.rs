@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use crate::state::{Pattern, Purpose};
+use crate::state::{LedPurpose, Pattern};
 
 /// How long a device shows which one it is, after it was last asked to.
 pub const IDENTIFY_FOR: Duration = Duration::from_secs(15);
 
 /// The pattern of a purpose. `None`: it has none of its own.
 #[must_use]
-pub fn of(purpose: Purpose) -> Option<Pattern> {
+pub fn of(purpose: LedPurpose) -> Option<Pattern> {
     match purpose {
-        Purpose::BringUp | Purpose::Pattern => None,
-        Purpose::Identify => Some(blinks(1, 0)),
-        Purpose::Offline => Some(blinks(4, 1000)),
+        LedPurpose::BringUp | LedPurpose::Pattern => None,
+        LedPurpose::Identify => Some(blinks(1, 0)),
+        LedPurpose::Offline => Some(blinks(4, 1000)),
     }
 }
 

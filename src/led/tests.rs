@@ -5,8 +5,8 @@ use std::future::Future;
 use tokio::time::{self, sleep};
 
 use super::*;
-use crate::intent::Reach;
-use crate::state::{Lamp, Pattern, Player};
+use crate::request::CloudReachability;
+use crate::state::{LedInfo, Pattern, Player};
 
 /// A LED that writes down what it is told, with the time in milliseconds.
 struct Fake {
@@ -17,12 +17,12 @@ struct Fake {
     lost: Cell<bool>,
     /// How long the driver takes to say which LED it is.
     takes: Cell<Duration>,
-    bench: watch::Sender<Bench>,
+    bench: watch::Sender<ToolLock>,
 }
 
 impl Fake {
     fn new(player: Player) -> Self {
-        let (bench, _) = watch::channel(Bench::Free);
+        let (bench, _) = watch::channel(ToolLock::Free);
         let (told, failures) = (RefCell::default(), RefCell::default());
         Self { begun: Instant::now(), player, told, failures, lost: Cell::new(false), takes: Cell::default(), bench }
     }
@@ -38,29 +38,29 @@ impl Fake {
 }
 
 impl Leds for &Fake {
-    async fn find(&self, which: &Which) -> Result<Lamp, LedError> {
+    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError> {
         sleep(self.takes.get()).await;
         let name = match which {
-            Which::Identify if self.lost.get() => return Err(LedError::None("it has no LED".into())),
-            Which::Identify => "ACT",
-            Which::Named(name) if name == "red" => "PWR",
-            Which::Named(name) if name == "wifi" => return Err(LedError::Guarded("wifi is no LED".into())),
-            Which::Named(name) => name,
+            LedRef::Identify if self.lost.get() => return Err(LedError::None("it has no LED".into())),
+            LedRef::Identify => "ACT",
+            LedRef::Named(name) if name == "red" => "PWR",
+            LedRef::Named(name) if name == "wifi" => return Err(LedError::Guarded("wifi is no LED".into())),
+            LedRef::Named(name) => name,
         };
-        Ok(Lamp { name: name.into(), why: "it is there".into() })
+        Ok(LedInfo { name: name.into(), why: "it is there".into() })
     }
 
-    async fn others(&self) -> Vec<Lamp> {
-        vec![Lamp { name: "PWR".into(), why: "it is there, too".into() }]
+    async fn others(&self) -> Vec<LedInfo> {
+        vec![LedInfo { name: "PWR".into(), why: "it is there, too".into() }]
     }
 
-    async fn show(&self, which: &Which, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
         let length = length.map_or("ever".into(), |length| length.as_millis().to_string());
         self.note(&format!("{}show {} for {length}", short(which), pattern.steps().len()))?;
         Ok(self.player)
     }
 
-    async fn play(&self, which: &Which, pattern: &Pattern, since: Instant) -> LedError {
+    async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError {
         loop {
             let (level, end) = pattern.at(since.elapsed());
             if let Err(error) = self.note(&format!("{}{level}", short(which))) {
@@ -70,7 +70,7 @@ impl Leds for &Fake {
         }
     }
 
-    async fn put_back(&self, which: &Which) -> Result<(), LedError> {
+    async fn put_back(&self, which: &LedRef) -> Result<(), LedError> {
         self.note(&format!("{}put back", short(which)))
     }
 
@@ -78,47 +78,47 @@ impl Leds for &Fake {
         self.note("restore")
     }
 
-    async fn bench(&self, now: Bench) -> Bench {
+    async fn bench(&self, now: ToolLock) -> ToolLock {
         let mut bench = self.bench.subscribe();
         *bench.wait_for(|bench| *bench != now).await.unwrap()
     }
 }
 
 /// The name before a deed, where it is not the LED to find the device by.
-fn short(which: &Which) -> String {
+fn short(which: &LedRef) -> String {
     match which {
-        Which::Identify => String::new(),
-        Which::Named(name) => format!("{name}: "),
+        LedRef::Identify => String::new(),
+        LedRef::Named(name) => format!("{name}: "),
     }
 }
 
 struct Hand {
-    asks: mpsc::Sender<LightAsk>,
-    panel: watch::Receiver<Panel>,
+    asks: mpsc::Sender<LedRequest>,
+    panel: watch::Receiver<LedStatus>,
 }
 
 impl Hand {
     async fn identify(&self) -> String {
         let (asker, answer) = oneshot::channel();
-        self.asks.send(LightAsk::Identify(asker)).await.unwrap();
+        self.asks.send(LedRequest::Identify(asker)).await.unwrap();
         answer.await.unwrap().to_string()
     }
 
-    async fn hold(&self, which: Which, pattern: &str, secs: u64) -> Result<Holding, NotHeld> {
+    async fn hold(&self, which: LedRef, pattern: &str, secs: u64) -> Result<HeldPattern, LedRefusal> {
         let (asker, answer) = oneshot::channel();
         let (pattern, length) = (pattern.parse().unwrap(), Duration::from_secs(secs));
-        self.asks.send(LightAsk::Hold(which, pattern, length, asker)).await.unwrap();
+        self.asks.send(LedRequest::Hold(which, pattern, length, asker)).await.unwrap();
         answer.await.unwrap()
     }
 
-    async fn let_go(&self, which: Which) -> Result<(), NotHeld> {
+    async fn let_go(&self, which: LedRef) -> Result<(), LedRefusal> {
         let (asker, answer) = oneshot::channel();
-        self.asks.send(LightAsk::LetGo(which, asker)).await.unwrap();
+        self.asks.send(LedRequest::Release(which, asker)).await.unwrap();
         answer.await.unwrap()
     }
 
-    async fn reach(&self, reach: Reach) {
-        self.asks.send(LightAsk::Reach(reach)).await.unwrap();
+    async fn reach(&self, reach: CloudReachability) {
+        self.asks.send(LedRequest::CloudReachability(reach)).await.unwrap();
         sleep(Duration::from_millis(1)).await;
     }
 }
@@ -126,7 +126,7 @@ impl Hand {
 /// Lives a life with this LED.
 async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) {
     let (asks, inbox) = mpsc::channel(4);
-    let (publish, panel) = watch::channel(Panel::default());
+    let (publish, panel) = watch::channel(LedStatus::default());
     tokio::select! {
         biased;
         never = run(&fake, inbox, publish) => match never {},
@@ -196,16 +196,16 @@ async fn asking_again_starts_the_15_s_anew() {
 async fn what_is_below_shows_again() {
     let fake = Fake::new(Player::Kernel);
     life(&fake, async |hand: Hand| {
-        hand.reach(Reach::Down).await;
+        hand.reach(CloudReachability::Down).await;
         sleep(Duration::from_millis(999)).await;
         hand.identify().await;
-        let owners: Vec<Purpose> = hand.panel.borrow().shows.owners.iter().map(|owner| owner.purpose).collect();
-        assert_eq!(owners, [Purpose::Identify, Purpose::Offline]);
+        let owners: Vec<LedPurpose> = hand.panel.borrow().shows.owners.iter().map(|owner| owner.purpose).collect();
+        assert_eq!(owners, [LedPurpose::Identify, LedPurpose::Offline]);
         // To be connected again ends no identify.
-        hand.reach(Reach::Up).await;
-        hand.reach(Reach::Down).await;
+        hand.reach(CloudReachability::Up).await;
+        hand.reach(CloudReachability::Down).await;
         sleep(secs(20)).await;
-        hand.reach(Reach::Up).await;
+        hand.reach(CloudReachability::Up).await;
     })
     .await;
     let told = fake.told();
@@ -219,12 +219,12 @@ async fn the_bring_up_tool_comes_first() {
     life(&fake, async |hand: Hand| {
         hand.identify().await;
         sleep(secs(1)).await;
-        fake.bench.send_replace(Bench::Taken);
+        fake.bench.send_replace(ToolLock::Taken);
         sleep(secs(1)).await;
-        assert_eq!(hand.panel.borrow().shows.owners[0].purpose, Purpose::BringUp);
+        assert_eq!(hand.panel.borrow().shows.owners[0].purpose, LedPurpose::BringUp);
         assert_eq!(hand.identify().await, "ACT; after the bring-up test");
         sleep(secs(5)).await;
-        fake.bench.send_replace(Bench::Free);
+        fake.bench.send_replace(ToolLock::Free);
         sleep(secs(60)).await;
     })
     .await;
@@ -298,11 +298,11 @@ async fn a_thousand_requests_leave_one_end() {
     assert_eq!(told.iter().filter(|it| it.ends_with("put back")).count(), 1);
 }
 
-fn named(name: &str) -> Which {
-    Which::Named(name.into())
+fn named(name: &str) -> LedRef {
+    LedRef::Named(name.into())
 }
 
-fn purposes(shows: &Shows) -> Vec<Purpose> {
+fn purposes(shows: &LedActivity) -> Vec<LedPurpose> {
     shows.owners.iter().map(|owner| owner.purpose).collect()
 }
 
@@ -310,15 +310,15 @@ fn purposes(shows: &Shows) -> Vec<Purpose> {
 async fn a_pattern_ends_by_itself_and_gives_way_to_who_looks_for_the_device() {
     let fake = Fake::new(Player::Kernel);
     life(&fake, async |hand: Hand| {
-        hand.reach(Reach::Down).await;
+        hand.reach(CloudReachability::Down).await;
         sleep(Duration::from_millis(999)).await;
         let held = hand.hold(named("ACT"), "50,950", 30).await.unwrap();
-        assert_eq!(held, Holding { led: "ACT".into(), owner: Purpose::Pattern, player: Some(Player::Kernel) });
+        assert_eq!(held, HeldPattern { led: "ACT".into(), owner: LedPurpose::Pattern, player: Some(Player::Kernel) });
         sleep(secs(4)).await;
         hand.identify().await;
-        assert_eq!(purposes(&hand.panel.borrow().shows), [Purpose::Identify, Purpose::Pattern, Purpose::Offline]);
+        assert_eq!(purposes(&hand.panel.borrow().shows), [LedPurpose::Identify, LedPurpose::Pattern, LedPurpose::Offline]);
         // Whoever asks now is told that they have to wait.
-        assert_eq!(hand.hold(named("ACT"), "70,930", 30).await.unwrap().owner, Purpose::Identify);
+        assert_eq!(hand.hold(named("ACT"), "70,930", 30).await.unwrap().owner, LedPurpose::Identify);
         sleep(secs(60)).await;
     })
     .await;
@@ -342,11 +342,14 @@ async fn each_led_has_an_owner_of_its_own() {
         assert_eq!(hand.hold(named("red"), "100,100", 20).await.unwrap().led, "PWR");
         hand.identify().await;
         let panel = hand.panel.borrow().clone();
-        assert_eq!((purposes(&panel.shows), purposes(&panel.others[0].1)), (vec![Purpose::Identify], vec![Purpose::Pattern]));
-        fake.bench.send_replace(Bench::Taken);
+        assert_eq!(
+            (purposes(&panel.shows), purposes(&panel.others[0].1)),
+            (vec![LedPurpose::Identify], vec![LedPurpose::Pattern])
+        );
+        fake.bench.send_replace(ToolLock::Taken);
         sleep(secs(1)).await;
-        assert_eq!(purposes(&hand.panel.borrow().others[0].1), [Purpose::BringUp, Purpose::Pattern]);
-        fake.bench.send_replace(Bench::Free);
+        assert_eq!(purposes(&hand.panel.borrow().others[0].1), [LedPurpose::BringUp, LedPurpose::Pattern]);
+        fake.bench.send_replace(ToolLock::Free);
         sleep(secs(60)).await;
         assert_eq!(purposes(&hand.panel.borrow().others[0].1), []);
     })
@@ -363,7 +366,7 @@ async fn each_led_has_an_owner_of_its_own() {
 async fn a_pattern_that_is_let_go_of_ends_at_once() {
     let fake = Fake::new(Player::Agent);
     life(&fake, async |hand: Hand| {
-        hand.hold(Which::Identify, "300,300", 3600).await.unwrap();
+        hand.hold(LedRef::Identify, "300,300", 3600).await.unwrap();
         sleep(Duration::from_millis(700)).await;
         assert_eq!(hand.let_go(named("ACT")).await, Ok(()));
         // There is none any more, and that is fine.
@@ -379,10 +382,10 @@ async fn what_is_no_led_or_does_not_do_as_told_holds_no_pattern() {
     let fake = Fake::new(Player::Kernel);
     life(&fake, async |hand: Hand| {
         sleep(secs(1)).await;
-        assert_eq!(hand.hold(named("wifi"), "1,1", 9).await, Err(NotHeld::Guarded("wifi is no LED".into())));
-        assert_eq!(hand.let_go(named("wifi")).await, Err(NotHeld::Guarded("wifi is no LED".into())));
+        assert_eq!(hand.hold(named("wifi"), "1,1", 9).await, Err(LedRefusal::Guarded("wifi is no LED".into())));
+        assert_eq!(hand.let_go(named("wifi")).await, Err(LedRefusal::Guarded("wifi is no LED".into())));
         fake.failures.borrow_mut().push_back(LedError::Busy("somebody has it".into()));
-        assert_eq!(hand.hold(named("PWR"), "1,1", 9).await, Err(NotHeld::Busy("somebody has it".into())));
+        assert_eq!(hand.hold(named("PWR"), "1,1", 9).await, Err(LedRefusal::Busy("somebody has it".into())));
         sleep(secs(60)).await;
         assert_eq!(purposes(&hand.panel.borrow().others[0].1), []);
     })
@@ -393,11 +396,11 @@ async fn what_is_no_led_or_does_not_do_as_told_holds_no_pattern() {
 #[tokio::test(start_paused = true)]
 async fn who_tries_leds_out_when_the_agent_starts_is_heard_before_anybody_else() {
     let fake = Fake::new(Player::Kernel);
-    fake.bench.send_replace(Bench::Taken);
+    fake.bench.send_replace(ToolLock::Taken);
     fake.takes.set(secs(5));
     life(&fake, async |hand: Hand| {
         // Heard while the driver takes its time with what an agent before may have left.
-        hand.reach(Reach::Down).await;
+        hand.reach(CloudReachability::Down).await;
         sleep(secs(60)).await;
     })
     .await;

@@ -19,7 +19,7 @@ pub use leds::read_leds;
 
 /// What we are told about the board, before we look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct BoardHints {
     /// What the configuration says it is: an id or a slug. Empty and `auto` say nothing.
     pub board: Option<String>,
     /// The device type the environment says it is, `BALENA_DEVICE_TYPE`.
@@ -28,13 +28,13 @@ pub struct Told {
 
 /// What board this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detected {
+pub struct DetectedBoard {
     /// The board, where it is one that we know.
     pub board: Option<&'static Board>,
     /// What it may be, where all we have is a device type that several boards share. Empty otherwise.
     pub perhaps: Vec<&'static Board>,
     /// Who told us.
-    pub how: How,
+    pub how: DetectedBy,
     /// What the device tree calls it.
     pub model: Option<String>,
     /// What it is compatible with, most specific first.
@@ -45,7 +45,7 @@ pub struct Detected {
 
 /// By whom the board was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum How {
+pub enum DetectedBy {
     /// The configuration says so, in these words.
     Configuration(String),
     /// The device tree's `model`, or the `Model` of `/proc/cpuinfo` where the device tree is hidden.
@@ -65,7 +65,7 @@ pub enum How {
 
 /// What the host offers by way of LEDs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Offer {
+pub struct AvailableLeds {
     /// The kernel's LEDs, in the order of their names.
     pub leds: Vec<KernelLed>,
     /// The GPIO chips, in no order that means anything.
@@ -86,7 +86,7 @@ pub struct KernelLed {
     /// The driver of the device that has it, `leds-gpio`.
     pub driver: Option<String>,
     /// What that device is, where it has a business of its own.
-    pub owner: Option<Owner>,
+    pub owner: Option<LedFunction>,
     /// The colours it mixes, in the order in which intensities are written. Empty for a LED of one colour.
     pub colours: Vec<String>,
     /// Why it cannot be written, where that is plain from looking at it.
@@ -95,7 +95,7 @@ pub struct KernelLed {
 
 /// What a LED belongs to, that has a business of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum LedFunction {
     /// A network interface, its PHY or its radio.
     Network,
     /// A card reader or a disk.
@@ -117,9 +117,9 @@ pub struct KernelChip {
 
 /// The LED to identify the board with, and why that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct LedChoice {
     /// The LED, if there is one.
-    pub led: Option<Wire>,
+    pub led: Option<LedLocation>,
     /// What the board's file says of it.
     pub described: Option<&'static Led>,
     /// Why this one, or why none: one sentence for people.
@@ -127,12 +127,12 @@ pub struct Choice {
     /// What else was considered, and why not, in the order in which it was.
     pub passed_over: Vec<(String, String)>,
     /// Other LEDs that may be driven when a person asks for them by name. The chosen one is not among them.
-    pub others: Vec<Other>,
+    pub others: Vec<OtherLed>,
 }
 
 /// Where a LED hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wire {
+pub enum LedLocation {
     /// In the kernel's LED class.
     Class {
         /// Its name there.
@@ -158,7 +158,7 @@ pub enum Wire {
 
 /// A LED that was not chosen and may still be driven.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Other {
+pub struct OtherLed {
     /// Its name in the LED class.
     pub name: String,
     /// Its directory, under the host's root.
@@ -170,11 +170,11 @@ pub struct Other {
 /// Looks at the host and chooses the LED to identify it with.
 ///
 /// `led_file` is what `--led-file` or `LED_FILE` says, if anything.
-pub fn choose_led(root: &Path, detected: &Detected, led_file: Option<&str>) -> Choice {
+pub fn choose_led(root: &Path, detected: &DetectedBoard, led_file: Option<&str>) -> LedChoice {
     choose(detected, led_file, &read_leds(root))
 }
 
-impl fmt::Display for Wire {
+impl fmt::Display for LedLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Class { name, .. } | Self::Line { name: Some(name), .. } => f.write_str(name),
@@ -183,7 +183,7 @@ impl fmt::Display for Wire {
     }
 }
 
-impl fmt::Display for Detected {
+impl fmt::Display for DetectedBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.board, self.perhaps.is_empty()) {
             (Some(board), _) => write!(f, "{}, ", board.name)?,
@@ -200,14 +200,14 @@ impl fmt::Display for Detected {
     }
 }
 
-impl fmt::Display for How {
+impl fmt::Display for DetectedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            How::Configuration(said) => write!(f, "as configured (`{said}`)"),
-            How::Model(model) => write!(f, "by its model `{model}`"),
-            How::Compatible(entry) => write!(f, "by `{entry}` in its device tree"),
-            How::DeviceType { slug, from } => write!(f, "by its device type `{slug}` in {from}"),
-            How::Nothing => write!(f, "and nothing told us what it is"),
+            DetectedBy::Configuration(said) => write!(f, "as configured (`{said}`)"),
+            DetectedBy::Model(model) => write!(f, "by its model `{model}`"),
+            DetectedBy::Compatible(entry) => write!(f, "by `{entry}` in its device tree"),
+            DetectedBy::DeviceType { slug, from } => write!(f, "by its device type `{slug}` in {from}"),
+            DetectedBy::Nothing => write!(f, "and nothing told us what it is"),
         }
     }
 }

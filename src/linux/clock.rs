@@ -15,7 +15,7 @@ pub struct Clock {
 
 /// The kernel's random numbers.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Chance;
+pub struct Random;
 
 impl Clock {
     /// The clock of the machine whose root is `root`.
@@ -45,7 +45,7 @@ impl port::Clock for Clock {
     }
 }
 
-impl port::Chance for Chance {
+impl port::Random for Random {
     fn bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("a kernel that runs containers has random numbers");
@@ -60,7 +60,7 @@ fn btime(stat: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{Chance as _, Clock as _};
+    use crate::port::{Clock as _, Random as _};
 
     #[test]
     fn the_boot_is_before_now() {
@@ -80,6 +80,6 @@ mod tests {
 
     #[test]
     fn chance_does_not_repeat() {
-        assert_ne!(Chance.bytes(), Chance.bytes());
+        assert_ne!(Random.bytes(), Random.bytes());
     }
 }

@@ -11,10 +11,10 @@ use rustix::fs::{Access, access};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::linux::board::{self, Told, Wire};
+use crate::linux::board::{self, BoardHints, LedLocation};
 use crate::linux::clock::Clock;
-use crate::linux::engine::{Engine, Settings};
-use crate::linux::net::{Reach, taken};
+use crate::linux::engine::{Engine, EngineSettings};
+use crate::linux::net::{NetAdapter, port_owner};
 use crate::linux::systemd::Systemd;
 use crate::linux::{read_small, without_mark};
 use crate::port::{Clock as _, Net as _};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be checked: the configuration, as far as it is about the host.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub struct Checks {
     /// The host's root.
     pub root: PathBuf,
     /// Directories the agent writes in.
@@ -44,7 +44,7 @@ pub struct Patient {
     /// The cloud's API.
     pub cloud: Option<(String, u16)>,
     /// What is known of the board; `None`: it is simulated.
-    pub board: Option<Told>,
+    pub board: Option<BoardHints>,
     /// A LED by path.
     pub led_file: Option<String>,
     /// What is wrong with the configuration, and no reason not to start.
@@ -57,24 +57,24 @@ pub struct Finding {
     /// What it is.
     pub what: &'static str,
     /// How it is.
-    pub verdict: Verdict,
+    pub verdict: CheckResult,
     /// In words; for what is wrong, what to do too.
     pub words: String,
 }
 
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckResult {
     /// As it should be.
     Fine,
     /// Not there, and not needed.
-    Spared,
+    Skipped,
     /// Something is to be done.
     Wrong,
 }
 
 /// Checks everything, in the order in which a person would mend it.
-pub async fn examine(patient: &Patient) -> Vec<Finding> {
+pub async fn run_checks(patient: &Checks) -> Vec<Finding> {
     let mut findings: Vec<_> = patient.troubles.iter().map(|it| wrong("configuration", it)).collect();
     findings.extend(patient.writes.iter().map(|it| directory(it)));
     findings.push(keys(&patient.keys));
@@ -89,22 +89,22 @@ pub async fn examine(patient: &Patient) -> Vec<Finding> {
 }
 
 fn fine(what: &'static str, words: impl Into<String>) -> Finding {
-    Finding { what, verdict: Verdict::Fine, words: words.into() }
+    Finding { what, verdict: CheckResult::Fine, words: words.into() }
 }
 
-fn spared(what: &'static str, words: impl Into<String>) -> Finding {
-    Finding { what, verdict: Verdict::Spared, words: words.into() }
+fn skipped(what: &'static str, words: impl Into<String>) -> Finding {
+    Finding { what, verdict: CheckResult::Skipped, words: words.into() }
 }
 
 fn wrong(what: &'static str, words: impl Into<String>) -> Finding {
-    Finding { what, verdict: Verdict::Wrong, words: words.into() }
+    Finding { what, verdict: CheckResult::Wrong, words: words.into() }
 }
 
 fn directory(path: &Path) -> Finding {
     let shown = path.display();
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     match access(there, Access::WRITE_OK | Access::EXEC_OK) {
-        Ok(()) if there == path && path.is_dir() && is_open(path) => {
+        Ok(()) if there == path && path.is_dir() && is_writable_by_others(path) => {
             wrong("directory", format!("{shown} can be written by others than its owner too: `chmod go-w {shown}`"))
         }
         Ok(()) if there == path && path.is_dir() => fine("directory", format!("{shown} can be written")),
@@ -121,7 +121,7 @@ fn directory(path: &Path) -> Finding {
 }
 
 /// Whether others may write in a directory. That of update locks is root's, and the agent's group may.
-fn is_open(path: &Path) -> bool {
+fn is_writable_by_others(path: &Path) -> bool {
     let shared = path.ends_with("tmp/balena-supervisor/services") && fs::metadata(path).is_ok_and(|it| it.uid() == 0);
     mode(path) & if shared { 0o002 } else { 0o022 } != 0
 }
@@ -134,7 +134,7 @@ fn keys(path: &Path) -> Finding {
         }
         Ok(_) => fine("keys", format!("{shown} is its owner's alone")),
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
-            spared("keys", "there are none yet; the agent makes them when it starts")
+            skipped("keys", "there are none yet; the agent makes them when it starts")
         }
         Err(why) => wrong("keys", format!("{shown} cannot be looked at ({why}); run this as the agent's user, or as root")),
     }
@@ -159,8 +159,8 @@ fn clock(root: &Path) -> Finding {
     fine("clock", "it has been set")
 }
 
-async fn engine(patient: &Patient) -> Finding {
-    let settings = Settings {
+async fn engine(patient: &Checks) -> Finding {
+    let settings = EngineSettings {
         hosts: patient.engines.clone(),
         root: patient.root.clone(),
         logins: None,
@@ -179,7 +179,7 @@ async fn engine(patient: &Patient) -> Finding {
 }
 
 /// The bus, then what is on it: where there is none the rest is not told, for it would be the same again.
-async fn bus(patient: &Patient) -> Vec<Finding> {
+async fn bus(patient: &Checks) -> Vec<Finding> {
     let systemd = Systemd::new(&patient.root, patient.bus.as_deref());
     let polkit = match systemd.has("org.freedesktop.PolicyKit1").await {
         Ok(polkit) => polkit,
@@ -201,28 +201,28 @@ async fn bus(patient: &Patient) -> Vec<Finding> {
     findings.push(if polkit {
         fine("polkit", "it is there")
     } else if rustix::process::geteuid().is_root() {
-        spared("polkit", "it is not there, and root needs none")
+        skipped("polkit", "it is not there, and root needs none")
     } else {
         wrong("polkit", "it is not there, so only root may reboot; install polkitd, or run as root")
     });
     findings
 }
 
-fn led(patient: &Patient) -> Finding {
-    let Some(told) = &patient.board else { return spared("led", "LEDs are simulated") };
+fn led(patient: &Checks) -> Finding {
+    let Some(told) = &patient.board else { return skipped("led", "LEDs are simulated") };
     let detected = board::detect(&patient.root, told);
     let choice = board::choose_led(&patient.root, &detected, patient.led_file.as_deref());
     match &choice.led {
-        Some(Wire::Class { name, dir }) => match access(dir.join("brightness"), Access::WRITE_OK) {
+        Some(LedLocation::Class { name, dir }) => match access(dir.join("brightness"), Access::WRITE_OK) {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
             Err(why) => {
                 wrong("led", format!("{name} cannot be written ({why}); install packaging/boardkeeper.udev, or run as root"))
             }
         },
-        Some(Wire::Line { device, offset, .. }) => {
+        Some(LedLocation::Line { device, offset, .. }) => {
             fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why))
         }
-        None => spared("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
+        None => skipped("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
     }
 }
 
@@ -235,7 +235,7 @@ fn registry_auth(path: &Path) -> Finding {
         }
         Ok(_) => wrong("registry-auth", format!("`{shown}` is not a JSON object; write it anew with `docker login`")),
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
-            spared("registry-auth", format!("there is no {shown}; public images need none"))
+            skipped("registry-auth", format!("there is no {shown}; public images need none"))
         }
         Err(why) => wrong("registry-auth", format!("`{shown}` cannot be read ({why}); let the agent's user read it")),
     }
@@ -244,7 +244,7 @@ fn registry_auth(path: &Path) -> Finding {
 fn port(root: &Path, at: SocketAddr) -> Finding {
     match TcpListener::bind(at) {
         Ok(_) => fine("port", format!("{at} is free")),
-        Err(why) if why.kind() == io::ErrorKind::AddrInUse => match taken::by(&root.join("proc"), at.port()) {
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => match port_owner::by(&root.join("proc"), at.port()) {
             Some(who) if who.starts_with("`boardkeeper`") => fine("port", format!("{at} is the agent's already, {who}")),
             Some(who) => wrong("port", format!("{who} has {at}; stop it, or choose another with --listen")),
             None => wrong("port", format!("somebody has {at}; run this as root to see who, or choose another with --listen")),
@@ -253,9 +253,9 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
     }
 }
 
-async fn cloud(patient: &Patient) -> Finding {
-    let Some((host, port)) = &patient.cloud else { return spared("cloud", "none is configured") };
-    let reach = Reach::new(&patient.root, patient.bus.as_deref());
+async fn cloud(patient: &Checks) -> Finding {
+    let Some((host, port)) = &patient.cloud else { return skipped("cloud", "none is configured") };
+    let reach = NetAdapter::new(&patient.root, patient.bus.as_deref());
     match timeout(PATIENCE, reach.dial(host, *port)).await {
         Ok(Ok(())) => fine("cloud", format!("{host} port {port} is reached")),
         Ok(Err(why)) => wrong("cloud", why.to_string()),
@@ -268,11 +268,11 @@ async fn cloud(patient: &Patient) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Fine, Spared, Wrong};
+    use super::CheckResult::{Fine, Skipped, Wrong};
     use super::*;
 
-    fn patient(root: &Path) -> Patient {
-        Patient {
+    fn patient(root: &Path) -> Checks {
+        Checks {
             root: root.to_owned(),
             writes: vec![root.join("state")],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
@@ -281,14 +281,14 @@ mod tests {
             registry_auth: root.join("auth.json"),
             keys: root.join("state/keys.json"),
             cloud: None,
-            board: Some(Told::default()),
+            board: Some(BoardHints::default()),
             led_file: None,
             troubles: Vec::new(),
         }
     }
 
-    async fn told(patient: &Patient) -> Vec<(&'static str, Verdict)> {
-        examine(patient).await.into_iter().map(|it| (it.what, it.verdict)).collect()
+    async fn told(patient: &Checks) -> Vec<(&'static str, CheckResult)> {
+        run_checks(patient).await.into_iter().map(|it| (it.what, it.verdict)).collect()
     }
 
     #[tokio::test]
@@ -296,17 +296,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let expected = [
             ("directory", Fine),
-            ("keys", Spared),
+            ("keys", Skipped),
             ("clock", Wrong),
             ("engine", Wrong),
             ("bus", Wrong),
-            ("led", Spared),
-            ("registry-auth", Spared),
+            ("led", Skipped),
+            ("registry-auth", Skipped),
             ("port", Fine),
-            ("cloud", Spared),
+            ("cloud", Skipped),
         ];
         assert_eq!(told(&patient(root.path())).await, expected);
-        for finding in examine(&patient(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
+        for finding in run_checks(&patient(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
             assert!(finding.words.contains(';') && !finding.words.contains('\n'), "what to do? {finding:?}");
         }
     }
@@ -322,7 +322,7 @@ mod tests {
         for (open, shut, what) in [(0o777, 0o700, &patient.writes[0]), (0o640, 0o600, &patient.keys), (0o666, 0o660, &socket)] {
             for (mode, verdict) in [(open, Wrong), (shut, Fine)] {
                 fs::set_permissions(what, fs::Permissions::from_mode(mode)).unwrap();
-                let findings = examine(&patient).await;
+                let findings = run_checks(&patient).await;
                 let told = |it: &&Finding| it.words.contains(&*what.to_string_lossy());
                 let finding = findings.iter().find(told).unwrap();
                 assert_eq!(finding.verdict, verdict, "{mode:o} {finding:?}");
@@ -349,20 +349,20 @@ mod tests {
         fs::write(path.join("auth.json"), "{\"auths\": \"sesame").unwrap();
         let cloud = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = cloud.local_addr().unwrap();
-        let patient = Patient {
+        let patient = Checks {
             listen: vec![at],
             cloud: Some(("127.0.0.1".to_owned(), at.port())),
             board: None,
             writes: vec![path.join("auth.json/below")],
             ..patient(path)
         };
-        let findings = examine(&patient).await;
+        let findings = run_checks(&patient).await;
         let of = |what: &str| findings.iter().find(|it| it.what == what).unwrap();
-        assert_eq!(of("clock").verdict, Verdict::Fine);
-        assert_eq!(of("cloud").verdict, Verdict::Fine);
-        assert_eq!((of("led").verdict, of("directory").verdict), (Verdict::Spared, Verdict::Wrong));
-        assert_eq!(of("port").verdict, Verdict::Wrong);
-        assert_eq!(of("registry-auth").verdict, Verdict::Wrong);
+        assert_eq!(of("clock").verdict, CheckResult::Fine);
+        assert_eq!(of("cloud").verdict, CheckResult::Fine);
+        assert_eq!((of("led").verdict, of("directory").verdict), (CheckResult::Skipped, CheckResult::Wrong));
+        assert_eq!(of("port").verdict, CheckResult::Wrong);
+        assert_eq!(of("registry-auth").verdict, CheckResult::Wrong);
         assert!(!of("registry-auth").words.contains("sesame"));
     }
 }

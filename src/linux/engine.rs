@@ -20,25 +20,25 @@
 //! Two engines a decade apart are spoken to alike: requests carry no API version and only fields that API 1.41 knows. A container's
 //! further networks are connected after it was created, because engines before API 1.44 take one network at creation.
 
-mod body;
 mod bridges;
+mod connection;
 mod containers;
+mod decode;
+mod encode;
 mod errors;
 mod events;
 #[doc(hidden)]
 pub mod heard;
+mod json;
 mod labels;
-mod link;
 mod login;
-mod normal;
 mod observe;
 mod pull;
 mod registry;
 mod resources;
-mod said;
 #[cfg(test)]
 mod scripted;
-mod wire;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -53,12 +53,12 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use crate::plan::Deed;
-use crate::port::{self, EngineError, Seen};
+use crate::plan::EngineAction;
+use crate::port::{self, EngineError, EngineSnapshot};
 use crate::state::ImageRef;
 
 pub use bridges::Bridge;
-pub use link::{Version, hosts};
+pub use connection::{EngineVersion, hosts};
 
 /// The most a look at everything may take.
 const OBSERVE: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ const CALL: Duration = Duration::from_secs(60);
 
 /// What an [`Engine`] must be told.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EngineSettings {
     /// Where engines may be, `unix:///…` or `tcp://…`, the most likely first; see [`hosts`].
     pub hosts: Vec<String>,
     /// The host's root: free space is measured below it.
@@ -82,7 +82,7 @@ pub struct Settings {
     pub arch: String,
 }
 
-impl Settings {
+impl EngineSettings {
     /// Room that pulls leave free unless told otherwise, in bytes: enough for logs, and for the engine to delete an image.
     pub const FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 }
@@ -90,19 +90,19 @@ impl Settings {
 /// A container engine that may come and go.
 #[derive(Debug)]
 pub struct Engine {
-    settings: Settings,
-    link: RefCell<link::State>,
-    seen: RefCell<observe::Cache>,
+    settings: EngineSettings,
+    link: RefCell<connection::ConnectionState>,
+    seen: RefCell<observe::ContainerCache>,
     /// Room that each pull still needs, in bytes, so that two do not count on the same.
     claims: RefCell<BTreeMap<ImageRef, u64>>,
     /// What registries told of images, and when.
-    told: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::Found>)>>,
+    told: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
 }
 
 impl Engine {
     /// An engine at one of the hosts. It is looked for when it is first asked something, and again whenever it was lost.
     #[must_use]
-    pub fn connect(settings: Settings) -> Self {
+    pub fn connect(settings: EngineSettings) -> Self {
         Self {
             settings,
             link: RefCell::default(),
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// What the engine is. Says what is wrong with the connection otherwise.
-    pub async fn version(&self) -> Result<Version, EngineError> {
+    pub async fn version(&self) -> Result<EngineVersion, EngineError> {
         self.within(OBSERVE, async { Ok(self.link().await?.version()) }).await
     }
 
@@ -129,28 +129,28 @@ impl Engine {
         result
     }
 
-    async fn act(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn act(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         match deed {
-            Deed::Pull(image) => self.pull(image, progress).await,
-            Deed::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
-            Deed::Start(which) => self.within(CALL, self.start(which)).await,
-            Deed::Stop(which) => self.stop(which).await,
-            Deed::Kill(which) => self.kill(which).await,
-            Deed::Restart(which) => self.restart(which).await,
-            Deed::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
-            Deed::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
-            Deed::Connect(which, networks) => self.within(CALL, self.reconnect(which, networks)).await,
-            Deed::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,
-            Deed::RemoveNetwork(name, id, _) => self.within(CALL, self.remove_network(name, id)).await,
-            Deed::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,
-            Deed::RemoveVolume(name, _) => self.within(CALL, self.remove_volume(name)).await,
-            Deed::RemoveImage(image) => self.within(CALL, self.remove_image(image)).await,
+            EngineAction::Pull(image) => self.pull(image, progress).await,
+            EngineAction::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
+            EngineAction::Start(which) => self.within(CALL, self.start(which)).await,
+            EngineAction::Stop(which) => self.stop(which).await,
+            EngineAction::Kill(which) => self.kill(which).await,
+            EngineAction::Restart(which) => self.restart(which).await,
+            EngineAction::Rename(which, name) => self.within(CALL, self.rename(which, name)).await,
+            EngineAction::Retire(which, name) => self.within(CALL, self.retire(which, name)).await,
+            EngineAction::Connect(which, networks) => self.within(CALL, self.reconnect(which, networks)).await,
+            EngineAction::CreateNetwork(network) => self.within(CALL, self.create_network(network)).await,
+            EngineAction::RemoveNetwork(name, id, _) => self.within(CALL, self.remove_network(name, id)).await,
+            EngineAction::CreateVolume(volume) => self.within(CALL, self.create_volume(volume)).await,
+            EngineAction::RemoveVolume(name, _) => self.within(CALL, self.remove_volume(name)).await,
+            EngineAction::RemoveImage(image) => self.within(CALL, self.remove_image(image)).await,
         }
     }
 }
 
 impl port::Engine for Engine {
-    async fn observe(&self) -> Result<Seen, EngineError> {
+    async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         Box::pin(self.within(OBSERVE, self.look())).await
     }
 
@@ -158,7 +158,7 @@ impl port::Engine for Engine {
         Box::pin(self.fit_together(images)).await
     }
 
-    async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         // Boxed: it holds everything an engine may be told.
         Box::pin(self.act(deed, progress)).await
     }

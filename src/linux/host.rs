@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::linux::net::interfaces::{self, Address};
+use crate::linux::net::interfaces::{self, InterfaceAddress};
 use crate::linux::{read_small, without_mark};
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
@@ -16,11 +16,11 @@ mod configured;
 mod live;
 mod redsocks;
 
-pub use live::Host;
+pub use live::LiveHost;
 
 /// What the configuration knows of the device already.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct KnownDevice {
     /// Its unique id, when it has one.
     pub uuid: Option<String>,
     /// Its name.
@@ -39,7 +39,7 @@ pub struct Known {
 
 /// The facts about the device whose root is `root`. What cannot be found out is empty.
 #[must_use]
-pub fn device(root: &Path, known: Known) -> Device {
+pub fn device(root: &Path, known: KnownDevice) -> Device {
     let release = release(root);
     let built = built(known.boot.as_deref().unwrap_or(&root.join("mnt/boot")));
     let os = |field: &str| release.get(field).filter(|it| !it.is_empty()).cloned();
@@ -163,7 +163,7 @@ fn macs(net: &Path) -> String {
 }
 
 /// Addresses others may reach the device at, IPv4 first.
-fn own(addresses: &[Address]) -> Vec<String> {
+fn own(addresses: &[InterfaceAddress]) -> Vec<String> {
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let mine = addresses.iter().filter(|it| !it.ip.is_loopback() && !link_local(&it.ip));
     let mut ips: Vec<IpAddr> = mine.filter(|it| !interfaces::is_containers(&it.interface)).map(|it| it.ip).collect();
@@ -215,7 +215,7 @@ mod tests {
         ]);
         let engines =
             ["run/docker.sock", "run/balena-engine.sock"].map(|it| format!("unix://{}", root.path().join(it).display()));
-        let device = device(root.path(), Known { engines: engines.to_vec(), ..Known::default() });
+        let device = device(root.path(), KnownDevice { engines: engines.to_vec(), ..KnownDevice::default() });
         assert_eq!(device.os_version, "Resin OS 2.0.3+rev1");
         assert_eq!(device.os_variant.as_deref(), Some("dev"));
         assert_eq!((device.device_type.as_str(), device.arch.as_str()), ("raspberrypi3", "armv7hf"));
@@ -232,18 +232,18 @@ mod tests {
             ("mnt/boot/device-type.json", r#"{"slug":"other","arch":"i386"}"#),
             ("boot/device-type.json", r#"{"slug":"raspberry-pi","arch":"rpi"}"#),
         ]);
-        let device = device(root.path(), Known { boot: Some(root.path().join("boot")), ..Known::default() });
+        let device = device(root.path(), KnownDevice { boot: Some(root.path().join("boot")), ..KnownDevice::default() });
         assert_eq!((device.device_type.as_str(), device.arch.as_str()), ("raspberry-pi", "rpi"));
     }
 
     #[test]
     fn a_host_that_says_nothing_is_no_error() {
         let root = host(&[]);
-        let known = Known {
+        let known = KnownDevice {
             name: Some("n".into()),
             device_type: Some("t".into()),
             engines: vec!["tcp://127.0.0.1:2375".into()],
-            ..Known::default()
+            ..KnownDevice::default()
         };
         let device = device(root.path(), known);
         assert_eq!((device.os_version.as_str(), device.device_type.as_str(), device.name.as_str()), ("Linux", "t", "n"));
@@ -276,8 +276,12 @@ mod tests {
 
     #[test]
     fn addresses_of_containers_networks_are_not_ours() {
-        let address =
-            |interface: &str, ip: &str| Address { interface: interface.into(), index: 1, ip: ip.parse().unwrap(), prefix: 24 };
+        let address = |interface: &str, ip: &str| InterfaceAddress {
+            interface: interface.into(),
+            index: 1,
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+        };
         let all = [
             address("lo", "127.0.0.1"),
             address("eth0", "fe80::1"),

@@ -26,26 +26,26 @@ use futures_util::Stream;
 
 use crate::linux::off_thread;
 use crate::port::{self, LockError};
-use crate::state::{AppId, Force, Holders, Locks as LockState, ServiceKey};
+use crate::state::{AppId, Force, LockHolders, LockState, ServiceKey};
 
-use tree::Tree;
+use tree::LockTree;
 
 /// The update locks below a host's root.
 #[derive(Debug, Clone)]
 pub struct Locks {
-    tree: Tree,
+    tree: LockTree,
 }
 
 impl Locks {
     /// The locks of the host whose root is `root`. Nothing is touched yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { tree: Tree::new(root) }
+        Self { tree: LockTree::new(root) }
     }
 
     async fn with_tree<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&Tree) -> Result<T, LockError> + Send + 'static,
+        deed: impl FnOnce(&LockTree) -> Result<T, LockError> + Send + 'static,
     ) -> Result<T, LockError> {
         let tree = self.tree.clone();
         off_thread(move || deed(&tree)).await.map_err(LockError::Failed)?
@@ -53,7 +53,7 @@ impl Locks {
 }
 
 impl port::Locks for Locks {
-    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
+    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
         let apps = apps.clone();
         self.with_tree(move |tree| {
             let mut seen = BTreeMap::new();
@@ -68,7 +68,7 @@ impl port::Locks for Locks {
     }
 
     async fn apps(&self) -> Result<BTreeSet<AppId>, LockError> {
-        self.with_tree(Tree::apps).await
+        self.with_tree(LockTree::apps).await
     }
 
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {

@@ -23,23 +23,23 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::state::device::Peer;
+use crate::state::device::ClientAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
-mod crowd;
 pub mod interfaces;
+mod limits;
 mod links;
 pub mod networks;
+pub(in crate::linux) mod port_owner;
 mod reach;
 mod serve;
-mod shared;
-pub(in crate::linux) mod taken;
+mod stream_ref;
 
-pub use reach::Reach;
-pub use serve::{converse, serve, serve_while_up};
+pub use reach::NetAdapter;
+pub use serve::{serve, serve_connection, serve_while_up};
 
-use interfaces::{Address, Changes};
-use networks::{Networks, Way};
+use interfaces::{AddressChanges, InterfaceAddress};
+use networks::{ContainerAccess, EngineNetworks};
 
 /// What the kernel's queue holds until we look. One that is full makes callers wait a second, so it holds what a crowd sends
 /// between two looks.
@@ -56,7 +56,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Why the API cannot listen: where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NetError(pub String);
+pub struct ListenError(pub String);
 
 /// Addresses that are listened on.
 #[derive(Debug)]
@@ -72,10 +72,10 @@ pub struct Listeners {
     /// The port on the engine's bridges; `None`: they are not listened on.
     bridges: Option<u16>,
     /// The machine's addresses, as last told.
-    known: Vec<Address>,
-    changes: Option<Changes>,
+    known: Vec<InterfaceAddress>,
+    changes: Option<AddressChanges>,
     /// Which bridges the engine has, as last told.
-    networks: watch::Receiver<Networks>,
+    networks: watch::Receiver<EngineNetworks>,
     /// The numbers of the interfaces that are in a local network, as last told.
     local: BTreeSet<u32>,
     /// The socket that is asked first for a new connection, so that none is forgotten.
@@ -88,14 +88,14 @@ struct Socket {
     /// The interface it is bound to and the address, when it is one of the engine's.
     follows: Option<(u32, IpAddr)>,
     /// Who is let in.
-    admits: Admits,
+    admits: Admission,
     /// Whether a person named its address, so that local mode is for the private network it is in.
     named: bool,
 }
 
 /// Who a listener lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admits {
+enum Admission {
     /// Whoever the kernel lets through to it.
     Anybody,
     /// Containers, by their address. A stranger who uses one gets no answer, because answers go to the bridge; so no connection
@@ -105,7 +105,7 @@ enum Admits {
 
 /// By what kind of interface a connection comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum ConnectionOrigin {
     /// The bridge of a network that may reach the API.
     Open,
     /// The bridge of a network that is `internal`.
@@ -116,7 +116,7 @@ enum Origin {
     Elsewhere,
 }
 
-impl Origin {
+impl ConnectionOrigin {
     const fn is_closed(self) -> bool {
         matches!(self, Self::Internal | Self::Untold)
     }
@@ -131,14 +131,14 @@ impl Listeners {
         root: &Path,
         addresses: &[SocketAddr],
         bridges: Option<u16>,
-        networks: watch::Receiver<Networks>,
-    ) -> Result<Self, NetError> {
+        networks: watch::Receiver<EngineNetworks>,
+    ) -> Result<Self, ListenError> {
         let mut sockets = Vec::new();
         for address in addresses.iter().map(|it| SocketAddr::new(it.ip().to_canonical(), it.port())) {
             sockets.push(open(address, bridges).map_err(|why| refused(root, address, &why))?);
         }
         let addresses = sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect();
-        let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+        let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
         let (known, local) = (Vec::new(), BTreeSet::new());
         let (missing, retry) = (Vec::new(), Instant::now());
         let mut this =
@@ -160,7 +160,7 @@ impl Listeners {
     }
 
     /// Listens nowhere from now on, so that whoever connects is refused. Gives the connections that the kernel has made already.
-    async fn last(&mut self) -> Vec<(TcpStream, Peer)> {
+    async fn last(&mut self) -> Vec<(TcpStream, ClientAddress)> {
         // So that the kernel is asked once more what has come.
         tokio::task::yield_now().await;
         let mut last = Vec::new();
@@ -196,7 +196,7 @@ impl Listeners {
     }
 
     /// Listens on bridges that have come, and no longer on those that went. Gives those that have come.
-    fn follow(&mut self) -> Vec<Address> {
+    fn follow(&mut self) -> Vec<InterfaceAddress> {
         let mut come = Vec::new();
         match interfaces::addresses() {
             Ok(known) => self.known = known,
@@ -222,7 +222,7 @@ impl Listeners {
                     come.push(address);
                 }
                 // Where no interface can be chosen the address's own listener hears those of all bridges.
-                Err(why) if why.kind() == io::ErrorKind::AddrInUse && self.hears_all(at) => (),
+                Err(why) if why.kind() == io::ErrorKind::AddrInUse && self.is_wildcard(at) => (),
                 Err(why) => {
                     warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface);
                 }
@@ -232,13 +232,13 @@ impl Listeners {
     }
 
     /// Whether a listener of ours at this address takes containers from every interface.
-    fn hears_all(&self, at: SocketAddr) -> bool {
+    fn is_wildcard(&self, at: SocketAddr) -> bool {
         let here = |it: &Socket| it.listener.local_addr().is_ok_and(|it| it == at);
-        self.sockets.iter().any(|it| it.admits == Admits::Containers && here(it))
+        self.sockets.iter().any(|it| it.admits == Admission::Containers && here(it))
     }
 
     /// The next connection. May be dropped at any await, and loses none.
-    async fn accept(&mut self) -> (TcpStream, Peer) {
+    async fn accept(&mut self) -> (TcpStream, ClientAddress) {
         loop {
             let Self { sockets, changes, networks, first, missing, retry, .. } = self;
             let accepted = tokio::select! {
@@ -271,70 +271,72 @@ impl Listeners {
     }
 
     /// Who it is that was accepted. `None`: they are not let in.
-    fn admit(&self, (stream, from, socket): Accepted) -> Option<(TcpStream, Peer)> {
+    fn admit(&self, (stream, from, socket): Accepted) -> Option<(TcpStream, ClientAddress)> {
         let socket = self.sockets.get(socket)?;
         let addr = from.ip().to_canonical();
         let ours = stream.local_addr().ok()?.ip().to_canonical();
         if addr.is_loopback() || ours == addr {
-            return Some((stream, Peer { addr, local: true }));
+            return Some((stream, ClientAddress { addr, local: true }));
         }
         let via = self.network_of(from);
         let origins: Vec<_> = via.iter().map(|it| self.origin(it)).collect();
-        if let Some(origin @ (Origin::Internal | Origin::Untold)) = origins.iter().find(|it| it.is_closed()) {
+        if let Some(origin @ (ConnectionOrigin::Internal | ConnectionOrigin::Untold)) = origins.iter().find(|it| it.is_closed())
+        {
             debug!(%addr, ?origin, "a connection from a bridge that is not open was closed");
             return None;
         }
-        let contained = !origins.is_empty() && origins.iter().all(|it| *it == Origin::Open);
-        if socket.admits == Admits::Containers && !contained {
+        let contained = !origins.is_empty() && origins.iter().all(|it| *it == ConnectionOrigin::Open);
+        if socket.admits == Admission::Containers && !contained {
             debug!(%addr, "a stranger was sent away from a bridge");
             return None;
         }
         let local = contained || socket.named && self.is_neighbour(ours, &via);
-        Some((stream, Peer { addr, local }))
+        Some((stream, ClientAddress { addr, local }))
     }
 
     /// The machine's addresses in the caller's network: the smallest one, as the kernel chooses it too. The answers go there, so no
     /// connection comes about with an address of another network.
-    fn network_of(&self, from: SocketAddr) -> Vec<&Address> {
+    fn network_of(&self, from: SocketAddr) -> Vec<&InterfaceAddress> {
         let addr = from.ip().to_canonical();
         // Link-local addresses are in a network of each interface, and say in which.
         let interface = match from {
             SocketAddr::V6(it) if it.scope_id() != 0 => Some(it.scope_id()),
             SocketAddr::V6(_) | SocketAddr::V4(_) => None,
         };
-        let near = |it: &&Address| it.contains(addr) && interface.is_none_or(|index| it.index == index);
+        let near = |it: &&InterfaceAddress| it.contains(addr) && interface.is_none_or(|index| it.index == index);
         let smallest = self.known.iter().filter(near).map(|it| it.prefix).max();
         self.known.iter().filter(near).filter(|it| Some(it.prefix) == smallest).collect()
     }
 
     /// By what kind of interface those come who are in the network of this address.
-    fn origin(&self, address: &Address) -> Origin {
+    fn origin(&self, address: &InterfaceAddress) -> ConnectionOrigin {
         match (self.networks.borrow().way(address.index), interfaces::is_bridge(&address.interface)) {
-            (Some(Way::Internal), _) => Origin::Internal,
-            (Some(Way::Open), true) => Origin::Open,
-            (None, true) => Origin::Untold,
+            (Some(ContainerAccess::Internal), _) => ConnectionOrigin::Internal,
+            (Some(ContainerAccess::Open), true) => ConnectionOrigin::Open,
+            (None, true) => ConnectionOrigin::Untold,
             // A bridge of the owner's own may lead anywhere.
-            (Some(Way::Open) | None, false) => Origin::Elsewhere,
+            (Some(ContainerAccess::Open) | None, false) => ConnectionOrigin::Elsewhere,
         }
     }
 
     /// Whether the caller's network is the private one that this address of ours is in: a local network, and no tunnel.
-    fn is_neighbour(&self, ours: IpAddr, via: &[&Address]) -> bool {
+    fn is_neighbour(&self, ours: IpAddr, via: &[&InterfaceAddress]) -> bool {
         interfaces::is_private(ours) && via.iter().any(|it| it.ip == ours && self.local.contains(&it.index))
     }
 }
 
 /// Where the API answers without being asked to: each open bridge and VPN at its own addresses, and each open bridge at the one
 /// that containers are told, while the machine has it.
-fn served(known: &[Address], networks: &Networks) -> Vec<Address> {
-    let is_open = |it: &Address| interfaces::is_bridge(&it.interface) && networks.way(it.index) == Some(Way::Open);
-    let is_served = |it: &&Address| it.ip.is_ipv4() && (it.is_vpn() || is_open(it));
-    let mut served: Vec<Address> = known.iter().filter(is_served).cloned().collect();
-    let told = |it: &Address| SUPERVISOR_GATEWAY.parse().is_ok_and(|told: IpAddr| it.ip == told);
+fn served(known: &[InterfaceAddress], networks: &EngineNetworks) -> Vec<InterfaceAddress> {
+    let is_open =
+        |it: &InterfaceAddress| interfaces::is_bridge(&it.interface) && networks.way(it.index) == Some(ContainerAccess::Open);
+    let is_served = |it: &&InterfaceAddress| it.ip.is_ipv4() && (it.is_vpn() || is_open(it));
+    let mut served: Vec<InterfaceAddress> = known.iter().filter(is_served).cloned().collect();
+    let told = |it: &InterfaceAddress| SUPERVISOR_GATEWAY.parse().is_ok_and(|told: IpAddr| it.ip == told);
     let Some(told) = served.iter().find(|it| told(it) && interfaces::is_bridge(&it.interface)).cloned() else { return served };
     for index in 0..served.len() {
-        let Address { interface, index, .. } = &served[index];
-        let also = Address { interface: interface.clone(), index: *index, ..told.clone() };
+        let InterfaceAddress { interface, index, .. } = &served[index];
+        let also = InterfaceAddress { interface: interface.clone(), index: *index, ..told.clone() };
         if interfaces::is_bridge(&also.interface) && !served.contains(&also) {
             served.push(also);
         }
@@ -346,7 +348,7 @@ fn served(known: &[Address], networks: &Networks) -> Vec<Address> {
 type Accepted = (TcpStream, SocketAddr, usize);
 
 /// Waits until the machine's addresses change, or what the engine says of its bridges.
-async fn changed(changes: Option<&Changes>, networks: &mut watch::Receiver<Networks>) {
+async fn changed(changes: Option<&AddressChanges>, networks: &mut watch::Receiver<EngineNetworks>) {
     let addresses = async {
         match changes {
             Some(changes) => changes.next().await,
@@ -384,7 +386,7 @@ fn is_theirs(error: &io::Error) -> bool {
 
 /// Which interface's packets a listener answers.
 #[derive(Debug, Clone, Copy)]
-enum Device<'a> {
+enum BoundInterface<'a> {
     /// Any.
     Any,
     /// This one's, where the kernel allows it to be chosen.
@@ -395,24 +397,24 @@ enum Device<'a> {
 
 /// Listens on an interface. Old kernels want a capability for that; then callers on a bridge are told by their addresses. There is
 /// no such test for callers through a VPN.
-fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admits)> {
-    match listen(at, Device::Only(interface)) {
+fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admission)> {
+    match listen(at, BoundInterface::Only(interface)) {
         Err(why) if why.kind() == io::ErrorKind::PermissionDenied && interfaces::is_bridge(interface) => {
-            Ok((listen(at, Device::Any)?, Admits::Containers))
+            Ok((listen(at, BoundInterface::Any)?, Admission::Containers))
         }
-        bound => bound.map(|listener| (listener, Admits::Anybody)),
+        bound => bound.map(|listener| (listener, Admission::Anybody)),
     }
 }
 
 /// Listens on an address that was named, or that nobody needs to name.
 fn open(address: SocketAddr, bridges: Option<u16>) -> io::Result<Socket> {
     // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
-    let device = if address.ip().is_loopback() { Device::Wished("lo") } else { Device::Any };
+    let device = if address.ip().is_loopback() { BoundInterface::Wished("lo") } else { BoundInterface::Any };
     let named = bridges.is_none() && !address.ip().is_unspecified();
-    Ok(Socket { listener: listen(address, device)?, follows: None, admits: Admits::Anybody, named })
+    Ok(Socket { listener: listen(address, device)?, follows: None, admits: Admission::Anybody, named })
 }
 
-fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, device: BoundInterface<'_>) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if address.is_ipv6() {
         // `[::]` beside `0.0.0.0` is no conflict.
@@ -421,9 +423,9 @@ fn listen(address: SocketAddr, device: Device<'_>) -> io::Result<TcpListener> {
     // What an earlier life of ours left behind is no reason to wait.
     socket.set_reuseaddr(true)?;
     match device {
-        Device::Any => (),
-        Device::Wished(name) => mem::drop(socket.bind_device(Some(name.as_bytes()))),
-        Device::Only(name) => socket.bind_device(Some(name.as_bytes()))?,
+        BoundInterface::Any => (),
+        BoundInterface::Wished(name) => mem::drop(socket.bind_device(Some(name.as_bytes()))),
+        BoundInterface::Only(name) => socket.bind_device(Some(name.as_bytes()))?,
     }
     socket.bind(address)?;
     keep_alive(&socket)?;
@@ -441,10 +443,10 @@ fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
     Ok(())
 }
 
-fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> NetError {
-    NetError(match why.kind() {
+fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> ListenError {
+    ListenError(match why.kind() {
         io::ErrorKind::AddrInUse => {
-            let by = taken::by(&root.join("proc"), address.port()).unwrap_or_else(|| "another program".to_owned());
+            let by = port_owner::by(&root.join("proc"), address.port()).unwrap_or_else(|| "another program".to_owned());
             format!("cannot listen at {address}: {by} has that port; stop it, or choose another with --listen")
         }
         io::ErrorKind::AddrNotAvailable => {

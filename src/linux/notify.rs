@@ -9,16 +9,16 @@ use std::{io, process};
 
 use tracing::{debug, warn};
 
-use crate::port::{Manager, Word};
+use crate::port::{Notification, ServiceManager};
 
 /// The socket in `NOTIFY_SOCKET`, if there is one.
 #[derive(Debug, Default)]
-pub struct Notify {
+pub struct NotifySocket {
     socket: Option<(UnixDatagram, SocketAddr)>,
     patience: Option<Duration>,
 }
 
-impl Notify {
+impl NotifySocket {
     /// Whoever is named in the environment, whose variables `var` reads.
     #[must_use]
     pub fn new(var: &dyn Fn(&str) -> Option<OsString>) -> Self {
@@ -33,15 +33,15 @@ impl Notify {
     }
 }
 
-impl Manager for Notify {
-    fn tell(&self, word: &Word) {
+impl ServiceManager for NotifySocket {
+    fn notify(&self, word: &Notification) {
         let Some((socket, address)) = &self.socket else { return };
         let said = match word {
-            Word::Ready => "READY=1".to_owned(),
+            Notification::Ready => "READY=1".to_owned(),
             // A new line would begin another word.
-            Word::Doing(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
-            Word::Alive => "WATCHDOG=1".to_owned(),
-            Word::Stopping => "STOPPING=1".to_owned(),
+            Notification::Doing(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
+            Notification::Alive => "WATCHDOG=1".to_owned(),
+            Notification::Stopping => "STOPPING=1".to_owned(),
         };
         if let Err(error) = socket.send_to_addr(said.as_bytes(), address) {
             // It is told again what matters.
@@ -49,7 +49,7 @@ impl Manager for Notify {
         }
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn watchdog_timeout(&self) -> Option<Duration> {
         self.patience
     }
 }
@@ -85,17 +85,17 @@ mod tests {
     }
 
     fn speaks(name: &str, socket: &UnixDatagram) {
-        let notify = Notify::new(&|it| (it == "NOTIFY_SOCKET").then(|| name.into()));
+        let notify = NotifySocket::new(&|it| (it == "NOTIFY_SOCKET").then(|| name.into()));
         for (word, said) in [
-            (Word::Ready, "READY=1"),
-            (Word::Doing("pull a\nREADY=0".into()), "STATUS=pull a READY=0"),
-            (Word::Alive, "WATCHDOG=1"),
-            (Word::Stopping, "STOPPING=1"),
+            (Notification::Ready, "READY=1"),
+            (Notification::Doing("pull a\nREADY=0".into()), "STATUS=pull a READY=0"),
+            (Notification::Alive, "WATCHDOG=1"),
+            (Notification::Stopping, "STOPPING=1"),
         ] {
-            notify.tell(&word);
+            notify.notify(&word);
             assert_eq!(told(socket), said);
         }
-        assert_eq!(notify.patience(), None);
+        assert_eq!(notify.watchdog_timeout(), None);
     }
 
     #[test]
@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn nobody_to_tell_is_no_error() {
         for name in [None, Some(""), Some("/nowhere/notify"), Some("@nobody"), Some("/with\0zero")] {
-            let notify = Notify::new(&|it| (it == "NOTIFY_SOCKET").then(|| name.map(Into::into)).flatten());
-            notify.tell(&Word::Ready);
+            let notify = NotifySocket::new(&|it| (it == "NOTIFY_SOCKET").then(|| name.map(Into::into)).flatten());
+            notify.notify(&Notification::Ready);
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
                 "WATCHDOG_PID" => pid.map(Into::into),
                 _ => None,
             };
-            assert_eq!(Notify::new(&var).patience(), heeded.map(Duration::from_secs), "{usec} {pid:?}");
+            assert_eq!(NotifySocket::new(&var).watchdog_timeout(), heeded.map(Duration::from_secs), "{usec} {pid:?}");
         }
     }
 }

@@ -3,8 +3,8 @@
 //! What is asked is asked over a new connection each time: it happens once in weeks, and a bus that was restarted in between
 //! is no trouble. Announcements are listened for over a connection that lasts, see `power/watch.rs`.
 
-mod said;
-mod wanted;
+mod errors;
+mod reboot_required;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use zbus::connection::Builder;
 use zbus::{Connection, Error, Message};
 
 use crate::linux::off_thread;
-use crate::port::{self, Inhibitor, Mode, Notice, PowerError};
-use crate::state::Ending;
+use crate::port::{self, Inhibitor, InhibitorMode, InhibitorNotice, PowerError};
+use crate::state::PowerAction;
 
-use said::{failed, refused};
-use wanted::Crumb;
-use watch::Watch;
+use errors::{failed, refused};
+use reboot_required::Breadcrumb;
+use watch::ShutdownWatcher;
 
-pub use watch::Hold;
+pub use watch::InhibitorLock;
 
 /// A bus or a logind that says nothing for so long is given up. D-Bus itself waits 25 s; whoever asked us wants to know within
 /// five, and so does an agent that holds still meanwhile.
@@ -43,7 +43,7 @@ const BREADCRUMBS: [&str; 2] = ["mnt/state/rollback-health-breadcrumb", "mnt/sta
 pub struct Power {
     root: PathBuf,
     bus: String,
-    crumb: Crumb,
+    crumb: Breadcrumb,
     /// logind has answered a question, so that whoever listens need not wait before he tries again.
     answered: Arc<Notify>,
 }
@@ -56,7 +56,7 @@ impl Power {
         Self {
             root: root.to_owned(),
             bus: bus.map_or_else(own, str::to_owned),
-            crumb: Crumb::new(root),
+            crumb: Breadcrumb::new(root),
             answered: Arc::default(),
         }
     }
@@ -89,12 +89,12 @@ impl Power {
 }
 
 impl port::Power for Power {
-    type Hold = Hold;
+    type Inhibition = InhibitorLock;
 
-    async fn can(&self, ending: Ending) -> Result<(), PowerError> {
+    async fn can(&self, ending: PowerAction) -> Result<(), PowerError> {
         let method = match ending {
-            Ending::Reboot => "CanReboot",
-            Ending::PowerOff => "CanPowerOff",
+            PowerAction::Reboot => "CanReboot",
+            PowerAction::PowerOff => "CanPowerOff",
         };
         let can: String = self.ask(&cannot(ending), async |it| call(&it, method, &()).await?.body().deserialize()).await?;
         if can == "yes" { Ok(()) } else { Err(refused(ending, &can)) }
@@ -108,7 +108,7 @@ impl port::Power for Power {
         let of_shutdown = rows.into_iter().filter(|(what, .., pid)| what.split(':').any(|it| it == "shutdown") && !ours(*pid));
         let told = |(_, who, why, mode, uid, pid): Row| {
             // `block-weak` binds nobody but those whose session it is.
-            let mode = if mode == "block" { Mode::Block } else { Mode::Delay };
+            let mode = if mode == "block" { InhibitorMode::Block } else { InhibitorMode::Delay };
             Inhibitor { who, why, mode, uid, pid }
         };
         Ok(of_shutdown.map(told).collect())
@@ -127,22 +127,22 @@ impl port::Power for Power {
         off_thread(move || crumb.look()).await.ok().flatten()
     }
 
-    async fn end(&self, ending: Ending) -> Result<(), PowerError> {
+    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
         let method = match ending {
-            Ending::Reboot => "Reboot",
-            Ending::PowerOff => "PowerOff",
+            PowerAction::Reboot => "Reboot",
+            PowerAction::PowerOff => "PowerOff",
         };
         // Nobody is at the console to be asked for a password.
         let interactive = false;
         self.ask(&cannot(ending), async |it| call(&it, method, &interactive).await.map(drop)).await
     }
 
-    fn notices(&self) -> impl Stream<Item = Notice<Hold>> {
-        stream::unfold(Watch::new(self), async |mut watch| Some((watch.next().await, watch)))
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<InhibitorLock>> {
+        stream::unfold(ShutdownWatcher::new(self), async |mut watch| Some((watch.next().await, watch)))
     }
 }
 
-fn cannot(ending: Ending) -> String {
+fn cannot(ending: PowerAction) -> String {
     format!("no {ending}")
 }
 

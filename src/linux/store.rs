@@ -20,15 +20,15 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::linux::off_thread;
-use crate::port::{self, Memory, Record, StoreError, TargetError};
+use crate::port::{self, Record, StoreError, StoredState, TargetError};
 use crate::state::{Identity, Secret, Target};
 
 mod disk;
 mod wire;
 
-pub use disk::{Disk, Files};
+pub use disk::{Disk, StoreFiles};
 
-use disk::Directory;
+use disk::StateDirectory;
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
@@ -50,7 +50,7 @@ const PROVED: &str = "proved-";
 const DRAFT: &str = ".new";
 
 /// Makes a target of a document that was kept.
-pub type Parse = dyn Fn(&str) -> Result<Target, TargetError> + Send + Sync;
+pub type ParseTarget = dyn Fn(&str) -> Result<Target, TargetError> + Send + Sync;
 
 /// Records in a directory.
 pub struct Store<F = Disk> {
@@ -58,8 +58,8 @@ pub struct Store<F = Disk> {
 }
 
 struct Shelf<F> {
-    files: Directory<F>,
-    parse: Box<Parse>,
+    files: StateDirectory<F>,
+    parse: Box<ParseTarget>,
     /// What the loaded records complain of besides.
     told: Vec<String>,
     /// What is known of each file. Held while writing: a save that nobody waits for any more still runs.
@@ -82,20 +82,27 @@ enum Known {
 impl Store {
     /// Records in the directory `path`, which is made when it is not there.
     #[must_use]
-    pub fn new(path: &Path, parse: Box<Parse>) -> Self {
+    pub fn new(path: &Path, parse: Box<ParseTarget>) -> Self {
         Self::over(Disk, path, parse)
     }
 }
 
-impl<F: Files> Store<F> {
+impl<F: StoreFiles> Store<F> {
     /// Records in the directory `path` of file systems of another kind.
     #[must_use]
-    pub fn over(files: F, path: &Path, parse: Box<Parse>) -> Self {
-        Self { shelf: Arc::new(Shelf { files: Directory::new(files, path), parse, told: Vec::new(), known: Mutex::default() }) }
+    pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
+        Self {
+            shelf: Arc::new(Shelf {
+                files: StateDirectory::new(files, path),
+                parse,
+                told: Vec::new(),
+                known: Mutex::default(),
+            }),
+        }
     }
 }
 
-impl<F: Files> Store<F> {
+impl<F: StoreFiles> Store<F> {
     /// The same, and what is loaded has these complaints too: what was wrong before there was a store.
     #[must_use]
     pub fn telling(self, told: Vec<String>) -> Self {
@@ -104,8 +111,8 @@ impl<F: Files> Store<F> {
     }
 }
 
-impl<F: Files> port::Store for Store<F> {
-    async fn load(&self) -> Result<Memory, StoreError> {
+impl<F: StoreFiles> port::Store for Store<F> {
+    async fn load(&self) -> Result<StoredState, StoreError> {
         let shared = Arc::clone(&self.shelf);
         off_thread(move || shared.load()).await.map_err(StoreError)?
     }
@@ -125,39 +132,39 @@ impl<F: Files> port::Store for Store<F> {
 
 /// A directory that no other agent may use meanwhile.
 #[derive(Debug)]
-pub struct Hold {
+pub struct DirectoryLock {
     /// The kernel's lock lasts as long as it is open.
     _directory: Option<File>,
 }
 
 /// Keeps the directory `path` for this agent until the hold is dropped or the process ends. Fails only where another agent has it:
 /// a directory that cannot be made or locked is complained of when something is to be kept in it.
-pub fn hold(path: &Path) -> Result<Hold, StoreError> {
+pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
     // Whether the way to it is on the disk is the store's business.
-    let made = || Directory::new(Disk, path).prepare().and_then(|()| File::open(path));
-    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(Hold { _directory: None }) };
+    let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
+    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(StoreError(format!(
             "another agent runs with the state in `{}`: stop it, or choose another place with --state-dir",
             path.display()
         ))),
-        Err(_) | Ok(()) => Ok(Hold { _directory: Some(directory) }),
+        Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
     }
 }
 
 /// Who the device is, where its directory says so. Nothing is changed, and nothing complained of: the store does that.
 #[must_use]
 pub fn identity(path: &Path) -> Option<Identity> {
-    let files = Directory::new(Disk, path);
-    let read = |name| serde_json::from_slice::<wire::Identity>(&files.read(name, RECORD_BYTES).ok()?).ok();
-    read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::Identity::into_state)
+    let files = StateDirectory::new(Disk, path);
+    let read = |name| serde_json::from_slice::<wire::IdentityFile>(&files.read(name, RECORD_BYTES).ok()?).ok();
+    read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::IdentityFile::into_state)
 }
 
 /// What was kept of the device's provisioning file. `None`: the directory has no identity.
 #[must_use]
 pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
     identity(path)?;
-    let kept = Directory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
+    let kept = StateDirectory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
     // Without it the device goes on all the same.
     Some(kept.unwrap_or_else(|_| b"{}".to_vec()))
 }
@@ -170,12 +177,12 @@ pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// The device's key, for whoever may read the directory. Nothing is changed. `None`: the agent never ran.
 pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
-    let files = Directory::new(Disk, path);
+    let files = StateDirectory::new(Disk, path);
     let damaged =
         |why: &str| StoreError(format!("cannot read `{}`: {why}; start the agent, which mends it", files.shown(KEYS)));
     match files.read(KEYS, most_bytes(KEYS)) {
         Ok(bytes) => {
-            let keys = parsed::<wire::Keys>(KEYS, &bytes).map_err(|why| damaged(&why))?;
+            let keys = parsed::<wire::KeysFile>(KEYS, &bytes).map_err(|why| damaged(&why))?;
             Ok(Some(keys.into_state().device))
         }
         Err(why) if is_spoiled(&why) => Err(damaged(&why.to_string())),
@@ -184,27 +191,28 @@ pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
     }
 }
 
-impl<F: Files> fmt::Debug for Store<F> {
+impl<F: StoreFiles> fmt::Debug for Store<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.shelf.files).finish()
     }
 }
 
-impl<F: Files> Shelf<F> {
-    fn load(&self) -> Result<Memory, StoreError> {
+impl<F: StoreFiles> Shelf<F> {
+    fn load(&self) -> Result<StoredState, StoreError> {
         self.files.prepare().map_err(|why| failed(&self.files, "make", "", &why))?;
         let names = self.files.names().map_err(|why| failed(&self.files, "read", "", &why))?;
         for draft in names.iter().filter(|it| it.starts_with('.') && it.ends_with(DRAFT)) {
             // It takes room, and is in nobody's way: the next save replaces it.
             let _ = self.files.remove(draft);
         }
-        let mut memory = Memory { complaints: [self.told.clone(), self.files.doubts()].concat(), ..Memory::default() };
-        memory.identity = self.identity(&mut memory.complaints)?.map(wire::Identity::into_state);
-        memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::Keys::into_state);
-        memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::Stopped::into_state).unwrap_or_default();
-        memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::Awaiting::into_state).unwrap_or_default();
-        memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::Trial::into_state);
-        if let Some(targets) = self.read::<wire::Targets>(TARGETS, &mut memory.complaints)? {
+        let mut memory =
+            StoredState { complaints: [self.told.clone(), self.files.doubts()].concat(), ..StoredState::default() };
+        memory.identity = self.identity(&mut memory.complaints)?.map(wire::IdentityFile::into_state);
+        memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
+        memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
+        memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();
+        memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
+        if let Some(targets) = self.read::<wire::TargetsFile>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;
             let proved = |it: &Target| names.contains(&format!("{PROVED}{}", it.fingerprint()));
@@ -218,7 +226,7 @@ impl<F: Files> Shelf<F> {
                 self.mend(&Record::Targets(Box::new(memory.targets.clone())), &mut memory.complaints);
             }
         }
-        if let Err(why) = self.settle_all() {
+        if let Err(why) = self.fsync_all() {
             let lost = "a power cut may lose what was read";
             memory.complaints.push(format!("{}; {lost}", failed(&self.files, "sync", "", &why).0));
         }
@@ -226,7 +234,7 @@ impl<F: Files> Shelf<F> {
     }
 
     /// What an earlier life wrote without living to sync it is acted on from here on, so it must not be lost any more.
-    fn settle_all(&self) -> io::Result<()> {
+    fn fsync_all(&self) -> io::Result<()> {
         let mut known = self.known();
         for name in RECORDS {
             match self.files.sync(name) {
@@ -253,8 +261,8 @@ impl<F: Files> Shelf<F> {
     }
 
     /// Either copy will do, and both are there afterwards.
-    fn identity(&self, complaints: &mut Vec<String>) -> Result<Option<wire::Identity>, StoreError> {
-        let first: Option<wire::Identity> = self.read(IDENTITY, complaints)?;
+    fn identity(&self, complaints: &mut Vec<String>) -> Result<Option<wire::IdentityFile>, StoreError> {
+        let first: Option<wire::IdentityFile> = self.read(IDENTITY, complaints)?;
         let second = self.read(IDENTITY_BACKUP, complaints)?;
         if first == second {
             return Ok(first);
@@ -418,7 +426,7 @@ fn is_spoiled(why: &io::Error) -> bool {
     codes.iter().any(|it| why.raw_os_error() == Some(it.raw_os_error()))
 }
 
-fn failed<F: Files>(files: &Directory<F>, deed: &str, name: &str, why: &io::Error) -> StoreError {
+fn failed<F: StoreFiles>(files: &StateDirectory<F>, deed: &str, name: &str, why: &io::Error) -> StoreError {
     let advice = match why.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
         io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another place with --state-dir",

@@ -22,7 +22,7 @@ pub(in crate::linux) struct Systemd {
 
 /// A unit, as far as we look at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::linux) struct Unit {
+pub(in crate::linux) struct UnitState {
     /// `ActiveState`.
     pub(in crate::linux) active: String,
     /// `PartOf`.
@@ -35,7 +35,7 @@ pub(in crate::linux) struct Unit {
 /// `StartTransientUnit`. A polkit rule that allowed the first would let its user run any command as root by the second. `Restart`
 /// starts a unit that is stopped, and no transient unit is made by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::linux) enum Deed {
+pub(in crate::linux) enum UnitAction {
     /// End.
     Stop,
     /// End where it runs, and run.
@@ -50,7 +50,7 @@ impl Systemd {
     }
 
     /// A unit. `None`: the host has none of that name.
-    pub(in crate::linux) async fn unit(&self, name: &str) -> Result<Option<Unit>, String> {
+    pub(in crate::linux) async fn unit(&self, name: &str) -> Result<Option<UnitState>, String> {
         self.within(async {
             let bus = self.connect().await?;
             let manager = Some("org.freedesktop.systemd1.Manager");
@@ -60,16 +60,16 @@ impl Systemd {
                 return Ok(None);
             }
             let active = property(&bus, &path, "ActiveState").await?;
-            Ok(Some(Unit { active, part_of: property(&bus, &path, "PartOf").await? }))
+            Ok(Some(UnitState { active, part_of: property(&bus, &path, "PartOf").await? }))
         })
         .await
     }
 
     /// Has a unit do something. What is under way for it already is not replaced: mode `fail`.
-    pub(in crate::linux) async fn tell(&self, name: &str, deed: Deed) -> Result<(), String> {
+    pub(in crate::linux) async fn tell(&self, name: &str, deed: UnitAction) -> Result<(), String> {
         let method = match deed {
-            Deed::Stop => "StopUnit",
-            Deed::Restart => "RestartUnit",
+            UnitAction::Stop => "StopUnit",
+            UnitAction::Restart => "RestartUnit",
         };
         self.within(async {
             let bus = self.connect().await?;

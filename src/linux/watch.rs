@@ -17,7 +17,7 @@ const TRIES: usize = 10;
 
 /// Watches a file by the directories that lead to it.
 #[derive(Debug)]
-pub(in crate::linux) struct Watch {
+pub(in crate::linux) struct FileWatcher {
     path: PathBuf,
     events: AsyncFd<Inotify>,
     /// Each directory watched, and the name in it that matters.
@@ -28,14 +28,14 @@ pub(in crate::linux) struct Watch {
 
 /// What happened to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::linux) enum Change {
+pub(in crate::linux) enum FileChange {
     /// Somebody is about to write more of it.
     Writing,
     /// Somebody finished writing it, or it came or went.
     Done,
 }
 
-impl Watch {
+impl FileWatcher {
     /// A watch that watches nothing yet.
     #[expect(deprecated, reason = "what came instead is unsafe; an Inotify keeps its descriptor as long as it lives")]
     pub(in crate::linux) fn new(path: &Path) -> io::Result<Self> {
@@ -72,7 +72,7 @@ impl Watch {
     }
 
     /// The next change. What the kernel holds already is told at once, whether or not the reactor has heard of it.
-    pub(in crate::linux) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Change>> {
+    pub(in crate::linux) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<FileChange>> {
         loop {
             let read = match read(self.events.get_mut(), &self.places, self.link) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -121,15 +121,15 @@ impl Watch {
 }
 
 /// What the events there are come to: the last one that matters.
-fn read(events: &mut Inotify, places: &[(WatchDescriptor, OsString)], link: bool) -> io::Result<Option<Change>> {
+fn read(events: &mut Inotify, places: &[(WatchDescriptor, OsString)], link: bool) -> io::Result<Option<FileChange>> {
     let mut buffer = [0; BUFFER_BYTES];
     let events = events.read_events(&mut buffer)?;
     Ok(events.filter_map(|event| change(&event, places, link)).last())
 }
 
-fn change(event: &Event<&OsStr>, places: &[(WatchDescriptor, OsString)], link: bool) -> Option<Change> {
+fn change(event: &Event<&OsStr>, places: &[(WatchDescriptor, OsString)], link: bool) -> Option<FileChange> {
     if event.mask.contains(EventMask::Q_OVERFLOW) {
-        return Some(Change::Done);
+        return Some(FileChange::Done);
     }
     let (_, wanted) = places.iter().find(|(watch, _)| *watch == event.wd)?;
     let ours = event.name.is_none_or(|name| link || name == wanted);
@@ -138,7 +138,7 @@ fn change(event: &Event<&OsStr>, places: &[(WatchDescriptor, OsString)], link: b
     }
     let directory = event.mask.contains(EventMask::ISDIR);
     let begun = !directory && event.mask.intersects(EventMask::MODIFY | EventMask::CREATE);
-    Some(if begun { Change::Writing } else { Change::Done })
+    Some(if begun { FileChange::Writing } else { FileChange::Done })
 }
 
 fn absent(error: &io::Error) -> bool {

@@ -1,10 +1,10 @@
 //! The whole outside, on a Linux board.
 
-use crate::linux::clock::{Chance, Clock};
-use crate::linux::host::Host;
+use crate::linux::clock::{Clock, Random};
+use crate::linux::host::LiveHost;
 use crate::linux::leds::Leds;
 use crate::linux::locks::Locks;
-use crate::linux::net::Reach;
+use crate::linux::net::NetAdapter;
 use crate::linux::power::Power;
 use crate::linux::store::Store;
 use crate::port::{Engine, Targets, World};
@@ -26,11 +26,11 @@ pub struct Linux<E, T> {
     /// Wall time.
     pub clock: Clock,
     /// Chance.
-    pub chance: Chance,
+    pub chance: Random,
     /// The networks the machine is in.
-    pub net: Reach,
+    pub net: NetAdapter,
     /// The host.
-    pub host: Host,
+    pub host: LiveHost,
 }
 
 impl<E: Engine, T: Targets> World for Linux<E, T> {
@@ -41,9 +41,9 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Power = Power;
     type Leds = Leds;
     type Clock = Clock;
-    type Chance = Chance;
-    type Net = Reach;
-    type Host = Host;
+    type Random = Random;
+    type Net = NetAdapter;
+    type Host = LiveHost;
 
     fn engine(&self) -> &E {
         &self.engine
@@ -66,13 +66,13 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     fn clock(&self) -> &Clock {
         &self.clock
     }
-    fn chance(&self) -> &Chance {
+    fn chance(&self) -> &Random {
         &self.chance
     }
-    fn net(&self) -> &Reach {
+    fn net(&self) -> &NetAdapter {
         &self.net
     }
-    fn host(&self) -> &Host {
+    fn host(&self) -> &LiveHost {
         &self.host
     }
 }

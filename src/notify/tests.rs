@@ -4,46 +4,46 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::intent::Reply;
-use crate::state::status::Kind;
-use crate::state::{Shutdown, Trouble};
+use crate::request::Response;
+use crate::state::status::StepKind;
+use crate::state::{ShutdownStatus, Trouble};
 
 #[derive(Default)]
 struct Listener {
     patience: Option<Duration>,
-    heard: RefCell<Vec<Word>>,
+    heard: RefCell<Vec<Notification>>,
 }
 
-impl Manager for Listener {
-    fn tell(&self, word: &Word) {
+impl ServiceManager for Listener {
+    fn notify(&self, word: &Notification) {
         self.heard.borrow_mut().push(word.clone());
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn watchdog_timeout(&self) -> Option<Duration> {
         self.patience
     }
 }
 
 impl Listener {
     fn beats(&self) -> usize {
-        self.heard.borrow().iter().filter(|it| **it == Word::Alive).count()
+        self.heard.borrow().iter().filter(|it| **it == Notification::Alive).count()
     }
 
     fn is_ready(&self) -> bool {
-        self.heard.borrow().contains(&Word::Ready)
+        self.heard.borrow().contains(&Notification::Ready)
     }
 }
 
 /// Runs for so long beside a reconciler that answers so many beats.
 async fn listen(manager: &Listener, answers: usize, secs: u64) {
-    let (intents, mut inbox) = mpsc::channel::<Ask>(1);
+    let (intents, mut inbox) = mpsc::channel::<Request>(1);
     let (_publish, status) = watch::channel(Status::default());
     let reconciler = async {
         let mut kept = Vec::new();
         while let Some(ask) = inbox.recv().await {
-            assert_eq!(ask.intent, Intent::Beat);
+            assert_eq!(ask.action, Action::Probe);
             if kept.len() < answers {
-                ask.reply.send(Ok(Reply::Done)).unwrap();
+                ask.reply.send(Ok(Response::Done)).unwrap();
                 kept.push(None);
             } else {
                 // It is stuck with the request in its hands.
@@ -95,7 +95,8 @@ async fn what_is_done_is_said_once() {
         _ = say(&manager, status) => {}
         () = story => {}
     }
-    let said = [Word::Doing("nobody has said yet what is wanted".into()), Word::Doing("as wanted; running: 0".into())];
+    let said =
+        [Notification::Doing("nobody has said yet what is wanted".into()), Notification::Doing("as wanted; running: 0".into())];
     assert_eq!(*manager.heard.borrow(), said);
 }
 
@@ -107,7 +108,7 @@ async fn the_words_say_the_most_pressing_thing() {
     status.waiting.push("app 1 is locked".into());
     assert_eq!(words(&status), "app 1 is locked");
     status.troubles.push(Trouble {
-        kind: Kind::Downloading,
+        kind: StepKind::Downloading,
         what: "pull a".into(),
         why: "no room".into(),
         failures: 1,
@@ -115,13 +116,17 @@ async fn the_words_say_the_most_pressing_thing() {
     });
     assert_eq!(words(&status), "pull a: no room");
     for what in ["pull a", "start 1/b"] {
-        let kind = crate::state::status::Kind::Housekeeping;
-        status.doing.push(crate::state::status::Doing { kind, what: what.into(), service: None });
+        let kind = crate::state::status::StepKind::Housekeeping;
+        status.doing.push(crate::state::status::StepInProgress { kind, what: what.into(), service: None });
     }
     assert_eq!(words(&status), "pull a, start 1/b");
     status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
     assert_eq!(words(&status), "the container engine does not answer: x");
-    status.shutdown =
-        Shutdown::UnderWay { ending: None, by: crate::state::By::Others, since, progress: crate::state::Progress::Accepted };
+    status.shutdown = ShutdownStatus::UnderWay {
+        ending: None,
+        by: crate::state::ShutdownOrigin::Others,
+        since,
+        progress: crate::state::ShutdownProgress::Accepted,
+    };
     assert!(words(&status).starts_with("shutting down"));
 }

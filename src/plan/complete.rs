@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::app::Shape;
-use crate::state::config::{Mode, Mount, NetworkMode};
-use crate::state::keys::{Grant, Reach};
+use crate::state::app::Generation;
+use crate::state::config::{Mount, MountMode, NetworkMode};
+use crate::state::keys::{Grant, KeyScope};
 use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
 use crate::state::service::Feature;
 use crate::state::{App, ContainerConfig, Device, Keys, Service, ServiceKey, Target};
@@ -27,7 +27,7 @@ const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
 /// The target with what every container is given. The same target, device and keys always give the same.
 #[must_use]
-pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
+pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> Target {
     let mut target = target.clone();
     target.name.get_or_insert_with(|| device.name.clone());
     for app in target.apps.values_mut() {
@@ -39,7 +39,7 @@ pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
                 give(service, &key, device, given);
             }
         }
-        if app.shape == Shape::Services {
+        if app.shape == Generation::Services {
             let default = app.networks.entry("default".to_owned()).or_default();
             // An engine would reserve addresses for a network nobody is on.
             default.config_only = app.services.values().all(|it| it.config.network_mode == NetworkMode::Host);
@@ -53,7 +53,7 @@ pub fn complete(target: &Target, device: &Device, keys: &Keys) -> Target {
 pub fn grants(target: &Target) -> Vec<Grant> {
     let grant = |(app, name, service): (&App, &String, &Service)| {
         let wide = is_told_of_the_api(app, service);
-        let reach = if wide { Reach::Device } else { Reach::App };
+        let reach = if wide { KeyScope::Device } else { KeyScope::App };
         Grant { service: ServiceKey::new(app.id, name), app_uuid: app.uuid.clone(), reach }
     };
     target.services().map(grant).collect()
@@ -88,7 +88,9 @@ pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'stati
 /// such label, and in the shape of 2017.
 fn is_told_of_the_api(app: &App, service: &Service) -> bool {
     let unlabelled = !service.config.labels.contains_key(API_LABEL);
-    service.features.contains(&Feature::SupervisorApi) || app.shape == Shape::Single || (unlabelled && app.services.len() == 1)
+    service.features.contains(&Feature::SupervisorApi)
+        || app.shape == Generation::Single
+        || (unlabelled && app.services.len() == 1)
 }
 
 /// Whether it is the directory of a service's update locks.
@@ -104,7 +106,7 @@ fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMa
     }
     let locks = format!("{LOCK_ROOT}/{}/{}", key.app, key.service);
     for path in LOCK_MOUNTS {
-        bind(config, &locks, path, Mode::Write);
+        bind(config, &locks, path, MountMode::Write);
     }
     for feature in &service.features {
         open(config, *feature, device);
@@ -117,33 +119,33 @@ fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
     match feature {
         Feature::JournalLogs => {
             for path in JOURNAL {
-                bind(config, path, path, Mode::ReadOnly);
+                bind(config, path, path, MountMode::ReadOnly);
             }
         }
-        Feature::Dbus => bind(config, "/run/dbus", "/host/run/dbus", Mode::Write),
-        Feature::KernelModules if here => bind(config, "/lib/modules", "/lib/modules", Mode::Write),
-        Feature::Firmware if here => bind(config, "/lib/firmware", "/lib/firmware", Mode::Write),
+        Feature::Dbus => bind(config, "/run/dbus", "/host/run/dbus", MountMode::Write),
+        Feature::KernelModules if here => bind(config, "/lib/modules", "/lib/modules", MountMode::Write),
+        Feature::Firmware if here => bind(config, "/lib/firmware", "/lib/firmware", MountMode::Write),
         Feature::BalenaSocket => {
             let Some(socket) = &device.engine_socket else { return };
             for path in [ENGINE_SOCKET, socket, "/var/run/balena.sock"] {
-                bind(config, socket, path, Mode::Write);
+                bind(config, socket, path, MountMode::Write);
             }
             config.env.entry("DOCKER_HOST".to_owned()).or_insert_with(|| format!("unix://{ENGINE_SOCKET}"));
         }
         Feature::SupervisorApi if config.network_mode == NetworkMode::App => {
             config.networks.entry(SUPERVISOR_NETWORK.to_owned()).or_default();
         }
-        Feature::Sysfs => bind(config, "/sys", "/sys", Mode::Write),
-        Feature::Procfs => bind(config, "/proc", "/proc", Mode::Write),
+        Feature::Sysfs => bind(config, "/sys", "/sys", MountMode::Write),
+        Feature::Procfs => bind(config, "/proc", "/proc", MountMode::Write),
         Feature::Gpu => config.gpus = config.gpus.max(1),
         // The engine takes a bind source without a slash for a volume of its own, shared by all apps.
-        Feature::ExtraFirmware => bind(config, "extra-firmware", "/extra-firmware", Mode::Write),
+        Feature::ExtraFirmware => bind(config, "extra-firmware", "/extra-firmware", MountMode::Write),
         // Nothing to mount: environment only, or a host without modules, where the engine would make empty directories.
         Feature::KernelModules | Feature::Firmware | Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev => (),
     }
 }
 
-fn bind(config: &mut ContainerConfig, host: &str, path: &str, access: Mode) {
+fn bind(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode) {
     config.mounts.insert(Mount::Bind { host: host.to_owned(), path: path.to_owned(), access });
 }
 
@@ -176,7 +178,7 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
     env.plain("RESIN_SERVICE_KILL_ME_PATH", HAND_OVER_PATH);
     env.plain("BALENA_SERVICE_HANDOVER_COMPLETE_PATH", HAND_OVER_PATH);
     env.plain("USER", "root");
-    if app.shape == Shape::Single {
+    if app.shape == Generation::Single {
         env.both("APP_RELEASE", app.commit.as_deref().unwrap_or_default());
         env.both("SUPERVISOR_VERSION", &device.supervisor_version);
     }

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use crate::plan::draft::Draft;
+use crate::plan::app_plan::AppPlan;
 use crate::plan::services::{is_fresh, is_owed_a_start, sibling};
-use crate::plan::strategies::{self, Old};
-use crate::state::service::Restart;
-use crate::state::{App, Condition, Container, Dependency, HealthStatus, Phase, Service, ServiceKey};
+use crate::plan::strategies::{self, Outdated};
+use crate::state::service::RestartPolicy;
+use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Service, ServiceKey};
 
 /// A condition that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +37,9 @@ pub enum Never {
     /// Its health check fails.
     Unhealthy,
     /// It exited with this code, and its restart policy leaves it so.
-    Exited(i32, Restart),
+    Exited(i32, RestartPolicy),
     /// Its restart policy starts it again whenever it exits, so that it never completes.
-    Endless(Restart),
+    Endless(RestartPolicy),
     /// It waits for this service itself, in vain.
     HeldBack(String),
 }
@@ -53,36 +53,36 @@ enum Progress {
 
 /// Where the containers of dependencies are looked for.
 struct Search<'d, 's, F> {
-    draft: &'d Draft<'s>,
+    draft: &'d AppPlan<'s>,
     app: &'d App,
     /// The container of a service that counts.
     find: F,
 }
 
 /// The first condition of a service that does not hold; one that will not come to hold before the others.
-pub(super) fn unmet(draft: &Draft<'_>, app: &App, service: &Service) -> Option<Unmet> {
+pub(super) fn unmet(draft: &AppPlan<'_>, app: &App, service: &Service) -> Option<Unmet> {
     let find = |name: &str| sibling(draft, app, name);
     Search { draft, app, find }.unmet(service, app.services.len())
 }
 
 /// The same while a release is on its way: what there is of the other service will do, unless it makes way already.
-pub(super) fn unmet_meanwhile(draft: &Draft<'_>, old: &Old<'_>) -> Option<Unmet> {
+pub(super) fn unmet_meanwhile(draft: &AppPlan<'_>, old: &Outdated<'_>) -> Option<Unmet> {
     let stays = |it: &&Container| {
         let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
         service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
     };
     let find = |name: &str| {
-        let theirs = draft.scene.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        strategies::goes_on(theirs).filter(stays)
+        let theirs = draft.input.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        strategies::survivor(theirs).filter(stays)
     };
     Search { draft, app: old.app, find }.unmet(old.service, old.app.services.len())
 }
 
 /// Whether a container that runs was started before a dependency's container was created anew, and is to be restarted for that. A
 /// dependency that the engine restarted by itself has the same container.
-pub(super) fn is_owed_a_restart(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
-    let (Phase::Running, Some(started)) = (container.phase, container.started) else { return false };
-    let (booted, now) = (draft.scene.current.booted_secs, draft.scene.current.now_secs);
+pub(super) fn is_owed_a_restart(draft: &AppPlan<'_>, app: &App, service: &Service, container: &Container) -> bool {
+    let (ContainerPhase::Running, Some(started)) = (container.phase, container.started) else { return false };
+    let (booted, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
     let recreated = |(name, dependency): (&String, &Dependency)| {
         let other = sibling(draft, app, name).filter(|_| dependency.restart);
         other.is_some_and(|it| {
@@ -96,26 +96,26 @@ pub(super) fn is_owed_a_restart(draft: &Draft<'_>, app: &App, service: &Service,
 }
 
 /// Whether the container of a dependency fulfils a condition.
-fn holds(draft: &Draft<'_>, container: &Container, condition: Condition) -> bool {
+fn holds(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> bool {
     match condition {
         Condition::Started => match container.phase {
-            Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => true,
-            Phase::Created | Phase::Removing | Phase::Dead => false,
+            ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Paused | ContainerPhase::Exited(_) => true,
+            ContainerPhase::Created | ContainerPhase::Removing | ContainerPhase::Dead => false,
         },
-        Condition::Healthy => container.phase == Phase::Running && container.health == Some(HealthStatus::Healthy),
-        Condition::Completed => container.phase == Phase::Exited(0) && !is_owed_a_start(draft, container),
+        Condition::Healthy => container.phase == ContainerPhase::Running && container.health == Some(HealthStatus::Healthy),
+        Condition::Completed => container.phase == ContainerPhase::Exited(0) && !is_owed_a_start(draft, container),
     }
 }
 
 /// Why the container of a dependency will not fulfil a condition that it does not fulfil.
-fn fails(draft: &Draft<'_>, container: &Container, condition: Condition) -> Option<Never> {
+fn fails(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> Option<Never> {
     match (condition, container.phase) {
-        (Condition::Healthy, Phase::Running) => match container.health {
+        (Condition::Healthy, ContainerPhase::Running) => match container.health {
             None => Some(Never::NoHealthCheck),
             Some(HealthStatus::Unhealthy) => Some(Never::Unhealthy),
             Some(HealthStatus::Starting | HealthStatus::Healthy) => None,
         },
-        (Condition::Healthy | Condition::Completed, Phase::Exited(code)) if !is_owed_a_start(draft, container) => {
+        (Condition::Healthy | Condition::Completed, ContainerPhase::Exited(code)) if !is_owed_a_start(draft, container) => {
             Some(Never::Exited(code, container.restart))
         }
         (Condition::Started | Condition::Healthy | Condition::Completed, _) => None,
@@ -144,7 +144,7 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         // The parser leaves no such name; what is not in the app is not waited for.
         let Some(service) = self.app.services.get(name) else { return Progress::Met };
         let key = ServiceKey::new(self.app.id, name);
-        let to_run = draft.scene.is_wanted_running(&key, service);
+        let to_run = draft.input.is_wanted_running(&key, service);
         // One that is healthy and about to be stopped is of no use to what starts now.
         let counts = to_run || condition != Condition::Healthy;
         if counts && container.is_some_and(|it| holds(draft, it, condition)) {
@@ -158,12 +158,12 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
                 (Condition::Healthy | Condition::Completed, false) => Progress::Never(Never::NotToRun),
             };
         }
-        if condition == Condition::Completed && service.config.restart.never_rests() {
+        if condition == Condition::Completed && service.config.restart.restarts_always() {
             return Progress::Never(Never::Endless(service.config.restart));
         }
         let never = container.and_then(|it| fails(draft, it, condition)).or_else(|| {
             let is_to_start = container.is_none_or(|it| is_owed_a_start(draft, it));
-            if is_to_start && draft.scene.current.failing.contains(&key) {
+            if is_to_start && draft.input.current.failing.contains(&key) {
                 return Some(Never::Failing);
             }
             // The parser accepts no circle; the depth keeps this from running in one all the same.

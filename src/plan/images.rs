@@ -2,25 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::scene::Scene;
-use crate::plan::{Deed, Plan, Step, Update};
-use crate::state::service::{Phase, Strategy};
+use crate::plan::input::PlanInput;
+use crate::plan::{AppUpdate, EngineAction, Plan, Step};
+use crate::state::service::{ContainerPhase, Strategy};
 use crate::state::{App, Container, ImageRef, Service};
 
 /// Deletes what nobody wants; not while a pull is due that may share layers with it, unless room is needed more: something that is
 /// wanted does not fit, or a strategy says to make room first.
-pub(super) fn collect(scene: Scene<'_>, plan: &mut Plan) {
+pub(super) fn collect(scene: PlanInput<'_>, plan: &mut Plan) {
     let mut services = scene.target.apps.values().flat_map(|app| app.services.values());
     let mut make_room = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
     if plan.downloaded || scene.current.lacks_room || make_room() {
-        plan.steps.extend(unwanted(scene).map(|it| Step::Engine(Deed::RemoveImage(it.clone()))));
+        plan.steps.extend(unwanted(scene).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
     }
 }
 
 /// What is not begun while it is known not to fit. An app without a container is better off with some of its services than with
 /// none; so is one whose container has made way already; and a service that makes room first does not say how much: what they
 /// want is pulled by itself.
-pub(super) fn updates(scene: Scene<'_>) -> Vec<Update> {
+pub(super) fn updates(scene: PlanInput<'_>) -> Vec<AppUpdate> {
     let apps = || scene.target.apps.values();
     let by_itself: BTreeSet<&ImageRef> = apps()
         .flat_map(|app| app.services.iter().filter(|(name, it)| !waits(scene, app, name, it)))
@@ -30,7 +30,7 @@ pub(super) fn updates(scene: Scene<'_>) -> Vec<Update> {
     let update = |app: &App| {
         let wanted = || app.services.iter().filter(|(_, it)| missing(&it.image));
         let first = wanted().filter(|(_, it)| it.strategy == Strategy::KillThenDownload);
-        Update {
+        AppUpdate {
             app: app.id,
             images: wanted().map(|(_, it)| it.image.clone()).collect(),
             make_way: first.flat_map(|(name, _)| standing(scene, app, name)).map(|it| it.id.clone()).collect(),
@@ -42,7 +42,7 @@ pub(super) fn updates(scene: Scene<'_>) -> Vec<Update> {
 }
 
 /// Whether nothing is lost while a service waits for what it wants.
-fn waits(scene: Scene<'_>, app: &App, name: &str, service: &Service) -> bool {
+fn waits(scene: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
     match service.strategy {
         Strategy::DownloadThenKill | Strategy::HandOver => scene.containers_of(app.id).next().is_some(),
         Strategy::KillThenDownload => standing(scene, app, name).next().is_some(),
@@ -51,12 +51,14 @@ fn waits(scene: Scene<'_>, app: &App, name: &str, service: &Service) -> bool {
 }
 
 /// Containers of a service that have yet to make way.
-fn standing<'a>(scene: Scene<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
-    scene.containers_of(app.id).filter(move |it| it.key.service == name && !matches!(it.phase, Phase::Removing | Phase::Dead))
+fn standing<'a>(scene: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
+    scene
+        .containers_of(app.id)
+        .filter(move |it| it.key.service == name && !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead))
 }
 
 /// Images of ours that no service wants and no container uses.
-pub(super) fn unwanted(scene: Scene<'_>) -> impl Iterator<Item = &ImageRef> {
+pub(super) fn unwanted(scene: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
     scene.current.ours.iter().filter(move |reference| {
         let wanted = || scene.target.apps.values().flat_map(|app| app.services.values()).any(|it| it.image == **reference);
         let seen = scene.current.images.iter().find(|it| it.answers_to(reference));

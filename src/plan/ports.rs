@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::state::config::{NetworkMode, Port};
 use crate::state::service::Strategy;
-use crate::state::{Container, Current, Demands, Service, ServiceKey, Target};
+use crate::state::{Container, Current, Overrides, Service, ServiceKey, Target};
 
 /// The choice for the next container of each service, by the port in the document. `None`: other services have all of them.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Claim<'a> {
 
 impl Ports {
     /// The choices for a target. Two services never get the same port; each gets the one that it has, where it can.
-    pub(super) fn of(target: &Target, demands: &Demands, current: &Current) -> Self {
+    pub(super) fn of(target: &Target, demands: &Overrides, current: &Current) -> Self {
         let services: Vec<_> = target.services().map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
         let choosing = |it: &Service| it.config.network_mode == NetworkMode::App && it.config.ports.iter().any(is_choice);
         if !services.iter().any(|(_, it)| choosing(it)) {
@@ -67,7 +67,7 @@ fn is_choice(port: &Port) -> bool {
     port.range().is_some()
 }
 
-fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>], host: (&Demands, &Current)) -> Option<u16> {
+fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>], host: (&Overrides, &Current)) -> Option<u16> {
     let (demands, current) = host;
     let range = port.range()?;
     let of_others = |host: u16| claims.iter().any(|it| it.key != key && clash(&it.port, &port.at(host)));

@@ -5,16 +5,16 @@
 //! or with its app: what an app wrote is not lost by a change or a mistake in a document. Where it is not as the document says, that
 //! is told.
 
-use crate::plan::draft::{Draft, Gate};
-use crate::plan::scene::{Changed, Scene, has_networks, trial_name};
-use crate::plan::{Deed, Plan, Step, complete};
-use crate::state::network::{BRIDGE_NAME, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use crate::plan::app_plan::{AppPlan, Precondition};
+use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
+use crate::plan::{EngineAction, Plan, Step, complete};
+use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
 use crate::state::{App, Network, NetworkConfig, NetworkId, Service, Volume};
 
 /// What the networks and volumes of an app need.
-pub(super) fn draft(draft: &mut Draft<'_>) {
-    let scene = draft.scene;
+pub(super) fn draft(draft: &mut AppPlan<'_>) {
+    let scene = draft.input;
     let Some(app) = scene.app(draft.app) else {
         remove_all(draft);
         return;
@@ -30,8 +30,8 @@ pub(super) fn draft(draft: &mut Draft<'_>) {
     }
 }
 
-fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
-    let scene = draft.scene;
+fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
+    let scene = draft.input;
     for (name, config) in &app.networks {
         let trial = scene.trial(app, name);
         match scene.network_of_app(app, name) {
@@ -40,16 +40,16 @@ fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
             None => {
                 let (id, app_id, name) = (NetworkId::default(), Some(app.id), Network::engine_name(app, name));
                 let network = Network { id, name, app: app_id, config: config.clone() };
-                draft.deed(Gate::Free, Deed::CreateNetwork(network));
+                draft.deed(Precondition::Free, EngineAction::CreateNetwork(network));
             }
             Some(seen) if changed.networks.contains(name) => {
                 if scene.is_untried(app, name) {
                     remove_trial(draft, trial);
                     if trial.is_none() {
-                        draft.deed(Gate::Free, Deed::CreateNetwork(trial_of(app, name, config)));
+                        draft.deed(Precondition::Free, EngineAction::CreateNetwork(trial_of(app, name, config)));
                     }
                 } else if !used(draft, app, |it| it.config.networks.contains_key(name)) {
-                    draft.deed(Gate::Locked, remove(seen));
+                    draft.deed(Precondition::Locked, remove(seen));
                 }
             }
             Some(_) => (),
@@ -63,7 +63,7 @@ fn networks(draft: &mut Draft<'_>, app: &App, changed: &Changed) {
         // Containers of the release before may still be on it. A second network of one name is in the way of every release.
         let is_twin = kept.iter().any(|it| it.name == seen.name);
         if is_twin || all_as_wanted(draft, app) {
-            draft.deed(Gate::Free, remove(seen));
+            draft.deed(Precondition::Free, remove(seen));
         }
     }
 }
@@ -77,25 +77,25 @@ fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
 }
 
 /// No container is ever attached to it.
-fn remove_trial(draft: &mut Draft<'_>, trial: Option<&Network>) {
+fn remove_trial(draft: &mut AppPlan<'_>, trial: Option<&Network>) {
     if let Some(trial) = trial {
-        draft.deed(Gate::Free, remove(trial));
+        draft.deed(Precondition::Free, remove(trial));
     }
 }
 
-fn remove(seen: &Network) -> Deed {
-    Deed::RemoveNetwork(seen.name.clone(), seen.id.clone(), seen.app)
+fn remove(seen: &Network) -> EngineAction {
+    EngineAction::RemoveNetwork(seen.name.clone(), seen.id.clone(), seen.app)
 }
 
-fn keep_volumes(draft: &mut Draft<'_>, app: &App) {
+fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
     for (name, config) in &app.volumes {
-        match draft.scene.volume(app, name) {
+        match draft.input.volume(app, name) {
             None => {
                 let mut config = config.clone();
                 // Its name says the app's number, and this label whose that number is.
                 config.labels.insert(APP_UUID_LABEL.to_owned(), app.uuid.clone());
                 let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config };
-                draft.deed(Gate::Free, Deed::CreateVolume(volume));
+                draft.deed(Precondition::Free, EngineAction::CreateVolume(volume));
             }
             Some(seen) => {
                 if let Some(how) = seen.config.difference(config) {
@@ -108,54 +108,58 @@ fn keep_volumes(draft: &mut Draft<'_>, app: &App) {
 }
 
 /// Every volume of the app goes, once its containers are gone.
-fn purge(draft: &mut Draft<'_>) {
-    let (scene, app) = (draft.scene, draft.app);
+fn purge(draft: &mut AppPlan<'_>) {
+    let (scene, app) = (draft.input, draft.app);
     if scene.containers_of(app).next().is_some() {
         return;
     }
     for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
-        draft.deed(Gate::Locked, Deed::RemoveVolume(volume.name.clone(), volume.app));
+        draft.deed(Precondition::Locked, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 
 /// Nobody wants the app any more.
-fn remove_all(draft: &mut Draft<'_>) {
-    let (scene, app) = (draft.scene, draft.app);
+fn remove_all(draft: &mut AppPlan<'_>) {
+    let (scene, app) = (draft.input, draft.app);
     if scene.containers_of(app).next().is_some() {
         return;
     }
     for network in scene.current.networks.iter().filter(|it| it.app == Some(app)) {
-        draft.deed(Gate::Free, remove(network));
+        draft.deed(Precondition::Free, remove(network));
     }
     for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
-        draft.deed(Gate::Free, Deed::RemoveVolume(volume.name.clone(), volume.app));
+        draft.deed(Precondition::Free, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 
 /// Whether a container is left that may use it: one of a service that does, or one of a service nobody knows any more.
-fn used(draft: &Draft<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
-    draft.scene.containers_of(app.id).any(|it| app.services.get(&it.key.service).is_none_or(&uses))
+fn used(draft: &AppPlan<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
+    draft.input.containers_of(app.id).any(|it| app.services.get(&it.key.service).is_none_or(&uses))
 }
 
-fn all_as_wanted(draft: &Draft<'_>, app: &App) -> bool {
-    draft.scene.containers_of(app.id).all(|it| {
+fn all_as_wanted(draft: &AppPlan<'_>, app: &App) -> bool {
+    draft.input.containers_of(app.id).all(|it| {
         let service = app.services.get(&it.key.service);
-        service.is_some_and(|service| draft.scene.is_as_wanted(it, service))
+        service.is_some_and(|service| draft.input.is_as_wanted(it, service))
     })
 }
 
 /// The network on which services reach the API.
-pub(super) fn supervisor(scene: Scene<'_>, plan: &mut Plan) {
+pub(super) fn supervisor(scene: PlanInput<'_>, plan: &mut Plan) {
     let kept = scene.supervisor_network();
     let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !scene.is_attached_to(it);
     plan.steps.extend(scene.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
     if kept.is_some() || !complete::needs_supervisor_network(scene.target) {
         return;
     }
-    let pool = Pool { subnet: SUPERVISOR_SUBNET.to_owned(), gateway: Some(SUPERVISOR_GATEWAY.to_owned()), ..Pool::default() };
+    let pool = AddressPool {
+        subnet: SUPERVISOR_SUBNET.to_owned(),
+        gateway: Some(SUPERVISOR_GATEWAY.to_owned()),
+        ..AddressPool::default()
+    };
     // Other supervisors know theirs by the name of its bridge, and remove one without.
     let options = [(BRIDGE_NAME.to_owned(), SUPERVISOR_NETWORK.to_owned())].into();
     let config = NetworkConfig { ipam: vec![pool], options, ..NetworkConfig::default() };
     let network = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.to_owned(), app: None, config };
-    plan.steps.push(Step::Engine(Deed::CreateNetwork(network)));
+    plan.steps.push(Step::Engine(EngineAction::CreateNetwork(network)));
 }

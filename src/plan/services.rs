@@ -2,30 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::depends::{is_owed_a_restart, unmet};
-use crate::plan::draft::{Draft, Gate};
-use crate::plan::release::{self, Release};
-use crate::plan::scene::Changed;
+use crate::plan::input::ChangedNetworks;
+use crate::plan::release::{self, ReleaseProgress};
 use crate::plan::spec;
-use crate::plan::strategies::{self, Old};
-use crate::plan::{Connection, Deed, Waiting, Which};
+use crate::plan::strategies::{self, Outdated};
+use crate::plan::{ContainerRef, EngineAction, NetworkConnection, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Boot, Container, ContainerId, Namespace, Phase, Service, ServiceKey};
+use crate::state::{App, BootState, Container, ContainerId, ContainerPhase, Namespace, Service, ServiceKey};
 
 /// What the services of an app need.
-pub(super) fn draft(draft: &mut Draft<'_>) {
-    let changed = draft.scene.app(draft.app).map(|app| draft.scene.changed(app)).unwrap_or_default();
-    let wanted = draft.scene.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
-    let seen = draft.scene.containers_of(draft.app).map(|it| it.key.service.clone());
+pub(super) fn draft(draft: &mut AppPlan<'_>) {
+    let changed = draft.input.app(draft.app).map(|app| draft.input.changed(app)).unwrap_or_default();
+    let wanted = draft.input.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
+    let seen = draft.input.containers_of(draft.app).map(|it| it.key.service.clone());
     let names: BTreeSet<String> = wanted.chain(seen).collect();
-    draft.release = Release::of(draft, &changed);
+    draft.release = ReleaseProgress::of(draft, &changed);
     for name in names {
         service(draft, &name, &changed);
     }
 }
 
-fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
-    let scene = draft.scene;
+fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
+    let scene = draft.input;
     let key = ServiceKey::new(draft.app, name);
     let mut seen: Vec<&Container> = scene.containers_of(draft.app).filter(|it| it.key == key).collect();
     // Newest first; ids only to make the order the same every time.
@@ -33,17 +33,17 @@ fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
     seen.retain(|it| !already_leaving(draft, it));
     let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
     let Some((app, service)) = wanted else {
-        strategies::dismiss(draft, &key, &seen);
+        strategies::remove_container(draft, &key, &seen);
         return;
     };
     let fresh = seen.iter().filter(|it| is_fresh(draft, app, service, it, changed)).max_by_key(|it| rank(it)).copied();
-    let all = Old { app, service, key: &key, containers: &seen, changed };
+    let all = Outdated { app, service, key: &key, containers: &seen, changed };
     let (superfluous, seen): (Vec<_>, Vec<_>) = seen.iter().copied().partition(|it| is_superfluous(draft, &all, fresh, it));
     for container in superfluous {
-        draft.deed(Gate::Free, Deed::Kill(which(container)));
+        draft.deed(Precondition::Free, EngineAction::Kill(which(container)));
     }
     let others: Vec<_> = seen.into_iter().filter(|it| fresh.is_none_or(|fresh| fresh.id != it.id)).collect();
-    let old = Old { containers: &others, ..all };
+    let old = Outdated { containers: &others, ..all };
     if scene.is_purged(draft.app) {
         strategies::purge(draft, &old, fresh);
         return;
@@ -51,40 +51,50 @@ fn service(draft: &mut Draft<'_>, name: &str, changed: &Changed) {
     match (fresh, others.is_empty()) {
         (Some(fresh), true) => revive(draft, app, service, fresh),
         (Some(fresh), false) => strategies::replace(draft, &old, fresh),
-        (None, false) => strategies::make_way(draft, &old),
-        (None, true) => make(draft, &old, Gate::Release),
+        (None, false) => strategies::replace_outdated(draft, &old),
+        (None, true) => make(draft, &old, Precondition::Release),
     }
 }
 
 /// Of several containers that are as wanted, the newest that was started goes on; one that was only created may go.
 fn rank(container: &Container) -> (bool, i64, &ContainerId) {
-    (container.phase != Phase::Created, container.created_secs, &container.id)
+    (container.phase != ContainerPhase::Created, container.created_secs, &container.id)
 }
 
 /// A container that was created beside another goes when that one is to go on, or when another release is wanted by now. It was
 /// never started, so no process is disturbed.
-fn is_superfluous(draft: &Draft<'_>, all: &Old<'_>, fresh: Option<&Container>, container: &Container) -> bool {
-    let ran = |it: &&Container| it.phase != Phase::Created && !strategies::is_retired(it);
+fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Container>, container: &Container) -> bool {
+    let ran = |it: &&Container| it.phase != ContainerPhase::Created && !strategies::is_retired(it);
     let is_chosen = fresh.is_some_and(|fresh| fresh.id == container.id);
     let is_rival = is_fresh(draft, all.app, all.service, container, all.changed);
     let another_goes_on = if is_rival { fresh.is_some() } else { all.containers.iter().any(ran) };
-    container.phase == Phase::Created && !is_chosen && another_goes_on
+    container.phase == ContainerPhase::Created && !is_chosen && another_goes_on
 }
 
 /// A container the engine is removing is nobody's; one it could not remove is tried again.
-fn already_leaving(draft: &mut Draft<'_>, container: &Container) -> bool {
+fn already_leaving(draft: &mut AppPlan<'_>, container: &Container) -> bool {
     match container.phase {
-        Phase::Removing => draft.wait(Waiting::Engine(container.key.clone())),
-        Phase::Dead => draft.deed(Gate::Free, Deed::Kill(which(container))),
-        Phase::Created | Phase::Running | Phase::Restarting | Phase::Paused | Phase::Exited(_) => return false,
+        ContainerPhase::Removing => draft.wait(Waiting::Engine(container.key.clone())),
+        ContainerPhase::Dead => draft.deed(Precondition::Free, EngineAction::Kill(which(container))),
+        ContainerPhase::Created
+        | ContainerPhase::Running
+        | ContainerPhase::Restarting
+        | ContainerPhase::Paused
+        | ContainerPhase::Exited(_) => return false,
     }
     true
 }
 
 /// Whether this is the container the service should have.
-pub(super) fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, container: &Container, changed: &Changed) -> bool {
-    let scene = draft.scene;
-    !scene.demands.recreate.contains(&container.id)
+pub(super) fn is_fresh(
+    draft: &AppPlan<'_>,
+    app: &App,
+    service: &Service,
+    container: &Container,
+    changed: &ChangedNetworks,
+) -> bool {
+    let scene = draft.input;
+    !scene.overrides.recreate.contains(&container.id)
         && !changed.concerns(service)
         && scene.is_as_wanted(container, service)
         && !scene.ports.offer_another(container)
@@ -93,7 +103,7 @@ pub(super) fn is_fresh(draft: &Draft<'_>, app: &App, service: &Service, containe
 
 /// A container that shares namespaces of other services shares those of the containers that they have now; and none of a container
 /// that is gone, in whose place one of the same name may be.
-fn shares_the_right_namespaces(draft: &Draft<'_>, app: &App, service: &Service, container: &Container) -> bool {
+fn shares_the_right_namespaces(draft: &AppPlan<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let is_right = |(namespace, owner): (Namespace, &str)| {
         let owner = sibling(draft, app, owner);
         owner.is_some_and(|owner| container.shares.get(&namespace) == Some(&owner.id))
@@ -102,20 +112,20 @@ fn shares_the_right_namespaces(draft: &Draft<'_>, app: &App, service: &Service, 
 }
 
 /// The container another service of the app has, and will keep.
-pub(super) fn sibling<'a>(draft: &Draft<'a>, app: &App, name: &str) -> Option<&'a Container> {
-    let scene = draft.scene;
+pub(super) fn sibling<'a>(draft: &AppPlan<'a>, app: &App, name: &str) -> Option<&'a Container> {
+    let scene = draft.input;
     let service = app.services.get(name)?;
     let theirs = scene.containers_of(app.id).filter(|it| it.key.service == name);
-    theirs.filter(|it| scene.is_as_wanted(it, service) && !scene.demands.recreate.contains(&it.id)).max_by_key(|it| rank(it))
+    theirs.filter(|it| scene.is_as_wanted(it, service) && !scene.overrides.recreate.contains(&it.id)).max_by_key(|it| rank(it))
 }
 
 /// There is no container, or one is made beside it: as soon as all that it needs is here.
-pub(super) fn make(draft: &mut Draft<'_>, old: &Old<'_>, gate: Gate) {
-    let Old { app, service, key, changed, .. } = *old;
-    let scene = draft.scene;
+pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, gate: Precondition) {
+    let Outdated { app, service, key, changed, .. } = *old;
+    let scene = draft.input;
     if !scene.has_image(&service.image) {
         if strategies::may_pull(draft, service) {
-            draft.deed(Gate::Free, Deed::Pull(service.image.clone()));
+            draft.deed(Precondition::Free, EngineAction::Pull(service.image.clone()));
         } else {
             draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
         }
@@ -132,25 +142,25 @@ pub(super) fn make(draft: &mut Draft<'_>, old: &Old<'_>, gate: Gate) {
         return;
     }
     let gate = match gate {
-        Gate::Release if service.strategy.makes_way_first() => Gate::Undisturbed,
-        Gate::Release if release::is_awaited(draft, app, &key.service) => Gate::Here,
+        Precondition::Release if service.strategy.makes_way_first() => Precondition::Undisturbed,
+        Precondition::Release if release::is_awaited(draft, app, &key.service) => Precondition::Here,
         other => other,
     };
     let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft, app, name));
     match spec {
-        Some(spec) => draft.deed(gate, Deed::Create(Box::new(spec))),
+        Some(spec) => draft.deed(gate, EngineAction::Create(Box::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }
 }
 
 /// The container is the right one: at most it has another name, or is stopped or started.
-pub(super) fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
     let name = spec::container_name(app, &container.key.service, service);
     if spec::is_named_new(container) {
         // The one that it replaced is gone. It was never started, so nothing is disturbed.
         draft.deed(
-            if container.phase == Phase::Created { Gate::Free } else { Gate::Locked },
-            Deed::Rename(which(container), name),
+            if container.phase == ContainerPhase::Created { Precondition::Free } else { Precondition::Locked },
+            EngineAction::Rename(which(container), name),
         );
     } else if container.name != name {
         // Only the release changed. Its name is the only place that says so.
@@ -159,11 +169,11 @@ pub(super) fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, contai
         } else if !draft.release.is_ready_for(service) {
             draft.wait(Waiting::Containers(container.key.clone()));
         } else {
-            draft.deed(Gate::Locked, Deed::Rename(which(container), name));
+            draft.deed(Precondition::Locked, EngineAction::Rename(which(container), name));
         }
     }
-    let connections = draft.scene.connections(app, service, container);
-    if !draft.scene.is_wanted_running(&container.key, service) {
+    let connections = draft.input.connections(app, service, container);
+    if !draft.input.is_wanted_running(&container.key, service) {
         stop(draft, container);
     } else if connections.is_empty() {
         start(draft, app, service, container);
@@ -173,52 +183,52 @@ pub(super) fn revive(draft: &mut Draft<'_>, app: &App, service: &Service, contai
 }
 
 /// A container is attached to its networks before it is started; one that runs loses one only where another has that one's name.
-fn connect(draft: &mut Draft<'_>, container: &Container, connections: Vec<Connection>) {
+fn connect(draft: &mut AppPlan<'_>, container: &Container, connections: Vec<NetworkConnection>) {
     let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
-    let gate = if loses { Gate::Locked } else { Gate::Free };
-    draft.deed(gate, Deed::Connect(which(container), connections));
+    let gate = if loses { Precondition::Locked } else { Precondition::Free };
+    draft.deed(gate, EngineAction::Connect(which(container), connections));
 }
 
 /// A container that is not to run is stopped.
-pub(super) fn stop(draft: &mut Draft<'_>, container: &Container) {
+pub(super) fn stop(draft: &mut AppPlan<'_>, container: &Container) {
     if container.phase.is_alive() {
-        draft.deed(Gate::Locked, Deed::Stop(which(container)));
+        draft.deed(Precondition::Locked, EngineAction::Stop(which(container)));
     }
 }
 
 /// Whether a container that is to run has to be started.
-pub(super) fn is_owed_a_start(draft: &Draft<'_>, container: &Container) -> bool {
+pub(super) fn is_owed_a_start(draft: &AppPlan<'_>, container: &Container) -> bool {
     match container.phase {
-        Phase::Created => true,
-        Phase::Exited(_) => {
+        ContainerPhase::Created => true,
+        ContainerPhase::Exited(_) => {
             // One that exits by itself is its restart policy's business: with one that never rests, somebody stopped it.
-            container.restart.never_rests()
-                || draft.scene.demands.start.contains(&container.id)
+            container.restart.restarts_always()
+                || draft.input.overrides.start.contains(&container.id)
                 // A start that failed is no exit of its program: a device or an address may be there again by now.
                 || container.error.is_some()
         }
         // Whoever paused it may be about to copy its files.
-        Phase::Paused => draft.scene.demands.start.contains(&container.id),
-        Phase::Running | Phase::Restarting | Phase::Removing | Phase::Dead => false,
+        ContainerPhase::Paused => draft.input.overrides.start.contains(&container.id),
+        ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Removing | ContainerPhase::Dead => false,
     }
 }
 
-pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, container: &Container) {
+pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
     if !is_owed_a_start(draft, container) {
         if is_owed_a_restart(draft, app, service, container) {
-            draft.deed(Gate::Locked, Deed::Restart(which(container)));
+            draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
         } else {
             keep_connected(draft, container);
         }
         return;
     }
     // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
-    let (since, now) = (draft.scene.current.booted_secs, draft.scene.current.now_secs);
-    let new = container.phase == Phase::Created
-        && match draft.scene.current.awaiting.get(&container.id) {
+    let (since, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
+    let new = container.phase == ContainerPhase::Created
+        && match draft.input.current.awaiting.get(&container.id) {
             // Clocks are wrong at boot on boards without a battery; who was seen waiting in which boot is not.
-            Some(Boot::ToCome) => true,
-            Some(Boot::Been) => false,
+            Some(BootState::NotYet) => true,
+            Some(BootState::Done) => false,
             None => (since..=now).contains(&container.created_secs),
         };
     if service.requires_reboot && new {
@@ -226,28 +236,29 @@ pub(super) fn start(draft: &mut Draft<'_>, app: &App, service: &Service, contain
     } else if let Some(other) = unmet(draft, app, service) {
         draft.wait(Waiting::Dependency(container.key.clone(), other));
     } else {
-        draft.deed(Gate::Free, Deed::Start(which(container)));
+        draft.deed(Precondition::Free, EngineAction::Start(which(container)));
     }
 }
 
 /// A container that lives is of use only while it has its network and what else it shares.
-pub(super) fn keep_connected(draft: &mut Draft<'_>, container: &Container) {
+pub(super) fn keep_connected(draft: &mut AppPlan<'_>, container: &Container) {
     if lost_its_owner(draft, container) {
-        draft.deed(Gate::Locked, Deed::Restart(which(container)));
-    } else if container.phase == Phase::Paused {
+        draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
+    } else if container.phase == ContainerPhase::Paused {
         draft.wait(Waiting::Paused(container.key.clone()));
     }
 }
 
 /// Whether a container whose namespace it shares was started since: then it is left in the namespace of a program that is gone.
-fn lost_its_owner(draft: &Draft<'_>, container: &Container) -> bool {
-    let (Phase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since) else {
+fn lost_its_owner(draft: &AppPlan<'_>, container: &Container) -> bool {
+    let (ContainerPhase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since)
+    else {
         return false;
     };
     // One that was started in the future was so before the clock was set back: then this one could not be started after it.
-    own < others && others.secs() <= draft.scene.current.now_secs
+    own < others && others.secs() <= draft.input.current.now_secs
 }
 
-pub(super) fn which(container: &Container) -> Which {
-    Which { key: container.key.clone(), id: container.id.clone() }
+pub(super) fn which(container: &Container) -> ContainerRef {
+    ContainerRef { key: container.key.clone(), id: container.id.clone() }
 }

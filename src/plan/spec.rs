@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::plan::Spec;
+use crate::plan::ContainerSpec;
 use crate::plan::complete::is_lock_mount;
-use crate::plan::scene::Scene;
+use crate::plan::input::PlanInput;
 use crate::state::config::{NetworkMode, Port};
-use crate::state::{App, ConfigHash, Container, ContainerConfig, Foreign, Image, Made, Namespace, Service, ServiceKey, Target};
+use crate::state::{
+    AdoptedContainer, App, ConfigHash, Container, ContainerConfig, Image, Namespace, Origin, Service, ServiceKey, Target,
+};
 
 /// Variables whose value at creation is the one that stays.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
@@ -54,12 +56,12 @@ pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
 
 /// The container a service should have. `sibling` finds the container of another service of the app.
 pub(super) fn spec<'a>(
-    scene: Scene<'_>,
+    scene: PlanInput<'_>,
     app: &App,
     name: &str,
     service: &Service,
     sibling: impl Fn(&str) -> Option<&'a Container>,
-) -> Option<Spec> {
+) -> Option<ContainerSpec> {
     let mut owners = BTreeMap::new();
     for (_, owner) in service.config.shares() {
         owners.insert(owner.to_owned(), sibling(owner)?.id.clone());
@@ -72,7 +74,7 @@ pub(super) fn spec<'a>(
     let name = container_name(app, name, service);
     let is_taken = scene.containers_of(app.id).any(|it| it.name == name);
     let ports = scene.ports.of_service(&key);
-    Some(Spec {
+    Some(ContainerSpec {
         key,
         app_uuid: app.uuid.clone(),
         networks: service.config.networks.keys().map(|it| (it.clone(), scene.network_name(app, it))).collect(),
@@ -91,10 +93,10 @@ pub(super) fn spec<'a>(
 pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &ConfigHash, images: &[Image]) -> bool {
     match &container.made {
         // A hand-over that was called off leaves a container that the engine would no longer start by itself.
-        Made::Here(hash) => {
+        Origin::Ours(hash) => {
             (hash == wanted || ends_up_as_wanted(container, service)) && container.restart == service.config.restart
         }
-        Made::Elsewhere(foreign) => {
+        Origin::Adopted(foreign) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));
             same_image && adoptable(foreign, &service.config)
@@ -112,7 +114,7 @@ fn ends_up_as_wanted(container: &Container, service: &Service) -> bool {
 
 /// Another supervisor's container is as good as ours when it ends up with what ours would, but for what is no reason to replace a
 /// running program: the device's name at creation, what we alone tell it, and what no program can notice.
-fn adoptable(foreign: &Foreign, wanted: &ContainerConfig) -> bool {
+fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     let mut theirs = foreign.config.effective(&foreign.base);
     let mut ours = wanted.effective(&foreign.base);
     for variable in AT_INIT {

@@ -11,31 +11,31 @@
 //! Where the image is here, that holds for every strategy. It cannot be so where the old container, or a network that it is on,
 //! has to go first.
 
+use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::depends::{unmet, unmet_meanwhile};
-use crate::plan::draft::{Draft, Gate};
 use crate::plan::images;
+use crate::plan::input::ChangedNetworks;
 use crate::plan::release;
-use crate::plan::scene::Changed;
 use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, which};
 use crate::plan::spec;
-use crate::plan::{Deed, Step, Waiting};
+use crate::plan::{EngineAction, Step, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, Phase, Service, ServiceKey};
+use crate::state::{App, Container, ContainerPhase, Service, ServiceKey};
 
 /// Containers of a service that are not as it should be, and the service.
-pub(super) struct Old<'a> {
+pub(super) struct Outdated<'a> {
     pub(super) app: &'a App,
     pub(super) service: &'a Service,
     pub(super) key: &'a ServiceKey,
     pub(super) containers: &'a [&'a Container],
-    pub(super) changed: &'a Changed,
+    pub(super) changed: &'a ChangedNetworks,
 }
 
 /// What the name of an old container of a hand-over begins with.
 const RETIRED: &str = "old_";
 
 /// Nobody wants the service any more: its containers go when the release that replaces them is here.
-pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Container]) {
+pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {
     if containers.is_empty() {
         return;
     }
@@ -45,30 +45,30 @@ pub(super) fn dismiss(draft: &mut Draft<'_>, key: &ServiceKey, containers: &[&Co
         draft.wait(Waiting::Containers(key.clone()));
     } else {
         for container in containers {
-            draft.deed(Gate::Locked, Deed::Kill(which(container)));
+            draft.deed(Precondition::Locked, EngineAction::Kill(which(container)));
         }
     }
 }
 
 /// The app is being purged: its containers go when they can come back, that is when the images are here and the engine was seen to
 /// create what is not as it should be.
-pub(super) fn purge(draft: &mut Draft<'_>, old: &Old<'_>, fresh: Option<&Container>) {
-    if !draft.scene.has_image(&old.service.image) {
-        draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
+pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&Container>) {
+    if !draft.input.has_image(&old.service.image) {
+        draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
     } else if draft.release.images && fresh.is_none() && is_unproven(draft, old) {
         draft.wait(Waiting::Containers(old.key.clone()));
         return;
     }
     let all = || old.containers.iter().copied().chain(fresh);
     // One that was created beside another goes after that: the next look would miss it otherwise.
-    let ran = all().any(|it| it.phase != Phase::Created);
-    let first: Vec<_> = all().filter(|it| !ran || it.phase != Phase::Created).collect();
-    dismiss(draft, old.key, &first);
+    let ran = all().any(|it| it.phase != ContainerPhase::Created);
+    let first: Vec<_> = all().filter(|it| !ran || it.phase != ContainerPhase::Created).collect();
+    remove_container(draft, old.key, &first);
 }
 
 /// No container is as it should be. The old ones make way as the service's strategy says.
-pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
-    let scene = draft.scene;
+pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
+    let scene = draft.input;
     let here = scene.has_image(&old.service.image);
     if old.service.strategy.makes_way_first() && !here {
         // What the new one is attached to can be there before its image is, and is as sure to be created before the old one goes.
@@ -77,14 +77,14 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
             absent => {
                 draft.wait_for(old.key, absent);
                 if let Some(newest) = keep_the_newest(draft, old) {
-                    serve_meanwhile(draft, old, newest);
+                    maintain_until_replaced(draft, old, newest);
                 }
             }
         }
         return;
     }
     if !here {
-        draft.deed(Gate::Free, Deed::Pull(old.service.image.clone()));
+        draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
     }
     if waits_for_images(draft, old) {
         return;
@@ -98,105 +98,105 @@ pub(super) fn make_way(draft: &mut Draft<'_>, old: &Old<'_>) {
 
 /// Whether the engine has yet to show that it can create the new container, or the network for it. The container is created beside
 /// the old ones, where that can be done.
-fn is_unproven(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
-    let untried = draft.scene.untried(old.app, old.service).filter(|_| !old.containers.is_empty());
+fn is_unproven(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
+    let untried = draft.input.untried(old.app, old.service).filter(|_| !old.containers.is_empty());
     draft.wait_for(old.key, untried.clone());
     untried.is_some() || creates_beside(draft, old)
 }
 
 /// Creates the new container beside the old ones, where that can be done.
-fn creates_beside(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
+fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let can = !old.containers.is_empty() && release::can_be_created_beside(draft, old.app, old.service, old.changed);
     if can {
-        make(draft, old, Gate::Free);
+        make(draft, old, Precondition::Free);
     }
     can
 }
 
 /// The right container and others: one that was created beside them, a hand-over under way, or one too many.
-pub(super) fn replace(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
-    if fresh.phase != Phase::Created {
+pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
+    if fresh.phase != ContainerPhase::Created {
         return finish(draft, old, fresh);
     }
     if waits_for_images(draft, old) {
         return;
     }
-    let asked_anew = old.containers.iter().any(|it| draft.scene.demands.recreate.contains(&it.id));
+    let asked_anew = old.containers.iter().any(|it| draft.input.overrides.recreate.contains(&it.id));
     if !draft.release.is_ready_for(old.service) {
         wait_for_containers(draft, old);
-    } else if old.service.strategy == Strategy::HandOver && !asked_anew && can_stand_beside(draft, old) {
-        stand_beside(draft, old, fresh);
+    } else if old.service.strategy == Strategy::HandOver && !asked_anew && can_start_side_by_side(draft, old) {
+        start_side_by_side(draft, old, fresh);
     } else {
         kill(draft, old);
     }
 }
 
 /// The new container was started: the others go, at once or when it says that it has taken over.
-fn finish(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
-    let running = draft.scene.is_wanted_running(&fresh.key, old.service);
+fn finish(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
+    let running = draft.input.is_wanted_running(&fresh.key, old.service);
     let handing_over =
         old.service.strategy == Strategy::HandOver && running && old.containers.iter().any(|it| it.phase.is_alive());
     for other in old.containers {
         let (which, timeout) = (which(other), old.service.handover_timeout);
         let hand_over = handing_over && other.phase.is_alive();
-        let step = if hand_over { Step::HandOver { old: which, timeout } } else { Step::Engine(Deed::Kill(which)) };
-        draft.wish(Gate::Locked, step);
+        let step = if hand_over { Step::HandOver { old: which, timeout } } else { Step::Engine(EngineAction::Kill(which)) };
+        draft.propose(Precondition::Locked, step);
     }
 }
 
 /// Whether the release is still on its way. What is there is served meanwhile.
-fn waits_for_images(draft: &mut Draft<'_>, old: &Old<'_>) -> bool {
+fn waits_for_images(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     if draft.release.images || old.service.strategy.makes_way_first() {
         return false;
     }
     draft.wait(Waiting::Images(old.key.clone()));
     // A hand-over that this release overtook ends here, however long it takes to arrive.
     if let Some(newest) = keep_the_newest(draft, old) {
-        serve_meanwhile(draft, old, newest);
+        maintain_until_replaced(draft, old, newest);
     }
     true
 }
 
 /// New containers are about to be created, or the engine refuses one: what is there stays as it is, and is stopped and started as
 /// anybody asks. It is not restarted in its own container, for the new one is what a restart asks for.
-fn wait_for_containers(draft: &mut Draft<'_>, old: &Old<'_>) {
+fn wait_for_containers(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     draft.wait(Waiting::Containers(old.key.clone()));
-    let newest = goes_on(old.containers.iter().copied());
-    if let Some(newest) = newest.filter(|it| !draft.scene.demands.recreate.contains(&it.id)) {
-        serve_meanwhile(draft, old, newest);
+    let newest = survivor(old.containers.iter().copied());
+    if let Some(newest) = newest.filter(|it| !draft.input.overrides.recreate.contains(&it.id)) {
+        maintain_until_replaced(draft, old, newest);
     }
 }
 
-fn kill(draft: &mut Draft<'_>, old: &Old<'_>) {
+fn kill(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     for container in old.containers {
-        draft.deed(Gate::Locked, Deed::Kill(which(container)));
+        draft.deed(Precondition::Locked, EngineAction::Kill(which(container)));
     }
 }
 
 /// Of several containers of a service the newest that lives goes on, or the newest where none does.
-pub(super) fn goes_on<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
+pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
     containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
 }
 
 /// The one that goes on goes on alone: the others have no part in what comes.
-fn keep_the_newest<'a>(draft: &mut Draft<'_>, old: &Old<'a>) -> Option<&'a Container> {
-    let newest = goes_on(old.containers.iter().copied())?;
+fn keep_the_newest<'a>(draft: &mut AppPlan<'_>, old: &Outdated<'a>) -> Option<&'a Container> {
+    let newest = survivor(old.containers.iter().copied())?;
     for other in old.containers.iter().filter(|it| it.id != newest.id) {
-        draft.deed(Gate::Locked, Deed::Kill(which(other)));
+        draft.deed(Precondition::Locked, EngineAction::Kill(which(other)));
     }
     Some(newest)
 }
 
 /// While the release that will replace it is still on its way, what is there is restarted, stopped and started as anybody asks.
-fn serve_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>, container: &Container) {
-    if !draft.scene.is_wanted_running(old.key, old.service) {
+fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, container: &Container) {
+    if !draft.input.is_wanted_running(old.key, old.service) {
         stop(draft, container);
-    } else if draft.scene.demands.recreate.contains(&container.id) {
-        draft.deed(Gate::Locked, Deed::Restart(which(container)));
+    } else if draft.input.overrides.recreate.contains(&container.id) {
+        draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
     } else if !old.service.requires_reboot && is_owed_a_start(draft, container) {
         match unmet_meanwhile(draft, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
-            None => draft.deed(Gate::Free, Deed::Start(which(container))),
+            None => draft.deed(Precondition::Free, EngineAction::Start(which(container))),
         }
     } else {
         keep_connected(draft, container);
@@ -204,13 +204,13 @@ fn serve_meanwhile(draft: &mut Draft<'_>, old: &Old<'_>, container: &Container) 
 }
 
 /// A hand-over needs an old one that lives, a new one that is to run, and nothing that both cannot have at once.
-fn can_stand_beside(draft: &Draft<'_>, old: &Old<'_>) -> bool {
+fn can_start_side_by_side(draft: &AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let alive = old.containers.iter().any(|it| it.phase.is_alive());
-    alive && draft.scene.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
+    alive && draft.input.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
 }
 
 /// The old one is retired, which frees its name, and the new one is started.
-fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
+fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     if let Some(other) = unmet(draft, old.app, old.service) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
         return;
@@ -225,7 +225,7 @@ fn stand_beside(draft: &mut Draft<'_>, old: &Old<'_>, fresh: &Container) {
         revive(draft, old.app, old.service, fresh);
     } else {
         let name = format!("{RETIRED}{}", spec::bare_name(newest));
-        draft.deed(Gate::Locked, Deed::Retire(which(newest), name));
+        draft.deed(Precondition::Locked, EngineAction::Retire(which(newest), name));
     }
 }
 
@@ -235,6 +235,6 @@ pub(super) fn is_retired(container: &Container) -> bool {
 }
 
 /// Whether a pull may begin: under delete-then-download not before the images nobody wants are gone.
-pub(super) fn may_pull(draft: &Draft<'_>, service: &Service) -> bool {
-    service.strategy != Strategy::DeleteThenDownload || images::unwanted(draft.scene).next().is_none()
+pub(super) fn may_pull(draft: &AppPlan<'_>, service: &Service) -> bool {
+    service.strategy != Strategy::DeleteThenDownload || images::unwanted(draft.input).next().is_none()
 }

@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use model::{parse_target, story, story_of};
 
-use crate::plan::{Plan, changes, complete, plan};
-use crate::state::app::Shape;
+use crate::plan::{Plan, changes, inject_supervisor_env, plan};
+use crate::state::app::Generation;
 use crate::state::service::Feature;
-use crate::state::{AppId, Demands, Device, HeldLock, Keys, Locks, Secret, ServiceKey, VolumeConfig};
+use crate::state::{AppId, Device, HeldLock, Keys, LockState, Overrides, Secret, ServiceKey, VolumeConfig};
 
 #[test]
 fn nothing_to_do() {
@@ -105,7 +105,7 @@ fn an_interrupted_hand_over_is_finished() {
 #[test]
 fn a_hand_over_that_the_next_release_overtook_ends_before_that_is_here() {
     let story = story_of("web web:3", "web web:1 running retired\nweb web:2 running", |_, current| {
-        current.locks.insert(AppId(1), Locks::Ours(["web".to_owned()].into()));
+        current.locks.insert(AppId(1), LockState::Ours(["web".to_owned()].into()));
     });
     assert_snapshot!(story, @"
     pull web:3, kill 1/web
@@ -243,7 +243,7 @@ fn a_service_that_should_not_run_is_there_and_stopped() {
 #[test]
 fn a_lock_holds_up_the_whole_release_and_no_download() {
     let story = story_of("web web:2\ndb db:2\nnew new:1", "web web:1 running\ndb db:1 running", |_, current| {
-        current.locks.insert(AppId(1), Locks::Held(held("db")));
+        current.locks.insert(AppId(1), LockState::Held(held("db")));
     });
     assert_snapshot!(story, @"
     pull db:2, pull new:1, pull web:2
@@ -255,7 +255,7 @@ fn a_lock_holds_up_the_whole_release_and_no_download() {
 #[test]
 fn a_lock_does_not_keep_down_what_fell_down() {
     let story = story_of("web web:1\ndb db:1", "db db:1 running\nimage web:1", |_, current| {
-        current.locks.insert(AppId(1), Locks::Held(held("db")));
+        current.locks.insert(AppId(1), LockState::Held(held("db")));
     });
     assert_snapshot!(story, @"
     create 1/web from web:1
@@ -266,7 +266,7 @@ fn a_lock_does_not_keep_down_what_fell_down() {
 #[test]
 fn force_takes_the_lock_away() {
     let story = story_of("web web:2", "web web:1 running", |demands, current| {
-        current.locks.insert(AppId(1), Locks::Held(held("web")));
+        current.locks.insert(AppId(1), LockState::Held(held("web")));
         demands.force.insert(AppId(1));
     });
     assert_snapshot!(story, @"
@@ -282,7 +282,7 @@ fn force_takes_the_lock_away() {
 #[test]
 fn force_takes_the_lock_of_a_service_that_is_gone_away_too() {
     let story = story_of("web web:2", "web web:1 running", |demands, current| {
-        current.locks.insert(AppId(1), Locks::Held(held("old")));
+        current.locks.insert(AppId(1), LockState::Held(held("old")));
         demands.force.insert(AppId(1));
     });
     assert_snapshot!(story, @"
@@ -298,7 +298,7 @@ fn force_takes_the_lock_of_a_service_that_is_gone_away_too() {
 #[test]
 fn locks_left_behind_by_a_crash_are_given_back() {
     let story = story_of("web web:1", "web web:1 running", |_, current| {
-        current.locks.insert(AppId(1), Locks::Ours(["web".to_owned()].into()));
+        current.locks.insert(AppId(1), LockState::Ours(["web".to_owned()].into()));
     });
     assert_snapshot!(story, @"unlock 1");
 }
@@ -344,7 +344,7 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
             "options" => drop(config.driver_opts.insert("o".to_owned(), "password=x".to_owned())),
             _ => drop(config.labels.insert("a".to_owned(), "b".to_owned())),
         }
-        let (demands, volumes) = (Demands::default(), current.volumes.clone());
+        let (demands, volumes) = (Overrides::default(), current.volumes.clone());
         for _ in 0..10 {
             let plan = plan(&target, &demands, &current);
             let [it] = &plan.differences[..] else { panic!("{field}: {plan:?}") };
@@ -355,7 +355,7 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
         }
         assert_eq!(current.volumes, volumes, "{field}");
         assert_eq!(current.containers[0].image_ref.as_str(), "web:2", "what else changed is done");
-        let mut demands = Demands { purge: [AppId(1)].into(), ..Demands::default() };
+        let mut demands = Overrides { purge: [AppId(1)].into(), ..Overrides::default() };
         for _ in 0..10 {
             let steps = plan(&target, &demands, &current).steps;
             for step in &steps {
@@ -407,7 +407,7 @@ fn a_host_that_was_configured_anew_is_booted_when_all_else_is_done() {
     ");
     let locked = story_of("web web:1", "web web:1 running", |_, current| {
         current.boot_wanted = wanted();
-        current.locks.insert(AppId(1), Locks::Held(held("web")));
+        current.locks.insert(AppId(1), LockState::Held(held("web")));
     });
     assert_snapshot!(locked, @"
     … the host's configuration counts from the next boot (/f)
@@ -463,14 +463,14 @@ fn no_service_is_given_the_devices_key_whatever_it_asks_for() {
     let own = "0123456789abcdef".repeat(4);
     let keys = Keys { device: Secret::new(own.clone()), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
     let device = Device { api_endpoint: Some("https://api.example.com".to_owned()), ..Device::default() };
-    for shape in [Shape::Services, Shape::Single] {
+    for shape in [Generation::Services, Generation::Single] {
         let mut target = parse_target("main main:1");
         for app in target.apps.values_mut() {
             app.shape = shape;
             let main = app.services.get_mut("main").unwrap();
             main.features = [BalenaApi, BalenaSocket, BoardRev, Dbus, SupervisorApi].into();
         }
-        let env = &complete(&target, &device, &keys).apps[&AppId(1)].services["main"].config.env;
+        let env = &inject_supervisor_env(&target, &device, &keys).apps[&AppId(1)].services["main"].config.env;
         assert_eq!(env["BALENA_API_URL"], "https://api.example.com");
         assert!(env.values().all(|it| !it.contains(&own)), "{shape:?}");
         assert!(!env.contains_key("RESIN_API_KEY") && !env.contains_key("BALENA_API_KEY"), "{shape:?}");

@@ -1,14 +1,14 @@
 //! What ends a wait badly: waiting does not mend it, so whoever asked is answered at once.
 
-use crate::intent::Refusal;
-use crate::plan::{Deed, Step, Subject, Waiting};
+use crate::plan::{EngineAction, Step, Subject, Waiting};
 use crate::port::World;
-use crate::reconcile::Keeper;
-use crate::reconcile::timely::app_of;
-use crate::reconcile::wait::{Goal, Waiter};
+use crate::reconcile::Reconciler;
+use crate::reconcile::conflicts::app_of;
+use crate::reconcile::waiters::{Goal, Waiter};
+use crate::request::Refusal;
 use crate::state::{App, AppId, ImageRef, Service, ServiceKey};
 
-impl<W: World> Keeper<'_, W> {
+impl<W: World> Reconciler<'_, W> {
     /// Why what a waiter waits for does not come to pass, where that is known. It is still pursued where it is still wanted.
     pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
         match &waiter.goal {
@@ -23,23 +23,23 @@ impl<W: World> Keeper<'_, W> {
     fn cannot_settle(&self, app: AppId) -> Option<Refusal> {
         let containers = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Containers(key) if key.app == app));
         let such = |step: &Step| match step {
-            Step::Engine(Deed::Create(spec)) => containers && spec.key.app == app,
-            Step::Engine(Deed::CreateNetwork(network)) => containers && network.app == Some(app),
-            Step::Engine(Deed::Pull(image)) => {
+            Step::Engine(EngineAction::Create(spec)) => containers && spec.key.app == app,
+            Step::Engine(EngineAction::CreateNetwork(network)) => containers && network.app == Some(app),
+            Step::Engine(EngineAction::Pull(image)) => {
                 let wanted = self.app(app).into_iter().flat_map(|it| &it.services).filter(|(_, it)| it.image == *image);
                 wanted.map(|(name, _)| ServiceKey::new(app, name)).any(|key| !self.has_container(&key))
             }
             _ => false,
         };
-        self.resting.why(such).map(Refusal::Failed).or_else(|| self.depends_in_vain(app, |_| true))
+        self.retries.why(such).map(Refusal::Failed).or_else(|| self.depends_in_vain(app, |_| true))
     }
 
     /// The app has no container, and an image of it cannot be pulled: nothing was restarted, and a success would say that it runs.
     pub(super) fn nothing_can_run(&self, app: AppId) -> Option<Refusal> {
         let images = |image: &ImageRef| self.app(app).is_some_and(|it| it.services.values().any(|it| it.image == *image));
-        let pulls = |step: &Step| matches!(step, Step::Engine(Deed::Pull(image)) if images(image));
+        let pulls = |step: &Step| matches!(step, Step::Engine(EngineAction::Pull(image)) if images(image));
         let empty = !self.is_asked(app) && !self.current.containers.iter().any(|it| it.key.app == app);
-        empty.then(|| self.resting.last_failure(pulls)).flatten().map(Refusal::Failed)
+        empty.then(|| self.retries.last_failure(pulls)).flatten().map(Refusal::Failed)
     }
 
     /// A service is not started because of a dependency that does not become what it has to be, and nothing is done about it.
@@ -61,12 +61,13 @@ impl<W: World> Keeper<'_, W> {
         if self.wanted(key).is_none() {
             return Some(Refusal::NotInTarget);
         }
-        if !self.demands.stopped.contains(key) {
+        if !self.overrides.stopped.contains(key) {
             let why = format!("{key} was started again by another request, so it does not stay stopped");
             return Some(Refusal::Failed(why));
         }
-        let such = |step: &Step| matches!(step, Step::Engine(Deed::Stop(it) | Deed::Kill(it)) if it.key == *key);
-        self.resting.why(such).map(Refusal::Failed)
+        let such =
+            |step: &Step| matches!(step, Step::Engine(EngineAction::Stop(it) | EngineAction::Kill(it)) if it.key == *key);
+        self.retries.why(such).map(Refusal::Failed)
     }
 
     fn cannot_start(&self, key: &ServiceKey) -> Option<Refusal> {
@@ -74,7 +75,7 @@ impl<W: World> Keeper<'_, W> {
         if !service.running {
             return Some(Refusal::NotToRun(key.clone()));
         }
-        if self.demands.stopped.contains(key) {
+        if self.overrides.stopped.contains(key) {
             return Some(Refusal::Failed(format!("{key} was stopped by another request")));
         }
         let waits = |such: &dyn Fn(&Waiting) -> bool| self.plan.waiting.iter().any(such);
@@ -87,12 +88,12 @@ impl<W: World> Keeper<'_, W> {
         let concerns = |step: &Step| match step.subject() {
             Subject::Service(it) if it == *key => true,
             Subject::Image(image) => {
-                let pulls = |it: &Service| it.image == image && matches!(step, Step::Engine(Deed::Pull(_)));
+                let pulls = |it: &Service| it.image == image && matches!(step, Step::Engine(EngineAction::Pull(_)));
                 pulls(service) || !alone && self.app(key.app).is_some_and(|it| it.services.values().any(pulls))
             }
             _ => !alone && app_of(step) == Some(key.app),
         };
-        let failed = || self.resting.why(concerns).map(Refusal::Failed);
+        let failed = || self.retries.why(concerns).map(Refusal::Failed);
         self.held_up(key).or_else(failed).or_else(|| self.depends_in_vain(key.app, |it| it == key))
     }
 
@@ -101,7 +102,9 @@ impl<W: World> Keeper<'_, W> {
         let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
         let goes_on = steps.into_iter().any(|step| step.subject() == Subject::Service(key.clone()));
         let lock = self.plan.waiting.iter().find_map(|it| match it {
-            Waiting::Lock(app, held) if *app == key.app && !self.fresh.contains(app) => Some(held.clone()),
+            Waiting::Lock(app, held) if *app == key.app && !self.locks_checked_since_observe.contains(app) => {
+                Some(held.clone())
+            }
             _ => None,
         });
         lock.filter(|_| !goes_on).map(Refusal::Locked)

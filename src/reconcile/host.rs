@@ -8,10 +8,10 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 use tracing::info;
 
-use crate::intent::{Answer, Refusal, Reply};
 use crate::port::{Host, HostError, LockError, Locks, World};
-use crate::reconcile::Keeper;
-use crate::state::host::{Addresses, HostPatch};
+use crate::reconcile::Reconciler;
+use crate::request::{Refusal, RequestResult, Response};
+use crate::state::host::{HostAddresses, HostPatch};
 use crate::state::{AppId, Force};
 
 /// Figures are not read more often, however often the engine is looked at.
@@ -20,18 +20,18 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 const NAME: usize = 7;
 
 /// Something that is done while everything else goes on, and what comes of it.
-pub(super) type Errand<'w> = LocalBoxFuture<'w, Outcome>;
+pub(super) type BackgroundJob<'w> = LocalBoxFuture<'w, JobOutcome>;
 
 /// What comes of an errand.
-pub(super) struct Outcome {
-    answer: Answer,
+pub(super) struct JobOutcome {
+    answer: RequestResult,
     /// Apps whose locks it took. `None`: it needs none.
     taken: Option<Vec<AppId>>,
 }
 
-impl<'w, W: World> Keeper<'w, W> {
+impl<'w, W: World> Reconciler<'w, W> {
     /// What the host measures now.
-    pub(super) fn measure(&self) {
+    pub(super) fn refresh_host_metrics(&self) {
         let fresh = self.publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < FIGURES_EVERY);
         if !fresh {
             let figures = self.world.host().figures();
@@ -40,25 +40,25 @@ impl<'w, W: World> Keeper<'w, W> {
     }
 
     /// The device is found elsewhere.
-    pub(super) fn moved(&mut self, Addresses { ips, macs }: Addresses) {
+    pub(super) fn set_addresses(&mut self, HostAddresses { ips, macs }: HostAddresses) {
         info!(addresses = ips.join(" "), "the device's addresses");
         self.device.ip_addresses = ips;
         self.device.mac_address = macs;
         self.publish.send_modify(|it| it.device.clone_from(&self.device));
     }
 
-    pub(super) fn read_host(&self) -> Errand<'w> {
+    pub(super) fn read_host(&self) -> BackgroundJob<'w> {
         let world = self.world;
         let read = async move {
-            let answer = world.host().config().await.map(|it| Reply::Host(Box::new(it))).map_err(refused);
-            Outcome { answer, taken: None }
+            let answer = world.host().config().await.map(|it| Response::Host(Box::new(it))).map_err(refused);
+            JobOutcome { answer, taken: None }
         };
         read.boxed_local()
     }
 
     /// Under the update locks of every app, so that none is surprised by another network.
-    pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<Errand<'w>, Refusal> {
-        if self.lent.is_some() {
+    pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<BackgroundJob<'w>, Refusal> {
+        if self.host_config_lease.is_some() {
             let why = "the host is being configured for another request; nothing was changed, ask again";
             return Err(Refusal::Failed(why.to_owned()));
         }
@@ -67,7 +67,7 @@ impl<'w, W: World> Keeper<'w, W> {
         }
         let forced = if self.force() == Force::Yes { Force::Yes } else { force };
         let (world, apps) = (self.world, self.lockable());
-        self.lent = Some(apps.keys().copied().collect());
+        self.host_config_lease = Some(apps.keys().copied().collect());
         let deed = async move {
             let mut taken = Vec::new();
             let mut locked = Ok(());
@@ -79,28 +79,32 @@ impl<'w, W: World> Keeper<'w, W> {
                 }
             }
             let answer = match locked {
-                Ok(()) => world.host().configure(&patch).await.map(|()| Reply::Done).map_err(refused),
+                Ok(()) => world.host().configure(&patch).await.map(|()| Response::Done).map_err(refused),
                 Err(LockError::Held(held)) => Err(Refusal::Locked(held)),
                 Err(LockError::Failed(why)) => Err(Refusal::Failed(why)),
             };
-            Outcome { answer, taken: Some(taken) }
+            JobOutcome { answer, taken: Some(taken) }
         };
         Ok(deed.boxed_local())
     }
 
     /// An errand is done: it gives back the locks it took.
-    pub(super) async fn errand_ended(&mut self, reply: oneshot::Sender<Answer>, Outcome { answer, taken }: Outcome) {
+    pub(super) async fn on_job_ended(
+        &mut self,
+        reply: oneshot::Sender<RequestResult>,
+        JobOutcome { answer, taken }: JobOutcome,
+    ) {
         if let Some(taken) = taken {
-            let lent = self.lent.take().unwrap_or_default();
+            let lent = self.host_config_lease.take().unwrap_or_default();
             self.give_back(&lent, taken).await;
-            self.look_now();
+            self.request_resync();
         }
         let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
     }
 
     /// Whether the locks of an app are those under which the host is configured.
-    pub(super) fn are_lent(&self, app: AppId) -> bool {
-        self.lent.as_ref().is_some_and(|it| it.contains(&app))
+    pub(super) fn is_leased(&self, app: AppId) -> bool {
+        self.host_config_lease.as_ref().is_some_and(|it| it.contains(&app))
     }
 
     /// Services whose locks are not ours already, by app.

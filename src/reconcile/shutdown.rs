@@ -21,12 +21,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::intent::{Answer, Refusal, Reply};
 use crate::plan::Step;
-use crate::port::{LockError, Locks, Mode, Notice, Power, PowerError, World};
-use crate::reconcile::Keeper;
-use crate::reconcile::take::Failure;
-use crate::state::{self, AppId, By, Ending, Force, Holders, Progress, Shutdown};
+use crate::port::{InhibitorMode, InhibitorNotice, LockError, Locks, Power, PowerError, World};
+use crate::reconcile::Reconciler;
+use crate::reconcile::execute::StepFailure;
+use crate::request::{Refusal, RequestResult, Response};
+use crate::state::{self, AppId, Force, LockHolders, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 
 /// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
 const ANSWER_LEAVES: Duration = Duration::from_secs(1);
@@ -43,16 +43,16 @@ const SAVE_WITHIN: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
 
 /// The services of apps whose locks are to be taken, and whether those that somebody holds are overridden.
-type Apps = BTreeMap<AppId, (BTreeSet<String>, Force)>;
+type AppLocks = BTreeMap<AppId, (BTreeSet<String>, Force)>;
 
 /// Apps under whose locks the host is configured, and the services that can hold one.
-type Lent = BTreeMap<AppId, Holders>;
+type HostConfigLease = BTreeMap<AppId, LockHolders>;
 
 /// How far the end of the machine has come.
-pub(super) struct Halt<'w, H> {
+pub(super) struct ShutdownFlow<'w, H> {
     stage: Stage<H>,
     /// What is being asked of the machine.
-    job: Option<LocalBoxFuture<'w, Event>>,
+    job: Option<LocalBoxFuture<'w, ShutdownEvent>>,
     /// When patience is over.
     until: Option<Instant>,
 }
@@ -61,29 +61,29 @@ enum Stage<H> {
     /// The machine runs.
     Up,
     /// It is looked at whether it can end, and the locks are taken.
-    Checking(Ask, Asker),
+    Checking(OwnShutdown, ShutdownRequester),
     /// It can, and it is asked to; or it accepted.
-    Asked(Ask),
+    Asked(OwnShutdown),
     /// It said that it ends.
-    Announced(Option<Ask>, Option<H>),
+    Announced(Option<OwnShutdown>, Option<H>),
 }
 
 /// An end that we ask for.
-struct Ask {
-    ending: Ending,
+struct OwnShutdown {
+    ending: PowerAction,
     /// Apps that are locked for it, and were not before.
     locked: BTreeSet<AppId>,
-    by: By,
+    by: ShutdownOrigin,
 }
 
 /// Who waits for the answer.
-enum Asker {
-    Person(oneshot::Sender<Answer>),
+enum ShutdownRequester {
+    Person(oneshot::Sender<RequestResult>),
     Plan,
 }
 
 /// Something that happened on the way.
-pub(super) enum Event {
+pub(super) enum ShutdownEvent {
     /// It was looked at, and the locks are taken.
     Checked(Result<(), Refusal>),
     /// It was asked for.
@@ -92,13 +92,13 @@ pub(super) enum Event {
     Late,
 }
 
-impl<H> Halt<'_, H> {
+impl<H> ShutdownFlow<'_, H> {
     pub(super) const fn new() -> Self {
         Self { stage: Stage::Up, job: None, until: None }
     }
 
     /// Waits for the next event. May be dropped at any await.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(super) async fn next(&mut self) -> ShutdownEvent {
         let late = async |until: Option<Instant>| match until {
             Some(until) => sleep_until(until).await,
             None => pending().await,
@@ -111,13 +111,13 @@ impl<H> Halt<'_, H> {
             }
             () = late(self.until) => {
                 self.until = None;
-                Event::Late
+                ShutdownEvent::Late
             }
         }
     }
 
     /// Whether no step may be begun.
-    pub(super) const fn is_frozen(&self) -> bool {
+    pub(super) const fn is_in_progress(&self) -> bool {
         !matches!(self.stage, Stage::Up)
     }
 
@@ -135,29 +135,30 @@ impl<H> Halt<'_, H> {
     }
 }
 
-impl<W: World> Keeper<'_, W> {
+impl<W: World> Reconciler<'_, W> {
     /// Somebody asks for the end of the machine.
-    pub(super) fn end(&mut self, ending: Ending, force: Force, reply: oneshot::Sender<Answer>) {
-        if self.halt.is_frozen() {
-            let why = if self.halt.is_under_way() { Refusal::ShuttingDown } else { Refusal::Failed(BEING_ASKED.to_owned()) };
+    pub(super) fn begin_shutdown(&mut self, ending: PowerAction, force: Force, reply: oneshot::Sender<RequestResult>) {
+        if self.shutdown.is_in_progress() {
+            let why =
+                if self.shutdown.is_under_way() { Refusal::ShuttingDown } else { Refusal::Failed(BEING_ASKED.to_owned()) };
             let _ = reply.send(Err(why)); // Whoever asked may have hung up; that is their business.
             return;
         }
         let force = if self.force() == Force::Yes { Force::Yes } else { force };
         info!(%ending, ?force, "asked for; looking whether it can be");
-        self.check(ending, force, Asker::Person(reply), By::Request);
+        self.check(ending, force, ShutdownRequester::Person(reply), ShutdownOrigin::Request);
     }
 
     /// A release or the host's configuration asks for a reboot. The plan lets it, and overrides the locks of whom it may: no others.
-    pub(super) fn reboot_as_planned(&mut self) {
-        if !self.halt.is_frozen() {
-            let by = if self.current.boot_wanted.is_some() { By::Configuration } else { By::Release };
+    pub(super) fn begin_planned_reboot(&mut self) {
+        if !self.shutdown.is_in_progress() {
+            let by = if self.current.boot_wanted.is_some() { ShutdownOrigin::Configuration } else { ShutdownOrigin::Release };
             info!(%by, "a reboot is waited for; looking whether it can be");
-            self.check(Ending::Reboot, self.force(), Asker::Plan, by);
+            self.check(PowerAction::Reboot, self.force(), ShutdownRequester::Plan, by);
         }
     }
 
-    fn check(&mut self, ending: Ending, force: Force, asker: Asker, by: By) {
+    fn check(&mut self, ending: PowerAction, force: Force, asker: ShutdownRequester, by: ShutdownOrigin) {
         let mut services = self.services();
         for (app, locks) in &self.current.locks {
             if let Some(held) = locks.held() {
@@ -165,155 +166,159 @@ impl<W: World> Keeper<'_, W> {
             }
         }
         let locked = services.keys().copied().filter(|app| !self.are_ours(*app)).collect();
-        let overridden = if matches!(asker, Asker::Plan) { self.demands().force } else { BTreeSet::new() };
+        let overridden =
+            if matches!(asker, ShutdownRequester::Plan) { self.effective_overrides().force } else { BTreeSet::new() };
         let force_of = |app: &AppId| if overridden.contains(app) { Force::Yes } else { force };
-        let apps: Apps = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
-        let lent = self.lent.iter().flatten().map(|app| (*app, self.holders().remove(app).unwrap_or_default())).collect();
-        self.halt.job = Some(look(self.world, ending, apps, lent, force).map(Event::Checked).boxed_local());
-        self.halt.stage = Stage::Checking(Ask { ending, locked, by }, asker);
+        let apps: AppLocks = services.into_iter().map(|(app, services)| (app, (services, force_of(&app)))).collect();
+        let lent =
+            self.host_config_lease.iter().flatten().map(|app| (*app, self.holders().remove(app).unwrap_or_default())).collect();
+        self.shutdown.job = Some(look(self.world, ending, apps, lent, force).map(ShutdownEvent::Checked).boxed_local());
+        self.shutdown.stage = Stage::Checking(OwnShutdown { ending, locked, by }, asker);
     }
 
     /// Something happened on the way to the end.
-    pub(super) async fn halts(&mut self, event: Event) {
-        let stage = std::mem::replace(&mut self.halt.stage, Stage::Up);
+    pub(super) async fn on_shutdown_event(&mut self, event: ShutdownEvent) {
+        let stage = std::mem::replace(&mut self.shutdown.stage, Stage::Up);
         match (event, stage) {
-            (Event::Checked(Ok(())), Stage::Checking(ask, asker)) => self.freeze(ask, asker),
-            (Event::Checked(Err(why)), Stage::Checking(ask, asker)) => self.cannot(ask, asker, why).await,
-            (Event::Called(Ok(())), Stage::Asked(ask)) => {
+            (ShutdownEvent::Checked(Ok(())), Stage::Checking(ask, asker)) => self.stop_launching(ask, asker),
+            (ShutdownEvent::Checked(Err(why)), Stage::Checking(ask, asker)) => self.cannot(ask, asker, why).await,
+            (ShutdownEvent::Called(Ok(())), Stage::Asked(ask)) => {
                 info!(ending = %ask.ending, "accepted");
-                self.tell_progress(Some(ask.ending), ask.by, Progress::Accepted);
-                self.halt.until = Some(Instant::now() + ANNOUNCED_WITHIN);
-                self.halt.stage = Stage::Asked(ask);
+                self.tell_progress(Some(ask.ending), ask.by, ShutdownProgress::Accepted);
+                self.shutdown.until = Some(Instant::now() + ANNOUNCED_WITHIN);
+                self.shutdown.stage = Stage::Asked(ask);
             }
-            (Event::Called(Err(why)), Stage::Asked(ask)) => self.resume(Some(ask), why.0).await,
-            (Event::Late, Stage::Asked(ask)) => self.resume(Some(ask), NOTHING_CAME.to_owned()).await,
-            (Event::Late, Stage::Announced(ask, Some(hold))) => {
+            (ShutdownEvent::Called(Err(why)), Stage::Asked(ask)) => self.resume(Some(ask), why.0).await,
+            (ShutdownEvent::Late, Stage::Asked(ask)) => self.resume(Some(ask), NOTHING_CAME.to_owned()).await,
+            (ShutdownEvent::Late, Stage::Announced(ask, Some(hold))) => {
                 info!("letting the machine end although steps are not done");
                 drop(hold);
                 self.rested(ask);
             }
-            (Event::Late, Stage::Announced(ask, None)) => self.resume(ask, STILL_RUNS.to_owned()).await,
+            (ShutdownEvent::Late, Stage::Announced(ask, None)) => self.resume(ask, STILL_RUNS.to_owned()).await,
             // What was called is known already, by its announcement; patience is not limited elsewhere.
-            (Event::Called(_) | Event::Checked(_) | Event::Late, stage) => self.halt.stage = stage,
+            (ShutdownEvent::Called(_) | ShutdownEvent::Checked(_) | ShutdownEvent::Late, stage) => self.shutdown.stage = stage,
         }
     }
 
     /// Something was heard of the machine's end.
-    pub(super) async fn heard(&mut self, notice: Notice<<W::Power as Power>::Hold>) {
-        let stage = std::mem::replace(&mut self.halt.stage, Stage::Up);
+    pub(super) async fn on_inhibitor_notice(&mut self, notice: InhibitorNotice<<W::Power as Power>::Inhibition>) {
+        let stage = std::mem::replace(&mut self.shutdown.stage, Stage::Up);
         match (notice, stage) {
-            (Notice::Begins(hold), Stage::Announced(ask, _)) => self.halt.stage = Stage::Announced(ask, Some(hold)),
-            (Notice::Begins(hold), Stage::Up) => self.announced(None, hold),
-            (Notice::Begins(hold), Stage::Asked(ask)) => self.announced(Some(ask), hold),
-            (Notice::Begins(hold), Stage::Checking(ask, asker)) => {
-                asker.hears(Refusal::ShuttingDown);
-                self.announced(Some(Ask { by: By::Others, ..ask }), hold);
+            (InhibitorNotice::ShutdownBegins(hold), Stage::Announced(ask, _)) => {
+                self.shutdown.stage = Stage::Announced(ask, Some(hold));
             }
-            (Notice::CalledOff(why), Stage::Announced(ask, _)) => self.resume(ask, why).await,
-            (Notice::CalledOff(_), stage) => self.halt.stage = stage,
+            (InhibitorNotice::ShutdownBegins(hold), Stage::Up) => self.announced(None, hold),
+            (InhibitorNotice::ShutdownBegins(hold), Stage::Asked(ask)) => self.announced(Some(ask), hold),
+            (InhibitorNotice::ShutdownBegins(hold), Stage::Checking(ask, asker)) => {
+                asker.hears(Refusal::ShuttingDown);
+                self.announced(Some(OwnShutdown { by: ShutdownOrigin::Others, ..ask }), hold);
+            }
+            (InhibitorNotice::ShutdownCancelled(why), Stage::Announced(ask, _)) => self.resume(ask, why).await,
+            (InhibitorNotice::ShutdownCancelled(_), stage) => self.shutdown.stage = stage,
         }
         // What could not be saved is tried once more; on a disk that hangs it is lost anyway.
-        if self.halt.is_frozen() && timeout(SAVE_WITHIN, self.save_at_last()).await.is_err() {
+        if self.shutdown.is_in_progress() && timeout(SAVE_WITHIN, self.save_before_shutdown()).await.is_err() {
             warn!("the disk does not answer, and the machine ends; what could not be saved is lost");
         }
-        self.rest_if_done();
+        self.release_inhibitor_if_idle();
     }
 
     /// The last step may have ended: then nothing keeps the machine.
-    pub(super) fn rest_if_done(&mut self) {
+    pub(super) fn release_inhibitor_if_idle(&mut self) {
         if !self.running.is_empty() {
             return;
         }
-        match std::mem::replace(&mut self.halt.stage, Stage::Up) {
+        match std::mem::replace(&mut self.shutdown.stage, Stage::Up) {
             Stage::Announced(ask, Some(hold)) => {
                 info!("ready for the end of the machine");
                 drop(hold);
                 self.rested(ask);
             }
-            stage => self.halt.stage = stage,
+            stage => self.shutdown.stage = stage,
         }
     }
 
-    fn rested(&mut self, ask: Option<Ask>) {
-        self.halt.until = Some(Instant::now() + ENDS_WITHIN);
-        self.halt.stage = Stage::Announced(ask, None);
+    fn rested(&mut self, ask: Option<OwnShutdown>) {
+        self.shutdown.until = Some(Instant::now() + ENDS_WITHIN);
+        self.shutdown.stage = Stage::Announced(ask, None);
     }
 
     /// It can end, and the locks are taken: from here on nothing is changed.
-    fn freeze(&mut self, ask: Ask, asker: Asker) {
+    fn stop_launching(&mut self, ask: OwnShutdown, asker: ShutdownRequester) {
         let world = self.world;
         let ending = ask.ending;
         let call = async move {
             sleep(ANSWER_LEAVES).await;
-            Event::Called(world.power().end(ending).await)
+            ShutdownEvent::Called(world.power().end(ending).await)
         };
-        self.halt.job = Some(call.boxed_local());
-        self.hold_still(Some(ending), ask.by, Progress::Asked);
-        self.halt.stage = Stage::Asked(ask);
-        if let Asker::Person(reply) = asker {
-            let _ = reply.send(Ok(Reply::Done)); // They may have hung up; it is done all the same.
+        self.shutdown.job = Some(call.boxed_local());
+        self.quiesce(Some(ending), ask.by, ShutdownProgress::Asked);
+        self.shutdown.stage = Stage::Asked(ask);
+        if let ShutdownRequester::Person(reply) = asker {
+            let _ = reply.send(Ok(Response::Done)); // They may have hung up; it is done all the same.
         }
     }
 
-    fn announced(&mut self, ask: Option<Ask>, hold: <W::Power as Power>::Hold) {
-        let ending = ask.as_ref().filter(|it| it.by != By::Others).map(|it| it.ending);
-        let by = ask.as_ref().map_or(By::Others, |it| it.by);
-        if by == By::Others {
+    fn announced(&mut self, ask: Option<OwnShutdown>, hold: <W::Power as Power>::Inhibition) {
+        let ending = ask.as_ref().filter(|it| it.by != ShutdownOrigin::Others).map(|it| it.ending);
+        let by = ask.as_ref().map_or(ShutdownOrigin::Others, |it| it.by);
+        if by == ShutdownOrigin::Others {
             info!("somebody shuts the machine down");
             // A look whose answer nobody waits for; a call goes on.
-            self.halt.job = None;
+            self.shutdown.job = None;
         }
-        self.hold_still(ending, by, Progress::Accepted);
-        self.halt.until = Some(Instant::now() + REST_WITHIN);
-        self.halt.stage = Stage::Announced(ask, Some(hold));
+        self.quiesce(ending, by, ShutdownProgress::Accepted);
+        self.shutdown.until = Some(Instant::now() + REST_WITHIN);
+        self.shutdown.stage = Stage::Announced(ask, Some(hold));
     }
 
     /// Ends what may be dropped, and tells everybody.
-    fn hold_still(&mut self, ending: Option<Ending>, by: By, progress: Progress) {
+    fn quiesce(&mut self, ending: Option<PowerAction>, by: ShutdownOrigin, progress: ShutdownProgress) {
         self.drop_unwanted(|_| false);
         self.fail_waiters(|_| true, &Refusal::ShuttingDown.to_string());
         self.tell_progress(ending, by, progress);
     }
 
-    fn tell_progress(&self, ending: Option<Ending>, by: By, progress: Progress) {
+    fn tell_progress(&self, ending: Option<PowerAction>, by: ShutdownOrigin, progress: ShutdownProgress) {
         self.publish.send_modify(|status| {
             let since = match &status.shutdown {
-                Shutdown::UnderWay { since, .. } => *since,
-                Shutdown::No | Shutdown::CameToNothing { .. } => Instant::now(),
+                ShutdownStatus::UnderWay { since, .. } => *since,
+                ShutdownStatus::No | ShutdownStatus::Failed { .. } => Instant::now(),
             };
-            status.shutdown = Shutdown::UnderWay { ending, by, since, progress };
+            status.shutdown = ShutdownStatus::UnderWay { ending, by, since, progress };
         });
     }
 
     /// It cannot be. Nothing was touched, and no lock of ours is left.
-    async fn cannot(&mut self, ask: Ask, asker: Asker, why: Refusal) {
+    async fn cannot(&mut self, ask: OwnShutdown, asker: ShutdownRequester, why: Refusal) {
         info!(ending = %ask.ending, %why, "refused");
         self.unlock(&ask).await;
         match asker {
-            Asker::Person(_) => asker.hears(why),
-            Asker::Plan => self.failed(&Step::Reboot, &Failure::Power(PowerError(why.to_string()))),
+            ShutdownRequester::Person(_) => asker.hears(why),
+            ShutdownRequester::Plan => self.failed(&Step::Reboot, &StepFailure::Power(PowerError(why.to_string()))),
         }
-        self.look_now();
+        self.request_resync();
     }
 
     /// It came to nothing: everything goes on, and everybody may know why.
-    async fn resume(&mut self, ask: Option<Ask>, why: String) {
+    async fn resume(&mut self, ask: Option<OwnShutdown>, why: String) {
         warn!(%why, "the machine does not end; everything goes on");
-        self.halt.job = None;
-        self.halt.until = None;
+        self.shutdown.job = None;
+        self.shutdown.until = None;
         if let Some(ask) = &ask {
             self.unlock(ask).await;
-            if matches!(ask.by, By::Release | By::Configuration) {
-                self.failed(&Step::Reboot, &Failure::Power(PowerError(why.clone())));
+            if matches!(ask.by, ShutdownOrigin::Release | ShutdownOrigin::Configuration) {
+                self.failed(&Step::Reboot, &StepFailure::Power(PowerError(why.clone())));
             }
         }
-        let ending = ask.filter(|it| it.by != By::Others).map(|it| it.ending);
-        self.publish.send_modify(|it| it.shutdown = Shutdown::CameToNothing { ending, why, since: Instant::now() });
-        self.look_now();
+        let ending = ask.filter(|it| it.by != ShutdownOrigin::Others).map(|it| it.ending);
+        self.publish.send_modify(|it| it.shutdown = ShutdownStatus::Failed { ending, why, since: Instant::now() });
+        self.request_resync();
     }
 
     /// Gives back what was locked for an end.
-    async fn unlock(&mut self, ask: &Ask) {
+    async fn unlock(&mut self, ask: &OwnShutdown) {
         self.give_back(&ask.locked, ask.locked.iter().copied()).await;
     }
 }
@@ -322,7 +327,7 @@ const BEING_ASKED: &str = "a reboot or shutdown is being asked for already";
 const NOTHING_CAME: &str = "logind accepted it, and began nothing in 3 s; see `journalctl -u systemd-logind`";
 const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
 
-impl Asker {
+impl ShutdownRequester {
     /// Tells whoever waits that it will not be.
     fn hears(self, why: Refusal) {
         match self {
@@ -333,11 +338,17 @@ impl Asker {
 }
 
 /// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
-async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: Lent, force: Force) -> Result<(), Refusal> {
+async fn look<W: World>(
+    world: &W,
+    ending: PowerAction,
+    apps: AppLocks,
+    lent: HostConfigLease,
+    force: Force,
+) -> Result<(), Refusal> {
     let power = world.power();
     let failed = |why: PowerError| Refusal::Failed(why.0);
     let inhibitors = power.inhibitors().await.map_err(failed)?;
-    if let Some(it) = inhibitors.iter().find(|it| it.mode == Mode::Block) {
+    if let Some(it) = inhibitors.iter().find(|it| it.mode == InhibitorMode::Block) {
         return Err(Refusal::Failed(format!("no {ending} now: {it}")));
     }
     power.can(ending).await.map_err(failed)?;
@@ -363,8 +374,8 @@ async fn look<W: World>(world: &W, ending: Ending, apps: Apps, lent: Lent, force
 }
 
 /// Where the host is configured under an app's locks, taking them again would give them back if it failed.
-async fn none_held<W: World>(world: &W, app: AppId, holders: &Holders) -> Result<(), LockError> {
+async fn none_held<W: World>(world: &W, app: AppId, holders: &LockHolders) -> Result<(), LockError> {
     let seen = world.locks().observe(&BTreeMap::from([(app, holders.clone())])).await?;
-    let held = seen.values().find_map(state::Locks::held);
+    let held = seen.values().find_map(state::LockState::held);
     held.map_or(Ok(()), |held| Err(LockError::Held(held.clone())))
 }

@@ -29,12 +29,12 @@ pub struct App {
     /// Volumes of the release by their name in the document.
     pub volumes: BTreeMap<String, VolumeConfig>,
     /// The document has the shape of 2017: one container, host network, privileged, `/data`.
-    pub shape: Shape,
+    pub shape: Generation,
 }
 
 /// The generation of documents an app came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum Generation {
     /// Multi-container: v2 and v3 documents.
     Services,
     /// One container per app, run as supervisors of 2017 did.

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::state::canon::Canon;
+use crate::state::canonical_form::CanonicalForm;
 use crate::state::logging::Logging;
-use crate::state::network::Attachment;
-use crate::state::service::{Namespace, Restart};
+use crate::state::network::NetworkAttachment;
+use crate::state::service::{Namespace, RestartPolicy};
 
 pub use crate::state::ports::Port;
 
@@ -45,9 +45,9 @@ pub struct ContainerConfig {
     /// Time between that signal and SIGKILL.
     pub stop_grace: Duration,
     /// How its health is checked. `None`: the image's way.
-    pub health: Option<Health>,
+    pub health: Option<HealthCheck>,
     /// What the engine does when it exits.
-    pub restart: Restart,
+    pub restart: RestartPolicy,
     /// Where the engine puts what it prints. `None`: the engine's default.
     pub logging: Option<Logging>,
 
@@ -112,7 +112,7 @@ pub struct ContainerConfig {
     /// Where its network comes from.
     pub network_mode: NetworkMode,
     /// Networks of the app it is attached to, by their name in the document.
-    pub networks: BTreeMap<String, Attachment>,
+    pub networks: BTreeMap<String, NetworkAttachment>,
     /// Ports of the host that lead to it.
     pub ports: BTreeSet<Port>,
     /// Ports others may reach, `80/tcp`; published ones included.
@@ -140,7 +140,7 @@ pub struct ContainerConfig {
 
 /// How a container's health is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct HealthCheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", "…"]`. Empty: the image's.
     pub test: Vec<String>,
     /// Between two checks. Zero: the engine's.
@@ -179,7 +179,7 @@ pub enum Mount {
         /// Where it is in the container.
         path: String,
         /// Whether it can be written.
-        access: Mode,
+        access: MountMode,
     },
     /// A volume of this container alone, which goes with it.
     Anonymous {
@@ -193,7 +193,7 @@ pub enum Mount {
         /// Where it is in the container.
         path: String,
         /// Whether it can be written.
-        access: Mode,
+        access: MountMode,
     },
 }
 
@@ -208,7 +208,7 @@ impl Mount {
 
 /// Whether a mount can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
+pub enum MountMode {
     /// It can.
     Write,
     /// It cannot.
@@ -246,7 +246,7 @@ impl ContainerConfig {
                 // A field that is not listed does not compile.
                 let Self { $($field),+ } = self;
                 $(if *$field != plain.$field {
-                    fields.insert(stringify!($field), $field.canon());
+                    fields.insert(stringify!($field), $field.canonical_text());
                 })+
             }};
         }
@@ -313,7 +313,7 @@ impl ContainerConfig {
     #[must_use]
     pub fn hash(&self, image: &str) -> ConfigHash {
         let mut hasher = Sha256::new();
-        hasher.update(image.canon());
+        hasher.update(image.canonical_text());
         for (name, value) in self.fields() {
             for part in ["\n", name, "=", &value] {
                 hasher.update(part);
@@ -350,7 +350,7 @@ impl Default for ContainerConfig {
             stop_grace: Duration::from_secs(10),
             health: None,
             logging: None,
-            restart: Restart::Always,
+            restart: RestartPolicy::Always,
             privileged: false,
             read_only: false,
             cap_add: BTreeSet::new(),
@@ -403,7 +403,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-impl fmt::Display for Restart {
+impl fmt::Display for RestartPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::No => f.write_str("no"),
@@ -432,13 +432,13 @@ impl fmt::Display for Mount {
         let (kind, from, path, access) = match self {
             Self::Volume { name, path, access } => ("volume", name.as_str(), path, access),
             Self::Bind { host, path, access } => ("bind", host.as_str(), path, access),
-            Self::Anonymous { path } => ("anonymous", "", path, &Mode::Write),
+            Self::Anonymous { path } => ("anonymous", "", path, &MountMode::Write),
         };
         let access = match access {
-            Mode::Write => "rw",
-            Mode::ReadOnly => "ro",
+            MountMode::Write => "rw",
+            MountMode::ReadOnly => "ro",
         };
-        write!(f, "{kind} {} {} {access}", from.canon(), path.canon())
+        write!(f, "{kind} {} {} {access}", from.canonical_text(), path.canonical_text())
     }
 }
 
@@ -465,7 +465,7 @@ mod tests {
     fn one_value_cannot_imitate_two() {
         let one = vec!["a,1:b".to_owned()];
         let two = vec!["a".to_owned(), "b".to_owned()];
-        assert_ne!(one.canon(), two.canon());
+        assert_ne!(one.canonical_text(), two.canonical_text());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Connectivity {
 
 /// Whether connectivity is checked while the VPN is down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Check {
+pub enum ConnectivityCheck {
     /// It is.
     #[default]
     On,
@@ -36,7 +36,7 @@ pub enum Check {
 
 /// The VPN through which the cloud reaches the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Vpn {
+pub enum VpnState {
     /// It is up.
     Up,
     /// It is down, or there is none.
@@ -44,7 +44,7 @@ pub enum Vpn {
     Down,
 }
 
-impl Check {
+impl ConnectivityCheck {
     /// What a new target makes of it. `None`: it says what the one before said, so what people asked for stays.
     #[must_use]
     pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
@@ -95,13 +95,13 @@ mod tests {
     #[test]
     fn a_target_decides_only_when_it_says_something_new() {
         let (silent, off) = (target(None), target(Some("FALSE")));
-        assert_eq!(Check::changed(None, &silent), Some(Check::On));
-        assert_eq!(Check::changed(None, &off), Some(Check::Off));
-        assert_eq!(Check::changed(Some(&off), &off), None);
-        assert_eq!(Check::changed(Some(&silent), &silent), None);
-        assert_eq!(Check::changed(Some(&off), &target(Some("1"))), Some(Check::On));
-        assert_eq!(Check::changed(Some(&off), &target(Some("perhaps"))), Some(Check::On));
-        assert_eq!(Check::changed(Some(&off), &silent), Some(Check::On));
+        assert_eq!(ConnectivityCheck::changed(None, &silent), Some(ConnectivityCheck::On));
+        assert_eq!(ConnectivityCheck::changed(None, &off), Some(ConnectivityCheck::Off));
+        assert_eq!(ConnectivityCheck::changed(Some(&off), &off), None);
+        assert_eq!(ConnectivityCheck::changed(Some(&silent), &silent), None);
+        assert_eq!(ConnectivityCheck::changed(Some(&off), &target(Some("1"))), Some(ConnectivityCheck::On));
+        assert_eq!(ConnectivityCheck::changed(Some(&off), &target(Some("perhaps"))), Some(ConnectivityCheck::On));
+        assert_eq!(ConnectivityCheck::changed(Some(&off), &silent), Some(ConnectivityCheck::On));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Device {
 
 /// Who is at the other end of a connection to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
+pub struct ClientAddress {
     /// Their address.
     pub addr: IpAddr,
     /// Whether local mode is for them: they are on the device, on its loopback or in a container, or in the private network
@@ -61,13 +61,13 @@ pub struct Peer {
 
 /// The address of the device that a connection to the API was made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached(pub IpAddr);
+pub struct LocalAddress(pub IpAddr);
 
 /// How long the server holds an answer back before it sends it. Meanwhile the connection counts as idle, so that it gives its place
 /// to any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldBack(pub Duration);
+pub struct AnswerDelay(pub Duration);
 
 /// How many requests of the same address are under way beside this one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Beside(pub usize);
+pub struct ConcurrentRequests(pub usize);

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::config::Health;
+use crate::state::config::HealthCheck;
 use crate::state::{ConfigHash, ContainerConfig};
 
 /// A container that another supervisor made, as the engine tells of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Foreign {
+pub struct AdoptedContainer {
     /// What it was made from; the image's values are in it already.
     pub config: ContainerConfig,
     /// What its image and its engine give to a container that asks for nothing else.
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub base: Arc<ContainerConfig>,
 }
 
-impl From<ContainerConfig> for Foreign {
+impl From<ContainerConfig> for AdoptedContainer {
     /// A container of an image that says nothing.
     fn from(config: ContainerConfig) -> Self {
         Self { config, base: ContainerConfig::default() }
@@ -126,14 +126,14 @@ fn signal(text: &str) -> String {
     format!("SIG{name}")
 }
 
-fn health(ours: Option<&Health>, base: Option<&Health>) -> Health {
+fn health(ours: Option<&HealthCheck>, base: Option<&HealthCheck>) -> HealthCheck {
     let (ours, base) = (ours.cloned().unwrap_or_default(), base.cloned().unwrap_or_default());
     let test = if ours.test.is_empty() { base.test } else { ours.test };
     if test.first().is_none_or(|it| it == "NONE") {
-        return Health { test: vec!["NONE".to_owned()], ..Health::default() };
+        return HealthCheck { test: vec!["NONE".to_owned()], ..HealthCheck::default() };
     }
     let span = |ours: Duration, base: Duration, plain| [ours, base].into_iter().find(|it| !it.is_zero()).unwrap_or(plain);
-    Health {
+    HealthCheck {
         test,
         interval: span(ours.interval, base.interval, HEALTH_SPAN),
         timeout: span(ours.timeout, base.timeout, HEALTH_SPAN),
@@ -171,10 +171,10 @@ pub(crate) mod tests {
             working_dir: text("/srv"),
             user: text("7"),
             stop_signal: text("SIGQUIT"),
-            health: Some(Health {
+            health: Some(HealthCheck {
                 test: words(&["CMD", "true"]).unwrap(),
                 interval: Duration::from_secs(9),
-                ..Health::default()
+                ..HealthCheck::default()
             }),
             expose: ["81/tcp".to_owned()].into(),
             mounts: [Mount::Anonymous { path: "/var".to_owned() }].into(),
@@ -201,11 +201,11 @@ pub(crate) mod tests {
             ContainerConfig { stop_signal: Some(if base.stop_signal.is_some() { "3" } else { "15" }.to_owned()), ..plain() },
             ContainerConfig { health: health.clone(), ..plain() },
             ContainerConfig {
-                health: health.or(Some(Health { test: words(&["NONE"]).unwrap(), ..Health::default() })),
+                health: health.or(Some(HealthCheck { test: words(&["NONE"]).unwrap(), ..HealthCheck::default() })),
                 ..plain()
             },
             ContainerConfig {
-                health: Some(Health { timeout: HEALTH_SPAN, retries: HEALTH_RETRIES, ..Health::default() }),
+                health: Some(HealthCheck { timeout: HEALTH_SPAN, retries: HEALTH_RETRIES, ..HealthCheck::default() }),
                 ..plain()
             },
             ContainerConfig { expose: base.expose.clone(), ..plain() },
@@ -255,7 +255,7 @@ pub(crate) mod tests {
             (ContainerConfig { working_dir: text("/"), ..plain() }, "working_dir"),
             (ContainerConfig { user: text("root"), ..plain() }, "user"),
             (ContainerConfig { stop_signal: text("SIGTERM"), ..plain() }, "stop_signal"),
-            (ContainerConfig { health: Some(Health { retries: 4, ..Health::default() }), ..plain() }, "health"),
+            (ContainerConfig { health: Some(HealthCheck { retries: 4, ..HealthCheck::default() }), ..plain() }, "health"),
             (ContainerConfig { tty: false, ..plain() }, "tty"),
         ] {
             assert_eq!(other.effective(&base).differences(&nothing), [field]);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// What the host says of itself that changes all the time, as last read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct HostMetrics {
     /// How long it had been up, and when that was read.
     pub up: Option<(Duration, Instant)>,
     /// The hostnames of the machine, as its files and its kernel have them.
@@ -17,16 +17,16 @@ pub struct Figures {
     /// The board, in words.
     pub board: Option<String>,
     /// The disk that the agent's state is on.
-    pub disk: Option<Room>,
+    pub disk: Option<Capacity>,
     /// Memory, swap left out.
-    pub memory: Option<Room>,
+    pub memory: Option<Capacity>,
     /// Of the processor, in thousandths of a degree Celsius.
     pub temperature_millicelsius: Option<i32>,
 }
 
 /// How much there is of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// Bytes that can be used.
     pub free_bytes: u64,
     /// Bytes in all.
@@ -35,7 +35,7 @@ pub struct Room {
 
 /// Under which addresses the device is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Addresses {
+pub struct HostAddresses {
     /// Without those of containers' networks, IPv4 first.
     pub ips: Vec<String>,
     /// MAC addresses of its network interfaces, space-separated.

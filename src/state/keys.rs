@@ -38,7 +38,7 @@ pub struct Grant {
     /// The uuid of its app, without which another app of the same number would have its key.
     pub app_uuid: String,
     /// How far its key reaches.
-    pub reach: Reach,
+    pub reach: KeyScope,
 }
 
 /// Who a key belongs to.
@@ -51,7 +51,7 @@ pub enum Caller {
         /// Which one.
         key: ServiceKey,
         /// Whether it may use the verbs that concern the whole device.
-        reach: Reach,
+        reach: KeyScope,
     },
     /// Somebody without a key, on a device in local mode.
     Local,
@@ -59,7 +59,7 @@ pub enum Caller {
 
 /// How far a service's key reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub enum KeyScope {
     /// Its own app, and reading the device.
     App,
     /// Device-wide verbs too: a single-container app, or one with the supervisor-api label.
@@ -70,7 +70,7 @@ pub enum Reach {
 
 /// Something that concerns the whole device, and that services' keys may be kept from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DeviceVerb {
+pub enum DeviceAction {
     /// Reboots it.
     Reboot,
     /// Shuts it down.
@@ -106,7 +106,7 @@ fn varies(text: &str) -> bool {
     text.bytes().any(|it| Some(it) != text.bytes().next())
 }
 
-impl DeviceVerb {
+impl DeviceAction {
     /// Every one.
     pub const ALL: [Self; 6] = [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig];
 
@@ -131,7 +131,7 @@ pub struct Access {
     /// Whether a key may be left out, by callers on the device itself.
     pub local_mode: bool,
     /// What services whose keys reach the device may do with it.
-    pub service_verbs: BTreeSet<DeviceVerb>,
+    pub service_verbs: BTreeSet<DeviceAction>,
 }
 
 impl Secret {
@@ -180,7 +180,7 @@ impl Keys {
             let key = self.of(&service, &app_uuid);
             keys.push((digest(key.reveal()), Caller::Service { key: service, reach }));
         }
-        Access { keys, local_mode: false, service_verbs: DeviceVerb::ALL.into() }
+        Access { keys, local_mode: false, service_verbs: DeviceAction::ALL.into() }
     }
 }
 
@@ -260,9 +260,9 @@ mod tests {
     fn a_key_opens_what_it_is_for_and_a_stranger_nothing() {
         let keys = keys();
         let main = ServiceKey::new(AppId(1), "main");
-        let access = keys.access([Grant { service: main.clone(), app_uuid: "a".to_owned(), reach: Reach::App }]);
+        let access = keys.access([Grant { service: main.clone(), app_uuid: "a".to_owned(), reach: KeyScope::App }]);
         assert_eq!(access.caller(&"d".repeat(64)), Some(&Caller::Device));
-        let service = Caller::Service { key: main.clone(), reach: Reach::App };
+        let service = Caller::Service { key: main.clone(), reach: KeyScope::App };
         assert_eq!(access.caller(keys.of(&main, "a").reveal()), Some(&service));
         assert_eq!(access.caller(keys.of(&main, "b").reveal()), None);
         assert_eq!(access.caller(""), None);

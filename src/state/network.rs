@@ -10,7 +10,7 @@ pub struct NetworkConfig {
     /// The engine's driver.
     pub driver: String,
     /// Address pools; the engine chooses where there are none.
-    pub ipam: Vec<Pool>,
+    pub ipam: Vec<AddressPool>,
     /// Driver of the address management.
     pub ipam_driver: String,
     /// Options of the address management.
@@ -29,7 +29,7 @@ pub struct NetworkConfig {
 
 /// One address pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pool {
+pub struct AddressPool {
     /// The subnet, `10.1.0.0/16`.
     pub subnet: String,
     /// The gateway, where one is chosen.
@@ -108,7 +108,7 @@ impl Default for NetworkConfig {
 
 /// How a container is attached to a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attachment {
+pub struct NetworkAttachment {
     /// Other names it answers to there; the service's own name is one of them.
     pub aliases: BTreeSet<String>,
     /// A fixed IPv4 address.

@@ -14,14 +14,14 @@ pub const KERNEL_TEXT: usize = STEPS * 2 * 17;
 
 /// What a LED does. Which voltage that is, is the kernel's business or the board's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum LedLevel {
     /// It gives no light.
     Dark,
     /// It gives all the light it can.
     Lit,
 }
 
-impl Level {
+impl LedLevel {
     /// The other one.
     #[must_use]
     pub const fn other(self) -> Self {
@@ -32,7 +32,7 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for LedLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Dark => "dark",
@@ -43,9 +43,9 @@ impl fmt::Display for Level {
 
 /// A level, held for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct PatternStep {
     /// What the LED does.
-    pub level: Level,
+    pub level: LedLevel,
     /// For how long. Never zero in a [`Pattern`].
     pub ms: u16,
 }
@@ -53,7 +53,7 @@ pub struct Step {
 /// What a LED does, over and over: at least one step, each of another level than the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    steps: Vec<Step, STEPS>,
+    steps: Vec<PatternStep, STEPS>,
 }
 
 /// Why something is not a pattern.
@@ -71,8 +71,8 @@ pub enum PatternError {
 
 impl Pattern {
     /// A pattern of these steps. Steps that last no time are left out, and steps of one level after another become one.
-    pub fn new(steps: impl IntoIterator<Item = Step>) -> Result<Self, PatternError> {
-        let mut kept: Vec<Step, STEPS> = Vec::new();
+    pub fn new(steps: impl IntoIterator<Item = PatternStep>) -> Result<Self, PatternError> {
+        let mut kept: Vec<PatternStep, STEPS> = Vec::new();
         for step in steps.into_iter().filter(|step| step.ms > 0) {
             match kept.last_mut() {
                 Some(last) if last.level == step.level => {
@@ -86,14 +86,14 @@ impl Pattern {
 
     /// So many blinks, each lit and then dark for so many milliseconds, and then a pause in the dark.
     pub fn blinks(on_ms: u16, off_ms: u16, times: u16, pause_ms: u16) -> Result<Self, PatternError> {
-        let blink = [Step { level: Level::Lit, ms: on_ms }, Step { level: Level::Dark, ms: off_ms }];
-        let pause = Step { level: Level::Dark, ms: pause_ms };
+        let blink = [PatternStep { level: LedLevel::Lit, ms: on_ms }, PatternStep { level: LedLevel::Dark, ms: off_ms }];
+        let pause = PatternStep { level: LedLevel::Dark, ms: pause_ms };
         Self::new((0..times).flat_map(|_| blink).chain([pause]))
     }
 
     /// Its steps.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[PatternStep] {
         &self.steps
     }
 
@@ -105,7 +105,7 @@ impl Pattern {
 
     /// The level at `t` since the start, and when its step ends. Neither depends on anything else.
     #[must_use]
-    pub fn at(&self, t: Duration) -> (Level, Duration) {
+    pub fn at(&self, t: Duration) -> (LedLevel, Duration) {
         let round_ms = self.round().as_millis();
         let begun_ms = t.as_millis() / round_ms * round_ms;
         let mut end_ms = begun_ms;
@@ -129,7 +129,7 @@ impl Pattern {
     #[must_use]
     pub fn square(&self) -> Option<(u16, u16)> {
         match self.steps.as_slice() {
-            [on, off] if on.level == Level::Lit => Some((on.ms, off.ms)),
+            [on, off] if on.level == LedLevel::Lit => Some((on.ms, off.ms)),
             _ => None,
         }
     }
@@ -142,7 +142,7 @@ impl Pattern {
         use fmt::Write;
         let mut text = String::new();
         for step in &self.steps {
-            let value = if step.level == Level::Lit { max } else { 0 };
+            let value = if step.level == LedLevel::Lit { max } else { 0 };
             let space = if text.is_empty() { "" } else { " " };
             write!(text, "{space}{value} {} {value} 0", step.ms).expect("STEPS steps of two pairs fit into KERNEL_TEXT");
         }
@@ -175,7 +175,7 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, step) in self.steps.iter().enumerate() {
             let space = if n == 0 { "" } else { " " };
-            let sign = if step.level == Level::Lit { '+' } else { '-' };
+            let sign = if step.level == LedLevel::Lit { '+' } else { '-' };
             write!(f, "{space}{sign}{}", step.ms)?;
         }
         f.write_str(" ms")

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::state::config::Port;
 use crate::state::{
-    AppId, ConfigHash, ContainerConfig, Dependency, Foreign, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
+    AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
 };
 
 /// Which service of which app.
@@ -112,7 +112,7 @@ pub struct Container {
     /// The service it was made for.
     pub key: ServiceKey,
     /// How far along its life it is.
-    pub phase: Phase,
+    pub phase: ContainerPhase,
     /// When it was created, in seconds of the wall clock.
     pub created_secs: i64,
     /// The image it was made from, as the engine knows it.
@@ -120,16 +120,16 @@ pub struct Container {
     /// The reference its maker gave: not always one that still leads to [`Container::image`].
     pub image_ref: ImageRef,
     /// What its configuration is compared by.
-    pub made: Made,
+    pub made: Origin,
     /// What a container of ours ended up with. `None`: it is another supervisor's, an earlier release of ours made it, or its image is
     /// gone.
     pub outcome: Option<Outcome>,
     /// Its environment. Shared: it is the largest part, and every look and every reader has one.
     pub env: Arc<BTreeMap<String, String>>,
     /// What the engine does when it exits.
-    pub restart: Restart,
+    pub restart: RestartPolicy,
     /// When it was last started. `None`: it never was, or the engine does not tell.
-    pub started: Option<Moment>,
+    pub started: Option<EngineTime>,
     /// Networks it is attached to, by their names on the engine. `None`: the engine does not tell.
     pub networks: Option<BTreeMap<String, NetworkId>>,
     /// Ports of the host that lead to it.
@@ -139,7 +139,7 @@ pub struct Container {
     /// Containers whose namespaces it shares.
     pub shares: BTreeMap<Namespace, ContainerId>,
     /// When the last of those that run was started.
-    pub shares_since: Option<Moment>,
+    pub shares_since: Option<EngineTime>,
     /// One of them no longer exists.
     pub is_orphaned: bool,
     /// What the engine last said went wrong when starting it.
@@ -161,9 +161,9 @@ pub enum Namespace {
 
 /// An instant of the engine's wall clock, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub i64);
+pub struct EngineTime(pub i64);
 
-impl Moment {
+impl EngineTime {
     /// Seconds since 1970.
     #[must_use]
     pub const fn secs(self) -> i64 {
@@ -173,16 +173,16 @@ impl Moment {
 
 /// What a container's configuration is compared by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Made {
+pub enum Origin {
     /// We made it, and the label we gave it says from what.
-    Here(ConfigHash),
+    Ours(ConfigHash),
     /// Another supervisor made it. This is what it was made from, and what its image gave to it.
-    Elsewhere(Box<Foreign>),
+    Adopted(Box<AdoptedContainer>),
 }
 
 /// What the name of a container says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NameParts {
     /// The service.
     pub service: String,
     /// The image's number in the cloud.
@@ -195,7 +195,7 @@ pub struct Named {
 
 /// How far along its life a container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub enum ContainerPhase {
     /// It exists and has never run.
     Created,
     /// It runs.
@@ -214,7 +214,7 @@ pub enum Phase {
 
 /// What the engine does when a container exits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Restart {
+pub enum RestartPolicy {
     /// Nothing.
     No,
     /// Starts it again, unless it was stopped by hand; then at the engine's next start.
@@ -247,17 +247,17 @@ impl ServiceKey {
 
 /// Reads `<service>_<image id>_<release id>_<commit>`. `None`: nobody who names containers so gave this name.
 #[must_use]
-pub fn parse_name(name: &str) -> Option<Named> {
+pub fn parse_name(name: &str) -> Option<NameParts> {
     // From the end, because only a service's name may have underscores of its own.
     let mut parts = name.rsplitn(4, '_');
     let commit = parts.next().filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_alphanumeric()))?;
     let mut number = || parts.next().filter(|it| it.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
     let (release_id, image_id) = (number()?, number()?);
     let service = parts.next().filter(|it| !it.is_empty())?;
-    Some(Named { service: service.to_owned(), image_id, release_id, commit: commit.to_owned() })
+    Some(NameParts { service: service.to_owned(), image_id, release_id, commit: commit.to_owned() })
 }
 
-impl Phase {
+impl ContainerPhase {
     /// Whether its process is alive, or about to be.
     #[must_use]
     pub const fn is_alive(self) -> bool {
@@ -268,10 +268,10 @@ impl Phase {
     }
 }
 
-impl Restart {
+impl RestartPolicy {
     /// Whether an exited container with this policy was stopped by somebody: the engine would have started it again.
     #[must_use]
-    pub const fn never_rests(self) -> bool {
+    pub const fn restarts_always(self) -> bool {
         match self {
             Self::Always | Self::UnlessStopped => true,
             Self::No | Self::OnFailure(_) => false,
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_name_says_service_image_release_and_commit() {
         let named = parse_name("my_web_app_12_34_414e65cd").expect("it has the form");
-        let expected = Named { service: "my_web_app".into(), image_id: 12, release_id: 34, commit: "414e65cd".into() };
+        let expected = NameParts { service: "my_web_app".into(), image_id: 12, release_id: 34, commit: "414e65cd".into() };
         assert_eq!(named, expected);
     }
 

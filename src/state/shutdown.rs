@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// How a machine may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ending {
+pub enum PowerAction {
     /// It comes back.
     Reboot,
     /// It stays off.
@@ -15,25 +15,25 @@ pub enum Ending {
 
 /// Whether the machine is about to end, and what came of it when it last was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Shutdown {
+pub enum ShutdownStatus {
     /// Nothing was heard of an end.
     #[default]
     No,
     /// It ends. Nothing is changed any more.
     UnderWay {
         /// How. `None`: somebody else wants it, and did not say.
-        ending: Option<Ending>,
+        ending: Option<PowerAction>,
         /// Who wants it.
-        by: By,
+        by: ShutdownOrigin,
         /// Since when.
         since: Instant,
         /// How far it has come.
-        progress: Progress,
+        progress: ShutdownProgress,
     },
     /// It was to end, and did not. Everything goes on.
-    CameToNothing {
+    Failed {
         /// How it was to end.
-        ending: Option<Ending>,
+        ending: Option<PowerAction>,
         /// Why it did not.
         why: String,
         /// Since when that is known.
@@ -43,7 +43,7 @@ pub enum Shutdown {
 
 /// How far the end of the machine has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum ShutdownProgress {
     /// logind is about to be asked for it.
     Asked,
     /// logind accepted it, or announced it. From here on the API takes no connection.
@@ -52,7 +52,7 @@ pub enum Progress {
 
 /// Who wants the machine to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum ShutdownOrigin {
     /// Somebody who asked us.
     Request,
     /// A release whose services are started by the next boot.
@@ -63,13 +63,13 @@ pub enum By {
     Others,
 }
 
-impl Shutdown {
+impl ShutdownStatus {
     /// Whether the machine is about to end.
     #[must_use]
     pub const fn is_under_way(&self) -> bool {
         match self {
             Self::UnderWay { .. } => true,
-            Self::No | Self::CameToNothing { .. } => false,
+            Self::No | Self::Failed { .. } => false,
         }
     }
 
@@ -77,13 +77,13 @@ impl Shutdown {
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
         match self {
-            Self::UnderWay { progress: Progress::Accepted, .. } => true,
-            Self::UnderWay { progress: Progress::Asked, .. } | Self::No | Self::CameToNothing { .. } => false,
+            Self::UnderWay { progress: ShutdownProgress::Accepted, .. } => true,
+            Self::UnderWay { progress: ShutdownProgress::Asked, .. } | Self::No | Self::Failed { .. } => false,
         }
     }
 }
 
-impl fmt::Display for By {
+impl fmt::Display for ShutdownOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Request => "request",
@@ -94,7 +94,7 @@ impl fmt::Display for By {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for PowerAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reboot => "reboot",

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::state::host::Figures;
-use crate::state::{Access, Check, Connectivity, Current, Demands, Device, ImageRef, ServiceKey, Shutdown, Target, Trial};
+use crate::state::host::HostMetrics;
+use crate::state::{
+    Access, Connectivity, ConnectivityCheck, Current, Device, ImageRef, Overrides, ServiceKey, ShutdownStatus, StartCount,
+    Target,
+};
 
 /// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it. What is large in it
 /// is shared with the reconciler and with whoever keeps a copy, not copied at every step.
@@ -19,7 +22,7 @@ pub struct Status {
     /// What is wanted, completed with what every container is given. `None`: nobody has said yet.
     pub target: Option<Arc<Target>>,
     /// What people asked for on top.
-    pub demands: Demands,
+    pub overrides: Overrides,
     /// What is, as last seen.
     pub current: Arc<Current>,
     /// Whether the engine answers.
@@ -29,9 +32,9 @@ pub struct Status {
     /// What the reconciler is doing.
     pub activity: Activity,
     /// Whether the machine is about to end.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownStatus,
     /// Steps being taken.
-    pub doing: Vec<Doing>,
+    pub doing: Vec<StepInProgress>,
     /// What the plan waits for, each in words.
     pub waiting: Vec<String>,
     /// Services that are not started because of others that they depend on, each with what it waits for and why that does not come.
@@ -41,7 +44,7 @@ pub struct Status {
     /// Why the last document was not accepted. The last good target stays.
     pub rejected: Option<String>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
-    pub trial: Option<Trial>,
+    pub trial: Option<StartCount>,
     /// What was saved and could not be read at start, and where it was put.
     pub complaints: Vec<String>,
     /// How far each pull is, in per cent over all its layers.
@@ -56,16 +59,16 @@ pub struct Status {
     /// Whether the device reaches its cloud. Told by `connectivity`, and by nobody else.
     pub connectivity: Connectivity,
     /// Whether that is checked.
-    pub check: Check,
+    pub check: ConnectivityCheck,
     /// What the host measures, as of the last look.
-    pub figures: Figures,
+    pub figures: HostMetrics,
 }
 
 /// A step being taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doing {
+pub struct StepInProgress {
     /// What it does.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// What it does, and to what, in words.
     pub what: String,
     /// The service it concerns, when it concerns one.
@@ -74,7 +77,7 @@ pub struct Doing {
 
 /// The kinds of step the device's one-word status tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum StepKind {
     /// An image is pulled.
     Downloading,
     /// A container, a network or a volume is created, or a container is renamed or connected.
@@ -120,7 +123,7 @@ pub enum Activity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What the step does.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// The step that failed, in words.
     pub what: String,
     /// Why, and what to do about it.

@@ -20,7 +20,7 @@ pub struct VolumeConfig {
 
 /// Where the data of a volume is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum VolumeLocation {
     /// In the engine's own directory, or where its plugin keeps it: removing the volume deletes it.
     Engine,
     /// In memory.
@@ -56,24 +56,24 @@ impl Volume {
 impl VolumeConfig {
     /// Where its data is, which its options say.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> VolumeLocation {
         if self.driver != Self::default().driver {
-            return Place::Engine;
+            return VolumeLocation::Engine;
         }
         let (kind, device) = (self.option("type"), self.option("device"));
         // The kernel binds a path whatever the type says.
         let binds = self.option("o").split(',').any(|it| matches!(it.trim(), "bind" | "rbind" | "move"));
         let kind = kind.trim().to_ascii_lowercase();
         if binds {
-            return Place::Host(device.to_owned());
+            return VolumeLocation::Host(device.to_owned());
         }
         match kind.as_str() {
             // The engine mounts nothing.
-            "" if device.is_empty() => Place::Engine,
-            "tmpfs" | "ramfs" => Place::Memory,
-            remote if REMOTE.contains(&remote) => Place::Remote(device.to_owned()),
+            "" if device.is_empty() => VolumeLocation::Engine,
+            "tmpfs" | "ramfs" => VolumeLocation::Memory,
+            remote if REMOTE.contains(&remote) => VolumeLocation::Remote(device.to_owned()),
             // A device, an overlay of the host's directories, `proc`, or a file system that is not known here.
-            _ => Place::Host(if device.is_empty() { kind } else { device.to_owned() }),
+            _ => VolumeLocation::Host(if device.is_empty() { kind } else { device.to_owned() }),
         }
     }
 
@@ -117,13 +117,13 @@ mod tests {
 
     #[test]
     fn where_the_data_of_a_volume_is() {
-        let host = |path: &str| Place::Host(path.to_owned());
-        let remote = |path: &str| Place::Remote(path.to_owned());
-        let table: [(&[(&str, &str)], Place); 17] = [
-            (&[], Place::Engine),
-            (&[("size", "1g")], Place::Engine),
-            (&[("o", "size=100m")], Place::Engine),
-            (&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=100m,uid=1000")], Place::Memory),
+        let host = |path: &str| VolumeLocation::Host(path.to_owned());
+        let remote = |path: &str| VolumeLocation::Remote(path.to_owned());
+        let table: [(&[(&str, &str)], VolumeLocation); 17] = [
+            (&[], VolumeLocation::Engine),
+            (&[("size", "1g")], VolumeLocation::Engine),
+            (&[("o", "size=100m")], VolumeLocation::Engine),
+            (&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=100m,uid=1000")], VolumeLocation::Memory),
             (&[("type", "none"), ("o", "bind"), ("device", "/")], host("/")),
             (&[("type", "none"), ("o", "rbind"), ("device", "/")], host("/")),
             (&[("o", "rw,bind"), ("device", "/etc")], host("/etc")),
@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(local(options).place(), place, "{options:?}");
         }
         let plugin = VolumeConfig { driver: "rclone".to_owned(), ..local(&[("type", "none")]) };
-        assert_eq!(plugin.place(), Place::Engine);
+        assert_eq!(plugin.place(), VolumeLocation::Engine);
     }
 
     #[test]

@@ -4,47 +4,47 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use boardkeeper::api::{self, Verb};
-use boardkeeper::intent::Intent;
-use boardkeeper::state::{Caller, Ending, Peer};
+use boardkeeper::api::{self, Endpoint};
+use boardkeeper::request::Action;
+use boardkeeper::state::{Caller, ClientAddress, PowerAction};
 
 use crate::house::{Got, House, ONE, TWO, WIDE, request};
 
-const ON_DEVICE: Peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+const ON_DEVICE: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
 
 /// The status a route answers to each kind of caller, for a request about the app of one service.
-const MATRIX: &[(Verb, [u16; 5])] = &[
+const MATRIX: &[(Endpoint, [u16; 5])] = &[
     // nobody, a foreign key, the device's, that app's own service, another app's service of one container
-    (Verb::Healthy, [200, 200, 200, 200, 200]),
-    (Verb::Ping, [401, 401, 200, 200, 200]),
-    (Verb::Device, [401, 401, 200, 200, 200]),
-    (Verb::State, [401, 401, 200, 200, 200]),
-    (Verb::Leds, [401, 401, 200, 200, 200]),
-    (Verb::Board, [401, 401, 200, 200, 200]),
-    (Verb::OpenApi, [401, 401, 200, 200, 200]),
-    (Verb::RegenerateKey, [401, 401, 200, 200, 200]),
-    (Verb::NotYet, [401, 401, 501, 501, 501]),
-    (Verb::Blink, [401, 401, 200, 401, 200]),
-    (Verb::Hold, [401, 401, 400, 401, 400]),
-    (Verb::LetGo, [401, 401, 204, 401, 204]),
-    (Verb::Update, [401, 401, 204, 401, 204]),
-    (Verb::HostConfig, [401, 401, 200, 200, 200]),
-    (Verb::ConfigureHost, [401, 401, 400, 401, 400]),
-    (Verb::CheckOn, [401, 401, 204, 401, 204]),
-    (Verb::CheckOff, [401, 401, 204, 401, 204]),
-    (Verb::End(Ending::Reboot), [401, 401, 202, 401, 202]),
-    (Verb::End(Ending::PowerOff), [401, 401, 202, 401, 202]),
-    (Verb::App, [401, 401, 200, 200, 401]),
-    (Verb::Stop, [401, 401, 200, 200, 401]),
-    (Verb::Start, [401, 401, 200, 200, 401]),
-    (Verb::Restart, [401, 401, 200, 200, 401]),
-    (Verb::Purge, [401, 401, 200, 200, 401]),
+    (Endpoint::Healthy, [200, 200, 200, 200, 200]),
+    (Endpoint::Ping, [401, 401, 200, 200, 200]),
+    (Endpoint::Device, [401, 401, 200, 200, 200]),
+    (Endpoint::State, [401, 401, 200, 200, 200]),
+    (Endpoint::Leds, [401, 401, 200, 200, 200]),
+    (Endpoint::Board, [401, 401, 200, 200, 200]),
+    (Endpoint::OpenApi, [401, 401, 200, 200, 200]),
+    (Endpoint::RegenerateKey, [401, 401, 200, 200, 200]),
+    (Endpoint::NotYet, [401, 401, 501, 501, 501]),
+    (Endpoint::Blink, [401, 401, 200, 401, 200]),
+    (Endpoint::Hold, [401, 401, 400, 401, 400]),
+    (Endpoint::ReleaseLed, [401, 401, 204, 401, 204]),
+    (Endpoint::Update, [401, 401, 204, 401, 204]),
+    (Endpoint::HostConfig, [401, 401, 200, 200, 200]),
+    (Endpoint::ConfigureHost, [401, 401, 400, 401, 400]),
+    (Endpoint::EnableConnectivityCheck, [401, 401, 204, 401, 204]),
+    (Endpoint::DisableConnectivityCheck, [401, 401, 204, 401, 204]),
+    (Endpoint::End(PowerAction::Reboot), [401, 401, 202, 401, 202]),
+    (Endpoint::End(PowerAction::PowerOff), [401, 401, 202, 401, 202]),
+    (Endpoint::App, [401, 401, 200, 200, 401]),
+    (Endpoint::Stop, [401, 401, 200, 200, 401]),
+    (Endpoint::Start, [401, 401, 200, 200, 401]),
+    (Endpoint::Restart, [401, 401, 200, 200, 401]),
+    (Endpoint::Purge, [401, 401, 200, 200, 401]),
 ];
 
 #[tokio::test]
 async fn every_route_answers_each_caller_as_it_should() {
     for route in api::routes() {
-        let (_, expected) = MATRIX.iter().find(|(verb, _)| *verb == route.verb).unwrap();
+        let (_, expected) = MATRIX.iter().find(|(verb, _)| *verb == route.endpoint).unwrap();
         for (index, expected) in expected.iter().enumerate() {
             // A house of its own, for a key that was made anew opens nothing.
             let mut house = House::new();
@@ -60,7 +60,7 @@ async fn every_route_answers_each_caller_as_it_should() {
             for in_query in [true, false] {
                 let got = house.call(asking(route.method.as_str(), &path, key.as_deref(), in_query)).await;
                 assert_eq!(got.status.as_u16(), *expected, "{} {path}, caller {index}", route.method);
-                if route.verb == Verb::RegenerateKey {
+                if route.endpoint == Endpoint::RegenerateKey {
                     break;
                 }
             }
@@ -187,7 +187,7 @@ async fn local_mode_lets_in_who_is_on_the_device_and_nobody_else() {
     for (mode, peer, status) in [
         (false, Some(ON_DEVICE), 401),
         (true, None, 401),
-        (true, Some(Peer { local: false, ..ON_DEVICE }), 401),
+        (true, Some(ClientAddress { local: false, ..ON_DEVICE }), 401),
         (true, Some(ON_DEVICE), 204),
     ] {
         house.say(|it| it.access.local_mode = mode);
@@ -204,7 +204,7 @@ async fn local_mode_lets_in_who_is_on_the_device_and_nobody_else() {
 #[tokio::test(start_paused = true)]
 async fn wrong_keys_are_answered_ever_later_and_right_ones_at_once() {
     let mut house = House::new();
-    let peer = |last| Peer { addr: IpAddr::V4(Ipv4Addr::new(172, 17, 0, last)), local: true };
+    let peer = |last| ClientAddress { addr: IpAddr::V4(Ipv4Addr::new(172, 17, 0, last)), local: true };
     let mut waits = Vec::new();
     for n in 0..20 {
         let asking = |key: &str, path: &str| request("GET", path).header("Authorization", format!("Bearer {key}"));
@@ -237,5 +237,5 @@ async fn who_has_no_key_can_not_make_it_anew() {
     let request = request("POST", "/v1/regenerate-api-key").extension(ON_DEVICE).body(Body::empty()).unwrap();
     let got = house.call(request).await;
     assert_eq!((got.status.as_u16(), got.message().as_str()), (503, "the key is not one of this device's"));
-    assert_eq!(house.asked, [Intent::RenewKey(Caller::Local)]);
+    assert_eq!(house.asked, [Action::RenewKey(Caller::Local)]);
 }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use boardkeeper::api::{self, Verb};
-use boardkeeper::state::device::Beside;
+use boardkeeper::api::{self, Endpoint};
+use boardkeeper::state::device::ConcurrentRequests;
 use serde_json::Value;
 
 use crate::house::{Got, House, request};
@@ -30,7 +30,7 @@ fn every_route_is_described_and_nothing_else_is() {
             described.push((method.to_uppercase(), path.clone(), operation["x-not-in-this-release"] == true));
         }
     }
-    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.verb == Verb::NotYet));
+    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.endpoint == Endpoint::NotYet));
     let mut served: Vec<_> = served.collect();
     described.sort();
     served.sort();
@@ -42,7 +42,7 @@ async fn every_route_says_how_it_refuses_a_crowd() {
     for route in api::routes() {
         let asking = request(route.method.as_str(), &format!("{}?apikey={}", route.path, "d".repeat(64)));
         // What comes back is held against the description.
-        House::new().call(asking.extension(Beside(10_000)).body(Body::empty()).unwrap()).await;
+        House::new().call(asking.extension(ConcurrentRequests(10_000)).body(Body::empty()).unwrap()).await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! The host's name and proxy.
 
 use axum::body::Body;
-use boardkeeper::intent::Intent;
+use boardkeeper::request::Action;
 use boardkeeper::state::Force;
-use boardkeeper::state::host::{Figures, HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch, Room};
+use boardkeeper::state::host::{Capacity, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField, ProxyPatch};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, advance};
@@ -59,7 +59,7 @@ async fn it_is_changed() {
     let merge = ProxyPatch::Merge { proxy, drop_dns: true, set_no_proxy: false };
     let whole = HostPatch { hostname: Some("x".to_owned()), proxy: Some(merge) };
     let asked = [(whole, Force::Yes), (HostPatch::default(), Force::No)];
-    assert_eq!(house.asked, asked.map(|(patch, force)| Intent::ConfigureHost(Box::new(patch), force)));
+    assert_eq!(house.asked, asked.map(|(patch, force)| Action::ConfigureHost(Box::new(patch), force)));
 }
 
 #[tokio::test]
@@ -86,13 +86,13 @@ async fn figures_are_in_the_state() {
     let mut house = House::new();
     assert!(house.get("/agent/v1/state").await.json()["device"]["memory"].is_null());
     house.say(|it| {
-        it.figures = Figures {
+        it.figures = HostMetrics {
             hostnames: Vec::new(),
             up: Some((Duration::from_secs(60), Instant::now())),
             boot_id: Some("d6f8".to_owned()),
             board: Some("Raspberry Pi 3 Model B".to_owned()),
-            disk: Some(Room { free_bytes: 1, total_bytes: 2 }),
-            memory: Some(Room { free_bytes: 3, total_bytes: 4 }),
+            disk: Some(Capacity { free_bytes: 1, total_bytes: 2 }),
+            memory: Some(Capacity { free_bytes: 3, total_bytes: 4 }),
             temperature_millicelsius: Some(48312),
         }
     });

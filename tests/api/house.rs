@@ -7,17 +7,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, Request, StatusCode};
-use boardkeeper::api::{self, Door};
-use boardkeeper::intent::{Answer, Ask, Intent, Light, LightAsk, Refusal, Reply};
-use boardkeeper::state::device::HeldBack;
+use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
+use boardkeeper::api::{self, ApiHandle};
+use boardkeeper::request::{Action, LedHandle, LedRequest, Refusal, Request, RequestResult, Response};
+use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::HostConfig;
-use boardkeeper::state::keys::{Grant, Reach};
-use boardkeeper::state::service::Restart;
+use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, Current, Device, EngineState, Force, HeldLock, Holding,
-    Identified, ImageId, ImageRef, Keys, Locks, Made, NotHeld, Panel, Pattern, Phase, Player, Purpose, Secret, ServiceKey,
-    Status, Which,
+    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, ContainerPhase, Current, Device, EngineState, Force,
+    HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState,
+    Origin, Pattern, Player, Secret, ServiceKey, Status,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -40,18 +40,18 @@ pub(crate) const TWO: AppId = AppId(4000);
 /// The API of a device.
 pub(crate) struct House {
     router: Router,
-    inbox: Option<mpsc::Receiver<Ask>>,
-    lights: Option<mpsc::Receiver<LightAsk>>,
-    panel: watch::Sender<Panel>,
+    inbox: Option<mpsc::Receiver<Request>>,
+    lights: Option<mpsc::Receiver<LedRequest>>,
+    panel: watch::Sender<LedStatus>,
     publish: watch::Sender<Status>,
     pub(crate) keys: Keys,
     /// Everything that was asked.
-    pub(crate) asked: Vec<Intent>,
+    pub(crate) asked: Vec<Action>,
     /// What the LED's owner answers. `None`: nothing, for ever.
-    pub(crate) identifies: Option<Identified>,
+    pub(crate) identifies: Option<IdentifyOutcome>,
     /// What is asked of a LED, and what its owner answers.
-    pub(crate) held: Vec<(Which, Option<(Pattern, Duration)>)>,
-    pub(crate) holds: Result<Holding, NotHeld>,
+    pub(crate) held: Vec<(LedRef, Option<(Pattern, Duration)>)>,
+    pub(crate) holds: Result<HeldPattern, LedRefusal>,
     /// What the next requests come to, where not to what is honest.
     pub(crate) refuses: Option<Refusal>,
     /// Services that do not run although a restart or a purge is done.
@@ -78,9 +78,9 @@ impl House {
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
         let (requests, lights) = mpsc::channel(2);
-        let (panel, shown) = watch::channel(Panel::default());
-        let light = Light { requests, panel: shown };
-        let router = api::router(Door { intents, status, light, born: Instant::now() });
+        let (panel, shown) = watch::channel(LedStatus::default());
+        let light = LedHandle { requests, status: shown };
+        let router = api::router(ApiHandle { requests: intents, status, leds: light, started: Instant::now() });
         let mut house = Self {
             router,
             inbox: Some(inbox),
@@ -89,9 +89,9 @@ impl House {
             publish,
             keys,
             asked: Vec::new(),
-            identifies: Some(Identified::By("ACT".to_owned())),
+            identifies: Some(IdentifyOutcome::By("ACT".to_owned())),
             held: Vec::new(),
-            holds: Ok(Holding { led: "ACT".to_owned(), owner: Purpose::Pattern, player: Some(Player::Kernel) }),
+            holds: Ok(HeldPattern { led: "ACT".to_owned(), owner: LedPurpose::Pattern, player: Some(Player::Kernel) }),
             refuses: None,
             except: Vec::new(),
             host: HostConfig::default(),
@@ -119,7 +119,7 @@ impl House {
     pub(crate) fn lock(&self, app: AppId, service: &str) {
         let path = format!("/tmp/balena-supervisor/services/{app}/{service}/updates.lock");
         let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
-        self.see(|it| drop(it.locks.insert(app, Locks::Held(held))));
+        self.see(|it| drop(it.locks.insert(app, LockState::Held(held))));
     }
 
     /// With the device's key.
@@ -129,7 +129,7 @@ impl House {
     }
 
     /// Changes what the LED's owner says.
-    pub(crate) fn show(&self, change: impl FnOnce(&mut Panel)) {
+    pub(crate) fn show(&self, change: impl FnOnce(&mut LedStatus)) {
         self.panel.send_modify(change);
     }
 
@@ -157,7 +157,7 @@ impl House {
     }
 
     /// Asks, and lets the reconciler answer.
-    pub(crate) async fn call(&mut self, request: Request<Body>) -> Got {
+    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Got {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut forgotten = Vec::new();
         let mut response = Box::pin(self.router.clone().oneshot(request));
@@ -168,12 +168,12 @@ impl House {
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
                 ask = lights.recv() => match (ask.unwrap(), &self.identifies) {
-                    (LightAsk::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
-                    (LightAsk::Hold(which, pattern, length, asker), Some(_)) => {
+                    (LedRequest::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
+                    (LedRequest::Hold(which, pattern, length, asker), Some(_)) => {
                         self.held.push((which, Some((pattern, length))));
                         drop(asker.send(self.holds.clone()));
                     }
-                    (LightAsk::LetGo(which, asker), Some(_)) => {
+                    (LedRequest::Release(which, asker), Some(_)) => {
                         self.held.push((which, None));
                         drop(asker.send(self.holds.clone().map(drop)));
                     }
@@ -183,7 +183,7 @@ impl House {
         };
         let (parts, body) = response.unwrap().into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        let held_back = parts.extensions.get().map_or(Duration::ZERO, |HeldBack(long)| *long);
+        let held_back = parts.extensions.get().map_or(Duration::ZERO, |AnswerDelay(long)| *long);
         let got = Got { status: parts.status, headers: parts.headers, held_back, body };
         described::check(&method, &path, &got);
         assert_eq!(got.headers["x-content-type-options"], "nosniff", "{method} {path}");
@@ -195,38 +195,38 @@ impl House {
         self.router.clone()
     }
 
-    fn answer(&mut self, ask: Ask) {
-        self.asked.push(ask.intent.clone());
+    fn answer(&mut self, ask: Request) {
+        self.asked.push(ask.action.clone());
         if !self.hangs_up {
-            let answer = self.refuses.clone().map_or_else(|| self.does(ask.intent), Err);
+            let answer = self.refuses.clone().map_or_else(|| self.does(ask.action), Err);
             let _ = ask.reply.send(answer); // Whoever asked may have hung up.
         }
     }
 
-    fn does(&mut self, intent: Intent) -> Answer {
+    fn does(&mut self, intent: Action) -> RequestResult {
         match intent {
-            Intent::Update { .. } | Intent::End(..) | Intent::CheckConnectivity(_) => Ok(Reply::Done),
-            Intent::Restart(app, force) | Intent::Purge(app, force) => {
+            Action::Update { .. } | Action::Shutdown(..) | Action::CheckConnectivity(_) => Ok(Response::Done),
+            Action::Restart(app, force) | Action::Purge(app, force) => {
                 self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
                 let except = self.except.clone();
-                let done = if except.is_empty() { Reply::Done } else { Reply::Except(except) };
+                let done = if except.is_empty() { Response::Done } else { Response::Except(except) };
                 self.unlocked(app, force).map(|()| done)
             }
-            Intent::Stop(app, None, force) => {
+            Action::Stop(app, None, force) => {
                 let id = self.only(app)?;
-                self.unlocked(app, force).map(|()| Reply::Container(id))
+                self.unlocked(app, force).map(|()| Response::Container(id))
             }
-            Intent::Start(app, None) => self.only(app).map(Reply::Container),
-            Intent::RenewKey(caller) => self.renew(caller),
-            Intent::ReadHost => Ok(Reply::Host(Box::new(self.host.clone()))),
-            Intent::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Reply::Done),
-            Intent::Target(_) | Intent::Rejected(_) | Intent::Beat | Intent::Stop(..) | Intent::Start(..) => {
+            Action::Start(app, None) => self.only(app).map(Response::Container),
+            Action::RenewKey(caller) => self.renew(caller),
+            Action::ReadHost => Ok(Response::Host(Box::new(self.host.clone()))),
+            Action::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Response::Done),
+            Action::Target(_) | Action::Rejected(_) | Action::Probe | Action::Stop(..) | Action::Start(..) => {
                 panic!("not asked over HTTP: {intent:?}")
             }
         }
     }
 
-    fn renew(&mut self, caller: Caller) -> Answer {
+    fn renew(&mut self, caller: Caller) -> RequestResult {
         let key = match caller {
             Caller::Device => {
                 self.keys.device = Secret::new("e".repeat(64));
@@ -239,12 +239,16 @@ impl House {
             Caller::Local => return Err(Refusal::UnknownKey),
         };
         self.publish_keys();
-        Ok(Reply::Key(key))
+        Ok(Response::Key(key))
     }
 
     pub(crate) fn publish_keys(&mut self) {
-        let services =
-            [(ONE, "main", Reach::App), (WIDE, "main", Reach::Device), (TWO, "web", Reach::App), (TWO, "db", Reach::App)];
+        let services = [
+            (ONE, "main", KeyScope::App),
+            (WIDE, "main", KeyScope::Device),
+            (TWO, "web", KeyScope::App),
+            (TWO, "db", KeyScope::App),
+        ];
         let grant = |(app, service, reach)| Grant { service: ServiceKey::new(app, service), app_uuid: UUID.to_owned(), reach };
         let services = services.map(grant);
         let local_mode = self.publish.borrow().access.local_mode;
@@ -266,7 +270,7 @@ impl House {
     }
 
     fn unlocked(&self, app: AppId, force: Force) -> Result<(), Refusal> {
-        match (self.publish.borrow().current.locks.get(&app).and_then(Locks::held), force) {
+        match (self.publish.borrow().current.locks.get(&app).and_then(LockState::held), force) {
             (Some(held), Force::No) => Err(Refusal::Locked(held.clone())),
             (Some(_), Force::Yes) | (None, _) => Ok(()),
         }
@@ -296,7 +300,7 @@ pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder 
 
 /// Without a `Host` header.
 pub(crate) fn bare_request(method: &str, path: &str) -> axum::http::request::Builder {
-    Request::builder().method(method).uri(path)
+    HttpRequest::builder().method(method).uri(path)
 }
 
 pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
@@ -307,14 +311,14 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         id: ContainerId(id.to_string().repeat(64)),
         name: format!("{service}_12_34_{COMMIT}"),
         key: ServiceKey::new(app, service),
-        phase: Phase::Running,
+        phase: ContainerPhase::Running,
         created_secs: 1_600_000_000,
         image: ImageId(format!("sha256:{}", "0".repeat(64))),
         image_ref: ImageRef::new("registry.resin.io/superapp/app@sha256:ab"),
-        made: Made::Here(ConfigHash("h".to_owned())),
+        made: Origin::Ours(ConfigHash("h".to_owned())),
         outcome: None,
         env: env.into(),
-        restart: Restart::Always,
+        restart: RestartPolicy::Always,
         shares: BTreeMap::new(),
         ports: std::collections::BTreeSet::new(),
         is_port_taken: false,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::{BoardFacts, Holding, Identified, Lamp, NotHeld, Owner, Player, Purpose, Shows, Which};
+use boardkeeper::state::{
+    BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, Player,
+};
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
@@ -20,9 +22,9 @@ async fn blink(house: &mut House) -> (String, Duration) {
 async fn blinking_says_in_a_header_which_led_it_is() {
     let mut house = House::new();
     assert_eq!(blink(&mut house).await, ("ACT".to_owned(), Duration::ZERO));
-    house.identifies = Some(Identified::None("this board has no LED\n\u{1f4a1}".to_owned()));
+    house.identifies = Some(IdentifyOutcome::None("this board has no LED\n\u{1f4a1}".to_owned()));
     assert_eq!(blink(&mut house).await, ("none; this board has no LED??".to_owned(), Duration::ZERO));
-    house.identifies = Some(Identified::Waiting("ACT".to_owned()));
+    house.identifies = Some(IdentifyOutcome::Waiting("ACT".to_owned()));
     assert_eq!(blink(&mut house).await.0, "ACT; after the bring-up test");
     assert_eq!(house.asked, [], "the reconciler has no part in it");
 }
@@ -50,13 +52,18 @@ async fn the_led_is_told_with_who_has_it_and_for_how_long() {
     assert_eq!(house.get("/agent/v1/leds").await.json(), nothing);
     let until = Instant::now() + Duration::from_secs(15);
     house.show(|panel| {
-        panel.led = Ok(Lamp { name: "ACT".to_owned(), why: "the board's file says so".to_owned() });
-        panel.shows.owners =
-            vec![Owner { purpose: Purpose::Identify, until: Some(until) }, Owner { purpose: Purpose::Offline, until: None }];
+        panel.led = Ok(LedInfo { name: "ACT".to_owned(), why: "the board's file says so".to_owned() });
+        panel.shows.owners = vec![
+            LedOwner { purpose: LedPurpose::Identify, until: Some(until) },
+            LedOwner { purpose: LedPurpose::Offline, until: None },
+        ];
         panel.shows.player = Some(Player::Kernel);
         panel.shows.trouble = Some("it was busy".to_owned());
-        let shows = Shows { owners: vec![Owner { purpose: Purpose::Pattern, until: Some(until) }], ..Shows::default() };
-        panel.others = vec![(Lamp { name: "PWR".to_owned(), why: "it is red".to_owned() }, shows)];
+        let shows = LedActivity {
+            owners: vec![LedOwner { purpose: LedPurpose::Pattern, until: Some(until) }],
+            ..LedActivity::default()
+        };
+        panel.others = vec![(LedInfo { name: "PWR".to_owned(), why: "it is red".to_owned() }, shows)];
     });
     advance(Duration::from_millis(4_500)).await;
     let expected = json!({
@@ -120,14 +127,14 @@ async fn a_pattern_is_held_for_as_long_as_was_asked_for() {
     let pattern = "+200 -200 +200 -200 +200 -200 +200 -1200 ms";
     let expected = json!({"led": "ACT", "pattern": pattern, "seconds_left": 30, "owner": "pattern", "player": "kernel"});
     assert_eq!((got.status, got.json()), (StatusCode::OK, expected));
-    house.holds = Ok(Holding { led: "USR 3".to_owned(), owner: Purpose::Identify, player: Some(Player::Kernel) });
+    house.holds = Ok(HeldPattern { led: "USR 3".to_owned(), owner: LedPurpose::Identify, player: Some(Player::Kernel) });
     let got = house.post("/agent/v1/leds/usr%203/pattern", "{\"pattern\": \"20,1000\"}").await;
     assert_eq!((&got.json()["owner"], &got.json()["seconds_left"]), (&json!("identify"), &json!(60)));
     assert_eq!(house.delete("/agent/v1/leds/identify/pattern").await.status, StatusCode::NO_CONTENT);
     let asked = |name: &str, pattern: &str, secs| {
-        (Which::Named(name.to_owned()), Some((pattern.parse().unwrap(), Duration::from_secs(secs))))
+        (LedRef::Named(name.to_owned()), Some((pattern.parse().unwrap(), Duration::from_secs(secs))))
     };
-    assert_eq!(house.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (Which::Identify, None)]);
+    assert_eq!(house.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (LedRef::Identify, None)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,10 +169,10 @@ async fn why_no_pattern_is_held_has_a_number_for_programs() {
     let mut house = House::new();
     let why = || "PWR is held by a driver".to_owned();
     for (not_held, status) in [
-        (NotHeld::NoLed(why()), StatusCode::NOT_FOUND),
-        (NotHeld::Guarded(why()), StatusCode::FORBIDDEN),
-        (NotHeld::Busy(why()), StatusCode::CONFLICT),
-        (NotHeld::Failed(why()), StatusCode::INTERNAL_SERVER_ERROR),
+        (LedRefusal::NoLed(why()), StatusCode::NOT_FOUND),
+        (LedRefusal::Guarded(why()), StatusCode::FORBIDDEN),
+        (LedRefusal::Busy(why()), StatusCode::CONFLICT),
+        (LedRefusal::Failed(why()), StatusCode::INTERNAL_SERVER_ERROR),
     ] {
         house.holds = Err(not_held);
         let got = house.post(ACT, "{\"pattern\": \"200,200\"}").await;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::body::Body;
-use boardkeeper::state::Peer;
+use boardkeeper::state::ClientAddress;
 use tracing::Level;
 
 use crate::house::{House, ONE, WIDE, request};
@@ -19,7 +19,7 @@ async fn logged() -> String {
     house.post("/v1/restart", "{\"appId\":2167}").await;
     house.post_with(&wide, "/v1/update", "").await;
     house.post_with(&narrow, "/v1/update", "").await;
-    let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+    let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     house.call(request("POST", "/v1/purge?apikey=not-a-key").extension(peer).body(Body::empty()).unwrap()).await;
     let new = house.post_with(&narrow, "/v1/regenerate-api-key", "").await.body;
     house.call(request("GET", "/ping").header("Authorization", "Bearer not-a-key").body(Body::empty()).unwrap()).await;
@@ -99,7 +99,7 @@ async fn a_key_in_a_path_is_not_logged() {
                     for method in ["POST", "GET", key] {
                         let asking =
                             request(method, &path).header(name, value.as_str()).header("Content-Type", "application/json");
-                        let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+                        let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
                         let body = format!("{{\"appId\":\"{key}\", {key}}}");
                         house.call(asking.extension(peer).body(Body::from(body)).unwrap()).await;
                         let text = lines::taken();

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::ALLOW;
-use boardkeeper::intent::Intent;
+use boardkeeper::request::Action;
 use boardkeeper::state::Force;
 
 use crate::house::{Got, House, ONE, request};
@@ -46,7 +46,7 @@ async fn a_body_is_read_by_its_type() {
         ("application/x-www-form-urlencoded;charset=UTF-8", "appId=%32167&force=TRUE&x"),
     ] {
         assert_eq!(send(&mut house, kind, body).await.status, StatusCode::OK, "{kind}");
-        assert_eq!(house.asked.pop(), Some(Intent::Restart(ONE, Force::Yes)), "{kind}");
+        assert_eq!(house.asked.pop(), Some(Action::Restart(ONE, Force::Yes)), "{kind}");
     }
     for kind in ["text/plain", "application/jsonp", "application/vnd.api+json", "multipart/form-data", "", "\u{1}"] {
         let request = request("POST", "/v1/restart").header("Authorization", format!("ApiKey {}", "d".repeat(64)));
@@ -124,7 +124,7 @@ async fn paths_are_taken_as_express_takes_them() {
         assert_eq!(house.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(house.post("/v1/APPS/2167/Stop/", "").await.status, StatusCode::OK);
-    assert_eq!(house.asked, [Intent::Stop(ONE, None, Force::No)]);
+    assert_eq!(house.asked, [Action::Stop(ONE, None, Force::No)]);
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! Reboot and shutdown, and what is told of them.
 
-use boardkeeper::intent::{Intent, Refusal};
-use boardkeeper::state::{By, Ending, Force, HeldLock, Progress, Shutdown};
+use boardkeeper::request::{Action, Refusal};
+use boardkeeper::state::{Force, HeldLock, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::house::{House, ONE};
 
-const BOTH: [(&str, Ending); 2] = [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)];
+const BOTH: [(&str, PowerAction); 2] = [("/v1/reboot", PowerAction::Reboot), ("/v1/shutdown", PowerAction::PowerOff)];
 
 fn held() -> Refusal {
     let path = "/tmp/balena-supervisor/services/2167/main/updates.lock".to_owned();
@@ -40,7 +40,7 @@ async fn force_is_read_from_the_body() {
         let mut house = House::new();
         for (body, force) in [("", Force::No), ("{\"force\":true}", Force::Yes), ("{\"force\":0}", Force::No)] {
             assert_eq!(house.post(path, body).await.status.as_u16(), 202);
-            assert_eq!(house.asked.pop(), Some(Intent::End(ending, force)));
+            assert_eq!(house.asked.pop(), Some(Action::Shutdown(ending, force)));
         }
         assert_eq!(house.post(path, "{").await.status.as_u16(), 400);
         assert_eq!(house.asked, []);
@@ -64,16 +64,22 @@ async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
     let mut house = House::new();
     assert_eq!(house.get("/agent/v1/state").await.json()["shutdown"], json!({"state": "no"}));
     let since = Instant::now();
-    for (by, told) in
-        [(By::Request, "request"), (By::Release, "release"), (By::Configuration, "configuration"), (By::Others, "others")]
-    {
-        house.say(|it| it.shutdown = Shutdown::UnderWay { ending: Some(Ending::Reboot), by, since, progress: Progress::Asked });
+    for (by, told) in [
+        (ShutdownOrigin::Request, "request"),
+        (ShutdownOrigin::Release, "release"),
+        (ShutdownOrigin::Configuration, "configuration"),
+        (ShutdownOrigin::Others, "others"),
+    ] {
+        house.say(|it| {
+            it.shutdown =
+                ShutdownStatus::UnderWay { ending: Some(PowerAction::Reboot), by, since, progress: ShutdownProgress::Asked }
+        });
         let state = house.get("/agent/v1/state").await.json();
         assert_eq!(state["activity"], "shutting down");
         assert_eq!(state["shutdown"], json!({"state": "under_way", "ending": "reboot", "by": told, "seconds": 0}));
     }
     let why = "logind called it off".to_owned();
-    house.say(|it| it.shutdown = Shutdown::CameToNothing { ending: Some(Ending::PowerOff), why, since });
+    house.say(|it| it.shutdown = ShutdownStatus::Failed { ending: Some(PowerAction::PowerOff), why, since });
     let state = house.get("/agent/v1/state").await.json();
     assert_eq!(state["activity"], "waiting");
     let told = json!({"state": "came_to_nothing", "ending": "shutdown", "why": "logind called it off", "seconds": 0});

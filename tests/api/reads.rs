@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use boardkeeper::linux::target;
-use boardkeeper::state::app::{App, Shape};
-use boardkeeper::state::status::{Doing, Kind, Trouble};
+use boardkeeper::linux::document;
+use boardkeeper::state::app::{App, Generation};
+use boardkeeper::state::status::{StepInProgress, StepKind, Trouble};
 use boardkeeper::state::{
-    Activity, AppId, Connectivity, EngineState, HealthStatus, ImageRef, Locks, Phase, ServiceKey, Target,
+    Activity, AppId, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, ServiceKey, Target,
 };
 use serde_json::json;
 use tokio::time::{Instant, advance};
@@ -21,11 +21,11 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
     let mut house = House::new();
     for (kinds, word) in [
         (&[][..], "Idle"),
-        (&[Kind::Housekeeping], "Idle"),
-        (&[Kind::Starting], "Starting"),
-        (&[Kind::Starting, Kind::Stopping], "Stopping"),
-        (&[Kind::Stopping, Kind::Installing], "Installing"),
-        (&[Kind::Starting, Kind::Downloading, Kind::Housekeeping], "Downloading"),
+        (&[StepKind::Housekeeping], "Idle"),
+        (&[StepKind::Starting], "Starting"),
+        (&[StepKind::Starting, StepKind::Stopping], "Stopping"),
+        (&[StepKind::Stopping, StepKind::Installing], "Installing"),
+        (&[StepKind::Starting, StepKind::Downloading, StepKind::Housekeeping], "Downloading"),
     ] {
         house.say(|it| it.doing = kinds.iter().map(|kind| doing(*kind, None)).collect());
         assert_eq!(house.get("/v1/device").await.json()["status"], word);
@@ -42,7 +42,7 @@ async fn the_progress_is_that_of_downloads_in_the_mean() {
     for (downloads, percents) in
         [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
     {
-        house.say(|it| it.doing = downloads.then(|| doing(Kind::Downloading, None)).into_iter().collect());
+        house.say(|it| it.doing = downloads.then(|| doing(StepKind::Downloading, None)).into_iter().collect());
         house.say(|it| it.progress = percent(percents));
         shown.push(house.get("/v1/device").await.json()["download_progress"].clone());
     }
@@ -56,14 +56,14 @@ async fn the_commit_is_that_of_what_runs() {
     let mut old = container(ONE, "main", '1');
     old.name = "main_1_2_0ld".to_owned();
     let mut new = container(ONE, "main", '2');
-    (new.name, new.phase, new.created_secs) = ("main_3_4_4ew".to_owned(), Phase::Created, old.created_secs + 1);
+    (new.name, new.phase, new.created_secs) = ("main_3_4_4ew".to_owned(), ContainerPhase::Created, old.created_secs + 1);
     let mut odd = container(AppId(1), "x", '3');
     odd.name = "x".to_owned();
     house.see(|it| it.containers = vec![odd, new, old]);
     assert_eq!(house.get("/v1/device").await.json()["commit"], "0ld");
     let app = house.get("/v1/apps/2167").await.json();
     assert_eq!((&app["commit"], &app["releaseId"]), (&json!("0ld"), &json!(2)));
-    house.see(|it| it.containers[2].phase = Phase::Exited(0));
+    house.see(|it| it.containers[2].phase = ContainerPhase::Exited(0));
     assert_eq!(house.get("/v1/device").await.json()["commit"], "4ew");
     assert_eq!(house.get("/v1/apps/1").await.json()["commit"], json!(null));
     house.see(|it| it.containers.clear());
@@ -154,8 +154,8 @@ async fn a_device_that_was_told_nothing_says_so() {
     assert_eq!((&state["activity"], &state["looked_seconds_ago"]), (&json!("waiting"), &json!(null)));
 }
 
-fn doing(kind: Kind, service: Option<ServiceKey>) -> Doing {
-    Doing { kind, what: "stop".to_owned(), service }
+fn doing(kind: StepKind, service: Option<ServiceKey>) -> StepInProgress {
+    StepInProgress { kind, what: "stop".to_owned(), service }
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ async fn what_waits_for_a_dependency_is_told_with_its_service_and_is_no_rest() {
     house.say(|it| {
         let app = json!({"commit": "c", "services": {"1": {"serviceName": "main", "image": "x"}}});
         let document = json!({"local": {"apps": {ONE.to_string(): app}}}).to_string();
-        it.target = Some(target::parse(&document, None).unwrap().into());
+        it.target = Some(document::parse(&document, None).unwrap().into());
         it.held_back = [(ServiceKey::new(ONE, "main"), words.to_owned())].into();
     });
     house.see(|it| it.containers[0].health = Some(HealthStatus::Unhealthy));
@@ -200,19 +200,19 @@ fn busy(house: &House) {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
-        shape: Shape::Services,
+        shape: Generation::Services,
     };
     house.lock(ONE, "main");
     house.say(|it| {
         it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
-        it.doing = vec![doing(Kind::Stopping, Some(ServiceKey::new(TWO, "web")))];
+        it.doing = vec![doing(StepKind::Stopping, Some(ServiceKey::new(TWO, "web")))];
         it.progress = [(ImageRef::new("big"), 40)].into();
         it.waiting = vec!["2167/main waits".to_owned()];
         let again = Instant::now() + Duration::from_secs(30);
         it.troubles = vec![Trouble {
-            kind: Kind::Downloading,
+            kind: StepKind::Downloading,
             what: "pull".to_owned(),
             why: "no route".to_owned(),
             failures: 3,
@@ -223,7 +223,7 @@ fn busy(house: &House) {
         it.update_pending = true;
     });
     house.see(|it| {
-        it.containers[0].phase = Phase::Exited(3);
-        it.locks.insert(TWO, Locks::Ours(BTreeSet::from(["web".to_owned()])));
+        it.containers[0].phase = ContainerPhase::Exited(3);
+        it.locks.insert(TWO, LockState::Ours(BTreeSet::from(["web".to_owned()])));
     });
 }

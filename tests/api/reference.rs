@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use boardkeeper::intent::{Intent, Running};
-use boardkeeper::state::status::{Doing, Kind};
-use boardkeeper::state::{Caller, Check, Ending, Force, ImageRef};
+use boardkeeper::request::{Action, InProgress};
+use boardkeeper::state::status::{StepInProgress, StepKind};
+use boardkeeper::state::{Caller, ConnectivityCheck, Force, ImageRef, PowerAction};
 use serde_json::json;
 
 use crate::house::{COMMIT, Got, House, ONE, WIDE, request};
@@ -35,8 +35,8 @@ async fn update() {
     is(&house.post_with(&key, "/v1/update", "{\"force\": true}").await, 204, "", "");
     is(&house.post_with(&key, "/v1/update", "").await, 204, "", "");
     is(&house.post_with(&key, "/v1/update", "{\"cancel\":\"on\"}").await, 204, "", "");
-    let asked = [(Force::Yes, Running::Kept), (Force::No, Running::Kept), (Force::No, Running::Cancelled)];
-    assert_eq!(house.asked, asked.map(|(locks, running)| Intent::Update { locks, running }));
+    let asked = [(Force::Yes, InProgress::Keep), (Force::No, InProgress::Keep), (Force::No, InProgress::Cancel)];
+    assert_eq!(house.asked, asked.map(|(locks, running)| Action::Update { locks, running }));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn purge() {
     let key = house.key(ONE, "main");
     let got = house.post_with(&key, "/v1/purge", "{\"appId\": 2167}").await;
     is(&got, 200, JSON, "{\"Data\":\"OK\",\"Error\":\"\"}");
-    assert_eq!(house.asked, [Intent::Purge(ONE, Force::No)]);
+    assert_eq!(house.asked, [Action::Purge(ONE, Force::No)]);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn restart() {
     let key = house.key(ONE, "main");
     is(&house.post_with(&key, "/v1/restart", "{\"appId\": 2167}").await, 200, HTML, "OK");
     is(&house.post_with(&key, "/v1/restart", "{\"appId\": \"2167\", \"force\": true}").await, 200, HTML, "OK");
-    assert_eq!(house.asked, [Intent::Restart(ONE, Force::No), Intent::Restart(ONE, Force::Yes)]);
+    assert_eq!(house.asked, [Action::Restart(ONE, Force::No), Action::Restart(ONE, Force::Yes)]);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn the_device_key_is_made_anew_by_whoever_has_it() {
     let old = house.keys.device.reveal().to_owned();
     is(&house.post("/v1/regenerate-api-key", "").await, 200, HTML, &"e".repeat(64));
     assert_eq!(house.post_with(&old, "/v1/update", "").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(house.asked, [Intent::RenewKey(Caller::Device)]);
+    assert_eq!(house.asked, [Action::RenewKey(Caller::Device)]);
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn device() {
     let mut house = House::new();
     house.say(|status| {
         let what = "pull superapp".to_owned();
-        status.doing.push(Doing { kind: Kind::Downloading, what, service: None });
+        status.doing.push(StepInProgress { kind: StepKind::Downloading, what, service: None });
         status.progress = [(ImageRef::new("one"), 70), (ImageRef::new("two"), 99)].into();
         status.update_pending = true;
     });
@@ -106,7 +106,7 @@ async fn stop_and_start() {
     is(&curl(&mut house, "POST", "/v1/apps/3134/stop").await, 200, JSON, &id);
     is(&house.post("/v1/apps/3134/stop", "{\"force\":true}").await, 200, JSON, &id);
     is(&curl(&mut house, "POST", "/v1/apps/3134/start").await, 200, JSON, &id);
-    let asked = [Intent::Stop(WIDE, None, Force::No), Intent::Stop(WIDE, None, Force::Yes), Intent::Start(WIDE, None)];
+    let asked = [Action::Stop(WIDE, None, Force::No), Action::Stop(WIDE, None, Force::Yes), Action::Start(WIDE, None)];
     assert_eq!(house.asked, asked);
 }
 
@@ -128,20 +128,22 @@ async fn app() {
 #[tokio::test]
 async fn tcp_ping() {
     let mut house = House::new();
-    for (method, check) in [("POST", Check::On), ("DELETE", Check::Off), ("DELETE", Check::Off)] {
+    for (method, check) in
+        [("POST", ConnectivityCheck::On), ("DELETE", ConnectivityCheck::Off), ("DELETE", ConnectivityCheck::Off)]
+    {
         house.asked.clear();
         is(&curl(&mut house, method, "/v1/tcp-ping").await, 204, "", "");
-        assert_eq!(house.asked, [Intent::CheckConnectivity(check)]);
+        assert_eq!(house.asked, [Action::CheckConnectivity(check)]);
     }
 }
 
 #[tokio::test]
 async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
-    for (path, ending) in [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)] {
+    for (path, ending) in [("/v1/reboot", PowerAction::Reboot), ("/v1/shutdown", PowerAction::PowerOff)] {
         let mut house = House::new();
         let got = curl(&mut house, "POST", path).await;
         assert_eq!((got.status, got.body.as_str()), (StatusCode::ACCEPTED, "{\"Data\":\"OK\",\"Error\":\"\"}"));
-        assert_eq!(house.asked, [Intent::End(ending, Force::No)]);
+        assert_eq!(house.asked, [Action::Shutdown(ending, Force::No)]);
     }
 }
 

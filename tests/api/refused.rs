@@ -1,6 +1,6 @@
 //! What a request comes to that cannot be done.
 
-use boardkeeper::intent::{Intent, Refusal};
+use boardkeeper::request::{Action, Refusal};
 use boardkeeper::state::{EngineState, Force, ServiceKey};
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ async fn force_is_read_from_the_body_only() {
     house.lock(ONE, "main");
     let key = format!("{}&force=true", "d".repeat(64));
     assert_eq!(house.post_with(&key, "/v1/restart", "{\"appId\":2167}").await.status.as_u16(), 423);
-    assert_eq!(house.asked, [Intent::Restart(ONE, Force::No)]);
+    assert_eq!(house.asked, [Action::Restart(ONE, Force::No)]);
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{StatusCode, Version};
 use boardkeeper::api;
-use boardkeeper::intent::Intent;
-use boardkeeper::state::device::Reached;
-use boardkeeper::state::{Force, Peer};
+use boardkeeper::request::Action;
+use boardkeeper::state::device::LocalAddress;
+use boardkeeper::state::{ClientAddress, Force};
 
 use crate::house::{Got, House, ONE, bare_request, request};
 
@@ -26,8 +26,8 @@ fn house() -> House {
 
 /// From somebody whom local mode lets in, to an address of the device.
 fn local(request: Builder) -> Builder {
-    let peer = Peer { addr: CONTAINER.parse().unwrap(), local: true };
-    request.extension(peer).extension(Reached(IpAddr::from([172, 17, 0, 1])))
+    let peer = ClientAddress { addr: CONTAINER.parse().unwrap(), local: true };
+    request.extension(peer).extension(LocalAddress(IpAddr::from([172, 17, 0, 1])))
 }
 
 async fn ask(house: &mut House, request: Builder) -> Got {
@@ -67,7 +67,7 @@ async fn a_form_of_another_site_does_not_purge_an_app() {
     assert_eq!((got.status.as_u16(), house.asked.len()), (403, 0), "{}", got.body);
     // A program sends the same without an `Origin`.
     assert_eq!(ask(&mut house, form(request("POST", "/v1/purge"))).await.status.as_u16(), 200);
-    assert_eq!(house.asked, [Intent::Purge(ONE, Force::Yes)]);
+    assert_eq!(house.asked, [Action::Purge(ONE, Force::Yes)]);
 }
 
 #[tokio::test]

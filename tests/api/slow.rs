@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use boardkeeper::intent::Intent;
+use boardkeeper::request::Action;
 use boardkeeper::state::Force;
-use boardkeeper::state::device::Beside;
+use boardkeeper::state::device::ConcurrentRequests;
 use futures_util::stream;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
@@ -36,7 +36,7 @@ async fn a_caller_who_hangs_up_loses_nothing() {
     let mut house = House::new();
     assert!(timeout(Duration::from_secs(1), house.router().oneshot(restart())).await.is_err());
     assert_eq!(house.post("/v1/update", "").await.status.as_u16(), 204);
-    assert_eq!(house.asked[0], Intent::Restart(ONE, Force::No));
+    assert_eq!(house.asked[0], Action::Restart(ONE, Force::No));
     assert_eq!(house.asked.len(), 2);
 }
 
@@ -117,12 +117,12 @@ async fn many_that_wait_for_one_address_keep_out_neither_reads_nor_the_owner() {
         (&device, "GET", "/ping", 10_000, 200),
     ] {
         let mut asking = request(method, &format!("{path}?apikey={key}")).body(Body::empty()).unwrap();
-        asking.extensions_mut().insert(Beside(beside));
+        asking.extensions_mut().insert(ConcurrentRequests(beside));
         assert_eq!(house.call(asking).await.status.as_u16(), status, "{path} {beside}");
     }
     let service = house.key(ONE, "main");
     let mut asking = request("POST", &format!("/v1/regenerate-api-key?apikey={service}")).body(Body::empty()).unwrap();
-    asking.extensions_mut().insert(Beside(16));
+    asking.extensions_mut().insert(ConcurrentRequests(16));
     let got = house.call(asking).await;
     assert!(got.status.as_u16() == 429 && got.message().contains("nothing was begun"), "{}", got.body);
 }

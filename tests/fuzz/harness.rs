@@ -8,10 +8,10 @@ mod router;
 
 use std::collections::BTreeMap;
 
+use boardkeeper::linux::document;
 use boardkeeper::linux::engine::heard;
-use boardkeeper::linux::target;
-use boardkeeper::plan::{self, Deed};
-use boardkeeper::state::{Current, Demands, Device, Image, ImageId, Keys, Secret, Target};
+use boardkeeper::plan::{self, EngineAction};
+use boardkeeper::state::{Current, Device, Image, ImageId, Keys, Overrides, Secret, Target};
 
 pub use engine::{engine, labels, replies};
 pub use files::{config, locks, records, sysfs};
@@ -23,9 +23,9 @@ const UUID: &str = "0123456789abcdef0123456789abcdef";
 /// A target-state document of any generation: what is accepted is accepted again, can be planned for, and said to an engine.
 pub fn target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match target::parse(text, Some(UUID)) {
+    match document::parse(text, Some(UUID)) {
         Ok(target) => {
-            let again = target::parse(&target.document, Some(UUID)).expect("what was accepted is accepted again");
+            let again = document::parse(&target.document, Some(UUID)).expect("what was accepted is accepted again");
             assert_eq!(again, target);
             planned(&target);
         }
@@ -36,15 +36,15 @@ pub fn target(data: &[u8]) {
 /// Plans from nothing, and from a machine that has the images, so that containers are made.
 fn planned(target: &Target) {
     let keys = Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
-    let target = plan::complete(target, &Device::default(), &keys);
+    let target = plan::inject_supervisor_env(target, &Device::default(), &keys);
     let mut current = Current::default();
-    let _ = plan::plan(&target, &Demands::default(), &current);
+    let _ = plan::plan(&target, &Overrides::default(), &current);
     let images = target.apps.values().flat_map(|app| app.services.values()).map(|it| &it.image);
     current.images = images
         .map(|name| Image { id: ImageId(name.to_string()), names: [name.clone()].into_iter().collect(), size_bytes: 1 })
         .collect();
-    for step in plan::plan(&target, &Demands::default(), &current).steps {
-        if let plan::Step::Engine(Deed::Create(spec)) = &step {
+    for step in plan::plan(&target, &Overrides::default(), &current).steps {
+        if let plan::Step::Engine(EngineAction::Create(spec)) = &step {
             assert!(heard::told(spec).contains("io.balena.supervised"));
         }
         assert!(!step.to_string().contains('\n'), "{step}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use boardkeeper::linux::net::networks::Networks;
+use boardkeeper::linux::net::networks::EngineNetworks;
 use boardkeeper::linux::net::{Listeners, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -31,8 +31,12 @@ fn a_burst_of_requests_leaves_its_connections_no_buffers() {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let bound =
-            Listeners::bind(Path::new("/"), &["127.0.0.1:0".parse().unwrap()], None, watch::channel(Networks::default()).1);
+        let bound = Listeners::bind(
+            Path::new("/"),
+            &["127.0.0.1:0".parse().unwrap()],
+            None,
+            watch::channel(EngineNetworks::default()).1,
+        );
         let listeners = bound.unwrap();
         let at = listeners.addresses()[0];
         let router = Router::new().route("/ping", get(async || "OK"));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use boardkeeper::state::Phase;
+use boardkeeper::state::ContainerPhase;
 use http_body_util::BodyExt;
 use peak_alloc::PeakAlloc;
 use tokio::time::sleep;
@@ -97,7 +97,7 @@ async fn live_a_day(world: &World, router: &Router, day: usize) {
     world.power.with(|it| std::mem::take(&mut it.accepted));
     sleep(DAY / 2).await;
     let seen = world.seen.borrow();
-    assert!(seen.containers.iter().all(|it| it.phase == Phase::Running), "{day}: {:?}", seen.containers);
+    assert!(seen.containers.iter().all(|it| it.phase == ContainerPhase::Running), "{day}: {:?}", seen.containers);
     assert_eq!((seen.containers.len(), seen.images.len()), (2, 2), "{day}: {seen:?}");
 }
 

@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use boardkeeper::linux::leds::gpio::{Chip as Found, Direction, First, Gpio, Ladder, Second, Sysfs, Volts, Want, by_device};
+use boardkeeper::linux::leds::gpio::{
+    Chip as Found, Direction, Gpio, GpioFallback, LineLevel, LineRequest, SysfsGpio, UapiV1, UapiV2, by_device,
+};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -19,8 +21,8 @@ fn find(rung: &dyn Gpio, chip: &Chip) -> Option<Found> {
     by_device(&rung.chips().ok()?, &chip.device).cloned()
 }
 
-fn ladder() -> Ladder {
-    Ladder::new(Path::new("/"))
+fn ladder() -> GpioFallback {
+    GpioFallback::new(Path::new("/"))
 }
 
 fn has_devices() -> bool {
@@ -32,7 +34,7 @@ fn direction(chip: &Chip, line: u32) -> Direction {
     let ladder = ladder();
     let found = find(&ladder, chip).unwrap();
     let told = ladder.line(&found, line).unwrap().direction;
-    ladder.request(&found, line, Want::AsIs).unwrap().direction().unwrap().unwrap_or(told)
+    ladder.request(&found, line, LineRequest::AsIs).unwrap().direction().unwrap().unwrap_or(told)
 }
 
 /// How often the line goes up while something is done.
@@ -67,7 +69,7 @@ fn each_kernel_is_spoken_to_in_words_that_it_knows() {
     };
     let known = Some(Ok(Some("STATUS_LED_N".to_owned())));
     let unknown = Some(Err(Some(Errno::INVAL.raw_os_error())));
-    let rungs = (ask(&Second::new(root)), ask(&First::new(root)));
+    let rungs = (ask(&UapiV2::new(root)), ask(&UapiV1::new(root)));
     let expected = match flavour().as_str() {
         "all" => (known.clone(), known.clone()),
         "second" => (known.clone(), unknown),
@@ -75,7 +77,7 @@ fn each_kernel_is_spoken_to_in_words_that_it_knows() {
         _ => (None, None),
     };
     assert_eq!(rungs, expected);
-    assert_eq!((ask(&Sysfs::new(root)), ask(&ladder())), (known.clone(), known));
+    assert_eq!((ask(&SysfsGpio::new(root)), ask(&ladder())), (known.clone(), known));
     println!("seen: of {rungs:?} the ladder takes the first that works");
 }
 
@@ -93,7 +95,7 @@ fn a_line_blinks_and_goes_back_to_its_direction() {
     assert!(wrong.is_empty(), "{wrong:?}");
     assert_eq!(direction(&chip, 3), Direction::Input);
     // One that somebody left an output, stays one.
-    drop(ladder().request(&find(&ladder(), &chip).unwrap(), 4, Want::Output(Volts::Low)).unwrap());
+    drop(ladder().request(&find(&ladder(), &chip).unwrap(), 4, LineRequest::Output(LineLevel::Low)).unwrap());
     assert_eq!(direction(&chip, 4), Direction::Output);
     let (code, said) = ended(tool(dir.path(), &format!("gpio blink {} 4 --active-low --for 1s", chip.device)));
     assert_eq!(code, 0, "{said}");
@@ -134,11 +136,11 @@ fn a_line_that_is_held_is_left_alone_and_its_holder_named() {
     let (code, said) = ended(tool(dir.path(), &format!("gpio blink {} 5 --for 1s", chip.device)));
     assert!(code == 5 && said.contains("is held by ACT"), "{code}: {said}");
     let ladder = ladder();
-    let held = ladder.request(&find(&ladder, &chip).unwrap(), 1, Want::Output(Volts::High)).unwrap();
+    let held = ladder.request(&find(&ladder, &chip).unwrap(), 1, LineRequest::Output(LineLevel::High)).unwrap();
     let (code, said) = ended(tool(dir.path(), &format!("gpio blink {} 1 --for 1s", chip.device)));
     let holder = if has_devices() { "boardkeeper" } else { "sysfs" };
     assert!(code == 5 && said.contains(&format!("is held by {holder}")), "{code}: {said}");
-    assert_eq!((held.get().unwrap(), chip.is_high(1)), (Volts::High, true));
+    assert_eq!((held.get().unwrap(), chip.is_high(1)), (LineLevel::High, true));
 }
 
 #[test]
@@ -178,7 +180,7 @@ fn watching_tells_levels_and_holders_and_changes_nothing() {
     let line = |level: &str| format!("BUTTON input {level}   5 output held by ACT");
     assert_eq!(lines, [line("low"), line("high"), line("low")], "{said}");
     // Nobody has it any more.
-    assert!(ladder().request(&find(&ladder(), &chip).unwrap(), 3, Want::AsIs).is_ok());
+    assert!(ladder().request(&find(&ladder(), &chip).unwrap(), 3, LineRequest::AsIs).is_ok());
 }
 
 #[test]

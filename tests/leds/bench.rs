@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use boardkeeper::intent::LightAsk;
-use boardkeeper::linux::leds::host::{Host, Place, SIMULATED};
+use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::port::Leds as _;
-use boardkeeper::state::{Panel, Purpose};
+use boardkeeper::request::LedRequest;
+use boardkeeper::state::{LedPurpose, LedStatus};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -160,9 +160,9 @@ fn the_board_tells_its_leds_and_lines_for_programs() {
     assert_eq!(json["leds"].as_array().unwrap().len(), 2);
 }
 
-fn host(runtime: &Path) -> Host {
+fn host(runtime: &Path) -> LedHost {
     let (root, runtime) = (PathBuf::from("/"), runtime.to_owned());
-    Host::open(Place { root, runtime, board: Some(SIMULATED.into()), device_type: None, led_file: None }).unwrap()
+    LedHost::open(HostPaths { root, runtime, board: Some(SIMULATED.into()), device_type: None, led_file: None }).unwrap()
 }
 
 /// The agent blinks, the tool wants the LED, gets it, gives it back, and the agent goes on.
@@ -171,18 +171,18 @@ async fn the_agent_makes_way_for_the_tool() {
     let board = Board::new();
     let leds = host(board.runtime.path()).leds("the agent");
     let (asks, inbox) = mpsc::channel(4);
-    let (publish, mut panel) = watch::channel(Panel::default());
+    let (publish, mut panel) = watch::channel(LedStatus::default());
     let act = async {
         let (asker, answer) = oneshot::channel();
-        asks.send(LightAsk::Identify(asker)).await.unwrap();
+        asks.send(LedRequest::Identify(asker)).await.unwrap();
         assert_eq!(answer.await.unwrap().to_string(), "ACT");
         assert_eq!(board.trigger("ACT"), "pattern");
-        let first = |panel: &Panel| panel.shows.owners.first().map(|owner| owner.purpose);
+        let first = |panel: &LedStatus| panel.shows.owners.first().map(|owner| owner.purpose);
         let mut tool = board.begin("led on --for 1s");
-        panel.wait_for(|panel| first(panel) == Some(Purpose::BringUp)).await.unwrap();
+        panel.wait_for(|panel| first(panel) == Some(LedPurpose::BringUp)).await.unwrap();
         sleep(Duration::from_millis(500)).await;
         assert_eq!(board.trigger("ACT"), "none");
-        panel.wait_for(|panel| first(panel) == Some(Purpose::Identify)).await.unwrap();
+        panel.wait_for(|panel| first(panel) == Some(LedPurpose::Identify)).await.unwrap();
         sleep(Duration::from_millis(100)).await;
         assert_eq!(board.trigger("ACT"), "pattern");
         assert_eq!(tool.wait().unwrap().code(), Some(0));

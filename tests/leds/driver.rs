@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use boardkeeper::linux::leds::LedError;
-use boardkeeper::linux::leds::class::Restored;
-use boardkeeper::linux::leds::driver::Left;
-use boardkeeper::linux::leds::simulated::Led;
-use boardkeeper::state::{Level, Pattern, Player};
+use boardkeeper::linux::leds::class::RestoreOutcome;
+use boardkeeper::linux::leds::driver::PersistentChanges;
+use boardkeeper::linux::leds::simulated::SimulatedLed;
+use boardkeeper::state::{LedLevel, Pattern, Player};
 use rustix::io::Errno;
 
 use crate::kernel::{Fault, Kernel};
@@ -22,7 +22,7 @@ fn offline() -> Pattern {
     "200,200x4,1000".parse().unwrap()
 }
 
-fn with(led: Led) -> (Arc<Kernel>, tempfile::TempDir) {
+fn with(led: SimulatedLed) -> (Arc<Kernel>, tempfile::TempDir) {
     let kernel = Arc::new(Kernel::default());
     kernel.plug(&dir(), led);
     (kernel, tempfile::tempdir().unwrap())
@@ -36,7 +36,7 @@ fn the_kernel_plays_by_the_best_trigger_it_has() {
         (&["timer"][..], offline(), Player::Agent, "none"),
         (&[][..], identify(), Player::Agent, "none"),
     ] {
-        let (kernel, runtime) = with(Led::new(1, triggers));
+        let (kernel, runtime) = with(SimulatedLed::new(1, triggers));
         let mut driver = driver(&kernel, runtime.path());
         assert_eq!(driver.play(&wire(), &pattern, Some(38)), Ok(player));
         assert_eq!(kernel.led(&dir()).trigger, trigger);
@@ -52,7 +52,7 @@ fn a_trigger_whose_settings_are_handed_over_late_is_waited_for() {
     let mut driver = driver(&kernel, runtime.path());
     assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
     assert_eq!(kernel.led(&dir()).trigger, "pattern");
-    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::Exactly));
     assert_eq!(state(&kernel.led(&dir())), state(&was));
 }
 
@@ -64,18 +64,18 @@ fn where_settings_stay_somebody_elses_we_play() {
     let mut driver = driver(&kernel, runtime.path());
     assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Agent));
     assert_eq!(kernel.led(&dir()).trigger, "none");
-    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::Exactly));
     assert_eq!(state(&kernel.led(&dir())), state(&was));
 }
 
 /// The LED while the kernel blinks it by its `timer`; afterwards it is as it was.
-fn blinked_by_timer(brightness: u32) -> Led {
+fn blinked_by_timer(brightness: u32) -> SimulatedLed {
     let was = led(&["timer"], "none", &[], brightness);
     let (kernel, runtime) = with(was.clone());
     let mut driver = driver(&kernel, runtime.path());
     assert_eq!(driver.play(&wire(), &identify(), Some(38)), Ok(Player::Kernel));
     let meanwhile = kernel.led(&dir());
-    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::Exactly));
     assert_eq!(state(&kernel.led(&dir())), state(&was));
     meanwhile
 }
@@ -94,9 +94,9 @@ fn a_dimmed_led_blinks_at_full_light_and_is_dimmed_again() {
 
 #[test]
 fn lit_is_full_light() {
-    let (kernel, runtime) = with(Led::new(255, &[]));
+    let (kernel, runtime) = with(SimulatedLed::new(255, &[]));
     let mut driver = driver(&kernel, runtime.path());
-    driver.hold(&wire(), Level::Lit).unwrap();
+    driver.hold(&wire(), LedLevel::Lit).unwrap();
     assert_eq!(kernel.led(&dir()).brightness, 255);
 }
 
@@ -117,10 +117,10 @@ fn every_trigger_comes_back_with_its_settings() {
         let mut driver = driver(&kernel, runtime.path());
         driver.play(&wire(), &identify(), Some(38)).unwrap();
         driver.play(&wire(), &offline(), None).unwrap();
-        driver.hold(&wire(), Level::Lit).unwrap();
+        driver.hold(&wire(), LedLevel::Lit).unwrap();
         driver.play(&wire(), &identify(), Some(38)).unwrap();
         assert_ne!(state(&kernel.led(&dir())), state(&was));
-        assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+        assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::Exactly));
         assert_eq!(state(&kernel.led(&dir())), state(&was));
         assert_eq!(kernel.records(), 0);
     }
@@ -142,7 +142,7 @@ fn what_somebody_else_set_meanwhile_stays() {
         let mut driver = driver(&kernel, runtime.path());
         driver.play(&wire(), &identify(), Some(38)).unwrap();
         kernel.poke(&dir(), "trigger", theirs);
-        assert_eq!(driver.release(&wire()), Ok(Restored::Theirs));
+        assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::ChangedByOthers));
         assert_eq!(kernel.led(&dir()).trigger, theirs);
         assert_eq!(kernel.records(), 0);
     }
@@ -154,7 +154,7 @@ fn a_timer_with_other_times_is_somebody_elses() {
     let mut driver = driver(&kernel, runtime.path());
     driver.play(&wire(), &identify(), None).unwrap();
     kernel.poke(&dir(), "delay_on", "50");
-    assert_eq!(driver.release(&wire()), Ok(Restored::Theirs));
+    assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::ChangedByOthers));
     assert_eq!(kernel.led(&dir()).settings["delay_on"], "50");
 }
 
@@ -164,7 +164,7 @@ fn a_trigger_that_somebody_sets_while_we_write_is_not_removed() {
     let mut driver = driver(&kernel, runtime.path());
     driver.play(&wire(), &identify(), None).unwrap();
     kernel.poke(&dir(), "trigger", "heartbeat");
-    assert!(matches!(driver.set(&wire(), Level::Dark), Err(LedError::Busy(_))));
+    assert!(matches!(driver.set(&wire(), LedLevel::Dark), Err(LedError::Busy(_))));
     assert_eq!(kernel.led(&dir()).trigger, "heartbeat");
 }
 
@@ -180,7 +180,7 @@ fn a_finished_pattern_plays_again() {
     }
     driver.play(&wire(), &identify(), Some(38)).unwrap();
     assert_eq!(kernel.led(&dir()).repeat, Some(38));
-    assert_eq!(driver.release(&wire()), Ok(Restored::Exactly));
+    assert_eq!(driver.release(&wire()), Ok(RestoreOutcome::Exactly));
 }
 
 #[test]
@@ -193,9 +193,9 @@ fn what_a_killed_process_changed_is_put_back_by_the_next_one() {
     drop(first);
     kernel.start_anew();
     let mut next = driver(&kernel, runtime.path());
-    assert_eq!(next.recover(Left::Alone), [("led-ACT".to_owned(), Ok(Restored::Exactly))]);
+    assert_eq!(next.recover(PersistentChanges::Keep), [("led-ACT".to_owned(), Ok(RestoreOutcome::Exactly))]);
     assert_eq!(state(&kernel.led(&dir())), state(&was));
-    assert_eq!(next.recover(Left::Alone), []);
+    assert_eq!(next.recover(PersistentChanges::Keep), []);
 }
 
 #[test]
@@ -204,24 +204,24 @@ fn two_programs_do_not_drive_one_led() {
     let mut first = driver(&kernel, runtime.path());
     first.play(&wire(), &identify(), Some(38)).unwrap();
     let mut second = driver(&kernel, runtime.path());
-    let Err(LedError::Busy(why)) = second.hold(&wire(), Level::Lit) else { panic!("it is held") };
+    let Err(LedError::Busy(why)) = second.hold(&wire(), LedLevel::Lit) else { panic!("it is held") };
     assert!(why.contains("a test, pid"), "{why}");
-    assert_eq!(second.recover(Left::Too), []);
+    assert_eq!(second.recover(PersistentChanges::Include), []);
     drop(first);
-    assert_eq!(second.hold(&wire(), Level::Lit), Ok(()));
+    assert_eq!(second.hold(&wire(), LedLevel::Lit), Ok(()));
 }
 
 #[test]
 fn what_is_left_changed_comes_back_only_when_asked_for() {
     let (kernel, runtime) = with(led(ALL, "mmc0", &[], 0));
     let mut first = driver(&kernel, runtime.path());
-    first.hold(&wire(), Level::Lit).unwrap();
+    first.hold(&wire(), LedLevel::Lit).unwrap();
     first.leave_all().unwrap();
     drop(first);
     let mut next = driver(&kernel, runtime.path());
-    assert_eq!(next.recover(Left::Alone), []);
+    assert_eq!(next.recover(PersistentChanges::Keep), []);
     assert_eq!(kernel.led(&dir()).brightness, 255);
-    assert_eq!(next.recover(Left::Too), [("led-ACT".to_owned(), Ok(Restored::Exactly))]);
+    assert_eq!(next.recover(PersistentChanges::Include), [("led-ACT".to_owned(), Ok(RestoreOutcome::Exactly))]);
     assert_eq!(kernel.led(&dir()).trigger, "mmc0");
 }
 
@@ -243,10 +243,10 @@ fn an_error_at_any_write_is_an_error_and_never_a_panic_and_the_led_comes_back() 
         kernel.fault_at(n, Fault::Fails(errno));
         let mut driver = driver(&kernel, runtime.path());
         let _ = driver.play(&wire(), &identify(), Some(38));
-        let _ = driver.hold(&wire(), Level::Lit);
+        let _ = driver.hold(&wire(), LedLevel::Lit);
         let _ = driver.release(&wire());
         driver.release_all().unwrap_or_else(|_| driver.release_all().unwrap());
-        driver.recover(Left::Alone);
+        driver.recover(PersistentChanges::Keep);
         assert_eq!(state(&kernel.led(&dir())), state(&was), "{errno:?} at write {n}");
         assert_eq!(kernel.records(), 0, "{errno:?} at write {n}");
     }
@@ -259,14 +259,14 @@ fn one_that_is_unplugged_at_any_write_is_said_to_be_gone() {
         kernel.fault_at(n, Fault::Unplugged);
         let mut driver = driver(&kernel, runtime.path());
         let played = driver.play(&wire(), &identify(), Some(38));
-        let held = played.and_then(|_| driver.hold(&wire(), Level::Lit));
+        let held = played.and_then(|_| driver.hold(&wire(), LedLevel::Lit));
         let put = driver.release_all();
         let outcomes = [held.err(), put.err()];
         let gone = |error: &LedError| matches!(error, LedError::Vanished(_));
         assert!(outcomes.iter().flatten().all(gone), "write {n}: {outcomes:?}");
         // A new one by the same name is nobody's business but its own.
         kernel.plug(&dir(), led(ALL, "heartbeat", &[], 0));
-        driver.recover(Left::Alone);
+        driver.recover(PersistentChanges::Keep);
         assert_eq!(kernel.led(&dir()).trigger, "heartbeat");
     }
 }

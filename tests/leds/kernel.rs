@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use boardkeeper::linux::leds::files::Files;
-use boardkeeper::linux::leds::simulated::Led;
+use boardkeeper::linux::leds::files::LedFiles;
+use boardkeeper::linux::leds::simulated::SimulatedLed;
 use rustix::io::Errno;
 
 /// What happens at the chosen write.
@@ -24,7 +24,7 @@ pub(crate) enum Fault {
 
 #[derive(Debug, Default)]
 struct State {
-    leds: BTreeMap<PathBuf, Led>,
+    leds: BTreeMap<PathBuf, SimulatedLed>,
     kept: BTreeMap<PathBuf, String>,
     now_ms: u64,
     writes: u64,
@@ -45,12 +45,12 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Plugs a LED in.
-    pub(crate) fn plug(&self, dir: &Path, led: Led) {
+    pub(crate) fn plug(&self, dir: &Path, led: SimulatedLed) {
         self.state.lock().unwrap().leds.insert(dir.to_owned(), led);
     }
 
     /// The LED as it is.
-    pub(crate) fn led(&self, dir: &Path) -> Led {
+    pub(crate) fn led(&self, dir: &Path) -> SimulatedLed {
         self.state.lock().unwrap().leds[dir].clone()
     }
 
@@ -127,7 +127,7 @@ fn split(path: &Path) -> (&Path, &str) {
     (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap())
 }
 
-impl Files for Kernel {
+impl LedFiles for Kernel {
     fn read(&self, path: &Path) -> io::Result<String> {
         let state = self.state.lock().unwrap();
         if state.dead {

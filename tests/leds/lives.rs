@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boardkeeper::intent::LightAsk;
 use boardkeeper::led;
-use boardkeeper::linux::board::{Choice, Wire};
+use boardkeeper::linux::board::{LedChoice, LedLocation};
 use boardkeeper::linux::leds::Leds;
-use boardkeeper::linux::leds::simulated::Led;
+use boardkeeper::linux::leds::simulated::SimulatedLed;
 use boardkeeper::port::Leds as _;
-use boardkeeper::state::{Identified, Panel};
+use boardkeeper::request::LedRequest;
+use boardkeeper::state::{IdentifyOutcome, LedStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -36,7 +36,7 @@ impl Dice {
 }
 
 /// A LED of some kernel, as some distribution left it.
-fn any_led(dice: &mut Dice) -> Led {
+fn any_led(dice: &mut Dice) -> SimulatedLed {
     let kernels: [&[&str]; 4] = [
         &["mmc0", "netdev", "heartbeat", "timer", "pattern"],
         &["mmc0", "netdev", "heartbeat", "timer"],
@@ -44,7 +44,7 @@ fn any_led(dice: &mut Dice) -> Led {
         &[],
     ];
     let triggers = dice.one_of(&kernels);
-    let mut ways: Vec<Led> = vec![a_led(triggers, "none", &[], 0), a_led(triggers, "none", &[], 77)];
+    let mut ways: Vec<SimulatedLed> = vec![a_led(triggers, "none", &[], 0), a_led(triggers, "none", &[], 77)];
     if triggers.contains(&"mmc0") {
         ways.push(a_led(triggers, "mmc0", &[], 0));
         ways.push(a_led(triggers, "heartbeat", &[("invert", "1")], 0));
@@ -60,8 +60,8 @@ fn any_led(dice: &mut Dice) -> Led {
 }
 
 fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
-    let choice = || Choice {
-        led: Some(Wire::Class { name: "ACT".into(), dir: dir() }),
+    let choice = || LedChoice {
+        led: Some(LedLocation::Class { name: "ACT".into(), dir: dir() }),
         described: None,
         why: "it is the only one".into(),
         passed_over: Vec::new(),
@@ -73,15 +73,15 @@ fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
 /// Runs the agent's LED for so long, while somebody asks to see the device once or twice.
 async fn live(leds: &Leds, dice: &mut Dice, length: Duration) {
     let (asks, inbox) = mpsc::channel(4);
-    let (publish, _panel) = watch::channel(Panel::default());
+    let (publish, _panel) = watch::channel(LedStatus::default());
     let twice = dice.below(3) == 0;
     let asking = async {
         for _ in 0..=u8::from(twice) {
             let (asker, answer) = oneshot::channel();
-            asks.send(LightAsk::Identify(asker)).await.unwrap();
+            asks.send(LedRequest::Identify(asker)).await.unwrap();
             // A process that was killed answers nobody, or has an error to tell.
             if let Ok(answer) = answer.await {
-                assert!(matches!(answer, Identified::By(_) | Identified::None(_)), "{answer}");
+                assert!(matches!(answer, IdentifyOutcome::By(_) | IdentifyOutcome::None(_)), "{answer}");
             }
             sleep(Duration::from_secs(3)).await;
         }

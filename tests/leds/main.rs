@@ -10,10 +10,10 @@ mod lives;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boardkeeper::linux::board::Wire;
-use boardkeeper::linux::leds::driver::Driver;
-use boardkeeper::linux::leds::gpio::{Chip, Gpio, Held, LineInfo, Want};
-use boardkeeper::linux::leds::simulated::Led;
+use boardkeeper::linux::board::LedLocation;
+use boardkeeper::linux::leds::driver::LedDriver;
+use boardkeeper::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest};
+use boardkeeper::linux::leds::simulated::SimulatedLed;
 use rustix::io::Errno;
 
 use crate::kernel::Kernel;
@@ -30,7 +30,7 @@ impl Gpio for NoGpio {
         Err(Errno::NODEV.into())
     }
 
-    fn request(&self, _: &Chip, _: u32, _: Want) -> std::io::Result<Box<dyn Held>> {
+    fn request(&self, _: &Chip, _: u32, _: LineRequest) -> std::io::Result<Box<dyn HeldLine>> {
         Err(Errno::NODEV.into())
     }
 }
@@ -39,16 +39,16 @@ fn dir() -> PathBuf {
     PathBuf::from("/sys/class/leds/ACT")
 }
 
-fn wire() -> Wire {
-    Wire::Class { name: "ACT".into(), dir: dir() }
+fn wire() -> LedLocation {
+    LedLocation::Class { name: "ACT".into(), dir: dir() }
 }
 
-fn driver(kernel: &Arc<Kernel>, runtime: &Path) -> Driver {
-    Driver::new(Arc::clone(kernel) as _, Arc::new(NoGpio), Path::new("/"), runtime, "a test")
+fn driver(kernel: &Arc<Kernel>, runtime: &Path) -> LedDriver {
+    LedDriver::new(Arc::clone(kernel) as _, Arc::new(NoGpio), Path::new("/"), runtime, "a test")
 }
 
 /// What can be told of a LED without watching it for a while.
-fn state(led: &Led) -> (String, Vec<(String, String)>, Option<u32>) {
+fn state(led: &SimulatedLed) -> (String, Vec<(String, String)>, Option<u32>) {
     let settings = led.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     // Under a trigger the brightness is the trigger's.
     let brightness = (led.trigger == "none").then_some(led.brightness);
@@ -56,8 +56,8 @@ fn state(led: &Led) -> (String, Vec<(String, String)>, Option<u32>) {
 }
 
 /// A LED with these triggers, of which it has this one with these settings, or is this bright.
-fn led(triggers: &[&str], trigger: &str, settings: &[(&str, &str)], brightness: u32) -> Led {
-    let mut led = Led::new(255, triggers);
+fn led(triggers: &[&str], trigger: &str, settings: &[(&str, &str)], brightness: u32) -> SimulatedLed {
+    let mut led = SimulatedLed::new(255, triggers);
     led.write("trigger", trigger, 0).unwrap();
     for (name, value) in settings {
         led.write(name, value, 0).unwrap();

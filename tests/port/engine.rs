@@ -11,13 +11,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use boardkeeper::plan::{Deed, Spec, Which};
+use boardkeeper::plan::{ContainerRef, ContainerSpec, EngineAction};
 use boardkeeper::port::{Engine, EngineError};
-use boardkeeper::state::config::{Mode, Mount, NetworkMode};
-use boardkeeper::state::network::{Attachment, SUPERVISOR_NETWORK};
-use boardkeeper::state::service::Restart;
+use boardkeeper::state::config::{Mount, MountMode, NetworkMode};
+use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
+use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, Container, ContainerConfig, ImageRef, Made, Network, NetworkConfig, NetworkId, Phase, ServiceKey, Volume,
+    AppId, Container, ContainerConfig, ContainerPhase, ImageRef, Network, NetworkConfig, NetworkId, Origin, ServiceKey, Volume,
     VolumeConfig,
 };
 use futures_util::StreamExt;
@@ -61,12 +61,12 @@ pub(crate) fn key(service: &str) -> ServiceKey {
 }
 
 /// A container that sleeps, and stops at once.
-pub(crate) fn spec(lab: &impl Lab, service: &str) -> Spec {
+pub(crate) fn spec(lab: &impl Lab, service: &str) -> ContainerSpec {
     let config = ContainerConfig {
         command: Some(vec!["sleep".into(), "1000".into()]),
         env: BTreeMap::from([("COLOUR".into(), "red=green".into())]),
         stop_signal: Some("SIGKILL".into()),
-        restart: Restart::UnlessStopped,
+        restart: RestartPolicy::UnlessStopped,
         network_mode: NetworkMode::None,
         ..ContainerConfig::default()
     };
@@ -74,10 +74,10 @@ pub(crate) fn spec(lab: &impl Lab, service: &str) -> Spec {
 }
 
 /// A container made from a configuration.
-pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig) -> Spec {
+pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig) -> ContainerSpec {
     let hash = config.hash(image.as_str());
     let name = format!("{service}_1_2_abc");
-    Spec {
+    ContainerSpec {
         key: key(service),
         app_uuid: UUID.into(),
         service_id: 5,
@@ -108,8 +108,8 @@ pub(crate) fn volume(name: &str) -> Volume {
 }
 
 /// Takes a deed.
-pub(crate) async fn take(lab: &impl Lab, mut deed: Deed) -> Result<(), EngineError> {
-    if let Deed::Create(spec) = &mut deed {
+pub(crate) async fn take(lab: &impl Lab, mut deed: EngineAction) -> Result<(), EngineError> {
+    if let EngineAction::Create(spec) = &mut deed {
         let own = |name: &String| name != SUPERVISOR_NETWORK;
         let name = |name: &String| (name.clone(), if own(name) { network(name).name } else { name.clone() });
         spec.networks = spec.config.networks.keys().map(name).collect();
@@ -118,7 +118,7 @@ pub(crate) async fn take(lab: &impl Lab, mut deed: Deed) -> Result<(), EngineErr
 }
 
 /// Takes a deed, and takes it again.
-async fn twice(lab: &impl Lab, deed: Deed) {
+async fn twice(lab: &impl Lab, deed: EngineAction) {
     for round in ["first", "second"] {
         assert_eq!(take(lab, deed.clone()).await, Ok(()), "{deed}, the {round} time");
     }
@@ -133,52 +133,55 @@ pub(crate) async fn seen(lab: &impl Lab, service: &str) -> Option<Container> {
 }
 
 /// How far the container of a service is.
-async fn phase(lab: &impl Lab, service: &str) -> Option<Phase> {
+async fn phase(lab: &impl Lab, service: &str) -> Option<ContainerPhase> {
     seen(lab, service).await.map(|it| it.phase)
 }
 
 /// The container of a service, for a deed.
-pub(crate) async fn which(lab: &impl Lab, service: &str) -> Which {
-    Which { key: key(service), id: seen(lab, service).await.unwrap().id }
+pub(crate) async fn which(lab: &impl Lab, service: &str) -> ContainerRef {
+    ContainerRef { key: key(service), id: seen(lab, service).await.unwrap().id }
 }
 
 pub(crate) async fn every_deed_may_be_done_twice(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.network_mode = NetworkMode::App;
-    let attachment = Attachment { aliases: BTreeSet::from(["main".into()]), ..Attachment::default() };
+    let attachment = NetworkAttachment { aliases: BTreeSet::from(["main".into()]), ..NetworkAttachment::default() };
     spec.config.networks = BTreeMap::from([("default".into(), attachment.clone()), ("back".into(), attachment)]);
-    spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write });
+    spec.config.mounts.insert(Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write });
     spec.hash = spec.config.hash(spec.image.as_str());
 
-    twice(lab, Deed::CreateNetwork(network("default"))).await;
-    twice(lab, Deed::CreateNetwork(network("back"))).await;
-    twice(lab, Deed::CreateVolume(volume("data"))).await;
+    twice(lab, EngineAction::CreateNetwork(network("default"))).await;
+    twice(lab, EngineAction::CreateNetwork(network("back"))).await;
+    twice(lab, EngineAction::CreateVolume(volume("data"))).await;
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((bare(now.networks), now.volumes), (vec![network("default"), network("back")].sorted(), vec![volume("data")]));
 
-    twice(lab, Deed::Create(Box::new(spec.clone()))).await;
+    twice(lab, EngineAction::Create(Box::new(spec.clone()))).await;
     let made = seen(lab, "main").await.unwrap();
-    assert_eq!((made.phase, &made.name), (Phase::Created, &spec.name));
-    assert_eq!(made.made, Made::Here(spec.hash.clone()));
-    assert_eq!((made.image_ref, made.restart), (spec.image.clone(), Restart::UnlessStopped));
+    assert_eq!((made.phase, &made.name), (ContainerPhase::Created, &spec.name));
+    assert_eq!(made.made, Origin::Ours(spec.hash.clone()));
+    assert_eq!((made.image_ref, made.restart), (spec.image.clone(), RestartPolicy::UnlessStopped));
     assert_eq!(made.env["COLOUR"], "red=green");
 
     let main = which(lab, "main").await;
-    twice(lab, Deed::Start(main.clone())).await;
-    assert_eq!(phase(lab, "main").await, Some(Phase::Running));
-    twice(lab, Deed::Rename(main.clone(), "main_1_3_abd".into())).await;
+    twice(lab, EngineAction::Start(main.clone())).await;
+    assert_eq!(phase(lab, "main").await, Some(ContainerPhase::Running));
+    twice(lab, EngineAction::Rename(main.clone(), "main_1_3_abd".into())).await;
     assert_eq!(seen(lab, "main").await.unwrap().name, "main_1_3_abd");
-    twice(lab, Deed::Retire(main.clone(), "old_main_1_3_abd".into())).await;
+    twice(lab, EngineAction::Retire(main.clone(), "old_main_1_3_abd".into())).await;
     let retired = seen(lab, "main").await.unwrap();
-    assert_eq!((retired.name.as_str(), retired.restart, retired.phase), ("old_main_1_3_abd", Restart::No, Phase::Running));
-    twice(lab, Deed::Stop(main.clone())).await;
-    assert_eq!(phase(lab, "main").await, Some(Phase::Exited(137)));
-    twice(lab, Deed::Kill(main)).await;
+    assert_eq!(
+        (retired.name.as_str(), retired.restart, retired.phase),
+        ("old_main_1_3_abd", RestartPolicy::No, ContainerPhase::Running)
+    );
+    twice(lab, EngineAction::Stop(main.clone())).await;
+    assert_eq!(phase(lab, "main").await, Some(ContainerPhase::Exited(137)));
+    twice(lab, EngineAction::Kill(main)).await;
     assert_eq!(phase(lab, "main").await, None);
 
-    twice(lab, Deed::RemoveVolume(volume("data").name, APP)).await;
-    twice(lab, Deed::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await;
-    twice(lab, Deed::RemoveNetwork(network("back").name, NetworkId::default(), Some(APP))).await;
+    twice(lab, EngineAction::RemoveVolume(volume("data").name, APP)).await;
+    twice(lab, EngineAction::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await;
+    twice(lab, EngineAction::RemoveNetwork(network("back").name, NetworkId::default(), Some(APP))).await;
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
 }
@@ -188,14 +191,14 @@ pub(crate) async fn an_image_is_pulled_and_removed(lab: &impl Lab) {
     for _ in 0..2 {
         let told = std::cell::RefCell::new(Vec::new());
         let progress = |percent| told.borrow_mut().push(percent);
-        assert_eq!(lab.engine().take(&Deed::Pull(image.clone()), &progress).await, Ok(()));
+        assert_eq!(lab.engine().take(&EngineAction::Pull(image.clone()), &progress).await, Ok(()));
         let told = told.into_inner();
         assert!(told.is_sorted() && told.iter().all(|it| *it <= 100), "{told:?}");
         assert_eq!(told.iter().position(|it| *it == 100), Some(told.len() - 1), "{told:?}");
     }
     let images = lab.engine().observe().await.unwrap().images;
     assert!(images.iter().any(|it| it.answers_to(&image) && it.size_bytes > 0), "{images:?}");
-    twice(lab, Deed::RemoveImage(image.clone())).await;
+    twice(lab, EngineAction::RemoveImage(image.clone())).await;
     let images = lab.engine().observe().await.unwrap().images;
     assert!(!images.iter().any(|it| it.answers_to(&image)), "{images:?}");
 }
@@ -210,11 +213,11 @@ pub(crate) async fn strangers_are_neither_seen_nor_touched(lab: &impl Lab) {
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
     for (deed, name) in [
-        (Deed::Create(Box::new(spec.clone())), &spec.name),
-        (Deed::CreateNetwork(network.clone()), &network.name),
-        (Deed::CreateVolume(volume.clone()), &volume.name),
-        (Deed::RemoveNetwork(network.name.clone(), NetworkId::default(), Some(APP)), &network.name),
-        (Deed::RemoveVolume(volume.name.clone(), APP), &volume.name),
+        (EngineAction::Create(Box::new(spec.clone())), &spec.name),
+        (EngineAction::CreateNetwork(network.clone()), &network.name),
+        (EngineAction::CreateVolume(volume.clone()), &volume.name),
+        (EngineAction::RemoveNetwork(network.name.clone(), NetworkId::default(), Some(APP)), &network.name),
+        (EngineAction::RemoveVolume(volume.name.clone(), APP), &volume.name),
     ] {
         match take(lab, deed.clone()).await {
             Err(EngineError::Refused(why)) => assert!(why.contains(name.as_str()) && why.contains("no supervisor"), "{why}"),
@@ -225,21 +228,25 @@ pub(crate) async fn strangers_are_neither_seen_nor_touched(lab: &impl Lab) {
 }
 
 pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
-    take(lab, Deed::Create(Box::new(spec(lab, "main")))).await.unwrap();
+    take(lab, EngineAction::Create(Box::new(spec(lab, "main")))).await.unwrap();
     let gone = which(lab, "main").await;
-    take(lab, Deed::Kill(gone.clone())).await.unwrap();
-    for deed in [Deed::Start(gone.clone()), Deed::Rename(gone.clone(), "other".into()), Deed::Retire(gone, "other".into())] {
+    take(lab, EngineAction::Kill(gone.clone())).await.unwrap();
+    for deed in [
+        EngineAction::Start(gone.clone()),
+        EngineAction::Rename(gone.clone(), "other".into()),
+        EngineAction::Retire(gone, "other".into()),
+    ] {
         let result = take(lab, deed.clone()).await;
         assert!(matches!(result, Err(EngineError::Refused(_))), "{deed} gives {result:?}");
     }
     let mut without = spec(lab, "main");
     without.image = ImageRef::new("tests/missing:1");
-    let result = take(lab, Deed::Create(Box::new(without))).await;
+    let result = take(lab, EngineAction::Create(Box::new(without))).await;
     assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains("tests/missing:1")), "{result:?}");
 }
 
 /// A deed given up after so many times of being looked after. Whether it came to its end.
-async fn dropped(lab: &impl Lab, deed: &Deed, polls: usize) -> bool {
+async fn dropped(lab: &impl Lab, deed: &EngineAction, polls: usize) -> bool {
     let mut left = polls;
     let mut taking = pin!(lab.engine().take(deed, &|_| {}));
     poll_fn(|context| {
@@ -254,25 +261,25 @@ async fn dropped(lab: &impl Lab, deed: &Deed, polls: usize) -> bool {
 
 pub(crate) async fn a_deed_that_was_dropped_is_told_by_the_next_look(lab: &impl Lab) {
     let spec = spec(lab, "main");
-    let create = Deed::Create(Box::new(spec.clone()));
+    let create = EngineAction::Create(Box::new(spec.clone()));
     for polls in 0..12 {
         let ended = dropped(lab, &create, polls).await;
         let found = seen(lab, "main").await;
         assert!(found.is_some() || !ended, "it was created, and is not there");
-        assert!(found.is_none_or(|it| it.made == Made::Here(spec.hash.clone())));
+        assert!(found.is_none_or(|it| it.made == Origin::Ours(spec.hash.clone())));
         take(lab, create.clone()).await.unwrap();
         let main = which(lab, "main").await;
-        dropped(lab, &Deed::Start(main.clone()), polls).await;
-        take(lab, Deed::Start(main.clone())).await.unwrap();
-        assert_eq!(phase(lab, "main").await, Some(Phase::Running));
-        dropped(lab, &Deed::Kill(main.clone()), polls).await;
-        take(lab, Deed::Kill(main)).await.unwrap();
+        dropped(lab, &EngineAction::Start(main.clone()), polls).await;
+        take(lab, EngineAction::Start(main.clone())).await.unwrap();
+        assert_eq!(phase(lab, "main").await, Some(ContainerPhase::Running));
+        dropped(lab, &EngineAction::Kill(main.clone()), polls).await;
+        take(lab, EngineAction::Kill(main)).await.unwrap();
         let left = phase(lab, "main").await;
-        assert!(matches!(left, None | Some(Phase::Removing)), "{left:?}");
-        dropped(lab, &Deed::CreateNetwork(network("default")), polls).await;
-        take(lab, Deed::CreateNetwork(network("default"))).await.unwrap();
+        assert!(matches!(left, None | Some(ContainerPhase::Removing)), "{left:?}");
+        dropped(lab, &EngineAction::CreateNetwork(network("default")), polls).await;
+        take(lab, EngineAction::CreateNetwork(network("default"))).await.unwrap();
         assert_eq!(bare(lab.engine().observe().await.unwrap().networks), [network("default")]);
-        take(lab, Deed::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await.unwrap();
+        take(lab, EngineAction::RemoveNetwork(network("default").name, NetworkId::default(), Some(APP))).await.unwrap();
     }
 }
 
@@ -285,13 +292,13 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
         stop_grace: Duration::from_secs(20),
         ..spec.config
     };
-    take(lab, Deed::Create(Box::new(spec))).await.unwrap();
+    take(lab, EngineAction::Create(Box::new(spec))).await.unwrap();
     let main = which(lab, "main").await;
-    take(lab, Deed::Start(main.clone())).await.unwrap();
+    take(lab, EngineAction::Start(main.clone())).await.unwrap();
     let mut events = pin!(lab.engine().events());
     wait(events.next()).await;
 
-    let stop = Deed::Stop(main);
+    let stop = EngineAction::Stop(main);
     let ((), result) = tokio::join!(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;

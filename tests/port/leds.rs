@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use boardkeeper::port::{Bench, Leds};
-use boardkeeper::state::{Pattern, Player, Which};
+use boardkeeper::port::{Leds, ToolLock};
+use boardkeeper::state::{LedRef, Pattern, Player};
 use tokio::time::{Instant, sleep, timeout};
 
 /// A world with an LED, and what happens to it.
@@ -17,7 +17,7 @@ pub(crate) trait Fixture {
     /// The agent is killed, and started again.
     fn dies(&mut self);
     /// Somebody begins to try LEDs out, or is done.
-    fn bench(&mut self, now: Bench);
+    fn bench(&mut self, now: ToolLock);
 }
 
 /// Long enough for any world.
@@ -31,7 +31,7 @@ fn pattern() -> Pattern {
 
 /// It is found, under a name and with a reason.
 pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
-    let lamp = world.leds().find(&Which::Identify).await.unwrap();
+    let lamp = world.leds().find(&LedRef::Identify).await.unwrap();
     assert!(!lamp.name.is_empty() && !lamp.why.is_empty(), "{lamp:?}");
 }
 
@@ -39,10 +39,10 @@ pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
 pub(crate) async fn how_it_was_comes_back(world: impl Fixture) {
     let before = world.shows();
     for _ in 0..3 {
-        world.leds().show(&Which::Identify, &pattern(), Some(SOON)).await.unwrap();
-        world.leds().show(&Which::Identify, &"50,950".parse().unwrap(), None).await.unwrap();
+        world.leds().show(&LedRef::Identify, &pattern(), Some(SOON)).await.unwrap();
+        world.leds().show(&LedRef::Identify, &"50,950".parse().unwrap(), None).await.unwrap();
         assert_ne!(world.shows(), before);
-        world.leds().put_back(&Which::Identify).await.unwrap();
+        world.leds().put_back(&LedRef::Identify).await.unwrap();
         assert_eq!(world.shows(), before);
     }
 }
@@ -50,7 +50,7 @@ pub(crate) async fn how_it_was_comes_back(world: impl Fixture) {
 /// Where nothing was changed, there is nothing to put back.
 pub(crate) async fn nothing_to_put_back_is_fine(world: impl Fixture) {
     let before = world.shows();
-    world.leds().put_back(&Which::Identify).await.unwrap();
+    world.leds().put_back(&LedRef::Identify).await.unwrap();
     world.leds().restore().await.unwrap();
     assert_eq!(world.shows(), before);
 }
@@ -58,7 +58,7 @@ pub(crate) async fn nothing_to_put_back_is_fine(world: impl Fixture) {
 /// What a killed one changed is put back by the next one.
 pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixture) {
     let before = world.shows();
-    world.leds().show(&Which::Identify, &pattern(), None).await.unwrap();
+    world.leds().show(&LedRef::Identify, &pattern(), None).await.unwrap();
     world.dies();
     assert_ne!(world.shows(), before);
     world.leds().restore().await.unwrap();
@@ -68,7 +68,7 @@ pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixtur
 /// What somebody else set meanwhile stays, whoever puts back.
 pub(crate) async fn what_somebody_else_set_stays(mut world: impl Fixture) {
     for dies in [false, true] {
-        world.leds().show(&Which::Identify, &pattern(), None).await.unwrap();
+        world.leds().show(&LedRef::Identify, &pattern(), None).await.unwrap();
         world.is_set();
         let theirs = world.shows();
         if dies {
@@ -83,24 +83,24 @@ pub(crate) async fn what_somebody_else_set_stays(mut world: impl Fixture) {
 pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) {
     let before = world.shows();
     let fast = "20,20".parse().unwrap();
-    let player = world.leds().show(&Which::Identify, &fast, None).await.unwrap();
+    let player = world.leds().show(&LedRef::Identify, &fast, None).await.unwrap();
     // Where the kernel plays it, nobody asks us to.
     if player == Player::Agent {
-        let ended = timeout(WHILE, world.leds().play(&Which::Identify, &fast, Instant::now())).await;
+        let ended = timeout(WHILE, world.leds().play(&LedRef::Identify, &fast, Instant::now())).await;
         assert!(ended.is_err(), "{ended:?}");
     }
-    world.leds().put_back(&Which::Identify).await.unwrap();
+    world.leds().put_back(&LedRef::Identify).await.unwrap();
     sleep(WHILE).await;
     assert_eq!(world.shows(), before);
 }
 
 /// Whoever tries LEDs out is noticed, and when they are done.
 pub(crate) async fn who_tries_them_out_is_noticed(mut world: impl Fixture) {
-    assert!(timeout(WHILE, world.leds().bench(Bench::Free)).await.is_err());
-    world.bench(Bench::Taken);
-    assert_eq!(timeout(SOON, world.leds().bench(Bench::Free)).await, Ok(Bench::Taken));
-    world.bench(Bench::Free);
-    assert_eq!(timeout(SOON, world.leds().bench(Bench::Taken)).await, Ok(Bench::Free));
+    assert!(timeout(WHILE, world.leds().bench(ToolLock::Free)).await.is_err());
+    world.bench(ToolLock::Taken);
+    assert_eq!(timeout(SOON, world.leds().bench(ToolLock::Free)).await, Ok(ToolLock::Taken));
+    world.bench(ToolLock::Free);
+    assert_eq!(timeout(SOON, world.leds().bench(ToolLock::Taken)).await, Ok(ToolLock::Free));
 }
 
 /// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.

@@ -16,11 +16,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use boardkeeper::linux::engine::Bridge;
-use boardkeeper::linux::host::Host;
-use boardkeeper::linux::net::networks::{self, Networks};
+use boardkeeper::linux::host::LiveHost;
+use boardkeeper::linux::net::networks::{self, EngineNetworks};
 use boardkeeper::linux::net::{Listeners, loopback, serve};
 use boardkeeper::port::Host as _;
-use boardkeeper::state::Peer;
+use boardkeeper::state::ClientAddress;
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -108,7 +108,7 @@ async fn asks_from(process: u32, address: &str, port: u16) -> Option<String> {
 }
 
 fn router() -> Router {
-    let who = async |axum::Extension(peer): axum::Extension<Peer>| format!("{} {}", peer.addr, peer.local);
+    let who = async |axum::Extension(peer): axum::Extension<ClientAddress>| format!("{} {}", peer.addr, peer.local);
     Router::new().route("/who", get(who))
 }
 
@@ -215,8 +215,8 @@ async fn only_a_named_private_network_is_local(cloud: &Other) {
     }
 }
 
-fn nothing_told() -> watch::Receiver<Networks> {
-    watch::channel(Networks::default()).1
+fn nothing_told() -> watch::Receiver<EngineNetworks> {
+    watch::channel(EngineNetworks::default()).1
 }
 
 async fn a_containers_address_does_not_help(stranger: &Other) {
@@ -230,7 +230,7 @@ async fn a_containers_address_does_not_help(stranger: &Other) {
 #[ignore = "needs root and a network of its own"]
 async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
     assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
-    let (tell, told) = watch::channel(Networks::default());
+    let (tell, told) = watch::channel(EngineNetworks::default());
     let listeners = Listeners::bind(Path::new("/"), &[loopback(PORT)], Some(PORT), told.clone()).unwrap();
     let everywhere = ["0.0.0.0", "::"].map(|it| SocketAddr::new(it.parse().unwrap(), OPEN));
     let open = Listeners::bind(Path::new("/"), &everywhere, None, told).unwrap();
@@ -251,7 +251,7 @@ async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
 async fn addresses_that_come_and_go_are_told_and_those_of_containers_are_not() {
     assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
     let root = tempfile::tempdir().unwrap();
-    let host = Host::new(root.path(), root.path(), None, None, None);
+    let host = LiveHost::new(root.path(), root.path(), None, None, None);
     let mut addresses = std::pin::pin!(host.addresses());
     let mut told = async || timeout(Duration::from_secs(5), addresses.next()).await.unwrap().unwrap().ips;
     assert_eq!(told().await, [""; 0]);

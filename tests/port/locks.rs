@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use boardkeeper::port::{LockError, Locks};
-use boardkeeper::state::{AppId, Force, Holders, Locks as State, ServiceKey};
+use boardkeeper::state::{AppId, Force, LockHolders, LockState as State, ServiceKey};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{sleep, timeout};
 
@@ -40,7 +40,7 @@ fn names(services: &[&str]) -> BTreeSet<String> {
 }
 
 async fn look(world: &impl Fixture) -> Option<State> {
-    world.locks().observe(&BTreeMap::from([(APP, Holders::All), (AppId(8), Holders::All)])).await.unwrap().remove(&APP)
+    world.locks().observe(&BTreeMap::from([(APP, LockHolders::All), (AppId(8), LockHolders::All)])).await.unwrap().remove(&APP)
 }
 
 /// Nobody holds what nobody took.
@@ -126,7 +126,7 @@ pub(crate) async fn the_lock_of_a_service_that_runs_as_nobody_is_its_own(world: 
 pub(crate) async fn the_lock_of_a_service_that_is_gone_holds_up_nothing(world: impl Fixture) {
     world.makes(&key("gone"), "updates.lock");
     let seen = async |services: &[&str]| {
-        let holders = BTreeMap::from([(APP, Holders::Only(names(services)))]);
+        let holders = BTreeMap::from([(APP, LockHolders::Only(names(services)))]);
         world.locks().observe(&holders).await.unwrap().remove(&APP)
     };
     assert_eq!(seen(&["a"]).await, None);

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use boardkeeper::port::Net;
-use boardkeeper::state::Vpn;
+use boardkeeper::state::VpnState;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
@@ -17,7 +17,7 @@ pub(crate) trait Fixture {
     /// Nobody listens there any more.
     fn hangs_up(&self);
     /// The VPN comes up, or goes down.
-    fn has_vpn(&self, vpn: Vpn);
+    fn has_vpn(&self, vpn: VpnState);
 }
 
 /// Long enough for any world.
@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(5);
 /// Long enough to see that nothing happens.
 const WHILE: Duration = Duration::from_millis(300);
 
-async fn next(told: &mut (impl Stream<Item = Vpn> + Unpin)) -> Vpn {
+async fn next(told: &mut (impl Stream<Item = VpnState> + Unpin)) -> VpnState {
     timeout(SOON, told.next()).await.unwrap().expect("it never ends")
 }
 
@@ -49,14 +49,14 @@ pub(crate) async fn who_is_not_reached_is_named(world: impl Fixture) {
 pub(crate) async fn the_vpn_is_told_at_once_and_when_it_changes(world: impl Fixture) {
     {
         let mut told = pin!(world.net().vpn());
-        assert_eq!(next(&mut told).await, Vpn::Down);
+        assert_eq!(next(&mut told).await, VpnState::Down);
         assert!(timeout(WHILE, told.next()).await.is_err());
-        for vpn in [Vpn::Up, Vpn::Down, Vpn::Up] {
+        for vpn in [VpnState::Up, VpnState::Down, VpnState::Up] {
             world.has_vpn(vpn);
             assert_eq!(next(&mut told).await, vpn);
         }
     }
-    assert_eq!(next(&mut pin!(world.net().vpn())).await, Vpn::Up);
+    assert_eq!(next(&mut pin!(world.net().vpn())).await, VpnState::Up);
 }
 
 /// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.

@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use boardkeeper::port::{Inhibitor, Mode, Notice, Power};
-use boardkeeper::state::Ending;
+use boardkeeper::port::{Inhibitor, InhibitorMode, InhibitorNotice, Power};
+use boardkeeper::state::PowerAction;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -25,7 +25,7 @@ trait Fixture {
     /// Whether the machine waits for us.
     async fn waits(&self) -> bool;
     /// What was accepted.
-    async fn accepted(&self) -> Vec<Ending>;
+    async fn accepted(&self) -> Vec<PowerAction>;
 }
 
 /// What becomes of asking.
@@ -44,17 +44,17 @@ enum Answers {
 }
 
 async fn it_is_asked_for_and_accepted(machine: &impl Fixture) {
-    for ending in [Ending::Reboot, Ending::PowerOff] {
+    for ending in [PowerAction::Reboot, PowerAction::PowerOff] {
         machine.power().can(ending).await.unwrap();
         assert_eq!(machine.power().inhibitors().await, Ok(Vec::new()));
         machine.power().end(ending).await.unwrap();
     }
-    assert_eq!(machine.accepted().await, [Ending::Reboot, Ending::PowerOff]);
+    assert_eq!(machine.accepted().await, [PowerAction::Reboot, PowerAction::PowerOff]);
 }
 
 async fn a_refusal_is_told_and_nothing_happens(machine: &impl Fixture) {
     machine.answers(Answers::Refused).await;
-    for ending in [Ending::Reboot, Ending::PowerOff] {
+    for ending in [PowerAction::Reboot, PowerAction::PowerOff] {
         assert!(machine.power().can(ending).await.unwrap_err().0.contains("logind refuses it"));
         assert!(machine.power().end(ending).await.unwrap_err().0.contains("logind refuses it"));
     }
@@ -64,7 +64,7 @@ async fn a_refusal_is_told_and_nothing_happens(machine: &impl Fixture) {
 async fn who_holds_it_up_is_told(machine: &impl Fixture) {
     machine.answers(Answers::Blocked).await;
     let inhibitors = machine.power().inhibitors().await.unwrap();
-    assert_eq!(inhibitors, [holding("updater", Mode::Block), holding("editor", Mode::Delay)]);
+    assert_eq!(inhibitors, [holding("updater", InhibitorMode::Block), holding("editor", InhibitorMode::Delay)]);
     let said = "updater (uid 7, process 11) holds it up: it is busy";
     assert_eq!(inhibitors[0].to_string(), said);
 }
@@ -73,7 +73,8 @@ async fn whoever_hangs_is_given_up(machine: &impl Fixture) {
     machine.answers(Answers::Hanging).await;
     let power = machine.power();
     let before = Instant::now();
-    let (can, inhibitors, end) = tokio::join!(power.can(Ending::Reboot), power.inhibitors(), power.end(Ending::PowerOff));
+    let (can, inhibitors, end) =
+        tokio::join!(power.can(PowerAction::Reboot), power.inhibitors(), power.end(PowerAction::PowerOff));
     assert!(before.elapsed() <= PROMISED, "{:?}", before.elapsed());
     for error in [can.unwrap_err(), inhibitors.unwrap_err(), end.unwrap_err()] {
         assert!(error.0.contains("did not answer for 4 s"), "{error}");
@@ -82,17 +83,17 @@ async fn whoever_hangs_is_given_up(machine: &impl Fixture) {
 
 async fn whoever_goes_away_while_asked_is_told(machine: &impl Fixture) {
     machine.answers(Answers::Vanishing).await;
-    machine.power().can(Ending::Reboot).await.unwrap();
-    let said = timeout(PROMISED, machine.power().end(Ending::Reboot)).await.unwrap().unwrap_err();
+    machine.power().can(PowerAction::Reboot).await.unwrap();
+    let said = timeout(PROMISED, machine.power().end(PowerAction::Reboot)).await.unwrap().unwrap_err();
     assert!(said.0.contains("went away before it answered"), "{said}");
 }
 
 async fn nobody_is_told(machine: &impl Fixture) {
     machine.answers(Answers::Gone).await;
     for error in [
-        machine.power().can(Ending::Reboot).await.unwrap_err(),
+        machine.power().can(PowerAction::Reboot).await.unwrap_err(),
         machine.power().inhibitors().await.unwrap_err(),
-        machine.power().end(Ending::PowerOff).await.unwrap_err(),
+        machine.power().end(PowerAction::PowerOff).await.unwrap_err(),
     ] {
         assert!(error.0.contains("there is no logind"), "{error}");
     }
@@ -104,14 +105,18 @@ async fn an_end_waits_for_the_hold_and_can_be_called_off_again_and_again(machine
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     for _ in 0..3 {
         machine.announces(true).await;
-        let Some(Notice::Begins(hold)) = timeout(PROMISED, notices.next()).await.unwrap() else { panic!("it begins") };
+        let Some(InhibitorNotice::ShutdownBegins(hold)) = timeout(PROMISED, notices.next()).await.unwrap() else {
+            panic!("it begins")
+        };
         sleep(Duration::from_millis(100)).await;
         assert!(machine.waits().await);
         drop(hold);
         sleep(Duration::from_millis(100)).await;
         assert!(!machine.waits().await);
         machine.announces(false).await;
-        let Some(Notice::CalledOff(why)) = timeout(PROMISED, notices.next()).await.unwrap() else { panic!("it is off") };
+        let Some(InhibitorNotice::ShutdownCancelled(why)) = timeout(PROMISED, notices.next()).await.unwrap() else {
+            panic!("it is off")
+        };
         assert!(why.contains("called"), "{why}");
     }
 }
@@ -119,17 +124,17 @@ async fn an_end_waits_for_the_hold_and_can_be_called_off_again_and_again(machine
 async fn an_end_under_way_is_heard_of_at_once(machine: &impl Fixture) {
     machine.announces(true).await;
     let mut notices = pin!(machine.power().notices());
-    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
 }
 
 async fn what_was_announced_goes_with_whoever_announced_it(machine: &impl Fixture) {
     let mut notices = pin!(machine.power().notices());
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     machine.announces(true).await;
-    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
     machine.answers(Answers::Vanishing).await;
-    assert!(machine.power().end(Ending::Reboot).await.is_err());
-    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(Notice::CalledOff(_))));
+    assert!(machine.power().end(PowerAction::Reboot).await.is_err());
+    assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownCancelled(_))));
     // It comes back, and is listened to again.
     machine.answers(Answers::Yes).await;
     let heard = async {
@@ -137,10 +142,10 @@ async fn what_was_announced_goes_with_whoever_announced_it(machine: &impl Fixtur
         machine.announces(true).await;
     };
     let (next, ()) = tokio::join!(timeout(PROMISED * 3, notices.next()), heard);
-    assert!(matches!(next.unwrap(), Some(Notice::Begins(_))));
+    assert!(matches!(next.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
 }
 
-fn holding(who: &str, mode: Mode) -> Inhibitor {
+fn holding(who: &str, mode: InhibitorMode) -> Inhibitor {
     Inhibitor { who: who.to_owned(), why: "it is busy".to_owned(), mode, uid: 7, pid: 11 }
 }
 

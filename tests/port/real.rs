@@ -6,15 +6,15 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use boardkeeper::linux::clock::Clock;
-use boardkeeper::linux::leds::files::Files as _;
-use boardkeeper::linux::leds::saved::Claim;
-use boardkeeper::linux::leds::simulated::folder::Simulated;
-use boardkeeper::linux::leds::{Leds, bench, host as leds_host};
+use boardkeeper::linux::leds::files::LedFiles as _;
+use boardkeeper::linux::leds::saved::LockFile;
+use boardkeeper::linux::leds::simulated::folder::SimulatedBoard;
+use boardkeeper::linux::leds::{Leds, host as leds_host, tool_lock};
 use boardkeeper::linux::locks::Locks;
-use boardkeeper::linux::net::Reach;
+use boardkeeper::linux::net::NetAdapter;
 use boardkeeper::linux::store::Store;
-use boardkeeper::port::Bench;
-use boardkeeper::state::{ServiceKey, Vpn};
+use boardkeeper::port::ToolLock;
+use boardkeeper::state::{ServiceKey, VpnState};
 
 use crate::{clock, leds, locks, net, store};
 
@@ -88,14 +88,14 @@ impl store::Fixture for Disk {
 /// Networks, with somebody who listens on loopback.
 struct Wires {
     root: tempfile::TempDir,
-    reach: Reach,
+    reach: NetAdapter,
     somebody: RefCell<Option<TcpListener>>,
 }
 
 impl Wires {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let reach = Reach::new(root.path(), None);
+        let reach = NetAdapter::new(root.path(), None);
         Self { root, reach, somebody: RefCell::new(Some(TcpListener::bind("127.0.0.1:0").unwrap())) }
     }
 }
@@ -114,11 +114,11 @@ impl net::Fixture for Wires {
         self.somebody.take();
     }
 
-    fn has_vpn(&self, vpn: Vpn) {
+    fn has_vpn(&self, vpn: VpnState) {
         let active = self.root.path().join("run/openvpn/vpn_status/active");
         match vpn {
-            Vpn::Up => fs::write(active, "").unwrap(),
-            Vpn::Down => fs::remove_file(active).unwrap(),
+            VpnState::Up => fs::write(active, "").unwrap(),
+            VpnState::Down => fs::remove_file(active).unwrap(),
         }
     }
 }
@@ -158,22 +158,22 @@ impl clock::Fixture for Machine {
 /// The board that `--board simulated` makes up: the real adapter, on files that behave as the kernel's.
 struct Board {
     runtime: tempfile::TempDir,
-    host: leds_host::Host,
+    host: leds_host::LedHost,
     leds: Option<Leds>,
-    claim: Option<Claim>,
+    claim: Option<LockFile>,
 }
 
 impl Board {
     fn new() -> Self {
         let runtime = tempfile::tempdir().unwrap();
-        let place = leds_host::Place {
+        let place = leds_host::HostPaths {
             root: "/nowhere".into(),
             runtime: runtime.path().to_owned(),
             board: Some(leds_host::SIMULATED.to_owned()),
             device_type: None,
             led_file: None,
         };
-        let host = leds_host::Host::open(place).unwrap();
+        let host = leds_host::LedHost::open(place).unwrap();
         Self { leds: Some(host.leds("a test")), runtime, host, claim: None }
     }
 
@@ -195,7 +195,7 @@ impl leds::Fixture for Board {
     }
 
     fn is_set(&self) {
-        Simulated::open(&self.host.place.root).unwrap().write(&self.file("trigger"), "default-on").unwrap();
+        SimulatedBoard::open(&self.host.place.root).unwrap().write(&self.file("trigger"), "default-on").unwrap();
     }
 
     fn dies(&mut self) {
@@ -207,8 +207,8 @@ impl leds::Fixture for Board {
         self.leds = Some(self.host.leds("a test"));
     }
 
-    fn bench(&mut self, now: Bench) {
-        self.claim = (now == Bench::Taken).then(|| Claim::take(&bench(self.runtime.path()), "a test").unwrap());
+    fn bench(&mut self, now: ToolLock) {
+        self.claim = (now == ToolLock::Taken).then(|| LockFile::take(&tool_lock(self.runtime.path()), "a test").unwrap());
     }
 }
 

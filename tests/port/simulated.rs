@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boardkeeper::port::{Bench, Memory};
-use boardkeeper::state::{ImageRef, ServiceKey, Vpn};
+use boardkeeper::port::{StoredState, ToolLock};
+use boardkeeper::state::{ImageRef, ServiceKey, VpnState};
 
 use crate::engine::{Lab, Thing};
 use crate::world::locks::Holder;
@@ -30,10 +30,10 @@ impl crate::store::Fixture for World {
 
     fn spoils(&self, kind: &str) {
         self.0.with(|model| {
-            let Memory { keys, targets, stopped, complaints, .. } = &mut model.disk.kept;
+            let StoredState { keys, targets, stopped, complaints, .. } = &mut model.disk.kept;
             match kind {
                 "keys" => *keys = None,
-                "targets" => *targets = boardkeeper::port::Targeted::default(),
+                "targets" => *targets = boardkeeper::port::StoredTargets::default(),
                 "stopped" => stopped.clear(),
                 // Of the identity there is a second copy.
                 _ => (),
@@ -112,7 +112,7 @@ impl crate::net::Fixture for World {
         self.0.with(|model| model.go_offline(true));
     }
 
-    fn has_vpn(&self, vpn: Vpn) {
+    fn has_vpn(&self, vpn: VpnState) {
         self.0.with(|model| {
             if model.net.vpn != vpn {
                 model.turn_vpn();
@@ -148,7 +148,7 @@ impl crate::leds::Fixture for World {
         self.0.with(|model| model.lamp.agent_died());
     }
 
-    fn bench(&mut self, now: Bench) {
+    fn bench(&mut self, now: ToolLock) {
         self.0.with(|model| model.bench(now));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boardkeeper::port::{Record, Store, Targeted};
+use boardkeeper::port::{Record, Store, StoredTargets};
 use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
@@ -31,9 +31,9 @@ pub(crate) fn target(document: &str) -> Target {
     Target { document: document.to_owned(), ..Target::default() }
 }
 
-fn targeted(wanted: Option<&str>, good: Option<&str>) -> Targeted {
+fn targeted(wanted: Option<&str>, good: Option<&str>) -> StoredTargets {
     let pulled = BTreeSet::from([ImageRef::new("busybox"), ImageRef::new("r/app@sha256:ab")]);
-    Targeted { wanted: wanted.map(target), good: good.map(target), pulled }
+    StoredTargets { wanted: wanted.map(target), good: good.map(target), pulled }
 }
 
 async fn save_everything(store: &impl Store) {
@@ -45,7 +45,7 @@ async fn save_everything(store: &impl Store) {
 
 /// A new device remembers nothing, and complains of nothing.
 pub(crate) async fn there_is_nothing_at_first(world: impl Fixture) {
-    assert_eq!(world.open().load().await.unwrap(), boardkeeper::port::Memory::default());
+    assert_eq!(world.open().load().await.unwrap(), boardkeeper::port::StoredState::default());
 }
 
 /// Everything comes back as it was.
@@ -82,7 +82,7 @@ pub(crate) async fn what_cannot_be_read_is_put_aside(world: impl Fixture) {
         assert!(!memory.complaints.is_empty(), "{kind}");
         assert_eq!(memory.identity, Some(identity()));
         assert_eq!(memory.keys.is_none(), kind == "keys");
-        assert_eq!(memory.targets == Targeted::default(), kind == "targets");
+        assert_eq!(memory.targets == StoredTargets::default(), kind == "targets");
         assert_eq!(memory.stopped.is_empty(), kind == "stopped");
         assert!(world.open().load().await.unwrap().complaints.is_empty(), "{kind}: said twice");
     }

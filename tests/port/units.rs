@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
-use boardkeeper::linux::host::Host;
-use boardkeeper::linux::net::Reach;
-use boardkeeper::port::{Host as _, Net as _, Steered};
-use boardkeeper::state::Vpn;
+use boardkeeper::linux::host::LiveHost;
+use boardkeeper::linux::net::NetAdapter;
+use boardkeeper::port::{Host as _, Net as _, UnitChange};
+use boardkeeper::state::VpnState;
 use boardkeeper::state::host::{HostPatch, Proxy, ProxyField, ProxyPatch};
 use futures_util::StreamExt;
 use zbus::message::Type;
@@ -96,7 +96,7 @@ async fn configured(units: &'static [Unit], patch: &HostPatch) -> (Vec<String>, 
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("mnt/boot")).unwrap();
     let systemd = Systemd::new(root.path(), units).await;
-    let host = Host::new(root.path(), root.path(), None, None, None);
+    let host = LiveHost::new(root.path(), root.path(), None, None, None);
     let done = systemd.during(host.configure(patch)).await.map_err(|why| why.0);
     (systemd.told.take(), done)
 }
@@ -123,19 +123,19 @@ async fn the_proxys_units_are_restarted_unless_their_target_does_it() {
 #[ignore = "needs dbus-daemon"]
 async fn the_vpns_service_is_started_and_stopped_only_where_it_is_otherwise() {
     for (active, to, came, told) in [
-        ("inactive", Vpn::Up, Steered::Now, Some("RestartUnit openvpn.service")),
-        ("active", Vpn::Up, Steered::Already, None),
-        ("active", Vpn::Down, Steered::Now, Some("StopUnit openvpn.service")),
-        ("failed", Vpn::Down, Steered::Already, None),
+        ("inactive", VpnState::Up, UnitChange::Now, Some("RestartUnit openvpn.service")),
+        ("active", VpnState::Up, UnitChange::Already, None),
+        ("active", VpnState::Down, UnitChange::Now, Some("StopUnit openvpn.service")),
+        ("failed", VpnState::Down, UnitChange::Already, None),
     ] {
         let root = tempfile::tempdir().unwrap();
         let units: &[Unit] = Box::leak(Box::new([("openvpn.service", active, [].as_slice())]));
         let systemd = Systemd::new(root.path(), units).await;
-        let reach = Reach::new(root.path(), None);
+        let reach = NetAdapter::new(root.path(), None);
         assert_eq!(systemd.during(reach.steer_vpn(to)).await, Ok(came), "{active}");
         assert_eq!(systemd.told.take(), told.into_iter().map(str::to_owned).collect::<Vec<_>>(), "{active}");
     }
     let root = tempfile::tempdir().unwrap();
     let none = Systemd::new(root.path(), &[]).await;
-    assert_eq!(none.during(Reach::new(root.path(), None).steer_vpn(Vpn::Up)).await, Ok(Steered::Already));
+    assert_eq!(none.during(NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up)).await, Ok(UnitChange::Already));
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, Response};
-use boardkeeper::api::{self, Verb};
-use boardkeeper::state::keys::DeviceVerb;
-use boardkeeper::state::{AppId, Peer, ServiceKey};
+use boardkeeper::api::{self, Endpoint};
+use boardkeeper::state::keys::DeviceAction;
+use boardkeeper::state::{AppId, ClientAddress, ServiceKey};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -154,7 +154,7 @@ fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body
         request = request.header("Authorization", header);
     }
     let addr = if local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(192, 0, 2, 7) };
-    let request = request.extension(Peer { addr: IpAddr::V4(addr), local });
+    let request = request.extension(ClientAddress { addr: IpAddr::V4(addr), local });
     request.body(Body::from(format!("{{\"appId\":{app},\"network\":{{}}}}"))).unwrap()
 }
 
@@ -243,7 +243,7 @@ fn no_route_is_forgotten() {
         operations.map(|(method, it)| (method.to_uppercase(), path.clone(), it["x-not-in-this-release"] == true))
     });
     let here = ROUTES.iter().map(|it| (it.method.to_owned(), it.path.to_owned(), it.about == About::Missing));
-    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.verb == Verb::NotYet));
+    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.endpoint == Endpoint::NotYet));
     let here: BTreeSet<_> = here.collect();
     assert_eq!(here, described.collect());
     assert_eq!(here, served.collect());
@@ -271,7 +271,7 @@ async fn what_does_not_exist_is_told_to_those_only_who_have_a_key() {
 #[tokio::test(start_paused = true)]
 async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
     lines::keep(Level::TRACE);
-    for narrowed in DeviceVerb::ALL {
+    for narrowed in DeviceAction::ALL {
         let scene = Scene { local_mode: false, local: true, shutting_down: false };
         for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
             let world = World::new();

@@ -1,24 +1,24 @@
 //! When the API's listener is closed: from the moment logind has accepted the end of the machine, until the end is called off.
 
-use boardkeeper::api::Door;
+use boardkeeper::api::ApiHandle;
 use tokio::time::timeout;
 
 use super::world::power::Answer;
 use super::*;
 
 /// Waits until the listener is told to close, or to open. Gives how long that took.
-async fn turns(door: &mut Door, closed: bool) -> Duration {
+async fn turns(door: &mut ApiHandle, closed: bool) -> Duration {
     let before = Instant::now();
     let turned = door.status.wait_for(|it| it.shutdown.is_accepted() == closed);
     timeout(Duration::from_secs(10), turned).await.expect("it is late").unwrap();
     before.elapsed()
 }
 
-fn is_closed(door: &Door) -> bool {
+fn is_closed(door: &ApiHandle) -> bool {
     door.status.borrow().shutdown.is_accepted()
 }
 
-async fn with_its_door(world: &World, story: impl AsyncFnOnce(Agent, Door)) {
+async fn with_its_door(world: &World, story: impl AsyncFnOnce(Agent, ApiHandle)) {
     boardkeeper::run(world, settings(), async |router, door| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router), door).await;
@@ -35,7 +35,7 @@ async fn the_api_closes_when_logind_has_accepted_and_not_before() {
         assert_eq!(agent.post("/v1/restart", APP).await.0, 503);
         assert!(!is_closed(&door));
         turns(&mut door, true).await;
-        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
         sleep(Duration::from_secs(60)).await;
         assert!(is_closed(&door), "for as long as the machine ends");
     })

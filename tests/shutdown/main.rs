@@ -9,9 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use boardkeeper::port::{Inhibitor, Mode};
-use boardkeeper::reconcile::Settings;
-use boardkeeper::state::{AppId, Ending, Locks, Phase};
+use boardkeeper::port::{Inhibitor, InhibitorMode};
+use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::{AppId, ContainerPhase, LockState, PowerAction};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -41,7 +41,7 @@ async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
     life_with(world, settings(), story).await;
 }
 
-async fn life_with(world: &World, settings: Settings, story: impl AsyncFnOnce(Agent)) {
+async fn life_with(world: &World, settings: ReconcilerSettings, story: impl AsyncFnOnce(Agent)) {
     boardkeeper::run(world, settings, async |router, _| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router)).await;
@@ -105,20 +105,20 @@ fn has_image(world: &World, name: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_reboot_is_answered_first_and_asked_for_a_second_later() {
-    for (path, ending) in [("/v1/reboot", Ending::Reboot), ("/v1/shutdown", Ending::PowerOff)] {
+    for (path, ending) in [("/v1/reboot", PowerAction::Reboot), ("/v1/shutdown", PowerAction::PowerOff)] {
         let world = settled();
         life(&world, async |agent| {
             let before = Instant::now();
             assert_eq!(agent.post(path, "").await, (202, OK.to_owned()));
             assert!(before.elapsed() < Duration::from_millis(100));
             assert_eq!(world.power.with(|it| it.accepted.clone()), []);
-            assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(Locks::Ours(_))));
+            assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Ours(_))));
             sleep(Duration::from_millis(1100)).await;
             assert_eq!(world.power.with(|it| it.accepted.clone()), [ending]);
             let state = agent.state().await;
             assert_eq!((&state["activity"], &state["shutdown"]["by"]), (&json!("shutting down"), &json!("request")));
             // Containers are the host's to stop.
-            assert_eq!(world.seen.borrow().containers[0].phase, Phase::Running);
+            assert_eq!(world.seen.borrow().containers[0].phase, ContainerPhase::Running);
         })
         .await;
     }
@@ -131,7 +131,7 @@ async fn a_disk_that_is_full_does_not_hold_up_a_reboot() {
         world.full.set(true);
         assert_eq!(agent.post("/v1/reboot", "").await, (202, OK.to_owned()));
         sleep(Duration::from_millis(1100)).await;
-        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
     })
     .await;
 }
@@ -227,7 +227,7 @@ async fn what_could_not_be_saved_is_saved_before_the_machine_may_end() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_is_refused_and_nothing_is_touched() {
-    let block = |why: &str| Inhibitor { who: "apt".into(), why: why.into(), mode: Mode::Block, uid: 0, pid: 7 };
+    let block = |why: &str| Inhibitor { who: "apt".into(), why: why.into(), mode: InhibitorMode::Block, uid: 0, pid: 7 };
     for (answer, inhibitor, said) in [
         (Answer::Nobody, None, "there is no logind"),
         (Answer::Refuses, None, "logind refuses it"),
@@ -271,7 +271,7 @@ async fn locks_and_an_update_of_the_host_hold_it_up_unless_forced() {
         for part in ["appId: 1, service: web", "services/1/web/updates.lock", "2023-11-14T22:13:20Z"] {
             assert!(body.contains(part), "{body}");
         }
-        assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(Locks::Held(_))), "it stays theirs");
+        assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Held(_))), "it stays theirs");
         world.power.with(|it| it.host_update = Some("/mnt/state/rollback-health-breadcrumb".into()));
         assert_eq!(agent.post("/v1/shutdown", "{\"force\":true}").await, (202, OK.to_owned()));
     })
@@ -297,7 +297,7 @@ async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
             // Asked before the agent has looked at anything.
             let asked = async |router, _| assert_eq!(Agent(router).post(path, body).await.0, expected, "{path}, down: {down}");
             boardkeeper::run(&world, settings(), asked).await;
-            assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(Locks::Held(_))), "it stays theirs");
+            assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Held(_))), "it stays theirs");
         }
     }
 }
@@ -370,7 +370,7 @@ async fn a_release_reboots_the_machine_once_whatever_the_clock_says() {
         let world = settled();
         world.wants(&[("web", "web:1", REBOOTS)]);
         life(&world, async |agent| {
-            assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+            assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
             assert_eq!(agent.state().await["shutdown"]["by"], "release");
             assert_eq!(world.memory.borrow().awaiting.len(), 1);
         })
@@ -379,7 +379,7 @@ async fn a_release_reboots_the_machine_once_whatever_the_clock_says() {
         life(&world, async |_| {
             sleep(Duration::from_secs(60)).await;
             assert_eq!(world.power.with(|it| it.accepted.clone()), [], "once is enough (clock {clock})");
-            assert_eq!(world.seen.borrow().containers[0].phase, Phase::Running);
+            assert_eq!(world.seen.borrow().containers[0].phase, ContainerPhase::Running);
         })
         .await;
     }
@@ -396,8 +396,8 @@ async fn an_agent_that_starts_again_in_the_same_boot_still_waits_for_the_next() 
     world.power.with(|it| it.answer = Answer::Accepts);
     life(&world, async |_| {
         sleep(Duration::from_secs(10)).await;
-        assert_eq!(world.seen.borrow().containers[0].phase, Phase::Created);
-        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(world.seen.borrow().containers[0].phase, ContainerPhase::Created);
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
     })
     .await;
 }
@@ -419,7 +419,7 @@ async fn a_release_waits_for_locks_and_is_refused_with_a_pause() {
         assert!(agent.state().await["troubles"].to_string().contains("reboot"));
         world.power.with(|it| it.answer = Answer::Accepts);
         sleep(Duration::from_secs(30)).await;
-        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
     })
     .await;
 }
@@ -442,7 +442,7 @@ async fn a_host_that_was_configured_anew_is_booted_once_and_by_the_same_rules() 
         assert!(agent.why_not().await.contains("logind refuses it"));
         world.power.with(|it| it.answer = Answer::Accepts);
         sleep(Duration::from_secs(30)).await;
-        assert_eq!(world.power.with(|it| it.accepted.clone()), [Ending::Reboot]);
+        assert_eq!(world.power.with(|it| it.accepted.clone()), [PowerAction::Reboot]);
         assert_eq!(agent.state().await["shutdown"]["by"], "configuration");
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use boardkeeper::state::{ImageRef, Phase};
+use boardkeeper::state::{ContainerPhase, ImageRef};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::world::{PULL, World};
@@ -37,11 +37,11 @@ async fn stop_and_start_are_obeyed() {
         world.wants(&[("web", "web:2", "")]);
         sleep(Duration::from_secs(5)).await;
         assert_eq!(soon(&agent, "/v1/apps/1/stop").await, 200);
-        assert_eq!(phase(), Phase::Exited(0));
+        assert_eq!(phase(), ContainerPhase::Exited(0));
         sleep(Duration::from_secs(60)).await;
-        assert_eq!(phase(), Phase::Exited(0), "a stopped service came back");
+        assert_eq!(phase(), ContainerPhase::Exited(0), "a stopped service came back");
         assert_eq!(soon(&agent, "/v1/apps/1/start").await, 200);
-        assert_eq!(phase(), Phase::Running);
+        assert_eq!(phase(), ContainerPhase::Running);
         assert!(!world.began().iter().any(|it| it.starts_with("kill ")), "{:?}", world.began());
     })
     .await;

@@ -3,33 +3,33 @@
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::port::{self, Bench, HostError, LedError, NetError, Steered};
-use boardkeeper::state::host::{Addresses, Figures, HostConfig, HostPatch, Proxy, ProxyField};
-use boardkeeper::state::{Lamp, Pattern, Player, Vpn, Which};
+use boardkeeper::port::{self, HostError, LedError, NetError, ToolLock, UnitChange};
+use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
+use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, VpnState};
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::world::World;
 
 impl port::Leds for World {
-    async fn find(&self, _: &Which) -> Result<Lamp, LedError> {
-        Ok(Lamp { name: "ACT".to_owned(), why: "it is the only one".to_owned() })
+    async fn find(&self, _: &LedRef) -> Result<LedInfo, LedError> {
+        Ok(LedInfo { name: "ACT".to_owned(), why: "it is the only one".to_owned() })
     }
 
-    async fn others(&self) -> Vec<Lamp> {
+    async fn others(&self) -> Vec<LedInfo> {
         Vec::new()
     }
 
-    async fn show(&self, _: &Which, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, _: &LedRef, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         *self.shown.borrow_mut() = Some(pattern.clone());
         Ok(Player::Kernel)
     }
 
-    async fn play(&self, _: &Which, _: &Pattern, _: Instant) -> LedError {
+    async fn play(&self, _: &LedRef, _: &Pattern, _: Instant) -> LedError {
         pending().await
     }
 
-    async fn put_back(&self, _: &Which) -> Result<(), LedError> {
+    async fn put_back(&self, _: &LedRef) -> Result<(), LedError> {
         *self.shown.borrow_mut() = None;
         Ok(())
     }
@@ -39,10 +39,10 @@ impl port::Leds for World {
         Ok(())
     }
 
-    async fn bench(&self, now: Bench) -> Bench {
+    async fn bench(&self, now: ToolLock) -> ToolLock {
         match now {
-            Bench::Free => pending().await,
-            Bench::Taken => Bench::Free,
+            ToolLock::Free => pending().await,
+            ToolLock::Taken => ToolLock::Free,
         }
     }
 }
@@ -55,22 +55,22 @@ impl port::Net for World {
         Err(NetError(format!("there is no {host} port {port}")))
     }
 
-    fn vpn(&self) -> impl Stream<Item = Vpn> {
-        stream::iter([Vpn::Down]).chain(stream::pending())
+    fn vpn(&self) -> impl Stream<Item = VpnState> {
+        stream::iter([VpnState::Down]).chain(stream::pending())
     }
 
-    async fn steer_vpn(&self, _: Vpn) -> Result<Steered, NetError> {
-        Ok(Steered::Already)
+    async fn steer_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
+        Ok(UnitChange::Already)
     }
 }
 
 impl port::Host for World {
-    fn addresses(&self) -> impl Stream<Item = Addresses> {
+    fn addresses(&self) -> impl Stream<Item = HostAddresses> {
         stream::pending()
     }
 
-    fn figures(&self) -> Figures {
-        Figures::default()
+    fn figures(&self) -> HostMetrics {
+        HostMetrics::default()
     }
 
     async fn config(&self) -> Result<HostConfig, HostError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use boardkeeper::led::pattern;
-use boardkeeper::state::Purpose;
+use boardkeeper::state::LedPurpose;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -22,19 +22,19 @@ async fn the_led_shows_that_the_cloud_is_not_reached_but_while_it_identifies() {
     let world = settled();
     let shown = || world.shown.borrow().clone();
     life(&world, async |agent| {
-        assert_eq!(shown(), pattern::of(Purpose::Offline));
+        assert_eq!(shown(), pattern::of(LedPurpose::Offline));
         let leds: serde_json::Value = serde_json::from_str(&agent.call("GET", "/agent/v1/leds", "").await.1).unwrap();
         assert_eq!(leds["owner"], "no-connectivity");
         assert_eq!(agent.state().await["connectivity"]["state"], "offline");
         assert_eq!(agent.post("/v1/blink", "").await.0, 200);
-        assert_eq!(shown(), pattern::of(Purpose::Identify));
+        assert_eq!(shown(), pattern::of(LedPurpose::Identify));
         sleep(Duration::from_secs(16)).await;
-        assert_eq!(shown(), pattern::of(Purpose::Offline));
+        assert_eq!(shown(), pattern::of(LedPurpose::Offline));
         // It is back, and goes again.
         for online in [true, false, true] {
             world.online.set(online);
             sleep(Duration::from_secs(11)).await;
-            assert_eq!(shown(), if online { None } else { pattern::of(Purpose::Offline) });
+            assert_eq!(shown(), if online { None } else { pattern::of(LedPurpose::Offline) });
         }
     })
     .await;
@@ -45,14 +45,14 @@ async fn the_led_is_as_it_was_when_nobody_wants_to_know() {
     let world = settled();
     let shown = || world.shown.borrow().clone();
     life(&world, async |agent| {
-        assert_eq!(shown(), pattern::of(Purpose::Offline));
+        assert_eq!(shown(), pattern::of(LedPurpose::Offline));
         assert_eq!(agent.call("DELETE", "/v1/tcp-ping", "").await, (204, String::new()));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(shown(), None);
         assert_eq!(agent.state().await["connectivity"], json!({"state": "unknown", "check": false}));
         assert_eq!(agent.post("/v1/tcp-ping", "").await, (204, String::new()));
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(shown(), pattern::of(Purpose::Offline));
+        assert_eq!(shown(), pattern::of(LedPurpose::Offline));
     })
     .await;
 }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::linux::target;
-use boardkeeper::plan::{Deed, Spec};
-use boardkeeper::port::{self, EngineError, LockError, Memory, Record, Seen, StoreError, TargetError};
-use boardkeeper::reconcile::Settings;
-use boardkeeper::state::keys::DeviceVerb;
+use boardkeeper::linux::document;
+use boardkeeper::plan::{ContainerSpec, EngineAction};
+use boardkeeper::port::{self, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetError};
+use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, Device, Force, HeldLock, Holders, Image, ImageId, ImageRef, Keys, Locks, Made, Pattern,
-    Phase, Secret, ServiceKey, Target,
+    AppId, Container, ContainerId, ContainerPhase, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, LockHolders,
+    LockState, Origin, Pattern, Secret, ServiceKey, Target,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -29,9 +29,9 @@ pub(crate) const PULL: Duration = Duration::from_secs(600);
 /// The device.
 pub(crate) struct World {
     pub(crate) power: power::Power,
-    pub(crate) seen: RefCell<Seen>,
-    pub(crate) locks: RefCell<BTreeMap<AppId, Locks>>,
-    pub(crate) memory: RefCell<Memory>,
+    pub(crate) seen: RefCell<EngineSnapshot>,
+    pub(crate) locks: RefCell<BTreeMap<AppId, LockState>>,
+    pub(crate) memory: RefCell<StoredState>,
     /// What the engine was told to do, and when.
     pub(crate) begun: RefCell<Vec<(Instant, String)>>,
     /// What it did.
@@ -62,7 +62,7 @@ impl World {
             power: power::Power::new(),
             seen: RefCell::default(),
             locks: RefCell::default(),
-            memory: RefCell::new(Memory { keys: Some(keys), ..Memory::default() }),
+            memory: RefCell::new(StoredState { keys: Some(keys), ..StoredState::default() }),
             begun: RefCell::default(),
             done: RefCell::default(),
             boot: Cell::new(1),
@@ -99,7 +99,7 @@ impl World {
 
     /// A new target.
     pub(crate) fn is_told(&self, document: &str) {
-        *self.target.borrow_mut() = Some(target::parse(document, None).unwrap());
+        *self.target.borrow_mut() = Some(document::parse(document, None).unwrap());
         self.told.notify_one();
     }
 
@@ -111,7 +111,7 @@ impl World {
     pub(crate) fn holds_lock(&self, service: &str) {
         let path = format!("/tmp/balena-supervisor/services/1/{service}/updates.lock");
         let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
-        self.locks.borrow_mut().insert(AppId(1), Locks::Held(held));
+        self.locks.borrow_mut().insert(AppId(1), LockState::Held(held));
     }
 
     pub(crate) fn gives_lock_back(&self) {
@@ -134,18 +134,18 @@ impl World {
         self.begun.borrow().iter().map(|(_, it)| it.clone()).collect()
     }
 
-    fn create(&self, spec: &Spec) {
+    fn create(&self, spec: &ContainerSpec) {
         let mut seen = self.seen.borrow_mut();
         let id = ContainerId(format!("{}-{}", spec.key.service, seen.containers.len() + self.begun.borrow().len()));
         seen.containers.push(Container {
             id,
             name: spec.name.clone(),
             key: spec.key.clone(),
-            phase: Phase::Created,
+            phase: ContainerPhase::Created,
             created_secs: self.clock_secs.get(),
             image: image_id(&spec.image),
             image_ref: spec.image.clone(),
-            made: Made::Here(spec.hash.clone()),
+            made: Origin::Ours(spec.hash.clone()),
             outcome: None,
             env: spec.config.env.clone().into(),
             restart: spec.config.restart,
@@ -166,14 +166,14 @@ pub(crate) fn key() -> Secret {
     Secret::new("d".repeat(64))
 }
 
-pub(crate) fn settings() -> Settings {
-    Settings {
+pub(crate) fn settings() -> ReconcilerSettings {
+    ReconcilerSettings {
         observe_every: Duration::from_secs(180),
         device: Device::default(),
         uuid: None,
         device_key: None,
         force: Force::No,
-        service_verbs: DeviceVerb::ALL.into(),
+        service_verbs: DeviceAction::ALL.into(),
     }
 }
 
@@ -188,7 +188,7 @@ impl port::World for World {
     type Targets = Self;
     type Power = power::Power;
     type Clock = Self;
-    type Chance = Self;
+    type Random = Self;
     type Leds = Self;
     type Net = Self;
     type Host = Self;
@@ -226,7 +226,7 @@ impl port::World for World {
 }
 
 impl port::Engine for World {
-    async fn observe(&self) -> Result<Seen, EngineError> {
+    async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         sleep(self.look.get()).await;
         if self.down.get() {
             return Err(EngineError::Unreachable("it is down".to_owned()));
@@ -238,31 +238,32 @@ impl port::Engine for World {
         Ok(())
     }
 
-    async fn take(&self, deed: &Deed, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn take(&self, deed: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), deed.to_string()));
         match deed {
-            Deed::Pull(image) => {
+            EngineAction::Pull(image) => {
                 sleep(PULL).await;
                 let names = BTreeSet::from([image.clone()]);
                 self.seen.borrow_mut().images.push(Image { id: image_id(image), names, size_bytes: 1 });
             }
-            Deed::Create(spec) => {
+            EngineAction::Create(spec) => {
                 sleep(CREATION).await;
                 self.create(spec);
             }
-            Deed::Start(which) | Deed::Stop(which) | Deed::Restart(which) => {
-                let phase = if matches!(deed, Deed::Stop(_)) { Phase::Exited(0) } else { Phase::Running };
+            EngineAction::Start(which) | EngineAction::Stop(which) | EngineAction::Restart(which) => {
+                let phase =
+                    if matches!(deed, EngineAction::Stop(_)) { ContainerPhase::Exited(0) } else { ContainerPhase::Running };
                 let mut seen = self.seen.borrow_mut();
                 seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.phase = phase);
             }
-            Deed::Kill(which) => self.seen.borrow_mut().containers.retain(|it| it.id != which.id),
-            Deed::Rename(which, name) => {
+            EngineAction::Kill(which) => self.seen.borrow_mut().containers.retain(|it| it.id != which.id),
+            EngineAction::Rename(which, name) => {
                 let mut seen = self.seen.borrow_mut();
                 seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.name.clone_from(name));
             }
-            Deed::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
-            Deed::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
-            Deed::RemoveNetwork(name, ..) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
+            EngineAction::RemoveImage(image) => self.seen.borrow_mut().images.retain(|it| !it.answers_to(image)),
+            EngineAction::CreateNetwork(network) => self.seen.borrow_mut().networks.push(network.clone()),
+            EngineAction::RemoveNetwork(name, ..) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
             other => panic!("no test has this done: {other}"),
         }
         self.done.borrow_mut().push(deed.to_string());
@@ -275,7 +276,7 @@ impl port::Engine for World {
 }
 
 impl port::Store for World {
-    async fn load(&self) -> Result<Memory, StoreError> {
+    async fn load(&self) -> Result<StoredState, StoreError> {
         Ok(self.memory.borrow().clone())
     }
 
@@ -302,7 +303,7 @@ impl port::Store for World {
 }
 
 impl port::Locks for World {
-    async fn observe(&self, _: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, Locks>, LockError> {
+    async fn observe(&self, _: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, LockState>, LockError> {
         Ok(self.locks.borrow().clone())
     }
 
@@ -313,16 +314,16 @@ impl port::Locks for World {
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let mut locks = self.locks.borrow_mut();
         match locks.get(&app) {
-            Some(Locks::Held(held) | Locks::Both(held)) if force == Force::No => Err(LockError::Held(held.clone())),
-            Some(Locks::Held(_) | Locks::Both(_) | Locks::Ours(_)) | None => {
-                locks.insert(app, Locks::Ours(services.clone()));
+            Some(LockState::Held(held) | LockState::Both(held)) if force == Force::No => Err(LockError::Held(held.clone())),
+            Some(LockState::Held(_) | LockState::Both(_) | LockState::Ours(_)) | None => {
+                locks.insert(app, LockState::Ours(services.clone()));
                 Ok(())
             }
         }
     }
 
     async fn release(&self, app: AppId) -> Result<(), LockError> {
-        self.locks.borrow_mut().retain(|it, locks| *it != app || matches!(locks, Locks::Held(_)));
+        self.locks.borrow_mut().retain(|it, locks| *it != app || matches!(locks, LockState::Held(_)));
         Ok(())
     }
 
@@ -373,7 +374,7 @@ impl port::Clock for World {
     }
 }
 
-impl port::Chance for World {
+impl port::Random for World {
     fn bytes(&self) -> [u8; 32] {
         [7; 32]
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::service::Restart;
-use boardkeeper::state::{App, Condition, Dependency, HealthStatus, Phase, Service};
+use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::{App, Condition, ContainerPhase, Dependency, HealthStatus, Service};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -19,7 +19,7 @@ fn condition(condition: Condition) -> Dependency {
 /// A job that ends by itself, or one that runs until somebody ends it.
 fn job(image: &str, brief: bool) -> Service {
     with(image, |it| {
-        it.config.restart = Restart::No;
+        it.config.restart = RestartPolicy::No;
         if brief {
             it.config.env.insert("BRIEF".into(), "1".into());
         }
@@ -98,7 +98,7 @@ fn a_request_that_waits_for_what_does_not_become_healthy_is_answered() {
 #[test]
 fn a_restart_waits_a_minute_for_a_long_job_and_no_longer() {
     well(&after_job(1, false), async |play| {
-        play.until(|model| is(model, "job", |it| it.phase == Phase::Running)).await;
+        play.until(|model| is(model, "job", |it| it.phase == ContainerPhase::Running)).await;
         let answer = play.press(&Press::restart(1, false), 2 * MINUTE).await;
         assert_eq!(answer, Some(StatusCode::OK), "\n{}", play.sim.trace());
         assert_eq!(play.alive(), ["job"]);
@@ -115,7 +115,7 @@ fn a_restart_waits_a_minute_for_a_long_job_and_no_longer() {
 #[test]
 fn a_job_that_a_power_cut_ended_is_told_and_not_run_again() {
     well(&after_job(1, false), async |play| {
-        play.until(|model| is(model, "job", |it| it.phase == Phase::Running)).await;
+        play.until(|model| is(model, "job", |it| it.phase == ContainerPhase::Running)).await;
         play.sim.with(|model| model.fall(Cut::Power));
         play.settles().await;
         assert!(says(play, "it exited with 255, and its restart policy `no` leaves it so"));

@@ -5,14 +5,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::notify;
-use boardkeeper::plan::{Deed, Step, Waiting, complete, plan};
-use boardkeeper::port::{self, Word};
-use boardkeeper::reconcile::Settings;
-use boardkeeper::state::keys::DeviceVerb;
+use boardkeeper::plan::{EngineAction, Step, Waiting, inject_supervisor_env, plan};
+use boardkeeper::port::{self, Notification};
+use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
-    Activity, Condition, Connectivity, Container, Current, Dependency, Device, Force, HealthStatus, Phase, Service, ServiceKey,
-    Status, Target,
+    Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, Force, HealthStatus, Service,
+    ServiceKey, Status, Target,
 };
 use tokio::time::sleep;
 
@@ -81,7 +81,7 @@ pub(crate) fn in_world(seed: u64, weather: Weather, telling: Telling, play: impl
 }
 
 /// What the agent is told at its start.
-pub(crate) fn settings(endpoint: bool) -> Settings {
+pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
     let api_endpoint = endpoint.then(|| "https://api.example.com".to_owned());
     let device = Device {
         api_endpoint,
@@ -90,13 +90,13 @@ pub(crate) fn settings(endpoint: bool) -> Settings {
         arch: "armv7hf".into(),
         ..Device::default()
     };
-    Settings {
+    ReconcilerSettings {
         observe_every: Duration::from_secs(5 * 60),
         device: Device { api_port: 48484, ..device },
         uuid: None,
         device_key: None,
         force: Force::No,
-        service_verbs: DeviceVerb::ALL.into(),
+        service_verbs: DeviceAction::ALL.into(),
     }
 }
 
@@ -119,7 +119,7 @@ impl Sim {
                 let manager = Manager(self);
                 tokio::select! {
                     biased;
-                    never = notify::run(&manager, door.intents, door.status) => match never {},
+                    never = notify::run(&manager, door.requests, door.status) => match never {},
                     () = people(self.clone(), router) => (),
                 }
             });
@@ -171,7 +171,7 @@ impl Sim {
         if let Connectivity::Offline { why, .. } = &status.connectivity {
             return Some(format!("the cloud is reached, and the agent says: {why}"));
         }
-        let target = complete(&wanted, &status.device, &keys);
+        let target = inject_supervisor_env(&wanted, &status.device, &keys);
         let in_vain = held_back(&target, &status, &truth);
         let why = says_unsettled(&status, &in_vain)
             .or_else(|| looks_unsettled(&target, &status, &truth, &in_vain))
@@ -186,15 +186,15 @@ impl Sim {
 /// A service manager that waits for signs of life.
 struct Manager<'a>(&'a Sim);
 
-impl port::Manager for Manager<'_> {
-    fn tell(&self, word: &Word) {
+impl port::ServiceManager for Manager<'_> {
+    fn notify(&self, word: &Notification) {
         match word {
-            Word::Alive => self.0.with(Model::judge_alive_again),
-            Word::Ready | Word::Doing(_) | Word::Stopping => (),
+            Notification::Alive => self.0.with(Model::judge_alive_again),
+            Notification::Ready | Notification::Doing(_) | Notification::Stopping => (),
         }
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn watchdog_timeout(&self) -> Option<Duration> {
         Some(WATCHDOG)
     }
 }
@@ -224,9 +224,9 @@ fn says_unsettled(status: &Status, in_vain: &BTreeSet<ServiceKey>) -> Option<Str
 
 /// What the planner would still do.
 fn left_to_do(target: &Target, status: &Status, truth: &Current, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
-    let left = plan(target, &status.demands, truth);
+    let left = plan(target, &status.overrides, truth);
     // What a release that was not reached replaces is kept to fall back on.
-    let kept = |it: &&Step| !in_vain.is_empty() && matches!(it, Step::Engine(Deed::RemoveImage(_)));
+    let kept = |it: &&Step| !in_vain.is_empty() && matches!(it, Step::Engine(EngineAction::RemoveImage(_)));
     let steps: Vec<_> = left.steps.iter().filter(|it| !kept(it)).map(ToString::to_string).collect();
     let waits = |it: &&Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
@@ -259,15 +259,15 @@ fn looks_unsettled(target: &Target, status: &Status, truth: &Current, in_vain: &
 /// Services that cannot be started, because others do not become what they depend on, as far as anybody can see.
 fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<ServiceKey> {
     let mut in_vain = BTreeSet::new();
-    let is_stopped = |key: &ServiceKey, it: &Service| !it.running || status.demands.stopped.contains(key);
+    let is_stopped = |key: &ServiceKey, it: &Service| !it.running || status.overrides.stopped.contains(key);
     // Once for each service that may wait for the one before.
     for _ in 0..4 {
         for (app, name, service) in target.services() {
             let key = ServiceKey::new(app.id, name);
             // The one of the release before may still run, where it is handed over from.
             let waits = truth.containers.iter().filter(|it| it.key == key).any(|own| match own.phase {
-                Phase::Created => true,
-                Phase::Exited(_) => own.restart.never_rests() || own.error.is_some(),
+                ContainerPhase::Created => true,
+                ContainerPhase::Exited(_) => own.restart.restarts_always() || own.error.is_some(),
                 _ => false,
             });
             let fails = |(on, it): (&String, &Dependency)| {
@@ -286,16 +286,16 @@ fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<Serv
 
 /// Whether a container will not fulfil a condition by itself.
 fn never(seen: &Container, condition: Condition, stopped: bool) -> bool {
-    let ended = matches!(seen.phase, Phase::Exited(_)) && !seen.restart.never_rests() && seen.error.is_none();
+    let ended = matches!(seen.phase, ContainerPhase::Exited(_)) && !seen.restart.restarts_always() && seen.error.is_none();
     match condition {
         Condition::Started => false,
-        Condition::Healthy if seen.phase == Phase::Running && !stopped => {
+        Condition::Healthy if seen.phase == ContainerPhase::Running && !stopped => {
             matches!(seen.health, None | Some(HealthStatus::Unhealthy))
         }
         Condition::Healthy => stopped || ended,
         Condition::Completed => {
-            let done = seen.phase == Phase::Exited(0) && ended;
-            !done && (stopped || ended || seen.restart.never_rests())
+            let done = seen.phase == ContainerPhase::Exited(0) && ended;
+            !done && (stopped || ended || seen.restart.restarts_always())
         }
     }
 }
@@ -315,12 +315,12 @@ fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth
     if it.env.get("REV") != service.config.env.get("REV") || it.restart != service.config.restart {
         return Some("has another configuration".into());
     }
-    let stopped = status.demands.stopped.contains(key) || !service.running;
+    let stopped = status.overrides.stopped.contains(key) || !service.running;
     let right = match it.phase {
-        Phase::Running | Phase::Restarting => !stopped,
-        Phase::Exited(_) => stopped || in_vain || !it.restart.never_rests(),
-        Phase::Created => stopped || in_vain || service.requires_reboot,
-        Phase::Paused | Phase::Removing | Phase::Dead => false,
+        ContainerPhase::Running | ContainerPhase::Restarting => !stopped,
+        ContainerPhase::Exited(_) => stopped || in_vain || !it.restart.restarts_always(),
+        ContainerPhase::Created => stopped || in_vain || service.requires_reboot,
+        ContainerPhase::Paused | ContainerPhase::Removing | ContainerPhase::Dead => false,
     };
     (!right).then(|| format!("is {:?}, and should be stopped: {stopped}", it.phase))
 }

@@ -1,7 +1,7 @@
 //! Lives with a name that turn on update locks: whose they are, who may count on them, and when they are given back.
 
 use axum::http::StatusCode;
-use boardkeeper::state::{App, AppId, Phase, ServiceKey};
+use boardkeeper::state::{App, AppId, ContainerPhase, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -253,7 +253,7 @@ fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
 #[test]
 fn a_container_that_is_started_after_a_boot_finds_the_directory_of_its_locks() {
     well(&release(1), async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
         play.sim.with(|model| model.fall(Cut::Power));
         sleep(MINUTE).await;
         play.settles().await;

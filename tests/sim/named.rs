@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::config::Port;
-use boardkeeper::state::service::{Restart, Strategy};
-use boardkeeper::state::{AppId, ImageRef, Made, Phase, Service, ServiceKey};
+use boardkeeper::state::service::{RestartPolicy, Strategy};
+use boardkeeper::state::{AppId, ContainerPhase, ImageRef, Origin, Service, ServiceKey};
 use tokio::time::{Instant, sleep};
 
 use crate::life::in_world;
@@ -22,7 +22,7 @@ use crate::world::{Cut, Model, Telling, Weather};
 #[test]
 fn a_job_that_is_done_is_not_done_again() {
     let job = |it: &mut Service| {
-        it.config.restart = Restart::No;
+        it.config.restart = RestartPolicy::No;
         it.config.env.insert("BRIEF".into(), "1".into());
     };
     well(&[app(1, [("job", with("r/job:1", job))])], async |play| {
@@ -38,7 +38,7 @@ fn a_job_that_is_done_is_not_done_again() {
 /// A service with a port and a policy that never starts it again.
 fn once() -> Service {
     with("r/once:1", |it| {
-        it.config.restart = Restart::No;
+        it.config.restart = RestartPolicy::No;
         it.config.ports.insert(Port {
             container: 80,
             protocol: "tcp".into(),
@@ -61,7 +61,7 @@ fn made(tells: Tells, by_another_supervisor: bool, halves_of_an_hour: u32) -> u3
                 let status = model.status.as_ref().unwrap().borrow().clone();
                 let config = status.target.unwrap().apps[&AppId(1)].services["once"].config.clone();
                 for it in model.machine.containers.values_mut().filter(|_| by_another_supervisor) {
-                    it.face.made = Made::Elsewhere(Box::new(config.clone().into()));
+                    it.face.made = Origin::Adopted(Box::new(config.clone().into()));
                 }
             });
             for _ in 0..halves_of_an_hour {
@@ -183,7 +183,7 @@ fn a_service_that_a_person_stopped_stays_stopped() {
 #[test]
 fn what_was_created_and_never_started_is_not_forgotten() {
     well(&[app(1, [("web", service("r/web:1"))])], async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
         play.sim.with(|model| model.fall(Cut::Crash));
         play.settles().await;
         assert_eq!(play.alive(), ["web"]);
@@ -193,7 +193,7 @@ fn what_was_created_and_never_started_is_not_forgotten() {
 #[test]
 fn what_was_created_and_is_wanted_no_more_goes() {
     well(&[app(1, [("web", service("r/web:1"))])], async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
         play.sim.with(|model| model.fall(Cut::Crash));
         play.writes([app(1, [("db", service("r/db:1"))])]);
         play.settles().await;
@@ -449,11 +449,11 @@ fn no_hand_over_goes_on_after_an_end_that_is_announced_during_a_slow_save() {
 #[test]
 fn a_job_is_not_started_twice_because_a_look_failed() {
     let job = |it: &mut Service| {
-        it.config.restart = Restart::No;
+        it.config.restart = RestartPolicy::No;
         it.config.env.insert("BRIEF".into(), "1".into());
     };
     well(&[app(1, [("job", with("r/job:1", job))])], async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Running)).await;
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Running)).await;
         play.sim.with(|model| model.machine.blind = true);
         sleep(10 * MINUTE).await;
         play.sim.with(|model| model.machine.blind = false);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::config::NetworkMode;
-use boardkeeper::state::network::Attachment;
-use boardkeeper::state::service::{Restart, Strategy};
+use boardkeeper::state::network::NetworkAttachment;
+use boardkeeper::state::service::{RestartPolicy, Strategy};
 use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 
@@ -21,7 +21,7 @@ use crate::world::owner::{app, service};
 fn networked(image: &str, strategy: Strategy) -> App {
     let web = with(image, |it| {
         it.strategy = strategy;
-        it.config.networks.insert("default".to_owned(), Attachment::default());
+        it.config.networks.insert("default".to_owned(), NetworkAttachment::default());
     });
     let networks = BTreeMap::from([("default".to_owned(), NetworkConfig::default())]);
     App { networks, ..app(1, [("web", web)]) }
@@ -133,7 +133,9 @@ fn follows_its_owner(shares: impl FnOnce(&mut Service)) {
 
 #[test]
 fn a_start_that_failed_after_a_crash_is_told_and_tried_again() {
-    for policy in [Restart::Always, Restart::UnlessStopped, Restart::OnFailure(5), Restart::OnFailure(0)] {
+    for policy in
+        [RestartPolicy::Always, RestartPolicy::UnlessStopped, RestartPolicy::OnFailure(5), RestartPolicy::OnFailure(0)]
+    {
         well(&[app(1, [("web", with("r/web:1", |it| it.config.restart = policy))])], async |play| {
             play.settles().await;
             let (web, key) = (id(play, "web"), ServiceKey::new(AppId(1), "web"));

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::config::NetworkMode;
-use boardkeeper::state::network::Attachment;
+use boardkeeper::state::network::NetworkAttachment;
 use boardkeeper::state::service::Strategy;
-use boardkeeper::state::{App, Network, NetworkConfig, Phase, Service, ServiceKey};
+use boardkeeper::state::{App, ContainerPhase, Network, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -54,7 +54,7 @@ fn nothing_is_killed_for_a_runtime_that_does_not_exist() {
 fn on_driver(image: &str, strategy: Strategy, driver: &str) -> App {
     let web = with(image, |it| {
         it.strategy = strategy;
-        it.config.networks.insert("default".to_owned(), Attachment::default());
+        it.config.networks.insert("default".to_owned(), NetworkAttachment::default());
     });
     let network = NetworkConfig { driver: driver.to_owned(), ..NetworkConfig::default() };
     App { networks: [("default".to_owned(), network)].into(), ..app(1, [("web", web), ("db", service("r/db:1"))]) }
@@ -140,7 +140,7 @@ fn an_engine_that_comes_back_does_not_start_what_was_only_created() {
             model.locks.held.insert(ServiceKey::new(boardkeeper::state::AppId(1), "web"), crate::world::locks::Holder::User(0))
         });
         play.writes([web(2, Strategy::DownloadThenKill)]);
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == Phase::Created)).await;
+        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
         play.sim.with(Model::engine_dies);
         sleep(10 * MINUTE).await;
         assert_eq!(play.images(), ["r/web:1"]);

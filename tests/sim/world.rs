@@ -64,7 +64,7 @@ use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::state::{AppId, Current, Holders, Moment, Status};
+use boardkeeper::state::{AppId, Current, EngineTime, LockHolders, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -344,9 +344,9 @@ impl Model {
     }
 
     /// Wall time, as fine as an engine tells it.
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> EngineTime {
         let nanos = i64::try_from(self.born.elapsed().as_nanos()).unwrap();
-        Moment((1_800_000_000 + self.skew_secs) * 1_000_000_000 + nanos)
+        EngineTime((1_800_000_000 + self.skew_secs) * 1_000_000_000 + nanos)
     }
 
     /// When the machine was started. Kernels count it back from now, so it moves with the clock.
@@ -371,7 +371,8 @@ impl Model {
             lacks_room: false,
             failing: BTreeSet::new(),
         };
-        let mut all: BTreeMap<AppId, Holders> = self.owner.wanted.apps.keys().map(|app| (*app, Holders::default())).collect();
+        let mut all: BTreeMap<AppId, LockHolders> =
+            self.owner.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();
         for (app, name, _) in self.owner.wanted.services() {
             all.entry(app.id).or_default().add(name);
         }

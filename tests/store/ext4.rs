@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use boardkeeper::linux::store::{Disk, Files, Store};
+use boardkeeper::linux::store::{Disk, Store, StoreFiles};
 use boardkeeper::port::Store as _;
 use boardkeeper::state::Target;
 
@@ -30,7 +30,7 @@ fn shell(line: &str) {
 #[derive(Debug, Clone, Copy)]
 struct Unsynced;
 
-impl Files for Unsynced {
+impl StoreFiles for Unsynced {
     fn is_dir(&self, path: &Path) -> bool {
         Disk.is_dir(path)
     }
@@ -55,8 +55,8 @@ impl Files for Unsynced {
     fn sync(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
-    fn is_open(&self, dir: &Path) -> bool {
-        Disk.is_open(dir)
+    fn is_writable_by_others(&self, dir: &Path) -> bool {
+        Disk.is_writable_by_others(dir)
     }
 }
 
@@ -68,7 +68,7 @@ struct Life<F> {
     made: usize,
 }
 
-impl<F: Files + Copy> Life<F> {
+impl<F: StoreFiles + Copy> Life<F> {
     /// Loads, and saves one record after another until the disk is gone.
     async fn until_cut(&mut self, begun: &mpsc::Sender<()>) -> Result<(), String> {
         let parse = |document: &str| Ok(Target { document: document.to_owned(), ..Target::default() });
@@ -94,7 +94,7 @@ impl<F: Files + Copy> Life<F> {
 }
 
 /// Cuts the power so many times, and says how many saves were begun; or what was wrong after which cut.
-fn cut<F: Files + Copy>(name: &str, files: F, cuts: u64) -> Result<usize, String> {
+fn cut<F: StoreFiles + Copy>(name: &str, files: F, cuts: u64) -> Result<usize, String> {
     let lab = PathBuf::from(std::env::var_os("BOARDKEEPER_LAB").unwrap());
     let (image, mount) = (lab.join(format!("{name}.img")), lab.join(name));
     let (image, mount) = (image.display(), mount.display());

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use boardkeeper::linux::store::Files;
+use boardkeeper::linux::store::StoreFiles;
 
 /// A handle to file systems; clones see the same ones.
 #[derive(Debug, Clone)]
@@ -212,7 +212,7 @@ impl Model {
     }
 }
 
-impl Files for Layer {
+impl StoreFiles for Layer {
     fn is_dir(&self, path: &Path) -> bool {
         let model = self.model();
         model.find(path).is_ok_and(|it| matches!(model.nodes[it], Node::Dir { .. }))
@@ -294,7 +294,7 @@ impl Files for Layer {
         fate
     }
 
-    fn is_open(&self, _: &Path) -> bool {
+    fn is_writable_by_others(&self, _: &Path) -> bool {
         false
     }
 }

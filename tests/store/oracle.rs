@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use boardkeeper::linux::store::Store;
-use boardkeeper::port::{Memory, Record, Store as _, Targeted};
-use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, Target, Trial};
+use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets};
+use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
 
@@ -22,10 +22,10 @@ pub(crate) static CUTS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Allowed {
     identity: Vec<Option<Identity>>,
     keys: Vec<Option<Keys>>,
-    targets: Vec<Targeted>,
+    targets: Vec<StoredTargets>,
     stopped: Vec<BTreeSet<ServiceKey>>,
     awaiting: Vec<BTreeMap<ContainerId, String>>,
-    trial: Vec<Option<Trial>>,
+    trial: Vec<Option<StartCount>>,
     /// Bytes that could not be read, and must be somewhere still.
     pub(crate) relics: Vec<Vec<u8>>,
 }
@@ -42,7 +42,7 @@ impl Allowed {
             trial: Vec::new(),
             relics: Vec::new(),
         };
-        allowed.found(&Memory::default());
+        allowed.found(&StoredState::default());
         allowed
     }
 
@@ -59,7 +59,7 @@ impl Allowed {
             Record::Proved(it) => {
                 let proved =
                     self.targets.iter().filter(|old| old.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it));
-                let proved: Vec<_> = proved.map(|old| Targeted { good: old.wanted.clone(), ..old.clone() }).collect();
+                let proved: Vec<_> = proved.map(|old| StoredTargets { good: old.wanted.clone(), ..old.clone() }).collect();
                 self.targets.extend(proved);
             }
         }
@@ -79,7 +79,7 @@ impl Allowed {
     }
 
     /// It was loaded, and is acted on: this one.
-    pub(crate) fn found(&mut self, memory: &Memory) {
+    pub(crate) fn found(&mut self, memory: &StoredState) {
         self.identity = vec![memory.identity.clone()];
         self.keys = vec![memory.keys.clone()];
         self.targets = vec![memory.targets.clone()];
@@ -93,7 +93,7 @@ impl Allowed {
         self.relics.push(garbage.to_vec());
         match name {
             "keys.json" => self.keys = vec![None],
-            "targets.json" => self.targets = vec![Targeted::default()],
+            "targets.json" => self.targets = vec![StoredTargets::default()],
             "stopped.json" => self.stopped = vec![BTreeSet::new()],
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
             "trial.json" => self.trial = vec![None],
@@ -102,7 +102,7 @@ impl Allowed {
         }
     }
 
-    pub(crate) fn judge(&self, memory: &Memory) -> Result<(), String> {
+    pub(crate) fn judge(&self, memory: &StoredState) -> Result<(), String> {
         one_of(&self.identity, &memory.identity)?;
         one_of(&self.keys, &memory.keys)?;
         one_of(&self.targets, &memory.targets)?;
@@ -112,7 +112,7 @@ impl Allowed {
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
-    pub(crate) async fn opens(&self, left: &Layer) -> Result<Memory, String> {
+    pub(crate) async fn opens(&self, left: &Layer) -> Result<StoredState, String> {
         CUTS.fetch_add(1, Ordering::Relaxed);
         let memory = open(left).load().await.map_err(|why| format!("it does not open: {why}"))?;
         self.judge(&memory)?;
@@ -123,7 +123,7 @@ impl Allowed {
         // What was loaded is acted on, so it must not be lost by the next cut.
         let later = super::cut::least(&left.model());
         let again = open(&later).load().await.map_err(|why| format!("it does not open again: {why}"))?;
-        let same = Memory { complaints: Vec::new(), ..memory.clone() };
+        let same = StoredState { complaints: Vec::new(), ..memory.clone() };
         if again != same {
             return Err(format!("what was loaded was lost by the next cut: {same:?}, then {again:?}"));
         }
@@ -176,11 +176,12 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             let document = |n: usize| target(&format!("document {n} ").repeat(1 + [0, 5, 40, 500][n % 4]));
             let good = if n.is_multiple_of(2) { n } else { n - 1 };
             let pulled = (0..n % 3).map(|it| ImageRef::new(&format!("r/app:{it}"))).collect();
-            Record::Targets(Box::new(Targeted { wanted: Some(document(n)), good: Some(document(good)), pulled }))
+            Record::Targets(Box::new(StoredTargets { wanted: Some(document(n)), good: Some(document(good)), pulled }))
         }
         3 => Record::Stopped(services().collect()),
         4 => Record::Trial(
-            (!n.is_multiple_of(2)).then(|| Trial { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
+            (!n.is_multiple_of(2))
+                .then(|| StartCount { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
         ),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use crate::api::route::Verb;
-use crate::api::sent::{Sent, failed, json};
+use crate::api::response::{ApiResponse, failed, json};
+use crate::api::route::Endpoint;
 use crate::api::v1::{OK, misfit};
-use crate::api::{Call, body};
-use crate::intent::{Intent, Refusal, Reply};
+use crate::api::{ApiRequest, body};
+use crate::request::{Action, Refusal, Response};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch};
 
 /// Where names are looked up when nobody says where.
@@ -34,21 +34,21 @@ struct Network {
 }
 
 /// `GET /v1/device/host-config`. Whoever may not change it is not told the proxy's credentials.
-pub(in crate::api) async fn host_config(call: Call) -> Result<Sent, Sent> {
-    let whole = Verb::ConfigureHost.is_open_to(&call.callers, &call.door.status.borrow().access);
-    match call.door.ask(Intent::ReadHost).await? {
-        Ok(Reply::Host(config)) => {
+pub(in crate::api) async fn host_config(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let whole = Endpoint::ConfigureHost.is_open_to(&call.callers, &call.api.status.borrow().access);
+    match call.api.ask(Action::ReadHost).await? {
+        Ok(Response::Host(config)) => {
             let HostConfig { hostname, proxy } = *config;
             let proxy = proxy.map(|it| shown(&it, whole));
             Ok(json(StatusCode::OK, &Answer { network: Network { hostname, proxy } }))
         }
-        Ok(Reply::Done | Reply::Except(_) | Reply::Container(_) | Reply::Key(_)) => Err(misfit()),
+        Ok(Response::Done | Response::Except(_) | Response::Container(_) | Response::Key(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
 
 /// `PATCH /v1/device/host-config`.
-pub(in crate::api) async fn configure_host(call: Call) -> Result<Sent, Sent> {
+pub(in crate::api) async fn configure_host(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
     let bad =
         |why: &str| failed(StatusCode::BAD_REQUEST, &format!("Could not parse host config input to a valid format: {why}"));
@@ -57,9 +57,9 @@ pub(in crate::api) async fn configure_host(call: Call) -> Result<Sent, Sent> {
         bad("network must be an object")
     })?;
     let patch = patch(network).map_err(|why| bad(&why))?;
-    match call.door.ask(Intent::ConfigureHost(Box::new(patch), fields.force())).await? {
-        Ok(Reply::Done) => Ok(Sent::Text(StatusCode::OK, OK)),
-        Ok(Reply::Except(_) | Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(misfit()),
+    match call.api.ask(Action::ConfigureHost(Box::new(patch), fields.force())).await? {
+        Ok(Response::Done) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
+        Ok(Response::Except(_) | Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
         Err(why @ Refusal::Locked(_)) => Err(failed(StatusCode::LOCKED, &why.to_string())),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }

@@ -3,10 +3,10 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use crate::api::sent::{Sent, json};
-use crate::api::{Call, body};
-use crate::intent::{Intent, Refusal, Reply};
-use crate::state::{AppId, Ending, HeldLock};
+use crate::api::response::{ApiResponse, json};
+use crate::api::{ApiRequest, body};
+use crate::request::{Action, Refusal, Response};
+use crate::state::{AppId, HeldLock, PowerAction};
 
 /// What the parts that were first written in Go answer.
 #[derive(Serialize)]
@@ -18,11 +18,11 @@ struct Outcome<'a> {
 }
 
 /// Ends the machine. 202 means that it can, and that it is asked to in a second.
-pub(in crate::api) async fn end(call: Call, ending: Ending) -> Result<Sent, Sent> {
+pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
-    match call.door.ask(Intent::End(ending, fields.force())).await? {
-        Ok(Reply::Done) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
-        Ok(Reply::Except(_) | Reply::Container(_) | Reply::Key(_) | Reply::Host(_)) => Err(super::misfit()),
+    match call.api.ask(Action::Shutdown(ending, fields.force())).await? {
+        Ok(Response::Done) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
+        Ok(Response::Except(_) | Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(super::misfit()),
         Err(why) => {
             let (status, error) = told(&why);
             Err(json(status, &Outcome { data: "", error: &error }))

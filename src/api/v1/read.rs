@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use crate::api::body::integer;
-use crate::api::sent::{Plain, Sent, failed, json};
+use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::api::{Call, Door};
-use crate::state::status::Kind;
+use crate::api::{ApiHandle, ApiRequest};
+use crate::state::status::StepKind;
 use crate::state::{Container, EngineState, Status, parse_name};
 
-const UNHEALTHY: Plain = Plain::new("Unhealthy");
+const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
 /// A reconciler that has not looked for so long is stuck: it looks every few minutes, even at an engine that hangs.
 const LOOKS_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -53,23 +53,23 @@ struct App<'a> {
 }
 
 /// `GET /ping`.
-pub(in crate::api) fn ping() -> Sent {
-    Sent::Text(StatusCode::OK, OK)
+pub(in crate::api) fn ping() -> ApiResponse {
+    ApiResponse::Text(StatusCode::OK, OK)
 }
 
 /// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent ill.
-pub(in crate::api) fn healthy(door: &Door) -> Sent {
+pub(in crate::api) fn healthy(door: &ApiHandle) -> ApiResponse {
     let looked = door.status.borrow().looked;
     let looks = looked.is_some_and(|at| at.elapsed() < LOOKS_WITHIN);
-    if looks || door.born.elapsed() < FIRST_LOOK {
-        Sent::Status(StatusCode::OK)
+    if looks || door.started.elapsed() < FIRST_LOOK {
+        ApiResponse::Status(StatusCode::OK)
     } else {
-        Sent::Text(StatusCode::INTERNAL_SERVER_ERROR, UNHEALTHY)
+        ApiResponse::Text(StatusCode::INTERNAL_SERVER_ERROR, UNHEALTHY)
     }
 }
 
 /// `GET /v1/device`.
-pub(in crate::api) fn device(status: &Status) -> Sent {
+pub(in crate::api) fn device(status: &Status) -> ApiResponse {
     let device = &status.device;
     json(
         StatusCode::OK,
@@ -91,13 +91,13 @@ pub(in crate::api) fn device(status: &Status) -> Sent {
 }
 
 /// `GET /v1/apps/:appId`.
-pub(in crate::api) fn app(call: &Call) -> Result<Sent, Sent> {
-    let bad = |text| Sent::Text(StatusCode::BAD_REQUEST, text);
+pub(in crate::api) fn app(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let bad = |text| ApiResponse::Text(StatusCode::BAD_REQUEST, text);
     let number = integer(&call.param).ok_or(bad(MISSING_APP))?;
     if !call.callers.open(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Application is not available"));
     }
-    let status = call.door.status.borrow();
+    let status = call.api.status.borrow();
     let containers: Vec<_> = status.current.containers.iter().filter(|it| i64::from(it.key.app.0) == number).collect();
     let services: BTreeSet<_> = containers.iter().map(|it| &it.key.service).collect();
     if services.len() > 1 {
@@ -110,7 +110,7 @@ pub(in crate::api) fn app(call: &Call) -> Result<Sent, Sent> {
     }
 }
 
-fn shown(container: &Container) -> Sent {
+fn shown(container: &Container) -> ApiResponse {
     let named = parse_name(&container.name);
     let env = container.env.iter().filter(|(name, _)| !is_key(name)).map(|(name, value)| (name.as_str(), value.as_str()));
     let app = App {
@@ -125,7 +125,7 @@ fn shown(container: &Container) -> Sent {
 }
 
 /// Why nothing is known of an app, where that is not because there is none.
-fn unseen(engine: &EngineState) -> Option<Sent> {
+fn unseen(engine: &EngineState) -> Option<ApiResponse> {
     let why = match engine {
         EngineState::Up => return None,
         EngineState::Unknown => "the container engine was not looked at yet; ask again",
@@ -154,24 +154,24 @@ fn commit(status: &Status) -> Option<String> {
 /// The most telling of what is being done; or of what failed and is tried again, or waits for a dependency, which is no rest.
 fn in_one_word(status: &Status) -> &'static str {
     let fails = status.troubles.iter().map(|it| it.kind);
-    let kinds: Vec<Kind> = if status.doing.iter().all(|it| it.kind == Kind::Housekeeping) {
-        fails.chain(status.held_back.values().map(|_| Kind::Starting)).collect()
+    let kinds: Vec<StepKind> = if status.doing.iter().all(|it| it.kind == StepKind::Housekeeping) {
+        fails.chain(status.held_back.values().map(|_| StepKind::Starting)).collect()
     } else {
         status.doing.iter().map(|it| it.kind).collect()
     };
     let does = |kind| kinds.contains(&kind);
     let words = [
-        (Kind::Downloading, "Downloading"),
-        (Kind::Installing, "Installing"),
-        (Kind::Stopping, "Stopping"),
-        (Kind::Starting, "Starting"),
+        (StepKind::Downloading, "Downloading"),
+        (StepKind::Installing, "Installing"),
+        (StepKind::Stopping, "Stopping"),
+        (StepKind::Starting, "Starting"),
     ];
     words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
 }
 
 /// How far the downloads are in the mean, in per cent.
 fn progress(status: &Status) -> Option<u32> {
-    status.doing.iter().find(|it| it.kind == Kind::Downloading)?;
+    status.doing.iter().find(|it| it.kind == StepKind::Downloading)?;
     let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
     // A download that has not said anything yet is at its beginning.

@@ -5,18 +5,18 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::cli::bench::{Done, Stop, table};
+use crate::cli::tool::{ToolResult, ToolStop, table};
 use crate::linux::leds::LedError;
-use crate::linux::leds::class::Snapshot;
-use crate::linux::leds::gpio::{Direction, Volts};
-use crate::linux::leds::host::{Host, Item};
+use crate::linux::leds::class::LedSnapshot;
+use crate::linux::leds::gpio::{Direction, LineLevel};
+use crate::linux::leds::host::{LedHost, ListedLed};
 
 /// The layout of the JSON.
 const SCHEMA: u32 = 1;
 
 /// What a test found.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct TestReport {
     schema: u32,
     tool: String,
     time_utc: String,
@@ -24,7 +24,7 @@ pub(super) struct Report {
     kernel: Option<String>,
     serial: Option<String>,
     /// The LEDs, in the order in which they were tested.
-    pub(super) leds: Vec<Tested>,
+    pub(super) leds: Vec<TestedLed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,7 +39,7 @@ struct Board {
 
 /// One LED.
 #[derive(Debug, Serialize)]
-pub(super) struct Tested {
+pub(super) struct TestedLed {
     name: String,
     label: Option<&'static str>,
     colour: Option<&'static str>,
@@ -62,14 +62,14 @@ pub(super) struct Tested {
     /// Of a LED on a bare line, `input` or `output`; else null.
     before_direction: Option<String>,
     after_direction: Option<String>,
-    before_level: Option<Volts>,
-    after_level: Option<Volts>,
+    before_level: Option<LineLevel>,
+    after_level: Option<LineLevel>,
     #[serde(skip)]
-    pub(super) before: Option<State>,
+    pub(super) before: Option<LedState>,
     #[serde(skip)]
-    pub(super) after: Option<State>,
+    pub(super) after: Option<LedState>,
     #[serde(skip)]
-    pub(super) operator: Option<Verdict>,
+    pub(super) operator: Option<Sighting>,
     #[serde(skip)]
     error: Option<LedError>,
 }
@@ -85,19 +85,19 @@ struct ReadBack {
 
 /// How a LED is while nobody of ours has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum LedState {
     /// One of the kernel's.
-    Led(Snapshot),
+    Led(LedSnapshot),
     /// One on a bare line.
     Line {
         /// Which way the line goes.
         direction: Direction,
         /// What is on it.
-        level: Volts,
+        level: LineLevel,
     },
 }
 
-impl State {
+impl LedState {
     /// Whether this is what is there again, but for what changes by itself.
     fn is_back(&self, after: &Self) -> bool {
         match (self, after) {
@@ -115,15 +115,15 @@ impl State {
 
 /// What a person saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Sighting {
     /// It blinked.
     Seen,
     /// It did not.
     NotSeen,
 }
 
-impl Report {
-    pub(super) fn new(host: &Host) -> Self {
+impl TestReport {
+    pub(super) fn new(host: &LedHost) -> Self {
         let read = |path: &str| host.files().read(&host.place.root.join(path)).ok();
         let plain = |text: String| text.trim_matches(['\0', '\n', ' ']).to_owned();
         let detected = &host.detected;
@@ -155,22 +155,22 @@ impl Report {
         let kernel = self.kernel.clone().unwrap_or_else(unknown);
         let head = format!("{}\nkernel {kernel}, serial {serial}, {}, {}\n\n", self.board.recognised, self.tool, self.time_utc);
         let heads = ["LED", "DRIVER", "OPERATOR", "RESTORED", "REMARK"].map(str::to_owned).to_vec();
-        let rows: Vec<Vec<String>> = [heads].into_iter().chain(self.leds.iter().map(Tested::cells)).collect();
+        let rows: Vec<Vec<String>> = [heads].into_iter().chain(self.leds.iter().map(TestedLed::cells)).collect();
         head + &table(&rows)
     }
 
     /// What scripts are told: the first LED that could not be driven, else any that failed.
-    pub(super) fn outcome(&self) -> Done {
+    pub(super) fn outcome(&self) -> ToolResult {
         if let Some(error) = self.leds.iter().find_map(|led| led.error.clone()) {
-            return Err(Stop::Led(error));
+            return Err(ToolStop::Led(error));
         }
-        let failed = self.leds.iter().any(|led| !led.driver_ok || led.operator == Some(Verdict::NotSeen));
-        if failed { Err(Stop::Failed) } else { Ok(()) }
+        let failed = self.leds.iter().any(|led| !led.driver_ok || led.operator == Some(Sighting::NotSeen));
+        if failed { Err(ToolStop::Failed) } else { Ok(()) }
     }
 }
 
-impl Tested {
-    pub(super) fn new(item: &Item) -> Self {
+impl TestedLed {
+    pub(super) fn new(item: &ListedLed) -> Self {
         Self {
             name: item.wire.to_string(),
             label: item.label,
@@ -221,24 +221,24 @@ impl Tested {
 
     /// Compares how it is with how it was.
     pub(super) fn check_restored(&mut self) {
-        self.operator_ok = self.operator.map(|seen| seen == Verdict::Seen);
+        self.operator_ok = self.operator.map(|seen| seen == Sighting::Seen);
         if let (Some(before), Some(after)) = (&self.before, &self.after) {
             let same = before.is_back(after);
             self.restored = Some(same);
             self.driver_ok &= same;
         }
-        if let Some(State::Led(before)) = self.before.clone() {
+        if let Some(LedState::Led(before)) = self.before.clone() {
             (self.before_trigger, self.before_brightness) = (Some(before.trigger), before.brightness);
             self.before_settings = before.settings;
         }
-        if let Some(State::Led(after)) = self.after.clone() {
+        if let Some(LedState::Led(after)) = self.after.clone() {
             (self.after_trigger, self.after_brightness) = (Some(after.trigger), after.brightness);
             self.after_settings = after.settings;
         }
-        if let Some(State::Line { direction, level }) = self.before {
+        if let Some(LedState::Line { direction, level }) = self.before {
             (self.before_direction, self.before_level) = (Some(direction.to_string()), Some(level));
         }
-        if let Some(State::Line { direction, level }) = self.after {
+        if let Some(LedState::Line { direction, level }) = self.after {
             (self.after_direction, self.after_level) = (Some(direction.to_string()), Some(level));
         }
     }
@@ -298,9 +298,15 @@ mod tests {
 
     #[test]
     fn a_read_back_that_lies_fails_the_driver_and_says_how() {
-        let wire = crate::linux::board::Wire::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
-        let mut tested =
-            Tested::new(&Item { wire, label: None, role: "identify".into(), colour: None, spot: String::new(), guard: None });
+        let wire = crate::linux::board::LedLocation::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
+        let mut tested = TestedLed::new(&ListedLed {
+            wire,
+            label: None,
+            role: "identify".into(),
+            colour: None,
+            spot: String::new(),
+            guard: None,
+        });
         tested.read_back(1, Some(1));
         tested.read_back(0, None);
         assert!(tested.driver_ok);

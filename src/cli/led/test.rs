@@ -10,14 +10,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
-use crate::cli::bench::{Afterwards, Bench, Done, Stop, complain, say};
 use crate::cli::led::Which;
-use crate::cli::led::report::{Report, State, Tested, Verdict};
-use crate::linux::board::Wire;
+use crate::cli::led::report::{LedState, Sighting, TestReport, TestedLed};
+use crate::cli::tool::{LedTool, OnExit, ToolResult, ToolStop, complain, say};
+use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
-use crate::linux::leds::host::{Host, Item};
+use crate::linux::leds::host::{LedHost, ListedLed};
 use crate::linux::leds::wire::{find_line, look_at_line};
-use crate::state::Level;
+use crate::state::LedLevel;
 
 /// How long each level is held: slow enough to be followed, quick enough to be told from a heartbeat.
 const HELD: Duration = Duration::from_millis(250);
@@ -49,10 +49,10 @@ enum Answer {
     Skip,
 }
 
-pub(super) fn run(host: &Host, args: &TestArgs) -> Done {
+pub(super) fn run(host: &LedHost, args: &TestArgs) -> ToolResult {
     let items = host.pick(&args.which.names, args.which.force)?;
-    let mut report = Report::new(host);
-    let done = Bench::work(host, Afterwards::PutBack, async |bench| {
+    let mut report = TestReport::new(host);
+    let done = LedTool::work(host, OnExit::PutBack, async |bench| {
         for item in &items {
             let tested = test(host, bench, item, args.assume_seen).await?;
             report.leds.push(tested);
@@ -61,7 +61,7 @@ pub(super) fn run(host: &Host, args: &TestArgs) -> Done {
     });
     if let Some(path) = &args.report {
         let write = std::fs::write(path, report.json() + "\n");
-        write.map_err(|error| Stop::Usage(format!("cannot write the report to {}: {error}", path.display())))?;
+        write.map_err(|error| ToolStop::Usage(format!("cannot write the report to {}: {error}", path.display())))?;
     }
     say(&if args.json { report.json() + "\n" } else { report.table() });
     done?;
@@ -69,8 +69,8 @@ pub(super) fn run(host: &Host, args: &TestArgs) -> Done {
 }
 
 /// Tests one LED. Fails only where there is no sense in going on; what the LED does is in the answer.
-async fn test(host: &Host, bench: &Bench, item: &Item, assume_seen: bool) -> Result<Tested, Stop> {
-    let mut tested = Tested::new(item);
+async fn test(host: &LedHost, bench: &LedTool, item: &ListedLed, assume_seen: bool) -> Result<TestedLed, ToolStop> {
+    let mut tested = TestedLed::new(item);
     tested.before = look(host, &item.wire);
     let seen = loop {
         if let Err(error) = blink(host, bench, &item.wire, &mut tested).await {
@@ -81,8 +81,8 @@ async fn test(host: &Host, bench: &Bench, item: &Item, assume_seen: bool) -> Res
             break None;
         }
         match ask(item).await? {
-            Answer::Yes => break Some(Verdict::Seen),
-            Answer::No => break Some(Verdict::NotSeen),
+            Answer::Yes => break Some(Sighting::Seen),
+            Answer::No => break Some(Sighting::NotSeen),
             Answer::Skip => break None,
             Answer::Again => {}
         }
@@ -97,13 +97,13 @@ async fn test(host: &Host, bench: &Bench, item: &Item, assume_seen: bool) -> Res
 }
 
 /// Blinks by hand, and reads back what was written.
-async fn blink(host: &Host, bench: &Bench, wire: &Wire, tested: &mut Tested) -> Result<(), LedError> {
-    for level in (0..BLINKS).flat_map(|_| [Level::Lit, Level::Dark]) {
+async fn blink(host: &LedHost, bench: &LedTool, wire: &LedLocation, tested: &mut TestedLed) -> Result<(), LedError> {
+    for level in (0..BLINKS).flat_map(|_| [LedLevel::Lit, LedLevel::Dark]) {
         bench.hold(wire, level).await?;
         sleep(HELD).await;
-        if let Wire::Class { dir, .. } = wire {
+        if let LedLocation::Class { dir, .. } = wire {
             let class = host.class(dir);
-            let told = if level == Level::Lit { class.max()? } else { 0 };
+            let told = if level == LedLevel::Lit { class.max()? } else { 0 };
             tested.read_back(told, class.brightness()?);
         }
     }
@@ -111,19 +111,19 @@ async fn blink(host: &Host, bench: &Bench, wire: &Wire, tested: &mut Tested) -> 
 }
 
 /// How it is while nobody of ours holds it.
-fn look(host: &Host, wire: &Wire) -> Option<State> {
+fn look(host: &LedHost, wire: &LedLocation) -> Option<LedState> {
     match wire {
-        Wire::Class { dir, .. } => host.class(dir).look().ok().map(State::Led),
-        Wire::Line { .. } => {
+        LedLocation::Class { dir, .. } => host.class(dir).look().ok().map(LedState::Led),
+        LedLocation::Line { .. } => {
             let (chip, info) = find_line(host.gpio(), wire).ok()?;
             let (direction, level) = look_at_line(host.gpio(), &chip, &info).ok()?;
-            Some(State::Line { direction, level })
+            Some(LedState::Line { direction, level })
         }
     }
 }
 
 /// Asks whether it blinked.
-async fn ask(item: &Item) -> Result<Answer, Stop> {
+async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
     let colour = item.colour.unwrap_or_default();
     let name = if item.label.is_some_and(|label| label != item.wire.to_string()) {
         format!("{} ({})", item.wire, item.label.unwrap_or_default())
@@ -140,7 +140,7 @@ async fn ask(item: &Item) -> Result<Answer, Stop> {
             stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
         });
         match line.await.ok().and_then(Result::ok).flatten() {
-            None => return Err(Stop::Usage("nobody answers; --assume-seen asks nobody".into())),
+            None => return Err(ToolStop::Usage("nobody answers; --assume-seen asks nobody".into())),
             Some(line) => match line.trim().to_lowercase().as_str() {
                 "y" | "yes" => return Ok(Answer::Yes),
                 "n" | "no" => return Ok(Answer::No),

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::cli::bench::{Done, Stop, interrupted, say};
-use crate::linux::board::Wire;
+use crate::cli::tool::{ToolResult, ToolStop, interrupted, say};
+use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
-use crate::linux::leds::host::{Host, Item};
+use crate::linux::leds::host::{LedHost, ListedLed};
 
 /// How often we look: several times in the shortest blink that an eye follows.
 const EVERY: Duration = Duration::from_millis(40);
 
 /// Shows them, for so long or until interrupted.
-pub(super) fn run(host: &Host, length: Option<Duration>) -> Done {
+pub(super) fn run(host: &LedHost, length: Option<Duration>) -> ToolResult {
     let mut items = host.items();
-    items.retain(|item| matches!(item.wire, Wire::Class { .. }));
+    items.retain(|item| matches!(item.wire, LedLocation::Class { .. }));
     if items.is_empty() {
         return Err(LedError::None(host.choice(&host.offer()).why).into());
     }
@@ -25,13 +25,13 @@ pub(super) fn run(host: &Host, length: Option<Duration>) -> Done {
     runtime.block_on(async {
         tokio::select! {
             biased;
-            () = interrupted() => Err(Stop::Interrupted),
+            () = interrupted() => Err(ToolStop::Interrupted),
             () = watch(host, &items, length) => Ok(()),
         }
     })
 }
 
-async fn watch(host: &Host, items: &[Item], length: Option<Duration>) {
+async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
     let (begun, live) = (Instant::now(), stdout().is_terminal());
     let mut last = String::new();
     while length.is_none_or(|length| begun.elapsed() < length) {
@@ -51,8 +51,8 @@ async fn watch(host: &Host, items: &[Item], length: Option<Duration>) {
 }
 
 /// One LED: a disc in its colour, or a word where colours do not show.
-fn lamp(host: &Host, item: &Item, live: bool) -> String {
-    let Wire::Class { name, dir } = &item.wire else { return String::new() };
+fn lamp(host: &LedHost, item: &ListedLed, live: bool) -> String {
+    let LedLocation::Class { name, dir } = &item.wire else { return String::new() };
     let class = host.class(dir);
     let now = class.brightness().and_then(|now| Ok((now, class.max()?)));
     let disc = match (now, item.colour) {

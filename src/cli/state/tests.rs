@@ -20,7 +20,7 @@ const ANSWER: &str = r#"{
 
 #[test]
 fn a_person_sees_what_runs_and_why() {
-    let told: Told = serde_json::from_str(ANSWER).unwrap();
+    let told: AgentState = serde_json::from_str(ANSWER).unwrap();
     let expected = "\
 kitchen: raspberrypi3, aarch64, Resin OS, abc
 boardkeeper 0.1.0: applying; engine up; looked 3 s ago
@@ -43,7 +43,7 @@ rejected  the last target: it is not JSON
 
 #[test]
 fn an_agent_that_has_just_begun() {
-    let told: Told =
+    let told: AgentState =
         serde_json::from_str(r#"{"engine":{"state":"down","why":"no socket","seconds":4},"apps":null,"more":1}"#).unwrap();
     let text = told.for_people();
     assert!(text.contains("no target yet; engine down for 4 s: no socket; not looked yet"), "{text}");
@@ -52,7 +52,7 @@ fn an_agent_that_has_just_begun() {
 
 #[test]
 fn a_device_that_shuts_down() {
-    let told: Told =
+    let told: AgentState =
         serde_json::from_str(r#"{"activity":"shutting down","shutdown":{"state":"under_way","ending":"reboot"}}"#).unwrap();
     assert!(told.for_people().contains(": shutting down; "), "{}", told.for_people());
 }

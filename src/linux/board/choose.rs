@@ -6,7 +6,7 @@
 use boards::{Board, Led, Line, NEVER_BLINK, Place, Role};
 
 use super::guess::{best, is_plain, unfit};
-use super::{Choice, Detected, How, KernelChip, KernelLed, Offer, Other, Wire};
+use super::{AvailableLeds, DetectedBoard, DetectedBy, KernelChip, KernelLed, LedChoice, LedLocation, OtherLed};
 
 /// The order in which a board's LEDs serve to identify it.
 const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Power];
@@ -14,7 +14,7 @@ const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Pow
 /// Chooses among what the host offers.
 ///
 /// `led_file` is a path as in balena's images, `/sys/class/leds/led0/brightness`, or the LED's directory, or its name alone.
-pub fn choose(detected: &Detected, led_file: Option<&str>, offer: &Offer) -> Choice {
+pub fn choose(detected: &DetectedBoard, led_file: Option<&str>, offer: &AvailableLeds) -> LedChoice {
     let mut search = Search { detected, offer, passed_over: Vec::new() };
     let found = search
         .by_file(led_file)
@@ -27,21 +27,21 @@ pub fn choose(detected: &Detected, led_file: Option<&str>, offer: &Offer) -> Cho
         None => (None, None, search.why_none()),
     };
     let others = search.others(led.as_ref());
-    Choice { led, described, why, passed_over: search.passed_over, others }
+    LedChoice { led, described, why, passed_over: search.passed_over, others }
 }
 
 /// A LED, what the board's file says of it, and why it was chosen.
-type Found = (Wire, Option<&'static Led>, String);
+type Candidate = (LedLocation, Option<&'static Led>, String);
 
 struct Search<'a> {
-    detected: &'a Detected,
-    offer: &'a Offer,
+    detected: &'a DetectedBoard,
+    offer: &'a AvailableLeds,
     passed_over: Vec<(String, String)>,
 }
 
 impl<'a> Search<'a> {
     /// What a person or an image configured. An image may be older than its kernel, so a stale name is no error.
-    fn by_file(&mut self, led_file: Option<&str>) -> Option<Found> {
+    fn by_file(&mut self, led_file: Option<&str>) -> Option<Candidate> {
         let path = led_file.map(str::trim).filter(|it| !it.is_empty())?;
         let name = led_name(path);
         let Some(led) = self.offer.leds.iter().find(|led| Some(led.name.as_str()) == name) else {
@@ -58,7 +58,7 @@ impl<'a> Search<'a> {
     }
 
     /// What the board's file describes.
-    fn by_board(&mut self) -> Option<Found> {
+    fn by_board(&mut self) -> Option<Candidate> {
         let boards = self.boards();
         for role in BY_USE {
             for board in &boards {
@@ -100,7 +100,7 @@ impl<'a> Search<'a> {
     }
 
     /// The line of the LED for identifying, where the kernel made no LED of it and we are sure which board this is.
-    fn by_line(&mut self, place: fn(&Place) -> bool) -> Option<Found> {
+    fn by_line(&mut self, place: fn(&Place) -> bool) -> Option<Candidate> {
         let board = self.detected.board?;
         let led = board.identify().filter(|led| place(&led.place) && !led.lines.is_empty())?;
         if let Some(taken) = led.classes.iter().find_map(|name| self.offer.leds.iter().find(|it| it.name == *name)) {
@@ -122,7 +122,7 @@ impl<'a> Search<'a> {
     }
 
     /// What looks most like a status LED.
-    fn by_guess(&mut self) -> Option<Found> {
+    fn by_guess(&mut self) -> Option<Candidate> {
         for led in &self.offer.leds {
             if let Some(why) = unfit(led) {
                 let _: Option<()> = self.pass_over(&led.name, why);
@@ -160,13 +160,13 @@ impl<'a> Search<'a> {
     }
 
     /// The LEDs that a person may ask for by name.
-    fn others(&self, led: Option<&Wire>) -> Vec<Other> {
-        let is_chosen = |it: &KernelLed| matches!(led, Some(Wire::Class { name, .. }) if *name == it.name);
+    fn others(&self, led: Option<&LedLocation>) -> Vec<OtherLed> {
+        let is_chosen = |it: &KernelLed| matches!(led, Some(LedLocation::Class { name, .. }) if *name == it.name);
         let rest = self.offer.leds.iter().filter(|it| !is_chosen(it));
         rest.filter_map(|it| {
             let described = self.described(it);
             let may = if described.is_some() { it.unwritable.is_none() } else { unfit(it).is_none() };
-            may.then(|| Other { name: it.name.clone(), dir: it.dir.clone(), described })
+            may.then(|| OtherLed { name: it.name.clone(), dir: it.dir.clone(), described })
         })
         .collect()
     }
@@ -203,11 +203,11 @@ fn led_name(path: &str) -> Option<&str> {
 
 /// Whether the board itself said what it is. A device type is only what an image was made for, and a later entry of `compatible`
 /// is only its kin: what those have in common is names, not wires.
-fn is_sure(detected: &Detected) -> bool {
+fn is_sure(detected: &DetectedBoard) -> bool {
     match &detected.how {
-        How::Configuration(_) | How::Model(_) => true,
-        How::Compatible(entry) => detected.compatible.first() == Some(entry),
-        How::DeviceType { .. } | How::Nothing => false,
+        DetectedBy::Configuration(_) | DetectedBy::Model(_) => true,
+        DetectedBy::Compatible(entry) => detected.compatible.first() == Some(entry),
+        DetectedBy::DeviceType { .. } | DetectedBy::Nothing => false,
     }
 }
 
@@ -215,12 +215,12 @@ fn is_chip_of(chip: &KernelChip, line: &Line) -> bool {
     chip.device == line.chip.device || (chip.label.is_some() && chip.label.as_deref() == line.chip.label)
 }
 
-fn chosen(led: &KernelLed) -> Wire {
-    Wire::Class { name: led.name.clone(), dir: led.dir.clone() }
+fn chosen(led: &KernelLed) -> LedLocation {
+    LedLocation::Class { name: led.name.clone(), dir: led.dir.clone() }
 }
 
-fn chosen_line(line: &Line) -> Wire {
-    Wire::Line {
+fn chosen_line(line: &Line) -> LedLocation {
+    LedLocation::Line {
         device: line.chip.device.to_owned(),
         label: line.chip.label.map(str::to_owned),
         name: line.name.map(str::to_owned),

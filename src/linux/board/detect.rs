@@ -10,7 +10,7 @@ use std::path::Path;
 
 use boards::Board;
 
-use super::{Detected, How, Told};
+use super::{BoardHints, DetectedBoard, DetectedBy};
 
 /// Where the device tree is. The first is where it really is; the second is a link to it with an absolute path, which under a
 /// root of our own leads out of it.
@@ -23,7 +23,7 @@ const DEVICE_TYPE_FILES: &[&str] = &["mnt/boot/device-type.json", "resin-boot/de
 const LONGEST: u64 = 64 * 1024;
 
 /// Finds out what board this is. Everything is read under `root`.
-pub fn detect(root: &Path, told: &Told) -> Detected {
+pub fn detect(root: &Path, told: &BoardHints) -> DetectedBoard {
     let evidence = Evidence::read(root, told);
     let mut detected = decide(&evidence);
     detected.model = evidence.model.or(evidence.cpuinfo);
@@ -47,7 +47,7 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn read(root: &Path, told: &Told) -> Self {
+    fn read(root: &Path, told: &BoardHints) -> Self {
         let property = |name: &str| DEVICE_TREES.iter().find_map(|tree| read(&root.join(tree).join(name)));
         let model = property("model").and_then(|bytes| strings(&bytes).into_iter().next());
         let cpuinfo = if model.is_none() { read(&root.join("proc/cpuinfo")).and_then(|it| cpuinfo_model(&it)) } else { None };
@@ -66,63 +66,63 @@ impl Evidence {
     }
 
     /// What the hardware says.
-    fn hardware(&self) -> Option<(&'static Board, How)> {
+    fn hardware(&self) -> Option<(&'static Board, DetectedBy)> {
         let model = self.model.as_ref().or(self.cpuinfo.as_ref());
-        let by_model = model.and_then(|it| Some((Board::by_model(it)?, How::Model(it.clone()))));
+        let by_model = model.and_then(|it| Some((Board::by_model(it)?, DetectedBy::Model(it.clone()))));
         by_model.or_else(|| {
             let (board, entry) = Board::by_compatible(self.compatible.iter().map(String::as_str))?;
-            Some((board, How::Compatible(entry.to_owned())))
+            Some((board, DetectedBy::Compatible(entry.to_owned())))
         })
     }
 }
 
 /// Weighs what was said.
-fn decide(evidence: &Evidence) -> Detected {
+fn decide(evidence: &Evidence) -> DetectedBoard {
     let hardware = evidence.hardware();
     let Some(said) = &evidence.configured else { return unconfigured(evidence, hardware) };
-    let how = How::Configuration(said.clone());
+    let how = DetectedBy::Configuration(said.clone());
     if let Some(board) = Board::by_id(said) {
         return found(board, how, contradiction(said, board, hardware.as_ref()));
     }
     match (Board::by_slug(said).collect::<Vec<_>>().as_slice(), hardware) {
-        ([], hardware) => Detected { complaint: Some(unknown(said)), ..unconfigured(evidence, hardware) },
+        ([], hardware) => DetectedBoard { complaint: Some(unknown(said)), ..unconfigured(evidence, hardware) },
         ([only], hardware) => found(only, how, contradiction(said, only, hardware.as_ref())),
         // The slug is of several boards, and the hardware knows which.
         (several, Some((board, how))) if several.contains(&board) => found(board, how, None),
         (several, Some((board, _))) => {
             let complaint = format!("the configuration says `{said}`, the hardware says {}: see `--board`", board.name);
-            Detected { complaint: Some(complaint), ..one_of(several.to_vec(), how) }
+            DetectedBoard { complaint: Some(complaint), ..one_of(several.to_vec(), how) }
         }
         (several, None) => one_of(several.to_vec(), how),
     }
 }
 
 /// What is left where no person says anything that we understand.
-fn unconfigured(evidence: &Evidence, hardware: Option<(&'static Board, How)>) -> Detected {
+fn unconfigured(evidence: &Evidence, hardware: Option<(&'static Board, DetectedBy)>) -> DetectedBoard {
     if let Some((board, how)) = hardware {
         return found(board, how, None);
     }
     for (slug, from) in &evidence.device_types {
-        let how = How::DeviceType { slug: slug.clone(), from: from.clone() };
+        let how = DetectedBy::DeviceType { slug: slug.clone(), from: from.clone() };
         match Board::by_slug(slug).collect::<Vec<_>>().as_slice() {
             [] => {}
             [only] => return found(only, how, None),
             several => return one_of(several.to_vec(), how),
         }
     }
-    one_of(Vec::new(), How::Nothing)
+    one_of(Vec::new(), DetectedBy::Nothing)
 }
 
-fn found(board: &'static Board, how: How, complaint: Option<String>) -> Detected {
-    Detected { board: Some(board), perhaps: Vec::new(), how, model: None, compatible: Vec::new(), complaint }
+fn found(board: &'static Board, how: DetectedBy, complaint: Option<String>) -> DetectedBoard {
+    DetectedBoard { board: Some(board), perhaps: Vec::new(), how, model: None, compatible: Vec::new(), complaint }
 }
 
-fn one_of(perhaps: Vec<&'static Board>, how: How) -> Detected {
-    Detected { board: None, perhaps, how, model: None, compatible: Vec::new(), complaint: None }
+fn one_of(perhaps: Vec<&'static Board>, how: DetectedBy) -> DetectedBoard {
+    DetectedBoard { board: None, perhaps, how, model: None, compatible: Vec::new(), complaint: None }
 }
 
 /// A person may know better than the hardware, and should hear of it where they do not.
-fn contradiction(said: &str, board: &Board, hardware: Option<&(&'static Board, How)>) -> Option<String> {
+fn contradiction(said: &str, board: &Board, hardware: Option<&(&'static Board, DetectedBy)>) -> Option<String> {
     let (other, how) = hardware.filter(|(other, _)| *other != board)?;
     Some(format!("configured as `{said}`, but this is a {} {how}: remove `--board` if that is right", other.name))
 }

@@ -4,7 +4,7 @@
 
 use boards::NEVER_BLINK;
 
-use super::{KernelLed, Owner};
+use super::{KernelLed, LedFunction};
 
 /// Functions of a status LED, best first. A word counts with digits behind it too: `usr3`, `led0`.
 const LIKELY: &[&[&str]] = &[
@@ -130,13 +130,13 @@ fn is_card_reader(name: &str) -> bool {
     number.is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-impl std::fmt::Display for Owner {
+impl std::fmt::Display for LedFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Owner::Network => "a network interface",
-            Owner::Storage => "a disk or a card reader",
-            Owner::Input => "a keyboard or another input device",
-            Owner::PowerSupply => "a battery or a charger",
+            LedFunction::Network => "a network interface",
+            LedFunction::Storage => "a disk or a card reader",
+            LedFunction::Input => "a keyboard or another input device",
+            LedFunction::PowerSupply => "a battery or a charger",
         })
     }
 }

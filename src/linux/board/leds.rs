@@ -9,13 +9,13 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::linux::read_small;
 
-use super::{KernelChip, KernelLed, Offer, Owner};
+use super::{AvailableLeds, KernelChip, KernelLed, LedFunction};
 
 /// Looks through `<root>/sys`. What cannot be read is left out.
-pub fn read_leds(root: &Path) -> Offer {
+pub fn read_leds(root: &Path) -> AvailableLeds {
     let class = root.join("sys/class/leds");
     let leds = names(&class).into_iter().map(|name| read_led(root, &class.join(&name), name)).collect();
-    Offer { leds, chips: read_chips(root) }
+    AvailableLeds { leds, chips: read_chips(root) }
 }
 
 fn read_led(root: &Path, dir: &Path, name: String) -> KernelLed {
@@ -33,7 +33,7 @@ fn read_led(root: &Path, dir: &Path, name: String) -> KernelLed {
 }
 
 /// What has the LED, by the subsystems that its directory lies in. The path is what tells most: `…/mmc_host/mmc0/leds/mmc0::`.
-fn owner(root: &Path, dir: &Path) -> Option<Owner> {
+fn owner(root: &Path, dir: &Path) -> Option<LedFunction> {
     let real_root = root.canonicalize().ok()?;
     let device = dir.join("device");
     let paths = [dir.canonicalize(), device.canonicalize()];
@@ -48,10 +48,10 @@ fn owner(root: &Path, dir: &Path) -> Option<Owner> {
     let within = |names: &[&str]| subsystems.iter().any(|it| names.contains(&it.as_str()));
     // A wireless chip on an SDIO bus lies beneath a card reader, so the network is asked first.
     match () {
-        () if within(&["net", "ieee80211", "mdio_bus", "bluetooth"]) => Some(Owner::Network),
-        () if within(&["input", "hidraw"]) => Some(Owner::Input),
-        () if within(&["power_supply"]) => Some(Owner::PowerSupply),
-        () if within(&["mmc_host", "ata_port", "scsi_host", "nvme"]) => Some(Owner::Storage),
+        () if within(&["net", "ieee80211", "mdio_bus", "bluetooth"]) => Some(LedFunction::Network),
+        () if within(&["input", "hidraw"]) => Some(LedFunction::Input),
+        () if within(&["power_supply"]) => Some(LedFunction::PowerSupply),
+        () if within(&["mmc_host", "ata_port", "scsi_host", "nvme"]) => Some(LedFunction::Storage),
         () => None,
     }
 }

@@ -9,24 +9,24 @@ use bollard::query_parameters::{
     StopContainerOptions,
 };
 
-use crate::linux::engine::body::{Endpoint, body, later, restart};
+use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::encode::{LaterEndpoint, body, later, restart};
 use crate::linux::engine::errors::{found, has, is_conflict, is_so_already, not_started, sort};
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::link::Link;
-use crate::linux::engine::said::Said;
-use crate::linux::engine::wire::with_field;
+use crate::linux::engine::transport::with_field;
 use crate::linux::engine::{CALL, Engine};
-use crate::plan::{Connection, Spec, Which};
+use crate::plan::{ContainerRef, ContainerSpec, NetworkConnection};
 use crate::port::EngineError;
 use crate::state::ContainerConfig;
 use crate::state::config::NetworkMode;
-use crate::state::service::Restart;
+use crate::state::service::RestartPolicy;
 
 /// What a stop may take beyond the container's own grace: SIGKILL, and the engine's cleaning up.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
 
 impl Engine {
-    pub(super) async fn create(&self, spec: &Spec) -> Result<(), EngineError> {
+    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("create container {} of {} from {}", spec.name, spec.key, spec.image);
         if let Some(device) = self.missing_device(spec) {
@@ -66,7 +66,7 @@ impl Engine {
     /// The first device that the container wants and the host lacks. An engine creates such a container and refuses to start it, when
     /// the one before is gone. Nothing is known where the host's devices are not seen, as in a container with a `/dev` of its own, or
     /// where the engine is on another machine: then the engine decides.
-    fn missing_device<'a>(&self, spec: &'a Spec) -> Option<&'a str> {
+    fn missing_device<'a>(&self, spec: &'a ContainerSpec) -> Option<&'a str> {
         let there = |path: &str| self.settings.root.join(path.trim_start_matches('/')).symlink_metadata().is_ok();
         let local = self.settings.hosts.iter().all(|it| it.starts_with("unix://"));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// Whether the container that has the name is the one that was to be created.
-    async fn accept(&self, link: &Link, spec: &Spec, what: &str) -> Result<(), EngineError> {
+    async fn accept(&self, link: &EngineConnection, spec: &ContainerSpec, what: &str) -> Result<(), EngineError> {
         let seen = self.inspect(link, &spec.name, what).await?;
         let labels = labels_of(&seen);
         let same = labels.get(labels::CONFIG) == Some(&spec.hash.0) && labels::service(&labels).as_ref() == Some(&spec.key);
@@ -103,7 +103,7 @@ impl Engine {
     }
 
     /// Connects a container to the networks of its label that it lacks: its maker may have been cut short.
-    async fn connect_missing(&self, link: &Link, seen: &Said, what: &str) -> Result<(), EngineError> {
+    async fn connect_missing(&self, link: &EngineConnection, seen: &EngineJson, what: &str) -> Result<(), EngineError> {
         let has = seen.networks();
         for (name, endpoint) in later(&labels_of(seen)) {
             if has.as_ref().is_some_and(|it| it.contains_key(&name)) {
@@ -116,7 +116,7 @@ impl Engine {
 
     /// Attaches a container to networks. An entry of its that names a network which is gone is taken away first: the engine would look
     /// for that network at the next start, whatever has its name now.
-    pub(super) async fn reconnect(&self, which: &Which, networks: &[Connection]) -> Result<(), EngineError> {
+    pub(super) async fn reconnect(&self, which: &ContainerRef, networks: &[NetworkConnection]) -> Result<(), EngineError> {
         let link = self.link().await?;
         let connected = async {
             for it in networks {
@@ -125,7 +125,7 @@ impl Engine {
                 if let Some(old) = &it.instead_of {
                     detach(&link, &which.id.0, [&old.0, network], &what).await?;
                 }
-                attach(&link, &which.id.0, network, &Endpoint::from(&it.attachment), &what).await?;
+                attach(&link, &which.id.0, network, &LaterEndpoint::from(&it.attachment), &what).await?;
             }
             Ok(())
         };
@@ -134,7 +134,7 @@ impl Engine {
         connected
     }
 
-    pub(super) async fn start(&self, which: &Which) -> Result<(), EngineError> {
+    pub(super) async fn start(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("start {}", which.key);
         let seen = self.inspect(&link, &which.id.0, &what).await?;
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// Lets a paused container go on.
-    async fn unpause(&self, link: &Link, which: &Which, what: &str) -> Result<(), EngineError> {
+    async fn unpause(&self, link: &EngineConnection, which: &ContainerRef, what: &str) -> Result<(), EngineError> {
         let unpaused = link.docker.unpause_container(&which.id.0).await;
         self.forget(which);
         match unpaused {
@@ -169,11 +169,11 @@ impl Engine {
         }
     }
 
-    pub(super) async fn stop(&self, which: &Which) -> Result<(), EngineError> {
+    pub(super) async fn stop(&self, which: &ContainerRef) -> Result<(), EngineError> {
         self.halt(which, &format!("stop {}", which.key)).await.map(drop)
     }
 
-    pub(super) async fn kill(&self, which: &Which) -> Result<(), EngineError> {
+    pub(super) async fn kill(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("kill {}", which.key);
         let Some(link) = self.halt(which, &what).await? else { return Ok(()) };
         let removed = self.within(CALL, async {
@@ -188,7 +188,7 @@ impl Engine {
     }
 
     /// Stops a container, within its own grace. `None`: it is gone.
-    async fn halt(&self, which: &Which, what: &str) -> Result<Option<Link>, EngineError> {
+    async fn halt(&self, which: &ContainerRef, what: &str) -> Result<Option<EngineConnection>, EngineError> {
         let link = self.within(CALL, self.link()).await?;
         let look = async {
             let seen = self.details_of(&link, &which.id.0, what).await?;
@@ -222,7 +222,7 @@ impl Engine {
     }
 
     /// One call, so that the engine finishes it whatever becomes of us.
-    pub(super) async fn restart(&self, which: &Which) -> Result<(), EngineError> {
+    pub(super) async fn restart(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("restart {}", which.key);
         let look = async {
             let link = self.link().await?;
@@ -239,22 +239,28 @@ impl Engine {
         restarted
     }
 
-    pub(super) async fn rename(&self, which: &Which, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn rename(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
         let link = self.link().await?;
         self.give_name(&link, which, name, &format!("rename {} to {name}", which.key)).await
     }
 
-    pub(super) async fn retire(&self, which: &Which, name: &str) -> Result<(), EngineError> {
+    pub(super) async fn retire(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("retire {} as {name}", which.key);
-        let update = ContainerUpdateBody { restart_policy: Some(restart(Restart::No)), ..ContainerUpdateBody::default() };
+        let update = ContainerUpdateBody { restart_policy: Some(restart(RestartPolicy::No)), ..ContainerUpdateBody::default() };
         let updated = link.docker.update_container(&which.id.0, update).await;
         self.forget(which);
         updated.map_err(|error| sort(&what, &error))?;
         self.give_name(&link, which, name, &what).await
     }
 
-    async fn give_name(&self, link: &Link, which: &Which, name: &str, what: &str) -> Result<(), EngineError> {
+    async fn give_name(
+        &self,
+        link: &EngineConnection,
+        which: &ContainerRef,
+        name: &str,
+        what: &str,
+    ) -> Result<(), EngineError> {
         let seen = self.inspect(link, &which.id.0, what).await?;
         if seen.text("/Name").trim_start_matches('/') == name {
             return Ok(());
@@ -267,17 +273,23 @@ impl Engine {
         }
     }
 
-    async fn inspect(&self, link: &Link, name: &str, what: &str) -> Result<Said, EngineError> {
+    async fn inspect(&self, link: &EngineConnection, name: &str, what: &str) -> Result<EngineJson, EngineError> {
         let seen = self.details_of(link, name, what).await?;
         seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
     }
 
-    fn forget(&self, which: &Which) {
+    fn forget(&self, which: &ContainerRef) {
         self.seen.borrow_mut().forget(&which.id);
     }
 }
 
-async fn attach(link: &Link, id: &str, network: &str, endpoint: &Endpoint, what: &str) -> Result<(), EngineError> {
+async fn attach(
+    link: &EngineConnection,
+    id: &str,
+    network: &str,
+    endpoint: &LaterEndpoint,
+    what: &str,
+) -> Result<(), EngineError> {
     let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint.settings()) };
     match link.docker.connect_network(network, request).await {
         Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
@@ -286,7 +298,7 @@ async fn attach(link: &Link, id: &str, network: &str, endpoint: &Endpoint, what:
 }
 
 /// Takes a container from a network that has an entry in it, by the id of the network, or by the name that its successor has.
-async fn detach(link: &Link, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
+async fn detach(link: &EngineConnection, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
     let mut detached = Ok(());
     for network in networks {
         let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
@@ -303,19 +315,19 @@ const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
 }
 
-fn runs(seen: &Said) -> bool {
+fn runs(seen: &EngineJson) -> bool {
     // Of one that the engine cannot tell of it is not known.
     seen.is("/State/Running") || seen.is("/State/Restarting") || seen.at("/State").is_none()
 }
 
 /// What a container is given between its stop signal and SIGKILL.
-fn grace(seen: &Said) -> Duration {
+fn grace(seen: &EngineJson) -> Duration {
     let grace = seen.at("/Config/StopTimeout").and_then(serde_json::Value::as_u64);
     // A container that was asked to be waited for longer than a year is not.
     grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
 }
 
-fn labels_of(seen: &Said) -> Labels {
+fn labels_of(seen: &EngineJson) -> Labels {
     seen.labels("/Config/Labels")
 }
 

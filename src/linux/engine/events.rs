@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::linux::engine::said::Said;
-use crate::linux::engine::{Engine, labels, wire};
+use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::{Engine, labels, transport};
 use crate::state::{ContainerId, HealthStatus};
 
 /// Waits between two tries to find the engine.
@@ -61,7 +61,7 @@ const HEALTH: &str = "health_status";
 type Batches = Pin<Box<dyn Stream<Item = Vec<Result<Value, Error>>>>>;
 
 /// A watcher of one engine, connected or not.
-struct Watch<'a> {
+struct EventWatcher<'a> {
     engine: &'a Engine,
     live: Option<(Batches, Instant)>,
     backoff: Backoff,
@@ -77,7 +77,7 @@ impl Engine {
     /// however many events the engine sends. Never ends.
     pub(super) fn watch(&self) -> impl Stream<Item = ()> {
         let (backoff, now) = (Backoff::new(LEAST, MOST), Instant::now());
-        let watch = Watch { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
+        let watch = EventWatcher { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
         stream::unfold(watch, async |mut watch| {
             watch.next().await;
             Some(((), watch))
@@ -94,14 +94,14 @@ impl Engine {
         // From the moment it was found: what happens before the stream stands is not lost.
         let since = link.facts.since.as_ref().map(|it| format!("&since={it}")).unwrap_or_default();
         let path = format!("{}/events?filters={}{since}", link.version_path(), escaped(&filters));
-        let events = wire::lines(link.facts.host(), &path).await;
+        let events = transport::lines(link.facts.host(), &path).await;
         let events = events.inspect_err(|error| debug!(%error, "the engine tells no events")).ok()?;
         Some(events.ready_chunks(TOGETHER).boxed_local())
     }
 
     /// Whether an event may concern us. Forgets what was known of the container it is about; of every container where the event is
     /// in no form that is known. A word that is not known ends nothing: the engine may be newer, and have things of other people.
-    pub(super) fn concerns(&self, event: &Said) -> bool {
+    pub(super) fn concerns(&self, event: &EngineJson) -> bool {
         let mut seen = self.seen.borrow_mut();
         if event.at("/Actor").is_none() {
             seen.forget_all();
@@ -136,13 +136,13 @@ fn escaped(text: &str) -> String {
 }
 
 /// The health that an event tells of.
-fn told_health(event: &Said) -> Option<HealthStatus> {
+fn told_health(event: &EngineJson) -> Option<HealthStatus> {
     let said = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
     // Labels are among the attributes, so podman's attribute counts only where the action does not say it.
     HealthStatus::named(if said.is_empty() { event.text("/Actor/Attributes/health_status") } else { said })
 }
 
-impl Watch<'_> {
+impl EventWatcher<'_> {
     /// Waits for the next item.
     async fn next(&mut self) {
         let mut concerned = false;
@@ -169,7 +169,7 @@ impl Watch<'_> {
             }
             for event in batch.into_iter().flatten().flatten() {
                 self.events.1 += 1;
-                concerned |= self.engine.concerns(&Said(event));
+                concerned |= self.engine.concerns(&EngineJson(event));
             }
             if lost || self.events.1 > MOST_EVENTS {
                 self.hang_up(lost);

@@ -8,12 +8,12 @@ use bollard::models::{CreateImageInfo, ImageConfig};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::linux::engine::link::{self, Facts};
-use crate::linux::engine::said::Said;
-use crate::linux::engine::{Engine, body, labels, login, normal, observe, pull, registry, resources};
-use crate::plan::Spec;
-use crate::port::Seen;
-use crate::state::{ConfigHash, Made, ServiceKey};
+use crate::linux::engine::connection::{self, EngineFacts};
+use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, registry, resources};
+use crate::plan::ContainerSpec;
+use crate::port::EngineSnapshot;
+use crate::state::{ConfigHash, Origin, ServiceKey};
 
 /// What an engine says to the questions it is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -33,27 +33,27 @@ struct Words {
 
 /// What is seen of an engine that says this, and how far a pull is told to be, in percent. `None`: it is no engine's words.
 #[must_use]
-pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
+pub fn seen(words: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> {
     let words: Words = serde_json::from_slice(words).ok()?;
-    let mut facts = Facts::default();
-    facts.since = link::instant(&words.time);
-    let said = |list: Vec<Value>| list.into_iter().map(Said).collect::<Vec<_>>();
+    let mut facts = EngineFacts::default();
+    facts.since = connection::instant(&words.time);
+    let said = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
     let mut inspected = said(words.inspected).into_iter();
-    let mut last = Said::default();
-    let containers = said(words.containers).iter().filter_map(observe::Listed::new).collect::<Vec<_>>();
+    let mut last = EngineJson::default();
+    let containers = said(words.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
     let containers = containers.into_iter().filter_map(|listed| {
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
-            Some(hash) => Made::Here(ConfigHash(hash.clone())),
-            None => Made::Elsewhere(Box::new(normal::foreign(&last.part("")?, &words.image, &facts))),
+            Some(hash) => Origin::Ours(ConfigHash(hash.clone())),
+            None => Origin::Adopted(Box::new(decode::foreign(&last.part("")?, &words.image, &facts))),
         };
         observe::container(&listed, &last, made)
     });
     let containers = containers.collect();
     for event in words.events {
-        let _ = engine.concerns(&Said(event));
+        let _ = engine.concerns(&EngineJson(event));
     }
-    let mut layers = pull::Layers::default();
+    let mut layers = pull::PullProgress::default();
     let mut progress = Vec::new();
     for line in &words.pull {
         layers.take(line);
@@ -62,13 +62,13 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(Seen, Vec<u8>)> {
     }
     let images = said(words.images).iter().filter_map(observe::image).collect();
     let (networks, volumes) = (resources::networks(said(words.networks)), resources::volumes(said(words.volumes).into_iter()));
-    Some((Seen { containers, images, networks, volumes }, progress))
+    Some((EngineSnapshot { containers, images, networks, volumes }, progress))
 }
 
 /// What an engine is told to create, as JSON.
 #[must_use]
-pub fn told(spec: &Spec) -> String {
-    serde_json::to_string(&body::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
+pub fn told(spec: &ContainerSpec) -> String {
+    serde_json::to_string(&encode::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
 }
 
 /// The service that labels tell, and the labels that are their owner's.
@@ -86,13 +86,13 @@ pub fn in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) -> &'a 
 /// A container's environment.
 #[must_use]
 pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
-    normal::env(Some(list))
+    decode::env(Some(list))
 }
 
 /// Whether a file of credentials has some for the registry of an image. `None`: it is not as `docker login` writes it.
 #[must_use]
 pub fn has_login(file: &[u8], image: &str) -> Option<bool> {
-    login::parse(file, login::registry(image)).ok().map(|it| matches!(it, login::Login::Found(_)))
+    login::parse(file, login::registry(image)).ok().map(|it| matches!(it, login::RegistryLogin::Found(_)))
 }
 
 /// Bytes of an image's layers, compressed, that a registry's document tells of. `None`: it tells of none.

@@ -23,7 +23,7 @@ const STANDARD_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
 
 /// What a `config.json` says about a registry.
 #[derive(Debug, PartialEq)]
-pub(super) enum Login {
+pub(super) enum RegistryLogin {
     /// Nothing.
     None,
     /// A program would know the credentials.
@@ -67,18 +67,18 @@ pub(super) fn is_hub(registry: &str) -> bool {
 }
 
 /// What the file says about a registry. A file that is not there says nothing.
-pub(super) async fn read(path: &Path, registry: &str) -> Result<Login, EngineError> {
+pub(super) async fn read(path: &Path, registry: &str) -> Result<RegistryLogin, EngineError> {
     let refused = |why: String| EngineError::Refused(format!("cannot read credentials from {}: {why}", path.display()));
     let file = path.to_owned();
     match off_thread(move || read_small(&file)).await.unwrap_or_else(|why| Err(io::Error::other(why))) {
         // The parser's own words would repeat a secret.
         Ok(bytes) => parse(&bytes, registry).map_err(|line| refused(format!("line {line} is not as `docker login` writes it"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Login::None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RegistryLogin::None),
         Err(error) => Err(refused(error.to_string())),
     }
 }
 
-pub(super) fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
+pub(super) fn parse(bytes: &[u8], registry: &str) -> Result<RegistryLogin, usize> {
     let file: File = serde_json::from_slice(without_mark(bytes)).map_err(|error| error.line())?;
     let is_meant = |name: &String| {
         let host = name.split_once("://").map_or(name.as_str(), |(_, rest)| rest);
@@ -87,9 +87,9 @@ pub(super) fn parse(bytes: &[u8], registry: &str) -> Result<Login, usize> {
     };
     let found = file.auths.iter().find(|(name, _)| is_meant(name)).and_then(|(name, auth)| auth.credentials(name));
     Ok(match found {
-        Some(credentials) => Login::Found(Box::new(credentials)),
-        None if file.store.is_some() || file.helpers.keys().any(is_meant) => Login::Helper,
-        None => Login::None,
+        Some(credentials) => RegistryLogin::Found(Box::new(credentials)),
+        None if file.store.is_some() || file.helpers.keys().any(is_meant) => RegistryLogin::Helper,
+        None => RegistryLogin::None,
     })
 }
 
@@ -129,8 +129,8 @@ mod tests {
 
     fn password(file: &str, image: &str) -> Option<String> {
         match parse(file.as_bytes(), registry(image)).unwrap() {
-            Login::Found(credentials) => credentials.password,
-            Login::None | Login::Helper => None,
+            RegistryLogin::Found(credentials) => credentials.password,
+            RegistryLogin::None | RegistryLogin::Helper => None,
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_helper_is_named_and_a_broken_file_tells_no_secret() {
         let helper = br#"{"auths": {"r.io": {}}, "credsStore": "desktop"}"#;
-        assert_eq!(parse(helper, "r.io"), Ok(Login::Helper));
+        assert_eq!(parse(helper, "r.io"), Ok(RegistryLogin::Helper));
         assert_eq!(parse(b"{\n \"auths\": \"secret\"}", "r.io"), Err(2));
     }
 
@@ -164,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("auth.json");
         std::fs::write(&path, format!("{{}}{}", " ".repeat(256 * 1024 - 2))).unwrap();
-        assert_eq!(read(&path, "r.io").await, Ok(Login::None));
+        assert_eq!(read(&path, "r.io").await, Ok(RegistryLogin::None));
         std::fs::write(&path, format!("{{}}{}", " ".repeat(256 * 1024 - 1))).unwrap();
         let error = read(&path, "r.io").await.unwrap_err().to_string();
         assert!(error.contains("auth.json") && error.contains("longer than 256 kB"), "{error}");

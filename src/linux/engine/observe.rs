@@ -8,16 +8,16 @@ use futures_util::{StreamExt, TryStreamExt, stream, try_join};
 use serde::Deserialize;
 use tracing::{debug, warn};
 
+use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, is_port_taken, sort};
+use crate::linux::engine::json::{EngineJson, list};
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::link::{Link, moment};
-use crate::linux::engine::said::{Said, list};
-use crate::linux::engine::{Engine, normal, wire};
-use crate::port::{EngineError, Seen};
-use crate::state::service::Restart;
+use crate::linux::engine::{Engine, decode, transport};
+use crate::port::{EngineError, EngineSnapshot};
+use crate::state::service::RestartPolicy;
 use crate::state::{
-    ConfigHash, Container, ContainerConfig, ContainerId, HealthStatus, Image, ImageId, ImageRef, Made, Moment, Namespace,
-    NetworkId, Outcome, Phase, ServiceKey,
+    ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef,
+    Namespace, NetworkId, Origin, Outcome, ServiceKey,
 };
 
 /// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
@@ -25,7 +25,7 @@ const AT_ONCE: usize = 16;
 
 /// What was last seen of containers.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub(super) struct ContainerCache {
     /// And in what state that was.
     known: BTreeMap<ContainerId, (String, Container)>,
     /// What was last said of those that the engine cannot tell of.
@@ -36,7 +36,7 @@ pub(super) struct Cache {
     owners: BTreeSet<String>,
 }
 
-impl Cache {
+impl ContainerCache {
     /// Asks for details at the next look.
     pub(super) fn forget(&mut self, id: &ContainerId) {
         self.known.remove(id);
@@ -69,7 +69,7 @@ impl Cache {
 }
 
 impl Engine {
-    pub(super) async fn look(&self) -> Result<Seen, EngineError> {
+    pub(super) async fn look(&self) -> Result<EngineSnapshot, EngineError> {
         let link = self.link().await?;
         let containers = async {
             let all = self.list(&link, "list containers", "/containers/json?all=true").await?;
@@ -85,32 +85,37 @@ impl Engine {
             Ok(super::resources::volumes(all.items("/Volumes")))
         };
         let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
-        Ok(Seen { containers, images, networks, volumes })
+        Ok(EngineSnapshot { containers, images, networks, volumes })
     }
 
     /// Asks for a list. `what` completes "cannot …".
-    pub(super) async fn list(&self, link: &Link, what: &str, path: &str) -> Result<Vec<Said>, EngineError> {
+    pub(super) async fn list(&self, link: &EngineConnection, what: &str, path: &str) -> Result<Vec<EngineJson>, EngineError> {
         self.get(link, path).await.and_then(list).map_err(|error| sort(what, &error))
     }
 
     /// Details of a container; `None` when there is none.
-    pub(super) async fn details_of(&self, link: &Link, id: &str, what: &str) -> Result<Option<Said>, EngineError> {
+    pub(super) async fn details_of(
+        &self,
+        link: &EngineConnection,
+        id: &str,
+        what: &str,
+    ) -> Result<Option<EngineJson>, EngineError> {
         let is_id = !id.is_empty() && id.bytes().all(|it| it.is_ascii_alphanumeric() || b"_.-".contains(&it));
         if !is_id {
-            return Err(sort(what, &wire::not_understood("it is no id of a container")));
+            return Err(sort(what, &transport::not_understood("it is no id of a container")));
         }
         found(what, self.get(link, &format!("/containers/{id}/json")).await)
     }
 
     /// An image, where it is here.
-    pub(super) async fn image(&self, link: &Link, name: &str) -> Result<Option<ImageInspect>, EngineError> {
+    pub(super) async fn image(&self, link: &EngineConnection, name: &str) -> Result<Option<ImageInspect>, EngineError> {
         found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
     }
 
     /// What an image and the engine give to a container that asks for nothing. `None`: the image is not here, or not told of.
     pub(super) async fn base_of(
         &self,
-        link: &Link,
+        link: &EngineConnection,
         image: &str,
         on_host: bool,
     ) -> Result<Option<ContainerConfig>, EngineError> {
@@ -118,11 +123,11 @@ impl Engine {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             said => said.ok().flatten(),
         };
-        Ok(image.map(|it| normal::base(&it.config.unwrap_or_default(), &link.facts, on_host)))
+        Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &link.facts, on_host)))
     }
 
     /// Adds what containers ended up with to those that were looked at. An image never changes, so each is asked about once.
-    async fn tell_of_outcomes(&self, link: &Link, looked: &mut [Looked]) -> Result<(), EngineError> {
+    async fn tell_of_outcomes(&self, link: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
         for it in looked {
             let Some((hash, on_host)) = it.outcome.take() else { continue };
             let of = (it.container.image.clone(), on_host);
@@ -139,8 +144,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn containers(&self, link: &Link, list: &[Said]) -> Result<Vec<Container>, EngineError> {
-        let ours: Vec<_> = list.iter().filter_map(Listed::new).collect();
+    async fn containers(&self, link: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
+        let ours: Vec<_> = list.iter().filter_map(ListedContainer::new).collect();
         // What is not listed any more, or not so any more, is forgotten.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
         self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
@@ -166,22 +171,27 @@ impl Engine {
             }
         }
         seen.untold.retain(|id, _| untold.iter().any(|it| it.id == *id));
-        let Cache { known, bases, .. } = &mut *seen;
+        let ContainerCache { known, bases, .. } = &mut *seen;
         bases.retain(|(image, _), _| known.values().any(|(_, it)| it.image == *image));
         seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
     }
 
     /// Since when those run whose namespaces others share, and whether they exist. They may be anybody's.
-    async fn tell_of_owners(&self, link: &Link, list: &[Said], all: &mut [Container]) -> Result<(), EngineError> {
-        let names = |it: &Said| [it.text("/Id").to_owned()].into_iter().chain(it.texts("/Names"));
+    async fn tell_of_owners(
+        &self,
+        link: &EngineConnection,
+        list: &[EngineJson],
+        all: &mut [Container],
+    ) -> Result<(), EngineError> {
+        let names = |it: &EngineJson| [it.text("/Id").to_owned()].into_iter().chain(it.texts("/Names"));
         let there: BTreeSet<_> = list.iter().flat_map(names).map(|it| it.trim_start_matches('/').to_owned()).collect();
-        let since = |it: &Container| it.started.filter(|_| it.phase == Phase::Running);
+        let since = |it: &Container| it.started.filter(|_| it.phase == ContainerPhase::Running);
         let mut others = BTreeSet::new();
-        let mut owners: BTreeMap<String, Option<Moment>> = all.iter().map(|it| (it.id.0.clone(), since(it))).collect();
+        let mut owners: BTreeMap<String, Option<EngineTime>> = all.iter().map(|it| (it.id.0.clone(), since(it))).collect();
         for container in all.iter_mut() {
             let shared: BTreeSet<_> = container.shares.values().map(|it| it.0.clone()).collect();
             container.is_orphaned = !shared.iter().all(|it| there.contains(it.as_str()));
-            if container.phase != Phase::Running || container.is_orphaned {
+            if container.phase != ContainerPhase::Running || container.is_orphaned {
                 continue;
             }
             for owner in shared {
@@ -200,19 +210,24 @@ impl Engine {
     }
 
     /// Since when a container runs whose namespace one of ours shares. `None`: it does not run.
-    async fn runs_since(&self, link: &Link, owner: &str, sharer: &ServiceKey) -> Result<Option<Moment>, EngineError> {
+    async fn runs_since(
+        &self,
+        link: &EngineConnection,
+        owner: &str,
+        sharer: &ServiceKey,
+    ) -> Result<Option<EngineTime>, EngineError> {
         let what = format!("look at the container whose namespace {sharer} shares");
         let said = match self.details_of(link, owner, &what).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             said => said.ok().flatten().unwrap_or_default(),
         };
-        let runs = phase(&said) == Some(Phase::Running);
+        let runs = phase(&said) == Some(ContainerPhase::Running);
         Ok(moment(said.text("/State/StartedAt")).filter(|_| runs))
     }
 
     /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
     /// container is no reason to leave all the others alone. `None` when it went away in the meantime.
-    async fn details_or_less(&self, link: &Link, listed: Listed) -> Result<Option<Looked>, EngineError> {
+    async fn details_or_less(&self, link: &EngineConnection, listed: ListedContainer) -> Result<Option<Looked>, EngineError> {
         match self.details(link, &listed).await {
             Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
@@ -226,24 +241,28 @@ impl Engine {
     }
 
     /// A container in detail; `None` when it went away in the meantime.
-    async fn details(&self, link: &Link, listed: &Listed) -> Result<Option<(Container, Label)>, EngineError> {
+    async fn details(
+        &self,
+        link: &EngineConnection,
+        listed: &ListedContainer,
+    ) -> Result<Option<(Container, Label)>, EngineError> {
         let what = format!("look at container {}", listed.name);
         let Some(seen) = self.details_of(link, &listed.id.0, &what).await? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
-            Made::Here(ConfigHash(hash.clone()))
+            Origin::Ours(ConfigHash(hash.clone()))
         } else {
             let whole = ContainerInspectResponse::deserialize(&seen.0);
-            let whole = whole.map_err(|error| sort(&what, &wire::not_understood(&error.to_string())))?;
+            let whole = whole.map_err(|error| sort(&what, &transport::not_understood(&error.to_string())))?;
             // Of an image that is gone nothing can be taken away.
             let image = self.image(link, whole.image.as_deref().unwrap_or_default()).await?;
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
-            Made::Elsewhere(Box::new(normal::foreign(&whole, &defaults, &link.facts)))
+            Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &link.facts)))
         };
         let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
         let outcome = outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host"));
         let told = container(listed, &seen, made);
         told.map(|it| Some((it, outcome)))
-            .ok_or_else(|| sort(&what, &wire::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
+            .ok_or_else(|| sort(&what, &transport::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
     }
 }
 
@@ -259,7 +278,7 @@ struct Looked {
 }
 
 /// A container of ours in a list.
-pub(super) struct Listed {
+pub(super) struct ListedContainer {
     id: ContainerId,
     key: ServiceKey,
     name: String,
@@ -273,8 +292,8 @@ pub(super) struct Listed {
     shares: BTreeMap<Namespace, ContainerId>,
 }
 
-impl Listed {
-    pub(super) fn new(said: &Said) -> Option<Self> {
+impl ListedContainer {
+    pub(super) fn new(said: &EngineJson) -> Option<Self> {
         let labels = said.labels("/Labels");
         if !labels::supervised(&labels) {
             return None;
@@ -302,13 +321,13 @@ impl Listed {
             word,
             image: ImageId(said.text("/ImageID").to_owned()),
             image_ref: ImageRef::new(said.text("/Image")),
-            shares: normal::shares(said),
+            shares: decode::shares(said),
         })
     }
 }
 
 /// A container in detail. `None`: the engine has a word for its state that is not known.
-pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Container> {
+pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origin) -> Option<Container> {
     let networks = |it: BTreeMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
     Some(Container {
         phase: phase(seen)?,
@@ -320,13 +339,13 @@ pub(super) fn container(listed: &Listed, seen: &Said, made: Made) -> Option<Cont
         image_ref: ImageRef::new(seen.text("/Config/Image")),
         made,
         outcome: None,
-        env: normal::env(Some(&seen.texts("/Config/Env"))).into(),
-        restart: normal::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
+        env: decode::env(Some(&seen.texts("/Config/Env"))).into(),
+        restart: decode::restart(seen.part("/HostConfig/RestartPolicy").as_ref()),
         started: moment(seen.text("/State/StartedAt")),
         networks: seen.networks().map(networks),
-        ports: seen.part("/HostConfig").map(|it| normal::ports(&it)).unwrap_or_default(),
+        ports: seen.part("/HostConfig").map(|it| decode::ports(&it)).unwrap_or_default(),
         is_port_taken: is_port_taken(seen.text("/State/Error")),
-        shares: normal::shares(seen),
+        shares: decode::shares(seen),
         shares_since: None,
         is_orphaned: false,
         error: seen.some_text("/State/Error"),
@@ -342,16 +361,16 @@ fn listed_health(status: &str) -> &str {
 
 /// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
 /// else may stop it without its locks. Any other is dead, which is removed and made anew.
-fn untold(listed: Listed, why: String) -> Container {
-    let made = listed.labels.get(labels::CONFIG).map(|hash| Made::Here(ConfigHash(hash.clone())));
+fn untold(listed: ListedContainer, why: String) -> Container {
+    let made = listed.labels.get(labels::CONFIG).map(|hash| Origin::Ours(ConfigHash(hash.clone())));
     Container {
         phase: match listed.word.as_str() {
-            "running" | "stopping" => Phase::Running,
-            "paused" => Phase::Paused,
-            "restarting" => Phase::Restarting,
-            "" | "created" | "configured" | "initialized" | "exited" | "stopped" | "dead" => Phase::Dead,
+            "running" | "stopping" => ContainerPhase::Running,
+            "paused" => ContainerPhase::Paused,
+            "restarting" => ContainerPhase::Restarting,
+            "" | "created" | "configured" | "initialized" | "exited" | "stopped" | "dead" => ContainerPhase::Dead,
             // In a state that only the engine knows, it is left to the engine: nothing is done until it has another.
-            _ => Phase::Removing,
+            _ => ContainerPhase::Removing,
         },
         id: listed.id,
         name: listed.name,
@@ -359,10 +378,10 @@ fn untold(listed: Listed, why: String) -> Container {
         created_secs: listed.created_secs,
         image: listed.image,
         image_ref: listed.image_ref,
-        made: made.unwrap_or_else(|| Made::Elsewhere(Box::default())),
+        made: made.unwrap_or_else(|| Origin::Adopted(Box::default())),
         outcome: None,
         env: Arc::default(),
-        restart: Restart::default(),
+        restart: RestartPolicy::default(),
         started: None,
         networks: None,
         ports: BTreeSet::new(),
@@ -376,30 +395,30 @@ fn untold(listed: Listed, why: String) -> Container {
 }
 
 /// How far a container is, by the engine's word for it, or by its switches where that word is not known.
-fn phase(seen: &Said) -> Option<Phase> {
+fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
     let code = i32::try_from(seen.number("/State/ExitCode")).unwrap_or(0);
     let is = |switch: &str| seen.is(&format!("/State/{switch}"));
     Some(match seen.text("/State/Status") {
         // podman's words for one that was prepared, and does not run yet.
-        "created" | "configured" | "initialized" => Phase::Created,
+        "created" | "configured" | "initialized" => ContainerPhase::Created,
         // podman says of a container being stopped that it is; until then it runs.
-        "running" | "stopping" => Phase::Running,
-        "paused" => Phase::Paused,
-        "restarting" => Phase::Restarting,
-        "removing" => Phase::Removing,
-        "dead" => Phase::Dead,
-        "exited" | "stopped" => Phase::Exited(code),
-        _ if is("Dead") => Phase::Dead,
-        _ if is("Paused") => Phase::Paused,
-        _ if is("Restarting") => Phase::Restarting,
-        _ if is("Running") => Phase::Running,
-        "" if seen.at("/State").is_some() => Phase::Exited(code),
+        "running" | "stopping" => ContainerPhase::Running,
+        "paused" => ContainerPhase::Paused,
+        "restarting" => ContainerPhase::Restarting,
+        "removing" => ContainerPhase::Removing,
+        "dead" => ContainerPhase::Dead,
+        "exited" | "stopped" => ContainerPhase::Exited(code),
+        _ if is("Dead") => ContainerPhase::Dead,
+        _ if is("Paused") => ContainerPhase::Paused,
+        _ if is("Restarting") => ContainerPhase::Restarting,
+        _ if is("Running") => ContainerPhase::Running,
+        "" if seen.at("/State").is_some() => ContainerPhase::Exited(code),
         _ => return None,
     })
 }
 
 /// An image in a list.
-pub(super) fn image(said: &Said) -> Option<Image> {
+pub(super) fn image(said: &EngineJson) -> Option<Image> {
     let names = [said.texts("/RepoTags"), said.texts("/RepoDigests")].into_iter().flatten();
     let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
     let size_bytes = u64::try_from(said.number("/Size")).unwrap_or(0);

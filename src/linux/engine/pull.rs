@@ -11,8 +11,8 @@ use bollard::query_parameters::CreateImageOptions;
 use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
-use crate::linux::engine::link::Link;
-use crate::linux::engine::login::{self, Login};
+use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::login::{self, RegistryLogin};
 use crate::linux::engine::{CALL, Engine, errors};
 use crate::port::EngineError;
 use crate::state::ImageRef;
@@ -27,9 +27,9 @@ impl Engine {
             progress(100);
             return Ok(());
         };
-        let _claim = Claim { engine: self, image };
+        let _claim = RoomReservation { engine: self, image };
         self.claim(image, &link, 0, 0)?;
-        let layers = Layers::foreseen(self.fits(image, &link, &login).await?);
+        let layers = PullProgress::foreseen(self.fits(image, &link, &login).await?);
         let (credentials, hint) = self.credentials(login);
         let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
         let stream = pin!(link.docker.create_image(Some(options), None, credentials));
@@ -47,35 +47,35 @@ impl Engine {
     }
 
     /// What a pull needs; `None` when the image is here.
-    pub(super) async fn prepare(&self, image: &ImageRef) -> Result<Option<(Link, Login)>, EngineError> {
+    pub(super) async fn prepare(&self, image: &ImageRef) -> Result<Option<(EngineConnection, RegistryLogin)>, EngineError> {
         let link = self.link().await?;
         if self.image(&link, image.as_str()).await?.is_some() {
             return Ok(None);
         }
         let login = match &self.settings.logins {
             Some(path) => login::read(path, login::registry(image.as_str())).await?,
-            None => Login::None,
+            None => RegistryLogin::None,
         };
         Ok(Some((link, login)))
     }
 
     /// Credentials for the engine, and what to tell a person when they do not do.
-    fn credentials(&self, login: Login) -> (Option<DockerCredentials>, String) {
+    fn credentials(&self, login: RegistryLogin) -> (Option<DockerCredentials>, String) {
         let file = self.settings.logins.as_ref().map_or_else(|| "config.json".to_owned(), |it| it.display().to_string());
         match login {
-            Login::None => (None, format!("put them in {file}, as `docker login` does")),
-            Login::Helper => {
+            RegistryLogin::None => (None, format!("put them in {file}, as `docker login` does")),
+            RegistryLogin::Helper => {
                 (None, format!("{file} names a credential helper, which is not supported: put the credentials in it"))
             }
-            Login::Found(credentials) => (Some(*credentials), format!("correct them in {file}")),
+            RegistryLogin::Found(credentials) => (Some(*credentials), format!("correct them in {file}")),
         }
     }
 
     async fn follow(
         &self,
         image: &ImageRef,
-        (mut stream, mut layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, Layers),
-        link: &Link,
+        (mut stream, mut layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, PullProgress),
+        link: &EngineConnection,
         (progress, hint): (&dyn Fn(u8), &str),
     ) -> Result<(), EngineError> {
         let mut moved = Instant::now();
@@ -96,10 +96,10 @@ impl Engine {
                 }
             };
             let news = layers.take(&info);
-            if news != News::None {
+            if news != PullEvent::None {
                 moved = Instant::now();
             }
-            if news == News::Sized {
+            if news == PullEvent::Sized {
                 self.claim(image, link, layers.room_bytes(), layers.foreseen_room_bytes())?;
             }
             if let Some(percent) = layers.rise() {
@@ -109,14 +109,20 @@ impl Engine {
     }
 
     /// Where the engine keeps images, and the bytes that are free there. `None`: it is not to be seen from here.
-    pub(super) fn free(&self, link: &Link) -> Option<(PathBuf, u64)> {
+    pub(super) fn free(&self, link: &EngineConnection) -> Option<(PathBuf, u64)> {
         let path = self.settings.root.join(link.facts.data_root.as_deref()?.trim_start_matches('/'));
         let disk = rustix::fs::statvfs(&path).ok()?;
         Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
     /// Claims room for a pull, in place of what it claimed before: what it needs, which must be there, and what is only foreseen.
-    pub(super) fn claim(&self, image: &ImageRef, link: &Link, needed: u64, foreseen: u64) -> Result<(), EngineError> {
+    pub(super) fn claim(
+        &self,
+        image: &ImageRef,
+        link: &EngineConnection,
+        needed: u64,
+        foreseen: u64,
+    ) -> Result<(), EngineError> {
         self.has_room(link, image.as_str(), |other| other != image, needed)?;
         self.claims.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
         Ok(())
@@ -126,7 +132,7 @@ impl Engine {
     /// seen, everything fits.
     pub(super) fn has_room(
         &self,
-        link: &Link,
+        link: &EngineConnection,
         what: &str,
         is_other: impl Fn(&ImageRef) -> bool,
         needed: u64,
@@ -150,12 +156,12 @@ impl Engine {
 }
 
 /// A pull's claim on room, until it ends in whatever way.
-struct Claim<'a> {
+struct RoomReservation<'a> {
     engine: &'a Engine,
     image: &'a ImageRef,
 }
 
-impl Drop for Claim<'_> {
+impl Drop for RoomReservation<'_> {
     fn drop(&mut self) {
         self.engine.claims.borrow_mut().remove(self.image);
     }
@@ -172,7 +178,7 @@ fn unpacked(packed: u64) -> u64 {
 
 /// What one line of a pull tells.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum PullEvent {
     /// Nothing that brings it further.
     None,
     /// It is further.
@@ -183,15 +189,15 @@ pub(super) enum News {
 
 /// The layers of an image that is being pulled.
 #[derive(Debug, Default)]
-pub(super) struct Layers {
-    known: BTreeMap<String, Layer>,
+pub(super) struct PullProgress {
+    known: BTreeMap<String, LayerProgress>,
     told: Option<u8>,
     /// Compressed bytes of all layers, as the registry told. 0: not known.
     foreseen: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Layer {
+struct LayerProgress {
     /// Compressed. 0: not known.
     total: u64,
     downloaded: u64,
@@ -199,16 +205,16 @@ struct Layer {
     complete: bool,
 }
 
-impl Layers {
+impl PullProgress {
     fn foreseen(bytes: u64) -> Self {
         Self { foreseen: bytes, ..Self::default() }
     }
 
-    pub(super) fn take(&mut self, info: &CreateImageInfo) -> News {
+    pub(super) fn take(&mut self, info: &CreateImageInfo) -> PullEvent {
         // The lines "Pulling from …" carry the tag in the place of a layer; other lines without a layer are for people.
-        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return News::None };
+        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return PullEvent::None };
         if status.starts_with("Pulling from") {
-            return News::Moved;
+            return PullEvent::Moved;
         }
         let bytes = |it: Option<i64>| it.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
         let (current, total) = info.progress_detail.as_ref().map_or((0, 0), |it| (bytes(it.current), bytes(it.total)));
@@ -227,18 +233,19 @@ impl Layers {
             _ => {}
         }
         if before.total == 0 && layer.total > 0 {
-            News::Sized
+            PullEvent::Sized
         } else if fresh || *layer != before {
-            News::Moved
+            PullEvent::Moved
         } else {
-            News::None
+            PullEvent::None
         }
     }
 
     /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked.
     pub(super) fn room_bytes(&self) -> u64 {
-        let missing =
-            |it: &Layer| it.total.saturating_sub(it.downloaded).saturating_add(unpacked(it.total.saturating_sub(it.extracted)));
+        let missing = |it: &LayerProgress| {
+            it.total.saturating_sub(it.downloaded).saturating_add(unpacked(it.total.saturating_sub(it.extracted)))
+        };
         added(self.known.values().filter(|it| !it.complete).map(missing))
     }
 
@@ -264,8 +271,8 @@ impl Layers {
         let Some(middling) = added(sized()).checked_div(count) else { return 0 };
         // A layer whose size is not known yet counts as one of middling size.
         let middling = middling.max(1);
-        let size = |it: &Layer| if it.total == 0 { middling } else { it.total };
-        let twice = |it: &Layer| size(it).saturating_mul(2);
+        let size = |it: &LayerProgress| if it.total == 0 { middling } else { it.total };
+        let twice = |it: &LayerProgress| size(it).saturating_mul(2);
         let whole = added(self.known.values().map(twice));
         let done =
             self.known.values().map(|it| if it.complete { twice(it) } else { it.downloaded.saturating_add(it.extracted) });
@@ -288,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linux::engine::{scripted, wire};
+    use crate::linux::engine::{scripted, transport};
 
     fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
         let progress = ProgressDetail { current: Some(current), total: Some(total) };
@@ -302,13 +309,13 @@ mod tests {
 
     #[test]
     fn all_layers_count_and_the_end_is_not_told_early() {
-        let mut layers = Layers::default();
-        assert_eq!(layers.take(&line("a", "Pulling fs layer", 0, 0)), News::Moved);
+        let mut layers = PullProgress::default();
+        assert_eq!(layers.take(&line("a", "Pulling fs layer", 0, 0)), PullEvent::Moved);
         layers.take(&line("b", "Pulling fs layer", 0, 0));
-        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), News::Sized);
+        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), PullEvent::Sized);
         assert_eq!(layers.room_bytes(), 50 + 150);
         assert_eq!(layers.rise(), Some(12));
-        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), News::None);
+        assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), PullEvent::None);
         layers.take(&line("a", "Pull complete", 0, 0));
         assert_eq!(layers.rise(), Some(50));
         layers.take(&line("b", "Already exists", 0, 0));
@@ -318,7 +325,7 @@ mod tests {
 
     #[test]
     fn layers_that_are_here_already_are_no_progress() {
-        let mut layers = Layers::default();
+        let mut layers = PullProgress::default();
         layers.take(&line("a", "Already exists", 0, 0));
         assert_eq!(layers.rise(), Some(0));
         layers.take(&line("b", "Pulling fs layer", 0, 0));
@@ -329,7 +336,7 @@ mod tests {
     #[test]
     fn a_layer_may_be_larger_than_a_small_board_can_address() {
         let gib = 1_i64 << 30;
-        let mut layers = Layers::default();
+        let mut layers = PullProgress::default();
         layers.take(&line("a", "Downloading", 4 * gib, 6 * gib));
         layers.take(&line("b", "Downloading", 0, 6 * gib));
         assert_eq!(layers.rise(), Some(16));
@@ -338,7 +345,7 @@ mod tests {
 
     #[test]
     fn layers_of_absurd_size_do_not_fit_and_do_not_wrap_around() {
-        let mut layers = Layers::default();
+        let mut layers = PullProgress::default();
         layers.take(&line("a", "Downloading", 0, i64::MAX));
         layers.take(&line("b", "Downloading", i64::MAX, i64::MAX));
         assert_eq!(layers.room_bytes(), u64::MAX);
@@ -349,12 +356,12 @@ mod tests {
     #[tokio::test]
     async fn what_a_registry_told_is_claimed_until_the_engine_has_told_of_every_layer() {
         let (engine, image) = (scripted::engine(Path::new("/nowhere")), ImageRef::new("app:1"));
-        let link = Link { docker: wire::client("unix:///nowhere").unwrap(), facts: Rc::default() };
+        let link = EngineConnection { docker: transport::client("unix:///nowhere").unwrap(), facts: Rc::default() };
         let begun = || ["a", "b", "c"].map(|it| line(it, if it == "c" { "Already exists" } else { "Pulling fs layer" }, 0, 0));
         let claimed = async |told: u64, lines: &[CreateImageInfo]| {
             let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);
             let lines = futures_util::stream::iter(lines);
-            engine.follow(&image, (lines, Layers::foreseen(told)), &link, (&|_| (), "")).await.unwrap();
+            engine.follow(&image, (lines, PullProgress::foreseen(told)), &link, (&|_| (), "")).await.unwrap();
             engine.claims.borrow()[&image]
         };
         let (small, large) = (line("a", "Downloading", 0, 40), line("b", "Downloading", 0, 60));
@@ -370,7 +377,7 @@ mod tests {
         #[test]
         fn progress_never_falls_and_no_line_breaks_it(lines in prop::collection::vec((0..4_u8, 0..7_usize, any::<i32>(), any::<i32>()), 0..80)) {
             let words = ["Pulling fs layer", "Waiting", "Downloading", "Download complete", "Extracting", "Pull complete", "Retrying in 5 seconds"];
-            let mut layers = Layers::default();
+            let mut layers = PullProgress::default();
             let mut last = None;
             for (layer, word, current, total) in lines {
                 layers.take(&line(&layer.to_string(), words[word], current.into(), total.into()));

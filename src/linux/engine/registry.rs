@@ -24,15 +24,15 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use crate::linux::engine::link::Link;
-use crate::linux::engine::login::Login;
-use crate::linux::engine::registry::client::Client;
-use crate::linux::engine::registry::place::Place;
+use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::login::RegistryLogin;
+use crate::linux::engine::registry::client::RegistryClient;
+use crate::linux::engine::registry::place::ImageLocation;
 use crate::linux::engine::{CALL, Engine, pull};
 use crate::port::EngineError;
 use crate::state::ImageRef;
 
-pub(super) use manifest::{Found, Machine};
+pub(super) use manifest::{EngineMachine, RemoteImage};
 pub(super) use place::Registries;
 
 /// The most that is waited for a registry's documents: a few kilobytes, in at most ten answers.
@@ -42,17 +42,22 @@ const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// Compressed bytes of an image, from a document that tells of it.
 pub(super) fn weighs(document: &[u8]) -> Option<u64> {
-    let machine = Machine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
+    let machine = EngineMachine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
     match manifest::read(document, &machine) {
-        Ok(manifest::Told::Image(found)) => Some(manifest::bytes(&found.layers)),
-        Ok(manifest::Told::Index(_)) | Err(_) => None,
+        Ok(manifest::ManifestKind::Image(found)) => Some(manifest::bytes(&found.layers)),
+        Ok(manifest::ManifestKind::Index(_)) | Err(_) => None,
     }
 }
 
 impl Engine {
     /// Refuses an image that is known not to fit, before a byte of its layers is pulled. Otherwise says how many compressed bytes that
     /// may take, as far as it is known.
-    pub(super) async fn fits(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<u64, EngineError> {
+    pub(super) async fn fits(
+        &self,
+        image: &ImageRef,
+        link: &EngineConnection,
+        login: &RegistryLogin,
+    ) -> Result<u64, EngineError> {
         if !self.asks_registries(link) {
             return Ok(0);
         }
@@ -80,7 +85,7 @@ impl Engine {
     }
 
     /// Not where that would be of no use.
-    fn asks_registries(&self, link: &Link) -> bool {
+    fn asks_registries(&self, link: &EngineConnection) -> bool {
         self.settings.asks_registries && self.free(link).is_some()
     }
 
@@ -88,8 +93,8 @@ impl Engine {
     /// where the whole does not do.
     async fn missing<'a>(
         &self,
-        images: impl IntoIterator<Item = (&'a ImageRef, &'a Login)>,
-        link: &Link,
+        images: impl IntoIterator<Item = (&'a ImageRef, &'a RegistryLogin)>,
+        link: &EngineConnection,
         does: impl Fn(u64) -> bool,
     ) -> u64 {
         let told = images.into_iter().map(async |(image, login)| {
@@ -110,8 +115,8 @@ impl Engine {
     }
 
     /// What its registry says of an image, or said a moment ago.
-    async fn told(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<Rc<Found>, String> {
-        let is_fresh = |(at, _): &(Instant, Rc<Found>)| at.elapsed() < REMEMBERED;
+    async fn told(&self, image: &ImageRef, link: &EngineConnection, login: &RegistryLogin) -> Result<Rc<RemoteImage>, String> {
+        let is_fresh = |(at, _): &(Instant, Rc<RemoteImage>)| at.elapsed() < REMEMBERED;
         if let Some((_, found)) = self.told.borrow().get(image).filter(|it| is_fresh(it)) {
             return Ok(found.clone());
         }
@@ -124,20 +129,31 @@ impl Engine {
     }
 
     /// How the layers of an image are named once they are here.
-    async fn ids(&self, image: &ImageRef, link: &Link, login: &Login, found: &Found) -> Result<Vec<String>, String> {
+    async fn ids(
+        &self,
+        image: &ImageRef,
+        link: &EngineConnection,
+        login: &RegistryLogin,
+        found: &RemoteImage,
+    ) -> Result<Vec<String>, String> {
         let (client, place) = self.client(image, link, login).await?;
         client.diff_ids(&place, found).await
     }
 
-    async fn client(&self, image: &ImageRef, link: &Link, login: &Login) -> Result<(Client, Place), String> {
-        let place = Place::of(image.as_str()).ok_or("it is not named as registries name images")?;
+    async fn client(
+        &self,
+        image: &ImageRef,
+        link: &EngineConnection,
+        login: &RegistryLogin,
+    ) -> Result<(RegistryClient, ImageLocation), String> {
+        let place = ImageLocation::of(image.as_str()).ok_or("it is not named as registries name images")?;
         let way = link.facts.registries.way(&place.host)?;
-        let client = Client::new(&self.settings.root, &place.host, way, login).await?;
+        let client = RegistryClient::new(&self.settings.root, &place.host, way, login).await?;
         Ok((client, place))
     }
 
     /// The layers of each image that is here, the lowest first.
-    async fn here(&self, link: &Link) -> Result<Vec<Vec<String>>, String> {
+    async fn here(&self, link: &EngineConnection) -> Result<Vec<Vec<String>>, String> {
         let list = self.list(link, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
         let mut here = Vec::new();
         for summary in list {

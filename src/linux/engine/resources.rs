@@ -5,14 +5,14 @@ use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
 use tracing::debug;
 
 use crate::linux::engine::Engine;
+use crate::linux::engine::connection::{EngineConnection, moment};
 use crate::linux::engine::errors::{found, has, is_conflict, sort};
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
-use crate::linux::engine::link::{Link, moment};
-use crate::linux::engine::said::Said;
-use crate::linux::engine::wire::with_field;
+use crate::linux::engine::transport::with_field;
 use crate::port::EngineError;
-use crate::state::network::{Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use crate::state::{AppId, ImageRef, Moment, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
+use crate::state::network::{AddressPool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use crate::state::{AppId, EngineTime, ImageRef, Network, NetworkConfig, NetworkId, Volume, VolumeConfig};
 
 /// Options that engines add by themselves.
 const ADDED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.enable_ipv6"];
@@ -21,7 +21,7 @@ impl Engine {
     pub(super) async fn create_network(&self, network: &Network) -> Result<(), EngineError> {
         let link = self.link().await?;
         let what = format!("create network {}", network.name);
-        if self.named(&link, network).await? {
+        if self.ensure_single_network(&link, network).await? {
             return Ok(());
         }
         let body = network_body(network);
@@ -32,13 +32,13 @@ impl Engine {
             Ok(_) | Err(_) => {}
         }
         // Engines allow two networks of one name: one whose creation was given up half-way may have come about all the same.
-        let made = self.named(&link, network).await?;
+        let made = self.ensure_single_network(&link, network).await?;
         made.then_some(())
             .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine took it and does not have it")))
     }
 
     /// Whether the network is there and ours. Of several that are, the oldest stays.
-    async fn named(&self, link: &Link, network: &Network) -> Result<bool, EngineError> {
+    async fn ensure_single_network(&self, link: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
         let name = &network.name;
         let mut same = self.list(link, "list networks", "/networks").await?;
         same.retain(|it| it.text("/Name") == name);
@@ -130,18 +130,18 @@ fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
 }
 
 /// The networks that supervisors made, the oldest of each name first.
-pub(super) fn networks(mut list: Vec<Said>) -> Vec<Network> {
+pub(super) fn networks(mut list: Vec<EngineJson>) -> Vec<Network> {
     list.retain(is_ours);
     list.sort_by(|a, b| age(a).cmp(&age(b)));
     list.iter().filter_map(network).collect()
 }
 
 /// By which networks are ordered: by name, and the oldest first.
-fn age(said: &Said) -> (&str, Option<Moment>, &str, &str) {
+fn age(said: &EngineJson) -> (&str, Option<EngineTime>, &str, &str) {
     (said.text("/Name"), moment(said.text("/Created")), said.text("/Created"), said.text("/Id"))
 }
 
-fn network(said: &Said) -> Option<Network> {
+fn network(said: &EngineJson) -> Option<Network> {
     let labels = said.labels("/Labels");
     let name = said.text("/Name").to_owned();
     let app = labels::app_of(&name, &labels);
@@ -155,8 +155,8 @@ fn network(said: &Said) -> Option<Network> {
 }
 
 /// The volumes that supervisors made.
-pub(super) fn volumes(list: impl Iterator<Item = Said>) -> Vec<Volume> {
-    let ours = |said: Said| {
+pub(super) fn volumes(list: impl Iterator<Item = EngineJson>) -> Vec<Volume> {
+    let ours = |said: EngineJson| {
         let (name, labels) = (said.text("/Name").to_owned(), said.labels("/Labels"));
         if !labels::supervised(&labels) {
             return None;
@@ -177,13 +177,14 @@ pub(super) fn volumes(list: impl Iterator<Item = Said>) -> Vec<Volume> {
 
 /// Whether a supervisor made it. One of them gives its own network no label; the address, which is part of its contract with
 /// apps, tells it from a stranger's.
-fn is_ours(said: &Said) -> bool {
-    let is_of_supervisor = |it: &Said| it.text("/Subnet") == SUPERVISOR_SUBNET && it.text("/Gateway") == SUPERVISOR_GATEWAY;
+fn is_ours(said: &EngineJson) -> bool {
+    let is_of_supervisor =
+        |it: &EngineJson| it.text("/Subnet") == SUPERVISOR_SUBNET && it.text("/Gateway") == SUPERVISOR_GATEWAY;
     labels::supervised(&said.labels("/Labels"))
         || (said.text("/Name") == SUPERVISOR_NETWORK && said.items("/IPAM/Config").any(|it| is_of_supervisor(&it)))
 }
 
-fn network_config(said: &Said, name: &str, labels: &Labels) -> NetworkConfig {
+fn network_config(said: &EngineJson, name: &str, labels: &Labels) -> NetworkConfig {
     let plain = NetworkConfig::default();
     // Otherwise the engine chose the pools.
     let chosen = labels::get(labels, labels::IPAM).is_some() || name == SUPERVISOR_NETWORK;
@@ -205,10 +206,10 @@ fn network_config(said: &Said, name: &str, labels: &Labels) -> NetworkConfig {
     }
 }
 
-fn pool(said: &Said) -> Pool {
+fn pool(said: &EngineJson) -> AddressPool {
     // Engines differ in how they spell it.
     let aux = [said.labels("/AuxiliaryAddresses"), said.labels("/AuxAddress")].into_iter().flatten();
-    Pool {
+    AddressPool {
         subnet: said.text("/Subnet").to_owned(),
         gateway: said.some_text("/Gateway"),
         ip_range: said.some_text("/IPRange"),

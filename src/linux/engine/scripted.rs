@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::linux::engine::{Engine, Settings};
+use crate::linux::engine::{Engine, EngineSettings};
 
 /// What is said to the first questions: who it is.
 pub(super) const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
@@ -86,7 +86,7 @@ pub(super) async fn asked(stream: &mut UnixStream) -> String {
 
 /// An adapter for the engine at a socket.
 pub(super) fn engine(socket: &Path) -> Engine {
-    Engine::connect(Settings {
+    Engine::connect(EngineSettings {
         hosts: vec![format!("unix://{}", socket.display())],
         root: "/nowhere".into(),
         logins: None,

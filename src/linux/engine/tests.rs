@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use super::scripted::{HELLO, asked_of, asked_with_bodies_of, empty};
 use super::*;
-use crate::plan::{Spec, Which};
+use crate::plan::{ContainerRef, ContainerSpec};
 use crate::port::Engine as _;
-use crate::state::{AppId, ConfigHash, Container, ContainerConfig, ContainerId, Made, Phase, ServiceKey};
+use crate::state::{AppId, ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, Origin, ServiceKey};
 
 /// What dockerd says of a container whose layer is gone.
 const NO_LAYER: &str = r#"{"message":"RWLayer of container a is unexpectedly nil"}"#;
@@ -34,8 +34,8 @@ fn troubled(asked: &str, state: &str, trouble: &(u16, &str)) -> (u16, String) {
     }
 }
 
-fn a() -> Which {
-    Which { key: ServiceKey::new(AppId(1), "a"), id: ContainerId("a".into()) }
+fn a() -> ContainerRef {
+    ContainerRef { key: ServiceKey::new(AppId(1), "a"), id: ContainerId("a".into()) }
 }
 
 async fn containers(engine: &Engine) -> Vec<Container> {
@@ -46,19 +46,19 @@ async fn containers(engine: &Engine) -> Vec<Container> {
 async fn a_container_the_engine_cannot_tell_of_is_one_services_trouble() {
     for trouble in [(500, NO_LAYER), (200, r#"{"Id":"a","State":{"Status":"undead"}}"#), (200, r#"{"Id":7}"#)] {
         for (word, phase) in [
-            ("created", Phase::Dead),
-            ("exited", Phase::Dead),
-            ("dead", Phase::Dead),
-            ("removing", Phase::Removing),
+            ("created", ContainerPhase::Dead),
+            ("exited", ContainerPhase::Dead),
+            ("dead", ContainerPhase::Dead),
+            ("removing", ContainerPhase::Removing),
             // What runs is not killed for it: its locks count, and what it was made from is told by its label.
-            ("running", Phase::Running),
+            ("running", ContainerPhase::Running),
         ] {
             let seen = asked_of(|asked| Some(troubled(asked, word, &trouble)), containers).await;
             let [a, b] = seen.as_slice() else { panic!("{trouble:?}: {seen:?}") };
             assert_eq!((a.key.service.as_str(), a.name.as_str(), a.phase), ("a", "a_1_2_c", phase), "{trouble:?}");
-            assert_eq!((a.made.clone(), a.image.0.as_str()), (Made::Here(ConfigHash("hash".into())), "sha256:1"));
+            assert_eq!((a.made.clone(), a.image.0.as_str()), (Origin::Ours(ConfigHash("hash".into())), "sha256:1"));
             assert!(a.error.as_deref().is_some_and(|it| it.contains("look at container a_1_2_c")), "{:?}", a.error);
-            assert_eq!((b.key.service.as_str(), b.phase), ("b", Phase::Running), "{trouble:?}");
+            assert_eq!((b.key.service.as_str(), b.phase), ("b", ContainerPhase::Running), "{trouble:?}");
         }
     }
 }
@@ -88,9 +88,9 @@ async fn a_container_the_engine_tells_of_again_is_as_it_says() {
         Some(troubled(asked, "created", &trouble))
     };
     asked_of(answer, async |engine: &Engine| {
-        assert_eq!(containers(engine).await[0].phase, Phase::Dead);
+        assert_eq!(containers(engine).await[0].phase, ContainerPhase::Dead);
         well.replace(true);
-        assert_eq!(containers(engine).await[0].phase, Phase::Created);
+        assert_eq!(containers(engine).await[0].phase, ContainerPhase::Created);
     })
     .await;
 }
@@ -103,7 +103,7 @@ async fn a_container_the_engine_cannot_tell_of_is_stopped_and_removed() {
             done.borrow_mut().extend(asked.contains("/a").then(|| asked.to_owned()));
             Some(troubled(asked, "dead", &trouble))
         };
-        let killed = asked_of(answer, async |engine: &Engine| engine.take(&Deed::Kill(a()), &|_| ()).await).await;
+        let killed = asked_of(answer, async |engine: &Engine| engine.take(&EngineAction::Kill(a()), &|_| ()).await).await;
         assert_eq!(killed, Ok(()), "{trouble:?}");
         assert_eq!(done.into_inner(), ["GET /containers/a/json", "POST /containers/a/stop", "DELETE /containers/a"]);
     }
@@ -121,7 +121,7 @@ fn an_image_has_no_say_in_networks() {
     let (config, image) = (ContainerConfig::default(), ImageRef::new("app:1"));
     let hash = config.hash(image.as_str());
     let name = "a_1_2_c".to_owned();
-    let spec = Spec {
+    let spec = ContainerSpec {
         key: a().key,
         app_uuid: "u".into(),
         networks: BTreeMap::new(),
@@ -136,20 +136,20 @@ fn an_image_has_no_say_in_networks() {
     };
     // An engine takes from the image whatever label a container is not given.
     let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
-    assert_eq!(body::later(&labels).len(), 1);
-    labels.extend(body::body(&spec, None).labels.unwrap());
-    assert_eq!(body::later(&labels).len(), 0, "{labels:?}");
+    assert_eq!(encode::later(&labels).len(), 1);
+    labels.extend(encode::body(&spec, None).labels.unwrap());
+    assert_eq!(encode::later(&labels).len(), 0, "{labels:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
     for deed in [
-        Deed::Start(a()),
-        Deed::Stop(a()),
-        Deed::Kill(a()),
-        Deed::Restart(a()),
-        Deed::Rename(a(), "b".into()),
-        Deed::Retire(a(), "b".into()),
+        EngineAction::Start(a()),
+        EngineAction::Stop(a()),
+        EngineAction::Kill(a()),
+        EngineAction::Restart(a()),
+        EngineAction::Rename(a(), "b".into()),
+        EngineAction::Retire(a(), "b".into()),
     ] {
         let answer = |asked: &str| match asked {
             "GET /containers/a/json" => None,
@@ -196,7 +196,7 @@ fn strange(asked: &str) -> (u16, String) {
 async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
     let seen = asked_of(|asked| Some(strange(asked)), async |engine: &Engine| engine.observe().await).await.unwrap();
     let [b] = seen.containers.as_slice() else { panic!("{seen:?}") };
-    assert_eq!((b.key.service.as_str(), b.phase, b.env["A"].as_str()), ("b", Phase::Running, "b"));
+    assert_eq!((b.key.service.as_str(), b.phase, b.env["A"].as_str()), ("b", ContainerPhase::Running, "b"));
     assert_eq!(seen.images.len(), 2);
     assert_eq!(seen.networks.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["u_default"]);
     assert_eq!(seen.volumes.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["1_data"]);
@@ -206,13 +206,13 @@ async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
 async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
     for (word, details, phase) in [
         // podman's, for one that was prepared.
-        ("initialized", r#"{"Id":"a","State":{"Status":"initialized"}}"#, Phase::Created),
-        ("frozen-in-carbonite", r#"{"Id":"a","State":{"Status":"frozen-in-carbonite","Paused":true}}"#, Phase::Paused),
-        ("undead", r#"{"Id":"a","State":{"Status":"undead","Running":true}}"#, Phase::Running),
-        ("undead", r#"{"Id":"a","State":{"Status":"undead"}}"#, Phase::Removing),
+        ("initialized", r#"{"Id":"a","State":{"Status":"initialized"}}"#, ContainerPhase::Created),
+        ("frozen-in-carbonite", r#"{"Id":"a","State":{"Status":"frozen-in-carbonite","Paused":true}}"#, ContainerPhase::Paused),
+        ("undead", r#"{"Id":"a","State":{"Status":"undead","Running":true}}"#, ContainerPhase::Running),
+        ("undead", r#"{"Id":"a","State":{"Status":"undead"}}"#, ContainerPhase::Removing),
     ] {
         let seen = asked_of(|asked| Some(troubled(asked, word, &(200, details))), containers).await;
-        assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [phase, Phase::Running], "{details}");
+        assert_eq!(seen.iter().map(|it| it.phase).collect::<Vec<_>>(), [phase, ContainerPhase::Running], "{details}");
         let told = seen[0].error.as_deref().is_some_and(|it| it.contains("undead"));
         assert_eq!(told, details.ends_with(r#""undead"}}"#), "{:?}", seen[0].error);
     }
@@ -239,7 +239,7 @@ async fn an_engine_that_allows_two_networks_of_one_name_is_asked_not_to() {
         let config = crate::state::NetworkConfig::default();
         let id = crate::state::NetworkId::default();
         let network = crate::state::Network { id, name: "u_default".into(), app: Some(AppId(1)), config };
-        let deed = Deed::CreateNetwork(network);
+        let deed = EngineAction::CreateNetwork(network);
         let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
         assert_eq!(done, Ok(()), "{api}");
         let [sent] = &sent.into_inner()[..] else { panic!("{api}: it is created once") };

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::redsocks;
 use crate::linux::read_small_text;
-use crate::linux::systemd::{Deed, Systemd};
+use crate::linux::systemd::{Systemd, UnitAction};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
 
 /// Units of this target are restarted with it by the host itself.
@@ -20,7 +20,7 @@ const UNITS: [&[&str]; 2] = [&["balena-proxy-config.service", "resin-proxy-confi
 
 /// Where the files are.
 #[derive(Debug, Clone)]
-pub(super) struct Files {
+pub(super) struct HostConfigFiles {
     /// `/etc/hostname`, which the host's scripts write.
     pub(super) hostname: PathBuf,
     /// The provisioning file.
@@ -31,14 +31,14 @@ pub(super) struct Files {
 
 /// Whether anything on the disk is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proxied {
+pub(super) enum ProxyChange {
     /// The proxy's files changed.
-    Anew,
+    Changed,
     /// They did not.
-    AsBefore,
+    Unchanged,
 }
 
-impl Files {
+impl HostConfigFiles {
     pub(super) fn read(&self) -> Result<HostConfig, String> {
         let hostname = read_small_text(&self.hostname).map_err(|why| failed("read", &self.hostname, &why))?;
         Ok(HostConfig { hostname: hostname.trim().to_owned(), proxy: self.read_proxy()?.1 })
@@ -56,26 +56,26 @@ impl Files {
     }
 
     /// Writes what changes. The name first: it is the last that can fail without anything having happened.
-    pub(super) fn write(&self, patch: &HostPatch) -> Result<Proxied, String> {
+    pub(super) fn write(&self, patch: &HostPatch) -> Result<ProxyChange, String> {
         if let Some(hostname) = &patch.hostname {
             self.write_hostname(hostname)?;
         }
         match &patch.proxy {
-            None => Ok(Proxied::AsBefore),
+            None => Ok(ProxyChange::Unchanged),
             Some(ProxyPatch::Remove) => remove(&self.redsocks()),
             Some(ProxyPatch::Merge { proxy, drop_dns, set_no_proxy }) => {
                 let mut changed = self.merge(proxy, *drop_dns)?;
-                if *set_no_proxy && self.write_no_proxy(&proxy.no_proxy)? == Proxied::Anew {
-                    changed = Proxied::Anew;
+                if *set_no_proxy && self.write_no_proxy(&proxy.no_proxy)? == ProxyChange::Changed {
+                    changed = ProxyChange::Changed;
                 }
                 Ok(changed)
             }
         }
     }
 
-    fn merge(&self, new: &Proxy, drop_dns: bool) -> Result<Proxied, String> {
+    fn merge(&self, new: &Proxy, drop_dns: bool) -> Result<ProxyChange, String> {
         if new.fields.is_empty() && new.dns.is_none() && !drop_dns {
-            return Ok(Proxied::AsBefore);
+            return Ok(ProxyChange::Unchanged);
         }
         let (before, proxy) = self.read_proxy()?;
         let mut proxy = proxy.unwrap_or_default();
@@ -86,16 +86,16 @@ impl Files {
         let text = redsocks::file(&proxy);
         // Without a proxy there is nothing to look names up through.
         if text.is_empty() || text == before {
-            return Ok(Proxied::AsBefore);
+            return Ok(ProxyChange::Unchanged);
         }
         self.replace(&self.redsocks(), &text, 0o600)
     }
 
-    fn write_no_proxy(&self, addresses: &[String]) -> Result<Proxied, String> {
+    fn write_no_proxy(&self, addresses: &[String]) -> Result<ProxyChange, String> {
         let text = addresses.join("\n");
         match text.as_str() {
             "" => remove(&self.no_proxy()),
-            text if text == optional(&self.no_proxy())? => Ok(Proxied::AsBefore),
+            text if text == optional(&self.no_proxy())? => Ok(ProxyChange::Unchanged),
             text => self.replace(&self.no_proxy(), text, 0o644),
         }
     }
@@ -118,11 +118,11 @@ impl Files {
         replace(path, &text, 0o600).map_err(|why| failed("write", path, &why))
     }
 
-    fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<Proxied, String> {
+    fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<ProxyChange, String> {
         let directory = fs::create_dir(&self.proxy).or_else(|why| if self.proxy.is_dir() { Ok(()) } else { Err(why) });
         directory.map_err(|why| failed("make", &self.proxy, &why))?;
         replace(path, text, mode).map_err(|why| failed("write", path, &why))?;
-        Ok(Proxied::Anew)
+        Ok(ProxyChange::Changed)
     }
 
     fn redsocks(&self) -> PathBuf {
@@ -147,7 +147,7 @@ pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
         }
         match found {
             Some((name, unit)) if unit.part_of.iter().any(|it| it == TARGET) => info!("{name} is restarted by {TARGET}"),
-            Some((name, _)) => systemd.tell(name, Deed::Restart).await.map_err(failed)?,
+            Some((name, _)) => systemd.tell(name, UnitAction::Restart).await.map_err(failed)?,
             None => return Err(failed(format!("this host has no {}", names.join(" or ")))),
         }
     }
@@ -162,10 +162,10 @@ fn optional(path: &Path) -> Result<String, String> {
     }
 }
 
-fn remove(path: &Path) -> Result<Proxied, String> {
+fn remove(path: &Path) -> Result<ProxyChange, String> {
     match fs::remove_file(path) {
-        Ok(()) => sync_directory(path).map(|()| Proxied::Anew).map_err(|why| failed("remove", path, &why)),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Proxied::AsBefore),
+        Ok(()) => sync_directory(path).map(|()| ProxyChange::Changed).map_err(|why| failed("remove", path, &why)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(ProxyChange::Unchanged),
         Err(why) => Err(failed("remove", path, &why)),
     }
 }

@@ -9,13 +9,13 @@ use futures_util::stream::unfold;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::configured::{self, Files, Proxied};
+use super::configured::{self, HostConfigFiles, ProxyChange};
 use super::{macs, own, text};
-use crate::linux::net::interfaces::{self, Changes};
+use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::off_thread;
 use crate::linux::systemd::Systemd;
 use crate::port::{self, HostError};
-use crate::state::host::{Addresses, Figures, HostConfig, HostPatch, Room};
+use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
 
 /// An interface that comes up tells several changes at once; they are one.
 const SETTLES: Duration = Duration::from_millis(500);
@@ -24,15 +24,15 @@ const BLIND: Duration = Duration::from_secs(30);
 
 /// The host below a root.
 #[derive(Debug, Clone)]
-pub struct Host {
+pub struct LiveHost {
     root: PathBuf,
     state_dir: PathBuf,
     board: Option<String>,
-    files: Files,
+    files: HostConfigFiles,
     systemd: Systemd,
 }
 
-impl Host {
+impl LiveHost {
     /// The host whose root is `root`. `boot_config` is its provisioning file, where it is known; `board` its board, in words;
     /// `bus` as in [`Power::new`](crate::linux::power::Power::new).
     #[must_use]
@@ -43,20 +43,20 @@ impl Host {
             root: root.to_owned(),
             state_dir: state_dir.to_owned(),
             board,
-            files: Files { hostname: root.join("etc/hostname"), config, proxy },
+            files: HostConfigFiles { hostname: root.join("etc/hostname"), config, proxy },
             systemd: Systemd::new(root, bus),
         }
     }
 
-    fn addresses_now(&self) -> Option<Addresses> {
+    fn addresses_now(&self) -> Option<HostAddresses> {
         let all = interfaces::addresses().inspect_err(|why| warn!(%why, "the machine's addresses are unknown")).ok()?;
-        Some(Addresses { ips: own(&all), macs: macs(&self.root.join("sys/class/net")) })
+        Some(HostAddresses { ips: own(&all), macs: macs(&self.root.join("sys/class/net")) })
     }
 }
 
-impl port::Host for Host {
-    fn addresses(&self) -> impl Stream<Item = Addresses> {
-        let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+impl port::Host for LiveHost {
+    fn addresses(&self) -> impl Stream<Item = HostAddresses> {
+        let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
         unfold((changes, None), async |(changes, before)| {
             loop {
                 if before.is_some() {
@@ -77,10 +77,10 @@ impl port::Host for Host {
         })
     }
 
-    fn figures(&self) -> Figures {
+    fn figures(&self) -> HostMetrics {
         let proc = self.root.join("proc");
         let up = text(&proc.join("uptime")).as_deref().and_then(seconds);
-        Figures {
+        HostMetrics {
             up: up.map(|up| (up, Instant::now())),
             hostnames: hostnames(&self.root),
             boot_id: text(&proc.join("sys/kernel/random/boot_id")),
@@ -99,8 +99,8 @@ impl port::Host for Host {
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {
         let (files, patch) = (self.files.clone(), patch.clone());
         match off_thread(move || files.write(&patch)).await.and_then(|it| it).map_err(HostError)? {
-            Proxied::AsBefore => Ok(()),
-            Proxied::Anew => configured::apply(&self.systemd).await.map_err(HostError),
+            ProxyChange::Unchanged => Ok(()),
+            ProxyChange::Changed => configured::apply(&self.systemd).await.map_err(HostError),
         }
     }
 }
@@ -117,20 +117,20 @@ fn seconds(uptime: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(uptime.split_whitespace().next()?.parse().ok()?).ok()
 }
 
-fn disk(path: &Path) -> Option<Room> {
+fn disk(path: &Path) -> Option<Capacity> {
     // A directory that is still to be made will be where its nearest parent is.
     let there = path.ancestors().find(|it| it.exists())?;
     let stat = rustix::fs::statvfs(there).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Some(Room { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
+    Some(Capacity { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
 }
 
-fn memory(meminfo: &str) -> Option<Room> {
+fn memory(meminfo: &str) -> Option<Capacity> {
     let bytes = |name: &str| {
         let line = meminfo.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
-    Some(Room { free_bytes: bytes("MemAvailable")?, total_bytes: bytes("MemTotal")? })
+    Some(Capacity { free_bytes: bytes("MemAvailable")?, total_bytes: bytes("MemTotal")? })
 }
 
 /// Of the processor, or of whatever zone comes first.
@@ -152,14 +152,14 @@ mod tests {
     use super::*;
     use crate::port::Host as _;
 
-    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, LiveHost) {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let host = Host::new(root.path(), &root.path().join("var/lib/x"), None, Some("Raspberry Pi 3".into()), None);
+        let host = LiveHost::new(root.path(), &root.path().join("var/lib/x"), None, Some("Raspberry Pi 3".into()), None);
         (root, host)
     }
 
@@ -178,7 +178,7 @@ mod tests {
         let figures = host.figures();
         assert_eq!(figures.up.unwrap().0, Duration::from_millis(350_735_470));
         assert_eq!(figures.boot_id.as_deref(), Some("d6f8"));
-        assert_eq!(figures.memory, Some(Room { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
+        assert_eq!(figures.memory, Some(Capacity { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
         assert_eq!(figures.temperature_millicelsius, Some(48312));
         let disk = figures.disk.unwrap();
         assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::linux::leds::files::{Files, refusal};
+use crate::linux::leds::files::{LedFiles, refusal};
 use crate::port::LedError;
-use crate::state::{Level, Pattern, Player};
+use crate::state::{LedLevel, Pattern, Player};
 
 /// Attributes every LED has, and directories. Whatever else is there belongs to the trigger.
 const OWN: &[&str] = &[
@@ -56,7 +56,7 @@ const MOST_ROUNDS: u32 = i32::MAX.unsigned_abs();
 
 /// How a LED is: all that can be put back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Snapshot {
+pub struct LedSnapshot {
     /// The trigger, `none` where there is none.
     pub trigger: String,
     /// The trigger's own settings, by name.
@@ -69,14 +69,14 @@ pub struct Snapshot {
 
 /// What we made of a LED, so that we know our own work when we see it again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ours {
+pub struct OurChanges {
     /// The trigger we set.
     pub trigger: String,
     /// The settings we gave it.
     pub settings: BTreeMap<String, String>,
 }
 
-impl Ours {
+impl OurChanges {
     /// No trigger: we write each change.
     pub fn by_hand() -> Self {
         Self { trigger: "none".into(), settings: BTreeMap::new() }
@@ -85,22 +85,22 @@ impl Ours {
 
 /// What became of a LED that was to be put back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
+pub enum RestoreOutcome {
     /// It is as it was.
     Exactly,
     /// Somebody else changed it meanwhile; theirs stays.
-    Theirs,
+    ChangedByOthers,
 }
 
 /// A directory of the LED class.
-pub struct Class<'a> {
-    files: &'a dyn Files,
+pub struct ClassLed<'a> {
+    files: &'a dyn LedFiles,
     dir: &'a Path,
 }
 
-impl<'a> Class<'a> {
+impl<'a> ClassLed<'a> {
     /// The LED of this directory.
-    pub fn new(files: &'a dyn Files, dir: &'a Path) -> Self {
+    pub fn new(files: &'a dyn LedFiles, dir: &'a Path) -> Self {
         Self { files, dir }
     }
 
@@ -132,7 +132,7 @@ impl<'a> Class<'a> {
     }
 
     /// How it is now.
-    pub fn look(&self) -> Result<Snapshot, LedError> {
+    pub fn look(&self) -> Result<LedSnapshot, LedError> {
         let (_, trigger) = self.triggers()?;
         let mut settings = BTreeMap::new();
         let mut names = self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))?;
@@ -151,15 +151,15 @@ impl<'a> Class<'a> {
             }
         }
         let intensity = self.files.read(&self.path("multi_intensity")).ok();
-        Ok(Snapshot { trigger, settings, brightness: self.brightness()?, intensity })
+        Ok(LedSnapshot { trigger, settings, brightness: self.brightness()?, intensity })
     }
 
-    /// What [`Class::play`] may make of it, the best first: a pattern ends by itself even if we die, a timer at least spares
+    /// What [`ClassLed::play`] may make of it, the best first: a pattern ends by itself even if we die, a timer at least spares
     /// us the waking, and writing change by change always works.
-    pub fn plans(&self, pattern: &Pattern, rounds: Option<u32>) -> Result<Vec<Ours>, LedError> {
+    pub fn plans(&self, pattern: &Pattern, rounds: Option<u32>) -> Result<Vec<OurChanges>, LedError> {
         let (known, _) = self.triggers()?;
         let has = |name: &str| known.iter().any(|trigger| trigger == name);
-        let plan = |trigger: &str, settings: &[(&str, &str)]| Ours {
+        let plan = |trigger: &str, settings: &[(&str, &str)]| OurChanges {
             trigger: trigger.to_owned(),
             settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         };
@@ -171,17 +171,17 @@ impl<'a> Class<'a> {
         if let (true, Some((on, off))) = (has("timer"), pattern.square()) {
             plans.push(plan("timer", &[("delay_on", &on.to_string()), ("delay_off", &off.to_string())]));
         }
-        plans.push(Ours::by_hand());
+        plans.push(OurChanges::by_hand());
         Ok(plans)
     }
 
     /// Whether it is still as we made it, and nobody else has changed it since.
-    pub fn still_ours(&self, before: &Snapshot, ours: &[Ours]) -> Result<bool, LedError> {
+    pub fn still_ours(&self, before: &LedSnapshot, ours: &[OurChanges]) -> Result<bool, LedError> {
         Ok(is_ours(&self.look()?, before, ours))
     }
 
     /// Makes it as planned. Says who plays.
-    pub fn play(&self, ours: &Ours) -> Result<Player, LedError> {
+    pub fn play(&self, ours: &OurChanges) -> Result<Player, LedError> {
         self.mix()?;
         if ours.trigger == "timer" {
             self.undim()?;
@@ -194,22 +194,22 @@ impl<'a> Class<'a> {
     }
 
     /// Makes it lit or dark, where no trigger is in the way.
-    pub fn set(&self, level: Level) -> Result<(), LedError> {
+    pub fn set(&self, level: LedLevel) -> Result<(), LedError> {
         let (_, trigger) = self.triggers()?;
         if trigger != "none" {
             // To write 0 now would take it from them. Whoever sets one between this look and our write loses it all the same: the
             // kernel has no way to do both at once.
             return Err(LedError::Busy(format!("{}: somebody gave it the trigger `{trigger}` meanwhile", self.dir.display())));
         }
-        let value = if level == Level::Lit { self.max()? } else { 0 };
+        let value = if level == LedLevel::Lit { self.max()? } else { 0 };
         self.write("brightness", &value.to_string())
     }
 
     /// Puts it back to how it was before we made it ours, unless somebody else has changed it since.
-    pub fn restore(&self, before: &Snapshot, ours: &[Ours]) -> Result<Restored, LedError> {
+    pub fn restore(&self, before: &LedSnapshot, ours: &[OurChanges]) -> Result<RestoreOutcome, LedError> {
         let now = self.look()?;
         if !is_ours(&now, before, ours) {
-            return Ok(Restored::Theirs);
+            return Ok(RestoreOutcome::ChangedByOthers);
         }
         if let Some(intensity) = before.intensity.as_ref().filter(|it| now.intensity.as_ref() != Some(it)) {
             self.write("multi_intensity", intensity)?;
@@ -219,10 +219,10 @@ impl<'a> Class<'a> {
         }
         self.restore_settings(before)?;
         self.restore_brightness(before)?;
-        Ok(Restored::Exactly)
+        Ok(RestoreOutcome::Exactly)
     }
 
-    fn restore_settings(&self, before: &Snapshot) -> Result<(), LedError> {
+    fn restore_settings(&self, before: &LedSnapshot) -> Result<(), LedError> {
         let wrong = |name: &str, value: &str| match self.files.read(&self.path(name)) {
             Ok(now) => now != value,
             // Some can be read no sooner than they can be written.
@@ -239,7 +239,7 @@ impl<'a> Class<'a> {
         Ok(())
     }
 
-    fn restore_brightness(&self, before: &Snapshot) -> Result<(), LedError> {
+    fn restore_brightness(&self, before: &LedSnapshot) -> Result<(), LedError> {
         let Some(value) = before.brightness else { return Ok(()) };
         // Under a trigger it is that of the moment, and 0 would remove the trigger; but less than full was somebody's choice.
         if (before.trigger == "none" || self.is_dim(value)?) && self.brightness()? != Some(value) {
@@ -335,7 +335,7 @@ pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
 }
 
 /// Whether what we see is our own work, done or half done or half undone, and not somebody else's.
-fn is_ours(now: &Snapshot, before: &Snapshot, ours: &[Ours]) -> bool {
+fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool {
     let made = ours.iter().map(|it| (&it.trigger, &it.settings)).chain([(&before.trigger, &before.settings)]);
     let made: Vec<&BTreeMap<String, String>> =
         made.filter(|(trigger, _)| **trigger == now.trigger).map(|(_, settings)| settings).collect();
@@ -372,7 +372,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::linux::leds::files::Real;
+    use crate::linux::leds::files::HostFiles;
 
     #[test]
     fn the_ports_of_usb_that_light_it_are_put_back() {
@@ -387,7 +387,7 @@ mod tests {
             put(name, text);
         }
         put("trigger", "none [usbport]\n");
-        let class = Class::new(&Real, led.path());
+        let class = ClassLed::new(&HostFiles, led.path());
         let before = class.look().unwrap();
         let ports = [("ports/1-1", "1"), ("ports/1-2", "0")].map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(before.settings, ports.into());
@@ -396,7 +396,7 @@ mod tests {
         put("trigger", "[none] usbport\n");
         put("ports/1-1", "0\n");
         assert_eq!(class.look().unwrap().settings, BTreeMap::new());
-        assert_eq!(class.restore(&before, &[Ours::by_hand()]).unwrap(), Restored::Exactly);
+        assert_eq!(class.restore(&before, &[OurChanges::by_hand()]).unwrap(), RestoreOutcome::Exactly);
         assert!(show("trigger").starts_with("usbport"));
         assert_eq!((show("ports/1-1").trim(), show("ports/1-2").trim()), ("1", "0"));
     }

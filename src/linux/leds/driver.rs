@@ -6,60 +6,60 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::linux::board::{Polarity, Wire};
-use crate::linux::leds::class::{Class, Ours, Restored};
-use crate::linux::leds::files::{Files, refusal};
-use crate::linux::leds::gpio::{Address, Chip, Direction, Gpio, Held, Volts, Want};
-use crate::linux::leds::saved::{self, Before, Claim, Record};
+use crate::linux::board::{LedLocation, Polarity};
+use crate::linux::leds::class::{ClassLed, OurChanges, RestoreOutcome};
+use crate::linux::leds::files::{LedFiles, refusal};
+use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineAddress, LineLevel, LineRequest};
+use crate::linux::leds::saved::{self, LedRecord, LockFile, SavedState};
 use crate::linux::leds::wire::{find_line, look_at_line, volts};
 use crate::port::LedError;
-use crate::state::{Level, Pattern, Player};
+use crate::state::{LedLevel, Pattern, Player};
 
 /// What becomes of what was left changed on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum PersistentChanges {
     /// It stays.
-    Alone,
+    Keep,
     /// It is put back, too.
-    Too,
+    Include,
 }
 
 /// Plans of ours that are remembered for one LED. Two would do: that which plays and that which is to come.
 const REMEMBERED: usize = 4;
 
 /// The only one that changes LEDs and lines.
-pub struct Driver {
-    files: Arc<dyn Files>,
+pub struct LedDriver {
+    files: Arc<dyn LedFiles>,
     gpio: Arc<dyn Gpio>,
     dir: PathBuf,
     who: &'static str,
     boot_id: String,
-    grips: BTreeMap<String, Grip>,
+    held: BTreeMap<String, HeldLed>,
 }
 
 /// Something that we have changed, or are about to.
-struct Grip {
+struct HeldLed {
     /// Kept as long as the grip: no other program of ours touches it.
-    _claim: Claim,
-    before: Before,
+    _claim: LockFile,
+    before: SavedState,
     line: Option<Line>,
 }
 
 struct Line {
-    held: Box<dyn Held>,
+    held: Box<dyn HeldLine>,
     polarity: Polarity,
 }
 
-impl Driver {
+impl LedDriver {
     /// A driver that keeps its records in `leds` under the runtime directory. `who`: what others are told while we hold one.
-    pub fn new(files: Arc<dyn Files>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
+    pub fn new(files: Arc<dyn LedFiles>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
         // A kernel that does not tell is taken for one that never restarts.
         let boot_id = files.read(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, grips: BTreeMap::new() }
+        Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: BTreeMap::new() }
     }
 
     /// The files it goes through.
-    pub fn files(&self) -> &dyn Files {
+    pub fn files(&self) -> &dyn LedFiles {
         &*self.files
     }
 
@@ -69,11 +69,11 @@ impl Driver {
     }
 
     /// Begins a pattern from its start. `rounds`: after how many the kernel may end it, should we not be there to.
-    pub fn play(&mut self, wire: &Wire, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
-        self.grip(wire)?;
-        let Wire::Class { dir, .. } = wire else { return Ok(Player::Agent) };
+    pub fn play(&mut self, wire: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
+        self.acquire(wire)?;
+        let LedLocation::Class { dir, .. } = wire else { return Ok(Player::Agent) };
         let mut failure = None;
-        for plan in Class::new(&*self.files, dir).plans(pattern, rounds)? {
+        for plan in ClassLed::new(&*self.files, dir).plans(pattern, rounds)? {
             match self.carry_out(wire, &plan) {
                 // The kernel lists a trigger and will not have what we tell it, or its settings are not ours to write: the next plan
                 // asks for less.
@@ -85,58 +85,58 @@ impl Driver {
     }
 
     /// Makes it lit or dark whatever it does now, in place of a pattern of ours, until it is put back.
-    pub fn hold(&mut self, wire: &Wire, level: Level) -> Result<(), LedError> {
-        self.grip(wire)?;
-        if let Wire::Class { .. } = wire {
-            self.carry_out(wire, &Ours::by_hand())?;
+    pub fn hold(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        self.acquire(wire)?;
+        if let LedLocation::Class { .. } = wire {
+            self.carry_out(wire, &OurChanges::by_hand())?;
         }
         self.set(wire, level)
     }
 
-    /// Makes it lit or dark, after [`Driver::play`] said that we play.
-    pub fn set(&mut self, wire: &Wire, level: Level) -> Result<(), LedError> {
-        let Some(grip) = self.grips.get(&key_of(wire)) else { return self.hold(wire, level) };
+    /// Makes it lit or dark, after [`LedDriver::play`] said that we play.
+    pub fn set(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        let Some(grip) = self.held.get(&key_of(wire)) else { return self.hold(wire, level) };
         self.tell(grip, level)
     }
 
     /// Puts one back. Not held: it is as it was.
-    pub fn release(&mut self, wire: &Wire) -> Result<Restored, LedError> {
+    pub fn release(&mut self, wire: &LedLocation) -> Result<RestoreOutcome, LedError> {
         self.put_back(&key_of(wire))
     }
 
     /// Puts everything back that this driver changed. All are tried; the first failure is told.
     pub fn release_all(&mut self) -> Result<(), LedError> {
-        let keys: Vec<String> = self.grips.keys().cloned().collect();
+        let keys: Vec<String> = self.held.keys().cloned().collect();
         let failures: Vec<LedError> = keys.iter().filter_map(|key| self.put_back(key).err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn tell(&self, grip: &Grip, level: Level) -> Result<(), LedError> {
+    fn tell(&self, grip: &HeldLed, level: LedLevel) -> Result<(), LedError> {
         match (&grip.before, &grip.line) {
-            (Before::Class { dir, .. }, _) => Class::new(&*self.files, dir).set(level),
-            (Before::Line { address, .. }, Some(line)) => {
+            (SavedState::Class { dir, .. }, _) => ClassLed::new(&*self.files, dir).set(level),
+            (SavedState::Line { address, .. }, Some(line)) => {
                 let done = line.held.set(volts(line.polarity, level));
                 done.map_err(|error| refusal(&format!("drive {address}"), &error))
             }
-            (Before::Line { address, .. }, None) => Err(LedError::Vanished(format!("{address} is not held"))),
+            (SavedState::Line { address, .. }, None) => Err(LedError::Vanished(format!("{address} is not held"))),
         }
     }
 
     /// Lets go of everything and leaves it as it is now. How it was stays kept, for whoever asks to put it back.
     pub fn leave_all(&mut self) -> Result<(), LedError> {
-        for (key, grip) in std::mem::take(&mut self.grips) {
+        for (key, grip) in std::mem::take(&mut self.held) {
             saved::keep(&*self.files, &self.path(&key), &self.record(grip.before, true))?;
         }
         Ok(())
     }
 
-    /// Puts back what programs changed that were killed, and with `Left::Too` what was left changed on purpose.
+    /// Puts back what programs changed that were killed, and with `PersistentChanges::Include` what was left changed on purpose.
     /// What others hold now is theirs. Says what was found, by name.
-    pub fn recover(&mut self, left: Left) -> Vec<(String, Result<Restored, LedError>)> {
+    pub fn recover(&mut self, left: PersistentChanges) -> Vec<(String, Result<RestoreOutcome, LedError>)> {
         let names = self.files.list(&self.dir).unwrap_or_default();
         let keys = names.iter().filter_map(|name| name.strip_suffix(".json"));
         let mut found = Vec::new();
-        for key in keys.filter(|key| !self.grips.contains_key(*key)) {
+        for key in keys.filter(|key| !self.held.contains_key(*key)) {
             if let Some(outcome) = self.recover_one(key, left) {
                 found.push((key.to_owned(), outcome));
             }
@@ -144,8 +144,8 @@ impl Driver {
         found
     }
 
-    fn recover_one(&self, key: &str, left: Left) -> Option<Result<Restored, LedError>> {
-        match Claim::take(&self.claim_path(key), self.who) {
+    fn recover_one(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
+        match LockFile::take(&self.claim_path(key), self.who) {
             // Whoever holds it is alive, and puts it back himself.
             Err(LedError::Busy(_)) => None,
             Err(error) => Some(Err(error)),
@@ -153,7 +153,7 @@ impl Driver {
         }
     }
 
-    fn recover_claimed(&self, key: &str, left: Left) -> Option<Result<Restored, LedError>> {
+    fn recover_claimed(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
         let path = self.path(key);
         let record = match saved::read(&*self.files, &path) {
             Ok(record) => record?,
@@ -164,130 +164,136 @@ impl Driver {
                 return Some(Err(LedError::Failed(why)));
             }
         };
-        if record.left && left == Left::Alone {
+        if record.left && left == PersistentChanges::Keep {
             return None;
         }
         // After a reboot everything is as the device tree has it.
-        let outcome = if record.boot_id == self.boot_id { self.undo(&record.before, None) } else { Ok(Restored::Theirs) };
+        let outcome =
+            if record.boot_id == self.boot_id { self.undo(&record.before, None) } else { Ok(RestoreOutcome::ChangedByOthers) };
         let over = matches!(outcome, Ok(_) | Err(LedError::Vanished(_)));
         let forgotten = if over { self.forget(key) } else { Ok(()) };
         Some(outcome.and_then(|outcome| forgotten.map(|()| outcome)))
     }
 
     /// Takes hold of it: claimed, looked at, and kept how it was.
-    fn grip(&mut self, wire: &Wire) -> Result<(), LedError> {
+    fn acquire(&mut self, wire: &LedLocation) -> Result<(), LedError> {
         let key = key_of(wire);
-        if let Some(grip) = self.grips.get(&key) {
-            let Before::Class { dir, was, ours } = &grip.before else { return Ok(()) };
-            if Class::new(&*self.files, dir).still_ours(was, ours)? {
+        if let Some(grip) = self.held.get(&key) {
+            let SavedState::Class { dir, was, ours } = &grip.before else { return Ok(()) };
+            if ClassLed::new(&*self.files, dir).still_ours(was, ours)? {
                 return Ok(());
             }
             // Somebody else has set it since: what they want is what it goes back to.
-            self.grips.remove(&key);
+            self.held.remove(&key);
             self.forget(&key)?;
         }
-        let claim = Claim::take(&self.claim_path(&key), self.who)?;
-        if matches!(self.recorded(&key), Some(Record { left: false, .. })) {
+        let claim = LockFile::take(&self.claim_path(&key), self.who)?;
+        if matches!(self.recorded(&key), Some(LedRecord { left: false, .. })) {
             // Whoever kept it and does not hold the claim was killed: how it was before is in there.
-            self.recover_claimed(&key, Left::Alone).transpose()?;
+            self.recover_claimed(&key, PersistentChanges::Keep).transpose()?;
         }
         let grip = self.look(&key, wire, claim)?;
-        self.grips.insert(key, grip);
+        self.held.insert(key, grip);
         Ok(())
     }
 
-    fn look(&self, key: &str, wire: &Wire, claim: Claim) -> Result<Grip, LedError> {
+    fn look(&self, key: &str, wire: &LedLocation, claim: LockFile) -> Result<HeldLed, LedError> {
         match wire {
-            Wire::Class { dir, .. } => {
-                let class = Class::new(&*self.files, dir);
+            LedLocation::Class { dir, .. } => {
+                let class = ClassLed::new(&*self.files, dir);
                 let was = class.look()?;
                 let before = match self.recorded(key).map(|record| record.before) {
                     // Left changed on purpose: how it was before that is what it goes back to.
-                    Some(Before::Class { was, ours, dir }) if class.still_ours(&was, &ours)? => {
-                        Before::Class { dir, was, ours }
+                    Some(SavedState::Class { was, ours, dir }) if class.still_ours(&was, &ours)? => {
+                        SavedState::Class { dir, was, ours }
                     }
-                    Some(_) | None => Before::Class { dir: dir.clone(), was, ours: Vec::new() },
+                    Some(_) | None => SavedState::Class { dir: dir.clone(), was, ours: Vec::new() },
                 };
-                Ok(Grip { _claim: claim, before, line: None })
+                Ok(HeldLed { _claim: claim, before, line: None })
             }
-            Wire::Line { polarity, .. } => {
+            LedLocation::Line { polarity, .. } => {
                 let (before, held) = self.take_line(key, wire, *polarity)?;
-                Ok(Grip { _claim: claim, before, line: Some(Line { held, polarity: *polarity }) })
+                Ok(HeldLed { _claim: claim, before, line: Some(Line { held, polarity: *polarity }) })
             }
         }
     }
 
     /// Keeps how a line is, and takes it, dark.
-    fn take_line(&self, key: &str, wire: &Wire, polarity: Polarity) -> Result<(Before, Box<dyn Held>), LedError> {
+    fn take_line(
+        &self,
+        key: &str,
+        wire: &LedLocation,
+        polarity: Polarity,
+    ) -> Result<(SavedState, Box<dyn HeldLine>), LedError> {
         let failed = |error: std::io::Error| refusal(&format!("take {wire}"), &error);
         let (chip, info) = find_line(&*self.gpio, wire)?;
         let (direction, level) = look_at_line(&*self.gpio, &chip, &info).map_err(failed)?;
-        let address = Address { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
+        let address = LineAddress { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
         let kept = self.recorded(key).map(|record| record.before);
-        let before = kept.unwrap_or(Before::Line { address, direction, level });
+        let before = kept.unwrap_or(SavedState::Line { address, direction, level });
         saved::keep(&*self.files, &self.path(key), &self.record(before.clone(), false))?;
-        let want = Want::Output(volts(polarity, Level::Dark));
+        let want = LineRequest::Output(volts(polarity, LedLevel::Dark));
         let held = self.gpio.request(&chip, info.offset, want).map_err(failed)?;
         Ok((before, held))
     }
 
     /// Keeps that we are about to, and makes it so.
-    fn carry_out(&mut self, wire: &Wire, plan: &Ours) -> Result<Player, LedError> {
+    fn carry_out(&mut self, wire: &LedLocation, plan: &OurChanges) -> Result<Player, LedError> {
         let key = key_of(wire);
-        let Some(Grip { before: Before::Class { dir, was, ours }, .. }) = self.grips.get_mut(&key) else {
+        let Some(HeldLed { before: SavedState::Class { dir, was, ours }, .. }) = self.held.get_mut(&key) else {
             return Ok(Player::Agent);
         };
         ours.retain(|it| it != plan);
         ours.push(plan.clone());
         let surplus = ours.len().saturating_sub(REMEMBERED);
         ours.drain(..surplus);
-        let before = Before::Class { dir: dir.clone(), was: was.clone(), ours: ours.clone() };
-        let Before::Class { dir, .. } = &before else { return Ok(Player::Agent) };
+        let before = SavedState::Class { dir: dir.clone(), was: was.clone(), ours: ours.clone() };
+        let SavedState::Class { dir, .. } = &before else { return Ok(Player::Agent) };
         saved::keep(&*self.files, &self.path(&key), &self.record(before.clone(), false))?;
-        Class::new(&*self.files, dir).play(plan)
+        ClassLed::new(&*self.files, dir).play(plan)
     }
 
-    fn put_back(&mut self, key: &str) -> Result<Restored, LedError> {
-        let Some(grip) = self.grips.get_mut(key) else { return Ok(Restored::Exactly) };
+    fn put_back(&mut self, key: &str) -> Result<RestoreOutcome, LedError> {
+        let Some(grip) = self.held.get_mut(key) else { return Ok(RestoreOutcome::Exactly) };
         let line = grip.line.take();
         let before = grip.before.clone();
         let outcome = self.undo(&before, line);
         if let Ok(_) | Err(LedError::Vanished(_)) = &outcome {
             self.forget(key)?;
-            self.grips.remove(key);
+            self.held.remove(key);
         }
         outcome
     }
 
     /// Makes it as it was. A line that we hold is given back first, as no two may hold it.
-    fn undo(&self, before: &Before, line: Option<Line>) -> Result<Restored, LedError> {
+    fn undo(&self, before: &SavedState, line: Option<Line>) -> Result<RestoreOutcome, LedError> {
         match before {
-            Before::Class { dir, was, ours } => Class::new(&*self.files, dir).restore(was, ours),
-            Before::Line { address, direction, level } => {
+            SavedState::Class { dir, was, ours } => ClassLed::new(&*self.files, dir).restore(was, ours),
+            SavedState::Line { address, direction, level } => {
                 drop(line);
-                self.undo_line(address, *direction, *level).map(|()| Restored::Exactly)
+                self.undo_line(address, *direction, *level).map(|()| RestoreOutcome::Exactly)
             }
         }
     }
 
-    fn undo_line(&self, address: &Address, direction: Direction, level: Volts) -> Result<(), LedError> {
+    fn undo_line(&self, address: &LineAddress, direction: Direction, level: LineLevel) -> Result<(), LedError> {
         let failed = |error: std::io::Error| refusal(&format!("put back {address}"), &error);
         let chips = self.gpio.chips().map_err(failed)?;
         let same = |chip: &&Chip| chip.name == address.chip && chip.device == address.device;
         let Some(chip) = chips.iter().find(same) else {
             return Err(LedError::Vanished(format!("{address}: its chip went away")));
         };
-        let want = if direction == Direction::Output { Want::Output(level) } else { Want::Input };
+        let want = if direction == Direction::Output { LineRequest::Output(level) } else { LineRequest::Input };
         self.gpio.take_over(chip, address.offset, want).map(drop).map_err(failed)
     }
 
-    fn recorded(&self, key: &str) -> Option<Record> {
+    fn recorded(&self, key: &str) -> Option<LedRecord> {
         let record = saved::read(&*self.files, &self.path(key)).ok().flatten();
         record.filter(|record| record.boot_id == self.boot_id)
     }
 
-    fn record(&self, before: Before, left: bool) -> Record {
-        Record { before, pid: std::process::id(), boot_id: self.boot_id.clone(), left }
+    fn record(&self, before: SavedState, left: bool) -> LedRecord {
+        LedRecord { before, pid: std::process::id(), boot_id: self.boot_id.clone(), left }
     }
 
     fn forget(&self, key: &str) -> Result<(), LedError> {
@@ -305,15 +311,15 @@ impl Driver {
 }
 
 /// What its files in the runtime directory are called.
-fn key_of(wire: &Wire) -> String {
+fn key_of(wire: &LedLocation) -> String {
     let plain = |text: &str| text.replace(['/', '\0'], "!");
     match wire {
-        Wire::Class { name, .. } => format!("led-{}", plain(name)),
-        Wire::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
+        LedLocation::Class { name, .. } => format!("led-{}", plain(name)),
+        LedLocation::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
     }
 }
 
-impl Drop for Driver {
+impl Drop for LedDriver {
     fn drop(&mut self) {
         if let Err(error) = self.release_all() {
             warn!(%error, "a LED could not be put back; the next start, or `boardkeeper led restore`, tries again");

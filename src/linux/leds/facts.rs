@@ -1,9 +1,9 @@
 //! What is told of a board: what it is, how that was found out, and which LED was chosen.
 
-use crate::linux::leds::host::Host;
+use crate::linux::leds::host::LedHost;
 use crate::state::BoardFacts;
 
-impl Host {
+impl LedHost {
     /// The board and its LED, as they are now.
     pub fn facts(&self) -> BoardFacts {
         let detected = &self.detected;

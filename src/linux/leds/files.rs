@@ -10,7 +10,7 @@ use crate::linux::read_small;
 use crate::port::LedError;
 
 /// Files as the LED class has them, and records of ours.
-pub trait Files: Send + Sync {
+pub trait LedFiles: Send + Sync {
     /// Reads an attribute to its end, without the newline.
     fn read(&self, path: &Path) -> io::Result<String>;
     /// Writes an attribute, which must be there, in one go.
@@ -25,9 +25,9 @@ pub trait Files: Send + Sync {
 
 /// The host's own.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Real;
+pub struct HostFiles;
 
-impl Files for Real {
+impl LedFiles for HostFiles {
     fn read(&self, path: &Path) -> io::Result<String> {
         // A list of triggers may be longer than a page, so one read would not do.
         let text = read_small(path)?;

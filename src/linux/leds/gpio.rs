@@ -6,12 +6,12 @@
 //!
 //! Levels here are those of the wire. Which of them lights a LED is the caller's to know, so that no rung can get it wrong.
 
-mod first;
-mod ladder;
-mod second;
+mod fallback;
 mod sysfs;
 #[cfg(test)]
 mod tests;
+mod uapi_v1;
+mod uapi_v2;
 
 use std::fmt;
 use std::io;
@@ -19,10 +19,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use first::First;
-pub use ladder::Ladder;
-pub use second::Second;
-pub use sysfs::Sysfs;
+pub use fallback::GpioFallback;
+pub use sysfs::SysfsGpio;
+pub use uapi_v1::UapiV1;
+pub use uapi_v2::UapiV2;
 
 /// A chip, as it is found on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum Direction {
 /// The level of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Volts {
+pub enum LineLevel {
     /// At ground.
     Low,
     /// At its supply.
@@ -77,18 +77,18 @@ pub enum Volts {
 
 /// How a line is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum LineRequest {
     /// As it is.
     AsIs,
     /// As an input.
     Input,
     /// As an output, at this level from the first moment.
-    Output(Volts),
+    Output(LineLevel),
 }
 
 /// Where a line is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct LineAddress {
     /// The name of its chip when it was found.
     pub chip: String,
     /// The device that owns the chip. Empty where the kernel does not say.
@@ -104,19 +104,19 @@ pub trait Gpio: Send + Sync {
     /// What is known of a line.
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo>;
     /// Takes a line. It is held until the answer is dropped; what becomes of its level then is the chip's affair.
-    fn request(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>>;
+    fn request(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>>;
     /// Takes a line that a killed process of ours had. Where the kernel gives lines back by itself that is like any other.
-    fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+    fn take_over(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         self.request(chip, offset, want)
     }
 }
 
 /// A line that is ours.
-pub trait Held: Send {
+pub trait HeldLine: Send {
     /// Its level now.
-    fn get(&self) -> io::Result<Volts>;
+    fn get(&self) -> io::Result<LineLevel>;
     /// Drives it.
-    fn set(&self, volts: Volts) -> io::Result<()>;
+    fn set(&self, volts: LineLevel) -> io::Result<()>;
     /// Which way it goes, where that is not known before it is taken. `None`: [`LineInfo`] told.
     fn direction(&self) -> io::Result<Option<Direction>> {
         Ok(None)
@@ -126,7 +126,7 @@ pub trait Held: Send {
 /// What we are called where the kernel shows who holds a line.
 pub const CONSUMER: &str = "boardkeeper";
 
-impl fmt::Display for Address {
+impl fmt::Display for LineAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chip = if self.device.is_empty() { &self.chip } else { &self.device };
         write!(f, "line {} of {chip}", self.offset)
@@ -142,7 +142,7 @@ impl fmt::Display for Direction {
     }
 }
 
-impl fmt::Display for Volts {
+impl fmt::Display for LineLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Low => "low",

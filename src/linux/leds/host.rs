@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use boards::{Board, Colour, Place as Spot};
 
-use crate::linux::board::{Choice, Detected, Offer, Told, Wire, choose, detect, read_leds};
+use crate::linux::board::{AvailableLeds, BoardHints, DetectedBoard, LedChoice, LedLocation, choose, detect, read_leds};
 use crate::linux::leds::Leds;
-use crate::linux::leds::class::Class;
-use crate::linux::leds::driver::Driver;
-use crate::linux::leds::files::{Files, Real};
-use crate::linux::leds::gpio::{Gpio, Ladder, by_device};
-use crate::linux::leds::simulated::folder::Simulated;
-use crate::linux::leds::simulated::lines::Lines;
+use crate::linux::leds::class::ClassLed;
+use crate::linux::leds::driver::LedDriver;
+use crate::linux::leds::files::{HostFiles, LedFiles};
+use crate::linux::leds::gpio::{Gpio, GpioFallback, by_device};
+use crate::linux::leds::simulated::folder::SimulatedBoard;
+use crate::linux::leds::simulated::lines::SimulatedLines;
 use crate::port::LedError;
 
 /// What `--board` says for a board that is made up.
@@ -21,7 +21,7 @@ pub const SIMULATED: &str = "simulated";
 
 /// Where a host is, as flags and environment say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPaths {
     /// Its root.
     pub root: PathBuf,
     /// Where records are kept that need not outlive a reboot.
@@ -36,22 +36,22 @@ pub struct Place {
 
 /// A host, looked at.
 #[derive(Clone)]
-pub struct Host {
+pub struct LedHost {
     /// Where it is. The root is the simulated board's, where it is one.
-    pub place: Place,
+    pub place: HostPaths,
     /// What board it is.
-    pub detected: Detected,
+    pub detected: DetectedBoard,
     /// Whether it is made up.
     pub simulated: bool,
-    files: Arc<dyn Files>,
+    files: Arc<dyn LedFiles>,
     gpio: Arc<dyn Gpio>,
 }
 
 /// A LED that a person may ask for.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct ListedLed {
     /// Where it hangs.
-    pub wire: Wire,
+    pub wire: LedLocation,
     /// What is printed beside it, where a board's file says so.
     pub label: Option<&'static str>,
     /// What the agent says with it.
@@ -64,13 +64,13 @@ pub struct Item {
     pub guard: Option<String>,
 }
 
-impl Host {
+impl LedHost {
     /// Finds out what is there. A simulated board that is not there yet is made, under the runtime directory.
-    pub fn open(mut place: Place) -> io::Result<Self> {
+    pub fn open(mut place: HostPaths) -> io::Result<Self> {
         if place.board.as_deref() == Some(SIMULATED) {
-            if Simulated::open(&place.root).is_none() {
+            if SimulatedBoard::open(&place.root).is_none() {
                 place.root = place.runtime.join("simulated-board");
-                Simulated::create(&place.root)?;
+                SimulatedBoard::create(&place.root)?;
             }
             // The made-up board says by itself what it is.
             place.board = None;
@@ -81,26 +81,26 @@ impl Host {
     /// Where a simulated board was wanted and cannot be made: a host of which nothing is known, and which has no LED. The real
     /// one is not looked at, for nobody wants its LEDs driven.
     #[must_use]
-    pub fn bare(place: Place) -> Self {
+    pub fn bare(place: HostPaths) -> Self {
         let root = place.runtime.join("simulated-board");
-        Self::look(Place { root, board: None, device_type: None, led_file: None, ..place })
+        Self::look(HostPaths { root, board: None, device_type: None, led_file: None, ..place })
     }
 
-    fn look(place: Place) -> Self {
-        let board = Simulated::open(&place.root);
+    fn look(place: HostPaths) -> Self {
+        let board = SimulatedBoard::open(&place.root);
         let simulated = board.is_some();
-        let told = Told { board: place.board.clone(), device_type: place.device_type.clone() };
+        let told = BoardHints { board: place.board.clone(), device_type: place.device_type.clone() };
         let detected = detect(&place.root, &told);
-        let (files, gpio): (Arc<dyn Files>, Arc<dyn Gpio>) = match board {
-            Some(board) => (Arc::new(board), Arc::new(Lines::new(&place.root))),
-            None => (Arc::new(Real), Arc::new(Ladder::new(&place.root))),
+        let (files, gpio): (Arc<dyn LedFiles>, Arc<dyn Gpio>) = match board {
+            Some(board) => (Arc::new(board), Arc::new(SimulatedLines::new(&place.root))),
+            None => (Arc::new(HostFiles), Arc::new(GpioFallback::new(&place.root))),
         };
         Self { place, detected, simulated, files, gpio }
     }
 
     /// What drives its LEDs. `who`: what others are told while one is held.
-    pub fn driver(&self, who: &'static str) -> Driver {
-        Driver::new(Arc::clone(&self.files), Arc::clone(&self.gpio), &self.place.root, &self.place.runtime, who)
+    pub fn driver(&self, who: &'static str) -> LedDriver {
+        LedDriver::new(Arc::clone(&self.files), Arc::clone(&self.gpio), &self.place.root, &self.place.runtime, who)
     }
 
     /// The LED a person finds it by.
@@ -110,17 +110,17 @@ impl Host {
     }
 
     /// What its kernel has.
-    pub fn offer(&self) -> Offer {
+    pub fn offer(&self) -> AvailableLeds {
         read_leds(&self.place.root)
     }
 
     /// The LED to identify it with.
-    pub fn choice(&self, offer: &Offer) -> Choice {
+    pub fn choice(&self, offer: &AvailableLeds) -> LedChoice {
         choose(&self.detected, self.place.led_file.as_deref(), offer)
     }
 
     /// Its files.
-    pub fn files(&self) -> &dyn Files {
+    pub fn files(&self) -> &dyn LedFiles {
         &*self.files
     }
 
@@ -130,12 +130,12 @@ impl Host {
     }
 
     /// A LED of the LED class.
-    pub fn class<'a>(&'a self, dir: &'a Path) -> Class<'a> {
-        Class::new(&*self.files, dir)
+    pub fn class<'a>(&'a self, dir: &'a Path) -> ClassLed<'a> {
+        ClassLed::new(&*self.files, dir)
     }
 
     /// Every LED, the one for identifying first, then those that may be driven, then those that may not.
-    pub fn items(&self) -> Vec<Item> {
+    pub fn items(&self) -> Vec<ListedLed> {
         let offer = self.offer();
         let choice = self.choice(&offer);
         let mut items = Vec::new();
@@ -143,11 +143,11 @@ impl Host {
             items.push(item(wire, choice.described, "identify", None));
         }
         for other in &choice.others {
-            let wire = Wire::Class { name: other.name.clone(), dir: other.dir.clone() };
+            let wire = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
             items.push(item(wire, other.described, "", None));
         }
         for led in offer.leds {
-            let wire = Wire::Class { name: led.name.clone(), dir: led.dir };
+            let wire = LedLocation::Class { name: led.name.clone(), dir: led.dir };
             if items.iter().all(|item| item.wire != wire) {
                 let guard = choice.passed_over.iter().find(|(name, _)| *name == led.name).map(|(_, why)| why.clone());
                 let guard = guard.unwrap_or_else(|| "it is not one of the LEDs of this board".into());
@@ -158,10 +158,10 @@ impl Host {
     }
 
     /// The LEDs of these names, or with none the ones that may be driven. `force`: guarded ones, too.
-    pub fn pick(&self, names: &[String], force: bool) -> Result<Vec<Item>, LedError> {
+    pub fn pick(&self, names: &[String], force: bool) -> Result<Vec<ListedLed>, LedError> {
         let items = self.items();
         if names.is_empty() {
-            let free: Vec<Item> = items.into_iter().filter(|item| item.guard.is_none()).collect();
+            let free: Vec<ListedLed> = items.into_iter().filter(|item| item.guard.is_none()).collect();
             let why = || LedError::None(self.choice(&self.offer()).why);
             return if free.is_empty() { Err(why()) } else { Ok(free) };
         }
@@ -183,8 +183,8 @@ impl Host {
     }
 }
 
-fn pick_one(items: &[Item], name: &str, force: bool) -> Result<Item, LedError> {
-    let is = |item: &&Item| {
+fn pick_one(items: &[ListedLed], name: &str, force: bool) -> Result<ListedLed, LedError> {
+    let is = |item: &&ListedLed| {
         item.wire.to_string() == name || item.label.is_some_and(|label| label.eq_ignore_ascii_case(name)) || item.role == name
     };
     let Some(item) = items.iter().find(is) else {
@@ -198,7 +198,7 @@ fn pick_one(items: &[Item], name: &str, force: bool) -> Result<Item, LedError> {
     }
 }
 
-fn item(wire: Wire, described: Option<&'static boards::Led>, role: &str, guard: Option<String>) -> Item {
+fn item(wire: LedLocation, described: Option<&'static boards::Led>, role: &str, guard: Option<String>) -> ListedLed {
     let colour = described.and_then(|led| match led.colour {
         Colour::Blue => Some("blue"),
         Colour::Green => Some("green"),
@@ -214,5 +214,5 @@ fn item(wire: Wire, described: Option<&'static boards::Led>, role: &str, guard: 
         ("", Some(led)) => format!("{:?}", led.role).to_lowercase(),
         (role, _) => role.to_owned(),
     };
-    Item { wire, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
+    ListedLed { wire, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
 }

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::port::LedError;
-use crate::state::{Level, Pattern};
+use crate::state::{LedLevel, Pattern};
 
 /// How long who stops it waits for the change under way. It takes microseconds, unless a driver hangs.
 const LAST_CHANGE: Duration = Duration::from_secs(1);
 
 /// A pattern that is being played, or no longer.
 #[derive(Debug, Default)]
-pub(super) struct Play {
+pub(super) struct Playback {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -30,7 +30,7 @@ struct State {
     ended: bool,
 }
 
-impl Play {
+impl Playback {
     /// Whether nobody wants it any more.
     pub(super) fn is_over(&self) -> bool {
         self.state().over
@@ -66,7 +66,7 @@ fn now() -> Instant {
 }
 
 /// Stops it when it is dropped.
-struct Guard(Arc<Play>);
+struct Guard(Arc<Playback>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -76,7 +76,7 @@ impl Drop for Guard {
 }
 
 /// Says that it ended when it is dropped, however that came.
-struct Ended(Arc<Play>);
+struct Ended(Arc<Playback>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -89,9 +89,9 @@ impl Drop for Ended {
 pub(super) async fn play(
     pattern: Pattern,
     since: Instant,
-    set: impl Fn(Level, &Play) -> Result<(), LedError> + Send + 'static,
+    set: impl Fn(LedLevel, &Playback) -> Result<(), LedError> + Send + 'static,
 ) -> LedError {
-    let play: Arc<Play> = Arc::default();
+    let play: Arc<Playback> = Arc::default();
     let (tell, told) = oneshot::channel();
     let ended = Ended(Arc::clone(&play));
     let _guard = Guard(Arc::clone(&play));
@@ -129,18 +129,18 @@ mod tests {
     #[tokio::test]
     async fn levels_follow_each_other_until_the_led_fails() {
         let (seen, levels) = channel();
-        let set = move |level, _: &Play| {
+        let set = move |level, _: &Playback| {
             let _ = seen.send(level);
-            if level == Level::Dark { Err(LedError::Vanished("unplugged".into())) } else { Ok(()) }
+            if level == LedLevel::Dark { Err(LedError::Vanished("unplugged".into())) } else { Ok(()) }
         };
         assert_eq!(play(pattern(), now(), set).await, LedError::Vanished("unplugged".into()));
-        assert_eq!(levels.iter().collect::<Vec<_>>(), [Level::Lit, Level::Dark]);
+        assert_eq!(levels.iter().collect::<Vec<_>>(), [LedLevel::Lit, LedLevel::Dark]);
     }
 
     #[tokio::test]
     async fn who_drops_it_stops_it() {
         let (seen, levels) = channel();
-        let set = move |level, play: &Play| {
+        let set = move |level, play: &Playback| {
             if !play.is_over() {
                 let _ = seen.send(level);
             }

@@ -10,9 +10,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::linux::leds::class::{Ours, Snapshot};
-use crate::linux::leds::files::{Files, refusal};
-use crate::linux::leds::gpio::{Address, Direction, Volts};
+use crate::linux::leds::class::{LedSnapshot, OurChanges};
+use crate::linux::leds::files::{LedFiles, refusal};
+use crate::linux::leds::gpio::{Direction, LineAddress, LineLevel};
 use crate::port::LedError;
 
 /// The layout of a record. One of another layout is left for the program that wrote it.
@@ -20,32 +20,32 @@ const VERSION: u32 = 1;
 
 /// Something that was changed, and how it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Before {
+pub enum SavedState {
     /// A LED of the kernel's.
     Class {
         /// Its directory.
         dir: PathBuf,
         /// How it was.
-        was: Snapshot,
+        was: LedSnapshot,
         /// What we made of it, the latest last.
-        ours: Vec<Ours>,
+        ours: Vec<OurChanges>,
     },
     /// A GPIO line.
     Line {
         /// Which.
-        address: Address,
+        address: LineAddress,
         /// Its direction.
         direction: Direction,
         /// Its level, where it was an output.
-        level: Volts,
+        level: LineLevel,
     },
 }
 
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct LedRecord {
     /// What it is about.
-    pub before: Before,
+    pub before: SavedState,
     /// The process that wrote it.
     pub pid: u32,
     /// The run of the kernel in which it was written.
@@ -55,8 +55,8 @@ pub struct Record {
 }
 
 /// Keeps the record under its name.
-pub fn keep(files: &dyn Files, path: &Path, record: &Record) -> Result<(), LedError> {
-    let text = serde_json::to_string_pretty(&Wire::from(record)).expect("a record is strings and numbers");
+pub fn keep(files: &dyn LedFiles, path: &Path, record: &LedRecord) -> Result<(), LedError> {
+    let text = serde_json::to_string_pretty(&RecordFile::from(record)).expect("a record is strings and numbers");
     files.keep(path, &text).map_err(|error| match refusal(&format!("write {}", path.display()), &error) {
         LedError::ReadOnly(_) => LedError::ReadOnly(format!(
             "cannot write {}: its file system is read-only, and no LED is changed unless how it was can be kept: \
@@ -68,13 +68,13 @@ pub fn keep(files: &dyn Files, path: &Path, record: &Record) -> Result<(), LedEr
 }
 
 /// Reads a record. `Ok(None)`: there is none.
-pub fn read(files: &dyn Files, path: &Path) -> Result<Option<Record>, String> {
+pub fn read(files: &dyn LedFiles, path: &Path) -> Result<Option<LedRecord>, String> {
     let text = match files.read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
-    let wire: Wire =
+    let wire: RecordFile =
         serde_json::from_str(&text).map_err(|error| format!("{} is no record of ours: {error}", path.display()))?;
     if wire.version != VERSION {
         return Err(format!(
@@ -88,11 +88,11 @@ pub fn read(files: &dyn Files, path: &Path) -> Result<Option<Record>, String> {
 
 /// A claim to a LED, among programs of ours. Held for as long as this lives.
 #[derive(Debug)]
-pub struct Claim {
+pub struct LockFile {
     file: File,
 }
 
-impl Claim {
+impl LockFile {
     /// Takes the claim, or says who has it.
     pub fn take(path: &Path, who: &str) -> Result<Self, LedError> {
         let failed = |error: io::Error| refusal(&format!("lock {}", path.display()), &error);
@@ -126,7 +126,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for LockFile {
     fn drop(&mut self) {
         // Closing unlocks too; this makes sure that it happened before anybody is told of the closing.
         let _ = flock(&self.file, FlockOperation::Unlock);
@@ -135,7 +135,7 @@ impl Drop for Claim {
 
 /// A record in its file.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct RecordFile {
     version: u32,
     boot_id: String,
     pid: u32,
@@ -147,7 +147,7 @@ struct Wire {
 #[serde(rename_all = "snake_case")]
 enum WireBefore {
     Led { dir: PathBuf, was: WireSnapshot, ours: Vec<WireOurs> },
-    Line { chip: String, device: String, offset: u32, output: bool, level: Volts },
+    Line { chip: String, device: String, offset: u32, output: bool, level: LineLevel },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,16 +164,16 @@ struct WireOurs {
     settings: BTreeMap<String, String>,
 }
 
-impl From<&Record> for Wire {
-    fn from(record: &Record) -> Self {
+impl From<&LedRecord> for RecordFile {
+    fn from(record: &LedRecord) -> Self {
         let before = match record.before.clone() {
-            Before::Class { dir, was, ours } => {
+            SavedState::Class { dir, was, ours } => {
                 let ours = ours.into_iter().map(|it| WireOurs { trigger: it.trigger, settings: it.settings }).collect();
-                let Snapshot { trigger, settings, brightness, intensity } = was;
+                let LedSnapshot { trigger, settings, brightness, intensity } = was;
                 let was = WireSnapshot { trigger, settings, brightness, multi_intensity: intensity };
                 WireBefore::Led { dir, was, ours }
             }
-            Before::Line { address: Address { chip, device, offset }, direction, level } => {
+            SavedState::Line { address: LineAddress { chip, device, offset }, direction, level } => {
                 WireBefore::Line { chip, device, offset, output: direction == Direction::Output, level }
             }
         };
@@ -181,17 +181,17 @@ impl From<&Record> for Wire {
     }
 }
 
-impl From<Wire> for Record {
-    fn from(wire: Wire) -> Self {
+impl From<RecordFile> for LedRecord {
+    fn from(wire: RecordFile) -> Self {
         let before = match wire.before {
             WireBefore::Led { dir, was, ours } => {
-                let ours = ours.into_iter().map(|it| Ours { trigger: it.trigger, settings: it.settings }).collect();
+                let ours = ours.into_iter().map(|it| OurChanges { trigger: it.trigger, settings: it.settings }).collect();
                 let WireSnapshot { trigger, settings, brightness, multi_intensity: intensity } = was;
-                Before::Class { dir, was: Snapshot { trigger, settings, brightness, intensity }, ours }
+                SavedState::Class { dir, was: LedSnapshot { trigger, settings, brightness, intensity }, ours }
             }
             WireBefore::Line { chip, device, offset, output, level } => {
                 let direction = if output { Direction::Output } else { Direction::Input };
-                Before::Line { address: Address { chip, device, offset }, direction, level }
+                SavedState::Line { address: LineAddress { chip, device, offset }, direction, level }
             }
         };
         Self { before, pid: wire.pid, boot_id: wire.boot_id, left: wire.left }

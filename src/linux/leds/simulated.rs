@@ -1,6 +1,6 @@
 //! A board for people who have none: LEDs and GPIO lines that behave as the kernel's do, in a directory that anybody may watch.
 //!
-//! [`Led`] has the kernel's rules, as measured on 6.1 to 7.2; [`folder`] keeps LEDs in files, so that the next process finds
+//! [`SimulatedLed`] has the kernel's rules, as measured on 6.1 to 7.2; [`folder`] keeps LEDs in files, so that the next process finds
 //! them; [`lines`] does so with GPIO lines.
 
 pub mod folder;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 /// A LED with its rules. Time is in milliseconds since some moment that stays the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Led {
+pub struct SimulatedLed {
     /// Full light.
     pub max: u32,
     /// The triggers the kernel has.
@@ -32,7 +32,7 @@ pub struct Led {
     pub ending: bool,
 }
 
-impl Led {
+impl SimulatedLed {
     /// A dark LED without a trigger, of a kernel that has these.
     pub fn new(max: u32, triggers: &[&str]) -> Self {
         let triggers = ["none"].iter().chain(triggers).map(|name| (*name).to_owned()).collect();

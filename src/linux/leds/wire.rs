@@ -1,24 +1,24 @@
 //! Finds what a LED hangs on: a LED of the kernel's class, or a bare GPIO line.
 
-use crate::linux::board::{Choice, Other, Polarity, Wire};
+use crate::linux::board::{LedChoice, LedLocation, OtherLed, Polarity};
 use crate::linux::leds::files::refusal;
-use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, Volts, Want, by_device};
+use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, LineLevel, LineRequest, by_device};
 use crate::port::LedError;
-use crate::state::{Lamp, Level, Which};
+use crate::state::{LedInfo, LedLevel, LedRef};
 
 /// The level of a line that makes its LED so.
-pub const fn volts(polarity: Polarity, level: Level) -> Volts {
+pub const fn volts(polarity: Polarity, level: LedLevel) -> LineLevel {
     match (polarity, level) {
-        (Polarity::ActiveHigh, Level::Lit) | (Polarity::ActiveLow, Level::Dark) => Volts::High,
-        (Polarity::ActiveHigh, Level::Dark) | (Polarity::ActiveLow, Level::Lit) => Volts::Low,
+        (Polarity::ActiveHigh, LedLevel::Lit) | (Polarity::ActiveLow, LedLevel::Dark) => LineLevel::High,
+        (Polarity::ActiveHigh, LedLevel::Dark) | (Polarity::ActiveLow, LedLevel::Lit) => LineLevel::Low,
     }
 }
 
 /// Finds a LED among those that may be driven.
-pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
+pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo), LedError> {
     let main = choice.led.clone().ok_or_else(|| LedError::None(choice.why.clone()));
-    let main = main.map(|wire| (Lamp { name: wire.to_string(), why: choice.why.clone() }, wire));
-    let Which::Named(name) = which else { return main.map(|(lamp, wire)| (wire, lamp)) };
+    let main = main.map(|wire| (LedInfo { name: wire.to_string(), why: choice.why.clone() }, wire));
+    let LedRef::Named(name) = which else { return main.map(|(lamp, wire)| (wire, lamp)) };
     let is_label = |led: Option<&boards::Led>| led.is_some_and(|led| led.name.eq_ignore_ascii_case(name));
     if let Ok((lamp, wire)) = &main
         && (lamp.name == *name || is_label(choice.described))
@@ -27,7 +27,7 @@ pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
     }
     let named = choice.others.iter().find(|other| other.name == *name);
     if let Some(other) = named.or_else(|| choice.others.iter().find(|other| is_label(other.described))) {
-        let wire = Wire::Class { name: other.name.clone(), dir: other.dir.clone() };
+        let wire = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
         return Ok((wire, lamp(other)));
     }
     if let Some((_, why)) = choice.passed_over.iter().find(|(it, _)| it == name) {
@@ -40,20 +40,20 @@ pub fn find(choice: &Choice, which: &Which) -> Result<(Wire, Lamp), LedError> {
 }
 
 /// A LED that was not chosen, in words.
-pub fn lamp(other: &Other) -> Lamp {
+pub fn lamp(other: &OtherLed) -> LedInfo {
     let why = other.described.map_or_else(
         || "it looks like a LED for people".to_owned(),
         |led| format!("it is {} of the board, its {} LED", led.name, format!("{:?}", led.role).to_lowercase()),
     );
-    Lamp { name: other.name.clone(), why }
+    LedInfo { name: other.name.clone(), why }
 }
 
 /// Finds the line, and makes sure that it is the right one and nobody's.
 ///
 /// By the device that owns the chip; else by what its driver calls it, where that is a key; else by the line's name. A line
 /// by another name is another line. Numbers and labels that count chips are never asked.
-pub fn find_line(gpio: &dyn Gpio, wire: &Wire) -> Result<(Chip, LineInfo), LedError> {
-    let Wire::Line { device, label, name, offset, .. } = wire else {
+pub fn find_line(gpio: &dyn Gpio, wire: &LedLocation) -> Result<(Chip, LineInfo), LedError> {
+    let LedLocation::Line { device, label, name, offset, .. } = wire else {
         return Err(LedError::None(format!("{wire} is not a GPIO line")));
     };
     let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
@@ -78,8 +78,8 @@ pub fn find_line(gpio: &dyn Gpio, wire: &Wire) -> Result<(Chip, LineInfo), LedEr
 }
 
 /// How a line is that nobody holds. It is taken for that moment, and not driven.
-pub fn look_at_line(gpio: &dyn Gpio, chip: &Chip, info: &LineInfo) -> std::io::Result<(Direction, Volts)> {
-    let as_is = gpio.request(chip, info.offset, Want::AsIs)?;
+pub fn look_at_line(gpio: &dyn Gpio, chip: &Chip, info: &LineInfo) -> std::io::Result<(Direction, LineLevel)> {
+    let as_is = gpio.request(chip, info.offset, LineRequest::AsIs)?;
     Ok((as_is.direction()?.unwrap_or(info.direction), as_is.get()?))
 }
 

@@ -29,7 +29,7 @@ impl Host {
     }
 
     async fn look(&self) -> Option<LockState> {
-        self.locks.observe(&BTreeMap::from([(AppId(1), Holders::All)])).await.unwrap().remove(&AppId(1))
+        self.locks.observe(&BTreeMap::from([(AppId(1), LockHolders::All)])).await.unwrap().remove(&AppId(1))
     }
 }
 
@@ -202,7 +202,7 @@ fn without_roots_rights<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
 #[tokio::test]
 async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     let host = host();
-    let apps = BTreeMap::from([(AppId(1), Holders::All), (AppId(2), Holders::All)]);
+    let apps = BTreeMap::from([(AppId(1), LockHolders::All), (AppId(2), LockHolders::All)]);
     for app in [AppId(1), AppId(2)] {
         let both = BTreeSet::from(["closed".to_owned(), "open".to_owned()]);
         host.locks.take(app, &both, Force::No).await.unwrap();
@@ -249,7 +249,7 @@ async fn go_through_everything(host: &Host) {
     let key = ServiceKey::new(AppId(1), "main");
     for force in [Force::No, Force::Yes] {
         let _ = host.locks.prepare(&key).await;
-        let _ = host.locks.observe(&BTreeMap::from([(AppId(1), Holders::All)])).await;
+        let _ = host.locks.observe(&BTreeMap::from([(AppId(1), LockHolders::All)])).await;
         let _ = host.take("main", force).await;
         let _ = host.locks.expect_hand_over(&key).await;
         let _ = host.locks.release(AppId(1)).await;
@@ -265,7 +265,7 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
             let mut host = host();
             if by_mark {
                 // As for an agent that is not root, which tells by other things which are its own.
-                host.locks.tree = Tree::by_mark(host.root.path(), rustix::process::geteuid());
+                host.locks.tree = LockTree::by_mark(host.root.path(), rustix::process::geteuid());
             }
             let outside = host.root.path().join("outside");
             fs::create_dir(&outside).unwrap();
@@ -298,7 +298,7 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
 #[tokio::test]
 async fn an_agent_that_is_not_root_tells_its_locks_from_those_of_its_own_uid() {
     let mut host = host();
-    host.locks.tree = Tree::by_mark(host.root.path(), rustix::process::geteuid());
+    host.locks.tree = LockTree::by_mark(host.root.path(), rustix::process::geteuid());
     host.take("main", Force::No).await.unwrap();
     assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
     host.locks.release(AppId(1)).await.unwrap();

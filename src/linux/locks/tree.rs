@@ -8,11 +8,11 @@ use rustix::fs::{FlockOperation, Mode, Uid};
 use tracing::warn;
 
 use crate::port::LockError;
-use crate::state::{AppId, Force, HeldLock, Holders, Locks as LockState, ServiceKey};
+use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 
 pub(super) mod dir;
 
-use dir::{Dir, Kind};
+use dir::{EntryKind, OpenDir};
 
 /// The files that are a lock. Both are made; either one holds up updates.
 const FILES: [&CStr; 2] = [c"updates.lock", c"resin-updates.lock"];
@@ -41,7 +41,7 @@ const ATTEMPTS: usize = 3;
 
 /// Where the locks are, and how ours are told from others.
 #[derive(Debug, Clone)]
-pub(super) struct Tree {
+pub(super) struct LockTree {
     tmp: PathBuf,
     mine: Mine,
 }
@@ -56,12 +56,12 @@ enum Mine {
 
 /// The locks in a service's directory.
 #[derive(Debug, Default)]
-struct Survey {
+struct FoundLocks {
     ours: BTreeSet<CString>,
     others: Vec<(CString, HeldLock)>,
 }
 
-impl Tree {
+impl LockTree {
     pub(super) fn new(root: &Path) -> Self {
         let uid = rustix::process::geteuid();
         let mine = if uid.is_root() { Mine::Owner } else { Mine::Mark(uid) };
@@ -76,7 +76,7 @@ impl Tree {
 
     /// Who holds the locks of an app, of which these services can hold one. `None`: none is held. A service holds one whose directory
     /// cannot be looked into: it made it so, and may have a lock there.
-    pub(super) fn look(&self, app: AppId, holders: &Holders) -> Result<Option<LockState>, LockError> {
+    pub(super) fn look(&self, app: AppId, holders: &LockHolders) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
         let mut whole = BTreeSet::new();
         let mut any = false;
@@ -85,7 +85,9 @@ impl Tree {
             let survey = match dir.open(&service).and_then(|it| it.map(|it| self.survey(&it, &service)).transpose()) {
                 Ok(Some(survey)) => survey,
                 Ok(None) => continue,
-                Err(why) => Survey { others: vec![(service.clone(), out_of_sight(&dir, &service, &why))], ..Survey::default() },
+                Err(why) => {
+                    FoundLocks { others: vec![(service.clone(), out_of_sight(&dir, &service, &why))], ..FoundLocks::default() }
+                }
             };
             if holders.may_hold(&service.to_string_lossy()) {
                 held = held.or_else(|| survey.others.into_iter().next().map(|(_, it)| it));
@@ -137,7 +139,7 @@ impl Tree {
     }
 
     /// The directory of a service, made when it is not there.
-    pub(super) fn service(&self, key: &ServiceKey) -> Result<Dir, LockError> {
+    pub(super) fn service(&self, key: &ServiceKey) -> Result<OpenDir, LockError> {
         let app = self.make_app(key.app)?;
         Self::make_service(&app, &named(&key.service)?)
     }
@@ -154,8 +156,8 @@ impl Tree {
     }
 
     /// The directory all others are in, made when it is not there.
-    pub(super) fn make_services(&self) -> Result<Dir, LockError> {
-        let tmp = Dir::trusted(&self.tmp, "/tmp")?;
+    pub(super) fn make_services(&self) -> Result<OpenDir, LockError> {
+        let tmp = OpenDir::trusted(&self.tmp, "/tmp")?;
         // Who was written for the supervisor of 2017 looks here. Where something else has the name, it stays.
         let _ = tmp.link_to(c"resin-supervisor", c"/tmp/balena-supervisor");
         let base = self.make_own(&tmp, c"balena-supervisor")?;
@@ -163,8 +165,8 @@ impl Tree {
     }
 
     /// Keeps `systemd-tmpfiles` from tidying the tree away, for as long as the handle lives: it passes over locked directories.
-    pub(super) fn keep(&self) -> Option<Dir> {
-        let tmp = Dir::trusted(&self.tmp, "/tmp").ok()?;
+    pub(super) fn keep(&self) -> Option<OpenDir> {
+        let tmp = OpenDir::trusted(&self.tmp, "/tmp").ok()?;
         let base = tmp.open(c"balena-supervisor").ok()??;
         rustix::fs::flock(base.fd(), FlockOperation::NonBlockingLockShared).ok()?;
         Some(base)
@@ -186,7 +188,7 @@ impl Tree {
         found.iter().try_for_each(|(service, name)| self.take_one(&dir, service, name, force))
     }
 
-    fn take_one(&self, app: &Dir, service: &Dir, name: &CStr, force: Force) -> Result<(), LockError> {
+    fn take_one(&self, app: &OpenDir, service: &OpenDir, name: &CStr, force: Force) -> Result<(), LockError> {
         for _ in 0..ATTEMPTS {
             let survey = self.survey(service, name)?;
             match force {
@@ -208,7 +210,7 @@ impl Tree {
     }
 
     /// Makes a lock that is ours from its first moment. `false`: somebody else was faster.
-    fn make_lock(&self, app: &Dir, service: &Dir, file: &CStr) -> Result<bool, LockError> {
+    fn make_lock(&self, app: &OpenDir, service: &OpenDir, file: &CStr) -> Result<bool, LockError> {
         app.remove(DRAFT)?;
         let owner = match self.mine {
             Mine::Owner => Some(OWNER),
@@ -220,13 +222,13 @@ impl Tree {
         made
     }
 
-    fn release_one(&self, app: &Dir, name: &CStr) -> Result<(), LockError> {
+    fn release_one(&self, app: &OpenDir, name: &CStr) -> Result<(), LockError> {
         let Some(service) = app.open(name)? else { return Ok(()) };
         self.survey(&service, name)?.ours.iter().try_for_each(|file| service.remove(file))
     }
 
-    fn survey(&self, service: &Dir, name: &CStr) -> Result<Survey, LockError> {
-        let mut survey = Survey::default();
+    fn survey(&self, service: &OpenDir, name: &CStr) -> Result<FoundLocks, LockError> {
+        let mut survey = FoundLocks::default();
         // Those that count most are found among however many names.
         let known = FILES.iter().map(|it| (*it).to_owned());
         let all: BTreeSet<_> = service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(ENDING)).collect();
@@ -246,7 +248,7 @@ impl Tree {
         Ok(survey)
     }
 
-    fn is_ours(&self, kind: Kind) -> bool {
+    fn is_ours(&self, kind: EntryKind) -> bool {
         match self.mine {
             Mine::Owner => kind.regular && kind.uid == OWNER && kind.mode == MARKED,
             Mine::Mark(uid) => kind.regular && kind.uid == uid && kind.mode == MARKED,
@@ -254,13 +256,13 @@ impl Tree {
     }
 
     /// Whether the service's lock was made by another supervisor: see the head of [`super`].
-    fn are_left_behind(&self, service: &Dir) -> Result<bool, LockError> {
+    fn are_left_behind(&self, service: &OpenDir) -> Result<bool, LockError> {
         // Who is not root can neither make such files nor remove them.
         if matches!(self.mine, Mine::Mark(_)) {
             return Ok(false);
         }
         for file in FILES {
-            let made = |it: Kind| it.regular && it.uid == OWNER && it.gid.is_root() && it.mode == LOCKFILE;
+            let made = |it: EntryKind| it.regular && it.uid == OWNER && it.gid.is_root() && it.mode == LOCKFILE;
             if !service.kind(file)?.is_some_and(|it| made(it) && it.bytes <= LOCKFILE_BYTES) {
                 return Ok(false);
             }
@@ -268,22 +270,22 @@ impl Tree {
         Ok(true)
     }
 
-    fn services(&self) -> Result<Option<Dir>, LockError> {
-        let Some(base) = Dir::trusted(&self.tmp, "/tmp")?.open(c"balena-supervisor")? else { return Ok(None) };
+    fn services(&self) -> Result<Option<OpenDir>, LockError> {
+        let Some(base) = OpenDir::trusted(&self.tmp, "/tmp")?.open(c"balena-supervisor")? else { return Ok(None) };
         base.open(c"services")
     }
 
-    fn app(&self, app: AppId) -> Result<Option<Dir>, LockError> {
+    fn app(&self, app: AppId) -> Result<Option<OpenDir>, LockError> {
         let Some(services) = self.services()? else { return Ok(None) };
         services.open(&named(&app.to_string())?)
     }
 
-    fn make_app(&self, app: AppId) -> Result<Dir, LockError> {
+    fn make_app(&self, app: AppId) -> Result<OpenDir, LockError> {
         self.make_own(&self.make_services()?, &named(&app.to_string())?)
     }
 
     /// A directory that only we write in. `/tmp` is anybody's, so somebody may have been there before us.
-    fn make_own(&self, parent: &Dir, name: &CStr) -> Result<Dir, LockError> {
+    fn make_own(&self, parent: &OpenDir, name: &CStr) -> Result<OpenDir, LockError> {
         let dir = parent.make(name, PRIVATE)?;
         let uid = dir.owner()?;
         match self.mine {
@@ -295,7 +297,7 @@ impl Tree {
         }
     }
 
-    fn make_service(app: &Dir, name: &CStr) -> Result<Dir, LockError> {
+    fn make_service(app: &OpenDir, name: &CStr) -> Result<OpenDir, LockError> {
         let dir = app.make(name, SHARED)?;
         // An engine that mounts a directory that is not there makes it for root alone.
         dir.widen(PRIVATE, SHARED);
@@ -304,12 +306,12 @@ impl Tree {
 }
 
 /// The lock that a service may have where we cannot look.
-fn out_of_sight(app: &Dir, name: &CStr, why: &LockError) -> HeldLock {
+fn out_of_sight(app: &OpenDir, name: &CStr, why: &LockError) -> HeldLock {
     let since_secs = app.kind(name).ok().flatten().map_or(0, |it| it.changed_secs);
     HeldLock { service: name.to_string_lossy().into_owned(), path: why.to_string(), since_secs }
 }
 
-impl Survey {
+impl FoundLocks {
     fn refuse(&self) -> Result<(), LockError> {
         self.others.first().map_or(Ok(()), |(_, held)| Err(LockError::Held(held.clone())))
     }

@@ -10,8 +10,8 @@ use inotify::{EventMask, EventStream, Inotify, WatchMask};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::tree::Tree;
-use super::tree::dir::Dir;
+use super::tree::LockTree;
+use super::tree::dir::OpenDir;
 use crate::port::LockError;
 use crate::state::ServiceKey;
 
@@ -27,7 +27,7 @@ const ADVICE: &str = "raise fs.inotify.max_user_watches and fs.inotify.max_user_
 type Events = EventStream<[u8; BUFFER]>;
 
 /// An item whenever a lock may have been given back. Never ends.
-pub(super) fn changes(tree: Tree) -> impl Stream<Item = ()> {
+pub(super) fn changes(tree: LockTree) -> impl Stream<Item = ()> {
     let watch = Watch { tree, watched: None, missed: false, complained: false };
     stream::unfold(watch, async |mut watch| {
         watch.next().await;
@@ -36,7 +36,7 @@ pub(super) fn changes(tree: Tree) -> impl Stream<Item = ()> {
 }
 
 /// Waits until a service says that it is ready.
-pub(super) async fn signalled(tree: &Tree, key: &ServiceKey) -> Result<(), LockError> {
+pub(super) async fn signalled(tree: &LockTree, key: &ServiceKey) -> Result<(), LockError> {
     loop {
         let mut events = watched(tree, key)?;
         // Looked at after the watch was set, so nothing falls between.
@@ -55,7 +55,7 @@ pub(super) async fn signalled(tree: &Tree, key: &ServiceKey) -> Result<(), LockE
 }
 
 /// What happens in the directory of a service. Its handle is closed again, or the kernel would not tell of its removal.
-fn watched(tree: &Tree, key: &ServiceKey) -> Result<Events, LockError> {
+fn watched(tree: &LockTree, key: &ServiceKey) -> Result<Events, LockError> {
     let dir = tree.service(key)?;
     let watch = || {
         let events = events()?;
@@ -71,7 +71,7 @@ fn events() -> io::Result<Events> {
 }
 
 struct Watch {
-    tree: Tree,
+    tree: LockTree,
     watched: Option<Watched>,
     /// Something may have happened while nothing was watched.
     missed: bool,
@@ -85,7 +85,7 @@ struct Watched {
     services: BTreeSet<i32>,
     /// Directories changed while events were skipped.
     stale: bool,
-    _kept: Option<Dir>,
+    _kept: Option<OpenDir>,
 }
 
 impl Watch {
@@ -100,17 +100,17 @@ impl Watch {
                 continue;
             };
             match watched.wait().await {
-                Heard::Release => {
+                LockEvent::Release => {
                     sleep(PAUSE).await;
                     watched.drain();
                     return;
                 }
                 // A directory came or went; what happened in it until it was watched, nobody told us.
-                Heard::Directory => {
+                LockEvent::Directory => {
                     self.watched = None;
                     sleep(PAUSE).await;
                 }
-                Heard::Else => (),
+                LockEvent::Else => (),
             }
         }
     }
@@ -133,7 +133,7 @@ impl Watch {
 
 /// What an event means to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum LockEvent {
     /// A lock was given back.
     Release,
     /// There are other directories than before, or events were lost.
@@ -143,7 +143,7 @@ enum Heard {
 }
 
 impl Watched {
-    fn new(tree: &Tree) -> Result<Self, String> {
+    fn new(tree: &LockTree) -> Result<Self, String> {
         let said = |why: io::Error| why.to_string();
         let top = tree.make_services().map_err(|why| why.to_string())?;
         let mut watched = Self { events: events().map_err(said)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
@@ -161,7 +161,7 @@ impl Watched {
     }
 
     /// Watches a directory of directories.
-    fn above(&self, dir: &Dir) -> io::Result<()> {
+    fn above(&self, dir: &OpenDir) -> io::Result<()> {
         let mask = WatchMask::CREATE
             | WatchMask::MOVED_TO
             | WatchMask::DELETE
@@ -171,26 +171,26 @@ impl Watched {
         self.events.watches().add(dir.handle_path(), mask).map(|_| ())
     }
 
-    async fn wait(&mut self) -> Heard {
+    async fn wait(&mut self) -> LockEvent {
         if self.stale {
-            return Heard::Directory;
+            return LockEvent::Directory;
         }
         match self.events.next().await {
             Some(Ok(event)) => self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref()),
-            Some(Err(_)) | None => Heard::Directory,
+            Some(Err(_)) | None => LockEvent::Directory,
         }
     }
 
-    fn meaning(&self, mask: EventMask, descriptor: i32, name: Option<&OsStr>) -> Heard {
+    fn meaning(&self, mask: EventMask, descriptor: i32, name: Option<&OsStr>) -> LockEvent {
         if mask.intersects(EventMask::Q_OVERFLOW | EventMask::IGNORED) {
-            return Heard::Directory;
+            return LockEvent::Directory;
         }
         let is_lock = name.is_some_and(|it| it.as_encoded_bytes().ends_with(b"updates.lock"));
         match (self.services.contains(&descriptor), is_lock) {
-            (true, true) => Heard::Release,
-            (false, _) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => Heard::Directory,
+            (true, true) => LockEvent::Release,
+            (false, _) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => LockEvent::Directory,
             // Drafts of our own locks among them: they are files beside the services' directories.
-            (true, false) | (false, _) => Heard::Else,
+            (true, false) | (false, _) => LockEvent::Else,
         }
     }
 
@@ -198,14 +198,14 @@ impl Watched {
     fn drain(&mut self) {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
             let heard = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());
-            if heard == Heard::Directory {
+            if heard == LockEvent::Directory {
                 self.stale = true;
             }
         }
     }
 }
 
-fn children(dir: &Dir) -> Vec<Dir> {
+fn children(dir: &OpenDir) -> Vec<OpenDir> {
     let names = dir.directories().unwrap_or_default();
     names.iter().filter_map(|name| dir.open(name).ok().flatten()).collect()
 }

@@ -31,7 +31,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// An address of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct InterfaceAddress {
     /// The interface's name.
     pub interface: String,
     /// The interface's number.
@@ -44,11 +44,11 @@ pub struct Address {
 
 /// Tells when addresses change.
 #[derive(Debug)]
-pub struct Changes {
+pub struct AddressChanges {
     socket: AsyncFd<OwnedFd>,
 }
 
-impl Address {
+impl InterfaceAddress {
     /// Whether it is the fleet's VPN, by which the cloud comes.
     pub(super) fn is_vpn(&self) -> bool {
         matches!(self.interface.as_str(), "resin-vpn" | "tun0")
@@ -95,13 +95,13 @@ pub(in crate::linux) fn is_containers(name: &str) -> bool {
 }
 
 /// Every address of the machine, in the kernel's order.
-pub(in crate::linux) fn addresses() -> io::Result<Vec<Address>> {
+pub(in crate::linux) fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let socket = netlink(SocketFlags::CLOEXEC, 0)?;
     let raw = dump(&socket, RTM_GETADDR, RTM_NEWADDR, address)?;
     // One that is gone by now has no name any more, and is of no use.
     let named = |it: Raw| {
         let interface = netdevice::index_to_name(&socket, it.index).ok()?;
-        Some(Address { interface, index: it.index, ip: it.ip, prefix: it.prefix })
+        Some(InterfaceAddress { interface, index: it.index, ip: it.ip, prefix: it.prefix })
     };
     Ok(raw.into_iter().filter_map(named).collect())
 }
@@ -121,7 +121,7 @@ pub(super) fn dump<T>(socket: &OwnedFd, get: u16, kind: u16, read: impl Fn(&[u8]
     }
 }
 
-impl Changes {
+impl AddressChanges {
     /// Begins to listen. To be called within a runtime.
     pub(in crate::linux) fn new() -> io::Result<Self> {
         let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?;
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn networks_contain_their_addresses() {
-        let address = |ip: &str, prefix| Address { interface: "x".into(), index: 1, ip: ip.parse().unwrap(), prefix };
+        let address = |ip: &str, prefix| InterfaceAddress { interface: "x".into(), index: 1, ip: ip.parse().unwrap(), prefix };
         assert!(address("172.17.0.1", 16).contains("172.17.255.3".parse().unwrap()));
         assert!(!address("172.17.0.1", 16).contains("172.18.0.3".parse().unwrap()));
         assert!(address("10.0.0.1", 0).contains("8.8.8.8".parse().unwrap()));

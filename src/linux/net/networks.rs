@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::interfaces::{self, Address, Changes};
+use super::interfaces::{self, AddressChanges, InterfaceAddress};
 use crate::linux::engine::Bridge;
 use crate::port::EngineError;
 
@@ -29,7 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(180);
 
 /// Whether containers on a bridge may reach the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ContainerAccess {
     /// They may.
     Open,
     /// Their network is `internal`.
@@ -38,16 +38,16 @@ pub enum Way {
 
 /// The interfaces of the engine's networks, by their numbers. The kernel gives no number twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(BTreeMap<u32, Way>);
+pub struct EngineNetworks(BTreeMap<u32, ContainerAccess>);
 
-impl Networks {
+impl EngineNetworks {
     /// What the engine said of an interface; `None`: nothing yet, or it is not the engine's.
-    pub(super) fn way(&self, index: u32) -> Option<Way> {
+    pub(super) fn way(&self, index: u32) -> Option<ContainerAccess> {
         self.0.get(&index).copied()
     }
 
     /// Judges interfaces by what the engine says. The addresses must have been read before the engine was asked.
-    pub(super) fn new(addresses: &[Address], bridges: &[Bridge]) -> Self {
+    pub(super) fn new(addresses: &[InterfaceAddress], bridges: &[Bridge]) -> Self {
         let mut ways = BTreeMap::new();
         for address in addresses {
             let its = |it: &&Bridge| {
@@ -57,9 +57,9 @@ impl Networks {
                     || interfaces::is_bridge(&address.interface) && it.subnets.iter().any(in_subnet)
             };
             for bridge in bridges.iter().filter(its) {
-                let judged = ways.entry(address.index).or_insert(Way::Open);
+                let judged = ways.entry(address.index).or_insert(ContainerAccess::Open);
                 if bridge.internal {
-                    *judged = Way::Internal;
+                    *judged = ContainerAccess::Internal;
                 }
             }
         }
@@ -67,14 +67,17 @@ impl Networks {
     }
 
     /// Whether the engine has not said yet what some bridge is.
-    fn lacks_any(&self, addresses: &[Address]) -> bool {
+    fn lacks_any(&self, addresses: &[InterfaceAddress]) -> bool {
         addresses.iter().any(|it| interfaces::is_bridge(&it.interface) && self.way(it.index).is_none())
     }
 }
 
 /// Asks the engine for its bridges whenever addresses change, and tells what it says. To be called within a runtime.
-pub async fn follow(ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>, told: watch::Sender<Networks>) -> Infallible {
-    let changes = Changes::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
+pub async fn follow(
+    ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>,
+    told: watch::Sender<EngineNetworks>,
+) -> Infallible {
+    let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
     let mut wait = FIRST_WAIT;
     loop {
         let (next, longest) = match look(&ask).await {
@@ -105,9 +108,9 @@ pub async fn follow(ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>, tol
 }
 
 /// Asks once. Also says whether the engine knows every bridge.
-async fn look(ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>) -> Result<(Networks, bool), String> {
+async fn look(ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>) -> Result<(EngineNetworks, bool), String> {
     let addresses = interfaces::addresses().map_err(|why| why.to_string())?;
-    let networks = Networks::new(&addresses, &ask().await.map_err(|why| why.to_string())?);
+    let networks = EngineNetworks::new(&addresses, &ask().await.map_err(|why| why.to_string())?);
     let complete = !networks.lacks_any(&addresses);
     Ok((networks, complete))
 }

@@ -12,10 +12,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::linux::systemd::{Deed, Systemd};
-use crate::linux::watch::Watch;
-use crate::port::{self, NetError, Steered};
-use crate::state::Vpn;
+use crate::linux::systemd::{Systemd, UnitAction};
+use crate::linux::watch::FileWatcher;
+use crate::port::{self, NetError, UnitChange};
+use crate::state::VpnState;
 
 /// Where the VPN's scripts say that it is up, below the host's root.
 const ACTIVE: &str = "run/openvpn/vpn_status/active";
@@ -28,12 +28,12 @@ const ADDRESSES: usize = 8;
 
 /// The real networks of the host whose root it was made with.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct NetAdapter {
     active: PathBuf,
     systemd: Systemd,
 }
 
-impl Reach {
+impl NetAdapter {
     /// The networks of the host whose root is `root`. `bus` as in [`Power::new`](crate::linux::power::Power::new).
     #[must_use]
     pub fn new(root: &Path, bus: Option<&str>) -> Self {
@@ -41,7 +41,7 @@ impl Reach {
     }
 }
 
-impl port::Net for Reach {
+impl port::Net for NetAdapter {
     async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
         let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
             Ok(found) => found.take(ADDRESSES).collect(),
@@ -62,10 +62,10 @@ impl port::Net for Reach {
         Err(NetError(format!("cannot connect to {host} port {port} ({whys}); see the network's cable, firewall and proxy")))
     }
 
-    fn vpn(&self) -> impl Stream<Item = Vpn> {
+    fn vpn(&self) -> impl Stream<Item = VpnState> {
         // The VPN's scripts take the directory for granted. Where we may not make it, they do.
         let _ = self.active.parent().map(fs::create_dir_all);
-        let watch = Watch::new(&self.active).inspect_err(|why| warn!(%why, "the VPN's state cannot be watched")).ok();
+        let watch = FileWatcher::new(&self.active).inspect_err(|why| warn!(%why, "the VPN's state cannot be watched")).ok();
         unfold((self.active.clone(), watch, None), async |(active, mut watch, before)| {
             let now = loop {
                 // Armed before the look, so that nothing falls between.
@@ -86,21 +86,21 @@ impl port::Net for Reach {
         })
     }
 
-    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
-        let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError)? else { return Ok(Steered::Already) };
+    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
+        let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError)? else { return Ok(UnitChange::Already) };
         let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
         let deed = match to {
-            Vpn::Up if !runs => Deed::Restart,
-            Vpn::Down if runs => Deed::Stop,
-            Vpn::Up | Vpn::Down => return Ok(Steered::Already),
+            VpnState::Up if !runs => UnitAction::Restart,
+            VpnState::Down if runs => UnitAction::Stop,
+            VpnState::Up | VpnState::Down => return Ok(UnitChange::Already),
         };
-        self.systemd.tell(SERVICE, deed).await.map(|()| Steered::Now).map_err(NetError)
+        self.systemd.tell(SERVICE, deed).await.map(|()| UnitChange::Now).map_err(NetError)
     }
 }
 
-fn state(active: &Path) -> Vpn {
+fn state(active: &Path) -> VpnState {
     // Whatever it is, a dangling link too.
-    if active.symlink_metadata().is_ok() { Vpn::Up } else { Vpn::Down }
+    if active.symlink_metadata().is_ok() { VpnState::Up } else { VpnState::Down }
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_listens_is_reached_in_both_families() {
-        let reach = Reach::new(Path::new("/nowhere"), None);
+        let reach = NetAdapter::new(Path::new("/nowhere"), None);
         let v4 = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = v4.local_addr().unwrap().port();
         reach.dial("127.0.0.1", port).await.unwrap();
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_does_not_resolve_is_told() {
-        let reach = Reach::new(Path::new("/nowhere"), None);
+        let reach = NetAdapter::new(Path::new("/nowhere"), None);
         let why = timeout(SOON * 4, reach.dial("no-such-name.invalid", 443)).await.unwrap().unwrap_err().0;
         assert!(why.starts_with("cannot look up no-such-name.invalid"), "{why}");
     }
@@ -142,23 +142,23 @@ mod tests {
     async fn the_vpn_comes_and_goes_with_its_file() {
         let root = tempfile::tempdir().unwrap();
         let active = root.path().join(ACTIVE);
-        let reach = Reach::new(root.path(), None);
+        let reach = NetAdapter::new(root.path(), None);
         let mut vpn = pin!(reach.vpn());
-        assert_eq!(vpn.next().await, Some(Vpn::Down));
+        assert_eq!(vpn.next().await, Some(VpnState::Down));
         assert!(active.parent().unwrap().is_dir());
         fs::write(&active, "").unwrap();
-        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Up));
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(VpnState::Up));
         fs::remove_dir_all(root.path().join("run/openvpn")).unwrap();
-        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Down));
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(VpnState::Down));
         fs::create_dir_all(active.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink("/nowhere", &active).unwrap();
-        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(Vpn::Up));
+        assert_eq!(timeout(SOON, vpn.next()).await.unwrap(), Some(VpnState::Up));
     }
 
     #[tokio::test]
     async fn a_host_without_a_bus_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let why = Reach::new(root.path(), None).steer_vpn(Vpn::Up).await.unwrap_err().0;
+        let why = NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up).await.unwrap_err().0;
         assert!(why.contains("run/dbus/system_bus_socket"), "{why}");
     }
 }

@@ -28,10 +28,10 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info};
 
 use super::Listeners;
-use super::crowd::{Crowd, Place};
-use super::shared::{Activity, Shared, Watched};
+use super::limits::{ConnectionLimiter, Slot};
+use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::state::Status;
-use crate::state::device::{Beside, HeldBack, Peer, Reached};
+use crate::state::device::{AnswerDelay, ClientAddress, ConcurrentRequests, LocalAddress};
 
 /// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -62,7 +62,7 @@ pub async fn serve_while_up(
 ) {
     let router = TowerToHyperService::new(router);
     let (mut stop, mut stopping) = watch::channel(());
-    let crowd = Crowd::default();
+    let crowd = ConnectionLimiter::default();
     let mut open = FuturesUnordered::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -89,7 +89,7 @@ pub async fn serve_while_up(
             };
             // Replies are small, and somebody waits for each.
             let _ = stream.set_nodelay(true);
-            let reached = stream.local_addr().ok().map(|it| Reached(it.ip().to_canonical()));
+            let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
             open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
         }
         if !listeners.is_open() {
@@ -115,16 +115,16 @@ async fn turned(status: &mut watch::Receiver<Status>, is_open: bool) {
 }
 
 /// Answers one connection until it ends, as [`serve`] does each of its own.
-pub async fn converse(stream: impl AsyncRead + AsyncWrite, router: Router, peer: Peer) {
+pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Router, peer: ClientAddress) {
     let (_stop, stopping) = watch::channel(());
-    let crowd = Crowd::default();
+    let crowd = ConnectionLimiter::default();
     let Some(place) = crowd.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
     answer(stream, async || (), pending(), Answering::new(router, peer, None, place), stopping).await;
 }
 
 async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
-    let stream = Shared(&stream);
+    let stream = StreamRef(&stream);
     answer(stream, async || stream.readable().await, stream.broken(), service, stopping).await;
 }
 
@@ -171,7 +171,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
         if unparsed.is_empty() && !arrives(&readable, &mut stopping).await {
             return Ok(());
         }
-        let activity = Cell::new(Activity::Fresh);
+        let activity = Cell::new(StreamActivity::Fresh);
         let io = Watched { stream: stream.as_mut(), unparsed, activity: &activity, owed: Bytes::new() };
         let mut connection = Box::new(server.serve_connection(TokioIo::new(io), service));
         let mut poll = |context: &mut Context<'_>, stops: bool| {
@@ -180,7 +180,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
                 Pin::new(&mut *connection).graceful_shutdown();
             }
             let polled = connection.poll_without_shutdown(context).map_ok(|()| Next::Close);
-            if polled.is_ready() || stops || activity.get() != Activity::Idle || service.is_answering() {
+            if polled.is_ready() || stops || activity.get() != StreamActivity::Idle || service.is_answering() {
                 return polled;
             }
             // An idle connection ends at once.
@@ -235,9 +235,9 @@ async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -
 /// The API, to one caller.
 struct Answering<'a> {
     router: TowerToHyperService<Router>,
-    peer: Peer,
-    reached: Option<Reached>,
-    place: Place<'a>,
+    peer: ClientAddress,
+    reached: Option<LocalAddress>,
+    place: Slot<'a>,
     turn: Rc<Cell<Turn>>,
 }
 
@@ -252,7 +252,7 @@ enum Turn {
 }
 
 impl<'a> Answering<'a> {
-    fn new(router: TowerToHyperService<Router>, peer: Peer, reached: Option<Reached>, place: Place<'a>) -> Self {
+    fn new(router: TowerToHyperService<Router>, peer: ClientAddress, reached: Option<LocalAddress>, place: Slot<'a>) -> Self {
         Self { router, peer, reached, place, turn: Rc::new(Cell::new(Turn::Free)) }
     }
 
@@ -270,7 +270,7 @@ impl Service<Request<Incoming>> for Answering<'_> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (wait, beside) = self.place.begin();
         request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(Beside(beside));
+        request.extensions_mut().insert(ConcurrentRequests(beside));
         if let Some(reached) = self.reached {
             request.extensions_mut().insert(reached);
         }
@@ -283,7 +283,7 @@ impl Service<Request<Incoming>> for Answering<'_> {
             let answer = answered.await;
             drop(wait);
             // From now on any other connection may have this one's place.
-            if let Ok(Some(HeldBack(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
+            if let Ok(Some(AnswerDelay(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
                 sleep(long).await;
             }
             answer

@@ -10,23 +10,23 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::linux::engine::Bridge;
-use crate::state::device::{HeldBack, Reached};
-use crate::state::{By, Progress, Shutdown, Status};
+use crate::state::device::{AnswerDelay, LocalAddress};
+use crate::state::{ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
 
 fn router() -> Router {
     Router::new()
-        .route("/who", get(async |Extension(peer): Extension<Peer>| format!("{} {}", peer.addr, peer.local)))
+        .route("/who", get(async |Extension(peer): Extension<ClientAddress>| format!("{} {}", peer.addr, peer.local)))
         .route("/soon", get(async || sleep(Duration::from_millis(300)).await))
         .route("/slow", get(async || sleep(Duration::from_secs(3600)).await))
 }
 
 /// No engine says anything.
-fn untold() -> watch::Receiver<Networks> {
-    watch::channel(Networks::default()).1
+fn untold() -> watch::Receiver<EngineNetworks> {
+    watch::channel(EngineNetworks::default()).1
 }
 
-fn address(interface: &str, index: u32, ip: &str, prefix: u8) -> Address {
-    Address { interface: interface.to_owned(), index, ip: ip.parse().unwrap(), prefix }
+fn address(interface: &str, index: u32, ip: &str, prefix: u8) -> InterfaceAddress {
+    InterfaceAddress { interface: interface.to_owned(), index, ip: ip.parse().unwrap(), prefix }
 }
 
 fn bridge(interface: &str, internal: bool) -> Bridge {
@@ -34,9 +34,9 @@ fn bridge(interface: &str, internal: bool) -> Bridge {
 }
 
 /// Has the machine these addresses and the engine these bridges.
-fn tell(listeners: &mut Listeners, known: &[Address], bridges: &[Bridge]) {
+fn tell(listeners: &mut Listeners, known: &[InterfaceAddress], bridges: &[Bridge]) {
     listeners.known = known.to_vec();
-    listeners.networks = watch::channel(Networks::new(known, bridges)).1;
+    listeners.networks = watch::channel(EngineNetworks::new(known, bridges)).1;
 }
 
 fn bound() -> (Listeners, SocketAddr) {
@@ -66,9 +66,9 @@ async fn callers_are_told_from_each_other() {
 #[tokio::test]
 async fn the_address_that_was_asked_and_a_late_answer_are_the_routers() {
     let (listeners, at) = bound();
-    let late = async || (Extension(HeldBack(Duration::from_millis(300))), "late");
+    let late = async || (Extension(AnswerDelay(Duration::from_millis(300))), "late");
     let router = router()
-        .route("/reached", get(async |Extension(Reached(address)): Extension<Reached>| address.to_string()))
+        .route("/reached", get(async |Extension(LocalAddress(address)): Extension<LocalAddress>| address.to_string()))
         .route("/late", get(late));
     let asks = async {
         let text = get_text(at, "/reached").await;
@@ -150,7 +150,7 @@ async fn who_breaks_off_while_he_waits_leaves_his_place_to_others() {
     let (listeners, at) = bound();
     let crowd = async {
         let mut waiting = Vec::new();
-        for _ in 0..crowd::OF_ONE_ADDRESS {
+        for _ in 0..limits::OF_ONE_ADDRESS {
             let mut caller = TcpStream::connect(at).await.unwrap();
             caller.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
             caller.set_zero_linger().unwrap();
@@ -190,15 +190,15 @@ async fn who_only_has_no_more_to_say_is_answered() {
 async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
     let long = Router::new().route("/", get(async || "x".repeat(1 << 20)));
     let (mut caller, stream) = tokio::io::duplex(1024);
-    let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+    let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     caller.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let began = Instant::now();
-    converse(stream, long, peer).await;
+    serve_connection(stream, long, peer).await;
     assert!((10..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 /// Who a connection from another address of loopback is, or `None` where it is closed.
-async fn comes_from(listeners: &Listeners, from: &str, to: &str) -> Option<Peer> {
+async fn comes_from(listeners: &Listeners, from: &str, to: &str) -> Option<ClientAddress> {
     let listener = TcpListener::bind((to, 0)).await.unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
@@ -210,17 +210,17 @@ async fn comes_from(listeners: &Listeners, from: &str, to: &str) -> Option<Peer>
 #[tokio::test]
 async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses() {
     let (mut listeners, _) = bound();
-    listeners.sockets[0].admits = Admits::Containers;
+    listeners.sockets[0].admits = Admission::Containers;
     let (at, from) = (IpAddr::from([172, 17, 0, 1]), SocketAddr::from(([172, 17, 0, 9], 1)));
     for (interface, bridges, origin) in [
-        ("docker0", vec![bridge("docker0", false)], Origin::Open),
-        ("docker0", vec![bridge("docker0", true)], Origin::Internal),
-        ("docker0", Vec::new(), Origin::Untold),
-        ("eth0", Vec::new(), Origin::Elsewhere),
-        ("mine", vec![bridge("mine", true)], Origin::Internal),
-        ("mine", vec![bridge("mine", false)], Origin::Elsewhere),
+        ("docker0", vec![bridge("docker0", false)], ConnectionOrigin::Open),
+        ("docker0", vec![bridge("docker0", true)], ConnectionOrigin::Internal),
+        ("docker0", Vec::new(), ConnectionOrigin::Untold),
+        ("eth0", Vec::new(), ConnectionOrigin::Elsewhere),
+        ("mine", vec![bridge("mine", true)], ConnectionOrigin::Internal),
+        ("mine", vec![bridge("mine", false)], ConnectionOrigin::Elsewhere),
     ] {
-        tell(&mut listeners, &[Address { ip: at, ..address(interface, 9, "::", 16) }], &bridges);
+        tell(&mut listeners, &[InterfaceAddress { ip: at, ..address(interface, 9, "::", 16) }], &bridges);
         let via = listeners.network_of(from);
         assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{interface}");
     }
@@ -245,7 +245,7 @@ async fn a_link_local_caller_is_in_the_network_of_its_interface() {
     let known =
         [address("docker0", 9, "fe80::1", 64), address("br-0123456789ab", 7, "fe80::2", 64), address("eth0", 2, "fe80::3", 64)];
     tell(&mut listeners, &known, &[bridge("docker0", false), bridge("br-0123456789ab", true)]);
-    for (scope, origin) in [(9, Origin::Open), (7, Origin::Internal), (2, Origin::Elsewhere)] {
+    for (scope, origin) in [(9, ConnectionOrigin::Open), (7, ConnectionOrigin::Internal), (2, ConnectionOrigin::Elsewhere)] {
         let from = SocketAddr::V6(SocketAddrV6::new("fe80::77".parse().unwrap(), 1, 0, scope));
         let via = listeners.network_of(from);
         assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{scope}");
@@ -257,15 +257,15 @@ async fn callers_on_loopback_and_the_device_itself_need_no_network() {
     let (mut listeners, _) = bound();
     tell(&mut listeners, &[address("docker0", 9, "127.0.0.1", 8)], &[]);
     let peer = comes_from(&listeners, "127.0.0.7", "127.0.0.1").await;
-    assert_eq!(peer, Some(Peer { addr: IpAddr::from([127, 0, 0, 7]), local: true }));
+    assert_eq!(peer, Some(ClientAddress { addr: IpAddr::from([127, 0, 0, 7]), local: true }));
 }
 
 #[tokio::test]
 async fn without_the_capability_one_listener_hears_every_bridge() {
     let (mut listeners, at) = bound();
-    assert!(!listeners.hears_all(at));
-    listeners.sockets[0].admits = Admits::Containers;
-    assert!(listeners.hears_all(at) && !listeners.hears_all(loopback(1)));
+    assert!(!listeners.is_wildcard(at));
+    listeners.sockets[0].admits = Admission::Containers;
+    assert!(listeners.is_wildcard(at) && !listeners.is_wildcard(loopback(1)));
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn every_open_bridge_is_answered_at_the_address_that_containers_are_told() {
         ["br-0123456789ab", "podman1"].map(|it| address(it, if it == "podman1" { 8 } else { 4 }, SUPERVISOR_GATEWAY, 25));
     let by_subnet = Bridge { interface: "br-ffffffffffff".to_owned(), internal: false, subnets: vec![(podman.ip, 24)] };
     let bridges = [bridge("br-0123456789ab", false), bridge("br-ba9876543210", true), bridge("supervisor0", false), by_subnet];
-    let served = |known: &[Address]| served(known, &Networks::new(known, &bridges));
+    let served = |known: &[InterfaceAddress]| served(known, &EngineNetworks::new(known, &bridges));
 
     let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, inner, untold, podman, supervisor]);
     assert_eq!(with, [&own[..], &also].concat(), "once on each bridge that is open, and on nothing else");
@@ -337,7 +337,7 @@ async fn local_mode_is_for_the_network_of_an_address_that_was_named() {
 
 #[tokio::test]
 async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
-    let listener = listen(loopback(0), Device::Any).unwrap();
+    let listener = listen(loopback(0), BoundInterface::Any).unwrap();
     let _caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
     // Asked of the kernel, of the connection itself: it has them of its listener.
@@ -348,8 +348,8 @@ async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
     assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 60_000);
 }
 
-fn ends(progress: Progress) -> Status {
-    let shutdown = Shutdown::UnderWay { ending: None, by: By::Others, since: Instant::now(), progress };
+fn ends(progress: ShutdownProgress) -> Status {
+    let shutdown = ShutdownStatus::UnderWay { ending: None, by: ShutdownOrigin::Others, since: Instant::now(), progress };
     Status { shutdown, ..Status::default() }
 }
 
@@ -369,7 +369,7 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
     let (listeners, at) = bound();
     let (tell, status) = watch::channel(Status::default());
     let story = async {
-        tell.send_replace(ends(Progress::Asked));
+        tell.send_replace(ends(ShutdownProgress::Asked));
         assert!(get_text(at, "/who").await.contains("200 OK"), "until then it answers");
         let mut under_way = TcpStream::connect(at).await.unwrap();
         under_way.write_all(b"GET /soon HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -378,7 +378,7 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
         sleep(Duration::from_millis(50)).await;
         // It was made before the end, and is seen after.
         let mut late = TcpStream::connect(at).await.unwrap();
-        tell.send_replace(ends(Progress::Accepted));
+        tell.send_replace(ends(ShutdownProgress::Accepted));
         late.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         refuses(at, true).await;
         for mut answered in [under_way, idle, late] {
@@ -397,7 +397,7 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
         drop(other);
         refuses(at, false).await;
         assert!(get_text(at, "/who").await.contains("200 OK"));
-        tell.send_replace(ends(Progress::Accepted));
+        tell.send_replace(ends(ShutdownProgress::Accepted));
         refuses(at, true).await;
     };
     tokio::select! {

@@ -13,7 +13,7 @@ use zbus::{Connection, Error, MatchRule, Message, MessageStream, OwnedFd};
 
 use super::{LOGIND, LOGIND_PATH, MANAGER, PATIENCE, Power, call};
 use crate::backoff::Backoff;
-use crate::port::{Notice, PowerError};
+use crate::port::{InhibitorNotice, PowerError};
 
 /// How long an announced end is believed in while nobody can be asked. All comes back within five seconds.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
@@ -24,13 +24,13 @@ const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 
 /// A delay that logind grants: the machine waits until it is dropped, a few seconds at the most.
 #[derive(Debug)]
-pub struct Hold {
+pub struct InhibitorLock {
     /// `None`: logind granted nothing, and waits for nobody.
     _fd: Option<OwnedFd>,
 }
 
 /// What is heard of ends.
-pub(super) struct Watch<'p> {
+pub(super) struct ShutdownWatcher<'p> {
     power: &'p Power,
     link: Option<Link>,
     /// An end was announced, and not called off.
@@ -52,14 +52,14 @@ struct Link {
     hold: Option<OwnedFd>,
 }
 
-impl<'p> Watch<'p> {
+impl<'p> ShutdownWatcher<'p> {
     pub(super) fn new(power: &'p Power) -> Self {
         let pauses = Backoff::new(PAUSES.0, PAUSES.1);
         Self { power, link: None, announced: false, lost: Instant::now(), pauses, complained: None }
     }
 
     /// The next thing that is heard.
-    pub(super) async fn next(&mut self) -> Notice<Hold> {
+    pub(super) async fn next(&mut self) -> InhibitorNotice<InhibitorLock> {
         loop {
             let turned = match &mut self.link {
                 Some(link) => link.next().await,
@@ -69,12 +69,16 @@ impl<'p> Watch<'p> {
                 Ok(preparing) if preparing == self.announced => (),
                 Ok(true) => {
                     self.announced = true;
-                    return Notice::Begins(Hold { _fd: self.link.as_mut().and_then(|it| it.hold.take()) });
+                    return InhibitorNotice::ShutdownBegins(InhibitorLock {
+                        _fd: self.link.as_mut().and_then(|it| it.hold.take()),
+                    });
                 }
                 Ok(false) => {
                     self.announced = false;
-                    self.hold_again().await;
-                    return Notice::CalledOff("logind called it off; see `journalctl -u systemd-logind`".to_owned());
+                    self.reacquire_inhibitor().await;
+                    return InhibitorNotice::ShutdownCancelled(
+                        "logind called it off; see `journalctl -u systemd-logind`".to_owned(),
+                    );
                 }
                 Err(why) => {
                     if let Some(notice) = self.without(why).await {
@@ -102,7 +106,7 @@ impl<'p> Watch<'p> {
     }
 
     /// Nobody tells anything just now. What was announced is believed in for a while.
-    async fn without(&mut self, why: String) -> Option<Notice<Hold>> {
+    async fn without(&mut self, why: String) -> Option<InhibitorNotice<InhibitorLock>> {
         if self.link.take().is_some() {
             self.lost = Instant::now();
             self.pauses.succeed();
@@ -111,7 +115,7 @@ impl<'p> Watch<'p> {
         }
         if self.announced && self.lost.elapsed() >= BACK_WITHIN {
             self.announced = false;
-            return Some(Notice::CalledOff(format!("whoever announced it is gone: {why}")));
+            return Some(InhibitorNotice::ShutdownCancelled(format!("whoever announced it is gone: {why}")));
         }
         if self.complained.as_ref() != Some(&why) {
             warn!(%why, "shutdowns by others are not noticed until logind answers");
@@ -124,7 +128,7 @@ impl<'p> Watch<'p> {
         None
     }
 
-    async fn hold_again(&mut self) {
+    async fn reacquire_inhibitor(&mut self) {
         if let Some(link) = &mut self.link {
             link.hold = link.delay().await;
         }

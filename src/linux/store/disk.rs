@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags, open};
 
 /// What a store asks of a file system. Each is one deed: what two of them leave after a power cut is for the store to mind.
-pub trait Files: Debug + Send + Sync + 'static {
+pub trait StoreFiles: Debug + Send + Sync + 'static {
     /// Whether there is such a directory.
     fn is_dir(&self, path: &Path) -> bool;
     /// Makes a directory, with these permissions.
@@ -30,14 +30,14 @@ pub trait Files: Debug + Send + Sync + 'static {
     /// Returns when a file's bytes are on the disk, or the names in a directory.
     fn sync(&self, path: &Path) -> io::Result<()>;
     /// Whether others than its owner may write in a directory.
-    fn is_open(&self, dir: &Path) -> bool;
+    fn is_writable_by_others(&self, dir: &Path) -> bool;
 }
 
 /// The machine's file systems.
 #[derive(Debug, Clone, Copy)]
 pub struct Disk;
 
-impl Files for Disk {
+impl StoreFiles for Disk {
     fn is_dir(&self, path: &Path) -> bool {
         path.is_dir()
     }
@@ -80,7 +80,7 @@ impl Files for Disk {
         opened(path, OFlags::empty())?.sync_all()
     }
 
-    fn is_open(&self, dir: &Path) -> bool {
+    fn is_writable_by_others(&self, dir: &Path) -> bool {
         fs::metadata(dir).is_ok_and(|it| it.permissions().mode() & 0o022 != 0)
     }
 }
@@ -122,14 +122,14 @@ fn is_foreign(why: &io::Error) -> bool {
 
 /// One directory, for its owner only.
 #[derive(Debug)]
-pub(super) struct Directory<F> {
+pub(super) struct StateDirectory<F> {
     files: F,
     path: PathBuf,
     /// The way to it is on the disk.
     founded: AtomicBool,
 }
 
-impl<F: Files> Directory<F> {
+impl<F: StoreFiles> StateDirectory<F> {
     pub(super) fn new(files: F, path: &Path) -> Self {
         Self { files, path: path.to_owned(), founded: AtomicBool::new(false) }
     }
@@ -205,7 +205,7 @@ impl<F: Files> Directory<F> {
     /// What a person should know of the directory, each in one line.
     pub(super) fn doubts(&self) -> Vec<String> {
         let path = self.path.display();
-        let open = self.files.is_open(&self.path);
+        let open = self.files.is_writable_by_others(&self.path);
         if open { vec![format!("others than its owner may write in `{path}`: `chmod 700 {path}`")] } else { Vec::new() }
     }
 

@@ -1,7 +1,7 @@
 //! What is on a real disk. What power cuts leave is in tests/store.
 
 use super::*;
-use crate::port::{Store as _, Targeted};
+use crate::port::{Store as _, StoredTargets};
 use crate::state::{AppId, ImageRef, Keys, ServiceKey};
 
 use std::collections::BTreeSet;
@@ -49,16 +49,16 @@ async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
     let pulled = BTreeSet::from([ImageRef::new("a")]);
-    let both = Targeted { wanted: Some(target("one")), good: Some(target("one")), pulled };
+    let both = StoredTargets { wanted: Some(target("one")), good: Some(target("one")), pulled };
     store.save(&Record::Targets(Box::new(both.clone()))).await.unwrap();
     let text = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
     assert_eq!(text.matches("\"one\"").count(), 1, "{text}");
     assert_eq!(store.load().await.unwrap().targets, both);
 
-    let half = Targeted { wanted: Some(target("bad")), good: Some(target("two")), ..both.clone() };
+    let half = StoredTargets { wanted: Some(target("bad")), good: Some(target("two")), ..both.clone() };
     store.save(&Record::Targets(Box::new(half))).await.unwrap();
     let memory = store.load().await.unwrap();
-    assert_eq!(memory.targets, Targeted { wanted: None, good: Some(target("two")), ..both });
+    assert_eq!(memory.targets, StoredTargets { wanted: None, good: Some(target("two")), ..both });
     assert!(memory.complaints[0].contains("it is bad") && memory.complaints[0].contains("targets.json.unreadable-1"));
     let again = store.load().await.unwrap();
     assert_eq!((again.targets, again.complaints), (memory.targets, Vec::new()));
@@ -117,7 +117,8 @@ async fn a_read_only_system_above_the_state_is_in_nobodys_way() {
 async fn a_place_that_cannot_be_written_is_told_with_what_to_do() {
     let error = Store::new(Path::new("/proc/boardkeeper"), Box::new(parse)).load().await.unwrap_err().to_string();
     assert!(error.contains("`/proc/boardkeeper`") && error.contains("--state-dir"), "{error}");
-    let full = failed(&Directory::new(Disk, Path::new("/var")), "keep", KEYS, &io::Error::from(io::ErrorKind::StorageFull));
+    let full =
+        failed(&StateDirectory::new(Disk, Path::new("/var")), "keep", KEYS, &io::Error::from(io::ErrorKind::StorageFull));
     assert!(full.0.contains("make room"));
 }
 

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, Parse, STOPPED, TARGETS, TRIAL};
-use crate::port::{Record, Targeted};
+use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL};
+use crate::port::{Record, StoredTargets};
 use crate::state::keys::{is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct IdentityFile {
     #[serde(deserialize_with = "uuid")]
     uuid: String,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Keys {
+pub(super) struct KeysFile {
     #[serde(deserialize_with = "device_key")]
     device: String,
     #[serde(deserialize_with = "root")]
@@ -33,7 +33,7 @@ struct Renewed {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Targets {
+pub(super) struct TargetsFile {
     /// The document, as it came. Without it the record is not whole.
     #[serde(deserialize_with = "Option::deserialize")]
     wanted: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct Targets {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Stopped {
+pub(super) struct StoppedFile {
     services: Vec<Service>,
 }
 
@@ -59,13 +59,13 @@ struct Service {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Awaiting {
+pub(super) struct AwaitingFile {
     /// Boot ids, by container.
     containers: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Trial {
+pub(super) struct StartCountFile {
     /// The SHA-256 of the document. `None`: no target is on trial.
     #[serde(deserialize_with = "Option::deserialize")]
     document: Option<String>,
@@ -98,14 +98,14 @@ fn checked<'de, D: Deserializer<'de>>(from: D, is_right: fn(&str) -> bool, wrong
 pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
     match record {
         Record::Identity(identity) => {
-            let bytes = json(&Identity { uuid: identity.uuid.clone() });
+            let bytes = json(&IdentityFile { uuid: identity.uuid.clone() });
             vec![(IDENTITY, bytes.clone()), (IDENTITY_BACKUP, bytes)]
         }
-        Record::Keys(keys) => vec![(KEYS, json(&Keys::of(keys)))],
-        Record::Targets(targets) => vec![(TARGETS, json(&Targets::of(targets)))],
-        Record::Stopped(services) => vec![(STOPPED, json(&Stopped::of(services)))],
-        Record::Awaiting(containers) => vec![(AWAITING, json(&Awaiting::of(containers)))],
-        Record::Trial(trial) => vec![(TRIAL, json(&Trial::of(trial.as_ref())))],
+        Record::Keys(keys) => vec![(KEYS, json(&KeysFile::of(keys)))],
+        Record::Targets(targets) => vec![(TARGETS, json(&TargetsFile::of(targets)))],
+        Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
+        Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
+        Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
         // A mark, and no bytes.
         Record::Proved(_) => Vec::new(),
     }
@@ -118,13 +118,13 @@ fn json(record: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-impl Identity {
+impl IdentityFile {
     pub(super) fn into_state(self) -> state::Identity {
         state::Identity { uuid: self.uuid }
     }
 }
 
-impl Keys {
+impl KeysFile {
     fn of(keys: &state::Keys) -> Self {
         let generations = keys.generations.iter();
         Self {
@@ -148,8 +148,8 @@ impl Keys {
     }
 }
 
-impl Targets {
-    fn of(targets: &Targeted) -> Self {
+impl TargetsFile {
+    fn of(targets: &StoredTargets) -> Self {
         let good_is_wanted = targets.good.is_some() && targets.good == targets.wanted;
         let good = targets.good.as_ref().filter(|_| !good_is_wanted);
         Self {
@@ -161,7 +161,7 @@ impl Targets {
     }
 
     /// What can be read of it, and why the rest cannot.
-    pub(super) fn into_state(self, parse: &Parse) -> (Targeted, Option<String>) {
+    pub(super) fn into_state(self, parse: &ParseTarget) -> (StoredTargets, Option<String>) {
         let mut wrong = None;
         let mut read = |document: Option<String>| match parse(&document?) {
             Ok(target) => Some(target),
@@ -173,11 +173,11 @@ impl Targets {
         let wanted = read(self.wanted);
         let good = if self.good_is_wanted { wanted.clone() } else { read(self.good) };
         let pulled = self.pulled.iter().map(|it| ImageRef::new(it)).collect();
-        (Targeted { wanted, good, pulled }, wrong)
+        (StoredTargets { wanted, good, pulled }, wrong)
     }
 }
 
-impl Stopped {
+impl StoppedFile {
     fn of(services: &BTreeSet<ServiceKey>) -> Self {
         let services = services.iter().map(|it| Service { app: it.app.0, service: it.service.clone() });
         Self { services: services.collect() }
@@ -188,7 +188,7 @@ impl Stopped {
     }
 }
 
-impl Awaiting {
+impl AwaitingFile {
     fn of(containers: &BTreeMap<ContainerId, String>) -> Self {
         Self { containers: containers.iter().map(|(id, boot)| (id.0.clone(), boot.clone())).collect() }
     }
@@ -198,12 +198,12 @@ impl Awaiting {
     }
 }
 
-impl Trial {
-    fn of(trial: Option<&state::Trial>) -> Self {
+impl StartCountFile {
+    fn of(trial: Option<&state::StartCount>) -> Self {
         Self { document: trial.map(|it| it.document.clone()), starts: trial.map_or(0, |it| it.starts) }
     }
 
-    pub(super) fn into_state(self) -> Option<state::Trial> {
-        Some(state::Trial { document: self.document?, starts: self.starts })
+    pub(super) fn into_state(self) -> Option<state::StartCount> {
+        Some(state::StartCount { document: self.document?, starts: self.starts })
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_nothing() {
     let keys = Keys { device: Secret::from_bytes([2; 32]), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
-    let told = |words: &str, label: Option<&str>, shape: Shape| {
+    let told = |words: &str, label: Option<&str>, shape: Generation| {
         let mut target = parse_target(words);
         for app in target.apps.values_mut() {
             app.shape = shape;
@@ -17,7 +17,7 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
                 web.features.extend((label == "1").then_some(Feature::SupervisorApi));
             }
         }
-        let completed = complete(&target, &Device::default(), &keys);
+        let completed = inject_supervisor_env(&target, &Device::default(), &keys);
         let env = &completed.apps[&AppId(1)].services["web"].config.env;
         let names = ["SUPERVISOR_API_KEY", "SUPERVISOR_HOST", "SUPERVISOR_PORT", "SUPERVISOR_ADDRESS"];
         let told =
@@ -28,13 +28,13 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
     };
     let (alone, two) = ("web web:1", "web web:1\ndb db:1");
     for (words, label, shape, is_told) in [
-        (alone, None, Shape::Services, true),
-        (alone, Some("1"), Shape::Services, true),
-        (alone, Some("0"), Shape::Services, false),
-        (two, None, Shape::Services, false),
-        (two, Some("1"), Shape::Services, true),
-        (two, Some("false"), Shape::Services, false),
-        (alone, None, Shape::Single, true),
+        (alone, None, Generation::Services, true),
+        (alone, Some("1"), Generation::Services, true),
+        (alone, Some("0"), Generation::Services, false),
+        (two, None, Generation::Services, false),
+        (two, Some("1"), Generation::Services, true),
+        (two, Some("false"), Generation::Services, false),
+        (alone, None, Generation::Single, true),
     ] {
         assert_eq!(told(words, label, shape), is_told, "{words:?} {label:?} {shape:?}");
     }

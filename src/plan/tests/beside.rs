@@ -3,12 +3,12 @@
 use insta::assert_snapshot;
 
 use super::model::{obey, parse_device, parse_target, story, story_of};
-use crate::plan::{Deed, Step, plan};
-use crate::state::{AppId, Current, Demands, Locks, ServiceKey};
+use crate::plan::{EngineAction, Step, plan};
+use crate::state::{AppId, Current, LockState, Overrides, ServiceKey};
 
 /// What is done on a device whose engine refuses to create the containers of a service; and what is waited for.
-fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
-    let is_refused = |step: &Step| matches!(step, Step::Engine(Deed::Create(spec)) if spec.key.service == service);
+fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
+    let is_refused = |step: &Step| matches!(step, Step::Engine(EngineAction::Create(spec)) if spec.key.service == service);
     without(is_refused, target, device, change)
 }
 
@@ -17,9 +17,9 @@ fn without(
     is_refused: impl Fn(&Step) -> bool,
     target: &str,
     device: &str,
-    change: impl FnOnce(&mut Demands, &mut Current),
+    change: impl FnOnce(&mut Overrides, &mut Current),
 ) -> String {
-    let (target, mut current, mut demands) = (parse_target(target), parse_device(device), Demands::default());
+    let (target, mut current, mut demands) = (parse_target(target), parse_device(device), Overrides::default());
     change(&mut demands, &mut current);
     let mut story = Vec::new();
     for _ in 0..20 {
@@ -70,7 +70,7 @@ fn what_runs_is_stopped_and_started_while_a_new_container_is_refused() {
 
 #[test]
 fn a_restart_and_a_purge_kill_nothing_that_cannot_come_back() {
-    let restart = |demands: &mut Demands, current: &mut Current| {
+    let restart = |demands: &mut Overrides, current: &mut Current| {
         demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
     };
     assert_snapshot!(refused("web", "web web:1\ndb db:1", "web web:1 running\ndb db:1 running", restart), @"
@@ -78,7 +78,7 @@ fn a_restart_and_a_purge_kill_nothing_that_cannot_come_back() {
     … 1/db waits until the new containers of the release are created
     … 1/web waits until the new containers of the release are created
     ");
-    let purge = |demands: &mut Demands, _: &mut Current| demands.purge = [AppId(1)].into();
+    let purge = |demands: &mut Overrides, _: &mut Current| demands.purge = [AppId(1)].into();
     assert_snapshot!(refused("web", "web web:2\ndb db:1", "web web:1 running\ndb db:1 running\nimage web:2", purge), @"
     … 1/db waits until the new containers of the release are created
     … 1/web waits until the new containers of the release are created
@@ -141,7 +141,7 @@ fn an_update_that_was_cut_short_goes_on_where_it_was() {
 #[test]
 fn a_new_service_waits_with_the_release() {
     let story = story_of("web web:2\nnew new:1", "web web:1 running\nimage web:2\nimage new:1", |_, current| {
-        current.locks.insert(AppId(1), Locks::Held(super::held("web")));
+        current.locks.insert(AppId(1), LockState::Held(super::held("web")));
     });
     assert_snapshot!(story, @"
     create 1/web from web:2
@@ -180,7 +180,7 @@ fn a_container_that_still_has_the_name_it_was_created_beside_is_retired_once() {
 
 #[test]
 fn nothing_is_killed_for_a_network_driver_that_the_engine_lacks() {
-    let lacks = |step: &Step| matches!(step, Step::Engine(Deed::CreateNetwork(it)) if it.config.driver == "odd");
+    let lacks = |step: &Step| matches!(step, Step::Engine(EngineAction::CreateNetwork(it)) if it.config.driver == "odd");
     for strategy in ["", " kill-first", " delete-first", " hand-over"] {
         let target = format!("web web:2{strategy}\ndb db:2{strategy}\nnetwork default driver:odd");
         let device = "web web:1 running\ndb db:1 running\nold old:1 running\nimage web:2\nimage db:2\nnetwork default";
@@ -218,7 +218,7 @@ fn a_network_is_given_another_driver_once_the_engine_has_shown_that_it_has_it() 
     unlock 1
     ");
     // The document changed back meanwhile.
-    let left = |_: &mut Demands, current: &mut Current| {
+    let left = |_: &mut Overrides, current: &mut Current| {
         let trial = crate::state::Network { name: "new_app_default".into(), ..super::model::network("new_app_default") };
         current.networks.push(trial);
     };

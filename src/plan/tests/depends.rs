@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::laws::{any_device, any_target};
 use super::model::{APP, parse_device, parse_target, story, story_of};
-use crate::plan::{Deed, Never, Step, Waiting, plan};
-use crate::state::{Condition, Current, Demands, HealthStatus, Locks, Moment, Phase, ServiceKey};
+use crate::plan::{EngineAction, Never, Step, Waiting, plan};
+use crate::state::{Condition, ContainerPhase, Current, EngineTime, HealthStatus, LockState, Overrides, ServiceKey};
 
 #[test]
 fn a_service_waits_until_another_is_healthy() {
@@ -121,9 +121,9 @@ fn one_that_is_not_required_and_fails_again_and_again_is_not_waited_for() {
     let fails = |target: &str| {
         let mut current = parse_device("web web:1 created");
         current.failing.insert(ServiceKey::new(APP, "db"));
-        plan(&parse_target(target), &Demands::default(), &current)
+        plan(&parse_target(target), &Overrides::default(), &current)
     };
-    let starts = |it: &Step| matches!(it, Step::Engine(Deed::Start(which)) if which.key.service == "web");
+    let starts = |it: &Step| matches!(it, Step::Engine(EngineAction::Start(which)) if which.key.service == "web");
     assert!(fails("web web:1 wish:db\ndb db:1").steps.iter().any(starts));
     let required = fails("web web:1 after:db\ndb db:1");
     assert!(!required.steps.iter().any(starts));
@@ -135,7 +135,7 @@ fn a_dependent_is_restarted_after_its_dependency_was_created_anew() {
     let device = "web web:1 running\ndb db:1 running";
     let started = |current: &mut Current| {
         for it in &mut current.containers {
-            it.started = Some(Moment(101_500_000_000));
+            it.started = Some(EngineTime(101_500_000_000));
         }
     };
     assert_snapshot!(story_of("web web:1 with:db\ndb db:2", device, |_, current| started(current)), @"
@@ -148,15 +148,15 @@ fn a_dependent_is_restarted_after_its_dependency_was_created_anew() {
     unlock 1
     ");
     // One that the engine started again by itself is the same container.
-    let crashed = |_: &mut Demands, current: &mut Current| {
+    let crashed = |_: &mut Overrides, current: &mut Current| {
         started(current);
-        current.containers[1].started = Some(Moment(200_000_000_000));
+        current.containers[1].started = Some(EngineTime(200_000_000_000));
     };
     assert_snapshot!(story_of("web web:1 with:db\ndb db:1", device, crashed), @"");
     // One from before the clock was set, and one from the future.
     assert_snapshot!(story_of("web web:1 with:db\ndb db:1", device, |_, current| {
         started(current);
-        current.containers[0].started = Some(Moment(0));
+        current.containers[0].started = Some(EngineTime(0));
     }), @"");
     assert_snapshot!(story_of("web web:1 with:db\ndb db:1", device, |_, current| {
         started(current);
@@ -166,8 +166,8 @@ fn a_dependent_is_restarted_after_its_dependency_was_created_anew() {
 
 #[test]
 fn locks_are_not_kept_while_a_dependency_is_waited_for() {
-    let locked = |_: &mut Demands, current: &mut Current| {
-        current.locks.insert(APP, Locks::Ours(["db".to_owned(), "web".to_owned()].into()));
+    let locked = |_: &mut Overrides, current: &mut Current| {
+        current.locks.insert(APP, LockState::Ours(["db".to_owned(), "web".to_owned()].into()));
     };
     let device = "web web:1 created\ndb db:1 running unhealthy";
     assert!(story_of("web web:1 healthy:db\ndb db:1", device, locked).starts_with("unlock 1\n… 1/web waits"));
@@ -183,7 +183,7 @@ fn a_reboot_does_not_wait_for_what_waits_for_it_although_an_old_container_runs()
 
 #[test]
 fn no_service_starts_on_the_health_of_one_that_is_about_to_be_stopped() {
-    let stopped = |demands: &mut Demands, _: &mut Current| {
+    let stopped = |demands: &mut Overrides, _: &mut Current| {
         demands.stopped.insert(ServiceKey::new(APP, "db"));
     };
     let told = story_of("web web:1 healthy:db\ndb db:1", "web web:1 created\ndb db:1 running is-healthy", stopped);
@@ -210,16 +210,16 @@ proptest! {
     ) {
         let (target, current) = (parse_target(&target.replace("after", on)), parse_device(&device));
         let app = target.apps.get(&APP);
-        let plan = plan(&target, &Demands::default(), &current);
+        let plan = plan(&target, &Overrides::default(), &current);
         for step in &plan.steps {
-            let Step::Engine(Deed::Start(which)) = step else { continue };
+            let Step::Engine(EngineAction::Start(which)) = step else { continue };
             let service = &app.unwrap().services[&which.key.service];
             for (name, dependency) in service.depends_on.iter().filter(|(name, it)| it.required && app.unwrap().services.contains_key(*name)) {
                 let theirs = current.containers.iter().filter(|it| it.key.service == *name);
                 let holds = theirs.clone().any(|it| match dependency.condition {
                     Condition::Started => true,
-                    Condition::Healthy => it.phase == Phase::Running && it.health == Some(HealthStatus::Healthy),
-                    Condition::Completed => it.phase == Phase::Exited(0),
+                    Condition::Healthy => it.phase == ContainerPhase::Running && it.health == Some(HealthStatus::Healthy),
+                    Condition::Completed => it.phase == ContainerPhase::Exited(0),
                 });
                 prop_assert!(holds, "{step}, and {name} is {:?}", theirs.collect::<Vec<_>>());
             }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::model::{APP, done, obey, parse_device, parse_target};
 use crate::plan::{Waiting, plan};
 use crate::state::service::Strategy as Update;
-use crate::state::{Current, Demands, Locks, Phase, Target};
+use crate::state::{ContainerPhase, Current, LockState, Overrides, Target};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
@@ -31,8 +31,8 @@ proptest! {
             let theirs: Vec<_> = current.containers.iter().filter(|it| it.key.service == *name).collect();
             prop_assert_eq!(theirs.len(), 1, "one container of {}", name);
             let runs = theirs[0].phase.is_alive();
-            let rested = theirs[0].phase == Phase::Exited(0) && !theirs[0].restart.never_rests();
-            prop_assert!(runs == service.running || rested || (theirs[0].phase == Phase::Paused), "{:?}", theirs[0]);
+            let rested = theirs[0].phase == ContainerPhase::Exited(0) && !theirs[0].restart.restarts_always();
+            prop_assert!(runs == service.running || rested || (theirs[0].phase == ContainerPhase::Paused), "{:?}", theirs[0]);
         }
         let strangers = current.containers.iter().any(|it| {
             target.apps.get(&it.key.app).is_none_or(|app| !app.services.contains_key(&it.key.service))
@@ -47,10 +47,10 @@ proptest! {
         let mut forth = parse_device(&device);
         if locked {
             let services = ["a", "b", "c"].map(str::to_owned);
-            forth.locks.insert(APP, Locks::Ours(services.into()));
+            forth.locks.insert(APP, LockState::Ours(services.into()));
         }
         let mut back = forth.clone();
-        let steps = plan(&target, &Demands::default(), &forth).steps;
+        let steps = plan(&target, &Overrides::default(), &forth).steps;
         // Of two steps with one subject only one is taken at a time.
         let mut subjects = std::collections::BTreeSet::new();
         let steps: Vec<_> = steps.into_iter().filter(|it| subjects.insert(it.subject())).collect();
@@ -68,11 +68,11 @@ proptest! {
     fn nothing_is_killed_for_an_image_that_is_not_here(target in any_target(), device in any_device()) {
         let (target, current) = (parse_target(&target), parse_device(&device));
         let app = target.apps.get(&APP);
-        let plan = plan(&target, &Demands::default(), &locked(current));
+        let plan = plan(&target, &Overrides::default(), &locked(current));
         let careful = |name: &String| app.and_then(|it| it.services.get(name)).is_some_and(|it| it.strategy == Update::DownloadThenKill);
         if !plan.downloaded {
             for step in &plan.steps {
-                if let crate::plan::Step::Engine(crate::plan::Deed::Kill(which)) = step {
+                if let crate::plan::Step::Engine(crate::plan::EngineAction::Kill(which)) = step {
                     let dead = which.id.0.is_empty();
                     prop_assert!(dead || !careful(&which.key.service) || duplicate(&device, &which.key.service), "{step}");
                 }
@@ -83,7 +83,7 @@ proptest! {
 
 /// With our locks taken, so that nothing is held back by them.
 fn locked(mut current: Current) -> Current {
-    current.locks.insert(APP, Locks::Ours(["a", "b", "c"].map(str::to_owned).into()));
+    current.locks.insert(APP, LockState::Ours(["a", "b", "c"].map(str::to_owned).into()));
     current
 }
 
@@ -138,13 +138,13 @@ pub(super) fn any_device() -> impl Strategy<Value = String> {
 }
 
 /// What people may have asked for: everything restarted, everything purged, both.
-fn asked(current: &Current, restart: bool, purge: bool) -> Demands {
+fn asked(current: &Current, restart: bool, purge: bool) -> Overrides {
     let recreate = current.containers.iter().filter(|_| restart).map(|it| it.id.clone());
-    Demands { recreate: recreate.collect(), purge: purge.then_some(APP).into_iter().collect(), ..Demands::default() }
+    Overrides { recreate: recreate.collect(), purge: purge.then_some(APP).into_iter().collect(), ..Overrides::default() }
 }
 
 /// The type the stories are about, so that a reader finds it from here.
 #[test]
 fn an_empty_target_wants_nothing() {
-    assert_eq!(plan(&Target::default(), &Demands::default(), &Current::default()).steps, []);
+    assert_eq!(plan(&Target::default(), &Overrides::default(), &Current::default()).steps, []);
 }

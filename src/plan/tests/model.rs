@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::plan::{Deed, Spec, Step, container_name, plan};
-use crate::state::app::Shape;
-use crate::state::config::{Mode, Mount, NetworkMode, Port};
-use crate::state::network::Attachment;
-use crate::state::service::{Restart, Strategy};
+use crate::plan::{ContainerSpec, EngineAction, Step, container_name, plan};
+use crate::state::app::Generation;
+use crate::state::config::{Mount, MountMode, NetworkMode, Port};
+use crate::state::network::NetworkAttachment;
+use crate::state::service::{RestartPolicy, Strategy};
 use crate::state::{
-    App, AppId, Condition, Container, ContainerConfig, ContainerId, Current, Demands, Dependency, HealthStatus, Image, ImageId,
-    ImageRef, Locks, Made, Moment, Network, NetworkConfig, NetworkId, Phase, Service, ServiceKey, Target, Volume, VolumeConfig,
+    App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, Current, Dependency, EngineTime,
+    HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin, Overrides, Service,
+    ServiceKey, Target, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.
@@ -24,10 +25,10 @@ pub(super) fn story(target: &str, device: &str) -> String {
 }
 
 /// What would be done on a device on which something is different.
-pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
+pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let target = parse_target(target);
     let mut current = parse_device(device);
-    let mut demands = Demands::default();
+    let mut demands = Overrides::default();
     change(&mut demands, &mut current);
     let mut story = Vec::new();
     for _ in 0..20 {
@@ -49,9 +50,9 @@ pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Dema
 }
 
 /// What a reconciler forgets of what people asked for, once it is done.
-pub(super) fn done(demands: &mut Demands, current: &Current, steps: &[Step]) {
+pub(super) fn done(demands: &mut Overrides, current: &Current, steps: &[Step]) {
     for step in steps {
-        if let Step::Engine(Deed::Restart(which)) = step {
+        if let Step::Engine(EngineAction::Restart(which)) = step {
             demands.recreate.remove(&which.id);
         }
     }
@@ -67,9 +68,9 @@ pub(super) fn obey(current: &mut Current, step: &Step) {
         Step::Engine(deed) => engine(current, deed),
         // Locks of services that are not among them stay whose they are.
         Step::TakeLocks(app, services, _) => {
-            let stays = matches!(current.locks.get(app), Some(Locks::Held(held)) if !services.contains(&held.service));
+            let stays = matches!(current.locks.get(app), Some(LockState::Held(held)) if !services.contains(&held.service));
             if !stays {
-                current.locks.insert(*app, Locks::Ours(services.clone()));
+                current.locks.insert(*app, LockState::Ours(services.clone()));
             }
         }
         Step::ReleaseLocks(app) => {
@@ -80,37 +81,37 @@ pub(super) fn obey(current: &mut Current, step: &Step) {
     }
 }
 
-fn engine(current: &mut Current, deed: &Deed) {
+fn engine(current: &mut Current, deed: &EngineAction) {
     match deed {
-        Deed::Pull(image) => {
+        EngineAction::Pull(image) => {
             assert!(!current.images.iter().any(|it| it.answers_to(image)), "pulled twice: {image}");
             current.images.push(image_of(image));
             current.ours.insert(image.clone());
         }
-        Deed::Create(spec) => create(current, spec),
-        Deed::Start(which) | Deed::Restart(which) => {
-            let now = Moment(current.now_secs * 1_000_000_000);
+        EngineAction::Create(spec) => create(current, spec),
+        EngineAction::Start(which) | EngineAction::Restart(which) => {
+            let now = EngineTime(current.now_secs * 1_000_000_000);
             let it = container(current, &which.id);
-            it.phase = Phase::Running;
+            it.phase = ContainerPhase::Running;
             // When it was is told of only in the stories about that.
             it.started = it.started.map(|_| now);
         }
-        Deed::Stop(which) => container(current, &which.id).phase = Phase::Exited(0),
-        Deed::Kill(which) => current.containers.retain(|it| it.id != which.id),
-        Deed::Rename(which, name) => rename(current, &which.id, name),
-        Deed::Retire(which, name) => {
+        EngineAction::Stop(which) => container(current, &which.id).phase = ContainerPhase::Exited(0),
+        EngineAction::Kill(which) => current.containers.retain(|it| it.id != which.id),
+        EngineAction::Rename(which, name) => rename(current, &which.id, name),
+        EngineAction::Retire(which, name) => {
             rename(current, &which.id, name);
-            container(current, &which.id).restart = Restart::No;
+            container(current, &which.id).restart = RestartPolicy::No;
         }
-        Deed::CreateNetwork(network) => current.networks.push(network.clone()),
-        Deed::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
-        Deed::Connect(which, connections) => {
+        EngineAction::CreateNetwork(network) => current.networks.push(network.clone()),
+        EngineAction::RemoveNetwork(name, id, _) => current.networks.retain(|it| it.name != *name || it.id != *id),
+        EngineAction::Connect(which, connections) => {
             let joined = connections.iter().map(|it| (it.network.clone(), it.id.clone()));
             container(current, &which.id).networks.get_or_insert_default().extend(joined);
         }
-        Deed::CreateVolume(volume) => current.volumes.push(volume.clone()),
-        Deed::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
-        Deed::RemoveImage(image) => {
+        EngineAction::CreateVolume(volume) => current.volumes.push(volume.clone()),
+        EngineAction::RemoveVolume(name, _) => current.volumes.retain(|it| it.name != *name),
+        EngineAction::RemoveImage(image) => {
             let id = image_of(image).id;
             assert!(!current.containers.iter().any(|it| it.image == id), "in use: {image}");
             current.images.retain(|it| it.id != id);
@@ -128,7 +129,7 @@ fn container<'a>(current: &'a mut Current, id: &ContainerId) -> &'a mut Containe
     current.containers.iter_mut().find(|it| it.id == *id).unwrap()
 }
 
-fn create(current: &mut Current, spec: &Spec) {
+fn create(current: &mut Current, spec: &ContainerSpec) {
     assert!(current.images.iter().any(|it| it.answers_to(&spec.image)), "no image for {}", spec.key);
     assert!(!current.containers.iter().any(|it| it.name == spec.name), "name taken: {}", spec.name);
     let born = i64::try_from(current.containers.len()).unwrap() + current.booted_secs + 1;
@@ -137,11 +138,11 @@ fn create(current: &mut Current, spec: &Spec) {
         id,
         name: spec.name.clone(),
         key: spec.key.clone(),
-        phase: Phase::Created,
+        phase: ContainerPhase::Created,
         created_secs: born,
         image: image_of(&spec.image).id,
         image_ref: spec.image.clone(),
-        made: Made::Here(spec.hash.clone()),
+        made: Origin::Ours(spec.hash.clone()),
         outcome: None,
         env: spec.config.env.clone().into(),
         restart: spec.config.restart,
@@ -164,7 +165,9 @@ pub(super) fn image_of(image: &ImageRef) -> Image {
 /// A service from its words.
 pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
     let mut config = ContainerConfig::default();
-    config.networks.insert("default".to_owned(), Attachment { aliases: [name.to_owned()].into(), ..Attachment::default() });
+    config
+        .networks
+        .insert("default".to_owned(), NetworkAttachment { aliases: [name.to_owned()].into(), ..NetworkAttachment::default() });
     let mut service = Service {
         id: 1,
         image: ImageRef::new(image),
@@ -186,7 +189,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
             Some(("env", value)) => drop(service.config.env.insert("A".to_owned(), value.to_owned())),
             Some(("volume", volume)) => {
                 let path = format!("/{volume}");
-                service.config.mounts.insert(Mount::Volume { name: volume.to_owned(), path, access: Mode::Write });
+                service.config.mounts.insert(Mount::Volume { name: volume.to_owned(), path, access: MountMode::Write });
             }
             Some(("ports", range)) => drop(service.config.ports.insert(port(range))),
             Some(("has", _)) => (),
@@ -227,8 +230,8 @@ fn plain_word(service: &mut Service, word: &str) {
         "delete-first" => service.strategy = Strategy::DeleteThenDownload,
         "hand-over" => service.strategy = Strategy::HandOver,
         "off" => service.running = false,
-        "rests" => service.config.restart = Restart::No,
-        "retries" => service.config.restart = Restart::OnFailure(0),
+        "rests" => service.config.restart = RestartPolicy::No,
+        "retries" => service.config.restart = RestartPolicy::OnFailure(0),
         "reboot" => service.requires_reboot = true,
         // Words about a container rather than its service.
         "retired" | "beside" | "elsewhere" | "before-boot" | "starting" | "is-healthy" | "unhealthy" => (),
@@ -253,7 +256,7 @@ pub(super) fn parse_target(text: &str) -> Target {
             _ => panic!("{line}"),
         }
     }
-    let volumes = app.services.values().flat_map(|it| crate::plan::scene::volumes(it).cloned()).collect::<Vec<_>>();
+    let volumes = app.services.values().flat_map(|it| crate::plan::input::volumes(it).cloned()).collect::<Vec<_>>();
     app.volumes = volumes.into_iter().map(|it| (it, VolumeConfig::default())).collect();
     let apps = if app.services.is_empty() { Vec::new() } else { vec![(APP, app)] };
     Target { apps: apps.into_iter().collect(), ..Target::default() }
@@ -269,7 +272,7 @@ pub(super) fn empty_app() -> App {
         services: std::collections::BTreeMap::new(),
         networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
         volumes: std::collections::BTreeMap::new(),
-        shape: Shape::Services,
+        shape: Generation::Services,
     }
 }
 
@@ -329,9 +332,9 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
     let owner = |other: &str| current.containers.iter().find(|it| it.key.service == other).map(|it| it.id.clone());
     let shares = service.config.shares().filter_map(|(namespace, other)| Some((namespace, owner(other)?))).collect();
     let made = if words.contains(&"elsewhere") {
-        Made::Elsewhere(Box::new(service.config.clone().into()))
+        Origin::Adopted(Box::new(service.config.clone().into()))
     } else {
-        Made::Here(service.config.hash(service.image.as_str()))
+        Origin::Ours(service.config.hash(service.image.as_str()))
     };
     current.containers.push(Container {
         id: ContainerId(format!("{name}-{born}")),
@@ -366,15 +369,15 @@ fn health_of(words: &[&str]) -> Option<HealthStatus> {
     })
 }
 
-pub(super) fn phase_of(word: &str) -> Phase {
+pub(super) fn phase_of(word: &str) -> ContainerPhase {
     match word {
-        "created" => Phase::Created,
-        "running" => Phase::Running,
-        "restarting" => Phase::Restarting,
-        "paused" => Phase::Paused,
-        "exited" => Phase::Exited(0),
-        "failed" => Phase::Exited(3),
-        "dead" => Phase::Dead,
+        "created" => ContainerPhase::Created,
+        "running" => ContainerPhase::Running,
+        "restarting" => ContainerPhase::Restarting,
+        "paused" => ContainerPhase::Paused,
+        "exited" => ContainerPhase::Exited(0),
+        "failed" => ContainerPhase::Exited(3),
+        "dead" => ContainerPhase::Dead,
         _ => panic!("{word}"),
     }
 }

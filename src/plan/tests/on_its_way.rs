@@ -3,27 +3,27 @@
 use insta::assert_snapshot;
 
 use super::model::{parse_device, parse_target, story, story_of};
-use crate::plan::{Plan, Step, Update, plan};
-use crate::state::{AppId, Current, Demands, ImageRef, Locks, ServiceKey};
+use crate::plan::{AppUpdate, Plan, Step, plan};
+use crate::state::{AppId, Current, ImageRef, LockState, Overrides, ServiceKey};
 
 /// What may be done at once; what is pulled may take for ever.
-fn at_once(target: &str, device: &str, change: impl FnOnce(&mut Demands, &mut Current)) -> String {
-    let (mut current, mut demands) = (parse_device(device), Demands::default());
+fn at_once(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
+    let (mut current, mut demands) = (parse_device(device), Overrides::default());
     change(&mut demands, &mut current);
     let steps = plan(&parse_target(target), &demands, &current).steps;
     steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn ours(_: &mut Demands, current: &mut Current) {
+fn ours(_: &mut Overrides, current: &mut Current) {
     let services = current.containers.iter().map(|it| it.key.service.clone());
-    current.locks.insert(AppId(1), Locks::Ours(services.collect()));
+    current.locks.insert(AppId(1), LockState::Ours(services.collect()));
 }
 
 #[test]
 fn locks_are_given_back_while_a_release_is_on_its_way() {
     let target = "web web:2\ndb db:2";
     let story = story_of(target, "web web:1 running\ndb db:1 running", |_, current| {
-        current.locks.insert(AppId(1), Locks::Ours(["web", "db"].map(str::to_owned).into()));
+        current.locks.insert(AppId(1), LockState::Ours(["web", "db"].map(str::to_owned).into()));
     });
     assert_snapshot!(story, @"
     pull db:2, pull web:2, unlock 1
@@ -38,8 +38,8 @@ fn locks_are_given_back_while_a_release_is_on_its_way() {
 #[test]
 fn what_is_of_use_only_together_is_not_begun_in_part() {
     let updates = |target: &str, device: &str| {
-        let plan = plan(&parse_target(target), &Demands::default(), &parse_device(device));
-        let words = |it: &Update| {
+        let plan = plan(&parse_target(target), &Overrides::default(), &parse_device(device));
+        let words = |it: &AppUpdate| {
             let images = it.images.iter().map(ImageRef::as_str);
             images.chain(it.make_way.iter().map(|id| id.0.as_str())).collect::<Vec<_>>().join(" ")
         };
@@ -97,13 +97,13 @@ fn a_restart_while_an_update_downloads_restarts_what_runs() {
 
 #[test]
 fn what_runs_meanwhile_is_stopped_and_started_as_a_person_asks() {
-    let stopped = |demands: &mut Demands, current: &mut Current| {
+    let stopped = |demands: &mut Overrides, current: &mut Current| {
         demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
         ours(demands, current);
     };
     assert_snapshot!(at_once("web web:2", "web web:1 running", stopped), @"pull web:2, stop 1/web");
     assert_snapshot!(at_once("web web:2", "web web:1 exited", stopped), @"pull web:2, unlock 1");
-    let start = |demands: &mut Demands, current: &mut Current| {
+    let start = |demands: &mut Overrides, current: &mut Current| {
         demands.start.extend(current.containers.iter().map(|it| it.id.clone()));
     };
     assert_snapshot!(at_once("web web:2", "web web:1 exited rests", start), @"pull web:2, start 1/web");
@@ -142,7 +142,7 @@ fn nothing_is_retired_before_its_successor_can_be_made() {
 #[test]
 fn locks_for_nothing_but_what_may_not_fit_are_asked_about_first() {
     let asks = |target: &str, device: &str| {
-        let Plan { steps, updates, .. } = plan(&parse_target(target), &Demands::default(), &parse_device(device));
+        let Plan { steps, updates, .. } = plan(&parse_target(target), &Overrides::default(), &parse_device(device));
         steps
             .iter()
             .filter(|step| updates.iter().any(|it| it.begins_with(step)))

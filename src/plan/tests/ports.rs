@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::model::{parse_device, parse_target};
-use crate::plan::{Deed, Plan, Step, plan};
-use crate::state::{Current, Demands};
+use crate::plan::{EngineAction, Plan, Step, plan};
+use crate::state::{Current, Overrides};
 
 /// The port of the host that each container to be created gets.
 fn chosen(plan: &Plan) -> BTreeMap<String, u16> {
     let created = plan.steps.iter().filter_map(|it| match it {
-        Step::Engine(Deed::Create(spec)) => Some((spec.key.service.clone(), *spec.ports.values().next()?)),
+        Step::Engine(EngineAction::Create(spec)) => Some((spec.key.service.clone(), *spec.ports.values().next()?)),
         _ => None,
     });
     created.collect()
@@ -18,7 +18,7 @@ fn chosen(plan: &Plan) -> BTreeMap<String, u16> {
 fn choices(target: &str, device: &str, change: impl FnOnce(&mut Current)) -> BTreeMap<String, u16> {
     let mut current = parse_device(device);
     change(&mut current);
-    chosen(&plan(&parse_target(target), &Demands::default(), &current))
+    chosen(&plan(&parse_target(target), &Overrides::default(), &current))
 }
 
 fn pairs(pairs: &[(&str, u16)]) -> BTreeMap<String, u16> {
@@ -35,7 +35,7 @@ fn services_of_one_range_get_different_ports() {
 #[test]
 fn a_service_whose_ports_others_have_is_told_what_to_do() {
     let target = parse_target("a app:1 ports:8000-8001\nb app:1 ports:8000-8001\nc app:1 ports:8000-8001");
-    let plan = plan(&target, &Demands::default(), &parse_device("network default\nimage app:1"));
+    let plan = plan(&target, &Overrides::default(), &parse_device("network default\nimage app:1"));
     assert_eq!(chosen(&plan), pairs(&[("a", 8000), ("b", 8001)]));
     assert!(plan.waiting.iter().any(|it| it.to_string().starts_with("1/c waits for a free port of the host")));
     assert!(plan.differences[0].why.ends_with("widen the range, or free one"), "{}", plan.differences[0].why);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::model::{parse_device, parse_target};
 use crate::plan::plan;
 use crate::state::effective::tests::{image, said};
-use crate::state::{AppId, ContainerConfig, Current, Demands, Made, Outcome, Target};
+use crate::state::{AppId, ContainerConfig, Current, Origin, Outcome, Overrides, Target};
 
 /// A target with one service, whose configuration is this one and its network.
 fn target(config: &ContainerConfig) -> Target {
@@ -21,7 +21,7 @@ fn device(target: &Target, base: &ContainerConfig) -> Current {
     let mut current = parse_device("web web:1 running");
     let web = &target.apps[&AppId(1)].services["web"];
     let container = &mut current.containers[0];
-    container.made = Made::Here(web.config.hash("web:1"));
+    container.made = Origin::Ours(web.config.hash("web:1"));
     let hash = web.config.effective_hash(base, "web:1");
     container.outcome = Some(Outcome { hash, base: Arc::new(base.clone()) });
     current
@@ -34,7 +34,7 @@ fn our_own_container_stays_when_the_document_says_or_leaves_out_what_the_image_s
         for config in said(&base).iter().chain([&base]) {
             let said = target(config);
             for (before, after) in [(&nothing, &said), (&said, &nothing), (&said, &said)] {
-                let steps = plan(after, &Demands::default(), &device(before, &base)).steps;
+                let steps = plan(after, &Overrides::default(), &device(before, &base)).steps;
                 assert_eq!(steps, [], "{:?}", config.fields());
             }
         }
@@ -47,7 +47,7 @@ fn our_own_container_is_made_anew_for_another_value_and_where_the_image_is_unkno
     let nothing = target(&ContainerConfig::default());
     let other = target(&ContainerConfig { user: Some("8".to_owned()), ..ContainerConfig::default() });
     let said = target(&ContainerConfig { user: base.user.clone(), ..ContainerConfig::default() });
-    let steps = |target: &Target, current: &Current| plan(target, &Demands::default(), current).steps.len();
+    let steps = |target: &Target, current: &Current| plan(target, &Overrides::default(), current).steps.len();
     assert_eq!(steps(&other, &device(&nothing, &base)), 1);
     assert_eq!(steps(&said, &device(&nothing, &base)), 0);
     // A release of ours before this one did not say what its containers ended up with.

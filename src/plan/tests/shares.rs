@@ -3,7 +3,7 @@
 use insta::{allow_duplicates, assert_snapshot};
 
 use super::model::{story, story_of};
-use crate::state::{ContainerId, Moment, Namespace};
+use crate::state::{ContainerId, EngineTime, Namespace};
 
 #[test]
 fn who_shares_processes_or_ipc_follows_the_owner() {
@@ -51,8 +51,8 @@ fn who_shares_ipc_is_restarted_after_its_owner() {
     let told = story_of("vpn vpn:1\nweb web:1 ipc-of:vpn", device, |_, current| {
         let web = &mut current.containers[1];
         // Where the engine restarts it, it is told of once: this device does not tell of it.
-        (web.started, web.shares_since) = (Some(Moment(1)), Some(Moment(2)));
-        current.locks.insert(super::AppId(1), super::Locks::Held(super::held("web")));
+        (web.started, web.shares_since) = (Some(EngineTime(1)), Some(EngineTime(2)));
+        current.locks.insert(super::AppId(1), super::LockState::Held(super::held("web")));
     });
     assert_snapshot!(told, @"… app 1 is locked by its service web (/lock/web)");
 }

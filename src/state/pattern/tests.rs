@@ -8,8 +8,8 @@ use super::*;
 fn any_pattern() -> impl Strategy<Value = Pattern> {
     let step = (any::<bool>(), 1..400_u16);
     prop::collection::vec(step, 1..STEPS).prop_map(|steps| {
-        let level = |lit| if lit { Level::Lit } else { Level::Dark };
-        Pattern::new(steps.into_iter().map(|(lit, ms)| Step { level: level(lit), ms })).unwrap()
+        let level = |lit| if lit { LedLevel::Lit } else { LedLevel::Dark };
+        Pattern::new(steps.into_iter().map(|(lit, ms)| PatternStep { level: level(lit), ms })).unwrap()
     })
 }
 
@@ -19,7 +19,7 @@ fn ms(ms: u64) -> Duration {
 
 /// Draws the first `until` ms, one character per 100 ms.
 fn draw(pattern: &Pattern, until: u64) -> Text {
-    let dot = |t| if pattern.at(ms(t)).0 == Level::Lit { '#' } else { '.' };
+    let dot = |t| if pattern.at(ms(t)).0 == LedLevel::Lit { '#' } else { '.' };
     (0..until).step_by(100).map(dot).collect()
 }
 
@@ -42,8 +42,8 @@ fn the_kernel_is_told_each_level_twice() {
 
 #[test]
 fn the_longest_pattern_fits_the_kernels_text() {
-    let slow = Step { level: Level::Lit, ms: u16::MAX };
-    let steps = (0..STEPS).map(|n| if n % 2 == 0 { slow } else { Step { level: Level::Dark, ..slow } });
+    let slow = PatternStep { level: LedLevel::Lit, ms: u16::MAX };
+    let steps = (0..STEPS).map(|n| if n % 2 == 0 { slow } else { PatternStep { level: LedLevel::Dark, ..slow } });
     let pattern = Pattern::new(steps).unwrap();
     assert!(pattern.kernel_text(u32::MAX).len() <= KERNEL_TEXT);
 }
@@ -93,10 +93,10 @@ proptest! {
     #[test]
     fn a_round_is_as_long_as_its_steps(pattern in any_pattern()) {
         let mut t = Duration::ZERO;
-        let mut seen: List<Step> = List::new();
+        let mut seen: List<PatternStep> = List::new();
         while t < pattern.round() {
             let (level, end) = pattern.at(t);
-            seen.push(Step { level, ms: u16::try_from(end.abs_diff(t).as_millis()).unwrap() });
+            seen.push(PatternStep { level, ms: u16::try_from(end.abs_diff(t).as_millis()).unwrap() });
             t = end;
         }
         prop_assert_eq!(seen.as_slice(), pattern.steps());

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use boardkeeper::linux::engine::{Engine, Settings, heard};
-use boardkeeper::plan::{self, Deed};
+use boardkeeper::linux::engine::{Engine, EngineSettings, heard};
+use boardkeeper::plan::{self, EngineAction};
 use boardkeeper::port::Engine as _;
-use boardkeeper::state::{Current, Demands, ImageRef, Target};
+use boardkeeper::state::{Current, ImageRef, Overrides, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
@@ -26,7 +26,7 @@ pub fn replies(data: &[u8]) {
         volumes: seen.volumes,
         ..Current::default()
     };
-    let steps = plan::plan(&Target::default(), &Demands::default(), &current).steps;
+    let steps = plan::plan(&Target::default(), &Overrides::default(), &current).steps;
     assert!(steps.iter().all(|it| !it.to_string().contains('\n')), "{steps:?}");
 }
 
@@ -96,7 +96,7 @@ async fn asked(socket: &Path) {
     let mut events = std::pin::pin!(engine.events());
     // Found again or not: who is not is waited for.
     let _ = tokio::time::timeout(Duration::from_millis(5), futures_util::StreamExt::next(&mut events)).await;
-    let pull = Deed::Pull(ImageRef::new("r.example/app:1"));
+    let pull = EngineAction::Pull(ImageRef::new("r.example/app:1"));
     let _ = tokio::time::timeout(soon, engine.take(&pull, &|_| ())).await.expect("nor is a pull");
 }
 
@@ -137,7 +137,7 @@ fn split(data: &[u8]) -> Vec<&[u8]> {
 }
 
 fn an_engine(socket: &Path) -> Engine {
-    Engine::connect(Settings {
+    Engine::connect(EngineSettings {
         hosts: vec![format!("unix://{}", socket.display())],
         root: PathBuf::from("/"),
         logins: None,

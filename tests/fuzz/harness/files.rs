@@ -9,14 +9,14 @@ use std::os::unix::fs::{FileTypeExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use boardkeeper::config::{Config, File, Given, Provisioning};
-use boardkeeper::linux::leds::host::{Host, Place};
+use boardkeeper::config::{Config, Provisioning, RawSettings, SettingsFile};
+use boardkeeper::linux::document;
+use boardkeeper::linux::leds::host::{HostPaths, LedHost};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::store::{self, Store};
-use boardkeeper::linux::target;
 use boardkeeper::port::{Leds as _, Locks as _, Record, Store as _};
 use boardkeeper::state::keys::{is_device_key, is_root};
-use boardkeeper::state::{AppId, Force, Holders, Identity, Keys, Pattern, Secret, ServiceKey, Which};
+use boardkeeper::state::{AppId, Force, Identity, Keys, LedRef, LockHolders, Pattern, Secret, ServiceKey};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
@@ -28,8 +28,8 @@ pub fn config(data: &[u8]) {
     let (provisioning, mistakes) = Provisioning::parse(data, "config.json");
     assert!(provisioning.uuid.is_none_or(|it| it.len() <= 64) && mistakes.iter().all(|it| !it.contains('\n')), "{mistakes:?}");
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(file) = File::parse(text, "boardkeeper") else { return };
-    let mut given = Given::default();
+    let Ok(file) = SettingsFile::parse(text, "boardkeeper") else { return };
+    let mut given = RawSettings::default();
     given.fill(&file);
     // What it names elsewhere is somebody else's.
     given.boot_config = Some(OsString::from("/dev/null"));
@@ -52,7 +52,7 @@ pub fn locks(data: &[u8]) {
     let locks = Locks::new(&lab.path("root"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let apps = [(APP, Holders::All)].into();
+        let apps = [(APP, LockHolders::All)].into();
         let key = ServiceKey::new(APP, "main");
         let _ = locks.observe(&apps).await;
         let _ = locks.expect_hand_over(&key).await;
@@ -74,7 +74,7 @@ pub fn records(data: &[u8]) {
     let lab = Lab::new();
     lab.grow("state", data);
     let dir = lab.path("state");
-    let open = || Store::new(&dir, Box::new(|text| target::parse(text, Some(super::UUID))));
+    let open = || Store::new(&dir, Box::new(|text| document::parse(text, Some(super::UUID))));
     let (known, key) = (store::identity(&dir), store::device_key(&dir));
     let _ = store::provisioned(&dir);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -102,16 +102,16 @@ pub fn records(data: &[u8]) {
 pub fn sysfs(data: &[u8]) {
     let lab = Lab::new();
     lab.grow("root", data);
-    let place = Place { root: lab.path("root"), runtime: lab.path("run"), board: None, device_type: None, led_file: None };
-    let Ok(host) = Host::open(place) else { return };
+    let place = HostPaths { root: lab.path("root"), runtime: lab.path("run"), board: None, device_type: None, led_file: None };
+    let Ok(host) = LedHost::open(place) else { return };
     let _ = host.items();
     let leds = host.leds("a test");
     let pattern = Pattern::blinks(200, 200, 1, 0).expect("a pattern");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let _ = leds.find(&Which::Identify).await;
-        let _ = leds.show(&Which::Identify, &pattern, Some(Duration::from_secs(15))).await;
-        let _ = leds.put_back(&Which::Identify).await;
+        let _ = leds.find(&LedRef::Identify).await;
+        let _ = leds.show(&LedRef::Identify, &pattern, Some(Duration::from_secs(15))).await;
+        let _ = leds.put_back(&LedRef::Identify).await;
         let _ = leds.restore().await;
     });
 }

@@ -4,12 +4,12 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use boardkeeper::api::{self, Door};
-use boardkeeper::intent::{Ask, Intent, Light, LightAsk, Reply};
+use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::linux::net;
-use boardkeeper::state::device::Peer;
-use boardkeeper::state::keys::{Grant, Reach};
-use boardkeeper::state::{AppId, ContainerId, Identified, Keys, Panel, Secret, ServiceKey, Status};
+use boardkeeper::request::{Action, LedHandle, LedRequest, Request, Response};
+use boardkeeper::state::device::ClientAddress;
+use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::{AppId, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -41,11 +41,11 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (mut caller, stream) = tokio::io::duplex(64 * 1024);
     let (intents, mut inbox) = mpsc::channel(16);
     let (requests, mut lights) = mpsc::channel(16);
-    let (_show, panel) = watch::channel(Panel::default());
+    let (_show, panel) = watch::channel(LedStatus::default());
     let (_publish, status) = watch::channel(known());
-    let door = Door { intents, status, light: Light { requests, panel }, born: Instant::now() };
-    let peer = Peer { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
-    let served = net::converse(stream, api::router(door), peer);
+    let door = ApiHandle { requests: intents, status, leds: LedHandle { requests, status: panel }, started: Instant::now() };
+    let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+    let served = net::serve_connection(stream, api::router(door), peer);
     let asks = async {
         let mut answer = Vec::new();
         let (mut read, mut write) = tokio::io::split(&mut caller);
@@ -66,7 +66,7 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
             tokio::select! {
                 biased;
                 Some(ask) = inbox.recv() => answer(ask),
-                Some(LightAsk::Identify(reply)) = lights.recv() => drop(reply.send(Identified::By("ACT".to_owned()))),
+                Some(LedRequest::Identify(reply)) = lights.recv() => drop(reply.send(IdentifyOutcome::By("ACT".to_owned()))),
                 else => std::future::pending::<()>().await,
             }
         }
@@ -81,16 +81,16 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
 fn known() -> Status {
     let keys = Keys { device: Secret::new(KEY.repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
     let access =
-        keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: Reach::App }]);
+        keys.access([Grant { service: ServiceKey::new(AppId(1), "main"), app_uuid: "1".to_owned(), reach: KeyScope::App }]);
     Status { access, ..Status::default() }
 }
 
-fn answer(ask: Ask) {
-    let reply = match ask.intent {
-        Intent::Stop(..) | Intent::Start(..) => Reply::Container(ContainerId("c".repeat(64))),
-        Intent::RenewKey(_) => Reply::Key(Secret::new("e".repeat(64))),
-        Intent::ReadHost => Reply::Host(Box::default()),
-        _ => Reply::Done,
+fn answer(ask: Request) {
+    let reply = match ask.action {
+        Action::Stop(..) | Action::Start(..) => Response::Container(ContainerId("c".repeat(64))),
+        Action::RenewKey(_) => Response::Key(Secret::new("e".repeat(64))),
+        Action::ReadHost => Response::Host(Box::default()),
+        _ => Response::Done,
     };
     let _ = ask.reply.send(Ok(reply)); // Whoever asked may have hung up.
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use boardkeeper::plan::{Deed, Spec};
-use boardkeeper::state::config::{Health, Mode, Mount, NetworkMode, Port};
+use boardkeeper::plan::{ContainerSpec, EngineAction};
+use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port};
 use boardkeeper::state::logging::Logging;
-use boardkeeper::state::network::Attachment;
-use boardkeeper::state::service::Restart;
-use boardkeeper::state::{ContainerConfig, Foreign, ImageRef, Made};
+use boardkeeper::state::network::NetworkAttachment;
+use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::{AdoptedContainer, ContainerConfig, ImageRef, Origin};
 use serde_json::{Value, json};
 
 use super::lab::Real;
@@ -40,14 +40,14 @@ fn rich() -> ContainerConfig {
         init: true,
         stop_signal: Some("SIGINT".into()),
         stop_grace: Duration::from_secs(3),
-        health: Some(Health {
+        health: Some(HealthCheck {
             test: texts(&["CMD-SHELL", "true"]),
             interval: Duration::from_secs(60),
             timeout: Duration::from_millis(1500),
             start_period: Duration::from_secs(2),
             retries: 4,
         }),
-        restart: Restart::OnFailure(3),
+        restart: RestartPolicy::OnFailure(3),
         logging: Some(Logging { driver: "json-file".into(), options: pairs(&[("max-size", "1m")]) }),
         read_only: true,
         cap_add: texts(&["NET_ADMIN"]),
@@ -70,9 +70,13 @@ fn rich() -> ContainerConfig {
         networks: BTreeMap::from([
             (
                 "default".into(),
-                Attachment { aliases: texts(&["main", "other"]), ipv4: Some("10.77.0.9".into()), ..Attachment::default() },
+                NetworkAttachment {
+                    aliases: texts(&["main", "other"]),
+                    ipv4: Some("10.77.0.9".into()),
+                    ..NetworkAttachment::default()
+                },
             ),
-            ("back".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() }),
+            ("back".into(), NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() }),
         ]),
         ports: BTreeSet::from([port(80, "tcp", "127.0.0.1", Some(18_080)), port(53, "udp", "", None)]),
         expose: texts(&["80/tcp", "53/udp", "9000/tcp"]),
@@ -83,8 +87,8 @@ fn rich() -> ContainerConfig {
         hostname: Some("board".into()),
         domainname: Some("example".into()),
         mounts: BTreeSet::from([
-            Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write },
-            Mount::Bind { host: "/tmp".into(), path: "/host-tmp".into(), access: Mode::ReadOnly },
+            Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
+            Mount::Bind { host: "/tmp".into(), path: "/host-tmp".into(), access: MountMode::ReadOnly },
         ]),
         tmpfs: pairs(&[("/run", "size=65536k")]),
         ..ContainerConfig::default()
@@ -101,8 +105,8 @@ async fn surroundings(lab: &Real) {
         "io.balena.supervised=true",
         &network("default").name,
     ]);
-    take(lab, Deed::CreateNetwork(network("back"))).await.unwrap();
-    take(lab, Deed::CreateVolume(volume("data"))).await.unwrap();
+    take(lab, EngineAction::CreateNetwork(network("back"))).await.unwrap();
+    take(lab, EngineAction::CreateVolume(volume("data"))).await.unwrap();
 }
 
 fn inspect(lab: &Real, name: &str) -> Value {
@@ -132,7 +136,7 @@ fn post(lab: &Real, path: &str, body: &Value) {
 }
 
 /// Makes a container as another supervisor does: the engine's account of ours, without our label.
-fn copy_by_hand(lab: &Real, spec: &Spec) {
+fn copy_by_hand(lab: &Real, spec: &ContainerSpec) {
     let ours = inspect(lab, &spec.name);
     lab.docker(&["rm", &spec.name]);
     let mut body = ours["Config"].clone();
@@ -162,18 +166,18 @@ fn copy_by_hand(lab: &Real, spec: &Spec) {
 }
 
 /// What is read back of a container of the same service that somebody else made.
-async fn read_back(lab: &Real, spec: &Spec) -> Foreign {
-    take(lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
-    assert_eq!(seen(lab, "main").await.unwrap().made, Made::Here(spec.hash.clone()));
+async fn read_back(lab: &Real, spec: &ContainerSpec) -> AdoptedContainer {
+    take(lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
+    assert_eq!(seen(lab, "main").await.unwrap().made, Origin::Ours(spec.hash.clone()));
     copy_by_hand(lab, spec);
     match seen(lab, "main").await.unwrap().made {
-        Made::Elsewhere(foreign) => *foreign,
-        Made::Here(hash) => panic!("it has our label {hash}"),
+        Origin::Adopted(foreign) => *foreign,
+        Origin::Ours(hash) => panic!("it has our label {hash}"),
     }
 }
 
 /// What was read and what was written come to the same, on the image it was made from.
-fn assert_same(read: &Foreign, written: &ContainerConfig) {
+fn assert_same(read: &AdoptedContainer, written: &ContainerConfig) {
     let (read, written) = (read.config.effective(&read.base), written.effective(&read.base));
     assert_eq!(read.differences(&written), [""; 0], "\n{:#?}\n{:#?}", read.fields(), written.fields());
 }
@@ -214,8 +218,8 @@ async fn a_container_of_the_richest_kind_runs() {
     surroundings(&lab).await;
     let mac_address = Some("02:11:22:33:44:55".to_owned());
     let spec = made_from(lab.image(), "main", ContainerConfig { mac_address: mac_address.clone(), ..rich() });
-    take(&lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
-    take(&lab, Deed::Start(which(&lab, "main").await)).await.unwrap();
+    take(&lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
+    take(&lab, EngineAction::Start(which(&lab, "main").await)).await.unwrap();
     let said = |words: &[&str]| lab.docker(&[&["exec", &spec.name], words].concat()).trim().to_owned();
     assert_eq!(said(&["id", "-u"]), "1000");
     assert_eq!(said(&["hostname"]), "board");
@@ -234,7 +238,8 @@ async fn a_container_of_the_richest_kind_runs() {
 async fn what_says_nothing_is_read_back_as_nothing() {
     let Some(lab) = Real::up() else { return };
     surroundings(&lab).await;
-    let networks = BTreeMap::from([("default".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() })]);
+    let networks =
+        BTreeMap::from([("default".into(), NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() })]);
     for config in [
         ContainerConfig { networks, ..ContainerConfig::default() },
         ContainerConfig { network_mode: NetworkMode::Host, privileged: true, ..ContainerConfig::default() },
@@ -306,16 +311,19 @@ async fn a_container_of_the_other_supervisor_is_read_as_its_document() {
         command: Some(texts(&["sleep", "1000"])),
         env: pairs(&[("RESIN", "1")]),
         labels: pairs(&[("io.balena.features.supervisor-api", "1")]),
-        networks: BTreeMap::from([("default".into(), Attachment { aliases: texts(&["main"]), ..Attachment::default() })]),
+        networks: BTreeMap::from([(
+            "default".into(),
+            NetworkAttachment { aliases: texts(&["main"]), ..NetworkAttachment::default() },
+        )]),
         ports: BTreeSet::from([port(80, "tcp", "", Some(8080))]),
         expose: texts(&["80/tcp"]),
         mounts: BTreeSet::from([
-            Mount::Volume { name: "data".into(), path: "/data".into(), access: Mode::Write },
-            Mount::Bind { host: "/tmp/lock".into(), path: "/tmp/balena".into(), access: Mode::Write },
+            Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
+            Mount::Bind { host: "/tmp/lock".into(), path: "/tmp/balena".into(), access: MountMode::Write },
         ]),
         ..ContainerConfig::default()
     };
-    let Made::Elsewhere(read) = seen(&lab, "main").await.unwrap().made else { panic!("it has no label of ours") };
+    let Origin::Adopted(read) = seen(&lab, "main").await.unwrap().made else { panic!("it has no label of ours") };
     assert_same(&read, &wanted);
 }
 

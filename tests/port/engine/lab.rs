@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use boardkeeper::linux::engine::{Engine, Settings};
+use boardkeeper::linux::engine::{Engine, EngineSettings};
 use boardkeeper::state::ImageRef;
 
 use super::{Lab, Thing};
@@ -50,7 +50,7 @@ impl Real {
     }
 
     /// Another adapter for the same engine.
-    pub(crate) fn another(&self, change: impl FnOnce(&mut Settings)) -> Engine {
+    pub(crate) fn another(&self, change: impl FnOnce(&mut EngineSettings)) -> Engine {
         let mut settings = settings(&self.host);
         change(&mut settings);
         Engine::connect(settings)
@@ -151,8 +151,8 @@ impl Drop for Real {
 }
 
 /// An adapter's settings for an engine.
-pub(crate) fn settings(host: &str) -> Settings {
-    Settings {
+pub(crate) fn settings(host: &str) -> EngineSettings {
+    EngineSettings {
         hosts: vec![host.into()],
         root: "/".into(),
         logins: None,

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use boardkeeper::linux::engine::Engine;
-use boardkeeper::plan::Deed;
+use boardkeeper::plan::EngineAction;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::ImageRef;
 
@@ -15,7 +15,7 @@ use super::Lab;
 use super::lab::Real;
 
 async fn pull(engine: &Engine, image: &str) -> Result<(), EngineError> {
-    engine.take(&Deed::Pull(ImageRef::new(image)), &|_| {}).await
+    engine.take(&EngineAction::Pull(ImageRef::new(image)), &|_| {}).await
 }
 
 async fn refusal(engine: &Engine, image: &str) -> String {
@@ -87,7 +87,7 @@ async fn what_is_known_not_to_fit_is_not_begun() {
     let engine = lab.another(|it| it.asks_registries = true);
     fill(&lab, 50);
     let told = Cell::new(None);
-    let result = engine.take(&Deed::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
+    let result = engine.take(&EngineAction::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
     // Two and a half times 30 MiB, and the layer that is below.
     let Err(EngineError::Full(why)) = result else { panic!("{result:?}") };
     assert!(why.contains(" 76 MiB are needed"), "{why}");
@@ -170,7 +170,7 @@ async fn what_does_not_fit_is_not_pulled() {
     fill(&lab, 50);
     lab.throttle(80);
     let last = Cell::new(0);
-    let during = lab.engine().take(&Deed::Pull(image.clone()), &|percent| last.set(percent)).await;
+    let during = lab.engine().take(&EngineAction::Pull(image.clone()), &|percent| last.set(percent)).await;
     assert!(matches!(&during, Err(EngineError::Full(why)) if why.contains("MiB are needed")), "{during:?}");
     assert!(last.get() < 50, "it was given up at {} %", last.get());
 

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boardkeeper::linux::engine::Engine;
-use boardkeeper::plan::Deed;
+use boardkeeper::plan::EngineAction;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::config::NetworkMode;
-use boardkeeper::state::network::{Attachment, Pool, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use boardkeeper::state::{Network, NetworkConfig, NetworkId, Phase};
+use boardkeeper::state::network::{AddressPool, NetworkAttachment, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
+use boardkeeper::state::{ContainerPhase, Network, NetworkConfig, NetworkId};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -91,7 +91,7 @@ async fn an_engine_that_hangs_is_given_up() {
     let began = Instant::now();
     let result = engine.observe().await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
-    let result = engine.take(&Deed::RemoveNetwork("x".into(), NetworkId::default(), None), &|_| {}).await;
+    let result = engine.take(&EngineAction::RemoveNetwork("x".into(), NetworkId::default(), None), &|_| {}).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
     assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
 }
@@ -110,15 +110,15 @@ async fn a_container_whose_making_was_cut_short_is_connected_when_it_starts() {
     let mut spec = spec(&lab, "main");
     spec.config.network_mode = NetworkMode::App;
     for name in ["default", "back"] {
-        take(&lab, Deed::CreateNetwork(network(name))).await.unwrap();
+        take(&lab, EngineAction::CreateNetwork(network(name))).await.unwrap();
         let ipv4 = None;
         let aliases = ["main".to_owned(), format!("{name}-alias")].into();
-        spec.config.networks.insert(name.into(), Attachment { aliases, ipv4, ..Attachment::default() });
+        spec.config.networks.insert(name.into(), NetworkAttachment { aliases, ipv4, ..NetworkAttachment::default() });
     }
-    take(&lab, Deed::Create(Box::new(spec.clone()))).await.unwrap();
+    take(&lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
     // As it is after a cut between the creation and the second network.
     lab.docker(&["network", "disconnect", &network("back").name, &spec.name]);
-    take(&lab, Deed::Start(which(&lab, "main").await)).await.unwrap();
+    take(&lab, EngineAction::Start(which(&lab, "main").await)).await.unwrap();
     for name in ["default", "back"] {
         let format = format!("{{{{json (index .NetworkSettings.Networks \"{}\").Aliases}}}}", network(name).name);
         let aliases = lab.docker(&["inspect", "--format", &format, &spec.name]);
@@ -132,10 +132,10 @@ async fn a_container_that_cannot_be_connected_is_not_left_behind() {
     let mut spec = spec(&lab, "main");
     spec.config.network_mode = NetworkMode::App;
     for (name, ipv4) in [("default", None), ("back", Some("nowhere".to_owned()))] {
-        take(&lab, Deed::CreateNetwork(network(name))).await.unwrap();
-        spec.config.networks.insert(name.into(), Attachment { ipv4, ..Attachment::default() });
+        take(&lab, EngineAction::CreateNetwork(network(name))).await.unwrap();
+        spec.config.networks.insert(name.into(), NetworkAttachment { ipv4, ..NetworkAttachment::default() });
     }
-    let result = take(&lab, Deed::Create(Box::new(spec))).await;
+    let result = take(&lab, EngineAction::Create(Box::new(spec))).await;
     assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains(&network("back").name)), "{result:?}");
     assert_eq!(seen(&lab, "main").await, None);
 }
@@ -145,22 +145,22 @@ async fn a_container_that_cannot_start_says_why() {
     let Some(lab) = Real::up() else { return };
     let mut spec = spec(&lab, "main");
     spec.config.command = Some(vec!["/missing".into()]);
-    take(&lab, Deed::Create(Box::new(spec))).await.unwrap();
+    take(&lab, EngineAction::Create(Box::new(spec))).await.unwrap();
     assert_eq!(seen(&lab, "main").await.unwrap().error, None);
-    let result = take(&lab, Deed::Start(which(&lab, "main").await)).await;
+    let result = take(&lab, EngineAction::Start(which(&lab, "main").await)).await;
     let Err(EngineError::Refused(why)) = result else { panic!("{result:?}") };
     assert!(why.contains("1234/main") && why.contains("/missing") && !why.contains('\n'), "{why}");
     let seen = seen(&lab, "main").await.unwrap();
-    assert_eq!(seen.phase, Phase::Created);
+    assert_eq!(seen.phase, ContainerPhase::Created);
     assert!(seen.error.is_some_and(|it| it.contains("/missing")));
 }
 
 #[tokio::test]
 async fn only_what_concerns_us_wakes_us() {
     let Some(lab) = Real::up() else { return };
-    take(&lab, Deed::Create(Box::new(spec(&lab, "main")))).await.unwrap();
+    take(&lab, EngineAction::Create(Box::new(spec(&lab, "main")))).await.unwrap();
     let main = which(&lab, "main").await;
-    take(&lab, Deed::Start(main.clone())).await.unwrap();
+    take(&lab, EngineAction::Start(main.clone())).await.unwrap();
     lab.docker(&["run", "-d", "--name", "stranger", "--network", "none", "tests/busybox:1", "sleep", "1000"]);
     let mut events = pin!(lab.engine().events());
     let soon = Duration::from_secs(2);
@@ -176,7 +176,7 @@ async fn only_what_concerns_us_wakes_us() {
     lab.docker(&["kill", &main.id.0]);
     tokio::time::timeout(soon, events.next()).await.unwrap().unwrap();
     // The code is seen although the list only says that it exited, as it may have said before.
-    assert_eq!(seen(&lab, "main").await.unwrap().phase, Phase::Exited(137));
+    assert_eq!(seen(&lab, "main").await.unwrap().phase, ContainerPhase::Exited(137));
 }
 
 /// Passes connections on to the engine, one for each call, and counts them.
@@ -207,7 +207,7 @@ fn counted(lab: &Real) -> (String, Arc<AtomicUsize>) {
 async fn a_look_at_what_did_not_change_is_four_calls() {
     let Some(lab) = Real::up() else { return };
     for service in ["one", "two", "three"] {
-        take(&lab, Deed::Create(Box::new(spec(&lab, service)))).await.unwrap();
+        take(&lab, EngineAction::Create(Box::new(spec(&lab, service)))).await.unwrap();
     }
     let (host, calls) = counted(&lab);
     let engine = lab.another(|it| it.hosts = vec![host]);
@@ -220,20 +220,21 @@ async fn a_look_at_what_did_not_change_is_four_calls() {
         "finding it, looking, three containers in detail and their image"
     );
 
-    take(&lab, Deed::Start(which(&lab, "two").await)).await.unwrap();
+    take(&lab, EngineAction::Start(which(&lab, "two").await)).await.unwrap();
     let phases: Vec<_> = engine.observe().await.unwrap().containers.into_iter().map(|it| (it.key.service, it.phase)).collect();
-    assert!(phases.contains(&("two".into(), Phase::Running)), "{phases:?}");
+    assert!(phases.contains(&("two".into(), ContainerPhase::Running)), "{phases:?}");
     assert_eq!(calls.load(Ordering::SeqCst), 4 + 1);
 }
 
 #[tokio::test]
 async fn networks_are_read_back_as_they_were_asked_for() {
     let Some(lab) = Real::up() else { return };
-    let pool = Pool { subnet: SUPERVISOR_SUBNET.into(), gateway: Some(SUPERVISOR_GATEWAY.into()), ..Pool::default() };
+    let pool =
+        AddressPool { subnet: SUPERVISOR_SUBNET.into(), gateway: Some(SUPERVISOR_GATEWAY.into()), ..AddressPool::default() };
     let own = NetworkConfig { ipam: vec![pool], ..NetworkConfig::default() };
     let own = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.into(), app: None, config: own };
     let mut rich = network("rich");
-    rich.config.ipam = vec![Pool {
+    rich.config.ipam = vec![AddressPool {
         subnet: "10.99.0.0/16".into(),
         gateway: Some("10.99.0.1".into()),
         ip_range: Some("10.99.8.0/24".into()),
@@ -245,7 +246,7 @@ async fn networks_are_read_back_as_they_were_asked_for() {
     let mut name_only = network("zero");
     name_only.config.config_only = true;
     for it in [&rich, &name_only, &own] {
-        take(&lab, Deed::CreateNetwork(it.clone())).await.unwrap();
+        take(&lab, EngineAction::CreateNetwork(it.clone())).await.unwrap();
     }
     assert_eq!(bare(lab.engine().observe().await.unwrap().networks), [rich, name_only, own]);
 }
@@ -257,5 +258,5 @@ async fn the_other_supervisors_own_network_is_taken_over() {
     let found = lab.engine().observe().await.unwrap().networks;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].name.as_str(), found[0].config.ipam.len()), (SUPERVISOR_NETWORK, 1));
-    take(&lab, Deed::CreateNetwork(found[0].clone())).await.unwrap();
+    take(&lab, EngineAction::CreateNetwork(found[0].clone())).await.unwrap();
 }

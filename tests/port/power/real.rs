@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use boardkeeper::linux::power::Power;
-use boardkeeper::port::{Notice, Power as _};
-use boardkeeper::state::Ending;
+use boardkeeper::port::{InhibitorNotice, Power as _};
+use boardkeeper::state::PowerAction;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
@@ -50,8 +50,8 @@ impl Fixture for Machine {
         self.logind.borrow().script.lock().unwrap().is_held()
     }
 
-    async fn accepted(&self) -> Vec<Ending> {
-        let ending = |it: &String| if it == "Reboot" { Ending::Reboot } else { Ending::PowerOff };
+    async fn accepted(&self) -> Vec<PowerAction> {
+        let ending = |it: &String| if it == "Reboot" { PowerAction::Reboot } else { PowerAction::PowerOff };
         self.logind.borrow().script.lock().unwrap().accepted.iter().map(ending).collect()
     }
 }
@@ -101,7 +101,7 @@ async fn a_bus_that_comes_late_is_joined() {
     let logind = Logind::begin(bus.root.path());
     assert!(timeout(Duration::from_secs(3), notices.next()).await.is_err());
     logind.announce(true);
-    assert!(matches!(timeout(Duration::from_secs(3), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+    assert!(matches!(timeout(Duration::from_secs(3), notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
 }
 
 #[tokio::test]
@@ -113,8 +113,8 @@ async fn whoever_is_answered_wakes_who_listens_for_ends() {
     // By now it tries every eight seconds, and more seldom with every try.
     assert!(timeout(Duration::from_millis(8500), notices.next()).await.is_err());
     let logind = Logind::begin(bus.root.path());
-    power.can(Ending::Reboot).await.unwrap();
+    power.can(PowerAction::Reboot).await.unwrap();
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     logind.announce(true);
-    assert!(matches!(timeout(Duration::from_secs(2), notices.next()).await.unwrap(), Some(Notice::Begins(_))));
+    assert!(matches!(timeout(Duration::from_secs(2), notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
 }

@@ -1,7 +1,7 @@
 //! The simulator's power.
 
-use boardkeeper::port::{Mode, Power as _};
-use boardkeeper::state::Ending;
+use boardkeeper::port::{InhibitorMode, Power as _};
+use boardkeeper::state::PowerAction;
 
 use super::{Answers, Fixture, holding};
 use crate::world::power::{Answer, Power};
@@ -18,7 +18,7 @@ impl Fixture for Power {
                 Answers::Yes => Answer::Accepts,
                 Answers::Refused => Answer::Refuses,
                 Answers::Blocked => {
-                    it.inhibitors = vec![holding("updater", Mode::Block), holding("editor", Mode::Delay)];
+                    it.inhibitors = vec![holding("updater", InhibitorMode::Block), holding("editor", InhibitorMode::Delay)];
                     Answer::Accepts
                 }
                 Answers::Hanging => Answer::Hangs,
@@ -36,7 +36,7 @@ impl Fixture for Power {
         self.with(|it| it.holds > 0)
     }
 
-    async fn accepted(&self) -> Vec<Ending> {
+    async fn accepted(&self) -> Vec<PowerAction> {
         self.with(|it| it.accepted.clone())
     }
 }

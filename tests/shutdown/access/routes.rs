@@ -1,6 +1,6 @@
 //! Every route: what it is about, and what it answers whoever is let in.
 
-use boardkeeper::state::keys::DeviceVerb;
+use boardkeeper::state::keys::DeviceAction;
 
 /// What a route is about, which decides who may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum About {
     /// One app: the device key, and the keys of its own services.
     App,
     /// The whole device: the device key, and services that reach it.
-    Device(DeviceVerb),
+    Device(DeviceAction),
     /// What this release does not have: whoever has a key is told so.
     Missing,
 }
@@ -51,7 +51,7 @@ impl Row {
 
     /// Afterwards keys are others, or the machine ends.
     pub(super) fn ends_the_life(&self) -> bool {
-        matches!(self.about, About::OwnKey | About::Device(DeviceVerb::Reboot | DeviceVerb::Shutdown))
+        matches!(self.about, About::OwnKey | About::Device(DeviceAction::Reboot | DeviceAction::Shutdown))
     }
 
     /// The body of a 401 to somebody whose key is known, as the supervisors of today have it.
@@ -79,20 +79,20 @@ pub(super) static ROUTES: &[Row] = &[
     Row::new("GET", "/agent/v1/leds", About::Reading, &[200]),
     Row::new("GET", "/agent/v1/board", About::Reading, &[200]),
     Row::new("GET", "/v1/apps/{appId}", About::App, &[200, 400]),
-    Row::new("POST", "/v1/blink", About::Device(DeviceVerb::Blink), &[200]),
-    Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceVerb::Blink), &[400]),
-    Row::new("DELETE", "/agent/v1/leds/{name}/pattern", About::Device(DeviceVerb::Blink), &[204]),
-    Row::new("POST", "/v1/update", About::Device(DeviceVerb::Update), &[204]),
-    Row::new("POST", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),
-    Row::new("DELETE", "/v1/tcp-ping", About::Device(DeviceVerb::TcpPing), &[204]),
-    Row::new("PATCH", "/v1/device/host-config", About::Device(DeviceVerb::HostConfig), &[200]).disturbs(),
+    Row::new("POST", "/v1/blink", About::Device(DeviceAction::Blink), &[200]),
+    Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[400]),
+    Row::new("DELETE", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[204]),
+    Row::new("POST", "/v1/update", About::Device(DeviceAction::Update), &[204]),
+    Row::new("POST", "/v1/tcp-ping", About::Device(DeviceAction::TcpPing), &[204]),
+    Row::new("DELETE", "/v1/tcp-ping", About::Device(DeviceAction::TcpPing), &[204]),
+    Row::new("PATCH", "/v1/device/host-config", About::Device(DeviceAction::HostConfig), &[200]).disturbs(),
     Row::new("POST", "/v1/apps/{appId}/stop", About::App, &[200, 400]).disturbs(),
     Row::new("POST", "/v1/apps/{appId}/start", About::App, &[200, 400]).disturbs(),
     Row::new("POST", "/v1/restart", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v1/purge", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
-    Row::new("POST", "/v1/reboot", About::Device(DeviceVerb::Reboot), &[202]).disturbs(),
-    Row::new("POST", "/v1/shutdown", About::Device(DeviceVerb::Shutdown), &[202]).disturbs(),
+    Row::new("POST", "/v1/reboot", About::Device(DeviceAction::Reboot), &[202]).disturbs(),
+    Row::new("POST", "/v1/shutdown", About::Device(DeviceAction::Shutdown), &[202]).disturbs(),
     missing("POST", "/v2/applications/{appId}/restart-service"),
     missing("POST", "/v2/applications/{appId}/stop-service"),
     missing("POST", "/v2/applications/{appId}/start-service"),

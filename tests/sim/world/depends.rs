@@ -1,8 +1,8 @@
 //! What services depend on: health checks, jobs, and the order in which containers may be started.
 
-use boardkeeper::plan::Which;
+use boardkeeper::plan::ContainerRef;
 use boardkeeper::state::{
-    AppId, Condition, ContainerConfig, ContainerId, Dependency, HealthStatus, Moment, Phase, ServiceKey, Target,
+    AppId, Condition, ContainerConfig, ContainerId, ContainerPhase, Dependency, EngineTime, HealthStatus, ServiceKey, Target,
 };
 use tokio::time::Instant;
 
@@ -60,19 +60,19 @@ impl Crate {
     /// Whether it fulfils a condition, or did not long ago: an agent acts on what it saw.
     fn fulfils(&self, condition: Condition) -> bool {
         match condition {
-            Condition::Started => self.face.phase != Phase::Created,
+            Condition::Started => self.face.phase != ContainerPhase::Created,
             Condition::Healthy => {
                 let well = self.check.as_ref().and_then(|it| it.well);
                 self.face.health == Some(HealthStatus::Healthy) || lately(well)
             }
-            Condition::Completed => self.face.phase == Phase::Exited(0) || lately(self.completed),
+            Condition::Completed => self.face.phase == ContainerPhase::Exited(0) || lately(self.completed),
         }
     }
 
     /// Whether it was plainly on its way for so long that every agent saw it.
-    fn is_coming(&self, condition: Condition, now: Moment) -> bool {
+    fn is_coming(&self, condition: Condition, now: EngineTime) -> bool {
         let since = self.face.started.map_or(0, |it| now.secs() - it.secs());
-        let runs = self.face.phase == Phase::Running && since > i64::try_from(IN_MIND.as_secs()).unwrap();
+        let runs = self.face.phase == ContainerPhase::Running && since > i64::try_from(IN_MIND.as_secs()).unwrap();
         let fresh = self.restarts == 0 && !self.stopped && self.started == 1;
         runs && fresh
             && match condition {
@@ -81,7 +81,7 @@ impl Crate {
                     let starting = self.face.health == Some(HealthStatus::Starting);
                     starting && self.check.as_ref().is_some_and(|it| it.well.is_none() && it.ill.is_none())
                 }
-                Condition::Completed => !self.face.restart.never_rests() && self.completed.is_none(),
+                Condition::Completed => !self.face.restart.restarts_always() && self.completed.is_none(),
             }
     }
 }
@@ -98,7 +98,9 @@ impl Model {
     /// A health check says something. In fair weather all is well but for those that never are.
     pub(super) fn checks(&mut self, id: &ContainerId) {
         let fails = self.fates.containers.happens(self.weather.faults);
-        let Some(it) = self.machine.containers.get_mut(id).filter(|it| it.face.phase == Phase::Running) else { return };
+        let Some(it) = self.machine.containers.get_mut(id).filter(|it| it.face.phase == ContainerPhase::Running) else {
+            return;
+        };
         let Some(sick) = it.check.as_ref().map(|it| it.sick) else { return };
         let before = it.face.health;
         it.was(before);
@@ -117,7 +119,7 @@ impl Model {
     }
 
     /// A service is started when every condition of its dependencies holds, and not before.
-    pub(super) fn judge_dependencies(&mut self, which: &Which) {
+    pub(super) fn judge_dependencies(&mut self, which: &ContainerRef) {
         let app = which.key.app;
         let early = |target: &Target| {
             let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
@@ -142,7 +144,7 @@ impl Model {
             return false;
         }
         // What is not to run need not run for those that depend on it.
-        let stopped = self.status.as_ref().is_some_and(|it| it.borrow().demands.stopped.contains(&key));
+        let stopped = self.status.as_ref().is_some_and(|it| it.borrow().overrides.stopped.contains(&key));
         let to_run = !stopped && service(target, &key).is_some_and(|it| it.running);
         if dependency.required {
             dependency.condition != Condition::Started || to_run
@@ -152,7 +154,7 @@ impl Model {
     }
 
     /// Whether a container is restarted because a dependency was made anew.
-    pub(super) fn met_restart(&mut self, which: &Which) {
+    pub(super) fn met_restart(&mut self, which: &ContainerRef) {
         let started = self.machine.containers.get(&which.id).and_then(|it| it.face.started);
         let anew = |target: &Target| {
             let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use boardkeeper::port::{self, Inhibitor, Mode, Notice, PowerError};
-use boardkeeper::state::{Boot, ContainerId, Ending};
+use boardkeeper::port::{self, Inhibitor, InhibitorMode, InhibitorNotice, PowerError};
+use boardkeeper::state::{BootState, ContainerId, PowerAction};
 use futures_util::Stream;
 use tokio::time::Instant;
 
@@ -13,9 +13,9 @@ use crate::world::power::{Answer, Hold, Power};
 use crate::world::{Cut, Model, Sim};
 
 impl port::Power for Sim {
-    type Hold = Hold;
+    type Inhibition = Hold;
 
-    async fn can(&self, ending: Ending) -> Result<(), PowerError> {
+    async fn can(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.pass(1, 50).await;
         self.logind().can(ending).await
     }
@@ -24,7 +24,7 @@ impl port::Power for Sim {
         self.with(|model| model.judge.ends_asked += 1);
         self.pass(1, 50).await;
         let blocked = self.with(|model| model.befalls(model.weather.faults / 3, Met::EndBlocked));
-        let apt = Inhibitor { who: "apt".into(), why: "it installs".into(), mode: Mode::Block, uid: 0, pid: 7 };
+        let apt = Inhibitor { who: "apt".into(), why: "it installs".into(), mode: InhibitorMode::Block, uid: 0, pid: 7 };
         let logind = self.logind();
         logind.with(|it| it.inhibitors = if blocked { vec![apt] } else { Vec::new() });
         logind.inhibitors().await
@@ -38,7 +38,7 @@ impl port::Power for Sim {
         self.logind().boot_wanted().await
     }
 
-    async fn end(&self, ending: Ending) -> Result<(), PowerError> {
+    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.pass(1, 200).await;
         self.with(|model| {
             model.note(format_args!("{ending} asked for"));
@@ -54,7 +54,7 @@ impl port::Power for Sim {
         Ok(())
     }
 
-    fn notices(&self) -> impl Stream<Item = Notice<Hold>> {
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<Hold>> {
         self.with(|model| model.power.heard())
     }
 }
@@ -145,9 +145,9 @@ impl Model {
     }
 
     /// Who waits for a boot, and whether it has been, as was written down.
-    pub(crate) fn awaiting(&self) -> BTreeMap<ContainerId, Boot> {
+    pub(crate) fn awaiting(&self) -> BTreeMap<ContainerId, BootState> {
         let now = self.boot_id();
-        let boot = |seen: &String| if *seen == now { Boot::ToCome } else { Boot::Been };
+        let boot = |seen: &String| if *seen == now { BootState::NotYet } else { BootState::Done };
         self.disk.kept.awaiting.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
     }
 }

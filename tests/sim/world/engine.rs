@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use boardkeeper::plan::{Deed, Which};
-use boardkeeper::port::{Engine, EngineError, Seen};
+use boardkeeper::plan::{ContainerRef, EngineAction};
+use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
 use boardkeeper::state::config::Port;
-use boardkeeper::state::service::Restart;
-use boardkeeper::state::{Container, ContainerId, ImageRef, Made, Network, Phase, Volume};
+use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::{Container, ContainerId, ContainerPhase, ImageRef, Network, Origin, Volume};
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
@@ -55,26 +55,26 @@ impl Model {
     }
 
     /// Does what takes the engine no time, or the rest of a deed whose agent is gone.
-    pub(crate) fn obey(&mut self, deed: &Deed) -> Result<(), EngineError> {
+    pub(crate) fn obey(&mut self, deed: &EngineAction) -> Result<(), EngineError> {
         let now_secs = self.now_secs();
         self.met_deed(deed);
         self.met_refusal(deed);
         let machine = &mut self.machine;
         let done = match deed {
-            Deed::Create(spec) => machine.create(spec, now_secs).map(drop),
-            Deed::Start(which) => self.start(&which.id),
-            Deed::Stop(which) => machine.exit(&which.id, 143, true),
-            Deed::Kill(which) => machine.exit(&which.id, 143, true).and_then(|()| machine.remove(&which.id)),
-            Deed::Restart(which) => machine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
-            Deed::Rename(which, name) => machine.rename(&which.id, name),
-            Deed::Retire(which, name) => machine.rename(&which.id, name).and_then(|()| machine.rest(&which.id)),
-            Deed::CreateNetwork(network) => machine.create_network(network),
-            Deed::RemoveNetwork(name, id, _) => machine.remove_network(name, id),
-            Deed::Connect(which, networks) => machine.connect(&which.id, networks),
-            Deed::CreateVolume(volume) => machine.create_volume(volume),
-            Deed::RemoveVolume(name, _) => machine.remove_volume(name),
-            Deed::RemoveImage(reference) => machine.remove_image(reference),
-            Deed::Pull(reference) => {
+            EngineAction::Create(spec) => machine.create(spec, now_secs).map(drop),
+            EngineAction::Start(which) => self.start(&which.id),
+            EngineAction::Stop(which) => machine.exit(&which.id, 143, true),
+            EngineAction::Kill(which) => machine.exit(&which.id, 143, true).and_then(|()| machine.remove(&which.id)),
+            EngineAction::Restart(which) => machine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
+            EngineAction::Rename(which, name) => machine.rename(&which.id, name),
+            EngineAction::Retire(which, name) => machine.rename(&which.id, name).and_then(|()| machine.rest(&which.id)),
+            EngineAction::CreateNetwork(network) => machine.create_network(network),
+            EngineAction::RemoveNetwork(name, id, _) => machine.remove_network(name, id),
+            EngineAction::Connect(which, networks) => machine.connect(&which.id, networks),
+            EngineAction::CreateVolume(volume) => machine.create_volume(volume),
+            EngineAction::RemoveVolume(name, _) => machine.remove_volume(name),
+            EngineAction::RemoveImage(reference) => machine.remove_image(reference),
+            EngineAction::Pull(reference) => {
                 let image = Machine::registry(reference);
                 machine.layers.remove(&image.id);
                 machine.keep(image);
@@ -96,8 +96,8 @@ impl Model {
     }
 
     /// What a start mends, for the count.
-    fn met_start(&mut self, id: &ContainerId, was: Phase) {
-        let Some(it) = self.machine.containers.get(id).filter(|_| was == Phase::Created) else { return };
+    fn met_start(&mut self, id: &ContainerId, was: ContainerPhase) {
+        let Some(it) = self.machine.containers.get(id).filter(|_| was == ContainerPhase::Created) else { return };
         let waited = self.disk.kept.awaiting.get(id).is_some_and(|boot| *boot != self.boot_id());
         if it.made_by != self.machine.agents {
             self.met(Met::OrphanStarted);
@@ -108,14 +108,16 @@ impl Model {
     }
 
     /// What finishes what an agent before began, for the count.
-    fn met_deed(&mut self, deed: &Deed) {
+    fn met_deed(&mut self, deed: &EngineAction) {
         let agents = self.machine.agents;
         match deed {
-            Deed::Create(spec) if self.machine.containers.values().any(|it| it.face.name == spec.name && !it.foreign) => {
+            EngineAction::Create(spec)
+                if self.machine.containers.values().any(|it| it.face.name == spec.name && !it.foreign) =>
+            {
                 self.met(Met::CreatedFound);
             }
-            Deed::Restart(which) => self.met_restart(which),
-            Deed::Kill(which) => {
+            EngineAction::Restart(which) => self.met_restart(which),
+            EngineAction::Kill(which) => {
                 let by = self.machine.containers.get(&which.id).and_then(|it| it.retired_by);
                 if by.is_some_and(|by| by != agents) {
                     self.met(Met::HandOverFinished);
@@ -135,7 +137,7 @@ impl Model {
     }
 
     fn start(&mut self, id: &ContainerId) -> Result<(), EngineError> {
-        let ran = self.machine.at(id)?.face.phase == Phase::Running;
+        let ran = self.machine.at(id)?.face.phase == ContainerPhase::Running;
         if self.fates.calls.happens(self.weather.faults) && !ran {
             self.met(Met::StartRefused);
             let it = self.machine.at(id)?;
@@ -158,8 +160,8 @@ impl Model {
 
 impl Machine {
     /// What an agent may see.
-    pub(crate) fn seen(&self) -> Seen {
-        Seen { containers: self.seen_containers(), ..self.seen_rest() }
+    pub(crate) fn seen(&self) -> EngineSnapshot {
+        EngineSnapshot { containers: self.seen_containers(), ..self.seen_rest() }
     }
 
     fn seen_containers(&self) -> Vec<Container> {
@@ -171,11 +173,11 @@ impl Machine {
         let mut face = it.face.clone();
         face.networks = Some(Self::attached(it).clone());
         let owners = face.shares.values().filter_map(|id| self.containers.get(id));
-        face.shares_since = owners.filter(|it| it.face.phase == Phase::Running).filter_map(|it| it.face.started).max();
+        face.shares_since = owners.filter(|it| it.face.phase == ContainerPhase::Running).filter_map(|it| it.face.started).max();
         face.is_orphaned = !face.shares.values().all(|id| self.containers.contains_key(id));
         match (self.tells, &mut face.made) {
-            (Tells::RestartOtherwise, _) if face.restart == Restart::No => face.restart = Restart::OnFailure(0),
-            (Tells::PortsOtherwise, Made::Elsewhere(foreign)) => {
+            (Tells::RestartOtherwise, _) if face.restart == RestartPolicy::No => face.restart = RestartPolicy::OnFailure(0),
+            (Tells::PortsOtherwise, Origin::Adopted(foreign)) => {
                 let spelled = |port: &Port| Port { host_ip: "0.0.0.0".into(), ..port.clone() };
                 foreign.config.ports = foreign.config.ports.iter().map(spelled).collect();
             }
@@ -184,7 +186,7 @@ impl Machine {
         face
     }
 
-    fn seen_rest(&self) -> Seen {
+    fn seen_rest(&self) -> EngineSnapshot {
         let networks = self.networks.iter().filter_map(|(name, it)| match it {
             Owned::Ours((app, config)) => {
                 let id = self.network_ids.get(name).cloned().unwrap_or_default();
@@ -197,14 +199,14 @@ impl Machine {
             Owned::Foreign => None,
         });
         let images = self.images.values().cloned().collect();
-        Seen { containers: Vec::new(), images, networks: networks.collect(), volumes: volumes.collect() }
+        EngineSnapshot { containers: Vec::new(), images, networks: networks.collect(), volumes: volumes.collect() }
     }
 }
 
 /// A deed under way. Dropped half-way, the engine may finish it all the same, a little later.
 struct Underway<'a> {
     sim: &'a Sim,
-    deed: &'a Deed,
+    deed: &'a EngineAction,
     sent: bool,
 }
 
@@ -215,7 +217,7 @@ impl Drop for Underway<'_> {
         if self.sent {
             model.met(Met::DeedHalfDone);
         }
-        if self.sent && !matches!(self.deed, Deed::Pull(_)) && model.fates.halves.happens(500) {
+        if self.sent && !matches!(self.deed, EngineAction::Pull(_)) && model.fates.halves.happens(500) {
             let after = model.fates.halves.millis(0, 5000);
             model.schedule(after, Job::Late(Box::new(self.deed.clone())));
         }
@@ -223,7 +225,7 @@ impl Drop for Underway<'_> {
 }
 
 impl Engine for Sim {
-    async fn observe(&self) -> Result<Seen, EngineError> {
+    async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         self.with(|model| model.machine.looks += 1);
         let luck = self.with(Model::luck);
         self.pass(1, 100).await;
@@ -238,7 +240,7 @@ impl Engine for Sim {
         let rest = self.with(|model| model.machine.seen_rest());
         self.pass(0, 50).await;
         self.unlucky_after(luck).await?;
-        Ok(Seen { containers, ..rest })
+        Ok(EngineSnapshot { containers, ..rest })
     }
 
     async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
@@ -256,7 +258,7 @@ impl Engine for Sim {
         })
     }
 
-    async fn take(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         self.with(|model| model.judge_deed(deed));
         let mut underway = Underway { sim: self, deed, sent: false };
         let luck = self.with(Model::luck);
@@ -333,33 +335,33 @@ impl Sim {
         }
     }
 
-    async fn carry_out(&self, deed: &Deed, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn carry_out(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         let epoch = self.answers(None)?;
         match deed {
-            Deed::Pull(reference) => self.pull(reference, epoch, progress).await,
-            Deed::Stop(which) => self.stop(which, epoch).await,
-            Deed::Kill(which) => self.kill(which, epoch).await,
-            Deed::Restart(which) => {
+            EngineAction::Pull(reference) => self.pull(reference, epoch, progress).await,
+            EngineAction::Stop(which) => self.stop(which, epoch).await,
+            EngineAction::Kill(which) => self.kill(which, epoch).await,
+            EngineAction::Restart(which) => {
                 self.stop(which, epoch).await?;
                 self.pass(1, 200).await;
                 self.answers(Some(epoch))?;
-                self.with(|model| model.obey(&Deed::Start(which.clone())))
+                self.with(|model| model.obey(&EngineAction::Start(which.clone())))
             }
-            Deed::Retire(which, name) => {
+            EngineAction::Retire(which, name) => {
                 self.with(|model| model.machine.rename(&which.id, name))?;
                 self.pass(1, 50).await;
                 self.answers(Some(epoch))?;
                 self.with(|model| model.machine.rest(&which.id))
             }
-            Deed::Create(_)
-            | Deed::Start(_)
-            | Deed::Rename(..)
-            | Deed::CreateNetwork(_)
-            | Deed::RemoveNetwork(..)
-            | Deed::Connect(..)
-            | Deed::CreateVolume(_)
-            | Deed::RemoveVolume(..)
-            | Deed::RemoveImage(_) => {
+            EngineAction::Create(_)
+            | EngineAction::Start(_)
+            | EngineAction::Rename(..)
+            | EngineAction::CreateNetwork(_)
+            | EngineAction::RemoveNetwork(..)
+            | EngineAction::Connect(..)
+            | EngineAction::CreateVolume(_)
+            | EngineAction::RemoveVolume(..)
+            | EngineAction::RemoveImage(_) => {
                 self.pass(1, 1500).await;
                 self.answers(Some(epoch))?;
                 self.with(|model| model.obey(deed))
@@ -397,10 +399,10 @@ impl Sim {
             }
         }
         progress(100);
-        self.with(|model| model.obey(&Deed::Pull(reference.clone())))
+        self.with(|model| model.obey(&EngineAction::Pull(reference.clone())))
     }
 
-    async fn stop(&self, which: &Which, epoch: u64) -> Result<(), EngineError> {
+    async fn stop(&self, which: &ContainerRef, epoch: u64) -> Result<(), EngineError> {
         let took = self.with(|model| {
             model.judge_stop(which);
             let it = model.machine.at(&which.id)?;
@@ -420,7 +422,7 @@ impl Sim {
     }
 
     /// Stops, and then removes: two effects, and the world goes on between them.
-    async fn kill(&self, which: &Which, epoch: u64) -> Result<(), EngineError> {
+    async fn kill(&self, which: &ContainerRef, epoch: u64) -> Result<(), EngineError> {
         if !self.with(|model| model.machine.containers.contains_key(&which.id)) {
             return Ok(());
         }
@@ -431,7 +433,7 @@ impl Sim {
         let took = self.with(|model| {
             let took = model.fates.containers.millis(1, 1000);
             let stuck = model.fates.calls.happens(model.weather.faults / 2);
-            model.machine.at(&which.id)?.face.phase = if stuck { Phase::Dead } else { Phase::Removing };
+            model.machine.at(&which.id)?.face.phase = if stuck { ContainerPhase::Dead } else { ContainerPhase::Removing };
             if stuck {
                 model.met(Met::RemovalStuck);
                 return Err(EngineError::Refused("driver failed to remove root filesystem".into()));

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use boardkeeper::plan::{Deed, Step, Subject, Which};
-use boardkeeper::port::{Record, Targeted};
-use boardkeeper::state::service::{Restart, Strategy};
+use boardkeeper::plan::{ContainerRef, EngineAction, Step, Subject};
+use boardkeeper::port::{Record, StoredTargets};
+use boardkeeper::state::service::{RestartPolicy, Strategy};
 use boardkeeper::state::{
-    AppId, ContainerId, Force, HeldLock, Identity, ImageRef, Keys, Phase, Service, ServiceKey, Shutdown, Target,
+    AppId, ContainerId, ContainerPhase, Force, HeldLock, Identity, ImageRef, Keys, Service, ServiceKey, ShutdownStatus, Target,
 };
 use tokio::time::Instant;
 
@@ -89,7 +89,7 @@ impl Judge {
     }
 
     /// The agent starts with what it kept: it acts on that until it is told, and falls back to it from what ends it again and again.
-    pub(crate) fn starts_with(&mut self, kept: &Targeted) {
+    pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
         self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();
     }
 
@@ -115,12 +115,12 @@ impl Judge {
     }
 
     /// A deed is no longer under way.
-    pub(crate) fn ended(&mut self, deed: &Deed) {
+    pub(crate) fn ended(&mut self, deed: &EngineAction) {
         let subject = subject(deed);
         if let Subject::Service(key) = &subject {
             self.disturbed.remove(key);
         }
-        if let Deed::Kill(which) | Deed::Stop(which) = deed {
+        if let EngineAction::Kill(which) | EngineAction::Stop(which) = deed {
             self.leaving.remove(&which.id);
         }
         self.underway.remove(&subject);
@@ -150,7 +150,7 @@ impl Judge {
     }
 }
 
-fn subject(deed: &Deed) -> Subject {
+fn subject(deed: &EngineAction) -> Subject {
     Step::Engine(deed.clone()).subject()
 }
 
@@ -182,7 +182,7 @@ impl Model {
     }
 
     /// The agent asks for a deed.
-    pub(crate) fn judge_deed(&mut self, deed: &Deed) {
+    pub(crate) fn judge_deed(&mut self, deed: &EngineAction) {
         if !self.judge.underway.insert(subject(deed)) {
             self.wrong(format_args!("{deed}, while another deed is done to the same"));
         }
@@ -191,60 +191,60 @@ impl Model {
         }
         *self.judge.begun.entry(deed.to_string()).or_default() += 1;
         self.judge_pace(deed);
-        if let Deed::Kill(which) | Deed::Stop(which) = deed {
+        if let EngineAction::Kill(which) | EngineAction::Stop(which) = deed {
             self.judge.leaving.insert(which.id.clone());
         }
         match deed {
-            Deed::Pull(reference) => drop(self.judge.pulled.insert(reference.clone())),
-            Deed::Create(spec) => {
+            EngineAction::Pull(reference) => drop(self.judge.pulled.insert(reference.clone())),
+            EngineAction::Create(spec) => {
                 let reboots = self.one_says(|it| service(it, &spec.key).is_some_and(|it| it.requires_reboot));
                 self.judge.reboot_reasons += u32::from(reboots);
             }
-            Deed::Start(which) => {
+            EngineAction::Start(which) => {
                 self.judge_whose(deed, which);
                 self.judge_done(which);
                 self.judge_stopped(which);
                 self.judge_dependencies(which);
             }
             // What runs already may be restarted while what it depends on is being replaced.
-            Deed::Restart(which) => {
+            EngineAction::Restart(which) => {
                 self.judge_whose(deed, which);
                 self.judge_stopped(which);
                 self.judge_lock(deed, which);
             }
-            Deed::Kill(which) => {
+            EngineAction::Kill(which) => {
                 self.judge_whose(deed, which);
                 self.judge_kill(which);
                 self.judge_refused(which);
                 self.judge_lock(deed, which);
             }
-            Deed::Stop(which) | Deed::Rename(which, _) | Deed::Retire(which, _) => {
+            EngineAction::Stop(which) | EngineAction::Rename(which, _) | EngineAction::Retire(which, _) => {
                 self.judge_whose(deed, which);
                 self.judge_lock(deed, which);
             }
-            Deed::RemoveNetwork(name, ..) => {
+            EngineAction::RemoveNetwork(name, ..) => {
                 if self.machine.networks.get(name) == Some(&Owned::Foreign) {
                     self.wrong(format_args!("{deed}, which is not ours"));
                 }
             }
-            Deed::RemoveVolume(name, app) => self.judge_remove_volume(name, *app),
-            Deed::RemoveImage(reference) => {
+            EngineAction::RemoveVolume(name, app) => self.judge_remove_volume(name, *app),
+            EngineAction::RemoveImage(reference) => {
                 if !self.judge.pulled.contains(reference) {
                     self.wrong(format_args!("{deed}, which is not ours"));
                 }
             }
             // To take it from the network it is on, and put it on another of that name, disturbs it.
-            Deed::Connect(which, networks) => {
+            EngineAction::Connect(which, networks) => {
                 self.judge_whose(deed, which);
                 if networks.iter().any(|it| it.instead_of.is_some()) {
                     self.judge_lock(deed, which);
                 }
             }
-            Deed::CreateNetwork(_) | Deed::CreateVolume(_) => (),
+            EngineAction::CreateNetwork(_) | EngineAction::CreateVolume(_) => (),
         }
     }
 
-    fn judge_pace(&mut self, deed: &Deed) {
+    fn judge_pace(&mut self, deed: &EngineAction) {
         let now = Instant::now();
         self.judge.recent.push_back((now, deed.to_string()));
         while self.judge.recent.front().is_some_and(|(at, _)| now - *at > Duration::from_secs(60)) {
@@ -256,16 +256,19 @@ impl Model {
         }
     }
 
-    fn judge_whose(&mut self, deed: &Deed, which: &Which) {
+    fn judge_whose(&mut self, deed: &EngineAction, which: &ContainerRef) {
         if self.machine.containers.get(&which.id).is_some_and(|it| it.foreign) {
             self.wrong(format_args!("{deed}, which is not ours"));
         }
     }
 
     /// A job that came to its end by itself is done, unless somebody asks for it again.
-    fn judge_done(&mut self, which: &Which) {
+    fn judge_done(&mut self, which: &ContainerRef) {
         let done = self.machine.containers.get(&which.id).is_some_and(|it| {
-            it.face.phase == Phase::Exited(0) && it.face.restart == Restart::No && !it.stopped && it.face.error.is_none()
+            it.face.phase == ContainerPhase::Exited(0)
+                && it.face.restart == RestartPolicy::No
+                && !it.stopped
+                && it.face.error.is_none()
         });
         let asked = self.judge.restarted.contains(&which.key.app) || self.judge.owed.contains(&which.key.app);
         if done && !asked {
@@ -274,7 +277,7 @@ impl Model {
     }
 
     /// What runs is disturbed under the update lock of its service only, so that the service can tell.
-    fn judge_lock(&mut self, deed: &Deed, which: &Which) {
+    fn judge_lock(&mut self, deed: &EngineAction, which: &ContainerRef) {
         let alive = self.machine.containers.get(&which.id).is_some_and(|it| it.face.phase.is_alive());
         if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
             self.wrong(format_args!("{deed}, without its update lock"));
@@ -284,13 +287,13 @@ impl Model {
         }
     }
 
-    fn judge_stopped(&mut self, which: &Which) {
+    fn judge_stopped(&mut self, which: &ContainerRef) {
         if self.judge.stopped.contains(&which.key) {
             self.wrong(format_args!("start {}, which a person stopped", which.key));
         }
     }
 
-    fn judge_kill(&mut self, which: &Which) {
+    fn judge_kill(&mut self, which: &ContainerRef) {
         let alive = |it: &&super::machine::Crate| it.face.phase.is_alive() && it.face.key == which.key;
         let same: Vec<_> = self.machine.ours().filter(alive).map(|it| it.face.id.clone()).collect();
         if same != [which.id.clone()] || self.judge.restarted.contains(&which.key.app) {
@@ -335,7 +338,7 @@ impl Model {
     }
 
     /// A container is about to be sent its stop signal.
-    pub(crate) fn judge_stop(&mut self, which: &Which) {
+    pub(crate) fn judge_stop(&mut self, which: &ContainerRef) {
         let alive = self.machine.containers.get(&which.id).is_some_and(|it| it.face.phase.is_alive());
         let app = which.key.app;
         let there = |held: &HeldLock| self.machine.ours().any(|it| it.face.key == ServiceKey::new(app, &held.service));
@@ -405,12 +408,12 @@ impl Model {
         let Some(status) = self.status.as_ref().filter(|_| same) else { return };
         let shutdown = status.borrow().shutdown.clone();
         match shutdown {
-            Shutdown::CameToNothing { .. } => self.met(Met::GoesOn),
-            Shutdown::UnderWay { .. } if self.ends_since.is_some() => (),
+            ShutdownStatus::Failed { .. } => self.met(Met::GoesOn),
+            ShutdownStatus::UnderWay { .. } if self.ends_since.is_some() => (),
             // A disk that takes its time keeps the agent from hearing at once.
-            Shutdown::UnderWay { .. } if self.called_off.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) => (),
-            Shutdown::UnderWay { .. } => self.wrong("the state says that the machine ends, and nothing comes"),
-            Shutdown::No => self.wrong("a person was told that the machine ends, and nothing is known of it"),
+            ShutdownStatus::UnderWay { .. } if self.called_off.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) => (),
+            ShutdownStatus::UnderWay { .. } => self.wrong("the state says that the machine ends, and nothing comes"),
+            ShutdownStatus::No => self.wrong("a person was told that the machine ends, and nothing is known of it"),
         }
     }
 

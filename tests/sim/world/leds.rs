@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use boardkeeper::port::{self, Bench, LedError};
-use boardkeeper::state::{Lamp as Named, Level, Pattern, Player, Which};
+use boardkeeper::port::{self, LedError, ToolLock};
+use boardkeeper::state::{LedInfo as Named, LedLevel, LedRef, Pattern, Player};
 use tokio::time::{Instant, sleep_until};
 
 use super::dice::Dice;
@@ -115,11 +115,11 @@ impl Model {
     }
 
     /// Somebody begins to try LEDs out, or is done.
-    pub(crate) fn bench(&mut self, now: Bench) {
-        if now == Bench::Taken {
+    pub(crate) fn bench(&mut self, now: ToolLock) {
+        if now == ToolLock::Taken {
             self.met(Met::LedBench);
         }
-        self.lamp.bench = (now == Bench::Taken).then(Instant::now);
+        self.lamp.bench = (now == ToolLock::Taken).then(Instant::now);
         self.ring_outside();
     }
 
@@ -186,7 +186,7 @@ impl Sim {
 }
 
 impl port::Leds for Sim {
-    async fn find(&self, _: &Which) -> Result<Named, LedError> {
+    async fn find(&self, _: &LedRef) -> Result<Named, LedError> {
         self.led("find", |lamp| {
             lamp.there()?;
             Ok(Named { name: "ACT".into(), why: "it is the only one".into() })
@@ -198,7 +198,7 @@ impl port::Leds for Sim {
         Vec::new()
     }
 
-    async fn show(&self, _: &Which, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         self.with(|model| model.judge_led("blink"));
         self.led("show", |lamp| {
             // A kernel without the trigger leaves it to the agent.
@@ -209,18 +209,18 @@ impl port::Leds for Sim {
         .await
     }
 
-    async fn play(&self, _: &Which, pattern: &Pattern, since: Instant) -> LedError {
+    async fn play(&self, _: &LedRef, pattern: &Pattern, since: Instant) -> LedError {
         loop {
             let (level, end) = pattern.at(since.elapsed());
             self.with(|model| model.judge_led("change"));
-            if let Err(error) = self.led("set", |lamp| lamp.change(("none", u32::from(level == Level::Lit)))).await {
+            if let Err(error) = self.led("set", |lamp| lamp.change(("none", u32::from(level == LedLevel::Lit)))).await {
                 return error;
             }
             sleep_until(since + end).await;
         }
     }
 
-    async fn put_back(&self, _: &Which) -> Result<(), LedError> {
+    async fn put_back(&self, _: &LedRef) -> Result<(), LedError> {
         self.restore().await
     }
 
@@ -232,10 +232,10 @@ impl port::Leds for Sim {
         Ok(())
     }
 
-    async fn bench(&self, now: Bench) -> Bench {
+    async fn bench(&self, now: ToolLock) -> ToolLock {
         let mut bell = self.with(|model| model.bells.outside.subscribe());
         loop {
-            let is = self.with(|model| if model.lamp.bench.is_some() { Bench::Taken } else { Bench::Free });
+            let is = self.with(|model| if model.lamp.bench.is_some() { ToolLock::Taken } else { ToolLock::Free });
             if is != now {
                 return is;
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use boardkeeper::port::{LockError, Locks};
-use boardkeeper::state::{AppId, Force, HeldLock, Holders, Locks as Held, ServiceKey};
+use boardkeeper::state::{AppId, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
 use super::met::Met;
@@ -78,10 +78,10 @@ impl LockDir {
 
     /// The first lock of an app that its services hold.
     pub(crate) fn users(&self, app: AppId) -> Option<HeldLock> {
-        self.first(app, &Holders::All)
+        self.first(app, &LockHolders::All)
     }
 
-    fn first(&self, app: AppId, holders: &Holders) -> Option<HeldLock> {
+    fn first(&self, app: AppId, holders: &LockHolders) -> Option<HeldLock> {
         self.held.iter().filter(|(key, _)| key.app == app && holders.may_hold(&key.service)).find_map(|(key, holder)| {
             match holder {
                 Holder::User(since) => Some(self.held_lock(key, *since)),
@@ -91,8 +91,8 @@ impl LockDir {
     }
 
     /// Who holds the locks of these apps.
-    pub(crate) fn seen(&self, apps: &BTreeMap<AppId, Holders>) -> BTreeMap<AppId, Held> {
-        let of = |(app, holders): (&AppId, &Holders)| {
+    pub(crate) fn seen(&self, apps: &BTreeMap<AppId, LockHolders>) -> BTreeMap<AppId, Held> {
+        let of = |(app, holders): (&AppId, &LockHolders)| {
             let ours: BTreeSet<_> = self.agents(*app).map(|key| key.service.clone()).collect();
             match self.first(*app, holders) {
                 Some(held) if ours.is_empty() => Some((*app, Held::Held(held))),
@@ -184,7 +184,7 @@ impl Drop for Taking<'_> {
 }
 
 impl Locks for Sim {
-    async fn observe(&self, apps: &BTreeMap<AppId, Holders>) -> Result<BTreeMap<AppId, Held>, LockError> {
+    async fn observe(&self, apps: &BTreeMap<AppId, LockHolders>) -> Result<BTreeMap<AppId, Held>, LockError> {
         self.pass(1, 20).await;
         self.with(|model| {
             model.stuck("look at the locks of", AppId(0))?;

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boardkeeper::plan::Spec;
+use boardkeeper::plan::ContainerSpec;
 use boardkeeper::port::EngineError;
 use boardkeeper::state::config::Mount;
-use boardkeeper::state::service::Restart;
+use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, HealthStatus, Image, ImageId, ImageRef, Made, Moment, NetworkConfig, NetworkId, Phase,
-    ServiceKey, Volume, VolumeConfig,
+    AppId, Container, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef, NetworkConfig,
+    NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
 };
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ pub(crate) struct Machine {
     /// How often it was looked at.
     pub(crate) looks: u64,
     /// What the engine's clock says.
-    pub(crate) now: Moment,
+    pub(crate) now: EngineTime,
     /// Services that cannot be started: a device of theirs is not there.
     pub(crate) unplugged: BTreeSet<ServiceKey>,
     /// Every volume, and whose it is.
@@ -167,8 +167,8 @@ impl Machine {
     }
 
     /// Makes a container. One with its name, key and hash will do.
-    pub(crate) fn create(&mut self, spec: &Spec, now_secs: i64) -> Result<ContainerId, EngineError> {
-        let made = Made::Here(spec.hash.clone());
+    pub(crate) fn create(&mut self, spec: &ContainerSpec, now_secs: i64) -> Result<ContainerId, EngineError> {
+        let made = Origin::Ours(spec.hash.clone());
         if let Some(there) = self.containers.values().find(|it| it.face.name == spec.name) {
             let same = !there.foreign && there.face.key == spec.key && there.face.made == made;
             let taken = || refuse(format!("the name {} is taken by a container that no supervisor made so", spec.name));
@@ -193,7 +193,7 @@ impl Machine {
             id: id.clone(),
             name: spec.name.clone(),
             key: spec.key.clone(),
-            phase: Phase::Created,
+            phase: ContainerPhase::Created,
             created_secs: now_secs,
             image,
             image_ref: spec.image.clone(),
@@ -222,7 +222,7 @@ impl Machine {
     }
 
     /// An engine knows a network by the name that it is told, and by no other.
-    fn networks_of(&self, spec: &Spec) -> Result<BTreeMap<String, NetworkId>, EngineError> {
+    fn networks_of(&self, spec: &ContainerSpec) -> Result<BTreeMap<String, NetworkId>, EngineError> {
         let find = |name: &String| {
             let found = spec.networks.get(name).and_then(|it| Some((it.clone(), self.network_ids.get(it)?.clone())));
             found.map_or_else(|| refuse(format!("no such network: {name}")), Ok)
@@ -230,7 +230,7 @@ impl Machine {
         spec.config.networks.keys().map(find).collect()
     }
 
-    fn volumes_of(&self, spec: &Spec) -> Result<BTreeSet<String>, EngineError> {
+    fn volumes_of(&self, spec: &ContainerSpec) -> Result<BTreeSet<String>, EngineError> {
         let names = spec.config.mounts.iter().filter_map(|mount| match mount {
             Mount::Volume { name, .. } => Some(format!("{}_{name}", spec.key.app)),
             Mount::Bind { .. } | Mount::Anonymous { .. } => None,
@@ -243,10 +243,10 @@ impl Machine {
     /// Starts a container. One that runs is started.
     pub(crate) fn start(&mut self, id: &ContainerId) -> Done {
         let Some(it) = self.containers.get(id) else { return refuse("no such container") };
-        if matches!(it.face.phase, Phase::Removing | Phase::Dead) {
+        if matches!(it.face.phase, ContainerPhase::Removing | ContainerPhase::Dead) {
             return refuse("it is being removed");
         }
-        if it.face.phase == Phase::Running {
+        if it.face.phase == ContainerPhase::Running {
             return Ok(());
         }
         let why = self.why_not(it);
@@ -256,7 +256,7 @@ impl Machine {
         if let Some(why) = why {
             return refuse(why);
         }
-        it.face.phase = Phase::Running;
+        it.face.phase = ContainerPhase::Running;
         it.face.started = Some(now);
         it.face.health = it.check.as_ref().map(|_| HealthStatus::Starting);
         it.stopped = false;
@@ -282,7 +282,7 @@ impl Machine {
     pub(crate) fn exit(&mut self, id: &ContainerId, code: i32, by_hand: bool) -> Done {
         let it = self.at(id)?;
         if it.face.phase.is_alive() {
-            it.face.phase = Phase::Exited(code);
+            it.face.phase = ContainerPhase::Exited(code);
             it.ended(code);
         }
         it.stopped |= by_hand;
@@ -314,7 +314,7 @@ impl Machine {
     pub(crate) fn rest(&mut self, id: &ContainerId) -> Done {
         let by = self.agents;
         let it = self.at(id)?;
-        it.face.restart = Restart::No;
+        it.face.restart = RestartPolicy::No;
         it.retired_by = Some(by);
         Ok(())
     }
@@ -363,9 +363,9 @@ impl Machine {
     /// Whether the engine starts a container again that ended by itself.
     pub(crate) fn starts_again(it: &Crate, code: i32) -> bool {
         match it.face.restart {
-            Restart::No => false,
-            Restart::Always | Restart::UnlessStopped => !it.stopped,
-            Restart::OnFailure(most) => code != 0 && !it.stopped && (most == 0 || it.restarts < most),
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => !it.stopped,
+            RestartPolicy::OnFailure(most) => code != 0 && !it.stopped && (most == 0 || it.restarts < most),
         }
     }
 
@@ -382,9 +382,9 @@ impl Machine {
     /// The engine was killed, or the board lost its power: nothing runs.
     pub(crate) fn die(&mut self) {
         self.up = false;
-        self.containers.retain(|_, it| it.face.phase != Phase::Removing);
+        self.containers.retain(|_, it| it.face.phase != ContainerPhase::Removing);
         for it in self.containers.values_mut().filter(|it| it.face.phase.is_alive()) {
-            it.face.phase = Phase::Exited(255);
+            it.face.phase = ContainerPhase::Exited(255);
             it.ended(255);
         }
     }
@@ -393,11 +393,11 @@ impl Machine {
     pub(crate) fn rise(&mut self) -> Vec<ContainerId> {
         self.up = true;
         self.epoch += 1;
-        let lost = |it: &Crate| matches!(it.face.phase, Phase::Exited(255)) && !it.stopped;
+        let lost = |it: &Crate| matches!(it.face.phase, ContainerPhase::Exited(255)) && !it.stopped;
         let back = |it: &&mut Crate| match it.face.restart {
-            Restart::No => false,
-            Restart::Always => matches!(it.face.phase, Phase::Exited(_)),
-            Restart::UnlessStopped | Restart::OnFailure(_) => lost(it),
+            RestartPolicy::No => false,
+            RestartPolicy::Always => matches!(it.face.phase, ContainerPhase::Exited(_)),
+            RestartPolicy::UnlessStopped | RestartPolicy::OnFailure(_) => lost(it),
         };
         let mut back: Vec<_> =
             self.containers.values_mut().filter_map(|mut it| back(&mut it).then(|| it.face.id.clone())).collect();
@@ -415,14 +415,14 @@ impl Machine {
             id: ContainerId(id.clone()),
             name: name.to_owned(),
             key: ServiceKey::new(AppId(0), "foreign"),
-            phase: Phase::Running,
+            phase: ContainerPhase::Running,
             created_secs: 0,
             image: image.id.clone(),
             image_ref: reference,
-            made: Made::Elsewhere(Box::default()),
+            made: Origin::Adopted(Box::default()),
             outcome: None,
             env: Arc::default(),
-            restart: Restart::No,
+            restart: RestartPolicy::No,
             error: None,
             health: None,
             shares: BTreeMap::new(),

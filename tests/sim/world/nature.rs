@@ -4,9 +4,9 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::plan::Deed;
-use boardkeeper::port::Bench;
-use boardkeeper::state::{ContainerId, Phase, ServiceKey};
+use boardkeeper::plan::EngineAction;
+use boardkeeper::port::ToolLock;
+use boardkeeper::state::{ContainerId, ContainerPhase, ServiceKey};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dice::Dice;
@@ -34,7 +34,7 @@ pub(crate) enum Job {
     /// A service gives its lock back.
     Unlock(ServiceKey),
     /// The engine does what an agent asked for that is gone.
-    Late(Box<Deed>),
+    Late(Box<EngineAction>),
     /// The agent dies.
     Fall(Cut),
     /// The disk works again.
@@ -225,7 +225,7 @@ impl Model {
             Job::Health(id) => self.checks(&id),
             Job::Revive(id) => self.revives(&id),
             Job::Gone(id) => {
-                if self.machine.containers.get(&id).is_some_and(|it| it.face.phase == Phase::Removing) {
+                if self.machine.containers.get(&id).is_some_and(|it| it.face.phase == ContainerPhase::Removing) {
                     self.machine.containers.remove(&id);
                     self.event();
                 }
@@ -241,7 +241,7 @@ impl Model {
                 let done = if self.machine.up { self.obey(&deed).is_ok() } else { false };
                 if done {
                     self.met(Met::DeedDoneLate);
-                    if let Deed::Kill(which) = &*deed {
+                    if let EngineAction::Kill(which) = &*deed {
                         self.judge.by_hand.insert(which.key.to_string(), Instant::now());
                     }
                 }
@@ -250,7 +250,7 @@ impl Model {
             Job::Fall(cut) => self.fall(cut),
             Job::Truth(promise) => self.judge_promise(promise),
             Job::HostUpdated => self.update_host(None),
-            Job::BenchFree => self.bench(Bench::Free),
+            Job::BenchFree => self.bench(ToolLock::Free),
             Job::Online => self.go_offline(false),
             Job::CallOff => {
                 self.note("the end is called off");
@@ -292,13 +292,13 @@ impl Model {
     }
 
     pub(crate) fn exits(&mut self, id: &ContainerId, code: i32) {
-        let Some(it) = self.machine.containers.get(id).filter(|it| it.face.phase == Phase::Running) else { return };
+        let Some(it) = self.machine.containers.get(id).filter(|it| it.face.phase == ContainerPhase::Running) else { return };
         let again = Machine::starts_again(it, code);
         let key = it.face.key.clone();
         let wait = Duration::from_millis(100 << it.restarts.min(9));
         self.note(format_args!("{key} ends with {code}"));
         let it = self.machine.containers.get_mut(id).unwrap();
-        it.face.phase = if again { Phase::Restarting } else { Phase::Exited(code) };
+        it.face.phase = if again { ContainerPhase::Restarting } else { ContainerPhase::Exited(code) };
         it.ended(code);
         it.restarts += 1;
         if again {
@@ -308,7 +308,7 @@ impl Model {
     }
 
     fn revives(&mut self, id: &ContainerId) {
-        let waits = self.machine.containers.get(id).is_some_and(|it| it.face.phase == Phase::Restarting);
+        let waits = self.machine.containers.get(id).is_some_and(|it| it.face.phase == ContainerPhase::Restarting);
         if !waits || !self.machine.up {
             return;
         }
@@ -317,7 +317,7 @@ impl Model {
             self.event();
         } else if let Some(it) = self.machine.containers.get_mut(id) {
             // An engine that gives up says so to nobody.
-            it.face.phase = Phase::Exited(1);
+            it.face.phase = ContainerPhase::Exited(1);
         }
     }
 
@@ -413,7 +413,7 @@ impl Model {
             Whim::Moves => self.move_away(),
             Whim::TakesLed => self.take_led(),
             Whim::Bench => {
-                self.bench(Bench::Taken);
+                self.bench(ToolLock::Taken);
                 let after = self.fates.outside.secs(5, 300);
                 self.schedule(after, Job::BenchFree);
             }
@@ -464,7 +464,7 @@ impl Model {
     }
 
     fn locks_itself(&mut self) {
-        let alive = self.machine.ours().filter(|it| it.face.phase == Phase::Running).map(|it| it.face.key.clone());
+        let alive = self.machine.ours().filter(|it| it.face.phase == ContainerPhase::Running).map(|it| it.face.key.clone());
         let free: Vec<_> = alive.filter(|key| !self.locks.held.contains_key(key)).collect();
         if let Some(key) = self.fates.nature.pick(&free).cloned() {
             let since = self.now_secs();
@@ -491,7 +491,7 @@ impl Model {
             self.unlock(key);
         }
         self.update_host(None);
-        self.bench(Bench::Free);
+        self.bench(ToolLock::Free);
         self.net.offline = false;
         self.owner.nonsense = false;
         self.owner.publish();

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use boardkeeper::plan::Connection;
-use boardkeeper::state::{App, AppId, ContainerId, Network, NetworkConfig, NetworkId, Phase, Service};
+use boardkeeper::plan::NetworkConnection;
+use boardkeeper::state::{App, AppId, ContainerId, ContainerPhase, Network, NetworkConfig, NetworkId, Service};
 
 use super::machine::{Crate, Done, Machine, Owned, refuse};
 
 impl Machine {
     /// Attaches a container to networks.
-    pub(crate) fn connect(&mut self, id: &ContainerId, connections: &[Connection]) -> Done {
+    pub(crate) fn connect(&mut self, id: &ContainerId, connections: &[NetworkConnection]) -> Done {
         for it in connections {
             if self.network_ids.get(&it.network) != Some(&it.id) {
                 return refuse(format!("network {} not found", it.id.0));
@@ -69,7 +69,7 @@ impl Machine {
 
     /// What a container cannot do although it runs.
     pub(crate) fn deaf(&self) -> Option<String> {
-        self.ours().filter(|it| it.face.phase == Phase::Running).find_map(|it| {
+        self.ours().filter(|it| it.face.phase == ContainerPhase::Running).find_map(|it| {
             let mut owners = it.face.shares.values().map(|id| self.containers.get(id));
             let of_old = owners.any(|owner| owner.is_none_or(|owner| owner.face.started > it.face.started));
             let lost = it.networks.iter().any(|(name, id)| self.network_ids.get(name) != Some(id));

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use boardkeeper::port::{self, HostError, NetError, Steered};
-use boardkeeper::state::Vpn;
-use boardkeeper::state::host::{Addresses, Figures, HostConfig, HostPatch};
+use boardkeeper::port::{self, HostError, NetError, UnitChange};
+use boardkeeper::state::VpnState;
+use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
 
@@ -22,7 +22,7 @@ pub(crate) struct Net {
     /// The cloud cannot be reached.
     pub(crate) offline: bool,
     /// The VPN.
-    pub(crate) vpn: Vpn,
+    pub(crate) vpn: VpnState,
     /// The device has a cloud.
     pub(crate) endpoint: bool,
     /// The address of the device ends in this.
@@ -47,8 +47,8 @@ impl Model {
 
     /// The VPN comes up, or goes down.
     pub(crate) fn turn_vpn(&mut self) {
-        let up = self.net.vpn == Vpn::Down;
-        self.net.vpn = if up { Vpn::Up } else { Vpn::Down };
+        let up = self.net.vpn == VpnState::Down;
+        self.net.vpn = if up { VpnState::Up } else { VpnState::Down };
         self.met(if up { Met::VpnUp } else { Met::VpnDown });
         self.ring_outside();
     }
@@ -79,7 +79,7 @@ impl port::Net for Sim {
         Ok(())
     }
 
-    fn vpn(&self) -> impl Stream<Item = Vpn> {
+    fn vpn(&self) -> impl Stream<Item = VpnState> {
         let bell = self.with(|model| model.bells.outside.subscribe());
         // At once, and then whenever the bell rings.
         stream::unfold((self.clone(), bell, true), async |(sim, mut bell, first)| {
@@ -91,30 +91,30 @@ impl port::Net for Sim {
         })
     }
 
-    async fn steer_vpn(&self, to: Vpn) -> Result<Steered, NetError> {
+    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         sleep(Duration::from_millis(100)).await;
         self.with(|model| {
             if model.fates.outside.happens(model.weather.faults) {
                 return Err(NetError("systemd does not answer".into()));
             }
             if model.net.vpn == to {
-                return Ok(Steered::Already);
+                return Ok(UnitChange::Already);
             }
             model.turn_vpn();
-            Ok(Steered::Now)
+            Ok(UnitChange::Now)
         })
     }
 }
 
 impl port::Host for Sim {
-    fn addresses(&self) -> impl Stream<Item = Addresses> {
+    fn addresses(&self) -> impl Stream<Item = HostAddresses> {
         let bell = self.with(|model| model.bells.outside.subscribe());
         stream::unfold((self.clone(), bell, None), async |(sim, mut bell, told)| {
             loop {
                 let now = sim.with(|model| model.net.address);
                 if told != Some(now) {
                     let ips = vec![format!("192.168.1.{}", now % 250)];
-                    let addresses = Addresses { ips, macs: "02:00:00:00:00:01".into() };
+                    let addresses = HostAddresses { ips, macs: "02:00:00:00:00:01".into() };
                     return Some((addresses, (sim, bell, Some(now))));
                 }
                 bell.changed().await.expect("the world outlives its agents");
@@ -122,8 +122,8 @@ impl port::Host for Sim {
         })
     }
 
-    fn figures(&self) -> Figures {
-        Figures::default()
+    fn figures(&self) -> HostMetrics {
+        HostMetrics::default()
     }
 
     async fn config(&self) -> Result<HostConfig, HostError> {

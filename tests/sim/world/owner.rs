@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use boardkeeper::port::{TargetError, Targets};
-use boardkeeper::state::app::Shape;
-use boardkeeper::state::config::{Health, Mode, Mount};
-use boardkeeper::state::service::{Restart, Strategy};
+use boardkeeper::state::app::Generation;
+use boardkeeper::state::config::{HealthCheck, Mount, MountMode};
+use boardkeeper::state::service::{RestartPolicy, Strategy};
 use boardkeeper::state::{App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target};
 
 use super::Sim;
@@ -146,7 +146,7 @@ pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Ser
         services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
-        shape: Shape::Services,
+        shape: Generation::Services,
     }
 }
 
@@ -177,7 +177,7 @@ fn any_service(dice: &mut Dice, name: &str, reboots: bool) -> Service {
     match name {
         "job" => {
             new.config.env.insert("BRIEF".to_owned(), "1".to_owned());
-            new.config.restart = if dice.happens(500) { Restart::No } else { Restart::OnFailure(3) };
+            new.config.restart = if dice.happens(500) { RestartPolicy::No } else { RestartPolicy::OnFailure(3) };
         }
         "db" => {
             new.config.mounts.insert(data("data"));
@@ -198,7 +198,7 @@ fn any_service(dice: &mut Dice, name: &str, reboots: bool) -> Service {
         _ => (),
     }
     if dice.happens(200) {
-        new.config.restart = Restart::UnlessStopped;
+        new.config.restart = RestartPolicy::UnlessStopped;
     }
     new
 }
@@ -221,12 +221,12 @@ fn any_check(dice: &mut Dice, config: &mut ContainerConfig) {
 }
 
 /// Some health check.
-pub(crate) fn check() -> Health {
-    Health { test: vec!["CMD".to_owned(), "true".to_owned()], ..Health::default() }
+pub(crate) fn check() -> HealthCheck {
+    HealthCheck { test: vec!["CMD".to_owned(), "true".to_owned()], ..HealthCheck::default() }
 }
 
 fn data(name: &str) -> Mount {
-    Mount::Volume { name: name.to_owned(), path: format!("/{name}"), access: Mode::Write }
+    Mount::Volume { name: name.to_owned(), path: format!("/{name}"), access: MountMode::Write }
 }
 
 fn any_strategy(dice: &mut Dice) -> Strategy {

@@ -12,7 +12,7 @@ impl port::World for Sim {
     type Power = Self;
     type Leds = Self;
     type Clock = Self;
-    type Chance = Self;
+    type Random = Self;
     type Net = Self;
     type Host = Self;
 
@@ -71,7 +71,7 @@ impl port::Clock for Sim {
     }
 }
 
-impl port::Chance for Sim {
+impl port::Random for Sim {
     fn bytes(&self) -> [u8; 32] {
         self.with(|model| model.fates.keys.borrow_mut().bytes())
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::port::{self, Inhibitor, Notice, PowerError};
-use boardkeeper::state::Ending;
+use boardkeeper::port::{self, Inhibitor, InhibitorNotice, PowerError};
+use boardkeeper::state::PowerAction;
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -36,7 +36,7 @@ pub(crate) struct Model {
     /// An end that was accepted is announced.
     pub(crate) announces: bool,
     /// Everything that was accepted.
-    pub(crate) accepted: Vec<Ending>,
+    pub(crate) accepted: Vec<PowerAction>,
     /// Holds that nobody has dropped.
     pub(crate) holds: usize,
 }
@@ -106,9 +106,9 @@ impl Power {
 }
 
 impl port::Power for Power {
-    type Hold = Hold;
+    type Inhibition = Hold;
 
-    async fn can(&self, _: Ending) -> Result<(), PowerError> {
+    async fn can(&self, _: PowerAction) -> Result<(), PowerError> {
         self.asked(false).await
     }
 
@@ -129,7 +129,7 @@ impl port::Power for Power {
         self.model.borrow().boot_wanted.clone()
     }
 
-    async fn end(&self, ending: Ending) -> Result<(), PowerError> {
+    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.asked(true).await?;
         self.with(|it| {
             it.accepted.push(ending);
@@ -138,14 +138,14 @@ impl port::Power for Power {
         Ok(())
     }
 
-    fn notices(&self) -> impl Stream<Item = Notice<Hold>> {
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<Hold>> {
         self.heard()
     }
 }
 
 impl Power {
     /// What is heard of ends.
-    pub(crate) fn heard(&self) -> impl Stream<Item = Notice<Hold>> + use<> {
+    pub(crate) fn heard(&self) -> impl Stream<Item = InhibitorNotice<Hold>> + use<> {
         let power = self.clone();
         let changes = self.changed.subscribe();
         stream::unfold((power, changes, false), async |(power, mut changes, before)| {
@@ -161,11 +161,11 @@ impl Power {
         })
     }
 
-    fn notice(&self, announced: bool) -> Notice<Hold> {
+    fn notice(&self, announced: bool) -> InhibitorNotice<Hold> {
         if !announced {
-            return Notice::CalledOff("it was called off".to_owned());
+            return InhibitorNotice::ShutdownCancelled("it was called off".to_owned());
         }
         self.model.borrow_mut().holds += 1;
-        Notice::Begins(Hold(Rc::clone(&self.model)))
+        InhibitorNotice::ShutdownBegins(Hold(Rc::clone(&self.model)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use boardkeeper::plan::{Deed, Spec, Which};
+use boardkeeper::plan::{ContainerRef, ContainerSpec, EngineAction};
 use boardkeeper::port::EngineError;
 use boardkeeper::state::config::Mount;
 use boardkeeper::state::{App, Service, ServiceKey, Target};
@@ -18,7 +18,7 @@ const IN_MIND: Duration = Duration::from_secs(120);
 
 impl Machine {
     /// What only an engine knows: it has no such runtime, say. A document may ask for one, and an engine may lose one.
-    pub(crate) fn accepts(&self, spec: &Spec) -> Result<(), EngineError> {
+    pub(crate) fn accepts(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
         let runtime = spec.config.runtime.as_deref().filter(|it| *it != "runc");
         match (runtime, self.refuses.contains_key(&spec.key)) {
             (Some(runtime), _) => Err(EngineError::Refused(format!("unknown runtime specified {runtime}"))),
@@ -38,14 +38,14 @@ impl Model {
         self.schedule(after, Job::Accepts(key));
     }
 
-    pub(crate) fn met_refusal(&mut self, deed: &Deed) {
-        if matches!(deed, Deed::Create(spec) if self.machine.accepts(spec).is_err()) {
+    pub(crate) fn met_refusal(&mut self, deed: &EngineAction) {
+        if matches!(deed, EngineAction::Create(spec) if self.machine.accepts(spec).is_err()) {
             self.met(Met::CreateRefused);
         }
     }
 
     /// Nothing that runs is killed for a container that the engine refuses to create, where that could be seen before.
-    pub(crate) fn judge_refused(&mut self, which: &Which) {
+    pub(crate) fn judge_refused(&mut self, which: &ContainerRef) {
         let theirs: Vec<_> = self.machine.ours().filter(|it| it.face.key == which.key).collect();
         let runs = theirs.iter().any(|it| it.face.id == which.id && it.face.phase.is_alive());
         if theirs.len() != 1 || !runs || self.judge.purged.contains(&which.key.app) {

@@ -1,6 +1,6 @@
 //! A disk that keeps what it said it kept, and little else.
 
-use boardkeeper::port::{Memory, Record, Store, StoreError, Targeted};
+use boardkeeper::port::{Record, Store, StoreError, StoredState, StoredTargets};
 
 use super::met::Met;
 use super::{Model, Sim};
@@ -21,7 +21,7 @@ pub(crate) enum Mood {
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     /// What would be read now.
-    pub(crate) kept: Memory,
+    pub(crate) kept: StoredState,
     /// Nothing more fits.
     pub(crate) full: bool,
     /// It cannot be written.
@@ -65,10 +65,10 @@ impl Disk {
 impl Model {
     /// A record cannot be read any more, and is put aside. Of the identity there is a second copy.
     fn spoil(&mut self) {
-        let Memory { targets, stopped, awaiting, complaints, .. } = &mut self.disk.kept;
+        let StoredState { targets, stopped, awaiting, complaints, .. } = &mut self.disk.kept;
         let kind = match self.fates.calls.below(3) {
             0 => {
-                *targets = Targeted::default();
+                *targets = StoredTargets::default();
                 "targets"
             }
             1 => {
@@ -109,7 +109,7 @@ impl Drop for Writing<'_> {
 }
 
 impl Store for Sim {
-    async fn load(&self) -> Result<Memory, StoreError> {
+    async fn load(&self) -> Result<StoredState, StoreError> {
         self.pass(1, 50).await;
         self.with(|model| {
             if model.befalls(model.weather.faults, Met::LoadFails) {

@@ -3,7 +3,7 @@
 use boards::{ALL, Board};
 
 use super::Tree;
-use crate::linux::board::{Detected, How, Told, detect};
+use crate::linux::board::{BoardHints, DetectedBoard, DetectedBy, detect};
 
 /// Model, `compatible`, and the id of the board: as firmware, mainline and the vendors write them.
 const DEVICE_TREES: &[(&str, &[&str], &str)] = &[
@@ -63,13 +63,13 @@ const DEVICE_TREES: &[(&str, &[&str], &str)] = &[
     ("BeagleBoard.org BeagleY-AI", &["beagle,j722s-beagley-ai", "ti,j722s"], "beagley-ai"),
 ];
 
-fn look(model: &str, compatible: &[&str]) -> Detected {
+fn look(model: &str, compatible: &[&str]) -> DetectedBoard {
     let tree = Tree::new();
     tree.device_tree(model, compatible);
-    detect(tree.root(), &Told::default())
+    detect(tree.root(), &BoardHints::default())
 }
 
-fn id(detected: &Detected) -> Option<&'static str> {
+fn id(detected: &DetectedBoard) -> Option<&'static str> {
     detected.board.map(|board| board.id)
 }
 
@@ -78,7 +78,7 @@ fn every_board_is_found_from_its_own_device_tree() {
     for (model, compatible, want) in DEVICE_TREES {
         let detected = look(model, compatible);
         assert_eq!(id(&detected), Some(*want), "{model}");
-        assert_eq!(detected.how, How::Model((*model).to_owned()));
+        assert_eq!(detected.how, DetectedBy::Model((*model).to_owned()));
         assert_eq!(detected.model.as_deref(), Some(*model));
         assert_eq!(detected.compatible, *compatible);
     }
@@ -92,7 +92,7 @@ fn every_board_is_found_by_compatible_alone() {
     for board in ALL {
         for entry in board.compatible {
             let detected = look("A model of which nobody heard", &[entry, "brcm,bcm2835"]);
-            assert_eq!((id(&detected), &detected.how), (Some(board.id), &How::Compatible((*entry).to_owned())));
+            assert_eq!((id(&detected), &detected.how), (Some(board.id), &DetectedBy::Compatible((*entry).to_owned())));
         }
     }
 }
@@ -127,7 +127,7 @@ fn a_clone_is_taken_for_the_board_it_is_compatible_with() {
 #[test]
 fn a_board_of_which_nobody_heard_is_not_guessed_at() {
     let detected = look("NVIDIA Jetson Nano", &["nvidia,p3450-0000", "nvidia,tegra210"]);
-    assert_eq!((id(&detected), detected.how.clone(), detected.perhaps.len()), (None, How::Nothing, 0));
+    assert_eq!((id(&detected), detected.how.clone(), detected.perhaps.len()), (None, DetectedBy::Nothing, 0));
     assert_eq!(detected.to_string(), "a board we do not know, and nothing told us what it is");
 }
 
@@ -138,7 +138,7 @@ fn the_processors_own_file_serves_where_the_device_tree_is_hidden() {
         "proc/cpuinfo",
         "model name\t: ARMv7 Processor rev 3 (v7l)\n\nHardware\t: BCM2711\nModel\t\t: Raspberry Pi 4 Model B Rev 1.1\n",
     );
-    let detected = detect(tree.root(), &Told { device_type: Some("raspberry-pi".to_owned()), ..Told::default() });
+    let detected = detect(tree.root(), &BoardHints { device_type: Some("raspberry-pi".to_owned()), ..BoardHints::default() });
     assert_eq!(id(&detected), Some("raspberry-pi-4-model-b"));
     assert_eq!(detected.to_string(), "Raspberry Pi 4 Model B, by its model `Raspberry Pi 4 Model B Rev 1.1`");
 }
@@ -147,16 +147,17 @@ fn the_processors_own_file_serves_where_the_device_tree_is_hidden() {
 fn the_device_type_serves_where_nothing_else_is_left() {
     let tree = Tree::new();
     tree.write("mnt/boot/device-type.json", r#"{"slug":"beaglebone-ai64","name":"BeagleBone AI-64"}"#);
-    let from_file = detect(tree.root(), &Told::default());
+    let from_file = detect(tree.root(), &BoardHints::default());
     assert_eq!(id(&from_file), Some("beaglebone-ai-64"));
     assert_eq!(from_file.to_string(), "BeagleBone AI-64, by its device type `beaglebone-ai64` in `/mnt/boot/device-type.json`");
-    let from_environment = detect(tree.root(), &Told { device_type: Some("raspberrypi400-64".to_owned()), ..Told::default() });
+    let from_environment =
+        detect(tree.root(), &BoardHints { device_type: Some("raspberrypi400-64".to_owned()), ..BoardHints::default() });
     assert_eq!(id(&from_environment), Some("raspberry-pi-400"));
 }
 
 #[test]
 fn a_device_type_of_several_boards_names_them_all() {
-    let told = Told { device_type: Some("raspberrypi5".to_owned()), ..Told::default() };
+    let told = BoardHints { device_type: Some("raspberrypi5".to_owned()), ..BoardHints::default() };
     let detected = detect(Tree::new().root(), &told);
     assert_eq!(id(&detected), None);
     let perhaps = "one of Raspberry Pi 5, Raspberry Pi 500, Raspberry Pi Compute Module 5, ";
@@ -167,12 +168,12 @@ fn a_device_type_of_several_boards_names_them_all() {
 fn a_person_knows_best() {
     let tree = Tree::new();
     tree.device_tree("Raspberry Pi 3 Model B Rev 1.2", &["raspberrypi,3-model-b"]);
-    let configured = |said: &str| detect(tree.root(), &Told { board: Some(said.to_owned()), ..Told::default() });
+    let configured = |said: &str| detect(tree.root(), &BoardHints { board: Some(said.to_owned()), ..BoardHints::default() });
 
     let by_id = configured("raspberry-pi-4-model-b");
     assert_eq!(
         (id(&by_id), by_id.how),
-        (Some("raspberry-pi-4-model-b"), How::Configuration("raspberry-pi-4-model-b".to_owned()))
+        (Some("raspberry-pi-4-model-b"), DetectedBy::Configuration("raspberry-pi-4-model-b".to_owned()))
     );
     assert!(by_id.complaint.unwrap().contains("this is a Raspberry Pi 3 Model B by its model"));
 
@@ -201,6 +202,6 @@ fn rubbish_is_no_board_and_no_reason_to_fall_over() {
     tree.write("proc/cpuinfo", "Model\nModel:\n:\n");
     tree.write("mnt/boot/device-type.json", r#"{"slug": 5}"#);
     tree.write("resin-boot/device-type.json", "{");
-    let detected = detect(tree.root(), &Told { device_type: Some(String::new()), ..Told::default() });
-    assert_eq!((id(&detected), detected.how), (None, How::Nothing));
+    let detected = detect(tree.root(), &BoardHints { device_type: Some(String::new()), ..BoardHints::default() });
+    assert_eq!((id(&detected), detected.how), (None, DetectedBy::Nothing));
 }

@@ -3,17 +3,17 @@
 use boards::{ALL, Board};
 
 use super::{By, Tree};
-use crate::linux::board::{Choice, Detected, How, Told, Wire, choose_led, detect};
+use crate::linux::board::{BoardHints, DetectedBoard, DetectedBy, LedChoice, LedLocation, choose_led, detect};
 
-fn on(board: &'static Board, tree: &Tree) -> Choice {
+fn on(board: &'static Board, tree: &Tree) -> LedChoice {
     tree.device_tree(board.models[0], &[board.compatible[0]]);
-    choose_led(tree.root(), &detect(tree.root(), &Told::default()), None)
+    choose_led(tree.root(), &detect(tree.root(), &BoardHints::default()), None)
 }
 
-fn class_of(choice: &Choice) -> Option<&str> {
+fn class_of(choice: &LedChoice) -> Option<&str> {
     match &choice.led {
-        Some(Wire::Class { name, .. }) => Some(name),
-        Some(Wire::Line { .. }) | None => None,
+        Some(LedLocation::Class { name, .. }) => Some(name),
+        Some(LedLocation::Line { .. }) | None => None,
     }
 }
 
@@ -59,7 +59,9 @@ fn drives_the_line_where_the_kernel_made_no_led_of_it() {
         tree.chip(0, "deadbeef.gpio", Some("another"));
         tree.chip(4, line.chip.device, line.chip.label);
         let choice = on(board, &tree);
-        let Some(Wire::Line { device, offset, polarity, .. }) = choice.led else { panic!("{}: {}", board.id, choice.why) };
+        let Some(LedLocation::Line { device, offset, polarity, .. }) = choice.led else {
+            panic!("{}: {}", board.id, choice.why)
+        };
         assert_eq!((device.as_str(), offset, polarity), (line.chip.device, line.offset, line.lit_by));
     }
 }
@@ -70,10 +72,10 @@ fn drives_no_line_of_a_board_that_only_its_image_names() {
         let Some(line) = board.identify().and_then(|led| led.lines.first()) else { continue };
         let tree = Tree::new();
         tree.chip(0, line.chip.device, line.chip.label);
-        let detected = Detected {
+        let detected = DetectedBoard {
             board: Some(board),
             perhaps: Vec::new(),
-            how: How::DeviceType { slug: "any".to_owned(), from: "the environment".to_owned() },
+            how: DetectedBy::DeviceType { slug: "any".to_owned(), from: "the environment".to_owned() },
             model: None,
             compatible: Vec::new(),
             complaint: None,
@@ -96,7 +98,7 @@ fn never_blinks_what_is_not_a_led() {
         }
         let tree = Tree::new();
         tree.led("wl18xx_bt_en", By::Gpio);
-        let detected = detect(tree.root(), &Told { board: Some(board.id.to_owned()), ..Told::default() });
+        let detected = detect(tree.root(), &BoardHints { board: Some(board.id.to_owned()), ..BoardHints::default() });
         let path = "/sys/class/leds/wl18xx_bt_en/brightness";
         assert_eq!(choose_led(tree.root(), &detected, Some(path)).led, None, "not even when it is asked for");
     }

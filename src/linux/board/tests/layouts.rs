@@ -3,7 +3,7 @@
 use boards::Polarity;
 
 use super::{By, Tree};
-use crate::linux::board::{Choice, Told, Wire, choose_led, detect};
+use crate::linux::board::{BoardHints, LedChoice, LedLocation, choose_led, detect};
 
 /// A board, a kernel, and what is wanted.
 struct Layout {
@@ -291,7 +291,7 @@ const LAYOUTS: &[Layout] = &[
     Layout { led_file: LED0, ..layout("unknown, wrongly configured", UNKNOWN, &[("D1", Gpio), ("D2", Gpio)], Led("D1")) },
 ];
 
-fn chosen(layout: &Layout) -> Choice {
+fn chosen(layout: &Layout) -> LedChoice {
     let tree = Tree::new();
     let (model, compatible) = layout.board;
     tree.device_tree(model, &compatible.split(' ').chain(["acme,soc"]).collect::<Vec<_>>());
@@ -301,15 +301,15 @@ fn chosen(layout: &Layout) -> Choice {
     for (number, (device, label)) in layout.chips.iter().enumerate() {
         tree.chip(number, device, Some(label));
     }
-    let choice = choose_led(tree.root(), &detect(tree.root(), &Told::default()), layout.led_file);
-    if let Some(Wire::Class { name, dir }) = &choice.led {
+    let choice = choose_led(tree.root(), &detect(tree.root(), &BoardHints::default()), layout.led_file);
+    if let Some(LedLocation::Class { name, dir }) = &choice.led {
         assert_eq!(*dir, tree.root().join("sys/class/leds").join(name));
         assert!(dir.join("brightness").is_file());
     }
     choice
 }
 
-fn choice_of(what: &str) -> Choice {
+fn choice_of(what: &str) -> LedChoice {
     chosen(LAYOUTS.iter().find(|it| it.what == what).unwrap())
 }
 
@@ -319,8 +319,8 @@ fn the_right_led_blinks_on_every_board_and_kernel() {
     for layout in LAYOUTS {
         let choice = chosen(layout);
         let right = match (&choice.led, &layout.want) {
-            (Some(Wire::Class { name, .. }), Led(want)) => name == want,
-            (Some(Wire::Line { device, offset, polarity, .. }), Line(chip, line, lit_by)) => {
+            (Some(LedLocation::Class { name, .. }), Led(want)) => name == want,
+            (Some(LedLocation::Line { device, offset, polarity, .. }), Line(chip, line, lit_by)) => {
                 (device.as_str(), offset, polarity) == (*chip, line, lit_by)
             }
             (None, Nothing) => true,

@@ -24,9 +24,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::{Position, Url};
 
-use crate::linux::engine::login::Login;
-use crate::linux::engine::registry::manifest::{self, Found, Machine, Told};
-use crate::linux::engine::registry::place::{Place, Way, without_port};
+use crate::linux::engine::login::RegistryLogin;
+use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind, RemoteImage};
+use crate::linux::engine::registry::place::{ImageLocation, Transport, without_port};
 use crate::linux::{off_thread, read_small};
 
 /// Where distributions keep the certificates they trust, below the host's root. Debian's, and that of Red Hat and its kin.
@@ -37,9 +37,9 @@ const TRUSTED_FOR_ONE: &str = "etc/docker/certs.d";
 const DETOURS: usize = 3;
 
 /// One registry, for as long as one image is asked for.
-pub(super) struct Client {
+pub(super) struct RegistryClient {
     host: String,
-    way: Way,
+    way: Transport,
     tls: Option<TlsConnector>,
     login: Option<DockerCredentials>,
     /// What it wants to see in each request, once that is known.
@@ -60,37 +60,37 @@ struct Token {
     access_token: Option<String>,
 }
 
-impl Client {
-    pub(super) async fn new(root: &Path, host: &str, way: Way, login: &Login) -> Result<Self, String> {
+impl RegistryClient {
+    pub(super) async fn new(root: &Path, host: &str, way: Transport, login: &RegistryLogin) -> Result<Self, String> {
         let tls = match way {
-            Way::Plain => None,
-            Way::Tls => {
+            Transport::Plain => None,
+            Transport::Tls => {
                 let (root, host) = (root.to_owned(), host.to_owned());
                 Some(off_thread(move || connector(&root, &host)).await??)
             }
         };
         let login = match login {
-            Login::Found(credentials) => Some((**credentials).clone()),
-            Login::None | Login::Helper => None,
+            RegistryLogin::Found(credentials) => Some((**credentials).clone()),
+            RegistryLogin::None | RegistryLogin::Helper => None,
         };
         Ok(Self { host: host.to_owned(), way, tls, login, pass: RefCell::default() })
     }
 
     /// What it says of an image for a machine.
-    pub(super) async fn image(&self, place: &Place, machine: &Machine) -> Result<Found, String> {
+    pub(super) async fn image(&self, place: &ImageLocation, machine: &EngineMachine) -> Result<RemoteImage, String> {
         let mut reference = place.reference.clone();
         for _ in 0..2 {
             let path = format!("/v2/{}/manifests/{reference}", place.repository);
             match manifest::read(&self.get(&path).await?, machine)? {
-                Told::Image(found) => return Ok(found),
-                Told::Index(digest) => reference = digest,
+                ManifestKind::Image(found) => return Ok(found),
+                ManifestKind::Index(digest) => reference = digest,
             }
         }
         Err("its registry has lists of lists of images".to_owned())
     }
 
     /// How the layers of an image are named by engines.
-    pub(super) async fn diff_ids(&self, place: &Place, found: &Found) -> Result<Vec<String>, String> {
+    pub(super) async fn diff_ids(&self, place: &ImageLocation, found: &RemoteImage) -> Result<Vec<String>, String> {
         manifest::diff_ids(&self.get(&format!("/v2/{}/blobs/{}", place.repository, found.config)).await?)
     }
 
@@ -120,14 +120,14 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> Result<Url, String> {
-        let scheme = if self.way == Way::Tls { "https" } else { "http" };
+        let scheme = if self.way == Transport::Tls { "https" } else { "http" };
         Url::parse(&format!("{scheme}://{}{path}", self.host)).map_err(|error| format!("{} is no host: {error}", self.host))
     }
 
     /// Where an answer points, from where it came. From TLS nothing leads into the clear, or the other way round.
     fn elsewhere(&self, here: &Url, there: &str) -> Result<Url, String> {
         let url = here.join(there).map_err(|error| format!("{} points at what is no address: {error}", name(here)))?;
-        let allowed = if self.way == Way::Tls { "https" } else { "http" };
+        let allowed = if self.way == Transport::Tls { "https" } else { "http" };
         if url.scheme() == allowed && url.has_host() {
             Ok(url)
         } else {

@@ -13,7 +13,7 @@ pub(super) const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// What an engine runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::linux::engine) struct Machine {
+pub(in crate::linux::engine) struct EngineMachine {
     /// As images name it: `arm64`, `arm`.
     pub arch: String,
     /// As the kernel names it: `armv6l` can run less than `armv7l`.
@@ -22,16 +22,16 @@ pub(in crate::linux::engine) struct Machine {
 
 /// What one document tells.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::linux::engine) enum Told {
+pub(in crate::linux::engine) enum ManifestKind {
     /// An image for each of several machines: the digest of ours.
     Index(String),
     /// An image.
-    Image(Found),
+    Image(RemoteImage),
 }
 
 /// An image, as its registry tells of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::linux::engine) struct Found {
+pub(in crate::linux::engine) struct RemoteImage {
     /// The digest of its configuration, in which its layers are named as the engine names them.
     pub(super) config: String,
     /// The lowest first.
@@ -43,7 +43,7 @@ pub(super) type Layer = (String, u64);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Document {
+struct ManifestFile {
     manifests: Vec<Entry>,
     config: Option<Piece>,
     layers: Option<Vec<Piece>>,
@@ -71,7 +71,7 @@ struct Piece {
 }
 
 #[derive(Deserialize)]
-struct Config {
+struct ImageConfig {
     rootfs: RootFs,
 }
 
@@ -81,22 +81,25 @@ struct RootFs {
 }
 
 /// What a document tells of the image for a machine.
-pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &Machine) -> Result<Told, String> {
-    let document: Document =
+pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &EngineMachine) -> Result<ManifestKind, String> {
+    let document: ManifestFile =
         serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no manifest: {error}"))?;
     if let (Some(config), Some(layers)) = (document.config, document.layers) {
         let config = checked(config.digest)?;
-        return Ok(Told::Image(Found { config, layers: layers.into_iter().map(|it| (it.digest, it.size)).collect() }));
+        return Ok(ManifestKind::Image(RemoteImage {
+            config,
+            layers: layers.into_iter().map(|it| (it.digest, it.size)).collect(),
+        }));
     }
     let fitting = document.manifests.into_iter().filter(|it| machine.runs(&it.platform));
     let best = fitting.max_by_key(|it| version(&it.platform.variant));
     let digest = best.ok_or_else(|| format!("its registry names no image for {}", machine.arch))?.digest;
-    checked(digest).map(Told::Index)
+    checked(digest).map(ManifestKind::Index)
 }
 
 /// How an image's layers are named once they are unpacked, from its configuration.
 pub(super) fn diff_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let config: Config =
+    let config: ImageConfig =
         serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no configuration: {error}"))?;
     Ok(config.rootfs.diff_ids)
 }
@@ -114,7 +117,7 @@ fn version(text: &str) -> u32 {
     text.trim_start_matches("arm").trim_start_matches('v').chars().next().and_then(|it| it.to_digit(10)).unwrap_or(0)
 }
 
-impl Machine {
+impl EngineMachine {
     fn runs(&self, platform: &Platform) -> bool {
         let most = version(&self.kernel);
         // Of 64-bit machines, and where the kernel does not say, every variant is as good.
@@ -123,7 +126,7 @@ impl Machine {
     }
 }
 
-impl Found {
+impl RemoteImage {
     /// Those layers that no image here has at the same height, above the same ones: an engine keeps a layer once, but unpacks it anew
     /// above others.
     pub(super) fn missing(&self, ids: &[String], here: &[Vec<String>]) -> Result<&[Layer], String> {
@@ -146,11 +149,11 @@ pub(super) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
 mod tests {
     use super::*;
 
-    fn machine(arch: &str, kernel: &str) -> Machine {
-        Machine { arch: arch.to_owned(), kernel: kernel.to_owned() }
+    fn machine(arch: &str, kernel: &str) -> EngineMachine {
+        EngineMachine { arch: arch.to_owned(), kernel: kernel.to_owned() }
     }
 
-    fn told(text: &str) -> Result<Told, String> {
+    fn told(text: &str) -> Result<ManifestKind, String> {
         read(text.as_bytes(), &machine("arm64", "aarch64"))
     }
 
@@ -158,7 +161,7 @@ mod tests {
     fn an_image_tells_what_its_layers_weigh() {
         let text = r#"{"schemaVersion": 2, "config": {"digest": "sha256:c0", "size": 7},
             "layers": [{"digest": "sha256:a", "size": 100}, {"digest": "sha256:b", "size": 20}]}"#;
-        let Ok(Told::Image(found)) = told(text) else { panic!("{:?}", told(text)) };
+        let Ok(ManifestKind::Image(found)) = told(text) else { panic!("{:?}", told(text)) };
         assert_eq!((found.config.as_str(), bytes(&found.layers)), ("sha256:c0", 120));
         assert_eq!(bytes(found.layers.iter().chain(&found.layers[..1])), 120, "a layer of two images");
         let ids = ["x".to_owned(), "y".to_owned()];
@@ -186,7 +189,11 @@ mod tests {
             ("arm", "armv8l", "sha256:7"),
             ("arm", "", "sha256:7"),
         ] {
-            assert_eq!(read(text.as_bytes(), &machine(arch, kernel)), Ok(Told::Index(digest.to_owned())), "{arch} {kernel}");
+            assert_eq!(
+                read(text.as_bytes(), &machine(arch, kernel)),
+                Ok(ManifestKind::Index(digest.to_owned())),
+                "{arch} {kernel}"
+            );
         }
         assert!(read(text.as_bytes(), &machine("riscv64", "riscv64")).unwrap_err().contains("no image for riscv64"));
     }
@@ -207,7 +214,7 @@ mod tests {
             r#"{{"config": {{"digest": "sha256:a", "size": 1}}, "layers": [{{"digest": "x", "size": {0}}}, {{"digest": "y", "size": {0}}}]}}"#,
             u64::MAX
         );
-        let Ok(Told::Image(found)) = told(&text) else { panic!("no image") };
+        let Ok(ManifestKind::Image(found)) = told(&text) else { panic!("no image") };
         assert_eq!(bytes(&found.layers), u64::MAX);
         assert_eq!(found.missing(&["a".into(), "b".into()], &[]).map(bytes), Ok(u64::MAX));
     }

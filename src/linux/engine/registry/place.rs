@@ -13,7 +13,7 @@ const HUB: &str = "registry-1.docker.io";
 
 /// An image at its registry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ImageLocation {
     /// With the port, where one is named.
     pub host: String,
     pub repository: String,
@@ -21,7 +21,7 @@ pub(super) struct Place {
     pub reference: String,
 }
 
-impl Place {
+impl ImageLocation {
     /// `None`: nothing that a registry could have.
     pub(super) fn of(image: &str) -> Option<Self> {
         let registry = login::registry(image);
@@ -46,7 +46,7 @@ impl Place {
 
 /// How a registry is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::linux::engine) enum Way {
+pub(in crate::linux::engine) enum Transport {
     Tls,
     /// In the clear.
     Plain,
@@ -78,7 +78,7 @@ impl Registries {
         }
     }
 
-    pub(in crate::linux::engine) fn way(&self, host: &str) -> Result<Way, String> {
+    pub(in crate::linux::engine) fn way(&self, host: &str) -> Result<Transport, String> {
         if self.by_proxy {
             return Err("the engine reaches registries by way of a proxy, which the agent does not".to_owned());
         }
@@ -86,7 +86,7 @@ impl Registries {
         let in_plain =
             |address: IpAddr| self.plain_networks.iter().any(|(network, bits)| same_network(*network, address, *bits));
         let plain = self.plain_hosts.contains(host) || name.parse().is_ok_and(in_plain);
-        Ok(if plain { Way::Plain } else { Way::Tls })
+        Ok(if plain { Transport::Plain } else { Transport::Tls })
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn place(image: &str) -> Option<String> {
-        Place::of(image).map(|it| format!("{} {} {}", it.host, it.repository, it.reference))
+        ImageLocation::of(image).map(|it| format!("{} {} {}", it.host, it.repository, it.reference))
     }
 
     #[test]
@@ -149,14 +149,14 @@ mod tests {
         };
         let registries = Registries::new(&info);
         for host in ["127.0.0.1:5000", "127.9.9.9", "[fd00::1]:5000", "r.local:5000"] {
-            assert_eq!(registries.way(host), Ok(Way::Plain), "{host}");
+            assert_eq!(registries.way(host), Ok(Transport::Plain), "{host}");
         }
         for host in
             ["128.0.0.1:5000", "10.0.0.1", "10.0.0.0", "[fe00::1]", "r.local", "registry-1.docker.io", "127.0.0.1.example.com"]
         {
-            assert_eq!(registries.way(host), Ok(Way::Tls), "{host}");
+            assert_eq!(registries.way(host), Ok(Transport::Tls), "{host}");
         }
-        assert_eq!(Registries::default().way("127.0.0.1"), Ok(Way::Tls));
+        assert_eq!(Registries::default().way("127.0.0.1"), Ok(Transport::Tls));
         info.https_proxy = Some("http://proxy:3128".into());
         assert!(Registries::new(&info).way("r.io").unwrap_err().contains("proxy"));
     }

@@ -13,10 +13,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
-use super::client::Client;
-use super::manifest::{Machine, bytes};
-use super::place::{Place, Way};
-use crate::linux::engine::login::Login;
+use super::client::RegistryClient;
+use super::manifest::{EngineMachine, bytes};
+use super::place::{ImageLocation, Transport};
+use crate::linux::engine::login::RegistryLogin;
 
 // Of a certificate authority made for these tests, whose own key is thrown away; for 127.0.0.1, until 2126. Each by
 // `openssl ecparam -name prime256v1 -genkey` and `openssl req -x509`, `openssl x509 -req`.
@@ -72,7 +72,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &Asked, 
 }
 
 /// Has a registry answer while something is asked; `says` is given a path and what was shown.
-async fn with<T>(way: Way, says: impl Fn(&str, &str) -> String, asks: impl AsyncFnOnce(String, &Asked) -> T) -> T {
+async fn with<T>(way: Transport, says: impl Fn(&str, &str) -> String, asks: impl AsyncFnOnce(String, &Asked) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let acceptor = acceptor();
@@ -81,8 +81,8 @@ async fn with<T>(way: Way, says: impl Fn(&str, &str) -> String, asks: impl Async
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             match way {
-                Way::Plain => answer(stream, &asked, &says).await,
-                Way::Tls => {
+                Transport::Plain => answer(stream, &asked, &says).await,
+                Transport::Tls => {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         answer(stream, &asked, &says).await;
                     }
@@ -109,13 +109,13 @@ fn acceptor() -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-fn login() -> Login {
+fn login() -> RegistryLogin {
     let credentials = DockerCredentials {
         username: Some("me".to_owned()),
         password: Some("pass:word".to_owned()),
         ..DockerCredentials::default()
     };
-    Login::Found(Box::new(credentials))
+    RegistryLogin::Found(Box::new(credentials))
 }
 
 /// A host that trusts the tests' authority, for one registry as engines do or for all.
@@ -131,19 +131,19 @@ fn host_root(registry: Option<&str>) -> tempfile::TempDir {
 }
 
 /// The compressed bytes of `me/app:1`, and of those whose first layer is not here.
-async fn sizes(host: &str, way: Way, login: &Login) -> Result<(u64, u64), String> {
+async fn sizes(host: &str, way: Transport, login: &RegistryLogin) -> Result<(u64, u64), String> {
     let root = host_root(None);
-    let client = Client::new(root.path(), host, way, login).await?;
-    let place = Place::of(&format!("{host}/me/app:1")).unwrap();
-    let found = client.image(&place, &Machine { arch: "arm64".into(), kernel: "aarch64".into() }).await?;
+    let client = RegistryClient::new(root.path(), host, way, login).await?;
+    let place = ImageLocation::of(&format!("{host}/me/app:1")).unwrap();
+    let found = client.image(&place, &EngineMachine { arch: "arm64".into(), kernel: "aarch64".into() }).await?;
     let ids = client.diff_ids(&place, &found).await?;
     Ok((bytes(&found.layers), bytes(found.missing(&ids, &[vec!["sha256:x".into()]])?)))
 }
 
 #[tokio::test]
 async fn a_registry_tells_how_large_an_image_is() {
-    for way in [Way::Plain, Way::Tls] {
-        let told = with(way, |path, _| documents(path), async |host, _| sizes(&host, way, &Login::None).await).await;
+    for way in [Transport::Plain, Transport::Tls] {
+        let told = with(way, |path, _| documents(path), async |host, _| sizes(&host, way, &RegistryLogin::None).await).await;
         assert_eq!(told, Ok((120, 20)), "{way:?}");
     }
 }
@@ -161,9 +161,9 @@ async fn a_token_is_fetched_once_and_shown_to_nobody_else() {
     };
     let port = RefCell::new(String::new());
     let says = |path: &str, shown: &str| registry(path, shown).replace("PORT", &port.borrow());
-    let asked = with(Way::Plain, says, async |host, asked| {
+    let asked = with(Transport::Plain, says, async |host, asked| {
         *port.borrow_mut() = host.rsplit_once(':').unwrap().1.to_owned();
-        assert_eq!(sizes(&host, Way::Plain, &login()).await, Ok((120, 20)));
+        assert_eq!(sizes(&host, Transport::Plain, &login()).await, Ok((120, 20)));
         asked.borrow().clone()
     })
     .await;
@@ -178,10 +178,10 @@ async fn credentials_are_shown_only_when_they_are_asked_for() {
         BASIC => documents(path),
         _ => challenge("Basic realm=\"registry\""),
     };
-    with(Way::Tls, says, async |host, asked| {
-        assert_eq!(sizes(&host, Way::Tls, &login()).await, Ok((120, 20)));
+    with(Transport::Tls, says, async |host, asked| {
+        assert_eq!(sizes(&host, Transport::Tls, &login()).await, Ok((120, 20)));
         assert_eq!(asked.borrow()[0].1, "");
-        let why = sizes(&host, Way::Tls, &Login::None).await.unwrap_err();
+        let why = sizes(&host, Transport::Tls, &RegistryLogin::None).await.unwrap_err();
         assert!(why.contains("wants credentials"), "{why}");
     })
     .await;
@@ -190,22 +190,22 @@ async fn credentials_are_shown_only_when_they_are_asked_for() {
 #[tokio::test]
 async fn only_who_is_trusted_is_asked() {
     with(
-        Way::Tls,
+        Transport::Tls,
         |path, _| documents(path),
         async |host, asked| {
             let trusting = host_root(Some(&host));
-            let place = Place::of(&format!("{host}/me/app:1")).unwrap();
-            let machine = Machine { arch: "arm64".into(), kernel: "aarch64".into() };
-            let client = Client::new(trusting.path(), &host, Way::Tls, &Login::None).await.unwrap();
+            let place = ImageLocation::of(&format!("{host}/me/app:1")).unwrap();
+            let machine = EngineMachine { arch: "arm64".into(), kernel: "aarch64".into() };
+            let client = RegistryClient::new(trusting.path(), &host, Transport::Tls, &RegistryLogin::None).await.unwrap();
             assert_eq!(bytes(&client.image(&place, &machine).await.unwrap().layers), 120);
             let before = asked.borrow().len();
 
             let empty = tempfile::tempdir().unwrap();
-            let why = Client::new(empty.path(), &host, Way::Tls, &Login::None).await.err().unwrap();
+            let why = RegistryClient::new(empty.path(), &host, Transport::Tls, &RegistryLogin::None).await.err().unwrap();
             assert!(why.contains("install ca-certificates"), "{why}");
             // It names 127.0.0.1, and not localhost.
             let other = host.replace("127.0.0.1", "localhost");
-            let why = sizes(&other, Way::Tls, &Login::None).await.unwrap_err();
+            let why = sizes(&other, Transport::Tls, &RegistryLogin::None).await.unwrap_err();
             assert!(why.contains("does not answer") && why.contains("certificate"), "{why}");
             assert_eq!(asked.borrow().len(), before);
         },
@@ -216,20 +216,20 @@ async fn only_who_is_trusted_is_asked() {
 #[tokio::test]
 async fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
     let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", " ".repeat(5 << 20));
-    let cases: [(Way, String, &str); 9] = [
-        (Way::Plain, points("/v2/me/app/manifests/1"), "307"),
-        (Way::Tls, points("http://127.0.0.1/"), "only https is followed"),
-        (Way::Plain, points("gopher://x"), "only http is followed"),
-        (Way::Plain, long, "length limit exceeded"),
-        (Way::Plain, ok("pass:word"), "no manifest"),
+    let cases: [(Transport, String, &str); 9] = [
+        (Transport::Plain, points("/v2/me/app/manifests/1"), "307"),
+        (Transport::Tls, points("http://127.0.0.1/"), "only https is followed"),
+        (Transport::Plain, points("gopher://x"), "only http is followed"),
+        (Transport::Plain, long, "length limit exceeded"),
+        (Transport::Plain, ok("pass:word"), "no manifest"),
         (
-            Way::Plain,
+            Transport::Plain,
             ok(r#"{"manifests": [{"digest": "sha256:x", "platform": {"os": "linux", "architecture": "arm64"}}]}"#),
             "lists of lists",
         ),
-        (Way::Plain, challenge("Negotiate"), "in a way that is not known"),
-        (Way::Plain, challenge("Bearer service=x"), "where it gives tokens"),
-        (Way::Plain, "no HTTP at all\r\n\r\n".to_owned(), "does not answer"),
+        (Transport::Plain, challenge("Negotiate"), "in a way that is not known"),
+        (Transport::Plain, challenge("Bearer service=x"), "where it gives tokens"),
+        (Transport::Plain, "no HTTP at all\r\n\r\n".to_owned(), "does not answer"),
     ];
     for (way, said, expected) in cases {
         let why = with(way, |_, _| said.clone(), async |host, _| sizes(&host, way, &login()).await).await.unwrap_err();
@@ -237,7 +237,9 @@ async fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
     }
     for token in ["", "{}", r#"{"token": 5}"#, "{\"token\": \"a\\r\\nb\"}"] {
         let says = |path: &str, _: &str| if path == "/token" { ok(token) } else { challenge("Bearer realm=\"/token\"") };
-        let why = with(Way::Plain, says, async |host, _| sizes(&host, Way::Plain, &Login::None).await).await.unwrap_err();
+        let why = with(Transport::Plain, says, async |host, _| sizes(&host, Transport::Plain, &RegistryLogin::None).await)
+            .await
+            .unwrap_err();
         assert!(why.contains("token"), "{why}");
     }
 }

@@ -3,7 +3,7 @@ use crate::state::host::ProxyField;
 
 struct Boot {
     dir: tempfile::TempDir,
-    files: Files,
+    files: HostConfigFiles,
 }
 
 const BEFORE: &str = "base {\n\tlog_debug = off;\n\tlog_info = on;\n\tlog = stderr;\n\tdaemon = off;\n\tredirector = iptables;\n}\n\n\
@@ -15,7 +15,7 @@ impl Boot {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let files = Files { hostname: at("hostname"), config: at("config.json"), proxy: at("system-proxy") };
+        let files = HostConfigFiles { hostname: at("hostname"), config: at("config.json"), proxy: at("system-proxy") };
         fs::write(&files.hostname, "foobardevice\n").unwrap();
         fs::write(&files.config, r#"{"uuid":"ab","hostname":"foobardevice","apiKeyNumber":1.5}"#).unwrap();
         fs::create_dir(&files.proxy).unwrap();
@@ -36,7 +36,7 @@ impl Boot {
         self.files.read().unwrap().proxy
     }
 
-    fn patch(&self, fields: &[(ProxyField, &str)], change: impl FnOnce(&mut Proxy)) -> Proxied {
+    fn patch(&self, fields: &[(ProxyField, &str)], change: impl FnOnce(&mut Proxy)) -> ProxyChange {
         let fields = fields.iter().map(|(field, value)| (*field, (*value).to_owned())).collect();
         let mut proxy = Proxy { fields, ..Proxy::default() };
         change(&mut proxy);
@@ -44,7 +44,7 @@ impl Boot {
         self.merge(ProxyPatch::Merge { proxy, drop_dns: false, set_no_proxy })
     }
 
-    fn merge(&self, proxy: ProxyPatch) -> Proxied {
+    fn merge(&self, proxy: ProxyPatch) -> ProxyChange {
         self.files.write(&HostPatch { hostname: None, proxy: Some(proxy) }).unwrap()
     }
 }
@@ -68,7 +68,7 @@ fn a_whole_proxy_replaces_all() {
         it.dns = Some("2.2.2.2:52".to_owned());
         it.no_proxy = vec!["balena.io".to_owned(), "222.22.2.2".to_owned()];
     });
-    assert_eq!(changed, Proxied::Anew);
+    assert_eq!(changed, ProxyChange::Changed);
     let expected = BEFORE
         .replace("socks5", "http-relay")
         .replace("example.org", "example2.org")
@@ -94,18 +94,18 @@ fn a_part_of_a_proxy_leaves_the_rest() {
 #[test]
 fn a_proxy_is_removed_and_its_exceptions_stay() {
     let boot = Boot::new();
-    assert_eq!(boot.merge(ProxyPatch::Remove), Proxied::Anew);
+    assert_eq!(boot.merge(ProxyPatch::Remove), ProxyChange::Changed);
     assert!(!boot.files.redsocks().exists() && boot.files.no_proxy().exists());
     assert!(boot.proxy().is_none());
-    assert_eq!(boot.merge(ProxyPatch::Remove), Proxied::AsBefore);
+    assert_eq!(boot.merge(ProxyPatch::Remove), ProxyChange::Unchanged);
 }
 
 #[test]
 fn what_changes_nothing_writes_nothing() {
     let boot = Boot::new();
-    assert_eq!(boot.files.write(&HostPatch::default()), Ok(Proxied::AsBefore));
-    assert_eq!(boot.patch(&[], |_| ()), Proxied::AsBefore);
-    assert_eq!(boot.patch(&[(Type, "socks5")], |_| ()), Proxied::AsBefore);
+    assert_eq!(boot.files.write(&HostPatch::default()), Ok(ProxyChange::Unchanged));
+    assert_eq!(boot.patch(&[], |_| ()), ProxyChange::Unchanged);
+    assert_eq!(boot.patch(&[(Type, "socks5")], |_| ()), ProxyChange::Unchanged);
     assert_eq!(boot.redsocks(), BEFORE);
 }
 
@@ -123,7 +123,7 @@ fn what_somebody_else_wrote_becomes_canonical() {
 fn no_exceptions_remove_their_file_only() {
     let boot = Boot::new();
     let none = ProxyPatch::Merge { proxy: Proxy::default(), drop_dns: false, set_no_proxy: true };
-    assert_eq!(boot.merge(none), Proxied::Anew);
+    assert_eq!(boot.merge(none), ProxyChange::Changed);
     assert!(!boot.files.no_proxy().exists());
     assert_eq!(boot.redsocks(), BEFORE);
     assert!(boot.proxy().unwrap().no_proxy.is_empty());
@@ -143,7 +143,7 @@ fn where_names_are_looked_up_is_set_and_dropped() {
 fn names_cannot_be_looked_up_through_no_proxy() {
     let boot = Boot::new();
     boot.merge(ProxyPatch::Remove);
-    assert_eq!(boot.patch(&[], |it| it.dns = Some("4.3.2.1:51".to_owned())), Proxied::AsBefore);
+    assert_eq!(boot.patch(&[], |it| it.dns = Some("4.3.2.1:51".to_owned())), ProxyChange::Unchanged);
     assert!(!boot.files.redsocks().exists() && boot.proxy().is_none());
 }
 
@@ -152,7 +152,7 @@ fn a_name_goes_into_the_provisioning_file_and_nowhere_else() {
     let boot = Boot::new();
     fs::set_permissions(&boot.files.config, fs::Permissions::from_mode(0o640)).unwrap();
     let patch = HostPatch { hostname: Some("test".to_owned()), proxy: None };
-    assert_eq!(boot.files.write(&patch), Ok(Proxied::AsBefore));
+    assert_eq!(boot.files.write(&patch), Ok(ProxyChange::Unchanged));
     let text = fs::read_to_string(&boot.files.config).unwrap();
     let expected = serde_json::json!({"uuid": "ab", "hostname": "test", "apiKeyNumber": 1.5});
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
@@ -168,7 +168,8 @@ fn files_that_cannot_be_written_are_told() {
     let patch = HostPatch { hostname: Some("test".to_owned()), proxy: None };
     assert!(boot.files.write(&patch).unwrap_err().contains("not a JSON object"));
     let nowhere = boot.dir.path().join("nowhere");
-    let files = Files { config: nowhere.join("config.json"), proxy: nowhere.join("system-proxy"), ..boot.files.clone() };
+    let files =
+        HostConfigFiles { config: nowhere.join("config.json"), proxy: nowhere.join("system-proxy"), ..boot.files.clone() };
     assert!(files.write(&patch).unwrap_err().contains("boot partition"));
     let fields = vec![(Type, "socks5".to_owned())];
     let merge = ProxyPatch::Merge { proxy: Proxy { fields, ..Proxy::default() }, drop_dns: false, set_no_proxy: false };

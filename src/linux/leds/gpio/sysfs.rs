@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use sysfs_gpio::{Direction as Theirs, Pin};
 
-use crate::linux::leds::gpio::{Chip, Direction, Gpio, Held, LineInfo, Volts, Want};
+use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest};
 
 /// Lines through `sysfs_gpio`, which reaches the running kernel's only.
 #[derive(Debug, Clone)]
-pub struct Sysfs {
+pub struct SysfsGpio {
     root: PathBuf,
 }
 
-impl Sysfs {
+impl SysfsGpio {
     /// Those of the host whose root this is. Chips are found under it.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
@@ -26,7 +26,7 @@ impl Sysfs {
     }
 }
 
-impl Gpio for Sysfs {
+impl Gpio for SysfsGpio {
     fn chips(&self) -> io::Result<Vec<Chip>> {
         let dir = self.root.join("sys/class/gpio");
         let mut chips = Vec::new();
@@ -56,7 +56,7 @@ impl Gpio for Sysfs {
         Ok(info)
     }
 
-    fn request(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+    fn request(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         let pin = Self::pin(chip, offset)?;
         if pin.is_exported() {
             return Err(rustix::io::Errno::BUSY.into());
@@ -66,7 +66,7 @@ impl Gpio for Sysfs {
     }
 
     /// A line stays exported when the process dies that did it.
-    fn take_over(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+    fn take_over(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         let pin = Self::pin(chip, offset)?;
         if pin.is_exported() { Line::made(pin, want) } else { self.request(chip, offset, want) }
     }
@@ -76,26 +76,26 @@ struct Line(Pin);
 
 impl Line {
     /// An exported line, made so.
-    fn made(pin: Pin, want: Want) -> io::Result<Box<dyn Held>> {
+    fn made(pin: Pin, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         let line = Self(pin);
         match want {
-            Want::AsIs => {}
-            Want::Input => line.0.set_direction(Theirs::In).map_err(io::Error::from)?,
+            LineRequest::AsIs => {}
+            LineRequest::Input => line.0.set_direction(Theirs::In).map_err(io::Error::from)?,
             // These two set direction and level in one, so that nothing flashes.
-            Want::Output(Volts::High) => line.0.set_direction(Theirs::High).map_err(io::Error::from)?,
-            Want::Output(Volts::Low) => line.0.set_direction(Theirs::Low).map_err(io::Error::from)?,
+            LineRequest::Output(LineLevel::High) => line.0.set_direction(Theirs::High).map_err(io::Error::from)?,
+            LineRequest::Output(LineLevel::Low) => line.0.set_direction(Theirs::Low).map_err(io::Error::from)?,
         }
         Ok(Box::new(line))
     }
 }
 
-impl Held for Line {
-    fn get(&self) -> io::Result<Volts> {
-        Ok(if self.0.get_value().map_err(io::Error::from)? == 0 { Volts::Low } else { Volts::High })
+impl HeldLine for Line {
+    fn get(&self) -> io::Result<LineLevel> {
+        Ok(if self.0.get_value().map_err(io::Error::from)? == 0 { LineLevel::Low } else { LineLevel::High })
     }
 
-    fn set(&self, volts: Volts) -> io::Result<()> {
-        self.0.set_value(u8::from(volts == Volts::High)).map_err(io::Error::from)
+    fn set(&self, volts: LineLevel) -> io::Result<()> {
+        self.0.set_value(u8::from(volts == LineLevel::High)).map_err(io::Error::from)
     }
 
     fn direction(&self) -> io::Result<Option<Direction>> {
@@ -179,9 +179,9 @@ mod tests {
         chip("gpiochip0", "512\n");
         chip("gpiochip1", "18446744073709551615\n");
         chip("gpiochip2", "-1\n");
-        let gpio = Sysfs::new(root.path());
+        let gpio = SysfsGpio::new(root.path());
         let chips = gpio.chips().unwrap();
         assert_eq!(chips.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["gpiochip0"]);
-        assert_eq!(Sysfs::pin(&chips[0], u32::MAX).unwrap().get_pin(), 512 + u64::from(u32::MAX));
+        assert_eq!(SysfsGpio::pin(&chips[0], u32::MAX).unwrap().get_pin(), 512 + u64::from(u32::MAX));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 
 use super::*;
-use crate::linux::board::{Polarity, Wire};
+use crate::linux::board::{LedLocation, Polarity};
 use crate::linux::leds::wire::find_line;
 use crate::port::LedError;
 
@@ -54,7 +54,7 @@ impl Gpio for Rung {
         self.refuses.map_or(Ok(known.unwrap_or(free)), |errno| Err(errno.into()))
     }
 
-    fn request(&self, _: &Chip, _: u32, _: Want) -> io::Result<Box<dyn Held>> {
+    fn request(&self, _: &Chip, _: u32, _: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         Err(Errno::IO.into())
     }
 }
@@ -63,7 +63,7 @@ impl Gpio for Rung {
 fn climb(errno: Errno) -> (Option<i32>, u32) {
     let below = Rung::new().with("gpiochip0", "4804c000.gpio", "gpio-0-31");
     let asked = Arc::clone(&below.asked);
-    let ladder = Ladder::of(vec![Box::new(Rung::refusing(errno)), Box::new(below)], Box::new(Rung::new()));
+    let ladder = GpioFallback::of(vec![Box::new(Rung::refusing(errno)), Box::new(below)], Box::new(Rung::new()));
     let chip = ladder.chips().unwrap().remove(0);
     let error = ladder.line(&chip, 3).err().and_then(|error| error.raw_os_error());
     let times = *asked.lock().unwrap();
@@ -84,9 +84,9 @@ fn a_line_that_is_known_and_refused_is_refused_on_every_rung() {
     let best = Rung::new().with("gpiochip0", "a.gpio", "a");
     let below = Rung::new();
     let asked = Arc::clone(&below.asked);
-    let ladder = Ladder::of(vec![Box::new(best), Box::new(below)], Box::new(Rung::new()));
+    let ladder = GpioFallback::of(vec![Box::new(best), Box::new(below)], Box::new(Rung::new()));
     let chip = ladder.chips().unwrap().remove(0);
-    let error = ladder.request(&chip, 3, Want::AsIs).err().unwrap();
+    let error = ladder.request(&chip, 3, LineRequest::AsIs).err().unwrap();
     assert_eq!((error.raw_os_error(), *asked.lock().unwrap()), (Some(Errno::IO.raw_os_error()), 0));
 }
 
@@ -96,15 +96,15 @@ fn sysfs_serves_where_there_is_no_character_device() {
     let mut sysfs = Rung::new().with("gpiochip458", "3f200000.gpio", "pinctrl-bcm2835");
     sysfs.chips[0].path = "/sys/class/gpio/gpiochip458".into();
     let asked = Arc::clone(&sysfs.asked);
-    let ladder = Ladder::of(vec![Box::new(without)], Box::new(sysfs));
+    let ladder = GpioFallback::of(vec![Box::new(without)], Box::new(sysfs));
     let chip = ladder.chips().unwrap().remove(0);
     assert!(ladder.line(&chip, 1).is_ok());
     assert_eq!(*asked.lock().unwrap(), 1);
 }
 
-fn usr3(name: Option<&str>) -> Wire {
+fn usr3(name: Option<&str>) -> LedLocation {
     let (device, label) = ("4804c000.gpio".to_owned(), None);
-    Wire::Line { device, label, name: name.map(str::to_owned), offset: 24, polarity: Polarity::ActiveHigh }
+    LedLocation::Line { device, label, name: name.map(str::to_owned), offset: 24, polarity: Polarity::ActiveHigh }
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn sysfs_reads_each_chip_once_with_its_device() {
             std::fs::write(chip.join("base"), base).unwrap();
         }
     }
-    let chips = Sysfs::new(dir.path()).chips().unwrap();
+    let chips = SysfsGpio::new(dir.path()).chips().unwrap();
     let seen: Vec<_> = chips.iter().map(|chip| (chip.name.as_str(), chip.device.as_str(), chip.lines)).collect();
     assert_eq!(seen, [("gpiochip512", "4804c000.gpio", 32)]);
 }

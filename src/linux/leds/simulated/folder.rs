@@ -10,8 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::linux::leds::files::{Files, Real};
-use crate::linux::leds::simulated::Led;
+use crate::linux::leds::files::{HostFiles, LedFiles};
+use crate::linux::leds::simulated::SimulatedLed;
 
 /// The file that says that a root is a simulated board, and that whoever changes it locks.
 const MARK: &str = "simulated-board";
@@ -24,7 +24,7 @@ const TRIGGERS: &[&str] = &["default-on", "heartbeat", "mmc0", "netdev", "onesho
 
 /// A board in a directory.
 #[derive(Debug, Clone)]
-pub struct Simulated {
+pub struct SimulatedBoard {
     root: PathBuf,
 }
 
@@ -37,7 +37,7 @@ struct Hidden {
     ending: bool,
 }
 
-impl Simulated {
+impl SimulatedBoard {
     /// The board whose root this is, if it is a simulated one.
     pub fn open(root: &Path) -> Option<Self> {
         root.join(MARK).is_file().then(|| Self { root: root.to_owned() })
@@ -57,9 +57,9 @@ impl Simulated {
         fs::create_dir_all(&random)?;
         fs::write(random.join("boot_id"), "simulated\n")?;
         fs::write(root.join("proc/sys/kernel/osrelease"), "simulated\n")?;
-        let mut green = Led::new(1, TRIGGERS);
+        let mut green = SimulatedLed::new(1, TRIGGERS);
         green.write("trigger", "mmc0", 0)?;
-        let mut red = Led::new(255, TRIGGERS);
+        let mut red = SimulatedLed::new(255, TRIGGERS);
         red.write("trigger", "default-on", 0)?;
         for (name, led) in [("ACT", &green), ("PWR", &red)] {
             let dir = root.join("sys/class/leds").join(name);
@@ -81,24 +81,24 @@ impl Simulated {
         Some((dir, path.file_name()?.to_str()?)).filter(|_| ours)
     }
 
-    fn load(dir: &Path) -> io::Result<Led> {
-        let text = |name: &str| Real.read(&dir.join(name));
+    fn load(dir: &Path) -> io::Result<SimulatedLed> {
+        let text = |name: &str| HostFiles.read(&dir.join(name));
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", dir.display()));
         let (mut triggers, trigger) = crate::linux::leds::class::parse_triggers(&text("trigger")?);
         triggers.dedup();
         let hidden: Hidden = serde_json::from_str(&text(HIDDEN)?).map_err(|error| broken(&error.to_string()))?;
         let max = text("max_brightness")?.parse().map_err(|_| broken("max_brightness is no number"))?;
         let own = |name: &str| ["brightness", "max_brightness", "trigger"].contains(&name) || name.starts_with('.');
-        let names = Real.list(dir)?.into_iter().filter(|name| !own(name));
+        let names = HostFiles.list(dir)?.into_iter().filter(|name| !own(name));
         let settings: BTreeMap<String, String> = names.filter_map(|name| Some((name.clone(), text(&name).ok()?))).collect();
         let Hidden { brightness, since_ms, repeat, ending } = hidden;
-        Ok(Led { max, triggers, trigger, brightness, settings, since_ms, repeat, ending })
+        Ok(SimulatedLed { max, triggers, trigger, brightness, settings, since_ms, repeat, ending })
     }
 
-    fn store(&self, dir: &Path, led: &Led) -> io::Result<()> {
+    fn store(&self, dir: &Path, led: &SimulatedLed) -> io::Result<()> {
         let now = now_ms(&self.root)?;
         let names = led.names();
-        let stale = Real.list(dir)?.into_iter().filter(|name| !name.starts_with('.') && !names.contains(name));
+        let stale = HostFiles.list(dir)?.into_iter().filter(|name| !name.starts_with('.') && !names.contains(name));
         for name in stale.filter(|name| dir.join(name).is_file()) {
             fs::remove_file(dir.join(name))?;
         }
@@ -124,9 +124,9 @@ fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::rename(draft, dir.join(name))
 }
 
-impl Files for Simulated {
+impl LedFiles for SimulatedBoard {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let Some((dir, name)) = self.attribute(path) else { return Real.read(path) };
+        let Some((dir, name)) = self.attribute(path) else { return HostFiles.read(path) };
         if name == "device" {
             return Err(Errno::ISDIR.into());
         }
@@ -135,7 +135,7 @@ impl Files for Simulated {
     }
 
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let Some((dir, name)) = self.attribute(path) else { return Real.write(path, text) };
+        let Some((dir, name)) = self.attribute(path) else { return HostFiles.write(path, text) };
         let _lock = self.lock()?;
         let mut led = Self::load(dir)?;
         led.write(name, text, now_ms(&self.root)?)?;
@@ -143,15 +143,15 @@ impl Files for Simulated {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        Real.list(dir)
+        HostFiles.list(dir)
     }
 
     fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
-        Real.keep(path, text)
+        HostFiles.keep(path, text)
     }
 
     fn forget(&self, path: &Path) -> io::Result<()> {
-        Real.forget(path)
+        HostFiles.forget(path)
     }
 }
 
@@ -159,7 +159,7 @@ impl Files for Simulated {
 fn now_ms(root: &Path) -> io::Result<u64> {
     // The machine the simulation runs on, not the simulated one.
     let own = Path::new("/proc/uptime");
-    let text = Real.read(own)?;
+    let text = HostFiles.read(own)?;
     let broken = || {
         io::Error::new(
             io::ErrorKind::InvalidData,

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, Held, LineInfo, Volts, Want};
+use crate::linux::leds::gpio::{CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest};
 
 /// How many lines the simulated chip has.
 const LINES: u32 = 8;
 
 /// Lines in a directory.
 #[derive(Debug, Clone)]
-pub struct Lines {
+pub struct SimulatedLines {
     root: PathBuf,
 }
 
@@ -37,14 +37,14 @@ pub(super) fn create(root: &Path) -> io::Result<()> {
     fs::write(chip.join("device"), "simulated.gpio")
 }
 
-impl Lines {
+impl SimulatedLines {
     /// Those of the simulated board whose root this is.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 }
 
-impl Gpio for Lines {
+impl Gpio for SimulatedLines {
     fn chips(&self) -> io::Result<Vec<Chip>> {
         let mut chips = Vec::new();
         for entry in fs::read_dir(self.root.join("gpio"))? {
@@ -68,20 +68,20 @@ impl Gpio for Lines {
         Ok(LineInfo { offset, name, used: consumer.is_some(), consumer, direction, active_low: None })
     }
 
-    fn request(&self, chip: &Chip, offset: u32, want: Want) -> io::Result<Box<dyn Held>> {
+    fn request(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         if self.line(chip, offset)?.used {
             return Err(Errno::BUSY.into());
         }
         let line = Line { dir: line_dir(chip, offset)? };
         fs::write(line.dir.join("consumer"), format!("{CONSUMER} pid {}", std::process::id()))?;
         match want {
-            Want::AsIs => {}
-            Want::Input => {
+            LineRequest::AsIs => {}
+            LineRequest::Input => {
                 // Nothing drives it from outside, and it is pulled to ground.
                 fs::write(line.dir.join("direction"), "in")?;
-                line.set(Volts::Low)?;
+                line.set(LineLevel::Low)?;
             }
-            Want::Output(volts) => {
+            LineRequest::Output(volts) => {
                 fs::write(line.dir.join("direction"), "out")?;
                 line.set(volts)?;
             }
@@ -94,17 +94,17 @@ struct Line {
     dir: PathBuf,
 }
 
-impl Held for Line {
-    fn get(&self) -> io::Result<Volts> {
+impl HeldLine for Line {
+    fn get(&self) -> io::Result<LineLevel> {
         let text = fs::read_to_string(self.dir.join("value")).map_err(|_| Errno::NODEV)?;
-        Ok(if text.trim() == "1" { Volts::High } else { Volts::Low })
+        Ok(if text.trim() == "1" { LineLevel::High } else { LineLevel::Low })
     }
 
-    fn set(&self, volts: Volts) -> io::Result<()> {
+    fn set(&self, volts: LineLevel) -> io::Result<()> {
         if !self.dir.exists() {
             return Err(Errno::NODEV.into());
         }
-        fs::write(self.dir.join("value"), if volts == Volts::High { "1" } else { "0" })
+        fs::write(self.dir.join("value"), if volts == LineLevel::High { "1" } else { "0" })
     }
 }
 

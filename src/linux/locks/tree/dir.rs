@@ -16,14 +16,14 @@ pub(super) const NAMES: usize = 4096;
 
 /// An open directory, and its path as the host sees it.
 #[derive(Debug)]
-pub(in crate::linux::locks) struct Dir {
+pub(in crate::linux::locks) struct OpenDir {
     fd: OwnedFd,
     shown: String,
 }
 
 /// What a name leads to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kind {
+pub(super) struct EntryKind {
     pub(super) regular: bool,
     pub(super) uid: Uid,
     pub(super) gid: Gid,
@@ -32,7 +32,7 @@ pub(super) struct Kind {
     pub(super) changed_secs: i64,
 }
 
-impl Dir {
+impl OpenDir {
     /// Opens a directory whose path nobody but the host's owner decides on.
     pub(super) fn trusted(path: &Path, shown: &str) -> Result<Self, LockError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -103,9 +103,9 @@ impl Dir {
     }
 
     /// What a name leads to; a link is what it is. `None`: nothing has that name.
-    pub(super) fn kind(&self, name: &CStr) -> Result<Option<Kind>, LockError> {
+    pub(super) fn kind(&self, name: &CStr) -> Result<Option<EntryKind>, LockError> {
         match self.stat(name) {
-            Ok(stat) => Ok(Some(Kind {
+            Ok(stat) => Ok(Some(EntryKind {
                 regular: FileType::from_raw_mode(stat.st_mode).is_file(),
                 uid: Uid::from_raw(stat.st_uid),
                 gid: Gid::from_raw(stat.st_gid),

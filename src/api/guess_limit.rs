@@ -1,0 +1,114 @@
+//! Wrong keys, counted by address: the answer to each is held back longer than the answer to the one before.
+//!
+//! A right key is never held back, also not one of an address that tries wrong ones: on a device many programs share one address. A
+//! request without a key is no guess. The server counts a connection whose answer is held back as idle, so that it gives its place to
+//! any other connection.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Wrong keys of an address that are answered at once: a person's typing errors, a client that asks with its old key.
+const FREE: u32 = 8;
+/// How long the first answer after these is held back. Each that follows is held back twice as long.
+const FIRST: Duration = Duration::from_millis(125);
+/// Up to 4 s: clients do not give up before that. The 64 connections of an address then try 16 keys a second.
+const DOUBLINGS: u32 = 5;
+/// An address that tries no wrong key for so long begins anew.
+const FORGET: Duration = Duration::from_secs(10 * 60);
+/// The number of addresses that are remembered, the latest ones. They take 2 kB.
+const ADDRESSES: usize = 128;
+
+/// The addresses that tried wrong keys.
+#[derive(Debug)]
+pub(super) struct KeyGuessLimiter {
+    born: Instant,
+    slots: Vec<GuessCounter>,
+}
+
+/// One address. Atomics, so that nothing need be locked; where two threads raced, a guess would not be counted.
+#[derive(Debug, Default)]
+struct GuessCounter {
+    house: AtomicU64,
+    /// The second of the last wrong key in the upper half, and how many there were in the lower one. 0: the slot is free.
+    seen: AtomicU64,
+}
+
+impl KeyGuessLimiter {
+    pub(super) fn new() -> Self {
+        Self { born: Instant::now(), slots: (0..ADDRESSES).map(|_| GuessCounter::default()).collect() }
+    }
+
+    /// Counts one more wrong key. Tells how long its answer is to be held back.
+    pub(super) fn count(&self, from: Option<IpAddr>) -> Duration {
+        let house = from.map_or(0, house);
+        // One second more, so that the first one is not 0.
+        let now = self.born.elapsed().as_secs().saturating_add(1) & u64::from(u32::MAX);
+        let is_it = |it: &&GuessCounter| it.seen.load(Ordering::Relaxed) != 0 && it.house.load(Ordering::Relaxed) == house;
+        let known = self.slots.iter().find(is_it);
+        let Some(slot) = known.or_else(|| self.slots.iter().min_by_key(|it| it.seen.load(Ordering::Relaxed))) else {
+            return Duration::ZERO;
+        };
+        let before = slot.seen.load(Ordering::Relaxed);
+        let recent = known.is_some() && now.saturating_sub(before >> 32) < FORGET.as_secs();
+        let count = if recent { u32::try_from(before & u64::from(u32::MAX)).unwrap_or(u32::MAX).saturating_add(1) } else { 1 };
+        slot.house.store(house, Ordering::Relaxed);
+        slot.seen.store(now << 32 | u64::from(count), Ordering::Relaxed);
+        match count.checked_sub(FREE + 1) {
+            None => Duration::ZERO,
+            Some(doublings) => FIRST * 2_u32.pow(doublings.min(DOUBLINGS)),
+        }
+    }
+}
+
+/// An IPv4 address, or the half of an IPv6 address that its owner cannot choose.
+fn house(address: IpAddr) -> u64 {
+    let whole = match address.to_canonical() {
+        IpAddr::V4(it) => it.to_ipv6_mapped().to_bits() << 64,
+        IpAddr::V6(it) => it.to_bits(),
+    };
+    u64::try_from(whole >> 64).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(guesses: &KeyGuessLimiter, from: &str, count: usize) -> Vec<u128> {
+        (0..count).map(|_| guesses.count(from.parse().ok()).as_millis()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wrong_key_is_held_back_longer_up_to_an_end() {
+        let guesses = KeyGuessLimiter::new();
+        let expected = [0, 0, 0, 0, 0, 0, 0, 0, 125, 250, 500, 1000, 2000, 4000, 4000, 4000];
+        assert_eq!(waits(&guesses, "192.0.2.1", 16), expected);
+        assert_eq!(waits(&guesses, "::ffff:192.0.2.1", 1), [4000], "the same address in its other spelling");
+        assert_eq!(waits(&guesses, "192.0.2.2", 9), expected[..9], "another address");
+        tokio::time::advance(FORGET).await;
+        assert_eq!(waits(&guesses, "192.0.2.1", 9), expected[..9], "after a while");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_network_is_one_address() {
+        let guesses = KeyGuessLimiter::new();
+        for last in 0..FREE {
+            assert_eq!(waits(&guesses, &format!("2001:db8::9:9:9:{last}"), 1), [0]);
+        }
+        assert_eq!(waits(&guesses, "2001:db8::1", 1), [125]);
+        assert_eq!(waits(&guesses, "2001:db8:0:1::1", 1), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ever_new_addresses_take_no_more_memory() {
+        let guesses = KeyGuessLimiter::new();
+        for n in 0..100_000_u32 {
+            guesses.count(Some(IpAddr::V4(n.into())));
+        }
+        assert_eq!(guesses.slots.len(), ADDRESSES);
+        // The latest address is remembered, however many came before.
+        assert_eq!(waits(&guesses, "192.0.2.1", 9).last(), Some(&125));
+    }
+}

@@ -1,0 +1,249 @@
+//! The board and its LEDs: identify it, hold a pattern for a while, and say what is known of both.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::api::body::BodyFields;
+use crate::api::response::{ApiResponse, failed, json};
+use crate::api::{ApiRequest, body};
+use crate::request::{LedHandle, LedRequest};
+use crate::state::{
+    BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern, Status,
+};
+
+/// How long the LED's owner has to say what came of it. A driver answers within milliseconds, and who asks is not kept waiting.
+const OWNER_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a pattern is held where nobody says, in seconds.
+const HELD_SECS: i64 = 60;
+
+/// How long one is held at most, in seconds: whoever wants it longer is alive to say so again.
+const HELD_MOST_SECS: i64 = 60 * 60;
+
+/// The shortest step of a pattern. Nobody sees a shorter one, and each may be a wake-up.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// What the LED's owner is not there to say.
+const SILENT: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
+
+/// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none.
+pub(super) async fn blink(light: &LedHandle) -> ApiResponse {
+    let asked = async {
+        let (reply, answer) = oneshot::channel();
+        light.requests.send(LedRequest::Identify(reply)).await.ok()?;
+        answer.await.ok()
+    };
+    let none = |why: &str| IdentifyOutcome::None(why.to_owned());
+    ApiResponse::Identified(match timeout(OWNER_WAIT, asked).await {
+        Ok(Some(identified)) => identified,
+        Ok(None) => none("the agent is stopping"),
+        Err(_) => none(SILENT),
+    })
+}
+
+/// `POST /agent/v1/leds/:name/pattern`.
+pub(super) async fn hold(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let (which, light) = (which(&call), call.api.leds);
+    let fields = body::read(call.request).await?;
+    let (pattern, seconds) = (pattern(&fields)?, seconds(&fields)?);
+    let (reply, answer) = oneshot::channel();
+    let length = Duration::from_secs(seconds);
+    let HeldPattern { led, owner, player } =
+        asked(&light, LedRequest::Hold(which, pattern.clone(), length, reply), answer).await?;
+    Ok(json(
+        StatusCode::OK,
+        &HeldBody {
+            led: &led,
+            pattern: pattern.to_string(),
+            seconds_left: seconds,
+            owner: owner.to_string(),
+            player: player.map(|it| it.to_string()),
+        },
+    ))
+}
+
+/// `DELETE /agent/v1/leds/:name/pattern`.
+pub(super) async fn let_go(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let (reply, answer) = oneshot::channel();
+    asked(&call.api.leds, LedRequest::Release(which(&call), reply), answer).await?;
+    Ok(ApiResponse::Nothing)
+}
+
+/// The LED that the path names.
+fn which(call: &ApiRequest) -> LedRef {
+    if call.param == "identify" { LedRef::Identify } else { LedRef::Named(call.param.clone()) }
+}
+
+/// Asks the LEDs' owner, who answers within milliseconds unless a driver hangs.
+async fn asked<T>(
+    light: &LedHandle,
+    ask: LedRequest,
+    answer: oneshot::Receiver<Result<T, LedRefusal>>,
+) -> Result<T, ApiResponse> {
+    let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
+    let told = async {
+        light.requests.send(ask).await.ok()?;
+        answer.await.ok()
+    };
+    let done = timeout(OWNER_WAIT, told).await.map_err(|_| unavailable(SILENT))?;
+    done.ok_or_else(|| unavailable("the agent is stopping"))?.map_err(|why| {
+        let status = match why {
+            LedRefusal::NoLed(_) => StatusCode::NOT_FOUND,
+            LedRefusal::Guarded(_) => StatusCode::FORBIDDEN,
+            LedRefusal::Busy(_) => StatusCode::CONFLICT,
+            LedRefusal::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        failed(status, &why.to_string())
+    })
+}
+
+fn pattern(fields: &BodyFields) -> Result<Pattern, ApiResponse> {
+    let wrong = |why: &str| failed(StatusCode::BAD_REQUEST, &format!("pattern: {why}"));
+    let text = fields.text("pattern").ok_or_else(|| wrong("it is missing; as in {\"pattern\": \"200,200x4,1000\"}"))?;
+    let pattern: Pattern = text.parse().map_err(|why: crate::state::PatternError| wrong(&why.to_string()))?;
+    let short = pattern.steps().iter().any(|step| Duration::from_millis(step.ms.into()) < SHORTEST);
+    if short { Err(wrong("a step lasts at least 20 ms")) } else { Ok(pattern) }
+}
+
+fn seconds(fields: &BodyFields) -> Result<u64, ApiResponse> {
+    let seconds = if fields.has("seconds") { fields.number("seconds") } else { Some(HELD_SECS) };
+    let fits = seconds.filter(|it| (1..=HELD_MOST_SECS).contains(it)).and_then(|it| u64::try_from(it).ok());
+    fits.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "seconds: a whole number from 1 to 3600"))
+}
+
+/// `GET /agent/v1/leds`.
+pub(super) fn leds(light: &LedHandle) -> ApiResponse {
+    json(StatusCode::OK, &LedsBody::of(&light.status.borrow(), Instant::now()))
+}
+
+/// `GET /agent/v1/board`.
+pub(super) fn board(status: &Status) -> ApiResponse {
+    json(StatusCode::OK, &Board::of(&status.device.board))
+}
+
+/// A pattern that is held.
+#[derive(Serialize)]
+struct HeldBody<'a> {
+    led: &'a str,
+    pattern: String,
+    seconds_left: u64,
+    /// Who has it now: `pattern`, or who comes first.
+    owner: String,
+    player: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LedsBody<'a> {
+    led: Option<Led<'a>>,
+    /// `None`: there is one.
+    why_none: Option<&'a str>,
+    #[serde(flatten)]
+    shows: Showing<'a>,
+    /// Every other LED that may be driven.
+    others: Vec<Other<'a>>,
+}
+
+#[derive(Serialize)]
+struct Led<'a> {
+    name: &'a str,
+    why: &'a str,
+}
+
+#[derive(Serialize)]
+struct Other<'a> {
+    #[serde(flatten)]
+    led: Led<'a>,
+    #[serde(flatten)]
+    shows: Showing<'a>,
+}
+
+#[derive(Serialize)]
+struct Showing<'a> {
+    /// Who has it now.
+    owner: Option<String>,
+    /// Everybody who wants it, who has it first.
+    purposes: Vec<Purpose>,
+    player: Option<String>,
+    trouble: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Purpose {
+    purpose: String,
+    /// `None`: nobody knows.
+    seconds_left: Option<u64>,
+}
+
+impl<'a> LedsBody<'a> {
+    fn of(panel: &'a LedStatus, now: Instant) -> Self {
+        let other = |(lamp, shows): &'a (LedInfo, LedActivity)| Other { led: Led::of(lamp), shows: Showing::of(shows, now) };
+        Self {
+            led: panel.led.as_ref().ok().map(Led::of),
+            why_none: panel.led.as_ref().err().map(String::as_str),
+            shows: Showing::of(&panel.shows, now),
+            others: panel.others.iter().map(other).collect(),
+        }
+    }
+}
+
+impl<'a> Led<'a> {
+    fn of(lamp: &'a LedInfo) -> Self {
+        Self { name: &lamp.name, why: &lamp.why }
+    }
+}
+
+impl<'a> Showing<'a> {
+    fn of(shows: &'a LedActivity, now: Instant) -> Self {
+        // A second that has begun is not over yet.
+        let left = |until: Instant| until.saturating_duration_since(now).as_millis().div_ceil(1000);
+        let purposes = shows.owners.iter().map(|owner| Purpose {
+            purpose: owner.purpose.to_string(),
+            seconds_left: owner.until.map(|until| u64::try_from(left(until)).unwrap_or(u64::MAX)),
+        });
+        Self {
+            owner: shows.owners.first().map(|owner| owner.purpose.to_string()),
+            purposes: purposes.collect(),
+            player: shows.player.map(|player| player.to_string()),
+            trouble: shows.trouble.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Board<'a> {
+    id: Option<&'a str>,
+    name: Option<&'a str>,
+    recognised: &'a str,
+    perhaps: &'a [String],
+    complaint: Option<&'a str>,
+    model: Option<&'a str>,
+    compatible: &'a [String],
+    simulated: bool,
+    led: Option<&'a str>,
+    led_why: &'a str,
+    passed_over: Vec<Led<'a>>,
+    others: &'a [String],
+}
+
+impl<'a> Board<'a> {
+    fn of(facts: &'a BoardFacts) -> Self {
+        Self {
+            id: facts.id.as_deref(),
+            name: facts.name.as_deref(),
+            recognised: &facts.recognised,
+            perhaps: &facts.perhaps,
+            complaint: facts.complaint.as_deref(),
+            model: facts.model.as_deref(),
+            compatible: &facts.compatible,
+            simulated: facts.simulated,
+            led: facts.led.as_deref(),
+            led_why: &facts.why,
+            passed_over: facts.passed_over.iter().map(|(name, why)| Led { name, why }).collect(),
+            others: &facts.others,
+        }
+    }
+}

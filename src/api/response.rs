@@ -1,0 +1,148 @@
+//! The shapes an answer has, with the content types Express gives them, which clients and the cloud's proxy rely on.
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::state::{IdentifyOutcome, Secret};
+
+/// An answer.
+#[derive(Debug)]
+pub(super) enum ApiResponse {
+    /// A text.
+    Text(StatusCode, PlainText),
+    /// The status, and its name as the text.
+    Status(StatusCode),
+    /// JSON.
+    Json(StatusCode, String),
+    /// JSON that is a file of ours.
+    File(&'static str),
+    /// A key, as text. Keys are hex digits, which the proxy lets through.
+    Key(Secret),
+    /// No body; a header says which LED blinks.
+    Identified(IdentifyOutcome),
+    /// Another answer, with a header that names services which do not run.
+    Except(Box<ApiResponse>, HeaderValue),
+    /// 204, and no body.
+    Nothing,
+    /// 405, and the methods that would do.
+    WrongMethod(String),
+}
+
+/// A text the cloud's proxy lets through: others it turns into `Bad API response from supervisor`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PlainText(&'static str);
+
+impl PlainText {
+    /// Meant for constants, so that a text the proxy would stop does not compile.
+    pub(super) const fn new(text: &'static str) -> Self {
+        assert!(passes(text.as_bytes()), "outside of [A-Za-z0-9\\s:'.?!,/-]");
+        Self(text)
+    }
+}
+
+const fn passes(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let mark = matches!(first, b':' | b'\'' | b'.' | b'?' | b'!' | b',' | b'/' | b'-' | b' ' | b'\t' | b'\n');
+        if !mark && !first.is_ascii_alphanumeric() {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+/// A failure with a reason, in the shape later supervisors give it.
+#[derive(Serialize)]
+struct FailureBody<'a> {
+    status: &'static str,
+    message: &'a str,
+}
+
+/// A failure, and why.
+pub(super) fn failed(status: StatusCode, message: &str) -> ApiResponse {
+    json(status, &FailureBody { status: "failed", message })
+}
+
+/// JSON of something.
+pub(super) fn json(status: StatusCode, it: &impl Serialize) -> ApiResponse {
+    ApiResponse::Json(status, serde_json::to_string(it).expect("our answers have text keys and no failing parts"))
+}
+
+impl ApiResponse {
+    /// The same, which names services that do not run. The body stays what the reference shows.
+    pub(super) fn except(self, services: &[(String, &'static str)]) -> Self {
+        let named = services.iter().map(|(name, why)| format!("{name}={why}")).collect::<Vec<_>>().join(", ");
+        match HeaderValue::from_str(&named) {
+            Ok(header) if !services.is_empty() => Self::Except(Box::new(self), header),
+            // Names of services are letters, digits and marks, which a header holds.
+            Ok(_) | Err(_) => self,
+        }
+    }
+
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
+            Self::File(_) | Self::Key(_) | Self::Identified(_) => StatusCode::OK,
+            Self::Except(sent, _) => sent.status(),
+            Self::Nothing => StatusCode::NO_CONTENT,
+            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}
+
+impl IntoResponse for ApiResponse {
+    fn into_response(self) -> Response {
+        const HTML: &str = "text/html; charset=utf-8";
+        const TEXT: &str = "text/plain; charset=utf-8";
+        const JSON: &str = "application/json; charset=utf-8";
+        let status = self.status();
+        match self {
+            Self::Text(_, text) => typed(status, HTML, text.0),
+            Self::Status(_) => typed(status, TEXT, status.canonical_reason().unwrap_or_default()),
+            Self::Json(_, body) => typed(status, JSON, body),
+            Self::File(body) => typed(status, JSON, body),
+            Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
+            Self::Identified(led) => {
+                let led = HeaderValue::from_str(&led.to_string()).expect("it displays as printable ASCII");
+                (status, [("identify-led", led)]).into_response()
+            }
+            Self::Except(sent, services) => ([("services-not-started", services)], *sent).into_response(),
+            Self::Nothing => status.into_response(),
+            Self::WrongMethod(allow) => {
+                let why = failed(status, &format!("this path takes {allow} only"));
+                let allow = HeaderValue::from_str(&allow).expect("names of methods are a valid header");
+                ([(ALLOW, allow)], why).into_response()
+            }
+        }
+    }
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    (status, [(CONTENT_TYPE, kind)], body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alphabet_is_that_of_the_proxy() {
+        let marks = ":'.?!,/- \t\n";
+        for byte in 0..=u8::MAX {
+            let character = char::from(byte);
+            assert_eq!(passes(&[byte]), character.is_ascii_alphanumeric() || marks.contains(character), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_the_statuses_we_send_are_plain_too() {
+        for status in [StatusCode::OK, StatusCode::UNAUTHORIZED] {
+            assert!(passes(status.canonical_reason().unwrap_or_default().as_bytes()));
+        }
+    }
+}

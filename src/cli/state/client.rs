@@ -1,0 +1,61 @@
+//! One question to the agent's API. HTTP/1.0, so that the answer ends where the connection does.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::state::Secret;
+
+/// An agent on this machine accepts at once, or is not there.
+const CONNECT: Duration = Duration::from_secs(3);
+/// It answers from memory.
+const ANSWER: Duration = Duration::from_secs(10);
+/// An answer is never so long.
+const MOST: u64 = 16 * 1024 * 1024;
+
+/// The body of the answer.
+pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, String> {
+    let at = reachable(
+        config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())),
+    );
+    let answer = http_get(at, key, path).map_err(|why| {
+        format!("no agent answers at {at}: {why}; start it with `boardkeeper run`, or name its address with --listen")
+    })?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| stranger(at))?;
+    match head.split_whitespace().nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        Some("401") => {
+            let dir = config.state_dir.display();
+            Err(format!("the agent at {at} does not know the key in `{dir}`; name its own directory with --state-dir"))
+        }
+        Some("404") | None => Err(stranger(at)),
+        Some(code) => Err(format!("the agent at {at} answers {code}: {}", body.trim())),
+    }
+}
+
+fn http_get(at: SocketAddr, key: &Secret, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&at, CONNECT)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(ANSWER))?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {at}\r\nAuthorization: Bearer {}\r\n\r\n", key.reveal());
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(MOST).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn stranger(at: SocketAddr) -> String {
+    format!("what answers at {at} is not this agent; name its address with --listen")
+}
+
+/// Who listens everywhere is reached here.
+fn reachable(mut at: SocketAddr) -> SocketAddr {
+    if at.ip().is_unspecified() {
+        at.set_ip(match at.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    at
+}

@@ -1,0 +1,344 @@
+//! The bench on which LEDs and lines are tried out by hand: nothing is left changed, however it ends.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::linux::board::LedLocation;
+use crate::linux::leds::driver::LedDriver;
+use crate::linux::leds::host::{HostPaths, LedHost};
+use crate::linux::leds::saved::LockFile;
+use crate::linux::leds::{LedError, tool_lock};
+use crate::state::{LedLevel, Pattern, Player};
+
+/// What others are told while we hold something.
+const WHO: &str = "the bring-up tool (boardkeeper led)";
+
+/// How long the agent is given to let go of its LED: it looks up at once, and writes a few files.
+const PATIENCE: u32 = 25;
+
+/// How often we ask meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(120);
+
+/// Which host is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HostArgs {
+    /// The host's root: /sys, /proc and /dev are reached through it
+    #[arg(long, env = "BOARDKEEPER_ROOT", default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    /// Where it is kept how things were; /run/boardkeeper, or for one who may not write there a directory of his own
+    #[arg(long, env = "BOARDKEEPER_RUNTIME_DIR", value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// What board this is: an id, `auto`, or `simulated` for one that is made up
+    #[arg(long, env = "BOARDKEEPER_BOARD", default_value = "auto", value_name = "BOARD")]
+    board: String,
+    /// The LED to identify the device with, in place of the board's
+    #[arg(long, env = "LED_FILE", value_name = "FILE")]
+    led_file: Option<String>,
+}
+
+/// Why it ended otherwise than it should.
+#[derive(Debug)]
+pub enum ToolStop {
+    /// A LED did not do as told.
+    Led(LedError),
+    /// A LED failed its test.
+    Failed,
+    /// It was called in a way that makes no sense. Says what to do.
+    Usage(String),
+    /// Somebody interrupted it.
+    Interrupted,
+}
+
+impl From<LedError> for ToolStop {
+    fn from(error: LedError) -> Self {
+        Self::Led(error)
+    }
+}
+
+impl ToolStop {
+    /// What scripts are told.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed | Self::Led(LedError::Failed(_)) => 1,
+            Self::Usage(_) | Self::Led(LedError::Guarded(_)) => 2,
+            Self::Led(LedError::None(_)) => 3,
+            Self::Led(LedError::Permission(_) | LedError::ReadOnly(_)) => 4,
+            Self::Led(LedError::Busy(_)) => 5,
+            Self::Led(LedError::Vanished(_)) => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for ToolStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Led(error) => write!(f, "{error}"),
+            Self::Failed => f.write_str("a LED failed"),
+            Self::Usage(why) => f.write_str(why),
+            Self::Interrupted => f.write_str("interrupted; everything is as it was"),
+        }
+    }
+}
+
+/// How an act ended.
+pub type ToolResult = Result<(), ToolStop>;
+
+impl HostArgs {
+    /// The host, looked at.
+    pub fn host(&self) -> Result<LedHost, ToolStop> {
+        let runtime = self.runtime_dir.clone().unwrap_or_else(|| own_runtime_dir(&self.root));
+        let place = HostPaths {
+            root: self.root.clone(),
+            runtime: runtime.clone(),
+            board: Some(self.board.clone()).filter(|board| board != "auto"),
+            device_type: std::env::var("BALENA_DEVICE_TYPE").or_else(|_| std::env::var("RESIN_DEVICE_TYPE")).ok(),
+            led_file: self.led_file.clone(),
+        };
+        let failed =
+            |error: io::Error| ToolStop::Usage(format!("cannot make a simulated board in {}: {error}", runtime.display()));
+        LedHost::open(place).map_err(failed)
+    }
+}
+
+/// Where the agent keeps its records, if we may write there; else where this user may.
+fn own_runtime_dir(root: &std::path::Path) -> PathBuf {
+    let agents = root.join("run/boardkeeper");
+    let may = |dir: &std::path::Path| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok();
+    if may(&agents) || !agents.exists() && may(&root.join("run")) {
+        return agents;
+    }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    own.join("boardkeeper")
+}
+
+/// What things are tried out with.
+pub struct LedTool {
+    driver: Arc<Mutex<LedDriver>>,
+}
+
+/// What becomes of what was changed, when the work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExit {
+    /// It is put back.
+    PutBack,
+    /// It stays, and can be put back later.
+    Leave,
+}
+
+impl LedTool {
+    /// Works at the bench until the work is done or somebody interrupts it, and puts everything back.
+    pub fn work(host: &LedHost, afterwards: OnExit, work: impl AsyncFnOnce(&Self) -> ToolResult) -> ToolResult {
+        let driver = Arc::new(Mutex::new(host.driver(WHO)));
+        rescue(&driver);
+        let bench = Self { driver };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| ToolStop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
+        let done = runtime.block_on(async {
+            let claim = patiently(|| LockFile::take(&tool_lock(&host.place.runtime), WHO)).await?;
+            let done = tokio::select! {
+                biased;
+                () = interrupted() => Err(ToolStop::Interrupted),
+                done = work(&bench) => done,
+            };
+            let put = bench.with(|driver| match afterwards {
+                OnExit::Leave if done.is_ok() => driver.leave_all(),
+                OnExit::Leave | OnExit::PutBack => driver.release_all(),
+            });
+            drop(claim);
+            done.and(put.map_err(ToolStop::from))
+        });
+        // Somebody may still be asked a question; nobody waits for the answer.
+        runtime.shutdown_background();
+        done
+    }
+
+    /// Makes a LED lit or dark.
+    pub async fn hold(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        patiently(|| self.with(|driver| driver.hold(wire, level))).await
+    }
+
+    /// Begins a pattern.
+    pub async fn play(&self, wire: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
+        patiently(|| self.with(|driver| driver.play(wire, pattern, rounds))).await
+    }
+
+    /// Makes a LED that plays by our hand lit or dark.
+    pub fn set(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        self.with(|driver| driver.set(wire, level))
+    }
+
+    /// Puts a LED back.
+    pub fn release(&self, wire: &LedLocation) -> Result<(), LedError> {
+        self.with(|driver| driver.release(wire)).map(drop)
+    }
+
+    /// Plays a pattern for so long, or until interrupted.
+    pub async fn blink(&self, wire: &LedLocation, pattern: &Pattern, length: Option<Duration>) -> Result<(), LedError> {
+        let player = self.play(wire, pattern, length.map(|length| pattern.rounds_in(length))).await?;
+        let begun = tokio::time::Instant::now();
+        let over = length.map(|length| begun + length);
+        loop {
+            let now = begun.elapsed();
+            let (level, change) = pattern.at(now);
+            if player == Player::Agent {
+                self.set(wire, level)?;
+            }
+            let next = if player == Player::Agent { Some(begun + change) } else { None };
+            match [next, over].into_iter().flatten().min() {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+            if over.is_some_and(|over| over <= tokio::time::Instant::now()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn with<T>(&self, deed: impl FnOnce(&mut LedDriver) -> T) -> T {
+        deed(&mut self.driver.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Tries again for a while where somebody is busy: the agent lets go as soon as it sees us.
+async fn patiently<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
+    for _ in 0..PATIENCE {
+        match deed() {
+            Err(LedError::Busy(_)) => sleep(ASK_AGAIN).await,
+            done => return done,
+        }
+    }
+    deed()
+}
+
+/// Puts everything back should we panic, also where a panic ends the process at once.
+fn rescue(driver: &Arc<Mutex<LedDriver>>) {
+    let driver = Arc::downgrade(driver);
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        if let Some(driver) = driver.upgrade()
+            && let Ok(mut driver) = driver.try_lock()
+            && let Err(error) = driver.release_all()
+        {
+            complain(&error);
+        }
+    }));
+}
+
+/// Waits until somebody wants us to end.
+pub async fn interrupted() {
+    let wait = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        biased;
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+    }
+}
+
+/// Tells how it ended: to people in a line, to scripts by a number.
+pub fn exit(done: ToolResult) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            complain(&stop);
+            ExitCode::from(stop.code())
+        }
+    }
+}
+
+/// Writes a line for people to standard error.
+pub fn complain(what: &dyn fmt::Display) {
+    // There is nobody to tell that nobody can be told.
+    let _ = writeln!(io::stderr(), "boardkeeper: {what}");
+}
+
+/// Writes to standard output. A reader that has left ends nothing: what was changed must still be put back.
+pub fn say(text: &str) {
+    let mut out = io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Reads a time: `15s`, `250ms`, `2m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time like 15s, 250ms or 2m");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" | "" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(wrong()),
+    }
+}
+
+/// Lays out rows in columns as wide as their widest cell.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::leds::host::SIMULATED;
+
+    #[test]
+    fn a_panic_puts_everything_back_before_the_process_can_end() {
+        let runtime = tempfile::tempdir().expect("a directory");
+        let place = HostPaths {
+            root: "/".into(),
+            runtime: runtime.path().to_owned(),
+            board: Some(SIMULATED.into()),
+            device_type: None,
+            led_file: None,
+        };
+        let host = LedHost::open(place).expect("a simulated board");
+        let wire = host.items()[0].wire.clone();
+        let LedLocation::Class { dir, .. } = &wire else { unreachable!("it has a LED of the LED class") };
+        let trigger = || host.class(dir).look().map(|now| now.trigger);
+        let was = trigger();
+        let driver = Arc::new(Mutex::new(host.driver(WHO)));
+        rescue(&driver);
+        driver.lock().expect("nobody else has it").hold(&wire, LedLevel::Lit).expect("it can be lit");
+        assert_ne!(trigger(), was);
+        let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
+        assert!(fell.is_err());
+        // The driver lives on, as where a panic ends the process without unwinding.
+        assert_eq!(trigger(), was);
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("15s"), Ok(Duration::from_secs(15)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("ms").is_err() && duration("1h").is_err() && duration("-1s").is_err() && duration("").is_err());
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["LED".to_owned(), "max".to_owned()], vec!["a".to_owned(), "255".to_owned()]];
+        assert_eq!(table(&rows), "LED  max\na    255\n");
+    }
+}

@@ -1,0 +1,149 @@
+//! Target-state documents, and the file they come from.
+//!
+//! A document has one of three shapes, and tells which by itself: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
+//! `{"local": {"apps": …}}`), or any of their `{"apps": …}` alone; or it is the list of apps that a card of 2016 brings (`apps.json`). [`parse`] makes one [`Target`] of each. Mistakes are told all
+//! at once, each by its path. What is left aside is named in [`Target::warnings`].
+//!
+//! Where other agents guess, this one refuses: a document without `apps` would else be one that removes everything.
+
+mod apps;
+mod at;
+mod compose;
+mod depends;
+mod fields;
+mod file;
+mod mounts;
+mod networks;
+mod ports;
+mod rules;
+mod service;
+mod single;
+mod switch;
+mod values;
+
+use std::collections::BTreeMap;
+
+use crate::json;
+use crate::port::TargetError;
+use crate::state::Target;
+
+use at::{Cursor, Diagnostics, listed};
+use fields::ObjectFields;
+
+pub use file::{DOCUMENT_BYTES, TargetFile};
+pub use switch::SwappableSource;
+
+/// What a document wants. `device_uuid` tells whose part of a v3 document is ours, where it is known.
+pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {
+    // Editors of other systems begin a file with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}');
+    let value = json::read(text.as_bytes()).map_err(|error| TargetError(error.to_string()))?;
+    let notes = Diagnostics::default();
+    let target = document(&Cursor::root(&value, &notes), device_uuid);
+    let warnings = notes.verdict().map_err(TargetError)?;
+    Ok(Target { document: minified(text), warnings, ..target })
+}
+
+fn document(at: &Cursor<'_>, device_uuid: Option<&str>) -> Target {
+    // An empty list would be one that removes everything.
+    if at.is_list() && !at.is_empty() {
+        let mut target = Target::default();
+        target.apps = apps::preloaded(at, &mut target.config);
+        return target;
+    }
+    if let Some(local) = at.key("local") {
+        let mut fields = ObjectFields::of(at);
+        fields.skip(&["local"]);
+        if let Some(dependent) = fields.take("dependent") {
+            let empty = dependent.entries().iter().all(|(_, it)| it.is_null() || it.is_empty());
+            if !empty {
+                dependent.not_supported();
+            }
+        }
+        fields.rest();
+        return device(&local);
+    }
+    if at.key("apps").is_some() {
+        return device(at);
+    }
+    ours(at, device_uuid).map(|it| device(&it)).unwrap_or_default()
+}
+
+/// Our part of a v3 document: under our uuid, else the only one.
+fn ours<'a>(at: &Cursor<'a>, device_uuid: Option<&str>) -> Option<Cursor<'a>> {
+    let mut parts = at.entries();
+    let mine = parts.iter().position(|(key, _)| Some(*key) == device_uuid);
+    let found = match (mine, parts.len()) {
+        (Some(mine), _) => parts.swap_remove(mine).1,
+        (None, 1) => {
+            let (_, only) = parts.remove(0);
+            if let Some(uuid) = device_uuid {
+                only.warn(&format!("is not this device's uuid ({uuid}), taken because it is the only one"));
+            }
+            only
+        }
+        (None, _) => {
+            if at.is_object() {
+                let keys = listed(parts.iter().map(|it| it.0));
+                let uuid = device_uuid.unwrap_or("not known yet");
+                at.wrong(&format!("expected `local`, `apps` or this device's uuid ({uuid}), found the keys [{keys}]"));
+            }
+            return None;
+        }
+    };
+    for (_, other) in parts {
+        other.warn("is another device's, ignored");
+    }
+    Some(found)
+}
+
+fn device(at: &Cursor<'_>) -> Target {
+    at.has_no_nul();
+    let mut fields = ObjectFields::of(at);
+    let mut target = Target::default();
+    if let Some(name) = fields.take("name") {
+        let text = name.text().unwrap_or_default();
+        if let Some(expected) = rules::device(text) {
+            name.expected(expected);
+        }
+        target.name = Some(text.to_owned());
+    }
+    let config = fields.take("config").as_ref().map(settings).unwrap_or_default();
+    match fields.take("apps") {
+        Some(apps) => target.apps = apps::read(&apps, &mut target.config),
+        None => at.missing("apps", "an object, empty if nothing is to run"),
+    }
+    target.config.extend(config);
+    fields.rest();
+    target
+}
+
+/// Settings, by name without the prefix; where both prefixes are there, `BALENA_` wins.
+fn settings(at: &Cursor<'_>) -> BTreeMap<String, String> {
+    let all = fields::pairs(at, rules::setting);
+    let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| name.starts_with("BALENA_"));
+    older.into_iter().chain(newer).map(|(name, value)| (bare_setting(&name), value)).collect()
+}
+
+fn bare_setting(name: &str) -> String {
+    let bare = name.strip_prefix("RESIN_").or_else(|| name.strip_prefix("BALENA_"));
+    bare.filter(|it| !it.is_empty()).unwrap_or(name).to_owned()
+}
+
+/// JSON without white space between its parts. Numbers keep their spelling, so that reading it again gives the same.
+fn minified(text: &str) -> String {
+    let mut short = String::with_capacity(text.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for it in text.chars() {
+        if !quoted && it.is_ascii_whitespace() {
+            continue;
+        }
+        quoted ^= it == '"' && !escaped;
+        escaped = quoted && it == '\\' && !escaped;
+        short.push(it);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! A place in a document: a value that knows its path, so that every mistake says where it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// Mistakes that are told; the rest is counted.
+const MISTAKES: usize = 10;
+
+/// Warnings that are told; the rest is counted.
+const WARNINGS: usize = 100;
+
+/// Characters of a value or of a step in a path that are told.
+const TOLD: usize = 60;
+
+/// What is found wrong with a document while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics {
+    mistakes: RefCell<Pile>,
+    warnings: RefCell<Pile>,
+}
+
+#[derive(Debug, Default)]
+struct Pile {
+    said: Vec<String>,
+    more: usize,
+}
+
+/// A value of a document, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor<'a> {
+    path: String,
+    value: &'a Value,
+    notes: &'a Diagnostics,
+    /// Its value may be secret: mistakes tell its kind only.
+    hushed: bool,
+}
+
+impl Diagnostics {
+    /// The warnings, or every mistake in one line.
+    pub(super) fn verdict(self) -> Result<Vec<String>, String> {
+        let Pile { said, more } = self.mistakes.into_inner();
+        let count = said.len() + more;
+        let said = Pile { said, more }.into_said().join("; ");
+        match count {
+            0 => Ok(self.warnings.into_inner().into_said()),
+            1 => Err(said),
+            _ => Err(format!("{count} mistakes: {said}")),
+        }
+    }
+}
+
+impl Pile {
+    fn add(&mut self, most: usize, text: String) {
+        if self.said.len() < most {
+            self.said.push(text);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn into_said(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.said.push(format!("and {} more", self.more));
+        }
+        self.said
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// The whole document.
+    pub(super) fn root(value: &'a Value, notes: &'a Diagnostics) -> Self {
+        Self { path: String::new(), value, notes, hushed: false }
+    }
+
+    /// The same place, whose values are not told.
+    pub(super) fn redacted(self) -> Self {
+        Self { hushed: true, ..self }
+    }
+
+    fn child(&self, step: &str, value: &'a Value) -> Self {
+        let step = step_text(step);
+        let path = if self.path.is_empty() { step } else { format!("{}.{step}", self.path) };
+        Self { path, value, notes: self.notes, hushed: self.hushed }
+    }
+
+    /// What an object has under a key. `null` counts as nothing.
+    pub(super) fn key(&self, key: &str) -> Option<Self> {
+        let value = self.value.as_object()?.get(key)?;
+        (!value.is_null()).then(|| self.child(key, value))
+    }
+
+    /// A place that ought to be under a key, so that its absence can be told.
+    pub(super) fn missing(&self, key: &str, expected: &str) {
+        self.child(key, &Value::Null).expected(expected);
+    }
+
+    /// What an object has, `null` too. Anything else is a mistake.
+    pub(super) fn entries(&self) -> Vec<(&'a str, Self)> {
+        let Some(object) = self.value.as_object() else {
+            self.expected("an object");
+            return Vec::new();
+        };
+        object.iter().map(|(key, value)| (key.as_str(), self.child(key, value))).collect()
+    }
+
+    /// What a list has. Anything else is a mistake.
+    pub(super) fn items(&self) -> Vec<Self> {
+        let Some(list) = self.value.as_array() else {
+            self.expected("a list");
+            return Vec::new();
+        };
+        list.iter().enumerate().map(|(index, value)| self.child(&index.to_string(), value)).collect()
+    }
+
+    /// What a list has, or a single value as a list of one.
+    pub(super) fn one_or_more(&self) -> Vec<Self> {
+        if self.value.is_string() || self.value.is_number() { vec![self.clone()] } else { self.items() }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        self.value.is_null()
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.value.is_string()
+    }
+
+    /// Whether it is an object or a list with nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.as_object().is_some_and(serde_json::Map::is_empty) || self.value.as_array().is_some_and(Vec::is_empty)
+    }
+
+    /// A string.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        let text = self.value.as_str();
+        if text.is_none() {
+            self.expected("a string");
+        }
+        text
+    }
+
+    /// A string, or a number or boolean as text.
+    pub(super) fn scalar(&self) -> Option<String> {
+        let text = match self.value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        if text.is_none() {
+            self.expected("a string");
+        }
+        text
+    }
+
+    /// A boolean, as JSON or as YAML and people write it.
+    pub(super) fn flag(&self) -> Option<bool> {
+        let flag = match self.value {
+            Value::Bool(flag) => Some(*flag),
+            Value::String(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Some(true),
+                "false" | "no" | "off" | "0" | "" => Some(false),
+                _ => None,
+            },
+            Value::Number(number) => match number.as_i64() {
+                Some(1) => Some(true),
+                Some(0) => Some(false),
+                _ => None,
+            },
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        if flag.is_none() {
+            self.expected("true or false");
+        }
+        flag
+    }
+
+    /// A whole number, also in digits.
+    pub(super) fn int(&self) -> Option<i64> {
+        let int = self.as_int();
+        if int.is_none() {
+            self.expected("a whole number");
+        }
+        int
+    }
+
+    fn as_int(&self) -> Option<i64> {
+        match self.value {
+            Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    /// A number, also in digits.
+    pub(super) fn number(&self) -> Option<f64> {
+        let number = match self.value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        let number = number.filter(|it| it.is_finite());
+        if number.is_none() {
+            self.expected("a number");
+        }
+        number
+    }
+
+    /// A number the cloud gave something.
+    pub(super) fn id(&self) -> Option<u32> {
+        let id = self.as_int().and_then(|it| u32::try_from(it).ok());
+        if id.is_none() {
+            self.expected("a whole number from 0 to 4294967295");
+        }
+        id
+    }
+
+    /// Notes the mistake that something else was expected here.
+    pub(super) fn expected(&self, what: &str) {
+        self.wrong(&format!("expected {what}, found {}", self.found()));
+    }
+
+    /// Notes a mistake.
+    pub(super) fn wrong(&self, why: &str) {
+        self.notes.mistakes.borrow_mut().add(MISTAKES, self.said(why));
+    }
+
+    /// Notes something that is not a mistake, and that its owner should know.
+    pub(super) fn warn(&self, why: &str) {
+        self.notes.warnings.borrow_mut().add(WARNINGS, self.said(why));
+    }
+
+    /// Notes every name and text in it that holds a NUL: the kernel takes it for the end of a text, so no engine hands it on.
+    pub(super) fn has_no_nul(&self) {
+        match self.value {
+            Value::String(text) if text.contains('\0') => self.wrong("holds the character NUL, which no program can be given"),
+            Value::Array(list) => {
+                for (index, value) in list.iter().enumerate().filter(|(_, it)| holds_nul(it)) {
+                    self.child(&index.to_string(), value).has_no_nul();
+                }
+            }
+            Value::Object(object) => {
+                for (key, value) in object.iter().filter(|(key, it)| key.contains('\0') || holds_nul(it)) {
+                    let child = self.child(key, value);
+                    if key.contains('\0') {
+                        child.wrong("its name holds the character NUL, which no program can be given");
+                    }
+                    child.has_no_nul();
+                }
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Notes that it is left aside.
+    pub(super) fn not_supported(&self) {
+        self.warn("not supported, ignored");
+    }
+
+    fn said(&self, why: &str) -> String {
+        let path = if self.path.is_empty() { "the document" } else { &self.path };
+        format!("{path}: {why}")
+    }
+
+    fn found(&self) -> String {
+        match self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "an object".to_owned(),
+            Value::String(_) if self.hushed => "a string".to_owned(),
+            Value::Number(_) if self.hushed => "a number".to_owned(),
+            Value::Bool(_) if self.hushed => "a boolean".to_owned(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => quoted(text),
+        }
+    }
+}
+
+/// Whether a name or text in it holds a NUL.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(list) => list.iter().any(holds_nul),
+        Value::Object(object) => object.iter().any(|(key, it)| key.contains('\0') || holds_nul(it)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Text in quotes, on one line and not too long.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(TOLD) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Names in one line, not too many.
+pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let names: BTreeSet<_> = names.into_iter().collect();
+    let told: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();
+    let more = names.len() - told.len();
+    if more == 0 { told.join(", ") } else { format!("{} and {more} more", told.join(", ")) }
+}
+
+fn step_text(step: &str) -> String {
+    let plain = step.chars().all(|it| it.is_ascii_alphanumeric() || "_-.:/".contains(it));
+    if plain && !step.is_empty() && step.len() <= TOLD { step.to_owned() } else { quoted(step) }
+}
+
+/// A number without a fraction that a float holds exactly.
+pub(super) fn whole(number: f64) -> Option<i64> {
+    /// Above 2^53 a float skips whole numbers.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = number.fract() == 0.0 && number.abs() <= EXACT;
+    if whole { format!("{number:.0}").parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mistake_says_where_what_was_expected_and_what_was_found() {
+        let value = json!({"apps": {"7": {"ports": ["80", {}]}}});
+        let notes = Diagnostics::default();
+        let root = Cursor::root(&value, &notes);
+        for port in root.key("apps").unwrap().key("7").unwrap().key("ports").unwrap().items() {
+            port.text();
+        }
+        root.missing("name", "a string");
+        let said = notes.verdict().unwrap_err();
+        assert_eq!(
+            said,
+            "2 mistakes: apps.7.ports.1: expected a string, found an object; name: expected a string, found nothing",
+        );
+    }
+
+    #[test]
+    fn many_mistakes_are_counted_and_stay_on_one_line() {
+        let value = json!({"a\nb": (0..25).collect::<Vec<_>>()});
+        let notes = Diagnostics::default();
+        for item in Cursor::root(&value, &notes).key("a\nb").unwrap().items() {
+            item.text();
+        }
+        let said = notes.verdict().unwrap_err();
+        assert!(said.starts_with("25 mistakes: \"a\\nb\".0: expected a string, found 0; "), "{said}");
+        assert!(said.ends_with("; and 15 more") && !said.contains('\n'), "{said}");
+    }
+
+    #[test]
+    fn what_is_hushed_is_not_told() {
+        let value = json!("hunter2");
+        let notes = Diagnostics::default();
+        Cursor::root(&value, &notes).redacted().items();
+        assert_eq!(notes.verdict().unwrap_err(), "the document: expected a list, found a string");
+    }
+}

@@ -1,0 +1,433 @@
+//! A file that says what is wanted, read again whenever it changes. It is watched, never polled.
+//!
+//! A mount over a directory on the way to the file is the one change the kernel does not tell of: then it is read when somebody
+//! asks for it, through [`Targets::look_again`].
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::port::{TargetError, Targets};
+use crate::state::Target;
+
+use super::parse;
+use crate::linux::off_thread;
+use crate::linux::watch::{FileChange, FileWatcher};
+
+/// The largest document, in bytes. A release of a hundred services takes some 200 kB.
+pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// After a file came, went or was closed: others may follow at once, such as a removal before a new one.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// After a part was written, and the writer has not closed it. Some never do.
+const WRITING: Duration = Duration::from_secs(1);
+
+/// A watched target-state file. One future at a time may wait in [`Targets::next`].
+#[derive(Debug)]
+pub struct TargetFile {
+    path: PathBuf,
+    device_uuid: Option<String>,
+    /// What was given last, as a hash.
+    given: Cell<Option<Print>>,
+    /// Why it could not be watched, as was said last.
+    complained: RefCell<Option<String>>,
+    watch: RefCell<Option<FileWatcher>>,
+    /// When what was written may be judged; `None`: now.
+    judge_at: Cell<Option<Instant>>,
+    asked: Notify,
+}
+
+type Print = [u8; 32];
+
+impl TargetFile {
+    /// The file at a path, which need not be there yet. `device_uuid` tells whose part of a v3 document is ours.
+    #[must_use]
+    pub fn new(path: &Path, device_uuid: Option<&str>) -> Self {
+        Self {
+            // Only an empty path cannot be made absolute, and it is told as a missing file.
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            device_uuid: device_uuid.map(str::to_owned),
+            given: Cell::new(None),
+            complained: RefCell::new(None),
+            watch: RefCell::new(None),
+            judge_at: Cell::new(None),
+            asked: Notify::new(),
+        }
+    }
+
+    /// Watches what is there now. Nothing is read before, so that no change falls in between.
+    fn arm(&self) -> Result<(), String> {
+        let armed = self.try_arm();
+        if let Err(error) = &armed {
+            *self.watch.borrow_mut() = None;
+            let path = self.path.display();
+            return Err(format!(
+                "{path}: it cannot be watched ({error}), and is read only when an update is asked for; \
+                 look at fs.inotify.max_user_instances and max_user_watches"
+            ));
+        }
+        Ok(())
+    }
+
+    fn try_arm(&self) -> io::Result<()> {
+        let mut watch = self.watch.borrow_mut();
+        if watch.is_none() {
+            *watch = Some(FileWatcher::new(&self.path)?);
+        }
+        watch.as_mut().map_or(Ok(()), FileWatcher::arm)
+    }
+
+    /// Waits for the next change of the file. What it was is kept before anybody is told, so that it may be dropped.
+    async fn change(&self) {
+        poll_fn(|cx| {
+            let mut watch = self.watch.borrow_mut();
+            let Some(change) = watch.as_mut().map(|it| it.poll_change(cx)) else { return Poll::Pending };
+            change.map(|change| {
+                let wait = match change {
+                    Ok(FileChange::Writing) => WRITING,
+                    Ok(FileChange::Done) => SETTLE,
+                    Err(_) => {
+                        // Made anew with the next look, and complained of if that fails.
+                        *watch = None;
+                        SETTLE
+                    }
+                };
+                self.judge_at.set(Some(Instant::now() + wait));
+            })
+        })
+        .await;
+    }
+
+    /// Waits until nobody is writing it.
+    async fn settled(&self) {
+        while self.change().now_or_never().is_some() {}
+        while let Some(at) = self.judge_at.get() {
+            tokio::select! {
+                biased;
+                () = self.change() => {}
+                () = sleep_until(at) => self.judge_at.set(None),
+            }
+        }
+    }
+
+    /// What it says, when that is not what it said last.
+    async fn look(&self) -> Option<Result<Target, TargetError>> {
+        let (path, uuid, given) = (self.path.clone(), self.device_uuid.clone(), self.given.get());
+        // The largest document takes an old processor seconds, and requests do not wait for it.
+        let looked = off_thread(move || {
+            let text = read(&path);
+            let print = print(&text);
+            let target =
+                (given != Some(print)).then(|| text.and_then(|it| parse(&it, uuid.as_deref()).map_err(|error| error.0)));
+            (print, target)
+        });
+        let (print, target) = match looked.await {
+            Ok((print, target)) => (print, target?),
+            Err(error) => {
+                let wrong = Err(format!("it cannot be read: {error}"));
+                (print(&wrong), wrong.map(|_| Target::default()))
+            }
+        };
+        if self.given.replace(Some(print)) == Some(print) {
+            return None;
+        }
+        Some(target.map_err(|why| TargetError(format!("{}: {why}", self.path.display()))))
+    }
+}
+
+impl Targets for TargetFile {
+    async fn next(&self) -> Result<Target, TargetError> {
+        loop {
+            let armed = self.arm();
+            self.settled().await;
+            if let Some(news) = self.look().await {
+                return news;
+            }
+            let complaint = armed.err();
+            if self.complained.replace(complaint.clone()) != complaint
+                && let Some(why) = complaint
+            {
+                return Err(TargetError(why));
+            }
+            tokio::select! {
+                biased;
+                () = self.asked.notified() => {}
+                () = self.change() => {}
+            }
+        }
+    }
+
+    fn look_again(&self) {
+        self.asked.notify_one();
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let about = match fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err("no such file; it is read as soon as it appears".to_owned());
+        }
+        Err(error) => return Err(format!("it cannot be read: {error}")),
+    };
+    // Reading a pipe would wait for a writer.
+    if !about.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    file.take(DOCUMENT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
+    if bytes.len() as u64 > DOCUMENT_BYTES {
+        return Err(format!("it is larger than {DOCUMENT_BYTES} bytes, the most a document may have"));
+    }
+    String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text from byte {} on", error.utf8_error().valid_up_to()))
+}
+
+fn print(text: &Result<String, String>) -> Print {
+    let (kind, text) = match text {
+        Ok(text) => ("good", text),
+        Err(text) => ("bad", text),
+    };
+    Sha256::new().chain_update(kind).chain_update(text).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tempfile::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Longer than [`SETTLE`], shorter than a person waits.
+    const QUIET: Duration = Duration::from_millis(400);
+
+    struct Lab {
+        dir: TempDir,
+        file: TargetFile,
+    }
+
+    impl Lab {
+        fn new(path: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let file = TargetFile::new(&dir.path().join(path), None);
+            Self { dir, file }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        fn replace(&self, name: &str, text: &str) {
+            self.write("new", text);
+            fs::rename(self.path("new"), self.path(name)).unwrap();
+        }
+
+        async fn told(&self) -> Result<String, String> {
+            let told = timeout(Duration::from_secs(10), self.file.next()).await.expect("it is told in time");
+            told.map(|it| it.name.unwrap_or_default()).map_err(|it| it.0)
+        }
+
+        async fn quiet(&self) {
+            let told = timeout(QUIET, self.file.next()).await;
+            assert!(told.is_err(), "{told:?}");
+        }
+    }
+
+    fn named(name: &str) -> String {
+        format!(r#"{{"apps": {{}}, "name": "{name}"}}"#)
+    }
+
+    #[tokio::test]
+    async fn the_first_comes_at_once_and_each_once() {
+        let lab = Lab::new("t.json");
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        lab.quiet().await;
+        lab.write("t.json", &named("one"));
+        lab.file.look_again();
+        lab.quiet().await;
+    }
+
+    #[tokio::test]
+    async fn it_may_be_replaced_or_written_in_place() {
+        let lab = Lab::new("t.json");
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        lab.replace("t.json", &named("two"));
+        assert_eq!(lab.told().await.unwrap(), "two");
+        lab.write("t.json", &named("three"));
+        assert_eq!(lab.told().await.unwrap(), "three");
+        lab.write("other.json", &named("four"));
+        lab.quiet().await;
+    }
+
+    #[tokio::test]
+    async fn it_may_go_and_come_back() {
+        let lab = Lab::new("t.json");
+        let missing = format!("{}: no such file; it is read as soon as it appears", lab.path("t.json").display());
+        assert_eq!(lab.told().await.unwrap_err(), missing);
+        lab.quiet().await;
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        fs::remove_file(lab.path("t.json")).unwrap();
+        assert_eq!(lab.told().await.unwrap_err(), missing);
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        // So quickly gone and back that nobody need know.
+        fs::remove_file(lab.path("t.json")).unwrap();
+        lab.write("t.json", &named("one"));
+        lab.quiet().await;
+    }
+
+    #[tokio::test]
+    async fn a_bad_one_is_told_once_and_a_good_one_after_it() {
+        let lab = Lab::new("t.json");
+        lab.write("t.json", "{");
+        let said = lab.told().await.unwrap_err();
+        assert!(said.contains("t.json: it is not JSON: EOF"), "{said}");
+        lab.quiet().await;
+        lab.replace("t.json", "{");
+        lab.quiet().await;
+        lab.replace("t.json", &named("good"));
+        assert_eq!(lab.told().await.unwrap(), "good");
+        lab.replace("t.json", "{");
+        assert!(lab.told().await.is_err());
+        lab.replace("t.json", &named("good"));
+        assert_eq!(lab.told().await.unwrap(), "good");
+    }
+
+    #[tokio::test]
+    async fn a_half_written_file_is_not_judged() {
+        use std::io::Write;
+        let lab = Lab::new("t.json");
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        let text = named("two");
+        let mut slow = fs::File::create(lab.path("t.json")).unwrap();
+        slow.write_all(&text.as_bytes()[..9]).unwrap();
+        lab.quiet().await;
+        slow.write_all(&text.as_bytes()[9..]).unwrap();
+        drop(slow);
+        assert_eq!(lab.told().await.unwrap(), "two");
+        // Who never closes it is believed after a while.
+        let mut open = fs::File::create(lab.path("t.json")).unwrap();
+        open.write_all(named("three").as_bytes()).unwrap();
+        assert_eq!(lab.told().await.unwrap(), "three");
+    }
+
+    #[tokio::test]
+    async fn directories_may_come_go_and_move() {
+        let lab = Lab::new("a/b/t.json");
+        assert!(lab.told().await.unwrap_err().contains("no such file"));
+        fs::create_dir_all(lab.path("a/b")).unwrap();
+        lab.quiet().await;
+        lab.write("a/b/t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        fs::rename(lab.path("a"), lab.path("z")).unwrap();
+        assert!(lab.told().await.is_err());
+        lab.write("z/b/t.json", &named("elsewhere"));
+        lab.quiet().await;
+        fs::create_dir_all(lab.path("a/b")).unwrap();
+        lab.write("a/b/t.json", &named("two"));
+        assert_eq!(lab.told().await.unwrap(), "two");
+        fs::remove_dir_all(lab.path("a")).unwrap();
+        assert!(lab.told().await.is_err());
+        fs::rename(lab.path("z"), lab.path("a")).unwrap();
+        assert_eq!(lab.told().await.unwrap(), "elsewhere");
+    }
+
+    #[tokio::test]
+    async fn links_are_followed() {
+        use std::os::unix::fs::symlink;
+        let lab = Lab::new("t.json");
+        fs::create_dir(lab.path("store")).unwrap();
+        lab.write("store/one", &named("one"));
+        lab.write("store/two", &named("two"));
+        symlink("store/one", lab.path("t.json")).unwrap();
+        assert_eq!(lab.told().await.unwrap(), "one");
+        lab.write("store/one", &named("edited"));
+        assert_eq!(lab.told().await.unwrap(), "edited");
+        symlink("store/two", lab.path("next")).unwrap();
+        fs::rename(lab.path("next"), lab.path("t.json")).unwrap();
+        assert_eq!(lab.told().await.unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_is_not_lost() {
+        let lab = Lab::new("t.json");
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        lab.replace("t.json", &named("two"));
+        // Dropped again and again, at whatever await it has come to.
+        let mut patience = Duration::ZERO;
+        let told = loop {
+            if let Ok(told) = timeout(patience, lab.file.next()).await {
+                break told;
+            }
+            patience += Duration::from_millis(1);
+        };
+        assert_eq!(told.unwrap().name.as_deref(), Some("two"));
+        lab.replace("t.json", &named("three"));
+        lab.told().now_or_never();
+        assert_eq!(lab.told().await.unwrap(), "three");
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken() {
+        let lab = Rc::new(Lab::new("t.json"));
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lab.replace("t.json", &named("two"));
+        };
+        let (told, ()) = tokio::join!(lab.told(), later);
+        assert_eq!(told.unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn waiting_costs_no_wake_up() {
+        let lab = Lab::new("t.json");
+        lab.write("t.json", &named("one"));
+        assert_eq!(lab.told().await.unwrap(), "one");
+        lab.quiet().await;
+        let mut waiting = std::pin::pin!(lab.file.next());
+        let mut polls = 0;
+        let counted = poll_fn(|cx| {
+            polls += 1;
+            waiting.as_mut().poll(cx).map(|_| ())
+        });
+        assert!(timeout(2 * QUIET, counted).await.is_err());
+        // Once at first, once when the file was read, once when the test's own time is up.
+        assert!(polls <= 4, "polled {polls} times");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_document_is_told_as_such() {
+        let lab = Lab::new("t.json");
+        fs::create_dir(lab.path("t.json")).unwrap();
+        assert!(lab.told().await.unwrap_err().ends_with("it is not a file"));
+        fs::remove_dir(lab.path("t.json")).unwrap();
+        assert!(lab.told().await.unwrap_err().contains("no such file"));
+        lab.write("t.json", &" ".repeat(4 * 1024 * 1024 + 1));
+        assert!(lab.told().await.unwrap_err().contains("larger than 4194304 bytes"));
+        fs::write(lab.path("t.json"), b"{}\xff").unwrap();
+        assert!(lab.told().await.unwrap_err().contains("not UTF-8 text from byte 2 on"));
+    }
+}

@@ -1,0 +1,217 @@
+//! One service of a document.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::state::is_given_label;
+use crate::state::service::{Feature, Strategy};
+use crate::state::{ImageRef, Service};
+
+use super::at::{Cursor, quoted};
+use super::fields::ObjectFields;
+use super::{compose, depends, mounts, networks, rules};
+
+/// How long a hand-over waits when its label says nothing: what both generations of supervisors have.
+pub(super) const HANDOVER: Duration = Duration::from_secs(60);
+
+/// What else a release has, so that names which lead nowhere are mistakes.
+#[derive(Debug, Default)]
+pub(super) struct ReleaseNames {
+    /// Names of its services.
+    pub(super) services: BTreeSet<String>,
+    /// Names of its networks.
+    pub(super) networks: BTreeSet<String>,
+    /// Names of its volumes.
+    pub(super) volumes: BTreeSet<String>,
+}
+
+impl ReleaseNames {
+    /// Whether a service may name the network. The default one is always there.
+    pub(super) fn has_network(&self, name: &str) -> bool {
+        name == networks::DEFAULT || self.networks.contains(name)
+    }
+}
+
+/// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: it is not for us to run.
+pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -> Option<Service> {
+    let mut fields = ObjectFields::of(at);
+    fields.skip(&["id", "service_name", "service_id", "app_id", "release_id", "commit", "created_at", "status"]);
+    if fields.take("contract").is_some_and(|it| !it.is_empty()) {
+        at.warn("its contract is not checked");
+    }
+    let image = image(at, &mut fields);
+    let image_id = fields.id("image_id");
+    let running = fields.flag("running");
+    let env = fields.take("environment").map(|it| compose::environment(it, rules::variable)).unwrap_or_default();
+    let labels = fields.pairs("labels", rules::label);
+    let mut fields = inner(fields);
+
+    let mut all_env = fields.take("environment").map(|it| compose::environment(it, rules::key)).unwrap_or_default();
+    all_env.extend(env);
+    let mut all_labels = fields.pairs("labels", rules::key);
+    all_labels.extend(labels);
+    let labels = owners_labels(at, all_labels);
+    if let Some(why) = host_image(&labels) {
+        at.warn(&format!("an image of the host ({why}), left to it"));
+        return None;
+    }
+
+    let mut depends_on = fields.take("depends_on").map(|it| depends::read(&it, known, name)).unwrap_or_default();
+    let mut config = compose::read(&mut fields, known);
+    let mut shared = BTreeSet::new();
+    networks::attach(&mut fields, known, name, &mut config, &mut shared);
+    // No container can join a namespace of one that does not run.
+    shared.extend(config.shares().map(|(_, owner)| owner.to_owned()));
+    for name in shared {
+        depends_on.entry(name).or_default();
+    }
+    let running = fields.flag("running").or(running).unwrap_or(true);
+    fields.rest();
+
+    let features = features(at, &labels);
+    mounts::leave_room(at, &config, &features);
+    config.gpus = u32::from(features.contains(&Feature::Gpu));
+    config.env = all_env;
+    let (strategy, handover_timeout) = (strategy(at, &labels), handover(at, &labels));
+    let requires_reboot = labels.get("io.balena.update.requires-reboot").is_some_and(|it| rules::truthy(it));
+    config.labels = labels;
+    Some(Service {
+        id,
+        image: ImageRef::new(&image.unwrap_or_default()),
+        image_id,
+        running,
+        depends_on,
+        strategy,
+        handover_timeout,
+        requires_reboot,
+        features,
+        config,
+    })
+}
+
+/// The compose fields. What a `composition` names as its image is what was built, not what is run.
+fn inner(mut outer: ObjectFields<'_>) -> ObjectFields<'_> {
+    let Some(composition) = outer.take("composition") else { return outer };
+    outer.rest();
+    let mut fields = ObjectFields::of(&composition);
+    fields.skip(&["image"]);
+    fields
+}
+
+/// The image to run.
+pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<String> {
+    let Some(image) = fields.take("image") else {
+        at.missing("image", "the name of an image");
+        return None;
+    };
+    let text = image.text()?;
+    if let Some(expected) = rules::image(text) {
+        image.expected(expected);
+    }
+    Some(text.to_owned())
+}
+
+/// Labels with `io.resin.` names under their names of today; one that is there already wins.
+fn modern_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let (old, mut all): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        labels.into_iter().partition(|(name, _)| name.starts_with("io.resin."));
+    for (name, value) in old {
+        // Everywhere in the name: `io.resin.features.resin-api` too.
+        all.entry(name.replace("resin", "balena")).or_insert(value);
+    }
+    all
+}
+
+/// Labels of a service, a network or a volume, without those that only a supervisor gives.
+pub(super) fn owners_labels(at: &Cursor<'_>, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = modern_labels(labels);
+    all.retain(|name, _| {
+        let given = is_given_label(name);
+        if given {
+            at.warn(&format!("the label {} is the supervisor's to give, ignored", quoted(name)));
+        }
+        !given
+    });
+    all
+}
+
+/// Why an image is the host's own, and not a container's.
+fn host_image(labels: &BTreeMap<String, String>) -> Option<String> {
+    let other = |name: &str, ours: &str| labels.get(name).filter(|it| *it != ours).map(|it| format!("{name}={it}"));
+    other("io.balena.image.store", "data").or_else(|| other("io.balena.image.class", "service"))
+}
+
+fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feature> {
+    let mut features = BTreeSet::new();
+    for (name, value) in labels {
+        let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| rules::truthy(value)) else { continue };
+        match feature_named(feature) {
+            Some(feature) => {
+                if feature == Feature::BalenaApi {
+                    at.warn(&format!(
+                        "the label {} gives the cloud's address and no key, because the cloud's is not known",
+                        quoted(name)
+                    ));
+                }
+                features.insert(feature);
+            }
+            // It matters only to contracts, of which it is said already that they are not checked.
+            None if feature == "optional" => {}
+            None => at.warn(&format!("the label {} is not supported, ignored", quoted(name))),
+        }
+    }
+    features
+}
+
+fn feature_named(name: &str) -> Option<Feature> {
+    Some(match name {
+        "journal-logs" => Feature::JournalLogs,
+        "dbus" => Feature::Dbus,
+        "kernel-modules" => Feature::KernelModules,
+        "firmware" => Feature::Firmware,
+        "balena-socket" => Feature::BalenaSocket,
+        "balena-api" => Feature::BalenaApi,
+        "supervisor-api" => Feature::SupervisorApi,
+        "sysfs" => Feature::Sysfs,
+        "procfs" => Feature::Procfs,
+        "gpu" => Feature::Gpu,
+        "host-os.board-rev" => Feature::BoardRev,
+        "extra-firmware" => Feature::ExtraFirmware,
+        _ => return None,
+    })
+}
+
+fn strategy(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Strategy {
+    let text = labels.get("io.balena.update.strategy").map_or("", String::as_str);
+    strategy_named(text).unwrap_or_else(|| {
+        at.warn(&format!("the update strategy {} is not known, download-then-kill is used", quoted(text)));
+        Strategy::default()
+    })
+}
+
+/// A strategy by its name in labels and settings. Nothing is the default.
+pub(super) fn strategy_named(text: &str) -> Option<Strategy> {
+    Some(match text {
+        "" | "download-then-kill" => Strategy::DownloadThenKill,
+        "kill-then-download" => Strategy::KillThenDownload,
+        "delete-then-download" => Strategy::DeleteThenDownload,
+        "hand-over" => Strategy::HandOver,
+        _ => return None,
+    })
+}
+
+fn handover(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Duration {
+    let text = labels.get("io.balena.update.handover-timeout").map_or("", String::as_str);
+    handover_of(text).unwrap_or_else(|| {
+        at.warn(&format!("the hand-over timeout {} is not a number of milliseconds, 60000 is used", quoted(text)));
+        HANDOVER
+    })
+}
+
+/// A hand-over's timeout in milliseconds, as text. Nothing is the default.
+pub(super) fn handover_of(text: &str) -> Option<Duration> {
+    if text.is_empty() {
+        return Some(HANDOVER);
+    }
+    text.trim().parse().ok().filter(|it| *it > 0).map(Duration::from_millis)
+}

@@ -1,0 +1,82 @@
+//! Where targets come from, when that may be told anew.
+
+use std::rc::Rc;
+
+use tokio::sync::watch;
+
+use crate::port::{TargetError, Targets};
+use crate::state::Target;
+
+/// One source of targets, or none, in place of which another may come.
+#[derive(Debug)]
+pub struct SwappableSource<T> {
+    now: watch::Sender<Option<Rc<T>>>,
+}
+
+impl<T> SwappableSource<T> {
+    /// Targets from here. `None`: what was wanted last stays wanted.
+    #[must_use]
+    pub fn new(source: Option<T>) -> Self {
+        Self { now: watch::Sender::new(source.map(Rc::new)) }
+    }
+
+    /// From now on targets come from here. What the one before gave stays wanted until this one gives something.
+    pub fn replace(&self, source: Option<T>) {
+        self.now.send_replace(source.map(Rc::new));
+    }
+}
+
+impl<T: Targets> Targets for SwappableSource<T> {
+    async fn next(&self) -> Result<Target, TargetError> {
+        let mut turned = self.now.subscribe();
+        loop {
+            let source = turned.borrow_and_update().clone();
+            let next = async {
+                match &source {
+                    Some(source) => source.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // The sender is ours, so its end is never seen here.
+            tokio::select! {
+                biased;
+                _ = turned.changed() => (),
+                news = next => return news,
+            }
+        }
+    }
+
+    fn look_again(&self) {
+        if let Some(source) = &*self.now.borrow() {
+            source.look_again();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::linux::document::TargetFile;
+
+    #[tokio::test]
+    async fn another_file_takes_over_while_the_first_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let document = |name: &str, device: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!(r#"{{"local":{{"name":"{device}","config":{{}},"apps":{{}}}}}}"#)).unwrap();
+            Some(TargetFile::new(&path, None))
+        };
+        let switch = SwappableSource::new(document("a.json", "first"));
+        let soon = Duration::from_secs(5);
+        assert_eq!(timeout(soon, switch.next()).await.unwrap().unwrap().name.as_deref(), Some("first"));
+        let (next, ()) = tokio::join!(timeout(soon, switch.next()), async { switch.replace(document("b.json", "second")) });
+        assert_eq!(next.unwrap().unwrap().name.as_deref(), Some("second"));
+        switch.replace(None);
+        switch.look_again();
+        assert!(timeout(Duration::from_millis(100), switch.next()).await.is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! Finding an engine, and what is known of it.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use bollard::Docker;
+use tracing::info;
+
+use crate::linux::engine::errors::unreachable;
+use crate::linux::engine::registry::{EngineMachine, Registries};
+use crate::linux::engine::{Engine, OBSERVE, transport};
+use crate::port::EngineError;
+use crate::state::EngineTime;
+
+/// Where engines listen, the most likely first.
+const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
+
+/// The connection.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionState {
+    /// An engine that answered when it was last asked.
+    live: Option<EngineConnection>,
+    /// The host that answered once. No other is tried afterwards: another engine would hold other containers.
+    settled: Option<String>,
+}
+
+/// An engine that answers.
+#[derive(Debug, Clone)]
+pub(super) struct EngineConnection {
+    /// Makes the calls.
+    pub docker: Docker,
+    /// What is known of it.
+    pub facts: Rc<EngineFacts>,
+}
+
+/// What is known of an engine. Only what it is asked once, when it is found.
+#[derive(Debug, Default)]
+pub(super) struct EngineFacts {
+    version: EngineVersion,
+    /// Where it keeps images, as the host sees it.
+    pub data_root: Option<String>,
+    /// The host's name, which containers on the host's network carry too.
+    pub host_name: Option<String>,
+    /// The runtime of containers that name none.
+    pub runtime: Option<String>,
+    /// Its time when it was found, so that no event since then is missed.
+    pub since: Option<String>,
+    /// How it reaches registries.
+    pub registries: Registries,
+    /// The machine, as its kernel names it.
+    machine: String,
+}
+
+impl EngineFacts {
+    /// Where the engine listens.
+    pub(super) fn host(&self) -> &str {
+        &self.version.host
+    }
+
+    /// What images must be made for.
+    pub(super) fn machine(&self) -> EngineMachine {
+        EngineMachine { arch: self.version.arch.clone(), kernel: self.machine.clone() }
+    }
+}
+
+/// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
+pub(super) fn instant(text: &str) -> Option<String> {
+    let (date, rest) = text.split_once('T')?;
+    // No part of a time has more digits than a year; so no product of them is too large.
+    let number = |it: &str| it.parse::<i64>().ok().filter(|it| (0..10_000).contains(it));
+    let mut parts = date.splitn(3, '-').map(number);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let zone = rest.find(['Z', '+', '-'])?;
+    let clock = |text: &str| {
+        let mut parts = text.splitn(3, ':').map(number);
+        let (hours, minutes) = (parts.next()??, parts.next()??);
+        Some(hours * 3600 + minutes * 60 + parts.next().flatten().unwrap_or(0))
+    };
+    let (time, fraction) = rest[..zone].split_once('.').unwrap_or((&rest[..zone], "0"));
+    let ahead = match &rest[zone..] {
+        "Z" => 0,
+        east if east.starts_with('+') => clock(&east[1..])?,
+        west => -clock(&west[1..])?,
+    };
+    // Days since 1970 in the Gregorian calendar, counted in years that begin with March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(format!("{}.{fraction:0<9}", days * 86_400 + clock(time)? - ahead))
+}
+
+/// The same as one number. `None`: it is no time, or one before 1970, as engines say of what never was.
+pub(super) fn moment(text: &str) -> Option<EngineTime> {
+    const BILLION: i64 = 1_000_000_000;
+    let text = instant(text)?;
+    let (secs, fraction) = text.split_once('.')?;
+    let (secs, nanos) = (secs.parse::<i64>().ok()?, fraction.get(..9)?.parse::<i64>().ok()?);
+    (secs >= 0).then(|| secs.checked_mul(BILLION)?.checked_add(nanos)).flatten().map(EngineTime)
+}
+
+/// What an engine is, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineVersion {
+    /// Where it listens.
+    pub host: String,
+    /// Its release, `20.10.24`.
+    pub engine: String,
+    /// The newest API it speaks, `1.41`.
+    pub api: String,
+    /// The architecture it runs on, `arm64`.
+    pub arch: String,
+    /// The kernel it runs on.
+    pub kernel: String,
+}
+
+/// Where to look for an engine: what `DOCKER_HOST` says and nowhere else, or else where engines listen below the host's root.
+#[must_use]
+pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
+    match docker_host.map(str::trim).filter(|it| !it.is_empty()) {
+        Some(host) => vec![host.to_owned()],
+        None => SOCKETS.iter().map(|socket| format!("unix://{}", root.join(socket).display())).collect(),
+    }
+}
+
+impl Engine {
+    /// The engine, found and asked who it is where that is not known yet.
+    pub(super) async fn link(&self) -> Result<EngineConnection, EngineError> {
+        if let Some(link) = &self.link.borrow().live {
+            return Ok(link.clone());
+        }
+        let link = self.find().await?;
+        if let Some(link) = &self.link.borrow().live {
+            // Somebody else found it meanwhile.
+            return Ok(link.clone());
+        }
+        info!(host = %link.facts.version.host, engine = %link.facts.version.engine, api = %link.facts.version.api, "engine found");
+        let mut state = self.link.borrow_mut();
+        state.settled = Some(link.facts.version.host.clone());
+        state.live = Some(link.clone());
+        Ok(link)
+    }
+
+    /// Lets the next call look for the engine anew: it may come back as another release.
+    pub(super) fn forget_link(&self) {
+        self.link.borrow_mut().live = None;
+    }
+
+    async fn find(&self) -> Result<EngineConnection, EngineError> {
+        let settled = self.link.borrow().settled.clone();
+        let hosts = settled.as_ref().map_or(self.settings.hosts.as_slice(), std::slice::from_ref);
+        // A socket that is there decides: were the next one tried when it does not answer, an engine that is only slow to start
+        // would find its containers doubled on another.
+        let host = hosts.iter().find(|it| is_there(it)).ok_or_else(|| {
+            EngineError::Unreachable(format!("no socket at {}; is it installed and started?", hosts.join(", ")))
+        })?;
+        let found = tokio::time::timeout(OBSERVE, ask(host)).await;
+        found
+            .unwrap_or_else(|_| Err(EngineError::Unreachable(format!("{host} gives no answer within {} s", OBSERVE.as_secs()))))
+    }
+}
+
+impl EngineConnection {
+    /// What the engine is.
+    pub(super) fn version(&self) -> EngineVersion {
+        self.facts.version.clone()
+    }
+
+    /// What the path of a request begins with: the API that was agreed on.
+    pub(super) fn version_path(&self) -> String {
+        let version = self.docker.client_version();
+        format!("/v{}.{}", version.major_version, version.minor_version)
+    }
+
+    /// The newest API it speaks.
+    pub(super) fn api(&self) -> (u32, u32) {
+        let (major, minor) = self.facts.version.api.split_once('.').unwrap_or_default();
+        (major.parse().unwrap_or(1), minor.parse().unwrap_or(0))
+    }
+}
+
+fn is_there(host: &str) -> bool {
+    // An unreadable directory counts as there, so that the connection can say what is forbidden.
+    host.strip_prefix("unix://").is_none_or(|path| Path::new(path).try_exists().unwrap_or(true))
+}
+
+async fn ask(host: &str) -> Result<EngineConnection, EngineError> {
+    let fail = |error| unreachable(host, &error);
+    let docker = transport::client(host).map_err(fail)?.negotiate_version().await.map_err(fail)?;
+    let version = docker.version().await.map_err(fail)?;
+    // Only helps: an engine whose facts cannot be read still runs containers.
+    let info = docker.info().await.unwrap_or_default();
+    let facts = EngineFacts {
+        version: EngineVersion {
+            host: host.to_owned(),
+            engine: version.version.unwrap_or_default(),
+            api: version.api_version.unwrap_or_default(),
+            arch: version.arch.unwrap_or_default(),
+            kernel: version.kernel_version.unwrap_or_default(),
+        },
+        registries: Registries::new(&info),
+        machine: info.architecture.unwrap_or_default(),
+        data_root: info.docker_root_dir,
+        host_name: info.name,
+        runtime: info.default_runtime,
+        since: info.system_time.as_deref().and_then(instant),
+    };
+    Ok(EngineConnection { docker, facts: Rc::new(facts) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engines_time_becomes_seconds() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", "0.000000000"),
+            ("2000-02-29T12:00:00.5Z", "951825600.500000000"),
+            ("2026-11-23T15:34:12.123456789+01:00", "1795444452.123456789"),
+            // 32 bits of seconds end in January 2038.
+            ("2040-01-01T00:00:00Z", "2208988800.000000000"),
+        ] {
+            assert_eq!(instant(text).as_deref(), Some(seconds));
+        }
+        assert_eq!(instant("yesterday"), None);
+        for absurd in
+            ["9223372036854775807-01-01T00:00:00Z", "2026-11-23T9223372036854775807:00:00Z", "2026-11-23T00:00:00+-1:99999"]
+        {
+            assert_eq!(instant(absurd), None);
+        }
+        assert_eq!(instant("2026-11-23T1"), None);
+        assert_eq!(moment("1970-01-01T00:00:01.5Z"), Some(EngineTime(1_500_000_000)));
+        // What docker says of a container that was never started.
+        assert_eq!((moment("0001-01-01T00:00:00Z"), moment("9999-12-31T00:00:00Z")), (None, None));
+    }
+
+    #[test]
+    fn a_named_host_is_the_only_one() {
+        assert_eq!(hosts(Some("tcp://127.0.0.1:2375"), Path::new("/")), ["tcp://127.0.0.1:2375"]);
+        assert_eq!(hosts(None, Path::new("/"))[0], "unix:///var/run/docker.sock");
+        assert_eq!(hosts(Some(" "), Path::new("/mnt"))[2], "unix:///mnt/run/podman/podman.sock");
+    }
+}

@@ -1,0 +1,119 @@
+//! An engine's answer, read one field at a time.
+//!
+//! What an engine lists is mostly not the agent's: other people's containers, in states and with options that a newer engine, or
+//! another make of engine, has a word for. A client that reads a list into one type fails on the first word it does not know, and
+//! then nothing of the agent's own is seen. So a field of the wrong type is read as one that is not there, and every word is kept.
+
+use std::collections::BTreeMap;
+
+use bollard::errors::Error;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::linux::engine::connection::EngineConnection;
+use crate::linux::engine::labels::Labels;
+use crate::linux::engine::{Engine, transport};
+
+/// A JSON value of an engine.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EngineJson(pub(super) Value);
+
+impl Engine {
+    /// Asks the engine for one document. `path` begins with a slash.
+    pub(super) async fn get(&self, link: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
+        transport::get(link.facts.host(), &format!("{}{path}", link.version_path())).await.map(EngineJson)
+    }
+}
+
+impl EngineJson {
+    /// What is at a JSON pointer, `/State/Status`.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
+        self.0.pointer(pointer).filter(|it| !it.is_null())
+    }
+
+    /// A text. Empty: there is none.
+    pub(super) fn text(&self, pointer: &str) -> &str {
+        self.at(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A text that is not empty.
+    pub(super) fn some_text(&self, pointer: &str) -> Option<String> {
+        Some(self.text(pointer)).filter(|it| !it.is_empty()).map(str::to_owned)
+    }
+
+    /// Whether a switch is on.
+    pub(super) fn is(&self, pointer: &str) -> bool {
+        self.at(pointer).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// A whole number; 0 where there is none, or one that is too large.
+    pub(super) fn number(&self, pointer: &str) -> i64 {
+        self.at(pointer).and_then(Value::as_i64).unwrap_or(0)
+    }
+
+    /// The texts of a list.
+    pub(super) fn texts(&self, pointer: &str) -> Vec<String> {
+        let list = self.at(pointer).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// The texts of an object.
+    pub(super) fn labels(&self, pointer: &str) -> Labels {
+        let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+        self.fields(pointer).filter_map(pair).collect()
+    }
+
+    /// The fields of an object.
+    pub(super) fn fields(&self, pointer: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.at(pointer).and_then(Value::as_object).into_iter().flatten()
+    }
+
+    /// The items of a list.
+    pub(super) fn items(&self, pointer: &str) -> impl Iterator<Item = Self> {
+        self.at(pointer).and_then(Value::as_array).into_iter().flatten().map(|it| Self(it.clone()))
+    }
+
+    /// Part of it, as the client's library knows it. `None`: it is not there, or has a word that the library does not know.
+    pub(super) fn part<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
+        T::deserialize(self.at(pointer)?).ok()
+    }
+
+    /// Networks that a container is attached to, by name, with their ids.
+    pub(super) fn networks(&self) -> Option<BTreeMap<String, String>> {
+        self.at("/NetworkSettings/Networks")?;
+        let id = |(name, it): (&String, &Value)| {
+            let id = it.get("NetworkID").and_then(Value::as_str).unwrap_or_default();
+            (name.clone(), id.to_owned())
+        };
+        Some(self.fields("/NetworkSettings/Networks").map(id).collect())
+    }
+}
+
+/// A document that must be a list: its items.
+pub(super) fn list(said: EngineJson) -> Result<Vec<EngineJson>, Error> {
+    match said.0 {
+        Value::Array(items) => Ok(items.into_iter().map(EngineJson).collect()),
+        Value::Null => Ok(Vec::new()),
+        _ => Err(transport::not_understood("it is no list")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_none() {
+        let said =
+            EngineJson(json!({"Id": 7, "Created": 1e300, "Labels": {"a": "b", "c": null, "d": 4}, "Names": ["/x", 3, null],
+            "State": "undead", "NetworkSettings": {"Networks": {"n": null, "m": {"NetworkID": []}}}}));
+        assert_eq!((said.text("/Id"), said.number("/Created"), said.is("/Id")), ("", 0, false));
+        assert_eq!((said.text("/State"), said.text("/State/Status")), ("undead", ""));
+        assert_eq!(said.labels("/Labels"), [("a".to_owned(), "b".to_owned())].into());
+        assert_eq!(said.texts("/Names"), ["/x"]);
+        assert_eq!(said.networks().unwrap().len(), 2);
+        assert!(list(said).is_err() && list(EngineJson::default()).is_ok_and(|it| it.is_empty()));
+    }
+}

@@ -1,0 +1,379 @@
+//! The connections to an engine: one for each question, and it ends when the answer is longer than any honest one.
+//!
+//! The client's own transports read an answer to its end however long it is, and would take the whole memory of a board.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
+use futures_util::{Stream, StreamExt, stream};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tracing::debug;
+
+use crate::linux::engine::connection::EngineConnection;
+
+/// The most bytes of an answer. What an engine says of a thousand containers takes three million, and the progress of a pull
+/// some hundred for each half megabyte. A stream of events that has said so much is begun anew, and misses nothing.
+pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The most bytes of one event, or of one line of a pull. The client begins each line anew whenever more of it comes, so that the
+/// work grows with its square. An event carries its container's labels.
+const LINE_BYTES: u64 = 1024 * 1024;
+
+/// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
+const NEVER_SECS: u64 = 24 * 3600;
+
+/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Nothing is connected yet.
+pub(super) fn client(host: &str) -> Result<Docker, Error> {
+    let place = Place::of(host);
+    let name = place.name();
+    let ask = move |request| ask(place.clone(), request);
+    Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
+}
+
+/// Asks the engine at a host for a document, and reads it whole.
+pub(super) async fn get(host: &str, path: &str) -> Result<Value, Error> {
+    let response = open(host, path).await?;
+    let body = response.into_body().collect().await?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
+}
+
+/// Asks the engine at a host for values, one in each line, for as long as it sends any. A line that is no JSON is `null`: the
+/// lines after it count.
+pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = Result<Value, Error>> + use<>, Error> {
+    let response = open(host, path).await?;
+    let mut rest = Vec::new();
+    let values = move |part: Result<Bytes, hyper::Error>| {
+        stream::iter(match part {
+            Ok(part) => whole_lines(&mut rest, &part).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(Error::from(error))],
+        })
+    };
+    Ok(response.into_body().into_data_stream().flat_map(values))
+}
+
+/// Values of the lines that end in a part of an answer. What follows the last of them is kept in `rest`.
+fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
+    let Some(end) = part.iter().rposition(|it| *it == b'\n') else {
+        rest.extend_from_slice(part);
+        return Vec::new();
+    };
+    let (lines, next) = part.split_at(end + 1);
+    rest.extend_from_slice(lines);
+    let lines = std::mem::replace(rest, next.to_vec());
+    let lines = lines.split(|it| *it == b'\n').filter(|it| !it.trim_ascii().is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
+}
+
+/// Asks the engine at a host, which must take the question.
+async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
+    let place = Place::of(host);
+    let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
+    let response = ask(place, request.map_err(|error| not_understood(&error.to_string()))?).await?;
+    let status_code = response.status();
+    if status_code.is_success() {
+        return Ok(response);
+    }
+    let body = response.into_body().collect().await?.to_bytes();
+    let said = serde_json::from_slice::<Value>(&body).ok();
+    let said = said.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
+    let message = said.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message })
+}
+
+/// A client for one request, with a field more in its body: one that older engines know and the client's library does not.
+pub(super) fn with_field(link: &EngineConnection, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
+    let docker = link.docker.clone();
+    let (Some((name, value)), Ok(mut body)) = (field, serde_json::to_value(body)) else { return docker };
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    let text = body.to_string();
+    docker.with_request_modifier(move |request: BollardRequest| {
+        let (parts, _) = request.into_parts();
+        BollardRequest::from_parts(parts, body_full(text.clone().into()))
+    })
+}
+
+/// An answer that came whole, and says nothing that is known.
+pub(super) fn not_understood(why: &str) -> Error {
+    Error::JsonDataError { message: why.to_owned(), column: 0 }
+}
+
+/// Where an engine listens.
+#[derive(Debug, Clone)]
+enum Place {
+    Unix(String),
+    Tcp(String),
+}
+
+impl Place {
+    /// That of a host, `unix:///…`, `tcp://…` or `http://…`.
+    fn of(host: &str) -> Self {
+        match host.strip_prefix("unix://") {
+            Some(path) => Self::Unix(path.to_owned()),
+            None => Self::Tcp(host.split_once("://").map_or(host, |(_, rest)| rest).trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// What the engine is called in a request.
+    fn name(&self) -> String {
+        match self {
+            // Engines want a name there, and care for none.
+            Self::Unix(_) => "http://engine".to_owned(),
+            Self::Tcp(address) => format!("http://{address}"),
+        }
+    }
+}
+
+async fn ask(place: Place, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    match place {
+        Place::Unix(path) => over(UnixStream::connect(path).await?, request).await,
+        Place::Tcp(address) => over(TcpStream::connect(address).await?, request).await,
+    }
+}
+
+async fn over<S>(stream: S, mut request: BollardRequest) -> Result<Response<Incoming>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let lines = ["/events", "/images/create"].iter().any(|it| request.uri().path().ends_with(it));
+    let kind = if lines { Kind::Lines } else { Kind::Whole };
+    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Bounded::new(stream, kind))).await?;
+    drive(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, "a connection to the engine broke");
+        }
+    });
+    if let Some(name) = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok()) {
+        request.headers_mut().insert(HOST, name);
+    }
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = Uri::from(path);
+    }
+    Ok(asks.send_request(request).await?)
+}
+
+/// Has a connection go on by itself. It is over when its answer is, or when nobody waits for that any more.
+#[expect(clippy::disallowed_methods, reason = "the client wants the answer before its end; its own transports do the same")]
+fn drive(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}
+
+/// A stream of which only so much is read.
+#[derive(Debug)]
+struct Bounded<S> {
+    stream: S,
+    left_bytes: u64,
+    kind: Kind,
+    line_bytes: u64,
+    /// The last byte but for carriage returns.
+    last: u8,
+}
+
+/// What an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One value.
+    Whole,
+    /// One in each line.
+    Lines,
+}
+
+impl<S> Bounded<S> {
+    fn new(stream: S, kind: Kind) -> Self {
+        Self { stream, left_bytes: ANSWER_BYTES, kind, line_bytes: 0, last: 0 }
+    }
+
+    /// Counts what was read.
+    fn count(&mut self, bytes: &[u8]) {
+        self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if self.kind == Kind::Whole {
+            return;
+        }
+        for &byte in bytes {
+            // Between two parts of one line there is an end of line too, which is the transport's; but no value ends there.
+            let ends = byte == b'\n' && self.last == b'}';
+            self.line_bytes = if ends { 0 } else { self.line_bytes.saturating_add(1) };
+            self.last = if byte == b'\r' { self.last } else { byte };
+        }
+    }
+
+    /// What is wrong with what was read.
+    fn excess(&self) -> Option<String> {
+        const MIB: u64 = 1024 * 1024;
+        if self.left_bytes == 0 {
+            return Some(format!("the answer is longer than {} MiB", ANSWER_BYTES / MIB));
+        }
+        (self.line_bytes > LINE_BYTES).then(|| format!("a line of the answer is longer than {} MiB", LINE_BYTES / MIB))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(why) = self.excess() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.count(buffer.filled().get(before..).unwrap_or_default());
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::linux::engine::scripted::{HELLO, asked, engine, serve};
+    use crate::plan::EngineAction;
+    use crate::port::{Engine as _, EngineError};
+    use crate::state::ImageRef;
+
+    /// An engine that says who it is, and to every other question the same without end.
+    async fn endless(socket: &Path, head: &str, part: &[u8]) {
+        serve(socket, async |stream| say(stream, head, part).await).await;
+    }
+
+    async fn say(mut stream: UnixStream, head: &str, part: &[u8]) {
+        let asked = asked(&mut stream).await;
+        if ["/version", "/info", "/images/r.example"].iter().any(|it| asked.contains(it)) {
+            let status = if asked.contains("/images/") { "404 Not Found" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{HELLO}", HELLO.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            return;
+        }
+        let _ = stream.write_all(head.as_bytes()).await;
+        while stream.write_all(part).await.is_ok() {}
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_never_ends_an_answer_is_told_from_one_that_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let chunk = [b"10000\r\n", vec![b'a'; 0x10000].as_slice(), b"\r\n"].concat();
+        let chunk_head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n{\"status\":\"\r\n";
+        let engine = engine(&socket);
+        let asks = async {
+            let error = engine.observe().await.unwrap_err();
+            assert!(matches!(&error, EngineError::Unreachable(why) if why.contains("longer than 16 MiB")), "{error}");
+            let pull = EngineAction::Pull(ImageRef::new("r.example/app:1"));
+            let error = engine.take(&pull, &|_| ()).await.unwrap_err();
+            assert!(matches!(&error, EngineError::Unreachable(_)), "{error}");
+        };
+        tokio::select! {
+            biased;
+            () = endless(&socket, chunk_head, &chunk) => {}
+            done = tokio::time::timeout(Duration::from_secs(900), asks) => done.unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_line_that_comes_in_parts_is_one_and_one_that_is_no_json_is_null() {
+        let mut rest = Vec::new();
+        assert_eq!(whole_lines(&mut rest, b"{\"a\":").len(), 0);
+        assert_eq!(whole_lines(&mut rest, b"1}\r\n\nnonsense\n{\"b\""), [serde_json::json!({"a": 1}), Value::Null]);
+        assert_eq!(whole_lines(&mut rest, b":2}\n"), [serde_json::json!({"b": 2})]);
+        assert_eq!(rest, b"");
+    }
+
+    #[test]
+    fn a_line_ends_where_its_value_does() {
+        let mut of = Bounded::new((), Kind::Lines);
+        of.count(b"15\r\n{\"status\":\"x\"}\r\n\r\n");
+        assert_eq!(of.line_bytes, 2);
+        of.count(b"5\r\n{\"sta\r\n");
+        of.count(b"9\r\ntus\":\"x");
+        assert!(of.line_bytes > 20 && of.excess().is_none());
+        of.count(&vec![b'x'; 1024 * 1024]);
+        assert!(of.excess().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_nested_without_end_is_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let engine = engine(&socket);
+        let asks = async {
+            let error = engine.observe().await.unwrap_err();
+            assert!(matches!(&error, EngineError::Refused(why) if why.contains("not understood")), "{error}");
+        };
+        let lists = vec![b'['; 100_000];
+        let nested = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        tokio::select! {
+            biased;
+            () = endless(&socket, nested, &lists) => {}
+            done = tokio::time::timeout(Duration::from_secs(60), asks) => done.unwrap(),
+        }
+    }
+
+    /// Forty containers, each asked about for a while: how many were at most asked about at once.
+    async fn crowded(socket: &Path, most: &std::cell::Cell<usize>) {
+        let now = std::cell::Cell::new(0);
+        let labels = r#"{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"s"}"#;
+        let list = |it| format!(r#"{{"Id":"{it}","Names":["/{it}"],"State":"running","Labels":{labels}}}"#);
+        let list = (0..40).map(list).collect::<Vec<_>>().join(",");
+        let answer = async |mut stream: UnixStream| {
+            let asked = asked(&mut stream).await;
+            let path = asked.split(' ').nth(1).unwrap();
+            let (status, body) = match path {
+                it if it.contains("/containers/json") => ("200 OK", format!("[{list}]")),
+                it if it.contains("/containers/") => {
+                    now.set(now.get() + 1);
+                    most.set(most.get().max(now.get()));
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    now.set(now.get() - 1);
+                    ("404 Not Found", "{}".to_owned())
+                }
+                it if it.contains("/images/json") || it.contains("/networks") => ("200 OK", "[]".to_owned()),
+                it if it.contains("/volumes") => ("200 OK", "{}".to_owned()),
+                _ => ("200 OK", HELLO.to_owned()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        };
+        serve(socket, answer).await;
+    }
+
+    #[tokio::test]
+    async fn of_many_containers_sixteen_are_asked_about_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let engine = engine(&socket);
+        let most = std::cell::Cell::new(0);
+        tokio::select! {
+            biased;
+            () = crowded(&socket, &most) => {}
+            seen = engine.observe() => assert_eq!(seen.unwrap().containers, []),
+        }
+        assert_eq!(most.get(), 16);
+    }
+}

@@ -1,0 +1,211 @@
+//! Who may stay when more come than there is room for.
+//!
+//! Nobody is kept out by somebody else who only holds connections open: a newcomer takes the place of the connection that has
+//! been idle longest, first among those of the same address, else among those of the address that has the most. Who waits for an
+//! answer is never sent away, and the API sees to it that no address has many of those.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// Connections at once. Each costs a descriptor of the 1024 a process is given, and up to 40 KiB for what is read and sent.
+pub(super) const CONNECTIONS: usize = 256;
+
+/// Connections of one address: a container's, or of all that use loopback. Four of them fill the house.
+pub(super) const OF_ONE_ADDRESS: usize = 64;
+
+/// The bits of an IPv6 address that tell one house from another: the rest anybody chooses for himself.
+const HOUSE: u128 = !0 << 64;
+
+/// Everybody who is connected.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionLimiter {
+    guests: RefCell<Vec<Rc<OpenConnection>>>,
+    /// Counts arrivals and answers.
+    clock: Cell<u64>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct OpenConnection {
+    address: IpAddr,
+    waits: Cell<bool>,
+    /// When it came, or was answered last.
+    idle_since: Cell<u64>,
+    leave: Notify,
+}
+
+/// A place in the crowd, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    crowd: &'a ConnectionLimiter,
+    guest: Rc<OpenConnection>,
+}
+
+/// A request is under way, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct RequestGuard {
+    guest: Rc<OpenConnection>,
+    now: u64,
+}
+
+impl ConnectionLimiter {
+    /// Lets somebody in, in place of another one if need be. `None`: everybody there waits for an answer.
+    pub(super) fn admit(&self, address: IpAddr) -> Option<Slot<'_>> {
+        let address = prefix_of(address);
+        let same = self.guests.borrow().iter().filter(|it| it.address == address).count();
+        if same >= OF_ONE_ADDRESS {
+            self.displace(|guest| guest.address == address)?;
+        } else if self.guests.borrow().len() >= CONNECTIONS {
+            let fullest = self.fullest()?;
+            self.displace(|guest| guest.address == fullest)?;
+        }
+        let guest = Rc::new(OpenConnection {
+            address,
+            waits: Cell::new(false),
+            idle_since: Cell::new(self.tick()),
+            leave: Notify::new(),
+        });
+        self.guests.borrow_mut().push(Rc::clone(&guest));
+        Some(Slot { crowd: self, guest })
+    }
+
+    /// Sends away who has been idle longest.
+    fn displace(&self, among: impl Fn(&OpenConnection) -> bool) -> Option<()> {
+        let mut guests = self.guests.borrow_mut();
+        let idle = guests.iter().enumerate().filter(|(_, it)| among(it) && !it.waits.get());
+        let (longest, _) = idle.min_by_key(|(_, it)| it.idle_since.get())?;
+        guests.swap_remove(longest).leave.notify_one();
+        Some(())
+    }
+
+    /// The address with the most connections that has an idle one.
+    fn fullest(&self) -> Option<IpAddr> {
+        let mut counts: BTreeMap<IpAddr, (usize, bool)> = BTreeMap::new();
+        for guest in self.guests.borrow().iter() {
+            let (count, idle) = counts.entry(guest.address).or_default();
+            *count = count.saturating_add(1);
+            *idle |= !guest.waits.get();
+        }
+        counts.into_iter().filter(|(_, (_, idle))| *idle).max_by_key(|(_, (count, _))| *count).map(|(address, _)| address)
+    }
+
+    fn tick(&self) -> u64 {
+        let now = self.clock.get().saturating_add(1);
+        self.clock.set(now);
+        now
+    }
+}
+
+impl Slot<'_> {
+    /// Over when somebody else needs the place.
+    pub(super) async fn displaced(&self) {
+        self.guest.leave.notified().await;
+    }
+
+    /// A request begins. Tells how many others of the same address are under way.
+    pub(super) fn begin(&self) -> (RequestGuard, usize) {
+        let guests = self.crowd.guests.borrow();
+        let beside = guests.iter().filter(|it| it.address == self.guest.address && it.waits.get()).count();
+        self.guest.waits.set(true);
+        (RequestGuard { guest: Rc::clone(&self.guest), now: self.crowd.tick() }, beside)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.crowd.guests.borrow_mut().retain(|it| !Rc::ptr_eq(it, &self.guest));
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.guest.waits.set(false);
+        self.guest.idle_since.set(self.now);
+    }
+}
+
+fn prefix_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & HOUSE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn container(last: u8) -> IpAddr {
+        IpAddr::from([172, 17, 0, last])
+    }
+
+    fn is_gone(place: &Slot<'_>) -> bool {
+        place.displaced().now_or_never().is_some()
+    }
+
+    #[test]
+    fn an_address_that_has_too_many_loses_its_own_idlest() {
+        let crowd = ConnectionLimiter::default();
+        let other = crowd.admit(container(2)).unwrap();
+        let mut many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| crowd.admit(container(3)).unwrap()).collect();
+        drop(many[0].begin());
+        many.push(crowd.admit(container(3)).unwrap());
+        assert!(is_gone(&many[1]) && !is_gone(&many[0]) && !is_gone(&other) && !is_gone(&many[OF_ONE_ADDRESS]));
+    }
+
+    #[test]
+    fn a_full_house_makes_room_where_it_is_fullest() {
+        let crowd = ConnectionLimiter::default();
+        let lonely = crowd.admit(container(0)).unwrap();
+        let full: Vec<_> = (0..CONNECTIONS - 1)
+            .map(|n| crowd.admit(container(1 + u8::try_from(n / OF_ONE_ADDRESS).unwrap())).unwrap())
+            .collect();
+        let late = crowd.admit(container(9)).unwrap();
+        assert!(!is_gone(&lonely) && !is_gone(&late));
+        assert_eq!(full.iter().filter(|it| is_gone(it)).count(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_stays_and_who_comes_then_must_go() {
+        let crowd = ConnectionLimiter::default();
+        let many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| crowd.admit(container(3)).unwrap()).collect();
+        let waits: Vec<_> = many.iter().map(Slot::begin).collect();
+        assert_eq!(waits.iter().map(|(_, beside)| *beside).max(), Some(OF_ONE_ADDRESS - 1));
+        assert!(crowd.admit(container(3)).is_none() && crowd.admit(container(4)).is_some());
+        drop(waits);
+        assert!(crowd.admit(container(3)).is_some() && many.iter().any(is_gone));
+    }
+
+    #[test]
+    fn addresses_that_anybody_can_make_up_count_as_one() {
+        let [one, two, other] = ["fd00::1", "fd00::2:3", "fd00:0:0:1::1"].map(|it| prefix_of(it.parse().unwrap()));
+        assert!(one == two && one != other);
+    }
+
+    proptest! {
+        #[test]
+        fn the_house_is_never_overfull_and_a_new_address_always_gets_in(steps in prop::collection::vec((0..7_u8, any::<u8>()), 0..600)) {
+            let crowd = ConnectionLimiter::default();
+            let mut inside = Vec::new();
+            for (address, deed) in steps {
+                if deed < 200 {
+                    inside.extend(crowd.admit(container(address)));
+                } else if !inside.is_empty() {
+                    drop(inside.swap_remove(usize::from(deed) % inside.len()));
+                }
+                inside.retain(|it| !is_gone(it));
+                prop_assert!(inside.len() <= CONNECTIONS && crowd.guests.borrow().len() == inside.len());
+                let most = (0..7).map(|it| inside.iter().filter(|place| place.guest.address == container(it)).count()).max();
+                prop_assert!(most <= Some(OF_ONE_ADDRESS));
+            }
+            prop_assert!(crowd.admit(container(99)).is_some());
+        }
+    }
+}

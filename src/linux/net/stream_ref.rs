@@ -1,0 +1,169 @@
+//! Connections as the server sees them: read and written in one place, and watched in another.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Bytes;
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Browsers do not guess what an answer is; see the API's own layers.
+const NOSNIFF: &[u8] = b"x-content-type-options: nosniff\r\n";
+
+/// A connection by reference.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamRef<'a>(pub(super) &'a TcpStream);
+
+impl StreamRef<'_> {
+    /// Over when there is something to read, or the connection ends.
+    pub(super) async fn readable(self) {
+        // Not `TcpStream::readable`: tokio takes a new connection for readable until it was tried. An error is told by reading, too.
+        let _ = self.0.peek(&mut [0]).await;
+    }
+
+    /// Over when the connection is broken: reset, or nobody there any more. Not when the caller only says that he has no more to say.
+    pub(super) async fn broken(self) {
+        // Where it cannot be watched there is no runtime, and soon nothing else.
+        let _ = self.0.ready(Interest::ERROR).await;
+    }
+}
+
+impl AsyncRead for StreamRef<'_> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(context))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                read => return Poll::Ready(read.map(|length| buffer.advance(length))),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for StreamRef<'_> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            match self.0.try_write_vectored(parts) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(shutdown(self.0, Shutdown::Write)?))
+    }
+}
+
+/// What the HTTP server did last with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamActivity {
+    /// It has written nothing yet.
+    Fresh,
+    /// It wrote, or has read since.
+    Busy,
+    /// It wrote, and waits for something to read.
+    Idle,
+}
+
+/// A connection that tells what is done with it, and of which some bytes were read before.
+pub(super) struct Watched<'a, S> {
+    pub(super) stream: Pin<&'a mut S>,
+    /// What was read before, and not parsed.
+    pub(super) unparsed: Bytes,
+    pub(super) activity: &'a Cell<StreamActivity>,
+    /// What is still to be written of an answer of hyper's own.
+    pub(super) owed: Bytes,
+}
+
+impl<S: AsyncWrite> Watched<'_, S> {
+    /// Writes what is owed.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.owed.is_empty() {
+            let written = ready!(self.stream.as_mut().poll_write(context, &self.owed))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            // What is empty would keep its buffer.
+            self.owed = if written < self.owed.len() { self.owed.slice(written..) } else { Bytes::new() };
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A head that hyper answers with where it cannot parse a request, with the header that all answers have. `None`: it is an answer of
+/// the API, or a part of one.
+fn completed(head: &[u8]) -> Option<Bytes> {
+    let is_refusal = head.starts_with(b"HTTP/1.") && head.get(9) == Some(&b'4') && head.ends_with(b"\r\n\r\n");
+    if !is_refusal || head.windows(NOSNIFF.len()).any(|it| it == NOSNIFF) {
+        return None;
+    }
+    let first_line = head.windows(2).position(|it| it == b"\r\n")? + 2;
+    Some([&head[..first_line], NOSNIFF, &head[first_line..]].concat().into())
+}
+
+impl<S: AsyncRead> AsyncRead for Watched<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unparsed.is_empty() {
+            let length = self.unparsed.len().min(buffer.remaining());
+            buffer.put_slice(&self.unparsed.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        let read = self.stream.as_mut().poll_read(context, buffer);
+        if self.activity.get() != StreamActivity::Fresh {
+            self.activity.set(if read.is_pending() { StreamActivity::Idle } else { StreamActivity::Busy });
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Watched<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.set(StreamActivity::Busy);
+        ready!(self.poll_owed(context))?;
+        if let [head] = parts
+            && let Some(owed) = completed(head)
+        {
+            self.owed = owed;
+            return Poll::Ready(Ok(head.len()));
+        }
+        self.stream.as_mut().poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(context))?;
+        self.stream.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
+    }
+}

@@ -1,0 +1,157 @@
+//! Whether the host waits for a boot: `/tmp/balena-supervisor/reboot-after-apply`, by which whatever configures a host says that
+//! what it wrote counts from the next boot.
+//!
+//! The boot in which the file is seen first is written into it. In any other the reboot has been, also where a power cut was it,
+//! and whatever the clock says; then the file goes. Where /tmp is in memory it goes by itself.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tracing::{info, warn};
+
+use crate::linux::clock::Clock;
+use crate::port::Clock as _;
+
+/// Where it is, below the host's root.
+const FILE: &str = "tmp/balena-supervisor/reboot-after-apply";
+/// A boot's name is shorter.
+const NAME_BYTES: u64 = 128;
+
+/// The file.
+#[derive(Debug, Clone)]
+pub(super) struct Breadcrumb {
+    path: PathBuf,
+    clock: Clock,
+}
+
+impl Breadcrumb {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { path: root.join(FILE), clock: Clock::new(root) }
+    }
+
+    /// The file, while the boot it asks for has not been.
+    pub(super) fn look(&self) -> Option<String> {
+        let shown = self.path.display();
+        let (seen, made_secs) = match self.read() {
+            Ok(found) => found,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return None,
+            Err(why) => {
+                warn!(%why, "`{shown}` cannot be read, so it asks for no reboot; remove it");
+                return None;
+            }
+        };
+        let boot = self.clock.boot_id();
+        if seen.is_empty() && (self.clock.booted_secs()..=self.clock.now_secs()).contains(&made_secs) {
+            info!("`{shown}` asks for a reboot, once everything is as wanted");
+            if let Err(why) = self.stamp(&boot) {
+                warn!(%why, "`{shown}` cannot be written; whether the boot has been is told by the clock");
+            }
+        } else if seen.is_empty() || seen != boot {
+            info!("the boot that `{shown}` asked for has been");
+            if let Err(why) = fs::remove_file(&self.path) {
+                warn!(%why, "`{shown}` cannot be removed; remove it");
+            }
+            return None;
+        }
+        Some(shown.to_string())
+    }
+
+    /// What is in it, and when it was made.
+    fn read(&self) -> io::Result<(String, i64)> {
+        let file = self.open(OpenOptions::new().read(true))?;
+        let made_secs = file.metadata()?.mtime();
+        let mut text = String::new();
+        file.take(NAME_BYTES).read_to_string(&mut text)?;
+        Ok((text.trim().to_owned(), made_secs))
+    }
+
+    fn stamp(&self, boot: &str) -> io::Result<()> {
+        self.open(OpenOptions::new().write(true))?.write_all(boot.as_bytes())
+    }
+
+    /// Neither through a link nor of anything that is waited for.
+    fn open(&self, how: &mut OpenOptions) -> io::Result<File> {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = how.custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(&self.path)?;
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Host(tempfile::TempDir);
+
+    impl Host {
+        fn new() -> Self {
+            let host = Self(tempfile::tempdir().unwrap());
+            for dir in ["tmp/balena-supervisor", "proc/sys/kernel/random"] {
+                fs::create_dir_all(host.0.path().join(dir)).unwrap();
+            }
+            host.boots("first", -100);
+            host
+        }
+
+        /// So many seconds ago, or to come.
+        fn boots(&self, name: &str, ago_secs: i64) {
+            let now = Clock::new(self.0.path()).now_secs();
+            fs::write(self.0.path().join("proc/stat"), format!("btime {}\n", now + ago_secs)).unwrap();
+            fs::write(self.0.path().join("proc/sys/kernel/random/boot_id"), format!("{name}\n")).unwrap();
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.path().join(FILE)
+        }
+
+        fn wants(&self) -> bool {
+            let wanted = Breadcrumb::new(self.0.path()).look();
+            assert!(wanted.as_ref().is_none_or(|it| it.ends_with("reboot-after-apply")));
+            wanted.is_some()
+        }
+    }
+
+    #[test]
+    fn it_asks_until_the_next_boot_whatever_the_clock_says() {
+        for ago in [-100, 0, 100_000] {
+            let host = Host::new();
+            assert!(!host.wants());
+            fs::write(host.file(), "").unwrap();
+            assert!(host.wants() && host.wants());
+            host.boots("first", ago);
+            assert!(host.wants(), "the clock was set: {ago}");
+            host.boots("second", ago);
+            assert!(!host.wants(), "{ago}");
+            assert!(!host.file().exists());
+            fs::write(host.file(), "").unwrap();
+            assert_eq!(host.wants(), ago < 100_000, "again is another one");
+        }
+    }
+
+    #[test]
+    fn one_of_before_the_boot_was_obeyed_by_it() {
+        let host = Host::new();
+        fs::write(host.file(), "").unwrap();
+        host.boots("second", 10);
+        assert!(!host.wants());
+        assert!(!host.file().exists());
+    }
+
+    #[test]
+    fn what_is_no_file_asks_for_nothing() {
+        let host = Host::new();
+        let outside = host.0.path().join("precious");
+        fs::write(&outside, "").unwrap();
+        std::os::unix::fs::symlink(&outside, host.file()).unwrap();
+        assert!(!host.wants());
+        fs::remove_file(host.file()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, host.file(), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(!host.wants());
+        fs::remove_file(host.file()).unwrap();
+        fs::create_dir(host.file()).unwrap();
+        assert!(!host.wants());
+        assert_eq!(fs::read_to_string(outside).unwrap(), "");
+    }
+}

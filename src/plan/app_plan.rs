@@ -1,0 +1,147 @@
+//! What one app needs, before and after its update locks are looked at.
+
+use std::collections::BTreeSet;
+
+use crate::plan::input::PlanInput;
+use crate::plan::release::ReleaseProgress;
+use crate::plan::{Difference, EngineAction, Plan, Step, Waiting, resources, services};
+use crate::state::{AppId, Force, LockState, ServiceKey};
+
+/// What one app needs.
+pub(super) struct AppPlan<'a> {
+    pub(super) input: PlanInput<'a>,
+    pub(super) app: AppId,
+    /// How far the app's release has come.
+    pub(super) release: ReleaseProgress,
+    wishes: Vec<(Precondition, Step)>,
+    waiting: Vec<Waiting>,
+    differences: Vec<Difference>,
+}
+
+/// When a step may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precondition {
+    /// At any time: it disturbs nothing that runs.
+    Free,
+    /// When every image of the release that it belongs to is here.
+    Here,
+    /// When nothing holds up the release it belongs to.
+    Release,
+    /// When nothing is due that disturbs: what made way already does not wait for the release.
+    Undisturbed,
+    /// When the update locks of the whole app are ours.
+    Locked,
+}
+
+/// The steps of one app that may be taken now, added to the plan.
+pub(super) fn app(scene: PlanInput<'_>, app: AppId, plan: &mut Plan) {
+    let mut draft = AppPlan {
+        input: scene,
+        app,
+        release: ReleaseProgress::default(),
+        wishes: Vec::new(),
+        waiting: Vec::new(),
+        differences: Vec::new(),
+    };
+    services::draft(&mut draft);
+    resources::draft(&mut draft);
+    draft.resolve(plan);
+}
+
+impl AppPlan<'_> {
+    pub(super) fn propose(&mut self, gate: Precondition, step: Step) {
+        self.wishes.push((gate, step));
+    }
+
+    pub(super) fn deed(&mut self, gate: Precondition, deed: EngineAction) {
+        self.propose(gate, Step::Engine(deed));
+    }
+
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
+    }
+
+    /// Something stays as it is although the target says otherwise.
+    pub(super) fn differs(&mut self, what: String, why: String) {
+        self.differences.push(Difference { what, why });
+    }
+
+    /// Waits for a network or a volume, where there is one to wait for.
+    pub(super) fn wait_for(&mut self, key: &ServiceKey, resource: Option<String>) {
+        self.waiting.extend(resource.map(|it| Waiting::Resource(key.clone(), it)));
+    }
+
+    /// Lets through what the locks and the release let through.
+    fn resolve(mut self, plan: &mut Plan) {
+        let services = self.services();
+        // An app without services has no locks to take.
+        let ours = services.is_empty()
+            || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held));
+        let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Precondition::Locked);
+        let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
+        let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
+        let rests = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
+        let idle = self.wishes.is_empty() && self.waiting.iter().all(rests);
+        // What only starts when a dependency lets it disturbs nothing, however long that takes.
+        let held_back = |it: &Waiting| rests(it) || matches!(it, Waiting::Dependency(..));
+        let held_back = self.wishes.is_empty() && self.waiting.iter().all(held_back);
+        if !idle {
+            plan.busy.insert(self.app);
+        }
+        let wishes = std::mem::take(&mut self.wishes);
+        // Before locks are taken for nothing but what does not fit, it is asked.
+        for update in plan.updates.iter_mut().filter(|it| it.app == self.app) {
+            update.takes_locks =
+                wishes.iter().filter(|(gate, _)| *gate == Precondition::Locked).all(|(_, step)| update.begins_with(step));
+        }
+        let allowed = wishes.into_iter().filter(|(gate, _)| match gate {
+            Precondition::Free => true,
+            Precondition::Here => !images,
+            Precondition::Release => !incomplete && (ours || !disruptive),
+            Precondition::Undisturbed => ours || !disruptive,
+            Precondition::Locked => ours,
+        });
+        plan.steps.extend(allowed.map(|(_, step)| step));
+        if disruptive && !ours {
+            self.take_locks(services, plan);
+        }
+        let forced = self.input.overrides.force.contains(&self.app);
+        let give_back = match self.input.current.locks.get(&self.app) {
+            // A release that is on its way disturbs nobody, and may take hours to arrive.
+            Some(LockState::Ours(_)) => held_back || incomplete && !disruptive,
+            // Ours are of no use beside a lock that is respected.
+            Some(LockState::Both(_)) => !(disruptive && forced),
+            Some(LockState::Held(_)) | None => false,
+        };
+        if give_back {
+            plan.steps.push(Step::ReleaseLocks(self.app));
+        }
+        plan.waiting.append(&mut self.waiting);
+        plan.differences.append(&mut self.differences);
+    }
+
+    fn take_locks(&mut self, mut services: BTreeSet<String>, plan: &mut Plan) {
+        let forced = self.input.overrides.force.contains(&self.app);
+        match self.input.current.locks.get(&self.app) {
+            Some(LockState::Held(held) | LockState::Both(held)) if !forced => {
+                self.waiting.push(Waiting::Lock(self.app, held.clone()));
+            }
+            // It may be the lock of a service that is gone: who is not asked for it would hold it for ever.
+            Some(LockState::Held(held) | LockState::Both(held)) => {
+                services.insert(held.service.clone());
+                plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes));
+            }
+            Some(LockState::Ours(_)) | None => {
+                let force = if forced { Force::Yes } else { Force::No };
+                plan.steps.push(Step::TakeLocks(self.app, services, force));
+            }
+        }
+    }
+
+    /// Services whose locks are needed: those that are there and those that will be.
+    fn services(&self) -> BTreeSet<String> {
+        let wanted = self.input.app(self.app).into_iter().flat_map(|app| app.services.keys().cloned());
+        let seen = self.input.containers_of(self.app).map(|it| it.key.service.clone());
+        wanted.chain(seen).collect()
+    }
+}

@@ -1,0 +1,243 @@
+//! What a plan looks at: the target, the demands and the machine, with the questions everybody asks of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::plan::ports::Ports;
+use crate::plan::{NetworkConnection, spec};
+use crate::state::app::Generation;
+use crate::state::config::{Mount, NetworkMode};
+use crate::state::network::{ENGINE_NETWORK, NetworkAttachment, SUPERVISOR_NETWORK};
+use crate::state::{
+    App, AppId, ConfigHash, Container, Current, ImageRef, Network, NetworkConfig, NetworkId, Overrides, Service, ServiceKey,
+    Target, Volume,
+};
+
+/// Everything a plan is made from.
+#[derive(Clone, Copy)]
+pub(super) struct PlanInput<'a> {
+    pub(super) target: &'a Target,
+    pub(super) overrides: &'a Overrides,
+    pub(super) current: &'a Current,
+    pub(super) hashes: &'a ConfigHashes,
+    pub(super) ports: &'a Ports,
+}
+
+/// What a container of each wanted service is made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigHashes(BTreeMap<ServiceKey, ConfigHash>);
+
+impl ConfigHashes {
+    /// Those of a completed target.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        let hash =
+            |(app, name, it): (&App, &String, &Service)| (ServiceKey::new(app.id, name), it.config.hash(it.image.as_str()));
+        Self(target.services().map(hash).collect())
+    }
+
+    /// That of a service of the target.
+    pub(super) fn get(&self, key: &ServiceKey) -> Option<&ConfigHash> {
+        self.0.get(key)
+    }
+}
+
+impl<'a> PlanInput<'a> {
+    /// Apps that are wanted, or of which something is left.
+    pub(super) fn apps(self) -> BTreeSet<AppId> {
+        let current = self.current;
+        let wanted = self.target.apps.keys().copied();
+        let left = current.containers.iter().map(|it| it.key.app);
+        let networks = current.networks.iter().filter_map(|it| it.app);
+        let volumes = current.volumes.iter().map(|it| it.app);
+        let locked = current.locks.iter().filter(|(_, it)| it.has_ours()).map(|(app, _)| *app);
+        wanted.chain(left).chain(networks).chain(volumes).chain(locked).collect()
+    }
+
+    /// What is wanted of an app. Nothing while it is being purged.
+    pub(super) fn app(self, id: AppId) -> Option<&'a App> {
+        self.target.apps.get(&id)
+    }
+
+    pub(super) fn is_purged(self, id: AppId) -> bool {
+        self.overrides.purge.contains(&id)
+    }
+
+    pub(super) fn has_image(self, image: &ImageRef) -> bool {
+        self.current.has_image(image)
+    }
+
+    /// Whether a container is what its service wants, but for its name and its namespaces' owners.
+    pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
+        let hash = self.hashes.get(&container.key);
+        hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
+    }
+
+    /// Whether every image of the app's release is here.
+    pub(super) fn has_all_images(self, app: Option<&App>) -> bool {
+        app.is_none_or(|app| app.services.values().all(|it| self.has_image(&it.image)))
+    }
+
+    pub(super) fn containers_of(self, app: AppId) -> impl Iterator<Item = &'a Container> {
+        self.current.containers.iter().filter(move |it| it.key.app == app)
+    }
+
+    /// The app's networks that are on the engine, but not as they should be. A volume is never made anew for that: it has data.
+    pub(super) fn changed(self, app: &App) -> ChangedNetworks {
+        let network = |(name, wanted): (&String, &NetworkConfig)| {
+            let seen = self.network_of_app(app, name)?;
+            (seen.config != *wanted).then(|| name.clone())
+        };
+        ChangedNetworks { networks: app.networks.iter().filter_map(network).collect() }
+    }
+
+    /// Whether the engine has not shown yet that it has the driver which an app's network is to have: the network there has another
+    /// one, and none was created to try it.
+    pub(super) fn is_untried(self, app: &App, name: &str) -> bool {
+        let (Some(wanted), Some(seen)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
+        seen.config.driver != wanted.driver
+            && self.trial(app, name).is_none_or(|trial| trial.config.driver != wanted.driver)
+            && self.containers_of(app.id).next().is_some()
+    }
+
+    /// The network of an app that was created to try a driver.
+    pub(super) fn trial(self, app: &App, name: &str) -> Option<&'a Network> {
+        let name = trial_name(app, name);
+        self.current.networks.iter().find(|it| it.app == Some(app.id) && it.name == name)
+    }
+
+    /// The first network of a service whose driver is not tried yet. Nothing is killed before: the engine may have no such driver.
+    pub(super) fn untried(self, app: &App, service: &Service) -> Option<String> {
+        let name = service.config.networks.keys().find(|it| self.is_untried(app, it))?;
+        let driver = app.networks.get(name).map_or("", |it| &it.driver);
+        Some(format!("network {name}, whose driver {driver} is tried first"))
+    }
+
+    /// An app's network, or `supervisor0`. Of several that it could be, one that a container is attached to, for that is no network
+    /// to be removed; then one with the name of today's supervisors; then the oldest, which engines are listed by.
+    pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
+        if name == SUPERVISOR_NETWORK { self.supervisor_network() } else { self.network_of_app(app, name) }
+    }
+
+    /// The same but for `supervisor0`.
+    pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
+        let [today, older] = Network::engine_names(app, name);
+        let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == today || it.name == older);
+        self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != today))
+    }
+
+    /// The network on which services reach the API.
+    pub(super) fn supervisor_network(self) -> Option<&'a Network> {
+        let all = self.current.networks.iter().filter(|it| it.name == SUPERVISOR_NETWORK);
+        all.min_by_key(|it| !self.is_attached_to(it))
+    }
+
+    /// The engine's name of an app's network: that of the network which is there, else the one it will be created with.
+    pub(super) fn network_name(self, app: &App, name: &str) -> String {
+        match self.network(app, name) {
+            Some(network) => network.name.clone(),
+            None if name == SUPERVISOR_NETWORK => name.to_owned(),
+            None => Network::engine_name(app, name),
+        }
+    }
+
+    /// Whether a container of ours that lives is attached to a network: engines remove none such.
+    pub(super) fn is_attached_to(self, network: &Network) -> bool {
+        let holds = |it: &Container| it.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id);
+        self.current.containers.iter().any(|it| it.phase.is_alive() && holds(it))
+    }
+
+    /// Whether there is another network of the same name, which engines then call ambiguous.
+    fn has_twin(self, network: &Network) -> bool {
+        self.current.networks.iter().any(|it| it.name == network.name && it.id != network.id)
+    }
+
+    pub(super) fn volume(self, app: &App, name: &str) -> Option<&'a Volume> {
+        let name = Volume::engine_name(app.id, name);
+        self.current.volumes.iter().find(|it| it.app == app.id && it.name == name)
+    }
+
+    /// What a container lacks of the networks of its service: it was disconnected by hand, or the network was removed and created
+    /// anew.
+    pub(super) fn connections(self, app: &App, service: &Service, container: &Container) -> Vec<NetworkConnection> {
+        let Some(attached) = container.networks.as_ref().filter(|_| service.config.network_mode == NetworkMode::App) else {
+            return Vec::new();
+        };
+        let lacks = |(name, attachment): (&String, &NetworkAttachment)| {
+            let network = self.network(app, name)?;
+            let seen = attached.get(&network.name);
+            let instead_of = seen.filter(|it| !it.may_be(&network.id)).cloned();
+            let (id, attachment) = (network.id.clone(), attachment.clone());
+            let lacks = seen.is_none() || instead_of.is_some();
+            lacks.then(|| NetworkConnection { network: network.name.clone(), id, instead_of, attachment })
+        };
+        let mut all: Vec<_> = service.config.networks.iter().filter_map(lacks).collect();
+        // One that names no network of the app is on the engine's own, also beside ours.
+        let on_engines_own = service.config.networks.keys().all(|it| it == SUPERVISOR_NETWORK);
+        if on_engines_own && attached.keys().eq([SUPERVISOR_NETWORK]) {
+            let network = ENGINE_NETWORK.to_owned();
+            all.push(NetworkConnection {
+                network,
+                id: NetworkId::default(),
+                instead_of: None,
+                attachment: NetworkAttachment::default(),
+            });
+        }
+        all
+    }
+
+    /// The first network or volume of a service that is not there as it should be.
+    pub(super) fn missing(self, app: &App, service: &Service, changed: &ChangedNetworks) -> Option<String> {
+        let network = service.config.networks.keys().find(|it| changed.networks.contains(*it));
+        network.map(|it| format!("network {it}")).or_else(|| self.absent(app, service))
+    }
+
+    /// The same but for those that are there and are to be made anew, which needs the service's containers gone. The others need not
+    /// wait for that, and what runs does not go before they are there.
+    pub(super) fn absent(self, app: &App, service: &Service) -> Option<String> {
+        for name in service.config.networks.keys() {
+            match self.network(app, name) {
+                None => return Some(format!("network {name}")),
+                Some(seen) if self.has_twin(seen) => return Some(format!("the second network {} to be removed", seen.name)),
+                Some(_) => (),
+            }
+        }
+        if let Some(network) = self.untried(app, service) {
+            return Some(network);
+        }
+        volumes(service).find(|it| self.volume(app, it).is_none()).map(|it| format!("volume {it}"))
+    }
+
+    pub(super) fn is_wanted_running(self, key: &ServiceKey, service: &Service) -> bool {
+        service.running && !self.overrides.stopped.contains(key)
+    }
+}
+
+/// Networks of an app, by their name in the document, that must be made anew.
+#[derive(Debug, Default)]
+pub(super) struct ChangedNetworks {
+    pub(super) networks: BTreeSet<String>,
+}
+
+impl ChangedNetworks {
+    pub(super) fn concerns(&self, service: &Service) -> bool {
+        service.config.networks.keys().any(|it| self.networks.contains(it))
+    }
+}
+
+/// What a network is called that is created to try the driver of an app's network.
+pub(super) fn trial_name(app: &App, name: &str) -> String {
+    format!("new_{}", Network::engine_name(app, name))
+}
+
+/// Volumes a service mounts, by their name in the document.
+pub(super) fn volumes(service: &Service) -> impl Iterator<Item = &String> {
+    service.config.mounts.iter().filter_map(|mount| match mount {
+        Mount::Volume { name, .. } => Some(name),
+        Mount::Bind { .. } | Mount::Anonymous { .. } => None,
+    })
+}
+
+/// Whether the app's networks are ours to keep: supervisors of 2017 made none.
+pub(super) fn has_networks(app: &App) -> bool {
+    app.shape == Generation::Services
+}

@@ -1,0 +1,86 @@
+//! What everybody else is told: what is, what is being done, what is waited for and what went wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
+
+use crate::plan::{Difference, EngineAction, Step, Subject, Waiting};
+use crate::port::World;
+use crate::reconcile::Reconciler;
+use crate::state::status::{StepInProgress, StepKind};
+use crate::state::{Activity, ServiceKey, Trouble};
+
+impl<W: World> Reconciler<'_, W> {
+    /// What is wrong, for people: first what waits for the owner, then what was tried, newest last.
+    fn troubles(&self) -> Vec<Trouble> {
+        let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
+            // It stays as it is: nothing is being done about it.
+            kind: StepKind::Housekeeping,
+            what: what.clone(),
+            why: why.clone(),
+            failures: 0,
+            again: None,
+        });
+        owner.chain(self.retries.troubles()).collect()
+    }
+
+    /// Services that wait for others before they are started, each with what it waits for.
+    fn held_back(&self) -> BTreeMap<ServiceKey, String> {
+        let held_back = self.plan.waiting.iter().filter_map(|it| match it {
+            Waiting::Dependency(key, unmet) => Some((key.clone(), unmet.to_string())),
+            _ => None,
+        });
+        held_back.collect()
+    }
+
+    /// Services whose image, container or start fails again and again.
+    pub(super) fn failing(&self) -> BTreeSet<ServiceKey> {
+        let services = || self.target.iter().flat_map(|it| it.services());
+        let of = |step: &Step| -> Vec<ServiceKey> {
+            match step {
+                Step::Engine(EngineAction::Pull(image)) => {
+                    let theirs = services().filter(|(.., it)| it.image == *image);
+                    theirs.map(|(app, name, _)| ServiceKey::new(app.id, name)).collect()
+                }
+                Step::Engine(EngineAction::Create(spec)) => vec![spec.key.clone()],
+                Step::Engine(EngineAction::Start(which)) => vec![which.key.clone()],
+                _ => Vec::new(),
+            }
+        };
+        self.retries.failing().flat_map(of).collect()
+    }
+
+    /// Tells everybody else how things are.
+    pub(super) fn tell(&self) {
+        let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
+        let in_vain = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));
+        let pending = !self.reached && !self.plan.busy.is_empty();
+        let doing: Vec<StepInProgress> = self.running.iter().map(|(step, _)| doing(step)).collect();
+        let activity = match &self.target {
+            None => Activity::Waiting,
+            Some(_) if self.plan.steps.is_empty() && self.plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
+            Some(_) => Activity::Applying,
+        };
+        self.publish.send_modify(|status| {
+            status.looked = Some(Instant::now());
+            status.overrides.clone_from(&self.overrides);
+            status.current.clone_from(&self.current);
+            status.waiting = self.plan.waiting.iter().map(ToString::to_string).collect();
+            status.held_back = self.held_back();
+            status.troubles = self.troubles();
+            status.activity = activity;
+            status.doing = doing;
+            status.update_pending = pending;
+            status.update_downloaded = pending && self.plan.downloaded;
+            status.update_failed = pending && held_up || self.retries.is_blocking() || in_vain;
+        });
+    }
+}
+
+fn doing(step: &Step) -> StepInProgress {
+    let service = match step.subject() {
+        Subject::Service(key) => Some(key),
+        Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Locks(_) | Subject::Machine => None,
+    };
+    StepInProgress { kind: step.kind(), what: step.to_string(), service }
+}

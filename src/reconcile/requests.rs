@@ -1,0 +1,406 @@
+//! What an intent changes: the target or the demands, and nothing else. What to do about it is read off the machine.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::plan::{EngineAction, Step};
+use crate::port::{EngineError, Random, Record, Targets, World};
+use crate::reconcile::execute::StepFailure;
+use crate::reconcile::host::BackgroundJob;
+use crate::reconcile::persistence::{DirtyRecord, save};
+use crate::reconcile::waiters::{Goal, Waiter};
+use crate::reconcile::{Reconciler, TargetChange};
+use crate::request::{Action, InProgress, Refusal, Request, Response};
+use crate::state::volume::VolumeLocation;
+use crate::state::{
+    AppId, Caller, ConnectivityCheck, ContainerId, ContainerPhase, EngineState, Force, LockState, Secret, ServiceKey, Target,
+    Volume,
+};
+
+/// How long a forced update overrides locks at the least: the target it is about may still be on its way.
+const FORCE_LASTS: Duration = Duration::from_secs(10);
+
+impl<'w, W: World> Reconciler<'w, W> {
+    pub(super) async fn handle_request(&mut self, Request { action: intent, reply }: Request) {
+        // What containers there are, and who locks them, is not known before the first look.
+        let blind = matches!(self.publish.borrow().engine, EngineState::Unknown);
+        // Locks that are being given back are neither ours nor free.
+        let giving_back = self.running.iter().any(|(it, _)| matches!(it, Step::ReleaseLocks(_)));
+        let too_early = match &intent {
+            Action::ConfigureHost(..) => blind || giving_back,
+            Action::Shutdown(..) => blind,
+            other => blind && changes_containers(other),
+        };
+        if too_early {
+            return self.deferred_requests.push(Request { action: intent, reply });
+        }
+        if let Action::Shutdown(ending, force) = intent {
+            return self.begin_shutdown(ending, force, reply);
+        }
+        let answer = match self.apply_request(intent).await {
+            Ok(RequestEffect::Wait(app, goal)) => {
+                self.waiters.push(Waiter { app, goal, reply, since: Instant::now() });
+                return self.request_resync();
+            }
+            Ok(RequestEffect::Job(errand)) => {
+                return self.background_jobs.push(errand.map(|outcome| (reply, outcome)).boxed_local());
+            }
+            Ok(RequestEffect::Answer(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
+    }
+
+    async fn apply_request(&mut self, intent: Action) -> Result<RequestEffect<'w>, Refusal> {
+        if self.shutdown.is_under_way() && changes_containers(&intent) {
+            return Err(Refusal::ShuttingDown);
+        }
+        match intent {
+            Action::Target(target) => self.set_target(*target).await,
+            Action::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
+            Action::Update { locks, running } => self.update(locks, running).await,
+            Action::Restart(app, force) => return self.restart(app, force).await,
+            Action::Purge(app, force) => return self.purge(app, force).await,
+            Action::Stop(app, service, force) => return self.stop(app, service, force).await,
+            Action::Start(app, service) => return self.start(app, service).await,
+            Action::ReadHost => return Ok(RequestEffect::Job(self.read_host())),
+            Action::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(RequestEffect::Job),
+            Action::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
+            // An end is no change; it was heard before.
+            Action::Shutdown(..) | Action::Probe => (),
+            Action::RenewKey(caller) => return self.renew(caller).await.map(RequestEffect::Answer),
+        }
+        Ok(RequestEffect::Answer(Response::Done))
+    }
+
+    /// A new target. What is under way and still wanted goes on.
+    pub(super) async fn set_target(&mut self, target: Target) {
+        if self.refuses(&target) {
+            return;
+        }
+        self.publish.send_modify(|it| it.rejected = None);
+        if self.targets.wanted.as_ref() == Some(&target) {
+            return;
+        }
+        for warning in &target.warnings {
+            warn!("{warning}");
+        }
+        let apps: Vec<String> =
+            target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
+        info!(apps = apps.join(", "), "a new target");
+        self.reached = self.targets.good.as_ref() == Some(&target);
+        self.apply_check(&target);
+        self.targets.wanted = Some(target);
+        // Saved by the look that is due now, before it plans: it knows which images are to be pulled, so one record does.
+        self.dirty.insert(DirtyRecord::Targets);
+        self.save_after = Instant::now();
+        self.reset_start_count().await;
+        self.target_changed();
+    }
+
+    /// What the target says of the connectivity check counts until somebody asks otherwise, or it says something else.
+    pub(super) fn apply_check(&self, target: &Target) {
+        if let Some(check) = ConnectivityCheck::changed(self.targets.wanted.as_ref(), target) {
+            self.publish.send_modify(|it| it.check = check);
+        }
+    }
+
+    /// The completed target changed: forgets what only the old one wanted. Steps are dropped by the look that is due now.
+    fn target_changed(&mut self) {
+        self.complete();
+        if let Some(target) = &self.target {
+            let knows = |key: &ServiceKey| target.apps.get(&key.app).is_some_and(|it| it.services.contains_key(&key.service));
+            self.overrides.stopped.retain(knows);
+            self.overrides.purge.retain(|app| target.apps.contains_key(app));
+        }
+        self.target_change = TargetChange::New;
+        self.request_resync();
+    }
+
+    async fn update(&mut self, locks: Force, running: InProgress) {
+        self.retry_refused_target().await;
+        self.world.targets().look_again();
+        if locks == Force::Yes {
+            self.overrides.force.extend(self.known_apps());
+            self.force_until = Instant::now() + FORCE_LASTS;
+        }
+        if running == InProgress::Cancel {
+            self.drop_unwanted(|_| false);
+        }
+        self.retries.retry_now();
+        self.request_resync();
+    }
+
+    async fn restart(&mut self, app: AppId, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+        self.check_locks(app, force).await?;
+        // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
+        let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
+        if !under_way && !self.is_asked(app) {
+            let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
+            self.overrides.recreate.extend(ids);
+        }
+        self.clear_stops(app).await;
+        Ok(RequestEffect::Wait(app, Goal::Settled))
+    }
+
+    async fn purge(&mut self, app: AppId, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+        self.check_locks(app, force).await?;
+        self.overrides.purge.insert(app);
+        self.clear_stops(app).await;
+        Ok(RequestEffect::Wait(app, self.uncleared(app).map_or(Goal::Settled, Goal::Purged)))
+    }
+
+    /// What removing the app's volumes does not delete.
+    fn uncleared(&self, app: AppId) -> Option<String> {
+        let left = |it: &Volume| match it.config.place() {
+            VolumeLocation::Host(path) => Some(format!("{} (at {path} of the host)", it.name)),
+            VolumeLocation::Remote(path) => Some(format!("{} (at {path} of another machine)", it.name)),
+            VolumeLocation::Engine | VolumeLocation::Memory => None,
+        };
+        let left: Vec<String> = self.current.volumes.iter().filter(|it| it.app == app).filter_map(left).collect();
+        (!left.is_empty()).then(|| {
+            format!(
+                "purged, but the data of these volumes is not the engine's and is still there, delete it by hand: {}",
+                left.join(", ")
+            )
+        })
+    }
+
+    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+        let key = self.one_service(app, service)?;
+        if !self.current.containers.iter().any(|it| it.key == key) {
+            return Err(match &self.publish.borrow().engine {
+                // Nobody knows.
+                EngineState::Down { why, .. } => Refusal::Failed(why.clone()),
+                EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
+            });
+        }
+        self.check_locks(app, force).await?;
+        if self.overrides.stopped.insert(key.clone()) {
+            self.restart_after_stop.remove(&key);
+            self.save_stopped().await;
+        }
+        Ok(RequestEffect::Wait(app, Goal::Stopped(key)))
+    }
+
+    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<RequestEffect<'w>, Refusal> {
+        let key = self.one_service(app, service)?;
+        if self.target.as_ref().and_then(|it| it.apps.get(&app)?.services.get(&key.service)).is_some_and(|it| !it.running) {
+            return Err(Refusal::NotToRun(key));
+        }
+        self.retries.retry_service_now(&key);
+        if self.overrides.stopped.remove(&key) {
+            self.save_stopped().await;
+        }
+        let ids = self.current.containers.iter().filter(|it| it.key == key && may_be_asked(it.phase)).map(|it| it.id.clone());
+        self.overrides.start.extend(ids);
+        Ok(RequestEffect::Wait(app, Goal::Started(key)))
+    }
+
+    /// Makes the caller's key anew. The old one is worth nothing once the new one is told.
+    async fn renew(&mut self, caller: Caller) -> Result<Response, Refusal> {
+        let mut keys = self.keys.clone();
+        let key = match caller {
+            // Local mode ends; a key that it handed out would not.
+            Caller::Local => return Err(Refusal::UnknownKey),
+            Caller::Device => {
+                keys.device = Secret::from_bytes(self.world.chance().bytes());
+                keys.device.clone()
+            }
+            Caller::Service { key, .. } => {
+                let app = self.target.as_ref().and_then(|it| it.apps.get(&key.app)).ok_or(Refusal::UnknownKey)?;
+                keys.renew(&key);
+                keys.of(&key, &app.uuid)
+            }
+        };
+        if !save(self.world, &Record::Keys(keys.clone())).await {
+            // The disk may have kept it all the same: then the old ones are to be written over it.
+            self.dirty.insert(DirtyRecord::Keys);
+            return Err(Refusal::Failed("the new key cannot be saved, so the old one stays".to_owned()));
+        }
+        self.keys = keys;
+        self.reached = false;
+        self.target_changed();
+        Ok(Response::Key(key))
+    }
+
+    /// Whether an app may be disturbed now. Overriding its locks holds until it has settled.
+    async fn check_locks(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
+        self.wanted_app(app)?;
+        let forced = force == Force::Yes || self.force() == Force::Yes;
+        if !forced {
+            self.refresh_locks(app).await;
+            if let Some(held) = self.current.locks.get(&app).and_then(LockState::held) {
+                return Err(Refusal::Locked(held.clone()));
+            }
+        }
+        if force == Force::Yes {
+            // It ends with the deed: whoever locks the app afterwards is respected.
+            self.forced_once.insert(app);
+        }
+        Ok(())
+    }
+
+    fn wanted_app(&self, app: AppId) -> Result<&crate::state::App, Refusal> {
+        self.target.as_ref().and_then(|it| it.apps.get(&app)).ok_or(Refusal::UnknownApp(app))
+    }
+
+    /// The service that a request is about: the one it names, else the only one of its app. What has a container and is not in the
+    /// target any more can neither be stopped nor started: the reconciler removes it.
+    fn one_service(&self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
+        let containers = self.current.containers.iter().filter(|it| it.key.app == app);
+        let present: BTreeSet<&str> = containers.map(|it| it.key.service.as_str()).collect();
+        let wanted = self.target.iter().filter_map(|it| it.apps.get(&app)).flat_map(|it| it.services.keys());
+        let wanted: BTreeSet<&str> = wanted.map(String::as_str).collect();
+        let name = match service {
+            Some(name) if wanted.contains(name.as_str()) => name,
+            Some(name) if present.contains(name.as_str()) => return Err(Refusal::NotInTarget),
+            Some(_) => {
+                self.wanted_app(app)?;
+                return Err(Refusal::NoContainer);
+            }
+            None if wanted.len() > 1 && !wanted.is_disjoint(&present) => return Err(Refusal::SeveralServices),
+            None => match (wanted.first(), present.first()) {
+                (Some(name), _) if wanted.len() == 1 && present.contains(name) => (*name).to_owned(),
+                _ if present.len() > 1 => return Err(Refusal::SeveralServices),
+                (_, Some(_)) => return Err(Refusal::NotInTarget),
+                (Some(_), None) if wanted.len() > 1 => return Err(Refusal::SeveralServices),
+                (Some(name), None) => (*name).to_owned(),
+                (None, None) => return Err(Refusal::UnknownApp(app)),
+            },
+        };
+        Ok(ServiceKey { app, service: name })
+    }
+
+    /// Whoever restarts or purges an app wants all of it to run.
+    async fn clear_stops(&mut self, app: AppId) {
+        let before = self.overrides.stopped.len();
+        self.overrides.stopped.retain(|key| key.app != app);
+        if self.overrides.stopped.len() != before {
+            self.save_stopped().await;
+        }
+    }
+
+    /// A step worked: what was asked for and is done is not asked for again.
+    pub(super) async fn succeeded(&mut self, step: &Step) {
+        self.retries.succeed(step);
+        match step {
+            // Known without a look, should locks not be readable just now.
+            // An errand that was let go ahead meanwhile gives them back.
+            Step::TakeLocks(app, services, _) if !self.is_leased(*app) => {
+                self.locks().insert(*app, LockState::Ours(services.clone()));
+            }
+            Step::Engine(EngineAction::Start(which)) => {
+                self.overrides.start.remove(&which.id);
+                // One that exits at once is not owed another start.
+                if self.restart_after_stop.remove(&which.key) {
+                    self.save_stopped().await;
+                }
+            }
+            // One that was killed is forgotten once it is seen to be gone: until then nobody may take it for what is wanted.
+            Step::Engine(EngineAction::Restart(which)) => {
+                self.overrides.recreate.remove(&which.id);
+            }
+            Step::Engine(EngineAction::RemoveImage(image)) => {
+                self.targets.pulled.remove(image);
+            }
+            Step::Engine(_) | Step::TakeLocks(..) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => (),
+        }
+    }
+
+    /// A step did not work.
+    pub(super) fn failed(&mut self, step: &Step, failure: &StepFailure) {
+        if let (Step::Engine(EngineAction::RemoveImage(image)), StepFailure::Engine(EngineError::InUse(why))) = (step, failure)
+            && self.retries.has_failed(step)
+        {
+            // The first time a container of ours may have been made of it meanwhile. It was looked since, and there is none: somebody
+            // else uses it, so it is not ours alone to delete.
+            info!(%image, why, "the image stays");
+            self.targets.pulled.remove(image);
+            self.retries.succeed(step);
+            return;
+        }
+        let again = self.retries.fail(step, failure);
+        warn!(error = %failure, %step, ?again, "step failed");
+        self.answer_failed_step(step, &failure.to_string());
+    }
+
+    /// Demands about what is no longer there are over.
+    pub(super) async fn drop_fulfilled_overrides(&mut self) {
+        let containers = &self.current.containers;
+        let rests = |id: &ContainerId| containers.iter().any(|it| it.id == *id && may_be_asked(it.phase));
+        self.overrides.start.retain(rests);
+        self.overrides.recreate.retain(|id| containers.iter().any(|it| it.id == *id));
+        let left = |app: &AppId| {
+            containers.iter().any(|it| it.key.app == *app) || self.current.volumes.iter().any(|it| it.app == *app)
+        };
+        self.overrides.purge.retain(left);
+        self.queue_pending_restarts().await;
+    }
+
+    /// Services stopped by a person before the agent was started again are started, whatever their restart policy.
+    async fn queue_pending_restarts(&mut self) {
+        if self.restart_after_stop.is_empty() {
+            return;
+        }
+        let before = self.restart_after_stop.len();
+        for container in &self.current.containers {
+            if !self.restart_after_stop.contains(&container.key) || self.overrides.start.contains(&container.id) {
+                continue;
+            }
+            match container.phase {
+                ContainerPhase::Exited(_) => drop(self.overrides.start.insert(container.id.clone())),
+                ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Paused => {
+                    self.restart_after_stop.remove(&container.key);
+                }
+                ContainerPhase::Created | ContainerPhase::Removing | ContainerPhase::Dead => (),
+            }
+        }
+        let there = |key: &ServiceKey| self.current.containers.iter().any(|it| it.key == *key);
+        self.restart_after_stop.retain(there);
+        if self.restart_after_stop.len() != before {
+            self.save_stopped().await;
+        }
+    }
+}
+
+/// Whether a container is started only when asked for: it exited, or is paused.
+const fn may_be_asked(phase: ContainerPhase) -> bool {
+    match phase {
+        ContainerPhase::Exited(_) | ContainerPhase::Paused => true,
+        ContainerPhase::Created
+        | ContainerPhase::Running
+        | ContainerPhase::Restarting
+        | ContainerPhase::Removing
+        | ContainerPhase::Dead => false,
+    }
+}
+
+/// Whether it would have steps taken that nothing else asks for.
+const fn changes_containers(intent: &Action) -> bool {
+    match intent {
+        Action::Restart(..) | Action::Purge(..) | Action::Stop(..) | Action::Start(..) | Action::ConfigureHost(..) => true,
+        Action::Target(_)
+        | Action::Rejected(_)
+        | Action::Update { .. }
+        | Action::RenewKey(_)
+        | Action::CheckConnectivity(_)
+        | Action::ReadHost
+        | Action::Shutdown(..)
+        | Action::Probe => false,
+    }
+}
+
+/// What becomes of a request.
+enum RequestEffect<'w> {
+    /// It is answered when this is done.
+    Job(BackgroundJob<'w>),
+    /// It is answered at once.
+    Answer(Response),
+    /// It is answered when this has come to pass.
+    Wait(AppId, Goal),
+}

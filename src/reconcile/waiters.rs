@@ -1,0 +1,186 @@
+//! Whoever asked, and what they wait for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::plan::{Step, Waiting};
+use crate::port::World;
+use crate::reconcile::{Reconciler, app_of};
+use crate::request::{Refusal, RequestResult, Response};
+use crate::state::{AppId, Container, ContainerId, ContainerPhase, Service, ServiceKey};
+
+/// Somebody who waits for an answer. They may hang up; what they asked for is done all the same.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) app: AppId,
+    pub(super) goal: Goal,
+    pub(super) reply: oneshot::Sender<RequestResult>,
+    /// When it was asked.
+    pub(super) since: Instant,
+}
+
+/// A request waits so long for a dependency that is on its way: a program may take hours to complete.
+const DEPENDENCY_WAIT: Duration = Duration::from_secs(60);
+
+/// What an answer waits for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Goal {
+    /// Everything asked of the app was done, and it has all that it can have now.
+    Settled,
+    /// The same, after a purge that cannot delete everything: what stays where, and what to do.
+    Purged(String),
+    /// The service's container does not run.
+    Stopped(ServiceKey),
+    /// The service's container runs, or has run.
+    Started(ServiceKey),
+}
+
+impl<W: World> Reconciler<'_, W> {
+    /// Answers whoever waits for what has come to pass.
+    pub(super) fn answer_waiters(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.verdict(&waiter) {
+                // Whoever asked may have hung up; that is their business.
+                Some(answer) => drop(waiter.reply.send(answer)),
+                None => self.waiters.push(waiter),
+            }
+        }
+        // Of those who hung up one is enough: what they asked for is still under way.
+        let mut gone = BTreeSet::new();
+        self.waiters.retain(|it| !it.reply.is_closed() || gone.insert((it.app, it.goal.clone())));
+    }
+
+    fn verdict(&mut self, waiter: &Waiter) -> Option<RequestResult> {
+        let lock = self.plan.waiting.iter().find_map(|it| match it {
+            Waiting::Lock(app, held) if *app == waiter.app && !self.locks_checked_since_observe.contains(app) => {
+                Some(held.clone())
+            }
+            _ => None,
+        });
+        if let (Some(held), Goal::Settled | Goal::Purged(_) | Goal::Stopped(_)) = (lock, &waiter.goal) {
+            // The lock was taken between the request and its first step: it is as if it had been held all along.
+            self.withdraw(waiter);
+            return Some(Err(Refusal::Locked(held)));
+        }
+        if let (Goal::Settled, Some(refusal)) = (&waiter.goal, self.nothing_can_run(waiter.app)) {
+            return Some(Err(refusal));
+        }
+        self.reached(waiter).or_else(|| self.hopeless(waiter).map(Err))
+    }
+
+    /// What has come to pass of what a waiter waits for.
+    fn reached(&self, waiter: &Waiter) -> Option<RequestResult> {
+        match &waiter.goal {
+            Goal::Settled => self.is_through(waiter).then(|| {
+                let except = self.not_started(waiter.app);
+                Ok(if except.is_empty() { Response::Done } else { Response::Except(except) })
+            }),
+            Goal::Purged(stays) => self.is_through(waiter).then(|| Err(Refusal::Failed(stays.clone()))),
+            Goal::Stopped(key) => {
+                let busy = self.containers(key).any(|(_, phase)| phase.is_alive()) || self.is_unlocking(waiter.app);
+                let id = self.containers(key).next().map(|(id, _)| id);
+                (!busy).then(|| id.map(Response::Container).ok_or(Refusal::NoContainer))
+            }
+            Goal::Started(key) => {
+                let asked = |id: &ContainerId| self.overrides.start.contains(id);
+                let started = |(id, phase): &(ContainerId, ContainerPhase)| {
+                    *phase != ContainerPhase::Created && !asked(id) && *phase != ContainerPhase::Dead
+                };
+                let exited = |(_, phase): &(ContainerId, ContainerPhase)| {
+                    matches!(phase, ContainerPhase::Exited(_)) && self.plan.busy.contains(&key.app)
+                };
+                self.containers(key).find(|it| started(it) && !exited(it)).map(|(id, _)| Ok(Response::Container(id)))
+            }
+        }
+    }
+
+    /// Whether what was asked of the whole app is done.
+    fn is_through(&self, waiter: &Waiter) -> bool {
+        !self.is_asked(waiter.app) && self.is_idle(waiter)
+    }
+
+    /// Whether a restart or a purge of the app is not done yet.
+    pub(super) fn is_asked(&self, app: AppId) -> bool {
+        let anew = |it: &Container| it.key.app == app && self.overrides.recreate.contains(&it.id);
+        self.overrides.purge.contains(&app) || self.current.containers.iter().any(anew)
+    }
+
+    /// Whether something is done or to be done about an app.
+    pub(super) fn is_at_work(&self, app: AppId) -> bool {
+        self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app))
+    }
+
+    /// Whether a request waited for a dependency as long as it does.
+    pub(super) fn is_out_of_patience(waiter: &Waiter) -> bool {
+        waiter.since.elapsed() >= DEPENDENCY_WAIT
+    }
+
+    /// A request that waits for a dependency is answered in time, although nothing happens by then.
+    pub(super) fn look_for_waiters(&mut self) {
+        let held_back =
+            |app: AppId| self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(key, _) if key.app == app));
+        let waiters = self.waiters.iter().filter(|it| !Self::is_out_of_patience(it) && held_back(it.app));
+        if let Some(soonest) = waiters.map(|it| it.since + DEPENDENCY_WAIT).min() {
+            self.next_observe = self.next_observe.min(soonest);
+        }
+    }
+
+    /// Whether the app has all that it can have now. It may still wait for an update's images, or for a boot.
+    fn is_idle(&self, waiter: &Waiter) -> bool {
+        let app = waiter.app;
+        let waits = self.plan.waiting.iter().any(|it| match it {
+            Waiting::Dependency(key, _) => key.app == app && !Self::is_out_of_patience(waiter),
+            Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => key.app == app,
+            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Paused(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
+        });
+        let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
+        let there = |(name, service): (&String, &Service)| {
+            // One that never was here yet is not what anybody asked about.
+            let on_its_way = !service.strategy.makes_way_first() && !self.current.has_image(&service.image);
+            on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
+        };
+        !self.is_at_work(app) && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
+    }
+
+    /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.
+    fn is_unlocking(&self, app: AppId) -> bool {
+        let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
+        steps.into_iter().any(|step| *step == Step::ReleaseLocks(app))
+    }
+
+    fn containers(&self, key: &ServiceKey) -> impl Iterator<Item = (ContainerId, ContainerPhase)> {
+        self.current.containers.iter().filter(move |it| it.key == *key).map(|it| (it.id.clone(), it.phase))
+    }
+
+    /// What somebody asked for is not wanted any more.
+    fn withdraw(&mut self, waiter: &Waiter) {
+        self.overrides.purge.remove(&waiter.app);
+        let theirs = |id: &ContainerId| self.current.containers.iter().any(|it| it.key.app == waiter.app && it.id == *id);
+        self.overrides.recreate.retain(|id| !theirs(id));
+        if let Goal::Stopped(key) = &waiter.goal {
+            self.overrides.stopped.remove(key);
+        }
+        self.request_resync();
+    }
+
+    /// Tells those who wait for an app that it went wrong. It is still pursued.
+    pub(super) fn fail_waiters(&mut self, concerns: impl Fn(AppId) -> bool, why: &str) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            if concerns(waiter.app) {
+                let _ = waiter.reply.send(Err(Refusal::Failed(why.to_owned()))); // They may have hung up.
+            } else {
+                self.waiters.push(waiter);
+            }
+        }
+    }
+
+    /// A step failed: whoever waits for its app hears of it.
+    pub(super) fn answer_failed_step(&mut self, step: &Step, why: &str) {
+        if let Some(app) = app_of(step) {
+            self.fail_waiters(|it| it == app, &format!("{step}: {why}"));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Values as text, for hashes that must not change from one release of the agent to the next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use crate::state::config::{HealthCheck, Mount, NetworkMode, Port};
+use crate::state::logging::Logging;
+use crate::state::network::NetworkAttachment;
+use crate::state::service::RestartPolicy;
+
+/// One text per value, and one value per text. Not `Debug`, which a new compiler may change.
+pub(super) trait CanonicalForm {
+    /// Adds the text to another, so that a configuration of many values becomes one text and not as many.
+    fn write(&self, text: &mut String);
+
+    /// The text.
+    fn canonical_text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+}
+
+macro_rules! canon_by_display {
+    ($($type:ty),+) => {$(
+        impl CanonicalForm for $type {
+            fn write(&self, text: &mut String) {
+                add(text, format_args!("{self}"));
+            }
+        }
+    )+};
+}
+canon_by_display!(bool, i32, i64, u16, u32, RestartPolicy, NetworkMode, Port, Mount);
+
+impl CanonicalForm for str {
+    /// Its length before it, so that no text can imitate another's end.
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}:", self.len()));
+        text.push_str(self);
+    }
+}
+
+impl CanonicalForm for String {
+    fn write(&self, text: &mut String) {
+        self.as_str().write(text);
+    }
+}
+
+impl CanonicalForm for Duration {
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}ns", self.as_nanos()));
+    }
+}
+
+impl<T: CanonicalForm> CanonicalForm for Option<T> {
+    fn write(&self, text: &mut String) {
+        text.push(if self.is_some() { '+' } else { '-' });
+        if let Some(it) = self {
+            it.write(text);
+        }
+    }
+}
+
+impl<T: CanonicalForm> CanonicalForm for Vec<T> {
+    fn write(&self, text: &mut String) {
+        list(text, self, T::write);
+    }
+}
+
+impl<T: CanonicalForm> CanonicalForm for BTreeSet<T> {
+    fn write(&self, text: &mut String) {
+        list(text, self, T::write);
+    }
+}
+
+impl<T: CanonicalForm> CanonicalForm for BTreeMap<String, T> {
+    fn write(&self, text: &mut String) {
+        list(text, self, |(key, value), text| {
+            key.write(text);
+            text.push('=');
+            value.write(text);
+        });
+    }
+}
+
+impl CanonicalForm for (i64, i64) {
+    fn write(&self, text: &mut String) {
+        add(text, format_args!("{}/{}", self.0, self.1));
+    }
+}
+
+impl CanonicalForm for HealthCheck {
+    fn write(&self, text: &mut String) {
+        let Self { test, interval, timeout, start_period, retries } = self;
+        list(text, [test as &dyn CanonicalForm, interval, timeout, start_period, retries], CanonicalForm::write);
+    }
+}
+
+impl CanonicalForm for Logging {
+    fn write(&self, text: &mut String) {
+        let Self { driver, options } = self;
+        list(text, [driver as &dyn CanonicalForm, options], CanonicalForm::write);
+    }
+}
+
+impl CanonicalForm for NetworkAttachment {
+    fn write(&self, text: &mut String) {
+        let Self { aliases, ipv4, ipv6, link_local } = self;
+        list(text, [aliases as &dyn CanonicalForm, ipv4, ipv6, link_local], CanonicalForm::write);
+    }
+}
+
+fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut String)) {
+    text.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        write(item, text);
+    }
+    text.push(']');
+}
+
+fn add(text: &mut String, more: fmt::Arguments<'_>) {
+    text.write_fmt(more).expect("a text takes everything");
+}
