@@ -13,7 +13,7 @@ HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
 .PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
-	size release arm-test deb package-test image-test torture ci clean help
+	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
 	@packaging/run.sh start
@@ -21,7 +21,7 @@ run: ## run the agent here with two sample services, until Ctrl-C
 clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
-test: ## every test; on a fresh Debian it installs what it needs, and says so
+test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus busybox tools trace
 	@$(MAKE) --no-print-directory unit lives bus engine
 
@@ -142,6 +142,9 @@ image-test: ## the container image, built and run with a private engine
 
 torture: ## the long forms of what is promised, and the table of it with what was measured; ONLY="…" for some
 	@$(LAB)/torture.sh $(ONLY)
+
+picture: ## docs/session.svg for the README, recorded from a real run
+	@docs/record.sh
 
 ci: fmt lint doc test ## what CI runs
 	@$(MAKE) --no-print-directory kernel FLAVOURS="all second"

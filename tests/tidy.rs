@@ -204,7 +204,7 @@ struct Script {
 
 fn scripts() -> impl Iterator<Item = Script> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dirs = ["tests/lab", "packaging", "packaging/debian"].map(|dir| fs::read_dir(root.join(dir)).unwrap());
+    let dirs = ["tests/lab", "packaging", "packaging/debian", "docs"].map(|dir| fs::read_dir(root.join(dir)).unwrap());
     dirs.into_iter().flatten().map(|it| it.unwrap().path()).filter(|it| it.is_file()).filter_map(|path| {
         let text = String::from_utf8(fs::read(&path).unwrap()).ok()?;
         let shell = if text.strip_prefix("#!/bin/")?.starts_with("bash") { "bash" } else { "sh" };

@@ -83,7 +83,7 @@ fn as_packaged_it_is_ready_says_what_it_does_and_stops_and_reads_again_when_told
     let exposed = machine.run("systemd-analyze security --no-pager boardkeeper.service | grep -o 'service: [0-9.]*'");
     let level: f32 = exposed.rsplit(' ').next().unwrap().parse().unwrap();
     eprintln!("{doctor}\nfigure: exposure level {level}, stopped in {} ms", took.as_millis());
-    assert!(level <= 1.8, "README says 1.8: {level}");
+    assert!(level <= 1.8, "docs/install.md says 1.8: {level}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `make run` and `make clean-run`, and the README's first session, word for word.
+//! `make run` and `make clean-run`, and the README's things to try, word for word.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -64,11 +64,12 @@ fn blocks(section: &str) -> Vec<String> {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn the_first_session_of_the_readme_is_true() {
+fn the_things_to_try_of_the_readme_are_true() {
     let lab = Lab::enter();
     let session = Session::start(&lab);
-    let blocks = blocks("A first session");
-    let [asking, changing, locking] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let blocks = blocks("Five things to try");
+    let [asking, restarting, changing, locking, blinking] = &blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let key = asking.lines().take(2).collect::<Vec<_>>().join("\n");
     until(PATIENCE, "the clock has ticked", || session.does("wget -q -O - http://127.0.0.1:8080/time || true").contains("20"));
     let before = lab.containers();
 
@@ -76,6 +77,7 @@ fn the_first_session_of_the_readme_is_true() {
     for words in ["OK", "keeps this page up", "\"activity\":\"settled\"", "\"update_pending\":false"] {
         assert!(said.contains(words), "{words}: {said}");
     }
+    assert_eq!(session.does(&format!("{key}\n{restarting}")).trim(), "OK");
     let restarted = lab.containers();
     assert!(restarted.iter().all(|it| it.state == "running" && before.iter().all(|old| old.id != it.id)));
 
@@ -89,10 +91,11 @@ fn the_first_session_of_the_readme_is_true() {
     until(PATIENCE, "the change is there, and `web` is back", || every("5"));
     assert_ne!(lab.the("web").id, restarted[1].id);
 
-    let key = asking.lines().take(2).collect::<Vec<_>>().join("\n");
     let said = session.does(&format!("{key}\n{}", locking.replace("\ncurl", "\nsleep 3\ncurl")));
     assert!(said.contains("app 4848400 is locked by its service clock"), "{said}");
     until(PATIENCE, "the lock is gone and the change is there", || every("2"));
+    let said = session.does(&format!("{key}\n{blinking}"));
+    assert!(said.contains("identify-led: ") && said.contains("ACT"), "{said}");
 
     let before = lab.containers();
     session.interrupt();

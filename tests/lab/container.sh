@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the container image with a private engine, and runs the agent from it as the README says.   container.sh
+# Builds the container image with a private engine, and runs the agent from it as docs/install.md says.   container.sh
 #
 # Seen to work: it answers, it is asked for its key, it starts an app's container beside itself, and it never touches itself. Needs
 # root, and the release binary for this machine (make release-x86_64-unknown-linux-musl).

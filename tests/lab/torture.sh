@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the long forms of what tests/PROMISES.md promises, and prints its table with what was measured.   torture.sh [NAME…]
+# Runs the long forms of what docs/testing.md promises, and prints its table with what was measured.   torture.sh [NAME…]
 #
 # One function per promise, in the order they are run; its name is the first column of the page. It calls `shows` with the
 # promise and the command that shows it. What a command prints as `figure: …` is what was measured; without such a line, what
