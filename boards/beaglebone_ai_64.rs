@@ -1,6 +1,6 @@
 //! BeagleBone AI-64.
 //!
-//! Mainline composes its names without a colour, hence the leading colons, and one of them twice, hence the `_1`.
+//! Mainline's LED names are composed without a colour, hence the leading colons. One name occurs twice, hence the `_1`.
 //!
 //! Sources: `k3-j721e-beagleboneai64.dts` of mainline 7.2 and of beagleboard/linux at 02b80992.
 

@@ -1,7 +1,7 @@
 //! BeagleBone Black.
 //!
-//! The `green` in the names is only a name: most are fitted with blue ones. Clones and capes that nobody listed end up here by
-//! their compatible strings, which is right for these LEDs.
+//! The `green` in the names is only a name: most are fitted with blue ones. Unlisted clones and capes match here by their
+//! compatible strings, which is right for these LEDs.
 //!
 //! Sources: `am335x-boneblack.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr3`.

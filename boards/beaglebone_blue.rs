@@ -1,6 +1,6 @@
 //! BeagleBone Blue, for robots. The cloud has no type of its own for it; the Black's image boots it.
 //!
-//! Sources: `am335x-boneblue.dts` of mainline, which calls the first four as the vendor does; the trees of
+//! Sources: `am335x-boneblue.dts` of mainline, which names the first four as the vendor does; the trees of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
 use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};

@@ -1,4 +1,4 @@
-//! BeagleBone Green Gateway, by Seeed Studio. It has a fifth LED, which follows the network.
+//! BeagleBone Green Gateway, by Seeed Studio. It has a fifth LED, which shows network activity.
 //!
 //! Mainline does not know it.
 //!

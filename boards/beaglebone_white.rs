@@ -1,4 +1,4 @@
-//! BeagleBone, the first one, which people call the white one.
+//! BeagleBone, the first one, known as the white one.
 //!
 //! Its compatible string is a fallback of nearly every other BeagleBone, so it comes last in their lists and is tried last. The
 //! `green` in the names is only a name.

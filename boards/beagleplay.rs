@@ -1,6 +1,6 @@
 //! BeaglePlay.
 //!
-//! Mainline composes its names without a colour, hence the leading colons.
+//! Mainline's LED names are composed without a colour, hence the leading colons.
 //!
 //! Sources: `k3-am625-beagleplay.dts` of mainline 7.2; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 5.10 to 6.6.
 

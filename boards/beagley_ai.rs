@@ -1,6 +1,6 @@
 //! BeagleY-AI. The cloud has no type for it.
 //!
-//! Linux 6.1 of the vendor calls the LEDs after an evaluation board, and has the two switches of the camera connectors in the
+//! Linux 6.1 of the vendor names the LEDs after an evaluation board, and has the two switches of the camera connectors in the
 //! LED class.
 //!
 //! Sources: `k3-am67a-beagley-ai.dts` of mainline 7.2 and of beagleboard/linux at 028a2d72; the tree of

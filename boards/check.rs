@@ -1,4 +1,4 @@
-//! What a description may not say. All of it is asked while we are compiled.
+//! Consistency checks of the descriptions. All run at compile time.
 
 use crate::{ALL, Board, Led, Line, NEVER_BLINK, Role};
 
@@ -18,7 +18,7 @@ const _: () = {
 };
 
 impl Board {
-    /// Falls over where a description contradicts itself, which for those in [`ALL`] is while we are compiled.
+    /// Panics if a description contradicts itself; for those in [`ALL`] at compile time.
     ///
     /// ```compile_fail
     /// use boards::{ALL, Board};
@@ -50,7 +50,7 @@ impl Board {
         }
     }
 
-    /// Two boards with one identity could not be told apart.
+    /// Panics if two boards share an identity: they could not be told apart.
     const fn is_not(&self, other: &Board) {
         assert!(!same(self.id, other.id), "no two boards share an id");
         assert!(!same(self.name, other.name), "no two boards share a name");
@@ -60,7 +60,7 @@ impl Board {
 }
 
 impl Led {
-    /// Falls over where the description of this LED contradicts itself.
+    /// Panics if the description of this LED contradicts itself.
     const fn validate(&self) {
         assert!(!self.name.is_empty(), "a LED has a name");
         assert!(self.classes.len() + self.lines.len() > 0, "a LED can be reached");
@@ -68,7 +68,7 @@ impl Led {
         assert!(!any_common(self.classes, NEVER_BLINK), "what must never blink is not a LED");
     }
 
-    /// Falls over where two LEDs of a board are one.
+    /// Panics if two LEDs of a board are the same.
     const fn is_not(&self, other: &Led) {
         let both = matches!((self.role, other.role), (Role::Identify, Role::Identify));
         assert!(!both, "a board is identified by one LED");
@@ -81,7 +81,7 @@ impl Led {
         }
     }
 
-    /// Whether this line is one of ours.
+    /// Whether this line is one of this LED's.
     const fn is_on(&self, line: &Line) -> bool {
         let mut i = 0;
         while i < self.lines.len() {
@@ -94,7 +94,7 @@ impl Led {
     }
 }
 
-// What the standard library cannot yet do while compiling.
+// Const functions that the standard library does not have yet.
 
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

@@ -1,8 +1,8 @@
 //! The GPIO chips that boards share.
 //!
-//! The device is the address in the device tree, which neither a kernel nor the order of probing changes. The label is given only
-//! where it is a key: chips of the `AM335x` and AM57 are labelled by the order in which they are found, which is another one since
-//! Linux 5.15, so that `gpio-32-63` of an old kernel is `gpio-0-31` of a new one.
+//! The device is the address in the device tree, which neither a kernel nor the probe order changes. The label is given only
+//! where it is unique: chips of the `AM335x` and AM57 are labelled in probe order, which is another one since Linux 5.15, so
+//! that `gpio-32-63` of an old kernel is `gpio-0-31` of a new one.
 //!
 //! Sources: the device trees named in the boards' files, built and read; `drivers/pinctrl/bcm/pinctrl-bcm2835.c` and
 //! `drivers/gpio/gpio-omap.c` of Linux 6.1 to 7.2.
@@ -24,10 +24,10 @@ pub(crate) const BCM2712: Chip = Chip { device: "107d517c00.gpio", label: Some("
 /// RP1, the south bridge of Raspberry Pi 5.
 pub(crate) const RP1: Chip = Chip { device: "1f000d0000.gpio", label: Some("pinctrl-rp1") };
 
-/// The expander that Raspberry Pi firmware drives for us.
+/// The expander that Raspberry Pi firmware drives for the kernel.
 pub(crate) const EXPANDER: Chip = Chip { device: "soc:firmware:gpio", label: Some("raspberrypi-exp-gpio") };
 
-/// The same, as Raspberry Pi's own kernels name it on the BCM2837.
+/// The same expander, as Raspberry Pi's own kernels name it on the BCM2837.
 pub(crate) const EXPANDER_BCM2837: Chip = Chip { device: "soc:firmware:expgpio", label: Some("raspberrypi-exp-gpio") };
 
 /// Lines that exist in Raspberry Pi firmware only; in the vendor's kernels only.

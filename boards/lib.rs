@@ -1,11 +1,12 @@
-//! What each supported board is made of.
+//! Descriptions of the supported boards.
 //!
 //! One file per board, one constant per file, no behaviour. The agent reads these constants; nothing here reads anything. A
-//! board that needs *code* (a LED behind an expander nobody has met yet) gets it in `src/linux`, so that the board file stays a
-//! description.
+//! board that needs *code* (a LED behind an expander that no other board has) gets it in `src/linux`, so that the board file
+//! stays a description.
 //!
-//! To support a board: copy the file of its nearest kin, change it, add one line to [`ALL`], run `make check`. A description
-//! that contradicts itself, or another board, does not compile: see [`Board::validate`]. `README.md` beside this file tells the rest.
+//! To support a board: copy the file of the most similar one, change it, add one line to [`ALL`], run `make check`. A
+//! description that contradicts itself, or another board, does not compile: see [`Board::validate`]. `README.md` beside this
+//! file explains the rest.
 
 #![no_std]
 
@@ -46,7 +47,7 @@ mod raspberry_pi_zero;
 mod raspberry_pi_zero_2_w;
 mod raspberry_pi_zero_w;
 
-/// Every board we know, in the order of [`Board::name`].
+/// Every supported board, in the order of [`Board::name`].
 pub const ALL: &[&Board] = &[
     &beaglebone_white::BOARD,
     &beaglebone_ai::BOARD,
@@ -84,22 +85,22 @@ pub const ALL: &[&Board] = &[
     &raspberry_pi_zero_w::BOARD,
 ];
 
-/// Names in the LED class that are not LEDs on any board: wires to radios, microcontrollers and camera switches that some
-/// kernels expose as LEDs because it was the easy way. To blink one is to reset what hangs on it.
+/// Names in the LED class that are not LEDs on any board: control lines of radios, microcontrollers and camera switches that
+/// some kernels expose as LEDs because it was the easy way. Blinking one resets the device it controls.
 pub const NEVER_BLINK: &[&str] = &["MIPI_SWITCH_OE", "MIPI_SWITCH_SEL", "mcu_bsl", "mcu_nrst", "wl18xx_bt_en"];
 
 /// A supported board.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Board {
-    /// What a person calls it on our command line. The name of its file, with hyphens. No two boards share it.
+    /// Its ID on the agent's command line: the name of its file, with hyphens. No two boards share it.
     pub id: &'static str,
-    /// Name for people, as printed on the box.
+    /// The product's name, as printed on the box.
     pub name: &'static str,
-    /// Other names on boxes: the same board with a header soldered in, or without its flash.
+    /// Other product names: the same board with a header soldered in, or without its flash.
     pub also: &'static [&'static str],
-    /// Device types the cloud knows it by. Many boards may share one; some have none.
+    /// The cloud's device types for it. Many boards may share one; some have none.
     pub slugs: &'static [&'static str],
-    /// What its device tree calls it in `model`, in every spelling, without the revision that firmware appends.
+    /// Its `model` in the device tree, in every spelling, without the revision that firmware appends.
     pub models: &'static [&'static str],
     /// Device-tree `compatible` strings that mean this board and no other.
     pub compatible: &'static [&'static str],
@@ -107,40 +108,40 @@ pub struct Board {
     pub leds: &'static [Led],
     /// Names in the LED class of this board that are not LEDs. All of them are in [`NEVER_BLINK`].
     pub not_leds: &'static [&'static str],
-    /// Lines that look like a LED's and must never be driven by hand.
+    /// GPIO lines that look like a LED's and must never be driven.
     pub not_lines: &'static [Line],
 }
 
-/// A LED, and what it is for.
+/// A LED and its purpose.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Led {
-    /// What is printed beside it, or what its maker calls it: `ACT`, `USR3`.
+    /// Its label on the board, or the manufacturer's name for it: `ACT`, `USR3`.
     pub name: &'static str,
-    /// What the agent may say with it.
+    /// What the agent may use it for.
     pub role: Role,
-    /// The colour a person looks for.
+    /// Its colour.
     pub colour: Colour,
-    /// Where a person looks for it.
+    /// Where on the board it is.
     pub place: Place,
-    /// How far what the kernel says can be believed.
+    /// Whether the kernel's on and off can be trusted.
     pub light: Light,
-    /// Directories under `/sys/class/leds` it goes by, the one that says most first: the first that exists is this LED.
+    /// Its directories under `/sys/class/leds`, the most specific name first: the first that exists is this LED.
     pub classes: &'static [&'static str],
-    /// How it is wired, for kernels that know no such LED. The first whose chip exists is this LED. Empty when nobody may
-    /// drive it but the kernel.
+    /// Its GPIO lines, for kernels without a driver for this LED. The first whose chip exists is this LED. Empty if only the
+    /// kernel may drive it.
     pub lines: &'static [Line],
 }
 
-/// What a LED tells the person looking at it.
+/// What a LED shows to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// The one to blink when somebody asks which board this is. At most one on a board.
+    /// The LED to blink to identify the board. At most one on a board.
     Identify,
-    /// Means nothing until a program gives it a meaning.
+    /// Free for programs to use.
     User,
-    /// Flickers with what the machine does: storage, processor, radio.
+    /// Shows the machine's activity: storage, processor, radio.
     Activity,
-    /// Tells of the supply. Borrowed only when there is nothing else.
+    /// Shows the state of the power supply. Used only if there is no other.
     Power,
 }
 
@@ -153,63 +154,63 @@ pub enum Colour {
     Green,
     /// Red.
     Red,
-    /// It differs between makes, or nobody wrote it down.
+    /// It differs between manufacturers, or is not documented.
     Unknown,
 }
 
-/// Where a LED is to be seen.
+/// Where a LED is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// Somewhere on the board.
     OnBoard,
-    /// There: `by the USB-C socket`.
+    /// At this place: `by the USB-C socket`.
     At(&'static str),
-    /// On the carrier that the module sits in, if the carrier has one. The kernel's LED exists either way.
+    /// On the carrier of a module, if the carrier has one. The kernel's LED exists either way.
     Carrier,
 }
 
-/// Whether what the kernel calls lit is lit.
+/// Whether a LED that the kernel reports as on is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Light {
-    /// As the kernel says.
+    /// As the kernel reports.
     AsTold,
-    /// Some kernels are said to have it the wrong way round; the board's file says which. A blink looks the same either way.
+    /// Some kernels are said to invert it; the board's file says which. A blink looks the same either way.
     MaybeInverted,
 }
 
 /// A line of a GPIO chip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// The chip it belongs to.
+    /// The chip it is on.
     pub chip: Chip,
-    /// Which of the chip's lines, from 0.
+    /// Its offset on the chip, from 0.
     pub offset: u32,
-    /// What the device tree calls the line, on kernels where it does. A line by another name is another line.
+    /// Its name in the device tree, on kernels that have one. A line by another name is another line.
     pub name: Option<&'static str>,
-    /// Which level lights the LED.
+    /// The level that lights the LED.
     pub lit_by: Polarity,
 }
 
-/// A GPIO chip. Numbers of chips are not among its names: they change with every boot and every kernel.
+/// A GPIO chip. Its number is no identity: it changes with every boot and every kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chip {
-    /// The platform device that owns it, `4804c000.gpio`: the directory that `/sys/bus/gpio/devices/gpiochipN` lies in.
+    /// The platform device that owns it, `4804c000.gpio`: the parent directory of `/sys/bus/gpio/devices/gpiochipN`.
     pub device: &'static str,
-    /// What its driver calls it, where that means this chip and no other.
+    /// Its driver's label, if that means this chip and no other.
     pub label: Option<&'static str>,
 }
 
-/// Which level of a line lights a LED.
+/// The level of a line that lights a LED.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Polarity {
-    /// The LED is lit when the line is at its supply.
+    /// The LED is lit when the line is at its supply voltage.
     ActiveHigh,
     /// The LED is lit when the line is at ground.
     ActiveLow,
 }
 
 impl Board {
-    /// The board that goes by this id.
+    /// The board with this ID.
     #[must_use]
     pub fn by_id(id: &str) -> Option<&'static Board> {
         ALL.iter().copied().find(|board| board.id == id)
@@ -226,7 +227,8 @@ impl Board {
         ALL.iter().copied().find(|board| board.models.iter().any(|it| names(model, it)))
     }
 
-    /// The board that a device tree's `compatible` names, and the entry that does: the first that we know, most specific first.
+    /// The board that matches a device tree's `compatible`, and the entry that does: the first that is known, most specific
+    /// first.
     pub fn by_compatible<'a>(entries: impl IntoIterator<Item = &'a str>) -> Option<(&'static Board, &'a str)> {
         entries.into_iter().find_map(|entry| {
             let board = ALL.iter().copied().find(|board| board.compatible.contains(&entry))?;
@@ -255,8 +257,8 @@ impl Place {
     }
 }
 
-/// Whether a model is the listed one. Firmware appends ` Rev 1.2`; device trees ` rev 1.2`, ` rev2` or ` V3.0`. Anything else that
-/// follows makes it another board: a Raspberry Pi 500 is not a 5, and a Zero 3 will not be a Zero.
+/// Whether a model is the listed one. Firmware appends ` Rev 1.2`; device trees ` rev 1.2`, ` rev2` or ` V3.0`. Any other
+/// suffix makes it another board: a Raspberry Pi 500 is not a 5, and a Zero 3 will not be a Zero.
 fn names(model: &str, listed: &str) -> bool {
     let Some(rest) = model.strip_prefix(listed) else { return false };
     let revision = [" Rev", " rev", " V"].iter().find_map(|it| rest.strip_prefix(it));

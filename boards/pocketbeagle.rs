@@ -1,6 +1,6 @@
 //! PocketBeagle.
 //!
-//! Sources: `am335x-pocketbeagle.dts` of mainline, which calls the LEDs as the vendor does; the trees of
+//! Sources: `am335x-pocketbeagle.dts` of mainline, which names the LEDs as the vendor does; the trees of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
 use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};

@@ -1,9 +1,9 @@
 //! PocketBeagle 2.
 //!
-//! Mainline composes one name twice, so `green:indicator` is line 4 and `green:indicator_1` line 3. The vendor's tree for the
-//! AM6232 gives line 4 a colour and no function, which makes `green:`, and then line 3 is `green:indicator`. Hence the order of
-//! names below: where `green:` exists, it is line 4. An early tree for Linux 5.10 has two wires of the microcontroller in the
-//! LED class.
+//! Mainline composes the same name for two LEDs, so `green:indicator` is line 4 and `green:indicator_1` line 3. The vendor's
+//! tree for the AM6232 gives line 4 a colour and no function, which makes `green:`, and then line 3 is `green:indicator`.
+//! Hence the order of names below: where `green:` exists, it is line 4. An early tree for Linux 5.10 has two control lines of
+//! the microcontroller in the LED class.
 //!
 //! Sources: `k3-am62-pocketbeagle2.dts` of mainline 7.2; `k3-am6232-pocketbeagle2.dts` of beagleboard/linux at 0b32e049.
 

@@ -1,7 +1,7 @@
 //! Raspberry Pi 1 Model B, both revisions.
 //!
 //! The red, green and yellow LEDs beside `ACT` are wired to the supply and to the Ethernet chip; software cannot reach them.
-//! The first revision prints `OK` beside this one.
+//! The first revision has the label `OK` beside this one.
 //!
 //! Sources: `bcm2835-rpi-b.dts` and `-b-rev2.dts` of mainline, `bcm2708-rpi-b.dts` and `-b-rev1.dts` of the vendor. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,6 +1,6 @@
 //! Raspberry Pi 2 Model B: with a BCM2836, and from revision 1.2 with a BCM2837.
 //!
-//! `PWR` is also the brown-out detector's, as on the 1 Model B+.
+//! The line of `PWR` is also the brown-out detector's, as on the 1 Model B+.
 //!
 //! Sources: `bcm2836-rpi-2-b.dts` of mainline, booted on an emulated board with Linux 6.1, and `bcm2837-rpi-2-b.dts`;
 //! `bcm2709-rpi-2-b.dts` and `bcm2710-rpi-2-b.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1

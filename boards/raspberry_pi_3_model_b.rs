@@ -1,8 +1,8 @@
 //! Raspberry Pi 3 Model B.
 //!
-//! Both LEDs hang on the firmware's expander: the vendor's kernels reach `ACT` through a virtual chip, mainline through the
-//! expander itself, and mainline knows no `PWR` at all. A write can succeed and the firmware still not light it. `PWR` is also
-//! the brown-out detector's, as on the 1 Model B+.
+//! Both LEDs are on the firmware's expander: the vendor's kernels reach `ACT` through a virtual chip, mainline through the
+//! expander itself, and mainline has no `PWR` at all. A write can succeed without the firmware lighting the LED. The line of
+//! `PWR` is also the brown-out detector's, as on the 1 Model B+.
 //!
 //! Sources: `bcm2837-rpi-3-b.dts` of mainline, `bcm2710-rpi-3-b.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,6 +1,6 @@
 //! Raspberry Pi 400, the one inside a keyboard.
 //!
-//! It has one LED, and it is called `PWR`: no kernel has an `ACT` here. Line 42, which is `ACT` on the 4, is this one.
+//! It has one LED, named `PWR`: no kernel has an `ACT` here. Line 42, which is `ACT` on the 4, is this one.
 //!
 //! Sources: `bcm2711-rpi-400.dts` of mainline and of the vendor, where the node of `ACT` is there and disabled. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,7 +1,7 @@
 //! Raspberry Pi 5.
 //!
-//! Its two LEDs are two colours in one case. Mainline up to 7.2 knows neither, and leaves the line free for us. Two people saw
-//! `ACT` lit at brightness 0 (raspberrypi/linux#6783 is one): not yet looked at on a bench.
+//! Its two LEDs are two colours in one case. Mainline up to 7.2 has neither, and leaves the line free for the agent. Two users
+//! saw `ACT` lit at brightness 0 (raspberrypi/linux#6783 is one): not yet verified on hardware.
 //!
 //! Sources: `bcm2712-rpi-5-b.dts` of mainline, without LEDs; `bcm2712-rpi-5-b.dts` and `bcm2712d0-rpi-5-b.dts` of the vendor;
 //! raspberrypi/documentation#3505 for the one case.

@@ -1,7 +1,7 @@
 //! Raspberry Pi 500, the one inside a keyboard.
 //!
-//! Wired as the 5, with the same doubt about what is lit. A line of the processor is named `USER_LED`; no kernel makes a LED of
-//! it, and what hangs on it is not known. Mainline up to 7.2 does not know the board.
+//! Wired as the 5, with the same doubt about the polarity. A line of the processor is named `USER_LED`; no kernel makes a LED
+//! of it, and what it is connected to is not known. Mainline up to 7.2 does not have the board.
 //!
 //! Sources: `bcm2712-rpi-500.dts` of the vendor.
 

@@ -1,7 +1,7 @@
 //! Raspberry Pi Compute Module 1.
 //!
 //! The carrier's LED shares its line with the eMMC: line 47 is `EMMC_EN_N`. The kernel's LED knows its polarity, on which
-//! vendor and mainline disagree; whoever drives the line by hand may take the disk away from under the system.
+//! vendor and mainline disagree; a program that drives the line itself may take the disk away from the running system.
 //!
 //! Sources: `bcm2835-rpi-cm1-io1.dts` of mainline, `bcm2708-rpi-cm.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,6 +1,6 @@
 //! Raspberry Pi Compute Module 4S.
 //!
-//! The cloud has no type for the module itself; the Revolution Pi Connect S is a carrier of it. Mainline does not know it.
+//! The cloud has no type for the module itself; the Revolution Pi Connect S is a carrier of it. Mainline does not have it.
 //!
 //! Sources: `bcm2711-rpi-cm4s.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1 (raspberrypi/linux
 //! ea14f14d).

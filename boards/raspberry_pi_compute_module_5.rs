@@ -1,7 +1,7 @@
 //! Raspberry Pi Compute Module 5, and 5 Lite without eMMC.
 //!
-//! Linux 6.8 of the vendor spells the compatible string `model`. Mainline up to 7.2 does not know it. The light may be the
-//! wrong way round, as on the 5.
+//! Linux 6.8 of the vendor spells the compatible string `model`. Mainline up to 7.2 does not have it. The LED may be inverted,
+//! as on the 5.
 //!
 //! Sources: `bcm2712-rpi-cm5-cm5io.dts`, `-cm5-cm4io.dts` and `-cm5l-*.dts` of the vendor.
 

@@ -1,7 +1,7 @@
 //! Raspberry Pi Zero.
 //!
-//! Its one LED is power and activity in one: lit, and dark for a moment when the card is read. Mainline from 6.1 to 7.2 calls
-//! the line active-high although the net is `STATUS_LED_N`, so there the kernel's lit is dark.
+//! Its one LED shows power and activity: lit, and dark for a moment when the card is read. Mainline from 6.1 to 7.2 calls the
+//! line active-high although the net is `STATUS_LED_N`, so there the LED is dark when the kernel reports it as on.
 //!
 //! Sources: `bcm2835-rpi-zero.dts` of mainline, `bcm2708-rpi-zero.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,7 +1,7 @@
 //! Raspberry Pi Zero 2 W.
 //!
-//! With Linux 6.12.62 of the vendor somebody saw the LED lit at brightness 0 (raspberrypi/linux#7250); how that ended is not
-//! known.
+//! With Linux 6.12.62 of the vendor a user saw the LED lit at brightness 0 (raspberrypi/linux#7250); the outcome of that
+//! report is not known.
 //!
 //! Sources: `bcm2837-rpi-zero-2-w.dts` of mainline, booted on an emulated board with Linux 6.1 and 7.2;
 //! `bcm2710-rpi-zero-2-w.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).

@@ -1,23 +1,24 @@
-//! The HTTP API, which can ask and can read, and can do nothing else.
+//! The HTTP API. It can send requests to the reconciler and read its status, and nothing else.
 //!
-//! One table, [`routes`], says what there is. A request goes through these gates in this order: its `Host` header (400), its key (401,
-//! or 403 where it comes from another site's page), the table (404, 405), what the key opens (401), and what this release has (501). What is left is answered from the watched [`Status`], or handed to
-//! the reconciler as an [`Action`]. A read never waits for the engine.
+//! One table, [`routes`], lists all endpoints. A request is checked in this order: its `Host` header (400), its key (401, or
+//! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), and whether this release has
+//! the endpoint (501). What is left is answered from the watched [`Status`], or sent to the reconciler as an [`Action`]. A
+//! read never waits for the engine.
 //!
 //! ```text
-//! routes       the table, and how a path is found in it                api/route.rs
-//! auth         keys, and who may do what                               api/auth.rs
-//! site         whether a web page of another site asks                 api/site.rs
-//! guesses      wrong keys, by address                                  api/guesses.rs
-//! audit, mask  who asked for what, in the log; and no key              api/audit.rs api/mask.rs
-//! body, form   what a request says                                     api/body.rs api/form.rs
-//! sent         the shapes an answer has                                api/sent.rs
-//! v1, agent    the routes                                              api/v1.rs api/v1/read.rs api/agent.rs
-//! light        those of the board and its LEDs                         api/light.rs
+//! route        the table, and how a path is found in it                api/route.rs
+//! auth         keys, and what callers may do                           api/auth.rs
+//! site         whether a web page of another site sent a request       api/site.rs
+//! guess_limit  delays for wrong keys, by address                       api/guess_limit.rs
+//! audit, mask  the request log, with keys masked                       api/audit.rs api/mask.rs
+//! body, form   the fields of a request                                 api/body.rs api/form.rs
+//! response     the shapes of a response                                api/response.rs
+//! v1, agent    the endpoints                                           api/v1.rs api/v1/read.rs api/agent.rs
+//! leds         the endpoints of the board and its LEDs                 api/leds.rs
 //! ```
 //!
-//! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and a route that does
-//! not exist is a secret to those without a key. Both need the table before the key, and one table is better than two.
+//! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
+//! key must not learn which routes exist. Both need the table before the key check, and one table is better than two.
 
 mod agent;
 mod audit;
@@ -56,42 +57,43 @@ use response::{ApiResponse, failed};
 use route::RouteMatch;
 use site::CrossSite;
 
-/// All the API can reach of the agent.
+/// All of the agent that the API can reach.
 #[derive(Debug, Clone)]
 pub struct ApiHandle {
-    /// Where requests go.
+    /// The reconciler's inbox.
     pub requests: mpsc::Sender<Request>,
-    /// What may be read.
+    /// What the reconciler publishes.
     pub status: watch::Receiver<Status>,
-    /// The LED.
+    /// The LEDs.
     pub leds: LedHandle,
     /// When the agent started.
     pub started: Instant,
 }
 
-/// The most bytes of a URL: the longest that means anything has a path of 60 and a key of 128; the rest is for queries of others.
+/// The most bytes of a URL: the longest that means anything has a path of 60 and a key of 128; the rest is for query
+/// parameters this API ignores.
 const URL_BYTES: usize = 4096;
 
-/// Requests of one address that wait beside a service's. More would only wait for each other: the reconciler does one at a time
-/// for an app.
+/// A service's request is rejected if this many others of its address are in flight. More would only wait for each other: the
+/// reconciler handles one at a time for an app.
 const BESIDE_A_SERVICE: usize = 16;
 
-/// And beside one of the device's owner, who must not be kept out by a service of the same address. Fewer than half of the
-/// connections an address may have, so that one that waits for nothing is always to be found.
+/// The same limit for the device's owner, whom a service at the same address must not keep out. At most half of the
+/// connections an address may have, so that an idle one can always be displaced.
 const BESIDE_AN_OWNER: usize = 32;
 
-/// How long a request waits until the agent has read its keys. It takes some milliseconds.
+/// How long a request waits for the agent to load its keys, which takes some milliseconds.
 const KEYS_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a request waits for room in the reconciler's inbox.
+/// How long a request waits for a free slot in the reconciler's inbox.
 const INBOX_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a request waits until it was done. The socket timeout of the supervisors our clients know is as long.
+/// How long a request waits for the reconciler's response. The supervisors that clients know have the same socket timeout.
 const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// The API, ready to be served. The server puts a [`ClientAddress`] into the extensions of each request; a request without one did not come
-/// from the device. [`LocalAddress`](crate::state::device::Reached) beside it says which address of the device the client connected to.
-/// The server sends a response with [`AnswerDelay`] in its extensions so much later.
+/// The API as a service. The server puts a [`ClientAddress`] into the extensions of each request; a request without one did
+/// not come from the device. [`LocalAddress`](crate::state::device::LocalAddress) beside it says which address of the device
+/// the client connected to. The server delays a response that has [`AnswerDelay`] in its extensions by that time.
 pub fn router(door: ApiHandle) -> Router {
     let house = AppState {
         api: door,
@@ -101,7 +103,7 @@ pub fn router(door: ApiHandle) -> Router {
     Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(house)
 }
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Clone)]
 struct AppState {
     api: ApiHandle,
@@ -109,18 +111,18 @@ struct AppState {
     guess_limiter: Arc<KeyGuessLimiter>,
 }
 
-/// A request that was let in.
+/// A request that passed all checks.
 struct ApiRequest {
     api: ApiHandle,
     callers: AuthenticatedCallers,
-    /// What stands in the path where the route has a parameter.
+    /// The path's segment in place of the route's parameter; empty if it has none.
     param: String,
     request: HttpRequest,
 }
 
 async fn handle(State(house): State<AppState>, request: HttpRequest) -> Response {
     let mut response = answer(&house, request).await;
-    // A browser must not guess that an answer is a script or a page.
+    // A browser must not guess that a response is a script or a page.
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
@@ -153,7 +155,7 @@ async fn answer(
     response
 }
 
-/// What is asked, by somebody who may ask it; or what is answered at the door.
+/// The endpoint and the request, if the caller may use it; otherwise the response that rejects it.
 fn admit(
     door: &ApiHandle,
     callers: Result<AuthenticatedCallers, AuthFailure>,
@@ -161,7 +163,7 @@ fn admit(
 ) -> Result<(Endpoint, ApiRequest), ApiResponse> {
     site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
-    // Health needs no key. Web pages of other sites are refused all the same.
+    // The health check needs no key. Web pages of other sites are rejected all the same.
     if let RouteMatch::Route(Route { endpoint: Endpoint::Healthy, .. }, _) = found {
         return Err(match callers {
             Err(AuthFailure::Foreign(foreign)) => foreign.refusal(),
@@ -193,7 +195,7 @@ fn admit(
     Ok((route.endpoint, ApiRequest { api: door.clone(), callers, param, request }))
 }
 
-/// Whether so many requests of the same address wait that one more would hold up others.
+/// Whether so many requests of the same address are in flight that one more would hold up others.
 fn is_crowded(callers: &AuthenticatedCallers, request: &HttpRequest) -> bool {
     let ConcurrentRequests(others) = request.extensions().get().copied().unwrap_or_default();
     others >= if callers.own_the_device() { BESIDE_AN_OWNER } else { BESIDE_A_SERVICE }
@@ -228,14 +230,15 @@ async fn serve(verb: Endpoint, call: ApiRequest) -> Result<ApiResponse, ApiRespo
 }
 
 impl ApiHandle {
-    /// Until the keys are read nobody can be told from a stranger, so who comes with the agent's first breath waits for them.
+    /// Requests that arrive before the keys are loaded wait, at most `KEYS_WAIT`; then they count as unauthenticated.
     async fn wait_for_keys(&self) {
         let mut status = self.status.clone();
-        // After that time they are turned away like anybody whose key is not known.
+        // After a timeout no key is known, so the caller is rejected like any other with an unknown key.
         let _ = timeout(KEYS_WAIT, status.wait_for(|it| it.access.is_known())).await.is_ok();
     }
 
-    /// Hands something to the reconciler, and waits for what it says. What was handed over is done even if nobody waits.
+    /// Sends an action to the reconciler and awaits its response. An action that was sent is carried out even if the client
+    /// disconnects.
     async fn ask(&self, intent: Action) -> Result<RequestResult, ApiResponse> {
         let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
         let (reply, answer) = oneshot::channel();

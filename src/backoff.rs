@@ -1,4 +1,4 @@
-//! How long to wait before trying again.
+//! Exponential backoff: how long to wait before the next attempt.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A backoff that has seen no failure.
+    /// A backoff without failures.
     #[must_use]
     pub const fn new(least: Duration, most: Duration) -> Self {
         Self { least, most, failures: 0 }
     }
 
-    /// How long to wait after one more failure.
+    /// The delay after one more failure.
     #[must_use]
     pub fn fail(&mut self) -> Duration {
         let factor = 2_u32.saturating_pow(self.failures);
@@ -25,7 +25,7 @@ impl Backoff {
         self.least.saturating_mul(factor).min(self.most)
     }
 
-    /// Forgets every failure.
+    /// Resets the failure count.
     pub const fn succeed(&mut self) {
         self.failures = 0;
     }

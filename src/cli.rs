@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
-//! state    what a running agent says           cli/state.rs
-//! doctor   what the agent needs, checked         cli/doctor.rs
+//! state    what a running agent reports        cli/state.rs
+//! doctor   what the agent needs, checked       cli/doctor.rs
 //! key      the device's key                    cli/key.rs
-//! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/bench.rs
+//! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
 //! ```
 
@@ -54,7 +54,7 @@ pub enum Command {
     Gpio(gpio::GpioArgs),
 }
 
-/// Why a command failed, and how its process ends.
+/// Why a command failed; decides the exit code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The configuration is wrong. One mistake per line.
@@ -76,10 +76,10 @@ impl CommandError {
     }
 }
 
-/// Prints for a person or a pipe.
+/// Prints to standard output, a terminal or a pipe.
 fn print(text: &str) -> Result<(), CommandError> {
     match io::stdout().write_all(text.as_bytes()) {
-        // Whoever read has seen enough.
+        // The reader has closed the pipe: it has seen enough.
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|why| CommandError::Failed(format!("cannot print: {why}"))),
     }

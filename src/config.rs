@@ -1,4 +1,4 @@
-//! Flags, environment and the provisioning file become one checked configuration; every mistake is told at once.
+//! Flags, environment and the provisioning file become one checked configuration. All mistakes are reported at once.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -20,14 +20,14 @@ pub use provisioning::Provisioning;
 
 /// The port that the API has answered on since 2017.
 pub const PORT: u16 = 48484;
-/// Where state is kept unless told otherwise.
+/// The default state directory.
 pub const STATE_DIR: &str = "/var/lib/boardkeeper";
-/// Where is kept what need not outlive a boot, unless told otherwise.
+/// The default directory for state that need not outlive a boot.
 pub const RUNTIME_DIR: &str = "/run/boardkeeper";
-/// Room that pulls leave free unless told otherwise: enough for logs, and for the engine to delete an image.
+/// Default of the disk space that pulls leave free: enough for logs, and for the engine to delete an image.
 pub const DISK_FLOOR: &str = "64M";
 
-/// What was said on the command line and in the environment variables of the same names. Nothing is checked yet.
+/// The flags, and the environment variables of the same names, as given. Not yet checked.
 #[derive(Debug, Clone, Default)]
 pub struct RawSettings {
     /// `--root`.
@@ -58,47 +58,47 @@ pub struct RawSettings {
     pub override_locks: bool,
     /// `--service-verbs`.
     pub service_verbs: Option<String>,
-    /// What an agent with its state in a directory kept of the provisioning file. `None`: that device has no identity yet.
+    /// Reads the provisioning cached in a state directory. Without a cached one the device has no identity yet.
     pub kept: Option<KeptProvisioning>,
-    /// What is wrong, and no reason not to start.
+    /// Warnings: problems that do not keep the agent from starting.
     pub troubles: Vec<String>,
 }
 
-/// Looks up what was kept of the provisioning file in a state directory.
+/// Reads the provisioning that an earlier start cached in a state directory.
 pub type KeptProvisioning = fn(&Path) -> Option<Vec<u8>>;
 
-/// Everything the agent is told before it starts.
+/// The agent's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The host's root.
     pub root: PathBuf,
-    /// What must outlive a power cut.
+    /// Directory for state that must outlive a power cut.
     pub state_dir: PathBuf,
-    /// What must not.
+    /// Directory for state that must not outlive a power cut.
     pub runtime_dir: PathBuf,
-    /// Where the API answers, the most likely to be reached first. Never empty.
+    /// Addresses on which the API listens, the most likely to be reached first. Never empty.
     pub listen: Vec<SocketAddr>,
-    /// The port on the engine's bridges and the VPN. `None`: addresses were given, and there are no others.
+    /// The port on the engine's bridges and the VPN. `None`: addresses were given, and the API listens on those only.
     pub bridges: Option<u16>,
-    /// The target-state file the device is kept at.
+    /// The target-state file to keep the device at.
     pub target: Option<PathBuf>,
     /// What the provisioning file says.
     pub provisioning: Provisioning,
-    /// How the board is told.
+    /// How the board is determined.
     pub board: BoardChoice,
     /// A LED by path.
     pub led_file: Option<PathBuf>,
-    /// What is logged.
+    /// The log levels.
     pub log: LogFilter,
-    /// Where registries' passwords are: a `config.json` as `docker login` writes it. It need not be there.
+    /// The registries' credentials: a `config.json` as `docker login` writes it. The file need not exist.
     pub registry_auth: PathBuf,
-    /// Room that pulls leave free, in bytes.
+    /// Disk space that pulls leave free, in bytes.
     pub disk_floor_bytes: u64,
-    /// Whether registries are asked how large an image is before it is pulled.
+    /// Whether registries are asked for an image's size before it is pulled.
     pub asks_registries: bool,
-    /// Whether update locks are overridden always.
+    /// Whether update locks are always overridden.
     pub force: Force,
-    /// What concerns the whole device and services' keys may be used for.
+    /// The device-wide actions that services' keys permit.
     pub service_verbs: BTreeSet<DeviceAction>,
     /// `DOCKER_HOST`, the container engine.
     pub docker_host: Option<String>,
@@ -108,37 +108,37 @@ pub struct Config {
     pub device_key: Option<Secret>,
     /// `BALENA_DEVICE_TYPE` or `RESIN_DEVICE_TYPE`, as the host's scripts set it.
     pub device_type: Option<String>,
-    /// What is wrong, and no reason not to start; each says what to do.
+    /// Warnings: problems that do not keep the agent from starting. Each says what to do.
     pub troubles: Vec<String>,
 }
 
-/// How the board is told.
+/// How the board is determined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum BoardChoice {
-    /// By what the machine says of itself.
+    /// From what the hardware says of itself.
     #[default]
     Auto,
-    /// There is none: LEDs are simulated.
+    /// No board: LEDs are simulated.
     Simulated,
     /// By its slug.
     Slug(String),
 }
 
-/// What is logged: a level for everything, and others for modules.
+/// The log levels: a default, and others for modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter {
-    /// Everything.
+    /// The default level.
     pub all: LevelFilter,
-    /// Modules, and everything in them.
+    /// Levels of modules, including their submodules.
     pub modules: Vec<(String, LevelFilter)>,
 }
 
-/// Everything that is wrong with a configuration, one per line.
+/// All mistakes in a configuration, one per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<String>);
 
 impl Config {
-    /// Checks what was given. `env` looks up what is told in the environment only.
+    /// Checks the settings. `env` looks up values that come from the environment only.
     pub fn read(given: RawSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let root = directory("--root", given.root, "/", &mut mistakes);
@@ -181,14 +181,14 @@ impl Config {
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 
-    /// The port that containers are told.
+    /// The API port that containers get in their environment.
     #[must_use]
     pub fn api_port(&self) -> u16 {
         self.listen.first().map_or(PORT, SocketAddr::port)
     }
 }
 
-/// A value, or what stands for it until the mistake is told.
+/// The value; on a mistake, a default in its place, and the mistake is recorded.
 fn checked<T: Default>(value: Result<T, String>, mistakes: &mut Vec<String>) -> T {
     value.unwrap_or_else(|why| {
         mistakes.push(why);
@@ -240,7 +240,7 @@ fn registry_auth(
 }
 
 impl RawSettings {
-    /// Fills in from a configuration file what was given neither as a flag nor as a variable.
+    /// Takes from a configuration file the settings that came neither as a flag nor as a variable.
     pub fn fill(&mut self, file: &SettingsFile) {
         self.troubles.extend(file.trouble().map(str::to_owned));
         let path = |name: &str| file.get(name).map(OsString::from);
@@ -268,7 +268,7 @@ impl RawSettings {
 }
 
 impl Config {
-    /// What differs in another configuration and counts only from the agent's next start, by its flag.
+    /// The flags whose changes take effect only at the agent's next start.
     #[must_use]
     pub fn wants_a_restart(&self, new: &Self) -> Vec<&'static str> {
         let differences = [

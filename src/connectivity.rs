@@ -1,8 +1,8 @@
-//! Whether the cloud can be reached, and whether the VPN's service should run.
+//! Whether the cloud can be reached, and whether the VPN service should run.
 //!
-//! While the VPN is down, and nobody turned the check off, a TCP connection is made to the cloud's API every 10 s and closed
-//! again. Only changes speak: one log line, and [`Status::connectivity`], which the LED's owner watches. Nothing is measured with
-//! wall time, so a clock that jumps is no event.
+//! While the VPN is down and the check is enabled, a TCP connection to the cloud's API is opened every 10 s and closed again.
+//! Only changes are reported: one log line, and [`Status::connectivity`], which drives the LED. No wall time is used, so a
+//! clock that jumps changes nothing.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -18,13 +18,13 @@ use crate::port::{Net, NetError, UnitChange};
 use crate::state::connectivity::{host_and_port, switch};
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
-/// From the end of one attempt to the next. As supervisors have it since 2015.
+/// From the end of one attempt to the next. Supervisors have used this value since 2015.
 const EVERY: Duration = Duration::from_secs(10);
-/// What an attempt may take, names and all.
+/// Timeout of an attempt, including name resolution.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The VPN's service is told what to do at most so often.
+/// Minimum interval between two commands to the VPN service.
 const STEER_EVERY: Duration = Duration::from_secs(60 * 60);
-/// The target's name of the setting whether the VPN's service runs.
+/// The target's setting that says whether the VPN service runs.
 const VPN_CONTROL: &str = "SUPERVISOR_VPN_CONTROL";
 
 /// Checks for as long as it is polled. Of the status it changes [`Status::connectivity`] only.
@@ -36,7 +36,7 @@ pub async fn run(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible 
     }
 }
 
-/// What somebody wants to be checked.
+/// What to check, and whether the check is enabled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CheckTarget {
     endpoint: Option<(String, u16)>,
@@ -49,7 +49,7 @@ async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
     let mut vpn = VpnState::Down;
     loop {
         let asked = CheckTarget::of(&status.borrow_and_update());
-        // Biased, so that a simulation can repeat itself; an attempt may be dropped.
+        // Biased, so that a simulation is reproducible; an attempt is cancel-safe.
         tokio::select! {
             biased;
             Some(now) = changes.next() => {
@@ -64,7 +64,7 @@ async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
     }
 }
 
-/// Finds out again and again, for as long as what is asked and the VPN stay as they are.
+/// Checks again and again, for as long as the check's target and the VPN stay as they are.
 async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &CheckTarget, vpn: VpnState) -> Infallible {
     match (&asked.endpoint, asked.check, vpn) {
         (None, _, _) | (_, ConnectivityCheck::Off, _) => {
@@ -92,13 +92,13 @@ async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &CheckT
     }
 }
 
-/// Publishes what was found out, and says it when it is news.
+/// Publishes the result, and logs it if it changed.
 fn tell(publish: &watch::Sender<Status>, now: Connectivity) {
     publish.send_if_modified(|status| {
         let before = &mut status.connectivity;
         match (&*before, &now) {
             (Connectivity::Unknown, Connectivity::Unknown) | (Connectivity::Online, Connectivity::Online) => return false,
-            // Since when is not news, and why is for the state only.
+            // `since` does not change here; `why` goes to the status only and is not logged.
             (Connectivity::Offline { since, .. }, Connectivity::Offline { why, .. }) => {
                 let still = Connectivity::Offline { why: why.clone(), since: *since };
                 let changed = *before != still;
@@ -114,7 +114,7 @@ fn tell(publish: &watch::Sender<Status>, now: Connectivity) {
     });
 }
 
-/// Has the VPN's service run or not, where the target says which. A target that does not say has nothing changed.
+/// Starts or stops the VPN service as the target says. A target without that setting changes nothing.
 async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallible {
     let mut not_before = Instant::now();
     loop {
@@ -123,7 +123,7 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
             let Some(to) = wanted else { return pending().await };
             sleep_until(not_before).await;
             let steered = net.steer_vpn(to).await;
-            // Only now: a target that changes while systemd is asked drops this, and has to be told at once.
+            // Only now: a target that changes while systemd is being called cancels this call, and must be applied at once.
             if steered != Ok(UnitChange::Already) {
                 not_before = Instant::now() + STEER_EVERY;
             }
@@ -134,7 +134,7 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
                 }
                 Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
             }
-            // Somebody may change it behind our back.
+            // Another program may start or stop the service in the meantime.
             sleep(STEER_EVERY).await;
         };
         tokio::select! {
@@ -150,10 +150,10 @@ fn vpn_wanted(status: &Status) -> Option<VpnState> {
     Some(if switch(said) == Some(false) { VpnState::Down } else { VpnState::Up })
 }
 
-/// Waits until a part of the status is another.
+/// Waits until a part of the status differs from `now`.
 async fn other<T: PartialEq>(status: &mut watch::Receiver<Status>, part: impl Fn(&Status) -> T, now: &T) {
     if status.wait_for(|status| part(status) != *now).await.is_err() {
-        // Nobody publishes any more: the agent ends.
+        // The publisher is gone: the agent ends.
         pending::<()>().await;
     }
 }

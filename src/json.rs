@@ -1,7 +1,7 @@
-//! JSON in which no object has a key twice.
+//! JSON parsing that rejects duplicate keys.
 //!
-//! Readers of JSON disagree which of two values counts, and most take one without a word: a second, empty `apps` in a target would
-//! remove everything. So a key that is there twice is refused, with its path, wherever people and programs hand us a document.
+//! JSON parsers disagree on which of two values counts, and most take one silently: a second, empty `apps` in a target would
+//! remove everything. So a duplicate key is rejected, with its path, in every document that users and programs send.
 
 use std::fmt;
 
@@ -9,33 +9,33 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
-/// Characters of a key that are told.
+/// Characters of a key that an error shows.
 const TOLD: usize = 60;
 
-/// Why a text was not read. Tells where, and no value.
+/// Why a text was rejected. Names the place, and no value.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// It is not JSON.
+    /// The text is not JSON.
     #[error("it is not JSON: {0}")]
     NotJson(serde_json::Error),
-    /// A key is there twice.
+    /// An object has a key twice.
     #[error("{0}")]
     Twice(serde_json::Error),
 }
 
-/// Reads a text.
+/// Parses a text.
 pub fn read(text: &[u8]) -> Result<Value, JsonError> {
     let mut source = serde_json::Deserializer::from_slice(text);
     let value = Part(&Path::Top).deserialize(&mut source);
     let value = value.and_then(|it| source.end().map(|()| it));
     value.map_err(|error| match error.classify() {
-        // Any value will do, so that nothing else can be wrong with JSON.
+        // Any value is accepted, so a duplicate key is the only possible data error.
         Category::Data => JsonError::Twice(error),
         Category::Io | Category::Syntax | Category::Eof => JsonError::NotJson(error),
     })
 }
 
-/// Where a value is.
+/// The path to a value.
 enum Path<'p> {
     Top,
     Key(&'p Path<'p>, &'p str),
@@ -56,7 +56,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Reads one value and what is in it.
+/// Deserializes one value and everything in it.
 struct Part<'p>(&'p Path<'p>);
 
 impl<'de> DeserializeSeed<'de> for Part<'_> {

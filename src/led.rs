@@ -1,8 +1,8 @@
 //! Who owns each LED, and what it shows.
 //!
-//! One future owns them: [`run`]. Others ask it by [`crate::request::LedRequest`] and read the [`crate::state::LedStatus`] it publishes.
-//! Of all who want a LED the most important one has it; when that one is done, the one below shows again. How a LED is now
-//! and how it should be are compared anew whenever anything changes, so nothing depends on the order in which things happen.
+//! One future owns the LEDs: [`run`]. Others send it a [`crate::request::LedRequest`] and read the [`crate::state::LedStatus`]
+//! it publishes. The most important purpose that requests a LED owns it; when that request ends, the next one shows again. The
+//! LEDs' actual and desired states are compared anew whenever anything changes, so nothing depends on the order of events.
 
 mod arbiter;
 mod output;
@@ -26,15 +26,15 @@ use crate::port::{LedError, Leds, ToolLock};
 use crate::request::LedRequest;
 use crate::state::{HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedPurpose, LedRef, LedRefusal, LedStatus};
 
-/// How long an LED that failed is left alone. Soon enough for one that was unplugged and comes back.
+/// Backoff of a LED that failed. Short enough for one that was unplugged and comes back.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How long where nothing but a person will change it: no LED, no permission.
+/// Backoff where only a user can help: no LED, no permission.
 const RETRY_SLOWLY: Duration = Duration::from_secs(60);
 
 /// Owns the LEDs for as long as it is polled.
 ///
-/// Whoever drops it calls [`Leds::restore`] afterwards; so does the next start, should nobody have.
+/// The caller drops it and then calls [`Leds::restore`]. Otherwise the next start restores the LEDs.
 pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LedRequest>, publish: watch::Sender<LedStatus>) -> Infallible {
     let mut light = LedController::new(leds, publish);
     let mut open = true;
@@ -43,7 +43,7 @@ pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LedRequest>, publis
         let wake = light.wakes_at();
         tokio::select! {
             biased;
-            // Before anything is asked: nobody's LED is taken from under their hands.
+            // Before requests: no LED is taken from the bring-up tool.
             bench = leds.bench(light.arbiter.bench) => light.bench(bench),
             ask = inbox.recv(), if open => match ask {
                 Some(ask) => light.hear(ask).await,
@@ -55,7 +55,7 @@ pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LedRequest>, publis
     }
 }
 
-/// Waits until then, or for ever.
+/// Waits until `wake`, or for ever.
 async fn until(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake).await,
@@ -63,22 +63,22 @@ async fn until(wake: Option<Instant>) {
     }
 }
 
-/// The LEDs and everything about them.
+/// The LEDs and their requests.
 struct LedController<'a, L> {
     leds: &'a L,
     publish: watch::Sender<LedStatus>,
     arbiter: LedArbiter,
-    /// The LED to find the device by, always, and every other that somebody wants or that is to be put back.
+    /// The identify LED, always, and every other LED that is requested or has yet to be restored.
     lit: BTreeMap<LedRef, LedOutput<'a>>,
-    /// When to put back what somebody left changed who was killed. `None`: nobody can have been.
+    /// When to restore LEDs that a killed program left changed. `None`: there can be none.
     restore_at: Option<Instant>,
-    /// Why that failed.
+    /// Why that restore failed.
     restore_failure: Option<LedError>,
-    /// Who waits to be told what came of their request. One is heard at a time.
+    /// The requester that awaits a response. Requests are handled one at a time.
     asker: Option<Requester>,
 }
 
-/// Who waits to be told.
+/// The requester that awaits a response, by the kind of its request.
 enum Requester {
     Identify(oneshot::Sender<IdentifyOutcome>),
     Hold(String, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
@@ -92,7 +92,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         Self { leds, publish, arbiter: LedArbiter::none(), lit, restore_at: sweep, restore_failure: None, asker: None }
     }
 
-    /// Notes a request; [`LedController::reconcile`] acts on it.
+    /// Records a request; [`LedController::reconcile`] acts on it.
     async fn hear(&mut self, ask: LedRequest) {
         match ask {
             LedRequest::Identify(asker) => {
@@ -107,7 +107,7 @@ impl<'a, L: Leds> LedController<'a, L> {
                     self.outputs(which).retry_now();
                     self.asker = Some(Requester::Hold(name, asker));
                 }
-                // Whoever asked may have hung up; that is their business.
+                // The requester may have hung up; that is its business.
                 Err(error) => drop(asker.send(Err(not_held(&error)))),
             },
             LedRequest::Release(which, asker) => match self.resolve_name(&which).await {
@@ -121,7 +121,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Notes whether somebody tries LEDs out. Who did may have been killed at it.
+    /// Records whether the bring-up tool is at work. The tool may have been killed, so its LEDs are checked when it is gone.
     fn bench(&mut self, bench: ToolLock) {
         self.arbiter.bench = bench;
         if bench == ToolLock::Free {
@@ -129,13 +129,13 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// What a LED that somebody names is really called.
+    /// The LED's own name, for a requested name.
     async fn resolve_name(&mut self, which: &LedRef) -> Result<String, LedError> {
-        // What there is not is told by the next question.
+        // If there is no LED, `find` below reports it.
         let _ = self.look().await;
         match self.leds.find(which).await {
             Ok(lamp) => Ok(lamp.name),
-            // One that was unplugged is still let go of by its name.
+            // A pattern can be released by its name although its LED was unplugged.
             Err(error) => match which {
                 LedRef::Named(name) if self.arbiter.held().any(|held| held == name) => Ok(name.clone()),
                 LedRef::Named(_) | LedRef::Identify => Err(error),
@@ -143,7 +143,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Looks which LEDs there are.
+    /// Lists the LEDs there are, and publishes the list.
     async fn look(&mut self) -> Result<(), LedError> {
         let led = self.leds.find(&LedRef::Identify).await;
         let told = led.as_ref().map_err(ToString::to_string).cloned();
@@ -162,12 +162,12 @@ impl<'a, L: Leds> LedController<'a, L> {
         led.map(drop)
     }
 
-    /// What the LED to find the device by is called.
+    /// The name of the LED to identify the device by.
     fn main(&self) -> Option<String> {
         self.publish.borrow().led.as_ref().ok().map(|lamp| lamp.name.clone())
     }
 
-    /// Which LED this name is.
+    /// The LED of this name.
     fn which(&self, name: &str) -> LedRef {
         if self.main().as_deref() == Some(name) { LedRef::Identify } else { LedRef::Named(name.to_owned()) }
     }
@@ -176,7 +176,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         self.lit.entry(which.clone()).or_insert_with(|| LedOutput::new(which))
     }
 
-    /// Brings the LEDs to what those who want them want, and says so.
+    /// Brings the LEDs to their desired state, responds to the requester and publishes the status.
     async fn reconcile(&mut self) {
         self.arbiter.expire(Instant::now());
         self.restore_orphaned().await;
@@ -196,12 +196,12 @@ impl<'a, L: Leds> LedController<'a, L> {
         });
     }
 
-    /// Puts back what somebody changed who was killed at it, while nothing is shown: it would go too.
+    /// Restores what a killed program left changed, while no LED shows a pattern: restoring would end that, too.
     async fn restore_orphaned(&mut self) {
         if self.restores_at().is_none_or(|at| at > Instant::now()) {
             return;
         }
-        // Nobody wants one now, so it is no trouble if there is none.
+        // No LED is requested now, so it is no error if there is none.
         let _ = self.look().await;
         (self.restore_at, self.restore_failure) = match self.leds.restore().await {
             Ok(()) => (None, None),
@@ -234,7 +234,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Plays what is for us to play. Ready when a LED did not do as told.
+    /// Plays the patterns of which the agent is the player. Ready when a LED has failed.
     fn poll_play(&mut self, context: &mut Context<'_>) -> Poll<(LedRef, LedError)> {
         for (which, lit) in &mut self.lit {
             if let Poll::Ready(error) = lit.poll_play(context) {
@@ -244,7 +244,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         Poll::Pending
     }
 
-    /// Everybody who wants this LED, who has it first.
+    /// Every current request for this LED, its owner first.
     fn wants(&self, which: &LedRef) -> Vec<DesiredPattern> {
         self.arbiter.wants(which, self.main().as_deref(), Instant::now())
     }
@@ -255,7 +255,7 @@ impl<'a, L: Leds> LedController<'a, L> {
             warn!(%error, "the LED does not do as told");
         }
         lit.fail(error, wanted);
-        // Nobody waits for it any longer: they are told now.
+        // The request is dropped; its requester gets the error now.
         match &self.asker {
             Some(Requester::Identify(_)) if *which == LedRef::Identify => self.arbiter.forget_identify(),
             Some(Requester::Hold(name, _)) if self.which(name) == *which => self.arbiter.let_go(&name.clone()),
@@ -263,9 +263,9 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Tells who asked what came of it.
+    /// Responds to the requester.
     fn answer(&mut self) {
-        // Whoever asked may have hung up; that is their business.
+        // The requester may have hung up; that is its business.
         match self.asker.take() {
             Some(Requester::Identify(asker)) => drop(asker.send(self.identified())),
             Some(Requester::Hold(name, asker)) => drop(asker.send(self.holding(name))),
@@ -300,7 +300,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Publishes who has which LED.
+    /// Publishes the owners of each LED and what it shows.
     fn publish_status(&self) {
         let shows = |which: &LedRef| {
             let lit = self.lit.get(which);
@@ -320,7 +320,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         });
     }
 
-    /// When to look again, if nothing happens before.
+    /// When to reconcile next, if no event comes first.
     fn wakes_at(&self) -> Option<Instant> {
         let now = Instant::now();
         let wanted = |which| self.wants(which).first().map(|want| want.owner.purpose);
@@ -329,7 +329,7 @@ impl<'a, L: Leds> LedController<'a, L> {
     }
 }
 
-/// Puts a value in place of another, and says whether that is news.
+/// Replaces a value. Returns whether it differed.
 fn set<T: PartialEq>(place: &mut T, value: T) -> bool {
     let news = *place != value;
     *place = value;

@@ -3,24 +3,24 @@
 //! # Bird's-eye view
 //!
 //! ```text
-//!   file ──target──▶ poll ──┐                                              ┌─▶ api (reads)
+//!   file ──target──▶ poll ──┐                                                  ┌─▶ api (reads)
 //!                           ├─ mpsc<Request>(16) ─▶ reconcile ─ watch<Status> ─┤
-//!   people ─request─▶ api ──┤        ▲           │  ▲                      └─▶ notify (systemd)
-//!                           │        └─ Answer ──┘  │ Engine::observe
+//!   client ─request─▶ api ──┤        ▲             │  ▲                        └─▶ notify (systemd)
+//!                           │        └─ Response ──┘  │ Engine::observe
 //!                           │      target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
 //!                           └─ mpsc<LedRequest>(16) ─▶ led ─ watch<LedStatus> ─▶ api (reads)
 //! ```
 //!
-//! There is one writer, [`reconcile`]. It holds the only target and the only view of what is; everybody else sends it an
-//! [`request::Request`] or watches the [`state::Status`] it publishes.
+//! There is one writer, [`reconcile`]. It holds the only target and the only view of the current state; every other part
+//! sends it a [`request::Request`] or watches the [`state::Status`] it publishes.
 //!
 //! # Invariants
 //!
-//! * `state`, `plan`, `intent`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their arguments.
-//! * Only `linux` touches the machine; only `api`, `linux` and `config` know what anything looks like on a wire.
-//!   `tests/tidy.rs` holds us to the table of who may name whom.
+//! * `state`, `plan`, `request`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their arguments.
+//! * Only `linux` touches the machine; only `api`, `linux` and `config` know the wire formats. `tests/tidy.rs` checks the table
+//!   of which module may name which.
 //! * The agent is one thread and one tree of futures. Nothing is spawned, so nothing is shared, so nothing is locked.
-//! * Given the same [`port::World`] the agent does the same things in the same order. `tests/sim` runs it twice to see.
+//! * Given the same [`port::World`] the agent does the same things in the same order. `tests/sim` runs it twice to check.
 //! * Nothing on the engine that does not carry our labels is ever touched.
 
 // In reading order.
@@ -47,13 +47,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::port::World;
 
-/// Requests the inbox holds before senders wait.
+/// Capacity of the request queue; senders wait when it is full.
 const REQUEST_QUEUE: usize = 16;
 
 /// Runs the agent for as long as it is polled.
 ///
-/// `serve` is handed the API once the channels behind it exist, and those channels; the caller decides what it listens on, and
-/// whom it tells.
+/// `serve` receives the API router once the channels behind it exist, and those channels; the caller decides which sockets to
+/// listen on, and which service manager to notify.
 pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, serve: S)
 where
     W: World,
@@ -78,7 +78,7 @@ where
     }
 }
 
-/// Has the LED show whether the cloud is reached.
+/// Forwards to the LED task whether the cloud is reached.
 async fn forward_reachability(
     mut status: watch::Receiver<state::Status>,
     light: mpsc::Sender<request::LedRequest>,
@@ -90,7 +90,7 @@ async fn forward_reachability(
             state::Connectivity::Unknown | state::Connectivity::Online => request::CloudReachability::Up,
         };
         if now != told {
-            // The LED's owner lives as long as we do.
+            // The LED task lives as long as this future.
             let _ = light.send(request::LedRequest::CloudReachability(now)).await;
             told = now;
         }

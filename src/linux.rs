@@ -1,4 +1,4 @@
-//! The real world: the ports, on a Linux board.
+//! The ports, implemented on a Linux board.
 
 pub mod board;
 pub mod clock;
@@ -24,18 +24,19 @@ use rustix::fs::{Mode, OFlags, open};
 
 pub use world::Linux;
 
-/// The most bytes of a file in which a host, a kernel or a person says something about itself. The longest seen are lists of
-/// triggers, of some thousand; a file of credentials for a hundred registries has as many.
+/// Size limit for a file in which a host, a kernel or a user describes something, in bytes. The longest seen are lists of LED
+/// triggers, of some thousand bytes; a file of credentials for a hundred registries is as long.
 const FILE_BYTES: u64 = 256 * 1024;
 
-/// The bytes asked for by the first read: a page, which is all that sysfs returns at once. Without this room the standard library
-/// asks for 32 first, and the kernel writes sysfs files anew for each read: a list of triggers could be half old and half new.
+/// Buffer of the first read, in bytes: a page, which is the most that sysfs returns at once. With less room the standard
+/// library reads 32 bytes first. The kernel generates sysfs content anew for each read, so a list of triggers could be half old
+/// and half new.
 const FIRST_READ: usize = 4096;
 
-/// The whole of a small file. One that is longer than any honest one is not read to its end.
+/// Reads a small file whole. Rejects one that is longer than [`FILE_BYTES`], without reading to its end.
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(FIRST_READ);
-    // Opening a pipe would wait for the program at its other end.
+    // Without `NONBLOCK`, opening a FIFO would wait for a writer.
     let file = File::from(open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
     file.take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES {
@@ -44,18 +45,18 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as text.
+/// As [`read_small`], as text.
 fn read_small_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
     String::from_utf8(read_small(path)?).map_err(not_text)
 }
 
-/// A text without the mark that editors of Windows put before UTF-8.
+/// The text without the UTF-8 byte order mark that Windows editors put first.
 fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// Runs what may block beside the one thread. Fails only where it fell over, or the agent is about to end.
+/// Runs blocking code outside of the agent's only thread. Fails only if the code panicked, or the agent is about to exit.
 async fn off_thread<T: Send + 'static>(deed: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(deed).await.map_err(|why| format!("work on the disk was broken off: {why}"))
 }

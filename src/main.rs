@@ -34,15 +34,15 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-/// Where all memory comes from. Through a hundred days (`make soak`) it took not a page more after the first ten; musl's own kept taking.
+/// The memory allocator. Over a hundred days (`make soak`) it took not a page more after the first ten; musl's own kept taking.
 #[global_allocator]
 static HEAP: GlobalDlmalloc = GlobalDlmalloc;
 
-/// Time between two looks at the engine when nothing happens: it is the net under its events.
+/// Full resync interval. Events trigger a resync sooner; this one catches events that were lost.
 const OBSERVE_EVERY: Duration = Duration::from_secs(180);
-/// What the LED's driver is given at the end. What it does not put back, the next start does.
+/// How long shutdown waits for the LED's driver. What the driver has not restored, the next start restores.
 const LAST_LIGHT: Duration = Duration::from_millis(500);
-/// What work on the disk is given at the end.
+/// How long shutdown waits for disk writes.
 const LAST_WORK: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     ExitCode::from(failure.code())
 }
 
-/// Runs the agent until it is told to stop.
+/// Runs the agent until a signal stops it.
 fn live(run: &RunArgs) -> Result<(), CommandError> {
     let config = run.clone().config()?;
     let verbosity = log::begin(&config.log);
@@ -98,7 +98,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     let manager = NotifySocket::new(&|name| std::env::var_os(name));
     let seen = OnceCell::new();
     let running = boardkeeper::run(&world, settings, async |router, door| {
-        // It is asked for once.
+        // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
         tokio::select! {
             biased;
@@ -108,7 +108,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     });
     tokio::select! {
         biased;
-        // Whoever presses Ctrl-C twice does not want to wait.
+        // A second Ctrl-C ends the agent at once.
         () = at_once.signalled(2) => (),
         never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
         never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
@@ -125,7 +125,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     Ok(())
 }
 
-/// What the provisioning file says is kept for a start at which it cannot be read.
+/// Caches the provisioning file's fields for a start at which it cannot be read.
 fn keep_provisioned(config: &Config) {
     if config.troubles.is_empty()
         && config.provisioning.path.is_some()
@@ -135,16 +135,16 @@ fn keep_provisioned(config: &Config) {
     }
 }
 
-/// A target that is on trial is not to blame for an end that was asked for.
+/// Resets the start count on a requested end: a target that the crash-loop guard still counts did not cause it.
 async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
     let counted = status.is_some_and(|it| it.borrow().trial.as_ref().is_some_and(|it| !it.is_over()));
     if counted {
-        // What cannot be saved now counts as one more start; nothing worse comes of it.
+        // If it cannot be saved now, this start counts as one more; there is no other consequence.
         let _ = timeout(LAST_WORK, store.save(&Record::Trial(None))).await;
     }
 }
 
-/// Reads the configuration again at each SIGHUP. Registries' passwords are read anew by every pull anyway.
+/// Reads the configuration again at each SIGHUP. The registries' credentials are read anew by every pull anyway.
 async fn reload(
     mut hangups: Signal,
     run: &RunArgs,
@@ -186,7 +186,7 @@ async fn reload(
     }
 }
 
-/// Documents of the third kind say by uuid whose they are.
+/// The device's uuid, by which v3 target documents list devices.
 fn uuid(config: &Config) -> Option<String> {
     store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone())
 }
@@ -226,7 +226,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
     }
 }
 
-/// What board it is. Where records cannot be kept no LED is driven, and everything else works.
+/// Detects the board. If records cannot be written, no LED is driven, and everything else works.
 fn board(config: &Config) -> LedHost {
     let told = match &config.board {
         config::BoardChoice::Auto => None,
@@ -274,7 +274,7 @@ fn device(config: &Config, engines: &[String]) -> Device {
     )
 }
 
-/// The board, for people.
+/// The board's display name.
 fn board_name(config: &Config) -> Option<String> {
     let board = match &config.board {
         config::BoardChoice::Auto => None,
@@ -286,7 +286,7 @@ fn board_name(config: &Config) -> Option<String> {
     detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }
 
-/// What a person wants to know first when they look at a log.
+/// Logs what a reader of a log needs first.
 fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
     let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
     let target = config.target.as_ref().map_or_else(|| "the last one kept".to_owned(), |it| it.display().to_string());
@@ -296,7 +296,7 @@ fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) 
     info!("the API answers at {}; `boardkeeper key` prints the device's key", at.join(", "));
 }
 
-/// SIGTERM and SIGINT, from the moment this was made.
+/// SIGTERM and SIGINT, counted from the creation of this value.
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
@@ -307,7 +307,7 @@ impl Stop {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Over when so many have come.
+    /// Returns after this many signals.
     async fn signalled(mut self, times: usize) {
         for _ in 0..times {
             tokio::select! {

@@ -1,7 +1,8 @@
-//! What the service manager is told: that the agent is ready, what it is doing, and that it gets on.
+//! Service manager notifications (sd_notify): ready, the current activity, and the watchdog heartbeat.
 //!
-//! That it gets on is asked of the reconciler itself, by a request like any other. One that is stuck does not answer, and the
-//! manager starts the agent again; one whose download is slow or whose engine hangs answers, for it waits for neither.
+//! The heartbeat depends on a probe request that the reconciler answers like any other. A stuck reconciler does not answer,
+//! and the manager restarts the agent; one whose download is slow or whose engine hangs does answer, for it waits for
+//! neither.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -13,7 +14,7 @@ use crate::port::{Notification, ServiceManager};
 use crate::request::{Action, Request};
 use crate::state::{Activity, EngineState, Status};
 
-/// Tells the manager, for as long as it is polled.
+/// Notifies the manager, for as long as it is polled.
 pub async fn run(manager: &impl ServiceManager, intents: mpsc::Sender<Request>, status: watch::Receiver<Status>) -> Infallible {
     tokio::select! {
         never = say(manager, status) => never,
@@ -21,7 +22,7 @@ pub async fn run(manager: &impl ServiceManager, intents: mpsc::Sender<Request>, 
     }
 }
 
-/// Says what is being done, whenever that changes.
+/// Sends the activity, whenever it changes.
 async fn say(manager: &impl ServiceManager, mut status: watch::Receiver<Status>) -> Infallible {
     let mut said = String::new();
     loop {
@@ -36,30 +37,30 @@ async fn say(manager: &impl ServiceManager, mut status: watch::Receiver<Status>)
     }
 }
 
-/// Says that the agent is ready when the reconciler first answers, and then that it lives, as often as is wanted.
+/// Sends "ready" when the reconciler first answers, and then the heartbeat, three times per watchdog timeout.
 async fn beat(manager: &impl ServiceManager, intents: mpsc::Sender<Request>) -> Infallible {
     answered(&intents).await;
     manager.notify(&Notification::Ready);
     let Some(patience) = manager.watchdog_timeout() else { return pending().await };
     loop {
         manager.notify(&Notification::Alive);
-        // A beat that is late by as much again is still heard in time.
+        // A heartbeat that is late by as much again still arrives in time.
         sleep(patience / 3).await;
         answered(&intents).await;
     }
 }
 
-/// Waits until the reconciler has answered.
+/// Waits until the reconciler has answered a probe.
 async fn answered(intents: &mpsc::Sender<Request>) {
     let (reply, answer) = oneshot::channel();
     let sent = intents.send(Request { action: Action::Probe, reply }).await;
     if sent.is_err() || answer.await.is_err() {
-        // There is no reconciler any more, so nothing gets on.
+        // There is no reconciler any more: no heartbeat.
         pending::<()>().await;
     }
 }
 
-/// What the agent is doing, in a line.
+/// The agent's activity, in one line.
 fn words(status: &Status) -> String {
     if status.shutdown.is_under_way() {
         return "shutting down: nothing is changed any more".to_owned();

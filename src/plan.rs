@@ -1,21 +1,21 @@
-//! From what is to what is wanted.
+//! The planner: from the current state to the target state.
 //!
-//! [`plan`] is pure: it returns the steps that may be taken *now*, all at once and in any order, and what it waits for. Take
-//! them, look again, plan again; both empty means we have arrived. Nothing is remembered between two plans, so losing power
-//! between two steps is not a case of its own.
+//! [`plan`] is pure: it returns the steps that may start *now*, all at once and in any order, and what it waits for. Take the
+//! steps, observe again, plan again; when both are empty, the target is reached. No state is kept between two plans, so a
+//! power cut between two steps is not a case of its own.
 //!
 //! ```text
-//! complete     what every container is given: environment, lock directories, features
-//! scene        what is looked at, and the questions everybody asks of it
-//! draft        one app: what it needs, and which of it its update locks let through
+//! complete     injects what every container is given: environment, lock directories, features
+//! input        what a plan is made from, with the queries that several planning modules need
+//! app_plan     one app: what it needs, and which of its steps its update locks allow
 //! services     one service: from its containers to the one it should have
 //! depends      whether the conditions hold on which a service is started
-//! strategies   how an old container gives way to a new one
+//! strategies   how an outdated container is replaced
 //! release      whether the images of a release are here, and its containers created
-//! spec         from a service to its container, and whether one is that container
+//! spec         from a service to its container, and whether a container matches its service
 //! resources    networks and volumes
 //! ports        which port of the host each service gets, where its document leaves a choice
-//! images       what nobody wants any more
+//! images       garbage collection of images, and updates checked to fit on the disk
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,10 +49,10 @@ pub use depends::{Never, Unmet};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
 
-/// What to do now, and what comes later.
+/// The steps to take now, and what is waited for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Steps that may be taken now, in any order.
+    /// Steps that may start now, in any order.
     pub steps: Vec<Step>,
     /// What is waited for.
     pub waiting: Vec<Waiting>,
@@ -60,18 +60,18 @@ pub struct Plan {
     pub busy: BTreeSet<AppId>,
     /// Every image that is wanted is here.
     pub downloaded: bool,
-    /// What is not to be begun while it is known not to fit.
+    /// Updates that must not begin while they are known not to fit on the disk.
     pub updates: Vec<AppUpdate>,
-    /// What stays although the target says otherwise.
+    /// Differences from the target that stay.
     pub differences: Vec<Difference>,
 }
 
-/// Something that is not as the target says, and that only its owner can decide to change.
+/// A difference from the target that only the owner can decide to resolve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// What differs, in words.
     pub what: String,
-    /// How, and what to do about it.
+    /// How it differs, and what to do about it.
     pub why: String,
 }
 
@@ -80,42 +80,42 @@ pub struct Difference {
 pub struct AppUpdate {
     /// The app.
     pub app: AppId,
-    /// They are yet to be pulled.
+    /// The images yet to be pulled.
     pub images: BTreeSet<ImageRef>,
-    /// Containers that make way before their service's image is pulled.
+    /// Containers that are removed before their service's image is pulled.
     pub make_way: BTreeSet<ContainerId>,
-    /// The app's locks are wanted for nothing else.
+    /// The app's locks are needed for nothing else.
     pub takes_locks: bool,
 }
 
-/// One deed, small enough to be retried whole.
+/// One action, small enough to be retried as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Something the engine does.
+    /// An action of the engine.
     Engine(EngineAction),
     /// Take the update locks of these services of an app.
     TakeLocks(AppId, BTreeSet<String>, Force),
-    /// Give back our update locks of an app.
+    /// Release our update locks of an app.
     ReleaseLocks(AppId),
-    /// Wait until the new container of a service takes over, at most so long; then kill the old one.
+    /// Wait until the new container of a service takes over, up to `timeout`; then kill the old one.
     HandOver {
         /// The old container.
         old: ContainerRef,
-        /// The most to wait.
+        /// The longest wait.
         timeout: Duration,
     },
-    /// Reboot the machine: a service was created that is only started by the next boot, or the host was configured so.
+    /// Reboot the machine: a service was created that only the next boot starts, or the host's configuration requires it.
     Reboot,
 }
 
-/// One thing the engine does.
+/// One action of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineAction {
     /// Pull an image.
     Pull(ImageRef),
-    /// Create a container. Its image, networks and volumes are here.
+    /// Create a container. Its image, networks and volumes exist.
     Create(Box<ContainerSpec>),
-    /// Start a container that does not run, or let one go on that is paused.
+    /// Start a container that does not run, or unpause one.
     Start(ContainerRef),
     /// Stop a container, and keep it.
     Stop(ContainerRef),
@@ -123,11 +123,11 @@ pub enum EngineAction {
     Kill(ContainerRef),
     /// Stop a container and start it again.
     Restart(ContainerRef),
-    /// Give a container a name: only its release changed, or the container that it replaces is gone.
+    /// Rename a container: only its release changed, or the container that it replaces is gone.
     Rename(ContainerRef, String),
-    /// Rename the old container of a hand-over, and let the engine no longer start it by itself.
+    /// Rename the old container of a hand-over, and disable its restart policy.
     Retire(ContainerRef, String),
-    /// Attach a container to networks that it lost, or that were created anew under the same name.
+    /// Attach a container to networks that it lost, or that were recreated under the same name.
     Connect(ContainerRef, Vec<NetworkConnection>),
     /// Create a network.
     CreateNetwork(Network),
@@ -141,7 +141,7 @@ pub enum EngineAction {
     RemoveImage(ImageRef),
 }
 
-/// A container, by what it is for and by id.
+/// A container, by its service and its id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerRef {
     /// The service.
@@ -153,11 +153,11 @@ pub struct ContainerRef {
 /// A network that a container is to be attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkConnection {
-    /// Its name on the engine.
+    /// The network's name on the engine.
     pub network: String,
-    /// The engine's id of it. Empty: it goes by its name.
+    /// The engine's id of the network. Empty: the network is found by its name.
     pub id: NetworkId,
-    /// Another network of that name, that the container is still attached to.
+    /// Another network of that name, to which the container is still attached.
     pub instead_of: Option<NetworkId>,
     /// How it is attached.
     pub attachment: NetworkAttachment,
@@ -170,33 +170,33 @@ pub struct ContainerSpec {
     pub key: ServiceKey,
     /// The app's unique name.
     pub app_uuid: String,
-    /// The engine's names of the networks that the configuration names: those of the networks that are there.
+    /// The engine's names of the networks that the configuration names: those of the existing networks.
     pub networks: BTreeMap<String, String>,
     /// The service's number.
     pub service_id: u32,
-    /// The container's name: `<service>_<image id>_<release id>_<commit>`, after `new_` while the container that it replaces has
-    /// that name. Creating it twice is refused by the engine itself.
+    /// The container's name: `<service>_<image id>_<release id>_<commit>`, prefixed with `new_` while the container that it
+    /// replaces has that name. Creating it twice is rejected by the engine itself.
     pub name: String,
     /// The image.
     pub image: ImageRef,
-    /// The port of the host that is chosen for each port that leaves a choice.
+    /// The host port chosen for each port that leaves a choice.
     pub ports: BTreeMap<Port, u16>,
     /// The containers of the services whose namespaces it shares.
     pub owners: BTreeMap<String, ContainerId>,
-    /// Variables that it is given when it is created, and that make no difference afterwards.
+    /// Variables set at creation only; a later change of their values makes no difference.
     pub told_once: BTreeMap<String, String>,
-    /// Everything else.
+    /// The rest of the configuration.
     pub config: ContainerConfig,
-    /// What its label will say it was made from.
+    /// The configuration hash that its label will carry.
     pub hash: ConfigHash,
 }
 
 /// Something a plan waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Waiting {
-    /// An update lock that somebody holds.
+    /// An update lock that another program holds.
     Lock(AppId, HeldLock),
-    /// A condition of another service, on which it is started.
+    /// A condition of a dependency, on which the service is started.
     Dependency(ServiceKey, Unmet),
     /// The images of the app's other services.
     Images(ServiceKey),
@@ -206,15 +206,15 @@ pub enum Waiting {
     Engine(ServiceKey),
     /// A network or volume that is not there yet.
     Resource(ServiceKey, String),
-    /// Whoever paused the container on the engine.
+    /// The user who paused the container on the engine.
     Paused(ServiceKey),
-    /// The next boot.
+    /// The next boot, which starts the service.
     Boot(ServiceKey),
-    /// The next boot, from which on the host's configuration counts, as this file says.
+    /// The next boot, with which the host's configuration takes effect, as this file says.
     Configured(String),
 }
 
-/// What a step is done to. Two steps with one subject are never under way together.
+/// What a step acts on. Two steps with the same subject are never in flight at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The containers of a service.
@@ -231,13 +231,14 @@ pub enum Subject {
     Machine,
 }
 
-/// Steps that may be taken now, and what is waited for. `target` is complete (see [`inject_supervisor_env()`]).
+/// Computes the steps that may start now, and what is waited for. `target` is complete (see [`inject_supervisor_env()`]).
 #[must_use]
 pub fn plan(target: &Target, demands: &Overrides, current: &Current) -> Plan {
     plan_with(target, &ConfigHashes::of(target), demands, current)
 }
 
-/// As [`plan`], with the target's hashes at hand: they are most of what a plan costs, and stay while the target does.
+/// As [`plan`], with the target's hashes precomputed: they are most of a plan's cost, and stay valid as long as the target
+/// does.
 #[must_use]
 pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, current: &Current) -> Plan {
     let ports = ports::Ports::of(target, demands, current);
@@ -251,7 +252,7 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, cu
     }
     resources::supervisor(scene, &mut plan);
     images::collect(scene, &mut plan);
-    // Two services may want one image; it is pulled once.
+    // Two services may want the same image; it is pulled once.
     for step in std::mem::take(&mut plan.steps) {
         if !plan.steps.contains(&step) {
             plan.steps.push(step);
@@ -261,14 +262,14 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, cu
     plan
 }
 
-/// When nothing is left but what the next boot does, the machine is rebooted; not while an app is locked.
+/// When only the next boot can do what is left, the machine is rebooted, unless an app is locked.
 fn reboot(scene: input::PlanInput<'_>, plan: &mut Plan) {
     plan.waiting.extend(scene.current.boot_wanted.clone().map(Waiting::Configured));
     let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
     let other = |it: &Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
-        // A program that others wait for is let finish. What does not run may wait for the boot itself; and where a new container
-        // does, or waits for such a one, the one before it may still run.
+        // A program that others wait for may finish first. A dependency that does not run may wait for the boot itself; and
+        // where its new container waits for the boot, or for such a service, the one before it may still run.
         Waiting::Dependency(key, unmet) => {
             let on = ServiceKey::new(key.app, &unmet.on);
             let runs = scene.containers_of(key.app).any(|it| it.key == on && it.phase.is_alive());
@@ -292,7 +293,7 @@ fn reboot(scene: input::PlanInput<'_>, plan: &mut Plan) {
 }
 
 impl AppUpdate {
-    /// Whether a step begins it.
+    /// Whether a step begins this update.
     #[must_use]
     pub fn begins_with(&self, step: &Step) -> bool {
         match step {
@@ -305,7 +306,7 @@ impl AppUpdate {
 }
 
 impl Step {
-    /// What it is done to.
+    /// What the step acts on.
     #[must_use]
     pub fn subject(&self) -> Subject {
         match self {
@@ -316,7 +317,7 @@ impl Step {
         }
     }
 
-    /// What the device's one-word status makes of it.
+    /// How the step counts for the device's one-word status.
     #[must_use]
     pub const fn kind(&self) -> StepKind {
         match self {
@@ -339,7 +340,7 @@ impl Step {
         }
     }
 
-    /// Whether it may be dropped half-way when nobody wants it any more: a download, a wait.
+    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait.
     #[must_use]
     pub const fn may_be_dropped(&self) -> bool {
         matches!(self, Self::Engine(EngineAction::Pull(_)) | Self::HandOver { .. })

@@ -1,4 +1,4 @@
-//! The loop that asks what is wanted.
+//! The loop that polls for targets.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::port::Targets;
 use crate::request::{Action, Request};
 
-/// Hands every new document to the reconciler, for as long as it is polled.
+/// Sends every new target document to the reconciler, for as long as it is polled.
 pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infallible {
     loop {
         let intent = match targets.next().await {
@@ -19,7 +19,7 @@ pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infa
             }
         };
         let (reply, _) = oneshot::channel();
-        // The reconciler lives as long as we do.
+        // The reconciler lives as long as this loop.
         let _ = intents.send(Request { action: intent, reply }).await;
     }
 }

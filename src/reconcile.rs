@@ -1,19 +1,19 @@
-//! The one writer: makes what is into what is wanted.
+//! The reconciler: the only writer. It brings the current state to the target state.
 //!
-//! It looks at the engine and the locks, plans, takes every step that may be taken now, and looks again whenever one ends,
-//! something changed, or somebody asked for something. It acts on how things are, not on what happened: an intent only changes
-//! the target or the demands; what to do next is always read off the machine.
+//! It observes the engine and the update locks, plans, and launches every step that may start now. It observes again whenever
+//! a step ends, something changes or a request arrives. It is level-triggered: a request only changes the target or the
+//! overrides, and the next action always follows from an observation, not from an event.
 //!
-//! Steps run side by side; two with one subject never do. A step that fails rests for a while that grows, and holds up nothing
-//! else. A new target drops only the downloads and waits that nobody wants any more.
+//! Steps run concurrently, but never two with the same subject. A step that fails is retried with a growing backoff and holds
+//! up no other step. A new target cancels only the downloads and waits that it does not need.
 //!
 //! ```text
-//! hear      what an intent changes                    rest      steps that failed, and when they are tried again
-//! look      at the engine and the locks               hopeless  what ends a wait badly
-//! take      one step, on the real ports               wait      whoever asked, and what they wait for
-//! remember  what outlives a power cut                 shutdown  the end of the machine
-//! host      the host's addresses, figures and configuration      trial     a target that ends the agent again and again
-//! timely    what waits for steps that are under way                tell      what everybody else is told
+//! requests        what a request changes               retries         failed steps, and when they are retried
+//! observe         the engine and the update locks      hopeless        failures that end a wait early
+//! execute         one step, on the real ports          waiters         requests that wait for an outcome
+//! persistence     what survives a power cut            shutdown        reboot and power-off
+//! host            addresses, metrics, configuration    crash_loop      rolls back a target in a crash loop
+//! conflicts       steps held back by work in flight    publish_status  the status that other tasks read
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,20 +59,20 @@ mod retries;
 mod shutdown;
 mod waiters;
 
-/// What the reconciler must be told before it starts.
+/// What the reconciler needs before it starts.
 #[derive(Debug, Clone)]
 pub struct ReconcilerSettings {
-    /// Time between two looks at the engine when nothing happens.
+    /// Full resync interval, when nothing triggers an earlier observation.
     pub observe_every: Duration,
-    /// Facts about the device. Its uuid is filled in from what was saved.
+    /// Facts about the device. Its uuid is replaced by the stored one.
     pub device: Device,
-    /// The uuid of a device that has none yet. `None`: one is made.
+    /// The uuid for a device that has none yet. `None`: a random one is generated.
     pub uuid: Option<String>,
-    /// The key of a device that has none yet. `None`: one is made.
+    /// The key for a device that has none yet. `None`: a random one is generated.
     pub device_key: Option<Secret>,
-    /// Whether update locks are overridden always, as configured.
+    /// Whether update locks are always overridden, as configured.
     pub force: Force,
-    /// What concerns the whole device and services' keys may be used for.
+    /// Device-wide actions that the services' API keys may be used for.
     pub service_verbs: BTreeSet<DeviceAction>,
 }
 
@@ -139,61 +139,62 @@ struct Reconciler<'w, W: World> {
     settings: ReconcilerSettings,
     device: Device,
     keys: Keys,
-    /// What is remembered of targets.
+    /// The targets as stored: the wanted one, the last good one, and the images pulled for them.
     targets: StoredTargets,
     /// The wanted target was reached once.
     reached: bool,
-    /// The wanted target, completed. `None` until somebody says.
+    /// The wanted target, with the supervisor's environment injected. `None` until a target is known.
     target: Option<Arc<Target>>,
-    /// Its hashes.
+    /// Configuration hashes of `target`.
     hashes: ConfigHashes,
     overrides: Overrides,
-    /// Services a person stopped before the agent was started again: they are owed a start.
+    /// Services the user had stopped when the agent last ended. Each is started again once, whatever its restart policy.
     restart_after_stop: BTreeSet<ServiceKey>,
-    /// Containers that wait for a boot, and the boot in which that was seen first.
+    /// Containers that wait for a reboot, each with the boot id under which that was first seen.
     awaiting_reboot: BTreeMap<ContainerId, String>,
-    /// What is known of a target that was never reached.
+    /// Start counter of a target that was never reached.
     crash_loop: CrashLoopGuard,
-    /// How far the end of the machine has come.
+    /// Progress of a reboot or power-off.
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
-    /// Whether the target is another one than was planned for last.
+    /// Whether the target changed since the last plan.
     target_change: TargetChange,
-    /// What could not be saved yet.
+    /// Records that could not be saved yet.
     dirty: BTreeSet<persistence::DirtyRecord>,
     save_after: Instant,
     current: Arc<Current>,
     plan: Plan,
     running: Vec<(Step, AbortHandle)>,
-    /// Steps that ended while somebody was looking: what was seen of their subjects may be out of date.
+    /// Steps that ended while an observation was in flight: what it saw of their subjects may be out of date.
     ended: Vec<Step>,
-    /// Locks of ours were given back while somebody looked: those that were seen may be gone.
+    /// Locks of ours were released while an observation was in flight: it may have seen locks that are gone.
     locks_released_since_observe: bool,
-    /// Apps whose locks a request looked at since the look under way began: what that look sees of them refuses no request.
+    /// Apps whose locks a request has read since the observation in flight began: what that observation sees of them rejects
+    /// no request.
     locks_checked_since_observe: BTreeSet<AppId>,
-    /// The plan is new, and its steps are to be taken.
+    /// `plan` was recomputed; `launch` has not run on it yet.
     plan_ready: bool,
     retries: Retries,
     waiters: Vec<Waiter>,
-    /// What was asked before anything was seen, or in the midst of something: heard after the next look. The API lets no more in than
-    /// it has connections.
+    /// Requests that arrived before the first observation or while locks are being released: handled after the next
+    /// observation. The API admits no more of them than it has connections.
     deferred_requests: Vec<Request>,
-    /// What is done beside everything else, and who asked for it.
+    /// Jobs that run beside the steps, each with the reply channel of its requester.
     background_jobs: FuturesUnordered<LocalBoxFuture<'w, (oneshot::Sender<RequestResult>, JobOutcome)>>,
-    /// Apps whose locks are taken, or about to be, to configure the host. `None`: it is not being configured.
+    /// Apps whose update locks host configuration holds or is acquiring. `None` when none is in progress.
     host_config_lease: Option<BTreeSet<AppId>>,
     engine_backoff: Backoff,
     next_observe: Instant,
-    /// When the last look began.
+    /// When the last observation began.
     observe_started: Instant,
-    /// How long after it others may cause the next one.
+    /// How long after `observe_started` engine and lock events may trigger the next observation.
     min_observe_interval: Duration,
-    /// Apps whose locks are overridden by a restart, a purge or a stop, until it is done.
+    /// Apps whose locks a restart, a purge or a stop overrides, until it is done.
     forced_once: BTreeSet<AppId>,
-    /// Until then what was forced stays forced, although it has settled.
+    /// Until then forced apps stay forced, although they have settled.
     force_until: Instant,
 }
 
-/// Whether a target was planned for.
+/// Whether the target is already planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TargetChange {
     New,
@@ -211,9 +212,9 @@ impl<'w, W: World> Reconciler<'w, W> {
         let mut running = StepsInFlight::new();
         let mut looking: Option<LocalBoxFuture<'w, Observation>> = None;
         loop {
-            // Biased, so that a simulation can repeat itself. First it is heard whether the machine ends, before a step goes on that a
-            // slow disk kept from it. What ends comes before what is asked, so that no flood of questions keeps a step from
-            // ending. Every arm may be dropped: streams, channels and futures kept elsewhere.
+            // Biased, so that a simulation is reproducible. Shutdown notices come first, before a step continues that a slow
+            // disk held up. Ended steps come before requests, so that no flood of requests keeps a step from ending. Every
+            // arm is cancel-safe: streams, channels and futures kept elsewhere.
             tokio::select! {
                 biased;
                 Some(notice) = notices.next() => self.on_inhibitor_notice(notice).await,
@@ -233,7 +234,8 @@ impl<'w, W: World> Reconciler<'w, W> {
                     Some(ask) => self.handle_request(ask).await,
                     None => pending().await,
                 },
-                Some((reply, outcome)) = self.background_jobs.next(), if !self.background_jobs.is_empty() => self.on_job_ended(reply, outcome).await,
+                Some((reply, outcome)) = self.background_jobs.next(), if !self.background_jobs.is_empty() =>
+                    self.on_job_ended(reply, outcome).await,
                 Some(addresses) = addresses.next() => self.set_addresses(addresses),
                 Some(()) = events.next() => self.request_resync_soon(),
                 Some(()) = unlocked.next() => self.request_resync_soon(),
@@ -253,7 +255,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     async fn ended(&mut self, (step, result): StepEnded) {
         self.running.retain(|(it, _)| *it != step);
         if let Step::ReleaseLocks(app) = &step {
-            // Whatever came of it: what is not known to be ours is taken again.
+            // Even if it failed: locks not known to be ours are taken again.
             self.forget_ours(|it| it == app);
         }
         match result {
@@ -269,7 +271,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.request_resync();
     }
 
-    /// What was seen becomes what is known, and the plan follows from it.
+    /// Applies an observation: updates `current`, then plans from it.
     async fn on_observed(&mut self, (seen, locks, boot_wanted): Observation) {
         let locks = self.merge_observed_locks(locks);
         if let (TargetChange::New, Ok(seen)) = (self.target_change, &seen) {
@@ -278,9 +280,9 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.retry_saves().await;
         let seen = match seen {
             Ok(seen) => seen,
-            // Nothing is begun on what was seen before: it may be done already.
+            // No step starts from an earlier snapshot: it may be done already.
             Err(error) => {
-                // They hold up a reboot, also where no engine answers.
+                // Locks hold up a reboot, also while the engine does not answer.
                 if self.current.locks != locks {
                     *self.locks() = locks;
                 }
@@ -326,7 +328,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.forced_once = forced;
         self.plan_ready = true;
         if !self.ended.is_empty() || self.locks_released_since_observe || !self.locks_checked_since_observe.is_empty() {
-            // Looked at while it changed; this look is good for all but what changed.
+            // State changed during this observation: it is valid for everything except what changed.
             self.request_resync();
         } else if let Some(again) = self.retries.next() {
             self.next_observe = self.next_observe.min(again);
@@ -338,7 +340,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.look_for_waiters();
     }
 
-    /// Demands with what configuration adds to them.
+    /// The overrides, plus those that configuration adds.
     fn effective_overrides(&self) -> Overrides {
         let mut demands = self.overrides.clone();
         demands.force.extend(&self.forced_once);
@@ -348,7 +350,8 @@ impl<'w, W: World> Reconciler<'w, W> {
         demands
     }
 
-    /// Begins every step of the plan that does not rest and whose subject nobody works on.
+    /// Starts every step of the plan that is not backing off, does not conflict with work in flight, and whose subject no
+    /// other step is working on.
     async fn launch(&mut self, running: &mut StepsInFlight<'w>) {
         self.plan_ready = false;
         if self.shutdown.is_in_progress() {
@@ -363,7 +366,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             }
         }
         if self.record_pulls(&due).await {
-            // That may have taken a while: first it is heard what happened meanwhile.
+            // Saving may have taken a while: handle the events that arrived meanwhile first.
             self.plan_ready = true;
             return;
         }
@@ -382,7 +385,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.tell();
     }
 
-    /// Drops downloads and waits that the plan no longer has, and what did not begin yet.
+    /// Cancels downloads and waits that the plan no longer has, and steps that have not begun.
     fn drop_unwanted(&mut self, keep: impl Fn(&Step) -> bool) {
         for (step, handle) in &self.running {
             if !keep(step) {
@@ -391,7 +394,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
     }
 
-    /// The target, with what containers are given by this device; and whose keys open what.
+    /// Recomputes the target with the environment this device gives its containers, and which API key grants what.
     fn complete(&mut self) {
         let before = self.target.take();
         self.target = self.targets.wanted.as_ref().map(|it| Arc::new(inject_supervisor_env(it, &self.device, &self.keys)));
@@ -412,7 +415,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         });
     }
 
-    /// A device-wide setting of the target that is on or off. `1`, `true` and `on` are on, as in other supervisors.
+    /// A device-wide boolean setting of the target. `1`, `true` and `on` are on, as in other supervisors.
     fn setting(&self, name: &str) -> bool {
         let value = self.targets.wanted.as_ref().and_then(|it| it.config.get(name));
         value.is_some_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "on"))

@@ -1,4 +1,4 @@
-//! Everything that may be asked of the device. Closed on purpose.
+//! Every request the device accepts. The set is closed on purpose.
 
 use std::time::Duration;
 
@@ -10,79 +10,79 @@ use crate::state::{
     LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
 };
 
-/// A request, and where its answer goes.
+/// A request, and where its response goes.
 #[derive(Debug)]
 pub struct Request {
-    /// What is asked.
+    /// What is requested.
     pub action: Action,
-    /// Who is waiting. They may have left; what was begun is finished all the same.
+    /// The reply channel. The requester may have hung up; what was begun is finished all the same.
     pub reply: oneshot::Sender<RequestResult>,
 }
 
-/// What may be asked.
+/// What may be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make the device so.
+    /// Set this target.
     Target(Box<Target>),
-    /// A document was not accepted; the target stays. Says why.
+    /// A target document was rejected; the target stays. Says why.
     Rejected(String),
-    /// Look for a new target now, and apply what is wanted without waiting.
+    /// Look for a new target now, and apply the wanted one without waiting for retries.
     Update {
-        /// Whether update locks hold it up.
+        /// Whether update locks are overridden.
         locks: Force,
-        /// Whether downloads under way are begun anew.
+        /// Whether downloads in flight are restarted.
         running: InProgress,
     },
-    /// Make the app's containers anew. Answered when they run.
+    /// Recreate the app's containers. The response comes when they run.
     Restart(AppId, Force),
-    /// Clear the app's volumes and bring it back. Answered when it runs.
+    /// Clear the app's volumes and bring it back. The response comes when it runs.
     Purge(AppId, Force),
     /// Stop a service, and keep its container. `None`: the only one of the app.
     Stop(AppId, Option<String>, Force),
     /// Start a service that was stopped. `None`: the only one of the app.
     Start(AppId, Option<String>),
-    /// Make the caller's key anew.
+    /// Regenerate the caller's API key.
     RenewKey(Caller),
-    /// Check whether the cloud is reached, or do not.
+    /// Enable or disable the connectivity check.
     CheckConnectivity(ConnectivityCheck),
-    /// Tell how the host is configured.
+    /// Read the host's configuration.
     ReadHost,
-    /// Configure the host so.
+    /// Change the host's configuration.
     ConfigureHost(Box<HostPatch>, Force),
-    /// End the machine. Answered when it is certain that it may be asked for.
+    /// Reboot or power off. The response comes once it is certain that it can be requested.
     Shutdown(PowerAction, Force),
-    /// Nothing. Answered by a reconciler that gets on with its work.
+    /// Changes nothing. A response shows that the reconciler makes progress.
     Probe,
 }
 
-/// What becomes of work under way when an update is asked for.
+/// What an update request does to work in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InProgress {
-    /// It goes on.
+    /// Work in flight goes on.
     Keep,
-    /// What can be dropped is dropped.
+    /// Steps that can be cancelled are cancelled.
     Cancel,
 }
 
-/// What is answered.
+/// The response, or why the request was rejected.
 pub type RequestResult = Result<Response, Refusal>;
 
-/// What is answered when it was done.
+/// The response to a request that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// It was done.
+    /// Done.
     Done,
-    /// It was done, and these services do not run: each with the reason, in one word.
+    /// Done, but these services do not run: each with the reason, in one word.
     Except(Vec<(String, &'static str)>),
-    /// It was done to this container.
+    /// Done; this is the container.
     Container(ContainerId),
     /// The new key.
     Key(Secret),
-    /// How the host is configured.
+    /// The host's configuration.
     Host(Box<HostConfig>),
 }
 
-/// Why a request was turned down, or came to nothing.
+/// Why a request was rejected, or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The device has no such app.
@@ -100,16 +100,16 @@ pub enum Refusal {
     /// The target says that the service is not to run.
     #[error("{0} is not to run: its target says `running: false`; change the target")]
     NotToRun(ServiceKey),
-    /// Somebody holds an update lock.
+    /// A service holds an update lock.
     #[error("Updates are locked: service {} holds {}", .0.service, .0.path)]
     Locked(HeldLock),
-    /// Somebody holds an update lock of this app, and the machine may not end.
+    /// A service holds an update lock of this app, so the machine may not shut down.
     #[error("Lockfile exists for {{ appId: {}, service: {} }} at {}", .0, .1.service, .1.path)]
     LockedApp(AppId, HeldLock),
-    /// The host's operating system is being updated, as this file says.
+    /// A host OS update is in progress, as this file says.
     #[error("Waiting for Host OS update to finish")]
     HostUpdate(String),
-    /// The machine is about to end.
+    /// The machine is about to shut down.
     #[error("the device is shutting down; nothing is changed any more")]
     ShuttingDown,
     /// It was begun, and failed. The target is still pursued.
@@ -120,34 +120,34 @@ pub enum Refusal {
     UnknownKey,
 }
 
-/// All that may be reached of the LED: what is asked of it, and what is known of it.
+/// A handle to the LED task: requests to it, and its status.
 #[derive(Debug, Clone)]
 pub struct LedHandle {
     /// Where requests go.
     pub requests: mpsc::Sender<LedRequest>,
-    /// What may be read.
+    /// The published status.
     pub status: watch::Receiver<LedStatus>,
 }
 
-/// What may be asked of the LED.
+/// A request to the LED task.
 #[derive(Debug)]
 pub enum LedRequest {
-    /// Show which device this is, for 15 s from now. Answered as soon as the LED was told, or was not.
+    /// Show which device this is, for 15 s from now. Answered as soon as the LED was set, or could not be.
     Identify(oneshot::Sender<IdentifyOutcome>),
-    /// Show this pattern with this LED, for so long from now, in place of one that was asked for before. Answered as soon as the
-    /// LED was told, or was not.
+    /// Show this pattern on this LED, for this long from now, in place of one requested before. Answered as soon as the LED
+    /// was set, or could not be.
     Hold(LedRef, Pattern, Duration, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
-    /// No longer show the pattern that was asked for. None is fine.
+    /// End the requested pattern. None is fine.
     Release(LedRef, oneshot::Sender<Result<(), LedRefusal>>),
-    /// The cloud can be reached, or cannot.
+    /// Whether the cloud is reached has changed.
     CloudReachability(CloudReachability),
 }
 
 /// Whether the device reaches its cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloudReachability {
-    /// It does, or nobody asks.
+    /// The cloud is reached, or the check is off.
     Up,
-    /// It does not.
+    /// The cloud is not reached.
     Down,
 }

@@ -1,10 +1,10 @@
-//! The nouns: what is wanted, what is, and what we say about it.
+//! The data types: the target, the last observation, and the status that the agent publishes.
 //!
-//! None of these types is serializable. A target-state document, what the engine answers and what the API answers are types of
-//! their own (`linux::target`, `linux::engine`, `api::v1`), so that a field can be renamed here without asking anybody.
+//! None of these types is serializable. Target-state documents, the engine's responses and the API's responses have types of
+//! their own (`linux::document`, `linux::engine`, `api::v1`), so that renaming a field here changes no wire format.
 //!
-//! [`Target`] is what the owner's document says, [`Overrides`] what people asked for on top of it, [`Current`] what was last
-//! seen of the machine, [`Status`] what the reconciler tells everybody else.
+//! [`Target`] is what the owner's document says, [`Overrides`] what users requested on top of it, [`Current`] the last
+//! observation of the machine, [`Status`] what the reconciler publishes to the rest of the agent.
 
 pub mod app;
 pub mod board;
@@ -53,18 +53,18 @@ pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};
 
-/// What the owner wants of the device.
+/// The owner's target state for the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// The device's name, when the document gives one.
     pub name: Option<String>,
     /// Device-wide settings, by name without the `RESIN_` or `BALENA_` prefix.
     pub config: BTreeMap<String, String>,
-    /// Apps that should be on the device, and no others.
+    /// The apps that should be on the device, and no others.
     pub apps: BTreeMap<AppId, App>,
-    /// The document this was read from, so that it can be kept and read again after a power cut.
+    /// The document this was parsed from. It is persisted, and parsed again after a power cut.
     pub document: String,
-    /// Parts of the document that are not supported, each named by its path. Said once, when the target is accepted.
+    /// Unsupported parts of the document, each with its path. Logged once, when the target is accepted.
     pub warnings: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Target {
         self.apps.values().flat_map(|app| app.services.iter().map(move |(name, service)| (app, name, service)))
     }
 
-    /// Tells its document from every other.
+    /// Identifies the document: its SHA-256 in hex.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         config::hex(&Sha256::digest(self.document.as_bytes()))
@@ -86,12 +86,12 @@ impl Target {
 pub struct StartCount {
     /// The target's fingerprint.
     pub document: String,
-    /// Starts whose lives were short and did not end in good order, the present one included.
+    /// Starts after which the agent ran only briefly and did not end cleanly, the present start included.
     pub starts: u32,
 }
 
 impl StartCount {
-    /// So many lives may end before a target is refused: more than power cuts by chance, few enough to be through in a minute.
+    /// After more starts than this, a target is refused: more than power cuts by chance, few enough to be through in a minute.
     pub const MAX_STARTS: u32 = 5;
 
     /// Whether the target is refused.
@@ -101,29 +101,29 @@ impl StartCount {
     }
 }
 
-/// What people asked for on top of the target. Kept in memory but for [`Overrides::stopped`].
+/// What users requested on top of the target. Kept in memory only, except [`Overrides::stopped`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Services a person stopped. They stay so until started, or until the agent or the board restarts.
+    /// Services that a user stopped. They stay stopped until started, or until the agent or the board restarts.
     pub stopped: BTreeSet<ServiceKey>,
-    /// Exited containers that should run although their restart policy would leave them as they are.
+    /// Exited containers to start although their restart policy would leave them exited.
     pub start: BTreeSet<ContainerId>,
-    /// Containers to be made anew, although they are as wanted.
+    /// Containers to recreate although they match the target.
     pub recreate: BTreeSet<ContainerId>,
-    /// Apps whose containers and volumes are to go before they come back.
+    /// Apps whose containers and volumes are removed before they are created again.
     pub purge: BTreeSet<AppId>,
-    /// Apps whose update locks are overridden until they have settled.
+    /// Apps whose update locks are overridden until the app has settled.
     pub force: BTreeSet<AppId>,
 }
 
-/// What the machine has, as last seen. Only what carries our labels, but for images.
+/// The last observation of the machine. Only objects that carry supervisor labels, except images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Current {
     /// Containers of supervised services, in no order.
     pub containers: Vec<Container>,
     /// Every image of the engine.
     pub images: Vec<Image>,
-    /// Images that were pulled for a target of ours, and may be deleted when nobody wants them.
+    /// Images that were pulled for a target of this device. They may be garbage-collected once nothing needs them.
     pub ours: BTreeSet<ImageRef>,
     /// Supervised networks.
     pub networks: Vec<Network>,
@@ -131,59 +131,60 @@ pub struct Current {
     pub volumes: Vec<Volume>,
     /// Update locks, by app. An app without an entry has none.
     pub locks: BTreeMap<AppId, LockState>,
-    /// When the machine was started, in seconds of the wall clock the engine uses too.
+    /// When the machine booted, in seconds of the wall clock that the engine uses too.
     pub booted_secs: i64,
-    /// What that clock says now.
+    /// The present time on the same clock, in seconds.
     pub now_secs: i64,
-    /// Containers that were seen to wait for a boot, and whether that boot has been. Of others, the clock tells.
+    /// Containers that were observed waiting for a reboot, and whether it has happened. For other containers, the clock
+    /// decides.
     pub awaiting: BTreeMap<ContainerId, BootState>,
-    /// The file by which the host's configuration asks for a boot that has not been.
+    /// The file by which the host's configuration requests a reboot that has not happened yet.
     pub boot_wanted: Option<String>,
-    /// Something that is wanted was found not to fit.
+    /// Something that the target needs was found not to fit on the disk.
     pub lacks_room: bool,
-    /// Services whose image, container or start failed several times in a row, and is tried again later.
+    /// Services whose image, container or start failed several times in a row, and is retried later.
     pub failing: BTreeSet<ServiceKey>,
 }
 
 impl Current {
-    /// Whether an image is here.
+    /// Whether the engine has an image.
     #[must_use]
     pub fn has_image(&self, image: &ImageRef) -> bool {
         self.images.iter().any(|it| it.answers_to(image))
     }
 }
 
-/// Whether the boot that a container waits for has been.
+/// Whether the reboot that a container waits for has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootState {
-    /// The machine still runs as when the container was seen first.
+    /// The machine is still in the boot in which the container was first observed waiting.
     NotYet,
-    /// It was started again since.
+    /// The machine has booted again since.
     Done,
 }
 
 /// Who holds the update locks of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockState {
-    /// We hold those of these services.
+    /// The agent holds the locks of these services.
     Ours(BTreeSet<String>),
-    /// A service holds at least one, and none is ours.
+    /// A service holds at least one lock, and the agent holds none.
     Held(HeldLock),
-    /// A service holds at least one, and some of ours are beside it: leftovers of a supervisor that was killed.
+    /// A service holds at least one lock, and the agent holds some too: leftovers of a supervisor that was killed.
     Both(HeldLock),
 }
 
-/// Which services of an app can hold a lock.
+/// Which services of an app can hold an update lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockHolders {
-    /// Every one that has a directory: which containers there are is not known.
+    /// Every service that has a lock directory: it is not known which containers exist.
     All,
-    /// Those that the target names or that have a container. A lock file that another one left behind holds up nothing.
+    /// Services that the target names or that have a container. A lock file that any other service left behind blocks nothing.
     Only(BTreeSet<String>),
 }
 
 impl LockState {
-    /// The lock of a service, where one holds any.
+    /// The lock that a service holds, if any.
     #[must_use]
     pub const fn held(&self) -> Option<&HeldLock> {
         match self {
@@ -192,7 +193,7 @@ impl LockState {
         }
     }
 
-    /// Whether there are locks of ours to be given back.
+    /// Whether the agent holds locks that it has to release.
     #[must_use]
     pub const fn has_ours(&self) -> bool {
         match self {
@@ -201,7 +202,7 @@ impl LockState {
         }
     }
 
-    /// What is left once ours are given back.
+    /// What is left once the agent's locks are released.
     #[must_use]
     pub fn without_ours(self) -> Option<Self> {
         match self {
@@ -221,7 +222,7 @@ impl LockHolders {
         }
     }
 
-    /// A service that has a container.
+    /// Adds a service that has a container.
     pub fn add(&mut self, service: &str) {
         match self {
             Self::All => (),
@@ -238,23 +239,23 @@ impl Default for LockHolders {
     }
 }
 
-/// What happens to update locks that somebody else holds.
+/// What happens to update locks that services hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Force {
     /// They are respected.
     #[default]
     No,
-    /// They are taken away.
+    /// They are overridden.
     Yes,
 }
 
-/// An update lock that is not ours.
+/// An update lock that the agent does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldLock {
     /// The service whose lock it is.
     pub service: String,
-    /// The file, as the host sees it.
+    /// The path of the lock file, on the host.
     pub path: String,
-    /// When the file was made, in seconds of the wall clock.
+    /// When the lock file was created, in seconds of the wall clock.
     pub since_secs: i64,
 }

@@ -1,4 +1,4 @@
-//! The page of promises and the script that shows them name the same ones.
+//! The page of promises and the script that demonstrates them name the same ones.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,8 @@ fn every_promise_has_a_line_and_a_command() {
     assert_eq!(said, shown, "docs/testing.md, and the functions of tests/lab/torture.sh in their order");
 }
 
-/// What `make torture ONLY=…` was told came down to the verbs, which left out every test that is not called so, and all was well.
+/// What `make torture ONLY=…` was told came down to the verbs, which left out every test that is not called so, and all was
+/// well.
 #[test]
 fn a_promise_is_kept_when_something_was_looked_at() {
     let dir = tempfile::tempdir().unwrap();

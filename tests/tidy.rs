@@ -1,4 +1,4 @@
-//! What reviewers would otherwise have to remember.
+//! Rules of the sources that reviewers would otherwise have to remember.
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 

@@ -1,4 +1,4 @@
-//! What is easily different where a word has 32 bits. `make arm-test` runs these, as the other tests, on such processors.
+//! Code that easily differs where a word has 32 bits. `make arm-test` runs these, as the other tests, on such processors.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! Our own part of the API: what the agent knows and does, and the description of it all.
+//! The agent's own endpoints: what it knows and does, and the API description.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(super) fn openapi() -> ApiResponse {
     ApiResponse::File(include_str!("openapi.json"))
 }
 
-/// `GET /agent/v1/state`: everything but secrets. A service sees its own app, and the device.
+/// `GET /agent/v1/state`: everything but secrets. A service sees its own app and the device.
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let view = View { status: &status, callers: &call.callers };
@@ -39,12 +39,12 @@ struct Picture<'a> {
     engine: Engine<'a>,
     activity: &'static str,
     shutdown: Shutdown<'a>,
-    /// `None`: nobody has said yet what is wanted.
+    /// `None`: there is no target yet.
     apps: Option<Vec<App<'a>>>,
     containers: Vec<Container<'a>>,
     doing: Vec<Doing<'a>>,
     downloads: Vec<Download<'a>>,
-    // These are words about the whole device. `None`: the caller may not see all of it.
+    // These are texts about the whole device. `None`: the caller may not see all of it.
     waiting: Option<&'a [String]>,
     troubles: Option<Vec<Trouble<'a>>>,
     complaints: Option<&'a [String]>,
@@ -97,7 +97,7 @@ struct Service<'a> {
     image: &'a str,
     running: bool,
     stopped_by_hand: bool,
-    /// The dependency because of which it is not started, and why that does not come.
+    /// The dependency because of which the service is not started, and why that one is not ready.
     waits_for: Option<&'a str>,
 }
 
@@ -165,7 +165,7 @@ struct Device<'a> {
     mac_address: &'a str,
     ip_addresses: &'a [String],
     local_mode: bool,
-    // What the host measures. `None`: it does not say, or nobody has looked yet.
+    // What the host reports. `None`: it does not report it, or was not read yet.
     board: Option<&'a str>,
     boot_id: Option<&'a str>,
     up_seconds: Option<u64>,

@@ -1,7 +1,7 @@
-//! Who asked for what, in the log. The query is left out, for it may be a key, and keys elsewhere are masked.
+//! The request log: which caller requested what. The query is left out, because it may be a key; keys elsewhere are masked.
 //!
-//! Every request of a caller with a key is logged. Requests without one are rate-limited in the log: a client that reaches the port
-//! could fill the journal otherwise.
+//! Every request of a caller with a key is logged. Requests without one are rate-limited in the log: a client that reaches the
+//! port could fill the journal otherwise.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,15 +17,16 @@ use crate::api::auth::AuthenticatedCallers;
 use crate::api::mask::{mask, mask_word};
 use crate::state::ClientAddress;
 
-/// Refused requests and acts without a known key that are told in each [`SPELL`]. The others are counted, and told to those who look closer.
+/// How many requests without a known key that are refused, or change something, are logged at the default level in each
+/// [`SPELL`]. The others are counted, and logged at debug level.
 const STRANGERS: u32 = 10;
 const SPELL: Duration = Duration::from_secs(10 * 60);
 
-/// How many of these came in the present spell. Both numbers are one, so that nothing need be locked.
+/// The number of these in the present window. Window and number share one atomic, so that no lock is needed.
 #[derive(Debug)]
 pub(super) struct UnauthenticatedLog {
     born: Instant,
-    /// The spell in its upper half, and how many in the lower one.
+    /// The window's number in the upper half, the count in the lower one.
     counted: AtomicU64,
 }
 
@@ -34,7 +35,7 @@ impl UnauthenticatedLog {
         Self { born: Instant::now(), counted: AtomicU64::new(0) }
     }
 
-    /// One more is refused. Whether it is to be told, and how many were not in the last spell in which there were any.
+    /// Counts one more. Returns whether to log it, and how many were not logged in the last window that had any.
     fn count(&self) -> (bool, u32) {
         let spell = (self.born.elapsed().as_secs() / SPELL.as_secs()) & u64::from(u32::MAX);
         let before = self.counted.load(Ordering::Relaxed);
@@ -59,13 +60,14 @@ impl Audit {
     pub(super) fn new(request: &HttpRequest, callers: Option<&AuthenticatedCallers>) -> Self {
         let who = callers.map(ToString::to_string);
         let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
-        // A method may be any word, so that it may be a key too.
+        // A method may be any token, and so may be a key too.
         let (method, path) = (mask_word(request.method().as_str()), mask(request.uri().path()));
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
         Self { who, from, method, path, is_read }
     }
 
-    /// It was let in. Said before it is done, because whoever asked may hang up and take the answer's line with them.
+    /// Logs that the request was accepted, before it is carried out: a client that disconnects would take the response's log
+    /// line with it.
     pub(super) fn accepted(&self) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
@@ -76,13 +78,13 @@ impl Audit {
         }
     }
 
-    /// It was answered so.
+    /// Logs the response's status.
     pub(super) fn answered(&self, status: StatusCode, strangers: &UnauthenticatedLog) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         let what = if refused { "refused" } else { "answered" };
-        // What was read is of no interest; whose reading was refused is.
+        // Successful reads are logged at debug level only; refused ones are logged.
         if self.is_read && !refused || !self.is_told(strangers) {
             debug!(who, from, %method, path, status = status.as_u16(), "{what}");
         } else {
@@ -94,7 +96,7 @@ impl Audit {
         self.who.as_deref().unwrap_or("nobody")
     }
 
-    /// Whether the request is logged at the default level: always where the caller is known.
+    /// Whether the request is logged at the default level: always if the caller is known.
     fn is_told(&self, strangers: &UnauthenticatedLog) -> bool {
         if self.who.is_some() {
             return true;

@@ -1,4 +1,4 @@
-//! Who asks, and what they may do.
+//! Authentication and authorisation of callers.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,28 +11,28 @@ use crate::api::site::{self, CrossSite};
 use crate::state::keys::{DeviceAction, KeyScope};
 use crate::state::{Access, Caller, ClientAddress, Status};
 
-/// The most credentials of one request: an unauthenticated caller must not have us hash a whole URL's worth of them. A request with
-/// more is refused, whatever they are, so that none is passed over.
+/// The most credentials of one request: an unauthenticated caller must not make the agent hash a whole URL of them. A request
+/// with more is refused, whatever they are, so that none is skipped.
 pub(super) const CREDENTIALS: usize = 8;
 
-/// Why a request is not let in.
+/// Why a request is not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AuthFailure {
-    /// It brings no key.
+    /// It has no key.
     Keyless,
-    /// It brings keys, and none is this device's.
+    /// It has keys, and none is this device's.
     WrongKey,
-    /// It brings more keys than [`CREDENTIALS`].
+    /// It has more keys than [`CREDENTIALS`].
     TooManyKeys,
-    /// It brings no key of this device. It would be let in without one, were it not another site's.
+    /// It has no key of this device. In local mode it would be accepted without one, if it did not come from another site.
     Foreign(CrossSite),
 }
 
-/// Everybody whose key a request brings, who may do most first. One that opens is enough, whatever the others do.
+/// The callers whose keys a request has, most privileged first. One with the needed privilege is enough.
 pub(super) struct AuthenticatedCallers(Vec<Caller>);
 
 impl AuthenticatedCallers {
-    /// Who asks.
+    /// Authenticates a request.
     pub(super) fn of(request: &HttpRequest, status: &Status) -> Result<Self, AuthFailure> {
         let access = &status.access;
         let keys: Vec<String> = credentials(request).take(CREDENTIALS + 1).collect();
@@ -40,13 +40,13 @@ impl AuthenticatedCallers {
             return Err(AuthFailure::TooManyKeys);
         }
         let known = keys.iter().filter_map(|key| access.caller(key).cloned());
-        // Each once; the device's key comes first in the order of callers.
+        // Without duplicates; the device's key comes first in the order of callers.
         let mut all: Vec<Caller> = known.collect::<BTreeSet<_>>().into_iter().collect();
         let local = is_local(request, access);
         let foreign = site::foreign(request, status).filter(|_| local);
         if local && foreign.is_none() {
             for caller in &mut all {
-                // They may do without their key whatever there is to do; with it we know who they are.
+                // In local mode a service needs no key for anything; its key only identifies it.
                 if let Caller::Service { reach, .. } = caller {
                     *reach = KeyScope::Everything;
                 }
@@ -66,7 +66,7 @@ impl AuthenticatedCallers {
         })
     }
 
-    /// Whether they may touch, or look at, this app.
+    /// Whether they may see and change this app.
     pub(super) fn open(&self, app: i64) -> bool {
         self.0.iter().any(|caller| match caller {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
@@ -74,7 +74,7 @@ impl AuthenticatedCallers {
         })
     }
 
-    /// Whether they may use a verb that concerns the whole device.
+    /// Whether they may use an action on the whole device.
     pub(super) fn may(&self, verb: DeviceAction, access: &Access) -> bool {
         self.0.iter().any(|caller| match caller {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
@@ -88,13 +88,13 @@ impl AuthenticatedCallers {
         self.0.iter().any(|caller| matches!(caller, Caller::Device | Caller::Local))
     }
 
-    /// The one who may do most: whose key it is where a request is about the caller's own.
+    /// The most privileged caller: the one whose own key a request is about.
     pub(super) fn into_first(self) -> Caller {
         self.0.into_iter().next().expect("made with at least one")
     }
 }
 
-/// As the log has it.
+/// As the log shows it.
 impl fmt::Display for AuthenticatedCallers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, caller) in self.0.iter().enumerate() {
@@ -119,7 +119,7 @@ fn widest_first(caller: &Caller) -> u8 {
     }
 }
 
-/// Everything in a request that may be a key. Headers first: a query may bring more than are looked at.
+/// All values in a request that may be keys. Headers first: a query may have more than are checked.
 fn credentials(request: &HttpRequest) -> impl Iterator<Item = String> {
     let headers = request.headers().get_all(AUTHORIZATION).iter().filter_map(|it| key_of(it.to_str().ok()?));
     let query = request.uri().query().unwrap_or_default();
@@ -128,18 +128,18 @@ fn credentials(request: &HttpRequest) -> impl Iterator<Item = String> {
 }
 
 fn key_of(header: &str) -> Option<String> {
-    // Any number of blanks, and tabs too, which some write.
+    // Some clients write several blanks, or tabs.
     let (scheme, key) = header.trim().split_once([' ', '\t'])?;
     let known = ["apikey", "bearer"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
     known.then(|| key.trim().to_owned())
 }
 
-/// Whether a request brings anything that may be a key.
+/// Whether a request has anything that may be a key.
 pub(super) fn tries_a_key(request: &HttpRequest) -> bool {
     credentials(request).next().is_some()
 }
 
-/// Whether local mode is for this caller: no key is needed.
+/// Whether local mode applies to this client: it needs no key.
 fn is_local(request: &HttpRequest, access: &Access) -> bool {
     access.local_mode && request.extensions().get::<ClientAddress>().is_some_and(|peer| peer.local)
 }

@@ -1,4 +1,4 @@
-//! What the body of a request says.
+//! Request bodies: their types, limits and fields.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::json::{self, JsonError};
 use crate::request::InProgress;
 use crate::state::Force;
 
-/// The most bytes of a body. The largest that means anything here has three fields; documents do not come this way. It is what
-/// the supervisors of 2017 took.
+/// The most bytes of a body: the limit of the supervisors of 2017. The largest that means anything here has three fields;
+/// documents do not come this way.
 pub(super) const LIMIT_BYTES: usize = 100 * 1024;
 
 /// How long a body may take to arrive.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// The fields of a body. A body of a type we do not read has none, as has an empty one.
+/// The fields of a body. An empty body has none, and neither has one of a type that is not read.
 #[derive(Debug, Default)]
 pub(super) struct BodyFields(Map<String, Value>);
 
@@ -41,7 +41,7 @@ pub(super) async fn read(request: HttpRequest) -> Result<BodyFields, ApiResponse
         return Err(failed(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is"));
     }
     let too_large = || failed(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 100 kB");
-    // What says beforehand that it is too long is not waited for.
+    // A body whose declared length is over the limit is rejected without being read.
     if request.body().size_hint().lower() > LIMIT_BYTES as u64 {
         return Err(too_large());
     }
@@ -76,14 +76,14 @@ fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 fn json(bytes: &[u8]) -> Result<BodyFields, ApiResponse> {
     let found = match json::read(bytes) {
         Ok(Value::Object(fields)) => return Ok(BodyFields(fields)),
-        // Other supervisors take a list, and find nothing in it.
+        // Other supervisors accept a list, and find no field in it.
         Ok(Value::Array(_)) => return Ok(BodyFields::default()),
         Ok(Value::Null) => "null",
         Ok(Value::Bool(_)) => "a boolean",
         Ok(Value::Number(_)) => "a number",
         Ok(Value::String(_)) => "a string",
         Err(JsonError::NotJson(why)) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body is not JSON: {why}"))),
-        // Which of the two was meant is not for us to guess.
+        // A duplicate key is rejected: either value may have been meant.
         Err(JsonError::Twice(why)) => return Err(failed(StatusCode::BAD_REQUEST, &format!("the body: {why}"))),
     };
     Err(failed(StatusCode::BAD_REQUEST, &format!("the body must be a JSON object, and is {found} at line 1 column 1")))
@@ -105,27 +105,27 @@ impl BodyFields {
         if self.is_true("force") { Force::Yes } else { Force::No }
     }
 
-    /// Whether work under way is dropped.
+    /// Whether work in flight is cancelled.
     pub(super) fn cancel(&self) -> InProgress {
         if self.is_true("cancel") { InProgress::Cancel } else { InProgress::Keep }
     }
 
-    /// The app the request is about.
+    /// The ID of the app the request is about.
     pub(super) fn app(&self) -> Option<i64> {
         self.number("appId")
     }
 
-    /// Whether there is such a field.
+    /// Whether the body has this field.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// A field that is a text.
+    /// A field that is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
     }
 
-    /// A field that is a whole number, or a text that looks like one.
+    /// A field that is an integer, or a string of one.
     pub(super) fn number(&self, name: &str) -> Option<i64> {
         match self.0.get(name)? {
             Value::Number(number) => integer(&number.to_string()),
@@ -134,7 +134,7 @@ impl BodyFields {
         }
     }
 
-    /// What is asked of the host.
+    /// The host configuration that is requested.
     pub(super) fn network(&self) -> Option<&Map<String, Value>> {
         self.0.get("network")?.as_object()
     }
@@ -149,7 +149,7 @@ impl BodyFields {
     }
 }
 
-/// A whole number as clients write it: `200`, `-3`, `200.00`. Not `0x11`, not `50.55`, not nothing.
+/// An integer as clients write it: `200`, `-3`, `200.00`. Not `0x11`, not `50.55`, not the empty string.
 pub(super) fn integer(text: &str) -> Option<i64> {
     let end = text.find('.').unwrap_or(text.len());
     let (whole, zeros) = text.split_at(end);

@@ -1,6 +1,6 @@
-//! Names and values as URLs and forms spell them.
+//! Percent-encoded names and values of queries and forms.
 
-/// The pairs of a query or a form. There is no wrong one: what cannot be decoded stays as it is.
+/// The pairs of a query or a form. No input is an error: what cannot be decoded stays as it is.
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (String, String)> {
     form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -9,7 +9,7 @@ pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The text that `%XX` spells.
+/// The text with its `%XX` escapes decoded.
 pub(super) fn text(spelled: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(spelled.len());
     let mut rest = spelled;

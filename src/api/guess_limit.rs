@@ -1,8 +1,8 @@
-//! Wrong keys, counted by address: the answer to each is held back longer than the answer to the one before.
+//! Rate limit for wrong keys, by address: the response to each is delayed longer than the one before.
 //!
-//! A right key is never held back, also not one of an address that tries wrong ones: on a device many programs share one address. A
-//! request without a key is no guess. The server counts a connection whose answer is held back as idle, so that it gives its place to
-//! any other connection.
+//! A valid key is never delayed, not even one from an address that tries wrong ones: on a device many programs share one
+//! address. A request without a key is no guess. The server counts a connection whose response is delayed as idle, so that any
+//! other connection may displace it.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,29 +10,29 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Wrong keys of an address that are answered at once: a person's typing errors, a client that asks with its old key.
+/// Wrong keys of an address that are answered at once: a user's typing errors, a client that uses its old key.
 const FREE: u32 = 8;
-/// How long the first answer after these is held back. Each that follows is held back twice as long.
+/// The delay of the first response after these. Each that follows is delayed twice as long.
 const FIRST: Duration = Duration::from_millis(125);
-/// Up to 4 s: clients do not give up before that. The 64 connections of an address then try 16 keys a second.
+/// Doublings up to 4 s: clients do not time out before that. The 64 connections of an address then try 16 keys a second.
 const DOUBLINGS: u32 = 5;
-/// An address that tries no wrong key for so long begins anew.
+/// After so long without a wrong key an address starts over.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 /// The number of addresses that are remembered, the latest ones. They take 2 kB.
 const ADDRESSES: usize = 128;
 
-/// The addresses that tried wrong keys.
+/// The addresses that sent wrong keys.
 #[derive(Debug)]
 pub(super) struct KeyGuessLimiter {
     born: Instant,
     slots: Vec<GuessCounter>,
 }
 
-/// One address. Atomics, so that nothing need be locked; where two threads raced, a guess would not be counted.
+/// One address. Atomics, so that no lock is needed; if two threads race, a guess is not counted.
 #[derive(Debug, Default)]
 struct GuessCounter {
     house: AtomicU64,
-    /// The second of the last wrong key in the upper half, and how many there were in the lower one. 0: the slot is free.
+    /// The second of the last wrong key in the upper half, the count in the lower one. 0: the slot is free.
     seen: AtomicU64,
 }
 
@@ -41,10 +41,10 @@ impl KeyGuessLimiter {
         Self { born: Instant::now(), slots: (0..ADDRESSES).map(|_| GuessCounter::default()).collect() }
     }
 
-    /// Counts one more wrong key. Tells how long its answer is to be held back.
+    /// Counts one more wrong key. Returns the delay of its response.
     pub(super) fn count(&self, from: Option<IpAddr>) -> Duration {
         let house = from.map_or(0, house);
-        // One second more, so that the first one is not 0.
+        // Offset by one second, so that the first is not 0.
         let now = self.born.elapsed().as_secs().saturating_add(1) & u64::from(u32::MAX);
         let is_it = |it: &&GuessCounter| it.seen.load(Ordering::Relaxed) != 0 && it.house.load(Ordering::Relaxed) == house;
         let known = self.slots.iter().find(is_it);
@@ -63,7 +63,7 @@ impl KeyGuessLimiter {
     }
 }
 
-/// An IPv4 address, or the half of an IPv6 address that its owner cannot choose.
+/// An IPv4 address, or the /64 prefix of an IPv6 address: a host chooses the other half freely.
 fn house(address: IpAddr) -> u64 {
     let whole = match address.to_canonical() {
         IpAddr::V4(it) => it.to_ipv6_mapped().to_bits() << 64,

@@ -1,4 +1,4 @@
-//! The board and its LEDs: identify it, hold a pattern for a while, and say what is known of both.
+//! The board's and its LEDs' endpoints: identify the device, hold a pattern for a while, and report both.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use crate::state::{
     BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern, Status,
 };
 
-/// How long the LED's owner has to say what came of it. A driver answers within milliseconds, and who asks is not kept waiting.
+/// How long the LED arbiter may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
 const OWNER_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a pattern is held where nobody says, in seconds.
+/// The default time for which a pattern is held, in seconds.
 const HELD_SECS: i64 = 60;
 
-/// How long one is held at most, in seconds: whoever wants it longer is alive to say so again.
+/// The longest time for which a pattern is held, in seconds: a client that needs it longer renews it.
 const HELD_MOST_SECS: i64 = 60 * 60;
 
-/// The shortest step of a pattern. Nobody sees a shorter one, and each may be a wake-up.
+/// The shortest step of a pattern. A shorter one is invisible, and each step may cost a wake-up.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// What the LED's owner is not there to say.
+/// The reason given when the LED arbiter does not respond in time.
 const SILENT: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
 
-/// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none.
+/// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none does.
 pub(super) async fn blink(light: &LedHandle) -> ApiResponse {
     let asked = async {
         let (reply, answer) = oneshot::channel();
@@ -78,7 +78,7 @@ fn which(call: &ApiRequest) -> LedRef {
     if call.param == "identify" { LedRef::Identify } else { LedRef::Named(call.param.clone()) }
 }
 
-/// Asks the LEDs' owner, who answers within milliseconds unless a driver hangs.
+/// Sends a request to the LED arbiter, which responds within milliseconds unless a driver hangs.
 async fn asked<T>(
     light: &LedHandle,
     ask: LedRequest,
@@ -131,7 +131,7 @@ struct HeldBody<'a> {
     led: &'a str,
     pattern: String,
     seconds_left: u64,
-    /// Who has it now: `pattern`, or who comes first.
+    /// What the LED shows now: `pattern`, or a purpose of higher priority.
     owner: String,
     player: Option<String>,
 }
@@ -139,7 +139,7 @@ struct HeldBody<'a> {
 #[derive(Serialize)]
 struct LedsBody<'a> {
     led: Option<Led<'a>>,
-    /// `None`: there is one.
+    /// `None`: there is a LED.
     why_none: Option<&'a str>,
     #[serde(flatten)]
     shows: Showing<'a>,
@@ -163,9 +163,9 @@ struct Other<'a> {
 
 #[derive(Serialize)]
 struct Showing<'a> {
-    /// Who has it now.
+    /// The purpose it shows now.
     owner: Option<String>,
-    /// Everybody who wants it, who has it first.
+    /// All purposes that request the LED, highest priority first.
     purposes: Vec<Purpose>,
     player: Option<String>,
     trouble: Option<&'a str>,
@@ -174,7 +174,7 @@ struct Showing<'a> {
 #[derive(Serialize)]
 struct Purpose {
     purpose: String,
-    /// `None`: nobody knows.
+    /// `None`: it has no known end.
     seconds_left: Option<u64>,
 }
 
@@ -198,7 +198,7 @@ impl<'a> Led<'a> {
 
 impl<'a> Showing<'a> {
     fn of(shows: &'a LedActivity, now: Instant) -> Self {
-        // A second that has begun is not over yet.
+        // Rounded up: a second that has begun is not over yet.
         let left = |until: Instant| until.saturating_duration_since(now).as_millis().div_ceil(1000);
         let purposes = shows.owners.iter().map(|owner| Purpose {
             purpose: owner.purpose.to_string(),

@@ -1,19 +1,21 @@
-//! What a caller wrote, for the log: without what may be a key, and not longer than a line.
+//! A caller's text for the log: without what may be a key, and not longer than a line.
 
 use crate::api::form;
 
-/// As much as is logged: ours is shorter, and an unauthenticated caller must not fill the log.
+/// The most characters that are logged: our paths are shorter, and an unauthenticated caller must not fill the log.
 const CHARS: usize = 100;
-/// The fewest letters, digits and underscores in a row that may be a key of this device. The longest such run in a path of ours has 12.
+/// The shortest run of letters, digits and underscores that may be a key of this device. The longest such run in a path of
+/// ours has 12.
 const KEY: usize = 16;
-/// The fewest that may be a key of others, where the marks count too that are in tokens. `regenerate-api-key` has 18.
+/// The shortest run that may be another system's key, which may also contain the marks of tokens. `regenerate-api-key` has 18.
 const TOKEN: usize = 20;
-/// How often escapes are undone: each proxy on the way may have escaped a path again. What is still escaped then counts as a mark.
+/// How often escapes are decoded: each proxy on the way may have escaped a path again. What is still escaped then counts as a
+/// mark.
 const ESCAPES: usize = 3;
 /// What a key is replaced with.
 const MASK: char = '…';
 
-/// A path with `…` in place of its keys, also those that are escaped, of another kind, or would be cut off at the end.
+/// A path with `…` in place of its keys, also those that are escaped, of another system, or would be cut off at the end.
 pub(super) fn mask(written: &str) -> String {
     let mut text = written.to_owned();
     for _ in 0..ESCAPES {
@@ -34,7 +36,7 @@ pub(super) fn mask(written: &str) -> String {
     masked.chars().take(CHARS).collect()
 }
 
-/// A word of a few letters, as methods are, or `…`.
+/// A short word, such as a method, or `…`.
 pub(super) fn mask_word(written: &str) -> String {
     if may_be_key(written) || written.contains('%') { MASK.to_string() } else { written.to_owned() }
 }
@@ -43,12 +45,12 @@ fn may_be_key(word: &str) -> bool {
     word.len() >= TOKEN || word.split(|it| !is_of_key(it)).any(|it| it.len() >= KEY)
 }
 
-/// Keys of this device are of these, as `BOARDKEEPER_API_KEY` must be.
+/// Keys of this device consist of these, as `BOARDKEEPER_API_KEY` must.
 fn is_of_key(it: char) -> bool {
     it.is_ascii_alphanumeric() || it == '_'
 }
 
-/// In tokens of others are also these; a `%` is what is left of an escape.
+/// Tokens of other systems may also contain these; a `%` is what is left of an escape.
 fn is_of_token(it: char) -> bool {
     is_of_key(it) || "-.~+=%".contains(it)
 }

@@ -1,4 +1,4 @@
-//! The shapes an answer has, with the content types Express gives them, which clients and the cloud's proxy rely on.
+//! The shapes of a response, with the content types Express gives them, which clients and the cloud's proxy rely on.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
@@ -8,35 +8,35 @@ use serde::Serialize;
 
 use crate::state::{IdentifyOutcome, Secret};
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(super) enum ApiResponse {
     /// A text.
     Text(StatusCode, PlainText),
-    /// The status, and its name as the text.
+    /// The status, and its reason phrase as the text.
     Status(StatusCode),
     /// JSON.
     Json(StatusCode, String),
-    /// JSON that is a file of ours.
+    /// JSON from a file in this repository.
     File(&'static str),
-    /// A key, as text. Keys are hex digits, which the proxy lets through.
+    /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
     /// No body; a header says which LED blinks.
     Identified(IdentifyOutcome),
-    /// Another answer, with a header that names services which do not run.
+    /// Another response, with a header that names services which do not run.
     Except(Box<ApiResponse>, HeaderValue),
     /// 204, and no body.
     Nothing,
-    /// 405, and the methods that would do.
+    /// 405, and the methods the path has.
     WrongMethod(String),
 }
 
-/// A text the cloud's proxy lets through: others it turns into `Bad API response from supervisor`.
+/// A text the cloud's proxy passes: others it replaces by `Bad API response from supervisor`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlainText(&'static str);
 
 impl PlainText {
-    /// Meant for constants, so that a text the proxy would stop does not compile.
+    /// Meant for constants, so that a text the proxy would reject does not compile.
     pub(super) const fn new(text: &'static str) -> Self {
         assert!(passes(text.as_bytes()), "outside of [A-Za-z0-9\\s:'.?!,/-]");
         Self(text)
@@ -62,28 +62,28 @@ struct FailureBody<'a> {
     message: &'a str,
 }
 
-/// A failure, and why.
+/// A failure and its reason.
 pub(super) fn failed(status: StatusCode, message: &str) -> ApiResponse {
     json(status, &FailureBody { status: "failed", message })
 }
 
-/// JSON of something.
+/// A value as JSON.
 pub(super) fn json(status: StatusCode, it: &impl Serialize) -> ApiResponse {
     ApiResponse::Json(status, serde_json::to_string(it).expect("our answers have text keys and no failing parts"))
 }
 
 impl ApiResponse {
-    /// The same, which names services that do not run. The body stays what the reference shows.
+    /// The same response, with a header that names services which do not run. The body stays as in the reference.
     pub(super) fn except(self, services: &[(String, &'static str)]) -> Self {
         let named = services.iter().map(|(name, why)| format!("{name}={why}")).collect::<Vec<_>>().join(", ");
         match HeaderValue::from_str(&named) {
             Ok(header) if !services.is_empty() => Self::Except(Box::new(self), header),
-            // Names of services are letters, digits and marks, which a header holds.
+            // Service names are letters, digits and marks, which are valid in a header.
             Ok(_) | Err(_) => self,
         }
     }
 
-    /// Its status.
+    /// The response's status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,

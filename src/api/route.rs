@@ -1,4 +1,4 @@
-//! The table of routes, and how a path is found in it.
+//! The table of routes, and how a path is matched to it.
 
 use axum::http::Method;
 
@@ -7,12 +7,12 @@ use crate::api::form;
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, PowerAction};
 
-/// Something that may be asked over HTTP.
+/// An endpoint of the HTTP API.
 #[derive(Debug)]
 pub struct Route {
     /// Its method. `HEAD` is served wherever `GET` is.
     pub method: Method,
-    /// Its path. `{appId}` and its like stand for any one segment.
+    /// Its path. `{appId}` and the like stand for any one segment.
     pub path: &'static str,
     /// What it does.
     pub endpoint: Endpoint,
@@ -21,51 +21,51 @@ pub struct Route {
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Says that the agent is there.
+    /// Responds, to show that the agent runs.
     Ping,
-    /// Says whether the agent works.
+    /// Reports whether the agent is healthy.
     Healthy,
-    /// Looks for a new target.
+    /// Checks for a new target.
     Update,
-    /// Ends the machine.
+    /// Reboots or powers off the machine.
     End(PowerAction),
-    /// Makes an app's containers anew.
+    /// Recreates an app's containers.
     Restart,
-    /// Clears an app's volumes.
+    /// Purges an app's volumes.
     Purge,
-    /// Shows the container of an app.
+    /// Shows an app's container.
     App,
-    /// Stops the service of an app.
+    /// Stops an app's service.
     Stop,
-    /// Starts the service of an app.
+    /// Starts an app's service.
     Start,
     /// Shows the device.
     Device,
-    /// Checks whether the cloud is reached.
+    /// Enables the connectivity check.
     EnableConnectivityCheck,
-    /// Does not.
+    /// Disables the connectivity check.
     DisableConnectivityCheck,
     /// Shows the host's name and proxy.
     HostConfig,
-    /// Changes them.
+    /// Changes the host's name and proxy.
     ConfigureHost,
-    /// Makes the caller's key anew.
+    /// Renews the caller's key.
     RegenerateKey,
-    /// Shows with an LED which device this is.
+    /// Blinks a LED to identify the device.
     Blink,
     /// Shows what the agent knows and does.
     State,
-    /// Shows the LEDs, and who has them.
+    /// Shows the LEDs, and which purpose drives each.
     Leds,
-    /// Holds a pattern with a LED.
+    /// Holds a pattern on a LED.
     Hold,
-    /// No longer does.
+    /// Ends the LED pattern.
     ReleaseLed,
     /// Shows the board.
     Board,
-    /// Describes all this.
+    /// Returns the API description.
     OpenApi,
-    /// Says that it is not part of this release.
+    /// Reports that the endpoint is not part of this release.
     NotYet,
 }
 
@@ -108,7 +108,7 @@ static ROUTES: &[Route] = &[
     Route { method: Method::GET, path: "/v2/device/vpn", endpoint: Endpoint::NotYet },
     Route { method: Method::GET, path: "/v2/cleanup-volumes", endpoint: Endpoint::NotYet },
     Route { method: Method::POST, path: "/v2/journal-logs", endpoint: Endpoint::NotYet },
-    // Our own.
+    // The agent's own.
     Route { method: Method::GET, path: "/agent/v1/state", endpoint: Endpoint::State },
     Route { method: Method::GET, path: "/agent/v1/openapi.json", endpoint: Endpoint::OpenApi },
     Route { method: Method::GET, path: "/agent/v1/leds", endpoint: Endpoint::Leds },
@@ -123,13 +123,13 @@ pub fn routes() -> &'static [Route] {
     ROUTES
 }
 
-/// What a path leads to.
+/// The result of looking up a path.
 pub(super) enum RouteMatch {
-    /// This route, with what stands in the place of its parameter.
+    /// This route, with the segment in place of its parameter.
     Route(&'static Route, String),
-    /// Only other methods do, these.
+    /// The path exists only with other methods, these.
     OtherMethods(String),
-    /// Nothing.
+    /// There is no such path.
     Nothing,
 }
 
@@ -147,7 +147,7 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
 }
 
 impl Route {
-    /// Whether this path is it, and what stands in the place of its parameter.
+    /// Whether the path matches; returns the segment in place of the parameter.
     fn leads(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix('/')?;
         let mut given = path.strip_suffix('/').unwrap_or(path).split('/');
@@ -165,7 +165,7 @@ impl Route {
 }
 
 impl Endpoint {
-    /// Whether its answer may be long in coming: it waits for a body, or for something to be done.
+    /// Whether its response may take long: it waits for a body, or for an action to complete.
     pub(super) const fn waits(self) -> bool {
         match self {
             Self::Update
@@ -194,12 +194,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether these callers may use it at all. Verbs that concern one app look at which app themselves.
+    /// Whether these callers may use it at all. Endpoints that concern one app check that app themselves.
     pub(super) fn is_open_to(self, callers: &AuthenticatedCallers, access: &Access) -> bool {
         self.of_device().is_none_or(|verb| callers.may(verb, access))
     }
 
-    /// The verb that concerns the whole device, where it is one.
+    /// The device action of an endpoint that concerns the whole device.
     const fn of_device(self) -> Option<DeviceAction> {
         match self {
             Self::Update => Some(DeviceAction::Update),

@@ -1,9 +1,10 @@
-//! Which site a request comes from: this device, or a web page of another site.
+//! Whether a request comes from a web page of another site.
 //!
-//! A browser sends requests for any page that is open in it, with the addresses of the browser's machine. Where a request is let in
-//! without a key, its headers must not say that it was such a page: `Origin`, `Referer` and `Sec-Fetch-Site` name the page, and
-//! `Host` is another name where a page's own name was made to resolve to the device (DNS rebinding). Programs send no `Origin`, and
-//! a `Host` that is the address they connect to. A valid key makes all of this irrelevant: a page does not know one.
+//! A browser sends requests for any page that is open in it, from the addresses of the browser's machine. A request that is
+//! accepted without a key must not have headers that say that it was such a page: `Origin`, `Referer` and `Sec-Fetch-Site`
+//! name the page, and `Host` is another name if a page's own name was made to resolve to the device (DNS rebinding). Programs
+//! send no `Origin`, and a `Host` that is the address they connect to. A valid key makes all of this irrelevant: a page does
+//! not know one.
 
 use std::net::IpAddr;
 
@@ -17,18 +18,18 @@ use crate::state::Status;
 use crate::state::device::LocalAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
-/// What browsers say of the page that sends a request.
+/// The header by which browsers describe the page that sends a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Names that container engines give their host inside containers. No public name ends so.
 const OF_ENGINES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
-/// Checks what HTTP asks of the `Host` header: HTTP/1.1 has one, and no version has two.
+/// Checks what HTTP requires of the `Host` header: HTTP/1.1 has one, and no version has two.
 pub(super) fn has_one_host(request: &HttpRequest) -> Result<(), ApiResponse> {
     let count = request.headers().get_all(HOST).iter().count();
     let why = match count {
         1 => return Ok(()),
-        // HTTP/1.0 does not know the header.
+        // HTTP/1.0 does not have the header.
         0 if request.version() < Version::HTTP_11 => return Ok(()),
         0 => "the request has no Host header; HTTP/1.1 wants one",
         _ => "the request has several Host headers; send one",
@@ -39,14 +40,14 @@ pub(super) fn has_one_host(request: &HttpRequest) -> Result<(), ApiResponse> {
 /// Why a request counts as another site's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CrossSite {
-    /// A web page of another site sends it, as headers say that only browsers send.
+    /// A web page of another site sends it, according to headers that only browsers send.
     Page,
-    /// It asks for a host that is not this device.
+    /// Its `Host` is not this device.
     Host,
 }
 
 impl CrossSite {
-    /// How it is answered.
+    /// The response that rejects it.
     pub(super) fn refusal(self) -> ApiResponse {
         let why = match self {
             Self::Page => {
@@ -77,21 +78,21 @@ pub(super) fn foreign(request: &HttpRequest, status: &Status) -> Option<CrossSit
 }
 
 fn is_of_foreign_page(headers: &HeaderMap, own: OwnNames<'_>) -> bool {
-    // A page on loopback is on the machine of the browser. That is this device only where the request came over loopback too.
+    // A page on loopback is on the browser's machine. That is this device only if the request came over loopback too.
     let looped = headers.get(HOST).and_then(host).is_some_and(|it| it.is_loopback());
     let is_own = |page: &HeaderValue| page_of(page).is_some_and(|it| own.has(&it) && (looped || !it.is_loopback()));
-    // Programs may write what they like there; a browser writes a URL.
+    // Programs may write anything into `Referer`; a browser writes a URL.
     let is_url = |page: &HeaderValue| page.as_bytes().windows(3).any(|it| it == b"://");
     headers.get_all(SEC_FETCH_SITE).iter().any(|it| it.as_bytes().eq_ignore_ascii_case(b"cross-site"))
         || headers.get_all(ORIGIN).iter().any(|it| !is_own(it))
         || headers.get_all(REFERER).iter().any(|it| is_url(it) && !is_own(it))
 }
 
-/// What the device is called by those who reach it.
+/// The names and addresses by which clients reach the device.
 #[derive(Clone, Copy)]
 struct OwnNames<'a> {
     status: &'a Status,
-    /// The address that the connection was made to, where it is known.
+    /// The address that the client connected to, if it is known.
     reached: Option<IpAddr>,
 }
 
@@ -99,7 +100,7 @@ struct OwnNames<'a> {
 #[derive(Debug, PartialEq, Eq)]
 enum RequestHost {
     Address(IpAddr),
-    /// In lower case, without the dot that may end it.
+    /// In lower case, without a trailing dot.
     Name(String),
 }
 
@@ -114,7 +115,7 @@ impl OwnNames<'_> {
         }
     }
 
-    /// Whether this is the hostname, its first part, or what mDNS makes of that.
+    /// Whether this is the hostname, its first label, or the mDNS name of that.
     fn is_called(&self, name: &str) -> bool {
         self.status.figures.hostnames.iter().any(|hostname| {
             let hostname = hostname.to_ascii_lowercase();
@@ -129,7 +130,7 @@ impl RequestHost {
     /// `text` is a host without a port; an IPv6 address is in brackets.
     fn of(text: &str) -> Self {
         let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
-        // Of a link-local address the interface may be named.
+        // A link-local address may have its interface as a zone.
         let bare = bare.split('%').next().unwrap_or_default();
         match bare.parse::<IpAddr>() {
             Ok(ip) => Self::Address(ip.to_canonical()),
@@ -145,7 +146,7 @@ impl RequestHost {
     }
 }
 
-/// Browsers resolve these without asking anybody.
+/// Browsers resolve these names to loopback without DNS.
 fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
@@ -153,11 +154,11 @@ fn is_localhost(name: &str) -> bool {
 /// The host of a `Host` header. `None`: it names none.
 fn host(value: &HeaderValue) -> Option<RequestHost> {
     let authority: Authority = value.to_str().ok()?.parse().ok()?;
-    // A user's name has no place there.
+    // User information is not allowed there.
     (!authority.as_str().contains('@')).then(|| RequestHost::of(authority.host()))
 }
 
-/// The host of a page's URL. `None`: the page has none that could be this device's, as `null` has not.
+/// The host of a page's URL. `None`: it has none that could be this device's, such as `null`.
 fn page_of(value: &HeaderValue) -> Option<RequestHost> {
     let (scheme, rest) = value.to_str().ok()?.split_once("://")?;
     let web = ["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));

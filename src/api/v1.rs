@@ -1,6 +1,6 @@
-//! The first version of the API: what is asked of the device here, what is read of it in [`read`].
+//! The first version of the API: the endpoints that act on the device here, those that read it in [`read`].
 //!
-//! Successes are as the reference of 2017 shows them, failures as the supervisors of today answer them.
+//! Successes have the form of the reference of 2017, failures that of the supervisors of today.
 
 mod host;
 mod power;
@@ -38,7 +38,7 @@ const NAME_THE_SERVICE: PlainText = PlainText::new(concat!(
 const NO_CONTAINER: PlainText = PlainText::new("Service not found, a container must exist for this endpoint to work");
 const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
 
-/// What the parts that were first written in Go answer.
+/// The body of the endpoints that were first written in Go.
 #[derive(Serialize)]
 struct Done {
     #[serde(rename = "Data")]
@@ -53,16 +53,16 @@ struct Container<'a> {
     container_id: &'a str,
 }
 
-/// `POST /v1/update`: always 204, as soon as the reconciler has it; what becomes of it is seen in the device's state.
+/// `POST /v1/update`: always 204, as soon as the reconciler has it; the device's state shows the result.
 pub(super) async fn update(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
     let intent = Action::Update { locks: fields.force(), running: fields.cancel() };
-    // Whatever it answers, the caller is told nothing: so the reference wants it.
+    // The reconciler's response is dropped: the reference has the caller learn nothing.
     let _ = call.api.ask(intent).await?;
     Ok(ApiResponse::Nothing)
 }
 
-/// `POST` and `DELETE /v1/tcp-ping`. The body is nobody's business.
+/// `POST` and `DELETE /v1/tcp-ping`. The body is ignored.
 pub(super) async fn check(call: ApiRequest, check: ConnectivityCheck) -> Result<ApiResponse, ApiResponse> {
     let _ = call.api.ask(Action::CheckConnectivity(check)).await?;
     Ok(ApiResponse::Nothing)
@@ -90,7 +90,7 @@ pub(super) async fn start(call: ApiRequest) -> Result<ApiResponse, ApiResponse> 
     of_service(call, |app, _| Action::Start(app, None)).await
 }
 
-/// `POST /v1/regenerate-api-key`: the caller's own.
+/// `POST /v1/regenerate-api-key`: renews the caller's own key.
 pub(super) async fn regenerate_key(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     match call.api.ask(Action::RenewKey(call.callers.into_first())).await? {
         Ok(Response::Key(key)) => Ok(ApiResponse::Key(key)),
@@ -99,10 +99,10 @@ pub(super) async fn regenerate_key(call: ApiRequest) -> Result<ApiResponse, ApiR
     }
 }
 
-/// Services that do not run although it was done, each with the reason.
+/// Services that do not run although the action was done, each with the reason.
 type NotStarted = Vec<(String, &'static str)>;
 
-/// Asks for something of the app that the body names.
+/// Sends an action on the app that the body names.
 async fn of_app(call: ApiRequest, missing: PlainText, intent: fn(AppId, Force) -> Action) -> Result<NotStarted, ApiResponse> {
     let fields = body::read(call.request).await?;
     let number = fields.app().ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, missing))?;
@@ -120,7 +120,7 @@ async fn of_app(call: ApiRequest, missing: PlainText, intent: fn(AppId, Force) -
     }
 }
 
-/// Asks for something of the only service of the app in the path.
+/// Sends an action on the only service of the app in the path.
 async fn of_service(call: ApiRequest, intent: fn(AppId, Force) -> Action) -> Result<ApiResponse, ApiResponse> {
     let number = integer(&call.param).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
     if !call.callers.open(number) {
@@ -135,7 +135,7 @@ async fn of_service(call: ApiRequest, intent: fn(AppId, Force) -> Action) -> Res
     }
 }
 
-/// The app with this number, if there could be one.
+/// The app with this number, if an ID can have it.
 fn app_id(number: i64) -> Option<AppId> {
     u32::try_from(number).ok().map(AppId)
 }
@@ -175,7 +175,7 @@ fn refused(app: AppId, why: &Refusal) -> ApiResponse {
     }
 }
 
-/// The reconciler answered another question.
+/// The reconciler's response does not fit the request.
 fn misfit() -> ApiResponse {
     failed(StatusCode::INTERNAL_SERVER_ERROR, "it was done, but the agent lost the answer; this is a defect of the agent")
 }

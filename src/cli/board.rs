@@ -1,4 +1,4 @@
-//! `boardkeeper board`: what board this is, how that was found out, and what may be driven on it.
+//! `boardkeeper board`: which board this is, how it was detected, and what may be driven on it.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ struct LineRow {
     active_low: Option<bool>,
 }
 
-/// Tells it.
+/// Runs the command, and reports its outcome.
 pub fn run(args: &BoardArgs) -> ExitCode {
     exit(tell(args))
 }
@@ -114,7 +114,7 @@ impl BoardReport {
         }
     }
 
-    // To write to a string cannot fail, here and below.
+    // Writing to a string cannot fail, here and below.
     fn text(&self, every_line: bool) -> String {
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
         let mut text = format!("board       {}\n", self.recognised);

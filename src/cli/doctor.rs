@@ -1,4 +1,4 @@
-//! `boardkeeper doctor`: all that the agent needs, checked, one line each.
+//! `boardkeeper doctor`: checks all that the agent needs, and prints a line for each.
 
 use std::fmt::Write;
 
@@ -26,13 +26,13 @@ pub struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    /// Checks, and prints.
+    /// Runs the checks, and prints their results.
     pub fn show(self) -> Result<(), CommandError> {
         let patient = patient(&self.run.config()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|why| CommandError::Failed(format!("cannot begin: {why}")))?;
         let findings = runtime.block_on(run_checks(&patient));
-        // A name server that hangs has nobody waiting for it.
+        // A name lookup may still hang on its thread; the process does not wait for it.
         runtime.shutdown_background();
         print(&if self.json { json(&findings) } else { lines(&findings) })?;
         match findings.iter().filter(|it| it.verdict == CheckResult::Wrong).count() {
@@ -88,7 +88,7 @@ fn json(findings: &[Finding]) -> String {
 fn lines(findings: &[Finding]) -> String {
     let mut text = String::new();
     for it in findings {
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{:<6} {:<14} {}", word(it.verdict), it.what, it.words);
     }
     text

@@ -1,4 +1,4 @@
-//! `boardkeeper gpio`: lines that no driver has, tried out by hand, as safely as LEDs are.
+//! `boardkeeper gpio`: tries out lines that no driver has, as safely as LEDs.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest, by_a
 use crate::linux::leds::host::LedHost;
 use crate::state::Pattern;
 
-/// How often lines are looked at.
+/// Polling interval of the lines.
 const EVERY: Duration = Duration::from_millis(50);
 
 /// Blinks and watches GPIO lines that no driver has
@@ -60,7 +60,7 @@ enum Act {
     },
 }
 
-/// Does as told, and says how it ended.
+/// Runs the command, and reports its outcome.
 pub fn run(args: GpioArgs) -> ExitCode {
     exit(act(args))
 }
@@ -79,7 +79,7 @@ fn act(GpioArgs { place, act }: GpioArgs) -> ToolResult {
     }
 }
 
-/// A line that may be driven.
+/// The location of a line that may be driven.
 fn wire(host: &LedHost, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<LedLocation, LedError> {
     match host.guard_of_line(&chip.device, info.offset) {
         Some(why) if !force => return Err(LedError::Guarded(format!("{why}; --force drives it all the same"))),
@@ -89,7 +89,7 @@ fn wire(host: &LedHost, chip: &Chip, info: &LineInfo, polarity: Polarity, force:
     Ok(LedLocation::Line { device, label: None, name: info.name.clone(), offset: info.offset, polarity })
 }
 
-/// The line that a person means.
+/// The line that the user named.
 fn find(host: &LedHost, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedError> {
     let gpio = host.gpio();
     let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
@@ -118,7 +118,7 @@ fn find(host: &LedHost, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedE
     Ok((chip.clone(), info))
 }
 
-/// A line that is watched. One that nobody has is taken as it is, which changes neither direction nor level.
+/// A watched line. One without a holder is requested as it is, which changes neither its direction nor its level.
 struct Watched {
     chip: Chip,
     info: LineInfo,
@@ -161,7 +161,7 @@ fn watch(host: &LedHost, chip: &str, lines: &[String], length: Option<Duration>)
             sleep(EVERY).await;
         }
     };
-    // A line that sysfs gave us stays ours unless we give it back.
+    // A line from sysfs stays exported unless it is dropped, so a signal must not end the process.
     runtime.block_on(async {
         tokio::select! {
             biased;

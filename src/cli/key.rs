@@ -1,4 +1,4 @@
-//! `boardkeeper key`: the device's key, for whoever may read the state directory.
+//! `boardkeeper key`: prints the device's key, to users who may read the state directory.
 
 use clap::Args;
 
@@ -16,14 +16,14 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// Prints it.
+    /// Prints the key.
     pub fn show(self) -> Result<(), CommandError> {
         let key = read(&self.place.config()?)?;
         print(&format!("{}\n", key.reveal()))
     }
 }
 
-/// The key of the agent that keeps its state there.
+/// The key of the agent with this state directory.
 pub(super) fn read(config: &Config) -> Result<Secret, CommandError> {
     let dir = &config.state_dir;
     let key = store::device_key(dir).map_err(|why| CommandError::Failed(why.to_string()))?;

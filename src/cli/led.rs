@@ -107,7 +107,7 @@ struct Held {
     leave: bool,
 }
 
-/// Does as told, and says how it ended.
+/// Runs the command, and reports its outcome.
 pub fn run(args: LedArgs) -> ExitCode {
     exit(act(args))
 }
@@ -126,7 +126,7 @@ fn act(LedArgs { place, act }: LedArgs) -> ToolResult {
     }
 }
 
-/// The LEDs that are meant; without names, the one for identifying.
+/// The named LEDs; without names, the one for identifying.
 fn identify_or(host: &LedHost, which: &Which) -> Result<Vec<ListedLed>, LedError> {
     let mut items = host.pick(&which.names, which.force)?;
     if which.names.is_empty() {
@@ -197,7 +197,7 @@ fn restore(host: &LedHost) -> ToolResult {
     done
 }
 
-/// A LED, for programs.
+/// A LED, as printed in JSON and in the table.
 #[derive(Debug, Serialize)]
 pub(super) struct LedRow {
     name: String,
@@ -266,7 +266,7 @@ impl LedRow {
     }
 }
 
-/// The heads of the columns of [`LedRow::cells`].
+/// The headings of the columns of [`LedRow::cells`].
 pub(super) const HEADS: [&str; 7] = ["LED", "ROLE", "COLOUR", "DRIVEN BY", "TRIGGER", "NOW/MAX", "WHERE"];
 
 fn list(host: &LedHost, all: bool, json: bool) -> ToolResult {

@@ -1,4 +1,4 @@
-//! How log lines look: for a person at a terminal, for a pipe, for the journal.
+//! The format of log lines: for a terminal, for a pipe, for the journal.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -15,14 +15,14 @@ use tracing_subscriber::{Layer as _, Registry, registry};
 
 use crate::config::LogFilter;
 
-/// How much is logged, while it is logged.
+/// A handle to change the log levels at run time.
 #[derive(Debug, Clone)]
 pub struct Verbosity(Handle<Targets, Registry>);
 
 impl Verbosity {
-    /// From now on so much is logged.
+    /// Sets the log levels from now on.
     pub fn set(&self, log: &LogFilter) {
-        // Only a logger that has ended can refuse.
+        // This fails only if the logger has ended.
         let _ = self.0.reload(targets(log));
     }
 }
@@ -31,7 +31,7 @@ fn targets(log: &LogFilter) -> Targets {
     Targets::new().with_default(log.all).with_targets(log.modules.clone())
 }
 
-/// Begins to log to standard error. Once per process.
+/// Starts logging to standard error. Once per process.
 #[must_use]
 pub fn begin(log: &LogFilter) -> Verbosity {
     let (targets, handle) = reload::Layer::new(targets(log));
@@ -42,18 +42,18 @@ pub fn begin(log: &LogFilter) -> Verbosity {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
         registry().with(layer.with_ansi(colour).with_filter(targets)).try_init()
     };
-    // Only a program that logs already can refuse.
+    // This fails only if the process logs already.
     let _ = begun;
     Verbosity(handle)
 }
 
-/// Whether standard error is the journal: systemd names its device and inode, and a shell in between may have changed it.
+/// Whether standard error is the journal: systemd sets its device and inode, and a shell in between may have redirected it.
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     rustix::fs::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// A line with its priority in front, and without the time, which the journal has itself.
+/// A line that begins with its priority, and has no time, which the journal adds itself.
 struct Journal;
 
 impl<S, N> FormatEvent<S, N> for Journal
@@ -69,7 +69,7 @@ where
     }
 }
 
-/// The level as syslog counts it.
+/// The level's syslog priority.
 const fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

@@ -99,7 +99,7 @@ impl StateDirArgs {
         RawSettings { root, state_dir, listen, boot_config, kept: Some(store::provisioned), ..RawSettings::default() }
     }
 
-    /// The configuration, as far as it concerns every command.
+    /// The configuration, as far as every command needs it.
     pub fn config(self) -> Result<Config, CommandError> {
         let file = self.config.clone();
         read(self.given(), file.as_deref())
@@ -107,7 +107,7 @@ impl StateDirArgs {
 }
 
 impl RunArgs {
-    /// The whole configuration.
+    /// The complete configuration.
     pub fn config(self) -> Result<Config, CommandError> {
         let file = self.place.config.clone();
         let given = RawSettings {

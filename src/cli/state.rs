@@ -1,4 +1,4 @@
-//! `boardkeeper state`: what a running agent says of itself, asked over its API.
+//! `boardkeeper state`: the state of a running agent, from its API.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,7 +24,7 @@ pub struct StateArgs {
 }
 
 impl StateArgs {
-    /// Asks, and prints.
+    /// Requests the state, and prints it.
     pub fn show(self) -> Result<(), CommandError> {
         let config = self.place.config()?;
         let key = key::read(&config)?;
@@ -39,7 +39,7 @@ impl StateArgs {
     }
 }
 
-/// The answer, as far as it is printed. What an older or newer agent does not tell is left out.
+/// The fields of the response that are printed. Fields that an older or newer agent does not send are left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AgentState {
@@ -173,7 +173,7 @@ impl AgentState {
         format!("{name}: {}\nboardkeeper {}: {activity}; {engine}; {looked}\n\n", known.join(", "), device.supervisor_version)
     }
 
-    /// A row for each service wanted, and for each container that nobody wants.
+    /// A row for each service in the target, and for each container that is in no target.
     fn services(&self) -> Vec<Vec<String>> {
         let mut left: BTreeMap<(u32, &str), Vec<&Container>> = BTreeMap::new();
         for container in &self.containers {
@@ -198,7 +198,7 @@ impl AgentState {
         rows
     }
 
-    /// What is done, waited for and wrong, most present first.
+    /// What is in progress, waiting or failed, the most current first.
     fn details(&self) -> Vec<(&'static str, String)> {
         let mut lines: Vec<(&str, String)> = self.shutdown.told().into_iter().map(|it| ("trouble", it)).collect();
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
@@ -217,12 +217,12 @@ impl AgentState {
 }
 
 fn line_of(text: &mut String, what: &str, line: &str) {
-    // Writing to a text does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(text, "{what:<9} {}", table::plain(line));
 }
 
 impl Shutdown {
-    /// What came of the last one, where nothing did.
+    /// Reports the last shutdown, if it did not happen.
     fn told(&self) -> Option<String> {
         let why = self.why.as_deref().filter(|_| self.state == "came_to_nothing")?;
         Some(format!("the {} that was to be did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))

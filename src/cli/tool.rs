@@ -1,4 +1,4 @@
-//! The bench on which LEDs and lines are tried out by hand: nothing is left changed, however it ends.
+//! The bring-up tool, with which users try out LEDs and lines: nothing is left changed, however it ends.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,13 +17,13 @@ use crate::linux::leds::saved::LockFile;
 use crate::linux::leds::{LedError, tool_lock};
 use crate::state::{LedLevel, Pattern, Player};
 
-/// What others are told while we hold something.
+/// The holder's name in the lock files, for other programs.
 const WHO: &str = "the bring-up tool (boardkeeper led)";
 
-/// How long the agent is given to let go of its LED: it looks up at once, and writes a few files.
+/// How many retries the agent gets to release its LED: it reacts at once, and writes a few files.
 const PATIENCE: u32 = 25;
 
-/// How often we ask meanwhile.
+/// Time between two of these retries.
 const ASK_AGAIN: Duration = Duration::from_millis(120);
 
 /// Which host is meant.
@@ -43,16 +43,16 @@ pub struct HostArgs {
     led_file: Option<String>,
 }
 
-/// Why it ended otherwise than it should.
+/// Why the tool stopped early.
 #[derive(Debug)]
 pub enum ToolStop {
-    /// A LED did not do as told.
+    /// A LED or its driver failed.
     Led(LedError),
     /// A LED failed its test.
     Failed,
-    /// It was called in a way that makes no sense. Says what to do.
+    /// It was called in a way that makes no sense. The text says what to do.
     Usage(String),
-    /// Somebody interrupted it.
+    /// A signal interrupted it.
     Interrupted,
 }
 
@@ -63,7 +63,7 @@ impl From<LedError> for ToolStop {
 }
 
 impl ToolStop {
-    /// What scripts are told.
+    /// The exit code for scripts.
     pub fn code(&self) -> u8 {
         match self {
             Self::Failed | Self::Led(LedError::Failed(_)) => 1,
@@ -88,11 +88,11 @@ impl fmt::Display for ToolStop {
     }
 }
 
-/// How an act ended.
+/// The outcome of a command.
 pub type ToolResult = Result<(), ToolStop>;
 
 impl HostArgs {
-    /// The host, looked at.
+    /// The host with its detected board.
     pub fn host(&self) -> Result<LedHost, ToolStop> {
         let runtime = self.runtime_dir.clone().unwrap_or_else(|| own_runtime_dir(&self.root));
         let place = HostPaths {
@@ -108,7 +108,7 @@ impl HostArgs {
     }
 }
 
-/// Where the agent keeps its records, if we may write there; else where this user may.
+/// The agent's runtime directory, if this user may write there; else one of this user's.
 fn own_runtime_dir(root: &std::path::Path) -> PathBuf {
     let agents = root.join("run/boardkeeper");
     let may = |dir: &std::path::Path| rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok();
@@ -119,22 +119,22 @@ fn own_runtime_dir(root: &std::path::Path) -> PathBuf {
     own.join("boardkeeper")
 }
 
-/// What things are tried out with.
+/// The tool's driver, while the tool lock is held.
 pub struct LedTool {
     driver: Arc<Mutex<LedDriver>>,
 }
 
-/// What becomes of what was changed, when the work is done.
+/// What becomes of the changes when the work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExit {
-    /// It is put back.
+    /// They are restored.
     PutBack,
-    /// It stays, and can be put back later.
+    /// They stay, and can be restored later.
     Leave,
 }
 
 impl LedTool {
-    /// Works at the bench until the work is done or somebody interrupts it, and puts everything back.
+    /// Runs `work` until it is done or a signal interrupts it, then restores everything.
     pub fn work(host: &LedHost, afterwards: OnExit, work: impl AsyncFnOnce(&Self) -> ToolResult) -> ToolResult {
         let driver = Arc::new(Mutex::new(host.driver(WHO)));
         rescue(&driver);
@@ -155,12 +155,12 @@ impl LedTool {
             drop(claim);
             done.and(put.map_err(ToolStop::from))
         });
-        // Somebody may still be asked a question; nobody waits for the answer.
+        // A thread may still be waiting for the user's answer; the tool does not wait for it.
         runtime.shutdown_background();
         done
     }
 
-    /// Makes a LED lit or dark.
+    /// Lights or darkens a LED.
     pub async fn hold(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
         patiently(|| self.with(|driver| driver.hold(wire, level))).await
     }
@@ -170,17 +170,17 @@ impl LedTool {
         patiently(|| self.with(|driver| driver.play(wire, pattern, rounds))).await
     }
 
-    /// Makes a LED that plays by our hand lit or dark.
+    /// Lights or darkens a LED of which the agent's code is the player.
     pub fn set(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
         self.with(|driver| driver.set(wire, level))
     }
 
-    /// Puts a LED back.
+    /// Restores a LED.
     pub fn release(&self, wire: &LedLocation) -> Result<(), LedError> {
         self.with(|driver| driver.release(wire)).map(drop)
     }
 
-    /// Plays a pattern for so long, or until interrupted.
+    /// Plays a pattern for this long; without a length, until interrupted.
     pub async fn blink(&self, wire: &LedLocation, pattern: &Pattern, length: Option<Duration>) -> Result<(), LedError> {
         let player = self.play(wire, pattern, length.map(|length| pattern.rounds_in(length))).await?;
         let begun = tokio::time::Instant::now();
@@ -207,7 +207,7 @@ impl LedTool {
     }
 }
 
-/// Tries again for a while where somebody is busy: the agent lets go as soon as it sees us.
+/// Retries while another program holds the LED: the agent releases it as soon as it sees the tool's lock.
 async fn patiently<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
     for _ in 0..PATIENCE {
         match deed() {
@@ -218,7 +218,7 @@ async fn patiently<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T
     deed()
 }
 
-/// Puts everything back should we panic, also where a panic ends the process at once.
+/// Restores everything on a panic, also where a panic ends the process at once.
 fn rescue(driver: &Arc<Mutex<LedDriver>>) {
     let driver = Arc::downgrade(driver);
     let usual = std::panic::take_hook();
@@ -233,7 +233,7 @@ fn rescue(driver: &Arc<Mutex<LedDriver>>) {
     }));
 }
 
-/// Waits until somebody wants us to end.
+/// Waits for SIGINT, SIGTERM or SIGHUP.
 pub async fn interrupted() {
     let wait = async |kind: SignalKind| match signal(kind) {
         Ok(mut signal) => {
@@ -249,7 +249,7 @@ pub async fn interrupted() {
     }
 }
 
-/// Tells how it ended: to people in a line, to scripts by a number.
+/// Reports the outcome: to users in a line, to scripts by the exit code.
 pub fn exit(done: ToolResult) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -260,19 +260,19 @@ pub fn exit(done: ToolResult) -> ExitCode {
     }
 }
 
-/// Writes a line for people to standard error.
+/// Writes a line for users to standard error.
 pub fn complain(what: &dyn fmt::Display) {
-    // There is nobody to tell that nobody can be told.
+    // If standard error is closed, there is nowhere left to report that.
     let _ = writeln!(io::stderr(), "boardkeeper: {what}");
 }
 
-/// Writes to standard output. A reader that has left ends nothing: what was changed must still be put back.
+/// Writes to standard output. A reader that has left is no error: the changes must still be restored.
 pub fn say(text: &str) {
     let mut out = io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Reads a time: `15s`, `250ms`, `2m`.
+/// Parses a time: `15s`, `250ms`, `2m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time like 15s, 250ms or 2m");
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -324,7 +324,7 @@ mod tests {
         assert_ne!(trigger(), was);
         let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
         assert!(fell.is_err());
-        // The driver lives on, as where a panic ends the process without unwinding.
+        // The driver has not been dropped, as where a panic ends the process without unwinding.
         assert_eq!(trigger(), was);
     }
 

@@ -5,29 +5,29 @@ use std::path::Path;
 
 use super::values;
 
-/// What a configuration file says, by name.
+/// The settings of a configuration file, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsFile {
     values: BTreeMap<String, String>,
-    /// What is wrong, and no reason not to start.
+    /// A warning: a problem that does not keep the agent from starting.
     trouble: Option<String>,
 }
 
 impl SettingsFile {
-    /// Reads a file. Every mistake is told.
+    /// Reads a file. All mistakes are returned.
     pub fn read(path: &Path) -> Result<Self, Vec<String>> {
         let shown = path.display();
         let cannot = |why: String| vec![format!("--config: cannot read `{shown}`: {why}; name a file of NAME=value lines")];
         let bytes = values::read(path).map_err(|why| cannot(why.to_string()))?;
-        // What is not UTF-8 is found out where it counts: it may be in a comment.
+        // UTF-8 is checked line by line below: in a comment, other bytes do no harm.
         Self::parse(&String::from_utf8_lossy(values::without_mark(&bytes)), &shown.to_string())
     }
 
-    /// What a file's text says. `shown`: the file, for people.
+    /// Parses a file's text. `shown`: the file's name in messages.
     pub fn parse(text: &str, shown: &str) -> Result<Self, Vec<String>> {
         let mut values = BTreeMap::new();
         let mut mistakes = Vec::new();
-        // What a power cut leaves of a file that was being written.
+        // A power cut during a write leaves zeros in the file.
         let zeros = text.contains('\0');
         let trouble = zeros.then(|| format!("--config: zeros are in `{shown}`, where settings may have been; write it anew"));
         for (number, line) in text.lines().enumerate() {
@@ -43,20 +43,20 @@ impl SettingsFile {
                 Some((name, value)) if is_name(name.trim()) => {
                     values.insert(name.trim().to_owned(), unquoted(value.trim()).to_owned());
                 }
-                // The line is not repeated: it may have a secret in it.
+                // The line is not repeated: it may contain a secret.
                 Some(_) | None => mistakes.push(format!("--config: line {} of `{shown}` is not NAME=value", number + 1)),
             }
         }
         if mistakes.is_empty() { Ok(Self { values, trouble }) } else { Err(mistakes) }
     }
 
-    /// What is wrong with it, and no reason not to start.
+    /// A warning: a problem that does not keep the agent from starting.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
 
-    /// A value. An empty one was not given.
+    /// A value. An empty one counts as not given.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|it| !it.is_empty())

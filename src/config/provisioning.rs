@@ -7,16 +7,16 @@ use serde_json::{Map, Value, json};
 
 use super::values;
 
-/// What the file says. Fields that nobody here needs are passed over.
+/// The fields that the agent uses; others are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Provisioning {
-    /// Where it was read. `None`: there is none.
+    /// The file's path. `None`: there is no file.
     pub path: Option<PathBuf>,
     /// `uuid`: the device's unique id.
     pub uuid: Option<String>,
     /// `deviceType`: the cloud's name of the board.
     pub device_type: Option<String>,
-    /// `initialDeviceName`, else `hostname`: the device's name for people.
+    /// `initialDeviceName`, else `hostname`: the device's display name.
     pub name: Option<String>,
     /// `apiEndpointOverride`, else `apiEndpoint`: the cloud's API address.
     pub api_endpoint: Option<String>,
@@ -24,10 +24,11 @@ pub struct Provisioning {
     pub listen_port: Option<u16>,
 }
 
-/// Reads the file: the one that was given, or the one where it belongs, when there is one.
+/// Reads the given file, or else the one at its standard path if it exists.
 ///
-/// A device that has an identity goes on where the file cannot be read any more: `kept` is what it said before, and what is wrong is
-/// told under `troubles`. On a device without one it is a mistake: it would take another identity than its cloud has for it.
+/// A device that has an identity starts although the file cannot be read any more: `kept` returns the cached contents, and the
+/// problem goes to `troubles` as a warning. On a device without an identity it is a mistake: the device would take another
+/// identity than its cloud has for it.
 pub(super) fn read(
     root: &Path,
     given: Option<PathBuf>,
@@ -65,7 +66,7 @@ pub(super) fn read(
 }
 
 impl Provisioning {
-    /// What it says, as a file that says the same: without what is secret in the device's own.
+    /// A file with the same fields to cache, without the secrets in the device's own file.
     #[must_use]
     pub fn to_keep(&self) -> Vec<u8> {
         let Self { path: _, uuid, device_type, name, api_endpoint, listen_port } = self;
@@ -79,7 +80,7 @@ impl Provisioning {
         format!("{fields:#}\n").into_bytes()
     }
 
-    /// What a file's bytes say, and what is wrong with them. `shown`: the file, for people.
+    /// Parses a file's bytes; returns the mistakes too. `shown`: the file's name in messages.
     #[must_use]
     pub fn parse(text: &[u8], shown: &str) -> (Self, Vec<String>) {
         let map = match serde_json::from_slice(values::without_mark(text)) {
@@ -114,7 +115,7 @@ struct ProvisioningFields<'a> {
 }
 
 impl ProvisioningFields<'_> {
-    /// A text; an empty one is none.
+    /// A string; an empty one counts as missing.
     fn text(&mut self, name: &str) -> Option<String> {
         match self.map.get(name)? {
             Value::String(text) if text.is_empty() => None,
@@ -124,7 +125,7 @@ impl ProvisioningFields<'_> {
         }
     }
 
-    /// A port, as a number or in digits.
+    /// A port, as a number or as a string of digits.
     fn port(&mut self, name: &str) -> Option<u16> {
         let port = match self.map.get(name)? {
             Value::Null => return None,

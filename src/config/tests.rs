@@ -5,7 +5,7 @@ fn nothing(_: &str) -> Option<String> {
 }
 
 fn given() -> RawSettings {
-    // A root that has no provisioning file, whatever machine this is.
+    // A root without a provisioning file, whatever machine the test runs on.
     RawSettings { root: Some(std::env::temp_dir().into()), ..RawSettings::default() }
 }
 
@@ -74,7 +74,7 @@ fn addresses_given_are_all_there_are() {
     let config = Config::read(RawSettings { listen, ..given() }, &nothing).unwrap();
     let expected = ["0.0.0.0:48484", "[::1]:80", "[::1]:48484", "[::]:48484", "127.0.0.1:48484"].map(|it| it.parse().unwrap());
     assert_eq!((config.listen, config.bridges), (expected.to_vec(), None));
-    // An empty environment variable says nothing.
+    // An empty environment variable counts as unset.
     let config = Config::read(RawSettings { listen: vec![String::new()], ..given() }, &nothing).unwrap();
     assert_eq!(config.bridges, Some(PORT));
 }

@@ -1,4 +1,4 @@
-//! Single values: what they mean, and what is wrong with them.
+//! Single values: parsing, and what is wrong with them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,13 +15,13 @@ use super::{BoardChoice, LogFilter};
 use crate::state::Secret;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
 
-/// The most bytes of a configuration: a hundred times what the longest seen has.
+/// The longest configuration file that is read: a hundred times the longest one seen.
 const FILE_BYTES: u64 = 1024 * 1024;
 
-/// The whole of a configuration file. One that never ends is not read to its end.
+/// A whole configuration file. Reading stops at the limit, in case the file never ends.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Opening a pipe would wait for the program at its other end.
+    // Without `NONBLOCK`, opening a pipe would block until a program opens its other end.
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     if file.metadata()?.file_type().is_fifo() {
@@ -34,15 +34,15 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A text without the mark that editors of Windows put before UTF-8.
+/// The text without the byte order mark that Windows editors put before UTF-8.
 pub(super) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// A path; an empty one was not given.
+/// A path; an empty one counts as not given.
 pub(super) fn path(given: Option<OsString>) -> Option<PathBuf> {
     let path = PathBuf::from(given.filter(|it| !it.is_empty())?);
-    // What is watched and mounted must not depend on where we were started.
+    // Watches and mounts must not depend on the agent's working directory.
     Some(std::path::absolute(&path).unwrap_or(path))
 }
 
@@ -55,7 +55,7 @@ pub(super) fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     })
 }
 
-/// `yes` or `no`; an empty one was not given.
+/// `yes` or `no`; an empty value counts as not given.
 pub(super) fn yes_or_no(flag: &str, given: Option<&str>, default: bool) -> Result<bool, String> {
     match given {
         None | Some("") => Ok(default),
@@ -78,7 +78,7 @@ pub(super) fn board(given: Option<&str>) -> Result<BoardChoice, String> {
     }
 }
 
-/// `info`, or `warn,boardkeeper::linux=debug`.
+/// For example `info`, or `warn,boardkeeper::linux=debug`.
 pub(super) fn log(given: Option<&str>) -> Result<LogFilter, String> {
     let mut log = LogFilter::default();
     for part in given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
@@ -94,7 +94,7 @@ pub(super) fn log(given: Option<&str>) -> Result<LogFilter, String> {
     Ok(log)
 }
 
-/// `blink,update`; `none`: none of them; not given: all.
+/// For example `blink,update`. `none` permits none of them; not given permits all.
 pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceAction>, String> {
     let words: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match words.as_slice() {
@@ -111,7 +111,7 @@ fn service_verb(word: &str) -> Result<DeviceAction, String> {
     })
 }
 
-/// Bytes: a number, with K, M or G after it for powers of 1024.
+/// A number of bytes, with K, M or G after it for powers of 1024.
 pub(super) fn size(flag: &str, text: &str) -> Result<u64, String> {
     let wrong = || format!("{flag}: `{text}` is not a size; write one like `64M`, `1G` or a number of bytes");
     let trimmed = text.trim();
@@ -137,7 +137,7 @@ pub(super) fn docker_host(given: Option<String>) -> Result<Option<String>, Strin
     ))
 }
 
-/// A key. It is not shown, whatever is wrong with it.
+/// An API key. The message never repeats it, whatever is wrong with it.
 pub(super) fn device_key(given: Option<String>) -> Result<Option<Secret>, String> {
     let Some(key) = given else { return Ok(None) };
     if is_device_key(&key) {

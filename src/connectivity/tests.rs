@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::state::Target;
 
-/// A network that is made by hand. `None`: it swallows everything.
+/// A fake network. `open`: whether connections succeed; `None`: they never complete.
 struct Fake {
     open: RefCell<Option<bool>>,
     vpn: watch::Sender<VpnState>,
@@ -61,7 +61,7 @@ fn device(endpoint: Option<&str>) -> (Fake, watch::Sender<Status>) {
     (fake, watch::Sender::new(status))
 }
 
-/// Lives for so many seconds.
+/// Runs for `secs` seconds.
 async fn live(fake: &Fake, publish: &watch::Sender<Status>, secs: u64) {
     let _ = timeout(Duration::from_secs(secs), run(fake, publish)).await;
 }
@@ -182,7 +182,7 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
 #[tokio::test(start_paused = true)]
 async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked() {
     let (fake, publish) = device(None);
-    // It is down already, as the target that was kept says; then the new one is read.
+    // The VPN is down already, as the stored target says; then the new target is read.
     fake.steered.borrow_mut().push((Instant::now(), VpnState::Down));
     let began = Instant::now();
     let story = async {

@@ -1,4 +1,4 @@
-//! Who wants which LED, and who has it.
+//! Which purposes request each LED, and which of them owns it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,60 +10,60 @@ use crate::port::ToolLock;
 use crate::request::CloudReachability;
 use crate::state::{LedOwner, LedPurpose, LedRef, Pattern};
 
-/// Everybody who wants a LED.
+/// All requests for LEDs.
 #[derive(Debug)]
 pub(super) struct LedArbiter {
-    /// Whether the bring-up tool has them all.
+    /// Whether the bring-up tool has taken all LEDs.
     pub(super) bench: ToolLock,
     /// Whether the cloud can be reached.
     pub(super) reach: CloudReachability,
     identify: Option<TimedRequest>,
-    /// Patterns that were asked for, by the LED's name.
+    /// Requested patterns, by the LED's name.
     held: BTreeMap<String, (Pattern, TimedRequest)>,
     turns: u64,
 }
 
-/// A request that lasts for a while.
+/// A request that expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TimedRequest {
     until: Instant,
-    /// Which request it was, so that one asked for again begins anew.
+    /// Serial number of the request, so that a repeated request restarts the pattern.
     nth: u64,
 }
 
-/// What somebody wants of a LED.
+/// What one owner requests of a LED.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DesiredPattern {
     pub(super) owner: LedOwner,
-    /// `None`: they show what they like, by themselves.
+    /// `None`: the owner drives the LED itself.
     pub(super) pattern: Option<Pattern>,
-    /// Which request it is.
+    /// Serial number of the request. 0: it does not expire.
     pub(super) nth: u64,
 }
 
 impl LedArbiter {
-    /// Nobody wants any.
+    /// No requests.
     pub(super) const fn none() -> Self {
         Self { bench: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: BTreeMap::new(), turns: 0 }
     }
 
-    /// Somebody wants to see the device, from now on.
+    /// Requests identification of the device, from now on.
     pub(super) fn identify(&mut self, now: Instant) {
         self.identify = Some(self.turn(now, IDENTIFY_FOR));
     }
 
-    /// Nobody wants to see the device any more.
+    /// Cancels identification.
     pub(super) const fn forget_identify(&mut self) {
         self.identify = None;
     }
 
-    /// Somebody wants this pattern, from now on.
+    /// Requests this pattern, from now on.
     pub(super) fn hold(&mut self, led: String, pattern: Pattern, length: Duration, now: Instant) {
         let turn = self.turn(now, length);
         self.held.insert(led, (pattern, turn));
     }
 
-    /// Nobody wants a pattern of this LED any more.
+    /// Cancels the pattern of this LED.
     pub(super) fn let_go(&mut self, led: &str) {
         self.held.remove(led);
     }
@@ -73,22 +73,22 @@ impl LedArbiter {
         TimedRequest { until: now + length, nth: self.turns }
     }
 
-    /// Forgets what is over.
+    /// Removes expired requests.
     pub(super) fn expire(&mut self, now: Instant) {
         self.held.retain(|_, (_, turn)| turn.until > now);
         self.identify = self.identify.filter(|turn| turn.until > now);
     }
 
-    /// The LEDs of which somebody wants a pattern.
+    /// The LEDs for which a pattern is requested.
     pub(super) fn held(&self) -> impl Iterator<Item = &String> {
         self.held.keys()
     }
 
-    /// Everybody who wants this LED now, who has it first. `main`: what the one to find the device by is called.
+    /// Every current request for this LED, its owner first. `main`: the name of the LED to identify the device by.
     pub(super) fn wants(&self, which: &LedRef, main: Option<&str>, now: Instant) -> Vec<DesiredPattern> {
         let name = match which {
             LedRef::Identify => main,
-            // By that name it is the other one, and has one owner.
+            // The identify LED is handled as `LedRef::Identify` only, so that it has one owner.
             LedRef::Named(name) => Some(name.as_str()).filter(|name| main != Some(name)),
         };
         let held = name.and_then(|name| self.held.get(name)).filter(|(_, turn)| turn.until > now);
@@ -111,7 +111,7 @@ impl LedArbiter {
         [bench, identify, held, offline].into_iter().flatten().map(want).collect()
     }
 
-    /// When somebody stops wanting one, if that is known.
+    /// When the next request expires, if any does.
     pub(super) fn changes_at(&self, now: Instant) -> Option<Instant> {
         let turns = self.held.values().map(|(_, turn)| *turn).chain(self.identify);
         turns.map(|turn| turn.until).filter(|until| *until > now).min()

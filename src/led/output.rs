@@ -1,4 +1,4 @@
-//! One LED: what it shows, and bringing it to what is wanted.
+//! One LED: what it shows, and applying the desired pattern to it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,24 +11,24 @@ use crate::led::{RETRY, RETRY_SLOWLY};
 use crate::port::{LedError, Leds};
 use crate::state::{LedPurpose, LedRef, Pattern, Player};
 
-/// A LED that shows something, or has shown something and is to be put back.
+/// A LED that shows a pattern, or has shown one and has yet to be restored.
 pub(super) struct LedOutput<'a> {
     which: LedRef,
     shown: Option<Shown<'a>>,
-    /// Whether it may have to be put back.
+    /// Whether it may have to be restored.
     owed: bool,
-    /// Leave it alone until then.
+    /// When to retry. Left alone until then.
     retry: Option<Instant>,
-    /// What went wrong last.
+    /// The last error.
     pub(super) trouble: Option<LedError>,
 }
 
-/// What is shown now.
+/// What the LED shows now.
 struct Shown<'a> {
     purpose: LedPurpose,
     nth: u64,
     player: Player,
-    /// What plays it, where we do.
+    /// The future that plays the pattern, where the agent is the player.
     playing: Option<Pin<Box<dyn Future<Output = LedError> + 'a>>>,
 }
 
@@ -37,12 +37,12 @@ impl<'a> LedOutput<'a> {
         Self { which, shown: None, owed: false, retry: None, trouble: None }
     }
 
-    /// What it shows, and who makes it blink.
+    /// The purpose it shows, and what makes it blink.
     pub(super) fn shows(&self) -> Option<(LedPurpose, Player)> {
         self.shown.as_ref().map(|shown| (shown.purpose, shown.player))
     }
 
-    /// Whether this is what it shows.
+    /// Whether it shows this request.
     pub(super) fn is_showing(&self, want: &DesiredPattern) -> bool {
         self.shown.as_ref().is_some_and(|shown| (shown.purpose, shown.nth) == (want.owner.purpose, want.nth))
     }
@@ -52,17 +52,17 @@ impl<'a> LedOutput<'a> {
         self.shown.is_none() && !self.owed && self.retry.is_none()
     }
 
-    /// Whether it is left alone for a while, because it did not do as told.
+    /// Whether it is in backoff after a failure.
     pub(super) fn is_backing_off(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| retry > now)
     }
 
-    /// Tries again at once: somebody asked.
+    /// Ends the backoff: a request came in.
     pub(super) const fn retry_now(&mut self) {
         self.retry = None;
     }
 
-    /// Shows what the first of those who want it wants.
+    /// Shows the pattern of the owner; without an owner, or without a pattern, restores the LED.
     pub(super) async fn apply(&mut self, leds: &'a impl Leds, want: Option<&DesiredPattern>) -> Result<(), LedError> {
         self.retry = None;
         let Some((want, pattern)) = want.and_then(|want| Some((want, want.pattern.as_ref()?))) else {
@@ -84,7 +84,7 @@ impl<'a> LedOutput<'a> {
     }
 
     async fn begin(&mut self, leds: &'a impl Leds, want: &DesiredPattern, pattern: &Pattern) -> Result<(), LedError> {
-        // Something may have been changed even where this fails.
+        // A failed `show` may have changed the LED too.
         self.owed = true;
         self.shown = None;
         let length = want.owner.until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -98,14 +98,14 @@ impl<'a> LedOutput<'a> {
         Ok(())
     }
 
-    /// Plays, where that is for us. Ready when the LED did not do as told.
+    /// Plays the pattern, where the agent is the player. Ready when the LED has failed.
     pub(super) fn poll_play(&mut self, context: &mut Context<'_>) -> Poll<LedError> {
         let playing = self.shown.as_mut().and_then(|shown| shown.playing.as_mut());
         playing.map_or(Poll::Pending, |playing| playing.as_mut().poll(context))
     }
 
-    /// Notes that it did not do as told. What was changed is put back before anything else is tried. `wanted`: whether anybody
-    /// still wants it.
+    /// Records a failure and schedules a retry. The retry restores what was changed before it tries anything else. `wanted`:
+    /// whether the LED is still requested.
     pub(super) fn fail(&mut self, error: LedError, wanted: bool) {
         self.shown = None;
         let wait = match error {
@@ -116,11 +116,11 @@ impl<'a> LedOutput<'a> {
         self.trouble = Some(error);
     }
 
-    /// When to look again, if nothing happens before. `wanted`: for what it is wanted first.
+    /// When to reconcile next, if no event comes first. `wanted`: the purpose of the LED's owner.
     pub(super) fn wakes_at(&self, wanted: Option<LedPurpose>) -> Option<Instant> {
         let Some(shown) = self.shown.as_ref() else { return self.retry };
         if wanted != Some(shown.purpose) {
-            // The driver took so long that it was over before it began.
+            // The request expired before the driver had begun the pattern.
             return Some(Instant::now());
         }
         self.retry

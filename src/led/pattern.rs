@@ -1,13 +1,13 @@
-//! What the agent's own purposes look like.
+//! The patterns of the agent's own purposes.
 
 use std::time::Duration;
 
 use crate::state::{LedPurpose, Pattern};
 
-/// How long a device shows which one it is, after it was last asked to.
+/// How long a device identifies itself after the last request.
 pub const IDENTIFY_FOR: Duration = Duration::from_secs(15);
 
-/// The pattern of a purpose. `None`: it has none of its own.
+/// The pattern of a purpose. `None`: the purpose has no fixed pattern.
 #[must_use]
 pub fn of(purpose: LedPurpose) -> Option<Pattern> {
     match purpose {
@@ -17,7 +17,7 @@ pub fn of(purpose: LedPurpose) -> Option<Pattern> {
     }
 }
 
-/// Blinks of 200 ms on and 200 ms off: what supervisors have shown since 2014.
+/// Blinks of 200 ms on and 200 ms off, as supervisors have shown since 2014.
 fn blinks(times: u16, pause_ms: u16) -> Pattern {
     Pattern::blinks(200, 200, times, pause_ms).expect("eight steps of a second or less are a pattern")
 }

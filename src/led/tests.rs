@@ -8,14 +8,14 @@ use super::*;
 use crate::request::CloudReachability;
 use crate::state::{LedInfo, Pattern, Player};
 
-/// A LED that writes down what it is told, with the time in milliseconds.
+/// A LED that records the calls it gets, with the time in milliseconds.
 struct Fake {
     begun: Instant,
     player: Player,
     told: RefCell<Vec<String>>,
     failures: RefCell<VecDeque<LedError>>,
     lost: Cell<bool>,
-    /// How long the driver takes to say which LED it is.
+    /// How long the driver takes to find the LED.
     takes: Cell<Duration>,
     bench: watch::Sender<ToolLock>,
 }
@@ -84,7 +84,7 @@ impl Leds for &Fake {
     }
 }
 
-/// The name before a deed, where it is not the LED to find the device by.
+/// The name before a recorded call, where it is not the identify LED.
 fn short(which: &LedRef) -> String {
     match which {
         LedRef::Identify => String::new(),
@@ -123,7 +123,7 @@ impl Hand {
     }
 }
 
-/// Lives a life with this LED.
+/// Runs the controller with this LED while `act` sends it requests.
 async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) {
     let (asks, inbox) = mpsc::channel(4);
     let (publish, panel) = watch::channel(LedStatus::default());
@@ -201,7 +201,7 @@ async fn what_is_below_shows_again() {
         hand.identify().await;
         let owners: Vec<LedPurpose> = hand.panel.borrow().shows.owners.iter().map(|owner| owner.purpose).collect();
         assert_eq!(owners, [LedPurpose::Identify, LedPurpose::Offline]);
-        // To be connected again ends no identify.
+        // A restored connection does not end identification.
         hand.reach(CloudReachability::Up).await;
         hand.reach(CloudReachability::Down).await;
         sleep(secs(20)).await;
@@ -244,7 +244,7 @@ async fn no_led_is_said_and_nothing_is_touched() {
         sleep(secs(600)).await;
     })
     .await;
-    // What a predecessor may have left is put back all the same, and then there is nothing to do.
+    // Orphaned changes of a predecessor are restored all the same; after that there is nothing to do.
     let told = fake.told();
     assert!(told.iter().all(|it| it.ends_with("restore")) && told.len() <= 2, "{told:?}");
 }
@@ -317,7 +317,7 @@ async fn a_pattern_ends_by_itself_and_gives_way_to_who_looks_for_the_device() {
         sleep(secs(4)).await;
         hand.identify().await;
         assert_eq!(purposes(&hand.panel.borrow().shows), [LedPurpose::Identify, LedPurpose::Pattern, LedPurpose::Offline]);
-        // Whoever asks now is told that they have to wait.
+        // The response says that this request has to wait: another purpose owns the LED.
         assert_eq!(hand.hold(named("ACT"), "70,930", 30).await.unwrap().owner, LedPurpose::Identify);
         sleep(secs(60)).await;
     })
@@ -369,7 +369,7 @@ async fn a_pattern_that_is_let_go_of_ends_at_once() {
         hand.hold(LedRef::Identify, "300,300", 3600).await.unwrap();
         sleep(Duration::from_millis(700)).await;
         assert_eq!(hand.let_go(named("ACT")).await, Ok(()));
-        // There is none any more, and that is fine.
+        // Releasing is idempotent: there is no pattern any more.
         assert_eq!(hand.let_go(named("ACT")).await, Ok(()));
         sleep(secs(60)).await;
     })
@@ -399,7 +399,7 @@ async fn who_tries_leds_out_when_the_agent_starts_is_heard_before_anybody_else()
     fake.bench.send_replace(ToolLock::Taken);
     fake.takes.set(secs(5));
     life(&fake, async |hand: Hand| {
-        // Heard while the driver takes its time with what an agent before may have left.
+        // This request arrives while the driver is still restoring what a previous agent may have left.
         hand.reach(CloudReachability::Down).await;
         sleep(secs(60)).await;
     })

@@ -1,4 +1,4 @@
-//! What board this is, and which of its LEDs a person should look at.
+//! Which board this is, and which of its LEDs identifies it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,36 +17,36 @@ pub use choose::choose;
 pub use detect::detect;
 pub use leds::read_leds;
 
-/// What we are told about the board, before we look.
+/// What configuration and environment say of the board.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BoardHints {
-    /// What the configuration says it is: an id or a slug. Empty and `auto` say nothing.
+    /// The configured board: an id or a slug. Empty and `auto` mean none.
     pub board: Option<String>,
-    /// The device type the environment says it is, `BALENA_DEVICE_TYPE`.
+    /// The device type from the environment, `BALENA_DEVICE_TYPE`.
     pub device_type: Option<String>,
 }
 
-/// What board this is.
+/// The detected board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DetectedBoard {
-    /// The board, where it is one that we know.
+    /// The board, if it is a known one.
     pub board: Option<&'static Board>,
-    /// What it may be, where all we have is a device type that several boards share. Empty otherwise.
+    /// The candidates, if only a device type is known that several boards share. Empty otherwise.
     pub perhaps: Vec<&'static Board>,
-    /// Who told us.
+    /// What identified the board.
     pub how: DetectedBy,
-    /// What the device tree calls it.
+    /// The device tree's `model`.
     pub model: Option<String>,
-    /// What it is compatible with, most specific first.
+    /// The device tree's `compatible`, most specific first.
     pub compatible: Vec<String>,
-    /// What was said of the board and could not be heeded, for a person: what, where and what to do.
+    /// A warning about a statement on the board that was overruled: what, where and what to do.
     pub complaint: Option<String>,
 }
 
-/// By whom the board was told.
+/// What identified the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DetectedBy {
-    /// The configuration says so, in these words.
+    /// The configuration, with this value.
     Configuration(String),
     /// The device tree's `model`, or the `Model` of `/proc/cpuinfo` where the device tree is hidden.
     Model(String),
@@ -54,46 +54,46 @@ pub enum DetectedBy {
     Compatible(String),
     /// A device type, and where it was read.
     DeviceType {
-        /// The cloud's name of it.
+        /// The cloud's name of the board.
         slug: String,
-        /// The variable or file that says so.
+        /// The variable or file that has it.
         from: String,
     },
-    /// Nobody.
+    /// Nothing did.
     Nothing,
 }
 
-/// What the host offers by way of LEDs.
+/// The LEDs and GPIO chips of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AvailableLeds {
     /// The kernel's LEDs, in the order of their names.
     pub leds: Vec<KernelLed>,
-    /// The GPIO chips, in no order that means anything.
+    /// The GPIO chips; their order has no meaning.
     pub chips: Vec<KernelChip>,
 }
 
 /// A directory under `/sys/class/leds`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelLed {
-    /// Its name.
+    /// Its name in the LED class.
     pub name: String,
-    /// Where it is, under the host's root.
+    /// Its directory, under the host's root.
     pub dir: PathBuf,
     /// The brightness that lights it fully.
     pub max_brightness: Option<u32>,
-    /// The triggers it knows, the current one in brackets, as the kernel lists them.
+    /// The triggers as the kernel lists them, the current one in brackets.
     pub triggers: String,
-    /// The driver of the device that has it, `leds-gpio`.
+    /// The driver of the device that owns it, `leds-gpio`.
     pub driver: Option<String>,
-    /// What that device is, where it has a business of its own.
+    /// The function of that device, if it uses the LED for itself.
     pub owner: Option<LedFunction>,
-    /// The colours it mixes, in the order in which intensities are written. Empty for a LED of one colour.
+    /// The colours of a multicolour LED, in the order in which intensities are written. Empty for a LED of one colour.
     pub colours: Vec<String>,
-    /// Why it cannot be written, where that is plain from looking at it.
+    /// Why it cannot be written, if sysfs shows that.
     pub unwritable: Option<String>,
 }
 
-/// What a LED belongs to, that has a business of its own.
+/// The function of a device that uses its LED for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LedFunction {
     /// A network interface, its PHY or its radio.
@@ -111,41 +111,41 @@ pub enum LedFunction {
 pub struct KernelChip {
     /// The device that owns it.
     pub device: String,
-    /// What its driver calls it, where the kernel tells without being asked for it.
+    /// The driver's label, if sysfs shows it.
     pub label: Option<String>,
 }
 
-/// The LED to identify the board with, and why that one.
+/// The LED to identify the board with, and why it was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedChoice {
     /// The LED, if there is one.
     pub led: Option<LedLocation>,
-    /// What the board's file says of it.
+    /// The board file's description of it.
     pub described: Option<&'static Led>,
-    /// Why this one, or why none: one sentence for people.
+    /// Why this LED, or why none: one sentence for users.
     pub why: String,
-    /// What else was considered, and why not, in the order in which it was.
+    /// The candidates that were rejected and why, in the order in which they were considered.
     pub passed_over: Vec<(String, String)>,
-    /// Other LEDs that may be driven when a person asks for them by name. The chosen one is not among them.
+    /// Other LEDs that may be driven when a user names them. Without the chosen one.
     pub others: Vec<OtherLed>,
 }
 
-/// Where a LED hangs.
+/// Where a LED is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedLocation {
     /// In the kernel's LED class.
     Class {
-        /// Its name there.
+        /// Its name in the class.
         name: String,
         /// Its directory, under the host's root.
         dir: PathBuf,
     },
-    /// On a GPIO line that the kernel has no LED for. Whoever drives it asks first that nobody holds the line, and that its name,
+    /// On a GPIO line that the kernel has no LED for. The driver first checks that the line has no holder, and that its name,
     /// if it has one, is this one.
     Line {
         /// The device that owns the chip.
         device: String,
-        /// What the chip's driver calls it, where that means this chip and no other.
+        /// The driver's label of the chip, if it means this chip and no other.
         label: Option<String>,
         /// The line's name, on kernels that name it.
         name: Option<String>,
@@ -163,13 +163,13 @@ pub struct OtherLed {
     pub name: String,
     /// Its directory, under the host's root.
     pub dir: PathBuf,
-    /// What the board's file says of it.
+    /// The board file's description of it.
     pub described: Option<&'static Led>,
 }
 
-/// Looks at the host and chooses the LED to identify it with.
+/// Reads the host's LEDs and chooses the one to identify it with.
 ///
-/// `led_file` is what `--led-file` or `LED_FILE` says, if anything.
+/// `led_file` is the value of `--led-file` or `LED_FILE`, if set.
 pub fn choose_led(root: &Path, detected: &DetectedBoard, led_file: Option<&str>) -> LedChoice {
     choose(detected, led_file, &read_leds(root))
 }

@@ -1,4 +1,4 @@
-//! Wall time, and chance good enough for keys.
+//! Wall time, and random numbers good enough for keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,13 +29,13 @@ impl port::Clock for Clock {
     fn now_secs(&self) -> i64 {
         #[expect(clippy::disallowed_methods, reason = "this is where wall time enters")]
         let now = SystemTime::now();
-        // A clock that stands before 1970 counts backwards from there.
+        // A clock set before 1970 gives negative seconds.
         let signed = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
         now.duration_since(UNIX_EPOCH).map_or_else(|before| -signed(before.duration().as_secs()), |it| signed(it.as_secs()))
     }
 
-    /// Asked anew each time: the kernel counts it back from the wall clock, which is set right some time after a start.
-    /// 0 where the kernel does not say.
+    /// Read anew each time: the kernel derives the boot time from the wall clock, which may be set some time after boot. 0 if
+    /// the kernel gives none.
     fn booted_secs(&self) -> i64 {
         fs::read_to_string(&self.stat).ok().as_deref().and_then(btime).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! All that the agent needs of its host, checked without changing anything.
+//! Checks all that the agent needs of its host, without changing anything.
 
 use std::fs;
 use std::io;
@@ -19,61 +19,61 @@ use crate::linux::systemd::Systemd;
 use crate::linux::{read_small, without_mark};
 use crate::port::{Clock as _, Net as _};
 
-/// This was written in 2026; a clock that stands before has not been set.
+/// 2026-01-01, the year this was written: a clock before that has not been set.
 const NOT_BEFORE_SECS: i64 = 1_767_225_600;
-/// What the cloud is given to answer.
+/// How long the cloud may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be checked: the configuration, as far as it is about the host.
+/// What to check: the configuration, as far as it is about the host.
 #[derive(Debug, Clone)]
 pub struct Checks {
     /// The host's root.
     pub root: PathBuf,
-    /// Directories the agent writes in.
+    /// Directories the agent writes to.
     pub writes: Vec<PathBuf>,
-    /// Where the API answers.
+    /// Addresses the API listens on.
     pub listen: Vec<SocketAddr>,
-    /// Where engines may be.
+    /// Addresses of possible engines.
     pub engines: Vec<String>,
-    /// The system bus, where it is not the host's own.
+    /// The system bus's address, if it is not the host's own.
     pub bus: Option<String>,
-    /// Registries' passwords.
+    /// The file of registry credentials.
     pub registry_auth: PathBuf,
-    /// Keys to the API.
+    /// The file of API keys.
     pub keys: PathBuf,
-    /// The cloud's API.
+    /// Host and port of the cloud's API.
     pub cloud: Option<(String, u16)>,
-    /// What is known of the board; `None`: it is simulated.
+    /// Hints about the board. `None`: LEDs are simulated.
     pub board: Option<BoardHints>,
-    /// A LED by path.
+    /// A LED chosen by its path.
     pub led_file: Option<String>,
-    /// What is wrong with the configuration, and no reason not to start.
+    /// Problems of the configuration that do not keep the agent from starting.
     pub troubles: Vec<String>,
 }
 
-/// One thing that was checked.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// What was checked.
     pub what: &'static str,
-    /// How it is.
+    /// The result.
     pub verdict: CheckResult,
-    /// In words; for what is wrong, what to do too.
+    /// The result in words; if something is wrong, also what to do.
     pub words: String,
 }
 
-/// How a thing is.
+/// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckResult {
     /// As it should be.
     Fine,
-    /// Not there, and not needed.
+    /// Absent, and not needed.
     Skipped,
-    /// Something is to be done.
+    /// The user has to do something.
     Wrong,
 }
 
-/// Checks everything, in the order in which a person would mend it.
+/// Runs all checks, in the order in which the user would fix the problems.
 pub async fn run_checks(patient: &Checks) -> Vec<Finding> {
     let mut findings: Vec<_> = patient.troubles.iter().map(|it| wrong("configuration", it)).collect();
     findings.extend(patient.writes.iter().map(|it| directory(it)));
@@ -120,7 +120,8 @@ fn directory(path: &Path) -> Finding {
     }
 }
 
-/// Whether others may write in a directory. That of update locks is root's, and the agent's group may.
+/// Whether other users may write to a directory. The directory of update locks is root's, and the agent's group may write
+/// there.
 fn is_writable_by_others(path: &Path) -> bool {
     let shared = path.ends_with("tmp/balena-supervisor/services") && fs::metadata(path).is_ok_and(|it| it.uid() == 0);
     mode(path) & if shared { 0o002 } else { 0o022 } != 0
@@ -140,7 +141,7 @@ fn keys(path: &Path) -> Finding {
     }
 }
 
-/// Who may do what with it. Of what is not there, nobody may do anything.
+/// The permission bits. A file that does not exist counts as without any.
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).map_or(0, |it| it.permissions().mode())
 }
@@ -178,7 +179,7 @@ async fn engine(patient: &Checks) -> Finding {
     }
 }
 
-/// The bus, then what is on it: where there is none the rest is not told, for it would be the same again.
+/// Checks the bus, then what is on it: without a bus the rest is left out, because it would fail for the same reason.
 async fn bus(patient: &Checks) -> Vec<Finding> {
     let systemd = Systemd::new(&patient.root, patient.bus.as_deref());
     let polkit = match systemd.has("org.freedesktop.PolicyKit1").await {
@@ -226,7 +227,7 @@ fn led(patient: &Checks) -> Finding {
     }
 }
 
-/// The parser's own words would repeat a secret.
+/// The parser's error is left out: it would repeat a secret.
 fn registry_auth(path: &Path) -> Finding {
     let shown = path.display();
     match read_small(path) {
@@ -331,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Just enough of an engine to be asked its version.
+    /// Just enough of an engine to answer a version request.
     #[expect(clippy::disallowed_methods, reason = "an engine is no part of the agent")]
     fn an_engine_at(socket: &Path) -> tokio::task::JoinHandle<()> {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();

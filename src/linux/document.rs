@@ -1,10 +1,11 @@
 //! Target-state documents, and the file they come from.
 //!
-//! A document has one of three shapes, and tells which by itself: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
-//! `{"local": {"apps": …}}`), or any of their `{"apps": …}` alone; or it is the list of apps that a card of 2016 brings (`apps.json`). [`parse`] makes one [`Target`] of each. Mistakes are told all
-//! at once, each by its path. What is left aside is named in [`Target::warnings`].
+//! A document has one of three shapes, which is detected: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
+//! `{"local": {"apps": …}}`), or `{"apps": …}` of any of them alone; or it is the list of apps on a card of 2016 (`apps.json`).
+//! [`parse`] turns each into one [`Target`]. All mistakes are reported together, each with its path. What is ignored is named
+//! in [`Target::warnings`].
 //!
-//! Where other agents guess, this one refuses: a document without `apps` would else be one that removes everything.
+//! Where other agents guess, this one rejects: a document without `apps` would otherwise be one that removes everything.
 
 mod apps;
 mod at;
@@ -33,7 +34,7 @@ use fields::ObjectFields;
 pub use file::{DOCUMENT_BYTES, TargetFile};
 pub use switch::SwappableSource;
 
-/// What a document wants. `device_uuid` tells whose part of a v3 document is ours, where it is known.
+/// Parses a document. `device_uuid`, if known, selects this device's part of a v3 document.
 pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {
     // Editors of other systems begin a file with a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
@@ -69,7 +70,7 @@ fn document(at: &Cursor<'_>, device_uuid: Option<&str>) -> Target {
     ours(at, device_uuid).map(|it| device(&it)).unwrap_or_default()
 }
 
-/// Our part of a v3 document: under our uuid, else the only one.
+/// This device's part of a v3 document: the one under its uuid, else the only one.
 fn ours<'a>(at: &Cursor<'a>, device_uuid: Option<&str>) -> Option<Cursor<'a>> {
     let mut parts = at.entries();
     let mine = parts.iter().position(|(key, _)| Some(*key) == device_uuid);
@@ -118,7 +119,7 @@ fn device(at: &Cursor<'_>) -> Target {
     target
 }
 
-/// Settings, by name without the prefix; where both prefixes are there, `BALENA_` wins.
+/// Settings, by name without the prefix; if both prefixes are there, `BALENA_` wins.
 fn settings(at: &Cursor<'_>) -> BTreeMap<String, String> {
     let all = fields::pairs(at, rules::setting);
     let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| name.starts_with("BALENA_"));
@@ -130,7 +131,7 @@ fn bare_setting(name: &str) -> String {
     bare.filter(|it| !it.is_empty()).unwrap_or(name).to_owned()
 }
 
-/// JSON without white space between its parts. Numbers keep their spelling, so that reading it again gives the same.
+/// JSON without white space between its tokens. Numbers keep their spelling, so that parsing it again gives the same.
 fn minified(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let (mut quoted, mut escaped) = (false, false);

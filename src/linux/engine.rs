@@ -1,24 +1,26 @@
 //! A container engine, over the Docker API: dockerd, balenaEngine, podman.
 //!
 //! ```text
-//! link      finding an engine, and what is known of it        engine/link.rs
-//! wire      the connections to it                              engine/wire.rs
-//! errors    what the caller can do about a failure             engine/errors.rs
-//! labels    how things of ours are told from others            engine/labels.rs
-//! said      an answer, read one field at a time                engine/said.rs
-//! observe   what the engine has                                engine/observe.rs
-//! bridges   the host's interfaces of its networks              engine/bridges.rs
-//! normal    what a container made elsewhere was made from      engine/normal.rs
-//! body      what the engine is told about a container          engine/body.rs
-//! containers, resources, pull      the deeds                   engine/….rs
-//! registry  what an image weighs, before it is pulled          engine/registry.rs
-//! events    being woken                                        engine/events.rs
-//! heard     the same without an engine, for tests               engine/heard.rs
-//! scripted  an engine of a test's own words                    engine/scripted.rs
+//! connection  finding an engine, and its facts                      engine/connection.rs
+//! transport   HTTP connections to it                                engine/transport.rs
+//! json        a response, read one field at a time                  engine/json.rs
+//! errors      failures, sorted by what the caller can do            engine/errors.rs
+//! labels      telling the agent's objects from others               engine/labels.rs
+//! observe     the snapshot of what the engine has                   engine/observe.rs
+//! bridges     host interfaces of the engine's networks              engine/bridges.rs
+//! decode      the configuration of an adopted container             engine/decode.rs
+//! encode      the request that creates a container                  engine/encode.rs
+//! containers, resources, pull      the actions                      engine/….rs
+//! login       credentials for registries                            engine/login.rs
+//! registry    the size of an image, before it is pulled             engine/registry.rs
+//! events      the event stream, which triggers snapshots            engine/events.rs
+//! heard       decoding and encoding without an engine, for tests    engine/heard.rs
+//! scripted    a fake engine whose responses a test writes           engine/scripted.rs
 //! ```
 //!
-//! Two engines a decade apart are spoken to alike: requests carry no API version and only fields that API 1.41 knows. A container's
-//! further networks are connected after it was created, because engines before API 1.44 take one network at creation.
+//! Engines a decade apart get the same requests: they use the API version negotiated with the engine, and only fields that API
+//! 1.41 knows. A container's further networks are connected after it was created, because engines before API 1.44 take one
+//! network at creation.
 
 mod bridges;
 mod connection;
@@ -60,47 +62,47 @@ use crate::state::ImageRef;
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};
 
-/// The most a look at everything may take.
+/// Timeout of a snapshot.
 const OBSERVE: Duration = Duration::from_secs(30);
-/// The most an ordinary call may take.
+/// Timeout of an ordinary call.
 const CALL: Duration = Duration::from_secs(60);
 
-/// What an [`Engine`] must be told.
+/// Settings of an [`Engine`].
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
-    /// Where engines may be, `unix:///…` or `tcp://…`, the most likely first; see [`hosts`].
+    /// Where engines may listen, `unix:///…` or `tcp://…`, the most likely first; see [`hosts`].
     pub hosts: Vec<String>,
-    /// The host's root: free space is measured below it.
+    /// The host's root. Free space is measured below it.
     pub root: PathBuf,
     /// A `config.json` as `docker login` writes it.
     pub logins: Option<PathBuf>,
-    /// Room that pulls leave free where the engine keeps images, in bytes.
+    /// Space that pulls leave free on the disk where the engine keeps images, in bytes.
     pub floor_bytes: u64,
-    /// Whether registries are asked how large an image is before it is pulled.
+    /// Whether to ask registries for an image's size before it is pulled.
     pub asks_registries: bool,
-    /// The board's architecture, for people.
+    /// The board's architecture, for error messages.
     pub arch: String,
 }
 
 impl EngineSettings {
-    /// Room that pulls leave free unless told otherwise, in bytes: enough for logs, and for the engine to delete an image.
+    /// Default of `floor_bytes`: enough for logs, and for the engine to delete an image.
     pub const FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 }
 
-/// A container engine that may come and go.
+/// A container engine, which may stop and start again at any time.
 #[derive(Debug)]
 pub struct Engine {
     settings: EngineSettings,
     link: RefCell<connection::ConnectionState>,
     seen: RefCell<observe::ContainerCache>,
-    /// Room that each pull still needs, in bytes, so that two do not count on the same.
+    /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
     claims: RefCell<BTreeMap<ImageRef, u64>>,
-    /// What registries told of images, and when.
+    /// What registries said of images, and when: a cache.
     told: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
 }
 
 impl Engine {
-    /// An engine at one of the hosts. It is looked for when it is first asked something, and again whenever it was lost.
+    /// An engine at one of the hosts. The first call connects to it, and so does the first call after a lost connection.
     #[must_use]
     pub fn connect(settings: EngineSettings) -> Self {
         Self {
@@ -112,12 +114,12 @@ impl Engine {
         }
     }
 
-    /// What the engine is. Says what is wrong with the connection otherwise.
+    /// The engine's version, or what is wrong with the connection.
     pub async fn version(&self) -> Result<EngineVersion, EngineError> {
         self.within(OBSERVE, async { Ok(self.link().await?.version()) }).await
     }
 
-    /// Ends a call that takes too long. An engine that did not answer is looked for anew by the next call.
+    /// Limits a call to `most`. After a failed connection or a timeout the next call connects anew.
     async fn within<T>(&self, most: Duration, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
         let result = match tokio::time::timeout(most, call).await {
             Ok(result) => result,
@@ -159,7 +161,7 @@ impl port::Engine for Engine {
     }
 
     async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
-        // Boxed: it holds everything an engine may be told.
+        // Boxed: the future is as large as the largest of the engine's actions.
         Box::pin(self.act(deed, progress)).await
     }
 

@@ -1,4 +1,4 @@
-//! What the host says of itself: its system, its addresses, what it has that containers may be given.
+//! Facts the host reports: its system, its addresses, and the features it can give to containers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,26 +18,26 @@ mod redsocks;
 
 pub use live::LiveHost;
 
-/// What the configuration knows of the device already.
+/// What the configuration already says of the device.
 #[derive(Debug, Clone, Default)]
 pub struct KnownDevice {
-    /// Its unique id, when it has one.
+    /// Its unique ID, if it has one.
     pub uuid: Option<String>,
     /// Its name.
     pub name: Option<String>,
     /// Its type.
     pub device_type: Option<String>,
-    /// The port the API answers on.
+    /// The port the API listens on.
     pub api_port: u16,
     /// The cloud's API address.
     pub api_endpoint: Option<String>,
-    /// The directory of its provisioning file, where one was read; `device-type.json` is beside it.
+    /// The directory of its provisioning file, if one was read; `device-type.json` is beside it.
     pub boot: Option<PathBuf>,
-    /// Where engines may be, `unix:///…` or `tcp://…`, the most likely first.
+    /// Addresses of possible engines, `unix:///…` or `tcp://…`, the most likely first.
     pub engines: Vec<String>,
 }
 
-/// The facts about the device whose root is `root`. What cannot be found out is empty.
+/// The facts about the device whose root is `root`. What cannot be determined is empty.
 #[must_use]
 pub fn device(root: &Path, known: KnownDevice) -> Device {
     let release = release(root);
@@ -59,27 +59,27 @@ pub fn device(root: &Path, known: KnownDevice) -> Device {
         engine_socket: socket(root, engine(&known.engines)),
         api_endpoint: known.api_endpoint,
         host_features: features(root, engine(&known.engines)),
-        // The host says one thing, and has had two names for it.
+        // The host has one value, and two names for it were in use.
         board_rev: os("BALENA_BOARD_REV").map(|rev| (rev.clone(), rev)),
         board: BoardFacts::default(),
     }
 }
 
-/// The engine that is there: the first whose socket is, else the first.
+/// The engine in use: the first whose socket exists, else the first.
 #[must_use]
 pub fn engine(engines: &[String]) -> &str {
     let here = |it: &&String| it.strip_prefix("unix://").is_none_or(|path| Path::new(path).exists());
     engines.iter().find(here).or(engines.first()).map_or("", String::as_str)
 }
 
-/// The engine's socket as the host names it.
+/// The path of the engine's socket as seen on the host.
 fn socket(root: &Path, engine: &str) -> Option<String> {
     let path = Path::new(engine.strip_prefix("unix://")?);
     let within = path.strip_prefix(root).unwrap_or(path);
     Some(Path::new("/").join(within).display().to_string())
 }
 
-/// Features that are files of the host, and are here.
+/// Features that are files of the host and exist.
 fn features(root: &Path, engine: &str) -> BTreeSet<Feature> {
     let files: [(Feature, &[&str]); 6] = [
         (Feature::JournalLogs, &["var/log/journal", "run/log/journal"]),
@@ -105,7 +105,7 @@ fn release(root: &Path) -> BTreeMap<String, String> {
     fields.map(|(name, value)| (name.to_owned(), unquoted(value))).collect()
 }
 
-/// A value as a shell would read it.
+/// A value with its shell quoting removed.
 fn unquoted(value: &str) -> String {
     let quoted = |quote| value.strip_prefix(quote).and_then(|it| it.strip_suffix(quote));
     match (quoted('"'), quoted('\'')) {
@@ -115,7 +115,7 @@ fn unquoted(value: &str) -> String {
     }
 }
 
-/// What an image of the cloud's says it was built for, `device-type.json`.
+/// `device-type.json`: what the cloud's OS image was built for.
 #[derive(Debug, Default, Deserialize)]
 struct Built {
     slug: Option<String>,
@@ -127,7 +127,7 @@ fn built(boot: &Path) -> Built {
     serde_json::from_slice(without_mark(&text)).unwrap_or_default()
 }
 
-/// The cloud's name of the kernel's architecture.
+/// The cloud's name of a kernel architecture.
 fn arch(machine: &str) -> String {
     match machine {
         "armv6l" => "rpi",
@@ -139,7 +139,7 @@ fn arch(machine: &str) -> String {
     .to_owned()
 }
 
-/// Addresses of interfaces that are hardware; of others where there is none.
+/// MAC addresses of hardware interfaces; of the others if there is none.
 fn macs(net: &Path) -> String {
     let names = fs::read_dir(net).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut all: Vec<_> =
@@ -162,23 +162,23 @@ fn macs(net: &Path) -> String {
     found.join(" ")
 }
 
-/// Addresses others may reach the device at, IPv4 first.
+/// Addresses at which other hosts may reach the device, IPv4 first.
 fn own(addresses: &[InterfaceAddress]) -> Vec<String> {
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let mine = addresses.iter().filter(|it| !it.ip.is_loopback() && !link_local(&it.ip));
     let mut ips: Vec<IpAddr> = mine.filter(|it| !interfaces::is_containers(&it.interface)).map(|it| it.ip).collect();
-    // Stable: within a family, in the kernel's order.
+    // A stable sort: within a family, in the kernel's order.
     ips.sort_by_key(IpAddr::is_ipv6);
     ips.iter().map(IpAddr::to_string).collect()
 }
 
-/// A small file in whatever encoding; one odd byte does not hide the others.
+/// A small file in any encoding: one invalid byte does not hide the rest.
 fn lossy(path: &Path) -> Option<String> {
     let bytes = read_small(path).ok()?;
     Some(String::from_utf8_lossy(without_mark(&bytes)).into_owned())
 }
 
-/// A file of one line.
+/// The text of a one-line file.
 fn text(path: &Path) -> Option<String> {
     let text = lossy(path)?;
     Some(text.trim().to_owned()).filter(|it| !it.is_empty())

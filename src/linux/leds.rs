@@ -1,8 +1,8 @@
-//! The LED a person finds the board by, driven through the kernel's LED class or a GPIO line.
+//! The LED to identify the board by, driven through the kernel's LED class or a GPIO line.
 //!
-//! [`driver`] is the only one that changes anything; it keeps how things were before it does. [`class`] knows the rules of the
-//! LED class, [`gpio`] the interfaces to lines, [`saved`] the records, `player` plays what the kernel cannot, [`simulated`] is a
-//! board for people who have none.
+//! Only [`driver`] changes anything; before it does, it records the state to restore. [`class`] knows the rules of the LED
+//! class, [`gpio`] the interfaces to lines, [`saved`] the records. `player` plays what the kernel cannot. [`simulated`] is a
+//! board for users without one.
 
 pub mod class;
 pub mod driver;
@@ -35,35 +35,35 @@ use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
 
 pub use crate::port::LedError;
 
-/// How often we look whether the bring-up tool is done, while it is at work.
+/// How often the lock is polled while the bring-up tool holds it.
 const BENCH_LOOK: Duration = Duration::from_secs(1);
 
-/// Looks which LEDs there are.
+/// Lists the LEDs there are and chooses one.
 pub type ChooseLed = dyn Fn() -> LedChoice + Send + Sync;
 
 /// The LEDs of this board.
 pub struct Leds {
-    // Writing a trigger waits for the kernel, so it is done on another thread; a call that was dropped may still be at it when
-    // the next one comes.
+    // Writing a trigger blocks in the kernel, so it is done on another thread. The call of a dropped future may still hold the
+    // driver when the next one comes.
     work: Arc<Mutex<DriverState>>,
     choose: Arc<ChooseLed>,
     bench: PathBuf,
-    /// Made once: to close one takes the kernel several milliseconds.
+    /// Created once: closing one takes the kernel several milliseconds.
     watch: tokio::sync::Mutex<Option<LockEvents>>,
 }
 
-/// What is being driven.
+/// The driver and what it drives.
 struct DriverState {
     driver: LedDriver,
-    /// Which LED each was, when it was last driven: another may be the one to find the device by since.
+    /// The LED that each was when last driven: another may have become the identify LED since.
     wires: BTreeMap<LedRef, LedLocation>,
 }
 
-/// Tells when the claim was written.
+/// Reports writes to the lock file.
 type LockEvents = inotify::EventStream<[u8; 256]>;
 
 impl Leds {
-    /// The LEDs that `choose` finds, driven by `driver`, whose records are under this runtime directory.
+    /// The LEDs that `choose` finds, driven by `driver`. `runtime`: the directory of its records.
     pub fn new(driver: LedDriver, choose: Box<ChooseLed>, runtime: &Path) -> Self {
         Self {
             work: Arc::new(Mutex::new(DriverState { driver, wires: BTreeMap::new() })),
@@ -73,14 +73,14 @@ impl Leds {
         }
     }
 
-    /// Does something with the driver, on a thread where it may take its time.
+    /// Runs `deed` on the driver, on a thread where it may block.
     async fn with<T: Send + 'static>(
         &self,
         deed: impl FnOnce(&mut DriverState, &ChooseLed) -> Result<T, LedError> + Send + 'static,
     ) -> Result<T, LedError> {
         let (work, choose) = (Arc::clone(&self.work), Arc::clone(&self.choose));
         let done = tokio::task::spawn_blocking(move || {
-            // Whoever panicked while he had it left a record of how things were; that is all the next one needs.
+            // A panic with the lock held leaves the records of the state to restore, which is all that the next call needs.
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
             deed(&mut work, &*choose)
         });
@@ -88,7 +88,7 @@ impl Leds {
     }
 }
 
-/// The claim that the bring-up tool holds for as long as it works.
+/// The lock file that the bring-up tool holds for as long as it works.
 #[must_use]
 pub fn tool_lock(runtime: &Path) -> PathBuf {
     runtime.join("leds/bench.lock")
@@ -102,7 +102,7 @@ impl port::Leds for Leds {
 
     async fn others(&self) -> Vec<LedInfo> {
         let lamps = |choice: LedChoice| choice.others.iter().map(wire::lamp).collect();
-        // It fails only where the process ends.
+        // It fails only while the process ends.
         self.with(move |_, choose| Ok(lamps(choose()))).await.unwrap_or_default()
     }
 
@@ -111,7 +111,7 @@ impl port::Leds for Leds {
         let rounds = length.map(|length| pattern.rounds_in(length));
         self.with(move |work, choose| {
             let (wire, _) = find(&choose(), &which)?;
-            // Another LED may have been the one until now.
+            // Another LED may have been this one until now.
             if work.wires.get(&which).is_some_and(|before| *before != wire) {
                 work.put_back(&which)?;
             }
@@ -122,13 +122,13 @@ impl port::Leds for Leds {
     }
 
     async fn play(&self, which: &LedRef, pattern: &Pattern, since: tokio::time::Instant) -> LedError {
-        // Its thread may outlive us by a moment, and must not keep what we have claimed.
+        // The player's thread may outlive this future by a moment, and must not keep the locks that the driver holds.
         let work = Arc::downgrade(&self.work);
         let which = which.clone();
         let set = move |level, play: &Playback| {
             let Some(work) = work.upgrade() else { return Ok(()) };
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
-            // Looked at while nobody else can drive it: who stopped us may have put it back.
+            // Checked with the driver locked: the code that stopped the player may have restored the LED.
             if play.is_over() { Ok(()) } else { work.set(&which, level) }
         };
         player::play(pattern.clone(), since.into_std(), set).await
@@ -155,7 +155,7 @@ impl port::Leds for Leds {
         let mut kept = self.watch.lock().await;
         loop {
             if kept.is_none() {
-                // Watched before it is asked, so that nothing happens in between.
+                // The watch begins before the lock is checked, so that no change between the two is missed.
                 *kept = watch(&self.bench);
             }
             let state = if LockFile::is_taken(&self.bench) { ToolLock::Taken } else { ToolLock::Free };
@@ -163,12 +163,12 @@ impl port::Leds for Leds {
                 return state;
             }
             match (now, kept.as_mut()) {
-                // The kernel tells of a closed file a moment before it gives up the lock, so we look.
+                // The kernel reports a closed file a moment before it releases the lock, so the lock is polled.
                 (ToolLock::Taken, _) => tokio::time::sleep(BENCH_LOOK).await,
                 (ToolLock::Free, Some(changes)) => {
                     changes.next().await;
                 }
-                // Without a runtime directory nobody can claim the LED there.
+                // Without a runtime directory no program can take the lock.
                 (ToolLock::Free, None) => pending().await,
             }
         }
@@ -183,7 +183,7 @@ impl DriverState {
         }
     }
 
-    /// Puts back what was driven as this one, unless it is driven as another, too.
+    /// Restores what was driven as this LED, unless it is also driven as another.
     fn put_back(&mut self, which: &LedRef) -> Result<(), LedError> {
         let Some(wire) = self.wires.get(which) else { return Ok(()) };
         if !self.wires.iter().any(|(other, it)| other != which && it == wire) {
@@ -197,7 +197,7 @@ impl DriverState {
     }
 }
 
-/// Tells when a claim was written, which it is after it was taken.
+/// Reports writes to a lock file. A program writes it after it has locked it.
 fn watch(claim: &Path) -> Option<LockEvents> {
     if !claim.exists() {
         std::fs::create_dir_all(claim.parent()?).ok()?;

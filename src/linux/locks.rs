@@ -1,20 +1,22 @@
-//! Update locks: files in a directory each service shares with us.
+//! Update locks: files in a directory that each service shares with the agent.
 //!
 //! A service finds its directory `<root>/tmp/balena-supervisor/services/<app>/<service>` mounted as `/tmp/balena` and
-//! `/tmp/resin`. A file `updates.lock` or `resin-updates.lock` in it holds up updates, whatever it is: a file, a directory, a link
-//! that leads nowhere. We take a service's locks by making both.
+//! `/tmp/resin`. A file `updates.lock` or `resin-updates.lock` in it holds up updates, whatever its kind: a file, a directory,
+//! a dangling link. The agent takes a service's locks by creating both.
 //!
-//! Two marks together tell which locks are ours: their owner is uid 65534, by which other supervisors know a lock of a
-//! supervisor, and their mode has the sticky bit, which means nothing on a file and which no program sets by habit. The owner alone
-//! is no proof: a service may run as `nobody`. Without root we cannot give files away; then the owner is our own uid. Both marks are
-//! in the inode: they outlive a crash, need no record, and take no room, so that an app can be locked on a full disk.
+//! Two marks together identify a lock of the agent. Its owner is uid 65534, by which other supervisors know a lock of a
+//! supervisor. Its mode has the sticky bit, which means nothing on a file and which no program sets by habit. The owner alone
+//! is no proof: a service may run as `nobody`. Without root the agent cannot give files away; then the owner is its own uid.
+//! Both marks are in the inode: they outlive a crash, need no record, and take no space, so that an app can be locked on a full
+//! disk.
 //!
-//! A lock that another supervisor left behind has its owner, but not our mark. It counts as ours where all of this is true: both
-//! files of the service are there, and each belongs to uid 65534 and to group 0, has mode 0444 and at most one byte. So does the
-//! supervisors' tool `lockfile` make them. Anything else of that owner is a service's lock, and only force removes it: to wait for
-//! a lock that no service holds costs time, to remove one that a service holds may cost its data.
+//! A lock that another supervisor left behind has the supervisors' owner, but not the agent's mark. It counts as the agent's
+//! own if all of this is true: both files of the service exist, and each belongs to uid 65534 and to group 0, has mode 0444 and
+//! at most one byte. The supervisors' tool `lockfile` creates them so. Any other file of that owner is a service's lock, and
+//! only force removes it: to wait for a lock that no service holds costs time, to remove one that a service holds may cost its
+//! data.
 //!
-//! Everything is reached through directory handles that follow no symbolic link, because a container is root in its directory.
+//! Every file is reached through directory handles that follow no symbolic link, because a container is root in its directory.
 
 mod tree;
 mod watch;
@@ -37,7 +39,7 @@ pub struct Locks {
 }
 
 impl Locks {
-    /// The locks of the host whose root is `root`. Nothing is touched yet.
+    /// The locks of the host whose root is `root`. Touches no file yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self { tree: LockTree::new(root) }

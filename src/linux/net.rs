@@ -1,12 +1,13 @@
-//! Where the API listens.
+//! The API's listeners.
 //!
-//! Every address is bound before anything else starts, so that two agents never look after one machine. The addresses of the
-//! engine's bridges come and go with its networks: the kernel tells, and they are followed. A listener on a bridge is bound to
-//! that interface, because a packet for its address may arrive on any other one too. The address that containers are told is
-//! that of one bridge, and packets for it arrive on all of them: it is listened at on each. Bridges of `internal` networks are not
-//! listened on, and a connection that comes from one to any other listener is closed; `net/networks.rs` knows which they are.
+//! Every address is bound before anything else starts, so that two agents never manage one machine. The addresses of the
+//! engine's bridges come and go with its networks: the kernel reports each change over rtnetlink, and the listeners follow. A
+//! listener on a bridge is bound to that interface, because a packet for its address may arrive on any other one too. The
+//! address given to containers is that of one bridge, and packets for it arrive on all bridges: each has a listener for it.
+//! Bridges of `internal` networks have no listener, and a connection that comes from one to any other listener is closed;
+//! `net/networks.rs` knows which they are.
 //!
-//! [`serve()`] answers; who may stay when there are too many is in `net/crowd.rs`.
+//! [`serve()`] answers requests; which connections stay when there are too many is in `net/limits.rs`.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -41,78 +42,78 @@ pub use serve::{serve, serve_connection, serve_while_up};
 use interfaces::{AddressChanges, InterfaceAddress};
 use networks::{ContainerAccess, EngineNetworks};
 
-/// What the kernel's queue holds until we look. One that is full makes callers wait a second, so it holds what a crowd sends
-/// between two looks.
+/// The listen backlog. If it is full, clients retry the SYN after 1 s, so it is sized for a burst between two `accept` loops.
 const QUEUE: u32 = 1024;
-/// A caller who says nothing while his answer is waited for is asked after so long whether he is still there.
+/// TCP keepalive: the idle time of a connection before the first probe. A client is silent while its request is handled.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// And so often, before he counts as gone.
+/// The number of unanswered probes after which the client counts as gone.
 const KEEPALIVE_ASKS: u32 = 3;
-/// The time between two of these; also what the kernel waits until somebody takes what was sent to him.
+/// The time between two probes. It is also part of `TCP_USER_TIMEOUT`, which bounds how long sent data may stay
+/// unacknowledged.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-/// The time between two tries to listen on an address that is taken.
+/// The time between two tries to listen on an address that is in use.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Why the API cannot listen: where, and what to do.
+/// Why the API cannot listen: the address, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ListenError(pub String);
 
-/// Addresses that are listened on.
+/// The sockets the API listens on.
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Socket>,
-    /// The addresses that are listened on whatever the engine has.
+    /// The configured addresses. They do not depend on the engine.
     addresses: Vec<SocketAddr>,
-    /// Whether connections are taken at all.
+    /// Whether connections are accepted at all.
     open: bool,
-    /// Those of them that are not listened on although they should be, and when they are tried again.
+    /// Those of `addresses` that are not listened on although they should be; `retry` says when they are tried again.
     missing: Vec<SocketAddr>,
     retry: Instant,
-    /// The port on the engine's bridges; `None`: they are not listened on.
+    /// The port on the engine's bridges. `None`: bridges have no listener.
     bridges: Option<u16>,
-    /// The machine's addresses, as last told.
+    /// The machine's addresses, as the kernel last reported them.
     known: Vec<InterfaceAddress>,
     changes: Option<AddressChanges>,
-    /// Which bridges the engine has, as last told.
+    /// The engine's bridges, as it last reported them.
     networks: watch::Receiver<EngineNetworks>,
-    /// The numbers of the interfaces that are in a local network, as last told.
+    /// The interface indexes that are in a local network, as the kernel last reported them.
     local: BTreeSet<u32>,
-    /// The socket that is asked first for a new connection, so that none is forgotten.
+    /// The socket that is polled first for a new connection, so that none starves.
     first: usize,
 }
 
 #[derive(Debug)]
 struct Socket {
     listener: TcpListener,
-    /// The interface it is bound to and the address, when it is one of the engine's.
+    /// The interface it is bound to and its address, where it follows the engine's bridges.
     follows: Option<(u32, IpAddr)>,
-    /// Who is let in.
+    /// Which clients are admitted.
     admits: Admission,
-    /// Whether a person named its address, so that local mode is for the private network it is in.
+    /// Whether the owner named its address, so that local mode applies to the private network it is in.
     named: bool,
 }
 
-/// Who a listener lets in.
+/// Which clients a listener admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
-    /// Whoever the kernel lets through to it.
+    /// Every client the kernel lets through to it.
     Anybody,
-    /// Containers, by their address. A stranger who uses one gets no answer, because answers go to the bridge; so no connection
-    /// of theirs ever comes about.
+    /// Containers, by their source address. Another client that forges such an address gets no answer, because answers go to
+    /// the bridge; so its TCP handshake never completes.
     Containers,
 }
 
-/// By what kind of interface a connection comes.
+/// The kind of interface a connection comes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionOrigin {
     /// The bridge of a network that may reach the API.
     Open,
     /// The bridge of a network that is `internal`.
     Internal,
-    /// A bridge of which the engine has not said what it is.
+    /// A bridge that the engine has not described yet.
     Untold,
-    /// None of the engine's.
+    /// An interface that is none of the engine's.
     Elsewhere,
 }
 
@@ -123,10 +124,10 @@ impl ConnectionOrigin {
 }
 
 impl Listeners {
-    /// Listens on these addresses, and on the engine's bridges and the VPN where `bridges` says at which port.
+    /// Listens on these addresses and, if `bridges` gives a port, at that port on the engine's bridges and the VPN.
     ///
-    /// `root` is the host's root; who has a port that is taken is looked up there. `networks` tells which bridges are open; see
-    /// [`networks::follow`]. To be called within a runtime.
+    /// `root` is the host's root, where the owner of a port that is in use is looked up. `networks` says which bridges are
+    /// open; see [`networks::follow`]. Must be called within a runtime.
     pub fn bind(
         root: &Path,
         addresses: &[SocketAddr],
@@ -143,25 +144,26 @@ impl Listeners {
         let (missing, retry) = (Vec::new(), Instant::now());
         let mut this =
             Self { sockets, addresses, open: true, missing, retry, bridges, known, local, changes, networks, first: 0 };
-        // The greeting says all of them.
+        // The startup message lists all of them.
         let _ = this.follow();
         Ok(this)
     }
 
-    /// Where it listens now.
+    /// The addresses it listens on now.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect()
     }
 
-    /// Whether connections are taken.
+    /// Whether connections are accepted.
     const fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Listens nowhere from now on, so that whoever connects is refused. Gives the connections that the kernel has made already.
+    /// Closes all listeners, so that new connections are refused. Returns the connections that the kernel has accepted
+    /// already.
     async fn last(&mut self) -> Vec<(TcpStream, ClientAddress)> {
-        // So that the kernel is asked once more what has come.
+        // So that the kernel is polled once more for pending connections.
         tokio::task::yield_now().await;
         let mut last = Vec::new();
         while let Some(accepted) = self.accept().now_or_never() {
@@ -173,14 +175,14 @@ impl Listeners {
         last
     }
 
-    /// Listens again where it did. What another program has taken meanwhile is tried every second.
+    /// Listens on the same addresses again. An address that another program has taken meanwhile is retried every second.
     fn reopen(&mut self) {
         self.open = true;
         self.missing.clone_from(&self.addresses);
         self.retry();
     }
 
-    /// Tries to listen on what is missing, and on the bridges.
+    /// Tries to listen on the missing addresses, and on the bridges.
     fn retry(&mut self) {
         self.retry = Instant::now() + RETRY;
         for address in mem::take(&mut self.missing) {
@@ -195,7 +197,7 @@ impl Listeners {
         self.follow();
     }
 
-    /// Listens on bridges that have come, and no longer on those that went. Gives those that have come.
+    /// Listens on bridges that appeared, and no longer on those that are gone. Returns the new ones.
     fn follow(&mut self) -> Vec<InterfaceAddress> {
         let mut come = Vec::new();
         match interfaces::addresses() {
@@ -221,7 +223,7 @@ impl Listeners {
                     self.sockets.push(Socket { listener, follows, admits, named: false });
                     come.push(address);
                 }
-                // Where no interface can be chosen the address's own listener hears those of all bridges.
+                // Where a socket cannot be bound to an interface, the address's own listener receives from all bridges.
                 Err(why) if why.kind() == io::ErrorKind::AddrInUse && self.is_wildcard(at) => (),
                 Err(why) => {
                     warn!(%why, "the API cannot answer at {at} ({}); containers there do not reach it", address.interface);
@@ -231,13 +233,13 @@ impl Listeners {
         come
     }
 
-    /// Whether a listener of ours at this address takes containers from every interface.
+    /// Whether a listener of ours at this address accepts containers from every interface.
     fn is_wildcard(&self, at: SocketAddr) -> bool {
         let here = |it: &Socket| it.listener.local_addr().is_ok_and(|it| it == at);
         self.sockets.iter().any(|it| it.admits == Admission::Containers && here(it))
     }
 
-    /// The next connection. May be dropped at any await, and loses none.
+    /// The next connection. Cancel-safe: dropped at any await, it loses no connection.
     async fn accept(&mut self) -> (TcpStream, ClientAddress) {
         loop {
             let Self { sockets, changes, networks, first, missing, retry, .. } = self;
@@ -270,7 +272,7 @@ impl Listeners {
         }
     }
 
-    /// Who it is that was accepted. `None`: they are not let in.
+    /// Identifies the client of an accepted connection. `None`: it is not admitted.
     fn admit(&self, (stream, from, socket): Accepted) -> Option<(TcpStream, ClientAddress)> {
         let socket = self.sockets.get(socket)?;
         let addr = from.ip().to_canonical();
@@ -294,11 +296,11 @@ impl Listeners {
         Some((stream, ClientAddress { addr, local }))
     }
 
-    /// The machine's addresses in the caller's network: the smallest one, as the kernel chooses it too. The answers go there, so no
-    /// connection comes about with an address of another network.
+    /// The machine's addresses in the client's network: the smallest one, as the kernel chooses it too. The answers are routed
+    /// there, so a TCP handshake with a forged address of another network does not complete.
     fn network_of(&self, from: SocketAddr) -> Vec<&InterfaceAddress> {
         let addr = from.ip().to_canonical();
-        // Link-local addresses are in a network of each interface, and say in which.
+        // Link-local addresses exist on every interface; the scope ID says which one it is.
         let interface = match from {
             SocketAddr::V6(it) if it.scope_id() != 0 => Some(it.scope_id()),
             SocketAddr::V6(_) | SocketAddr::V4(_) => None,
@@ -308,25 +310,25 @@ impl Listeners {
         self.known.iter().filter(near).filter(|it| Some(it.prefix) == smallest).collect()
     }
 
-    /// By what kind of interface those come who are in the network of this address.
+    /// The kind of interface by which clients in the network of this address come.
     fn origin(&self, address: &InterfaceAddress) -> ConnectionOrigin {
         match (self.networks.borrow().way(address.index), interfaces::is_bridge(&address.interface)) {
             (Some(ContainerAccess::Internal), _) => ConnectionOrigin::Internal,
             (Some(ContainerAccess::Open), true) => ConnectionOrigin::Open,
             (None, true) => ConnectionOrigin::Untold,
-            // A bridge of the owner's own may lead anywhere.
+            // A bridge that the owner made may lead anywhere.
             (Some(ContainerAccess::Open) | None, false) => ConnectionOrigin::Elsewhere,
         }
     }
 
-    /// Whether the caller's network is the private one that this address of ours is in: a local network, and no tunnel.
+    /// Whether the client is in the private network of this address of ours: a local network, not a tunnel.
     fn is_neighbour(&self, ours: IpAddr, via: &[&InterfaceAddress]) -> bool {
         interfaces::is_private(ours) && via.iter().any(|it| it.ip == ours && self.local.contains(&it.index))
     }
 }
 
-/// Where the API answers without being asked to: each open bridge and VPN at its own addresses, and each open bridge at the one
-/// that containers are told, while the machine has it.
+/// Where the API listens without configuration: each open bridge and VPN at its own addresses, and each open bridge at the
+/// address that is given to containers, while the machine has that address.
 fn served(known: &[InterfaceAddress], networks: &EngineNetworks) -> Vec<InterfaceAddress> {
     let is_open =
         |it: &InterfaceAddress| interfaces::is_bridge(&it.interface) && networks.way(it.index) == Some(ContainerAccess::Open);
@@ -344,10 +346,10 @@ fn served(known: &[InterfaceAddress], networks: &EngineNetworks) -> Vec<Interfac
     served
 }
 
-/// A connection, where it comes from, and the number of the socket it came to.
+/// A connection, its source address, and the number of the socket that accepted it.
 type Accepted = (TcpStream, SocketAddr, usize);
 
-/// Waits until the machine's addresses change, or what the engine says of its bridges.
+/// Waits until the machine's addresses change, or what the engine reports of its bridges.
 async fn changed(changes: Option<&AddressChanges>, networks: &mut watch::Receiver<EngineNetworks>) {
     let addresses = async {
         match changes {
@@ -378,25 +380,25 @@ fn poll_accept(sockets: &[Socket], first: &mut usize, context: &mut Context<'_>)
     Poll::Pending
 }
 
-/// Whether a failed accept says something about the caller, not about us.
+/// Whether a failed `accept` is due to the client, not to us.
 fn is_theirs(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Which interface's packets a listener answers.
+/// Which interface's packets a listener receives.
 #[derive(Debug, Clone, Copy)]
 enum BoundInterface<'a> {
     /// Any.
     Any,
-    /// This one's, where the kernel allows it to be chosen.
+    /// This one's, where the kernel allows binding to it; otherwise any.
     Wished(&'a str),
-    /// This one's, or it does not listen.
+    /// This one's; otherwise the bind fails.
     Only(&'a str),
 }
 
-/// Listens on an interface. Old kernels want a capability for that; then callers on a bridge are told by their addresses. There is
-/// no such test for callers through a VPN.
+/// Listens on an interface. Old kernels require a capability for that; without it, containers on a bridge are recognised by
+/// their addresses. There is no such check for clients of a VPN.
 fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admission)> {
     match listen(at, BoundInterface::Only(interface)) {
         Err(why) if why.kind() == io::ErrorKind::PermissionDenied && interfaces::is_bridge(interface) => {
@@ -406,9 +408,10 @@ fn listen_at(at: SocketAddr, interface: &str) -> io::Result<(TcpListener, Admiss
     }
 }
 
-/// Listens on an address that was named, or that nobody needs to name.
+/// Listens on a configured or default address.
 fn open(address: SocketAddr, bridges: Option<u16>) -> io::Result<Socket> {
-    // The kernel keeps strangers from loopback by itself, unless told not to. Where this is not allowed, that must do.
+    // The kernel drops packets from outside to loopback by itself, unless configured otherwise. Where binding to `lo` is not
+    // allowed, that must do.
     let device = if address.ip().is_loopback() { BoundInterface::Wished("lo") } else { BoundInterface::Any };
     let named = bridges.is_none() && !address.ip().is_unspecified();
     Ok(Socket { listener: listen(address, device)?, follows: None, admits: Admission::Anybody, named })
@@ -420,7 +423,7 @@ fn listen(address: SocketAddr, device: BoundInterface<'_>) -> io::Result<TcpList
         // `[::]` beside `0.0.0.0` is no conflict.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    // What an earlier life of ours left behind is no reason to wait.
+    // Connections that an earlier process left in TIME_WAIT do not delay the bind.
     socket.set_reuseaddr(true)?;
     match device {
         BoundInterface::Any => (),
@@ -432,7 +435,7 @@ fn listen(address: SocketAddr, device: BoundInterface<'_>) -> io::Result<TcpList
     socket.listen(QUEUE)
 }
 
-/// Has the kernel find out who is gone without a word. Connections inherit it from their listener.
+/// Has the kernel detect clients that vanished without closing. Connections inherit this from their listener.
 fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
     socket.set_keepalive(true)?;
     sockopt::set_tcp_keepidle(socket, KEEPALIVE)?;
@@ -459,7 +462,7 @@ fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> ListenError {
     })
 }
 
-/// Where the API is on a machine nobody said anything about.
+/// Where the API listens without any configuration.
 #[must_use]
 pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))

@@ -1,4 +1,4 @@
-//! The service manager: systemd's notification socket, and whatever else speaks its protocol.
+//! The service manager: systemd's notification socket, or another manager that speaks its protocol.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -19,7 +19,7 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Whoever is named in the environment, whose variables `var` reads.
+    /// The socket named in the environment, whose variables `var` reads.
     #[must_use]
     pub fn new(var: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let Some(name) = var("NOTIFY_SOCKET").filter(|it| !it.is_empty()) else { return Self::default() };
@@ -38,13 +38,13 @@ impl ServiceManager for NotifySocket {
         let Some((socket, address)) = &self.socket else { return };
         let said = match word {
             Notification::Ready => "READY=1".to_owned(),
-            // A new line would begin another word.
+            // A newline would begin another assignment.
             Notification::Doing(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
             Notification::Alive => "WATCHDOG=1".to_owned(),
             Notification::Stopping => "STOPPING=1".to_owned(),
         };
         if let Err(error) = socket.send_to_addr(said.as_bytes(), address) {
-            // It is told again what matters.
+            // Only logged at debug level: what matters is sent again.
             debug!(%error, said, "the service manager does not listen");
         }
     }
@@ -60,12 +60,12 @@ fn open(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
         path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
     };
     let socket = UnixDatagram::unbound()?;
-    // A manager that is busy must not keep the agent from its work.
+    // A busy service manager must not block the agent.
     socket.set_nonblocking(true)?;
     Ok((socket, address))
 }
 
-/// How long the manager waits for a sign of life, when it waits for one of ours.
+/// The watchdog timeout of the service manager. `None`: it has none, or not for this process.
 fn patience(var: &dyn Fn(&str) -> Option<OsString>) -> Option<Duration> {
     let number = |name| var(name)?.to_str()?.parse::<u64>().ok();
     if var("WATCHDOG_PID").is_some() && number("WATCHDOG_PID") != Some(u64::from(process::id())) {

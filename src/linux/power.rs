@@ -1,7 +1,7 @@
 //! The machine's power: systemd-logind over D-Bus.
 //!
-//! What is asked is asked over a new connection each time: it happens once in weeks, and a bus that was restarted in between
-//! is no trouble. Announcements are listened for over a connection that lasts, see `power/watch.rs`.
+//! Each request uses a new connection: requests are weeks apart, and a bus that restarted in between is no trouble. Shutdown
+//! announcements arrive over a permanent connection, see `power/watch.rs`.
 
 mod errors;
 mod reboot_required;
@@ -27,15 +27,15 @@ use watch::ShutdownWatcher;
 
 pub use watch::InhibitorLock;
 
-/// A bus or a logind that says nothing for so long is given up. D-Bus itself waits 25 s; whoever asked us wants to know within
-/// five, and so does an agent that holds still meanwhile.
+/// Timeout of a request to the bus or to logind. D-Bus itself waits 25 s; the requester wants a response within five, and so
+/// does the reconciler, which is quiesced meanwhile.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 const LOGIND: &str = "org.freedesktop.login1";
 const LOGIND_PATH: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 
-/// Files on the state partition that say that an update of the host's system waits to be proved good, or rolled back.
+/// Files on the state partition that exist while an update of the host's system has yet to be confirmed or rolled back.
 const BREADCRUMBS: [&str; 2] = ["mnt/state/rollback-health-breadcrumb", "mnt/state/rollback-altboot-breadcrumb"];
 
 /// logind, behind the host's system bus.
@@ -44,12 +44,12 @@ pub struct Power {
     root: PathBuf,
     bus: String,
     crumb: Breadcrumb,
-    /// logind has answered a question, so that whoever listens need not wait before he tries again.
+    /// logind answered a request, so the watcher need not wait out its backoff.
     answered: Arc<Notify>,
 }
 
 impl Power {
-    /// The power of the machine whose system bus has this address; `None`: the one below `root`.
+    /// The power of the machine whose system bus has this address; `None`: the bus below `root`.
     #[must_use]
     pub fn new(root: &Path, bus: Option<&str>) -> Self {
         let own = || format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
@@ -72,7 +72,7 @@ impl Power {
         Err(PowerError(format!("cannot reach the system bus at `{bus}`: {why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS")))
     }
 
-    /// Asks logind something, with patience for all of it.
+    /// Sends logind a request. [`PATIENCE`] covers the connection and the response.
     async fn ask<T>(&self, what: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
         let asked = async {
             let connection = self.connect().await?;
@@ -107,7 +107,7 @@ impl port::Power for Power {
         let ours = |pid: u32| pid == std::process::id();
         let of_shutdown = rows.into_iter().filter(|(what, .., pid)| what.split(':').any(|it| it == "shutdown") && !ours(*pid));
         let told = |(_, who, why, mode, uid, pid): Row| {
-            // `block-weak` binds nobody but those whose session it is.
+            // `block-weak` binds only the user whose session it is.
             let mode = if mode == "block" { InhibitorMode::Block } else { InhibitorMode::Delay };
             Inhibitor { who, why, mode, uid, pid }
         };
@@ -117,13 +117,13 @@ impl port::Power for Power {
     async fn host_update(&self) -> Option<String> {
         let files: Vec<_> = BREADCRUMBS.iter().map(|it| self.root.join(it)).collect();
         let found = off_thread(move || files.into_iter().find(|it| it.symlink_metadata().is_ok()));
-        // Where the disk cannot be looked at, nothing is known of an update.
+        // If the disk cannot be read, no update is assumed.
         found.await.ok().flatten().map(|it| it.display().to_string())
     }
 
     async fn boot_wanted(&self) -> Option<String> {
         let crumb = self.crumb.clone();
-        // Where the disk cannot be looked at, nothing is known of it.
+        // If the disk cannot be read, no reboot is assumed.
         off_thread(move || crumb.look()).await.ok().flatten()
     }
 
@@ -132,7 +132,7 @@ impl port::Power for Power {
             PowerAction::Reboot => "Reboot",
             PowerAction::PowerOff => "PowerOff",
         };
-        // Nobody is at the console to be asked for a password.
+        // No user is at the console to be asked for a password.
         let interactive = false;
         self.ask(&cannot(ending), async |it| call(&it, method, &interactive).await.map(drop)).await
     }
@@ -146,7 +146,7 @@ fn cannot(ending: PowerAction) -> String {
     format!("no {ending}")
 }
 
-/// Calls a method of logind's.
+/// Calls a method of logind's manager.
 async fn call<B>(connection: &Connection, method: &str, body: &B) -> Result<Message, Error>
 where
     B: serde::Serialize + zbus::wire::DynamicType + Sync,

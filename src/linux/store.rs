@@ -1,11 +1,13 @@
-//! What outlives a power cut: files, each replaced whole.
+//! Records that survive a power cut: files, each replaced whole.
 //!
-//! One JSON file per kind of record. It is written beside the old one, synced, renamed over it, and the directory is synced; so
-//! at any moment there is a whole old file or a whole new one. Bytes that are there already are not written again: flash wears.
-//! Who the device is has a second copy, because without it the device would be another one to its cloud.
+//! One JSON file per kind of record. The new content goes to a temporary file, which is synced and renamed over the old file;
+//! then the directory is synced. So at any moment there is a whole old file or a whole new one. Bytes that are on disk already
+//! are not written again: flash wears. The device's identity has a backup copy, because without it the cloud would see another
+//! device.
 //!
-//! A file that cannot be read is put aside as `<name>.unreadable-<n>` and complained of, and the others are read all the same. So is
-//! whatever else has its name, be it a FIFO or a terabyte of zeros, and keys that are damaged: they open nothing.
+//! A file that cannot be read is renamed to `<name>.unreadable-<n>` and reported; the other records are loaded all the same.
+//! The same goes for anything else of that name, be it a FIFO or a terabyte of zeros, and for a damaged file of keys: damaged
+//! keys grant no access.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,22 +39,23 @@ const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
 const TRIAL: &str = "trial.json";
-/// What the provisioning file said. It is no record: nothing but the next start reads it.
+/// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
 const RECORDS: [&str; 7] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL];
-/// The most bytes of a record: a hundred times what the longest seen has.
+/// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
-/// That of targets has two documents of at most 4 MiB, and each of their characters may take six.
+/// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
+/// six bytes.
 const TARGETS_BYTES: u64 = 64 << 20;
-/// What the empty file is called that says that a target was reached, before the target's fingerprint.
+/// Name prefix of the empty file that marks a target as reached; the target's fingerprint follows.
 const PROVED: &str = "proved-";
-/// What a file is called until it is whole.
+/// Suffix of a temporary file.
 const DRAFT: &str = ".new";
 
-/// Makes a target of a document that was kept.
+/// Parses a target from a stored document.
 pub type ParseTarget = dyn Fn(&str) -> Result<Target, TargetError> + Send + Sync;
 
-/// Records in a directory.
+/// The records, in a directory.
 pub struct Store<F = Disk> {
     shelf: Arc<Shelf<F>>,
 }
@@ -60,27 +63,27 @@ pub struct Store<F = Disk> {
 struct Shelf<F> {
     files: StateDirectory<F>,
     parse: Box<ParseTarget>,
-    /// What the loaded records complain of besides.
+    /// Complaints from before there was a store. A load reports them with its own.
     told: Vec<String>,
-    /// What is known of each file. Held while writing: a save that nobody waits for any more still runs.
+    /// What is known of each file. Locked while writing: a save continues even if its caller no longer waits.
     known: Mutex<BTreeMap<&'static str, Known>>,
 }
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
-    /// Bytes of this hash were read; an earlier life may have ended before they were on the disk.
+    /// Content of this hash was read. An earlier run of the agent may have ended before it was synced.
     Read([u8; 32]),
-    /// Bytes of this hash are on the disk.
+    /// Content of this hash is on disk.
     Settled([u8; 32]),
-    /// It could not be kept, but may look as if it was.
+    /// The last write failed, although the file may read as if it had succeeded.
     Failed,
-    /// It cannot be read, and has not been put aside yet. It is not written over.
+    /// It cannot be read, and could not be renamed yet. It is not overwritten.
     InTheWay,
 }
 
 impl Store {
-    /// Records in the directory `path`, which is made when it is not there.
+    /// Records in the directory `path`, which is created if it is missing.
     #[must_use]
     pub fn new(path: &Path, parse: Box<ParseTarget>) -> Self {
         Self::over(Disk, path, parse)
@@ -88,7 +91,7 @@ impl Store {
 }
 
 impl<F: StoreFiles> Store<F> {
-    /// Records in the directory `path` of file systems of another kind.
+    /// Records in the directory `path` of another implementation of file systems.
     #[must_use]
     pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
         Self {
@@ -103,7 +106,7 @@ impl<F: StoreFiles> Store<F> {
 }
 
 impl<F: StoreFiles> Store<F> {
-    /// The same, and what is loaded has these complaints too: what was wrong before there was a store.
+    /// Adds complaints from before there was a store: a load reports them too.
     #[must_use]
     pub fn telling(self, told: Vec<String>) -> Self {
         let before = Arc::into_inner(self.shelf).expect("no load or save has begun");
@@ -130,17 +133,17 @@ impl<F: StoreFiles> port::Store for Store<F> {
     }
 }
 
-/// A directory that no other agent may use meanwhile.
+/// A directory locked against other agents.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    /// The kernel's lock lasts as long as it is open.
+    /// The kernel releases the lock when this is closed.
     _directory: Option<File>,
 }
 
-/// Keeps the directory `path` for this agent until the hold is dropped or the process ends. Fails only where another agent has it:
-/// a directory that cannot be made or locked is complained of when something is to be kept in it.
+/// Locks the directory `path` for this agent, until the result is dropped or the process ends. Fails only if another agent
+/// holds the lock. A directory that cannot be created or locked is reported when something is saved to it, not here.
 pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
-    // Whether the way to it is on the disk is the store's business.
+    // Syncing the parent directories is left to the store.
     let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
     let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
@@ -152,7 +155,7 @@ pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
     }
 }
 
-/// Who the device is, where its directory says so. Nothing is changed, and nothing complained of: the store does that.
+/// The device's identity, if the directory has one. Changes nothing and reports nothing: the store does that.
 #[must_use]
 pub fn identity(path: &Path) -> Option<Identity> {
     let files = StateDirectory::new(Disk, path);
@@ -160,22 +163,22 @@ pub fn identity(path: &Path) -> Option<Identity> {
     read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::IdentityFile::into_state)
 }
 
-/// What was kept of the device's provisioning file. `None`: the directory has no identity.
+/// The saved copy of the device's provisioning file. `None`: the directory has no identity.
 #[must_use]
 pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
     identity(path)?;
     let kept = StateDirectory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
-    // Without it the device goes on all the same.
+    // Without the copy the device runs all the same.
     Some(kept.unwrap_or_else(|_| b"{}".to_vec()))
 }
 
-/// Keeps what the device's provisioning file says, for a start at which it cannot be read.
+/// Saves what the device's provisioning file says, for a start at which that file cannot be read.
 pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let shelf = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shelf;
     shelf.keep(PROVISIONED, bytes)
 }
 
-/// The device's key, for whoever may read the directory. Nothing is changed. `None`: the agent never ran.
+/// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.
 pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
     let files = StateDirectory::new(Disk, path);
     let damaged =
@@ -202,7 +205,7 @@ impl<F: StoreFiles> Shelf<F> {
         self.files.prepare().map_err(|why| failed(&self.files, "make", "", &why))?;
         let names = self.files.names().map_err(|why| failed(&self.files, "read", "", &why))?;
         for draft in names.iter().filter(|it| it.starts_with('.') && it.ends_with(DRAFT)) {
-            // It takes room, and is in nobody's way: the next save replaces it.
+            // A leftover temporary file takes space but does no other harm: the next save replaces it.
             let _ = self.files.remove(draft);
         }
         let mut memory =
@@ -222,7 +225,7 @@ impl<F: StoreFiles> Shelf<F> {
             if let Some(why) = wrong {
                 self.known().remove(TARGETS);
                 memory.complaints.push(self.put_aside(TARGETS, &why));
-                // What could be read of it is kept, or it would be forgotten the next time.
+                // Save what could be parsed of it, or the next start would have none of it.
                 self.mend(&Record::Targets(Box::new(memory.targets.clone())), &mut memory.complaints);
             }
         }
@@ -233,13 +236,14 @@ impl<F: StoreFiles> Shelf<F> {
         Ok(memory)
     }
 
-    /// What an earlier life wrote without living to sync it is acted on from here on, so it must not be lost any more.
+    /// Syncs what an earlier run of the agent wrote but may not have synced. The agent acts on it from now on, so a power cut
+    /// must not undo it.
     fn fsync_all(&self) -> io::Result<()> {
         let mut known = self.known();
         for name in RECORDS {
             match self.files.sync(name) {
                 Err(why) if why.kind() == io::ErrorKind::NotFound => (),
-                // A kernel that could not write the bytes takes them for written from then on: only new ones help.
+                // After a failed write the kernel counts the bytes as written: only writing new ones helps.
                 Err(_) if known.get(name) != Some(&Known::InTheWay) => {
                     self.replace(name, &self.files.read(name, most_bytes(name))?)?;
                 }
@@ -256,11 +260,11 @@ impl<F: StoreFiles> Shelf<F> {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<&'static str, Known>> {
-        // A thread that fell over while it held this left no half-written map behind.
+        // A thread that panicked while it held this lock left no half-written map behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Either copy will do, and both are there afterwards.
+    /// Either copy will do. Afterwards both exist.
     fn identity(&self, complaints: &mut Vec<String>) -> Result<Option<wire::IdentityFile>, StoreError> {
         let first: Option<wire::IdentityFile> = self.read(IDENTITY, complaints)?;
         let second = self.read(IDENTITY_BACKUP, complaints)?;
@@ -284,7 +288,7 @@ impl<F: StoreFiles> Shelf<F> {
         }
     }
 
-    /// What is in a file. `None`: nothing, or nothing that can be read.
+    /// The content of a file. `None`: it is missing or cannot be read.
     fn read<T: DeserializeOwned>(&self, name: &'static str, complaints: &mut Vec<String>) -> Result<Option<T>, StoreError> {
         let why = match self.files.read(name, most_bytes(name)) {
             Ok(bytes) => match parsed(name, &bytes) {
@@ -296,14 +300,14 @@ impl<F: StoreFiles> Shelf<F> {
             },
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(why) if is_spoiled(&why) => why.to_string(),
-            // Nothing is wrong with the file, but with who we are, or with the machine for now.
+            // The file is fine: the agent lacks the rights, or the machine has a passing fault.
             Err(why) => return Err(failed(&self.files, "read", name, &why)),
         };
         complaints.push(self.put_aside(name, &why));
         Ok(None)
     }
 
-    /// Gives a file a name that nobody has, and tells it.
+    /// Renames an unreadable file to a free name. Returns the complaint.
     fn put_aside(&self, name: &'static str, why: &str) -> String {
         let shown = self.files.shown(name);
         match self.move_aside(name) {
@@ -326,8 +330,8 @@ impl<F: StoreFiles> Shelf<F> {
         Ok(free)
     }
 
-    /// Makes an empty file. It has no bytes that could be torn, and whether it is there after a cut is all the same to whoever
-    /// asks, so it is not synced.
+    /// Creates an empty file. It has no bytes that could be torn, and whether it survives a power cut makes no difference to
+    /// its reader, so it is not synced.
     fn mark(&self, mark: &str) -> Result<(), StoreError> {
         let _turn = self.known();
         match self.files.make(mark) {
@@ -336,14 +340,14 @@ impl<F: StoreFiles> Shelf<F> {
         }
     }
 
-    /// Marks of targets that are not wanted any more are in nobody's way, but would gather.
+    /// Removes the marks of targets that are no longer wanted: they do no harm, but would pile up.
     fn sweep(&self) {
         for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(PROVED)) {
-            let _ = self.files.remove(mark); // The next one tries again.
+            let _ = self.files.remove(mark); // The next sweep tries again.
         }
     }
 
-    /// Replaces a file. When it returns, a power cut keeps the new bytes.
+    /// Replaces a file. Once it returns, the new content survives a power cut.
     fn keep(&self, name: &'static str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut known = self.known();
         let hash: [u8; 32] = Sha256::digest(bytes).into();
@@ -358,24 +362,24 @@ impl<F: StoreFiles> Shelf<F> {
                 self.move_aside(name).map_err(|why| failed(&self.files, "put aside", name, &why))?;
                 self.replace(name, bytes)
             }
-            // What failed is written again, although it may be what is read there.
+            // After a failed write the content is written again, even if it is what the file reads as.
             Some(Known::Read(_) | Known::Settled(_) | Known::Failed) | None => self.replace(name, bytes),
         };
         if name == TARGETS && kept.is_ok() {
-            // The record itself says which one is good.
+            // The record itself says which target is good.
             self.sweep();
         }
         known.insert(name, if kept.is_ok() { Known::Settled(hash) } else { Known::Failed });
         kept.map_err(|why| failed(&self.files, "keep", name, &why))
     }
 
-    /// An earlier life wrote these bytes, and may have ended before they were synced.
+    /// Syncs content that an earlier run of the agent wrote and may not have synced.
     fn settle(&self, name: &str) -> io::Result<()> {
         self.files.sync(name)?;
         self.files.sync_names()
     }
 
-    /// Does something with a file. A directory that has its name is put aside first.
+    /// Does something with a file. A directory of that name is renamed first.
     fn past_a_directory(&self, name: &str, deed: impl Fn() -> io::Result<()>) -> io::Result<()> {
         match deed() {
             Err(why) if why.kind() == io::ErrorKind::IsADirectory => {
@@ -388,13 +392,13 @@ impl<F: StoreFiles> Shelf<F> {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        // Saved before anything was loaded; or somebody removed it under our feet.
+        // A save may come before any load; or someone removed the directory while the agent ran.
         self.files.prepare()?;
         let draft = format!(".{name}{DRAFT}");
         let written = self.past_a_directory(&draft, || self.files.write(&draft, bytes)).and_then(|()| self.files.sync(&draft));
         let named = written.and_then(|()| self.past_a_directory(name, || self.files.rename(&draft, name)));
         if let Err(why) = named {
-            // A disk that is full needs the room; one that is broken cannot be helped.
+            // A full disk needs the space; a broken one cannot be helped.
             let _ = self.files.remove(&draft);
             return Err(why);
         }
@@ -402,12 +406,12 @@ impl<F: StoreFiles> Shelf<F> {
     }
 }
 
-/// The most bytes of a record that is read.
+/// The size limit of a record, in bytes.
 fn most_bytes(name: &str) -> u64 {
     if name == TARGETS { TARGETS_BYTES } else { RECORD_BYTES }
 }
 
-/// What is in a file. The error repeats nothing of the file of keys.
+/// Parses a file. The error quotes nothing of the file of keys.
 fn parsed<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|why| match (name, why.to_string()) {
         (KEYS, said) if said.contains("invalid type") => {
@@ -417,7 +421,7 @@ fn parsed<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, String> {
     })
 }
 
-/// Whether it is the file that cannot be read, now or later.
+/// Whether the file itself is unreadable, now and later.
 fn is_spoiled(why: &io::Error) -> bool {
     if why.kind() == io::ErrorKind::InvalidData {
         return true;

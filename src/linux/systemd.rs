@@ -1,6 +1,6 @@
 //! systemd, over D-Bus.
 //!
-//! Asked each time over a new connection: it happens seldom, and a bus that was restarted in between is no trouble.
+//! Each request uses a new connection: they are rare, and a bus that restarted in between is no trouble.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use zbus::connection::Builder;
 use zbus::wire::{OwnedObjectPath, OwnedVariant};
 use zbus::{Connection, Error};
 
-/// D-Bus itself waits as long.
+/// Timeout of a request. D-Bus's own is the same.
 const PATIENCE: Duration = Duration::from_secs(25);
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
@@ -20,7 +20,7 @@ pub(in crate::linux) struct Systemd {
     bus: String,
 }
 
-/// A unit, as far as we look at it.
+/// The properties of a unit that the agent reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::linux) struct UnitState {
     /// `ActiveState`.
@@ -29,27 +29,27 @@ pub(in crate::linux) struct UnitState {
     pub(in crate::linux) part_of: Vec<String>,
 }
 
-/// What a unit is to do.
+/// What to do with a unit.
 ///
-/// There is no `Start`. Since systemd 257 polkit is asked the same question, verb `start` and the unit's name, by `StartUnit` and by
-/// `StartTransientUnit`. A polkit rule that allowed the first would let its user run any command as root by the second. `Restart`
-/// starts a unit that is stopped, and no transient unit is made by it.
+/// There is no `Start`. Since systemd 257 `StartUnit` and `StartTransientUnit` ask polkit the same question: verb `start` and
+/// the unit's name. A polkit rule that allowed the first would let its user run any command as root by the second. `Restart`
+/// starts a unit that is stopped, and creates no transient unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) enum UnitAction {
-    /// End.
+    /// Stop it.
     Stop,
-    /// End where it runs, and run.
+    /// Stop it if it is active, and start it.
     Restart,
 }
 
 impl Systemd {
-    /// The systemd of the machine whose system bus has this address; `None`: the one below `root`.
+    /// The systemd of the machine whose system bus has this address; `None`: the bus below `root`.
     pub(in crate::linux) fn new(root: &Path, bus: Option<&str>) -> Self {
         let own = || format!("unix:path={}", root.join("run/dbus/system_bus_socket").display());
         Self { bus: bus.map_or_else(own, str::to_owned) }
     }
 
-    /// A unit. `None`: the host has none of that name.
+    /// A unit's state. `None`: the host has no unit of that name.
     pub(in crate::linux) async fn unit(&self, name: &str) -> Result<Option<UnitState>, String> {
         self.within(async {
             let bus = self.connect().await?;
@@ -65,7 +65,7 @@ impl Systemd {
         .await
     }
 
-    /// Has a unit do something. What is under way for it already is not replaced: mode `fail`.
+    /// Queues a job for a unit. Mode `fail`: a conflicting job that is already queued is not replaced.
     pub(in crate::linux) async fn tell(&self, name: &str, deed: UnitAction) -> Result<(), String> {
         let method = match deed {
             UnitAction::Stop => "StopUnit",
@@ -81,7 +81,8 @@ impl Systemd {
         .map_err(|why| format!("{method} {name}: {why}"))
     }
 
-    /// Whether the bus answers, and how logind would answer a caller like us: `yes`, `challenge`, `no` or `na`.
+    /// logind's response to a caller with the agent's rights: `yes`, `challenge`, `no` or `na`. Fails if the bus does not
+    /// answer.
     pub(in crate::linux) async fn logind_can(&self, method: &str) -> Result<String, String> {
         self.within(async {
             let (name, path) = (Some("org.freedesktop.login1"), "/org/freedesktop/login1");
@@ -92,7 +93,7 @@ impl Systemd {
         .await
     }
 
-    /// Whether somebody on the bus has, or would be started for, a name.
+    /// Whether a name on the bus has an owner, or a service that the bus can activate.
     pub(in crate::linux) async fn has(&self, name: &str) -> Result<bool, String> {
         self.within(async {
             let bus = self.connect().await?;

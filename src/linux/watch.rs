@@ -1,4 +1,4 @@
-//! Tells when a file may have changed: written in place, replaced, removed, or its directory made, moved or gone.
+//! Reports that a file may have changed: written in place, replaced or removed, or its directory created, moved or removed.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,43 +12,43 @@ use tokio::io::unix::AsyncFd;
 /// Room for the events of one read: a name may take 255 bytes.
 const BUFFER_BYTES: usize = 4096;
 
-/// How often directories that come and go while they are looked at are looked at again.
+/// How often to retry if directories come and go while the watches are set.
 const TRIES: usize = 10;
 
-/// Watches a file by the directories that lead to it.
+/// Watches a file through the directories that lead to it.
 #[derive(Debug)]
 pub(in crate::linux) struct FileWatcher {
     path: PathBuf,
     events: AsyncFd<Inotify>,
-    /// Each directory watched, and the name in it that matters.
+    /// Each watched directory, and the name in it that matters.
     places: Vec<(WatchDescriptor, OsString)>,
-    /// Whether the file is a symbolic link, so that any name beside it may matter.
+    /// The file is a symbolic link, so any name beside it may matter.
     link: bool,
 }
 
 /// What happened to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux) enum FileChange {
-    /// Somebody is about to write more of it.
+    /// A program is still writing it.
     Writing,
-    /// Somebody finished writing it, or it came or went.
+    /// A program closed it after writing, or it appeared or disappeared.
     Done,
 }
 
 impl FileWatcher {
-    /// A watch that watches nothing yet.
+    /// A watcher without watches yet.
     #[expect(deprecated, reason = "what came instead is unsafe; an Inotify keeps its descriptor as long as it lives")]
     pub(in crate::linux) fn new(path: &Path) -> io::Result<Self> {
         let events = AsyncFd::with_interest(Inotify::init()?, Interest::READABLE)?;
         Ok(Self { path: path.to_owned(), events, places: Vec::new(), link: false })
     }
 
-    /// Watches the directories that are there now. To be called again after each change.
+    /// Watches the directories that exist now. Call it again after each change.
     pub(in crate::linux) fn arm(&mut self) -> io::Result<()> {
         let mut places = Vec::new();
         for _ in 0..TRIES {
             places = self.places_now()?;
-            // What was made between two looks is seen by a third.
+            // A directory that was created between two attempts is found by a third.
             let nearest = places.first().map(|(_, level, _)| *level);
             let appeared = nearest.is_some_and(|level| level > 0 && self.directory(level - 1).is_some_and(Path::is_dir));
             if !appeared {
@@ -58,20 +58,20 @@ impl FileWatcher {
         self.link = self.path.is_symlink();
         let mut kept: Vec<_> = places.into_iter().map(|(watch, _, name)| (watch, name)).collect();
         if self.link {
-            // The watch follows the link; a link that leads nowhere is seen by its directory.
+            // The watch follows the link; a dangling link is covered by the watch on its directory.
             kept.extend(self.watches().add(&self.path, file()).ok().map(|it| (it, OsString::new())));
         }
         let old = std::mem::replace(&mut self.places, kept);
         for (watch, _) in old {
             if !self.places.iter().any(|(kept, _)| *kept == watch) {
-                // It may be gone with its directory.
+                // The kernel may have removed it, with its directory.
                 let _ = self.watches().remove(watch);
             }
         }
         Ok(())
     }
 
-    /// The next change. What the kernel holds already is told at once, whether or not the reactor has heard of it.
+    /// The next change. Reads what the kernel has queued at once, whether or not the reactor has reported readiness.
     pub(in crate::linux) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<FileChange>> {
         loop {
             let read = match read(self.events.get_mut(), &self.places, self.link) {
@@ -94,7 +94,7 @@ impl FileWatcher {
         self.events.get_ref().watches()
     }
 
-    /// Directories above the file, from the nearest that is there, by how far up they are.
+    /// The directories above the file that exist, nearest first, with their distance.
     fn places_now(&self) -> io::Result<Vec<(WatchDescriptor, usize, OsString)>> {
         let mut places = Vec::new();
         let levels = self.path.ancestors().zip(self.path.ancestors().skip(1));
@@ -108,7 +108,7 @@ impl FileWatcher {
                 Ok(watch) => places.push((watch, level, child.file_name().unwrap_or(OsStr::new("")).to_owned())),
                 Err(error) if absent(&error) => {}
                 Err(error) if places.is_empty() => return Err(error),
-                // Directories further up that may not be watched matter only when they are moved.
+                // A directory further up matters only if it is moved, so it is no error if it may not be watched.
                 Err(_) => {}
             }
         }
@@ -120,7 +120,7 @@ impl FileWatcher {
     }
 }
 
-/// What the events there are come to: the last one that matters.
+/// Reads the queued events. Returns the last change that matters.
 fn read(events: &mut Inotify, places: &[(WatchDescriptor, OsString)], link: bool) -> io::Result<Option<FileChange>> {
     let mut buffer = [0; BUFFER_BYTES];
     let events = events.read_events(&mut buffer)?;
@@ -152,7 +152,7 @@ fn holder() -> WatchMask {
         | WatchMask::CLOSE_WRITE
         | WatchMask::MOVED_FROM
         | WatchMask::DELETE
-        // Who may read it.
+        // Permissions: who may read it.
         | WatchMask::ATTRIB
 }
 

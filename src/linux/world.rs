@@ -1,4 +1,4 @@
-//! The whole outside, on a Linux board.
+//! The whole outside world, on a Linux board.
 
 use crate::linux::clock::{Clock, Random};
 use crate::linux::host::LiveHost;
@@ -9,25 +9,25 @@ use crate::linux::power::Power;
 use crate::linux::store::Store;
 use crate::port::{Engine, Targets, World};
 
-/// Every port, as it is on a real machine.
+/// Every port, with its implementation on a real machine.
 pub struct Linux<E, T> {
     /// The container engine.
     pub engine: E,
-    /// What outlives a power cut.
+    /// Records that survive a power cut.
     pub store: Store,
     /// The update locks.
     pub locks: Locks,
-    /// Where targets come from.
+    /// The source of targets.
     pub targets: T,
     /// The machine's power.
     pub power: Power,
-    /// The LED a person finds it by.
+    /// The LED by which a user finds the board.
     pub leds: Leds,
     /// Wall time.
     pub clock: Clock,
-    /// Chance.
+    /// Random numbers.
     pub chance: Random,
-    /// The networks the machine is in.
+    /// The machine's networks.
     pub net: NetAdapter,
     /// The host.
     pub host: LiveHost,

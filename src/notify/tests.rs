@@ -34,7 +34,7 @@ impl Listener {
     }
 }
 
-/// Runs for so long beside a reconciler that answers so many beats.
+/// Runs for `secs` beside a reconciler that answers `answers` probes and is then stuck.
 async fn listen(manager: &Listener, answers: usize, secs: u64) {
     let (intents, mut inbox) = mpsc::channel::<Request>(1);
     let (_publish, status) = watch::channel(Status::default());
@@ -46,7 +46,7 @@ async fn listen(manager: &Listener, answers: usize, secs: u64) {
                 ask.reply.send(Ok(Response::Done)).unwrap();
                 kept.push(None);
             } else {
-                // It is stuck with the request in its hands.
+                // Stuck: the reconciler keeps the request and does not answer.
                 kept.push(Some(ask.reply));
             }
         }

@@ -1,4 +1,4 @@
-//! What one app needs, before and after its update locks are looked at.
+//! What one app needs, before and after its update locks are taken into account.
 
 use std::collections::BTreeSet;
 
@@ -7,33 +7,34 @@ use crate::plan::release::ReleaseProgress;
 use crate::plan::{Difference, EngineAction, Plan, Step, Waiting, resources, services};
 use crate::state::{AppId, Force, LockState, ServiceKey};
 
-/// What one app needs.
+/// The plan of one app.
 pub(super) struct AppPlan<'a> {
     pub(super) input: PlanInput<'a>,
     pub(super) app: AppId,
-    /// How far the app's release has come.
+    /// Progress of the app's release.
     pub(super) release: ReleaseProgress,
     wishes: Vec<(Precondition, Step)>,
     waiting: Vec<Waiting>,
     differences: Vec<Difference>,
 }
 
-/// When a step may be taken.
+/// When a step may start.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precondition {
-    /// At any time: it disturbs nothing that runs.
+    /// Always: it disturbs nothing that runs.
     Free,
-    /// When every image of the release that it belongs to is here.
+    /// When every image of its release is here.
     Here,
-    /// When nothing holds up the release it belongs to.
+    /// When nothing holds up its release.
     Release,
-    /// When nothing is due that disturbs: what made way already does not wait for the release.
+    /// When no disruptive step is due, or the locks are ours: a service whose old container is already gone does not wait for
+    /// the release.
     Undisturbed,
     /// When the update locks of the whole app are ours.
     Locked,
 }
 
-/// The steps of one app that may be taken now, added to the plan.
+/// Adds the steps of one app that may start now to the plan.
 pub(super) fn app(scene: PlanInput<'_>, app: AppId, plan: &mut Plan) {
     let mut draft = AppPlan {
         input: scene,
@@ -61,17 +62,17 @@ impl AppPlan<'_> {
         self.waiting.push(waiting);
     }
 
-    /// Something stays as it is although the target says otherwise.
+    /// Records a difference from the target that stays.
     pub(super) fn differs(&mut self, what: String, why: String) {
         self.differences.push(Difference { what, why });
     }
 
-    /// Waits for a network or a volume, where there is one to wait for.
+    /// Waits for a network or a volume, if there is one to wait for.
     pub(super) fn wait_for(&mut self, key: &ServiceKey, resource: Option<String>) {
         self.waiting.extend(resource.map(|it| Waiting::Resource(key.clone(), it)));
     }
 
-    /// Lets through what the locks and the release let through.
+    /// Adds the steps whose preconditions hold to the plan, and takes or releases the update locks.
     fn resolve(mut self, plan: &mut Plan) {
         let services = self.services();
         // An app without services has no locks to take.
@@ -82,14 +83,14 @@ impl AppPlan<'_> {
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
         let rests = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
         let idle = self.wishes.is_empty() && self.waiting.iter().all(rests);
-        // What only starts when a dependency lets it disturbs nothing, however long that takes.
+        // A service held back only by a dependency disturbs nothing, however long that takes.
         let held_back = |it: &Waiting| rests(it) || matches!(it, Waiting::Dependency(..));
         let held_back = self.wishes.is_empty() && self.waiting.iter().all(held_back);
         if !idle {
             plan.busy.insert(self.app);
         }
         let wishes = std::mem::take(&mut self.wishes);
-        // Before locks are taken for nothing but what does not fit, it is asked.
+        // If locks were taken only for steps of an update that may not fit, check first that it fits.
         for update in plan.updates.iter_mut().filter(|it| it.app == self.app) {
             update.takes_locks =
                 wishes.iter().filter(|(gate, _)| *gate == Precondition::Locked).all(|(_, step)| update.begins_with(step));
@@ -107,9 +108,9 @@ impl AppPlan<'_> {
         }
         let forced = self.input.overrides.force.contains(&self.app);
         let give_back = match self.input.current.locks.get(&self.app) {
-            // A release that is on its way disturbs nobody, and may take hours to arrive.
+            // A release that is still being pulled disturbs no service, and may take hours to arrive.
             Some(LockState::Ours(_)) => held_back || incomplete && !disruptive,
-            // Ours are of no use beside a lock that is respected.
+            // Our locks are of no use beside a lock that is respected.
             Some(LockState::Both(_)) => !(disruptive && forced),
             Some(LockState::Held(_)) | None => false,
         };
@@ -126,7 +127,7 @@ impl AppPlan<'_> {
             Some(LockState::Held(held) | LockState::Both(held)) if !forced => {
                 self.waiting.push(Waiting::Lock(self.app, held.clone()));
             }
-            // It may be the lock of a service that is gone: who is not asked for it would hold it for ever.
+            // It may be the lock of a service that is gone: not listed here, it would stay held for ever.
             Some(LockState::Held(held) | LockState::Both(held)) => {
                 services.insert(held.service.clone());
                 plan.steps.push(Step::TakeLocks(self.app, services, Force::Yes));
@@ -138,7 +139,7 @@ impl AppPlan<'_> {
         }
     }
 
-    /// Services whose locks are needed: those that are there and those that will be.
+    /// Services whose locks are needed: the existing and the wanted ones.
     fn services(&self) -> BTreeSet<String> {
         let wanted = self.input.app(self.app).into_iter().flat_map(|app| app.services.keys().cloned());
         let seen = self.input.containers_of(self.app).map(|it| it.key.service.clone());

@@ -1,5 +1,6 @@
-//! What every container is given on top of what its owner wrote: environment, lock directories, networks, and what the features
-//! it asked for open. Names, paths and values are those other supervisors give, so that apps need not know whose they run under.
+//! What every container is given on top of its owner's configuration: environment, lock directories, networks, and what its
+//! features give access to. Names, paths and values are those of other supervisors, so that an app need not know which one
+//! runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +13,21 @@ use crate::state::{App, ContainerConfig, Device, Keys, Service, ServiceKey, Targ
 
 /// Where apps find their update lock.
 const LOCK_PATH: &str = "/tmp/balena/updates.lock";
-/// Where a new container says that it is ready to take over.
+/// Where a new container notifies that it is ready to take over.
 const HAND_OVER_PATH: &str = "/tmp/balena/handover-complete";
 /// Where the host keeps the lock directories of services.
 const LOCK_ROOT: &str = "/tmp/balena-supervisor/services";
-/// Where containers have that directory, in the words of both generations.
+/// Where that directory is mounted in containers, under the names of both generations.
 const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
 /// Where the host keeps its journal.
 const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
-/// The label that says whether a service is told of the API.
+/// The label that says whether a service gets access to the API.
 const API_LABEL: &str = "io.balena.features.supervisor-api";
 /// Where containers find the engine's socket.
 const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
-/// The target with what every container is given. The same target, device and keys always give the same.
+/// The target with everything its containers are given. Deterministic: it depends on the target, the device and the keys
+/// only.
 #[must_use]
 pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> Target {
     let mut target = target.clone();
@@ -41,14 +43,14 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
         }
         if app.shape == Generation::Services {
             let default = app.networks.entry("default".to_owned()).or_default();
-            // An engine would reserve addresses for a network nobody is on.
+            // An engine would reserve addresses for a network without containers.
             default.config_only = app.services.values().all(|it| it.config.network_mode == NetworkMode::Host);
         }
     }
     target
 }
 
-/// Whose key opens what: every service has one, scoped to its app; that of a service that is told of the API reaches the whole device.
+/// The scope of each service's API key: its own app, or the whole device if the service is given access to the API.
 #[must_use]
 pub fn grants(target: &Target) -> Vec<Grant> {
     let grant = |(app, name, service): (&App, &String, &Service)| {
@@ -59,14 +61,14 @@ pub fn grants(target: &Target) -> Vec<Grant> {
     target.services().map(grant).collect()
 }
 
-/// Whether somebody's container needs the network on which the API is reached.
+/// Whether any service needs the network on which the API is reached.
 pub(super) fn needs_supervisor_network(target: &Target) -> bool {
     let mut services = target.apps.values().flat_map(|app| app.services.values());
     services.any(|it| it.config.network_mode == NetworkMode::App)
 }
 
-/// Paths in a container at which something of the agent's or the host's is mounted, for a service of these features: whatever else
-/// is mounted there, no engine takes both.
+/// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
+/// engine accepts another mount at the same path.
 pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
     let of = |feature: &Feature| -> &'static [&'static str] {
         match feature {
@@ -84,8 +86,8 @@ pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'stati
     LOCK_MOUNTS.into_iter().chain(features.iter().flat_map(of).copied().collect::<Vec<_>>())
 }
 
-/// Whether a service is given the API's address and a key: where its label says so, where it is its app's only service and has no
-/// such label, and in the shape of 2017.
+/// Whether a service is given the API's address and a key: if its label says so, if it is its app's only service and has no
+/// such label, and in the single-container format of 2017.
 fn is_told_of_the_api(app: &App, service: &Service) -> bool {
     let unlabelled = !service.config.labels.contains_key(API_LABEL);
     service.features.contains(&Feature::SupervisorApi)
@@ -93,7 +95,7 @@ fn is_told_of_the_api(app: &App, service: &Service) -> bool {
         || (unlabelled && app.services.len() == 1)
 }
 
-/// Whether it is the directory of a service's update locks.
+/// Whether a mount is the lock directory of a service.
 pub(super) fn is_lock_mount(mount: &Mount) -> bool {
     matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
@@ -101,7 +103,7 @@ pub(super) fn is_lock_mount(mount: &Mount) -> bool {
 fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMap<String, String>) {
     let config = &mut service.config;
     for (name, value) in given {
-        // What the owner wrote wins.
+        // The owner's value wins.
         config.env.entry(name).or_insert(value);
     }
     let locks = format!("{LOCK_ROOT}/{}/{}", key.app, key.service);
@@ -113,7 +115,7 @@ fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMa
     }
 }
 
-/// What a feature opens.
+/// Gives a service access to what a feature is about.
 fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
     let here = device.host_features.contains(&feature);
     match feature {
@@ -140,7 +142,7 @@ fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
         Feature::Gpu => config.gpus = config.gpus.max(1),
         // The engine takes a bind source without a slash for a volume of its own, shared by all apps.
         Feature::ExtraFirmware => bind(config, "extra-firmware", "/extra-firmware", MountMode::Write),
-        // Nothing to mount: environment only, or a host without modules, where the engine would make empty directories.
+        // Nothing to mount: environment only, or a host without modules, where the engine would create empty directories.
         Feature::KernelModules | Feature::Firmware | Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev => (),
     }
 }
@@ -149,7 +151,7 @@ fn bind(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode)
     config.mounts.insert(Mount::Bind { host: host.to_owned(), path: path.to_owned(), access });
 }
 
-/// The environment a container is given; each name with both prefixes, `RESIN_` and `BALENA_`.
+/// The environment given to a container; each name with both prefixes, `RESIN_` and `BALENA_`.
 fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<String, String> {
     let key = ServiceKey::new(app.id, name);
     let service = &app.services[name];
@@ -182,7 +184,8 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
         env.both("APP_RELEASE", app.commit.as_deref().unwrap_or_default());
         env.both("SUPERVISOR_VERSION", &device.supervisor_version);
     }
-    // The cloud's address without a key: the cloud's is not ours, and ours would open every app, and be sent to that address.
+    // The cloud's address without a key: the cloud's key is not ours, and our key would grant access to every app, and be
+    // sent to that address.
     if let (true, Some(url)) = (service.features.contains(&Feature::BalenaApi), &device.api_endpoint) {
         env.both("API_URL", url);
     }

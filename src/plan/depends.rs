@@ -1,7 +1,7 @@
-//! `depends_on`: whether the conditions hold on which a service is started, and why one will not.
+//! `depends_on`: whether the conditions hold on which a service is started, and why one never will.
 //!
-//! A condition holds up a start and nothing else: what runs is not stopped because a dependency became unhealthy, and no program
-//! that completed is run again for those that depend on it. The engine's restart policies start containers by themselves, after a
+//! A condition holds up a start and nothing else: a running service is not stopped because a dependency became unhealthy, and
+//! no completed program runs again for its dependents. The engine's restart policies start containers by themselves, after a
 //! boot for example, and know no dependencies.
 
 use std::fmt;
@@ -15,57 +15,57 @@ use crate::state::{App, Condition, Container, ContainerPhase, Dependency, Health
 /// A condition that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unmet {
-    /// The service that is depended on.
+    /// The dependency.
     pub on: String,
-    /// What it has to do.
+    /// The condition that the dependency has to meet.
     pub condition: Condition,
-    /// Why it does not do so by itself. `None`: it is on its way.
+    /// Why the condition will not hold by itself. `None`: it is on its way.
     pub never: Option<Never>,
 }
 
-/// Why a condition comes to hold only when a person changes something.
+/// Why a condition will hold only after a person changes something.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Never {
     /// The target says that the dependency is not to run.
     NotToRun,
-    /// A request stopped it.
+    /// A request stopped the dependency.
     Stopped,
-    /// Its image cannot be pulled, or its container not be created or started.
+    /// Its image cannot be pulled, or its container cannot be created or started.
     Failing,
     /// Its container has no health check.
     NoHealthCheck,
     /// Its health check fails.
     Unhealthy,
-    /// It exited with this code, and its restart policy leaves it so.
+    /// It exited with this code, and its restart policy does not restart it.
     Exited(i32, RestartPolicy),
-    /// Its restart policy starts it again whenever it exits, so that it never completes.
+    /// Its restart policy restarts it whenever it exits, so that it never completes.
     Endless(RestartPolicy),
-    /// It waits for this service itself, in vain.
+    /// It waits for this dependency of its own, in vain.
     HeldBack(String),
 }
 
-/// How far a condition has come.
+/// Progress of a condition.
 enum Progress {
     Met,
     Coming,
     Never(Never),
 }
 
-/// Where the containers of dependencies are looked for.
+/// The search for an unmet condition.
 struct Search<'d, 's, F> {
     draft: &'d AppPlan<'s>,
     app: &'d App,
-    /// The container of a service that counts.
+    /// Finds the container that counts for a service.
     find: F,
 }
 
-/// The first condition of a service that does not hold; one that will not come to hold before the others.
+/// The first condition of a service that does not hold; one that never will comes before the others.
 pub(super) fn unmet(draft: &AppPlan<'_>, app: &App, service: &Service) -> Option<Unmet> {
     let find = |name: &str| sibling(draft, app, name);
     Search { draft, app, find }.unmet(service, app.services.len())
 }
 
-/// The same while a release is on its way: what there is of the other service will do, unless it makes way already.
+/// As `unmet`, while a release is on its way: the dependency's existing container counts, unless it is about to be removed.
 pub(super) fn unmet_meanwhile(draft: &AppPlan<'_>, old: &Outdated<'_>) -> Option<Unmet> {
     let stays = |it: &&Container| {
         let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
@@ -78,24 +78,24 @@ pub(super) fn unmet_meanwhile(draft: &AppPlan<'_>, old: &Outdated<'_>) -> Option
     Search { draft, app: old.app, find }.unmet(old.service, old.app.services.len())
 }
 
-/// Whether a container that runs was started before a dependency's container was created anew, and is to be restarted for that. A
-/// dependency that the engine restarted by itself has the same container.
+/// Whether a running container was started before a dependency's container was recreated, and must be restarted for that. A
+/// dependency that the engine restarted by itself keeps its container.
 pub(super) fn is_owed_a_restart(draft: &AppPlan<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let (ContainerPhase::Running, Some(started)) = (container.phase, container.started) else { return false };
     let (booted, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
     let recreated = |(name, dependency): (&String, &Dependency)| {
         let other = sibling(draft, app, name).filter(|_| dependency.restart);
         other.is_some_and(|it| {
-            // One from the future was created before the clock was set back: no restart would come after it.
+            // A creation time in the future is from before the clock was set back: no restart would come after it.
             let later = started.secs() < it.created_secs && it.created_secs <= now;
             later && holds(draft, it, dependency.condition)
         })
     };
-    // No container outlives a boot: one that seems to was started before the clock was set, so that nothing can be compared.
+    // No container runs across a boot: a start time before the boot is from before the clock was set, and cannot be compared.
     started.secs() >= booted && service.depends_on.iter().any(recreated)
 }
 
-/// Whether the container of a dependency fulfils a condition.
+/// Whether the container of a dependency meets a condition.
 fn holds(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> bool {
     match condition {
         Condition::Started => match container.phase {
@@ -107,7 +107,7 @@ fn holds(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> bo
     }
 }
 
-/// Why the container of a dependency will not fulfil a condition that it does not fulfil.
+/// Why the container of a dependency will never meet a condition that it does not meet now.
 fn fails(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> Option<Never> {
     match (condition, container.phase) {
         (Condition::Healthy, ContainerPhase::Running) => match container.health {
@@ -141,18 +141,18 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
 
     fn progress(&self, name: &str, condition: Condition, depth: usize) -> Progress {
         let (draft, container) = (self.draft, (self.find)(name));
-        // The parser leaves no such name; what is not in the app is not waited for.
+        // The parser leaves no such name; a service that is not in the app is not waited for.
         let Some(service) = self.app.services.get(name) else { return Progress::Met };
         let key = ServiceKey::new(self.app.id, name);
         let to_run = draft.input.is_wanted_running(&key, service);
-        // One that is healthy and about to be stopped is of no use to what starts now.
+        // A healthy dependency that is about to be stopped is of no use to a service that starts now.
         let counts = to_run || condition != Condition::Healthy;
         if counts && container.is_some_and(|it| holds(draft, it, condition)) {
             return Progress::Met;
         }
         if !to_run {
             return match (condition, service.running) {
-                // What is not to run need not have been started for those that depend on it.
+                // A dependency that is not to run need not have been started for its dependents.
                 (Condition::Started, _) => Progress::Met,
                 (Condition::Healthy | Condition::Completed, true) => Progress::Never(Never::Stopped),
                 (Condition::Healthy | Condition::Completed, false) => Progress::Never(Never::NotToRun),
@@ -166,7 +166,7 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
             if is_to_start && draft.input.current.failing.contains(&key) {
                 return Some(Never::Failing);
             }
-            // The parser accepts no circle; the depth keeps this from running in one all the same.
+            // The parser rejects cycles; the depth limits the recursion all the same.
             let depth = depth.checked_sub(1).filter(|_| is_to_start)?;
             let before = self.unmet(service, depth)?;
             before.never.map(|_| Never::HeldBack(before.on))

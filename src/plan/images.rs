@@ -1,4 +1,4 @@
-//! Images nobody wants any more. Only those that were pulled for a target of ours.
+//! Garbage collection of images. Only those pulled for a target of ours are deleted.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::plan::{AppUpdate, EngineAction, Plan, Step};
 use crate::state::service::{ContainerPhase, Strategy};
 use crate::state::{App, Container, ImageRef, Service};
 
-/// Deletes what nobody wants; not while a pull is due that may share layers with it, unless room is needed more: something that is
-/// wanted does not fit, or a strategy says to make room first.
+/// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
+/// image does not fit, or a strategy says to delete first.
 pub(super) fn collect(scene: PlanInput<'_>, plan: &mut Plan) {
     let mut services = scene.target.apps.values().flat_map(|app| app.services.values());
     let mut make_room = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
@@ -17,9 +17,9 @@ pub(super) fn collect(scene: PlanInput<'_>, plan: &mut Plan) {
     }
 }
 
-/// What is not begun while it is known not to fit. An app without a container is better off with some of its services than with
-/// none; so is one whose container has made way already; and a service that makes room first does not say how much: what they
-/// want is pulled by itself.
+/// Updates that must not begin while they are known not to fit on the disk. Some images are pulled on their own instead:
+/// those of an app without a container, for some of its services are better than none; those of a service whose container is
+/// already gone; and those of a service that deletes first, since the space that frees is not known.
 pub(super) fn updates(scene: PlanInput<'_>) -> Vec<AppUpdate> {
     let apps = || scene.target.apps.values();
     let by_itself: BTreeSet<&ImageRef> = apps()
@@ -37,11 +37,11 @@ pub(super) fn updates(scene: PlanInput<'_>) -> Vec<AppUpdate> {
             takes_locks: false,
         }
     };
-    // That of a single image is asked about by its pull, unless something makes way for it before.
+    // The pull of a single image checks that it fits, unless a container is removed before it.
     apps().map(update).filter(|it| it.images.len() > 1 || !it.make_way.is_empty()).collect()
 }
 
-/// Whether nothing is lost while a service waits for what it wants.
+/// Whether nothing is lost while a service waits for its image.
 fn waits(scene: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
     match service.strategy {
         Strategy::DownloadThenKill | Strategy::HandOver => scene.containers_of(app.id).next().is_some(),
@@ -50,7 +50,7 @@ fn waits(scene: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool
     }
 }
 
-/// Containers of a service that have yet to make way.
+/// Containers of a service that are yet to be removed.
 fn standing<'a>(scene: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
     scene
         .containers_of(app.id)

@@ -1,4 +1,5 @@
-//! What a plan looks at: the target, the demands and the machine, with the questions everybody asks of them.
+//! What a plan is made from: the target, the overrides and the current state, with the queries that several planning modules
+//! need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,12 +23,12 @@ pub(super) struct PlanInput<'a> {
     pub(super) ports: &'a Ports,
 }
 
-/// What a container of each wanted service is made from.
+/// The configuration hash of each wanted service's container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigHashes(BTreeMap<ServiceKey, ConfigHash>);
 
 impl ConfigHashes {
-    /// Those of a completed target.
+    /// The hashes of a completed target.
     #[must_use]
     pub fn of(target: &Target) -> Self {
         let hash =
@@ -35,7 +36,7 @@ impl ConfigHashes {
         Self(target.services().map(hash).collect())
     }
 
-    /// That of a service of the target.
+    /// The hash of a service of the target.
     pub(super) fn get(&self, key: &ServiceKey) -> Option<&ConfigHash> {
         self.0.get(key)
     }
@@ -53,7 +54,7 @@ impl<'a> PlanInput<'a> {
         wanted.chain(left).chain(networks).chain(volumes).chain(locked).collect()
     }
 
-    /// What is wanted of an app. Nothing while it is being purged.
+    /// The app as the target wants it.
     pub(super) fn app(self, id: AppId) -> Option<&'a App> {
         self.target.apps.get(&id)
     }
@@ -66,7 +67,7 @@ impl<'a> PlanInput<'a> {
         self.current.has_image(image)
     }
 
-    /// Whether a container is what its service wants, but for its name and its namespaces' owners.
+    /// Whether a container matches its service, apart from its name and the owners of its shared namespaces.
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
         let hash = self.hashes.get(&container.key);
         hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
@@ -81,7 +82,8 @@ impl<'a> PlanInput<'a> {
         self.current.containers.iter().filter(move |it| it.key.app == app)
     }
 
-    /// The app's networks that are on the engine, but not as they should be. A volume is never made anew for that: it has data.
+    /// The app's networks that exist on the engine but differ from the target. A volume is never recreated for a difference:
+    /// it has data.
     pub(super) fn changed(self, app: &App) -> ChangedNetworks {
         let network = |(name, wanted): (&String, &NetworkConfig)| {
             let seen = self.network_of_app(app, name)?;
@@ -90,8 +92,8 @@ impl<'a> PlanInput<'a> {
         ChangedNetworks { networks: app.networks.iter().filter_map(network).collect() }
     }
 
-    /// Whether the engine has not shown yet that it has the driver which an app's network is to have: the network there has another
-    /// one, and none was created to try it.
+    /// Whether the engine has yet to show that it has the driver which an app's network should have: the existing network has
+    /// another one, and no trial network was created with it.
     pub(super) fn is_untried(self, app: &App, name: &str) -> bool {
         let (Some(wanted), Some(seen)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
         seen.config.driver != wanted.driver
@@ -99,26 +101,27 @@ impl<'a> PlanInput<'a> {
             && self.containers_of(app.id).next().is_some()
     }
 
-    /// The network of an app that was created to try a driver.
+    /// The trial network of an app's network, created to test a driver.
     pub(super) fn trial(self, app: &App, name: &str) -> Option<&'a Network> {
         let name = trial_name(app, name);
         self.current.networks.iter().find(|it| it.app == Some(app.id) && it.name == name)
     }
 
-    /// The first network of a service whose driver is not tried yet. Nothing is killed before: the engine may have no such driver.
+    /// The first network of a service whose driver is not tried yet. Nothing is killed before it is: the engine may lack the
+    /// driver.
     pub(super) fn untried(self, app: &App, service: &Service) -> Option<String> {
         let name = service.config.networks.keys().find(|it| self.is_untried(app, it))?;
         let driver = app.networks.get(name).map_or("", |it| &it.driver);
         Some(format!("network {name}, whose driver {driver} is tried first"))
     }
 
-    /// An app's network, or `supervisor0`. Of several that it could be, one that a container is attached to, for that is no network
-    /// to be removed; then one with the name of today's supervisors; then the oldest, which engines are listed by.
+    /// An app's network, or `supervisor0`. If several match, prefer one that a container is attached to, for it cannot be
+    /// removed; then one with the name that current supervisors use; then the oldest, as engines list them by age.
     pub(super) fn network(self, app: &App, name: &str) -> Option<&'a Network> {
         if name == SUPERVISOR_NETWORK { self.supervisor_network() } else { self.network_of_app(app, name) }
     }
 
-    /// The same but for `supervisor0`.
+    /// As `network`, without `supervisor0`.
     pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
         let [today, older] = Network::engine_names(app, name);
         let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == today || it.name == older);
@@ -131,7 +134,7 @@ impl<'a> PlanInput<'a> {
         all.min_by_key(|it| !self.is_attached_to(it))
     }
 
-    /// The engine's name of an app's network: that of the network which is there, else the one it will be created with.
+    /// The engine's name of an app's network: that of the existing network, else the one it will be created with.
     pub(super) fn network_name(self, app: &App, name: &str) -> String {
         match self.network(app, name) {
             Some(network) => network.name.clone(),
@@ -140,7 +143,7 @@ impl<'a> PlanInput<'a> {
         }
     }
 
-    /// Whether a container of ours that lives is attached to a network: engines remove none such.
+    /// Whether a live container of ours is attached to a network: engines do not remove such a network.
     pub(super) fn is_attached_to(self, network: &Network) -> bool {
         let holds = |it: &Container| it.networks.iter().flatten().any(|(name, id)| *name == network.name && *id == network.id);
         self.current.containers.iter().any(|it| it.phase.is_alive() && holds(it))
@@ -156,8 +159,8 @@ impl<'a> PlanInput<'a> {
         self.current.volumes.iter().find(|it| it.app == app.id && it.name == name)
     }
 
-    /// What a container lacks of the networks of its service: it was disconnected by hand, or the network was removed and created
-    /// anew.
+    /// The networks of its service that a container is not attached to: it was disconnected by hand, or the network was
+    /// removed and recreated.
     pub(super) fn connections(self, app: &App, service: &Service, container: &Container) -> Vec<NetworkConnection> {
         let Some(attached) = container.networks.as_ref().filter(|_| service.config.network_mode == NetworkMode::App) else {
             return Vec::new();
@@ -171,7 +174,7 @@ impl<'a> PlanInput<'a> {
             lacks.then(|| NetworkConnection { network: network.name.clone(), id, instead_of, attachment })
         };
         let mut all: Vec<_> = service.config.networks.iter().filter_map(lacks).collect();
-        // One that names no network of the app is on the engine's own, also beside ours.
+        // A service that names no network of the app is on the engine's default network, also beside ours.
         let on_engines_own = service.config.networks.keys().all(|it| it == SUPERVISOR_NETWORK);
         if on_engines_own && attached.keys().eq([SUPERVISOR_NETWORK]) {
             let network = ENGINE_NETWORK.to_owned();
@@ -185,14 +188,14 @@ impl<'a> PlanInput<'a> {
         all
     }
 
-    /// The first network or volume of a service that is not there as it should be.
+    /// The first network or volume of a service that is missing, or that differs from the target.
     pub(super) fn missing(self, app: &App, service: &Service, changed: &ChangedNetworks) -> Option<String> {
         let network = service.config.networks.keys().find(|it| changed.networks.contains(*it));
         network.map(|it| format!("network {it}")).or_else(|| self.absent(app, service))
     }
 
-    /// The same but for those that are there and are to be made anew, which needs the service's containers gone. The others need not
-    /// wait for that, and what runs does not go before they are there.
+    /// As `missing`, without existing networks that are to be recreated, which needs the service's containers gone. The other
+    /// resources need not wait for that, and a running container is not removed before they exist.
     pub(super) fn absent(self, app: &App, service: &Service) -> Option<String> {
         for name in service.config.networks.keys() {
             match self.network(app, name) {
@@ -212,7 +215,7 @@ impl<'a> PlanInput<'a> {
     }
 }
 
-/// Networks of an app, by their name in the document, that must be made anew.
+/// Networks of an app, by their name in the document, that must be recreated.
 #[derive(Debug, Default)]
 pub(super) struct ChangedNetworks {
     pub(super) networks: BTreeSet<String>,
@@ -224,7 +227,7 @@ impl ChangedNetworks {
     }
 }
 
-/// What a network is called that is created to try the driver of an app's network.
+/// The name of the trial network that tests the driver of an app's network.
 pub(super) fn trial_name(app: &App, name: &str) -> String {
     format!("new_{}", Network::engine_name(app, name))
 }
@@ -237,7 +240,7 @@ pub(super) fn volumes(service: &Service) -> impl Iterator<Item = &String> {
     })
 }
 
-/// Whether the app's networks are ours to keep: supervisors of 2017 made none.
+/// Whether the app's networks are ours to manage: supervisors of 2017 created none.
 pub(super) fn has_networks(app: &App) -> bool {
     app.shape == Generation::Services
 }

@@ -1,7 +1,8 @@
-//! Which port of the host each service gets, where its document leaves the choice of one from several.
+//! The host port of each service, where its document leaves a choice of several.
 //!
-//! An engine would choose another one at each start. So the planner chooses, and the container is created with that one: it stays
-//! over restarts and boots. A container that replaces another gets the same one again, while it is among those of the document.
+//! An engine would choose another port at each start. So the planner chooses, and the container is created with that port: it
+//! is kept over restarts and boots. A container that replaces another gets the same port again, while it is among those of
+//! the document.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +10,18 @@ use crate::state::config::{NetworkMode, Port};
 use crate::state::service::Strategy;
 use crate::state::{Container, Current, Overrides, Service, ServiceKey, Target};
 
-/// The choice for the next container of each service, by the port in the document. `None`: other services have all of them.
+/// The choice for the next container of each service, by the port in the document. `None`: other services use all of them.
 #[derive(Debug, Default)]
 pub(super) struct Ports(BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>>);
 
-/// A port of the host that a service has, or will have.
+/// A host port that a service has, or will have.
 struct Claim<'a> {
     key: &'a ServiceKey,
     port: Port,
 }
 
 impl Ports {
-    /// The choices for a target. Two services never get the same port; each gets the one that it has, where it can.
+    /// Chooses ports for a target. Two services never get the same port; each keeps the one that it has, where it can.
     pub(super) fn of(target: &Target, demands: &Overrides, current: &Current) -> Self {
         let services: Vec<_> = target.services().map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
         let choosing = |it: &Service| it.config.network_mode == NetworkMode::App && it.config.ports.iter().any(is_choice);
@@ -51,12 +52,12 @@ impl Ports {
         all.filter_map(|(port, host)| Some((port.clone(), (*host)?))).collect()
     }
 
-    /// The first port of a service of which others have all that it could be.
+    /// The first port of a service whose possible host ports are all used by other services.
     pub(super) fn lacking(&self, key: &ServiceKey) -> Option<&Port> {
         self.0.get(key)?.iter().find(|(_, host)| host.is_none()).map(|(port, _)| port)
     }
 
-    /// Whether a container that could not be started for a port that is taken would get another one.
+    /// Whether a container that failed to start because its port is taken would get another one.
     pub(super) fn offer_another(&self, container: &Container) -> bool {
         let another = |(port, host): (&Port, &Option<u16>)| host.is_some_and(|host| !container.ports.contains(&port.at(host)));
         container.is_port_taken && self.0.get(&container.key).is_some_and(|it| it.iter().any(another))
@@ -71,22 +72,22 @@ fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>]
     let (demands, current) = host;
     let range = port.range()?;
     let of_others = |host: u16| claims.iter().any(|it| it.key != key && clash(&it.port, &port.at(host)));
-    // Two ports of one service are two, too.
+    // Two ports of one service must not clash either.
     let chosen = |host: u16| {
         claims.iter().any(|it| it.key == key && it.port.container != port.container && clash(&it.port, &port.at(host)))
     };
     let is_free = |host: &u16| !of_others(*host) && !chosen(*host);
     let mut theirs: Vec<_> = current.containers.iter().filter(|it| it.key == *key).collect();
-    // As strategies choose which one goes on.
+    // In the order in which strategies choose the surviving container.
     theirs.sort_by_key(|it| std::cmp::Reverse((it.phase.is_alive(), it.created_secs, &it.id)));
     let has = |it: &Container| range.clone().find(|host| it.ports.contains(&port.at(*host)));
     let own = theirs.iter().find_map(|it| Some((has(it)?, *it)));
-    // What is handed over runs beside its successor for a while.
+    // During a hand-over the old container runs beside its successor for a while.
     let beside =
         |it: &Container| service.strategy == Strategy::HandOver && it.phase.is_alive() && !demands.recreate.contains(&it.id);
     match own {
         Some((host, it)) if it.is_port_taken || beside(it) => {
-            // The next one first, so that all of them are tried in turn.
+            // The next port first, so that all of them are tried in turn.
             let next = range.clone().filter(|it| *it > host).chain(range.clone().filter(|it| *it <= host));
             next.clone().find(is_free)
         }
@@ -95,7 +96,7 @@ fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>]
     }
 }
 
-/// Whether a host cannot give both.
+/// Whether a host cannot publish both.
 fn clash(one: &Port, other: &Port) -> bool {
     let addresses = one.host_ip.is_empty() || other.host_ip.is_empty() || one.host_ip == other.host_ip;
     addresses && one.protocol == other.protocol && one.host.is_some() && one.host == other.host

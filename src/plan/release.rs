@@ -1,8 +1,8 @@
-//! What a release is ready for: its images are here, and the containers that replace others are created.
+//! Progress of a release: whether its images are here, and the containers that replace others are created.
 //!
-//! The engine alone knows whether it can create a container: it checks runtimes, capabilities, signals and the like. So a new
-//! container is created beside the old one, and the old one is killed once the new one exists. A created container holds no port
-//! and no address: both are claimed when it is started.
+//! Only the engine knows whether it can create a container: it checks runtimes, capabilities, signals and the like. So a new
+//! container is created beside the old one, and the old one is killed once the new one exists. A created container holds no
+//! port and no address: both are claimed at its start.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::plan::input::ChangedNetworks;
 use crate::plan::services::{is_fresh, sibling};
 use crate::state::{App, Container, ContainerPhase, Service};
 
-/// How far a release has come.
+/// Progress of a release.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReleaseProgress {
     /// Every image is here.
@@ -21,21 +21,22 @@ pub(super) struct ReleaseProgress {
 }
 
 impl ReleaseProgress {
-    /// How far the app's release has come. An app that is not wanted waits for nothing.
+    /// The progress of the app's release. An app that is not in the target waits for nothing.
     pub(super) fn of(draft: &AppPlan<'_>, changed: &ChangedNetworks) -> Self {
         let app = draft.input.app(draft.app);
         let pending = |app: &App| app.services.iter().any(|(name, it)| is_pending(draft, app, name, it, changed));
         Self { images: draft.input.has_all_images(app), containers: !app.is_some_and(pending) }
     }
 
-    /// Whether a service's old containers may make way. One that makes way before its image is pulled waits for no other service.
+    /// Whether a service's old containers may be removed. A service that removes them before the pull waits for no other
+    /// service.
     pub(super) const fn is_ready_for(self, service: &Service) -> bool {
         service.strategy.makes_way_first() || self.containers
     }
 }
 
-/// Whether a container that replaces another is to be created beside it, and is not; or whether the network that it needs first is
-/// of a driver which the engine may not have.
+/// Whether a replacement is to be created beside the old container and is not yet; or whether a network that it needs first
+/// has a driver that the engine may lack.
 fn is_pending(draft: &AppPlan<'_>, app: &App, name: &str, service: &Service, changed: &ChangedNetworks) -> bool {
     let mut theirs = standing(draft, app, name).peekable();
     theirs.peek().is_some()
@@ -43,16 +44,16 @@ fn is_pending(draft: &AppPlan<'_>, app: &App, name: &str, service: &Service, cha
         && (can_be_created_beside(draft, app, service, changed) || draft.input.untried(app, service).is_some())
 }
 
-/// Containers of a service that the engine is not about to remove.
+/// Containers of a service that the engine is not removing.
 fn standing<'a>(draft: &AppPlan<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
     let there = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
     draft.input.containers_of(app.id).filter(move |it| it.key.service == name).filter(there)
 }
 
-/// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a network
-/// that has to be removed first; nor can one that shares a namespace of such a service.
+/// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a
+/// network that has to be removed first; nor if it shares a namespace of such a service.
 pub(super) fn can_be_created_beside(draft: &AppPlan<'_>, app: &App, service: &Service, changed: &ChangedNetworks) -> bool {
-    // The parser accepts no circle; each service is looked at once all the same.
+    // The parser rejects cycles; each service is visited once all the same.
     let mut seen = BTreeSet::new();
     let mut left = vec![service];
     while let Some(service) = left.pop() {
@@ -71,7 +72,7 @@ pub(super) fn can_be_created_beside(draft: &AppPlan<'_>, app: &App, service: &Se
     true
 }
 
-/// Whether a service that has a container waits for this one, whose namespace it shares.
+/// Whether a service that has a container and shares this one's namespace waits for it.
 pub(super) fn is_awaited(draft: &AppPlan<'_>, app: &App, name: &str) -> bool {
     app.services
         .iter()

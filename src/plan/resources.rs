@@ -1,9 +1,9 @@
 //! Networks and volumes of an app.
 //!
-//! A network that is not as it should be is removed when nothing uses it any more, and made anew. Where it is to have another driver,
-//! a network with that driver is created under another name first: the engine alone knows whether it has the driver. A volume is only removed by a purge
-//! or with its app: what an app wrote is not lost by a change or a mistake in a document. Where it is not as the document says, that
-//! is told.
+//! A network that differs from the target is removed once it is unused, and recreated. If it should have another driver, a
+//! trial network with that driver is created under another name first: only the engine knows whether it has the driver. A
+//! volume is only removed by a purge or with its app: an app's data is not lost through a change or a mistake in a document.
+//! A volume that differs from the document is reported.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
@@ -12,7 +12,7 @@ use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERV
 use crate::state::volume::APP_UUID_LABEL;
 use crate::state::{App, Network, NetworkConfig, NetworkId, Service, Volume};
 
-/// What the networks and volumes of an app need.
+/// Plans the networks and volumes of an app.
 pub(super) fn draft(draft: &mut AppPlan<'_>) {
     let scene = draft.input;
     let Some(app) = scene.app(draft.app) else {
@@ -35,7 +35,7 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
     for (name, config) in &app.networks {
         let trial = scene.trial(app, name);
         match scene.network_of_app(app, name) {
-            // It may have what the network itself is to have: the host's interface, a subnet.
+            // The trial network may hold what the network itself needs: the host's interface, a subnet.
             None if trial.is_some() => remove_trial(draft, trial),
             None => {
                 let (id, app_id, name) = (NetworkId::default(), Some(app.id), Network::engine_name(app, name));
@@ -60,7 +60,8 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
     let others = scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
     let others = others.filter(|it| !trials.contains(it) || changed.networks.is_empty());
     for seen in others.filter(|it| !scene.is_attached_to(it)) {
-        // Containers of the release before may still be on it. A second network of one name is in the way of every release.
+        // Containers of the previous release may still be on it. A second network of the same name is in the way of every
+        // release.
         let is_twin = kept.iter().any(|it| it.name == seen.name);
         if is_twin || all_as_wanted(draft, app) {
             draft.deed(Precondition::Free, remove(seen));
@@ -68,7 +69,7 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
     }
 }
 
-/// A network to try a driver with: addresses are left out, for the network that is there may have them. Options stay: a driver may
+/// A trial network for a driver: addresses are left out, for the existing network may hold them. Options stay: a driver may
 /// need the host's interface that they name.
 fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
     let (driver, options) = (config.driver.clone(), config.options.clone());
@@ -76,7 +77,7 @@ fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
     Network { id: NetworkId::default(), name: trial_name(app, name), app: Some(app.id), config }
 }
 
-/// No container is ever attached to it.
+/// No container is ever attached to a trial network.
 fn remove_trial(draft: &mut AppPlan<'_>, trial: Option<&Network>) {
     if let Some(trial) = trial {
         draft.deed(Precondition::Free, remove(trial));
@@ -92,7 +93,7 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
         match draft.input.volume(app, name) {
             None => {
                 let mut config = config.clone();
-                // Its name says the app's number, and this label whose that number is.
+                // The volume's name contains the app's number; this label says which app has that number.
                 config.labels.insert(APP_UUID_LABEL.to_owned(), app.uuid.clone());
                 let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config };
                 draft.deed(Precondition::Free, EngineAction::CreateVolume(volume));
@@ -107,7 +108,7 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
     }
 }
 
-/// Every volume of the app goes, once its containers are gone.
+/// Removes every volume of the app, once its containers are gone.
 fn purge(draft: &mut AppPlan<'_>) {
     let (scene, app) = (draft.input, draft.app);
     if scene.containers_of(app).next().is_some() {
@@ -118,7 +119,7 @@ fn purge(draft: &mut AppPlan<'_>) {
     }
 }
 
-/// Nobody wants the app any more.
+/// The app is not in the target: removes its networks and volumes, once its containers are gone.
 fn remove_all(draft: &mut AppPlan<'_>) {
     let (scene, app) = (draft.input, draft.app);
     if scene.containers_of(app).next().is_some() {
@@ -132,7 +133,7 @@ fn remove_all(draft: &mut AppPlan<'_>) {
     }
 }
 
-/// Whether a container is left that may use it: one of a service that does, or one of a service nobody knows any more.
+/// Whether a container is left that may use a network: one of a service that does, or of a service that is not in the target.
 fn used(draft: &AppPlan<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
     draft.input.containers_of(app.id).any(|it| app.services.get(&it.key.service).is_none_or(&uses))
 }
@@ -144,7 +145,7 @@ fn all_as_wanted(draft: &AppPlan<'_>, app: &App) -> bool {
     })
 }
 
-/// The network on which services reach the API.
+/// Plans the network on which services reach the API.
 pub(super) fn supervisor(scene: PlanInput<'_>, plan: &mut Plan) {
     let kept = scene.supervisor_network();
     let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !scene.is_attached_to(it);
@@ -157,7 +158,7 @@ pub(super) fn supervisor(scene: PlanInput<'_>, plan: &mut Plan) {
         gateway: Some(SUPERVISOR_GATEWAY.to_owned()),
         ..AddressPool::default()
     };
-    // Other supervisors know theirs by the name of its bridge, and remove one without.
+    // Other supervisors recognize theirs by the name of its bridge, and remove one without.
     let options = [(BRIDGE_NAME.to_owned(), SUPERVISOR_NETWORK.to_owned())].into();
     let config = NetworkConfig { ipam: vec![pool], options, ..NetworkConfig::default() };
     let network = Network { id: NetworkId::default(), name: SUPERVISOR_NETWORK.to_owned(), app: None, config };

@@ -12,7 +12,7 @@ use crate::plan::{ContainerRef, EngineAction, NetworkConnection, Waiting};
 use crate::state::service::Strategy;
 use crate::state::{App, BootState, Container, ContainerId, ContainerPhase, Namespace, Service, ServiceKey};
 
-/// What the services of an app need.
+/// Plans the services of an app.
 pub(super) fn draft(draft: &mut AppPlan<'_>) {
     let changed = draft.input.app(draft.app).map(|app| draft.input.changed(app)).unwrap_or_default();
     let wanted = draft.input.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
@@ -28,7 +28,7 @@ fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
     let scene = draft.input;
     let key = ServiceKey::new(draft.app, name);
     let mut seen: Vec<&Container> = scene.containers_of(draft.app).filter(|it| it.key == key).collect();
-    // Newest first; ids only to make the order the same every time.
+    // Newest first; ids only make the order deterministic.
     seen.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
     seen.retain(|it| !already_leaving(draft, it));
     let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
@@ -56,13 +56,13 @@ fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
     }
 }
 
-/// Of several containers that are as wanted, the newest that was started goes on; one that was only created may go.
+/// Of several containers that match the target, the newest that was started is kept; one that was only created may go.
 fn rank(container: &Container) -> (bool, i64, &ContainerId) {
     (container.phase != ContainerPhase::Created, container.created_secs, &container.id)
 }
 
-/// A container that was created beside another goes when that one is to go on, or when another release is wanted by now. It was
-/// never started, so no process is disturbed.
+/// Whether a created container is removed: another one is kept, or another release is wanted by now. It was never started, so
+/// no process is disturbed.
 fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Container>, container: &Container) -> bool {
     let ran = |it: &&Container| it.phase != ContainerPhase::Created && !strategies::is_retired(it);
     let is_chosen = fresh.is_some_and(|fresh| fresh.id == container.id);
@@ -71,7 +71,7 @@ fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Contai
     container.phase == ContainerPhase::Created && !is_chosen && another_goes_on
 }
 
-/// A container the engine is removing is nobody's; one it could not remove is tried again.
+/// Whether a container is ignored: the engine is removing it, or failed to, which is retried.
 fn already_leaving(draft: &mut AppPlan<'_>, container: &Container) -> bool {
     match container.phase {
         ContainerPhase::Removing => draft.wait(Waiting::Engine(container.key.clone())),
@@ -101,8 +101,8 @@ pub(super) fn is_fresh(
         && shares_the_right_namespaces(draft, app, service, container)
 }
 
-/// A container that shares namespaces of other services shares those of the containers that they have now; and none of a container
-/// that is gone, in whose place one of the same name may be.
+/// Whether a container shares the namespaces of its owners' current containers, and none of a container that is gone and may
+/// have been replaced by one of the same name.
 fn shares_the_right_namespaces(draft: &AppPlan<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let is_right = |(namespace, owner): (Namespace, &str)| {
         let owner = sibling(draft, app, owner);
@@ -111,7 +111,7 @@ fn shares_the_right_namespaces(draft: &AppPlan<'_>, app: &App, service: &Service
     !container.is_orphaned && service.config.shares().all(is_right)
 }
 
-/// The container another service of the app has, and will keep.
+/// The container that another service of the app has, and will keep.
 pub(super) fn sibling<'a>(draft: &AppPlan<'a>, app: &App, name: &str) -> Option<&'a Container> {
     let scene = draft.input;
     let service = app.services.get(name)?;
@@ -119,7 +119,7 @@ pub(super) fn sibling<'a>(draft: &AppPlan<'a>, app: &App, name: &str) -> Option<
     theirs.filter(|it| scene.is_as_wanted(it, service) && !scene.overrides.recreate.contains(&it.id)).max_by_key(|it| rank(it))
 }
 
-/// There is no container, or one is made beside it: as soon as all that it needs is here.
+/// Creates a container, where there is none or beside the old one: as soon as everything it needs is here.
 pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, gate: Precondition) {
     let Outdated { app, service, key, changed, .. } = *old;
     let scene = draft.input;
@@ -153,17 +153,17 @@ pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, gate: Preconditi
     }
 }
 
-/// The container is the right one: at most it has another name, or is stopped or started.
+/// The container is the right one: at most rename, connect, stop or start it.
 pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
     let name = spec::container_name(app, &container.key.service, service);
     if spec::is_named_new(container) {
-        // The one that it replaced is gone. It was never started, so nothing is disturbed.
+        // The container that it replaced is gone. It was never started, so nothing is disturbed.
         draft.deed(
             if container.phase == ContainerPhase::Created { Precondition::Free } else { Precondition::Locked },
             EngineAction::Rename(which(container), name),
         );
     } else if container.name != name {
-        // Only the release changed. Its name is the only place that says so.
+        // Only the release changed. The container's name is the only record of it.
         if service.strategy == Strategy::DownloadThenKill && !draft.release.images {
             draft.wait(Waiting::Images(container.key.clone()));
         } else if !draft.release.is_ready_for(service) {
@@ -182,32 +182,34 @@ pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, cont
     }
 }
 
-/// A container is attached to its networks before it is started; one that runs loses one only where another has that one's name.
+/// Attaches a container to its networks before it is started. A running one loses a network only where the new one has the
+/// same name.
 fn connect(draft: &mut AppPlan<'_>, container: &Container, connections: Vec<NetworkConnection>) {
     let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
     let gate = if loses { Precondition::Locked } else { Precondition::Free };
     draft.deed(gate, EngineAction::Connect(which(container), connections));
 }
 
-/// A container that is not to run is stopped.
+/// Stops a container that should not run.
 pub(super) fn stop(draft: &mut AppPlan<'_>, container: &Container) {
     if container.phase.is_alive() {
         draft.deed(Precondition::Locked, EngineAction::Stop(which(container)));
     }
 }
 
-/// Whether a container that is to run has to be started.
+/// Whether a container that should run has to be started.
 pub(super) fn is_owed_a_start(draft: &AppPlan<'_>, container: &Container) -> bool {
     match container.phase {
         ContainerPhase::Created => true,
         ContainerPhase::Exited(_) => {
-            // One that exits by itself is its restart policy's business: with one that never rests, somebody stopped it.
+            // If it exited by itself, that is up to its restart policy; under one that always restarts, it was stopped by
+            // hand.
             container.restart.restarts_always()
                 || draft.input.overrides.start.contains(&container.id)
-                // A start that failed is no exit of its program: a device or an address may be there again by now.
+                // A failed start is not an exit of its program: a missing device or address may be back by now.
                 || container.error.is_some()
         }
-        // Whoever paused it may be about to copy its files.
+        // The user who paused it may be about to copy its files.
         ContainerPhase::Paused => draft.input.overrides.start.contains(&container.id),
         ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Removing | ContainerPhase::Dead => false,
     }
@@ -222,11 +224,11 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
         }
         return;
     }
-    // One from the future was made before the clock was set back: it must not have the machine rebooted until then.
+    // A creation time in the future is from before the clock was set back: it must not cause reboots until then.
     let (since, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
     let new = container.phase == ContainerPhase::Created
         && match draft.input.current.awaiting.get(&container.id) {
-            // Clocks are wrong at boot on boards without a battery; who was seen waiting in which boot is not.
+            // Clocks are wrong at boot on boards without a battery; the recorded boot id is not.
             Some(BootState::NotYet) => true,
             Some(BootState::Done) => false,
             None => (since..=now).contains(&container.created_secs),
@@ -240,7 +242,7 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
     }
 }
 
-/// A container that lives is of use only while it has its network and what else it shares.
+/// Restarts a live container that lost a namespace it shares, and waits for one that is paused.
 pub(super) fn keep_connected(draft: &mut AppPlan<'_>, container: &Container) {
     if lost_its_owner(draft, container) {
         draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
@@ -249,13 +251,14 @@ pub(super) fn keep_connected(draft: &mut AppPlan<'_>, container: &Container) {
     }
 }
 
-/// Whether a container whose namespace it shares was started since: then it is left in the namespace of a program that is gone.
+/// Whether the owner of a shared namespace was started after the container: then the container is in the namespace of a
+/// program that is gone.
 fn lost_its_owner(draft: &AppPlan<'_>, container: &Container) -> bool {
     let (ContainerPhase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since)
     else {
         return false;
     };
-    // One that was started in the future was so before the clock was set back: then this one could not be started after it.
+    // A start time in the future is from before the clock was set back: a restart could not come after it.
     own < others && others.secs() <= draft.input.current.now_secs
 }
 

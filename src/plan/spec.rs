@@ -1,4 +1,4 @@
-//! From a service to the container it should have, and whether one is that container.
+//! From a service to the container it should have, and whether a container matches its service.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::state::{
     AdoptedContainer, App, ConfigHash, Container, ContainerConfig, Image, Namespace, Origin, Service, ServiceKey, Target,
 };
 
-/// Variables whose value at creation is the one that stays.
+/// Variables that keep the value they had at creation.
 const AT_INIT: [&str; 2] = ["RESIN_DEVICE_NAME_AT_INIT", "BALENA_DEVICE_NAME_AT_INIT"];
 
-/// The name a container bears: its release can be read off it, and creating it twice is refused by the engine itself.
+/// The name of a container: it shows the release, and creating it twice is rejected by the engine itself.
 #[must_use]
 pub fn container_name(app: &App, name: &str, service: &Service) -> String {
     let commit = app.commit.as_deref().unwrap_or_default();
     format!("{name}_{}_{}_{commit}", service.image_id, app.release_id)
 }
 
-/// Services that another target configures otherwise, and the fields that differ.
+/// Services whose configuration differs between two targets, and the fields that differ.
 #[must_use]
 pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
     let change = |(app, name, now): (&App, &String, &Service)| {
@@ -34,7 +34,7 @@ pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
     now.services().filter_map(change).collect()
 }
 
-/// What the name of a container begins with while the one that it replaces has its name.
+/// The name prefix of a container while the one that it replaces has its name.
 const NEW: &str = "new_";
 
 /// Whether a container has the name of one that was created beside another.
@@ -42,13 +42,13 @@ pub(super) fn is_named_new(container: &Container) -> bool {
     is_named(container, NEW)
 }
 
-/// A container's name without what it had while the one that it replaced had that name.
+/// A container's name without the prefix it had while the one that it replaced had that name.
 pub(super) fn bare_name(container: &Container) -> &str {
     let bare = container.name.strip_prefix(NEW).filter(|_| is_named_new(container));
     bare.unwrap_or(&container.name)
 }
 
-/// Whether a container's name has a prefix before the one that its service gives it: a service may be called `new` or `old_web`.
+/// Whether a container's name has a prefix before its service's name: a service may be called `new` or `old_web`.
 pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
     let bare = container.name.strip_prefix(prefix).and_then(|it| it.strip_prefix(&container.key.service));
     bare.is_some_and(|it| it.starts_with('_'))
@@ -68,7 +68,7 @@ pub(super) fn spec<'a>(
     }
     let key = ServiceKey::new(app.id, name);
     let hash = scene.hashes.get(&key)?.clone();
-    // A device may be renamed without restarting its apps. What the owner wrote wins.
+    // A device may be renamed without restarting its apps. The owner's value wins.
     let unsaid = AT_INIT.into_iter().filter(|it| !service.config.env.contains_key(*it));
     let told_once = unsaid.map(|it| (it.to_owned(), scene.target.name.clone().unwrap_or_default())).collect();
     let name = container_name(app, name, service);
@@ -89,10 +89,10 @@ pub(super) fn spec<'a>(
     })
 }
 
-/// Whether a container is what the service wants, but for its name and its namespaces' owners.
+/// Whether a container matches its service, apart from its name and the owners of its shared namespaces.
 pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &ConfigHash, images: &[Image]) -> bool {
     match &container.made {
-        // A hand-over that was called off leaves a container that the engine would no longer start by itself.
+        // A cancelled hand-over leaves a container with its restart policy disabled.
         Origin::Ours(hash) => {
             (hash == wanted || ends_up_as_wanted(container, service)) && container.restart == service.config.restart
         }
@@ -104,16 +104,17 @@ pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &Co
     }
 }
 
-/// A container of ours is as good as a new one when both end up with the same: the document says, or no longer says, a default or
-/// what the image says itself.
+/// A container of ours matches when its effective configuration is the wanted one: the document adds or drops a default, or a
+/// value that the image sets itself.
 fn ends_up_as_wanted(container: &Container, service: &Service) -> bool {
     let image = service.image.as_str();
     container.image_ref == service.image
         && container.outcome.as_ref().is_some_and(|it| service.config.effective_hash(&it.base, image) == it.hash)
 }
 
-/// Another supervisor's container is as good as ours when it ends up with what ours would, but for what is no reason to replace a
-/// running program: the device's name at creation, what we alone tell it, and what no program can notice.
+/// A foreign supervisor's container is adopted when its effective configuration is the one ours would have, apart from what
+/// is no reason to replace a running program: the device's name at creation, variables that only we set, and what no program
+/// can notice.
 fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     let mut theirs = foreign.config.effective(&foreign.base);
     let mut ours = wanted.effective(&foreign.base);
@@ -121,19 +122,20 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
         theirs.env.remove(variable);
         ours.env.remove(variable);
     }
-    // How the API is reached is told where the other did not; the cloud's key, which only the other gave, still serves.
+    // The API variables may be missing in a foreign container; the cloud's key, which only a foreign supervisor sets, still
+    // works.
     ours.env.retain(|name, _| theirs.env.contains_key(name) || !tells_of_the_api(name));
     theirs.env.retain(|name, _| ours.env.contains_key(name) || !matches!(name.as_str(), "RESIN_API_KEY" | "BALENA_API_KEY"));
     // Exposing a port opens none.
     theirs.expose.clear();
     ours.expose.clear();
-    // Which of several ports of the host was chosen is no difference.
+    // Which of several host ports was chosen is no difference.
     let chosen = |port: &Port| theirs.ports.iter().find(|it| port.may_be(it)).unwrap_or(port).clone();
     ours.ports = ours.ports.iter().map(chosen).collect();
-    // One that was asked for looks like one that the engine chose.
+    // A requested MAC address looks like one that the engine chose.
     ours.mac_address = None;
     theirs.mac_address = None;
-    // An engine knows a service as a container. Which one it must be is the planner's question.
+    // An engine knows a service only as a container. Which container it must be is checked elsewhere in the planner.
     if let (NetworkMode::Service(_), NetworkMode::Container(_)) = (&ours.network_mode, &theirs.network_mode) {
         theirs.network_mode = ours.network_mode.clone();
     }
@@ -145,9 +147,9 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
             Namespace::Network | Namespace::Pid | Namespace::Ipc => (),
         }
     }
-    // The directories of update locks are mounted by every supervisor, under one or both of their names.
+    // Every supervisor mounts the lock directories, under one or both of their names.
     ours.mounts.retain(|mount| theirs.mounts.contains(mount) || !is_lock_mount(mount));
-    // The service's own name and the container's are aliases everywhere; engines add their own.
+    // The names of the service and of the container are aliases everywhere; engines add their own.
     for (network, attachment) in &mut theirs.networks {
         if let Some(wanted) = ours.networks.get(network) {
             attachment.aliases.retain(|alias| wanted.aliases.contains(alias));

@@ -1,14 +1,14 @@
-//! How an old container gives way to a new one.
+//! How an outdated container is replaced.
 //!
 //! ```text
 //! download-then-kill    pull · every image of the app is here · create · lock · kill · start · unlock
 //! kill-then-download    unless the image is known not to fit: lock · kill · pull · create · start · unlock
 //! delete-then-download  lock · kill · delete the old image · pull · create · start · unlock
-//! hand-over             pull · create · lock · retire the old · start the new beside it · wait for its word · kill the old
+//! hand-over             pull · create · lock · retire the old · start the new beside it · await notification · kill the old
 //! ```
 //!
-//! The new container is created before anything is disturbed, so that nothing is killed for one that the engine refuses to create.
-//! Where the image is here, that holds for every strategy. It cannot be so where the old container, or a network that it is on,
+//! The new container is created before anything is disturbed, so that nothing is killed for one that the engine rejects. If
+//! the image is here, that holds for every strategy. It is impossible where the old container, or a network that it is on,
 //! has to go first.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
@@ -22,7 +22,7 @@ use crate::plan::{EngineAction, Step, Waiting};
 use crate::state::service::Strategy;
 use crate::state::{App, Container, ContainerPhase, Service, ServiceKey};
 
-/// Containers of a service that are not as it should be, and the service.
+/// The outdated containers of a service, and the service.
 pub(super) struct Outdated<'a> {
     pub(super) app: &'a App,
     pub(super) service: &'a Service,
@@ -31,10 +31,10 @@ pub(super) struct Outdated<'a> {
     pub(super) changed: &'a ChangedNetworks,
 }
 
-/// What the name of an old container of a hand-over begins with.
+/// The name prefix of the old container of a hand-over.
 const RETIRED: &str = "old_";
 
-/// Nobody wants the service any more: its containers go when the release that replaces them is here.
+/// The service is not in the target: its containers are removed when the release that replaces them is here.
 pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {
     if containers.is_empty() {
         return;
@@ -50,8 +50,8 @@ pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, contai
     }
 }
 
-/// The app is being purged: its containers go when they can come back, that is when the images are here and the engine was seen to
-/// create what is not as it should be.
+/// The app is being purged: its containers are removed once they can come back, that is when the images are here and the
+/// engine has shown that it can create the ones that are outdated.
 pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&Container>) {
     if !draft.input.has_image(&old.service.image) {
         draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
@@ -60,18 +60,19 @@ pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&
         return;
     }
     let all = || old.containers.iter().copied().chain(fresh);
-    // One that was created beside another goes after that: the next look would miss it otherwise.
+    // A container created beside another is removed after that one: otherwise the next plan would find it missing.
     let ran = all().any(|it| it.phase != ContainerPhase::Created);
     let first: Vec<_> = all().filter(|it| !ran || it.phase != ContainerPhase::Created).collect();
     remove_container(draft, old.key, &first);
 }
 
-/// No container is as it should be. The old ones make way as the service's strategy says.
+/// No container matches the target. The old ones are replaced as the service's strategy says.
 pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     let scene = draft.input;
     let here = scene.has_image(&old.service.image);
     if old.service.strategy.makes_way_first() && !here {
-        // What the new one is attached to can be there before its image is, and is as sure to be created before the old one goes.
+        // The new container's networks and volumes can exist before its image does, and must exist before the old container
+        // is removed.
         match scene.absent(old.app, old.service) {
             None => kill(draft, old),
             absent => {
@@ -96,15 +97,15 @@ pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     }
 }
 
-/// Whether the engine has yet to show that it can create the new container, or the network for it. The container is created beside
-/// the old ones, where that can be done.
+/// Whether the engine has yet to show that it can create the new container, or its network. The container is created beside
+/// the old ones, where that is possible.
 fn is_unproven(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let untried = draft.input.untried(old.app, old.service).filter(|_| !old.containers.is_empty());
     draft.wait_for(old.key, untried.clone());
     untried.is_some() || creates_beside(draft, old)
 }
 
-/// Creates the new container beside the old ones, where that can be done.
+/// Creates the new container beside the old ones, where that is possible.
 fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let can = !old.containers.is_empty() && release::can_be_created_beside(draft, old.app, old.service, old.changed);
     if can {
@@ -113,7 +114,7 @@ fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     can
 }
 
-/// The right container and others: one that was created beside them, a hand-over under way, or one too many.
+/// There is the right container and others: it was created beside them, a hand-over is in progress, or one is left over.
 pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     if fresh.phase != ContainerPhase::Created {
         return finish(draft, old, fresh);
@@ -131,7 +132,7 @@ pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Conta
     }
 }
 
-/// The new container was started: the others go, at once or when it says that it has taken over.
+/// The new container was started: the others are removed, at once or when it notifies that it has taken over.
 fn finish(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     let running = draft.input.is_wanted_running(&fresh.key, old.service);
     let handing_over =
@@ -144,21 +145,21 @@ fn finish(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     }
 }
 
-/// Whether the release is still on its way. What is there is served meanwhile.
+/// Whether the release is still being pulled. The existing container is maintained meanwhile.
 fn waits_for_images(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     if draft.release.images || old.service.strategy.makes_way_first() {
         return false;
     }
     draft.wait(Waiting::Images(old.key.clone()));
-    // A hand-over that this release overtook ends here, however long it takes to arrive.
+    // A hand-over that a newer release overtook ends here, however long that release takes to arrive.
     if let Some(newest) = keep_the_newest(draft, old) {
         maintain_until_replaced(draft, old, newest);
     }
     true
 }
 
-/// New containers are about to be created, or the engine refuses one: what is there stays as it is, and is stopped and started as
-/// anybody asks. It is not restarted in its own container, for the new one is what a restart asks for.
+/// New containers are about to be created, or the engine rejects one: the existing container stays as it is, and is stopped
+/// and started on request. It is not restarted in place, for a requested restart is fulfilled by the new container.
 fn wait_for_containers(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     draft.wait(Waiting::Containers(old.key.clone()));
     let newest = survivor(old.containers.iter().copied());
@@ -173,12 +174,12 @@ fn kill(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     }
 }
 
-/// Of several containers of a service the newest that lives goes on, or the newest where none does.
+/// Of several containers of a service, the newest live one is kept, or the newest if none is alive.
 pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
     containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
 }
 
-/// The one that goes on goes on alone: the others have no part in what comes.
+/// Removes all containers but the survivor: they play no part in what follows.
 fn keep_the_newest<'a>(draft: &mut AppPlan<'_>, old: &Outdated<'a>) -> Option<&'a Container> {
     let newest = survivor(old.containers.iter().copied())?;
     for other in old.containers.iter().filter(|it| it.id != newest.id) {
@@ -187,7 +188,8 @@ fn keep_the_newest<'a>(draft: &mut AppPlan<'_>, old: &Outdated<'a>) -> Option<&'
     Some(newest)
 }
 
-/// While the release that will replace it is still on its way, what is there is restarted, stopped and started as anybody asks.
+/// While the release that will replace it is still being pulled, the existing container is restarted, stopped and started on
+/// request.
 fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, container: &Container) {
     if !draft.input.is_wanted_running(old.key, old.service) {
         stop(draft, container);
@@ -203,13 +205,13 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
     }
 }
 
-/// A hand-over needs an old one that lives, a new one that is to run, and nothing that both cannot have at once.
+/// A hand-over needs a live old container, a new one that should run, and no changed network, which both cannot have at once.
 fn can_start_side_by_side(draft: &AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let alive = old.containers.iter().any(|it| it.phase.is_alive());
     alive && draft.input.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
 }
 
-/// The old one is retired, which frees its name, and the new one is started.
+/// Retires the old container, which frees its name, and starts the new one.
 fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     if let Some(other) = unmet(draft, old.app, old.service) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
@@ -234,7 +236,7 @@ pub(super) fn is_retired(container: &Container) -> bool {
     spec::is_named(container, RETIRED)
 }
 
-/// Whether a pull may begin: under delete-then-download not before the images nobody wants are gone.
+/// Whether a pull may begin: under delete-then-download not before the unused images are deleted.
 pub(super) fn may_pull(draft: &AppPlan<'_>, service: &Service) -> bool {
     service.strategy != Strategy::DeleteThenDownload || images::unwanted(draft.input).next().is_none()
 }

@@ -1,8 +1,8 @@
-//! Examples of plans, each a small story, and what holds for every plan.
+//! Examples of plans, each a short story, and properties that hold for every plan.
 //!
-//! A target is a line a service: `name image [word…]`; the words are in [`model::service`]. A device is a line a container: `name
-//! image phase [word…]`. A story is what would be done, a line for each wave of steps, until there is nothing left to do; and then
-//! what is waited for.
+//! A target is one line per service: `name image [word…]`; the words are in [`model::service`]. A device is one line per
+//! container: `name image phase [word…]`. A story lists the steps, one line per wave, until no step is left; and then what is
+//! waited for.
 
 mod api;
 mod beside;

@@ -1,4 +1,4 @@
-//! Steps of the plan that have to wait for what is under way. A plan knows how things are, and not what is being done to them.
+//! The planner sees only the last observation. This file holds back steps that conflict with work in flight.
 
 use crate::plan::{EngineAction, Step, Subject};
 use crate::port::World;
@@ -6,13 +6,13 @@ use crate::reconcile::Reconciler;
 use crate::state::{AppId, ImageRef, ServiceKey};
 
 impl<W: World> Reconciler<'_, W> {
-    /// Whether a step is not to be taken now, although the plan has it.
+    /// Whether a step of the plan must not start now.
     pub(super) fn conflicts_with_work_in_flight(&self, step: &Step) -> bool {
         match step {
-            // Locks under which the host is configured are not for updates to count on.
+            // Updates must not rely on locks under which the host is configured.
             Step::TakeLocks(app, ..) => self.is_leased(*app),
-            // Ours that it relies on stay; and so they do for as long as something of the app is under way, which may count on them
-            // although the plan no longer does.
+            // Locks that host configuration relies on stay. So do all locks of an app while one of its steps is in flight:
+            // that step may rely on them although the plan no longer does.
             Step::ReleaseLocks(app) => {
                 self.host_config_lease.is_some() || self.running.iter().any(|(it, _)| app_of(it) == Some(*app))
             }
@@ -22,7 +22,8 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Whether something that a service depends on is being killed, stopped or restarted, as an earlier target wanted it, or was since the look.
+    /// Whether a dependency of the service is being killed, stopped or restarted for an earlier target, or was since the
+    /// observation.
     fn loses_a_dependency(&self, key: &ServiceKey) -> bool {
         let service = self.target.as_ref().and_then(|it| it.apps.get(&key.app)?.services.get(&key.service));
         self.under_way().any(|step| match step {
@@ -33,20 +34,20 @@ impl<W: World> Reconciler<'_, W> {
         })
     }
 
-    /// Whether an image that an app wants is being deleted, as an earlier target did not want it, or was since the look.
+    /// Whether an image that the app wants is being deleted for an earlier target, or was since the observation.
     fn loses_an_image(&self, app: AppId) -> bool {
         let app = self.target.as_ref().and_then(|it| it.apps.get(&app));
         let wants = |image: &ImageRef| app.is_some_and(|it| it.services.values().any(|it| it.image == *image));
         self.under_way().any(|step| matches!(step, Step::Engine(EngineAction::RemoveImage(image)) if wants(image)))
     }
 
-    /// Steps that are being taken, or ended since the look.
+    /// Steps that are in flight, or ended since the observation.
     pub(super) fn under_way(&self) -> impl Iterator<Item = &Step> {
         self.running.iter().map(|(step, _)| step).chain(&self.ended)
     }
 }
 
-/// The app a step concerns, when it concerns one.
+/// The app a step belongs to, if any.
 pub(super) fn app_of(step: &Step) -> Option<AppId> {
     match step.subject() {
         Subject::Service(key) => Some(key.app),

@@ -1,9 +1,9 @@
-//! A target that has never been reached is on trial: every start with it counts, and when the agent ends again and again, the
-//! last good one takes its place.
+//! Crash loop guard: every start of the agent with a target that was never reached counts. When the agent ends again and
+//! again, it rolls back to the last good target.
 //!
-//! What counts is a start that ended by itself: a crash, a watchdog, a board that reboots in a loop. Stopping the agent in good
-//! order counts for nothing, nor does a life that lasted. Nothing is counted for a target that was reached once, and no more than
-//! [`StartCount::MAX_STARTS`] and one starts are ever written down, so a loop wears no flash.
+//! What counts is a start that ended abnormally: a crash, a watchdog, a board that reboots in a loop. An orderly stop of the
+//! agent does not count, nor does a long uptime. Nothing is counted for a target that was reached once, and at most
+//! [`StartCount::MAX_STARTS`] plus one starts are ever written, so a loop does not wear the flash.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::reconcile::persistence::save;
 use crate::state::service::Strategy;
 use crate::state::{AppId, ImageRef, StartCount, Target};
 
-/// A life that long was not ended by the target.
+/// After this uptime the target is not what kills the agent.
 const LASTS: Duration = Duration::from_secs(10 * 60);
 
-/// What is known of the target on trial.
+/// Start counter of a target that was never reached.
 #[derive(Debug)]
 pub(super) struct CrashLoopGuard {
-    /// As it is on the disk.
+    /// As stored on disk.
     pub(super) trial: Option<StartCount>,
-    /// A target that was refused, so that it can be tried once more.
+    /// A target that was rejected, kept so that it can be tried once more.
     refused: Option<Target>,
     born: Instant,
 }
@@ -37,14 +37,14 @@ impl CrashLoopGuard {
 }
 
 impl<W: World> Reconciler<'_, W> {
-    /// Counts this start, and has the last good target take the place of one that ended too many.
+    /// Counts this start, and rolls back to the last good target if there were too many.
     pub(super) async fn count_start(&mut self) {
         let Some(wanted) = self.targets.wanted.as_ref().filter(|_| !self.reached) else { return };
         let document = wanted.fingerprint();
         let before = self.crash_loop.trial.as_ref().filter(|it| it.document == document).map_or(0, |it| it.starts);
         let trial = StartCount { document, starts: (before + 1).min(StartCount::MAX_STARTS + 1) };
         if trial.starts != before {
-            // A disk that does not take it counts nothing; nothing worse comes of it.
+            // If the disk does not take the record, this start is not counted, and nothing worse follows.
             save(self.world, &Record::Trial(Some(trial.clone()))).await;
         }
         if trial.is_over() {
@@ -56,7 +56,7 @@ impl<W: World> Reconciler<'_, W> {
         self.set_trial(Some(trial));
     }
 
-    /// Whether a target is the one that ended the agent too often.
+    /// Whether a target is the one that was rejected for its crash loop.
     pub(super) fn refuses(&mut self, target: &Target) -> bool {
         let over = self.crash_loop.trial.as_ref().is_some_and(|it| it.is_over() && it.document == target.fingerprint());
         if over {
@@ -66,7 +66,7 @@ impl<W: World> Reconciler<'_, W> {
         over
     }
 
-    /// The target on trial was reached, or another one takes its place: it is counted no more.
+    /// Stops counting: the target was reached, or another one replaces it.
     pub(super) async fn reset_start_count(&mut self) {
         self.crash_loop.refused = None;
         if self.crash_loop.trial.is_some() && save(self.world, &Record::Trial(None)).await {
@@ -74,7 +74,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Whoever lives long enough is not killed by the target.
+    /// After ten minutes of uptime the target is not what kills the agent: reset the crash-loop counter.
     pub(super) async fn mark_stable(&mut self) {
         let lasted = self.crash_loop.born.elapsed() >= LASTS;
         if lasted && self.crash_loop.trial.as_ref().is_some_and(|it| !it.is_over()) {
@@ -82,8 +82,8 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Images that go once nobody wants them. Those of the last good target stay until the new one is reached, so that it can take its
-    /// place without a network; unless the room is needed, or a service would rather have it.
+    /// Images to delete once no app wants them. Those of the last good target stay until the new one is reached, so that a
+    /// rollback needs no network; unless the space is needed, or a service has the strategy `delete-then-download`.
     pub(super) fn removable_images(&self) -> BTreeSet<ImageRef> {
         let mut ours = self.targets.pulled.clone();
         let good = self.targets.good.iter().filter(|_| !self.reached && !self.retries.is_out_of_space());
@@ -99,7 +99,7 @@ impl<W: World> Reconciler<'_, W> {
         ours
     }
 
-    /// A person wants the refused target tried once more.
+    /// A requested update tries the rejected target once more.
     pub(super) async fn retry_refused_target(&mut self) {
         if let Some(target) = self.crash_loop.refused.take() {
             self.reset_start_count().await;

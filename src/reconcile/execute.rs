@@ -14,7 +14,7 @@ use crate::plan::{AppUpdate, EngineAction, Step};
 use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
 use crate::state::{ImageRef, ServiceKey, Status};
 
-/// Why a step was not taken.
+/// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StepFailure {
     Engine(EngineError),
@@ -22,13 +22,13 @@ pub(super) enum StepFailure {
     Power(PowerError),
 }
 
-/// A step, and what came of it unless it was dropped.
+/// A step, and its result unless it was cancelled.
 pub(super) type StepEnded = (Step, Result<Result<(), StepFailure>, Aborted>);
 
-/// Whether an update fits. Asked once, for all its steps that are begun together.
+/// Whether an update fits on the disk. Checked once, for all its steps that start together.
 type Fits<'w> = Shared<LocalBoxFuture<'w, Result<(), EngineError>>>;
 
-/// The plan's updates, and whether they fit.
+/// The plan's updates, and whether each fits.
 pub(super) struct Updates<'w>(Vec<(AppUpdate, Fits<'w>)>);
 
 impl<'w> Updates<'w> {
@@ -37,13 +37,14 @@ impl<'w> Updates<'w> {
         Self(updates.iter().map(|it| (it.clone(), fits(it.images.clone()))).collect())
     }
 
-    /// Those that a step begins.
+    /// The updates that a step begins.
     pub(super) fn of(&self, step: &Step) -> Vec<Fits<'w>> {
         self.0.iter().filter(|(update, _)| update.begins_with(step)).map(|(_, fits)| fits.clone()).collect()
     }
 }
 
-/// Takes one step, unless its updates do not fit. It may be dropped until it begins; some steps also half-way.
+/// Executes one step, unless it belongs to updates of which none fits. It can be cancelled until it begins; some steps also
+/// half-way.
 pub(super) async fn execute<W: World>(
     world: &W,
     publish: &watch::Sender<Status>,
@@ -63,7 +64,7 @@ pub(super) async fn execute<W: World>(
     (step, result)
 }
 
-/// Of the updates that a step begins, one that fits will do.
+/// A step may belong to several apps' updates: it starts if any of them fits on the disk.
 async fn one_fits(updates: Vec<Fits<'_>>) -> Result<(), StepFailure> {
     let mut fits = Ok(());
     for update in updates {
@@ -84,14 +85,14 @@ async fn now<W: World>(world: &W, publish: &watch::Sender<Status>, step: &Step) 
             word_of(world, &old.key, *timeout).await?;
             world.engine().take(&EngineAction::Kill(old.clone()), &|_| ()).await.map_err(StepFailure::Engine)
         }
-        // The whole agent holds still for it, so it is not one step among others: see `shutdown`.
+        // The whole agent quiesces for a reboot, so it is not one step among others: see `shutdown`.
         Step::Reboot => Ok(()),
     }
 }
 
 async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &EngineAction) -> Result<(), StepFailure> {
     if let EngineAction::Retire(which, _) = deed {
-        // A word from the hand-over before must not count for this one.
+        // A notification from an earlier hand-over must not count for this one.
         world.locks().expect_hand_over(&which.key).await.map_err(StepFailure::Lock)?;
     }
     match deed {
@@ -110,15 +111,15 @@ async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &Eng
     world.engine().take(deed, &progress).await.map_err(StepFailure::Engine)
 }
 
-/// What is mounted must be there, and be ours; and it goes with every boot.
+/// Creates a service's lock directory before it is mounted, so that it is ours. It is gone after every boot.
 pub(super) async fn make_lock_directory<W: World>(world: &W, service: &ServiceKey) {
     if let Err(error) = world.locks().prepare(service).await {
-        // The engine makes it, or says why it cannot.
+        // The engine creates it, or says why it cannot.
         warn!(%service, %error, "the directory of its update locks is left to the engine");
     }
 }
 
-/// Waits for the new container's word, at most so long. No word is no reason to keep the old one.
+/// Waits up to `most` for the new container's notification. If none comes, the old container is killed all the same.
 async fn word_of<W: World>(world: &W, key: &ServiceKey, most: Duration) -> Result<(), StepFailure> {
     match timeout(most, world.locks().handed_over(key)).await {
         Ok(Ok(())) => info!(service = %key, "the new container has taken over"),

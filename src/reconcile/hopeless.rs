@@ -1,4 +1,4 @@
-//! What ends a wait badly: waiting does not mend it, so whoever asked is answered at once.
+//! Goals that waiting does not bring closer: their requesters are answered with the reason at once.
 
 use crate::plan::{EngineAction, Step, Subject, Waiting};
 use crate::port::World;
@@ -9,7 +9,7 @@ use crate::request::Refusal;
 use crate::state::{App, AppId, ImageRef, Service, ServiceKey};
 
 impl<W: World> Reconciler<'_, W> {
-    /// Why what a waiter waits for does not come to pass, where that is known. It is still pursued where it is still wanted.
+    /// Why a waiter's goal will not be reached, where that is known. It is still pursued where it is still wanted.
     pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
         match &waiter.goal {
             Goal::Settled | Goal::Purged(_) => self.cannot_settle(waiter.app),
@@ -18,8 +18,8 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// The engine refuses to create a container or its network, and nothing is killed before; or the image of a service that has no container
-    /// cannot be pulled.
+    /// The engine rejects a container or its network, and nothing is killed before they are created; or the image of a
+    /// service that has no container cannot be pulled.
     fn cannot_settle(&self, app: AppId) -> Option<Refusal> {
         let containers = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Containers(key) if key.app == app));
         let such = |step: &Step| match step {
@@ -42,7 +42,8 @@ impl<W: World> Reconciler<'_, W> {
         empty.then(|| self.retries.last_failure(pulls)).flatten().map(Refusal::Failed)
     }
 
-    /// A service is not started because of a dependency that does not become what it has to be, and nothing is done about it.
+    /// A service is not started because of a dependency that does not become what it has to be, while no step of the app
+    /// changes that.
     fn depends_in_vain(&self, app: AppId, of: impl Fn(&ServiceKey) -> bool) -> Option<Refusal> {
         let in_vain =
             |it: &&Waiting| matches!(it, Waiting::Dependency(key, unmet) if key.app == app && unmet.never.is_some() && of(key));
@@ -50,7 +51,7 @@ impl<W: World> Reconciler<'_, W> {
         Some(Refusal::Failed(waiting.to_string()))
     }
 
-    /// A start waits for a dependency that is on its way, and that takes longer than a request waits.
+    /// A start waits for a dependency that is on its way but takes longer than a request waits.
     fn is_held_back(&self, waiter: &Waiter, key: &ServiceKey) -> Option<Refusal> {
         let waits = |it: &&Waiting| matches!(it, Waiting::Dependency(it, _) if it == key);
         let waiting = self.plan.waiting.iter().find(waits).filter(|_| Self::is_out_of_patience(waiter))?;
@@ -97,7 +98,7 @@ impl<W: World> Reconciler<'_, W> {
         self.held_up(key).or_else(failed).or_else(|| self.depends_in_vain(key.app, |it| it == key))
     }
 
-    /// The lock that holds up what a start waits for. One that only starts a container which is there needs none.
+    /// The lock that holds up what a start waits for. Merely starting an existing container needs no lock.
     fn held_up(&self, key: &ServiceKey) -> Option<Refusal> {
         let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
         let goes_on = steps.into_iter().any(|step| step.subject() == Subject::Service(key.clone()));

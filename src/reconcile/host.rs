@@ -1,4 +1,4 @@
-//! The host: its figures, its addresses, and its configuration, which is read and changed beside everything else.
+//! The host: its metrics, its addresses, and its configuration, which is read and changed beside the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::request::{Refusal, RequestResult, Response};
 use crate::state::host::{HostAddresses, HostPatch};
 use crate::state::{AppId, Force};
 
-/// Figures are not read more often, however often the engine is looked at.
+/// Minimum interval between two readings of the host metrics, however often the engine is observed.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
-/// Characters of the uuid that name a host that has no name.
+/// Characters of the uuid that make the hostname when the requested one is empty.
 const NAME: usize = 7;
 
-/// Something that is done while everything else goes on, and what comes of it.
+/// A job that runs beside the steps, and its outcome.
 pub(super) type BackgroundJob<'w> = LocalBoxFuture<'w, JobOutcome>;
 
-/// What comes of an errand.
+/// The outcome of a background job.
 pub(super) struct JobOutcome {
     answer: RequestResult,
-    /// Apps whose locks it took. `None`: it needs none.
+    /// Apps whose locks the job took. `None`: it needs no locks.
     taken: Option<Vec<AppId>>,
 }
 
 impl<'w, W: World> Reconciler<'w, W> {
-    /// What the host measures now.
+    /// Refreshes the published host metrics.
     pub(super) fn refresh_host_metrics(&self) {
         let fresh = self.publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < FIGURES_EVERY);
         if !fresh {
@@ -39,7 +39,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
     }
 
-    /// The device is found elsewhere.
+    /// The device's addresses changed.
     pub(super) fn set_addresses(&mut self, HostAddresses { ips, macs }: HostAddresses) {
         info!(addresses = ips.join(" "), "the device's addresses");
         self.device.ip_addresses = ips;
@@ -56,7 +56,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         read.boxed_local()
     }
 
-    /// Under the update locks of every app, so that none is surprised by another network.
+    /// Configures the host under the update locks of every app, so that no app is surprised by a changed network.
     pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<BackgroundJob<'w>, Refusal> {
         if self.host_config_lease.is_some() {
             let why = "the host is being configured for another request; nothing was changed, ask again";
@@ -88,7 +88,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         Ok(deed.boxed_local())
     }
 
-    /// An errand is done: it gives back the locks it took.
+    /// A background job is done: releases the locks it took and sends the response.
     pub(super) async fn on_job_ended(
         &mut self,
         reply: oneshot::Sender<RequestResult>,
@@ -99,7 +99,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.give_back(&lent, taken).await;
             self.request_resync();
         }
-        let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
+        let _ = reply.send(answer); // The requester may have hung up; the response is then of no use.
     }
 
     /// Whether the locks of an app are those under which the host is configured.

@@ -1,4 +1,4 @@
-//! Looks at the engine and at the locks.
+//! Observes the engine and the update locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,27 +13,28 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::execute::make_lock_directory;
 use crate::state::{self, AppId, Container, ContainerPhase, LockHolders, ServiceKey};
 
-/// The least time between the beginnings of two looks that others cause: engine events, update locks.
+/// Minimum interval between the starts of two observations triggered by engine events or update locks.
 pub(super) const LOOKS_APART: Duration = Duration::from_millis(250);
-/// The most, where looks take long: no more than a fifth of the time is spent looking.
+/// The interval where observations are slow: they take no more than a fifth of the time.
 const SLOW_LOOKS_APART: Duration = Duration::from_secs(2);
-/// How soon there is another look while the engine is about to start a container again: it sends no event when that fails.
+/// Resync interval while the engine is about to restart a container: it sends no event when the restart fails.
 const RESTARTING: Duration = Duration::from_secs(10);
-/// How soon locks are looked at again that could not be read.
+/// Retry interval for locks that could not be read.
 const LOCKS_AGAIN: Duration = Duration::from_secs(30);
 
-/// What was seen.
+/// The result of an observation: the engine, the update locks, and the file that says a reboot is required.
 pub(super) type Observation =
     (Result<EngineSnapshot, EngineError>, Result<BTreeMap<AppId, state::LockState>, LockError>, Option<String>);
 
-/// Looks at the engine, at the locks of every app there is, and whether the host is to be booted. `seen_before`: these holders
-/// include the services that had containers when the engine answered last.
+/// Observes the engine, the locks of every app there is, and whether the host requires a reboot. `seen_before`: `apps`
+/// includes the services that had containers when the engine answered last.
 pub(super) async fn observe<W: World>(world: &W, mut apps: BTreeMap<AppId, LockHolders>, seen_before: bool) -> Observation {
     let seen = world.engine().observe().await;
     match &seen {
         Ok(seen) => add_containers(&mut apps, &seen.containers),
         Err(_) if seen_before => (),
-        // An app that is to go may still have containers, and a lock that holds up a reboot. What cannot be read here is told below.
+        // An app to be removed may still have containers, and a lock that holds up a reboot. A read error here shows up in
+        // the call below.
         Err(_) => {
             let found = world.locks().apps().await.unwrap_or_default();
             apps = apps.into_keys().chain(found).map(|app| (app, LockHolders::All)).collect();
@@ -44,31 +45,31 @@ pub(super) async fn observe<W: World>(world: &W, mut apps: BTreeMap<AppId, LockH
 }
 
 impl<W: World> Reconciler<'_, W> {
-    /// Something may have changed: look as soon as nobody is looking.
+    /// State may have changed: observe as soon as no observation is in flight.
     pub(super) fn request_resync(&mut self) {
         self.next_observe = Instant::now();
     }
 
-    /// Something outside may have changed: the first time it is looked at at once, and then only so often.
+    /// State outside may have changed: observe at once the first time, and then rate-limited.
     pub(super) fn request_resync_soon(&mut self) {
         let soonest = self.observe_started + self.min_observe_interval;
         self.next_observe = self.next_observe.min(soonest.max(Instant::now()));
     }
 
-    /// A look ended: the slower it was, the longer others wait for the next.
+    /// An observation ended: the slower it was, the longer events wait for the next.
     pub(super) fn pace_resyncs(&mut self) {
         self.min_observe_interval = (self.observe_started.elapsed() * 5).clamp(LOOKS_APART, SLOW_LOOKS_APART);
     }
 
-    /// The engine may give up a container that it is about to start again.
+    /// The engine may give up a container that it is about to restart.
     pub(super) fn resync_while_restarting(&mut self) {
         if self.current.containers.iter().any(|it| it.phase == ContainerPhase::Restarting) {
             self.next_observe = self.next_observe.min(Instant::now() + RESTARTING);
         }
     }
 
-    /// What was seen of the locks; where they cannot be read, what is known of them. One of ours counts only where it cannot have
-    /// been given back since: to take it again costs little, to disturb a service without it might cost the service its data.
+    /// The locks as observed; where they cannot be read, as last known. A lock of ours counts only if it cannot have been
+    /// released since: taking it again is cheap, while disturbing a service without it might cost the service its data.
     pub(super) fn merge_observed_locks(
         &mut self,
         seen: Result<BTreeMap<AppId, state::LockState>, LockError>,
@@ -84,9 +85,10 @@ impl<W: World> Reconciler<'_, W> {
         locks
     }
 
-    /// Which services can hold locks, as far as it is known: those of the target and those that had containers at the last look.
+    /// Services that can hold locks, as far as known: those of the target and those that had containers at the last
+    /// observation.
     pub(super) fn holders(&self) -> BTreeMap<AppId, LockHolders> {
-        // Of an app that nothing else is left of, locks of ours are still given back.
+        // Locks of ours are released also if nothing else is left of an app.
         let locked = self.current.locks.keys().map(|app| (*app, LockHolders::default()));
         let mut all: BTreeMap<_, _> = locked.collect();
         for (app, name, _) in self.target.iter().flat_map(|it| it.services()) {
@@ -99,12 +101,13 @@ impl<W: World> Reconciler<'_, W> {
         all
     }
 
-    /// Whether the engine answered once, so that it is known which services have containers. Such a look tells the time.
+    /// Whether the engine has answered once, so that it is known which services have containers. Such an observation sets the
+    /// time.
     pub(super) fn knows_containers(&self) -> bool {
         self.current.now_secs != 0
     }
 
-    /// Looks at the locks of one app now, whatever was seen of them before: a lock that was given back refuses no request. Where they
+    /// Reads the locks of one app now, whatever was observed before: a lock that was released rejects no request. Where locks
     /// cannot be read, they count as they were last known.
     pub(super) async fn refresh_locks(&mut self, app: AppId) {
         let holders = self.holders().remove(&app).unwrap_or_default();
@@ -113,7 +116,7 @@ impl<W: World> Reconciler<'_, W> {
                 let known = self.are_ours(app);
                 self.locks_checked_since_observe.insert(app);
                 match seen.remove(&app) {
-                    // Whether ours count is for the whole look to say.
+                    // Whether ours count is decided by the whole observation.
                     Some(state::LockState::Ours(_)) if !known => drop(self.locks().remove(&app)),
                     Some(state::LockState::Ours(_)) => (),
                     Some(locks) => drop(self.locks().insert(app, locks)),
@@ -124,7 +127,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// An engine that comes up after us mounts these directories, and would make those that are not there for itself.
+    /// An engine that starts after us mounts these directories, and would create the missing ones itself.
     pub(super) async fn make_lock_directories(&self) {
         let apps = self.target.iter().flat_map(|it| it.apps.values());
         for key in apps.flat_map(|app| app.services.keys().map(|name| ServiceKey::new(app.id, name))) {
@@ -141,13 +144,13 @@ impl<W: World> Reconciler<'_, W> {
         apps
     }
 
-    /// Whether locks of an app are ours.
+    /// Whether we hold locks of an app.
     pub(super) fn are_ours(&self, app: AppId) -> bool {
         matches!(self.current.locks.get(&app), Some(state::LockState::Ours(_)))
     }
 
-    /// Gives back the locks that were taken, but for those that the host's configuration or the end of the machine counts on. What was
-    /// seen of these apps' locks is out of date, and what was planned meanwhile did not reckon with that.
+    /// Releases the locks that were taken, except those that host configuration or a shutdown relies on. The last observation
+    /// of these apps' locks is out of date, and a plan made from it did not take the release into account.
     pub(super) async fn give_back(&mut self, apps: &BTreeSet<AppId>, taken: impl IntoIterator<Item = AppId>) {
         if apps.is_empty() {
             return;
@@ -165,12 +168,12 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Locks of ours of these apps are not known to be there any more.
+    /// Forgets our locks of these apps: they are no longer known to exist.
     pub(super) fn forget_ours(&mut self, of: impl Fn(&AppId) -> bool) {
         without_ours(self.locks(), of);
     }
 
-    /// What is known of the locks, to be changed. Whoever looks at what was published keeps that.
+    /// The known locks, for changing. Readers of the published snapshot keep their copy.
     pub(super) fn locks(&mut self) -> &mut BTreeMap<AppId, state::LockState> {
         &mut Arc::make_mut(&mut self.current).locks
     }

@@ -1,4 +1,4 @@
-//! What outlives a power cut, and what is made when there is nothing to remember.
+//! The records that survive a power cut, and the defaults generated when none are stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::state::{
     BootState, ContainerId, ContainerPhase, Identity, Image, ImageRef, Keys, Secret, ServiceKey, StartCount, Status,
 };
 
-/// What the agent begins with.
+/// The state the agent starts with.
 pub(super) struct LoadedState {
     pub(super) identity: Identity,
     pub(super) keys: Keys,
@@ -27,10 +27,10 @@ pub(super) struct LoadedState {
     pub(super) unsaved: BTreeSet<DirtyRecord>,
 }
 
-/// How often a disk that did not take a record is asked again.
+/// Retry interval after a disk failed to save a record.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 
-/// What could not be saved yet.
+/// A record that could not be saved yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DirtyRecord {
     Identity,
@@ -40,13 +40,13 @@ pub(super) enum DirtyRecord {
     Awaiting,
 }
 
-/// Loads what was saved, and makes and saves what was not.
+/// Loads what is stored, and generates and saves what is not.
 pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, publish: &watch::Sender<Status>) -> LoadedState {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
     let memory = loop {
         match world.store().load().await {
             Ok(memory) => break memory,
-            // To go on as if it were new would make it another device, and save that over what is there.
+            // Starting without the stored state would give the device a new identity, and overwrite the stored one.
             Err(problem) => {
                 error!(error = %problem, "what was saved cannot be read; it is tried again");
                 tokio::time::sleep(backoff.fail()).await;
@@ -90,7 +90,8 @@ async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &
     keys
 }
 
-/// Keeps a record. The agent goes on when it cannot: what it knows is still right, until the power is cut.
+/// Saves a record; returns whether it was saved. On failure the agent goes on: the state in memory is still right, until a
+/// power cut.
 pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
     match world.store().save(record).await {
         Ok(()) => true,
@@ -102,7 +103,8 @@ pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
 }
 
 impl<W: World> Reconciler<'_, W> {
-    /// Writes down what a new target will have pulled, and forgets what is neither here nor wanted, before its record is saved.
+    /// Records the images that a new target will pull, and forgets those neither present nor wanted, before the targets are
+    /// saved.
     pub(super) fn record_expected_pulls(&mut self, images: &[Image]) {
         let is_here = |image: &ImageRef| images.iter().any(|it| it.answers_to(image));
         let services = self.targets.wanted.iter().flat_map(|it| it.apps.values()).flat_map(|it| it.services.values());
@@ -115,13 +117,13 @@ impl<W: World> Reconciler<'_, W> {
         pulled.extend(wanted.into_iter().filter(|image| !is_here(image)));
         if pulled != self.targets.pulled {
             self.targets.pulled = pulled;
-            // The target's own record may have been saved before there was an engine to ask.
+            // The target's own record may have been saved before the engine's images were known.
             self.dirty.insert(DirtyRecord::Targets);
         }
     }
 
-    /// Before an image is pulled it is written down as ours, so that it can be deleted after whatever happens.
-    /// Whether there was anything to write.
+    /// Before an image is pulled it is recorded as ours, so that it can be garbage-collected whatever happens afterwards.
+    /// Returns whether there was anything to record.
     pub(super) async fn record_pulls(&mut self, steps: &[Step]) -> bool {
         let before = self.targets.pulled.len();
         for step in steps {
@@ -136,7 +138,7 @@ impl<W: World> Reconciler<'_, W> {
         new
     }
 
-    /// Notes that the target was reached.
+    /// Records that the target was reached.
     pub(super) async fn mark_reached(&mut self) {
         let settled = self.plan.busy.is_empty() && self.plan.steps.is_empty() && self.running.is_empty();
         if !settled || self.reached || self.target.is_none() {
@@ -144,12 +146,12 @@ impl<W: World> Reconciler<'_, W> {
         }
         self.reached = true;
         info!("the device is as wanted");
-        // What was kept to fall back on may go.
+        // Images kept for a rollback may now go.
         self.request_resync();
         if self.targets.good != self.targets.wanted {
             self.targets.good.clone_from(&self.targets.wanted);
             let proved = self.targets.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
-            // What is not on the disk yet cannot be marked there.
+            // A record that is not on the disk yet cannot be marked as reached there.
             let saved = match proved.filter(|_| !self.dirty.contains(&DirtyRecord::Targets)) {
                 Some(proved) => save(self.world, &proved).await,
                 None => false,
@@ -161,14 +163,15 @@ impl<W: World> Reconciler<'_, W> {
         self.reset_start_count().await;
     }
 
-    /// Whether the boots have been that containers wait for.
+    /// For each container that waits for a reboot: whether the reboot has happened.
     pub(super) fn awaited_boots(&self) -> BTreeMap<ContainerId, BootState> {
         let now = self.world.clock().boot_id();
         let boot = |seen: &String| if *seen == now { BootState::NotYet } else { BootState::Done };
         self.awaiting_reboot.iter().map(|(id, seen)| (id.clone(), boot(seen))).collect()
     }
 
-    /// Writes down which containers wait for the next boot, so that the clock need not be right to tell it from this one.
+    /// Records which containers wait for the next boot, by boot id, so that no correct clock is needed to tell that boot from
+    /// this one.
     pub(super) async fn record_awaiting_reboot(&mut self) {
         let now = self.world.clock().boot_id();
         let mut awaiting = self.awaiting_reboot.clone();
@@ -189,12 +192,12 @@ impl<W: World> Reconciler<'_, W> {
         self.save_one(DirtyRecord::Targets).await;
     }
 
-    /// Writes down what a person stopped, and who is still owed a start.
+    /// Saves which services the user stopped, and which are still to be restarted.
     pub(super) async fn save_stopped(&mut self) {
         self.save_one(DirtyRecord::Stopped).await;
     }
 
-    /// Saves what could not be saved before. A full disk is asked now and then, not at every look.
+    /// Saves the records that could not be saved before. A full disk is retried every `SAVE_EVERY`, not at every observation.
     pub(super) async fn retry_saves(&mut self) {
         if self.save_after > Instant::now() {
             return;
@@ -204,7 +207,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// The same at once: the machine is about to end.
+    /// Retries the unsaved records at once: the machine is about to shut down.
     pub(super) async fn save_before_shutdown(&mut self) {
         self.save_after = Instant::now();
         self.retry_saves().await;

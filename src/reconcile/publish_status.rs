@@ -1,4 +1,4 @@
-//! What everybody else is told: what is, what is being done, what is waited for and what went wrong.
+//! The published status: the current state, steps in flight, what is waited for, and what went wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::state::status::{StepInProgress, StepKind};
 use crate::state::{Activity, ServiceKey, Trouble};
 
 impl<W: World> Reconciler<'_, W> {
-    /// What is wrong, for people: first what waits for the owner, then what was tried, newest last.
+    /// What is wrong, for people: first what only the owner can change, then what was tried, newest last.
     fn troubles(&self) -> Vec<Trouble> {
         let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
-            // It stays as it is: nothing is being done about it.
+            // It stays as it is: no step changes it.
             kind: StepKind::Housekeeping,
             what: what.clone(),
             why: why.clone(),
@@ -24,7 +24,7 @@ impl<W: World> Reconciler<'_, W> {
         owner.chain(self.retries.troubles()).collect()
     }
 
-    /// Services that wait for others before they are started, each with what it waits for.
+    /// Services held back by a dependency, each with what it waits for.
     fn held_back(&self) -> BTreeMap<ServiceKey, String> {
         let held_back = self.plan.waiting.iter().filter_map(|it| match it {
             Waiting::Dependency(key, unmet) => Some((key.clone(), unmet.to_string())),
@@ -50,7 +50,7 @@ impl<W: World> Reconciler<'_, W> {
         self.retries.failing().flat_map(of).collect()
     }
 
-    /// Tells everybody else how things are.
+    /// Publishes the status.
     pub(super) fn tell(&self) {
         let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
         let in_vain = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));

@@ -1,4 +1,5 @@
-//! What an intent changes: the target or the demands, and nothing else. What to do about it is read off the machine.
+//! What a request changes: the target or the overrides, and nothing else. The action to take follows from the next
+//! observation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,14 +22,14 @@ use crate::state::{
     Volume,
 };
 
-/// How long a forced update overrides locks at the least: the target it is about may still be on its way.
+/// How long a forced update overrides locks at the least: the target it is meant for may not have arrived yet.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
 
 impl<'w, W: World> Reconciler<'w, W> {
     pub(super) async fn handle_request(&mut self, Request { action: intent, reply }: Request) {
-        // What containers there are, and who locks them, is not known before the first look.
+        // Before the first observation it is not known which containers exist and who locks them.
         let blind = matches!(self.publish.borrow().engine, EngineState::Unknown);
-        // Locks that are being given back are neither ours nor free.
+        // Locks being released are neither ours nor free.
         let giving_back = self.running.iter().any(|(it, _)| matches!(it, Step::ReleaseLocks(_)));
         let too_early = match &intent {
             Action::ConfigureHost(..) => blind || giving_back,
@@ -52,7 +53,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             Ok(RequestEffect::Answer(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
-        let _ = reply.send(answer); // Whoever asked may have hung up; that is their business.
+        let _ = reply.send(answer); // The requester may have hung up; the response is then of no use.
     }
 
     async fn apply_request(&mut self, intent: Action) -> Result<RequestEffect<'w>, Refusal> {
@@ -70,14 +71,14 @@ impl<'w, W: World> Reconciler<'w, W> {
             Action::ReadHost => return Ok(RequestEffect::Job(self.read_host())),
             Action::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(RequestEffect::Job),
             Action::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
-            // An end is no change; it was heard before.
+            // A shutdown changes nothing here; `handle_request` has handled it before.
             Action::Shutdown(..) | Action::Probe => (),
             Action::RenewKey(caller) => return self.renew(caller).await.map(RequestEffect::Answer),
         }
         Ok(RequestEffect::Answer(Response::Done))
     }
 
-    /// A new target. What is under way and still wanted goes on.
+    /// Sets a new target. Work in flight that the new target still needs goes on.
     pub(super) async fn set_target(&mut self, target: Target) {
         if self.refuses(&target) {
             return;
@@ -95,21 +96,23 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.reached = self.targets.good.as_ref() == Some(&target);
         self.apply_check(&target);
         self.targets.wanted = Some(target);
-        // Saved by the look that is due now, before it plans: it knows which images are to be pulled, so one record does.
+        // Saved by the observation due now, before it plans: it knows which images are to be pulled, so one record is enough.
         self.dirty.insert(DirtyRecord::Targets);
         self.save_after = Instant::now();
         self.reset_start_count().await;
         self.target_changed();
     }
 
-    /// What the target says of the connectivity check counts until somebody asks otherwise, or it says something else.
+    /// The target's setting of the connectivity check holds until a request changes it, or a target with another setting
+    /// arrives.
     pub(super) fn apply_check(&self, target: &Target) {
         if let Some(check) = ConnectivityCheck::changed(self.targets.wanted.as_ref(), target) {
             self.publish.send_modify(|it| it.check = check);
         }
     }
 
-    /// The completed target changed: forgets what only the old one wanted. Steps are dropped by the look that is due now.
+    /// The completed target changed: drops the overrides that only the old one knows. Steps are cancelled by the observation
+    /// due now.
     fn target_changed(&mut self) {
         self.complete();
         if let Some(target) = &self.target {
@@ -137,7 +140,8 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     async fn restart(&mut self, app: AppId, force: Force) -> Result<RequestEffect<'w>, Refusal> {
         self.check_locks(app, force).await?;
-        // A restart under way is the restart that is asked for: asked every second, it would never end otherwise.
+        // Idempotent: a restart under way serves this request too. Requested every second, a restart would never end
+        // otherwise.
         let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
         if !under_way && !self.is_asked(app) {
             let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
@@ -154,7 +158,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         Ok(RequestEffect::Wait(app, self.uncleared(app).map_or(Goal::Settled, Goal::Purged)))
     }
 
-    /// What removing the app's volumes does not delete.
+    /// Volumes of the app whose data removing them does not delete.
     fn uncleared(&self, app: AppId) -> Option<String> {
         let left = |it: &Volume| match it.config.place() {
             VolumeLocation::Host(path) => Some(format!("{} (at {path} of the host)", it.name)),
@@ -174,7 +178,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         let key = self.one_service(app, service)?;
         if !self.current.containers.iter().any(|it| it.key == key) {
             return Err(match &self.publish.borrow().engine {
-                // Nobody knows.
+                // While the engine is down, it is not known whether there is a container.
                 EngineState::Down { why, .. } => Refusal::Failed(why.clone()),
                 EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
             });
@@ -201,11 +205,11 @@ impl<'w, W: World> Reconciler<'w, W> {
         Ok(RequestEffect::Wait(app, Goal::Started(key)))
     }
 
-    /// Makes the caller's key anew. The old one is worth nothing once the new one is told.
+    /// Regenerates the caller's API key. The old one is invalid once the response carries the new one.
     async fn renew(&mut self, caller: Caller) -> Result<Response, Refusal> {
         let mut keys = self.keys.clone();
         let key = match caller {
-            // Local mode ends; a key that it handed out would not.
+            // Local mode ends; a key handed out by it would stay valid.
             Caller::Local => return Err(Refusal::UnknownKey),
             Caller::Device => {
                 keys.device = Secret::from_bytes(self.world.chance().bytes());
@@ -218,7 +222,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             }
         };
         if !save(self.world, &Record::Keys(keys.clone())).await {
-            // The disk may have kept it all the same: then the old ones are to be written over it.
+            // The disk may hold the new keys all the same: the old ones must be written over them.
             self.dirty.insert(DirtyRecord::Keys);
             return Err(Refusal::Failed("the new key cannot be saved, so the old one stays".to_owned()));
         }
@@ -228,7 +232,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         Ok(Response::Key(key))
     }
 
-    /// Whether an app may be disturbed now. Overriding its locks holds until it has settled.
+    /// Checks that an app may be disturbed now. An override of its locks holds until the app has settled.
     async fn check_locks(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
         self.wanted_app(app)?;
         let forced = force == Force::Yes || self.force() == Force::Yes;
@@ -239,7 +243,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             }
         }
         if force == Force::Yes {
-            // It ends with the deed: whoever locks the app afterwards is respected.
+            // The override ends with the action: a lock taken afterwards is respected.
             self.forced_once.insert(app);
         }
         Ok(())
@@ -249,8 +253,8 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.target.as_ref().and_then(|it| it.apps.get(&app)).ok_or(Refusal::UnknownApp(app))
     }
 
-    /// The service that a request is about: the one it names, else the only one of its app. What has a container and is not in the
-    /// target any more can neither be stopped nor started: the reconciler removes it.
+    /// The service that a request is about: the one it names, else the only one of its app. A service that has a container
+    /// but is no longer in the target can be neither stopped nor started: the reconciler removes it.
     fn one_service(&self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
         let containers = self.current.containers.iter().filter(|it| it.key.app == app);
         let present: BTreeSet<&str> = containers.map(|it| it.key.service.as_str()).collect();
@@ -276,7 +280,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         Ok(ServiceKey { app, service: name })
     }
 
-    /// Whoever restarts or purges an app wants all of it to run.
+    /// A restart or a purge of an app starts all of its services: user stops are dropped.
     async fn clear_stops(&mut self, app: AppId) {
         let before = self.overrides.stopped.len();
         self.overrides.stopped.retain(|key| key.app != app);
@@ -285,23 +289,24 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
     }
 
-    /// A step worked: what was asked for and is done is not asked for again.
+    /// A step succeeded: drops the overrides it fulfilled.
     pub(super) async fn succeeded(&mut self, step: &Step) {
         self.retries.succeed(step);
         match step {
-            // Known without a look, should locks not be readable just now.
-            // An errand that was let go ahead meanwhile gives them back.
+            // Known without an observation, in case locks are not readable just now. A host configuration job that started
+            // meanwhile releases them.
             Step::TakeLocks(app, services, _) if !self.is_leased(*app) => {
                 self.locks().insert(*app, LockState::Ours(services.clone()));
             }
             Step::Engine(EngineAction::Start(which)) => {
                 self.overrides.start.remove(&which.id);
-                // One that exits at once is not owed another start.
+                // Drop the request even if the container exits at once, or it would be started forever.
                 if self.restart_after_stop.remove(&which.key) {
                     self.save_stopped().await;
                 }
             }
-            // One that was killed is forgotten once it is seen to be gone: until then nobody may take it for what is wanted.
+            // The override of a killed container is dropped once the container is seen to be gone: until then it must not
+            // count as wanted.
             Step::Engine(EngineAction::Restart(which)) => {
                 self.overrides.recreate.remove(&which.id);
             }
@@ -312,13 +317,13 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
     }
 
-    /// A step did not work.
+    /// A step failed: schedules a retry.
     pub(super) fn failed(&mut self, step: &Step, failure: &StepFailure) {
         if let (Step::Engine(EngineAction::RemoveImage(image)), StepFailure::Engine(EngineError::InUse(why))) = (step, failure)
             && self.retries.has_failed(step)
         {
-            // The first time a container of ours may have been made of it meanwhile. It was looked since, and there is none: somebody
-            // else uses it, so it is not ours alone to delete.
+            // At the first failure a container of ours may just have been created from it. An observation since then found
+            // none: a foreign container uses the image, so we do not delete it.
             info!(%image, why, "the image stays");
             self.targets.pulled.remove(image);
             self.retries.succeed(step);
@@ -329,7 +334,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.answer_failed_step(step, &failure.to_string());
     }
 
-    /// Demands about what is no longer there are over.
+    /// Drops the overrides about containers and apps that no longer exist.
     pub(super) async fn drop_fulfilled_overrides(&mut self) {
         let containers = &self.current.containers;
         let rests = |id: &ContainerId| containers.iter().any(|it| it.id == *id && may_be_asked(it.phase));
@@ -342,7 +347,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.queue_pending_restarts().await;
     }
 
-    /// Services stopped by a person before the agent was started again are started, whatever their restart policy.
+    /// Starts the services the user had stopped when the agent last ended, whatever their restart policy.
     async fn queue_pending_restarts(&mut self) {
         if self.restart_after_stop.is_empty() {
             return;
@@ -368,7 +373,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 }
 
-/// Whether a container is started only when asked for: it exited, or is paused.
+/// Whether a container starts only on request: it exited, or is paused.
 const fn may_be_asked(phase: ContainerPhase) -> bool {
     match phase {
         ContainerPhase::Exited(_) | ContainerPhase::Paused => true,
@@ -380,7 +385,7 @@ const fn may_be_asked(phase: ContainerPhase) -> bool {
     }
 }
 
-/// Whether it would have steps taken that nothing else asks for.
+/// Whether a request causes steps that nothing else causes.
 const fn changes_containers(intent: &Action) -> bool {
     match intent {
         Action::Restart(..) | Action::Purge(..) | Action::Stop(..) | Action::Start(..) | Action::ConfigureHost(..) => true,
@@ -395,12 +400,12 @@ const fn changes_containers(intent: &Action) -> bool {
     }
 }
 
-/// What becomes of a request.
+/// How a request is answered.
 enum RequestEffect<'w> {
-    /// It is answered when this is done.
+    /// The response is sent when this job is done.
     Job(BackgroundJob<'w>),
-    /// It is answered at once.
+    /// The response is sent at once.
     Answer(Response),
-    /// It is answered when this has come to pass.
+    /// The response is sent when this goal is reached.
     Wait(AppId, Goal),
 }

@@ -1,4 +1,4 @@
-//! Steps that failed, and when they are tried again.
+//! Failed steps, and when they are retried.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::port::EngineError;
 use crate::reconcile::execute::StepFailure;
 use crate::state::{ServiceKey, Trouble};
 
-/// The first pause after a failure, as in other supervisors.
+/// The first delay after a failure, as in other supervisors.
 const LEAST: Duration = Duration::from_secs(1);
-/// The longest.
+/// The longest delay.
 const MOST: Duration = Duration::from_secs(5 * 60);
-/// The longest while the engine does not answer: it may come back at any moment.
+/// The longest delay while the engine does not answer: it may come back at any moment.
 const MOST_UNREACHABLE: Duration = Duration::from_secs(10);
 
-/// A step that failed so often in a row is not waited for by those that can do without it.
+/// A step that failed this often in a row is not waited for by services that can do without it.
 const FAILING: u32 = 3;
 
-/// Steps that are not taken for now.
+/// Steps that failed and are to be retried.
 #[derive(Debug, Default)]
 pub(super) struct Retries(Vec<Retry>);
 
@@ -51,7 +51,7 @@ impl Why {
 }
 
 impl Retries {
-    /// Lets a step rest that failed.
+    /// Records the failure and schedules a retry with exponential backoff; returns the delay.
     pub(super) fn fail(&mut self, step: &Step, failure: &StepFailure) -> Duration {
         let (why, most) = match failure {
             StepFailure::Engine(EngineError::Unreachable(_)) => (Why::Unreachable(failure.to_string()), MOST_UNREACHABLE),
@@ -78,7 +78,7 @@ impl Retries {
         pause
     }
 
-    /// Whether a step is not to be taken now.
+    /// Whether a step is backing off.
     pub(super) fn is_backing_off(&self, step: &Step) -> bool {
         let now = Instant::now();
         self.0.iter().any(|it| it.step == *step && it.until > now)
@@ -89,14 +89,14 @@ impl Retries {
         self.0.iter().any(|it| it.step == *step)
     }
 
-    /// Why such a step failed last, while one is not tried again.
+    /// Why a matching step failed last, while it is backing off.
     pub(super) fn why(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
         let now = Instant::now();
         let rest = self.0.iter().find(|it| it.until > now && such(&it.step))?;
         rest.why.words().map(|why| format!("{}: {why}", rest.step))
     }
 
-    /// Forgets steps that worked, and those the plan no longer has.
+    /// Forgets steps that are no longer in the plan: they worked, or are not wanted any more.
     pub(super) fn keep_only(&mut self, steps: &[Step]) {
         self.0.retain(|it| steps.contains(&it.step));
     }
@@ -106,14 +106,14 @@ impl Retries {
         self.0.retain(|it| it.step != *step);
     }
 
-    /// Forgets everything: somebody wants it tried now.
+    /// Retries every step now, as a request asks; failure counts stay.
     pub(super) fn retry_now(&mut self) {
         for rest in &mut self.0 {
             rest.until = Instant::now();
         }
     }
 
-    /// Forgets when a service's steps were to be tried again: somebody wants it tried now.
+    /// Retries a service's steps now, as a request asks.
     pub(super) fn retry_service_now(&mut self, key: &ServiceKey) {
         let subject = Subject::Service(key.clone());
         for rest in self.0.iter_mut().filter(|it| it.step.subject() == subject) {
@@ -121,7 +121,7 @@ impl Retries {
         }
     }
 
-    /// The engine is back: what failed for want of it is tried at once.
+    /// The engine is back: steps that failed because it did not answer are retried at once.
     pub(super) fn forget_unreachable(&mut self) {
         self.0.retain(|it| !matches!(it.why, Why::Unreachable(_)));
     }
@@ -132,13 +132,13 @@ impl Retries {
         retry.why.words().map(|why| format!("{}: {why}", retry.step))
     }
 
-    /// When the next step has rested.
+    /// When the next retry is due.
     pub(super) fn next(&self) -> Option<Instant> {
         let now = Instant::now();
         self.0.iter().map(|it| it.until).filter(|it| *it > now).min()
     }
 
-    /// Whether something is wrong that keeps an app from being as wanted. An image that cannot be deleted does not.
+    /// Whether a failure keeps an app from its target state. An image that cannot be deleted does not.
     pub(super) fn is_blocking(&self) -> bool {
         let deletes = |step: &Step| matches!(step, Step::Engine(EngineAction::RemoveImage(_)));
         self.0.iter().any(|it| !matches!(it.why, Why::Done) && !deletes(&it.step))
@@ -150,12 +150,12 @@ impl Retries {
         self.0.iter().filter(fails).map(|it| &it.step)
     }
 
-    /// Whether something that is wanted does not fit.
+    /// Whether something that is wanted does not fit on the disk.
     pub(super) fn is_out_of_space(&self) -> bool {
         self.0.iter().any(|it| matches!(it.why, Why::NoRoom(_)))
     }
 
-    /// What is wrong, for people, newest last.
+    /// The failures, for people, newest last.
     pub(super) fn troubles(&self) -> Vec<Trouble> {
         let trouble = |rest: &Retry| {
             let (what, why) = (rest.step.to_string(), rest.why.words()?.to_owned());

@@ -1,14 +1,14 @@
-//! The end of the machine: asked for, announced, called off.
+//! Reboot and power-off: requested, announced by logind (`PrepareForShutdown`), cancelled.
 //!
-//! Before anything is touched it is looked at whether the machine would end at all; then the update locks of every app are
-//! taken. From the answer on nothing is changed: what may be dropped is dropped, the rest finishes, and no step is begun. When
-//! it comes to nothing, for whatever reason, the locks are given back and everything goes on.
+//! Before anything changes, it is checked whether the machine can shut down at all; then the update locks of every app are
+//! taken. From the response on nothing changes: cancellable steps are cancelled, the others finish, and no step starts. If
+//! the shutdown fails or is cancelled, for whatever reason, the locks are released and reconciliation resumes.
 //!
 //! ```text
-//! Up ──asked──▶ Checking ──it can──▶ Asked ──announced──▶ Announced ──▶ off
-//!  ▲               │ it cannot         │ refused, or silence   │ called off
-//!  └───────────────┴───────────────────┴───────────────────────┘
-//!  Up ──announced for somebody else──▶ Announced
+//! Up ──request──▶ Checking ──possible──▶ Asked ──announced──▶ Announced ──▶ off
+//!  ▲                  │ rejected           │ refused, timeout    │ cancelled
+//!  └──────────────────┴────────────────────┴─────────────────────┘
+//!  Up ──announced, not ours──▶ Announced
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,67 +28,67 @@ use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, RequestResult, Response};
 use crate::state::{self, AppId, Force, LockHolders, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 
-/// From the answer to the call: so long an answer may take to leave. The supervisors before us waited as long.
+/// From the response to the logind call: time for the response to reach the requester. Earlier supervisors waited as long.
 const ANSWER_LEAVES: Duration = Duration::from_secs(1);
-/// From the accepted call to its announcement. logind announces before it answers, so silence means that nothing comes. With
-/// the second before the call all is back within five.
+/// From the accepted call to its announcement. logind announces before it answers the call, so silence means that no shutdown
+/// follows. With the second before the call, all is resumed within five.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(3);
-/// From the announcement until steps that cannot be dropped are not waited for any more. logind itself waits five seconds,
-/// unless it is told otherwise.
+/// From the announcement until steps that cannot be cancelled are no longer waited for. logind itself waits five seconds
+/// unless configured otherwise.
 const REST_WITHIN: Duration = Duration::from_secs(3);
-/// From the announcement until a disk that hangs is not waited for any more.
+/// From the announcement until a hanging disk is no longer waited for.
 const SAVE_WITHIN: Duration = Duration::from_secs(1);
-/// From the announcement to the end. Half an hour after an end has begun systemd enforces it, so a machine that still runs
-/// after that will not end at all.
+/// From the announcement to power-off. systemd enforces a shutdown half an hour after it began, so a machine that still runs
+/// after that will not shut down at all.
 const ENDS_WITHIN: Duration = Duration::from_secs(31 * 60);
 
-/// The services of apps whose locks are to be taken, and whether those that somebody holds are overridden.
+/// The services of apps whose locks are to be taken, and whether locks held by a service are overridden.
 type AppLocks = BTreeMap<AppId, (BTreeSet<String>, Force)>;
 
-/// Apps under whose locks the host is configured, and the services that can hold one.
+/// Apps under whose locks the host is being configured, and the services that can hold a lock of them.
 type HostConfigLease = BTreeMap<AppId, LockHolders>;
 
-/// How far the end of the machine has come.
+/// Progress of a reboot or power-off.
 pub(super) struct ShutdownFlow<'w, H> {
     stage: Stage<H>,
-    /// What is being asked of the machine.
+    /// The check or the logind call in flight.
     job: Option<LocalBoxFuture<'w, ShutdownEvent>>,
-    /// When patience is over.
+    /// Deadline of the current stage.
     until: Option<Instant>,
 }
 
 enum Stage<H> {
-    /// The machine runs.
+    /// No shutdown is in progress.
     Up,
-    /// It is looked at whether it can end, and the locks are taken.
+    /// The check whether the machine can shut down runs, and the locks are being taken.
     Checking(OwnShutdown, ShutdownRequester),
-    /// It can, and it is asked to; or it accepted.
+    /// The check passed. The call to logind is in flight, or logind accepted it.
     Asked(OwnShutdown),
-    /// It said that it ends.
+    /// logind announced the shutdown. The inhibitor is held until the steps in flight are done.
     Announced(Option<OwnShutdown>, Option<H>),
 }
 
-/// An end that we ask for.
+/// A shutdown that this agent requests.
 struct OwnShutdown {
     ending: PowerAction,
-    /// Apps that are locked for it, and were not before.
+    /// Apps locked for the shutdown that were not locked before.
     locked: BTreeSet<AppId>,
     by: ShutdownOrigin,
 }
 
-/// Who waits for the answer.
+/// Who requested a shutdown and waits for the result.
 enum ShutdownRequester {
     Person(oneshot::Sender<RequestResult>),
     Plan,
 }
 
-/// Something that happened on the way.
+/// An event of the shutdown flow.
 pub(super) enum ShutdownEvent {
-    /// It was looked at, and the locks are taken.
+    /// The check is done; if it passed, the locks are taken.
     Checked(Result<(), Refusal>),
-    /// It was asked for.
+    /// logind answered the call.
     Called(Result<(), PowerError>),
-    /// Patience is over.
+    /// The deadline passed.
     Late,
 }
 
@@ -97,7 +97,7 @@ impl<H> ShutdownFlow<'_, H> {
         Self { stage: Stage::Up, job: None, until: None }
     }
 
-    /// Waits for the next event. May be dropped at any await.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> ShutdownEvent {
         let late = async |until: Option<Instant>| match until {
             Some(until) => sleep_until(until).await,
@@ -116,12 +116,12 @@ impl<H> ShutdownFlow<'_, H> {
         }
     }
 
-    /// Whether no step may be begun.
+    /// Whether no step may start.
     pub(super) const fn is_in_progress(&self) -> bool {
         !matches!(self.stage, Stage::Up)
     }
 
-    /// Whether an app is locked for it.
+    /// Whether an app is locked for the shutdown.
     pub(super) fn has_locked(&self, app: AppId) -> bool {
         match &self.stage {
             Stage::Checking(ask, _) | Stage::Asked(ask) | Stage::Announced(Some(ask), _) => ask.locked.contains(&app),
@@ -129,19 +129,19 @@ impl<H> ShutdownFlow<'_, H> {
         }
     }
 
-    /// Whether it is certain enough that requests are turned down.
+    /// Whether the shutdown is certain enough that requests are rejected.
     pub(super) const fn is_under_way(&self) -> bool {
         matches!(self.stage, Stage::Asked(_) | Stage::Announced(..))
     }
 }
 
 impl<W: World> Reconciler<'_, W> {
-    /// Somebody asks for the end of the machine.
+    /// Starts a requested reboot or power-off.
     pub(super) fn begin_shutdown(&mut self, ending: PowerAction, force: Force, reply: oneshot::Sender<RequestResult>) {
         if self.shutdown.is_in_progress() {
             let why =
                 if self.shutdown.is_under_way() { Refusal::ShuttingDown } else { Refusal::Failed(BEING_ASKED.to_owned()) };
-            let _ = reply.send(Err(why)); // Whoever asked may have hung up; that is their business.
+            let _ = reply.send(Err(why)); // The requester may have hung up; the result is then of no use.
             return;
         }
         let force = if self.force() == Force::Yes { Force::Yes } else { force };
@@ -149,7 +149,8 @@ impl<W: World> Reconciler<'_, W> {
         self.check(ending, force, ShutdownRequester::Person(reply), ShutdownOrigin::Request);
     }
 
-    /// A release or the host's configuration asks for a reboot. The plan lets it, and overrides the locks of whom it may: no others.
+    /// Starts a reboot that a release or the host's configuration requires. It overrides only the locks that the plan may
+    /// override.
     pub(super) fn begin_planned_reboot(&mut self) {
         if !self.shutdown.is_in_progress() {
             let by = if self.current.boot_wanted.is_some() { ShutdownOrigin::Configuration } else { ShutdownOrigin::Release };
@@ -176,7 +177,7 @@ impl<W: World> Reconciler<'_, W> {
         self.shutdown.stage = Stage::Checking(OwnShutdown { ending, locked, by }, asker);
     }
 
-    /// Something happened on the way to the end.
+    /// Advances the shutdown flow by one event.
     pub(super) async fn on_shutdown_event(&mut self, event: ShutdownEvent) {
         let stage = std::mem::replace(&mut self.shutdown.stage, Stage::Up);
         match (event, stage) {
@@ -196,12 +197,12 @@ impl<W: World> Reconciler<'_, W> {
                 self.rested(ask);
             }
             (ShutdownEvent::Late, Stage::Announced(ask, None)) => self.resume(ask, STILL_RUNS.to_owned()).await,
-            // What was called is known already, by its announcement; patience is not limited elsewhere.
+            // The announcement has already shown the call's outcome; the other stages have no deadline.
             (ShutdownEvent::Called(_) | ShutdownEvent::Checked(_) | ShutdownEvent::Late, stage) => self.shutdown.stage = stage,
         }
     }
 
-    /// Something was heard of the machine's end.
+    /// Handles a notice about the inhibitor: a shutdown began, or was cancelled.
     pub(super) async fn on_inhibitor_notice(&mut self, notice: InhibitorNotice<<W::Power as Power>::Inhibition>) {
         let stage = std::mem::replace(&mut self.shutdown.stage, Stage::Up);
         match (notice, stage) {
@@ -217,14 +218,14 @@ impl<W: World> Reconciler<'_, W> {
             (InhibitorNotice::ShutdownCancelled(why), Stage::Announced(ask, _)) => self.resume(ask, why).await,
             (InhibitorNotice::ShutdownCancelled(_), stage) => self.shutdown.stage = stage,
         }
-        // What could not be saved is tried once more; on a disk that hangs it is lost anyway.
+        // Records that could not be saved are tried once more; on a disk that hangs they are lost anyway.
         if self.shutdown.is_in_progress() && timeout(SAVE_WITHIN, self.save_before_shutdown()).await.is_err() {
             warn!("the disk does not answer, and the machine ends; what could not be saved is lost");
         }
         self.release_inhibitor_if_idle();
     }
 
-    /// The last step may have ended: then nothing keeps the machine.
+    /// Releases the inhibitor once the last step has ended: nothing else delays the shutdown.
     pub(super) fn release_inhibitor_if_idle(&mut self) {
         if !self.running.is_empty() {
             return;
@@ -244,7 +245,7 @@ impl<W: World> Reconciler<'_, W> {
         self.shutdown.stage = Stage::Announced(ask, None);
     }
 
-    /// It can end, and the locks are taken: from here on nothing is changed.
+    /// The check passed, and the locks are taken: from here on nothing changes.
     fn stop_launching(&mut self, ask: OwnShutdown, asker: ShutdownRequester) {
         let world = self.world;
         let ending = ask.ending;
@@ -256,7 +257,7 @@ impl<W: World> Reconciler<'_, W> {
         self.quiesce(Some(ending), ask.by, ShutdownProgress::Asked);
         self.shutdown.stage = Stage::Asked(ask);
         if let ShutdownRequester::Person(reply) = asker {
-            let _ = reply.send(Ok(Response::Done)); // They may have hung up; it is done all the same.
+            let _ = reply.send(Ok(Response::Done)); // The requester may have hung up; the shutdown goes on all the same.
         }
     }
 
@@ -265,7 +266,7 @@ impl<W: World> Reconciler<'_, W> {
         let by = ask.as_ref().map_or(ShutdownOrigin::Others, |it| it.by);
         if by == ShutdownOrigin::Others {
             info!("somebody shuts the machine down");
-            // A look whose answer nobody waits for; a call goes on.
+            // Drops a check whose result is of no use any more; a call to logind goes on.
             self.shutdown.job = None;
         }
         self.quiesce(ending, by, ShutdownProgress::Accepted);
@@ -273,7 +274,7 @@ impl<W: World> Reconciler<'_, W> {
         self.shutdown.stage = Stage::Announced(ask, Some(hold));
     }
 
-    /// Ends what may be dropped, and tells everybody.
+    /// Cancels what may be cancelled, fails the waiters and publishes the progress.
     fn quiesce(&mut self, ending: Option<PowerAction>, by: ShutdownOrigin, progress: ShutdownProgress) {
         self.drop_unwanted(|_| false);
         self.fail_waiters(|_| true, &Refusal::ShuttingDown.to_string());
@@ -290,7 +291,7 @@ impl<W: World> Reconciler<'_, W> {
         });
     }
 
-    /// It cannot be. Nothing was touched, and no lock of ours is left.
+    /// The check failed. Nothing was changed, and no lock taken for it remains.
     async fn cannot(&mut self, ask: OwnShutdown, asker: ShutdownRequester, why: Refusal) {
         info!(ending = %ask.ending, %why, "refused");
         self.unlock(&ask).await;
@@ -301,7 +302,7 @@ impl<W: World> Reconciler<'_, W> {
         self.request_resync();
     }
 
-    /// It came to nothing: everything goes on, and everybody may know why.
+    /// The shutdown failed or was cancelled: reconciliation resumes, and the status says why.
     async fn resume(&mut self, ask: Option<OwnShutdown>, why: String) {
         warn!(%why, "the machine does not end; everything goes on");
         self.shutdown.job = None;
@@ -317,7 +318,7 @@ impl<W: World> Reconciler<'_, W> {
         self.request_resync();
     }
 
-    /// Gives back what was locked for an end.
+    /// Releases the locks that were taken for a shutdown.
     async fn unlock(&mut self, ask: &OwnShutdown) {
         self.give_back(&ask.locked, ask.locked.iter().copied()).await;
     }
@@ -328,16 +329,17 @@ const NOTHING_CAME: &str = "logind accepted it, and began nothing in 3 s; see `j
 const STILL_RUNS: &str = "the machine still runs 31 minutes after its end was announced; see `systemctl list-jobs`";
 
 impl ShutdownRequester {
-    /// Tells whoever waits that it will not be.
+    /// Sends the requester the reason for the rejection.
     fn hears(self, why: Refusal) {
         match self {
-            Self::Person(reply) => drop(reply.send(Err(why))), // They may have hung up.
+            Self::Person(reply) => drop(reply.send(Err(why))), // The requester may have hung up.
             Self::Plan => (),
         }
     }
 }
 
-/// Looks whether the machine can end, and takes every lock. Where it cannot, nothing stays taken that was not ours before.
+/// Checks whether the machine can shut down, and takes every lock. If it cannot, no lock stays taken that was not ours
+/// before.
 async fn look<W: World>(
     world: &W,
     ending: PowerAction,
@@ -365,7 +367,7 @@ async fn look<W: World>(
         match locked {
             Ok(()) => {}
             Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
-            // Who insists has tried everything else: a card that cannot be written any more may be the reason for it.
+            // A forced shutdown goes on: a card that is no longer writable may be the reason for the shutdown.
             Err(LockError::Failed(why)) if force == Force::Yes => warn!(%app, why, "it is not locked, and ends all the same"),
             Err(LockError::Failed(why)) => return Err(Refusal::Failed(why)),
         }
@@ -373,7 +375,8 @@ async fn look<W: World>(
     Ok(())
 }
 
-/// Where the host is configured under an app's locks, taking them again would give them back if it failed.
+/// While the host is being configured under an app's locks, taking them again would release them on failure. They are only
+/// read.
 async fn none_held<W: World>(world: &W, app: AppId, holders: &LockHolders) -> Result<(), LockError> {
     let seen = world.locks().observe(&BTreeMap::from([(app, holders.clone())])).await?;
     let held = seen.values().find_map(state::LockState::held);

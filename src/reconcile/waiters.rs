@@ -1,4 +1,4 @@
-//! Whoever asked, and what they wait for.
+//! Requests that wait for an outcome, and what each waits for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::reconcile::{Reconciler, app_of};
 use crate::request::{Refusal, RequestResult, Response};
 use crate::state::{AppId, Container, ContainerId, ContainerPhase, Service, ServiceKey};
 
-/// Somebody who waits for an answer. They may hang up; what they asked for is done all the same.
+/// A request that waits for its response. The requester may hang up; the request is carried out all the same.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) app: AppId,
     pub(super) goal: Goal,
     pub(super) reply: oneshot::Sender<RequestResult>,
-    /// When it was asked.
+    /// When the request arrived.
     pub(super) since: Instant,
 }
 
-/// A request waits so long for a dependency that is on its way: a program may take hours to complete.
+/// How long a request waits for a dependency that is on its way: a program may take hours to complete.
 const DEPENDENCY_WAIT: Duration = Duration::from_secs(60);
 
-/// What an answer waits for.
+/// What a response waits for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Goal {
-    /// Everything asked of the app was done, and it has all that it can have now.
+    /// Everything requested of the app is done, and the app has all that it can have now.
     Settled,
-    /// The same, after a purge that cannot delete everything: what stays where, and what to do.
+    /// The same, after a purge that cannot delete everything: says which data stays where, and what to do.
     Purged(String),
     /// The service's container does not run.
     Stopped(ServiceKey),
@@ -39,16 +39,16 @@ pub(super) enum Goal {
 }
 
 impl<W: World> Reconciler<'_, W> {
-    /// Answers whoever waits for what has come to pass.
+    /// Answers the waiters whose goal was reached, or cannot be reached.
     pub(super) fn answer_waiters(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             match self.verdict(&waiter) {
-                // Whoever asked may have hung up; that is their business.
+                // The requester may have hung up; the response is then of no use.
                 Some(answer) => drop(waiter.reply.send(answer)),
                 None => self.waiters.push(waiter),
             }
         }
-        // Of those who hung up one is enough: what they asked for is still under way.
+        // Of several waiters with the same goal that hung up, one is enough: the request is still being carried out.
         let mut gone = BTreeSet::new();
         self.waiters.retain(|it| !it.reply.is_closed() || gone.insert((it.app, it.goal.clone())));
     }
@@ -61,7 +61,8 @@ impl<W: World> Reconciler<'_, W> {
             _ => None,
         });
         if let (Some(held), Goal::Settled | Goal::Purged(_) | Goal::Stopped(_)) = (lock, &waiter.goal) {
-            // The lock was taken between the request and its first step: it is as if it had been held all along.
+            // The lock was taken between the request and its first step: the request is rejected as if it had been held all
+            // along.
             self.withdraw(waiter);
             return Some(Err(Refusal::Locked(held)));
         }
@@ -71,7 +72,7 @@ impl<W: World> Reconciler<'_, W> {
         self.reached(waiter).or_else(|| self.hopeless(waiter).map(Err))
     }
 
-    /// What has come to pass of what a waiter waits for.
+    /// The response, if the waiter's goal was reached.
     fn reached(&self, waiter: &Waiter) -> Option<RequestResult> {
         match &waiter.goal {
             Goal::Settled => self.is_through(waiter).then(|| {
@@ -97,7 +98,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Whether what was asked of the whole app is done.
+    /// Whether everything requested of the whole app is done.
     fn is_through(&self, waiter: &Waiter) -> bool {
         !self.is_asked(waiter.app) && self.is_idle(waiter)
     }
@@ -108,17 +109,18 @@ impl<W: World> Reconciler<'_, W> {
         self.overrides.purge.contains(&app) || self.current.containers.iter().any(anew)
     }
 
-    /// Whether something is done or to be done about an app.
+    /// Whether a step of an app is in flight or planned.
     pub(super) fn is_at_work(&self, app: AppId) -> bool {
         self.running.iter().map(|(step, _)| step).chain(&self.plan.steps).any(|step| app_of(step) == Some(app))
     }
 
-    /// Whether a request waited for a dependency as long as it does.
+    /// Whether a request has waited for a dependency as long as it may.
     pub(super) fn is_out_of_patience(waiter: &Waiter) -> bool {
         waiter.since.elapsed() >= DEPENDENCY_WAIT
     }
 
-    /// A request that waits for a dependency is answered in time, although nothing happens by then.
+    /// Schedules an observation at the deadline of requests that wait for a dependency, so that they are answered even if
+    /// nothing happens by then.
     pub(super) fn look_for_waiters(&mut self) {
         let held_back =
             |app: AppId| self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(key, _) if key.app == app));
@@ -128,7 +130,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// Whether the app has all that it can have now. It may still wait for an update's images, or for a boot.
+    /// Whether the app has all that it can have now. It may still wait for an update's images, or for a reboot.
     fn is_idle(&self, waiter: &Waiter) -> bool {
         let app = waiter.app;
         let waits = self.plan.waiting.iter().any(|it| match it {
@@ -138,14 +140,14 @@ impl<W: World> Reconciler<'_, W> {
         });
         let wanted = self.target.as_ref().and_then(|it| it.apps.get(&app));
         let there = |(name, service): (&String, &Service)| {
-            // One that never was here yet is not what anybody asked about.
+            // A service that never was here yet is not what the request is about.
             let on_its_way = !service.strategy.makes_way_first() && !self.current.has_image(&service.image);
             on_its_way || self.containers(&ServiceKey::new(app, name)).next().is_some()
         };
         !self.is_at_work(app) && !waits && wanted.is_none_or(|it| it.services.iter().all(there))
     }
 
-    /// Whether our locks of the app are about to be given back: whoever is answered may take them at once.
+    /// Whether our locks of the app are about to be released: a requester may take them as soon as it is answered.
     fn is_unlocking(&self, app: AppId) -> bool {
         let steps = self.running.iter().map(|(step, _)| step).chain(&self.plan.steps);
         steps.into_iter().any(|step| *step == Step::ReleaseLocks(app))
@@ -155,7 +157,7 @@ impl<W: World> Reconciler<'_, W> {
         self.current.containers.iter().filter(move |it| it.key == *key).map(|it| (it.id.clone(), it.phase))
     }
 
-    /// What somebody asked for is not wanted any more.
+    /// Drops the overrides of a request that was rejected.
     fn withdraw(&mut self, waiter: &Waiter) {
         self.overrides.purge.remove(&waiter.app);
         let theirs = |id: &ContainerId| self.current.containers.iter().any(|it| it.key.app == waiter.app && it.id == *id);
@@ -166,7 +168,7 @@ impl<W: World> Reconciler<'_, W> {
         self.request_resync();
     }
 
-    /// Tells those who wait for an app that it went wrong. It is still pursued.
+    /// Answers the waiters of an app with a failure. What they requested is still pursued.
     pub(super) fn fail_waiters(&mut self, concerns: impl Fn(AppId) -> bool, why: &str) {
         for waiter in std::mem::take(&mut self.waiters) {
             if concerns(waiter.app) {
@@ -177,7 +179,7 @@ impl<W: World> Reconciler<'_, W> {
         }
     }
 
-    /// A step failed: whoever waits for its app hears of it.
+    /// A step failed: answers the waiters of its app.
     pub(super) fn answer_failed_step(&mut self, step: &Step, why: &str) {
         if let Some(app) = app_of(step) {
             self.fail_waiters(|it| it == app, &format!("{step}: {why}"));

@@ -9,14 +9,14 @@ use crate::state::{NetworkConfig, Service, VolumeConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppId(pub u32);
 
-/// What the owner wants of one app.
+/// The target state of one app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     /// Its number.
     pub id: AppId,
     /// Its unique name in the cloud; where a document has none, the number in digits.
     pub uuid: String,
-    /// Its name for people.
+    /// Its human-readable name.
     pub name: String,
     /// The commit of the wanted release. `None`: the app stays, and runs nothing.
     pub commit: Option<String>,
@@ -32,7 +32,7 @@ pub struct App {
     pub shape: Generation,
 }
 
-/// The generation of documents an app came from.
+/// The generation of documents that an app came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
     /// Multi-container: v2 and v3 documents.

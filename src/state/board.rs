@@ -1,30 +1,30 @@
-//! What board the agent found itself on when it started.
+//! The board, as detected when the agent started.
 
-/// The board, in words for people.
+/// The detected board, in human-readable text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BoardFacts {
-    /// Our own name of it, where it is a board we know.
+    /// The agent's id of the board, if it is a known one.
     pub id: Option<String>,
-    /// What it is called, where it is a board we know.
+    /// Its name, if it is a known board.
     pub name: Option<String>,
-    /// What it was taken for, and how it was recognised: one sentence.
+    /// What it was recognised as, and how: one sentence.
     pub recognised: String,
-    /// What it may be, where all that is known fits several boards.
+    /// The candidates, if the evidence fits several boards.
     pub perhaps: Vec<String>,
-    /// What was said of the board and could not be heeded.
+    /// What is wrong with the configured board: it is unknown, or the hardware contradicts it.
     pub complaint: Option<String>,
-    /// What its device tree calls it.
+    /// The model in the device tree.
     pub model: Option<String>,
-    /// What it is compatible with, most specific first.
+    /// `compatible` of the device tree, most specific first.
     pub compatible: Vec<String>,
-    /// Whether it is made up.
+    /// Whether the board is simulated.
     pub simulated: bool,
-    /// The LED to identify it with.
+    /// The LED that identifies the device.
     pub led: Option<String>,
-    /// Why this LED, or why none.
+    /// Why this LED was chosen, or why none.
     pub why: String,
-    /// LEDs that were considered and not taken, and why not.
+    /// LEDs that were considered and rejected, and why.
     pub passed_over: Vec<(String, String)>,
-    /// Other LEDs that may be driven when a person asks for them by name.
+    /// Other LEDs that may be driven when a client requests them by name.
     pub others: Vec<String>,
 }

@@ -9,12 +9,12 @@ use crate::state::logging::Logging;
 use crate::state::network::NetworkAttachment;
 use crate::state::service::RestartPolicy;
 
-/// One text per value, and one value per text. Not `Debug`, which a new compiler may change.
+/// One text per value, and one value per text. Not `Debug`, whose output a new compiler may change.
 pub(super) trait CanonicalForm {
-    /// Adds the text to another, so that a configuration of many values becomes one text and not as many.
+    /// Appends the text to another, so that a configuration of many values becomes one string instead of many.
     fn write(&self, text: &mut String);
 
-    /// The text.
+    /// The text of this value alone.
     fn canonical_text(&self) -> String {
         let mut text = String::new();
         self.write(&mut text);
@@ -34,7 +34,7 @@ macro_rules! canon_by_display {
 canon_by_display!(bool, i32, i64, u16, u32, RestartPolicy, NetworkMode, Port, Mount);
 
 impl CanonicalForm for str {
-    /// Its length before it, so that no text can imitate another's end.
+    /// Prefixed with its length, so that no text can imitate the end of another.
     fn write(&self, text: &mut String) {
         add(text, format_args!("{}:", self.len()));
         text.push_str(self);

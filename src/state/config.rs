@@ -1,10 +1,11 @@
-//! Everything an engine is told about a container, in one normal form.
+//! Everything that an engine needs to create a container, in one normal form.
 //!
-//! Two configurations that an engine would run alike are equal here: sets are sets, units are one unit, what a field is when it
-//! is left out is its [`Default`]. So neither the order of an environment nor the spelling of a port recreates a container.
+//! Two configurations that an engine would run alike are equal here: sets are sets, quantities have one unit, and a field that
+//! is left out has its [`Default`]. So neither the order of an environment nor the spelling of a port recreates a container.
 //!
-//! A container we make carries a hash of this form in a label, so that it is compared without asking the engine what became of
-//! each field. The hash is over the fields that differ from their default, so that a field added later changes no hash.
+//! A container that the agent creates carries a hash of this form in a label, so that it is compared without asking the engine
+//! what became of each field. The hash covers the fields that differ from their default, so that a field added later changes no
+//! hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +21,7 @@ use crate::state::service::{Namespace, RestartPolicy};
 
 pub use crate::state::ports::Port;
 
-/// What a container is made with, but for its name, its image and our own labels.
+/// The configuration of a container, except its name, its image and the agent's own labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the engine's own switches, independent of each other")]
 pub struct ContainerConfig {
@@ -30,7 +31,7 @@ pub struct ContainerConfig {
     pub entrypoint: Option<Vec<String>>,
     /// Environment, on top of the image's.
     pub env: BTreeMap<String, String>,
-    /// Labels of the owner; ours are added when it is made.
+    /// The owner's labels; the agent's are added when the container is created.
     pub labels: BTreeMap<String, String>,
     /// Working directory. `None`: the image's.
     pub working_dir: Option<String>,
@@ -38,17 +39,17 @@ pub struct ContainerConfig {
     pub user: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
-    /// Whether an init of the engine's runs before its program.
+    /// Whether the engine runs its own init before the program.
     pub init: bool,
     /// Signal that stops it. `None`: the image's, else SIGTERM.
     pub stop_signal: Option<String>,
     /// Time between that signal and SIGKILL.
     pub stop_grace: Duration,
-    /// How its health is checked. `None`: the image's way.
+    /// Its health check. `None`: the image's.
     pub health: Option<HealthCheck>,
     /// What the engine does when it exits.
     pub restart: RestartPolicy,
-    /// Where the engine puts what it prints. `None`: the engine's default.
+    /// Where the engine logs its output. `None`: the engine's default.
     pub logging: Option<Logging>,
 
     /// Full access to the host.
@@ -57,7 +58,7 @@ pub struct ContainerConfig {
     pub read_only: bool,
     /// Capabilities added, without `CAP_`.
     pub cap_add: BTreeSet<String>,
-    /// Capabilities taken away, without `CAP_`.
+    /// Capabilities dropped, without `CAP_`.
     pub cap_drop: BTreeSet<String>,
     /// Security options.
     pub security_opt: BTreeSet<String>,
@@ -67,9 +68,9 @@ pub struct ContainerConfig {
     pub device_cgroup_rules: BTreeSet<String>,
     /// GPUs asked for, through the engine's device requests. 0: none.
     pub gpus: u32,
-    /// More groups.
+    /// Supplementary groups.
     pub group_add: BTreeSet<String>,
-    /// Limits of resources by name: soft and hard.
+    /// Resource limits by name: soft and hard.
     pub ulimits: BTreeMap<String, (i64, i64)>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
@@ -88,13 +89,13 @@ pub struct ContainerConfig {
     /// IPC namespace: `private`, `shareable`, `host`, `none`, `container:<id>` or `service:<name>`.
     pub ipc: String,
 
-    /// Most memory, in bytes. 0: no limit.
+    /// Memory limit, in bytes. 0: no limit.
     pub memory_bytes: i64,
-    /// Memory kept for it, in bytes. 0: none.
+    /// Memory reserved for it, in bytes. 0: none.
     pub memory_reservation_bytes: i64,
     /// Size of `/dev/shm`, in bytes.
     pub shm_bytes: i64,
-    /// Relative share of the processor. 0: the engine's.
+    /// Relative CPU shares. 0: the engine's default.
     pub cpu_shares: i64,
     /// Microseconds of processor time in each period. 0: no limit.
     pub cpu_quota: i64,
@@ -102,20 +103,20 @@ pub struct ContainerConfig {
     pub nano_cpus: i64,
     /// Processors it may run on. Empty: all.
     pub cpuset: String,
-    /// Most processes. 0: no limit.
+    /// Limit of processes. 0: no limit.
     pub pids_limit: i64,
     /// Whether the kernel's out-of-memory killer leaves it alone.
     pub oom_kill_disable: bool,
-    /// How willingly that killer takes it, -1000 to 1000.
+    /// Adjustment of its score for that killer, -1000 to 1000; a higher score is killed first.
     pub oom_score_adj: i64,
 
     /// Where its network comes from.
     pub network_mode: NetworkMode,
     /// Networks of the app it is attached to, by their name in the document.
     pub networks: BTreeMap<String, NetworkAttachment>,
-    /// Ports of the host that lead to it.
+    /// Published ports.
     pub ports: BTreeSet<Port>,
-    /// Ports others may reach, `80/tcp`; published ones included.
+    /// Exposed ports, `80/tcp`; published ones included.
     pub expose: BTreeSet<String>,
     /// Name servers, in order.
     pub dns: Vec<String>,
@@ -134,7 +135,7 @@ pub struct ContainerConfig {
 
     /// What is mounted in it.
     pub mounts: BTreeSet<Mount>,
-    /// Memory file systems: path and options.
+    /// tmpfs mounts: path and options.
     pub tmpfs: BTreeMap<String, String>,
 }
 
@@ -143,13 +144,13 @@ pub struct ContainerConfig {
 pub struct HealthCheck {
     /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", "…"]`. Empty: the image's.
     pub test: Vec<String>,
-    /// Between two checks. Zero: the engine's.
+    /// Time between two checks. Zero: the image's, else the engine's default.
     pub interval: Duration,
-    /// How long one may take. Zero: the engine's.
+    /// Time that a check may take. Zero: the image's, else the engine's default.
     pub timeout: Duration,
-    /// Time in which failures do not count. Zero: the engine's.
+    /// Time in which failures do not count. Zero: the image's, else the engine's default.
     pub start_period: Duration,
-    /// Failures that make it unhealthy. 0: the engine's.
+    /// Failures that make it unhealthy. 0: the image's, else the engine's default.
     pub retries: u32,
 }
 
@@ -161,9 +162,9 @@ pub enum NetworkMode {
     App,
     /// The host.
     Host,
-    /// Nowhere.
+    /// No network.
     None,
-    /// Another service of its app. An engine knows it as a container.
+    /// Another service of its app. The engine sees only that service's container.
     Service(String),
     /// A container, by id or name.
     Container(String),
@@ -181,12 +182,12 @@ pub enum Mount {
         /// Whether it can be written.
         access: MountMode,
     },
-    /// A volume of this container alone, which goes with it.
+    /// A volume of this container alone, removed with it.
     Anonymous {
         /// Where it is in the container.
         path: String,
     },
-    /// A path of the host. Only the agent makes these; a document's are dropped with a warning.
+    /// A path of the host. Only the agent creates these; a document's are dropped with a warning.
     Bind {
         /// The path on the host.
         host: String,
@@ -209,13 +210,13 @@ impl Mount {
 /// Whether a mount can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MountMode {
-    /// It can.
+    /// Read-write.
     Write,
-    /// It cannot.
+    /// Read-only.
     ReadOnly,
 }
 
-/// What `pid` and `ipc` begin with when they name a service of the app. An engine knows it as a container.
+/// Prefix of `pid` and `ipc` when they name a service of the app. The engine sees only that service's container.
 pub const SERVICE_NAMESPACE: &str = "service:";
 
 /// A hash of a [`ContainerConfig`] and its image: 64 hex digits.
@@ -309,7 +310,7 @@ impl ContainerConfig {
         fields
     }
 
-    /// The hash a container made from this configuration and image carries.
+    /// The hash that a container created from this configuration and image carries.
     #[must_use]
     pub fn hash(&self, image: &str) -> ConfigHash {
         let mut hasher = Sha256::new();
@@ -335,7 +336,7 @@ impl ContainerConfig {
 }
 
 impl Default for ContainerConfig {
-    /// What a service is whose document says nothing.
+    /// The configuration of a service whose document sets nothing.
     fn default() -> Self {
         Self {
             command: None,

@@ -4,20 +4,20 @@ use tokio::time::Instant;
 
 use crate::state::Target;
 
-/// The target's name of the setting whether connectivity is checked.
+/// The target's setting that enables the connectivity check.
 const CHECK: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
 
-/// Whether the device reaches its cloud, as last found out.
+/// Whether the device reaches its cloud, as of the last check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Connectivity {
-    /// Nobody looks: there is no cloud, the check is off, or it has not ended once.
+    /// Not known: there is no cloud, the check is disabled, or the first check has not ended.
     #[default]
     Unknown,
-    /// It does: a connection was made, or the VPN is up.
+    /// The cloud is reachable: a connection was made, or the VPN is up.
     Online,
-    /// It does not.
+    /// The cloud is unreachable.
     Offline {
-        /// Why, in words.
+        /// The reason, in human-readable text.
         why: String,
         /// Since when.
         since: Instant,
@@ -27,25 +27,25 @@ pub enum Connectivity {
 /// Whether connectivity is checked while the VPN is down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConnectivityCheck {
-    /// It is.
+    /// The check is enabled.
     #[default]
     On,
-    /// It is not.
+    /// The check is disabled.
     Off,
 }
 
 /// The VPN through which the cloud reaches the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum VpnState {
-    /// It is up.
+    /// The VPN is up.
     Up,
-    /// It is down, or there is none.
+    /// The VPN is down, or there is none.
     #[default]
     Down,
 }
 
 impl ConnectivityCheck {
-    /// What a new target makes of it. `None`: it says what the one before said, so what people asked for stays.
+    /// The check according to a new target. `None`: its setting equals the previous target's, so what users requested stays.
     #[must_use]
     pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
         let said = |target: &Target| target.config.get(CHECK).cloned();
@@ -58,7 +58,7 @@ impl ConnectivityCheck {
     }
 }
 
-/// A setting that is on or off, as supervisors read it. `None`: the text is neither, and the default counts.
+/// Parses a boolean setting as supervisors do. `None`: the text is neither on nor off, and the default counts.
 #[must_use]
 pub fn switch(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-/// What must be so of another service of the app before a service is started.
+/// The condition that another service of the app must meet before a service is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dependency {
-    /// What is waited for.
+    /// The condition to wait for.
     pub condition: Condition,
-    /// `false`: that the dependency is missing, fails or is not to run is no reason to wait.
+    /// `false`: the service does not wait for a dependency that is missing, fails or is not to run.
     pub required: bool,
     /// The dependent is restarted after the dependency's container was created anew.
     pub restart: bool,
 }
 
 impl Default for Dependency {
-    /// That of the short form: a name and nothing else.
+    /// The dependency of the short form: a name and nothing else.
     fn default() -> Self {
         Self { condition: Condition::Started, required: true, restart: false }
     }
@@ -55,19 +55,19 @@ impl fmt::Display for Condition {
     }
 }
 
-/// What the engine's health check of a container says.
+/// The result of the engine's health check of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HealthStatus {
-    /// It has not succeeded yet, and has not failed often enough.
+    /// The check has not succeeded yet, and has not failed often enough.
     Starting,
-    /// It succeeds.
+    /// The check succeeds.
     Healthy,
-    /// It failed as often in a row as its `retries` say.
+    /// The check failed as often in a row as its `retries` say.
     Unhealthy,
 }
 
 impl HealthStatus {
-    /// A status by the engine's word for it. `None`: the container has no health check.
+    /// A status by the engine's name for it. `None`: the container has no health check.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         Some(match word {
@@ -78,7 +78,7 @@ impl HealthStatus {
         })
     }
 
-    /// The word for it.
+    /// The engine's name for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What the agent knows of the device it runs on.
+//! Facts about the device that the agent runs on.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::state::board::BoardFacts;
 use crate::state::service::Feature;
 
-/// Who the device is. Lost, it would be another device to its cloud.
+/// The identity of the device. If it were lost, the cloud would see another device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its unique id: 32 hex digits, or what its provisioning file says.
     pub uuid: String,
 }
 
-/// Facts about the device that containers are told, and the API shows.
+/// Facts about the device that containers are given and the API shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Device {
     /// Its unique id.
@@ -25,17 +25,17 @@ pub struct Device {
     pub device_type: String,
     /// The cloud's name of its architecture, `armv7hf`.
     pub arch: String,
-    /// The host's operating system, for people.
+    /// The host's operating system, in human-readable text.
     pub os_version: String,
-    /// Its variant, `prod` or `dev`, where the host says.
+    /// Its variant, `prod` or `dev`, if the host states one.
     pub os_variant: Option<String>,
-    /// The port the API answers on.
+    /// The port that the API listens on.
     pub api_port: u16,
     /// The agent's own version.
     pub supervisor_version: String,
     /// MAC addresses of its network interfaces, space-separated.
     pub mac_address: String,
-    /// Its addresses, without those of containers' networks.
+    /// Its addresses, without those of container networks.
     pub ip_addresses: Vec<String>,
     /// The engine's socket on the host, for services that may have it.
     pub engine_socket: Option<String>,
@@ -43,19 +43,19 @@ pub struct Device {
     pub api_endpoint: Option<String>,
     /// Features whose files this host has.
     pub host_features: BTreeSet<Feature>,
-    /// The board's revision and the host's build, for services that ask.
+    /// The board's revision and the host's build, for services that request them.
     pub board_rev: Option<(String, String)>,
-    /// What board it is.
+    /// The board, as detected.
     pub board: BoardFacts,
 }
 
-/// Who is at the other end of a connection to the API.
+/// The client of a connection to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// Their address.
+    /// The client's address.
     pub addr: IpAddr,
-    /// Whether local mode is for them: they are on the device, on its loopback or in a container, or in the private network
-    /// that a person opened the API for.
+    /// Whether local mode applies to the client: it is on the device, on its loopback or in a container, or in the private
+    /// network for which a user opened the API.
     pub local: bool,
 }
 
@@ -63,11 +63,11 @@ pub struct ClientAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalAddress(pub IpAddr);
 
-/// How long the server holds an answer back before it sends it. Meanwhile the connection counts as idle, so that it gives its place
-/// to any other.
+/// How long the server delays a response before it sends it. Meanwhile the connection counts as idle, so that any other may
+/// take its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelay(pub Duration);
 
-/// How many requests of the same address are under way beside this one.
+/// How many other requests from the same address are in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConcurrentRequests(pub usize);

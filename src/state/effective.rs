@@ -1,8 +1,8 @@
-//! The one normal form in which a wanted container and an existing one are compared: what the container ends up with once its
+//! The normal form in which a wanted container and an existing one are compared: what the container ends up with once its
 //! image's values and the engine's defaults are filled in.
 //!
-//! [`ContainerConfig::effective`] is applied to both sides. So for every field, saying the default or the image's own value is the
-//! same as not saying it.
+//! [`ContainerConfig::effective`] is applied to both sides. So for every field, setting the default or the image's own value is
+//! the same as leaving the field out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,40 +11,40 @@ use std::time::Duration;
 use crate::state::config::HealthCheck;
 use crate::state::{ConfigHash, ContainerConfig};
 
-/// A container that another supervisor made, as the engine tells of it.
+/// A container that another supervisor created, as the engine reports it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdoptedContainer {
-    /// What it was made from; the image's values are in it already.
+    /// What it was created from; the image's values are already included.
     pub config: ContainerConfig,
-    /// What its image and its engine give to a container that asks for nothing else.
+    /// What its image and its engine give to a container that sets nothing else.
     pub base: ContainerConfig,
 }
 
-/// What a container of ours ended up with when it was created.
+/// What a container of this agent ended up with when it was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The hash of it, as the label says.
+    /// The hash of its effective configuration, from its label.
     pub hash: ConfigHash,
-    /// What its image and its engine give to a container that asks for nothing else.
+    /// What its image and its engine give to a container that sets nothing else.
     pub base: Arc<ContainerConfig>,
 }
 
 impl From<ContainerConfig> for AdoptedContainer {
-    /// A container of an image that says nothing.
+    /// A container of an image that sets nothing.
     fn from(config: ContainerConfig) -> Self {
         Self { config, base: ContainerConfig::default() }
     }
 }
 
-/// The engine's time between two health checks, and the time one may take.
+/// The engine's default interval and timeout of health checks.
 const HEALTH_SPAN: Duration = Duration::from_secs(30);
-/// The engine's number of failures that make a container unhealthy.
+/// The engine's default number of failures that make a container unhealthy.
 const HEALTH_RETRIES: u32 = 3;
-/// The kernel's share of the processor for those that ask for none.
+/// The kernel's CPU shares for containers that set none.
 const CPU_SHARES: i64 = 1024;
 
 impl ContainerConfig {
-    /// This configuration on an image and an engine whose values are `base`, with every default filled in. It is idempotent.
+    /// This configuration on an image and an engine whose values are `base`, with every default filled in. Idempotent.
     #[must_use]
     pub fn effective(&self, base: &Self) -> Self {
         let said = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
@@ -78,14 +78,14 @@ impl ContainerConfig {
         }
     }
 
-    /// The command of a container of this configuration. An image's command counts beside an entrypoint of the service's own too, as
-    /// balena supervisors have it; an engine by itself drops it there. One that is empty is none.
+    /// The command of a container of this configuration. The image's command also counts when the service sets an entrypoint of
+    /// its own, as in balena supervisors; an engine by itself drops it then. An empty command is none.
     #[must_use]
     pub fn command_on(&self, base: &Self) -> Option<Vec<String>> {
         self.command.clone().or_else(|| base.command.clone())
     }
 
-    /// The hash of what a container of this configuration and image ends up with, where `base` is what the image gives.
+    /// The hash of the effective configuration of a container of this image, where `base` is what the image gives.
     #[must_use]
     pub fn effective_hash(&self, base: &Self, image: &str) -> ConfigHash {
         self.effective(base).hash(image)
@@ -97,7 +97,7 @@ fn over(base: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> BTr
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// One empty word is an engine's other way to say that there is none.
+/// A single empty word is an engine's other notation for no entrypoint.
 fn entrypoint(words: Vec<String>) -> Vec<String> {
     if words.iter().all(String::is_empty) { Vec::new() } else { words }
 }
@@ -107,7 +107,7 @@ fn directory(path: &str) -> String {
     if bare.is_empty() { "/".to_owned() } else { bare.to_owned() }
 }
 
-/// A signal by its name: engines keep what they were told, and know a number as well.
+/// The name of a signal: engines keep the spelling they were given, and accept a number as well.
 fn signal(text: &str) -> String {
     let text = text.to_ascii_uppercase();
     let bare = text.strip_prefix("SIG").unwrap_or(&text);
@@ -161,7 +161,7 @@ pub(crate) mod tests {
         Some(text.to_owned())
     }
 
-    /// An image that says something of everything that an image can say.
+    /// An image that sets everything that an image can set.
     pub(crate) fn image() -> ContainerConfig {
         ContainerConfig {
             command: words(&["sleep", "5"]),
@@ -184,7 +184,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Every way to say an image's own value, or a default, by the field in which it is said.
+    /// Every way to set an image's own value, or a default, by field.
     pub(crate) fn said(base: &ContainerConfig) -> Vec<ContainerConfig> {
         let plain = ContainerConfig::default;
         let health = base.health.clone();
@@ -229,7 +229,7 @@ pub(crate) mod tests {
         for base in [ContainerConfig::default(), image()] {
             let nothing = ContainerConfig::default().effective(&base);
             assert_eq!(nothing, nothing.effective(&base), "it is idempotent");
-            // All of an image's values at once, as an engine tells of a container.
+            // All of an image's values at once, as an engine reports a container.
             assert_eq!(base.effective(&base), nothing);
             for said in said(&base) {
                 let fields = said.fields();

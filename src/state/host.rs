@@ -1,30 +1,30 @@
-//! The host: what is configured there, and what it measures.
+//! The host: its configuration and its metrics.
 
 use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the host says of itself that changes all the time, as last read.
+/// Metrics of the host that change all the time, as last read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostMetrics {
-    /// How long it had been up, and when that was read.
+    /// Uptime, and when it was read.
     pub up: Option<(Duration, Instant)>,
     /// The hostnames of the machine, as its files and its kernel have them.
     pub hostnames: Vec<String>,
-    /// The kernel's name of this boot.
+    /// The kernel's id of this boot.
     pub boot_id: Option<String>,
-    /// The board, in words.
+    /// The board, in human-readable text.
     pub board: Option<String>,
     /// The disk that the agent's state is on.
     pub disk: Option<Capacity>,
-    /// Memory, swap left out.
+    /// Memory, without swap.
     pub memory: Option<Capacity>,
-    /// Of the processor, in thousandths of a degree Celsius.
+    /// Temperature of the processor, in thousandths of a degree Celsius.
     pub temperature_millicelsius: Option<i32>,
 }
 
-/// How much there is of something.
+/// Capacity of a disk or of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// Bytes that can be used.
@@ -33,71 +33,71 @@ pub struct Capacity {
     pub total_bytes: u64,
 }
 
-/// Under which addresses the device is found.
+/// The device's addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostAddresses {
-    /// Without those of containers' networks, IPv4 first.
+    /// IP addresses without those of container networks, IPv4 first.
     pub ips: Vec<String>,
     /// MAC addresses of its network interfaces, space-separated.
     pub macs: String,
 }
 
-/// What of the host can be read and changed over the API.
+/// Host configuration that can be read and changed over the API.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostConfig {
-    /// The host's name.
+    /// The hostname.
     pub hostname: String,
-    /// The proxy its connections go through.
+    /// The proxy for the host's connections.
     pub proxy: Option<Proxy>,
 }
 
 /// A proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxy {
-    /// What is known of it, each once, in the order in which it came.
+    /// The fields that are set, each once, in the order in which they came.
     pub fields: Vec<(ProxyField, String)>,
-    /// Where names are looked up through it: `ADDRESS:PORT`.
+    /// The name server that is reached through the proxy: `ADDRESS:PORT`.
     pub dns: Option<String>,
-    /// Addresses that are reached without it.
+    /// Addresses that bypass the proxy.
     pub no_proxy: Vec<String>,
 }
 
-/// What is known of a proxy.
+/// A field of a proxy's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyField {
     /// `socks4`, `socks5`, `http-connect` or `http-relay`.
     Type,
-    /// Its address, or its name.
+    /// Its address or name.
     Ip,
     /// Its port.
     Port,
-    /// Who we are to it.
+    /// The user name.
     Login,
     /// The password.
     Password,
 }
 
-/// What is to be changed. What is `None` stays as it is.
+/// A change to the host configuration. A field that is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostPatch {
-    /// The host's name; the empty one stands for the beginning of the device's uuid.
+    /// The hostname; the empty one stands for the beginning of the device's uuid.
     pub hostname: Option<String>,
-    /// The proxy.
+    /// The change to the proxy.
     pub proxy: Option<ProxyPatch>,
 }
 
-/// What becomes of the proxy.
+/// A change to the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyPatch {
-    /// There is none any more. What is reached without it stays, for the next one.
+    /// Removes the proxy. [`Proxy::no_proxy`] stays, for the next proxy.
     Remove,
-    /// These parts of it change.
+    /// Changes parts of the proxy.
     Merge {
-        /// What is known of it.
+        /// The fields to change.
         proxy: Proxy,
-        /// Names are not looked up through it any more.
+        /// Whether to stop resolving names through the proxy.
         drop_dns: bool,
-        /// Whether [`Proxy::no_proxy`] counts: an empty one may be meant.
+        /// Whether [`Proxy::no_proxy`] replaces the old one: an empty one may be intended.
         set_no_proxy: bool,
     },
 }
@@ -118,7 +118,7 @@ impl ProxyField {
         }
     }
 
-    /// Whether files have it between quotes.
+    /// Whether files have its value between quotes.
     #[must_use]
     pub const fn is_quoted(self) -> bool {
         matches!(self, Self::Login | Self::Password)
@@ -132,7 +132,7 @@ impl Proxy {
         self.fields.iter().find(|(it, _)| *it == field).map(|(_, value)| value.as_str())
     }
 
-    /// Sets a field. One that is there keeps its place.
+    /// Sets a field. A field that is already set keeps its place.
     pub fn set(&mut self, field: ProxyField, value: String) {
         match self.fields.iter_mut().find(|(it, _)| *it == field) {
             Some((_, old)) => *old = value,
@@ -140,7 +140,7 @@ impl Proxy {
         }
     }
 
-    /// What keeps it from being a proxy, each in words. None of them repeats a secret.
+    /// What makes the proxy invalid, each in human-readable text. No message repeats a secret.
     #[must_use]
     pub fn problems(&self) -> Vec<&'static str> {
         let mut problems = Vec::new();
@@ -158,7 +158,7 @@ impl Proxy {
     }
 }
 
-/// Without its values: they are nobody's business.
+/// Shows the names of the fields only: the values are private.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.fields.iter().map(|(field, _)| field.name())).finish()

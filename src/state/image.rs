@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageRef(String);
 
-/// What the engine calls an image: `sha256:` and 64 hex digits.
+/// The engine's id of an image: `sha256:` and 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageId(pub String);
 
@@ -16,9 +16,9 @@ pub struct ImageId(pub String);
 pub struct Image {
     /// Its id.
     pub id: ImageId,
-    /// Tags and digests that lead to it.
+    /// Tags and digests that refer to it.
     pub names: BTreeSet<ImageRef>,
-    /// Room it takes, layers shared with others included.
+    /// Disk space it takes, layers shared with other images included.
     pub size_bytes: u64,
 }
 
@@ -28,7 +28,7 @@ impl ImageRef {
     pub fn new(text: &str) -> Self {
         let text = text.strip_prefix("docker.io/").unwrap_or(text);
         let text = text.strip_prefix("library/").unwrap_or(text);
-        // podman's word for images that came from no registry.
+        // podman's prefix for images that came from no registry.
         let text = text.strip_prefix("localhost/").unwrap_or(text);
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
@@ -37,7 +37,7 @@ impl ImageRef {
         // A colon before the last slash belongs to a registry's port.
         let tagged = name.rfind(':') > name.rfind('/');
         Self(match digest {
-            // Engines drop the tag of a reference that has a digest, and so do we.
+            // Engines drop the tag of a reference that has a digest, and so does the agent.
             Some(digest) if tagged => {
                 let bare = name.rsplit_once(':').map_or(name, |(bare, _)| bare);
                 format!("{bare}@{digest}")
@@ -56,7 +56,7 @@ impl ImageRef {
 }
 
 impl Image {
-    /// Whether the reference leads to this image.
+    /// Whether the reference refers to this image.
     #[must_use]
     pub fn answers_to(&self, reference: &ImageRef) -> bool {
         self.names.contains(reference) || self.id.0 == reference.0

@@ -1,9 +1,9 @@
-//! Keys to the API, and what each opens.
+//! API keys, and what each authorizes.
 //!
-//! The device key is kept as it is, because its owner and the cloud must be given it. A service's key is not kept at all: it
-//! is derived from a secret root, the service, its app's uuid and how often it was made anew, so that a container made again after a
-//! power cut is given the same key, and nothing on disk but the root is worth stealing. An app that takes the number of one that was
-//! removed has other keys. The API sees only hashes.
+//! The device key is stored as it is, because its owner and the cloud must be given it. A service's key is not stored: it is
+//! derived from a secret root, the service, its app's uuid and how often the key was renewed. So a container recreated after a
+//! power cut gets the same key, and of service keys nothing but the root is on disk to be stolen. An app that takes the number
+//! of a removed app has other keys. The API sees only hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,99 +15,99 @@ use subtle::ConstantTimeEq;
 use crate::state::ServiceKey;
 use crate::state::config::hex;
 
-/// A text that must not be shown. `Debug` and `Display` do not show it.
+/// A text that must not be shown: `Debug` hides it, and there is no `Display`.
 #[derive(Clone)]
 pub struct Secret(String);
 
 /// Every key of the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// The device's own key: 64 hex digits, or what a person set at first start.
+    /// The device's own key: 64 hex digits, or what a user set at first start.
     pub device: Secret,
     /// What service keys are derived from.
     pub root: Secret,
-    /// How often a service's key was made anew; absent: never.
+    /// How often a service's key was renewed. Absent: never.
     pub generations: BTreeMap<ServiceKey, u32>,
 }
 
-/// A service whose key opens something.
+/// A service whose key the API accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The service.
     pub service: ServiceKey,
     /// The uuid of its app, without which another app of the same number would have its key.
     pub app_uuid: String,
-    /// How far its key reaches.
+    /// What its key authorizes.
     pub reach: KeyScope,
 }
 
-/// Who a key belongs to.
+/// Who makes a request: the owner of a key, or a local client without one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    /// The cloud, or whoever else holds the device key.
+    /// The cloud, or any other holder of the device key.
     Device,
     /// A service of an app on the device.
     Service {
-        /// Which one.
+        /// The service.
         key: ServiceKey,
-        /// Whether it may use the verbs that concern the whole device.
+        /// What its key authorizes.
         reach: KeyScope,
     },
-    /// Somebody without a key, on a device in local mode.
+    /// A client without a key, on a device in local mode.
     Local,
 }
 
-/// How far a service's key reaches.
+/// What a service's key authorizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyScope {
     /// Its own app, and reading the device.
     App,
-    /// Device-wide verbs too: a single-container app, or one with the supervisor-api label.
+    /// Device-wide endpoints too: a single-container app, or one with the supervisor-api label.
     Device,
-    /// Whatever there is: the service asks from the device itself, which is in local mode.
+    /// Everything: the request comes from the device itself, which is in local mode.
     Everything,
 }
 
-/// Something that concerns the whole device, and that services' keys may be kept from.
+/// An action on the whole device, which can be denied to services' keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeviceAction {
     /// Reboots it.
     Reboot,
     /// Shuts it down.
     Shutdown,
-    /// Looks for a new target.
+    /// Checks for a new target.
     Update,
     /// Identifies it with its LED.
     Blink,
-    /// Turns the connectivity check on and off.
+    /// Enables and disables the connectivity check.
     TcpPing,
     /// Changes the host's name and proxy, and reads the proxy's credentials.
     HostConfig,
 }
 
-/// Lengths of a device key: long enough not to be guessed, short enough for every client.
+/// Valid lengths of a device key: long enough not to be guessed, short enough for every client.
 pub const DEVICE_KEY: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// Whether a text can be a device's key.
+/// Whether a text is a valid device key.
 #[must_use]
 pub fn is_device_key(text: &str) -> bool {
     let plain = text.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_');
     plain && DEVICE_KEY.contains(&text.len()) && varies(text)
 }
 
-/// Whether a text can be what service keys are derived from.
+/// Whether a text is a valid root of service keys.
 #[must_use]
 pub fn is_root(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|it| it.is_ascii_hexdigit()) && varies(text)
 }
 
-/// One character over and over is what a damaged file has, and can be guessed.
+/// A single repeated character is what a damaged file has, and can be guessed.
 fn varies(text: &str) -> bool {
     text.bytes().any(|it| Some(it) != text.bytes().next())
 }
 
 impl DeviceAction {
-    /// Every one.
+    /// Every action.
     pub const ALL: [Self; 6] = [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig];
 
     /// Its name: the end of its path.
@@ -124,18 +124,18 @@ impl DeviceAction {
     }
 }
 
-/// What the API needs to know who asks: hashes only.
+/// What the API needs to authenticate a caller: hashes only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     keys: Vec<([u8; 32], Caller)>,
-    /// Whether a key may be left out, by callers on the device itself.
+    /// Whether callers on the device itself may omit the key.
     pub local_mode: bool,
-    /// What services whose keys reach the device may do with it.
+    /// Device actions that services with device-wide keys may use.
     pub service_verbs: BTreeSet<DeviceAction>,
 }
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
@@ -147,7 +147,7 @@ impl Secret {
         Self(hex(&bytes))
     }
 
-    /// The text, for those it is meant for.
+    /// The text, for its intended recipient.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -160,19 +160,20 @@ impl Keys {
     pub fn of(&self, service: &ServiceKey, app_uuid: &str) -> Secret {
         let generation = self.generations.get(service).copied().unwrap_or_default();
         let mut mac = Hmac::<Sha256>::new_from_slice(self.root.reveal().as_bytes()).expect("HMAC takes a key of any length");
-        // With the length of what may have blanks in it, so that no two services make the same text.
+        // With the length of the name, which may contain blanks, so that no two services make the same text.
         let ServiceKey { app, service } = service;
         mac.update(format!("{generation} {app} {} {service} {app_uuid}", service.len()).as_bytes());
         Secret(hex(&mac.finalize().into_bytes()))
     }
 
-    /// Makes the key of a service anew; the old one is worth nothing from now on.
+    /// Renews the key of a service; the old key is worthless from now on.
     pub fn renew(&mut self, service: &ServiceKey) {
         let generation = self.generations.entry(service.clone()).or_default();
         *generation = generation.wrapping_add(1);
     }
 
-    /// What the API may know: the device's key and those of these services. It is not in local mode, and services may do all.
+    /// What the API gets: the device's key and those of these services, hashed. Local mode is off, and services may do
+    /// everything.
     #[must_use]
     pub fn access(&self, services: impl IntoIterator<Item = Grant>) -> Access {
         let mut keys = vec![(digest(self.device.reveal()), Caller::Device)];
@@ -185,13 +186,13 @@ impl Keys {
 }
 
 impl Access {
-    /// Whether the keys are known yet.
+    /// Whether the keys are loaded yet.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// Whose key this is. Every key is looked at, in constant time.
+    /// The caller to whom a key belongs. Compares with every key, in constant time.
     #[must_use]
     pub fn caller(&self, key: &str) -> Option<&Caller> {
         let wanted = digest(key);
@@ -209,7 +210,7 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// The one place where keys are compared: it takes as long wherever they differ.
+/// The only comparison of keys: it takes the same time wherever they differ.
 fn is_same(left: &[u8; 32], right: &[u8; 32]) -> bool {
     left.ct_eq(right).into()
 }

@@ -1,115 +1,116 @@
-//! What is known of the LED a person finds the device by.
+//! The state of the LEDs, above all of the one by which a user identifies the device.
 
 use std::fmt;
 
 use tokio::time::Instant;
 
-/// The LEDs, and who shows something with each now.
+/// The LEDs, and the current owners of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedStatus {
-    /// The LED to find the device by, or why there is none.
+    /// The LED that identifies the device, or why there is none.
     pub led: Result<LedInfo, String>,
     /// What it shows.
     pub shows: LedActivity,
-    /// Every other LED that may be driven, and what it shows. As they were when the LEDs were last looked for.
+    /// Every other LED that may be driven, and what it shows. As of the last scan for LEDs.
     pub others: Vec<(LedInfo, LedActivity)>,
 }
 
-/// What is known of what a LED shows.
+/// What a LED shows, as far as known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedActivity {
-    /// Who shows something with it, highest first. Only the first is seen.
+    /// Owners that show something with it, highest priority first. Only the first one is visible.
     pub owners: Vec<LedOwner>,
-    /// Who makes it blink, while it does.
+    /// What plays its pattern, while it blinks.
     pub player: Option<Player>,
-    /// What went wrong with it last, until something went right.
+    /// The last error, until something succeeds.
     pub trouble: Option<String>,
 }
 
-/// A LED, in words for people.
+/// A LED, in human-readable text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedInfo {
-    /// The name it is known by: the kernel's, or that of the line it is wired to.
+    /// Its name: the kernel's, or that of the line it is wired to.
     pub name: String,
-    /// Why it is this one, or what it is.
+    /// Why this LED was chosen, or what it is.
     pub why: String,
 }
 
-/// Which LED is meant.
+/// Selects a LED.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LedRef {
-    /// The one to find the device by, whichever that is now.
+    /// The LED that identifies the device, whichever that is now.
     Identify,
-    /// The one of this name: the kernel's, or what is printed beside it.
+    /// The LED of this name: the kernel's, or the one printed beside it.
     Named(String),
 }
 
-/// Somebody who shows something.
+/// One use of a LED.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedOwner {
-    /// What for.
+    /// What the LED is used for.
     pub purpose: LedPurpose,
     /// Until when, if that is known.
     pub until: Option<Instant>,
 }
 
-/// What a LED is used for, the least important first.
+/// What a LED is used for, lowest priority first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LedPurpose {
     /// The device cannot reach its cloud.
     Offline,
-    /// Somebody asked for a pattern, for a while. Whoever looks for the device must see it all the same.
+    /// A client requested a pattern, for a while. A user who looks for the device must still see it, so this ranks below
+    /// `Identify`.
     Pattern,
-    /// Somebody wants to see which device this is.
+    /// A user wants to see which device this is.
     Identify,
-    /// Somebody tries LEDs out, with the bring-up tool.
+    /// A user tests LEDs with the bring-up tool.
     BringUp,
 }
 
-/// Who makes the LED blink.
+/// What plays a pattern on a LED.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Player {
     /// The kernel, by a trigger; the agent sleeps.
     Kernel,
-    /// The agent, change by change.
+    /// The agent, writing change by change.
     Agent,
 }
 
-/// What came of asking to identify the device. Displays as the header `Identify-Led` has it.
+/// The outcome of an identify request. `Display` gives the value of the header `Identify-Led`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdentifyOutcome {
     /// This LED blinks.
     By(String),
-    /// Somebody tries LEDs out; this LED will blink if that ends in time.
+    /// The bring-up tool holds the LEDs; this LED will blink if the tool ends in time.
     Waiting(String),
-    /// None does. Says why.
+    /// No LED blinks. Says why.
     None(String),
 }
 
-/// A pattern that is held.
+/// A pattern that was accepted for a LED.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPattern {
     /// The LED's name.
     pub led: String,
-    /// Who has it now: [`LedPurpose::Pattern`], or who comes first.
+    /// What the LED shows now: [`LedPurpose::Pattern`], or a purpose of higher priority.
     pub owner: LedPurpose,
-    /// Who makes it blink, while it does.
+    /// What plays the LED's pattern, while it blinks.
     pub player: Option<Player>,
 }
 
-/// Why no pattern is held. Each says what, where and what to do.
+/// Why a pattern was refused. Each message says what, where and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedRefusal {
     /// There is no such LED.
     #[error("{0}")]
     NoLed(String),
-    /// It is not to be driven.
+    /// The LED must not be driven.
     #[error("{0}")]
     Guarded(String),
-    /// A driver or another program has it.
+    /// A driver or another program uses the LED.
     #[error("{0}")]
     Busy(String),
-    /// It did not do as told.
+    /// Driving the LED failed.
     #[error("{0}")]
     Failed(String),
 }
@@ -142,7 +143,7 @@ impl fmt::Display for Player {
 
 impl fmt::Display for IdentifyOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A header takes printable ASCII and nothing else; LED names are the kernel's, and may hold anything.
+        // A header value may hold only printable ASCII; LED names come from the kernel and may hold anything.
         let plain = |text: &str| text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect::<String>();
         match self {
             Self::By(name) => f.write_str(&plain(name)),

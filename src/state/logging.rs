@@ -1,4 +1,4 @@
-//! Where the engine puts what a container prints.
+//! Where the engine logs a container's output.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,6 @@ use std::collections::BTreeMap;
 pub struct Logging {
     /// Its name. Empty: the engine's default.
     pub driver: String,
-    /// Options for it.
+    /// Options of the driver.
     pub options: BTreeMap<String, String>,
 }

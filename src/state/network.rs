@@ -4,24 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::{App, AppId};
 
-/// What a network should be. Two that are equal need no recreation.
+/// The configuration of a network. Networks with equal configurations need no recreation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkConfig {
     /// The engine's driver.
     pub driver: String,
-    /// Address pools; the engine chooses where there are none.
+    /// Address pools. Empty: the engine chooses.
     pub ipam: Vec<AddressPool>,
-    /// Driver of the address management.
+    /// The IPAM driver.
     pub ipam_driver: String,
-    /// Options of the address management.
+    /// Options of the IPAM driver.
     pub ipam_options: BTreeMap<String, String>,
-    /// Whether IPv6 is on.
+    /// Whether IPv6 is enabled.
     pub enable_ipv6: bool,
-    /// Whether it has no way out.
+    /// Whether it has no route to the outside.
     pub internal: bool,
-    /// Options for the driver.
+    /// Options of the driver.
     pub options: BTreeMap<String, String>,
-    /// Labels of the owner.
+    /// The owner's labels.
     pub labels: BTreeMap<String, String>,
     /// The engine keeps it as a name only: every service uses the host's network.
     pub config_only: bool,
@@ -32,11 +32,11 @@ pub struct NetworkConfig {
 pub struct AddressPool {
     /// The subnet, `10.1.0.0/16`.
     pub subnet: String,
-    /// The gateway, where one is chosen.
+    /// The gateway, if one is chosen.
     pub gateway: Option<String>,
-    /// Part of the subnet the engine hands out.
+    /// The part of the subnet from which the engine allocates addresses.
     pub ip_range: Option<String>,
-    /// Addresses it must not hand out.
+    /// Addresses that the engine must not allocate.
     pub aux_addresses: BTreeMap<String, String>,
 }
 
@@ -45,23 +45,23 @@ pub struct AddressPool {
 pub struct NetworkId(pub String);
 
 impl NetworkId {
-    /// Whether both may be one network: an engine tells no id before it has chosen one.
+    /// Whether both may be the same network: an id is empty until the engine has chosen it.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         self.0.is_empty() || other.0.is_empty() || self == other
     }
 }
 
-/// A network of ours on the engine.
+/// A supervised network on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// The engine's id. Empty: it is yet to be created.
+    /// The engine's id. Empty: the network is yet to be created.
     pub id: NetworkId,
     /// Its name on the engine: see [`Network::engine_name`].
     pub name: String,
     /// The app it belongs to. `None`: the agent's own `supervisor0`.
     pub app: Option<AppId>,
-    /// What it is.
+    /// Its configuration.
     pub config: NetworkConfig,
 }
 
@@ -79,15 +79,15 @@ impl Network {
     }
 }
 
-/// The engine's own network, for containers that name none. No supervisor makes it.
+/// The engine's own network, for containers that name none. No supervisor creates it.
 pub const ENGINE_NETWORK: &str = "bridge";
 /// The network on which services reach the supervisor API.
 pub const SUPERVISOR_NETWORK: &str = "supervisor0";
 /// The driver's option that names a network's bridge on the host. `supervisor0` is the name of both.
 pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-/// Its subnet. The address is part of other supervisors' contract with their apps.
+/// The subnet of `supervisor0`. The address is part of other supervisors' contract with their apps.
 pub const SUPERVISOR_SUBNET: &str = "10.114.104.0/25";
-/// The host's address on it.
+/// The host's address on `supervisor0`.
 pub const SUPERVISOR_GATEWAY: &str = "10.114.104.1";
 
 impl Default for NetworkConfig {
@@ -109,7 +109,7 @@ impl Default for NetworkConfig {
 /// How a container is attached to a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkAttachment {
-    /// Other names it answers to there; the service's own name is one of them.
+    /// Aliases of the container on the network; the service's own name is one of them.
     pub aliases: BTreeSet<String>,
     /// A fixed IPv4 address.
     pub ipv4: Option<String>,

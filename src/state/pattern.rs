@@ -1,4 +1,5 @@
-//! Blink patterns, as functions of time. Uses `core` and `heapless` only, so that a fixture without an operating system can play them.
+//! Blink patterns, as functions of time. Uses `core` and `heapless` only, so that a fixture without an operating system can
+//! play them.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,13 +7,13 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
-/// Steps a pattern has at most. The longest one of ours has eight.
+/// Limit of steps in a pattern. The longest built-in pattern has eight.
 pub const STEPS: usize = 32;
 
-/// Room for a pattern in the kernel's words: two pairs a step, each at most `255 65535 `.
+/// Bytes of a pattern as text for the kernel's `pattern` trigger: two pairs a step, each at most `4294967295 65535 `.
 pub const KERNEL_TEXT: usize = STEPS * 2 * 17;
 
-/// What a LED does. Which voltage that is, is the kernel's business or the board's.
+/// The level of a LED. The kernel or the board decides which voltage that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LedLevel {
     /// It gives no light.
@@ -22,7 +23,7 @@ pub enum LedLevel {
 }
 
 impl LedLevel {
-    /// The other one.
+    /// The opposite level.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -44,22 +45,22 @@ impl fmt::Display for LedLevel {
 /// A level, held for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatternStep {
-    /// What the LED does.
+    /// The level.
     pub level: LedLevel,
-    /// For how long. Never zero in a [`Pattern`].
+    /// Its duration. Never zero in a [`Pattern`].
     pub ms: u16,
 }
 
-/// What a LED does, over and over: at least one step, each of another level than the one before it.
+/// A blink pattern, repeated endlessly: at least one step, each of another level than the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     steps: Vec<PatternStep, STEPS>,
 }
 
-/// Why something is not a pattern.
+/// Why a text or a list of steps is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternError {
-    /// It has no step that lasts.
+    /// No step lasts longer than 0 ms.
     Empty,
     /// It has more than [`STEPS`] steps.
     TooLong,
@@ -70,7 +71,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// A pattern of these steps. Steps that last no time are left out, and steps of one level after another become one.
+    /// A pattern of these steps. Steps of 0 ms are dropped, and consecutive steps of one level are merged.
     pub fn new(steps: impl IntoIterator<Item = PatternStep>) -> Result<Self, PatternError> {
         let mut kept: Vec<PatternStep, STEPS> = Vec::new();
         for step in steps.into_iter().filter(|step| step.ms > 0) {
@@ -84,7 +85,7 @@ impl Pattern {
         if kept.is_empty() { Err(PatternError::Empty) } else { Ok(Self { steps: kept }) }
     }
 
-    /// So many blinks, each lit and then dark for so many milliseconds, and then a pause in the dark.
+    /// `times` blinks, each lit for `on_ms` and then dark for `off_ms`, followed by `pause_ms` in the dark.
     pub fn blinks(on_ms: u16, off_ms: u16, times: u16, pause_ms: u16) -> Result<Self, PatternError> {
         let blink = [PatternStep { level: LedLevel::Lit, ms: on_ms }, PatternStep { level: LedLevel::Dark, ms: off_ms }];
         let pause = PatternStep { level: LedLevel::Dark, ms: pause_ms };
@@ -103,7 +104,7 @@ impl Pattern {
         Duration::from_millis(self.steps.iter().map(|step| u64::from(step.ms)).sum())
     }
 
-    /// The level at `t` since the start, and when its step ends. Neither depends on anything else.
+    /// The level at `t` since the start, and when its step ends. Both depend on nothing but `t`.
     #[must_use]
     pub fn at(&self, t: Duration) -> (LedLevel, Duration) {
         let round_ms = self.round().as_millis();
@@ -115,17 +116,17 @@ impl Pattern {
                 return (step.level, millis(end_ms));
             }
         }
-        // A round is as long as its steps, so the loop has returned; the first step is the answer all the same.
+        // Never reached, because a round is as long as its steps. The first step is a valid answer all the same.
         (self.steps[0].level, millis(end_ms))
     }
 
-    /// Rounds that fill at least this time, as the kernel wants to be told.
+    /// Rounds that fill at least this time: the kernel's `pattern` trigger takes a number of rounds.
     #[must_use]
     pub fn rounds_in(&self, length: Duration) -> u32 {
         u32::try_from(length.as_millis().div_ceil(self.round().as_millis())).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Milliseconds on and off, if this is a plain blink that begins lit: all that the kernel's `timer` can do.
+    /// Milliseconds on and off, if this is a plain blink that begins lit: all that the kernel's `timer` trigger can play.
     #[must_use]
     pub fn square(&self) -> Option<(u16, u16)> {
         match self.steps.as_slice() {
@@ -136,7 +137,7 @@ impl Pattern {
 
     /// This pattern for the kernel's `pattern` trigger, where lit is `max`.
     ///
-    /// Each level is written twice, the second time for no time at all: else the kernel fades from one to the next.
+    /// Each level is written twice, the second time for 0 ms: otherwise the kernel fades from one level to the next.
     #[must_use]
     pub fn kernel_text(&self, max: u32) -> String<KERNEL_TEXT> {
         use fmt::Write;
@@ -150,7 +151,7 @@ impl Pattern {
     }
 }
 
-/// A time that was a `Duration` in milliseconds, or a little more.
+/// Milliseconds that were a `Duration`, or at most a round more.
 fn millis(ms: u128) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX))
 }
@@ -158,7 +159,7 @@ fn millis(ms: u128) -> Duration {
 impl FromStr for Pattern {
     type Err = PatternError;
 
-    /// Reads `200,200` or `200,200x4,1000`: on, off, times, pause; in milliseconds.
+    /// Parses `200,200` or `200,200x4,1000`: on, off, times, pause; in milliseconds.
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let number = |text: &str| text.trim().parse::<u16>().map_err(|_| PatternError::Unreadable);
         let mut parts = text.splitn(3, ',');
@@ -171,7 +172,7 @@ impl FromStr for Pattern {
 }
 
 impl fmt::Display for Pattern {
-    /// Its steps in milliseconds, those in the dark with a minus.
+    /// The steps in milliseconds: `+` is lit, `-` is dark.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, step) in self.steps.iter().enumerate() {
             let space = if n == 0 { "" } else { " " };

@@ -1,4 +1,4 @@
-//! A service as wanted, and a container as seen.
+//! A service of a target, and an observed container.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::state::{
     AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
 };
 
-/// Which service of which app.
+/// Identifies a service of an app.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceKey {
     /// The app.
@@ -19,7 +19,7 @@ pub struct ServiceKey {
     pub service: String,
 }
 
-/// What the owner wants of a service.
+/// The target state of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its number in the cloud; 0 where the document has none.
@@ -30,36 +30,36 @@ pub struct Service {
     pub image_id: u32,
     /// Whether it should run. `false`: its container exists and is stopped.
     pub running: bool,
-    /// Services that it depends on before it is started. No part of its container's configuration.
+    /// Services that it depends on before it is started. Not part of its container's configuration.
     pub depends_on: BTreeMap<String, Dependency>,
-    /// How an old container gives way to a new one.
+    /// How an outdated container is replaced.
     pub strategy: Strategy,
-    /// How long a hand-over waits for the new container's word.
+    /// How long a hand-over waits for the new container to report that it is ready.
     pub handover_timeout: Duration,
-    /// It is started only by the boot after the one that created it.
+    /// Its container is started only by the boot after the one that created it.
     pub requires_reboot: bool,
-    /// Parts of the machine and the agent that its labels ask for.
+    /// Features of the host and the agent that its labels request.
     pub features: BTreeSet<Feature>,
-    /// Everything an engine is told about its container.
+    /// The configuration of its container.
     pub config: ContainerConfig,
 }
 
-/// How an old container gives way to a new one.
+/// How an outdated container is replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Every image of the app is here before the first old container is killed.
+    /// Every image of the app is pulled before the first old container is killed.
     #[default]
     DownloadThenKill,
-    /// The old one is killed, then the new image is pulled.
+    /// The old container is killed, then the new image is pulled.
     KillThenDownload,
-    /// The old one is killed and its image deleted, then the new image is pulled.
+    /// The old container is killed and its image deleted, then the new image is pulled.
     DeleteThenDownload,
-    /// The new one runs beside the old until it says so, or a time has passed.
+    /// The new container runs beside the old one until it reports that it is ready, or a timeout passes.
     HandOver,
 }
 
 impl Strategy {
-    /// Whether the old container is gone before the image of the new one is here.
+    /// Whether the old container is removed before the new image is pulled.
     #[must_use]
     pub const fn makes_way_first(self) -> bool {
         match self {
@@ -69,7 +69,7 @@ impl Strategy {
     }
 }
 
-/// What a label `io.balena.features.*` opens to a service.
+/// What a label `io.balena.features.*` gives a service access to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
     /// The host's journal, read-only.
@@ -82,9 +82,9 @@ pub enum Feature {
     Firmware,
     /// The engine's socket.
     BalenaSocket,
-    /// The cloud's API address. Its key is not ours to give.
+    /// The cloud's API address, without a key: the agent has none to give.
     BalenaApi,
-    /// This agent's API and a key of its own.
+    /// This agent's API, with a key for the service.
     SupervisorApi,
     /// The host's `/sys`.
     Sysfs,
@@ -102,49 +102,49 @@ pub enum Feature {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerId(pub String);
 
-/// A container of a supervised service, as last seen.
+/// A container of a supervised service, as last observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// The engine's id.
     pub id: ContainerId,
     /// Its name on the engine, without the slash.
     pub name: String,
-    /// The service it was made for.
+    /// The service it was created for.
     pub key: ServiceKey,
-    /// How far along its life it is.
+    /// Its lifecycle phase.
     pub phase: ContainerPhase,
     /// When it was created, in seconds of the wall clock.
     pub created_secs: i64,
-    /// The image it was made from, as the engine knows it.
+    /// The image it was created from, by the engine's id.
     pub image: ImageId,
-    /// The reference its maker gave: not always one that still leads to [`Container::image`].
+    /// The reference it was created with, which may no longer refer to [`Container::image`].
     pub image_ref: ImageRef,
-    /// What its configuration is compared by.
+    /// Who created it, and what its configuration is compared by.
     pub made: Origin,
-    /// What a container of ours ended up with. `None`: it is another supervisor's, an earlier release of ours made it, or its image is
-    /// gone.
+    /// What a container of this agent ended up with. `None`: another supervisor or an earlier release of the agent created it,
+    /// or its image is gone.
     pub outcome: Option<Outcome>,
-    /// Its environment. Shared: it is the largest part, and every look and every reader has one.
+    /// Its environment. Shared: it is the largest part, and every observation and every reader holds it.
     pub env: Arc<BTreeMap<String, String>>,
     /// What the engine does when it exits.
     pub restart: RestartPolicy,
-    /// When it was last started. `None`: it never was, or the engine does not tell.
+    /// When it was last started. `None`: it never was, or the engine does not say.
     pub started: Option<EngineTime>,
-    /// Networks it is attached to, by their names on the engine. `None`: the engine does not tell.
+    /// Networks it is attached to, by their names on the engine. `None`: the engine does not say.
     pub networks: Option<BTreeMap<String, NetworkId>>,
-    /// Ports of the host that lead to it.
+    /// Its published ports.
     pub ports: BTreeSet<Port>,
-    /// It could not be started because something else on the host has one of them.
+    /// It could not be started because something else on the host uses one of its ports.
     pub is_port_taken: bool,
     /// Containers whose namespaces it shares.
     pub shares: BTreeMap<Namespace, ContainerId>,
-    /// When the last of those that run was started.
+    /// The latest start among those containers, of which only running ones count.
     pub shares_since: Option<EngineTime>,
-    /// One of them no longer exists.
+    /// One of those containers no longer exists.
     pub is_orphaned: bool,
-    /// What the engine last said went wrong when starting it.
+    /// The engine's last error from starting it.
     pub error: Option<String>,
-    /// What its health check says, where it has one and was started.
+    /// The result of its health check, if it has one and was started.
     pub health: Option<HealthStatus>,
 }
 
@@ -171,16 +171,16 @@ impl EngineTime {
     }
 }
 
-/// What a container's configuration is compared by.
+/// Who created a container, and what its configuration is compared by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// We made it, and the label we gave it says from what.
+    /// The agent created it. The label holds the hash of what it was created from.
     Ours(ConfigHash),
-    /// Another supervisor made it. This is what it was made from, and what its image gave to it.
+    /// Another supervisor created it. Holds what it was created from, and what its image gave to it.
     Adopted(Box<AdoptedContainer>),
 }
 
-/// What the name of a container says.
+/// The parts of a container's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameParts {
     /// The service.
@@ -193,10 +193,10 @@ pub struct NameParts {
     pub commit: String,
 }
 
-/// How far along its life a container is.
+/// The lifecycle phase of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ContainerPhase {
-    /// It exists and has never run.
+    /// It was created and has never run.
     Created,
     /// It runs.
     Running,
@@ -215,21 +215,22 @@ pub enum ContainerPhase {
 /// What the engine does when a container exits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RestartPolicy {
-    /// Nothing.
+    /// The engine does nothing.
     No,
-    /// Starts it again, unless it was stopped by hand; then at the engine's next start.
+    /// The engine restarts it, unless it was stopped by hand; then at the engine's next start.
     #[default]
     Always,
-    /// Starts it again, unless it was stopped by hand.
+    /// The engine restarts it, unless it was stopped by hand.
     UnlessStopped,
-    /// Starts it again when its code was not 0, at most so many times (0: for ever).
+    /// The engine restarts it when its exit code was not 0, at most so many times (0: without limit).
     OnFailure(u32),
 }
 
-/// Labels that a supervisor gives to containers, networks and volumes. The agent adds those of `io.boardkeeper.`.
+/// Labels that only a supervisor sets on containers, networks and volumes, without the prefix `io.balena.` or `io.resin.`.
+/// The agent adds those of `io.boardkeeper.`.
 const GIVEN: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
 
-/// Whether a label, in the spelling of either generation, is a supervisor's to give. An owner's value for it does not count.
+/// Whether only a supervisor sets a label, in the spelling of either generation. An owner's value for it does not count.
 #[must_use]
 pub fn is_given_label(name: &str) -> bool {
     let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
@@ -245,7 +246,7 @@ impl ServiceKey {
     }
 }
 
-/// Reads `<service>_<image id>_<release id>_<commit>`. `None`: nobody who names containers so gave this name.
+/// Parses `<service>_<image id>_<release id>_<commit>`. `None`: the name has another form.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<NameParts> {
     // From the end, because only a service's name may have underscores of its own.
@@ -258,7 +259,7 @@ pub fn parse_name(name: &str) -> Option<NameParts> {
 }
 
 impl ContainerPhase {
-    /// Whether its process is alive, or about to be.
+    /// Whether its process is alive, or about to be restarted.
     #[must_use]
     pub const fn is_alive(self) -> bool {
         match self {
@@ -269,7 +270,7 @@ impl ContainerPhase {
 }
 
 impl RestartPolicy {
-    /// Whether an exited container with this policy was stopped by somebody: the engine would have started it again.
+    /// Whether the engine restarts a container after every exit. If so, an exited one was stopped on request.
     #[must_use]
     pub const fn restarts_always(self) -> bool {
         match self {

@@ -1,70 +1,70 @@
-//! The end of the machine's running: what was asked, and what came of it.
+//! Reboot and power-off: the request, and its outcome. A shutdown is either of the two here.
 
 use std::fmt;
 
 use tokio::time::Instant;
 
-/// How a machine may be ended.
+/// The kind of shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PowerAction {
-    /// It comes back.
+    /// The machine boots again.
     Reboot,
-    /// It stays off.
+    /// The machine stays off.
     PowerOff,
 }
 
-/// Whether the machine is about to end, and what came of it when it last was.
+/// Whether a shutdown is in progress, or the last one failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ShutdownStatus {
-    /// Nothing was heard of an end.
+    /// No shutdown was requested or announced.
     #[default]
     No,
-    /// It ends. Nothing is changed any more.
+    /// A shutdown is in progress. The agent changes nothing any more.
     UnderWay {
-        /// How. `None`: somebody else wants it, and did not say.
+        /// The kind. `None`: another program requested the shutdown, and its kind is not known.
         ending: Option<PowerAction>,
-        /// Who wants it.
+        /// Where the request came from.
         by: ShutdownOrigin,
         /// Since when.
         since: Instant,
-        /// How far it has come.
+        /// How far the shutdown has come.
         progress: ShutdownProgress,
     },
-    /// It was to end, and did not. Everything goes on.
+    /// A shutdown was requested and did not happen. The agent continues as before.
     Failed {
-        /// How it was to end.
+        /// The kind that was requested.
         ending: Option<PowerAction>,
-        /// Why it did not.
+        /// Why it did not happen.
         why: String,
-        /// Since when that is known.
+        /// Since when the failure is known.
         since: Instant,
     },
 }
 
-/// How far the end of the machine has come.
+/// How far a shutdown has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownProgress {
-    /// logind is about to be asked for it.
+    /// The request is about to be sent to logind.
     Asked,
-    /// logind accepted it, or announced it. From here on the API takes no connection.
+    /// logind accepted or announced the shutdown. From then on the API accepts no connection.
     Accepted,
 }
 
-/// Who wants the machine to end.
+/// Where a shutdown request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownOrigin {
-    /// Somebody who asked us.
+    /// A request to the agent.
     Request,
-    /// A release whose services are started by the next boot.
+    /// A release whose services start only after the next boot.
     Release,
-    /// Whoever configured the host so that it counts from the next boot.
+    /// Host configuration that takes effect at the next boot.
     Configuration,
-    /// Anybody else on the machine.
+    /// Another program or user on the machine.
     Others,
 }
 
 impl ShutdownStatus {
-    /// Whether the machine is about to end.
+    /// Whether a shutdown is in progress.
     #[must_use]
     pub const fn is_under_way(&self) -> bool {
         match self {
@@ -73,7 +73,7 @@ impl ShutdownStatus {
         }
     }
 
-    /// Whether logind has accepted the end.
+    /// Whether logind has accepted the shutdown.
     #[must_use]
     pub const fn is_accepted(&self) -> bool {
         match self {

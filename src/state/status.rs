@@ -1,4 +1,4 @@
-//! What the reconciler tells everybody else.
+//! What the reconciler publishes to the rest of the agent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,71 +11,71 @@ use crate::state::{
     Target,
 };
 
-/// Everything that may be read of the agent. The API, the LED and the reports make their own pictures of it. What is large in it
-/// is shared with the reconciler and with whoever keeps a copy, not copied at every step.
+/// Everything that can be read of the agent. The API, the LED and the reports derive their own views from it. Its large parts
+/// are shared with the reconciler and with readers that keep a copy, and not copied at every step.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// The device.
     pub device: Device,
-    /// Whose key opens what.
+    /// The API keys, and what each authorizes.
     pub access: Access,
-    /// What is wanted, completed with what every container is given. `None`: nobody has said yet.
+    /// The target, completed with what every container is given. `None`: no target was received yet.
     pub target: Option<Arc<Target>>,
-    /// What people asked for on top.
+    /// What users requested on top of the target.
     pub overrides: Overrides,
-    /// What is, as last seen.
+    /// The last observation of the machine.
     pub current: Arc<Current>,
     /// Whether the engine answers.
     pub engine: EngineState,
-    /// When the reconciler last finished looking, whatever it saw. It does at least every few minutes.
+    /// When the reconciler last finished an observation, even a failed one. It does so at least every few minutes.
     pub looked: Option<Instant>,
     /// What the reconciler is doing.
     pub activity: Activity,
-    /// Whether the machine is about to end.
+    /// Whether a shutdown is in progress.
     pub shutdown: ShutdownStatus,
-    /// Steps being taken.
+    /// Steps in flight.
     pub doing: Vec<StepInProgress>,
-    /// What the plan waits for, each in words.
+    /// What the plan waits for, in human-readable text.
     pub waiting: Vec<String>,
-    /// Services that are not started because of others that they depend on, each with what it waits for and why that does not come.
+    /// Services that are held back by their dependencies, each with what it waits for and why that condition is not met.
     pub held_back: BTreeMap<ServiceKey, String>,
-    /// What went wrong and is not yet mended, newest last.
+    /// Failures that are not resolved yet, newest last.
     pub troubles: Vec<Trouble>,
-    /// Why the last document was not accepted. The last good target stays.
+    /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub trial: Option<StartCount>,
-    /// What was saved and could not be read at start, and where it was put.
+    /// Saved state that could not be read at startup, and where it was put.
     pub complaints: Vec<String>,
-    /// How far each pull is, in per cent over all its layers.
+    /// Progress of each pull, in per cent over all its layers.
     pub progress: BTreeMap<ImageRef, u8>,
     /// There is an update that is not applied yet.
     pub update_pending: bool,
-    /// Every image of that update is here.
+    /// Every image of that update is pulled.
     pub update_downloaded: bool,
-    /// It was tried and is held up by a lock; or a step that an app needs fails, or a dependency does not become what a service waits for, whether
-    /// or not that belongs to an update.
+    /// The update was tried and is blocked by a lock; or a step that an app needs fails, or a dependency does not meet the
+    /// condition that a service waits for, whether or not that belongs to an update.
     pub update_failed: bool,
-    /// Whether the device reaches its cloud. Told by `connectivity`, and by nobody else.
+    /// Whether the device reaches its cloud. Written by `connectivity` only.
     pub connectivity: Connectivity,
-    /// Whether that is checked.
+    /// Whether connectivity is checked.
     pub check: ConnectivityCheck,
-    /// What the host measures, as of the last look.
+    /// Metrics of the host, as of the last observation.
     pub figures: HostMetrics,
 }
 
-/// A step being taken.
+/// A step in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepInProgress {
-    /// What it does.
+    /// The kind of step.
     pub kind: StepKind,
-    /// What it does, and to what, in words.
+    /// What it does, and to what, in human-readable text.
     pub what: String,
     /// The service it concerns, when it concerns one.
     pub service: Option<ServiceKey>,
 }
 
-/// The kinds of step the device's one-word status tells apart.
+/// The kinds of step that the device's one-word status distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
     /// An image is pulled.
@@ -93,14 +93,14 @@ pub enum StepKind {
 /// Whether the engine answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum EngineState {
-    /// Not asked yet.
+    /// The engine was not asked yet.
     #[default]
     Unknown,
-    /// It answers.
+    /// The engine answers.
     Up,
-    /// It does not.
+    /// The engine does not answer.
     Down {
-        /// Why, in words.
+        /// The reason, in human-readable text.
         why: String,
         /// Since when.
         since: Instant,
@@ -110,26 +110,26 @@ pub enum EngineState {
 /// What the reconciler is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Activity {
-    /// Nobody has said yet what is wanted.
+    /// No target was received yet.
     #[default]
     Waiting,
-    /// It makes steps towards the target, or waits to make one.
+    /// It executes steps towards the target, or waits to execute one.
     Applying,
-    /// What is, is what is wanted.
+    /// The machine matches the target.
     Settled,
 }
 
-/// Something that went wrong and is tried again, or that waits for its owner.
+/// A failure that is retried, or that waits for the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    /// What the step does.
+    /// The kind of the step that failed.
     pub kind: StepKind,
-    /// The step that failed, in words.
+    /// The step that failed, in human-readable text.
     pub what: String,
     /// Why, and what to do about it.
     pub why: String,
-    /// How often in a row.
+    /// Failures in a row.
     pub failures: u32,
-    /// When it is tried again. `None`: it is for its owner to change.
+    /// When the step is retried. `None`: the owner has to change something.
     pub again: Option<Instant>,
 }

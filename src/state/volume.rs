@@ -7,14 +7,14 @@ use crate::state::{AppId, is_given_label};
 /// The label of a volume that holds its app's unique name.
 pub const APP_UUID_LABEL: &str = "io.balena.app-uuid";
 
-/// What a volume should be.
+/// The configuration of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeConfig {
     /// The engine's driver.
     pub driver: String,
-    /// Options for the driver.
+    /// Options of the driver.
     pub driver_opts: BTreeMap<String, String>,
-    /// Labels of the owner.
+    /// The owner's labels.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -31,17 +31,17 @@ pub enum VolumeLocation {
     Remote(String),
 }
 
-/// File systems that are on another machine.
+/// Types of network file systems.
 const REMOTE: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
 
-/// A volume of ours on the engine.
+/// A supervised volume on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Its name on the engine, `<app id>_<name>`.
     pub name: String,
     /// The app it belongs to.
     pub app: AppId,
-    /// What it is.
+    /// Its configuration.
     pub config: VolumeConfig,
 }
 
@@ -54,21 +54,21 @@ impl Volume {
 }
 
 impl VolumeConfig {
-    /// Where its data is, which its options say.
+    /// Where its data is, according to its options.
     #[must_use]
     pub fn place(&self) -> VolumeLocation {
         if self.driver != Self::default().driver {
             return VolumeLocation::Engine;
         }
         let (kind, device) = (self.option("type"), self.option("device"));
-        // The kernel binds a path whatever the type says.
+        // With a bind option, the kernel binds the path whatever the type says.
         let binds = self.option("o").split(',').any(|it| matches!(it.trim(), "bind" | "rbind" | "move"));
         let kind = kind.trim().to_ascii_lowercase();
         if binds {
             return VolumeLocation::Host(device.to_owned());
         }
         match kind.as_str() {
-            // The engine mounts nothing.
+            // Without a type and a device the engine mounts nothing.
             "" if device.is_empty() => VolumeLocation::Engine,
             "tmpfs" | "ramfs" => VolumeLocation::Memory,
             remote if REMOTE.contains(&remote) => VolumeLocation::Remote(device.to_owned()),
@@ -77,12 +77,12 @@ impl VolumeConfig {
         }
     }
 
-    /// What of it is not as wanted, in words without values: options may hold a password.
+    /// How it differs from the wanted configuration, in human-readable text. No values: options may hold a password.
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
         let of = |what: &str, seen: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
-            // What supervisors add is no difference: not all of them add the same.
+            // Labels that supervisors add are no difference: not all supervisors add the same.
             let names = seen.keys().chain(wanted.keys()).filter(|it| !is_given_label(it));
             let names: BTreeSet<&String> = names.filter(|it| seen.get(*it) != wanted.get(*it)).collect();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();

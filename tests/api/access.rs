@@ -1,4 +1,4 @@
-//! Who is let in, and to what.
+//! Authentication and authorisation: which callers are admitted, and to which endpoints.
 
 use std::net::{IpAddr, Ipv4Addr};
 

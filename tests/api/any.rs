@@ -1,4 +1,4 @@
-//! Whatever is sent, there is an answer, and it is one that the description has.
+//! Any request gets a response, and it is one that the API description has.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method};

@@ -1,4 +1,4 @@
-//! The description is the router's, and every answer is one it describes.
+//! The API description matches the router, and describes every response.
 
 use std::sync::LazyLock;
 

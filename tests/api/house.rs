@@ -1,4 +1,4 @@
-//! A device made by hand, and a reconciler that answers from it and remembers what it was asked.
+//! A device made by hand, and a fake reconciler that answers from it and records requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Identifying the device, and what is told of the board and its LED.
+//! Identifying the device, and what the API reports of the board and its LED.
 
 use std::time::Duration;
 

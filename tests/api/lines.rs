@@ -1,4 +1,4 @@
-//! What a test logged: each has a thread of its own.
+//! The log lines of one test: each test has a thread of its own.
 
 use std::cell::RefCell;
 use std::io::{self, Write};

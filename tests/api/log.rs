@@ -1,4 +1,4 @@
-//! Who asked for what is in the log, and no key ever is.
+//! The log names each caller and request, and never a key.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

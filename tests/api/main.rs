@@ -1,6 +1,6 @@
-//! The API through its real router, with a reconciler that only pretends to have an engine.
+//! The API through its real router, with a fake reconciler that has no engine.
 //!
-//! Every answer is held against the description at `GET /agent/v1/openapi.json`, whatever else a test is about.
+//! Every response is checked against the API description at `GET /agent/v1/openapi.json`, whatever else a test is about.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 

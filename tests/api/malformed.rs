@@ -1,4 +1,4 @@
-//! Requests that are not what they should be, and paths as Express takes them.
+//! Malformed requests, and paths as Express matches them.
 
 use axum::body::Body;
 use axum::http::StatusCode;

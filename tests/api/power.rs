@@ -1,4 +1,4 @@
-//! Reboot and shutdown, and what is told of them.
+//! Reboot and shutdown, and their responses.
 
 use boardkeeper::request::{Action, Refusal};
 use boardkeeper::state::{Force, HeldLock, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};

@@ -1,4 +1,4 @@
-//! What is read of the device.
+//! The endpoints that read the device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

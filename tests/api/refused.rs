@@ -1,4 +1,4 @@
-//! What a request comes to that cannot be done.
+//! The responses to requests that cannot be carried out.
 
 use boardkeeper::request::{Action, Refusal};
 use boardkeeper::state::{EngineState, Force, ServiceKey};

@@ -1,4 +1,4 @@
-//! Pages of other sites, open in a browser near the device, and programs on it, in local mode: nobody needs a key then.
+//! Web pages of other sites, open in a browser near the device, and programs on it, in local mode, where no key is needed.
 
 use std::net::IpAddr;
 

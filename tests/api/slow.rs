@@ -1,4 +1,4 @@
-//! A reconciler that is busy, slow or gone, and callers who do not wait.
+//! A reconciler that is busy, slow or gone, and clients that disconnect early.
 
 use std::time::Duration;
 

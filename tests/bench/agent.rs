@@ -1,4 +1,4 @@
-//! The released agent, an engine for it, and documents to try it with.
+//! The release build of the agent, an engine for it, and target documents to measure it with.
 
 use std::fs;
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-/// What is measured.
+/// The binary that is measured.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_boardkeeper");
-/// Where it answers; in the lab nobody else does.
+/// Its API port; in the lab no other program uses it.
 pub(crate) const PORT: u16 = 48484;
-/// Its key.
+/// Its API key.
 pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// The image of every service.
 pub(crate) const IMAGE: &str = "tests/app:bench";
@@ -25,7 +25,7 @@ pub(crate) struct Agent {
     lab: PathBuf,
     dir: TempDir,
     child: Child,
-    /// From exec to its first answer.
+    /// The time from exec to its first response.
     pub(crate) answered: Duration,
 }
 
@@ -53,12 +53,12 @@ impl Agent {
         self.child.id()
     }
 
-    /// Waits until so many services run.
+    /// Waits until this many services run.
     pub(crate) fn runs(&self, services: u32) {
         wait_for(&self.lab, services);
     }
 
-    /// Gives it a target; how long it took until so many services ran.
+    /// Gives it a target, and returns the time until this many services ran.
     pub(crate) fn brings_up(&self, document: &Value, services: u32) -> Duration {
         let new = self.dir.path().join("target.new");
         fs::write(&new, document.to_string()).unwrap();
@@ -68,7 +68,7 @@ impl Agent {
         begun.elapsed()
     }
 
-    /// Every file it keeps, with its size and when it was written.
+    /// Every file in its state directory, with its size and when it was written.
     pub(crate) fn state_files(&self) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
         let files = fs::read_dir(self.dir.path().join("state")).unwrap().flatten();
         let mut files: Vec<_> = files.map(|it| (it.path(), it.metadata().unwrap())).collect();
@@ -84,7 +84,7 @@ impl Drop for Agent {
     }
 }
 
-/// A document with one app of so many services, or with none.
+/// A document with one app of this many services, or with none.
 pub(crate) fn document(app: u32, services: u32) -> Value {
     let service =
         |it| (format!("s{it}"), json!({"id": it + 1, "image_id": it + 1, "image": IMAGE, "environment": {}, "labels": {}}));
@@ -112,7 +112,7 @@ pub(crate) fn stop_engine(lab: &Path) {
     script("engine.sh", &["down", lab.join("engine").to_str().unwrap()]);
 }
 
-/// Leaves the engine nothing but its images.
+/// Removes everything from the engine but its images.
 pub(crate) fn wipe(lab: &Path) {
     for it in docker(lab, &["ps", "-aq"]).split_whitespace() {
         docker(lab, &["rm", "-f", it]);
@@ -120,7 +120,7 @@ pub(crate) fn wipe(lab: &Path) {
     docker(lab, &["network", "prune", "-f"]);
 }
 
-/// Looks every few milliseconds, which costs the agent and the bare client the same.
+/// Polls every few milliseconds, which costs the agent and the bare client the same.
 pub(crate) fn wait_for(lab: &Path, services: u32) {
     let begun = Instant::now();
     while crate::bare::running(&socket(lab)) != services {

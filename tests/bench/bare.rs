@@ -1,4 +1,4 @@
-//! A client that makes the same calls to the engine and thinks about nothing: what bringing services up costs at least.
+//! A client that makes the same calls to the engine without any logic: the minimum cost of bringing services up.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::agent::IMAGE;
 
 const NETWORK: &str = "bare_default";
 
-/// Creates the network, then creates and starts every container side by side; how long it took.
+/// Creates the network, then creates and starts all containers concurrently; returns the time it took.
 pub(crate) fn bring_up(socket: &Path, services: u32) -> Duration {
     wait(async {
         let docker = connect(socket);
@@ -25,7 +25,7 @@ pub(crate) fn bring_up(socket: &Path, services: u32) -> Duration {
     })
 }
 
-/// How many containers run.
+/// The number of running containers.
 pub(crate) fn running(socket: &Path) -> u32 {
     wait(async {
         let found = connect(socket).list_containers(Some(ListContainersOptionsBuilder::new().build())).await.unwrap();

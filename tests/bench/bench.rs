@@ -1,7 +1,7 @@
-//! What the agent costs, measured beside what cannot be done without.
+//! What the agent costs, measured against the unavoidable minimum.
 //!
 //! Run by `make bench`, which brings up a lab (see `tests/lab/inside.sh`). The figures are printed, and kept in
-//! `target/bench.txt`. They swing with whatever else the machine does: compare only within one run.
+//! `target/bench.txt`. They vary with the machine's other load: compare only within one run.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement may fall over")]
 #![expect(clippy::print_stdout, reason = "it is for people to read")]
@@ -18,17 +18,18 @@ use std::time::Duration;
 
 use agent::Agent;
 
-/// How many services the large device has.
+/// The number of services on the large device.
 const MANY: u32 = 10;
-/// How often each thing that takes time is measured; the median counts.
+/// How often each duration is measured; the median counts.
 const ROUNDS: usize = 5;
-/// As many connections at once as the agent has room for.
+/// As many connections at once as the agent accepts.
 const BURST: usize = 256;
-/// KiB of memory that may stay taken after bursts: 3 of the heap for each connection, and what the allocator cannot give back.
+/// KiB of memory that may stay in use after bursts: 3 of the heap for each connection, and what the allocator cannot return to
+/// the kernel.
 const KEPT_KIB: u64 = 1536;
-/// What an agent is given to come to rest.
+/// How long an agent may take to become idle.
 const SETTLING: Duration = Duration::from_secs(20);
-/// How long an idle agent is watched.
+/// How long an idle agent is measured.
 const IDLE: Duration = Duration::from_secs(60);
 
 fn main() {
@@ -47,7 +48,7 @@ fn main() {
     agent::stop_engine(lab);
 }
 
-/// From exec to the first answer, with nothing to look after.
+/// The time from exec to the first response, with no service to manage.
 fn starting(lab: &Path, table: &mut Table) {
     let took = median((0..ROUNDS).map(|_| Agent::start(lab, &agent::document(0, 0)).answered).collect());
     table.row("exec to /ping", &millis(took));
@@ -58,7 +59,7 @@ fn resting(lab: &Path, table: &mut Table) {
     for services in [0, MANY] {
         let agent = Agent::start(lab, &agent::document(1, services));
         agent.runs(services);
-        // It writes down that it has arrived, and threads that have nothing to do end after ten seconds.
+        // It saves that it has reached the target, and idle threads end after ten seconds.
         std::thread::sleep(SETTLING);
         let before = (proc::wake_ups(agent.pid()), proc::written(agent.pid()));
         let files = agent.state_files();
@@ -101,10 +102,10 @@ fn answering(lab: &Path, table: &mut Table) {
     }
 }
 
-/// Memory that bursts of requests leave taken, while their connections are open and after they were closed.
+/// Memory that stays in use after bursts of requests, while their connections are open and after they were closed.
 fn bursting(lab: &Path, table: &mut Table) {
     let agent = Agent::start(lab, &agent::document(3, 0));
-    // Its code is in memory then.
+    // Loads the code into memory.
     requests::load(agent::PORT, "/ping", 1, 100);
     std::thread::sleep(SETTLING);
     let before = proc::memory(agent.pid()).pss;
@@ -124,7 +125,8 @@ fn bursting(lab: &Path, table: &mut Table) {
     assert!(closed < KEPT_KIB, "{closed} KiB of memory stay taken after bursts, more than {KEPT_KIB}");
 }
 
-/// From a target to all running, beside a client that makes the same calls to the engine and thinks about nothing.
+/// The time from a target to all services running, compared with a client that makes the same calls to the engine without any
+/// logic.
 fn bringing_up(lab: &Path, table: &mut Table) {
     for services in [1, 5, MANY] {
         let (mut ours, mut bare) = (Vec::new(), Vec::new());

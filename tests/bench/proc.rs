@@ -1,14 +1,14 @@
-//! What the kernel counts for a process.
+//! The kernel's counters of a process.
 
 use std::fs;
 
 /// Memory of a process, in KiB.
 pub(crate) struct Memory {
-    /// In memory now, shared pages included.
+    /// Resident set size, shared pages included.
     pub(crate) rss: u64,
-    /// The same, shared pages divided among those who share them.
+    /// Proportional set size: shared pages are divided among the processes that share them.
     pub(crate) pss: u64,
-    /// The most it ever had.
+    /// The peak resident set size.
     pub(crate) peak: u64,
 }
 
@@ -18,13 +18,13 @@ pub(crate) fn memory(pid: u32) -> Memory {
     Memory { rss: field(&rollup, "Rss:"), pss: field(&rollup, "Pss:"), peak: field(&status, "VmHWM:") }
 }
 
-/// How often its threads have gone to sleep by themselves, which is how often they were woken.
+/// The number of voluntary context switches of its threads, which is how often they were woken.
 pub(crate) fn wake_ups(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     threads.map(|it| field(&read(it.path().join("status").to_str().unwrap()), "voluntary_ctxt_switches:")).sum()
 }
 
-/// Bytes it has sent towards a disk.
+/// Bytes it has sent to block devices.
 pub(crate) fn written(pid: u32) -> u64 {
     field(&read(&format!("/proc/{pid}/io")), "write_bytes:")
 }

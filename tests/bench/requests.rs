@@ -1,4 +1,4 @@
-//! A load of requests over connections that stay open.
+//! A load of requests over keep-alive connections.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,17 +10,17 @@ use tokio::time::Instant;
 
 use crate::agent::KEY;
 
-/// How a load was borne.
+/// The results of a load.
 pub(crate) struct Load {
-    /// Answers per second, over all connections.
+    /// Responses per second, over all connections.
     pub(crate) per_second: u128,
-    /// Half were faster.
+    /// The median response time.
     pub(crate) p50: Duration,
-    /// All but one in a hundred were faster.
+    /// The response time of the 99th percentile.
     pub(crate) p99: Duration,
 }
 
-/// Asks `each` times over each of `connections`.
+/// Sends `each` requests over each of `connections`.
 pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Load {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
     let begun = Instant::now();
@@ -34,10 +34,11 @@ pub(crate) fn load(port: u16, path: &str, connections: usize, each: usize) -> Lo
     Load { per_second, p50: times[times.len() / 2], p99: times[times.len() * 99 / 100] }
 }
 
-/// Connections of one address that the agent has room for.
+/// The connections that the agent accepts from one address.
 const OF_ONE_ADDRESS: usize = 64;
 
-/// Opens so many connections, and sends `each` requests over each, to all before any answer is read. Gives them open and idle.
+/// Opens this many connections, and sends `each` requests over each, to all before any response is read. Returns them open and
+/// idle.
 pub(crate) fn burst(port: u16, path: &str, connections: usize, each: usize) -> Vec<TcpStream> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n");
     let at = SocketAddr::from(([127, 0, 0, 1], port));

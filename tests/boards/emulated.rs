@@ -1,7 +1,7 @@
-//! A board's day, from its first boot to a power cut: everything that needs a real kernel with LEDs, lines and a device tree.
+//! A board from its first boot to a power cut: everything that needs a real kernel with LEDs, GPIO lines and a device tree.
 //!
-//! The board runs Debian with our package on it, started by its unit, as a user of its own. What a LED does is seen from outside, at
-//! the pin. What was seen is added to `target/boards.txt`.
+//! The board runs Debian with our package installed, started by its unit, as its own user. A LED is observed from outside, at
+//! the pin. The observations are added to `target/boards.txt`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,8 @@ const PULSE: std::ops::RangeInclusive<u128> = 140..=330;
 
 /// From one to the next they are 400 ms, or 408 where the kernel plays them with 250 ticks a second.
 const PERIOD: std::ops::RangeInclusive<u128> = 330..=560;
-/// A new trigger's files are the agent's once udev has handed them over. The agent waits so long for that, and it is dark meanwhile.
+/// A new trigger's files are the agent's once udev has handed them over. The agent waits so long for that, and it is dark
+/// meanwhile.
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// The end is not more exact than this, where a processor is emulated.
 const TICK: Duration = Duration::from_millis(400);
@@ -307,7 +308,8 @@ impl Day<'_> {
 
     // --- what is done and seen ---
 
-    /// Asks for it, and counts at the pin. Says how many blinks there were and how long each was, and which trigger the LED had.
+    /// Asks for it, and counts at the pin. Says how many blinks there were and how long each was, and which trigger the LED
+    /// had.
     ///
     /// An emulator that got no turn for a while leaves a hole, and is asked again; a whole one has to be seen.
     fn identify(&mut self) -> (String, String) {
@@ -365,8 +367,8 @@ impl Day<'_> {
         self.board.shell(&posts(path))
     }
 
-    /// A reboot or a shutdown. The first is decided by a polkit that has yet to start, which takes longer here than the agent waits
-    /// for logind; it says so, and is asked again.
+    /// A reboot or a shutdown. The first is decided by a polkit that has yet to start, which takes longer here than the agent
+    /// waits for logind; it says so, and is asked again.
     fn asks_for(&mut self, path: &str) {
         for _ in 0..5 {
             let (code, said) = self.try_post(path);
@@ -443,8 +445,8 @@ impl Drop for Day<'_> {
     }
 }
 
-/// The pulses of identify among other changes of a pin, when each began and how many milliseconds it was: each is lit for about as long
-/// as it should be.
+/// The pulses of identify among other changes of a pin, when each began and how many milliseconds it was: each is lit for
+/// about as long as it should be.
 fn pulses(edges: &[Edge]) -> Vec<Pulse> {
     let lit =
         edges.windows(2).filter(|it| it[0].1 && !it[1].1).map(|it| (it[0].0, it[1].0.saturating_sub(it[0].0).as_millis()));

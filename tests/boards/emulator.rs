@@ -1,4 +1,4 @@
-//! A board that QEMU plays: its power switch, its serial line, and its pins as they are seen from outside.
+//! A board that QEMU emulates: its power switch, its serial line, and its pins as seen from outside.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -176,7 +176,8 @@ impl Board {
         on.qemu.wait().unwrap();
     }
 
-    /// Tells a shell something, and looks at a pin from then on for so long. What the shell printed is what it has printed in the end.
+    /// Tells a shell something, and looks at a pin from then on for so long. What the shell printed is what it has printed in
+    /// the end.
     pub(crate) fn watch(&mut self, pin: Pin, length: Duration, command: &str) -> (Vec<Edge>, String) {
         let edges = match pin {
             Pin::Traced(line) => self.traces(length, command).lines().filter_map(|it| traced(it, line)).collect(),
@@ -196,8 +197,8 @@ impl Board {
         text
     }
 
-    /// The same with everything that the board's processors write to devices; and what they read of them, where its own clock counts,
-    /// which all that slows down.
+    /// The same with everything that the board's processors write to devices; and what they read of them, where its own clock
+    /// counts, which all that slows down.
     fn traces_all(&mut self, length: Duration, clock: Clock, command: &str) -> String {
         let (all, length): (&[&str], _) = match clock {
             Clock::Ours => (&["memory_region_ops_write"], length),

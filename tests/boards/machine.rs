@@ -1,4 +1,4 @@
-//! A machine that systemd-nspawn boots, and how it is reached.
+//! A machine that systemd-nspawn boots, and how tests reach it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The agent on whole machines: those that systemd-nspawn boots have a real systemd, those that QEMU plays have a real kernel too.
+//! The agent on whole machines: those that systemd-nspawn boots have a real systemd, those that QEMU emulates have a real
+//! kernel too.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 

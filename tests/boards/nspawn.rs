@@ -1,4 +1,4 @@
-//! A real systemd, logind and polkit: what is asked for really happens, or really does not.
+//! A real systemd, logind and polkit: what is requested really happens, or really does not.
 
 use std::process::Stdio;
 use std::thread::sleep;

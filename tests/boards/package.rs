@@ -1,4 +1,4 @@
-//! The unit as the package lays it down: its own user, polkit, watchdog, nothing made easier for the test.
+//! The unit as the package installs it: its own user, polkit, watchdog, nothing made easier for the test.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -248,8 +248,8 @@ fn locks_what_the_engine_made(suite: Suite) {
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
 }
 
-/// What somebody with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is a
-/// directory at one moment and a link at the next.
+/// What somebody with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is
+/// a directory at one moment and a link at the next.
 const SWAPS: &str = r#"
     chdir "/tmp/balena-supervisor/services" or die;
     symlink "/srv/victim", "absolute"; symlink "../../../srv/victim", "relative"; symlink "/srv/victim/web", "1/absolute";
@@ -286,7 +286,8 @@ fn no_directory_of_roots_is_given_away_to_somebody_who_swaps_lock_directories_wh
     }
 }
 
-/// What the kernel has in a LED's directory: the mode of each file as it makes it, and whether the agent's user may write it then.
+/// What the kernel has in a LED's directory: the mode of each file as it makes it, and whether the agent's user may write it
+/// then.
 const LED_FILES: &[(&str, &str, bool)] = &[
     ("brightness", "644", true),
     ("trigger", "644", true),

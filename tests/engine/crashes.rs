@@ -1,4 +1,4 @@
-//! The agent dies at any moment, and nobody notices.
+//! The agent is killed at any moment, and no service is affected.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +36,8 @@ fn killed_at_fifty_moments_of_updates_it_leaves_no_duplicate_and_no_orphan() {
         agent.kill();
         let seen = lab.containers();
         for service in ["calm", "main"] {
-            // The next one is created beside the one that it replaces, and started when that is gone. One that was created for a
-            // round that has passed may be here still; what is left in the end is counted below.
+            // The next one is created beside the one that it replaces, and started when that is gone. One that was created for
+            // a round that has passed may be here still; what is left in the end is counted below.
             let started: Vec<_> = seen.iter().filter(|it| it.service == service && it.state != "created").collect();
             assert!(started.len() <= 1, "killed in round {round} there are two of {service}: {started:#?}");
         }

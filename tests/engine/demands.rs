@@ -1,4 +1,4 @@
-//! What people ask of an app over the API.
+//! What users request of an app over the API.
 
 use std::sync::atomic::Ordering;
 

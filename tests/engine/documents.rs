@@ -1,4 +1,4 @@
-//! Target files that are missing, broken, or changed in a hurry.
+//! Target files that are missing, broken, or changed in quick succession.
 
 use std::fs;
 

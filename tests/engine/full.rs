@@ -1,4 +1,4 @@
-//! A state directory without a byte of room.
+//! A state directory on a full disk.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask the agent and an engine, over any stream.
+//! Just enough HTTP to send requests to the agent and an engine, over any stream.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};

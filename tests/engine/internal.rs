@@ -1,4 +1,4 @@
-//! Networks that are `internal`: by them nobody reaches the API.
+//! `internal` networks: containers on them cannot reach the API.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

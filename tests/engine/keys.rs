@@ -1,4 +1,4 @@
-//! Who may ask, and keys that are made anew.
+//! Callers' permissions, and keys that are renewed.
 
 use serde_json::json;
 

@@ -1,8 +1,8 @@
-//! The engine and the registry the tests share, and a look at them that is not the agent's own.
+//! The engine and the registry that the tests share, and a view of them that is not the agent's own.
 //!
-//! An agent takes every app on an engine for its own, so tests take turns: [`Lab::enter`] waits for the one before, and leaves
-//! nothing of it. All of it lives in the directory, the network and the process namespace of `tests/lab/inside.sh`, and dies
-//! with them.
+//! An agent adopts every app on an engine, so tests take turns: [`Lab::enter`] waits for the one before, and removes all that
+//! it left. Everything lives in the directory, the network and the process namespace of `tests/lab/inside.sh`, and ends with
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

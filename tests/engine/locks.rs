@@ -1,4 +1,4 @@
-//! Update locks: what an app does with files, and what people do about them.
+//! Update locks: how apps use the files, and how users override them.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -1,4 +1,4 @@
-//! Networks that older supervisors, people or crashes left otherwise than the agent made them.
+//! Networks that older supervisors, users or crashes left in another state than the agent creates.
 
 use std::process::Command;
 

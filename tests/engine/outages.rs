@@ -1,4 +1,4 @@
-//! The engine is not there, dies, or hangs. The agent is, lives, and answers.
+//! The engine is absent, dies, or hangs. The agent keeps running, and answers requests.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Containers that somebody paused on the engine.
+//! Containers that a user paused on the engine.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Services that leave the choice of a port of the host.
+//! Services that let the agent choose a port of the host.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A bad line to a registry: slow, stalled, or cut in the middle of a layer.
+//! A bad connection to a registry: slow, stalled, or cut in the middle of a layer.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Registries that are slow, far, closed, or cut off.
+//! Registries that are slow, remote, private, or cut off.
 
 use std::fs;
 use std::process::Command;

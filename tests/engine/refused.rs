@@ -1,4 +1,4 @@
-//! What only the engine knows: it refuses to create a container, and what runs goes on.
+//! Errors that only the engine can find: it refuses to create a container, and running services keep running.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Documents that describe a container in other words than those it was created from.
+//! Documents that describe a container in another form than those it was created from.
 
 use serde_json::{Value, json};
 

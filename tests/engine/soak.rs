@@ -1,11 +1,12 @@
 //! A hundred days of releases, restarts and identifies, one after another without the time between.
 //!
-//! Time is compressed by leaving it out: what a device does in a day is a handful of events and some hundreds of looks at the
-//! engine, and a look is the same whether three minutes or none went by before it. So the real binary and a real engine get the
-//! events of a hundred days in a row, with as many looks as an hour has. A faster clock was not chosen: the engine, the kernel and
-//! the containers' own timeouts would not follow it. The looks of a hundred idle days are made in `tests/shutdown`, whose clock
-//! jumps. `DAYS=n` is how many; a few are lived in every run, and tell files, threads and bytes, but of memory no more than that it
-//! does not run away: what a hundred days add to the heap is counted to the byte in `tests/heap`.
+//! Time is compressed by leaving it out: what a device does in a day is a handful of events and some hundreds of observations
+//! of the engine, and an observation is the same whether three minutes or none went by before it. So the real binary and a
+//! real engine get the events of a hundred days in a row, with as many observations as an hour has. A faster clock was not
+//! chosen: the engine, the kernel and the containers' own timeouts would not follow it. The observations of a hundred idle
+//! days are made in `tests/shutdown`, whose clock jumps. `DAYS=n` sets the number; every test run simulates a few, which
+//! measures files, threads and bytes, but of memory only that it does not run away: what a hundred days add to the heap is
+//! counted to the byte in `tests/heap`.
 
 use std::collections::BTreeMap;
 use std::fs;

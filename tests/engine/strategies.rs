@@ -1,4 +1,4 @@
-//! How an old container gives way, in the order the engine itself tells.
+//! The update strategies: how an old container is replaced, in the order of the engine's own events.
 
 use std::fs;
 use std::time::Duration;

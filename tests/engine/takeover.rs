@@ -1,9 +1,10 @@
-//! A device that another supervisor kept: its containers, volumes, networks and identity are ours as they are.
+//! A device that another supervisor managed: the agent adopts its containers, volumes, networks and identity as they are.
 //!
-//! What that supervisor leaves is made here with the engine's own tool, named and labelled as today's balena-supervisor does; and
-//! from `fixtures/balena-19.0.5.json`. The networks and volumes in it were read back from Docker 20.10; the containers in it are
-//! the requests that the release 19.0.5 composed for Docker 20.10 from the document in [`served`]. They were composed by its own
-//! modules `service`, `network` and `volume`, run by themselves: neither its cloud client nor its reconciler took part.
+//! What that supervisor leaves is created here with the engine's own tool, named and labelled as today's balena-supervisor
+//! does; and from `fixtures/balena-19.0.5.json`. The networks and volumes in it were read back from Docker 20.10; the
+//! containers in it are the requests that the release 19.0.5 composed for Docker 20.10 from the document in [`served`]. They
+//! were composed by its own modules `service`, `network` and `volume`, run by themselves: neither its cloud client nor its
+//! reconciler took part.
 
 use std::fs;
 

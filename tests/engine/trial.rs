@@ -1,4 +1,4 @@
-//! A new target that ends the agent again and again.
+//! A new target that crashes the agent again and again.
 
 use std::fs;
 

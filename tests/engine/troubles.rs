@@ -1,4 +1,4 @@
-//! What goes wrong is told, with what to do about it, and mended as soon as it can be.
+//! Problems are reported with what to do about them, and recovered from as soon as possible.
 
 use std::net::TcpListener;
 

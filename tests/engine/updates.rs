@@ -1,4 +1,4 @@
-//! From one release to the next, and what must not count as one.
+//! Updates from one release to the next, and changes that must not count as one.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Requests for what does not come to pass: each is answered at once, and says why.
+//! Requests that cannot be fulfilled: each is answered at once, with the reason.
 
 use std::fs;
 use std::time::Duration;

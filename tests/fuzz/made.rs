@@ -1,4 +1,4 @@
-//! Inputs made by rules: documents that are nearly right, trees with names that mean something, requests that almost end.
+//! Generated inputs: documents that are nearly valid, trees with meaningful names, requests that almost end.
 
 use std::fs;
 use std::path::Path;

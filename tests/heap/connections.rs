@@ -1,4 +1,4 @@
-//! What the server holds for its connections.
+//! The heap that the server needs for its connections.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,8 @@ use crate::{HEAP, alone};
 /// As many as the server has room for: 64 of each address.
 const CONNECTIONS: u8 = 255;
 const ADDRESSES: u8 = 4;
-/// Bytes of the heap for an idle connection, the test's own end included. The buffers of an `http1::Connection` alone are 16 KiB.
+/// Bytes of the heap for an idle connection, the test's own end included. The buffers of an `http1::Connection` alone are 16
+/// KiB.
 const OF_AN_IDLE_ONE: usize = 4 * 1024;
 /// Bytes for whatever a single request needs.
 const OF_A_REQUEST: usize = 64 * 1024;

@@ -1,9 +1,9 @@
-//! What the agent holds of the heap, byte by byte, after days and after years.
+//! The agent's heap, counted byte by byte, after days and after years.
 //!
 //! The memory of a process grows for many reasons that are not its own: pages of an allocator, code that is read for the first
-//! time. So the bytes themselves are counted here: of the agent's core and its API, on a device in memory whose clock jumps. What
-//! is outside of that, the adapters of `linux`, lives through the days of `tests/engine/soak.rs`; the server's connections alone are
-//! counted here, in `connections.rs`. A binary of its own, because everything in it is counted.
+//! time. So the bytes themselves are counted here: of the agent's core and its API, on a device in memory whose clock jumps.
+//! What is outside of that, the adapters of `linux`, is covered by the days of `tests/engine/soak.rs`; the server's
+//! connections alone are counted here, in `connections.rs`. A binary of its own, because everything in it is counted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
@@ -41,7 +41,8 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Days that are lived; `DAYS=n` for more.
 const DAYS: usize = 120;
-/// Days after which all that grows to a size has it: a queue keeps some blocks for good, of as many requests as come in some days.
+/// Days after which all that grows to a size has it: a queue keeps some blocks for good, of as many requests as come in some
+/// days.
 const WARM: usize = 50;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -67,8 +68,8 @@ fn busy_days_leave_no_byte_behind() {
     assert_eq!(least, most, "{held:?}");
 }
 
-/// A new release with an image of its own; a restart, an identify, a lock that holds things up, an engine that goes away, a reboot
-/// that is refused, and people who look; then quiet until the next day.
+/// A new release with an image of its own; a restart, an identify, a lock that holds things up, an engine that goes away, a
+/// reboot that is refused, and people who look; then quiet until the next day.
 async fn live_a_day(world: &World, router: &Router, day: usize) {
     let image = format!("web:{day:06}");
     world.wants(&[("web", &image, ""), (&format!("job{day:06}"), "job:1", "")]);

@@ -1,4 +1,4 @@
-//! The agent's binary, with no engine, and an honest client of it.
+//! The agent's binary, with no engine, and a well-behaved client of it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

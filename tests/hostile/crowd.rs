@@ -1,4 +1,4 @@
-//! Clients that open more connections than anybody needs.
+//! Clients that open more connections than they need.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

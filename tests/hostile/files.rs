@@ -1,4 +1,4 @@
-//! Files that a power cut, or somebody, made something else of: the device is the same device, and says so.
+//! Files that a power cut or a user corrupted: the device keeps its identity, and reports them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! What is not HTTP, or nearly.
+//! Bytes that are not HTTP, or nearly.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Somebody who tries keys, one after the other, on every connection that one address may have.
+//! A client that guesses keys, one after the other, on every connection that one address may have.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Clients that begin and do not end, and those that are gone without a word.
+//! Clients that begin a request and do not end it, and clients that vanish without closing.
 
 use std::io::Write;
 use std::net::Shutdown;

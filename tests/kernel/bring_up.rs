@@ -1,4 +1,4 @@
-//! The bring-up tool on the kernel's LEDs, as people and scripts use it.
+//! The bring-up tool on the kernel's LEDs, as users and scripts call it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

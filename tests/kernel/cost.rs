@@ -1,4 +1,4 @@
-//! What blinking costs the agent: how often it is woken, and for how long it has a processor.
+//! What blinking costs the agent: the number of its wake-ups, and its processor time.
 
 use std::fs;
 use std::thread::sleep;

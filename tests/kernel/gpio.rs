@@ -1,4 +1,4 @@
-//! GPIO lines: in the kernel's own words, whichever they are, and put back.
+//! GPIO lines: driven through the kernel's own interface, whichever it has, and restored.
 
 use std::io::Read;
 use std::path::Path;

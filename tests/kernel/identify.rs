@@ -1,4 +1,4 @@
-//! Somebody wants to see the device: the LED blinks, and is afterwards exactly as it was.
+//! A user identifies the device: the LED blinks, and is afterwards exactly as it was.
 
 use std::thread::sleep;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! GPIO chips whose lines tell how they are driven: the kernel's `gpio-sim`.
+//! GPIO chips that report how their lines are driven: the kernel's `gpio-sim`.
 
 use std::fs;
 use std::path::PathBuf;

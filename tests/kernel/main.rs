@@ -1,7 +1,7 @@
 //! The kernel's own LED class and GPIO, and the real agent and tool on them: `make kernel`.
 //!
-//! They run as root on a machine of their own, which `tests/lab/kernel.sh` boots: its LEDs tell each change of their brightness
-//! back, and so do its lines. What the machine's time is, qemu counts by the instructions it has run, and skips what is idle: so
+//! They run as root on a machine of their own, which `tests/lab/kernel.sh` boots: its LEDs report each change of their
+//! brightness, and so do its lines. QEMU derives the machine's time from the instructions it has run, and skips idle time: so
 //! it does not matter how busy the host is, and a quarter of a minute takes a second.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]

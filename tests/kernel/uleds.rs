@@ -1,4 +1,4 @@
-//! LEDs of the kernel's LED class that tell what they were told.
+//! LEDs of the kernel's LED class that report the brightness written to them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -160,7 +160,8 @@ impl Blinks {
         assert!(self.levels.iter().skip(1).all(|level| *level == max), "{:?}", self.levels);
         // The first two may be what it showed before and was cut off, and the last is ended by whoever puts it back.
         let steps = &self.lasted[2..self.lasted.len() - 1];
-        // The kernel counts in jiffies of 4 ms. In software a change waits for its turn, and the step after it is that much shorter.
+        // The kernel counts in jiffies of 4 ms. In software a change waits for its turn, and the step after it is that much
+        // shorter.
         let (early, late) = if flavour() == "sysfs" { (millis(25), millis(25)) } else { (LOOK, LOOK + millis(12)) };
         let right = |took: Duration, step: Duration| took + early >= step && took <= step + late;
         let wrong: Vec<_> = steps.iter().filter(|(level, took)| !right(*took, if *level == 0 { off } else { on })).collect();

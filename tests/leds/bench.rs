@@ -1,4 +1,4 @@
-//! The bring-up tool as people and scripts use it, on a simulated board.
+//! The bring-up tool as users and scripts call it, on a simulated board.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! Ten thousand times somebody wants to see the device, and one in ten times the agent dies while it blinks.
+//! Ten thousand identify requests; in one of ten the agent is killed while the LED blinks.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! LEDs: driven, killed half-way, and always put back.
+//! LEDs: driven, killed half-way, and always restored.
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 

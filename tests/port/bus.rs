@@ -1,4 +1,4 @@
-//! A bus of a test's own.
+//! A D-Bus daemon of a test's own.
 
 use std::fs;
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! What every world's clock promises.
+//! The contract of every world's clock.
 
 use boardkeeper::port::Clock;
 

@@ -1,4 +1,4 @@
-//! What `port::Engine` promises, asked of whatever implements it. `real` asks a real engine, and more of it.
+//! The contract of `port::Engine`, tested on any implementation. `real` tests a real engine, and more of it.
 
 mod fields;
 mod lab;

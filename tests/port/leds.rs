@@ -1,4 +1,4 @@
-//! What every world's LEDs promise.
+//! The contract of every world's LEDs.
 
 use std::time::Duration;
 

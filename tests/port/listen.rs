@@ -1,4 +1,4 @@
-//! Where the API listens: a host with a bridge and an outside, in network namespaces.
+//! The API's listeners: a host with a bridge and an outside, in network namespaces.
 //!
 //! ```text
 //!   stranger ──eth0── host ──docker0────────── container

@@ -1,4 +1,4 @@
-//! What every world's update locks promise.
+//! The contract of every world's update locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! One suite per port, for every world: what it promises is what its trait says.
+//! One test suite per port, for every world: its trait states the contract.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 

@@ -1,4 +1,4 @@
-//! What every world's networks promise.
+//! The contract of every world's networks.
 
 use std::pin::pin;
 use std::time::Duration;

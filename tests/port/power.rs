@@ -1,4 +1,4 @@
-//! What the machine's power promises.
+//! The contract of the machine's power.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The suites, on the simulator's ports: a life there is worth something only if its world keeps the promises of the real one.
+//! The suites, on the simulator's ports: a simulated life proves something only if its world keeps the contract of the real
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 

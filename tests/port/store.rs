@@ -1,4 +1,4 @@
-//! What every world's store promises.
+//! The contract of every world's store.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! systemd's units, as the VPN and the proxy use them: a systemd of our own on a bus of its own.
+//! systemd's units, as the VPN and the proxy use them: a fake systemd on a bus of its own.
 
 use std::cell::RefCell;
 use std::fs;

@@ -1,8 +1,8 @@
-//! Who may ask what: every route, for every kind of key in every form, in local mode and out of it, before and while the device
+//! Access control: every route, for every kind of key in every form, in local mode and out of it, before and while the device
 //! shuts down.
 //!
-//! What is expected is derived from what was decided, in [`expected`], not from the code. The routes are checked against their
-//! description, so that a new one cannot be forgotten. And all the while everything is logged, and no key is in the log.
+//! The expectations are derived from the design, in [`expected`], not from the code. The routes are checked against their
+//! description, so that a new one cannot be forgotten. Meanwhile everything is logged, and no key is in the log.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};

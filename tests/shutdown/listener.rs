@@ -1,4 +1,4 @@
-//! When the API's listener is closed: from the moment logind has accepted the end of the machine, until the end is called off.
+//! When the API's listener is closed: from the moment logind has accepted the shutdown, until the shutdown is cancelled.
 
 use boardkeeper::api::ApiHandle;
 use tokio::time::timeout;

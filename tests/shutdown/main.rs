@@ -1,6 +1,6 @@
-//! The whole agent on a device in memory, whose end is asked for, refused, announced, called off.
+//! The whole agent on a device in memory, whose shutdown is requested, refused, announced, cancelled.
 //!
-//! In [`reach`] it is about its cloud and its LED, in [`access`] about who may ask what.
+//! [`reach`] is about its cloud and its LED, [`access`] about access control.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 

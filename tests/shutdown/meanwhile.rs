@@ -1,4 +1,4 @@
-//! While a release is on its way: what anybody asks is done and answered, and what was pulled is known after whatever happens.
+//! While a release is in progress: requests are carried out and answered, and pulled images stay known after any failure.
 
 use std::time::Duration;
 

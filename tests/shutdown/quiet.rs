@@ -1,4 +1,4 @@
-//! What most of these stories are not about: an LED that does as it is told, a cloud, a host that is as it is.
+//! The parts most of these tests are not about: a LED that works, a cloud, a host that does not change.
 
 use std::future::pending;
 use std::time::Duration;

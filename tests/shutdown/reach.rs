@@ -1,4 +1,4 @@
-//! Whether the cloud is reached, as whoever stands before the device sees it.
+//! Whether the cloud is reached, as the LED shows it to a user.
 
 use std::time::Duration;
 

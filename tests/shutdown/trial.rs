@@ -1,4 +1,4 @@
-//! A target that ends the agent again and again.
+//! A target that crashes the agent again and again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A device in memory: an engine that does as it is told, locks, and the simulator's power.
+//! A device in memory: an engine that works, locks, and the simulator's power.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

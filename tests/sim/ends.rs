@@ -1,5 +1,5 @@
-//! The end of the machine at any moment of an update: after the boot everything is as wanted, nothing is there twice, nothing
-//! half-made was started twice, and no lock is lost.
+//! The machine shuts down at any moment of an update: after the boot everything is as the target says, nothing exists twice,
+//! nothing half-made was started twice, and no lock is lost.
 
 use std::time::Duration;
 
@@ -63,7 +63,8 @@ fn somebody_ends_the_machine_at_any_moment_of_an_update() {
     });
 }
 
-/// Seed 22977: a container that was asked about before it was killed was killed when the answer came, whatever had happened meanwhile.
+/// Seed 22977: a container that was asked about before it was killed was killed when the answer came, whatever had happened
+/// meanwhile.
 #[test]
 fn nothing_is_killed_for_an_image_after_the_end_has_begun() {
     for seed in 0..20 {

@@ -1,4 +1,4 @@
-//! One life: the agent runs, dies and is started again, first in foul weather, then in fair.
+//! One life: the agent runs, dies and is started again, first with faults, then without.
 
 use std::collections::BTreeSet;
 use std::future::pending;

@@ -1,12 +1,12 @@
-//! Lives by the million: in parallel processes, resumable, with what they met.
+//! Lives by the million: in parallel processes, resumable, with counts of what they met.
 //!
 //! ```text
-//! lives                LIVES=n lives, from FROM=n on, in JOBS=n processes; goes on where it was interrupted
-//! lives one            the life of SEED=n, told
-//! lives some           for the processes: a line `FIRST COUNT` on the way in, a line for each life on the way out
+//! lives                LIVES=n lives, from FROM=n on, in JOBS=n processes; resumes where it was interrupted
+//! lives one            the life of SEED=n, with its trace
+//! lives some           for the processes: a line `FIRST COUNT` on stdin, a line for each life on stdout
 //! ```
 //!
-//! What was lived is kept in `target/lives/<hash of this program>`: another agent has to live them all again.
+//! The results are kept in `target/lives/<hash of this program>`: another build of the agent has to run them all again.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers; what it prints is what it is for")]
 

@@ -1,4 +1,4 @@
-//! Lives with a name that turn on update locks: whose they are, who may count on them, and when they are given back.
+//! Named lives about update locks: who owns them, who may rely on them, and when they are released.
 
 use axum::http::StatusCode;
 use boardkeeper::state::{App, AppId, ContainerPhase, ServiceKey};
@@ -126,7 +126,8 @@ fn no_update_counts_on_the_locks_of_another_errand() {
     });
 }
 
-/// Seed 72633: a service that came while the host was configured had its lock, and so a reboot was refused; that gave back the others.
+/// Seed 72633: a service that came while the host was configured had its lock, and so a reboot was refused; that gave back the
+/// others.
 #[test]
 fn a_reboot_that_is_refused_leaves_the_locks_under_which_the_host_is_configured() {
     well(&db("1"), async |play| {

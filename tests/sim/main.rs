@@ -1,7 +1,7 @@
 //! The whole agent in a simulated world, one life per seed.
 //!
-//! `SEED=7 cargo test --test sim one -- --nocapture` lives one life again and prints its trace. Lives by the thousand and by the
-//! million are `lives.rs`: `make lives`.
+//! `SEED=7 cargo test --test sim one -- --nocapture` repeats one life and prints its trace. Lives by the thousand and by the
+//! million are in `lives.rs`: `make lives`.
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 

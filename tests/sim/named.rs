@@ -1,4 +1,4 @@
-//! Lives that have a name: what has gone wrong on other people's devices, told as short as possible.
+//! Named lives: what has gone wrong on users' devices, as short as possible.
 
 use std::future::pending;
 use std::time::Duration;

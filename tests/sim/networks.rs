@@ -1,5 +1,5 @@
-//! Lives on an engine that is not as the agent left it: networks that are gone or bear an older name, starts that fail, programs that
-//! the engine starts again by itself.
+//! Lives on an engine that is not as the agent left it: networks that are gone or have an older name, starts that fail,
+//! programs that the engine restarts by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

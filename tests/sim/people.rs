@@ -1,4 +1,4 @@
-//! People at the API: they restart, stop, start and purge, and hang up when it takes too long.
+//! API clients: they restart, stop, start and purge, and disconnect when it takes too long.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Stories, and the fair world in which they are played.
+//! Scripted scenarios, and the fault-free world in which they run.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

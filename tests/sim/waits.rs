@@ -1,4 +1,4 @@
-//! Requests for what does not come to pass: each is answered, and soon.
+//! Requests that cannot be fulfilled: each is answered, and soon.
 
 use axum::http::StatusCode;
 use boardkeeper::state::{AppId, ServiceKey};

@@ -1,19 +1,19 @@
-//! A world made of a seed: everything `port::World` asks for, and what goes wrong with it.
+//! A world generated from a seed: everything `port::World` requires, and its faults.
 //!
 //! ```text
-//! dice       chance, one set of dice for each concern
+//! dice       randomness, one generator for each concern
 //! machine    what an engine has and does; no time passes there
 //! networks   the engine's networks, and what becomes of them
-//! engine     how it is reached: late, twice, half-way or not at all
-//! store      a disk that keeps what it said it kept, and little else
-//! leds       an LED that fails, and goes away
+//! engine     how the agent reaches it: late, twice, half-way or not at all
+//! store      a disk that keeps what it acknowledged, and little else
+//! leds       a LED that fails, and goes away
 //! locks      update locks, hand-over signals
 //! outside    networks, the host
 //! owner      target documents
-//! nature     what happens by itself
-//! judge      what must never happen
-//! power      who can end the machine, and says so
-//! ending     how the machine's end comes, or does not
+//! nature     spontaneous events
+//! judge      the invariants
+//! power      who can shut the machine down, and announces it
+//! ending     how a shutdown proceeds, or does not
 //! cuts       how the agent's life ends: killed, without power, at any await
 //! depends    health checks, jobs, and what waits for them
 //! met        what lives really met, counted

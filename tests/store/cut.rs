@@ -1,4 +1,4 @@
-//! What a power cut leaves of file systems: every state there is, or one by chance.
+//! The states in which a power cut may leave file systems: all of them, or a random one.
 
 use std::collections::BTreeSet;
 

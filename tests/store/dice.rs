@@ -1,4 +1,4 @@
-//! Chance that repeats itself.
+//! Reproducible randomness.
 
 /// Numbers that follow from a seed (splitmix64).
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! The store on a real ext4 that is broken off while it saves, as by a power cut, and recovers from its journal.
+//! The store on a real ext4 that is shut down while it saves, as by a power cut, and recovers from its journal.
 //!
-//! The kernel's own shutdown of a file system does it: what ext4 had not sent to its device is lost, and the next mount finds the
-//! journal as it was. What the device was sent is there, in order; `cut` takes that away too, in memory. Device-mapper targets
-//! and network block devices would do it on a real device; see docs/testing.md for where they are missing.
+//! The kernel's own shutdown of a file system does it: what ext4 had not sent to its device is lost, and the next mount finds
+//! the journal as it was. What the device was sent is there, in order; `cut` removes that too, in memory. Device-mapper
+//! targets and network block devices would do it on a real device; see docs/testing.md for where they are missing.
 
 use std::io;
 use std::path::{Path, PathBuf};

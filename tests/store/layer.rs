@@ -1,9 +1,9 @@
-//! File systems in memory that know what is on the disk and what is only said to be.
+//! File systems in memory that track what is on the disk and what is only in the cache.
 //!
-//! Programs see every change at once. On the disk is what was synced, and of the rest any part: each name that was made, moved or
-//! removed since its directory was synced, or not, in any order; a move with the old name still there; and of each file's
-//! unsynced bytes any length, with blocks that never arrived holding zeros or what another file left there. ext4 keeps names in
-//! order, so it leaves fewer states than POSIX allows; the store has to live with all of them.
+//! Programs see every change at once. On the disk is what was synced, and of the rest any part: each name that was made, moved
+//! or removed since its directory was synced, or not, in any order; a move with the old name still there; and of each file's
+//! unsynced bytes any length, with blocks that never arrived holding zeros or what another file left there. ext4 keeps names
+//! in order, so it leaves fewer states than POSIX allows; the store has to live with all of them.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

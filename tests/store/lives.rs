@@ -1,6 +1,6 @@
-//! Lives made of a seed: saves, restarts, failures, garbage, and cuts within the recovery from cuts.
+//! Lives generated from a seed: saves, restarts, failures, garbage, and power cuts within the recovery from power cuts.
 //!
-//! `SEED=7 cargo test --test store one` lives one again.
+//! `SEED=7 cargo test --test store one` repeats one life.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,9 @@
-//! The store's own code over disks that lose what was not synced, tear it, mix it up, fill up and fail.
+//! The store's own code over disks that lose what was not synced, tear it, reorder it, fill up and fail.
 //!
 //! ```text
-//! layer        file systems in memory that know what is on the disk     dice     chance that repeats itself
+//! layer        file systems in memory that know what is on the disk     dice     reproducible randomness
 //! cut          what a power cut leaves of them                          oracle   what may be found then
-//! operations   every deed, every moment, every state                    lives    sequences of deeds and cuts, by chance
+//! operations   every operation, every moment, every state               lives    random sequences of operations and cuts
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]

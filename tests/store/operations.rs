@@ -1,4 +1,4 @@
-//! Everything a store does, with the power cut before and after each call of the kernel, and every state that may leave.
+//! All that a store does, with the power cut before and after each system call, and every state that may leave.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What may be found after a cut: what was acknowledged, or what was being saved.
+//! What may be found after a power cut: what was acknowledged, or what was being saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

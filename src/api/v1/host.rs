@@ -1,7 +1,7 @@
 //! The host's name and proxy.
 //!
-//! What other supervisors take loosely typed is taken here too, with a warning, as far as it can be written down without becoming
-//! something else: a value with a line break in it would be configuration of its own.
+//! Loosely typed values that other supervisors accept are accepted here too, with a warning, as long as they stay one value in
+//! the file: a value with a line break in it would be configuration of its own.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -15,9 +15,9 @@ use crate::api::{ApiRequest, body};
 use crate::request::{Action, Refusal, Response};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch};
 
-/// Where names are looked up when nobody says where.
+/// The DNS server that the proxy uses if the request names none.
 const DNS: &str = "8.8.8.8:53";
-/// What the kernel takes for a name.
+/// The kernel's limit of a hostname, in bytes.
 const NAME: usize = 64;
 
 /// `GET /v1/device/host-config`.
@@ -33,7 +33,7 @@ struct Network {
     proxy: Option<Map<String, Value>>,
 }
 
-/// `GET /v1/device/host-config`. Whoever may not change it is not told the proxy's credentials.
+/// `GET /v1/device/host-config`. Callers that may not change it do not see the proxy's credentials.
 pub(in crate::api) async fn host_config(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let whole = Endpoint::ConfigureHost.is_open_to(&call.callers, &call.api.status.borrow().access);
     match call.api.ask(Action::ReadHost).await? {
@@ -102,7 +102,7 @@ fn proxy(given: &Map<String, Value>) -> Result<ProxyPatch, String> {
     let mut proxy = Proxy::default();
     let mut loose = Vec::new();
     for (name, value) in given {
-        // Others are nobody's: `local_ip` and `local_port` are ours to say.
+        // Other fields are ignored: the agent itself sets `local_ip` and `local_port`.
         let Some(field) = ProxyField::ALL.into_iter().find(|it| it.name() == name) else { continue };
         let text = match value {
             Value::Null => continue,
@@ -148,7 +148,7 @@ fn proxy(given: &Map<String, Value>) -> Result<ProxyPatch, String> {
     Ok(ProxyPatch::Merge { proxy, drop_dns, set_no_proxy })
 }
 
-/// A value that stays one value when it is written down.
+/// Checks that a value stays one value in the file.
 fn writable(field: ProxyField, text: &str) -> Result<String, String> {
     let (bare, breaks): (&str, &[char]) = if field.is_quoted() {
         let bare = text.strip_prefix('"').unwrap_or(text);
@@ -162,7 +162,7 @@ fn writable(field: ProxyField, text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Addresses that are reached without the proxy. `Err`: it is no list of them.
+/// Addresses that are reached without the proxy. `Err`: it is not a list of strings.
 fn no_proxy(given: &Value) -> Result<Result<Vec<String>, String>, ()> {
     let texts: Option<Vec<_>> = given.as_array().ok_or(())?.iter().map(|it| it.as_str().map(str::to_owned)).collect();
     let texts = texts.ok_or(())?;

@@ -1,4 +1,4 @@
-//! `POST /v1/reboot` and `POST /v1/shutdown`. Whatever comes of it is told in the shape the reference shows.
+//! `POST /v1/reboot` and `POST /v1/shutdown`. Every outcome has the shape the reference shows.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::api::{ApiRequest, body};
 use crate::request::{Action, Refusal, Response};
 use crate::state::{AppId, HeldLock, PowerAction};
 
-/// What the parts that were first written in Go answer.
+/// The body of the endpoints that were first written in Go.
 #[derive(Serialize)]
 struct Outcome<'a> {
     #[serde(rename = "Data")]
@@ -17,7 +17,7 @@ struct Outcome<'a> {
     error: &'a str,
 }
 
-/// Ends the machine. 202 means that it can, and that it is asked to in a second.
+/// Reboots or powers off the machine. 202 means that logind can do it, and that the agent requests it in a second.
 pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
     match call.api.ask(Action::Shutdown(ending, fields.force())).await? {
@@ -46,13 +46,13 @@ fn told(why: &Refusal) -> (StatusCode, String) {
     }
 }
 
-/// Begins as later supervisors say it, and says where and since when.
+/// Begins as later supervisors write it, then adds the lock's path and since when it is held.
 fn locked(app: AppId, held: &HeldLock) -> String {
     let HeldLock { service, path, since_secs } = held;
     format!("Lockfile exists for {{ appId: {app}, service: {service} }}: {path} since {}", utc(*since_secs))
 }
 
-/// A moment as people write it: `2026-11-23T16:40:05Z`. After Hinnant, "chrono-compatible low-level date algorithms".
+/// A time in the form `2026-11-23T16:40:05Z`. After Hinnant, "chrono-compatible low-level date algorithms".
 fn utc(secs: i64) -> String {
     let (days, second) = (secs.div_euclid(86_400) + 719_468, secs.rem_euclid(86_400));
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

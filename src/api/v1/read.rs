@@ -1,4 +1,4 @@
-//! What is read of the device, from what the reconciler last published.
+//! The endpoints that read the device, from what the reconciler last published.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,10 @@ use crate::state::{Container, EngineState, Status, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
-/// A reconciler that has not looked for so long is stuck: it looks every few minutes, even at an engine that hangs.
+/// A reconciler without an observation for this long is stuck: it observes every few minutes, even an engine that hangs.
 const LOOKS_WITHIN: Duration = Duration::from_secs(5 * 60);
 
-/// It may take so long to look for the first time.
+/// How long the first observation may take.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 
 /// `GET /v1/device`.
@@ -57,7 +57,7 @@ pub(in crate::api) fn ping() -> ApiResponse {
     ApiResponse::Text(StatusCode::OK, OK)
 }
 
-/// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent ill.
+/// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent unhealthy.
 pub(in crate::api) fn healthy(door: &ApiHandle) -> ApiResponse {
     let looked = door.status.borrow().looked;
     let looks = looked.is_some_and(|at| at.elapsed() < LOOKS_WITHIN);
@@ -103,7 +103,7 @@ pub(in crate::api) fn app(call: &ApiRequest) -> Result<ApiResponse, ApiResponse>
     if services.len() > 1 {
         return Err(bad(SEVERAL_SERVICES));
     }
-    // Two containers of one service: an old one is about to give way to a new one.
+    // Two containers of one service: the old one is about to be replaced by the new one.
     match containers.into_iter().min_by_key(|it| most_alive(it)) {
         Some(container) => Ok(shown(container)),
         None => Err(unseen(&status.engine).unwrap_or(bad(APP_NOT_FOUND))),
@@ -124,7 +124,7 @@ fn shown(container: &Container) -> ApiResponse {
     json(StatusCode::OK, &app)
 }
 
-/// Why nothing is known of an app, where that is not because there is none.
+/// Why an app is unknown, if not because it does not exist.
 fn unseen(engine: &EngineState) -> Option<ApiResponse> {
     let why = match engine {
         EngineState::Up => return None,
@@ -134,13 +134,13 @@ fn unseen(engine: &EngineState) -> Option<ApiResponse> {
     Some(failed(StatusCode::SERVICE_UNAVAILABLE, why))
 }
 
-/// Variables that open an API. Other keys are the owner's own business.
+/// Variables that hold keys to an API. Other keys are the owner's own business.
 fn is_key(name: &str) -> bool {
     let bare = name.strip_prefix("RESIN_").or_else(|| name.strip_prefix("BALENA_"));
     bare.is_some_and(|it| it == "API_KEY" || it == "SUPERVISOR_API_KEY")
 }
 
-/// The order in which containers speak for their app: what runs before what does not, the newest first.
+/// The order in which containers represent their app: running ones first, then the newest.
 fn most_alive(container: &Container) -> (bool, Reverse<i64>) {
     (!container.phase.is_alive(), Reverse(container.created_secs))
 }
@@ -151,7 +151,8 @@ fn commit(status: &Status) -> Option<String> {
     named.min_by_key(|(it, _)| (it.key.app, most_alive(it))).map(|(_, commit)| commit)
 }
 
-/// The most telling of what is being done; or of what failed and is tried again, or waits for a dependency, which is no rest.
+/// The most significant step in progress; if none, of a step that failed and is retried, or waits for a dependency: that is
+/// not idle.
 fn in_one_word(status: &Status) -> &'static str {
     let fails = status.troubles.iter().map(|it| it.kind);
     let kinds: Vec<StepKind> = if status.doing.iter().all(|it| it.kind == StepKind::Housekeeping) {
@@ -169,11 +170,11 @@ fn in_one_word(status: &Status) -> &'static str {
     words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
 }
 
-/// How far the downloads are in the mean, in per cent.
+/// The mean progress of the downloads, in per cent.
 fn progress(status: &Status) -> Option<u32> {
     status.doing.iter().find(|it| it.kind == StepKind::Downloading)?;
     let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
-    // A download that has not said anything yet is at its beginning.
+    // A download without reported progress counts as 0.
     Some(sum.checked_div(pulls).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! What a test found, as a table for people and as JSON for files.
+//! The results of a test, as a table for users and as JSON for files.
 
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
@@ -11,10 +11,10 @@ use crate::linux::leds::class::LedSnapshot;
 use crate::linux::leds::gpio::{Direction, LineLevel};
 use crate::linux::leds::host::{LedHost, ListedLed};
 
-/// The layout of the JSON.
+/// The layout version of the JSON.
 const SCHEMA: u32 = 1;
 
-/// What a test found.
+/// The results of a test.
 #[derive(Debug, Serialize)]
 pub(super) struct TestReport {
     schema: u32,
@@ -37,20 +37,20 @@ struct Board {
     simulated: bool,
 }
 
-/// One LED.
+/// The results for one LED.
 #[derive(Debug, Serialize)]
 pub(super) struct TestedLed {
     name: String,
     label: Option<&'static str>,
     colour: Option<&'static str>,
     place: String,
-    /// Whether the driver took everything, told the same when asked, and the LED is as it was.
+    /// Whether the driver accepted every write, read back the same, and restored the LED.
     driver_ok: bool,
-    /// Whether the person saw it. Null: nobody was asked, or they skipped it.
+    /// Whether the user saw it blink. Null: the user was not asked, or skipped it.
     operator_ok: Option<bool>,
-    /// What was read after each write: how often right, how often wrong, how often not told.
+    /// What was read after each write: how often right, how often wrong, how often not readable.
     read_back: ReadBack,
-    /// Whether it is as it was before. Null: that could not be read.
+    /// Whether the LED is as it was before. Null: its state could not be read.
     restored: Option<bool>,
     trouble: Option<String>,
     before_trigger: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct TestedLed {
     after_brightness: Option<u32>,
     before_settings: BTreeMap<String, String>,
     after_settings: BTreeMap<String, String>,
-    /// Of a LED on a bare line, `input` or `output`; else null.
+    /// For a LED on a bare line, `input` or `output`; else null.
     before_direction: Option<String>,
     after_direction: Option<String>,
     before_level: Option<LineLevel>,
@@ -79,46 +79,46 @@ struct ReadBack {
     right: u32,
     wrong: u32,
     untold: u32,
-    /// The first that was wrong, in words.
+    /// The first wrong one, in words.
     example: Option<String>,
 }
 
-/// How a LED is while nobody of ours has it.
+/// The state of a LED while no program of ours holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LedState {
-    /// One of the kernel's.
+    /// A LED of the kernel's LED class.
     Led(LedSnapshot),
-    /// One on a bare line.
+    /// A LED on a bare line.
     Line {
-        /// Which way the line goes.
+        /// The line's direction.
         direction: Direction,
-        /// What is on it.
+        /// The line's level.
         level: LineLevel,
     },
 }
 
 impl LedState {
-    /// Whether this is what is there again, but for what changes by itself.
+    /// Whether the state `after` equals this one, but for what changes by itself.
     fn is_back(&self, after: &Self) -> bool {
         match (self, after) {
             (Self::Led(before), Self::Led(after)) => {
-                // Under a trigger, brightness is that of the moment.
+                // Under a trigger, the brightness is momentary.
                 let still = before.trigger == "none" && before.brightness != after.brightness;
                 before.trigger == after.trigger && before.settings == after.settings && !still
             }
-            // What is on an input is somebody else's.
+            // The level of an input is set from outside.
             (Self::Line { direction: Direction::Input, .. }, Self::Line { direction, .. }) => *direction == Direction::Input,
             (before, after) => before == after,
         }
     }
 }
 
-/// What a person saw.
+/// What the user saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sighting {
-    /// It blinked.
+    /// The LED blinked.
     Seen,
-    /// It did not.
+    /// The LED did not blink.
     NotSeen,
 }
 
@@ -159,7 +159,7 @@ impl TestReport {
         head + &table(&rows)
     }
 
-    /// What scripts are told: the first LED that could not be driven, else any that failed.
+    /// The outcome for the exit code: the first LED that could not be driven, else any that failed.
     pub(super) fn outcome(&self) -> ToolResult {
         if let Some(error) = self.leds.iter().find_map(|led| led.error.clone()) {
             return Err(ToolStop::Led(error));
@@ -198,14 +198,14 @@ impl TestedLed {
         }
     }
 
-    /// Notes that the LED did not do as told.
+    /// Records that the LED or its driver failed.
     pub(super) fn fail(&mut self, error: LedError) {
         self.driver_ok = false;
         self.trouble.get_or_insert_with(|| error.to_string());
         self.error.get_or_insert(error);
     }
 
-    /// Notes what was read after a write.
+    /// Records what was read after a write.
     pub(super) fn read_back(&mut self, told: u32, read: Option<u32>) {
         match read {
             None => self.read_back.untold += 1,
@@ -219,7 +219,7 @@ impl TestedLed {
         }
     }
 
-    /// Compares how it is with how it was.
+    /// Compares the state after the test with the one before.
     pub(super) fn check_restored(&mut self) {
         self.operator_ok = self.operator.map(|seen| seen == Sighting::Seen);
         if let (Some(before), Some(after)) = (&self.before, &self.after) {
@@ -264,7 +264,7 @@ fn cpuinfo_serial(text: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The time of day, as `2026-11-23T15:04:05Z`.
+/// The current time, as `2026-11-23T15:04:05Z`.
 #[expect(clippy::disallowed_methods, reason = "a report says when it was made, and nothing depends on it")]
 fn now_utc() -> String {
     let secs = std::time::SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -1,7 +1,7 @@
-//! `led test`: each LED blinks, the engineer says whether it did, and a report is written.
+//! `led test`: each LED blinks, the user says whether it did, and a report is written.
 //!
-//! What the driver says and what the person saw are kept apart: a driver may be content while the LED is dark, and a person
-//! may look at the wrong one.
+//! The driver's result and the user's answer are kept apart: a driver may succeed while the LED is dark, and a user may look at
+//! the wrong LED.
 
 use std::io::{BufRead, stdin};
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use crate::linux::leds::host::{LedHost, ListedLed};
 use crate::linux::leds::wire::{find_line, look_at_line};
 use crate::state::LedLevel;
 
-/// How long each level is held: slow enough to be followed, quick enough to be told from a heartbeat.
+/// How long each level is held: slow enough to follow, fast enough to tell from a heartbeat.
 const HELD: Duration = Duration::from_millis(250);
 
-/// How often a LED blinks before the question.
+/// How many times a LED blinks before the question.
 const BLINKS: u32 = 5;
 
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(super) struct TestArgs {
     report: Option<PathBuf>,
 }
 
-/// What a person answers.
+/// A user's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Yes,
@@ -68,7 +68,7 @@ pub(super) fn run(host: &LedHost, args: &TestArgs) -> ToolResult {
     report.outcome()
 }
 
-/// Tests one LED. Fails only where there is no sense in going on; what the LED does is in the answer.
+/// Tests one LED. An error ends the whole test; a failure of the LED is in the result.
 async fn test(host: &LedHost, bench: &LedTool, item: &ListedLed, assume_seen: bool) -> Result<TestedLed, ToolStop> {
     let mut tested = TestedLed::new(item);
     tested.before = look(host, &item.wire);
@@ -96,7 +96,7 @@ async fn test(host: &LedHost, bench: &LedTool, item: &ListedLed, assume_seen: bo
     Ok(tested)
 }
 
-/// Blinks by hand, and reads back what was written.
+/// Blinks by writing each change, and reads back what was written.
 async fn blink(host: &LedHost, bench: &LedTool, wire: &LedLocation, tested: &mut TestedLed) -> Result<(), LedError> {
     for level in (0..BLINKS).flat_map(|_| [LedLevel::Lit, LedLevel::Dark]) {
         bench.hold(wire, level).await?;
@@ -110,7 +110,7 @@ async fn blink(host: &LedHost, bench: &LedTool, wire: &LedLocation, tested: &mut
     Ok(())
 }
 
-/// How it is while nobody of ours holds it.
+/// The LED's state while no program of ours holds it.
 fn look(host: &LedHost, wire: &LedLocation) -> Option<LedState> {
     match wire {
         LedLocation::Class { dir, .. } => host.class(dir).look().ok().map(LedState::Led),
@@ -122,7 +122,7 @@ fn look(host: &LedHost, wire: &LedLocation) -> Option<LedState> {
     }
 }
 
-/// Asks whether it blinked.
+/// Asks the user whether the LED blinked.
 async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
     let colour = item.colour.unwrap_or_default();
     let name = if item.label.is_some_and(|label| label != item.wire.to_string()) {
@@ -134,7 +134,7 @@ async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
     let question = question.split_whitespace().collect::<Vec<_>>().join(" ") + " ";
     loop {
         complain_inline(&question);
-        // On a thread of its own: while we wait, somebody may interrupt us.
+        // On a thread of its own, so that a signal can interrupt the wait.
         let line = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
             stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
@@ -152,10 +152,10 @@ async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
     }
 }
 
-/// Writes a question where messages go, so that a report on standard output stays clean.
+/// Writes a question to standard error, so that a report on standard output stays clean.
 fn complain_inline(text: &str) {
     use std::io::Write;
     let mut out = std::io::stderr();
-    // A terminal that is gone answers nothing either, and that is told.
+    // A closed terminal gives no answer either; that is reported then.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

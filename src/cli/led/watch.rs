@@ -1,4 +1,4 @@
-//! `led watch`: the LEDs, live in a terminal. Changes nothing, so it may run beside anything.
+//! `led watch`: the LEDs, live in a terminal. Changes nothing, so it may run beside any other program.
 
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{LedHost, ListedLed};
 
-/// How often we look: several times in the shortest blink that an eye follows.
+/// Polling interval: several times in the shortest blink that an eye follows.
 const EVERY: Duration = Duration::from_millis(40);
 
-/// Shows them, for so long or until interrupted.
+/// Shows the LEDs for this long; without a length, until interrupted.
 pub(super) fn run(host: &LedHost, length: Option<Duration>) -> ToolResult {
     let mut items = host.items();
     items.retain(|item| matches!(item.wire, LedLocation::Class { .. }));
@@ -39,7 +39,8 @@ async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
         let picture = picture.join("   ");
         if picture != last {
             let secs = begun.elapsed().as_secs_f32();
-            // On a terminal the line is drawn over; in a file each change has its own, with the seconds since the start.
+            // On a terminal the line is overwritten; in a file each change has a line of its own, with the seconds since the
+            // start.
             say(&if live { format!("\r\x1b[2K{picture}") } else { format!("{secs:8.2}  {picture}\n") });
             last = picture;
         }
@@ -50,7 +51,7 @@ async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
     }
 }
 
-/// One LED: a disc in its colour, or a word where colours do not show.
+/// One LED: a disc in its colour, or a word if standard output is no terminal.
 fn lamp(host: &LedHost, item: &ListedLed, live: bool) -> String {
     let LedLocation::Class { name, dir } = &item.wire else { return String::new() };
     let class = host.class(dir);

@@ -1,4 +1,4 @@
-//! One question to the agent's API. HTTP/1.0, so that the answer ends where the connection does.
+//! One request to the agent's API. HTTP/1.0, so that the response ends where the connection does.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::state::Secret;
 
-/// An agent on this machine accepts at once, or is not there.
+/// Connect timeout: an agent on this machine accepts at once, or is not running.
 const CONNECT: Duration = Duration::from_secs(3);
-/// It answers from memory.
+/// Read and write timeout: the agent answers from memory.
 const ANSWER: Duration = Duration::from_secs(10);
-/// An answer is never so long.
+/// Size limit of a response; none is that long.
 const MOST: u64 = 16 * 1024 * 1024;
 
-/// The body of the answer.
+/// Requests `path` and returns the response's body.
 pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, String> {
     let at = reachable(
         config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())),
@@ -49,7 +49,7 @@ fn stranger(at: SocketAddr) -> String {
     format!("what answers at {at} is not this agent; name its address with --listen")
 }
 
-/// Who listens everywhere is reached here.
+/// The address to connect to: loopback, if the agent listens on all addresses.
 fn reachable(mut at: SocketAddr) -> SocketAddr {
     if at.ip().is_unspecified() {
         at.set_ip(match at.ip() {

@@ -1,6 +1,6 @@
-//! Columns for people.
+//! Tables for users.
 
-/// Rows under their heads, in columns as wide as they need to be.
+/// Rows under their headings, in columns as wide as they need to be.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |column: usize| {
@@ -16,7 +16,7 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     std::iter::once(line(&heads)).chain(rows.iter().map(|row| line(row))).collect()
 }
 
-/// A text that does nothing to a terminal: others choose names and errors.
+/// The text without control characters, as names and errors come from outside and must not control the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }

@@ -1,7 +1,8 @@
-//! Which LED to identify the board with. Decides, and touches nothing.
+//! Chooses the LED to identify the board with. Pure: touches nothing.
 //!
-//! What a person configured, where it is a LED; then what the board's file describes, the one for identifying first; then the
-//! line of that LED, where the kernel made no LED of it; then what looks most like a status LED; then none, and why.
+//! In this order: the LED that a user configured, if it is one; the LEDs that the board's file describes, the one for
+//! identifying first; the line of that LED, if the kernel made no LED of it; the LED that looks most like a status LED; none,
+//! and why.
 
 use boards::{Board, Led, Line, NEVER_BLINK, Place, Role};
 
@@ -11,7 +12,7 @@ use super::{AvailableLeds, DetectedBoard, DetectedBy, KernelChip, KernelLed, Led
 /// The order in which a board's LEDs serve to identify it.
 const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Power];
 
-/// Chooses among what the host offers.
+/// Chooses among the host's LEDs.
 ///
 /// `led_file` is a path as in balena's images, `/sys/class/leds/led0/brightness`, or the LED's directory, or its name alone.
 pub fn choose(detected: &DetectedBoard, led_file: Option<&str>, offer: &AvailableLeds) -> LedChoice {
@@ -30,7 +31,7 @@ pub fn choose(detected: &DetectedBoard, led_file: Option<&str>, offer: &Availabl
     LedChoice { led, described, why, passed_over: search.passed_over, others }
 }
 
-/// A LED, what the board's file says of it, and why it was chosen.
+/// A LED, the board file's description of it, and why it was chosen.
 type Candidate = (LedLocation, Option<&'static Led>, String);
 
 struct Search<'a> {
@@ -40,7 +41,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// What a person or an image configured. An image may be older than its kernel, so a stale name is no error.
+    /// The LED that a user or an image configured. An image may be older than its kernel, so a stale name is no error.
     fn by_file(&mut self, led_file: Option<&str>) -> Option<Candidate> {
         let path = led_file.map(str::trim).filter(|it| !it.is_empty())?;
         let name = led_name(path);
@@ -57,7 +58,7 @@ impl<'a> Search<'a> {
         Some((chosen(led), self.described(led), format!("configured as `{path}`")))
     }
 
-    /// What the board's file describes.
+    /// The LED that the board's file describes.
     fn by_board(&mut self) -> Option<Candidate> {
         let boards = self.boards();
         for role in BY_USE {
@@ -72,7 +73,7 @@ impl<'a> Search<'a> {
         None
     }
 
-    /// The kernel's LED for a described one. Writes down why one that is there will not do.
+    /// The kernel's LED for a described one. Records why a LED that exists was rejected.
     fn usable_class(&mut self, board: &Board, led: &Led) -> Option<&'a KernelLed> {
         for name in led.classes {
             let (fit, unfit): (Vec<&KernelLed>, Vec<&KernelLed>) =
@@ -81,7 +82,7 @@ impl<'a> Search<'a> {
                 let why = other.owner.map(|owner| format!("it belongs to {owner}")).or_else(|| other.unwritable.clone());
                 let _: Option<()> = self.pass_over(&other.name, why.unwrap_or_default());
             }
-            // A LED that some program made before the real one was found has taken its name.
+            // A program may have created a LED with this name before the kernel found the real one, so LED drivers come first.
             if let Some(first) = fit.into_iter().min_by_key(|it| !is_plain(it)) {
                 return Some(first);
             }
@@ -89,7 +90,7 @@ impl<'a> Search<'a> {
         None
     }
 
-    /// The kernel's LEDs of this name, and of this name with the number that the kernel adds when a name is taken.
+    /// The kernel's LEDs of this name, and of this name with the number that the kernel appends when a name is taken.
     fn named(&self, board: &Board, name: &'static str) -> impl Iterator<Item = &'a KernelLed> + use<'a> {
         let listed: Vec<&str> = board.leds.iter().flat_map(|led| led.classes).copied().collect();
         self.offer.leds.iter().filter(move |led| {
@@ -99,7 +100,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The line of the LED for identifying, where the kernel made no LED of it and we are sure which board this is.
+    /// The line of the LED for identifying, if the kernel made no LED of it and the board is known for certain.
     fn by_line(&mut self, place: fn(&Place) -> bool) -> Option<Candidate> {
         let board = self.detected.board?;
         let led = board.identify().filter(|led| place(&led.place) && !led.lines.is_empty())?;
@@ -121,7 +122,7 @@ impl<'a> Search<'a> {
         None
     }
 
-    /// What looks most like a status LED.
+    /// The LED that looks most like a status LED.
     fn by_guess(&mut self) -> Option<Candidate> {
         for led in &self.offer.leds {
             if let Some(why) = unfit(led) {
@@ -159,7 +160,7 @@ impl<'a> Search<'a> {
         self.passed_over.iter().find(|(it, _)| it == name).map_or("it will not do", |(_, why)| why)
     }
 
-    /// The LEDs that a person may ask for by name.
+    /// The other LEDs that a user may name.
     fn others(&self, led: Option<&LedLocation>) -> Vec<OtherLed> {
         let is_chosen = |it: &KernelLed| matches!(led, Some(LedLocation::Class { name, .. }) if *name == it.name);
         let rest = self.offer.leds.iter().filter(|it| !is_chosen(it));
@@ -171,7 +172,7 @@ impl<'a> Search<'a> {
         .collect()
     }
 
-    /// What the board's file says of a kernel's LED. The first of a LED's names that exists is that LED, and the others are not.
+    /// The board file's description of a kernel's LED. Of a LED's names, only the first that exists is that LED.
     fn described(&self, kernel_led: &KernelLed) -> Option<&'static Led> {
         let all = self.boards().into_iter().flat_map(|board| board.leds.iter().map(move |led| (board, led)));
         all.filter(|_| kernel_led.owner.is_none())
@@ -186,7 +187,7 @@ impl<'a> Search<'a> {
         self.detected.board.map_or_else(|| self.detected.perhaps.clone(), |board| vec![board])
     }
 
-    /// Writes down why something was not chosen; once is enough.
+    /// Records why a candidate was rejected, once for each.
     fn pass_over<T>(&mut self, name: &str, why: String) -> Option<T> {
         if !self.passed_over.iter().any(|(it, _)| it == name) {
             self.passed_over.push((name.to_owned(), why));
@@ -201,8 +202,8 @@ fn led_name(path: &str) -> Option<&str> {
     path.strip_suffix("/brightness").unwrap_or(path).rsplit('/').next().filter(|it| !it.is_empty())
 }
 
-/// Whether the board itself said what it is. A device type is only what an image was made for, and a later entry of `compatible`
-/// is only its kin: what those have in common is names, not wires.
+/// Whether the board itself says what it is. A device type is only what an image was made for, and a later entry of
+/// `compatible` is only a related board: related boards share names, not wiring.
 fn is_sure(detected: &DetectedBoard) -> bool {
     match &detected.how {
         DetectedBy::Configuration(_) | DetectedBy::Model(_) => true,

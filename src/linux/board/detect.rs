@@ -1,8 +1,8 @@
-//! Which board this is, by what its device tree, its configuration and its cloud call it.
+//! Detects the board from its device tree, its configuration and the cloud's device type.
 //!
-//! A person's word comes first, then the device tree, then the processor's own file where a container hides the device tree,
-//! then the device type. A model beats `compatible`: Raspberry Pi's kernels boot several boards with the device tree of their
-//! nearest kin, and only the firmware's model tells them apart.
+//! The configuration comes first, then the device tree, then `/proc/cpuinfo` where a container hides the device tree, then the
+//! device type. A model beats `compatible`: Raspberry Pi's kernels boot several boards with the device tree of the most similar
+//! one, and only the firmware's model tells them apart.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,17 +12,17 @@ use boards::Board;
 
 use super::{BoardHints, DetectedBoard, DetectedBy};
 
-/// Where the device tree is. The first is where it really is; the second is a link to it with an absolute path, which under a
-/// root of our own leads out of it.
+/// Where the device tree is. The first is its real place; the second is a link to it with an absolute path, which under another
+/// root than `/` leads out of that root.
 const DEVICE_TREES: &[&str] = &["sys/firmware/devicetree/base", "proc/device-tree"];
 
-/// Where an image says what device type it was made for.
+/// Files in which an image says what device type it was made for.
 const DEVICE_TYPE_FILES: &[&str] = &["mnt/boot/device-type.json", "resin-boot/device-type.json"];
 
-/// The most we read of a file that says what the board is. The longest property seen has 90 bytes, `cpuinfo` a few thousand.
+/// The most bytes read of a file that identifies the board. The longest property seen has 90 bytes, `cpuinfo` a few thousand.
 const LONGEST: u64 = 64 * 1024;
 
-/// Finds out what board this is. Everything is read under `root`.
+/// Detects the board. Everything is read under `root`.
 pub fn detect(root: &Path, told: &BoardHints) -> DetectedBoard {
     let evidence = Evidence::read(root, told);
     let mut detected = decide(&evidence);
@@ -31,18 +31,18 @@ pub fn detect(root: &Path, told: &BoardHints) -> DetectedBoard {
     detected
 }
 
-/// Everything that was said of the board.
+/// All statements on what the board is.
 #[derive(Debug, Default)]
 struct Evidence {
-    /// By the configuration.
+    /// From the configuration.
     configured: Option<String>,
-    /// By the device tree.
+    /// The device tree's `model`.
     model: Option<String>,
-    /// By the device tree, most specific first.
+    /// The device tree's `compatible`, most specific first.
     compatible: Vec<String>,
-    /// By `/proc/cpuinfo`, where the device tree has no model.
+    /// The model in `/proc/cpuinfo`, if the device tree has none.
     cpuinfo: Option<String>,
-    /// Device types, and who says so.
+    /// Device types, each with its source.
     device_types: Vec<(String, String)>,
 }
 
@@ -65,7 +65,7 @@ impl Evidence {
         }
     }
 
-    /// What the hardware says.
+    /// The board that the hardware itself names.
     fn hardware(&self) -> Option<(&'static Board, DetectedBy)> {
         let model = self.model.as_ref().or(self.cpuinfo.as_ref());
         let by_model = model.and_then(|it| Some((Board::by_model(it)?, DetectedBy::Model(it.clone()))));
@@ -76,7 +76,7 @@ impl Evidence {
     }
 }
 
-/// Weighs what was said.
+/// Decides between the statements.
 fn decide(evidence: &Evidence) -> DetectedBoard {
     let hardware = evidence.hardware();
     let Some(said) = &evidence.configured else { return unconfigured(evidence, hardware) };
@@ -87,7 +87,7 @@ fn decide(evidence: &Evidence) -> DetectedBoard {
     match (Board::by_slug(said).collect::<Vec<_>>().as_slice(), hardware) {
         ([], hardware) => DetectedBoard { complaint: Some(unknown(said)), ..unconfigured(evidence, hardware) },
         ([only], hardware) => found(only, how, contradiction(said, only, hardware.as_ref())),
-        // The slug is of several boards, and the hardware knows which.
+        // Several boards share the slug, and the hardware is one of them.
         (several, Some((board, how))) if several.contains(&board) => found(board, how, None),
         (several, Some((board, _))) => {
             let complaint = format!("the configuration says `{said}`, the hardware says {}: see `--board`", board.name);
@@ -97,7 +97,7 @@ fn decide(evidence: &Evidence) -> DetectedBoard {
     }
 }
 
-/// What is left where no person says anything that we understand.
+/// The decision without a configured board that is known.
 fn unconfigured(evidence: &Evidence, hardware: Option<(&'static Board, DetectedBy)>) -> DetectedBoard {
     if let Some((board, how)) = hardware {
         return found(board, how, None);
@@ -121,7 +121,7 @@ fn one_of(perhaps: Vec<&'static Board>, how: DetectedBy) -> DetectedBoard {
     DetectedBoard { board: None, perhaps, how, model: None, compatible: Vec::new(), complaint: None }
 }
 
-/// A person may know better than the hardware, and should hear of it where they do not.
+/// A user may know better than the hardware; if the two differ, this is the warning.
 fn contradiction(said: &str, board: &Board, hardware: Option<&(&'static Board, DetectedBy)>) -> Option<String> {
     let (other, how) = hardware.filter(|(other, _)| *other != board)?;
     Some(format!("configured as `{said}`, but this is a {} {how}: remove `--board` if that is right", other.name))
@@ -131,7 +131,7 @@ fn unknown(said: &str) -> String {
     format!("`--board {said}`: no board goes by that name; it was looked for in the hardware instead")
 }
 
-/// The first bytes of a file, where it can be read.
+/// The first bytes of a file, if it can be read.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(LONGEST).read_to_end(&mut bytes).ok()?;
@@ -144,8 +144,8 @@ fn strings(property: &[u8]) -> Vec<String> {
     items.filter(|it| !it.is_empty()).collect()
 }
 
-/// The `Model` line, which Raspberry Pi's kernels add below the processors. The processors have a `model name`, which is another
-/// thing.
+/// The `Model` line, which Raspberry Pi's kernels add below the processors. The `model name` of the processors is a different
+/// field.
 fn cpuinfo_model(text: &[u8]) -> Option<String> {
     String::from_utf8_lossy(text).lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;

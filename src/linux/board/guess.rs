@@ -1,12 +1,12 @@
-//! Which of the LEDs of a board that nobody described looks most like one to identify it with.
+//! Guesses, on a board without a description, which LED looks most like one to identify it with.
 //!
-//! Linux's names are `device:colour:function`, or whatever the author of a device tree liked. The function is what we go by.
+//! Linux's names are `device:colour:function`, or whatever the author of a device tree liked. The guess goes by the function.
 
 use boards::NEVER_BLINK;
 
 use super::{KernelLed, LedFunction};
 
-/// Functions of a status LED, best first. A word counts with digits behind it too: `usr3`, `led0`.
+/// Functions of a status LED, best first. A word counts with digits after it, too: `usr3`, `led0`.
 const LIKELY: &[&[&str]] = &[
     &["identify", "ident", "id", "locate", "locator", "uid"],
     &["status", "stat", "sts"],
@@ -21,13 +21,13 @@ const LIKELY: &[&[&str]] = &[
     &["error", "err", "fault", "fail", "alarm", "warn", "warning"],
 ];
 
-/// Where in [`LIKELY`] a LED ranks whose name says nothing that we understand.
+/// The rank in [`LIKELY`] of a LED whose name has no known word.
 const SAYS_NOTHING: usize = 8;
 
-/// From here on in [`LIKELY`], a word makes the LED what it says, whatever else the name says: `disk-activity` is no activity LED.
+/// From this rank on in [`LIKELY`], a word decides alone, whatever else the name says: `disk-activity` is no activity LED.
 const NARROW: usize = 8;
 
-/// Words that make it the LED of something else: a link, a key, a lamp, a battery.
+/// Words that make it the LED of another device: a link, a key, a lamp, a battery.
 const OF_SOMETHING_ELSE: &[&str] = &[
     "backlight",
     "battery",
@@ -58,14 +58,14 @@ const OF_SOMETHING_ELSE: &[&str] = &[
     "wwan",
 ];
 
-/// Words that make it no LED at all: enable and reset lines, switches, motors.
+/// Words for what is not a LED: enable and reset lines, switches, motors.
 const NO_LED: &[&str] = &["bsl", "en", "enable", "nrst", "oe", "reset", "rst", "rumble", "sel", "vibrator"];
 
 /// Drivers of LED chips whose names do not say `led`.
 const CHIPS: &[&str] =
     &["an30259a", "aw2013", "aw200", "bd26", "is31fl", "ktd", "lm35", "lp39", "lp50", "lp55", "pca95", "tlc59"];
 
-/// Why a LED that no board's file describes must be left alone.
+/// Why a LED that no board's file describes must be left alone. `None`: it may be driven.
 pub(super) fn unfit(led: &KernelLed) -> Option<String> {
     let words = words(&led.name);
     let says = |list: &[&str]| words.iter().any(|(word, _)| list.contains(&word.as_str()));
@@ -92,18 +92,18 @@ pub(super) fn best<'a>(fit: impl Iterator<Item = &'a KernelLed>) -> Option<&'a K
     fit.min_by_key(|led| (rank(led), !is_plain(led), led.name.clone()))
 }
 
-/// Whether its driver is one that lights LEDs and does nothing else.
+/// Whether its driver only lights LEDs.
 pub(super) fn is_plain(led: &KernelLed) -> bool {
     let Some(driver) = &led.driver else { return false };
     (driver.contains("led") && !driver.contains("hid")) || CHIPS.iter().any(|chip| driver.starts_with(chip))
 }
 
-/// Where in [`LIKELY`] its name puts it; the lower the likelier.
+/// The rank of its name in [`LIKELY`]; a lower one is likelier.
 fn rank(led: &KernelLed) -> usize {
     let words = words(&led.name);
     let at = |word: &str| LIKELY.iter().position(|list| list.contains(&word));
     let ranks: Vec<usize> = words.iter().filter_map(|(word, _)| at(word)).collect();
-    // The first LED is the one to look at, whatever it is for: on a Raspberry Pi, `led0` is the activity and `led1` the power.
+    // The first LED is the one to use, whatever it is for: on a Raspberry Pi, `led0` is the activity and `led1` the power.
     if let [(word, number)] = words.as_slice()
         && word == "led"
     {
@@ -113,7 +113,7 @@ fn rank(led: &KernelLed) -> usize {
     narrow.or_else(|| ranks.into_iter().min()).unwrap_or(SAYS_NOTHING)
 }
 
-/// The words of a name in lower case, and the number behind each.
+/// The words of a name in lower case, each with the number after it.
 fn words(name: &str) -> Vec<(String, Option<u32>)> {
     let parts = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|it| !it.is_empty());
     parts

@@ -1,4 +1,4 @@
-//! What LEDs and GPIO chips the kernel has. Looks, and judges nothing.
+//! Lists the kernel's LEDs and GPIO chips. Reads only, and decides nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::linux::read_small;
 
 use super::{AvailableLeds, KernelChip, KernelLed, LedFunction};
 
-/// Looks through `<root>/sys`. What cannot be read is left out.
+/// Reads `<root>/sys`. What cannot be read is left out.
 pub fn read_leds(root: &Path) -> AvailableLeds {
     let class = root.join("sys/class/leds");
     let leds = names(&class).into_iter().map(|name| read_led(root, &class.join(&name), name)).collect();
@@ -32,7 +32,7 @@ fn read_led(root: &Path, dir: &Path, name: String) -> KernelLed {
     }
 }
 
-/// What has the LED, by the subsystems that its directory lies in. The path is what tells most: `…/mmc_host/mmc0/leds/mmc0::`.
+/// The function of the LED's device, by the subsystems in its path. The path says most: `…/mmc_host/mmc0/leds/mmc0::`.
 fn owner(root: &Path, dir: &Path) -> Option<LedFunction> {
     let real_root = root.canonicalize().ok()?;
     let device = dir.join("device");
@@ -46,7 +46,7 @@ fn owner(root: &Path, dir: &Path) -> Option<LedFunction> {
     // An Ethernet or wireless chip's LEDs may belong to the chip, which has the interface beneath it.
     subsystems.extend(["net", "ieee80211"].into_iter().filter(|it| device.join(it).is_dir()).map(str::to_owned));
     let within = |names: &[&str]| subsystems.iter().any(|it| names.contains(&it.as_str()));
-    // A wireless chip on an SDIO bus lies beneath a card reader, so the network is asked first.
+    // A wireless chip on an SDIO bus lies beneath a card reader, so the network is checked first.
     match () {
         () if within(&["net", "ieee80211", "mdio_bus", "bluetooth"]) => Some(LedFunction::Network),
         () if within(&["input", "hidraw"]) => Some(LedFunction::Input),
@@ -56,7 +56,8 @@ fn owner(root: &Path, dir: &Path) -> Option<LedFunction> {
     }
 }
 
-/// Why a LED cannot be written. Root may write whatever the mode says, but not a mode without any `w`, and not a read-only `/sys`.
+/// Why a LED cannot be written. Root may write despite the mode, but not if it has no `w` at all, and not with a read-only
+/// `/sys`.
 fn unwritable(dir: &Path, max_brightness: Option<u32>) -> Option<String> {
     let Ok(brightness) = fs::metadata(dir.join("brightness")) else { return Some("it has no `brightness`".to_owned()) };
     if brightness.permissions().mode() & 0o222 == 0 {
@@ -92,13 +93,13 @@ fn owning_device(chip: &Path) -> Option<String> {
     above.find(|it| !is_chip(it) && *it != "gpio").map(str::to_owned)
 }
 
-/// `gpiochip0`, and `chip0` as Linux 7 has it beside the old name.
+/// Whether this is a chip's name: `gpiochip0`, or `chip0` as Linux 7 has it beside the old name.
 fn is_chip(name: &str) -> bool {
     let number = name.strip_prefix("gpiochip").or_else(|| name.strip_prefix("chip"));
     number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The names in a directory, sorted. Names that are not text are nobody's that we know.
+/// The names in a directory, sorted. Names that are not UTF-8 are left out.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -106,12 +107,12 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// What a link points at, by its last name.
+/// The last name in a link's target.
 fn link_name(link: &Path) -> Option<String> {
     Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
 }
 
-/// A file of sysfs. The list of triggers may be longer than a page.
+/// The text of a sysfs file. The list of triggers may be longer than a page.
 fn text(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&read_small(path).ok()?).into_owned())
 }

@@ -10,15 +10,15 @@ mod detection;
 mod every_board;
 mod layouts;
 
-/// A host's root with as much of `/sys` and `/proc` as we look at.
+/// A host's root with those parts of `/sys` and `/proc` that detection reads.
 struct Tree(TempDir);
 
-/// What has a LED, and so where in `/sys/devices` it lies.
+/// The owner of a LED, which decides where in `/sys/devices` it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     /// `leds-gpio`.
     Gpio,
-    /// `leds-gpio`, and nobody may write.
+    /// `leds-gpio`, without write permission.
     GpioReadOnly,
     /// `leds_pwm`.
     Pwm,
@@ -42,7 +42,7 @@ enum By {
     SdioRadio,
     /// A charger.
     Charger,
-    /// Nobody knows: a bare directory, as simple simulations have.
+    /// Unknown: a bare directory, as simple simulations have.
     Nobody,
 }
 
@@ -93,7 +93,7 @@ impl Tree {
         }
     }
 
-    /// Makes the device that has such LEDs, if it is not there yet, and says where.
+    /// Creates the device that owns such LEDs, if it does not exist yet, and returns its path.
     fn device_of(&self, by: By) -> String {
         let soc = "sys/devices/platform/soc";
         let (device, driver) = match by {

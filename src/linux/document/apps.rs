@@ -10,8 +10,8 @@ use super::fields::ObjectFields;
 use super::service::{self, ReleaseNames};
 use super::{depends, networks, rules, single};
 
-/// The cloud's own apps for the supervisors that this agent stands in for, by architecture: amd64, aarch64, armv7hf, i386, rpi.
-/// A target names one of them beside the apps to be run.
+/// Uuids of the cloud's own apps for the supervisors that this agent replaces, by architecture: amd64, aarch64, armv7hf, i386,
+/// rpi. A target names one of them beside the apps to be run.
 const SUPERVISORS: [&str; 5] = [
     "52e35121417640b1b28a680504e4039b",
     "900de4f3cbac4b9bbd232885a35e407b",
@@ -20,14 +20,14 @@ const SUPERVISORS: [&str; 5] = [
     "6822565f766e413e96d9bebe2227cdcc",
 ];
 
-/// The most apps of a document, and the most services, networks and volumes of all of them together. A board runs some tens;
-/// what goes beyond this is a slip or an attack, and each of them costs memory and work at every look at the engine.
+/// Limits of a document: its apps, and the services, networks and volumes of all its apps together. A board runs some tens;
+/// more than these limits is a mistake or an attack, and each object costs memory and work at every observation of the engine.
 const APPS: usize = 64;
 const SERVICES: usize = 256;
 const NETWORKS: usize = 256;
 const VOLUMES: usize = 512;
 
-/// Holds a document to what a board can look after.
+/// Rejects a document that exceeds these limits.
 fn within(apps: &BTreeMap<AppId, App>, at: &Cursor<'_>) {
     let sum = |of: fn(&App) -> usize| apps.values().map(of).sum::<usize>();
     for (what, found, most) in [
@@ -42,7 +42,7 @@ fn within(apps: &BTreeMap<AppId, App>, at: &Cursor<'_>) {
     }
 }
 
-/// Apps of a document, each of the shape it has.
+/// Reads the apps of a document, each in its own shape.
 pub(super) fn read(at: &Cursor<'_>, config: &mut BTreeMap<String, String>) -> BTreeMap<AppId, App> {
     let mut apps = BTreeMap::new();
     let all = at;
@@ -63,7 +63,7 @@ pub(super) fn read(at: &Cursor<'_>, config: &mut BTreeMap<String, String>) -> BT
     apps
 }
 
-/// Apps of the list in `apps.json` of 2016.
+/// Reads the apps of the list in `apps.json` of 2016.
 pub(super) fn preloaded(at: &Cursor<'_>, config: &mut BTreeMap<String, String>) -> BTreeMap<AppId, App> {
     let mut apps = BTreeMap::new();
     for item in at.items() {
@@ -136,7 +136,7 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
     Some(app)
 }
 
-/// An app that is known by its number only.
+/// An empty app of which only the number is known.
 pub(super) fn empty(id: AppId) -> App {
     App {
         id,
@@ -151,7 +151,7 @@ pub(super) fn empty(id: AppId) -> App {
     }
 }
 
-/// The app's number, where its key is that.
+/// The app's number, parsed from its key.
 pub(super) fn app_id(key: &str, at: &Cursor<'_>) -> Option<AppId> {
     let id = digits(key);
     if id.is_none() {
@@ -160,7 +160,7 @@ pub(super) fn app_id(key: &str, at: &Cursor<'_>) -> Option<AppId> {
     id.map(AppId)
 }
 
-/// The app's name for people, else its key.
+/// The app's human-readable name, else its key.
 pub(super) fn title(fields: &mut ObjectFields<'_>, key: &str) -> String {
     let Some(name) = fields.take("name") else { return key.to_owned() };
     let text = name.text().unwrap_or_default();
@@ -170,7 +170,7 @@ pub(super) fn title(fields: &mut ObjectFields<'_>, key: &str) -> String {
     text.to_owned()
 }
 
-/// A commit, which becomes a part of container names.
+/// Checks a commit, which becomes a part of container names.
 pub(super) fn checked_commit(commit: &str, at: &Cursor<'_>) -> String {
     if let Some(expected) = rules::docker_name(commit) {
         at.wrong(&format!("the commit must be {expected}"));
@@ -203,7 +203,7 @@ fn digits(text: &str) -> Option<u32> {
     if text.bytes().all(|it| it.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// Reads services, networks and volumes: first their names, then the services that name each other.
+/// Reads services, networks and volumes: first their names, then the services, which refer to these names.
 fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut ObjectFields<'_>, app: &mut App) {
     app.networks = networks::networks(fields.take("networks"));
     app.volumes = networks::volumes(fields.take("volumes"));
@@ -226,7 +226,7 @@ fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut Obj
     }
     let run: BTreeSet<_> = app.services.keys().cloned().collect();
     for service in app.services.values_mut() {
-        // Nobody here starts what is left to the host.
+        // The agent starts no service that is left to the host.
         service.depends_on.retain(|it, _| run.contains(it));
     }
     for (name, service) in &app.services {
@@ -240,7 +240,7 @@ fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut Obj
     }
 }
 
-/// Services that could never be started, because they wait for each other, or for one that does.
+/// Services in a dependency cycle, or that depend on one: they could never be started.
 fn waiting_in_a_ring(services: &BTreeMap<String, Service>) -> Vec<&str> {
     let mut waits: BTreeMap<&str, usize> = BTreeMap::new();
     let mut waiters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -1,20 +1,20 @@
-//! A place in a document: a value that knows its path, so that every mistake says where it is.
+//! A cursor in a document: a value that knows its path, so that every mistake says where it is.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Mistakes that are told; the rest is counted.
+/// Mistakes that are reported; further ones are only counted.
 const MISTAKES: usize = 10;
 
-/// Warnings that are told; the rest is counted.
+/// Warnings that are reported; further ones are only counted.
 const WARNINGS: usize = 100;
 
-/// Characters of a value or of a step in a path that are told.
+/// Characters of a value, or of a step in a path, that a message shows.
 const TOLD: usize = 60;
 
-/// What is found wrong with a document while it is read.
+/// Mistakes and warnings found while a document is read.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     mistakes: RefCell<Pile>,
@@ -27,18 +27,18 @@ struct Pile {
     more: usize,
 }
 
-/// A value of a document, and where it is.
+/// A value of a document, and its path.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     path: String,
     value: &'a Value,
     notes: &'a Diagnostics,
-    /// Its value may be secret: mistakes tell its kind only.
+    /// Its value may be secret: messages show only its type.
     hushed: bool,
 }
 
 impl Diagnostics {
-    /// The warnings, or every mistake in one line.
+    /// The warnings. Error: every mistake, in one line.
     pub(super) fn verdict(self) -> Result<Vec<String>, String> {
         let Pile { said, more } = self.mistakes.into_inner();
         let count = said.len() + more;
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
         Self { path: String::new(), value, notes, hushed: false }
     }
 
-    /// The same place, whose values are not told.
+    /// The same place, with its values hidden in messages.
     pub(super) fn redacted(self) -> Self {
         Self { hushed: true, ..self }
     }
@@ -85,18 +85,18 @@ impl<'a> Cursor<'a> {
         Self { path, value, notes: self.notes, hushed: self.hushed }
     }
 
-    /// What an object has under a key. `null` counts as nothing.
+    /// The value under a key of an object. `null` counts as absent.
     pub(super) fn key(&self, key: &str) -> Option<Self> {
         let value = self.value.as_object()?.get(key)?;
         (!value.is_null()).then(|| self.child(key, value))
     }
 
-    /// A place that ought to be under a key, so that its absence can be told.
+    /// Notes the mistake that a key is absent.
     pub(super) fn missing(&self, key: &str, expected: &str) {
         self.child(key, &Value::Null).expected(expected);
     }
 
-    /// What an object has, `null` too. Anything else is a mistake.
+    /// The entries of an object, with `null` values. Any other type is a mistake.
     pub(super) fn entries(&self) -> Vec<(&'a str, Self)> {
         let Some(object) = self.value.as_object() else {
             self.expected("an object");
@@ -105,7 +105,7 @@ impl<'a> Cursor<'a> {
         object.iter().map(|(key, value)| (key.as_str(), self.child(key, value))).collect()
     }
 
-    /// What a list has. Anything else is a mistake.
+    /// The items of a list. Any other type is a mistake.
     pub(super) fn items(&self) -> Vec<Self> {
         let Some(list) = self.value.as_array() else {
             self.expected("a list");
@@ -114,7 +114,7 @@ impl<'a> Cursor<'a> {
         list.iter().enumerate().map(|(index, value)| self.child(&index.to_string(), value)).collect()
     }
 
-    /// What a list has, or a single value as a list of one.
+    /// The items of a list; a string or a number counts as a list of one.
     pub(super) fn one_or_more(&self) -> Vec<Self> {
         if self.value.is_string() || self.value.is_number() { vec![self.clone()] } else { self.items() }
     }
@@ -135,7 +135,7 @@ impl<'a> Cursor<'a> {
         self.value.is_string()
     }
 
-    /// Whether it is an object or a list with nothing in it.
+    /// Whether it is an empty object or an empty list.
     pub(super) fn is_empty(&self) -> bool {
         self.value.as_object().is_some_and(serde_json::Map::is_empty) || self.value.as_array().is_some_and(Vec::is_empty)
     }
@@ -163,7 +163,7 @@ impl<'a> Cursor<'a> {
         text
     }
 
-    /// A boolean, as JSON or as YAML and people write it.
+    /// A boolean, as JSON, YAML or users write it.
     pub(super) fn flag(&self) -> Option<bool> {
         let flag = match self.value {
             Value::Bool(flag) => Some(*flag),
@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
         flag
     }
 
-    /// A whole number, also in digits.
+    /// A whole number, also as a string of digits.
     pub(super) fn int(&self) -> Option<i64> {
         let int = self.as_int();
         if int.is_none() {
@@ -202,7 +202,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A number, also in digits.
+    /// A number, also as a string of digits.
     pub(super) fn number(&self) -> Option<f64> {
         let number = match self.value {
             Value::Number(number) => number.as_f64(),
@@ -216,7 +216,7 @@ impl<'a> Cursor<'a> {
         number
     }
 
-    /// A number the cloud gave something.
+    /// An id that the cloud assigned.
     pub(super) fn id(&self) -> Option<u32> {
         let id = self.as_int().and_then(|it| u32::try_from(it).ok());
         if id.is_none() {
@@ -235,12 +235,12 @@ impl<'a> Cursor<'a> {
         self.notes.mistakes.borrow_mut().add(MISTAKES, self.said(why));
     }
 
-    /// Notes something that is not a mistake, and that its owner should know.
+    /// Notes a warning for the owner.
     pub(super) fn warn(&self, why: &str) {
         self.notes.warnings.borrow_mut().add(WARNINGS, self.said(why));
     }
 
-    /// Notes every name and text in it that holds a NUL: the kernel takes it for the end of a text, so no engine hands it on.
+    /// Notes every name and text in it that contains a NUL: to the kernel it ends a string, so no engine can pass it on.
     pub(super) fn has_no_nul(&self) {
         match self.value {
             Value::String(text) if text.contains('\0') => self.wrong("holds the character NUL, which no program can be given"),
@@ -262,7 +262,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Notes that it is left aside.
+    /// Warns that it is not supported and is ignored.
     pub(super) fn not_supported(&self) {
         self.warn("not supported, ignored");
     }
@@ -287,7 +287,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether a name or text in it holds a NUL.
+/// Whether a name or text in it contains a NUL.
 fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -297,7 +297,7 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-/// Text in quotes, on one line and not too long.
+/// Text in quotes, on one line, cut to [`TOLD`] characters.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(TOLD) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -305,7 +305,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// Names in one line, not too many.
+/// Names in one line, the first five of them.
 pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let names: BTreeSet<_> = names.into_iter().collect();
     let told: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();

@@ -13,7 +13,7 @@ use super::fields::{ObjectFields, pairs, texts};
 use super::service::ReleaseNames;
 use super::{mounts, ports, rules, values};
 
-/// Reads everything an engine is told about a container, but for its environment, labels and networks.
+/// Reads the configuration of a container, except its environment, labels and networks.
 pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames) -> ContainerConfig {
     let mut config = ContainerConfig::default();
     process(fields, &mut config);
@@ -26,7 +26,7 @@ pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames) -> Conta
 }
 
 fn process(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
-    // An empty command is the image's, as engines have it; an empty entrypoint clears the image's.
+    // An empty command means the image's, as in engines; an empty entrypoint clears the image's.
     config.command = fields.take("command").and_then(|it| argv(&it)).filter(|it| !it.is_empty());
     config.entrypoint = fields.take("entrypoint").filter(|it| !it.is_null()).and_then(|it| argv(&it));
     config.working_dir = fields.text("working_dir").map(|it| without_slash(&it));
@@ -65,7 +65,7 @@ fn namespaces(fields: &mut ObjectFields<'_>, known: &ReleaseNames, config: &mut 
     }
 }
 
-/// A namespace of the engine's, or of a service of the app.
+/// A namespace that the engine provides, or that of a service of the app.
 fn namespace(at: &Cursor<'_>, known: &ReleaseNames) -> Option<String> {
     let text = at.scalar().filter(|it| !it.is_empty())?;
     let Some(service) = text.strip_prefix(SERVICE_NAMESPACE) else { return Some(text) };
@@ -85,7 +85,7 @@ fn limits(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
     config.cpu_quota = fields.int("cpu_quota");
     config.nano_cpus = fields.take("cpus").and_then(|it| nano_cpus(&it)).unwrap_or(config.nano_cpus);
     config.cpuset = fields.text("cpuset").unwrap_or_default();
-    // Below zero, engines mean no limit too.
+    // To engines, a negative number means no limit too.
     config.pids_limit = fields.int("pids_limit").max(0);
     config.oom_kill_disable = fields.flag("oom_kill_disable").unwrap_or(config.oom_kill_disable);
     if let Some(at) = fields.take("oom_score_adj") {
@@ -109,7 +109,7 @@ fn network(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
     config.mac_address = fields.text("mac_address").map(|it| it.to_ascii_lowercase());
 }
 
-/// A command as a list, or as a line.
+/// A command, as a list or as a line.
 fn argv(at: &Cursor<'_>) -> Option<Vec<String>> {
     if !at.is_text() {
         return Some(texts(at));
@@ -174,7 +174,7 @@ fn health(at: &Cursor<'_>) -> Option<HealthCheck> {
 fn logging(at: &Cursor<'_>) -> Logging {
     let mut fields = ObjectFields::of(at);
     let driver = fields.text("driver").unwrap_or_default();
-    // They may hold a token for a collector of logs.
+    // The options may hold a token for a log collector.
     let options = fields.take("options").map(|it| pairs(&it.redacted(), rules::key)).unwrap_or_default();
     fields.rest();
     Logging { driver, options }
@@ -204,7 +204,7 @@ fn security(at: &Cursor<'_>) -> BTreeSet<String> {
     let mut options = BTreeSet::new();
     for item in at.items() {
         let Some(option) = item.scalar() else { continue };
-        // Engines add such labels by themselves, and not every host knows what to do with them.
+        // Engines add such labels by themselves, and not every host supports them.
         if option.contains("label=") { item.not_supported() } else { options.extend([option]) }
     }
     options
@@ -259,7 +259,7 @@ fn unbracketed(address: &str) -> &str {
     address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address)
 }
 
-/// Environment: values may be secret.
+/// Reads an environment, whose values may be secret.
 pub(super) fn environment(at: Cursor<'_>, rule: rules::Rule) -> BTreeMap<String, String> {
     pairs(&at.redacted(), rule)
 }

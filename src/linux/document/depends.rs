@@ -8,7 +8,7 @@ use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
 use super::service::ReleaseNames;
 
-/// Services of the app that must be so before this one is started.
+/// Reads the services of the app that this one waits for before it is started, with their conditions.
 pub(super) fn read(at: &Cursor<'_>, known: &ReleaseNames, service: &str) -> BTreeMap<String, Dependency> {
     let mut all = BTreeMap::new();
     let mut add = |item: &Cursor<'_>, name: &str, dependency: Dependency| {
@@ -59,8 +59,8 @@ fn condition(at: &Cursor<'_>) -> Option<Condition> {
     condition
 }
 
-/// Names every dependency of a service that cannot complete, because the engine starts it again whenever it exits. That is the
-/// default policy here, and not that of `docker compose`.
+/// Warns of every dependency of a service that cannot complete, because the engine restarts it whenever it exits. That is the
+/// default policy here, unlike in `docker compose`.
 pub(super) fn warn_of_endless(at: &Cursor<'_>, service: &Service, all: &BTreeMap<String, Service>) {
     for (name, dependency) in &service.depends_on {
         let other =

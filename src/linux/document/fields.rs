@@ -1,18 +1,18 @@
-//! The fields of an object: each is taken once, and what nobody took is told.
+//! The fields of an object: each is taken once, and a field that is not taken is warned of.
 
 use std::collections::BTreeMap;
 
 use super::at::{Cursor, quoted};
 use super::rules::{PAIR_BYTES, Rule};
 
-/// What is left of an object's fields, by name in snake case.
+/// The fields of an object that are not taken yet, by name in snake case.
 #[derive(Debug)]
 pub(super) struct ObjectFields<'a> {
     left: BTreeMap<String, Cursor<'a>>,
 }
 
 impl<'a> ObjectFields<'a> {
-    /// The fields of an object, however its names are spelled: `cap_add`, `capAdd`, `cap-add`.
+    /// The fields of an object, in any spelling of their names: `cap_add`, `capAdd`, `cap-add`.
     pub(super) fn of(at: &Cursor<'a>) -> Self {
         let mut left = BTreeMap::new();
         for (name, field) in at.entries().into_iter().filter(|(_, field)| !field.is_null()) {
@@ -23,62 +23,62 @@ impl<'a> ObjectFields<'a> {
         Self { left }
     }
 
-    /// A field, when it is there.
+    /// Takes a field, if it is there.
     pub(super) fn take(&mut self, name: &str) -> Option<Cursor<'a>> {
         self.left.remove(name)
     }
 
-    /// Warns of every field that nobody took.
+    /// Warns of every field that was not taken.
     pub(super) fn rest(self) {
         for field in self.left.values() {
             field.not_supported();
         }
     }
 
-    /// Fields that mean nothing to us, and need no word.
+    /// Takes fields that mean nothing to the agent, without a warning.
     pub(super) fn skip(&mut self, names: &[&str]) {
         for name in names {
             self.left.remove(*name);
         }
     }
 
-    /// Text, where there is any.
+    /// Takes a text. `None`: absent or empty.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.take(name)?.scalar().filter(|it| !it.is_empty())
     }
 
-    /// A switch.
+    /// Takes a boolean.
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         self.take(name)?.flag()
     }
 
-    /// A whole number, 0 where there is none.
+    /// Takes a whole number, 0 if absent.
     pub(super) fn int(&mut self, name: &str) -> i64 {
         self.take(name).and_then(|it| it.int()).unwrap_or_default()
     }
 
-    /// A number the cloud gave something, 0 where there is none.
+    /// Takes an id that the cloud assigned, 0 if absent.
     pub(super) fn id(&mut self, name: &str) -> u32 {
         self.take(name).and_then(|it| it.id()).unwrap_or_default()
     }
 
-    /// Texts, in order; one text is a list of one.
+    /// Takes a list of texts, in order; one text is a list of one.
     pub(super) fn list(&mut self, name: &str) -> Vec<String> {
         self.take(name).map(|it| texts(&it)).unwrap_or_default()
     }
 
-    /// Names and values.
+    /// Takes names and values.
     pub(super) fn pairs(&mut self, name: &str, rule: Rule) -> BTreeMap<String, String> {
         self.take(name).map(|it| pairs(&it, rule)).unwrap_or_default()
     }
 }
 
-/// Texts, in order; one text is a list of one.
+/// Reads a list of texts, in order; one text is a list of one.
 pub(super) fn texts(at: &Cursor<'_>) -> Vec<String> {
     at.one_or_more().iter().filter_map(Cursor::scalar).collect()
 }
 
-/// Names and values, as an object or as a list of `name=value`. A name without a value has an empty one.
+/// Reads names and values, as an object or as a list of `name=value`. A name without a value has an empty one.
 pub(super) fn pairs(at: &Cursor<'_>, rule: Rule) -> BTreeMap<String, String> {
     if at.is_list() { at.items().iter().filter_map(|it| pair(it, rule)).collect() } else { object_pairs(at, rule) }
 }
@@ -107,7 +107,7 @@ fn pair(item: &Cursor<'_>, rule: Rule) -> Option<(String, String)> {
     Some((name.to_owned(), value.to_owned()))
 }
 
-/// A name and its value are not longer than a program may be handed.
+/// Rejects a name and value that are longer than the kernel passes to a program.
 fn within(at: &Cursor<'_>, bytes: usize) {
     if bytes > PAIR_BYTES {
         at.wrong(&format!("name and value have {bytes} bytes, at most {PAIR_BYTES} are possible"));

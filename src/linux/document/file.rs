@@ -1,7 +1,7 @@
-//! A file that says what is wanted, read again whenever it changes. It is watched, never polled.
+//! A target-state file, read again whenever it changes. It is watched with inotify, never polled.
 //!
-//! A mount over a directory on the way to the file is the one change the kernel does not tell of: then it is read when somebody
-//! asks for it, through [`Targets::look_again`].
+//! A mount over a directory on the path to the file is the one change that the kernel does not report. Then the file is read
+//! when an update is requested, through [`Targets::look_again`].
 
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -23,13 +23,13 @@ use super::parse;
 use crate::linux::off_thread;
 use crate::linux::watch::{FileChange, FileWatcher};
 
-/// The largest document, in bytes. A release of a hundred services takes some 200 kB.
+/// Size limit of a document, in bytes. A release of a hundred services takes some 200 kB.
 pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// After a file came, went or was closed: others may follow at once, such as a removal before a new one.
+/// Wait after the file was created, removed or closed: more events may follow at once, such as a new file after a removal.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// After a part was written, and the writer has not closed it. Some never do.
+/// Wait after a write that no close has followed. Some writers never close the file.
 const WRITING: Duration = Duration::from_secs(1);
 
 /// A watched target-state file. One future at a time may wait in [`Targets::next`].
@@ -37,12 +37,12 @@ const WRITING: Duration = Duration::from_secs(1);
 pub struct TargetFile {
     path: PathBuf,
     device_uuid: Option<String>,
-    /// What was given last, as a hash.
+    /// Hash of what [`Targets::next`] returned last.
     given: Cell<Option<Print>>,
-    /// Why it could not be watched, as was said last.
+    /// Why the file could not be watched, as last reported.
     complained: RefCell<Option<String>>,
     watch: RefCell<Option<FileWatcher>>,
-    /// When what was written may be judged; `None`: now.
+    /// When the file may be read. `None`: now.
     judge_at: Cell<Option<Instant>>,
     asked: Notify,
 }
@@ -50,11 +50,11 @@ pub struct TargetFile {
 type Print = [u8; 32];
 
 impl TargetFile {
-    /// The file at a path, which need not be there yet. `device_uuid` tells whose part of a v3 document is ours.
+    /// The file at a path, which need not exist yet. `device_uuid` selects this device's part of a v3 document.
     #[must_use]
     pub fn new(path: &Path, device_uuid: Option<&str>) -> Self {
         Self {
-            // Only an empty path cannot be made absolute, and it is told as a missing file.
+            // Only an empty path cannot be made absolute. It is reported as a missing file.
             path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             device_uuid: device_uuid.map(str::to_owned),
             given: Cell::new(None),
@@ -65,7 +65,7 @@ impl TargetFile {
         }
     }
 
-    /// Watches what is there now. Nothing is read before, so that no change falls in between.
+    /// Watches the path as it is now. Runs before the file is read, so that no change falls in between.
     fn arm(&self) -> Result<(), String> {
         let armed = self.try_arm();
         if let Err(error) = &armed {
@@ -87,7 +87,7 @@ impl TargetFile {
         watch.as_mut().map_or(Ok(()), FileWatcher::arm)
     }
 
-    /// Waits for the next change of the file. What it was is kept before anybody is told, so that it may be dropped.
+    /// Waits for the next change of the file. The change is recorded before this returns, so that the future may be dropped.
     async fn change(&self) {
         poll_fn(|cx| {
             let mut watch = self.watch.borrow_mut();
@@ -97,7 +97,7 @@ impl TargetFile {
                     Ok(FileChange::Writing) => WRITING,
                     Ok(FileChange::Done) => SETTLE,
                     Err(_) => {
-                        // Made anew with the next look, and complained of if that fails.
+                        // `arm` creates the watch again, and reports if that fails.
                         *watch = None;
                         SETTLE
                     }
@@ -108,7 +108,7 @@ impl TargetFile {
         .await;
     }
 
-    /// Waits until nobody is writing it.
+    /// Waits until no further write is expected.
     async fn settled(&self) {
         while self.change().now_or_never().is_some() {}
         while let Some(at) = self.judge_at.get() {
@@ -120,10 +120,10 @@ impl TargetFile {
         }
     }
 
-    /// What it says, when that is not what it said last.
+    /// Reads the file. `None`: it says the same as last time.
     async fn look(&self) -> Option<Result<Target, TargetError>> {
         let (path, uuid, given) = (self.path.clone(), self.device_uuid.clone(), self.given.get());
-        // The largest document takes an old processor seconds, and requests do not wait for it.
+        // The largest document takes an old processor seconds, and API requests must not wait for it.
         let looked = off_thread(move || {
             let text = read(&path);
             let print = print(&text);
@@ -180,7 +180,7 @@ fn read(path: &Path) -> Result<String, String> {
         }
         Err(error) => return Err(format!("it cannot be read: {error}")),
     };
-    // Reading a pipe would wait for a writer.
+    // Reading a pipe would block until there is a writer.
     if !about.is_file() {
         return Err("it is not a file".to_owned());
     }
@@ -210,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than [`SETTLE`], shorter than a person waits.
+    /// Longer than [`SETTLE`], shorter than [`WRITING`].
     const QUIET: Duration = Duration::from_millis(400);
 
     struct Lab {
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(lab.told().await.unwrap_err(), missing);
         lab.write("t.json", &named("one"));
         assert_eq!(lab.told().await.unwrap(), "one");
-        // So quickly gone and back that nobody need know.
+        // Removed and back within [`SETTLE`]: nothing is reported.
         fs::remove_file(lab.path("t.json")).unwrap();
         lab.write("t.json", &named("one"));
         lab.quiet().await;
@@ -325,7 +325,7 @@ mod tests {
         slow.write_all(&text.as_bytes()[9..]).unwrap();
         drop(slow);
         assert_eq!(lab.told().await.unwrap(), "two");
-        // Who never closes it is believed after a while.
+        // A file that is never closed is read after [`WRITING`].
         let mut open = fs::File::create(lab.path("t.json")).unwrap();
         open.write_all(named("three").as_bytes()).unwrap();
         assert_eq!(lab.told().await.unwrap(), "three");
@@ -374,7 +374,7 @@ mod tests {
         lab.write("t.json", &named("one"));
         assert_eq!(lab.told().await.unwrap(), "one");
         lab.replace("t.json", &named("two"));
-        // Dropped again and again, at whatever await it has come to.
+        // The future is dropped again and again, at whatever await it has reached.
         let mut patience = Duration::ZERO;
         let told = loop {
             if let Ok(told) = timeout(patience, lab.file.next()).await {

@@ -1,4 +1,4 @@
-//! Volumes, memory file systems and devices of a service.
+//! Volumes, tmpfs mounts and devices of a service.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames, config: 
     }
 }
 
-/// Two things at one path are a mistake: no engine would take them.
+/// Two mounts at one path are a mistake: no engine would accept them.
 fn once_each(at: &Cursor<'_>, config: &ContainerConfig) {
     let mut paths: BTreeSet<String> = config.tmpfs.keys().map(|it| clean(it)).collect();
     for mount in &config.mounts {
@@ -45,7 +45,7 @@ fn once_each(at: &Cursor<'_>, config: &ContainerConfig) {
     }
 }
 
-/// Nothing may be mounted where the agent mounts something: the update locks, and what the service's labels ask for.
+/// Rejects a mount where the agent mounts something: the update locks, and what the service's labels request.
 pub(super) fn leave_room(at: &Cursor<'_>, config: &ContainerConfig, features: &BTreeSet<Feature>) {
     let ours: BTreeSet<&str> = given_paths(features).collect();
     for path in config.tmpfs.keys().map(String::as_str).chain(config.mounts.iter().map(Mount::path)) {
@@ -71,7 +71,7 @@ fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// `volume:/path[:options]`, or `/path` for a volume of the container alone.
+/// `volume:/path[:options]`, or `/path` for an anonymous volume.
 fn short(item: &Cursor<'_>, known: &ReleaseNames) -> Option<Mount> {
     let text = item.text()?;
     let Some((source, rest)) = text.split_once(':') else {
@@ -96,7 +96,7 @@ fn long(item: &Cursor<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
     let target = fields.take("target");
     let access = if fields.flag("read_only").unwrap_or(false) { MountMode::ReadOnly } else { MountMode::Write };
     let size = fields.take("tmpfs");
-    // Propagation of a bind that is left out anyway.
+    // Propagation of a bind mount, which is dropped anyway.
     fields.skip(&["bind"]);
     fields.rest();
     let Some(target) = target.as_ref().and_then(Cursor::text) else {
@@ -178,7 +178,8 @@ fn absolute(item: &Cursor<'_>, path: &str) -> Option<String> {
     Some(path.trim_end_matches('/').to_owned())
 }
 
-/// Options of a tmpfs: those that engines know. Others are refused when the container is started, and the one before is gone.
+/// Accepts only tmpfs options that engines know. Engines reject others when the container is started, and by then the old
+/// container is gone.
 fn tmpfs_words(item: &Cursor<'_>, options: &str) {
     const FLAGS: [&str; 23] = [
         "defaults",
@@ -220,7 +221,7 @@ fn tmpfs_words(item: &Cursor<'_>, options: &str) {
     }
 }
 
-/// Devices as `host:container:permissions`.
+/// Reads devices, as `host:container:permissions`.
 pub(super) fn devices(at: &Cursor<'_>) -> BTreeSet<String> {
     at.items().iter().filter_map(device).collect()
 }

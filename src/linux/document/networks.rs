@@ -16,12 +16,12 @@ use super::service::{ReleaseNames, owners_labels};
 /// The network of services that name none.
 pub(super) const DEFAULT: &str = "default";
 
-/// Networks of a release.
+/// Reads the networks of a release.
 pub(super) fn networks(at: Option<Cursor<'_>>) -> BTreeMap<String, NetworkConfig> {
     named(at, network)
 }
 
-/// Volumes of a release.
+/// Reads the volumes of a release.
 pub(super) fn volumes(at: Option<Cursor<'_>>) -> BTreeMap<String, VolumeConfig> {
     named(at, volume)
 }
@@ -83,7 +83,7 @@ fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>) -> VolumeConfig {
         driver_opts: options.as_ref().map(|it| pairs(it, rules::key)).unwrap_or_default(),
         labels: owners_labels(it, fields.pairs("labels", rules::label)),
     };
-    // As with a bind of a service.
+    // Dropped, as is a bind mount of a service.
     if let (VolumeLocation::Host(path), Some(at)) = (config.place(), options) {
         at.warn(&format!(
             "a path or device of the host ({}) cannot be mounted, ignored: the volume is a plain one; \
@@ -96,7 +96,7 @@ fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>) -> VolumeConfig {
     config
 }
 
-/// Reads `network_mode` and `networks`. A service whose network another one provides is started after that one.
+/// Reads `network_mode` and `networks`. A service that joins another one's network is started after that one.
 pub(super) fn attach(
     fields: &mut ObjectFields<'_>,
     known: &ReleaseNames,

@@ -9,13 +9,13 @@ use crate::state::config::Port;
 use super::at::Cursor;
 use super::fields::ObjectFields;
 
-/// What a port may look like.
+/// What a port may look like, for error messages.
 const SHORT: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp, 3000-3005:3000-3005 or 3000-3005:80";
 
-/// The most ports of one service: more are a slip, and would only fill the memory.
+/// Limit of ports of one service: more are a mistake, and would only fill the memory.
 const MOST: usize = 10_000;
 
-/// Ports of the host that lead to the container.
+/// Reads published ports.
 pub(super) fn published(at: &Cursor<'_>) -> BTreeSet<Port> {
     let mut ports = BTreeSet::new();
     for item in at.one_or_more() {
@@ -30,7 +30,7 @@ pub(super) fn published(at: &Cursor<'_>) -> BTreeSet<Port> {
     ports
 }
 
-/// Ports others may reach: `80/tcp`.
+/// Reads exposed ports: `80/tcp`.
 pub(super) fn exposed(at: &Cursor<'_>) -> BTreeSet<String> {
     let mut ports = BTreeSet::new();
     for item in at.one_or_more() {
@@ -45,7 +45,7 @@ pub(super) fn exposed(at: &Cursor<'_>) -> BTreeSet<String> {
     ports
 }
 
-/// The container's side of a port.
+/// The container's side of a published port: `80/tcp`.
 pub(super) fn exposure(port: &Port) -> String {
     format!("{}/{}", port.container, port.protocol)
 }
@@ -59,7 +59,7 @@ fn short(item: &Cursor<'_>) -> Option<Vec<Port>> {
     ports
 }
 
-/// `[[address:]host:]container[/protocol]`. Without a host's port it is the container's.
+/// `[[address:]host:]container[/protocol]`. Without a host port, it is the container's.
 fn parse_short(text: &str) -> Option<Vec<Port>> {
     let (text, protocol) = split_protocol(text)?;
     let (rest, container) = match text.rsplit_once(':') {
@@ -68,7 +68,7 @@ fn parse_short(text: &str) -> Option<Vec<Port>> {
     };
     let (host_ip, host) = match rest {
         None => ("", container),
-        // An address holds colons itself, so that the last one divides.
+        // An address may contain colons, so the last colon separates it from the port.
         Some(rest) => rest.rsplit_once(':').unwrap_or(("", rest)),
     };
     pair_up(range(container)?, host_range(host)?, &address(host_ip)?, protocol)
@@ -110,7 +110,7 @@ fn pair_up(
         Some(host) if host.len() == container.len() => {
             Some(container.zip(host).map(|(container, host)| port(container, Some(host))).collect())
         }
-        // One of them is chosen.
+        // One host port of the range is chosen when the container is created.
         Some(host) if container.len() == 1 => {
             let one = port(*container.start(), Some(*host.start()));
             Some(vec![Port { host_last: Some(*host.end()), ..one }])
@@ -136,7 +136,7 @@ fn range(text: &str) -> Option<RangeInclusive<u16>> {
     (first > 0 && first <= last).then_some(first..=last)
 }
 
-/// `None` inside: the engine chooses.
+/// `Some(None)`: the engine chooses the port.
 #[expect(clippy::option_option, reason = "no port and a bad port are two things")]
 fn host_range(text: &str) -> Option<Option<RangeInclusive<u16>>> {
     if text.is_empty() || text == "0" { Some(None) } else { range(text).map(Some) }

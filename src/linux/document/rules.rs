@@ -1,49 +1,49 @@
-//! What names may look like.
+//! Rules for names.
 
-/// What a name should have been; `None`: it is good.
+/// Returns what a name should have been. `None`: the name is valid.
 pub(super) type Rule = fn(&str) -> Option<&'static str>;
 
-/// The longest name, in characters: what a file system takes, and so what an engine does.
+/// The longest name, in characters: the limit of file systems, and so of engines.
 const LONGEST: usize = 255;
 
-/// The longest reference to an image: a name of 255, a tag of 128 and a digest of 71, and the marks between them.
+/// The longest reference to an image: a name of 255, a tag of 128 and a digest of 71, and the separators between them.
 const LONGEST_IMAGE: usize = 456;
 
-/// The most bytes of a variable or label, its name included. The kernel hands no program a longer variable.
+/// Limit of a variable or label, in bytes, with its name. The kernel passes no longer variable to a program.
 pub(super) const PAIR_BYTES: usize = 128 * 1024 - 2;
 
-/// A service, volume, network or commit: it becomes part of a name on the engine.
+/// Name of a service, volume or network, or a commit: it becomes part of a name on the engine.
 pub(super) fn docker_name(name: &str) -> Option<&'static str> {
     let good = name.starts_with(|it: char| it.is_ascii_alphanumeric()) && all(name, |it| alphanumeric(it) || ".-".contains(it));
     expect(good, "letters, digits, `_`, `.` or `-`, beginning with a letter or digit, at most 255")
 }
 
-/// An environment variable.
+/// Name of an environment variable.
 pub(super) fn variable(name: &str) -> Option<&'static str> {
     let good = name.starts_with(begins) && all(name, alphanumeric);
     expect(good, "letters, digits or `_`, not beginning with a digit, at most 255")
 }
 
-/// A device-wide setting.
+/// Name of a device-wide setting.
 pub(super) fn setting(name: &str) -> Option<&'static str> {
     let good = name.starts_with(begins) && all(name, |it| alphanumeric(it) || it == ':');
     expect(good, "letters, digits, `_` or `:`, not beginning with a digit, at most 255")
 }
 
-/// A label.
+/// Name of a label.
 pub(super) fn label(name: &str) -> Option<&'static str> {
     let good = !name.is_empty() && all(name, |it| it.is_ascii_graphic() && !"\"'`".contains(it));
     expect(good, "printable ASCII without spaces and quotes, at most 255")
 }
 
-/// A name the engine understands, where nothing more is asked of it.
+/// A name that the engine interprets, and that has no other rule.
 pub(super) fn key(name: &str) -> Option<&'static str> {
     let good = !name.is_empty() && all(name, |it| !matches!(it, '=' | '\0'));
     expect(good, "some text without `=`, at most 255 characters")
 }
 
-/// A setting of the kernel that a container has of its own; the others are the machine's, and engines refuse to start a container
-/// that would change them.
+/// A kernel parameter that a container has of its own. The others belong to the whole machine, and engines refuse to start a
+/// container that would change them.
 pub(super) fn sysctl(name: &str) -> Option<&'static str> {
     const IPC: [&str; 9] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced", "domainname"];
     let dotted = name.replace('/', ".");
@@ -55,23 +55,23 @@ pub(super) fn sysctl(name: &str) -> Option<&'static str> {
     )
 }
 
-/// A device.
+/// Name of the device.
 pub(super) fn device(name: &str) -> Option<&'static str> {
     expect(all(name, |it| it != '\n'), "at most 255 characters on one line")
 }
 
-/// An app, for people.
+/// Human-readable name of an app.
 pub(super) fn title(name: &str) -> Option<&'static str> {
     expect(all(name, |_| true), "at most 255 characters")
 }
 
-/// An image.
+/// Reference to an image.
 pub(super) fn image(name: &str) -> Option<&'static str> {
     let good = !name.is_empty() && name.len() <= LONGEST_IMAGE && name.chars().all(|it| it.is_ascii_graphic());
     expect(good, "the name of an image, at most 456 characters")
 }
 
-/// What a label says when it means yes.
+/// Whether a label's value means yes.
 pub(super) fn truthy(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on")
 }

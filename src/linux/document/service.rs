@@ -11,10 +11,10 @@ use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
 use super::{compose, depends, mounts, networks, rules};
 
-/// How long a hand-over waits when its label says nothing: what both generations of supervisors have.
+/// How long a hand-over waits if no label sets it: the default of both generations of supervisors.
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
 
-/// What else a release has, so that names which lead nowhere are mistakes.
+/// Names that a release defines, so that references to undefined names are mistakes.
 #[derive(Debug, Default)]
 pub(super) struct ReleaseNames {
     /// Names of its services.
@@ -26,13 +26,13 @@ pub(super) struct ReleaseNames {
 }
 
 impl ReleaseNames {
-    /// Whether a service may name the network. The default one is always there.
+    /// Whether a service may name the network. The default one always exists.
     pub(super) fn has_network(&self, name: &str) -> bool {
         name == networks::DEFAULT || self.networks.contains(name)
     }
 }
 
-/// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: it is not for us to run.
+/// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: the agent must not run it.
 pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -> Option<Service> {
     let mut fields = ObjectFields::of(at);
     fields.skip(&["id", "service_name", "service_id", "app_id", "release_id", "commit", "created_at", "status"]);
@@ -60,7 +60,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     let mut config = compose::read(&mut fields, known);
     let mut shared = BTreeSet::new();
     networks::attach(&mut fields, known, name, &mut config, &mut shared);
-    // No container can join a namespace of one that does not run.
+    // No container can join a namespace of a container that does not run.
     shared.extend(config.shares().map(|(_, owner)| owner.to_owned()));
     for name in shared {
         depends_on.entry(name).or_default();
@@ -89,7 +89,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     })
 }
 
-/// The compose fields. What a `composition` names as its image is what was built, not what is run.
+/// The compose fields. The `image` in a `composition` is what was built, not what is run.
 fn inner(mut outer: ObjectFields<'_>) -> ObjectFields<'_> {
     let Some(composition) = outer.take("composition") else { return outer };
     outer.rest();
@@ -98,7 +98,7 @@ fn inner(mut outer: ObjectFields<'_>) -> ObjectFields<'_> {
     fields
 }
 
-/// The image to run.
+/// Reads the image to run.
 pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<String> {
     let Some(image) = fields.take("image") else {
         at.missing("image", "the name of an image");
@@ -111,18 +111,18 @@ pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<St
     Some(text.to_owned())
 }
 
-/// Labels with `io.resin.` names under their names of today; one that is there already wins.
+/// Labels with `io.resin.` names under their names of today; a label that already has such a name wins.
 fn modern_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let (old, mut all): (BTreeMap<_, _>, BTreeMap<_, _>) =
         labels.into_iter().partition(|(name, _)| name.starts_with("io.resin."));
     for (name, value) in old {
-        // Everywhere in the name: `io.resin.features.resin-api` too.
+        // Replaces every occurrence: `io.resin.features.resin-api` too.
         all.entry(name.replace("resin", "balena")).or_insert(value);
     }
     all
 }
 
-/// Labels of a service, a network or a volume, without those that only a supervisor gives.
+/// Labels of a service, a network or a volume, without those that only a supervisor sets.
 pub(super) fn owners_labels(at: &Cursor<'_>, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut all = modern_labels(labels);
     all.retain(|name, _| {
@@ -135,7 +135,7 @@ pub(super) fn owners_labels(at: &Cursor<'_>, labels: BTreeMap<String, String>) -
     all
 }
 
-/// Why an image is the host's own, and not a container's.
+/// Why an image belongs to the host and is not run as a container.
 fn host_image(labels: &BTreeMap<String, String>) -> Option<String> {
     let other = |name: &str, ours: &str| labels.get(name).filter(|it| *it != ours).map(|it| format!("{name}={it}"));
     other("io.balena.image.store", "data").or_else(|| other("io.balena.image.class", "service"))
@@ -155,7 +155,7 @@ fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feat
                 }
                 features.insert(feature);
             }
-            // It matters only to contracts, of which it is said already that they are not checked.
+            // It matters only to contracts, and a warning already says that they are not checked.
             None if feature == "optional" => {}
             None => at.warn(&format!("the label {} is not supported, ignored", quoted(name))),
         }
@@ -189,7 +189,7 @@ fn strategy(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Strategy {
     })
 }
 
-/// A strategy by its name in labels and settings. Nothing is the default.
+/// A strategy by its name in labels and settings. Empty: the default.
 pub(super) fn strategy_named(text: &str) -> Option<Strategy> {
     Some(match text {
         "" | "download-then-kill" => Strategy::DownloadThenKill,
@@ -208,7 +208,7 @@ fn handover(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Duration {
     })
 }
 
-/// A hand-over's timeout in milliseconds, as text. Nothing is the default.
+/// A hand-over's timeout in milliseconds, as text. Empty: the default.
 pub(super) fn handover_of(text: &str) -> Option<Duration> {
     if text.is_empty() {
         return Some(HANDOVER);

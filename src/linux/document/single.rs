@@ -1,4 +1,4 @@
-//! Apps of 2017: one container each, with the host's network and all rights, and its data in `/data`.
+//! Apps of 2017: one privileged container each, with the host's network, and its data in `/data`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
 use super::{apps, compose, ports, rules, service, settings};
 
-/// The service's name: documents of 2017 have none, and what came after calls it so.
+/// The service's name. Documents of 2017 have none; later generations use this one.
 const SERVICE: &str = "main";
 
 /// The app's only volume.
 const DATA: &str = "data";
 
-/// What every such container had, under the names it has today.
+/// Features that every such container had, under their names of today.
 const FEATURES: [Feature; 4] = [Feature::Dbus, Feature::KernelModules, Feature::Firmware, Feature::SupervisorApi];
 
 /// Reads `<id>: {name, image, commit, environment, config}`. The app's settings are added to the device's.
@@ -30,7 +30,7 @@ pub(super) fn read(key: &str, at: &Cursor<'_>, device: &mut BTreeMap<String, Str
     app_of(key, at, fields, (&image, env), device)
 }
 
-/// Reads `{appId, name, imageId, commit, env, config}`, of the list that a card of 2016 brings.
+/// Reads `{appId, name, imageId, commit, env, config}`, an entry of the list on a card of 2016.
 pub(super) fn preloaded(at: &Cursor<'_>, device: &mut BTreeMap<String, String>) -> Option<App> {
     let mut fields = ObjectFields::of(at);
     fields.skip(&["image_repo", "build_id"]);
@@ -96,7 +96,7 @@ fn container(env: Option<(BTreeMap<String, String>, Cursor<'_>)>) -> ContainerCo
     config
 }
 
-/// `PORT=80,8080`. What is no port is left out, as it was in 2017.
+/// `PORT=80,8080`. A part that is not a port is ignored, as in 2017.
 fn published(text: &str, at: &Cursor<'_>) -> BTreeSet<Port> {
     let mut ports = BTreeSet::new();
     for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
@@ -117,7 +117,7 @@ fn published(text: &str, at: &Cursor<'_>) -> BTreeSet<Port> {
     ports
 }
 
-/// How a container is restarted and updated, as the app's settings have it.
+/// How a container is restarted and updated, according to the app's settings.
 struct Policy<'p, 'a> {
     at: &'p Cursor<'a>,
     settings: &'p BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Where targets come from, when that may be told anew.
+//! A source of targets that can be replaced while the agent runs.
 
 use std::rc::Rc;
 
@@ -7,20 +7,20 @@ use tokio::sync::watch;
 use crate::port::{TargetError, Targets};
 use crate::state::Target;
 
-/// One source of targets, or none, in place of which another may come.
+/// A source of targets, or none, that can be replaced by another.
 #[derive(Debug)]
 pub struct SwappableSource<T> {
     now: watch::Sender<Option<Rc<T>>>,
 }
 
 impl<T> SwappableSource<T> {
-    /// Targets from here. `None`: what was wanted last stays wanted.
+    /// Starts with a source. `None`: the last target stays in force.
     #[must_use]
     pub fn new(source: Option<T>) -> Self {
         Self { now: watch::Sender::new(source.map(Rc::new)) }
     }
 
-    /// From now on targets come from here. What the one before gave stays wanted until this one gives something.
+    /// Replaces the source. The target of the old source stays in force until the new one returns one.
     pub fn replace(&self, source: Option<T>) {
         self.now.send_replace(source.map(Rc::new));
     }
@@ -37,7 +37,7 @@ impl<T: Targets> Targets for SwappableSource<T> {
                     None => std::future::pending().await,
                 }
             };
-            // The sender is ours, so its end is never seen here.
+            // `self` owns the sender, so the channel is never closed here.
             tokio::select! {
                 biased;
                 _ = turned.changed() => (),

@@ -133,7 +133,7 @@ fn every_compose_field_is_read() {
     assert_eq!(web.depends_on, [("db".to_owned(), Dependency::default())].into());
     assert_eq!(web.config.labels["io.balena.both"], "new");
     let fields: Vec<_> = web.config.fields().into_iter().map(|(name, text)| format!("{name}={text}")).collect();
-    // What a field became is what a container is made from: a change here recreates the containers of every device.
+    // A container is created from these values: a change here recreates the containers of every device.
     insta::assert_snapshot!(fields.join("\n"));
     assert_eq!(web.config.memory_bytes, 64 << 20);
     assert_eq!(web.config.nano_cpus, 500_000_000);

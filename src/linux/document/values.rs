@@ -1,4 +1,4 @@
-//! Durations, sizes and command lines, as people write them.
+//! Durations, sizes and command lines, as users write them.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = split_at(rest, |it| !it.is_ascii_digit() && it != '.');
         let (unit, after) = split_at(after, |it| it.is_ascii_digit() || it == '.' || it.is_whitespace());
-        // Only a number that stands alone may lack its unit: `1m30` is a slip.
+        // Only a number that stands alone may lack its unit: `1m30` is a mistake.
         let unit = if unit.is_empty() && number == text { "s" } else { unit };
         nanos = nanos.checked_add(scaled(number, nanos_of(unit)?)?)?;
         rest = after.trim_start();
     }
-    // The engine counts them in a signed 64-bit number.
+    // The engine stores nanoseconds in a signed 64-bit number.
     i64::try_from(nanos).ok().and_then(|it| u64::try_from(it).ok()).map(Duration::from_nanos)
 }
 
@@ -70,7 +70,8 @@ fn split_at(text: &str, end: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(end).unwrap_or(text.len()))
 }
 
-/// A command line as words, as a shell would split it, expanding nothing. `None`: a quote is left open.
+/// Splits a command line into words as a shell would, expanding nothing. `None`: a quote is left open, or a backslash stands
+/// last.
 pub(super) fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -110,7 +111,7 @@ fn take_double(rest: &mut std::str::Chars<'_>, word: &mut String) -> Option<()> 
     }
 }
 
-/// What an engine does when a container exits: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
+/// Parses a restart policy: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
 pub(super) fn restart(text: &str) -> Option<RestartPolicy> {
     let text = text.trim().to_ascii_lowercase();
     Some(match text.as_str() {
@@ -158,7 +159,7 @@ mod tests {
             ("64MB", 64 << 20),
             ("64 MiB", 64 << 20),
             ("1g", 1 << 30),
-            // More than 32 bits hold.
+            // More than 32 bits can hold.
             ("6g", 6 << 30),
             ("4294967297", 4_294_967_297),
             ("1.5k", 1536),

@@ -10,24 +10,25 @@ use crate::linux::engine::{Engine, OBSERVE};
 use crate::port::EngineError;
 use crate::state::network::SUPERVISOR_NETWORK;
 
-/// The option that names a network's bridge.
+/// The network option that names its bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// The digits of its network's id in the name of a bridge that has no name of its own.
 const ID_DIGITS: usize = 12;
 
-/// A network of the engine that has a bridge on the host. Other programs' networks count too.
+/// A network of the engine that has a bridge on the host. Foreign networks count too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
-    /// The bridge's interface. Podman does not tell it; then the subnets do.
+    /// The bridge's interface. Podman does not report it; then the subnets identify the bridge.
     pub interface: String,
-    /// Whether containers must not leave the network. The agent's own network is the way to the API, whatever it is otherwise.
+    /// Whether containers must not leave the network. The agent's own network is never internal in this sense: it leads to the
+    /// API.
     pub internal: bool,
     /// The network's subnets.
     pub subnets: Vec<(IpAddr, u8)>,
 }
 
 impl Engine {
-    /// The bridges of all networks, also of those that are not ours.
+    /// The bridges of all networks, foreign ones included.
     pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
         let ask = async {
             let list = self.link().await?.docker.list_networks(None::<ListNetworksOptions>).await;

@@ -1,4 +1,4 @@
-//! Finding an engine, and what is known of it.
+//! Finding an engine, and the facts about it.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -15,39 +15,39 @@ use crate::state::EngineTime;
 /// Where engines listen, the most likely first.
 const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
 
-/// The connection.
+/// The state of the connection.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionState {
-    /// An engine that answered when it was last asked.
+    /// The engine, if the last call reached it.
     live: Option<EngineConnection>,
-    /// The host that answered once. No other is tried afterwards: another engine would hold other containers.
+    /// The host of the first engine found. No other is tried afterwards: another engine would hold other containers.
     settled: Option<String>,
 }
 
-/// An engine that answers.
+/// An engine that responds.
 #[derive(Debug, Clone)]
 pub(super) struct EngineConnection {
-    /// Makes the calls.
+    /// The client that makes the calls.
     pub docker: Docker,
-    /// What is known of it.
+    /// The facts about it.
     pub facts: Rc<EngineFacts>,
 }
 
-/// What is known of an engine. Only what it is asked once, when it is found.
+/// The facts about an engine that are requested once, when it is found.
 #[derive(Debug, Default)]
 pub(super) struct EngineFacts {
     version: EngineVersion,
     /// Where it keeps images, as the host sees it.
     pub data_root: Option<String>,
-    /// The host's name, which containers on the host's network carry too.
+    /// The host's name, which containers on the host's network have too.
     pub host_name: Option<String>,
     /// The runtime of containers that name none.
     pub runtime: Option<String>,
-    /// Its time when it was found, so that no event since then is missed.
+    /// The engine's time when it was found: events since then are requested, so that none is missed.
     pub since: Option<String>,
     /// How it reaches registries.
     pub registries: Registries,
-    /// The machine, as its kernel names it.
+    /// The machine's architecture, as its kernel names it.
     machine: String,
 }
 
@@ -57,16 +57,16 @@ impl EngineFacts {
         &self.version.host
     }
 
-    /// What images must be made for.
+    /// The machine that images must be built for.
     pub(super) fn machine(&self) -> EngineMachine {
         EngineMachine { arch: self.version.arch.clone(), kernel: self.machine.clone() }
     }
 }
 
-/// Seconds since 1970 and billionths, as events are asked for, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
+/// Seconds since 1970 with nanoseconds, as the event API takes them, from an engine's `2026-11-23T15:34:12.123456789+01:00`.
 pub(super) fn instant(text: &str) -> Option<String> {
     let (date, rest) = text.split_once('T')?;
-    // No part of a time has more digits than a year; so no product of them is too large.
+    // No part of a time has more digits than a year, so no product of them overflows.
     let number = |it: &str| it.parse::<i64>().ok().filter(|it| (0..10_000).contains(it));
     let mut parts = date.splitn(3, '-').map(number);
     let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
@@ -88,7 +88,7 @@ pub(super) fn instant(text: &str) -> Option<String> {
     Some(format!("{}.{fraction:0<9}", days * 86_400 + clock(time)? - ahead))
 }
 
-/// The same as one number. `None`: it is no time, or one before 1970, as engines say of what never was.
+/// The same as one number. `None`: the text is no time, or one before 1970, which engines give for what never happened.
 pub(super) fn moment(text: &str) -> Option<EngineTime> {
     const BILLION: i64 = 1_000_000_000;
     let text = instant(text)?;
@@ -97,10 +97,10 @@ pub(super) fn moment(text: &str) -> Option<EngineTime> {
     (secs >= 0).then(|| secs.checked_mul(BILLION)?.checked_add(nanos)).flatten().map(EngineTime)
 }
 
-/// What an engine is, for people.
+/// An engine's version, for the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineVersion {
-    /// Where it listens.
+    /// The host it listens at.
     pub host: String,
     /// Its release, `20.10.24`.
     pub engine: String,
@@ -112,7 +112,7 @@ pub struct EngineVersion {
     pub kernel: String,
 }
 
-/// Where to look for an engine: what `DOCKER_HOST` says and nowhere else, or else where engines listen below the host's root.
+/// Where to look for an engine: only what `DOCKER_HOST` says, or else where engines listen below the host's root.
 #[must_use]
 pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
     match docker_host.map(str::trim).filter(|it| !it.is_empty()) {
@@ -122,14 +122,14 @@ pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
 }
 
 impl Engine {
-    /// The engine, found and asked who it is where that is not known yet.
+    /// The connection to the engine. Connects and requests its facts if there is none.
     pub(super) async fn link(&self) -> Result<EngineConnection, EngineError> {
         if let Some(link) = &self.link.borrow().live {
             return Ok(link.clone());
         }
         let link = self.find().await?;
         if let Some(link) = &self.link.borrow().live {
-            // Somebody else found it meanwhile.
+            // A concurrent call found it meanwhile.
             return Ok(link.clone());
         }
         info!(host = %link.facts.version.host, engine = %link.facts.version.engine, api = %link.facts.version.api, "engine found");
@@ -139,7 +139,7 @@ impl Engine {
         Ok(link)
     }
 
-    /// Lets the next call look for the engine anew: it may come back as another release.
+    /// Has the next call connect anew: the engine may come back as another release.
     pub(super) fn forget_link(&self) {
         self.link.borrow_mut().live = None;
     }
@@ -147,8 +147,8 @@ impl Engine {
     async fn find(&self) -> Result<EngineConnection, EngineError> {
         let settled = self.link.borrow().settled.clone();
         let hosts = settled.as_ref().map_or(self.settings.hosts.as_slice(), std::slice::from_ref);
-        // A socket that is there decides: were the next one tried when it does not answer, an engine that is only slow to start
-        // would find its containers doubled on another.
+        // The first socket that exists decides. Were the next one tried because an engine is slow to start, its containers
+        // would be created a second time on another engine.
         let host = hosts.iter().find(|it| is_there(it)).ok_or_else(|| {
             EngineError::Unreachable(format!("no socket at {}; is it installed and started?", hosts.join(", ")))
         })?;
@@ -159,12 +159,12 @@ impl Engine {
 }
 
 impl EngineConnection {
-    /// What the engine is.
+    /// The engine's version.
     pub(super) fn version(&self) -> EngineVersion {
         self.facts.version.clone()
     }
 
-    /// What the path of a request begins with: the API that was agreed on.
+    /// The prefix of a request's path: the API version that was negotiated.
     pub(super) fn version_path(&self) -> String {
         let version = self.docker.client_version();
         format!("/v{}.{}", version.major_version, version.minor_version)
@@ -178,7 +178,7 @@ impl EngineConnection {
 }
 
 fn is_there(host: &str) -> bool {
-    // An unreadable directory counts as there, so that the connection can say what is forbidden.
+    // A socket in an unreadable directory counts as existing, so that the connection can report what is forbidden.
     host.strip_prefix("unix://").is_none_or(|path| Path::new(path).try_exists().unwrap_or(true))
 }
 
@@ -186,7 +186,7 @@ async fn ask(host: &str) -> Result<EngineConnection, EngineError> {
     let fail = |error| unreachable(host, &error);
     let docker = transport::client(host).map_err(fail)?.negotiate_version().await.map_err(fail)?;
     let version = docker.version().await.map_err(fail)?;
-    // Only helps: an engine whose facts cannot be read still runs containers.
+    // The facts only help: an engine that gives none still runs containers.
     let info = docker.info().await.unwrap_or_default();
     let facts = EngineFacts {
         version: EngineVersion {
@@ -229,7 +229,7 @@ mod tests {
         }
         assert_eq!(instant("2026-11-23T1"), None);
         assert_eq!(moment("1970-01-01T00:00:01.5Z"), Some(EngineTime(1_500_000_000)));
-        // What docker says of a container that was never started.
+        // Docker's time for a container that was never started.
         assert_eq!((moment("0001-01-01T00:00:00Z"), moment("9999-12-31T00:00:00Z")), (None, None));
     }
 

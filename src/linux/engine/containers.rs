@@ -1,4 +1,4 @@
-//! Containers: created, connected, started, stopped, removed and renamed.
+//! The actions on containers: create, connect, start, stop, remove and rename.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::state::ContainerConfig;
 use crate::state::config::NetworkMode;
 use crate::state::service::RestartPolicy;
 
-/// What a stop may take beyond the container's own grace: SIGKILL, and the engine's cleaning up.
+/// How long a stop may take beyond the container's own grace period: SIGKILL, and the engine's cleanup.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
 
 impl Engine {
@@ -37,15 +37,15 @@ impl Engine {
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
         let base = self.base_of(&link, spec.image.as_str(), spec.config.network_mode == NetworkMode::Host).await?;
         let body = body(spec, base.as_ref());
-        // Engines before API 1.44 want a MAC address in a field that the client's library no longer has.
+        // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
         let mac = spec.config.mac_address.as_deref().filter(|_| link.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
         let docker = with_field(&link, &body, mac);
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,
                 Some(said) => {
-                    // It would exit at once and be started again for ever.
-                    let _ = link.docker.remove_container(&made.id, Some(removal())).await; // The next try finds it otherwise.
+                    // It would exit at once and be restarted for ever.
+                    let _ = link.docker.remove_container(&made.id, Some(removal())).await; // If this fails, the retry finds it.
                     let arch = &self.settings.arch;
                     let advice = format!("the image is for another architecture ({said}); publish it for {arch} too");
                     return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
@@ -57,15 +57,15 @@ impl Engine {
         let seen = self.inspect(&link, &id, &what).await?;
         let connected = self.connect_missing(&link, &seen, &what).await;
         if let Err(EngineError::Refused(_)) = &connected {
-            // It would only be in the way of the next try.
-            let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, starting it connects it.
+            // It would only be in the way of the retry.
+            let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, its start connects it.
         }
         connected
     }
 
-    /// The first device that the container wants and the host lacks. An engine creates such a container and refuses to start it, when
-    /// the one before is gone. Nothing is known where the host's devices are not seen, as in a container with a `/dev` of its own, or
-    /// where the engine is on another machine: then the engine decides.
+    /// The first device that the container needs and the host lacks. An engine creates such a container and then refuses to
+    /// start it, when its predecessor is gone. Nothing is known if the agent cannot see the host's devices, as in a container
+    /// with a `/dev` of its own, or if the engine is on another machine: then the engine decides.
     fn missing_device<'a>(&self, spec: &'a ContainerSpec) -> Option<&'a str> {
         let there = |path: &str| self.settings.root.join(path.trim_start_matches('/')).symlink_metadata().is_ok();
         let local = self.settings.hosts.iter().all(|it| it.starts_with("unix://"));
@@ -77,7 +77,7 @@ impl Engine {
         paths.filter(|it| it.starts_with("/dev/")).find(|it| !there(it))
     }
 
-    /// What the engine says of an image for another machine, where the host has no emulator for it.
+    /// The engine's warning about an image for another machine, if the host has no emulator for it.
     fn foreign(&self, warnings: &[String]) -> Option<String> {
         let said = warnings.iter().find(|it| has(it, &["does not match the detected host platform"]))?;
         let handlers = std::fs::read_dir(self.settings.root.join("proc/sys/fs/binfmt_misc"));
@@ -86,7 +86,7 @@ impl Engine {
         (!emulated).then(|| said.split(" and no specific").next().unwrap_or(said).to_owned())
     }
 
-    /// Whether the container that has the name is the one that was to be created.
+    /// Accepts the container that has the name, if it is the one that was to be created.
     async fn accept(&self, link: &EngineConnection, spec: &ContainerSpec, what: &str) -> Result<(), EngineError> {
         let seen = self.inspect(link, &spec.name, what).await?;
         let labels = labels_of(&seen);
@@ -102,7 +102,7 @@ impl Engine {
         )))
     }
 
-    /// Connects a container to the networks of its label that it lacks: its maker may have been cut short.
+    /// Connects a container to the networks of its label that it lacks: its creation may have been interrupted.
     async fn connect_missing(&self, link: &EngineConnection, seen: &EngineJson, what: &str) -> Result<(), EngineError> {
         let has = seen.networks();
         for (name, endpoint) in later(&labels_of(seen)) {
@@ -114,8 +114,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Attaches a container to networks. An entry of its that names a network which is gone is taken away first: the engine would look
-    /// for that network at the next start, whatever has its name now.
+    /// Attaches a container to networks. If it has an endpoint on a network that is gone, that is detached first: at the next
+    /// start the engine would look for that network, even if another has its name now.
     pub(super) async fn reconnect(&self, which: &ContainerRef, networks: &[NetworkConnection]) -> Result<(), EngineError> {
         let link = self.link().await?;
         let connected = async {
@@ -144,7 +144,8 @@ impl Engine {
         if seen.is("/State/Running") {
             return Ok(());
         }
-        // Its maker may have been cut short. What cannot be connected is not there, and what has its place now is the plan's business.
+        // Its creation may have been interrupted. A network that it cannot be connected to is gone, and the planner deals with
+        // what replaced it.
         if let Err(lost @ EngineError::Unreachable(_)) = self.connect_missing(&link, &seen, &what).await {
             return Err(lost);
         }
@@ -159,7 +160,7 @@ impl Engine {
         }
     }
 
-    /// Lets a paused container go on.
+    /// Resumes a paused container.
     async fn unpause(&self, link: &EngineConnection, which: &ContainerRef, what: &str) -> Result<(), EngineError> {
         let unpaused = link.docker.unpause_container(&which.id.0).await;
         self.forget(which);
@@ -187,13 +188,13 @@ impl Engine {
         removed
     }
 
-    /// Stops a container, within its own grace. `None`: it is gone.
+    /// Stops a container, within its own grace period. `None`: it is gone.
     async fn halt(&self, which: &ContainerRef, what: &str) -> Result<Option<EngineConnection>, EngineError> {
         let link = self.within(CALL, self.link()).await?;
         let look = async {
             let seen = self.details_of(&link, &which.id.0, what).await?;
             if seen.as_ref().is_some_and(|it| it.is("/State/Paused")) {
-                // A program that is paused hears no signal, and some engines refuse to stop it.
+                // A paused program handles no signal, and some engines refuse to stop it.
                 self.unpause(&link, which, what).await?;
             }
             Ok(seen)
@@ -202,7 +203,7 @@ impl Engine {
             Ok(None) => return Ok(None),
             Ok(Some(seen)) => (runs(&seen) || seen.is("/State/Paused"), grace(&seen)),
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-            // The engine cannot tell of it: it may run.
+            // The engine cannot describe it: it may run.
             Err(EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_)) => {
                 (true, ContainerConfig::default().stop_grace)
             }
@@ -221,7 +222,7 @@ impl Engine {
         Ok(Some(link))
     }
 
-    /// One call, so that the engine finishes it whatever becomes of us.
+    /// One call, so that the engine finishes it even if the agent ends.
     pub(super) async fn restart(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("restart {}", which.key);
         let look = async {
@@ -297,7 +298,7 @@ async fn attach(
     }
 }
 
-/// Takes a container from a network that has an entry in it, by the id of the network, or by the name that its successor has.
+/// Detaches a container from a network, by the network's id, or by the name that its successor has.
 async fn detach(link: &EngineConnection, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
     let mut detached = Ok(());
     for network in networks {
@@ -310,20 +311,20 @@ async fn detach(link: &EngineConnection, id: &str, networks: [&String; 2], what:
     detached
 }
 
-/// Removal with the anonymous volumes its image made, and whatever state it is in.
+/// Removal with the anonymous volumes its image made, whatever state it is in.
 const fn removal() -> RemoveContainerOptions {
     RemoveContainerOptions { v: true, force: true, link: false }
 }
 
 fn runs(seen: &EngineJson) -> bool {
-    // Of one that the engine cannot tell of it is not known.
+    // One that the engine cannot describe may run.
     seen.is("/State/Running") || seen.is("/State/Restarting") || seen.at("/State").is_none()
 }
 
-/// What a container is given between its stop signal and SIGKILL.
+/// The grace period of a container, between its stop signal and SIGKILL.
 fn grace(seen: &EngineJson) -> Duration {
     let grace = seen.at("/Config/StopTimeout").and_then(serde_json::Value::as_u64);
-    // A container that was asked to be waited for longer than a year is not.
+    // A grace period is limited to one year.
     grace.map_or(ContainerConfig::default().stop_grace, |it| Duration::from_secs(it.min(365 * 24 * 3600)))
 }
 
@@ -331,7 +332,7 @@ fn labels_of(seen: &EngineJson) -> Labels {
     seen.labels("/Config/Labels")
 }
 
-/// Whether the kernel's own list of devices is mounted at a path, as the processes of this mount namespace see it.
+/// Whether the kernel's devtmpfs is mounted at a path, in the agent's mount namespace.
 fn is_kernels_own(mountinfo: &str, at: &Path) -> bool {
     let mount = |line: &str| {
         let (place, kind) = line.split_once(" - ")?;
@@ -357,7 +358,7 @@ mod tests {
             (container, "/host/dev", false),
             (&format!("{container}{given}"), "/host/dev", true),
             (&format!("{container}{given}"), "/dev", false),
-            // Another one over it.
+            // Another mount over it.
             (&format!("{host}{container}"), "/dev", false),
             ("", "/dev", false),
             ("odd - \n - devtmpfs \n", "/dev", false),

@@ -1,6 +1,7 @@
-//! What a container made elsewhere was made from: the engine's account of it, beside what its image and the engine give to any.
+//! The configuration an adopted container was created with: the engine's description of it, beside what its image and the
+//! engine give to any container.
 //!
-//! What cannot be told apart is left out: a MAC address that was asked for looks like one the engine chose.
+//! What cannot be told apart is left out: a requested MAC address looks like one the engine chose.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::state::{AdoptedContainer, ContainerConfig, ContainerId, Namespace};
 /// Digits of a container's id that the engine uses as a host name and as an alias.
 const SHORT: usize = 12;
 
-/// A container that was made elsewhere: what it was made from, and what its image and its engine give.
+/// An adopted container: the configuration it was created with, and what its image and its engine give.
 pub(super) fn foreign(seen: &ContainerInspectResponse, image: &ImageConfig, facts: &EngineFacts) -> AdoptedContainer {
     let config = config(seen, facts);
     let base = base(image, facts, config.network_mode == NetworkMode::Host);
@@ -43,13 +44,13 @@ pub(super) fn base(image: &ImageConfig, facts: &EngineFacts, on_host: bool) -> C
         expose: set(image.exposed_ports.as_ref()),
         mounts: anonymous(image.volumes.as_ref()).collect(),
         runtime: facts.runtime.clone(),
-        // On the host's network a container is given the host's name.
+        // On the host's network a container gets the host's name.
         hostname: facts.host_name.clone().filter(|_| on_host),
         ..ContainerConfig::default()
     }
 }
 
-/// What the engine says that a container was made from, image and defaults included.
+/// A container's configuration as the engine describes it, image and defaults included.
 fn config(seen: &ContainerInspectResponse, facts: &EngineFacts) -> ContainerConfig {
     let program = seen.config.clone().unwrap_or_default();
     let host = seen.host_config.clone().unwrap_or_default();
@@ -60,9 +61,9 @@ fn config(seen: &ContainerInspectResponse, facts: &EngineFacts) -> ContainerConf
     let of_app = mode == NetworkMode::App;
     let hostname = text(program.hostname.as_ref()).filter(|it| it != short);
     let endpoints = seen.network_settings.as_ref().and_then(|it| it.networks.clone()).unwrap_or_default();
-    // Engines add names of their own making to those that were asked for.
+    // Engines add aliases of their own to the requested ones.
     let added = [Some(short), program.hostname.as_deref()];
-    // The engine's own is no network of the app's: a service is on it when it names none.
+    // The engine's default network is none of the app's: a service is on it if it names none.
     let endpoints = endpoints.iter().filter(|(name, _)| *name != ENGINE_NETWORK);
     let attached = endpoints.map(|(name, it)| (labels::in_document(name, &labels).to_owned(), attachment(it, &added)));
     ContainerConfig {
@@ -99,14 +100,14 @@ pub(super) fn restart(policy: Option<&EngineRestartPolicy>) -> RestartPolicy {
     }
 }
 
-/// What runs in it, and how it is stopped.
+/// The process in it, and how it is stopped.
 fn process(program: &Program) -> ContainerConfig {
     let grace = program.stop_timeout.and_then(|it| u64::try_from(it).ok());
     let plain = ContainerConfig::default();
     ContainerConfig {
-        // None, where the container has none: its maker cleared its image's.
+        // An empty list if the container has none: its creator cleared the image's.
         command: Some(program.cmd.clone().unwrap_or_default()),
-        // None, where the container has none: its image's was cleared.
+        // An empty list if the container has none: the image's was cleared.
         entrypoint: Some(program.entrypoint.clone().unwrap_or_default()),
         env: env(program.env.as_ref()),
         working_dir: text(program.working_dir.as_ref()),
@@ -184,7 +185,7 @@ fn capabilities(list: Option<&Vec<String>>) -> BTreeSet<String> {
     list.into_iter().flatten().map(|it| it.to_uppercase()).map(|it| it.trim_start_matches("CAP_").to_owned()).collect()
 }
 
-/// Security options, without labels: engines add some by themselves, and a document's are dropped.
+/// Security options, without labels: engines add some by themselves, and those of a document are dropped.
 fn security(host: &HostConfig) -> BTreeSet<String> {
     let mut all = set(host.security_opt.as_ref());
     all.retain(|it| !it.starts_with("label=") && !it.starts_with("label:"));
@@ -214,7 +215,7 @@ fn network_mode(mode: &str) -> NetworkMode {
     }
 }
 
-/// The containers whose namespaces a container shares. A list tells of its network alone.
+/// The containers whose namespaces a container shares. A list entry names only the one of its network.
 pub(super) fn shares(seen: &EngineJson) -> BTreeMap<Namespace, ContainerId> {
     let modes = [(Namespace::Network, "NetworkMode"), (Namespace::Pid, "PidMode"), (Namespace::Ipc, "IpcMode")];
     let owner = |(namespace, mode)| {
@@ -236,7 +237,7 @@ fn attachment(seen: &EndpointSettings, added: &[Option<&str>]) -> NetworkAttachm
     }
 }
 
-/// Ports of the host that lead to a container, as its maker asked for them.
+/// The published ports of a container, as they were requested.
 pub(super) fn ports(host: &HostConfig) -> BTreeSet<Port> {
     let mut all = BTreeSet::new();
     for (inside, bindings) in host.port_bindings.iter().flatten() {
@@ -282,7 +283,7 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
     binds.chain(mounts).collect()
 }
 
-/// Memory file systems, in either of the forms in which an engine takes them.
+/// tmpfs mounts, in either of the forms in which an engine takes them.
 fn tmpfs(host: &HostConfig) -> BTreeMap<String, String> {
     let mounts = host.mounts.iter().flatten().filter(|it| it.typ == Some(MountType::TMPFS));
     let mounts = mounts.filter_map(|it| {
@@ -294,7 +295,7 @@ fn tmpfs(host: &HostConfig) -> BTreeMap<String, String> {
     host.tmpfs.clone().unwrap_or_default().into_iter().chain(mounts).collect()
 }
 
-/// Volumes of the container alone.
+/// Anonymous volumes.
 fn anonymous(paths: Option<&Vec<String>>) -> impl Iterator<Item = Mount> {
     set(paths).into_iter().map(|path| Mount::Anonymous { path })
 }

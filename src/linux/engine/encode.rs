@@ -1,4 +1,4 @@
-//! What the engine is told about a container: only fields that API 1.41 knows.
+//! The request that creates a container: only fields that API 1.41 knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use crate::state::service::RestartPolicy;
 use crate::state::{AppId, ContainerConfig, Volume};
 
-/// How a container is connected to a network after it was created, as our label keeps it.
+/// How a container is connected to a network after it was created, as the agent's label keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct LaterEndpoint {
@@ -31,10 +31,10 @@ pub(super) struct LaterEndpoint {
     link_local: BTreeSet<String>,
 }
 
-/// Networks by their names on the engine.
+/// Endpoints by the names of their networks on the engine.
 pub(super) type Endpoints = BTreeMap<String, LaterEndpoint>;
 
-/// A container as the engine is told of it. `base` is what its image gives, where that is known.
+/// The body of the request that creates a container. `base` is what its image gives, if that is known.
 pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> ContainerCreateBody {
     let config = &spec.config;
     let (mode, first, later) = networks(spec);
@@ -72,13 +72,13 @@ pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Cont
 
 /// The networks a container is to be connected to once it exists.
 pub(super) fn later(labels: &Labels) -> Endpoints {
-    // A label somebody else broke is worth no more than none.
+    // A label that another program broke counts as none.
     labels.get(labels::NETWORKS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 type First = Option<(String, EndpointSettings)>;
 
-/// The network mode, the network a container is created on, and the others.
+/// The network mode, the network a container is created on, and its further networks.
 fn networks(spec: &ContainerSpec) -> (Option<String>, First, Endpoints) {
     let config = &spec.config;
     let mode = match &config.network_mode {
@@ -91,8 +91,8 @@ fn networks(spec: &ContainerSpec) -> (Option<String>, First, Endpoints) {
     if mode.is_some() {
         return (mode, None, Endpoints::new());
     }
-    // The first network gives the default route: the app's own, and never the one that only leads to us. One that names none of the
-    // app is created on the engine's.
+    // The first network gives the default route: it is one of the app's own, and never the one that only leads to the agent. A
+    // container that names none of the app's is created on the engine's default network.
     let own = config.networks.keys().filter(|it| *it != SUPERVISOR_NETWORK);
     let first = own.min_by_key(|name| (*name != "default", (*name).clone()));
     let named = |name: &String| spec.networks.get(name).unwrap_or(name).clone();
@@ -102,12 +102,12 @@ fn networks(spec: &ContainerSpec) -> (Option<String>, First, Endpoints) {
     (first.as_ref().map(|(name, _)| name.clone()), first, later)
 }
 
-/// A service in an engine's words.
+/// The namespace of a service's container, in the engine's form.
 fn of_service(spec: &ContainerSpec, name: &str) -> String {
     format!("container:{}", spec.owners.get(name).map_or(name, |it| it.0.as_str()))
 }
 
-/// The namespace that `pid` or `ipc` names, in an engine's words.
+/// The namespace that `pid` or `ipc` names, in the engine's form.
 fn namespace(spec: &ContainerSpec, text: &str) -> String {
     text.strip_prefix(SERVICE_NAMESPACE).map_or_else(|| text.to_owned(), |name| of_service(spec, name))
 }
@@ -145,7 +145,7 @@ fn all_labels(spec: &ContainerSpec, base: Option<&ContainerConfig>, later: &Endp
     give(labels::SERVICE_NAME, spec.key.service.clone());
     give(labels::CONFIG, spec.hash.to_string());
     let outcome = base.map(|base| spec.config.effective_hash(base, spec.image.as_str()));
-    // Given also where there is none: what a container is not given, its image may say.
+    // Set even if it is empty: a label that the request leaves out, the image may set.
     give(labels::OUTCOME, outcome.map(|it| it.0).unwrap_or_default());
     give(labels::NETWORKS, serde_json::to_string(later).expect("names and addresses are text, which JSON can hold"));
     all
@@ -199,7 +199,7 @@ fn health(it: &HealthCheck) -> HealthConfig {
     }
 }
 
-/// What a container may do.
+/// A container's privileges, devices and namespaces.
 fn rights(config: &ContainerConfig) -> HostConfig {
     HostConfig {
         init: Some(config.init),
@@ -228,7 +228,7 @@ fn rights(config: &ContainerConfig) -> HostConfig {
     }
 }
 
-/// How much it may take. What is not limited is not mentioned: a kernel without a controller refuses even "none".
+/// A container's resource limits. A resource without a limit is left out: a kernel without its controller rejects even "none".
 fn limits(config: &ContainerConfig, rest: HostConfig) -> HostConfig {
     let ulimit = |(name, (soft, hard)): (&String, &(i64, i64))| ResourcesUlimits {
         name: Some(name.clone()),
@@ -255,7 +255,7 @@ fn limits(config: &ContainerConfig, rest: HostConfig) -> HostConfig {
     }
 }
 
-/// A restart policy in the engine's words.
+/// A restart policy in the engine's form.
 pub(super) fn restart(policy: RestartPolicy) -> EngineRestartPolicy {
     let (name, most) = match policy {
         RestartPolicy::No => (RestartPolicyNameEnum::NO, None),

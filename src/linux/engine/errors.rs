@@ -1,4 +1,4 @@
-//! What the caller can do about a failure: wait, tell somebody, or make room.
+//! Failures, sorted by what the caller can do: retry, report it to the user, or make space.
 
 use std::error::Error as _;
 use std::io;
@@ -7,10 +7,10 @@ use bollard::errors::Error;
 
 use crate::port::EngineError;
 
-/// The most of an engine's words that is repeated, in characters.
+/// How much of an engine's message is repeated, in characters.
 const WORDS: usize = 300;
 
-/// A failure to talk to the engine at all.
+/// A failure to reach the engine.
 pub(super) fn unreachable(host: &str, error: &Error) -> EngineError {
     EngineError::Unreachable(match io_kind(error) {
         Some(io::ErrorKind::PermissionDenied) => {
@@ -27,7 +27,7 @@ pub(super) fn sort(what: &str, error: &Error) -> EngineError {
     match error {
         Error::DockerResponseServerError { status_code, message } => sort_answer(what, *status_code, message),
         Error::DockerStreamError { error } => sort_answer(what, 500, error),
-        // It is whole. One that was cut off is another error.
+        // The response arrived whole: one that was cut off gives another error.
         Error::JsonDataError { message, .. } => {
             EngineError::Refused(format!("cannot {what}: the engine's answer is not understood ({})", one_line(message)))
         }
@@ -35,13 +35,13 @@ pub(super) fn sort(what: &str, error: &Error) -> EngineError {
     }
 }
 
-/// Sorts what the engine itself said.
+/// Sorts an error that the engine itself reports.
 fn sort_answer(what: &str, status: u16, message: &str) -> EngineError {
     let said = one_line(message);
     if has(&said, &["no space left on device", "not enough space", "disk quota exceeded"]) {
         return EngineError::Full(format!("cannot {what}: the disk is full ({said}); delete files or images nobody needs"));
     }
-    // These are about the daemons behind the engine, and about an engine that was exchanged for an older one.
+    // These are about the daemons behind the engine, and about an engine that was replaced by an older one.
     let broken =
         ["containerd.sock", "transport is closing", "rpc error: code = unavailable", "shutting down", "client version"];
     if (502..=504).contains(&status) || has(&said, &broken) {
@@ -50,26 +50,26 @@ fn sort_answer(what: &str, status: u16, message: &str) -> EngineError {
     EngineError::Refused(format!("cannot {what}: {said}"))
 }
 
-/// Whether the engine says that there is no such thing.
+/// Whether the engine reports that there is no such object.
 pub(super) fn is_missing(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
 }
 
-/// Whether the engine says that this is so already, or being done.
+/// Whether the engine reports that the request is already fulfilled, or in progress.
 pub(super) fn is_so_already(error: &Error) -> bool {
     let Error::DockerResponseServerError { status_code, message } = error else { return false };
     *status_code == 304
         || has(message, &["is already in progress", "already exists in network", "same name as its current name"])
 }
 
-/// Whether the engine says that a name is taken.
+/// Whether the engine reports a name conflict.
 pub(super) fn is_conflict(error: &Error) -> bool {
     let Error::DockerResponseServerError { status_code, message } = error else { return false };
-    // podman says 500.
+    // podman responds with status 500.
     *status_code == 409 || has(message, &["already in use", "already exists"])
 }
 
-/// Nothing when there is no such thing.
+/// `None` if there is no such object.
 pub(super) fn found<T>(what: &str, result: Result<T, Error>) -> Result<Option<T>, EngineError> {
     match result {
         Ok(it) => Ok(Some(it)),
@@ -78,7 +78,7 @@ pub(super) fn found<T>(what: &str, result: Result<T, Error>) -> Result<Option<T>
     }
 }
 
-/// A failed pull, in words a person can act on. `hint` says how credentials are given.
+/// A failed pull, with advice for the user. `hint` says where credentials go.
 pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &Error) -> EngineError {
     let (Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message }) = error else {
         return sort(&format!("pull {image}"), error);
@@ -89,7 +89,7 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     }
     let said = one_line(message);
     let saying = |words: &[&str]| has(&said, words);
-    // In this order: a registry's "denied" comes inside longer sentences.
+    // The order matters: a registry's "denied" is part of longer messages.
     let why = if saying(&["no matching manifest", "does not match the specified platform"]) {
         format!("it is not made for this board's architecture ({arch}); build it for that")
     } else if saying(&["toomanyrequests", "too many requests"]) {
@@ -113,12 +113,12 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     EngineError::Refused(format!("cannot pull {image}: {why} ({said})"))
 }
 
-/// Whether the engine says that something else has a port of the host.
+/// Whether the engine reports that a port of the host is taken.
 pub(super) fn is_port_taken(said: &str) -> bool {
     has(said, &["port is already allocated", "address already in use"])
 }
 
-/// A container that does not start, in words a person can act on.
+/// A container that does not start, with advice for the user.
 pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> EngineError {
     let EngineError::Refused(said) = error else { return error };
     EngineError::Refused(if has(&said, &["exec format error"]) {
@@ -130,7 +130,7 @@ pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> Engine
     })
 }
 
-/// How engines say that a registry is not there or not well.
+/// What engines report if a registry is unreachable or failing.
 const DOWN: [&str; 11] = [
     "connection refused",
     "no route to host",
@@ -145,13 +145,13 @@ const DOWN: [&str; 11] = [
     "unexpected HTTP status",
 ];
 
-/// Whether a text has one of these words in it, in any case.
+/// Whether a text contains one of these phrases, in any case.
 pub(super) fn has(text: &str, words: &[&str]) -> bool {
     let text = text.to_lowercase();
     words.iter().any(|word| text.contains(&word.to_lowercase()))
 }
 
-/// The engine's words on one line, and not too many of them.
+/// The engine's message on one line, cut to [`WORDS`].
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(WORDS) {
@@ -165,7 +165,7 @@ fn chain(error: &Error) -> String {
     let mut source = error.source();
     while let Some(inner) = source {
         let words = inner.to_string();
-        // Some layers repeat what the one below says.
+        // Some error layers repeat the message of the one below.
         if !text.ends_with(&words) {
             text = format!("{text}: {words}");
         }

@@ -1,4 +1,4 @@
-//! Being woken when something of ours may have changed.
+//! The engine's event stream, which triggers a snapshot whenever one of the agent's objects may have changed.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,26 +14,27 @@ use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::{Engine, labels, transport};
 use crate::state::{ContainerId, HealthStatus};
 
-/// Waits between two tries to find the engine.
+/// The first and the longest backoff between two attempts to find the engine.
 const LEAST: Duration = Duration::from_millis(200);
 const MOST: Duration = Duration::from_secs(5);
-/// A connection that lived so long was a good one.
+/// A connection that lived so long resets the backoff.
 const GOOD: Duration = Duration::from_secs(5);
-/// Events that are taken for one when they come together.
+/// How many events are read as one batch if they arrive together.
 const TOGETHER: usize = 256;
-/// The least time between two items: each is a snapshot of the whole engine. The first event after a rest is an item at once.
+/// Rate limit of the stream's items: each causes a snapshot of the whole engine. The first event after a pause gives an item at
+/// once.
 const BETWEEN: Duration = Duration::from_millis(200);
-/// The most events that are read in that time. An engine that sends more is not read to the end: the stream is begun anew after
-/// [`AFTER_FLOOD`], and every container is asked for details again. A hundred containers that start at once send 400.
+/// Limit of events read within [`BETWEEN`]. An engine that sends more is not read to the end: the agent subscribes anew after
+/// [`AFTER_FLOOD`], and every container is inspected again. A hundred containers that start at once send 400.
 const MOST_EVENTS: usize = 512;
-/// How long an engine that floods the stream is not listened to.
+/// How long the agent stays unsubscribed from an engine that floods the stream.
 const AFTER_FLOOD: Duration = Duration::from_secs(1);
 
-/// What the engine tells us about. It filters, so that a health check every second causes no snapshot: `exec_start` and its like are
-/// left out.
+/// The kinds of objects subscribed to. The engine filters, so that a health check every second causes no snapshot: `exec_start`
+/// and its like are left out.
 const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
-/// `remove` is podman's word for `destroy`. Docker sends `health_status: healthy` where a container's health changed; podman sends
-/// `health_status` after every check.
+/// The actions subscribed to. `remove` is podman's term for `destroy`. Docker sends `health_status: healthy` when a container's
+/// health changed; podman sends `health_status` after every check.
 const DEEDS: [&str; 20] = [
     "create",
     "start",
@@ -66,15 +67,15 @@ struct EventWatcher<'a> {
     live: Option<(Batches, Instant)>,
     backoff: Backoff,
     pause: Duration,
-    /// The next item is given then at the soonest.
+    /// The earliest time of the next item.
     next_item: Instant,
-    /// Events that were read since an instant, which is not longer ago than [`BETWEEN`].
+    /// How many events were read since an instant, which is at most [`BETWEEN`] ago.
     events: (Instant, usize),
 }
 
 impl Engine {
-    /// An item whenever something of ours may have changed, and when the engine was found or lost; at most five in a second,
-    /// however many events the engine sends. Never ends.
+    /// An item whenever one of the agent's objects may have changed, and when the engine was found or lost; at most five a
+    /// second, however many events the engine sends. Never ends.
     pub(super) fn watch(&self) -> impl Stream<Item = ()> {
         let (backoff, now) = (Backoff::new(LEAST, MOST), Instant::now());
         let watch = EventWatcher { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
@@ -87,11 +88,11 @@ impl Engine {
     async fn subscribe(&self) -> Option<Batches> {
         // Found anew each time: the engine that comes back may be another release.
         self.forget_link();
-        // Nothing was heard meanwhile.
+        // Events were missed meanwhile.
         self.seen.borrow_mut().forget_all();
         let link = self.link().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
         let filters = json!({"type": KINDS, "event": DEEDS}).to_string();
-        // From the moment it was found: what happens before the stream stands is not lost.
+        // Events since the engine was found: what happens before the subscription begins is not lost.
         let since = link.facts.since.as_ref().map(|it| format!("&since={it}")).unwrap_or_default();
         let path = format!("{}/events?filters={}{since}", link.version_path(), escaped(&filters));
         let events = transport::lines(link.facts.host(), &path).await;
@@ -99,8 +100,8 @@ impl Engine {
         Some(events.ready_chunks(TOGETHER).boxed_local())
     }
 
-    /// Whether an event may concern us. Forgets what was known of the container it is about; of every container where the event is
-    /// in no form that is known. A word that is not known ends nothing: the engine may be newer, and have things of other people.
+    /// Whether an event may concern the agent's objects. Has the event's container inspected again, or every container if the
+    /// event has an unknown form. An unknown term ends nothing: the engine may be newer, and run foreign containers.
     pub(super) fn concerns(&self, event: &EngineJson) -> bool {
         let mut seen = self.seen.borrow_mut();
         if event.at("/Actor").is_none() {
@@ -117,7 +118,7 @@ impl Engine {
                 seen.forget(&ContainerId(id.to_owned()));
                 lends || labels::supervised(&event.labels("/Actor/Attributes"))
             }
-            // Containers leave networks all the time; ours when they are stopped, or by hand.
+            // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
             "network" if event.text("/Action") == "disconnect" => {
                 let container = event.text("/Actor/Attributes/container");
                 let ours = seen.knows(container);
@@ -129,16 +130,16 @@ impl Engine {
     }
 }
 
-/// A text as part of a query.
+/// Percent-encodes a text for a query.
 fn escaped(text: &str) -> String {
     let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(escape).collect()
 }
 
-/// The health that an event tells of.
+/// The health that an event reports.
 fn told_health(event: &EngineJson) -> Option<HealthStatus> {
     let said = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
-    // Labels are among the attributes, so podman's attribute counts only where the action does not say it.
+    // Labels are among the attributes, so podman's attribute counts only if the action has no health.
     HealthStatus::named(if said.is_empty() { event.text("/Actor/Attributes/health_status") } else { said })
 }
 
@@ -148,7 +149,7 @@ impl EventWatcher<'_> {
         let mut concerned = false;
         loop {
             let Some((batches, _)) = &mut self.live else {
-                // An engine that hangs up at once is not asked without end.
+                // Backoff, also for an engine that closes the stream at once.
                 tokio::time::sleep(self.pause).await;
                 if let Some(batches) = self.engine.subscribe().await {
                     self.live = Some((batches, Instant::now()));
@@ -159,7 +160,7 @@ impl EventWatcher<'_> {
             };
             let batch = tokio::select! {
                 biased;
-                // Also while nothing may be given yet: containers that events are about must be asked for details.
+                // Read events even while no item is due: the containers they are about must be inspected again.
                 batch = batches.next() => batch,
                 () = sleep_until(self.next_item), if concerned => return self.gave_item(),
             };
@@ -181,7 +182,7 @@ impl EventWatcher<'_> {
         }
     }
 
-    /// Drops the stream. The next item is given when another one stands.
+    /// Drops the stream. The next item comes with the next subscription.
     fn hang_up(&mut self, lost: bool) {
         let since = self.live.take().map_or_else(Instant::now, |(_, since)| since);
         if !lost {
@@ -216,7 +217,7 @@ mod tests {
     const EVENT: &str =
         r#"{"Type":"container","Action":"die","Actor":{"ID":"c","Attributes":{"io.balena.supervised":"1"}},"time":1}"#;
 
-    /// Sends this many events for each subscription, and counts those that were taken.
+    /// Sends this many events for each subscription, and counts those that were written.
     async fn sends(socket: &Path, events: usize, sent: &Cell<usize>) {
         let answer = async |mut stream: UnixStream| {
             if !asked(&mut stream).await.contains("/events") {
@@ -256,13 +257,13 @@ mod tests {
             counted = counts => counted,
             () = sends(&socket, usize::MAX, &sent) => unreachable!("it sends without end"),
         };
-        // One for each stream that stands, and one for each that is hung up on.
+        // One item for each subscription, and one for each that is closed.
         assert!(items >= 3 && f64::from(items) <= took.as_secs_f64() * 5.0 + 3.0, "{items} in {took:?}");
         // What the socket's buffers hold is sent, and not read.
         assert!(sent.get() < 20_000, "{}", sent.get());
     }
 
-    /// Says one after the other what is in `says`, [`STEP`] apart, to whoever subscribes; counts subscriptions.
+    /// Sends the lines of `says` one after the other, [`STEP`] apart, to each subscriber; counts subscriptions.
     async fn tells(socket: &Path, says: &[&str], subscriptions: &Cell<usize>) {
         let answer = async |mut stream: UnixStream| {
             if !asked(&mut stream).await.contains("/events") {
@@ -309,7 +310,7 @@ mod tests {
                 last = last => last,
                 () = tells(&socket, &says, &subscriptions) => unreachable!("it serves without end"),
             };
-            // The event of ours is the third that is sent, and an item of the same stream.
+            // The agent's own event is the third that is sent, and an item of the same stream.
             assert_eq!(subscriptions.get(), 1, "{odd}");
             assert!((3 * STEP..5 * STEP).contains(&last), "{odd}: the last item came after {last:?}");
         }
@@ -333,7 +334,7 @@ mod tests {
             items = items => items,
             () = sends(&socket, 100, &sent) => unreachable!("it serves without end"),
         };
-        // The stream stands; a hundred events come at once and are told together, or in two parts where the machine is slow.
+        // One item for the subscription; a hundred events come at once and give one item, or two if the machine is slow.
         assert!((2..=12).contains(&items) && sent.get() == 100, "{items} items, {} events", sent.get());
     }
 }

@@ -1,6 +1,6 @@
-//! What is made of an engine's words, and said to it, without an engine: for tests that make the words up.
+//! Decoding an engine's responses and encoding requests to it, without an engine: for tests that make up the responses.
 //!
-//! Everything here calls what the engine's adapter itself calls, and adds nothing.
+//! Each function calls what the engine's adapter itself calls, and adds nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::plan::ContainerSpec;
 use crate::port::EngineSnapshot;
 use crate::state::{ConfigHash, Origin, ServiceKey};
 
-/// What an engine says to the questions it is asked.
+/// An engine's responses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Words {
     containers: Vec<Value>,
-    /// Of each container in turn; the last one counts for all that follow.
+    /// For each container in turn; the last one counts for all that follow.
     inspected: Vec<Value>,
     image: ImageConfig,
     images: Vec<Value>,
@@ -31,7 +31,7 @@ struct Words {
     time: String,
 }
 
-/// What is seen of an engine that says this, and how far a pull is told to be, in percent. `None`: it is no engine's words.
+/// The snapshot from these responses, and the progress reports of the pull, in percent. `None`: they are no engine's responses.
 #[must_use]
 pub fn seen(words: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> {
     let words: Words = serde_json::from_slice(words).ok()?;
@@ -65,13 +65,13 @@ pub fn seen(words: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> 
     Some((EngineSnapshot { containers, images, networks, volumes }, progress))
 }
 
-/// What an engine is told to create, as JSON.
+/// The request that creates a container, as JSON.
 #[must_use]
 pub fn told(spec: &ContainerSpec) -> String {
     serde_json::to_string(&encode::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
 }
 
-/// The service that labels tell, and the labels that are their owner's.
+/// The service that labels name, and the labels that are their owner's.
 #[must_use]
 pub fn labelled(labels: &BTreeMap<String, String>) -> (Option<ServiceKey>, BTreeMap<String, String>) {
     (labels::service(labels), labels::of_owner(labels))
@@ -89,13 +89,13 @@ pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
     decode::env(Some(list))
 }
 
-/// Whether a file of credentials has some for the registry of an image. `None`: it is not as `docker login` writes it.
+/// Whether a file of credentials has some for the registry of an image. `None`: the file is not as `docker login` writes it.
 #[must_use]
 pub fn has_login(file: &[u8], image: &str) -> Option<bool> {
     login::parse(file, login::registry(image)).ok().map(|it| matches!(it, login::RegistryLogin::Found(_)))
 }
 
-/// Bytes of an image's layers, compressed, that a registry's document tells of. `None`: it tells of none.
+/// Compressed bytes of an image's layers, from a registry's document. `None`: it gives none.
 #[must_use]
 pub fn weighs(document: &[u8]) -> Option<u64> {
     registry::weighs(document)

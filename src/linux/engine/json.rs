@@ -1,8 +1,8 @@
-//! An engine's answer, read one field at a time.
+//! An engine's response, read one field at a time.
 //!
-//! What an engine lists is mostly not the agent's: other people's containers, in states and with options that a newer engine, or
-//! another make of engine, has a word for. A client that reads a list into one type fails on the first word it does not know, and
-//! then nothing of the agent's own is seen. So a field of the wrong type is read as one that is not there, and every word is kept.
+//! Most of what an engine lists is not the agent's: foreign containers, in states and with options for which a newer engine, or
+//! another make of engine, has its own terms. A client that reads a list into one type fails on the first unknown term, and
+//! then sees none of the agent's own objects. So a field of the wrong type is read as a missing one, and every term is kept.
 
 use std::collections::BTreeMap;
 
@@ -14,50 +14,50 @@ use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::labels::Labels;
 use crate::linux::engine::{Engine, transport};
 
-/// A JSON value of an engine.
+/// A JSON value from an engine.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EngineJson(pub(super) Value);
 
 impl Engine {
-    /// Asks the engine for one document. `path` begins with a slash.
+    /// Requests one document from the engine. `path` begins with a slash.
     pub(super) async fn get(&self, link: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
         transport::get(link.facts.host(), &format!("{}{path}", link.version_path())).await.map(EngineJson)
     }
 }
 
 impl EngineJson {
-    /// What is at a JSON pointer, `/State/Status`.
+    /// The value at a JSON pointer, `/State/Status`.
     pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
         self.0.pointer(pointer).filter(|it| !it.is_null())
     }
 
-    /// A text. Empty: there is none.
+    /// A string. Empty if there is none.
     pub(super) fn text(&self, pointer: &str) -> &str {
         self.at(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A text that is not empty.
+    /// A string that is not empty.
     pub(super) fn some_text(&self, pointer: &str) -> Option<String> {
         Some(self.text(pointer)).filter(|it| !it.is_empty()).map(str::to_owned)
     }
 
-    /// Whether a switch is on.
+    /// Whether a flag is true.
     pub(super) fn is(&self, pointer: &str) -> bool {
         self.at(pointer).and_then(Value::as_bool) == Some(true)
     }
 
-    /// A whole number; 0 where there is none, or one that is too large.
+    /// An integer; 0 if there is none, or it is too large.
     pub(super) fn number(&self, pointer: &str) -> i64 {
         self.at(pointer).and_then(Value::as_i64).unwrap_or(0)
     }
 
-    /// The texts of a list.
+    /// The strings of a list.
     pub(super) fn texts(&self, pointer: &str) -> Vec<String> {
         let list = self.at(pointer).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The texts of an object.
+    /// The strings of an object.
     pub(super) fn labels(&self, pointer: &str) -> Labels {
         let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         self.fields(pointer).filter_map(pair).collect()
@@ -73,12 +73,12 @@ impl EngineJson {
         self.at(pointer).and_then(Value::as_array).into_iter().flatten().map(|it| Self(it.clone()))
     }
 
-    /// Part of it, as the client's library knows it. `None`: it is not there, or has a word that the library does not know.
+    /// Part of it, in the client library's type. `None`: it is missing, or has a term that the library does not know.
     pub(super) fn part<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
         T::deserialize(self.at(pointer)?).ok()
     }
 
-    /// Networks that a container is attached to, by name, with their ids.
+    /// The networks that a container is attached to: their ids, by name.
     pub(super) fn networks(&self) -> Option<BTreeMap<String, String>> {
         self.at("/NetworkSettings/Networks")?;
         let id = |(name, it): (&String, &Value)| {
@@ -89,7 +89,7 @@ impl EngineJson {
     }
 }
 
-/// A document that must be a list: its items.
+/// The items of a document that must be a list.
 pub(super) fn list(said: EngineJson) -> Result<Vec<EngineJson>, Error> {
     match said.0 {
         Value::Array(items) => Ok(items.into_iter().map(EngineJson).collect()),

@@ -1,25 +1,26 @@
-//! How things of ours are told from others: labels in both generations' spelling.
+//! Telling the agent's objects from others: labels, in the spelling of both generations.
 
 use std::collections::BTreeMap;
 
 use crate::state::{AppId, ServiceKey, is_given_label};
 
-/// Labels in an order.
+/// Labels, sorted.
 pub(super) type Labels = BTreeMap<String, String>;
 
-/// The hash of what a container was made from. Only we give it.
+/// The hash of the configuration a container was created with. Only this agent sets it.
 pub(super) const CONFIG: &str = "io.boardkeeper.config";
-/// The hash of what a container ended up with, its image's own values included. Only we give it.
+/// The hash of the configuration a container ended up with, its image's own values included. Only this agent sets it.
 pub(super) const OUTCOME: &str = "io.boardkeeper.outcome";
-/// The networks a container is connected to after it was created, and how: what a cut in between would lose.
+/// The networks a container is connected to after it was created, and how. Without the label a crash in between would lose
+/// them.
 pub(super) const NETWORKS: &str = "io.boardkeeper.networks";
 /// The address pools of a network were chosen by its owner, not by the engine.
 pub(super) const IPAM: &str = "io.balena.private.ipam.config";
-/// Given by supervisors.
+/// Set by supervisors.
 pub(super) const SUPERVISED: &str = "io.balena.supervised";
 /// The app's number.
 pub(super) const APP_ID: &str = "io.balena.app-id";
-/// The app's unique name.
+/// The app's UUID.
 pub(super) const APP_UUID: &str = "io.balena.app-uuid";
 /// The service's number.
 pub(super) const SERVICE_ID: &str = "io.balena.service-id";
@@ -30,13 +31,13 @@ pub(super) const SERVICE_NAME: &str = "io.balena.service-name";
 const OLD: &str = "io.resin.";
 const NEW: &str = "io.balena.";
 
-/// A label under its own name, or under that of 2017.
+/// A label under its present name, or under that of 2017.
 pub(super) fn get<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
     let old = name.strip_prefix(NEW).map(|rest| format!("{OLD}{rest}"));
     labels.get(name).or_else(|| labels.get(&old?)).map(String::as_str)
 }
 
-/// Whether a supervisor made it. The label counts, not its value: S17 and H26 differ in what they write there.
+/// Whether a supervisor created it. The label counts, not its value: other supervisors differ in the value they write.
 pub(super) fn supervised(labels: &Labels) -> bool {
     get(labels, SUPERVISED).is_some()
 }
@@ -46,28 +47,28 @@ fn app(labels: &Labels) -> Option<AppId> {
     get(labels, APP_ID)?.trim().parse().ok().map(AppId)
 }
 
-/// The app a name such as `1234_data` says.
+/// The app in a name such as `1234_data`.
 fn app_in_name(name: &str) -> Option<AppId> {
     name.split_once('_')?.0.parse().ok().map(AppId)
 }
 
-/// Whether it is a name of one line. No supervisor gives another, of which a part would be read as the log's next entry.
+/// Whether it is a name of one line. No supervisor gives any other: part of it would be read as the log's next entry.
 pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
-/// The app a network or volume of this name belongs to.
+/// The app that a network or volume of this name belongs to.
 pub(super) fn app_of(name: &str, labels: &Labels) -> Option<AppId> {
     app(labels).or_else(|| app_in_name(name)).filter(|_| is_name(name))
 }
 
-/// The service it was made for.
+/// The service that a container was created for.
 pub(super) fn service(labels: &Labels) -> Option<ServiceKey> {
     let name = get(labels, SERVICE_NAME).filter(|it| is_name(it))?;
     Some(ServiceKey::new(app(labels)?, name))
 }
 
-/// The labels of the owner: those that no supervisor gives.
+/// The owner's labels: those that no supervisor sets.
 pub(super) fn of_owner(labels: &Labels) -> Labels {
     labels.iter().filter(|(name, _)| !is_given_label(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }

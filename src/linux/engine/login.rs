@@ -26,7 +26,7 @@ const STANDARD_INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
 pub(super) enum RegistryLogin {
     /// Nothing.
     None,
-    /// A program would know the credentials.
+    /// A credential helper has the credentials.
     Helper,
     /// These credentials.
     Found(Box<DockerCredentials>),
@@ -61,17 +61,17 @@ pub(super) fn registry(image: &str) -> &str {
     }
 }
 
-/// Whether a registry is the one that is meant where none is named.
+/// Whether a registry is the default one, for references that name none.
 pub(super) fn is_hub(registry: &str) -> bool {
     HUB_NAMES.contains(&registry)
 }
 
-/// What the file says about a registry. A file that is not there says nothing.
+/// What the file says about a registry. A missing file says nothing.
 pub(super) async fn read(path: &Path, registry: &str) -> Result<RegistryLogin, EngineError> {
     let refused = |why: String| EngineError::Refused(format!("cannot read credentials from {}: {why}", path.display()));
     let file = path.to_owned();
     match off_thread(move || read_small(&file)).await.unwrap_or_else(|why| Err(io::Error::other(why))) {
-        // The parser's own words would repeat a secret.
+        // The parser's error message would repeat a secret.
         Ok(bytes) => parse(&bytes, registry).map_err(|line| refused(format!("line {line} is not as `docker login` writes it"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RegistryLogin::None),
         Err(error) => Err(refused(error.to_string())),
@@ -105,7 +105,7 @@ impl Auth {
         };
         let token = self.identitytoken.clone().filter(|it| !it.is_empty());
         let registry = self.registrytoken.clone().filter(|it| !it.is_empty());
-        // An entry without a secret is how a credential helper leaves its mark.
+        // A credential helper leaves an entry without a secret.
         (password.is_some() || token.is_some() || registry.is_some()).then(|| DockerCredentials {
             username,
             password,

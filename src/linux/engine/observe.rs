@@ -1,4 +1,4 @@
-//! What the engine has. Four calls side by side; a container is asked for details only when it is new or changed.
+//! The snapshot of what the engine has. Four calls run concurrently; a container is inspected only if it is new or changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,49 +20,49 @@ use crate::state::{
     Namespace, NetworkId, Origin, Outcome, ServiceKey,
 };
 
-/// Containers that are asked for details at once. Each is a connection, and a process has 1024 descriptors.
+/// How many containers are inspected concurrently. Each takes a connection, and a process has 1024 file descriptors.
 const AT_ONCE: usize = 16;
 
 /// What was last seen of containers.
 #[derive(Debug, Default)]
 pub(super) struct ContainerCache {
-    /// And in what state that was.
+    /// Containers that were inspected, with their state at that time.
     known: BTreeMap<ContainerId, (String, Container)>,
-    /// What was last said of those that the engine cannot tell of.
+    /// The last error for each container that the engine cannot describe.
     untold: BTreeMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
     bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
-    /// Containers of others whose networks ours share.
+    /// Foreign containers whose networks the agent's containers share.
     owners: BTreeSet<String>,
 }
 
 impl ContainerCache {
-    /// Asks for details at the next look.
+    /// Has the next snapshot inspect this container.
     pub(super) fn forget(&mut self, id: &ContainerId) {
         self.known.remove(id);
     }
 
-    /// Asks for all details at the next look.
+    /// Has the next snapshot inspect every container.
     pub(super) fn forget_all(&mut self) {
         self.known.clear();
     }
 
-    /// Whether a container of ours shares the network of this one, which is not ours.
+    /// Whether a container of the agent shares the network of this foreign container.
     pub(super) fn lends_its_network(&self, id: &str) -> bool {
         self.owners.contains(id)
     }
 
-    /// Whether this is what was last seen of a container's health.
+    /// Whether this is the health last seen of a container.
     pub(super) fn knows_health(&self, id: &str, health: Option<HealthStatus>) -> bool {
         self.known.iter().any(|(it, (_, container))| it.0 == id && container.health == health)
     }
 
-    /// Whether a container is one of ours.
+    /// Whether this is one of the agent's containers.
     pub(super) fn knows(&self, id: &str) -> bool {
         self.known.keys().any(|it| it.0 == id)
     }
 
-    /// Whether this was said of the container when it was last asked about.
+    /// Records an error for a container. Whether the last one was the same.
     fn hears(&mut self, id: &ContainerId, why: &str) -> bool {
         self.untold.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
     }
@@ -88,12 +88,12 @@ impl Engine {
         Ok(EngineSnapshot { containers, images, networks, volumes })
     }
 
-    /// Asks for a list. `what` completes "cannot …".
+    /// Requests a list. `what` completes "cannot …".
     pub(super) async fn list(&self, link: &EngineConnection, what: &str, path: &str) -> Result<Vec<EngineJson>, EngineError> {
         self.get(link, path).await.and_then(list).map_err(|error| sort(what, &error))
     }
 
-    /// Details of a container; `None` when there is none.
+    /// Inspects a container; `None` if there is none.
     pub(super) async fn details_of(
         &self,
         link: &EngineConnection,
@@ -107,12 +107,13 @@ impl Engine {
         found(what, self.get(link, &format!("/containers/{id}/json")).await)
     }
 
-    /// An image, where it is here.
+    /// Inspects an image; `None` if it is not present.
     pub(super) async fn image(&self, link: &EngineConnection, name: &str) -> Result<Option<ImageInspect>, EngineError> {
         found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
     }
 
-    /// What an image and the engine give to a container that asks for nothing. `None`: the image is not here, or not told of.
+    /// What an image and the engine give to a container that asks for nothing. `None`: the image is not present, or the engine
+    /// cannot describe it.
     pub(super) async fn base_of(
         &self,
         link: &EngineConnection,
@@ -126,7 +127,7 @@ impl Engine {
         Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &link.facts, on_host)))
     }
 
-    /// Adds what containers ended up with to those that were looked at. An image never changes, so each is asked about once.
+    /// Adds the outcome of each container that was inspected. An image never changes, so each image is inspected once.
     async fn tell_of_outcomes(&self, link: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
         for it in looked {
             let Some((hash, on_host)) = it.outcome.take() else { continue };
@@ -146,7 +147,7 @@ impl Engine {
 
     async fn containers(&self, link: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
         let ours: Vec<_> = list.iter().filter_map(ListedContainer::new).collect();
-        // What is not listed any more, or not so any more, is forgotten.
+        // Forget what is not listed any more, or is listed in another state.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
         self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
         let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().known.contains_key(&it.id)).collect();
@@ -160,7 +161,7 @@ impl Engine {
         Ok(all)
     }
 
-    /// Keeps what was seen in detail. All there is now.
+    /// Caches what was inspected. Returns every container there is now.
     fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
         let mut seen = self.seen.borrow_mut();
         let mut untold = Vec::new();
@@ -176,7 +177,8 @@ impl Engine {
         seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
     }
 
-    /// Since when those run whose namespaces others share, and whether they exist. They may be anybody's.
+    /// For each container that shares namespaces: since when their owners run, and whether they exist. The owners may be
+    /// foreign.
     async fn tell_of_owners(
         &self,
         link: &EngineConnection,
@@ -209,7 +211,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Since when a container runs whose namespace one of ours shares. `None`: it does not run.
+    /// Since when a container runs whose namespace one of the agent's containers shares. `None`: it does not run.
     async fn runs_since(
         &self,
         link: &EngineConnection,
@@ -225,8 +227,8 @@ impl Engine {
         Ok(moment(said.text("/State/StartedAt")).filter(|_| runs))
     }
 
-    /// A container in detail, and in what state that is; or, where the engine answers and cannot tell of it, as the list has it: one
-    /// container is no reason to leave all the others alone. `None` when it went away in the meantime.
+    /// Inspects a container. If the engine responds but cannot describe it, the listed fields must do: one broken container is
+    /// no reason to leave all the others alone. `None` if it was removed meanwhile.
     async fn details_or_less(&self, link: &EngineConnection, listed: ListedContainer) -> Result<Option<Looked>, EngineError> {
         match self.details(link, &listed).await {
             Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
@@ -240,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// A container in detail; `None` when it went away in the meantime.
+    /// Inspects a container; `None` if it was removed meanwhile.
     async fn details(
         &self,
         link: &EngineConnection,
@@ -253,7 +255,7 @@ impl Engine {
         } else {
             let whole = ContainerInspectResponse::deserialize(&seen.0);
             let whole = whole.map_err(|error| sort(&what, &transport::not_understood(&error.to_string())))?;
-            // Of an image that is gone nothing can be taken away.
+            // If the image is gone, nothing can be subtracted.
             let image = self.image(link, whole.image.as_deref().unwrap_or_default()).await?;
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
             Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &link.facts)))
@@ -266,25 +268,25 @@ impl Engine {
     }
 }
 
-/// What a label says that a container ended up with, and whether that is on the host's network.
+/// The outcome according to the container's label, and whether the container is on the host's network.
 type Label = Option<(ConfigHash, bool)>;
 
-/// A container that was just looked at.
+/// A container that was just inspected.
 struct Looked {
-    /// In what state it was, where the engine could tell of it in detail.
+    /// Its listed state, if the engine could inspect it.
     state: Option<String>,
     container: Container,
     outcome: Label,
 }
 
-/// A container of ours in a list.
+/// A container of the agent, as listed.
 pub(super) struct ListedContainer {
     id: ContainerId,
     key: ServiceKey,
     name: String,
     created_secs: i64,
     pub labels: Labels,
-    /// Changes whenever something worth looking at does.
+    /// Changes whenever something worth an inspection does.
     state: String,
     word: String,
     image: ImageId,
@@ -326,7 +328,7 @@ impl ListedContainer {
     }
 }
 
-/// A container in detail. `None`: the engine has a word for its state that is not known.
+/// A container from its inspection. `None`: the engine's term for its state is unknown.
 pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origin) -> Option<Container> {
     let networks = |it: BTreeMap<String, String>| it.into_iter().map(|(name, id)| (name, NetworkId(id))).collect();
     Some(Container {
@@ -353,14 +355,15 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
     })
 }
 
-/// What the list says of a container's health: `Up 5 minutes (healthy)`. The time before it would change every minute.
+/// A container's health, as listed: `Up 5 minutes (healthy)`. The time before it would change every minute.
 fn listed_health(status: &str) -> &str {
     let last = status.rsplit_once('(').map_or("", |(_, last)| last);
     if status.starts_with("Up") && last.contains("health") { last } else { "" }
 }
 
-/// A container of which only the list tells. One that runs goes on while its label says that it was made from what is wanted: nothing
-/// else may stop it without its locks. Any other is dead, which is removed and made anew.
+/// A container of which only the list entry is known. If it runs, it stays up while its label says that it was created from the
+/// wanted configuration: nothing else may stop it without its locks. In any other known state it counts as dead, which is
+/// removed and created anew.
 fn untold(listed: ListedContainer, why: String) -> Container {
     let made = listed.labels.get(labels::CONFIG).map(|hash| Origin::Ours(ConfigHash(hash.clone())));
     Container {
@@ -369,7 +372,7 @@ fn untold(listed: ListedContainer, why: String) -> Container {
             "paused" => ContainerPhase::Paused,
             "restarting" => ContainerPhase::Restarting,
             "" | "created" | "configured" | "initialized" | "exited" | "stopped" | "dead" => ContainerPhase::Dead,
-            // In a state that only the engine knows, it is left to the engine: nothing is done until it has another.
+            // A state that only the engine knows is left to the engine: no action until it changes.
             _ => ContainerPhase::Removing,
         },
         id: listed.id,
@@ -394,14 +397,14 @@ fn untold(listed: ListedContainer, why: String) -> Container {
     }
 }
 
-/// How far a container is, by the engine's word for it, or by its switches where that word is not known.
+/// A container's phase: from the engine's term for its state, or from its flags if that term is unknown.
 fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
     let code = i32::try_from(seen.number("/State/ExitCode")).unwrap_or(0);
     let is = |switch: &str| seen.is(&format!("/State/{switch}"));
     Some(match seen.text("/State/Status") {
-        // podman's words for one that was prepared, and does not run yet.
+        // podman's terms for a container that was prepared and does not run yet.
         "created" | "configured" | "initialized" => ContainerPhase::Created,
-        // podman says of a container being stopped that it is; until then it runs.
+        // podman's term for a container that is being stopped; until it ends, it runs.
         "running" | "stopping" => ContainerPhase::Running,
         "paused" => ContainerPhase::Paused,
         "restarting" => ContainerPhase::Restarting,
@@ -417,7 +420,7 @@ fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
     })
 }
 
-/// An image in a list.
+/// An image, as listed.
 pub(super) fn image(said: &EngineJson) -> Option<Image> {
     let names = [said.texts("/RepoTags"), said.texts("/RepoDigests")].into_iter().flatten();
     let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();

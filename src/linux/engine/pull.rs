@@ -1,4 +1,4 @@
-//! Pulling an image: only when it fits, and telling how far it is.
+//! Pulling an image: only if it fits, with reports of progress.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use crate::state::ImageRef;
 const STALL: Duration = Duration::from_secs(5 * 60);
 
 impl Engine {
-    /// Pulls an image that is not here.
+    /// Pulls an image that is not present.
     pub(super) async fn pull(&self, image: &ImageRef, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         let Some((link, login)) = self.within(CALL, self.prepare(image)).await? else {
             progress(100);
@@ -46,7 +46,7 @@ impl Engine {
         Ok(())
     }
 
-    /// What a pull needs; `None` when the image is here.
+    /// What a pull needs; `None` if the image is present.
     pub(super) async fn prepare(&self, image: &ImageRef) -> Result<Option<(EngineConnection, RegistryLogin)>, EngineError> {
         let link = self.link().await?;
         if self.image(&link, image.as_str()).await?.is_some() {
@@ -59,7 +59,7 @@ impl Engine {
         Ok(Some((link, login)))
     }
 
-    /// Credentials for the engine, and what to tell a person when they do not do.
+    /// Credentials for the engine, and a hint for the user in case the registry rejects them.
     fn credentials(&self, login: RegistryLogin) -> (Option<DockerCredentials>, String) {
         let file = self.settings.logins.as_ref().map_or_else(|| "config.json".to_owned(), |it| it.display().to_string());
         match login {
@@ -108,14 +108,14 @@ impl Engine {
         }
     }
 
-    /// Where the engine keeps images, and the bytes that are free there. `None`: it is not to be seen from here.
+    /// Where the engine keeps images, and the free space there in bytes. `None`: the agent cannot see that directory.
     pub(super) fn free(&self, link: &EngineConnection) -> Option<(PathBuf, u64)> {
         let path = self.settings.root.join(link.facts.data_root.as_deref()?.trim_start_matches('/'));
         let disk = rustix::fs::statvfs(&path).ok()?;
         Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
-    /// Claims room for a pull, in place of what it claimed before: what it needs, which must be there, and what is only foreseen.
+    /// Claims space for a pull, in place of its earlier claim. `needed` bytes must be free; `foreseen` bytes are only expected.
     pub(super) fn claim(
         &self,
         image: &ImageRef,
@@ -128,8 +128,8 @@ impl Engine {
         Ok(())
     }
 
-    /// So much must fit, beside what others that are being pulled still need, with the floor left over. Where free room is not to be
-    /// seen, everything fits.
+    /// Checks that `needed` bytes fit, beside what other pulls in flight still need, and leave the floor free. If free space is
+    /// unknown, everything fits.
     pub(super) fn has_room(
         &self,
         link: &EngineConnection,
@@ -155,7 +155,7 @@ impl Engine {
     }
 }
 
-/// A pull's claim on room, until it ends in whatever way.
+/// A pull's claim on space, released when the pull ends in any way.
 struct RoomReservation<'a> {
     engine: &'a Engine,
     image: &'a ImageRef,
@@ -167,7 +167,8 @@ impl Drop for RoomReservation<'_> {
     }
 }
 
-/// Room that so many compressed bytes need while they are downloaded and unpacked: 2.5 times as much; programs rarely unpack to more.
+/// Space that so many compressed bytes need while they are downloaded and unpacked: 2.5 times as much; programs rarely unpack
+/// to more.
 pub(super) fn room_for(packed: u64) -> u64 {
     packed.saturating_add(unpacked(packed))
 }
@@ -176,29 +177,29 @@ fn unpacked(packed: u64) -> u64 {
     packed.saturating_add(packed / 2)
 }
 
-/// What one line of a pull tells.
+/// What one line of a pull's progress says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PullEvent {
-    /// Nothing that brings it further.
+    /// No progress.
     None,
-    /// It is further.
+    /// Progress.
     Moved,
-    /// It is further, and the size of one more layer is known.
+    /// Progress, and the size of one more layer is known.
     Sized,
 }
 
-/// The layers of an image that is being pulled.
+/// The layers of an image whose pull is in flight.
 #[derive(Debug, Default)]
 pub(super) struct PullProgress {
     known: BTreeMap<String, LayerProgress>,
     told: Option<u8>,
-    /// Compressed bytes of all layers, as the registry told. 0: not known.
+    /// Compressed bytes of all layers, as the registry said. 0: not known.
     foreseen: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct LayerProgress {
-    /// Compressed. 0: not known.
+    /// Compressed bytes. 0: not known.
     total: u64,
     downloaded: u64,
     extracted: u64,
@@ -211,7 +212,7 @@ impl PullProgress {
     }
 
     pub(super) fn take(&mut self, info: &CreateImageInfo) -> PullEvent {
-        // The lines "Pulling from …" carry the tag in the place of a layer; other lines without a layer are for people.
+        // A line "Pulling from …" has the tag in the place of a layer; other lines without a layer are messages for the user.
         let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return PullEvent::None };
         if status.starts_with("Pulling from") {
             return PullEvent::Moved;
@@ -241,7 +242,7 @@ impl PullProgress {
         }
     }
 
-    /// Room that is still needed: what is yet to be downloaded, and half as much again of what is yet to be unpacked.
+    /// Space still needed, in bytes: what is yet to be downloaded, and one and a half times what is yet to be unpacked.
     pub(super) fn room_bytes(&self) -> u64 {
         let missing = |it: &LayerProgress| {
             it.total.saturating_sub(it.downloaded).saturating_add(unpacked(it.total.saturating_sub(it.extracted)))
@@ -249,7 +250,8 @@ impl PullProgress {
         added(self.known.values().filter(|it| !it.complete).map(missing))
     }
 
-    /// Room that layers need whose size the engine has yet to tell, as far as the registry told. Some of it may be here already.
+    /// Space for layers whose size the engine has not reported yet, in bytes, from what the registry said. Some of them may be
+    /// present already.
     fn foreseen_room_bytes(&self) -> u64 {
         if self.known.values().all(|it| it.total > 0 || it.complete) {
             return 0;
@@ -257,7 +259,8 @@ impl PullProgress {
         room_for(self.foreseen.saturating_sub(added(self.known.values().map(|it| it.total))))
     }
 
-    /// How far it is, when that is further than what was told last. A hundred is told when the image is here, and not before.
+    /// The progress in percent, if it exceeds what was last reported. 100 is reported when the image is present, and not
+    /// before.
     pub(super) fn rise(&mut self) -> Option<u8> {
         let percent = self.percent();
         let rises = self.told.is_none_or(|told| told < percent);
@@ -266,10 +269,10 @@ impl PullProgress {
 
     fn percent(&self) -> u8 {
         let sized = || self.known.values().map(|it| it.total).filter(|it| *it > 0);
-        // Layers that were here before are told of first, and say nothing about those that are yet to come.
+        // Layers that were present before are listed first, and say nothing about those that are yet to come.
         let count = u64::try_from(sized().count()).unwrap_or(u64::MAX);
         let Some(middling) = added(sized()).checked_div(count) else { return 0 };
-        // A layer whose size is not known yet counts as one of middling size.
+        // A layer of unknown size counts as one of average size.
         let middling = middling.max(1);
         let size = |it: &LayerProgress| if it.total == 0 { middling } else { it.total };
         let twice = |it: &LayerProgress| size(it).saturating_mul(2);
@@ -281,7 +284,7 @@ impl PullProgress {
     }
 }
 
-/// A sum of sizes that an engine made up: at most as much as there can be.
+/// A sum of sizes that may be an engine's invention: it saturates.
 fn added(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
@@ -367,7 +370,7 @@ mod tests {
         let (small, large) = (line("a", "Downloading", 0, 40), line("b", "Downloading", 0, 60));
         assert_eq!(claimed(100, std::slice::from_ref(&small)).await, 100 + 150);
         assert_eq!(claimed(100, &[small.clone(), large.clone()]).await, 250);
-        // A registry that told of less, or nothing; and one that told of what is here too.
+        // A registry that said less, or nothing; and one that counted what is present too.
         assert_eq!(claimed(0, std::slice::from_ref(&small)).await, 100);
         assert_eq!(claimed(u64::MAX, std::slice::from_ref(&small)).await, u64::MAX);
         assert_eq!(claimed(u64::MAX, &[small, large]).await, 250);

@@ -1,13 +1,13 @@
-//! What a registry says of an image before it is pulled: how many bytes each layer has.
+//! What a registry says of an image before it is pulled: the size of each layer.
 //!
 //! ```text
-//! place      where an image is kept, from how people name it     registry/place.rs
-//! manifest   what a registry's documents say                     registry/manifest.rs
-//! client     asking, with whatever the registry wants first      registry/client.rs
+//! place      where an image is kept, from its reference           registry/place.rs
+//! manifest   a registry's documents                               registry/manifest.rs
+//! client     requests to a registry, with authentication          registry/client.rs
 //! ```
 //!
-//! It is asked as the engine asks it: with the same credentials, and without TLS only where the engine goes without. Whatever is not
-//! known is no hindrance: the image is pulled then, and given up as soon as the engine tells of more than fits.
+//! The requests match the engine's own: the same credentials, and plain HTTP only where the engine uses it. Missing knowledge
+//! prevents no pull: the image is pulled then, and the pull is cancelled as soon as the engine reports more than fits.
 
 mod client;
 mod manifest;
@@ -35,12 +35,13 @@ use crate::state::ImageRef;
 pub(super) use manifest::{EngineMachine, RemoteImage};
 pub(super) use place::Registries;
 
-/// The most that is waited for a registry's documents: a few kilobytes, in at most ten answers.
+/// Timeout for a registry's documents: a few kilobytes, in at most ten responses.
 const ASK: Duration = Duration::from_secs(20);
-/// How long an answer will do. Some registries count requests; and a pull is asked about with its update first, then by itself.
+/// How long a response is cached. Some registries rate-limit requests, and a pull causes two: one for its update, one by
+/// itself.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
-/// Compressed bytes of an image, from a document that tells of it.
+/// Compressed bytes of an image, from its manifest.
 pub(super) fn weighs(document: &[u8]) -> Option<u64> {
     let machine = EngineMachine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
     match manifest::read(document, &machine) {
@@ -50,8 +51,8 @@ pub(super) fn weighs(document: &[u8]) -> Option<u64> {
 }
 
 impl Engine {
-    /// Refuses an image that is known not to fit, before a byte of its layers is pulled. Otherwise says how many compressed bytes that
-    /// may take, as far as it is known.
+    /// Rejects an image that is known not to fit, before a byte of its layers is pulled. Otherwise returns its compressed
+    /// bytes, as far as they are known.
     pub(super) async fn fits(
         &self,
         image: &ImageRef,
@@ -66,7 +67,7 @@ impl Engine {
         does(bytes).map(|()| bytes)
     }
 
-    /// Refuses images that are known not to fit beside each other. Those that are being pulled have claimed what they need.
+    /// Rejects images that are known not to fit together. Pulls in flight have claimed what they need.
     pub(super) async fn fit_together(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         let link = self.within(CALL, self.link()).await?;
         if !self.asks_registries(&link) {
@@ -84,13 +85,13 @@ impl Engine {
         does(self.missing(wanted, &link, |bytes| does(bytes).is_ok()).await)
     }
 
-    /// Not where that would be of no use.
+    /// Not if asking would be of no use, because free space is unknown.
     fn asks_registries(&self, link: &EngineConnection) -> bool {
         self.settings.asks_registries && self.free(link).is_some()
     }
 
-    /// Compressed bytes of images that are not here, as far as they are known. Of what is here already registries are asked only
-    /// where the whole does not do.
+    /// Compressed bytes of images that are not present, as far as they are known. What is present already matters only if all
+    /// layers together do not fit; only then registries are asked for layer names.
     async fn missing<'a>(
         &self,
         images: impl IntoIterator<Item = (&'a ImageRef, &'a RegistryLogin)>,
@@ -114,7 +115,7 @@ impl Engine {
         bytes
     }
 
-    /// What its registry says of an image, or said a moment ago.
+    /// What the registry says of an image, or said less than [`REMEMBERED`] ago.
     async fn told(&self, image: &ImageRef, link: &EngineConnection, login: &RegistryLogin) -> Result<Rc<RemoteImage>, String> {
         let is_fresh = |(at, _): &(Instant, Rc<RemoteImage>)| at.elapsed() < REMEMBERED;
         if let Some((_, found)) = self.told.borrow().get(image).filter(|it| is_fresh(it)) {
@@ -128,7 +129,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// How the layers of an image are named once they are here.
+    /// The engine's names (diff ids) of an image's layers.
     async fn ids(
         &self,
         image: &ImageRef,
@@ -152,12 +153,12 @@ impl Engine {
         Ok((client, place))
     }
 
-    /// The layers of each image that is here, the lowest first.
+    /// The layers of each image that is present, the lowest first.
     async fn here(&self, link: &EngineConnection) -> Result<Vec<Vec<String>>, String> {
         let list = self.list(link, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
         let mut here = Vec::new();
         for summary in list {
-            // One that vanished meanwhile has no layers here.
+            // An image that was removed meanwhile has no layers here.
             if let Ok(Some(image)) = self.image(link, summary.text("/Id")).await {
                 here.extend(image.root_fs.and_then(|it| it.layers));
             }
@@ -166,7 +167,7 @@ impl Engine {
     }
 }
 
-/// What is known of an image in time. Nothing else comes of it when it is not.
+/// A result, if it arrives within [`ASK`]. A failure or a timeout is only logged.
 async fn in_time<T>(image: &ImageRef, known: impl Future<Output = Result<T, String>>) -> Option<T> {
     match tokio::time::timeout(ASK, known).await {
         Ok(Ok(known)) => return Some(known),

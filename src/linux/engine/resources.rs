@@ -1,4 +1,4 @@
-//! Networks, volumes and images: seen, made and removed. What a supervisor did not make is left alone.
+//! Networks, volumes and images: listed, created and removed. Those that no supervisor created are left alone.
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::{RemoveImageOptions, RemoveVolumeOptions};
@@ -25,19 +25,19 @@ impl Engine {
             return Ok(());
         }
         let body = network_body(network);
-        // Two requests at once would make two. Engines from API 1.44 on refuse a second one by themselves.
+        // Two requests at once would create two. Engines from API 1.44 on reject the second by themselves.
         let check = (link.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
         match with_field(&link, &body, check).create_network(body.clone()).await {
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Ok(_) | Err(_) => {}
         }
-        // Engines allow two networks of one name: one whose creation was given up half-way may have come about all the same.
+        // Older engines allow two networks of one name: an earlier request that timed out may have created one all the same.
         let made = self.ensure_single_network(&link, network).await?;
         made.then_some(())
             .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine took it and does not have it")))
     }
 
-    /// Whether the network is there and ours. Of several that are, the oldest stays.
+    /// Whether the network exists and a supervisor created it. Of duplicates the oldest stays.
     async fn ensure_single_network(&self, link: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
         let name = &network.name;
         let mut same = self.list(link, "list networks", "/networks").await?;
@@ -109,14 +109,14 @@ impl Engine {
         let removed = link.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await;
         let what = format!("remove image {image}");
         match removed {
-            // Containers of ours that use it are removed first.
+            // The agent's own containers that use it are removed first.
             Err(error) if is_conflict(&error) => Err(EngineError::InUse(sort(&what, &error).to_string())),
             removed => found(&what, removed).map(drop),
         }
     }
 }
 
-/// What to do where an engine says that it knows no plugin, which is its word for a driver that it lacks.
+/// Adds advice if an engine reports an unknown plugin, which is its term for a driver that it lacks.
 fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
     match error {
         EngineError::Refused(why) if has(&why, &["plugin", "unsupported driver", "driver not found"]) => {
@@ -129,14 +129,14 @@ fn lacks_driver(network: &Network, error: EngineError) -> EngineError {
     }
 }
 
-/// The networks that supervisors made, the oldest of each name first.
+/// The networks that supervisors created, the oldest of each name first.
 pub(super) fn networks(mut list: Vec<EngineJson>) -> Vec<Network> {
     list.retain(is_ours);
     list.sort_by(|a, b| age(a).cmp(&age(b)));
     list.iter().filter_map(network).collect()
 }
 
-/// By which networks are ordered: by name, and the oldest first.
+/// The sort key of networks: by name, the oldest first.
 fn age(said: &EngineJson) -> (&str, Option<EngineTime>, &str, &str) {
     (said.text("/Name"), moment(said.text("/Created")), said.text("/Created"), said.text("/Id"))
 }
@@ -154,7 +154,7 @@ fn network(said: &EngineJson) -> Option<Network> {
     Some(Network { id, config: network_config(said, &name, &labels), name, app })
 }
 
-/// The volumes that supervisors made.
+/// The volumes that supervisors created.
 pub(super) fn volumes(list: impl Iterator<Item = EngineJson>) -> Vec<Volume> {
     let ours = |said: EngineJson| {
         let (name, labels) = (said.text("/Name").to_owned(), said.labels("/Labels"));
@@ -175,8 +175,8 @@ pub(super) fn volumes(list: impl Iterator<Item = EngineJson>) -> Vec<Volume> {
     list.filter_map(ours).collect()
 }
 
-/// Whether a supervisor made it. One of them gives its own network no label; the address, which is part of its contract with
-/// apps, tells it from a stranger's.
+/// Whether a supervisor created it. One supervisor gives its own network no label; the subnet, which is part of its contract
+/// with apps, tells it from a foreign network.
 fn is_ours(said: &EngineJson) -> bool {
     let is_of_supervisor =
         |it: &EngineJson| it.text("/Subnet") == SUPERVISOR_SUBNET && it.text("/Gateway") == SUPERVISOR_GATEWAY;
@@ -192,10 +192,10 @@ fn network_config(said: &EngineJson, name: &str, labels: &Labels) -> NetworkConf
     let mut options = said.labels("/Options");
     options.retain(|name, _| !ADDED.contains(&name.as_str()));
     NetworkConfig {
-        // A network that is only a name has no driver.
+        // A config-only network has no driver.
         driver: said.some_text("/Driver").filter(|_| !config_only).unwrap_or(plain.driver),
         ipam: said.items("/IPAM/Config").filter(|_| chosen).map(|it| pool(&it)).collect(),
-        // podman's word for the default.
+        // podman's term for the default.
         ipam_driver: said.some_text("/IPAM/Driver").filter(|it| it != "host-local").unwrap_or(plain.ipam_driver),
         ipam_options: said.labels("/IPAM/Options"),
         enable_ipv6: said.is("/EnableIPv6"),
@@ -228,7 +228,8 @@ fn network_body(network: &Network) -> NetworkCreateRequest {
     if network.app.is_some() {
         labels.extend(given(network.app));
     }
-    // The agent's own has no labels: a balena supervisor takes every one with a label for an app's, and fails over its name.
+    // The agent's own network gets no labels: a balena supervisor takes every network with a label for an app's, and fails over
+    // its name.
     if network.app.is_some() && !config.ipam.is_empty() {
         labels.insert(labels::IPAM.to_owned(), "true".to_owned());
     }

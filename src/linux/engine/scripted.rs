@@ -1,4 +1,4 @@
-//! An engine of a test's own words, for what no real one can be brought to say.
+//! A fake engine whose responses a test writes, for what no real one can be brought to say.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::linux::engine::{Engine, EngineSettings};
 
-/// What is said to the first questions: who it is.
+/// The response to the first requests: the engine's version.
 pub(super) const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
 
-/// A status and a document. `None`: it hangs.
+/// A status and a document. `None`: the engine hangs.
 pub(super) type Answer = Option<(u16, String)>;
 
-/// Asks an engine that answers as the test says. What it is asked looks like `GET /containers/json`.
+/// Runs `asks` against an engine that responds as the test says. A request is given as `GET /containers/json`.
 pub(super) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
     asked_with_bodies_of(|asked, _| answer(asked), asks).await
 }
 
-/// The same for a test that looks at what is sent, too.
+/// The same for a test that checks request bodies, too.
 pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
@@ -33,11 +33,11 @@ pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answe
         let path = path.find("/v1.").map_or(path, |_| path[1..].find('/').map_or(path, |at| &path[1 + at..]));
         let sent = asked.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let Some((status, body)) = answer(&format!("{verb} {path}"), sent) else { return std::future::pending().await };
-        // These have no body, whatever is said of it.
+        // These have no body, whatever the test says.
         let body = if matches!(status, 204 | 304) { "" } else { &body };
         let length = body.len();
         let head = format!("HTTP/1.1 {status} So\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
-        let _ = stream.write_all((head + body).as_bytes()).await; // Whoever asked may have hung up.
+        let _ = stream.write_all((head + body).as_bytes()).await; // The client may have hung up.
     };
     tokio::select! {
         biased;
@@ -46,7 +46,7 @@ pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answe
     }
 }
 
-/// What an engine says that has nothing.
+/// The responses of an engine that has no objects.
 pub(super) fn empty(asked: &str) -> (u16, String) {
     let body = match asked {
         "GET /containers/json" | "GET /images/json" | "GET /networks" => "[]",
@@ -57,7 +57,7 @@ pub(super) fn empty(asked: &str) -> (u16, String) {
     (200, body.to_owned())
 }
 
-/// Something that answers at a socket, whoever asks beside whom.
+/// A server at a socket, with concurrent connections.
 pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
     let listener = UnixListener::bind(socket).unwrap();
     let mut open = FuturesUnordered::new();
@@ -69,7 +69,7 @@ pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
     }
 }
 
-/// What is asked: a request, with its body.
+/// Reads a request, with its body.
 pub(super) async fn asked(stream: &mut UnixStream) -> String {
     let (mut asked, mut part) = (String::new(), [0; 2048]);
     loop {

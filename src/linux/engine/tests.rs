@@ -1,4 +1,4 @@
-//! What becomes of a container that the engine says something strange about.
+//! What becomes of a container for which the engine's response is strange.
 
 use std::cell::RefCell;
 
@@ -8,10 +8,10 @@ use crate::plan::{ContainerRef, ContainerSpec};
 use crate::port::Engine as _;
 use crate::state::{AppId, ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, Origin, ServiceKey};
 
-/// What dockerd says of a container whose layer is gone.
+/// dockerd's error for a container whose layer is gone.
 const NO_LAYER: &str = r#"{"message":"RWLayer of container a is unexpectedly nil"}"#;
 
-/// A container in a list.
+/// A container, as listed.
 fn listed(id: &str, state: &str) -> String {
     let labels = format!(
         r#"{{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"{id}","io.boardkeeper.config":"hash"}}"#
@@ -21,7 +21,7 @@ fn listed(id: &str, state: &str) -> String {
     )
 }
 
-/// Says of container `a` what the test wants, and lists it so; beside it `b` is well.
+/// Responds for container `a` as the test wants, and lists it so; container `b` beside it is fine.
 fn troubled(asked: &str, state: &str, trouble: &(u16, &str)) -> (u16, String) {
     let well = r#"{"Id":"b","State":{"Status":"running","Running":true}}"#;
     match asked {
@@ -50,7 +50,7 @@ async fn a_container_the_engine_cannot_tell_of_is_one_services_trouble() {
             ("exited", ContainerPhase::Dead),
             ("dead", ContainerPhase::Dead),
             ("removing", ContainerPhase::Removing),
-            // What runs is not killed for it: its locks count, and what it was made from is told by its label.
+            // A running container is not killed for it: its locks count, and its label says what it was created from.
             ("running", ContainerPhase::Running),
         ] {
             let seen = asked_of(|asked| Some(troubled(asked, word, &trouble)), containers).await;
@@ -134,7 +134,7 @@ fn an_image_has_no_say_in_networks() {
         config,
         hash,
     };
-    // An engine takes from the image whatever label a container is not given.
+    // An engine takes from the image every label that a container is not given.
     let mut labels = labels::Labels::from([(labels::NETWORKS.to_owned(), r#"{"u_other":{}}"#.to_owned())]);
     assert_eq!(encode::later(&labels).len(), 1);
     labels.extend(encode::body(&spec, None).labels.unwrap());
@@ -163,7 +163,7 @@ async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
     }
 }
 
-/// All objects on the engine are foreign and in a form that is not understood, except one container of ours.
+/// All objects on the engine are foreign and in an unknown form, except one container of the agent.
 fn strange(asked: &str) -> (u16, String) {
     let odd = r#"{"Id":"f","Names":null,"State":"initialized","Created":1e300,"Labels":{"a":null,"b":7},"ImageID":[],
         "NetworkSettings":{"Networks":{"n":null}},"HostConfig":7},{"State":{}},null,7,
@@ -205,7 +205,7 @@ async fn what_others_have_on_the_engine_hides_nothing_of_ours() {
 #[tokio::test]
 async fn a_container_of_ours_in_an_unknown_state_is_left_to_the_engine() {
     for (word, details, phase) in [
-        // podman's, for one that was prepared.
+        // podman's term for a container that was prepared.
         ("initialized", r#"{"Id":"a","State":{"Status":"initialized"}}"#, ContainerPhase::Created),
         ("frozen-in-carbonite", r#"{"Id":"a","State":{"Status":"frozen-in-carbonite","Paused":true}}"#, ContainerPhase::Paused),
         ("undead", r#"{"Id":"a","State":{"Status":"undead","Running":true}}"#, ContainerPhase::Running),

@@ -1,6 +1,6 @@
-//! The connections to an engine: one for each question, and it ends when the answer is longer than any honest one.
+//! The connections to an engine: one for each request, closed if the response exceeds its size limit.
 //!
-//! The client's own transports read an answer to its end however long it is, and would take the whole memory of a board.
+//! The client's own transports read a response to its end however long it is, and could use up the memory of a board.
 
 use std::io;
 use std::pin::Pin;
@@ -22,18 +22,19 @@ use tracing::debug;
 
 use crate::linux::engine::connection::EngineConnection;
 
-/// The most bytes of an answer. What an engine says of a thousand containers takes three million, and the progress of a pull
-/// some hundred for each half megabyte. A stream of events that has said so much is begun anew, and misses nothing.
+/// Size limit of a response, in bytes. The list of a thousand containers takes three million, and the progress of a pull some
+/// hundred for each half megabyte. An event stream that reaches the limit is subscribed to anew, and misses nothing.
 pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The most bytes of one event, or of one line of a pull. The client begins each line anew whenever more of it comes, so that the
-/// work grows with its square. An event carries its container's labels.
+/// Size limit of one event, or of one line of a pull, in bytes. The client parses a line from its start whenever more of it
+/// arrives, so that the work grows with its square. An event carries its container's labels.
 const LINE_BYTES: u64 = 1024 * 1024;
 
-/// Seconds the client waits for the first byte of an answer. Far more than any bound of ours, which are the ones that count.
+/// The client's timeout for the first byte of a response, in seconds. Far longer than any timeout of the agent, which are those
+/// that count.
 const NEVER_SECS: u64 = 24 * 3600;
 
-/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Nothing is connected yet.
+/// A client for the engine at `unix:///…`, `tcp://…` or `http://…`. Does not connect yet.
 pub(super) fn client(host: &str) -> Result<Docker, Error> {
     let place = Place::of(host);
     let name = place.name();
@@ -41,15 +42,15 @@ pub(super) fn client(host: &str) -> Result<Docker, Error> {
     Docker::connect_with_custom_transport(ask, Some(name), NEVER_SECS, API_DEFAULT_VERSION)
 }
 
-/// Asks the engine at a host for a document, and reads it whole.
+/// Requests a document from the engine at a host, and reads it whole.
 pub(super) async fn get(host: &str, path: &str) -> Result<Value, Error> {
     let response = open(host, path).await?;
     let body = response.into_body().collect().await?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| not_understood(&error.to_string()))
 }
 
-/// Asks the engine at a host for values, one in each line, for as long as it sends any. A line that is no JSON is `null`: the
-/// lines after it count.
+/// Requests a stream of values from the engine at a host, one on each line. A line that is no JSON is `null`: the lines after
+/// it count.
 pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = Result<Value, Error>> + use<>, Error> {
     let response = open(host, path).await?;
     let mut rest = Vec::new();
@@ -62,7 +63,7 @@ pub(super) async fn lines(host: &str, path: &str) -> Result<impl Stream<Item = R
     Ok(response.into_body().into_data_stream().flat_map(values))
 }
 
-/// Values of the lines that end in a part of an answer. What follows the last of them is kept in `rest`.
+/// The values of the lines that end in a part of a response. An unfinished line is kept in `rest`.
 fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
     let Some(end) = part.iter().rposition(|it| *it == b'\n') else {
         rest.extend_from_slice(part);
@@ -75,7 +76,7 @@ fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
     lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
 }
 
-/// Asks the engine at a host, which must take the question.
+/// Sends a request to the engine at a host. A status other than success is an error.
 async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
     let place = Place::of(host);
     let request = Request::get(format!("{}{path}", place.name())).body(body_full(Bytes::new()));
@@ -91,7 +92,7 @@ async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
     Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message })
 }
 
-/// A client for one request, with a field more in its body: one that older engines know and the client's library does not.
+/// A client for one request, with one more field in its body: one that older engines know and the client's library does not.
 pub(super) fn with_field(link: &EngineConnection, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
     let docker = link.docker.clone();
     let (Some((name, value)), Ok(mut body)) = (field, serde_json::to_value(body)) else { return docker };
@@ -105,7 +106,7 @@ pub(super) fn with_field(link: &EngineConnection, body: &impl Serialize, field: 
     })
 }
 
-/// An answer that came whole, and says nothing that is known.
+/// The error for a response that arrived whole but cannot be understood.
 pub(super) fn not_understood(why: &str) -> Error {
     Error::JsonDataError { message: why.to_owned(), column: 0 }
 }
@@ -118,7 +119,7 @@ enum Place {
 }
 
 impl Place {
-    /// That of a host, `unix:///…`, `tcp://…` or `http://…`.
+    /// The address of a host, `unix:///…`, `tcp://…` or `http://…`.
     fn of(host: &str) -> Self {
         match host.strip_prefix("unix://") {
             Some(path) => Self::Unix(path.to_owned()),
@@ -126,10 +127,10 @@ impl Place {
         }
     }
 
-    /// What the engine is called in a request.
+    /// The authority of a request's URL.
     fn name(&self) -> String {
         match self {
-            // Engines want a name there, and care for none.
+            // Engines require a host name there, and ignore it.
             Self::Unix(_) => "http://engine".to_owned(),
             Self::Tcp(address) => format!("http://{address}"),
         }
@@ -164,29 +165,29 @@ where
     Ok(asks.send_request(request).await?)
 }
 
-/// Has a connection go on by itself. It is over when its answer is, or when nobody waits for that any more.
+/// Runs a connection in the background. It ends with its response, or when no caller waits for that any more.
 #[expect(clippy::disallowed_methods, reason = "the client wants the answer before its end; its own transports do the same")]
 fn drive(connection: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(connection);
 }
 
-/// A stream of which only so much is read.
+/// A stream with a limit on what is read.
 #[derive(Debug)]
 struct Bounded<S> {
     stream: S,
     left_bytes: u64,
     kind: Kind,
     line_bytes: u64,
-    /// The last byte but for carriage returns.
+    /// The last byte other than carriage returns.
     last: u8,
 }
 
-/// What an answer is.
+/// The form of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// One value.
     Whole,
-    /// One in each line.
+    /// One value on each line.
     Lines,
 }
 
@@ -195,21 +196,21 @@ impl<S> Bounded<S> {
         Self { stream, left_bytes: ANSWER_BYTES, kind, line_bytes: 0, last: 0 }
     }
 
-    /// Counts what was read.
+    /// Counts bytes that were read.
     fn count(&mut self, bytes: &[u8]) {
         self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if self.kind == Kind::Whole {
             return;
         }
         for &byte in bytes {
-            // Between two parts of one line there is an end of line too, which is the transport's; but no value ends there.
+            // A chunk boundary within a value has a newline too, from the chunked transfer coding; but no value ends there.
             let ends = byte == b'\n' && self.last == b'}';
             self.line_bytes = if ends { 0 } else { self.line_bytes.saturating_add(1) };
             self.last = if byte == b'\r' { self.last } else { byte };
         }
     }
 
-    /// What is wrong with what was read.
+    /// The limit that was exceeded, if any.
     fn excess(&self) -> Option<String> {
         const MIB: u64 = 1024 * 1024;
         if self.left_bytes == 0 {
@@ -258,7 +259,7 @@ mod tests {
     use crate::port::{Engine as _, EngineError};
     use crate::state::ImageRef;
 
-    /// An engine that says who it is, and to every other question the same without end.
+    /// An engine that responds to every request but the first ones with the same part, without end.
     async fn endless(socket: &Path, head: &str, part: &[u8]) {
         serve(socket, async |stream| say(stream, head, part).await).await;
     }
@@ -335,7 +336,7 @@ mod tests {
         }
     }
 
-    /// Forty containers, each asked about for a while: how many were at most asked about at once.
+    /// Lists forty containers, each slow to inspect; records how many were inspected at once at most.
     async fn crowded(socket: &Path, most: &std::cell::Cell<usize>) {
         let now = std::cell::Cell::new(0);
         let labels = r#"{"io.balena.supervised":"1","io.balena.app-id":"1","io.balena.service-name":"s"}"#;

@@ -1,4 +1,4 @@
-//! The host's name and proxy, in the files that its own scripts read.
+//! The host's name and proxy, in the files that the host's scripts read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -13,12 +13,12 @@ use crate::linux::read_small_text;
 use crate::linux::systemd::{Systemd, UnitAction};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
 
-/// Units of this target are restarted with it by the host itself.
+/// Systemd restarts the units of this target together with it.
 const TARGET: &str = "redsocks-conf.target";
-/// What turns the proxy's file into what is running, under its two names; then the proxy.
+/// The service that applies the proxy's file, under its two names; then the proxy itself.
 const UNITS: [&[&str]; 2] = [&["balena-proxy-config.service", "resin-proxy-config.service"], &["redsocks.service"]];
 
-/// Where the files are.
+/// The paths of the files.
 #[derive(Debug, Clone)]
 pub(super) struct HostConfigFiles {
     /// `/etc/hostname`, which the host's scripts write.
@@ -29,7 +29,7 @@ pub(super) struct HostConfigFiles {
     pub(super) proxy: PathBuf,
 }
 
-/// Whether anything on the disk is another.
+/// Whether the proxy's files on the disk changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProxyChange {
     /// The proxy's files changed.
@@ -44,7 +44,7 @@ impl HostConfigFiles {
         Ok(HostConfig { hostname: hostname.trim().to_owned(), proxy: self.read_proxy()?.1 })
     }
 
-    /// The proxy's file, and what it says.
+    /// The proxy's file, and its contents.
     fn read_proxy(&self) -> Result<(String, Option<Proxy>), String> {
         let text = optional(&self.redsocks())?;
         let mut proxy = if text.is_empty() { None } else { redsocks::parse(&text) };
@@ -55,7 +55,7 @@ impl HostConfigFiles {
         Ok((text, proxy))
     }
 
-    /// Writes what changes. The name first: it is the last that can fail without anything having happened.
+    /// Writes what changes. The hostname first: it is the last step that can fail before anything has changed.
     pub(super) fn write(&self, patch: &HostPatch) -> Result<ProxyChange, String> {
         if let Some(hostname) = &patch.hostname {
             self.write_hostname(hostname)?;
@@ -84,7 +84,7 @@ impl HostConfigFiles {
         }
         proxy.dns = if drop_dns { None } else { new.dns.clone().or(proxy.dns) };
         let text = redsocks::file(&proxy);
-        // Without a proxy there is nothing to look names up through.
+        // Without a proxy there is no server through which to resolve names.
         if text.is_empty() || text == before {
             return Ok(ProxyChange::Unchanged);
         }
@@ -134,7 +134,7 @@ impl HostConfigFiles {
     }
 }
 
-/// Has the host use its proxy's files as they are now.
+/// Makes the host use its proxy's files as they are now.
 pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
     let failed = |why: String| format!("the proxy's files are written, but not used before the next boot: {why}");
     for names in UNITS {
@@ -154,7 +154,7 @@ pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
     Ok(())
 }
 
-/// The whole of a file; nothing, where there is none.
+/// A whole file; empty if it does not exist.
 fn optional(path: &Path) -> Result<String, String> {
     match read_small_text(path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -170,13 +170,13 @@ fn remove(path: &Path) -> Result<ProxyChange, String> {
     }
 }
 
-/// Replaces a file in one step: after a power cut it is the old one or the new one. It keeps its mode.
+/// Replaces a file atomically: after a power cut it is the old one or the new one. It keeps its mode.
 fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".boardkeeper-new");
     let beside = path.with_file_name(name);
-    // One that was left behind may be anybody's.
+    // A leftover file may belong to any user.
     let _ = fs::remove_file(&beside);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     file.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! The host as a port: what changes there, and what can be changed.
+//! The real host behind the port: its changes, metrics and configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::linux::systemd::Systemd;
 use crate::port::{self, HostError};
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
 
-/// An interface that comes up tells several changes at once; they are one.
+/// An interface that comes up causes several notifications; within this time they count as one.
 const SETTLES: Duration = Duration::from_millis(500);
-/// Between two looks where the kernel does not tell of changes.
+/// The polling interval if the kernel's notifications are not available.
 const BLIND: Duration = Duration::from_secs(30);
 
 /// The host below a root.
@@ -33,8 +33,8 @@ pub struct LiveHost {
 }
 
 impl LiveHost {
-    /// The host whose root is `root`. `boot_config` is its provisioning file, where it is known; `board` its board, in words;
-    /// `bus` as in [`Power::new`](crate::linux::power::Power::new).
+    /// The host whose root is `root`. `boot_config` is its provisioning file, if known; `board` its board, in words; `bus` as
+    /// in [`Power::new`](crate::linux::power::Power::new).
     #[must_use]
     pub fn new(root: &Path, state_dir: &Path, boot_config: Option<&Path>, board: Option<String>, bus: Option<&str>) -> Self {
         let config = boot_config.map_or_else(|| root.join("mnt/boot/config.json"), Path::to_owned);
@@ -105,7 +105,8 @@ impl port::Host for LiveHost {
     }
 }
 
-/// What the host's file says, and what its kernel says: the first counts from the next boot, or in a container of the agent's own.
+/// The hostnames in the host's file and in its kernel: the first applies from the next boot, or if the agent runs in a
+/// container.
 fn hostnames(root: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         ["etc/hostname", "proc/sys/kernel/hostname"].iter().filter_map(|it| text(&root.join(it))).collect();
@@ -118,7 +119,7 @@ fn seconds(uptime: &str) -> Option<Duration> {
 }
 
 fn disk(path: &Path) -> Option<Capacity> {
-    // A directory that is still to be made will be where its nearest parent is.
+    // A directory that does not exist yet will be on the filesystem of its nearest existing parent.
     let there = path.ancestors().find(|it| it.exists())?;
     let stat = rustix::fs::statvfs(there).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
@@ -133,7 +134,7 @@ fn memory(meminfo: &str) -> Option<Capacity> {
     Some(Capacity { free_bytes: bytes("MemAvailable")?, total_bytes: bytes("MemTotal")? })
 }
 
-/// Of the processor, or of whatever zone comes first.
+/// The processor's temperature, or that of the first thermal zone.
 fn temperature(thermal: &Path) -> Option<i32> {
     let mut zones: Vec<_> = fs::read_dir(thermal).ok()?.flatten().map(|it| it.path()).collect();
     zones.retain(|it| it.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"thermal_zone")));

@@ -1,10 +1,10 @@
-//! `redsocks.conf`, as the supervisors of today write it.
+//! `redsocks.conf`, in the format of the supervisors of today.
 
 use tracing::warn;
 
 use crate::state::host::{Proxy, ProxyField};
 
-/// Reads what there is of a proxy. What makes no sense is left out, and said.
+/// Parses a proxy. Lines that make no sense are left out, with a warning.
 pub(super) fn parse(text: &str) -> Option<Proxy> {
     let redsocks = block(text, "redsocks");
     let mut proxy = Proxy::default();
@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str) -> Option<Proxy> {
     Some(proxy)
 }
 
-/// The file of a proxy. Nothing, where nothing is known of it: the rest is of no use alone.
+/// The file of a proxy. Empty if the proxy has no fields: the other blocks are of no use alone.
 pub(super) fn file(proxy: &Proxy) -> String {
     if proxy.fields.is_empty() {
         return String::new();
@@ -52,7 +52,7 @@ fn written(name: &str, entries: &[(&str, String)]) -> String {
     format!("{name} {{\n{}}}\n", lines.concat())
 }
 
-/// The entries of a block, wherever it is.
+/// The entries of a block, at any position.
 fn block(text: &str, name: &str) -> Vec<(String, String)> {
     let opens = |line: &str| line.strip_suffix('{').is_some_and(|it| it.trim_end() == name);
     let mut lines = text.lines().map(str::trim).skip_while(|line| !opens(line)).skip(1);
@@ -73,7 +73,7 @@ fn entry(line: &str) -> Option<(String, String)> {
     }
 }
 
-/// Without the quotes around it, one or two.
+/// The text without a quote at either end.
 fn unquoted(text: &str) -> &str {
     let text = text.strip_prefix('"').unwrap_or(text);
     text.strip_suffix('"').unwrap_or(text)

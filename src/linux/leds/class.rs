@@ -1,4 +1,4 @@
-//! One LED of the kernel's LED class: how it is, making it blink, and putting it back.
+//! One LED of the kernel's LED class: reading its state, making it blink, and restoring it.
 //!
 //! The kernel's rules that matter here, each seen on 6.1 to 7.2: writing 0 to `brightness` removes the trigger; a change of
 //! trigger removes the old one's settings and makes the LED dark; writing the same trigger again resets its settings; the
@@ -15,7 +15,7 @@ use crate::linux::leds::files::{LedFiles, refusal};
 use crate::port::LedError;
 use crate::state::{LedLevel, Pattern, Player};
 
-/// Attributes every LED has, and directories. Whatever else is there belongs to the trigger.
+/// Attributes that every LED has, and directories. All others belong to the trigger.
 const OWN: &[&str] = &[
     "brightness",
     "brightness_hw_changed",
@@ -30,44 +30,44 @@ const OWN: &[&str] = &[
     "uevent",
 ];
 
-/// The trigger whose settings are files in a directory, one for each port of USB; and the directory.
+/// The trigger whose settings are files in a directory, one for each USB port; and the directory.
 const USBPORT: (&str, &str) = ("usbport", "ports");
 
 /// More ports than the hubs of a board can have.
 const PORTS: usize = 256;
 
-/// Settings that others build on, so that they are written first.
+/// Settings that others depend on, so that they are written first.
 const FIRST: &[&str] = &["device_name", "gpio", "ttyname"];
 
-/// Settings that set things going, so that they are written last, in this order.
+/// Settings that start something, so that they are written last, in this order.
 const LAST: &[&str] = &["repeat", "hr_pattern", "pattern"];
 
-/// What the `timer` trigger starts with, until it is told otherwise: 500 ms.
+/// The initial delays of the `timer` trigger: 500 ms.
 const TIMER_DEFAULT: &str = "500";
 
-/// How often a setting is tried that we may not write yet. A new trigger's files are the superuser's, until the rule of udev that
-/// gives LEDs to our group has run: some 50 ms on a quiet board, and seconds on a busy one.
+/// How often a write to a setting is retried while permission is denied. A new trigger's files belong to root until the udev
+/// rule that gives LEDs to our group has run: some 50 ms on an idle board, and seconds on a busy one.
 const HANDED_OVER: u32 = 100;
-/// From one try to the next.
+/// Time between two of these retries.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
-/// Rounds that the kernel's `repeat` takes: it is an `int`.
+/// The most rounds that the kernel's `repeat` takes: it is an `int`.
 const MOST_ROUNDS: u32 = i32::MAX.unsigned_abs();
 
-/// How a LED is: all that can be put back.
+/// The state of a LED: all that can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LedSnapshot {
-    /// The trigger, `none` where there is none.
+    /// The trigger, or `none`.
     pub trigger: String,
     /// The trigger's own settings, by name.
     pub settings: BTreeMap<String, String>,
-    /// The brightness of this moment. `None` where hardware has it and will not tell.
+    /// The momentary brightness. `None`: the hardware controls it and does not report it.
     pub brightness: Option<u32>,
-    /// The brightness of each colour of a LED that mixes them.
+    /// The brightness of each colour of a multicolour LED.
     pub intensity: Option<String>,
 }
 
-/// What we made of a LED, so that we know our own work when we see it again.
+/// A change of ours to a LED, to recognise it later.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OurChanges {
     /// The trigger we set.
@@ -77,18 +77,18 @@ pub struct OurChanges {
 }
 
 impl OurChanges {
-    /// No trigger: we write each change.
+    /// No trigger: each change is written.
     pub fn by_hand() -> Self {
         Self { trigger: "none".into(), settings: BTreeMap::new() }
     }
 }
 
-/// What became of a LED that was to be put back.
+/// The outcome of restoring a LED.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreOutcome {
-    /// It is as it was.
+    /// The LED is as it was.
     Exactly,
-    /// Somebody else changed it meanwhile; theirs stays.
+    /// Another program changed the LED meanwhile; that change stays.
     ChangedByOthers,
 }
 
@@ -104,13 +104,13 @@ impl<'a> ClassLed<'a> {
         Self { files, dir }
     }
 
-    /// The brightness that lights it fully. Never 0: then nothing would ever be lit.
+    /// The brightness that lights the LED fully. Never 0: then no LED would ever be lit.
     pub fn max(&self) -> Result<u32, LedError> {
         let text = self.read("max_brightness")?;
         Ok(text.trim().parse().unwrap_or(1).max(1))
     }
 
-    /// The brightness as the kernel tells it. `None`: hardware has it and will not tell.
+    /// The brightness that the kernel reports. `None`: the hardware controls it and does not report it.
     pub fn brightness(&self) -> Result<Option<u32>, LedError> {
         match self.files.read(&self.path("brightness")) {
             Ok(text) => Ok(text.trim().parse().ok()),
@@ -119,7 +119,7 @@ impl<'a> ClassLed<'a> {
         }
     }
 
-    /// The triggers it knows, and the current one. A kernel without triggers knows `none`.
+    /// The triggers that the kernel lists, and the current one. A kernel without triggers has `none`.
     pub fn triggers(&self) -> Result<(Vec<String>, String), LedError> {
         match self.files.read(&self.path("trigger")) {
             Ok(text) => Ok(parse_triggers(&text)),
@@ -131,13 +131,13 @@ impl<'a> ClassLed<'a> {
         }
     }
 
-    /// How it is now.
+    /// The LED's present state.
     pub fn look(&self) -> Result<LedSnapshot, LedError> {
         let (_, trigger) = self.triggers()?;
         let mut settings = BTreeMap::new();
         let mut names = self.files.list(self.dir).map_err(|error| refusal(&format!("list {}", self.dir.display()), &error))?;
         if trigger == USBPORT.0 {
-            // Where it is not there, it went with its trigger.
+            // If the directory is missing, it went with its trigger.
             let ports = self.files.list(&self.path(USBPORT.1)).unwrap_or_default();
             names.extend(ports.iter().take(PORTS).map(|it| format!("{}/{it}", USBPORT.1)));
         }
@@ -145,7 +145,7 @@ impl<'a> ClassLed<'a> {
             if OWN.contains(&name.as_str()) || name.starts_with('.') {
                 continue;
             }
-            // Some can only be written, and some went with their trigger since we listed them: neither can be put back.
+            // Some are write-only, and some went with their trigger after they were listed: neither can be restored.
             if let Ok(value) = self.files.read(&self.path(&name)) {
                 settings.insert(name, value);
             }
@@ -154,8 +154,8 @@ impl<'a> ClassLed<'a> {
         Ok(LedSnapshot { trigger, settings, brightness: self.brightness()?, intensity })
     }
 
-    /// What [`ClassLed::play`] may make of it, the best first: a pattern ends by itself even if we die, a timer at least spares
-    /// us the waking, and writing change by change always works.
+    /// The plans for [`ClassLed::play`], the best first. A pattern ends by itself even if the agent dies, a timer at least
+    /// saves waking the agent, and writing change by change always works.
     pub fn plans(&self, pattern: &Pattern, rounds: Option<u32>) -> Result<Vec<OurChanges>, LedError> {
         let (known, _) = self.triggers()?;
         let has = |name: &str| known.iter().any(|trigger| trigger == name);
@@ -175,12 +175,12 @@ impl<'a> ClassLed<'a> {
         Ok(plans)
     }
 
-    /// Whether it is still as we made it, and nobody else has changed it since.
+    /// Whether the LED is still as we set it, and no other program has changed it since.
     pub fn still_ours(&self, before: &LedSnapshot, ours: &[OurChanges]) -> Result<bool, LedError> {
         Ok(is_ours(&self.look()?, before, ours))
     }
 
-    /// Makes it as planned. Says who plays.
+    /// Makes this change. Returns what plays the pattern.
     pub fn play(&self, ours: &OurChanges) -> Result<Player, LedError> {
         self.mix()?;
         if ours.trigger == "timer" {
@@ -193,19 +193,19 @@ impl<'a> ClassLed<'a> {
         Ok(if ours.trigger == "none" { Player::Agent } else { Player::Kernel })
     }
 
-    /// Makes it lit or dark, where no trigger is in the way.
+    /// Lights or darkens the LED. Fails with `Busy` if another program has set a trigger.
     pub fn set(&self, level: LedLevel) -> Result<(), LedError> {
         let (_, trigger) = self.triggers()?;
         if trigger != "none" {
-            // To write 0 now would take it from them. Whoever sets one between this look and our write loses it all the same: the
-            // kernel has no way to do both at once.
+            // Writing 0 now would remove that program's trigger. A trigger set between this check and the write is lost all the
+            // same: the kernel has no way to do both at once.
             return Err(LedError::Busy(format!("{}: somebody gave it the trigger `{trigger}` meanwhile", self.dir.display())));
         }
         let value = if level == LedLevel::Lit { self.max()? } else { 0 };
         self.write("brightness", &value.to_string())
     }
 
-    /// Puts it back to how it was before we made it ours, unless somebody else has changed it since.
+    /// Restores the state before our changes, unless another program has changed the LED since.
     pub fn restore(&self, before: &LedSnapshot, ours: &[OurChanges]) -> Result<RestoreOutcome, LedError> {
         let now = self.look()?;
         if !is_ours(&now, before, ours) {
@@ -225,12 +225,12 @@ impl<'a> ClassLed<'a> {
     fn restore_settings(&self, before: &LedSnapshot) -> Result<(), LedError> {
         let wrong = |name: &str, value: &str| match self.files.read(&self.path(name)) {
             Ok(now) => now != value,
-            // Some can be read no sooner than they can be written.
+            // Some become readable only when they become writable.
             Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
         };
         let changed = before.settings.iter().any(|(name, value)| wrong(name, value));
         for (name, value) in in_order(&before.settings) {
-            // Those that set things going are wanted again once anything was changed; they were perhaps over.
+            // Those that start something are written again once any setting was changed: what they started may be over.
             let again = changed && LAST.contains(&name) && !value.is_empty();
             if wrong(name, value) || again {
                 self.write_setting(name, value)?;
@@ -241,14 +241,14 @@ impl<'a> ClassLed<'a> {
 
     fn restore_brightness(&self, before: &LedSnapshot) -> Result<(), LedError> {
         let Some(value) = before.brightness else { return Ok(()) };
-        // Under a trigger it is that of the moment, and 0 would remove the trigger; but less than full was somebody's choice.
+        // Under a trigger the brightness is momentary, and 0 would remove the trigger; but less than full was set by a program.
         if (before.trigger == "none" || self.is_dim(value)?) && self.brightness()? != Some(value) {
             self.write("brightness", &value.to_string())?;
         }
         Ok(())
     }
 
-    /// Makes a dimmed LED fully lit: `timer` blinks as bright as it was.
+    /// Lights a dimmed LED fully, because `timer` keeps the brightness that it finds.
     fn undim(&self) -> Result<(), LedError> {
         let (_, trigger) = self.triggers()?;
         if trigger == "none" && self.is_dim(self.brightness()?.unwrap_or_default())? {
@@ -257,12 +257,12 @@ impl<'a> ClassLed<'a> {
         Ok(())
     }
 
-    /// Whether this brightness is light, and less than it can be.
+    /// Whether this brightness is more than 0 and less than full.
     fn is_dim(&self, brightness: u32) -> Result<bool, LedError> {
         Ok(brightness > 0 && brightness < self.max()?)
     }
 
-    /// Gives a LED that mixes colours a colour, where it has none: it would stay dark.
+    /// Gives a multicolour LED a colour if all its colours are 0: it would stay dark.
     fn mix(&self) -> Result<(), LedError> {
         let Ok(now) = self.files.read(&self.path("multi_intensity")) else { return Ok(()) };
         if now.split_whitespace().any(|part| part != "0") {
@@ -274,7 +274,7 @@ impl<'a> ClassLed<'a> {
         self.write("multi_intensity", &full)
     }
 
-    /// Sets the trigger. A kernel without triggers has `none`, always.
+    /// Sets the trigger. A kernel without triggers always has `none`.
     fn trigger(&self, name: &str) -> Result<(), LedError> {
         let (known, now) = self.triggers()?;
         if name == "none" && now == "none" {
@@ -288,13 +288,14 @@ impl<'a> ClassLed<'a> {
         }
         self.write("trigger", name)?;
         if name == "none" && now == "timer" {
-            // The kernel ends its own blink a moment later, and loses a brightness that is written before that. 0 waits for it.
+            // The kernel ends its own blink a moment later, and loses a brightness that is written before that. Writing 0 waits
+            // for it.
             self.write("brightness", "0")?;
         }
         Ok(())
     }
 
-    /// Writes a setting of a trigger, which may have become ours only just now, or not yet.
+    /// Writes a setting of a trigger. Retries while permission is denied: udev may not have run yet.
     fn write_setting(&self, name: &str, value: &str) -> Result<(), LedError> {
         for _ in 0..HANDED_OVER {
             match self.write(name, value) {
@@ -320,7 +321,7 @@ impl<'a> ClassLed<'a> {
     }
 }
 
-/// The names in a `trigger` file, and the one in brackets. `default` is a keyword of newer kernels and no trigger.
+/// The names in a `trigger` file, and the one in brackets. `default` is a keyword of newer kernels, not a trigger.
 pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
     let mut current = "none".to_owned();
     let mut known = Vec::new();
@@ -334,7 +335,7 @@ pub fn parse_triggers(text: &str) -> (Vec<String>, String) {
     (known, current)
 }
 
-/// Whether what we see is our own work, done or half done or half undone, and not somebody else's.
+/// Whether the LED's state is a change of ours, complete, partly made or partly undone, and not another program's.
 fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool {
     let made = ours.iter().map(|it| (&it.trigger, &it.settings)).chain([(&before.trigger, &before.settings)]);
     let made: Vec<&BTreeMap<String, String>> =
@@ -342,7 +343,7 @@ fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool
     if made.is_empty() {
         return false;
     }
-    // Each setting that we write is as we made it at some time, or as the trigger has it before it is told anything.
+    // Each setting that we write has a value that we wrote at some time, or the trigger's initial one.
     let timer = now.trigger == "timer";
     let fresh = |seen: &str| seen.is_empty() || seen == "-1" || timer && seen == TIMER_DEFAULT;
     let plays = timer || now.trigger == "pattern";
@@ -351,7 +352,7 @@ fn is_ours(now: &LedSnapshot, before: &LedSnapshot, ours: &[OurChanges]) -> bool
     !plays || now.settings.iter().all(|(name, seen)| !written(name) || fresh(seen) || known(name, seen))
 }
 
-/// Whether two settings are one but for spaces: the kernel prints with others than we write.
+/// Whether two settings are equal but for whitespace: the kernel prints other whitespace than we write.
 fn same_words(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
@@ -392,7 +393,7 @@ mod tests {
         let ports = [("ports/1-1", "1"), ("ports/1-2", "0")].map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(before.settings, ports.into());
 
-        // As the kernel has them after the trigger was another one.
+        // The kernel's state after another trigger was set.
         put("trigger", "[none] usbport\n");
         put("ports/1-1", "0\n");
         assert_eq!(class.look().unwrap().settings, BTreeMap::new());

@@ -1,4 +1,4 @@
-//! Driving LEDs and lines so that each can be put back: nothing is changed before how it was has been kept.
+//! Drives LEDs and lines so that each can be restored: the previous state is recorded before anything is changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::linux::leds::wire::{find_line, look_at_line, volts};
 use crate::port::LedError;
 use crate::state::{LedLevel, Pattern, Player};
 
-/// What becomes of what was left changed on purpose.
+/// What becomes of changes that were left on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersistentChanges {
-    /// It stays.
+    /// They stay.
     Keep,
-    /// It is put back, too.
+    /// They are restored, too.
     Include,
 }
 
-/// Plans of ours that are remembered for one LED. Two would do: that which plays and that which is to come.
+/// How many changes of ours are remembered for one LED. Two would do: the one that plays and the next one.
 const REMEMBERED: usize = 4;
 
-/// The only one that changes LEDs and lines.
+/// The only code that changes LEDs and lines.
 pub struct LedDriver {
     files: Arc<dyn LedFiles>,
     gpio: Arc<dyn Gpio>,
@@ -37,9 +37,9 @@ pub struct LedDriver {
     held: BTreeMap<String, HeldLed>,
 }
 
-/// Something that we have changed, or are about to.
+/// A LED or line that this driver has changed, or is about to.
 struct HeldLed {
-    /// Kept as long as the grip: no other program of ours touches it.
+    /// Held as long as this value: no other program of ours changes the LED.
     _claim: LockFile,
     before: SavedState,
     line: Option<Line>,
@@ -51,32 +51,31 @@ struct Line {
 }
 
 impl LedDriver {
-    /// A driver that keeps its records in `leds` under the runtime directory. `who`: what others are told while we hold one.
+    /// A driver that keeps its records in `leds` under the runtime directory. `who`: the holder's name in the lock files.
     pub fn new(files: Arc<dyn LedFiles>, gpio: Arc<dyn Gpio>, root: &Path, runtime: &Path, who: &'static str) -> Self {
-        // A kernel that does not tell is taken for one that never restarts.
+        // A kernel without a boot id is taken for one that never reboots.
         let boot_id = files.read(&root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
         Self { files, gpio, dir: runtime.join("leds"), who, boot_id, held: BTreeMap::new() }
     }
 
-    /// The files it goes through.
+    /// The files that the driver uses.
     pub fn files(&self) -> &dyn LedFiles {
         &*self.files
     }
 
-    /// The lines it goes through.
+    /// The lines that the driver uses.
     pub fn gpio(&self) -> &dyn Gpio {
         &*self.gpio
     }
 
-    /// Begins a pattern from its start. `rounds`: after how many the kernel may end it, should we not be there to.
+    /// Begins a pattern from its start. `rounds`: after how many the kernel ends it, in case the agent is gone by then.
     pub fn play(&mut self, wire: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
         self.acquire(wire)?;
         let LedLocation::Class { dir, .. } = wire else { return Ok(Player::Agent) };
         let mut failure = None;
         for plan in ClassLed::new(&*self.files, dir).plans(pattern, rounds)? {
             match self.carry_out(wire, &plan) {
-                // The kernel lists a trigger and will not have what we tell it, or its settings are not ours to write: the next plan
-                // asks for less.
+                // The kernel lists a trigger but rejects its settings, or we may not write them: the next plan asks for less.
                 Err(error @ (LedError::Failed(_) | LedError::Permission(_))) => failure = Some(error),
                 done => return done,
             }
@@ -84,7 +83,7 @@ impl LedDriver {
         Err(failure.unwrap_or_else(|| LedError::Failed(format!("{}: there is no way to make it blink", dir.display()))))
     }
 
-    /// Makes it lit or dark whatever it does now, in place of a pattern of ours, until it is put back.
+    /// Lights or darkens a LED whatever it does now, in place of a pattern of ours, until it is released.
     pub fn hold(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
         self.acquire(wire)?;
         if let LedLocation::Class { .. } = wire {
@@ -93,18 +92,18 @@ impl LedDriver {
         self.set(wire, level)
     }
 
-    /// Makes it lit or dark, after [`LedDriver::play`] said that we play.
+    /// Lights or darkens a LED, after [`LedDriver::play`] returned [`Player::Agent`].
     pub fn set(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
         let Some(grip) = self.held.get(&key_of(wire)) else { return self.hold(wire, level) };
         self.tell(grip, level)
     }
 
-    /// Puts one back. Not held: it is as it was.
+    /// Restores one LED. One that is not held is as it was.
     pub fn release(&mut self, wire: &LedLocation) -> Result<RestoreOutcome, LedError> {
         self.put_back(&key_of(wire))
     }
 
-    /// Puts everything back that this driver changed. All are tried; the first failure is told.
+    /// Restores everything that this driver changed. All are tried; the first error is returned.
     pub fn release_all(&mut self) -> Result<(), LedError> {
         let keys: Vec<String> = self.held.keys().cloned().collect();
         let failures: Vec<LedError> = keys.iter().filter_map(|key| self.put_back(key).err()).collect();
@@ -122,7 +121,7 @@ impl LedDriver {
         }
     }
 
-    /// Lets go of everything and leaves it as it is now. How it was stays kept, for whoever asks to put it back.
+    /// Lets go of everything without restoring it. The records stay, for a later request to restore.
     pub fn leave_all(&mut self) -> Result<(), LedError> {
         for (key, grip) in std::mem::take(&mut self.held) {
             saved::keep(&*self.files, &self.path(&key), &self.record(grip.before, true))?;
@@ -130,8 +129,8 @@ impl LedDriver {
         Ok(())
     }
 
-    /// Puts back what programs changed that were killed, and with `PersistentChanges::Include` what was left changed on purpose.
-    /// What others hold now is theirs. Says what was found, by name.
+    /// Restores what killed programs left changed, and with `PersistentChanges::Include` also what was left changed on purpose.
+    /// Skips what another program holds now. Returns an outcome for each record, by name.
     pub fn recover(&mut self, left: PersistentChanges) -> Vec<(String, Result<RestoreOutcome, LedError>)> {
         let names = self.files.list(&self.dir).unwrap_or_default();
         let keys = names.iter().filter_map(|name| name.strip_suffix(".json"));
@@ -146,7 +145,7 @@ impl LedDriver {
 
     fn recover_one(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
         match LockFile::take(&self.claim_path(key), self.who) {
-            // Whoever holds it is alive, and puts it back himself.
+            // The holder is alive, and restores the LED itself.
             Err(LedError::Busy(_)) => None,
             Err(error) => Some(Err(error)),
             Ok(_claim) => self.recover_claimed(key, left),
@@ -159,7 +158,7 @@ impl LedDriver {
             Ok(record) => record?,
             Err(why) => {
                 warn!(why, "cannot tell how a LED was; it stays as it is");
-                // Kept for a person to look at, where it is in nobody's way.
+                // The file is set aside for inspection.
                 let _ = std::fs::rename(&path, path.with_extension("unreadable"));
                 return Some(Err(LedError::Failed(why)));
             }
@@ -175,7 +174,7 @@ impl LedDriver {
         Some(outcome.and_then(|outcome| forgotten.map(|()| outcome)))
     }
 
-    /// Takes hold of it: claimed, looked at, and kept how it was.
+    /// Locks the LED and records its present state.
     fn acquire(&mut self, wire: &LedLocation) -> Result<(), LedError> {
         let key = key_of(wire);
         if let Some(grip) = self.held.get(&key) {
@@ -183,13 +182,13 @@ impl LedDriver {
             if ClassLed::new(&*self.files, dir).still_ours(was, ours)? {
                 return Ok(());
             }
-            // Somebody else has set it since: what they want is what it goes back to.
+            // Another program has changed the LED since: that program's state is the one to restore.
             self.held.remove(&key);
             self.forget(&key)?;
         }
         let claim = LockFile::take(&self.claim_path(&key), self.who)?;
         if matches!(self.recorded(&key), Some(LedRecord { left: false, .. })) {
-            // Whoever kept it and does not hold the claim was killed: how it was before is in there.
+            // The program that wrote the record and does not hold the lock was killed: the record has the state before it.
             self.recover_claimed(&key, PersistentChanges::Keep).transpose()?;
         }
         let grip = self.look(&key, wire, claim)?;
@@ -203,7 +202,7 @@ impl LedDriver {
                 let class = ClassLed::new(&*self.files, dir);
                 let was = class.look()?;
                 let before = match self.recorded(key).map(|record| record.before) {
-                    // Left changed on purpose: how it was before that is what it goes back to.
+                    // Left changed on purpose: the state to restore is the one before that.
                     Some(SavedState::Class { was, ours, dir }) if class.still_ours(&was, &ours)? => {
                         SavedState::Class { dir, was, ours }
                     }
@@ -218,7 +217,7 @@ impl LedDriver {
         }
     }
 
-    /// Keeps how a line is, and takes it, dark.
+    /// Records a line's state, then requests the line as an output, dark.
     fn take_line(
         &self,
         key: &str,
@@ -237,7 +236,7 @@ impl LedDriver {
         Ok((before, held))
     }
 
-    /// Keeps that we are about to, and makes it so.
+    /// Records the change, then makes it.
     fn carry_out(&mut self, wire: &LedLocation, plan: &OurChanges) -> Result<Player, LedError> {
         let key = key_of(wire);
         let Some(HeldLed { before: SavedState::Class { dir, was, ours }, .. }) = self.held.get_mut(&key) else {
@@ -265,7 +264,7 @@ impl LedDriver {
         outcome
     }
 
-    /// Makes it as it was. A line that we hold is given back first, as no two may hold it.
+    /// Restores a LED or line. A held line is given back first, as it can have one holder only.
     fn undo(&self, before: &SavedState, line: Option<Line>) -> Result<RestoreOutcome, LedError> {
         match before {
             SavedState::Class { dir, was, ours } => ClassLed::new(&*self.files, dir).restore(was, ours),
@@ -310,7 +309,7 @@ impl LedDriver {
     }
 }
 
-/// What its files in the runtime directory are called.
+/// The name of the LED's files in the runtime directory, without extension.
 fn key_of(wire: &LedLocation) -> String {
     let plain = |text: &str| text.replace(['/', '\0'], "!");
     match wire {

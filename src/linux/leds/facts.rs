@@ -1,4 +1,4 @@
-//! What is told of a board: what it is, how that was found out, and which LED was chosen.
+//! The facts that the agent reports of a board: what it is, how it was detected, and which LED was chosen.
 
 use crate::linux::leds::host::LedHost;
 use crate::state::BoardFacts;

@@ -1,4 +1,4 @@
-//! The small seam between us and the kernel's files: the real ones, simulated ones, and in tests ones that fail.
+//! The file access that tests and the simulated board replace: the kernel's files, simulated ones, and in tests ones that fail.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::linux::read_small;
 use crate::port::LedError;
 
-/// Files as the LED class has them, and records of ours.
+/// The LED class's attribute files, and our records.
 pub trait LedFiles: Send + Sync {
     /// Reads an attribute to its end, without the newline.
     fn read(&self, path: &Path) -> io::Result<String>;
@@ -17,25 +17,25 @@ pub trait LedFiles: Send + Sync {
     fn write(&self, path: &Path, text: &str) -> io::Result<()>;
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Keeps a record: the old one or the new one is there at any time, and never half of one.
+    /// Writes a record atomically: at any time the old one or the new one is there, never half of one.
     fn keep(&self, path: &Path, text: &str) -> io::Result<()>;
-    /// Removes a record. None there is fine.
+    /// Removes a record. It is no error if there is none.
     fn forget(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The host's own.
+/// The host's own files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostFiles;
 
 impl LedFiles for HostFiles {
     fn read(&self, path: &Path) -> io::Result<String> {
-        // A list of triggers may be longer than a page, so one read would not do.
+        // The list of triggers may be longer than a page, so one read is not enough.
         let text = read_small(path)?;
         Ok(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned())
     }
 
     fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        // Never created: an attribute that is gone must not become a plain file.
+        // The file is never created: a missing attribute must not become a plain file.
         OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
     }
 
@@ -53,7 +53,8 @@ impl LedFiles for HostFiles {
         let new = path.with_extension("tmp");
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
-        // Usually memory only, and then free; where it is a disk, the record must be there before the LED changes.
+        // Usually the directory is in memory, where this costs nothing; on a disk, the record must be written before the LED
+        // changes.
         file.sync_all()?;
         fs::rename(&new, path)
     }
@@ -66,7 +67,7 @@ impl LedFiles for HostFiles {
     }
 }
 
-/// What a refusal of the kernel means to us. `deed`: what was tried, `write /sys/…/brightness`.
+/// Maps the kernel's error. `deed`: the action that failed, `write /sys/…/brightness`.
 pub fn refusal(deed: &str, error: &io::Error) -> LedError {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::ACCESS | Errno::PERM) => {

@@ -1,10 +1,10 @@
-//! GPIO lines, in our words, over whichever interface the kernel has: one rung of a ladder for each.
+//! GPIO lines behind one trait, over whichever interface the kernel has; each interface is one backend.
 //!
-//! The character device's second ABI (5.10 and newer), its first (4.8 and newer, and gone from some distributions' newest),
-//! and sysfs where there is no character device. A rung is left for the one below only when the kernel does not know it: a
-//! line that is busy or forbidden is so on every rung.
+//! The backends: the character device's second ABI (5.10 and newer), its first (4.8 and newer, and gone from some
+//! distributions' newest), and sysfs where there is no character device. The next backend is tried only when the kernel does
+//! not know the first: a line that is busy or forbidden is so in every backend.
 //!
-//! Levels here are those of the wire. Which of them lights a LED is the caller's to know, so that no rung can get it wrong.
+//! Levels here are electrical. Only the caller knows which level lights a LED, so that no backend can get it wrong.
 
 mod fallback;
 mod sysfs;
@@ -24,35 +24,35 @@ pub use sysfs::SysfsGpio;
 pub use uapi_v1::UapiV1;
 pub use uapi_v2::UapiV2;
 
-/// A chip, as it is found on the host.
+/// A chip of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chip {
-    /// Its name now: `gpiochip0`. Another kernel, or another boot, may give it another.
+    /// Its current name: `gpiochip0`. It may differ with another kernel or after a reboot.
     pub name: String,
     /// Its device file, or its directory in sysfs.
     pub path: PathBuf,
-    /// The device that owns it: what boards are described by. Empty where the kernel does not say.
+    /// The device that owns it, by which boards describe it. Empty if the kernel does not show it.
     pub device: String,
-    /// What its driver calls it.
+    /// The driver's label.
     pub label: String,
     /// How many lines it has.
     pub lines: u32,
 }
 
-/// What the kernel tells of a line.
+/// What the kernel reports of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineInfo {
     /// Which of the chip's lines, from 0.
     pub offset: u32,
     /// The name that the device tree gives it.
     pub name: Option<String>,
-    /// Who holds it, in their own words.
+    /// The holder's name, as the holder gave it.
     pub consumer: Option<String>,
-    /// Whether somebody holds it.
+    /// Whether it has a holder.
     pub used: bool,
     /// Its direction now.
     pub direction: Direction,
-    /// Whether who holds it has it active at ground. `None`: not told.
+    /// Whether its holder uses it active low. `None`: unknown.
     pub active_low: Option<bool>,
 }
 
@@ -65,7 +65,7 @@ pub enum Direction {
     Output,
 }
 
-/// The level of a wire.
+/// The electrical level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LineLevel {
@@ -75,7 +75,7 @@ pub enum LineLevel {
     High,
 }
 
-/// How a line is wanted.
+/// How a line is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineRequest {
     /// As it is.
@@ -91,39 +91,39 @@ pub enum LineRequest {
 pub struct LineAddress {
     /// The name of its chip when it was found.
     pub chip: String,
-    /// The device that owns the chip. Empty where the kernel does not say.
+    /// The device that owns the chip. Empty if the kernel does not show it.
     pub device: String,
     /// Which of the chip's lines, from 0.
     pub offset: u32,
 }
 
-/// One way to reach GPIO lines.
+/// One interface to GPIO lines.
 pub trait Gpio: Send + Sync {
     /// The chips, in the order of their names.
     fn chips(&self) -> io::Result<Vec<Chip>>;
-    /// What is known of a line.
+    /// What the kernel reports of a line.
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo>;
-    /// Takes a line. It is held until the answer is dropped; what becomes of its level then is the chip's affair.
+    /// Requests a line. It is held until the returned value is dropped; the chip decides what happens to its level then.
     fn request(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>>;
-    /// Takes a line that a killed process of ours had. Where the kernel gives lines back by itself that is like any other.
+    /// Requests a line that a killed process of ours held. Where the kernel releases such lines, this is an ordinary request.
     fn take_over(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         self.request(chip, offset, want)
     }
 }
 
-/// A line that is ours.
+/// A line that this process holds.
 pub trait HeldLine: Send {
     /// Its level now.
     fn get(&self) -> io::Result<LineLevel>;
-    /// Drives it.
+    /// Drives it to this level.
     fn set(&self, volts: LineLevel) -> io::Result<()>;
-    /// Which way it goes, where that is not known before it is taken. `None`: [`LineInfo`] told.
+    /// Its direction, if that is known only once it is held. `None`: [`LineInfo`] has it.
     fn direction(&self) -> io::Result<Option<Direction>> {
         Ok(None)
     }
 }
 
-/// What we are called where the kernel shows who holds a line.
+/// Our name where the kernel shows the holder of a line.
 pub const CONSUMER: &str = "boardkeeper";
 
 impl fmt::Display for LineAddress {
@@ -151,20 +151,20 @@ impl fmt::Display for LineLevel {
     }
 }
 
-/// Finds the chip that this device owns. Its number and its label are not asked: they mean another chip on another kernel.
+/// Finds the chip that this device owns. Its number and label are not used: on another kernel they mean another chip.
 pub fn by_device<'a>(chips: &'a [Chip], device: &str) -> Option<&'a Chip> {
     chips.iter().find(|chip| !chip.device.is_empty() && chip.device == device)
 }
 
-/// Finds a chip by what a person calls it: its name, its device file, the device that owns it.
+/// Finds a chip by a user's name for it: its name, its device file, or the device that owns it.
 pub fn by_any_name<'a>(chips: &'a [Chip], name: &str) -> Option<&'a Chip> {
     let short = name.strip_prefix("/dev/").unwrap_or(name);
     let number = name.parse::<u32>().ok().map(|number| format!("gpiochip{number}"));
     by_device(chips, name).or_else(|| chips.iter().find(|chip| chip.name == short || number.as_ref() == Some(&chip.name)))
 }
 
-/// Those of the chips that can be told of. One may go away while we look, and one may be another user's; where there is none left,
-/// why.
+/// The chips that could be read. A chip may have gone away meanwhile, or may belong to another user; if no chip is left, the
+/// error.
 fn tellable(asked: impl Iterator<Item = io::Result<Chip>>) -> io::Result<Vec<Chip>> {
     let mut chips = Vec::new();
     let mut refused = None;
@@ -185,8 +185,8 @@ fn is_gone(error: &io::Error) -> bool {
     gone.contains(&error.raw_os_error())
 }
 
-/// The number of the system's error in a message that ends with `(os error 16)`, as one crate tells it, or begins with
-/// `EBUSY: `, as the other does: neither lets its own error types be named.
+/// The errno in a message that ends with `(os error 16)`, as one crate writes it, or begins with `EBUSY: `, as the other does:
+/// neither crate exports the types of its errors.
 fn system_error(text: &str) -> io::Error {
     use rustix::io::Errno;
     const NAMES: &[(&str, Errno)] = &[

@@ -1,4 +1,4 @@
-//! The host whose LEDs are meant: the real one, or a simulated board.
+//! The host whose LEDs are driven: the real one, or a simulated board.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,70 +16,70 @@ use crate::linux::leds::simulated::folder::SimulatedBoard;
 use crate::linux::leds::simulated::lines::SimulatedLines;
 use crate::port::LedError;
 
-/// What `--board` says for a board that is made up.
+/// The value of `--board` for a simulated board.
 pub const SIMULATED: &str = "simulated";
 
-/// Where a host is, as flags and environment say.
+/// The host's root and settings, from flags and environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPaths {
-    /// Its root.
+    /// The host's root.
     pub root: PathBuf,
-    /// Where records are kept that need not outlive a reboot.
+    /// Directory of records that need not outlive a reboot.
     pub runtime: PathBuf,
-    /// What board it is, [`SIMULATED`], or nothing.
+    /// The configured board, [`SIMULATED`], or none.
     pub board: Option<String>,
-    /// The device type that the environment says it is.
+    /// The device type from the environment.
     pub device_type: Option<String>,
-    /// The LED that a person or an image names.
+    /// The LED that a user or an image configured.
     pub led_file: Option<String>,
 }
 
-/// A host, looked at.
+/// A host with its detected board.
 #[derive(Clone)]
 pub struct LedHost {
-    /// Where it is. The root is the simulated board's, where it is one.
+    /// The host's root and settings. The root is the simulated board's, if it is one.
     pub place: HostPaths,
-    /// What board it is.
+    /// The detected board.
     pub detected: DetectedBoard,
-    /// Whether it is made up.
+    /// Whether the board is simulated.
     pub simulated: bool,
     files: Arc<dyn LedFiles>,
     gpio: Arc<dyn Gpio>,
 }
 
-/// A LED that a person may ask for.
+/// A LED that a user may name.
 #[derive(Debug, Clone)]
 pub struct ListedLed {
-    /// Where it hangs.
+    /// Where it is connected.
     pub wire: LedLocation,
-    /// What is printed beside it, where a board's file says so.
+    /// The label printed beside it, if the board's file gives one.
     pub label: Option<&'static str>,
-    /// What the agent says with it.
+    /// What the agent uses it for.
     pub role: String,
-    /// Its colour, where it is known.
+    /// Its colour, if known.
     pub colour: Option<&'static str>,
-    /// Where to look for it.
+    /// Where on the device to look for it.
     pub spot: String,
-    /// Why it must not be driven without force. `None`: it may.
+    /// Why it must not be driven without force. `None`: it may be driven.
     pub guard: Option<String>,
 }
 
 impl LedHost {
-    /// Finds out what is there. A simulated board that is not there yet is made, under the runtime directory.
+    /// Detects the board. A simulated board that does not exist yet is created, under the runtime directory.
     pub fn open(mut place: HostPaths) -> io::Result<Self> {
         if place.board.as_deref() == Some(SIMULATED) {
             if SimulatedBoard::open(&place.root).is_none() {
                 place.root = place.runtime.join("simulated-board");
                 SimulatedBoard::create(&place.root)?;
             }
-            // The made-up board says by itself what it is.
+            // The simulated board has a device tree that identifies it.
             place.board = None;
         }
         Ok(Self::look(place))
     }
 
-    /// Where a simulated board was wanted and cannot be made: a host of which nothing is known, and which has no LED. The real
-    /// one is not looked at, for nobody wants its LEDs driven.
+    /// A substitute for a simulated board that cannot be created: a host without LEDs, of which nothing is known. The real
+    /// host's LEDs are left alone, as the user did not want them driven.
     #[must_use]
     pub fn bare(place: HostPaths) -> Self {
         let root = place.runtime.join("simulated-board");
@@ -98,18 +98,18 @@ impl LedHost {
         Self { place, detected, simulated, files, gpio }
     }
 
-    /// What drives its LEDs. `who`: what others are told while one is held.
+    /// The driver of its LEDs. `who`: the holder's name in the lock files.
     pub fn driver(&self, who: &'static str) -> LedDriver {
         LedDriver::new(Arc::clone(&self.files), Arc::clone(&self.gpio), &self.place.root, &self.place.runtime, who)
     }
 
-    /// The LED a person finds it by.
+    /// The LEDs of the host, with the one to identify it by.
     pub fn leds(&self, who: &'static str) -> Leds {
         let host = self.clone();
         Leds::new(self.driver(who), Box::new(move || host.choice(&host.offer())), &self.place.runtime)
     }
 
-    /// What its kernel has.
+    /// The LEDs and chips that its kernel has.
     pub fn offer(&self) -> AvailableLeds {
         read_leds(&self.place.root)
     }
@@ -134,7 +134,7 @@ impl LedHost {
         ClassLed::new(&*self.files, dir)
     }
 
-    /// Every LED, the one for identifying first, then those that may be driven, then those that may not.
+    /// Every LED: first the one for identifying, then those that may be driven, then those that may not.
     pub fn items(&self) -> Vec<ListedLed> {
         let offer = self.offer();
         let choice = self.choice(&offer);
@@ -157,7 +157,7 @@ impl LedHost {
         items
     }
 
-    /// The LEDs of these names, or with none the ones that may be driven. `force`: guarded ones, too.
+    /// The LEDs of these names; without names, all that may be driven. `force`: permits guarded ones, too.
     pub fn pick(&self, names: &[String], force: bool) -> Result<Vec<ListedLed>, LedError> {
         let items = self.items();
         if names.is_empty() {
@@ -168,7 +168,7 @@ impl LedHost {
         names.iter().map(|name| pick_one(&items, name, force)).collect()
     }
 
-    /// Why a line must not be driven by hand on this board, if so.
+    /// Why a line must not be driven by hand on this board. `None`: it may be driven.
     pub fn guard_of_line(&self, device: &str, offset: u32) -> Option<String> {
         let boards: Vec<&Board> = self.detected.board.into_iter().chain(self.detected.perhaps.iter().copied()).collect();
         let forbidden =
@@ -177,7 +177,7 @@ impl LedHost {
         Some(format!("on this board {name} is no LED's, and driving it does harm"))
     }
 
-    /// The chip that a device of this name owns now, for people.
+    /// The current name of the chip that this device owns, for messages.
     pub fn chip_name(&self, device: &str) -> Option<String> {
         by_device(&self.gpio.chips().ok()?, device).map(|chip| chip.name.clone())
     }

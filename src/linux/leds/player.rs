@@ -1,7 +1,7 @@
 //! Plays a pattern change by change, where the kernel cannot.
 //!
-//! On a thread of its own, which lives as long as the pattern is played: so each change wakes one thread once. On the agent's own
-//! thread a driver that takes its time would hold up everything else, and to hand each change to a helper wakes three times.
+//! The thread lives as long as the pattern is played, so each change wakes one thread once. On the agent's own thread a slow
+//! driver would block everything else, and handing each change to a helper thread wakes three times.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use crate::port::LedError;
 use crate::state::{LedLevel, Pattern};
 
-/// How long who stops it waits for the change under way. It takes microseconds, unless a driver hangs.
+/// How long stopping waits for the change in flight. It takes microseconds, unless a driver hangs.
 const LAST_CHANGE: Duration = Duration::from_secs(1);
 
-/// A pattern that is being played, or no longer.
+/// A pattern that is being played, or has ended.
 #[derive(Debug, Default)]
 pub(super) struct Playback {
     state: Mutex<State>,
@@ -24,14 +24,14 @@ pub(super) struct Playback {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Nobody wants it any more.
+    /// Playing was cancelled.
     over: bool,
-    /// Nothing is changed any more.
+    /// The thread makes no more changes.
     ended: bool,
 }
 
 impl Playback {
-    /// Whether nobody wants it any more.
+    /// Whether playing was cancelled.
     pub(super) fn is_over(&self) -> bool {
         self.state().over
     }
@@ -45,7 +45,7 @@ impl Playback {
         self.changed.notify_all();
     }
 
-    /// Waits until then, or until it is so. Says whether it is.
+    /// Waits until `until`, or until `is_so` holds. Returns whether it holds.
     fn wait(&self, until: Instant, is_so: fn(&State) -> bool) -> bool {
         let mut state = self.state();
         while !is_so(&state) {
@@ -59,13 +59,13 @@ impl Playback {
     }
 }
 
-/// The time of this thread, which is none of the runtime's.
+/// The time of this thread: the system's clock, not the runtime's.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own does not follow a clock that a simulation pauses")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// Stops it when it is dropped.
+/// Cancels playing when it is dropped.
 struct Guard(Arc<Playback>);
 
 impl Drop for Guard {
@@ -75,7 +75,7 @@ impl Drop for Guard {
     }
 }
 
-/// Says that it ended when it is dropped, however that came.
+/// Marks the thread as ended when it is dropped, for whatever reason.
 struct Ended(Arc<Playback>);
 
 impl Drop for Ended {
@@ -84,8 +84,8 @@ impl Drop for Ended {
     }
 }
 
-/// Plays until `set` fails. Who drops it stops it. `set` asks its second argument whether that happened, once nobody can come
-/// between.
+/// Plays until `set` fails; dropping the future cancels it. `set` checks cancellation in its second argument once it has
+/// exclusive use of the LED.
 pub(super) async fn play(
     pattern: Pattern,
     since: Instant,
@@ -100,7 +100,7 @@ pub(super) async fn play(
         loop {
             let (level, end) = pattern.at(since.elapsed());
             if let Err(error) = set(level, &play) {
-                // Who stopped us does not want to know.
+                // If playing was cancelled, there is no receiver for the error.
                 let _ = tell.send(error);
                 return;
             }
@@ -148,7 +148,7 @@ mod tests {
         };
         let playing = play(pattern(), now(), set);
         assert!(tokio::time::timeout(Duration::from_millis(70), playing).await.is_err());
-        // The thread has ended when nobody can send any more.
+        // The channel closes when the thread has ended.
         assert!(levels.iter().count() < 10);
     }
 }

@@ -1,5 +1,5 @@
-//! How things were before we changed them, kept where a crash does not lose it: one file for each LED or line, in the runtime
-//! directory, which is empty again after a reboot, as the LEDs are as the device tree has them.
+//! The states before our changes, kept where a crash does not lose them: one file for each LED or line, in the runtime
+//! directory. A reboot empties that directory, and leaves the LEDs as the device tree has them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,28 +15,28 @@ use crate::linux::leds::files::{LedFiles, refusal};
 use crate::linux::leds::gpio::{Direction, LineAddress, LineLevel};
 use crate::port::LedError;
 
-/// The layout of a record. One of another layout is left for the program that wrote it.
+/// The layout version of a record. A record of another version is left for the program that wrote it.
 const VERSION: u32 = 1;
 
-/// Something that was changed, and how it was.
+/// A LED or line that was changed, and its previous state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SavedState {
-    /// A LED of the kernel's.
+    /// A LED of the kernel's LED class.
     Class {
         /// Its directory.
         dir: PathBuf,
-        /// How it was.
+        /// Its previous state.
         was: LedSnapshot,
-        /// What we made of it, the latest last.
+        /// Our changes, the latest last.
         ours: Vec<OurChanges>,
     },
     /// A GPIO line.
     Line {
-        /// Which.
+        /// The line.
         address: LineAddress,
-        /// Its direction.
+        /// Its previous direction.
         direction: Direction,
-        /// Its level, where it was an output.
+        /// Its previous level, if it was an output.
         level: LineLevel,
     },
 }
@@ -44,17 +44,17 @@ pub enum SavedState {
 /// A record as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedRecord {
-    /// What it is about.
+    /// The LED or line, and its previous state.
     pub before: SavedState,
     /// The process that wrote it.
     pub pid: u32,
-    /// The run of the kernel in which it was written.
+    /// The kernel's boot id when it was written.
     pub boot_id: String,
-    /// Whether it was changed to stay so, until somebody asks for it to be put back.
+    /// Whether the change was left on purpose, until a request to restore it.
     pub left: bool,
 }
 
-/// Keeps the record under its name.
+/// Writes the record.
 pub fn keep(files: &dyn LedFiles, path: &Path, record: &LedRecord) -> Result<(), LedError> {
     let text = serde_json::to_string_pretty(&RecordFile::from(record)).expect("a record is strings and numbers");
     files.keep(path, &text).map_err(|error| match refusal(&format!("write {}", path.display()), &error) {
@@ -86,14 +86,14 @@ pub fn read(files: &dyn LedFiles, path: &Path) -> Result<Option<LedRecord>, Stri
     Ok(Some(wire.into()))
 }
 
-/// A claim to a LED, among programs of ours. Held for as long as this lives.
+/// An exclusive lock on a LED, among programs of ours. Held for as long as this value lives.
 #[derive(Debug)]
 pub struct LockFile {
     file: File,
 }
 
 impl LockFile {
-    /// Takes the claim, or says who has it.
+    /// Takes the lock; if another program holds it, the error names the holder.
     pub fn take(path: &Path, who: &str) -> Result<Self, LedError> {
         let failed = |error: io::Error| refusal(&format!("lock {}", path.display()), &error);
         if let Some(dir) = path.parent() {
@@ -105,7 +105,7 @@ impl LockFile {
                 return Err(failed(error.into()));
             }
             let mut holder = String::new();
-            // Who it is, is only for the message.
+            // The holder is read for the message only.
             let _ = file.read_to_string(&mut holder);
             let holder = if holder.trim().is_empty() { "another program" } else { holder.trim() };
             return Err(LedError::Busy(format!("{} is held by {holder}", path.display())));
@@ -119,7 +119,7 @@ impl LockFile {
         Ok(Self { file })
     }
 
-    /// Whether somebody else has it now. Cannot be told: nobody has.
+    /// Whether another program holds the lock now. A file that cannot be opened counts as not locked.
     pub fn is_taken(path: &Path) -> bool {
         let Ok(file) = File::open(path) else { return false };
         flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
@@ -128,12 +128,12 @@ impl LockFile {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // Closing unlocks too; this makes sure that it happened before anybody is told of the closing.
+        // Closing unlocks too; unlocking first makes sure that watchers find the lock free when the close is reported.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
-/// A record in its file.
+/// The format of a record's file.
 #[derive(Serialize, Deserialize)]
 struct RecordFile {
     version: u32,

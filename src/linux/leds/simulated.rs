@@ -1,7 +1,7 @@
-//! A board for people who have none: LEDs and GPIO lines that behave as the kernel's do, in a directory that anybody may watch.
+//! A simulated board: LEDs and GPIO lines that behave as the kernel's do, in a directory that any program may watch.
 //!
-//! [`SimulatedLed`] has the kernel's rules, as measured on 6.1 to 7.2; [`folder`] keeps LEDs in files, so that the next process finds
-//! them; [`lines`] does so with GPIO lines.
+//! [`SimulatedLed`] follows the kernel's rules, as measured on 6.1 to 7.2. [`folder`] keeps LEDs in files, so that the next
+//! process finds them. [`lines`] does so with GPIO lines.
 
 pub mod folder;
 pub mod lines;
@@ -11,29 +11,29 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// A LED with its rules. Time is in milliseconds since some moment that stays the same.
+/// A simulated LED. Time is in milliseconds since a fixed moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimulatedLed {
-    /// Full light.
+    /// The maximum brightness.
     pub max: u32,
     /// The triggers the kernel has.
     pub triggers: Vec<String>,
-    /// The current one, `none` where there is none.
+    /// The current trigger, or `none`.
     pub trigger: String,
-    /// The brightness that was written last, or the one a trigger lights it with.
+    /// The brightness that was written last, or that a trigger set.
     pub brightness: u32,
     /// The settings of the trigger, by name.
     pub settings: BTreeMap<String, String>,
-    /// When what plays now began.
+    /// When the current blink or pattern began.
     pub since_ms: u64,
-    /// How often a pattern that was told to begins anew; `None`: it has not been told since it was over.
+    /// Rounds that the pattern plays, -1 without end; `None`: `repeat` was not written since the pattern ended.
     pub repeat: Option<i64>,
     /// The kernel has yet to end a blink of the trigger `timer`; a brightness written before that is lost.
     pub ending: bool,
 }
 
 impl SimulatedLed {
-    /// A dark LED without a trigger, of a kernel that has these.
+    /// A dark LED without a trigger, of a kernel that has these triggers.
     pub fn new(max: u32, triggers: &[&str]) -> Self {
         let triggers = ["none"].iter().chain(triggers).map(|name| (*name).to_owned()).collect();
         let (trigger, settings) = ("none".to_owned(), BTreeMap::new());
@@ -68,7 +68,7 @@ impl SimulatedLed {
         own.into_iter().chain(self.settings.keys().cloned()).collect()
     }
 
-    /// How bright it is.
+    /// The brightness at this moment.
     pub fn light(&self, now_ms: u64) -> u32 {
         let passed = now_ms.saturating_sub(self.since_ms);
         let number = |name: &str| self.settings.get(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -78,7 +78,7 @@ impl SimulatedLed {
                 let lit = on > 0 && (off == 0 || passed % (on + off) < on);
                 if lit { self.brightness } else { 0 }
             }
-            // As the kernel's: two beats of 70 ms, and a rest.
+            // As the kernel's: two beats of 70 ms, and a pause.
             "heartbeat" if matches!(passed % 1260, 0..70 | 140..210) => self.brightness,
             "heartbeat" => 0,
             "pattern" => self.pattern_light(passed),
@@ -134,7 +134,7 @@ impl SimulatedLed {
         self.repeat = Some(-1);
         self.settings = settings_of(name);
         self.brightness = match name {
-            // It blinks as bright as it was.
+            // `timer` keeps the brightness of a LED that was lit.
             "timer" if dimmed => self.brightness,
             "default-on" | "timer" | "heartbeat" => self.max,
             _ => 0,
@@ -152,7 +152,7 @@ impl SimulatedLed {
             "pattern" => {
                 tuples(text, self.max)?;
                 if over {
-                    // It was told how often, and has done so: it waits to be told again.
+                    // The rounds that `repeat` asked for are over: nothing plays until `repeat` is written again.
                     self.repeat = None;
                 }
             }
@@ -174,7 +174,7 @@ impl SimulatedLed {
     }
 }
 
-/// The settings that appear with a trigger, as it has them at first.
+/// The settings that appear with a trigger, with their initial values.
 fn settings_of(trigger: &str) -> BTreeMap<String, String> {
     let all: &[(&str, &str)] = match trigger {
         "timer" => &[("delay_off", "500"), ("delay_on", "500")],
@@ -187,7 +187,7 @@ fn settings_of(trigger: &str) -> BTreeMap<String, String> {
     all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Reads the pattern trigger's pairs of brightness and milliseconds.
+/// Parses the pattern trigger's pairs of brightness and milliseconds.
 fn tuples(text: &str, max: u32) -> io::Result<Vec<(u32, u64)>> {
     let numbers: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| Errno::INVAL)?;
     let (pairs, rest) = numbers.as_chunks::<2>();

@@ -1,4 +1,4 @@
-//! Finds what a LED hangs on: a LED of the kernel's class, or a bare GPIO line.
+//! Finds a LED's location: a LED of the kernel's class, or a bare GPIO line.
 
 use crate::linux::board::{LedChoice, LedLocation, OtherLed, Polarity};
 use crate::linux::leds::files::refusal;
@@ -6,7 +6,7 @@ use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, LineLevel, LineR
 use crate::port::LedError;
 use crate::state::{LedInfo, LedLevel, LedRef};
 
-/// The level of a line that makes its LED so.
+/// The line level for this LED level.
 pub const fn volts(polarity: Polarity, level: LedLevel) -> LineLevel {
     match (polarity, level) {
         (Polarity::ActiveHigh, LedLevel::Lit) | (Polarity::ActiveLow, LedLevel::Dark) => LineLevel::High,
@@ -39,7 +39,7 @@ pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo)
     Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {there}")))
 }
 
-/// A LED that was not chosen, in words.
+/// The name of a LED that was not chosen, and why it may be driven.
 pub fn lamp(other: &OtherLed) -> LedInfo {
     let why = other.described.map_or_else(
         || "it looks like a LED for people".to_owned(),
@@ -48,17 +48,17 @@ pub fn lamp(other: &OtherLed) -> LedInfo {
     LedInfo { name: other.name.clone(), why }
 }
 
-/// Finds the line, and makes sure that it is the right one and nobody's.
+/// Finds the line, and makes sure that it is the right one and has no holder.
 ///
-/// By the device that owns the chip; else by what its driver calls it, where that is a key; else by the line's name. A line
-/// by another name is another line. Numbers and labels that count chips are never asked.
+/// The line is found by the device that owns the chip; else by the chip's label, where that is unique; else by the line's name.
+/// A line of another name is another line. Chip numbers, and labels made of them, are never used.
 pub fn find_line(gpio: &dyn Gpio, wire: &LedLocation) -> Result<(Chip, LineInfo), LedError> {
     let LedLocation::Line { device, label, name, offset, .. } = wire else {
         return Err(LedError::None(format!("{wire} is not a GPIO line")));
     };
     let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
     let labelled = || label.as_ref().and_then(|label| chips.iter().find(|chip| chip.label == *label));
-    // Of chips that no device shows itself to own, a person names the number.
+    // If no device is shown to own the chips, the user names the chip's number.
     let numbered = || chips.iter().find(|chip| chip.device.is_empty() && chip.name == *device);
     let here = match by_device(&chips, device).or_else(labelled).or_else(numbered) {
         Some(chip) => Some((chip.clone(), tell(gpio, chip, *offset)?)),
@@ -77,13 +77,13 @@ pub fn find_line(gpio: &dyn Gpio, wire: &LedLocation) -> Result<(Chip, LineInfo)
     Ok(found)
 }
 
-/// How a line is that nobody holds. It is taken for that moment, and not driven.
+/// The state of a line that has no holder. The line is requested as it is for that moment, and not driven.
 pub fn look_at_line(gpio: &dyn Gpio, chip: &Chip, info: &LineInfo) -> std::io::Result<(Direction, LineLevel)> {
     let as_is = gpio.request(chip, info.offset, LineRequest::AsIs)?;
     Ok((as_is.direction()?.unwrap_or(info.direction), as_is.get()?))
 }
 
-/// The only line of this name.
+/// The line of this name, if there is only one.
 fn by_name(gpio: &dyn Gpio, chips: &[Chip], name: Option<&str>) -> Option<(Chip, LineInfo)> {
     let name = name?;
     let lines = chips.iter().flat_map(|chip| (0..chip.lines).filter_map(move |n| Some((chip, gpio.line(chip, n).ok()?))));

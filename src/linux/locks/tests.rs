@@ -1,4 +1,4 @@
-//! Tricks that only a real file system has. What every world promises is in `tests/port`.
+//! Tricks that only a real file system offers. What every implementation promises is in `tests/port`.
 
 use super::*;
 use crate::port::Locks as _;
@@ -104,7 +104,7 @@ async fn links_lead_nowhere() {
     assert!(!host.root.path().join("tmp/balena-supervisor/services/updates.lock").exists());
 }
 
-/// Makes the file of a lock as a program does, and gives it an owner. `false`: that takes root.
+/// Creates the file of a lock as a program does, and gives it an owner. `false`: that takes root.
 fn make_as(path: &Path, owner: (u32, u32), mode: u32, text: &str) -> bool {
     fs::write(path, text).unwrap();
     let (uid, gid) = owner;
@@ -126,7 +126,7 @@ async fn the_lock_of_a_service_that_runs_as_uid_65534_is_only_removed_by_force()
             if !make_as(&lock, owner, mode, text) {
                 return;
             }
-            // A program that locks both by itself leaves other files than a supervisor's tool.
+            // A program that takes both locks by itself leaves other files than a supervisor's tool.
             if both {
                 make_as(&other, owner, 0o600, text);
             }
@@ -142,8 +142,8 @@ async fn the_lock_of_a_service_that_runs_as_uid_65534_is_only_removed_by_force()
     }
 }
 
-/// `lockfile -r 0`, run as uid 65534 and the supervisor's own group, makes such files. An older agent of ours, and one on a full
-/// disk, leave an empty one with our mark.
+/// `lockfile -r 0`, run as uid 65534 and the supervisor's own group, creates such files. An older release of this agent, and
+/// one on a full disk, leave an empty file with the agent's mark.
 #[tokio::test]
 async fn what_another_supervisor_or_an_agent_that_was_killed_left_behind_is_given_back() {
     let host = host();
@@ -186,13 +186,13 @@ async fn a_tree_that_a_stranger_made_is_not_trusted() {
     assert!(error.contains("belongs to uid 1000"), "{error}");
 }
 
-/// Does something as a user of the host who is not let in everywhere.
+/// Runs a function as a user of the host who may not read every directory.
 fn without_roots_rights<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let limited = || {
         let mut mine = capabilities(None).unwrap();
         mine.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-        // Of this thread alone.
+        // Only for this thread.
         set_capabilities(None, mine).unwrap();
         deed()
     };
@@ -221,14 +221,14 @@ async fn a_directory_we_are_not_let_into_is_a_lock_of_its_own_service() {
     assert!(held.path.contains("services/1/closed") && held.path.contains("Permission denied"), "{}", held.path);
     assert!(held.since_secs > 0);
     assert!(matches!(&seen[&AppId(2)], LockState::Ours(all) if all.len() == 2), "{seen:?}");
-    // The others are given back.
+    // The other locks are released.
     let error = given_back.unwrap_err().to_string();
     assert!(error.contains("services/1/closed"), "{error}");
     assert_eq!(fs::read_dir(host.path("open")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(host.path("closed")).unwrap().count(), 2);
 }
 
-/// Names of everything below a directory, with what is in the files and who owns them.
+/// The names of all entries below a directory, with the content and the owner of files.
 fn everything(dir: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut todo = vec![dir.to_owned()];
@@ -244,7 +244,7 @@ fn everything(dir: &Path) -> Vec<String> {
     all
 }
 
-/// Everything that is done with a lock directory.
+/// Every operation on a lock directory.
 async fn go_through_everything(host: &Host) {
     let key = ServiceKey::new(AppId(1), "main");
     for force in [Force::No, Force::Yes] {
@@ -264,7 +264,7 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
         for (trick, by_mark) in (0..7).flat_map(|trick| [(trick, false), (trick, true)]) {
             let mut host = host();
             if by_mark {
-                // As for an agent that is not root, which tells by other things which are its own.
+                // As for an agent that is not root, which identifies its locks by other marks.
                 host.locks.tree = LockTree::by_mark(host.root.path(), rustix::process::geteuid());
             }
             let outside = host.root.path().join("outside");
@@ -277,13 +277,13 @@ async fn nothing_a_container_puts_in_its_directory_has_us_write_elsewhere_or_wai
                 1 => symlink(&outside, &path).is_ok(),
                 2 => symlink("../../../../../outside/new", &path).is_ok(),
                 3 => node(&path, FileType::Fifo, 0),
-                // The console, and memory: opening one may do something, reading the other never ends.
+                // The console, and memory: opening one may have an effect, reading the other never ends.
                 4 => node(&path, FileType::CharacterDevice, makedev(5, 1)),
                 5 => node(&path, FileType::CharacterDevice, makedev(1, 5)),
-                // Eight terabytes of nothing.
+                // Eight terabytes of zeros.
                 _ => fs::File::create(&path).and_then(|it| it.set_len(1 << 43)).is_ok(),
             };
-            // Who is not root cannot make devices.
+            // Only root can create devices.
             if !made {
                 continue;
             }
@@ -303,7 +303,7 @@ async fn an_agent_that_is_not_root_tells_its_locks_from_those_of_its_own_uid() {
     assert_eq!(host.look().await, Some(LockState::Ours(BTreeSet::from(["main".to_owned()]))));
     host.locks.release(AppId(1)).await.unwrap();
     assert_eq!(host.look().await, None);
-    // Whatever is in it, and although its owner is the same.
+    // Whatever its content, and although its owner is the same.
     fs::write(host.path("main").join("updates.lock"), "boardkeeper\n").unwrap();
     assert!(matches!(host.look().await, Some(LockState::Held(_))));
 }
@@ -321,7 +321,7 @@ fn a_directory_that_changes_under_us_leads_nowhere_either() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (dir, lock) = (host.path("main"), host.path("main/updates.lock"));
     let swaps = std::thread::scope(|scope| {
-        // What a container can do in its own directory, and the directory itself, which it cannot.
+        // What a container can do in its own directory, and swaps of the directory itself, which it cannot do.
         let mischief = scope.spawn(|| {
             let aside = dir.with_file_name("aside");
             let mut swaps = 0_u32;
@@ -362,7 +362,7 @@ async fn a_container_that_fills_its_directory_fills_no_memory_and_hides_no_lock(
     assert_eq!(fs::metadata(host.path("main/updates.lock")).unwrap().len(), 12);
 }
 
-/// How many items a second the stream of changes gives while a service does something all the time.
+/// How many items a second the stream of changes gives while a service floods it.
 async fn items_while(host: &Host, mut flood: impl FnMut()) -> f64 {
     const FOR: std::time::Duration = std::time::Duration::from_secs(3);
     let floods = async {

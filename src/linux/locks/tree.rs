@@ -14,32 +14,33 @@ pub(super) mod dir;
 
 use dir::{EntryKind, OpenDir};
 
-/// The files that are a lock. Both are made; either one holds up updates.
+/// The files of a lock. A supervisor creates both; either one holds up updates.
 const FILES: [&CStr; 2] = [c"updates.lock", c"resin-updates.lock"];
-/// Whatever is named so, is a lock.
+/// Any file with this suffix is a lock.
 const ENDING: &[u8] = b"updates.lock";
-/// By these a new container says that it is ready: the name of today, and that of 2017.
+/// The files by which a new container reports that it is ready: the present name, and that of 2017.
 const SIGNALS: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
-/// Owner of the locks that supervisors make.
+/// Owner of the locks that supervisors create.
 const OWNER: Uid = Uid::from_raw_unchecked(65534);
-/// What is in a lock of ours, for people.
+/// The content of the agent's locks, for the user.
 const WORD: &[u8] = b"boardkeeper\n";
-/// By its sticky bit a lock of ours is told from what a service of the same uid makes: that takes no room, and means nothing else.
+/// The mode of the agent's locks. The sticky bit tells them from files of a service with the same uid: it takes no space, and
+/// means nothing else.
 const MARKED: Mode = Mode::from_raw_mode(0o1644);
-/// The mode of the files that other supervisors make, with the tool `lockfile`.
+/// The mode of the files that other supervisors create with the tool `lockfile`.
 const LOCKFILE: Mode = Mode::from_raw_mode(0o444);
-/// The most that tool writes into one: `0`.
+/// The most that this tool writes into a lock, in bytes: `0`.
 const LOCKFILE_BYTES: u64 = 1;
-/// Where a lock is made before it gets its name, in the app's directory, which no container sees.
+/// The temporary name of a lock in the making, in the app's directory, which no container sees.
 const DRAFT: &CStr = c".draft.lock";
-/// For us to write in only.
+/// Only the agent may write in it.
 const PRIVATE: Mode = Mode::from_raw_mode(0o755);
-/// As `/tmp`: a service that is not root may lock too, and may not take away what is ours.
+/// As `/tmp`: a service that is not root may lock too, and may not remove the agent's files.
 const SHARED: Mode = Mode::from_raw_mode(0o1777);
-/// How often we race with somebody who takes a lock as fast as we remove it.
+/// How often to retry if a program takes a lock as fast as it is removed.
 const ATTEMPTS: usize = 3;
 
-/// Where the locks are, and how ours are told from others.
+/// Where the locks are, and how the agent's are told from others.
 #[derive(Debug, Clone)]
 pub(super) struct LockTree {
     tmp: PathBuf,
@@ -48,9 +49,9 @@ pub(super) struct LockTree {
 
 #[derive(Debug, Clone, Copy)]
 enum Mine {
-    /// By the owner that supervisors give their locks to, and by their mode.
+    /// By the owner that supervisors give their locks, and by the mode.
     Owner,
-    /// By our uid and their mode.
+    /// By the agent's uid and the mode.
     Mark(Uid),
 }
 
@@ -68,14 +69,14 @@ impl LockTree {
         Self { tmp: root.join("tmp"), mine }
     }
 
-    /// As an agent of this user would see them.
+    /// The locks as an agent of this user would see them.
     #[cfg(test)]
     pub(super) fn by_mark(root: &Path, uid: Uid) -> Self {
         Self { tmp: root.join("tmp"), mine: Mine::Mark(uid) }
     }
 
-    /// Who holds the locks of an app, of which these services can hold one. `None`: none is held. A service holds one whose directory
-    /// cannot be looked into: it made it so, and may have a lock there.
+    /// Who holds the locks of an app, of which these services can hold one. `None`: there is none. A service whose directory
+    /// cannot be opened holds one: it made the directory so, and may have a lock there.
     pub(super) fn look(&self, app: AppId, holders: &LockHolders) -> Result<Option<LockState>, LockError> {
         let Some(dir) = self.app(app)? else { return Ok(None) };
         let mut whole = BTreeSet::new();
@@ -97,7 +98,7 @@ impl LockTree {
                 whole.insert(service.to_string_lossy().into_owned());
             }
         }
-        // Half a lock of an earlier life counts, so that it is given back.
+        // Half a lock of an earlier run of the agent counts, so that it is released.
         Ok(match (held, any) {
             (Some(held), true) => Some(LockState::Both(held)),
             (Some(held), false) => Some(LockState::Held(held)),
@@ -113,7 +114,7 @@ impl LockTree {
         Ok(services.directories()?.into_iter().filter_map(app).collect())
     }
 
-    /// All or nothing.
+    /// Takes all of these locks, or none.
     pub(super) fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
         let taken = self.take_all(app, services, force);
         if taken.is_err()
@@ -124,27 +125,27 @@ impl LockTree {
         taken
     }
 
-    /// Removes what is ours, also where one service does not let us. Says what was wrong first.
+    /// Removes the agent's locks, also if one service's directory cannot be read. Returns the first error.
     pub(super) fn release(&self, app: AppId) -> Result<(), LockError> {
         let Some(dir) = self.app(app)? else { return Ok(()) };
         let all = dir.directories()?.into_iter().map(|service| self.release_one(&dir, &service));
         all.fold(Ok(()), Result::and).and(dir.remove(DRAFT))
     }
 
-    /// Removes the files by which a service says that it is ready.
+    /// Removes the files by which a service reports that it is ready.
     pub(super) fn forget_signals(&self, key: &ServiceKey) -> Result<(), LockError> {
         let Some(app) = self.app(key.app)? else { return Ok(()) };
         let Some(dir) = app.open(&named(&key.service)?)? else { return Ok(()) };
         SIGNALS.iter().try_for_each(|signal| dir.remove(signal))
     }
 
-    /// The directory of a service, made when it is not there.
+    /// The directory of a service, created if it is missing.
     pub(super) fn service(&self, key: &ServiceKey) -> Result<OpenDir, LockError> {
         let app = self.make_app(key.app)?;
         Self::make_service(&app, &named(&key.service)?)
     }
 
-    /// Whether the service said that it is ready.
+    /// Whether the service reported that it is ready.
     pub(super) fn is_signalled(&self, key: &ServiceKey) -> Result<bool, LockError> {
         let service = self.service(key)?;
         for signal in SIGNALS {
@@ -155,16 +156,16 @@ impl LockTree {
         Ok(false)
     }
 
-    /// The directory all others are in, made when it is not there.
+    /// The directory of all app directories, created if it is missing.
     pub(super) fn make_services(&self) -> Result<OpenDir, LockError> {
         let tmp = OpenDir::trusted(&self.tmp, "/tmp")?;
-        // Who was written for the supervisor of 2017 looks here. Where something else has the name, it stays.
+        // A program written for the supervisor of 2017 looks here. If the name is taken, it stays.
         let _ = tmp.link_to(c"resin-supervisor", c"/tmp/balena-supervisor");
         let base = self.make_own(&tmp, c"balena-supervisor")?;
         self.make_own(&base, c"services")
     }
 
-    /// Keeps `systemd-tmpfiles` from tidying the tree away, for as long as the handle lives: it passes over locked directories.
+    /// Keeps `systemd-tmpfiles` from cleaning up the tree, as long as the handle lives: it skips locked directories.
     pub(super) fn keep(&self) -> Option<OpenDir> {
         let tmp = OpenDir::trusted(&self.tmp, "/tmp").ok()?;
         let base = tmp.open(c"balena-supervisor").ok()??;
@@ -179,7 +180,7 @@ impl LockTree {
             let name = named(service)?;
             found.push((Self::make_service(&dir, &name)?, name));
         }
-        // Nobody need see ours for a moment where the answer is no anyway.
+        // If the request will be refused anyway, no program need see the agent's lock for a moment.
         if force == Force::No {
             for (service, name) in &found {
                 self.survey(service, name)?.refuse()?;
@@ -209,7 +210,7 @@ impl LockTree {
         )))
     }
 
-    /// Makes a lock that is ours from its first moment. `false`: somebody else was faster.
+    /// Creates a lock that has the agent's marks from its first moment. `false`: another program was faster.
     fn make_lock(&self, app: &OpenDir, service: &OpenDir, file: &CStr) -> Result<bool, LockError> {
         app.remove(DRAFT)?;
         let owner = match self.mine {
@@ -229,12 +230,12 @@ impl LockTree {
 
     fn survey(&self, service: &OpenDir, name: &CStr) -> Result<FoundLocks, LockError> {
         let mut survey = FoundLocks::default();
-        // Those that count most are found among however many names.
+        // The two files that matter most are found in a directory of any number of names.
         let known = FILES.iter().map(|it| (*it).to_owned());
         let all: BTreeSet<_> = service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(ENDING)).collect();
         let left_behind = self.are_left_behind(service)?;
         for file in all {
-            // What is gone by now holds nothing up.
+            // A file that is gone by now holds nothing up.
             let Some(kind) = service.kind(&file)? else { continue };
             if self.is_ours(kind) || left_behind && FILES.contains(&&*file) {
                 survey.ours.insert(file);
@@ -255,9 +256,9 @@ impl LockTree {
         }
     }
 
-    /// Whether the service's lock was made by another supervisor: see the head of [`super`].
+    /// Whether another supervisor created the service's lock: see the head of [`super`].
     fn are_left_behind(&self, service: &OpenDir) -> Result<bool, LockError> {
-        // Who is not root can neither make such files nor remove them.
+        // Only root can create such files, and remove them.
         if matches!(self.mine, Mine::Mark(_)) {
             return Ok(false);
         }
@@ -284,7 +285,7 @@ impl LockTree {
         self.make_own(&self.make_services()?, &named(&app.to_string())?)
     }
 
-    /// A directory that only we write in. `/tmp` is anybody's, so somebody may have been there before us.
+    /// A directory that only the agent writes in. Any user can write in `/tmp`, so another program may have created it first.
     fn make_own(&self, parent: &OpenDir, name: &CStr) -> Result<OpenDir, LockError> {
         let dir = parent.make(name, PRIVATE)?;
         let uid = dir.owner()?;
@@ -299,13 +300,13 @@ impl LockTree {
 
     fn make_service(app: &OpenDir, name: &CStr) -> Result<OpenDir, LockError> {
         let dir = app.make(name, SHARED)?;
-        // An engine that mounts a directory that is not there makes it for root alone.
+        // An engine that mounts a missing directory creates it for root alone.
         dir.widen(PRIVATE, SHARED);
         Ok(dir)
     }
 }
 
-/// The lock that a service may have where we cannot look.
+/// The lock that a service may have in a directory that the agent cannot open.
 fn out_of_sight(app: &OpenDir, name: &CStr, why: &LockError) -> HeldLock {
     let since_secs = app.kind(name).ok().flatten().map_or(0, |it| it.changed_secs);
     HeldLock { service: name.to_string_lossy().into_owned(), path: why.to_string(), since_secs }
@@ -317,7 +318,7 @@ impl FoundLocks {
     }
 }
 
-/// A name that leads to this directory's entries only.
+/// A name that leads to an entry of this very directory.
 fn named(name: &str) -> Result<CString, LockError> {
     let wrong = || LockError::Failed(format!("`{name}` cannot be the name of a lock directory: rename the service"));
     if matches!(name, "" | "." | "..") || name.contains('/') {

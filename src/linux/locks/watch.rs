@@ -1,4 +1,4 @@
-//! Waiting for locks to be given back and for hand-overs, woken by the kernel.
+//! Waiting for locks to be released and for hand-overs, with inotify.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,18 +15,18 @@ use super::tree::dir::OpenDir;
 use crate::port::LockError;
 use crate::state::ServiceKey;
 
-/// Bytes read of the kernel's queue at once: some hundred events.
+/// Bytes read from the kernel's queue at once: some hundred events.
 const BUFFER: usize = 4096;
-/// Between two looks where the kernel does not let us watch.
+/// Polling interval if the kernel allows no watch.
 const BLIND: Duration = Duration::from_secs(30);
-/// A service that gives locks back all the time wakes us this often at most.
+/// Rate limit: a service that releases locks all the time causes an item this often at most.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What helps when the kernel refuses a watch.
+/// Advice for when the kernel refuses a watch.
 const ADVICE: &str = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances with sysctl";
 
 type Events = EventStream<[u8; BUFFER]>;
 
-/// An item whenever a lock may have been given back. Never ends.
+/// An item whenever a lock may have been released. Never ends.
 pub(super) fn changes(tree: LockTree) -> impl Stream<Item = ()> {
     let watch = Watch { tree, watched: None, missed: false, complained: false };
     stream::unfold(watch, async |mut watch| {
@@ -35,18 +35,18 @@ pub(super) fn changes(tree: LockTree) -> impl Stream<Item = ()> {
     })
 }
 
-/// Waits until a service says that it is ready.
+/// Waits until a service reports that it is ready.
 pub(super) async fn signalled(tree: &LockTree, key: &ServiceKey) -> Result<(), LockError> {
     loop {
         let mut events = watched(tree, key)?;
-        // Looked at after the watch was set, so nothing falls between.
+        // Checked after the watch was set, so no file is missed.
         loop {
             if tree.is_signalled(key)? {
                 return Ok(());
             }
             match events.next().await {
                 Some(Ok(event)) if !event.mask.contains(EventMask::IGNORED) => (),
-                // The directory was removed: it is made again, and watched anew.
+                // The directory was removed: create it again, and watch it anew.
                 Some(Ok(_) | Err(_)) | None => break,
             }
         }
@@ -54,7 +54,7 @@ pub(super) async fn signalled(tree: &LockTree, key: &ServiceKey) -> Result<(), L
     }
 }
 
-/// What happens in the directory of a service. Its handle is closed again, or the kernel would not tell of its removal.
+/// The events in a service's directory. Its handle is closed again, or the kernel would not report its removal.
 fn watched(tree: &LockTree, key: &ServiceKey) -> Result<Events, LockError> {
     let dir = tree.service(key)?;
     let watch = || {
@@ -73,15 +73,15 @@ fn events() -> io::Result<Events> {
 struct Watch {
     tree: LockTree,
     watched: Option<Watched>,
-    /// Something may have happened while nothing was watched.
+    /// Something may have changed while nothing was watched.
     missed: bool,
-    /// What is wrong was said.
+    /// The failure was logged.
     complained: bool,
 }
 
 struct Watched {
     events: Events,
-    /// Watches of services' directories. The others are of those above.
+    /// The watches of services' directories. The others are of the directories above.
     services: BTreeSet<i32>,
     /// Directories changed while events were skipped.
     stale: bool,
@@ -89,7 +89,7 @@ struct Watched {
 }
 
 impl Watch {
-    /// Waits until a lock may have been given back.
+    /// Waits until a lock may have been released.
     async fn next(&mut self) {
         loop {
             let Some(watched) = &mut self.watched else {
@@ -105,7 +105,7 @@ impl Watch {
                     watched.drain();
                     return;
                 }
-                // A directory came or went; what happened in it until it was watched, nobody told us.
+                // A directory came or went; its events until it was watched are lost.
                 LockEvent::Directory => {
                     self.watched = None;
                     sleep(PAUSE).await;
@@ -131,12 +131,12 @@ impl Watch {
     }
 }
 
-/// What an event means to us.
+/// What an event means for the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LockEvent {
-    /// A lock was given back.
+    /// A lock was released.
     Release,
-    /// There are other directories than before, or events were lost.
+    /// Directories came or went, or events were lost.
     Directory,
     /// Nothing.
     Else,
@@ -148,7 +148,7 @@ impl Watched {
         let top = tree.make_services().map_err(|why| why.to_string())?;
         let mut watched = Self { events: events().map_err(said)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
         watched.above(&top).map_err(said)?;
-        // Watched before it is listed, so that no directory is missed.
+        // Each directory is watched before it is listed, so that none in it is missed.
         for app in children(&top) {
             watched.above(&app).map_err(said)?;
             for service in children(&app) {
@@ -189,12 +189,12 @@ impl Watched {
         match (self.services.contains(&descriptor), is_lock) {
             (true, true) => LockEvent::Release,
             (false, _) if mask.intersects(EventMask::ISDIR | EventMask::DELETE_SELF) => LockEvent::Directory,
-            // Drafts of our own locks among them: they are files beside the services' directories.
+            // Among them are the agent's own locks in the making: they are files beside the services' directories.
             (true, false) | (false, _) => LockEvent::Else,
         }
     }
 
-    /// Forgets what is told by an item already given, unless it is about directories.
+    /// Discards events that the item just given covers, unless they are about directories.
     fn drain(&mut self) {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
             let heard = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());

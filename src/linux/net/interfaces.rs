@@ -1,4 +1,4 @@
-//! The machine's addresses, asked of the kernel over rtnetlink, and told by it when they change.
+//! The machine's addresses, read from the kernel over rtnetlink, with notifications of changes.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 // Numbers of rtnetlink(7) and netlink(7).
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// Set in the kind of an attribute that holds others.
+/// Flag in the type of an attribute that nests others.
 const NLA_F_NESTED: u16 = 0x8000;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
@@ -21,12 +21,12 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 const RTMGRP_IPV6_IFADDR: u32 = 0x100;
-/// Bytes of a message's head, and of an address's.
+/// Bytes of a netlink message's header, and of an `ifaddrmsg`.
 const HEAD: usize = 16;
 const IFADDR: usize = 8;
-/// Bytes of the longest head of a request's subject: an interface's.
+/// Bytes of the longest body header of a request: an interface's `ifinfomsg`.
 const BODY: usize = 16;
-/// The kernel sends at most so much at once to whoever asks with a smaller buffer.
+/// The kernel sends at most this much at once to a reader with a smaller buffer.
 const BUFFER: usize = 16 * 1024;
 
 /// An address of the machine.
@@ -34,22 +34,22 @@ const BUFFER: usize = 16 * 1024;
 pub struct InterfaceAddress {
     /// The interface's name.
     pub interface: String,
-    /// The interface's number.
+    /// The interface index.
     pub index: u32,
     /// The address.
     pub ip: IpAddr,
-    /// Bits of it that are the network's.
+    /// The length of the network prefix in bits.
     pub prefix: u8,
 }
 
-/// Tells when addresses change.
+/// Notifications of address changes.
 #[derive(Debug)]
 pub struct AddressChanges {
     socket: AsyncFd<OwnedFd>,
 }
 
 impl InterfaceAddress {
-    /// Whether it is the fleet's VPN, by which the cloud comes.
+    /// Whether this is an interface of the fleet's VPN, by which the cloud connects.
     pub(super) fn is_vpn(&self) -> bool {
         matches!(self.interface.as_str(), "resin-vpn" | "tun0")
     }
@@ -60,7 +60,7 @@ impl InterfaceAddress {
     }
 }
 
-/// Whether two addresses begin with the same bits, of which so many are their network's.
+/// Whether two addresses share their first `prefix` bits.
 pub(in crate::linux) fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
     let same = |one: u128, other: u128, width: u32| {
         let free = width.saturating_sub(prefix.into());
@@ -73,7 +73,7 @@ pub(in crate::linux) fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> 
     }
 }
 
-/// Whether an address is one of those that anybody may use at home, and that lead nowhere else.
+/// Whether an address is private or link-local: free for any local network, and routed nowhere else.
 pub(super) const fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
@@ -84,12 +84,12 @@ pub(super) const fn is_private(ip: IpAddr) -> bool {
 /// Whether an interface is a bridge that an engine made for containers.
 pub(super) fn is_bridge(name: &str) -> bool {
     let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|it: &str| it.bytes().all(|byte| byte.is_ascii_digit()));
-    // A bridge of its owner's own is `br0` or `br-lan`.
+    // Bridges that owners make are named `br0` or `br-lan`.
     let network = name.strip_prefix("br-").is_some_and(|it| it.len() == 12 && it.bytes().all(|byte| byte.is_ascii_hexdigit()));
     name == "supervisor0" || network || ["docker", "balena", "podman", "cni-podman"].into_iter().any(numbered)
 }
 
-/// Whether an interface is part of containers' networks, so that its addresses are not the device's.
+/// Whether an interface belongs to container networks, so that its addresses are not the device's.
 pub(in crate::linux) fn is_containers(name: &str) -> bool {
     is_bridge(name) || name.starts_with("veth") || matches!(name, "lo" | "resin-dns" | "resin-redsocks" | "balena-redsocks")
 }
@@ -98,7 +98,7 @@ pub(in crate::linux) fn is_containers(name: &str) -> bool {
 pub(in crate::linux) fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let socket = netlink(SocketFlags::CLOEXEC, 0)?;
     let raw = dump(&socket, RTM_GETADDR, RTM_NEWADDR, address)?;
-    // One that is gone by now has no name any more, and is of no use.
+    // An interface that is gone by now has no name any more, and is dropped.
     let named = |it: Raw| {
         let interface = netdevice::index_to_name(&socket, it.index).ok()?;
         Some(InterfaceAddress { interface, index: it.index, ip: it.ip, prefix: it.prefix })
@@ -106,7 +106,7 @@ pub(in crate::linux) fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     Ok(raw.into_iter().filter_map(named).collect())
 }
 
-/// Everything of a kind that the kernel has.
+/// Dumps all objects of a kind.
 pub(super) fn dump<T>(socket: &OwnedFd, get: u16, kind: u16, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
     send(socket, &request(get), SendFlags::empty())?;
     let mut found = Vec::new();
@@ -122,7 +122,7 @@ pub(super) fn dump<T>(socket: &OwnedFd, get: u16, kind: u16, read: impl Fn(&[u8]
 }
 
 impl AddressChanges {
-    /// Begins to listen. To be called within a runtime.
+    /// Subscribes to address changes. Must be called within a runtime.
     pub(in crate::linux) fn new() -> io::Result<Self> {
         let socket = netlink(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)?;
         #[expect(deprecated, reason = "its successor is unsafe to call; what we give it owns its descriptor, so it stays open")]
@@ -130,11 +130,12 @@ impl AddressChanges {
         Ok(Self { socket })
     }
 
-    /// Waits for a change. May be dropped at any await.
+    /// Waits for a change. Cancel-safe.
     pub(in crate::linux) async fn next(&self) {
         let Ok(mut ready) = self.socket.readable().await else { return std::future::pending().await };
         let mut buffer = vec![0; BUFFER];
-        // What exactly is of no interest: all is looked at anew. Lost ones are told as an error, which is a change too.
+        // The content does not matter: all addresses are read anew. Lost notifications are reported as an error, which counts
+        // as a change.
         while ready.try_io(|socket| Ok(recv(socket, &mut *buffer, RecvFlags::empty())?)).is_ok_and(|it| it.is_ok()) {}
     }
 }
@@ -145,13 +146,13 @@ pub(super) fn netlink(flags: SocketFlags, groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks for everything of a kind.
+/// A dump request for all objects of a kind.
 fn request(get: u16) -> Vec<u8> {
     let length = u32::try_from(HEAD + BODY).unwrap_or_default();
     let mut bytes = length.to_ne_bytes().to_vec();
     bytes.extend(get.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    // Sequence number and sender matter to nobody; neither does anything of what is asked for.
+    // The kernel needs neither sequence number nor sender here, and the body filters nothing.
     bytes.resize(HEAD + BODY, 0);
     bytes
 }
@@ -183,7 +184,7 @@ fn parse<T>(mut bytes: &[u8], wanted: u16, read: impl Fn(&[u8]) -> Option<T>) ->
     Ok((found, More::Yes))
 }
 
-/// The first message's kind and body, and what follows.
+/// The first message's type and body, and the bytes that follow.
 fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(field(bytes, 0)?)).ok()?;
     let kind = u16::from_ne_bytes(field(bytes, 4)?);
@@ -202,11 +203,11 @@ fn address(body: &[u8]) -> Option<Raw> {
             _ => (),
         }
     }
-    // On a link from point to point the first is the other end's.
+    // On a point-to-point link `IFA_ADDRESS` is the peer's.
     Some(Raw { index, ip: own.or(peer)?, prefix })
 }
 
-/// The attributes of a message, and of an attribute that holds others: their kinds and values.
+/// The attributes of a message, or of an attribute that nests others: their types and values.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(field(bytes, 0)?));

@@ -1,8 +1,8 @@
-//! Who may stay when more come than there is room for.
+//! Which connections stay when more come than there is room for.
 //!
-//! Nobody is kept out by somebody else who only holds connections open: a newcomer takes the place of the connection that has
-//! been idle longest, first among those of the same address, else among those of the address that has the most. Who waits for an
-//! answer is never sent away, and the API sees to it that no address has many of those.
+//! Holding connections open keeps no other client out: a new connection displaces the one that has been idle longest, first
+//! among those of the same address, else among those of the address that has the most. A connection with a request in flight
+//! is never displaced, and the API sees to it that no address has many of those.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,20 +11,22 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-/// Connections at once. Each costs a descriptor of the 1024 a process is given, and up to 40 KiB for what is read and sent.
+/// The most connections at once. Each costs a descriptor of the 1024 a process is given, and up to 40 KiB for what is read and
+/// sent.
 pub(super) const CONNECTIONS: usize = 256;
 
-/// Connections of one address: a container's, or of all that use loopback. Four of them fill the house.
+/// The most connections of one address: a container's, or of all clients that use loopback. Four addresses can use up
+/// `CONNECTIONS`.
 pub(super) const OF_ONE_ADDRESS: usize = 64;
 
-/// The bits of an IPv6 address that tell one house from another: the rest anybody chooses for himself.
+/// The network part of an IPv6 address. Limits apply per /64: a host chooses the other bits freely.
 const HOUSE: u128 = !0 << 64;
 
-/// Everybody who is connected.
+/// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLimiter {
     guests: RefCell<Vec<Rc<OpenConnection>>>,
-    /// Counts arrivals and answers.
+    /// A logical clock: counts connections and requests.
     clock: Cell<u64>,
 }
 
@@ -33,19 +35,19 @@ pub(super) struct ConnectionLimiter {
 pub(super) struct OpenConnection {
     address: IpAddr,
     waits: Cell<bool>,
-    /// When it came, or was answered last.
+    /// The clock's reading when the connection was accepted, or its last request began.
     idle_since: Cell<u64>,
     leave: Notify,
 }
 
-/// A place in the crowd, for as long as it lives.
+/// A connection's slot, held as long as this lives.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     crowd: &'a ConnectionLimiter,
     guest: Rc<OpenConnection>,
 }
 
-/// A request is under way, for as long as it lives.
+/// A request in flight, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
     guest: Rc<OpenConnection>,
@@ -53,7 +55,7 @@ pub(super) struct RequestGuard {
 }
 
 impl ConnectionLimiter {
-    /// Lets somebody in, in place of another one if need be. `None`: everybody there waits for an answer.
+    /// Admits a connection, and displaces another one if need be. `None`: all that could be displaced have requests in flight.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Slot<'_>> {
         let address = prefix_of(address);
         let same = self.guests.borrow().iter().filter(|it| it.address == address).count();
@@ -73,7 +75,7 @@ impl ConnectionLimiter {
         Some(Slot { crowd: self, guest })
     }
 
-    /// Sends away who has been idle longest.
+    /// Disconnects the matching connection that has been idle longest.
     fn displace(&self, among: impl Fn(&OpenConnection) -> bool) -> Option<()> {
         let mut guests = self.guests.borrow_mut();
         let idle = guests.iter().enumerate().filter(|(_, it)| among(it) && !it.waits.get());
@@ -101,12 +103,12 @@ impl ConnectionLimiter {
 }
 
 impl Slot<'_> {
-    /// Over when somebody else needs the place.
+    /// Completes when another connection takes this slot.
     pub(super) async fn displaced(&self) {
         self.guest.leave.notified().await;
     }
 
-    /// A request begins. Tells how many others of the same address are under way.
+    /// Begins a request. Also returns how many other connections of the same address have one in flight.
     pub(super) fn begin(&self) -> (RequestGuard, usize) {
         let guests = self.crowd.guests.borrow();
         let beside = guests.iter().filter(|it| it.address == self.guest.address && it.waits.get()).count();

@@ -1,4 +1,4 @@
-//! Which interfaces are in a local network, as the kernel describes them over rtnetlink.
+//! Which interfaces are in a local network, as the kernel reports them over rtnetlink.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,21 +15,21 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const ARPHRD_ETHER: u16 = 1;
 const IFF_POINTOPOINT: u32 = 0x10;
-/// Bytes of an interface's head.
+/// Bytes of an `ifinfomsg`.
 const IFINFO: usize = 16;
-/// Kinds of Ethernet interfaces that are made, and whose neighbours are near. Tunnels that carry Ethernet frames have other kinds;
-/// an interface of a real device has none.
+/// Kinds of virtual Ethernet interfaces whose neighbours are local. Tunnels that carry Ethernet frames have other kinds; an
+/// interface of a real device has none.
 const LOCAL: [&str; 8] = ["bridge", "bond", "team", "vlan", "macvlan", "ipvlan", "veth", "dummy"];
-/// How the names of tunnels and modems begin, whatever the kernel takes them for.
+/// Name prefixes of tunnels and modems, whatever kind the kernel reports for them.
 const FAR: [&str; 6] = ["resin-vpn", "tun", "tap", "wg", "ppp", "wwan"];
 
-/// The numbers of the interfaces that are Ethernet or Wi-Fi, not tunnels.
+/// The indexes of the interfaces that are Ethernet or Wi-Fi, not tunnels.
 pub(super) fn local() -> io::Result<BTreeSet<u32>> {
     let socket = netlink(SocketFlags::CLOEXEC, 0)?;
     Ok(dump(&socket, RTM_GETLINK, RTM_NEWLINK, local_index)?.into_iter().collect())
 }
 
-/// The number of an interface, where it is in a local network.
+/// The index of an interface, if it is in a local network.
 fn local_index(body: &[u8]) -> Option<u32> {
     let kind_of_hardware = u16::from_ne_bytes(field(body, 2)?);
     let index = u32::from_ne_bytes(field(body, 4)?);
@@ -47,7 +47,7 @@ fn local_index(body: &[u8]) -> Option<u32> {
     (kind_of_hardware == ARPHRD_ETHER && flags & IFF_POINTOPOINT == 0 && near && !far).then_some(index)
 }
 
-/// A string of C.
+/// A NUL-terminated string.
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes.split(|it| *it == 0).next()?).ok()
 }
@@ -87,7 +87,7 @@ mod tests {
             body.extend([0; 4]);
             body.extend(attribute(IFLA_IFNAME, format!("{name}\0").as_bytes()));
             body.extend(kind.map_or_else(Vec::new, |it: &str| {
-                // As kernels before and after 5.2 mark what holds others.
+                // With the nested flag, which kernels before and after 5.2 use differently.
                 attribute(IFLA_LINKINFO | 0x8000, &attribute(IFLA_INFO_KIND, format!("{it}\0").as_bytes()))
             }));
             assert_eq!(local_index(&body), expected.then_some(7), "{name}");

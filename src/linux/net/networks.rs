@@ -1,8 +1,8 @@
 //! Which bridges the API may be reached by.
 //!
-//! The kernel says by which interface a connection comes, and the engine says whether that interface is the bridge of an `internal`
-//! network. A bridge counts as closed until the engine has said that it is open: a network's bridge is there before the network is
-//! in the engine's list.
+//! The kernel says by which interface a connection comes, and the engine says whether that interface is the bridge of an
+//! `internal` network. A bridge counts as closed until the engine has reported it as open: a network's bridge exists before
+//! the network is in the engine's list.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,14 +17,14 @@ use super::interfaces::{self, AddressChanges, InterfaceAddress};
 use crate::linux::engine::Bridge;
 use crate::port::EngineError;
 
-/// From a look at the engine that left a bridge unknown to the next; each wait is twice the one before.
+/// The wait between an engine query that left a bridge unknown and the next query. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// The engine is asked again for so long after a change, even if it knows every bridge that looks like one of an engine: a network
-/// whose bridge has a name of its owner's choice may not be in its list yet.
+/// The engine is queried repeatedly for this long after a change, even if it knows every bridge that looks like one of an
+/// engine: a network whose bridge has a name its owner chose may not be in its list yet.
 const SETTLED: Duration = Duration::from_secs(2);
-/// The longest wait while the engine does not answer.
+/// The longest wait while the engine is unreachable.
 const UNREACHABLE_WAIT: Duration = Duration::from_secs(10);
-/// The longest wait otherwise. An engine may use a bridge that was there before, and no address changes then.
+/// The longest wait otherwise. An engine may adopt a bridge that existed before, and no address changes then.
 const LONGEST_WAIT: Duration = Duration::from_secs(180);
 
 /// Whether containers on a bridge may reach the API.
@@ -36,23 +36,23 @@ pub enum ContainerAccess {
     Internal,
 }
 
-/// The interfaces of the engine's networks, by their numbers. The kernel gives no number twice.
+/// The interfaces of the engine's networks, by interface index. The kernel never reuses an index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineNetworks(BTreeMap<u32, ContainerAccess>);
 
 impl EngineNetworks {
-    /// What the engine said of an interface; `None`: nothing yet, or it is not the engine's.
+    /// What the engine reported of an interface. `None`: nothing yet, or it is not the engine's.
     pub(super) fn way(&self, index: u32) -> Option<ContainerAccess> {
         self.0.get(&index).copied()
     }
 
-    /// Judges interfaces by what the engine says. The addresses must have been read before the engine was asked.
+    /// Classifies interfaces by what the engine reports. The addresses must have been read before the engine was queried.
     pub(super) fn new(addresses: &[InterfaceAddress], bridges: &[Bridge]) -> Self {
         let mut ways = BTreeMap::new();
         for address in addresses {
             let its = |it: &&Bridge| {
                 let in_subnet = |(subnet, prefix): &_| interfaces::same_network(*subnet, address.ip, *prefix);
-                // Only an engine's own bridge is told by its subnet: the device's networks may have the same one.
+                // Only bridges of an engine may be matched by subnet: the device's networks may have the same one.
                 it.interface == address.interface
                     || interfaces::is_bridge(&address.interface) && it.subnets.iter().any(in_subnet)
             };
@@ -66,13 +66,13 @@ impl EngineNetworks {
         Self(ways)
     }
 
-    /// Whether the engine has not said yet what some bridge is.
+    /// Whether there is a bridge that the engine has not reported yet.
     fn lacks_any(&self, addresses: &[InterfaceAddress]) -> bool {
         addresses.iter().any(|it| interfaces::is_bridge(&it.interface) && self.way(it.index).is_none())
     }
 }
 
-/// Asks the engine for its bridges whenever addresses change, and tells what it says. To be called within a runtime.
+/// Queries the engine's bridges whenever addresses change, and publishes the result. Must be called within a runtime.
 pub async fn follow(
     ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>,
     told: watch::Sender<EngineNetworks>,
@@ -107,7 +107,7 @@ pub async fn follow(
     }
 }
 
-/// Asks once. Also says whether the engine knows every bridge.
+/// Queries the engine once. Also says whether it knows every bridge.
 async fn look(ask: &impl AsyncFn() -> Result<Vec<Bridge>, EngineError>) -> Result<(EngineNetworks, bool), String> {
     let addresses = interfaces::addresses().map_err(|why| why.to_string())?;
     let networks = EngineNetworks::new(&addresses, &ask().await.map_err(|why| why.to_string())?);

@@ -1,25 +1,25 @@
-//! Who has a port.
+//! The process that owns a port.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The state of a socket that listens, as `/proc/net/tcp` writes it.
+/// The state of a listening socket in `/proc/net/tcp`.
 const LISTENS: &str = "0A";
 
-/// Who listens at a port, in words. `None`: it is not told, or we may not know.
+/// The process that listens at a port, in words. `None`: `/proc` does not say, or we may not read it.
 pub(in crate::linux) fn by(proc: &Path, port: u16) -> Option<String> {
     let tables = ["net/tcp", "net/tcp6"].map(|it| fs::read_to_string(proc.join(it)).unwrap_or_default());
     let sockets: Vec<_> = tables.iter().flat_map(|table| table.lines()).filter_map(|line| listens(line, port)).collect();
     let links: Vec<_> = sockets.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let processes = fs::read_dir(proc).ok()?.flatten().map(|entry| entry.path());
-    // `/proc/self` is a process too, under a name that helps nobody.
+    // `/proc/self` is a process too, but its name is no process ID.
     let numbered = |it: &PathBuf| it.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
     let holder = processes.filter(numbered).find(|process| has_one_of(process, &links))?;
     let name = fs::read_to_string(holder.join("comm")).ok()?;
     Some(format!("`{}` (process {})", name.trim(), holder.file_name()?.display()))
 }
 
-/// The inode of the socket in a line, when it listens at the port.
+/// The inode of the socket in a line, if it listens at the port.
 fn listens(line: &str, port: u16) -> Option<&str> {
     let mut fields = line.split_whitespace();
     let (_, local_port) = fields.nth(1)?.split_once(':')?;

@@ -1,4 +1,4 @@
-//! The networks the machine is in: who can be reached, and whether the VPN is up.
+//! The networks the machine is in: which hosts can be reached, and whether the VPN is up.
 
 use std::fs;
 use std::future::poll_fn;
@@ -17,16 +17,16 @@ use crate::linux::watch::FileWatcher;
 use crate::port::{self, NetError, UnitChange};
 use crate::state::VpnState;
 
-/// Where the VPN's scripts say that it is up, below the host's root.
+/// The file by which the VPN's scripts say that it is up, below the host's root.
 const ACTIVE: &str = "run/openvpn/vpn_status/active";
-/// The VPN's service.
+/// The VPN's systemd unit.
 const SERVICE: &str = "openvpn.service";
-/// Between two looks where the kernel does not let us watch.
+/// The polling interval where inotify is not available.
 const BLIND: Duration = Duration::from_secs(30);
-/// Addresses of one name that are tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES: usize = 8;
 
-/// The real networks of the host whose root it was made with.
+/// The real networks of the host whose root it was created with.
 #[derive(Debug, Clone)]
 pub struct NetAdapter {
     active: PathBuf,
@@ -49,7 +49,7 @@ impl port::Net for NetAdapter {
                 return Err(NetError(format!("cannot look up {host}: {why}; see the name servers in /etc/resolv.conf")));
             }
         };
-        // All at once: where one of two families leads nowhere, it must not use up the time of the other.
+        // All at once: where one address family has no route, its timeouts must not use up the time of the other.
         let mut dials: FuturesUnordered<_> = found.iter().map(async |at| (at, TcpStream::connect(at).await)).collect();
         let mut whys = Vec::new();
         while let Some((at, dialled)) = dials.next().await {
@@ -63,12 +63,12 @@ impl port::Net for NetAdapter {
     }
 
     fn vpn(&self) -> impl Stream<Item = VpnState> {
-        // The VPN's scripts take the directory for granted. Where we may not make it, they do.
+        // The VPN's scripts expect the directory to exist. If we may not make it, they still do.
         let _ = self.active.parent().map(fs::create_dir_all);
         let watch = FileWatcher::new(&self.active).inspect_err(|why| warn!(%why, "the VPN's state cannot be watched")).ok();
         unfold((self.active.clone(), watch, None), async |(active, mut watch, before)| {
             let now = loop {
-                // Armed before the look, so that nothing falls between.
+                // The watch is armed before the file is checked, so that no change is missed in between.
                 let armed = watch.as_mut().is_some_and(|it| it.arm().is_ok());
                 let now = state(&active);
                 if before != Some(now) {
@@ -99,7 +99,7 @@ impl port::Net for NetAdapter {
 }
 
 fn state(active: &Path) -> VpnState {
-    // Whatever it is, a dangling link too.
+    // Any file type counts, a dangling link too.
     if active.symlink_metadata().is_ok() { VpnState::Up } else { VpnState::Down }
 }
 

@@ -1,4 +1,4 @@
-//! Answering. Connections are futures of the one future that serves them: nothing is spawned.
+//! The HTTP server. All connections are polled by the one future that serves them: nothing is spawned.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -33,27 +33,28 @@ use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::state::Status;
 use crate::state::device::{AnswerDelay, ClientAddress, ConcurrentRequests, LocalAddress};
 
-/// Bytes of a request's head, its first line included: what the servers of other supervisors take. More is answered with 431.
+/// The most bytes of a request head, first line included: the limit of other supervisors. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
-/// Headers of a request: browsers send some twenty. More are answered with 431.
+/// The most headers of a request: browsers send some twenty. More are answered with 431.
 const HEADERS: usize = 64;
-/// What is read ahead and held back of a connection. It bounds a connection's memory, and must hold a head.
+/// The read buffer of a connection. It bounds a connection's memory, and must hold a head.
 const BUFFER_BYTES: usize = 20 * 1024;
-/// A request's head is here by then, or the connection is closed. An idle one is closed then too.
+/// A request's head must arrive within this time, or the connection is closed. An idle connection is closed after it too.
 const HEAD: Duration = Duration::from_secs(10);
-/// Who takes nothing of an answer for so long is not waited for.
+/// A client that reads nothing of a response for this long is disconnected.
 const UNREAD: Duration = Duration::from_secs(10);
-/// What answers under way are given at the end.
+/// How long responses in flight may take at shutdown.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Answers requests until `shutdown` is over; then answers under way are given half a second.
+/// Serves requests until `shutdown` completes; then responses in flight are given half a second.
 pub async fn serve(router: Router, listeners: Listeners, shutdown: impl Future<Output = ()>) {
     let (_tell, status) = watch::channel(Status::default());
     serve_while_up(router, listeners, status, shutdown).await;
 }
 
-/// The same for an agent whose machine may end before it does: as soon as `status` says that logind has accepted that, connections
-/// are refused, and requests under way are answered. Where the end is called off, connections are taken again.
+/// Like [`serve`], for an agent whose machine may shut down before the agent does: as soon as `status` says that logind has
+/// accepted a reboot or power-off, connections are refused, and requests in flight are answered. If the shutdown is cancelled,
+/// connections are accepted again.
 pub async fn serve_while_up(
     router: Router,
     mut listeners: Listeners,
@@ -87,14 +88,14 @@ pub async fn serve_while_up(
                 debug!(from = %peer.addr, "a connection was closed: all others wait for answers");
                 continue;
             };
-            // Replies are small, and somebody waits for each.
+            // Responses are small, and a client waits for each: no Nagle delay.
             let _ = stream.set_nodelay(true);
             let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
             open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
         }
         if !listeners.is_open() {
             info!("the machine ends; the API takes no connection any more");
-            // Connections end with the request that is under way.
+            // Each connection ends with the request that is in flight.
             (stop, stopping) = watch::channel(());
         }
     }
@@ -106,15 +107,15 @@ pub async fn serve_while_up(
     }
 }
 
-/// Over when connections should be refused although they are taken now, or the other way round.
+/// Completes when connections that are accepted now should be refused, or the other way round.
 async fn turned(status: &mut watch::Receiver<Status>, is_open: bool) {
     if status.wait_for(|it| it.shutdown.is_accepted() == is_open).await.is_err() {
-        // Nobody says any more how the machine is.
+        // The reconciler is gone, and publishes no status any more.
         pending::<()>().await;
     }
 }
 
-/// Answers one connection until it ends, as [`serve`] does each of its own.
+/// Serves one connection until it ends, as [`serve`] does each of its own.
 pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Router, peer: ClientAddress) {
     let (_stop, stopping) = watch::channel(());
     let crowd = ConnectionLimiter::default();
@@ -128,8 +129,8 @@ async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Rece
     answer(stream, async || stream.readable().await, stream.broken(), service, stopping).await;
 }
 
-/// `readable` waits until there may be something to read. `broken` is over when nobody can be answered any more. While an answer is
-/// waited for, nothing else looks at the connection.
+/// `readable` completes when there may be something to read. `broken` completes when the client can no longer be answered:
+/// while a response is pending, nothing else polls the connection.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite,
     readable: impl AsyncFn(),
@@ -152,9 +153,9 @@ async fn answer(
 
 /// Answers requests until the client or `stopping` ends the connection.
 ///
-/// An [`http1::Connection`] allocates two buffers of 8 KiB. So an idle connection has none: it is made when bytes arrive, and dropped
-/// when the client waits for no answer. Then a burst of requests needs the buffers of one connection at a time, and the heap stays
-/// small; the allocator gives less than 2 MiB never back.
+/// An [`http1::Connection`] allocates two buffers of 8 KiB. So an idle connection has none: it is made when bytes arrive, and
+/// dropped when the client waits for no response. Then a burst of requests needs the buffers of one connection at a time, and
+/// the heap stays small; the allocator never returns less than 2 MiB to the kernel.
 async fn answer_all<S: AsyncRead + AsyncWrite>(
     mut stream: Pin<&mut TimeoutStream<S>>,
     readable: impl AsyncFn(),
@@ -163,7 +164,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
 ) -> hyper::Result<()> {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    // Who says that he has no more to say waits for an answer all the same.
+    // A client that has shut down its sending side still waits for a response.
     server.half_close(true);
     server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
     let mut unparsed = Bytes::new();
@@ -183,7 +184,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
             if polled.is_ready() || stops || activity.get() != StreamActivity::Idle || service.is_answering() {
                 return polled;
             }
-            // An idle connection ends at once.
+            // An idle HTTP connection ends at once.
             Pin::new(&mut *connection).graceful_shutdown();
             connection.poll_without_shutdown(context).map_ok(|()| Next::Wait)
         };
@@ -195,7 +196,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
         let ended = match next {
             Ok(Next::Wait) => {
                 let rest = connection.into_parts().read_buf;
-                // Where it is empty it would keep its buffer nevertheless.
+                // An empty remainder would still keep its buffer allocated.
                 unparsed = if rest.is_empty() { Bytes::new() } else { rest };
                 continue;
             }
@@ -203,13 +204,13 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
             Err(error) => Err(error),
         };
         drop(connection);
-        // The client may be gone.
+        // An error only means that the client is gone.
         let _ = stream.shutdown().await;
         return ended;
     }
 }
 
-/// What follows an answer.
+/// What follows a response.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     /// The client may send another request.
@@ -218,13 +219,13 @@ enum Next {
     Close,
 }
 
-/// Whether something to read arrives in time. Where the agent stops, what the kernel has already counts.
+/// Whether something to read arrives in time. When the agent stops, bytes that the kernel already holds count.
 async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -> bool {
     tokio::select! {
         biased;
         () = readable() => true,
         _ = stopping.changed() => {
-            // So that the kernel is asked once more what has come.
+            // So that the kernel is polled once more for pending bytes.
             yield_now().await;
             readable().now_or_never().is_some()
         }
@@ -232,7 +233,7 @@ async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -
     }
 }
 
-/// The API, to one caller.
+/// The service that answers one client's requests.
 struct Answering<'a> {
     router: TowerToHyperService<Router>,
     peer: ClientAddress,
@@ -241,13 +242,13 @@ struct Answering<'a> {
     turn: Rc<Cell<Turn>>,
 }
 
-/// Whether a connection has begun an answer since it was polled. A client that sends many requests at once, or the next one as soon as
-/// it has an answer, would have sixteen of them answered while all other connections wait.
+/// Whether a connection has begun a response since it was polled. A client that pipelines many requests, or sends the next one
+/// as soon as it has a response, would have sixteen of them answered while all other connections wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// It has not.
     Free,
-    /// It has. The next answer waits until the others had their turn.
+    /// It has. The next response waits until the other connections were polled.
     Taken,
 }
 
@@ -256,7 +257,7 @@ impl<'a> Answering<'a> {
         Self { router, peer, reached, place, turn: Rc::new(Cell::new(Turn::Free)) }
     }
 
-    /// Whether a request is under way: each has a share of `turn`.
+    /// Whether a request is in flight: each holds a clone of `turn`.
     fn is_answering(&self) -> bool {
         Rc::strong_count(&self.turn) > 1
     }
@@ -282,7 +283,7 @@ impl Service<Request<Incoming>> for Answering<'_> {
             }
             let answer = answered.await;
             drop(wait);
-            // From now on any other connection may have this one's place.
+            // The connection counts as idle from here on: another one may displace it.
             if let Ok(Some(AnswerDelay(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
                 sleep(long).await;
             }

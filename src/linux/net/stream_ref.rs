@@ -1,4 +1,4 @@
-//! Connections as the server sees them: read and written in one place, and watched in another.
+//! A connection as the server sees it: read and written by the HTTP server, and watched for errors beside it.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -10,7 +10,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Browsers do not guess what an answer is; see the API's own layers.
+/// Keeps browsers from guessing the type of a response; see the API's own layers.
 const NOSNIFF: &[u8] = b"x-content-type-options: nosniff\r\n";
 
 /// A connection by reference.
@@ -18,15 +18,17 @@ const NOSNIFF: &[u8] = b"x-content-type-options: nosniff\r\n";
 pub(super) struct StreamRef<'a>(pub(super) &'a TcpStream);
 
 impl StreamRef<'_> {
-    /// Over when there is something to read, or the connection ends.
+    /// Completes when there is something to read, or the connection ends.
     pub(super) async fn readable(self) {
-        // Not `TcpStream::readable`: tokio takes a new connection for readable until it was tried. An error is told by reading, too.
+        // Not `TcpStream::readable`: tokio takes a new connection for readable until a read was tried. Errors are reported by
+        // the read that follows.
         let _ = self.0.peek(&mut [0]).await;
     }
 
-    /// Over when the connection is broken: reset, or nobody there any more. Not when the caller only says that he has no more to say.
+    /// Completes when the connection is broken: reset, or the client is gone. Not when the client only shuts down its sending
+    /// side.
     pub(super) async fn broken(self) {
-        // Where it cannot be watched there is no runtime, and soon nothing else.
+        // If readiness cannot be polled, the runtime is shutting down, and soon everything else.
         let _ = self.0.ready(Interest::ERROR).await;
     }
 }
@@ -71,44 +73,44 @@ impl AsyncWrite for StreamRef<'_> {
     }
 }
 
-/// What the HTTP server did last with a connection.
+/// What the HTTP server last did with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamActivity {
     /// It has written nothing yet.
     Fresh,
     /// It wrote, or has read since.
     Busy,
-    /// It wrote, and waits for something to read.
+    /// It wrote, and now waits for something to read.
     Idle,
 }
 
-/// A connection that tells what is done with it, and of which some bytes were read before.
+/// A connection that records the server's activity, and whose first bytes were read before.
 pub(super) struct Watched<'a, S> {
     pub(super) stream: Pin<&'a mut S>,
-    /// What was read before, and not parsed.
+    /// Bytes that were read before, and not parsed.
     pub(super) unparsed: Bytes,
     pub(super) activity: &'a Cell<StreamActivity>,
-    /// What is still to be written of an answer of hyper's own.
+    /// What is still to be written of a response that hyper made itself.
     pub(super) owed: Bytes,
 }
 
 impl<S: AsyncWrite> Watched<'_, S> {
-    /// Writes what is owed.
+    /// Writes the rest of `owed`.
     fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.owed.is_empty() {
             let written = ready!(self.stream.as_mut().poll_write(context, &self.owed))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            // What is empty would keep its buffer.
+            // An empty slice would keep its buffer allocated.
             self.owed = if written < self.owed.len() { self.owed.slice(written..) } else { Bytes::new() };
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// A head that hyper answers with where it cannot parse a request, with the header that all answers have. `None`: it is an answer of
-/// the API, or a part of one.
+/// The head with which hyper rejects a request it cannot parse, with the header that all responses have. `None`: `head` is of
+/// a response of the API.
 fn completed(head: &[u8]) -> Option<Bytes> {
     let is_refusal = head.starts_with(b"HTTP/1.") && head.get(9) == Some(&b'4') && head.ends_with(b"\r\n\r\n");
     if !is_refusal || head.windows(NOSNIFF.len()).any(|it| it == NOSNIFF) {

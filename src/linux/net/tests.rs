@@ -20,7 +20,7 @@ fn router() -> Router {
         .route("/slow", get(async || sleep(Duration::from_secs(3600)).await))
 }
 
-/// No engine says anything.
+/// An engine that has reported nothing.
 fn untold() -> watch::Receiver<EngineNetworks> {
     watch::channel(EngineNetworks::default()).1
 }
@@ -33,7 +33,7 @@ fn bridge(interface: &str, internal: bool) -> Bridge {
     Bridge { interface: interface.to_owned(), internal, subnets: Vec::new() }
 }
 
-/// Has the machine these addresses and the engine these bridges.
+/// Sets the machine's addresses and the engine's bridges.
 fn tell(listeners: &mut Listeners, known: &[InterfaceAddress], bridges: &[Bridge]) {
     listeners.known = known.to_vec();
     listeners.networks = watch::channel(EngineNetworks::new(known, bridges)).1;
@@ -62,7 +62,7 @@ async fn callers_are_told_from_each_other() {
     }
 }
 
-/// A page's own name may resolve to the device; the address that it asks is one of the device's all the same.
+/// A page's own name may resolve to the device; the address that it connects to is one of the device's all the same.
 #[tokio::test]
 async fn the_address_that_was_asked_and_a_late_answer_are_the_routers() {
     let (listeners, at) = bound();
@@ -197,7 +197,7 @@ async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
     assert!((10..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
-/// Who a connection from another address of loopback is, or `None` where it is closed.
+/// The client address of a connection from another loopback address, or `None` if it is closed.
 async fn comes_from(listeners: &Listeners, from: &str, to: &str) -> Option<ClientAddress> {
     let listener = TcpListener::bind((to, 0)).await.unwrap();
     let socket = TcpSocket::new_v4().unwrap();
@@ -231,7 +231,7 @@ async fn a_bridge_that_shares_addresses_with_a_local_network_lets_nobody_of_it_i
     let (mut listeners, _) = bound();
     let from = SocketAddr::from(([172, 17, 5, 9], 1));
     let bridges = [bridge("docker0", false)];
-    // The kernel answers by the smaller network.
+    // The kernel routes answers by the smaller network.
     tell(&mut listeners, &[address("docker0", 9, "172.17.0.1", 16), address("eth0", 2, "172.17.5.1", 24)], &bridges);
     let via: Vec<_> = listeners.network_of(from).into_iter().map(|it| it.interface.as_str()).collect();
     assert_eq!(via, ["eth0"]);
@@ -303,12 +303,12 @@ async fn neighbours_are_those_in_a_local_private_network() {
     for (ours, theirs, expected) in [
         ("192.168.1.5", "192.168.1.77", true),
         ("fd00::5", "fd00::77", true),
-        // Beyond the router, or to an address that is not there.
+        // Beyond the router, or to an address the machine does not have.
         ("192.168.1.5", "192.168.2.77", false),
         ("192.168.1.5", "203.0.113.77", false),
         ("192.168.1.6", "192.168.1.77", false),
         ("fd00::5", "2001:db8::77", false),
-        // Everybody's network, and a carrier's.
+        // Public addresses, and a carrier's.
         ("203.0.113.5", "203.0.113.77", false),
         ("100.64.1.5", "100.64.1.77", false),
         // Tunnels.
@@ -327,7 +327,7 @@ async fn local_mode_is_for_the_network_of_an_address_that_was_named() {
         (listeners.sockets[0].named, listeners.addresses()[0].ip())
     };
     assert_eq!(named("127.0.0.1:0", None), (true, IpAddr::from([127, 0, 0, 1])));
-    // An address of IPv4 in the words of IPv6 is the same address.
+    // An IPv4-mapped IPv6 address is the same address.
     assert_eq!(named("[::ffff:127.0.0.1]:0", None), (true, IpAddr::from([127, 0, 0, 1])));
     assert_eq!(named("127.0.0.1:0", Some(1)), (false, IpAddr::from([127, 0, 0, 1])));
     assert_eq!(named("0.0.0.0:0", None), (false, IpAddr::from([0, 0, 0, 0])));
@@ -340,7 +340,7 @@ async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
     let listener = listen(loopback(0), BoundInterface::Any).unwrap();
     let _caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = listener.accept().await.unwrap();
-    // Asked of the kernel, of the connection itself: it has them of its listener.
+    // Read from the kernel for the connection itself: it inherits the options of its listener.
     assert!(sockopt::socket_keepalive(&accepted).unwrap());
     let silent = sockopt::tcp_keepidle(&accepted).unwrap();
     let asked = sockopt::tcp_keepintvl(&accepted).unwrap() * sockopt::tcp_keepcnt(&accepted).unwrap();
@@ -353,7 +353,7 @@ fn ends(progress: ShutdownProgress) -> Status {
     Status { shutdown, ..Status::default() }
 }
 
-/// Waits until who connects is refused, or no longer.
+/// Waits until connections are refused, or accepted again.
 async fn refuses(at: SocketAddr, wanted: bool) {
     let refused = async || TcpStream::connect(at).await.is_err_and(|why| why.kind() == io::ErrorKind::ConnectionRefused);
     let until = async {
@@ -376,7 +376,7 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
         let mut idle = TcpStream::connect(at).await.unwrap();
         idle.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         sleep(Duration::from_millis(50)).await;
-        // It was made before the end, and is seen after.
+        // It connected before the shutdown, and is accepted after.
         let mut late = TcpStream::connect(at).await.unwrap();
         tell.send_replace(ends(ShutdownProgress::Accepted));
         late.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -387,7 +387,7 @@ async fn once_the_end_is_accepted_connections_are_refused_and_requests_under_way
             assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
         }
 
-        // Another program takes the address for some time.
+        // Another program occupies the address for some time.
         let other = TcpSocket::new_v4().unwrap();
         other.set_reuseaddr(true).unwrap();
         other.bind(at).unwrap();
@@ -415,7 +415,7 @@ async fn a_caller_does_not_wait_for_the_many_requests_of_others() {
     let story = async {
         let mut greedy = TcpStream::connect(at).await.unwrap();
         let mut modest = TcpStream::connect(at).await.unwrap();
-        // Both are connected, and known to the server.
+        // The server has accepted both connections.
         for stream in [&mut greedy, &mut modest] {
             stream.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
             assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
@@ -426,7 +426,7 @@ async fn a_caller_does_not_wait_for_the_many_requests_of_others() {
         assert!(modest.read(&mut [0; 1024]).await.unwrap() > 0);
         let before = order.lock().unwrap().iter().position(|it| it == "/modest").unwrap() - 2;
         assert!(before <= 4, "{before} requests of another connection were answered first");
-        // None of them is lost.
+        // No request is lost.
         while order.lock().unwrap().len() < 43 {
             sleep(Duration::from_millis(5)).await;
         }

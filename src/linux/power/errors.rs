@@ -1,13 +1,13 @@
-//! What logind and the bus say, in words that tell what to do.
+//! Error messages for what logind and the bus report, with advice.
 
 use zbus::Error;
 
 use crate::port::PowerError;
 use crate::state::PowerAction;
 
-/// What an answer of `CanReboot` or `CanPowerOff` means that is not `yes`.
+/// The meaning of a response of `CanReboot` or `CanPowerOff` other than `yes`.
 ///
-/// `challenge` means that a person would be asked for a password; there is none, so it is a refusal.
+/// `challenge` means that logind would ask a user for a password; there is no user, so it is a refusal.
 pub(super) fn refused(ending: PowerAction, can: &str) -> PowerError {
     let action = match ending {
         PowerAction::Reboot => "reboot",
@@ -24,7 +24,7 @@ pub(super) fn refused(ending: PowerAction, can: &str) -> PowerError {
     })
 }
 
-/// What an error of the bus means, when `what` was being done.
+/// The meaning of a bus error, when `what` was being done.
 pub(super) fn failed(what: &str, error: &Error) -> PowerError {
     let text = error.to_string();
     let has = |name: &str| text.contains(name);

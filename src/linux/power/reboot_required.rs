@@ -1,8 +1,8 @@
-//! Whether the host waits for a boot: `/tmp/balena-supervisor/reboot-after-apply`, by which whatever configures a host says that
-//! what it wrote counts from the next boot.
+//! Whether the host has yet to reboot: `/tmp/balena-supervisor/reboot-after-apply`, by which a program that configures the host
+//! reports that what it wrote takes effect at the next boot.
 //!
-//! The boot in which the file is seen first is written into it. In any other the reboot has been, also where a power cut was it,
-//! and whatever the clock says; then the file goes. Where /tmp is in memory it goes by itself.
+//! The id of the boot in which the file is first seen is written into it. In any other boot the reboot is done, even if it was
+//! a power cut, and whatever the clock says; then the file is removed. If /tmp is in memory, it disappears by itself.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,9 +14,9 @@ use tracing::{info, warn};
 use crate::linux::clock::Clock;
 use crate::port::Clock as _;
 
-/// Where it is, below the host's root.
+/// Its path, below the host's root.
 const FILE: &str = "tmp/balena-supervisor/reboot-after-apply";
-/// A boot's name is shorter.
+/// A boot id is shorter.
 const NAME_BYTES: u64 = 128;
 
 /// The file.
@@ -31,7 +31,7 @@ impl Breadcrumb {
         Self { path: root.join(FILE), clock: Clock::new(root) }
     }
 
-    /// The file, while the boot it asks for has not been.
+    /// The file's path, until the reboot it asks for is done.
     pub(super) fn look(&self) -> Option<String> {
         let shown = self.path.display();
         let (seen, made_secs) = match self.read() {
@@ -58,7 +58,7 @@ impl Breadcrumb {
         Some(shown.to_string())
     }
 
-    /// What is in it, and when it was made.
+    /// The file's content, and its modification time in seconds.
     fn read(&self) -> io::Result<(String, i64)> {
         let file = self.open(OpenOptions::new().read(true))?;
         let made_secs = file.metadata()?.mtime();
@@ -71,7 +71,7 @@ impl Breadcrumb {
         self.open(OpenOptions::new().write(true))?.write_all(boot.as_bytes())
     }
 
-    /// Neither through a link nor of anything that is waited for.
+    /// Follows no link, and rejects what is not a regular file, without waiting for it.
     fn open(&self, how: &mut OpenOptions) -> io::Result<File> {
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let file = how.custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(&self.path)?;
@@ -95,7 +95,7 @@ mod tests {
             host
         }
 
-        /// So many seconds ago, or to come.
+        /// So many seconds ago, or ahead.
         fn boots(&self, name: &str, ago_secs: i64) {
             let now = Clock::new(self.0.path()).now_secs();
             fs::write(self.0.path().join("proc/stat"), format!("btime {}\n", now + ago_secs)).unwrap();

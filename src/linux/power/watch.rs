@@ -1,7 +1,7 @@
-//! Listening for announcements of the machine's end, over a connection that is made again whenever it is lost.
+//! Listening for announcements of a shutdown, over a connection that is made again whenever it is lost.
 //!
-//! Only what logind itself sends counts: anybody on the bus may send us a signal of its name. A logind that goes away takes
-//! what it announced with it, unless it is back within [`BACK_WITHIN`] and still means it.
+//! Only signals from logind itself count: any program on the bus may send a signal of that name. If logind goes away, its
+//! announcement counts as cancelled, unless logind is back within [`BACK_WITHIN`] and still announces it.
 
 use std::time::Duration;
 
@@ -15,37 +15,38 @@ use super::{LOGIND, LOGIND_PATH, MANAGER, PATIENCE, Power, call};
 use crate::backoff::Backoff;
 use crate::port::{InhibitorNotice, PowerError};
 
-/// How long an announced end is believed in while nobody can be asked. All comes back within five seconds.
+/// How long an announced shutdown stays valid while logind is unreachable. After a cancelled one all work resumes within five
+/// seconds.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
-/// The first and the longest pause between two tries to reach logind.
+/// The first and the longest backoff between two attempts to reach logind.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 
-/// A delay that logind grants: the machine waits until it is dropped, a few seconds at the most.
+/// An inhibitor lock of mode `delay`: the machine waits until it is dropped, a few seconds at most.
 #[derive(Debug)]
 pub struct InhibitorLock {
-    /// `None`: logind granted nothing, and waits for nobody.
+    /// `None`: logind granted no lock, and does not wait.
     _fd: Option<OwnedFd>,
 }
 
-/// What is heard of ends.
+/// Watches for shutdown announcements.
 pub(super) struct ShutdownWatcher<'p> {
     power: &'p Power,
     link: Option<Link>,
-    /// An end was announced, and not called off.
+    /// A shutdown was announced, and not cancelled.
     announced: bool,
-    /// Since when nobody can be asked.
+    /// Since when logind is unreachable.
     lost: Instant,
     pauses: Backoff,
-    /// What was last said of it in the log.
+    /// The failure that was last logged.
     complained: Option<String>,
 }
 
-/// A connection that is listened on.
+/// A connection that is subscribed to logind's signals.
 struct Link {
     connection: Connection,
-    /// logind's own name on the bus.
+    /// logind's unique name on the bus.
     owner: String,
     announcements: MessageStream,
     owners: MessageStream,
@@ -58,7 +59,7 @@ impl<'p> ShutdownWatcher<'p> {
         Self { power, link: None, announced: false, lost: Instant::now(), pauses, complained: None }
     }
 
-    /// The next thing that is heard.
+    /// The next notice.
     pub(super) async fn next(&mut self) -> InhibitorNotice<InhibitorLock> {
         loop {
             let turned = match &mut self.link {
@@ -89,7 +90,7 @@ impl<'p> ShutdownWatcher<'p> {
         }
     }
 
-    /// Connects, and finds out how things are.
+    /// Connects, and reads the present state.
     async fn join(&mut self) -> Result<bool, String> {
         let connection = self.power.connect().await.map_err(|PowerError(why)| why)?;
         let joined = timeout(PATIENCE, Link::join(connection)).await;
@@ -105,7 +106,7 @@ impl<'p> ShutdownWatcher<'p> {
         Ok(preparing)
     }
 
-    /// Nobody tells anything just now. What was announced is believed in for a while.
+    /// Handles an unreachable logind. An announced shutdown stays valid for a while.
     async fn without(&mut self, why: String) -> Option<InhibitorNotice<InhibitorLock>> {
         if self.link.take().is_some() {
             self.lost = Instant::now();
@@ -123,7 +124,7 @@ impl<'p> ShutdownWatcher<'p> {
         }
         let pause = self.pauses.fail();
         let pause = if self.announced { pause.min(BACK_WITHIN / 6) } else { pause };
-        // What somebody was just granted is announced soon.
+        // If logind just answered another request, an announcement may follow soon: retry now.
         let _ = timeout(pause, self.power.answered.notified()).await;
         None
     }
@@ -136,7 +137,7 @@ impl<'p> ShutdownWatcher<'p> {
 }
 
 impl Link {
-    /// Listens first and asks then, so that nothing is missed in between.
+    /// Subscribes before it asks, so that nothing is missed in between.
     async fn join(connection: Connection) -> Result<(Self, bool), Error> {
         let signal = |sender: &'static str, path: &'static str, interface: &'static str, member: &'static str| {
             MatchRule::builder().msg_type(Type::Signal).sender(sender).path(path).interface(interface).member(member)
@@ -145,14 +146,14 @@ impl Link {
         let changed = signal(BUS.0, BUS.1, BUS.0, "NameOwnerChanged").arg(0, LOGIND).build()?;
         let announcements = MessageStream::for_match_rule(announced, &connection, None).await?;
         let owners = MessageStream::for_match_rule(changed, &connection, None).await?;
-        // Asking starts it where the bus can.
+        // The request has the bus start logind, if it can.
         let preparing = preparing(&connection).await?;
         let reply = connection.call_method(Some(BUS.0), BUS.1, Some(BUS.0), "GetNameOwner", &LOGIND).await?;
         let owner = reply.body().deserialize()?;
         Ok((Self { connection, owner, announcements, owners, hold: None }, preparing))
     }
 
-    /// Whether the machine is about to end, whenever that changes.
+    /// Whether a shutdown is in preparation, at each change.
     async fn next(&mut self) -> Result<bool, String> {
         loop {
             tokio::select! {
@@ -163,7 +164,7 @@ impl Link {
                         return message.body().deserialize().map_err(|error| error.to_string());
                     }
                 }
-                // It is asked again by its new name; the bus itself sends this to nobody in vain.
+                // Reconnect, since logind has a new unique name; the bus sends this signal only for a change of owner.
                 _ = self.owners.next() => return Err("logind went away".to_owned()),
             }
         }
@@ -173,7 +174,7 @@ impl Link {
         message.header().sender().is_some_and(|it| it.as_str() == self.owner)
     }
 
-    /// Asks for the delay. Without it the machine ends under our hands, as it does under everybody else's.
+    /// Requests the delay. Without it the machine shuts down without waiting for the agent, or for any other program.
     async fn delay(&self) -> Option<OwnedFd> {
         let words = ("shutdown", "boardkeeper", "finishes what it does to containers", "delay");
         let asked = async { call(&self.connection, "Inhibit", &words).await?.body().deserialize::<OwnedFd>() };

@@ -1,5 +1,5 @@
-//! A directory of records, and the few calls of the kernel it is made with, one at a time, so that a test can cut the power
-//! between any two.
+//! A directory of records, and the few system calls it is made with: one at a time, so that a test can cut the power between
+//! any two.
 
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -10,26 +10,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, open};
 
-/// What a store asks of a file system. Each is one deed: what two of them leave after a power cut is for the store to mind.
+/// The operations a store needs from a file system. Each is a single action: what a power cut between two of them leaves is the
+/// store's concern.
 pub trait StoreFiles: Debug + Send + Sync + 'static {
     /// Whether there is such a directory.
     fn is_dir(&self, path: &Path) -> bool;
-    /// Makes a directory, with these permissions.
+    /// Creates a directory, with these permissions.
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
-    /// What is in a directory.
+    /// The names in a directory.
     fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// The whole of a regular file of at most so many bytes. Another one is an error of the kind `InvalidData`: a link is not
+    /// The content of a regular file of at most `most_bytes`. For any other file the error kind is `InvalidData`: a link is not
     /// followed, a FIFO not waited for, a device not opened.
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>>;
-    /// Makes a file that is not there yet, for its owner only. It may be lost, or any part of it, until it is synced.
+    /// Creates a file that does not exist, for its owner only. Until it is synced, it may be lost, or any part of it.
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Gives a file another name, in place of the file that had it.
+    /// Renames a file, in place of the file that had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Returns when a file's bytes are on the disk, or the names in a directory.
+    /// Returns when a file's content, or the names in a directory, are on disk.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Whether others than its owner may write in a directory.
+    /// Whether users other than its owner may write in a directory.
     fn is_writable_by_others(&self, dir: &Path) -> bool;
 }
 
@@ -51,7 +52,7 @@ impl StoreFiles for Disk {
     }
 
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
-        // Before it is opened, too: opening a device may have it do something.
+        // Also before it is opened: opening a device may trigger an action.
         can_be_read(&fs::symlink_metadata(path)?, most_bytes)?;
         let file = opened(path, OFlags::NOFOLLOW)?;
         can_be_read(&file.metadata()?, most_bytes)?;
@@ -85,7 +86,7 @@ impl StoreFiles for Disk {
     }
 }
 
-/// Opens a file to read it. Does not wait for the program at the other end of a pipe.
+/// Opens a file to read it. Does not wait for a FIFO's writer.
 fn opened(path: &Path, more: OFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
     Ok(File::from(open(path, flags, Mode::empty())?))
@@ -113,8 +114,8 @@ fn too_long(bytes: u64, most_bytes: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("it has {bytes} bytes, and a record at most {most_bytes}"))
 }
 
-/// Whether a directory was made by somebody else, long ago: we may not look into it, or it is of a file system nobody writes to,
-/// which has nothing to sync. Where we can make something is neither.
+/// Whether the error means that the agent did not create a directory: the agent may not read it, or it is on a read-only file
+/// system, which has nothing to sync. A directory in which the agent can create something gives neither.
 fn is_foreign(why: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
     matches!(why.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem)
@@ -125,7 +126,7 @@ fn is_foreign(why: &io::Error) -> bool {
 pub(super) struct StateDirectory<F> {
     files: F,
     path: PathBuf,
-    /// The way to it is on the disk.
+    /// The directories above it are synced.
     founded: AtomicBool,
 }
 
@@ -134,8 +135,8 @@ impl<F: StoreFiles> StateDirectory<F> {
         Self { files, path: path.to_owned(), founded: AtomicBool::new(false) }
     }
 
-    /// Makes the directory, when it is not there. Afterwards a power cut does not take it away, nor what it is in: an earlier life
-    /// may have made it, and ended before that was on the disk.
+    /// Creates the directory, if it is missing. Afterwards a power cut removes neither it nor the directories above it: an
+    /// earlier run of the agent may have created it, and ended before that was on disk.
     pub(super) fn prepare(&self) -> io::Result<()> {
         let there = self.files.is_dir(&self.path);
         if there && self.founded.load(Ordering::Relaxed) {
@@ -144,7 +145,7 @@ impl<F: StoreFiles> StateDirectory<F> {
         let above = self.path.ancestors().skip(1).map(|it| if it.as_os_str().is_empty() { Path::new(".") } else { it });
         let above: Vec<&Path> = above.collect();
         let missing = if there { 0 } else { above.iter().take_while(|it| !self.files.is_dir(it)).count() };
-        // Its parents are everybody's; it is ours alone.
+        // Its parents may be read by all users; it is for the agent alone.
         for parent in above[..missing].iter().rev() {
             self.files.make_dir(parent, 0o755)?;
         }
@@ -169,10 +170,10 @@ impl<F: StoreFiles> StateDirectory<F> {
         self.files.read(&self.path.join(name), most_bytes)
     }
 
-    /// Makes a file, in place of any other of that name.
+    /// Creates a file, in place of any other of that name.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let path = self.path.join(name);
-        // One that was left behind may be readable for others.
+        // A leftover file may be readable for other users.
         match self.files.remove(&path) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             Ok(()) | Err(_) => (),
@@ -180,7 +181,7 @@ impl<F: StoreFiles> StateDirectory<F> {
         self.files.write_new(&path, bytes)
     }
 
-    /// Makes an empty file, and leaves one of that name as it is.
+    /// Creates an empty file. Fails if the name is taken, and leaves that file as it is.
     pub(super) fn make(&self, name: &str) -> io::Result<()> {
         self.files.write_new(&self.path.join(name), b"")
     }
@@ -197,19 +198,19 @@ impl<F: StoreFiles> StateDirectory<F> {
         self.files.remove(&self.path.join(name))
     }
 
-    /// Returns when what was made, renamed and removed is on the disk.
+    /// Returns when the files created, renamed and removed in it are on disk.
     pub(super) fn sync_names(&self) -> io::Result<()> {
         self.files.sync(&self.path)
     }
 
-    /// What a person should know of the directory, each in one line.
+    /// Warnings about the directory for the user, one line each.
     pub(super) fn doubts(&self) -> Vec<String> {
         let path = self.path.display();
         let open = self.files.is_writable_by_others(&self.path);
         if open { vec![format!("others than its owner may write in `{path}`: `chmod 700 {path}`")] } else { Vec::new() }
     }
 
-    /// A file's path, or the directory's when the name is empty, for people.
+    /// A file's path, or the directory's if the name is empty, for messages.
     pub(super) fn shown(&self, name: &str) -> String {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         path.display().to_string()

@@ -1,4 +1,4 @@
-//! What is on a real disk. What power cuts leave is in tests/store.
+//! The store on a real disk. What power cuts leave is in tests/store.
 
 use super::*;
 use crate::port::{Store as _, StoredTargets};
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use rustix::fs::FileType;
 
-/// Takes any document but `bad`.
+/// Parses any document but `bad`.
 fn parse(document: &str) -> Result<Target, TargetError> {
     match document {
         "bad" => Err(TargetError("it is bad".into())),
@@ -40,7 +40,7 @@ fn a_directory_is_one_agents_at_a_time() {
     assert!(said.contains("another agent runs with the state in"), "{said}");
     drop(first);
     hold(&path).unwrap();
-    // Where none can be made, the store says so when it is to keep something.
+    // If no directory can be created, the store reports it when it is to save something.
     hold(Path::new("/proc/none/of/this")).unwrap();
 }
 
@@ -122,7 +122,7 @@ async fn a_place_that_cannot_be_written_is_told_with_what_to_do() {
     assert!(full.0.contains("make room"));
 }
 
-/// Puts something else where a file is.
+/// Replaces a file by something else.
 type Shape = fn(&Path);
 
 const SHAPES: &[(&str, Shape)] = &[
@@ -152,7 +152,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
                 std::fs::copy(whole.path().join(it), dir.path().join(it)).unwrap();
             }
             let path = dir.path().join(name);
-            // A whole record, where a link leads.
+            // A symbolic link to a whole record.
             std::fs::rename(&path, dir.path().join("elsewhere.json")).unwrap();
             put(&path);
             assert!(device_key(dir.path()).is_err() == (name == KEYS), "{name}: {why}");
@@ -167,7 +167,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
             assert_eq!(memory.identity.unwrap().uuid, ME);
             assert_eq!(memory.keys, (name != KEYS).then(|| keys(1)), "{name}: {why}");
             assert!(dir.path().join(format!("{name}.unreadable-1")).symlink_metadata().is_ok(), "{name}: {why}");
-            // It is saved anew, and is found.
+            // It is saved anew, and can be loaded.
             store.save(&Record::Keys(keys(2))).await.unwrap();
             let memory = Store::new(dir.path(), Box::new(parse)).load().await.unwrap();
             assert_eq!((memory.keys, memory.complaints), (Some(keys(2)), Vec::new()), "{name}: {why}");
@@ -190,7 +190,7 @@ async fn a_damaged_key_opens_nothing_and_is_told_without_being_repeated() {
         (memory.keys.is_some(), told)
     };
     assert!(read(whole(&text(&device), &text(&root))).await.0);
-    // What a person may have set.
+    // Keys that a user may have set.
     assert!(read(whole(&text("sesame_sesame_16"), &text(&root))).await.0);
     let zeros = "0".repeat(64);
     let damaged = [
@@ -216,7 +216,7 @@ async fn a_damaged_key_opens_nothing_and_is_told_without_being_repeated() {
     }
     let (is_read, told) = read("\"sesamesesamesesame\"".to_owned()).await;
     assert!(!is_read && !told.contains("sesame"), "{told}");
-    // Keys that were made anew must not be the old ones again.
+    // Keys that were created anew must not be the old ones again.
     assert!(!read(format!(r#"{{"device": "{device}", "root": "{root}"}}"#)).await.0);
 }
 

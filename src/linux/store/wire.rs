@@ -1,4 +1,4 @@
-//! What the files look like inside.
+//! The file formats of the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,13 +34,13 @@ struct Renewed {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TargetsFile {
-    /// The document, as it came. Without it the record is not whole.
+    /// The document, as it was received. A record without this field is damaged.
     #[serde(deserialize_with = "Option::deserialize")]
     wanted: Option<String>,
-    /// The document, where it is another one.
+    /// The document, if it differs from the wanted one.
     #[serde(deserialize_with = "Option::deserialize")]
     good: Option<String>,
-    /// The last good one is the wanted one: it is not written twice.
+    /// The last good target is the wanted one: its document is not written twice.
     #[serde(default)]
     good_is_wanted: bool,
     #[serde(default)]
@@ -66,7 +66,7 @@ pub(super) struct AwaitingFile {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct StartCountFile {
-    /// The SHA-256 of the document. `None`: no target is on trial.
+    /// The SHA-256 of the document. `None`: no target's starts are counted.
     #[serde(deserialize_with = "Option::deserialize")]
     document: Option<String>,
     starts: u32,
@@ -78,12 +78,12 @@ fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, is_uuid, "uuid must be 32 to 64 hex digits")
 }
 
-/// A damaged key opens nothing: an empty one is easily guessed.
+/// A damaged key grants no access: an empty one is easily guessed.
 fn device_key<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, is_device_key, "device must be 16 to 128 letters, digits or underscores, not all the same")
 }
 
-/// Of a root that is known, every service's key is known.
+/// From a known root every service's key is known.
 fn root<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, is_root, "root must be 64 hex digits, not all the same")
 }
@@ -94,7 +94,7 @@ fn checked<'de, D: Deserializer<'de>>(from: D, is_right: fn(&str) -> bool, wrong
     if is_right(&text) { Ok(text) } else { Err(D::Error::custom(wrong)) }
 }
 
-/// The files a record is kept in, in the order they are written.
+/// The files of a record, in the order they are written.
 pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
     match record {
         Record::Identity(identity) => {
@@ -106,12 +106,12 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
-        // A mark, and no bytes.
+        // A mark, without content.
         Record::Proved(_) => Vec::new(),
     }
 }
 
-/// Indented: a person may have to read it.
+/// Indented: a user may have to read it.
 fn json(record: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(record).expect("texts and numbers can be written as JSON");
     bytes.push(b'\n');
@@ -160,7 +160,7 @@ impl TargetsFile {
         }
     }
 
-    /// What can be read of it, and why the rest cannot.
+    /// What can be parsed of it, and why the rest cannot.
     pub(super) fn into_state(self, parse: &ParseTarget) -> (StoredTargets, Option<String>) {
         let mut wrong = None;
         let mut read = |document: Option<String>| match parse(&document?) {

@@ -1,4 +1,4 @@
-//! Which services are told how the API is reached.
+//! Which services are given access to the API.
 
 use std::collections::BTreeSet;
 

@@ -6,13 +6,13 @@ use super::model::{obey, parse_device, parse_target, story, story_of};
 use crate::plan::{EngineAction, Step, plan};
 use crate::state::{AppId, Current, LockState, Overrides, ServiceKey};
 
-/// What is done on a device whose engine refuses to create the containers of a service; and what is waited for.
+/// The steps on a device whose engine rejects the containers of a service; and what is waited for.
 fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let is_refused = |step: &Step| matches!(step, Step::Engine(EngineAction::Create(spec)) if spec.key.service == service);
     without(is_refused, target, device, change)
 }
 
-/// What is done on a device whose engine refuses some steps; and what is waited for.
+/// The steps on a device whose engine rejects some steps; and what is waited for.
 fn without(
     is_refused: impl Fn(&Step) -> bool,
     target: &str,
@@ -99,16 +99,16 @@ fn a_restart_and_a_purge_kill_nothing_that_cannot_come_back() {
 
 #[test]
 fn an_update_that_was_cut_short_goes_on_where_it_was() {
-    // Created, and not let go yet.
+    // The new container is created; the old one is not killed yet.
     assert_snapshot!(story("web web:2", "web web:1 running\nweb web:2 created"), @"
     lock 1 (web)
     kill 1/web
     rename 1/web to web_1_1_one, start 1/web, remove image web:1
     unlock 1
     ");
-    // The old one is gone, and the new one still bears the other name.
+    // The old container is gone, and the new one still has the `new_` name.
     assert_snapshot!(story("web web:1", "web web:1 created beside"), @"rename 1/web to web_1_1_one, start 1/web");
-    // A restart was forgotten: what runs goes on.
+    // The overrides of a restart were lost: the running container is kept.
     assert_snapshot!(story("web web:1", "web web:1 running\nweb web:1 created beside"), @"kill 1/web");
     // Another release is wanted by now.
     assert_snapshot!(story("web web:3", "web web:1 running\nweb web:2 created\nimage web:3"), @"
@@ -147,7 +147,7 @@ fn a_new_service_waits_with_the_release() {
     create 1/web from web:2
     … app 1 is locked by its service web (/lock/web)
     ");
-    // Unless a container shares its network, which cannot be created before.
+    // Except where a container shares its network: that one cannot be created before.
     assert_snapshot!(super::story("web web:1 shares:vpn\nvpn vpn:1", "web web:1 running\nimage vpn:1"), @"
     create 1/vpn from vpn:1
     start 1/vpn, create 1/web from web:1
@@ -198,7 +198,7 @@ fn nothing_is_killed_for_a_network_driver_that_the_engine_lacks() {
             assert!(!told.contains("kill 1/") && !told.contains("remove network"), "{strategy}: {told}");
         }
     }
-    // Also where what makes way first has no image yet.
+    // Also where a service that kills first has no image yet.
     let told =
         without(lacks, "web web:2 kill-first\nnetwork default driver:odd", "web web:1 running\nnetwork default", |_, _| ());
     assert!(!told.contains("kill 1/"), "{told}");

@@ -89,7 +89,7 @@ fn a_dependency_that_a_request_stopped_is_named() {
         })
     };
     assert_snapshot!(stopped("web web:1 healthy:db\ndb db:1"), @"… 1/web waits for db to be healthy, and it does not: a request stopped it; start it");
-    // It was started once.
+    // A dependency that was started once is enough.
     assert_snapshot!(stopped("web web:1 after:db\ndb db:1"), @"start 1/web");
     assert_snapshot!(stopped("web web:1 wish:db\ndb db:1"), @"start 1/web");
 }
@@ -147,13 +147,13 @@ fn a_dependent_is_restarted_after_its_dependency_was_created_anew() {
     restart 1/web
     unlock 1
     ");
-    // One that the engine started again by itself is the same container.
+    // A container that the engine restarted by itself is the same one.
     let crashed = |_: &mut Overrides, current: &mut Current| {
         started(current);
         current.containers[1].started = Some(EngineTime(200_000_000_000));
     };
     assert_snapshot!(story_of("web web:1 with:db\ndb db:1", device, crashed), @"");
-    // One from before the clock was set, and one from the future.
+    // A start time from before the clock was set, and a creation time in the future.
     assert_snapshot!(story_of("web web:1 with:db\ndb db:1", device, |_, current| {
         started(current);
         current.containers[0].started = Some(EngineTime(0));
@@ -203,7 +203,7 @@ fn a_reboot_waits_for_a_job_that_others_wait_for() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever there is, no step starts a service whose condition does not hold; and what does not start is told with its reason.
+    /// No step starts a service whose condition does not hold.
     #[test]
     fn a_service_never_starts_before_its_conditions_hold(
         target in any_target(), device in any_device(), on in prop_oneof![Just("healthy"), Just("completed"), Just("wish")],

@@ -1,4 +1,4 @@
-//! What holds for every plan.
+//! Properties that hold for every plan.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::state::{ContainerPhase, Current, LockState, Overrides, Target};
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// From any device to any target, in few waves, and then no more; and then what is wanted runs, and nothing else.
+    /// Any device reaches any target, in few waves, and then no step is left; what is wanted runs, and nothing else.
     #[test]
     fn every_plan_arrives(target in any_target(), device in any_device(), restart in any::<bool>(), purge in any::<bool>()) {
         let (target, mut current) = (parse_target(&target), parse_device(&device));
@@ -23,7 +23,7 @@ proptest! {
             done(&mut demands, &current, &steps);
         }
         let last = plan(&target, &demands, &current);
-        // What somebody paused stays so until somebody asks for it.
+        // A container that the user paused stays paused until a request starts it.
         let paused = |it: &Waiting| matches!(it, Waiting::Paused(_));
         prop_assert!(last.steps.is_empty() && last.waiting.iter().all(paused), "{last:?}");
         prop_assert!(current.locks.is_empty());
@@ -40,7 +40,7 @@ proptest! {
         prop_assert!(!strangers, "nothing else runs");
     }
 
-    /// Steps of one plan do not depend on each other: any order is as good.
+    /// Steps of one plan are independent: they may run in any order.
     #[test]
     fn steps_commute(target in any_target(), device in any_device(), locked in any::<bool>()) {
         let target = parse_target(&target);
@@ -51,7 +51,7 @@ proptest! {
         }
         let mut back = forth.clone();
         let steps = plan(&target, &Overrides::default(), &forth).steps;
-        // Of two steps with one subject only one is taken at a time.
+        // Of two steps with the same subject only one is taken at a time.
         let mut subjects = std::collections::BTreeSet::new();
         let steps: Vec<_> = steps.into_iter().filter(|it| subjects.insert(it.subject())).collect();
         for step in &steps {
@@ -81,7 +81,7 @@ proptest! {
     }
 }
 
-/// With our locks taken, so that nothing is held back by them.
+/// Takes all locks for us, so that no lock holds anything back.
 fn locked(mut current: Current) -> Current {
     current.locks.insert(APP, LockState::Ours(["a", "b", "c"].map(str::to_owned).into()));
     current
@@ -96,7 +96,7 @@ fn duplicate(device: &str, service: &str) -> bool {
 fn sorted(mut current: Current) -> Current {
     current.containers.sort_by(|a, b| a.name.cmp(&b.name));
     for (at, container) in current.containers.iter_mut().enumerate() {
-        // The model numbers containers as they come.
+        // The model numbers containers in order of creation.
         container.id.0 = format!("{at}");
         container.created_secs = 0;
     }
@@ -112,7 +112,7 @@ pub(super) fn any_target() -> impl Strategy<Value = String> {
             4 => Just(""), 1 => Just(" kill-first"), 1 => Just(" delete-first"), 2 => Just(" hand-over"), 1 => Just(" off"),
             1 => Just(" rests"), 1 => Just(" volume:data"), 1 => Just(" env:new"),
         ];
-        // Dependencies point backwards, so that there is no circle.
+        // Dependencies point backwards, so that there is no cycle.
         let after = match name {
             "b" => prop_oneof![Just(""), Just(" after:a")].boxed(),
             "c" => prop_oneof![Just(""), Just(" after:a"), Just(" after:b")].boxed(),
@@ -137,7 +137,7 @@ pub(super) fn any_device() -> impl Strategy<Value = String> {
     proptest::collection::vec(container, 0..5).prop_map(|lines| lines.join("\n"))
 }
 
-/// What people may have asked for: everything restarted, everything purged, both.
+/// Overrides that requests may have left: everything restarted, everything purged, both.
 fn asked(current: &Current, restart: bool, purge: bool) -> Overrides {
     let recreate = current.containers.iter().filter(|_| restart).map(|it| it.id.clone());
     Overrides { recreate: recreate.collect(), purge: purge.then_some(APP).into_iter().collect(), ..Overrides::default() }

@@ -1,4 +1,4 @@
-//! A device of words: what an engine does when it is told a step.
+//! A model of a device, described in words: how its engine executes steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,15 +16,15 @@ use crate::state::{
 
 /// The one app of these stories.
 pub(super) const APP: AppId = AppId(1);
-/// When the device of these stories was started.
+/// When the device of these stories booted.
 const BOOT: i64 = 100;
 
-/// What would be done, wave by wave.
+/// The steps and waits of a device, wave by wave.
 pub(super) fn story(target: &str, device: &str) -> String {
     story_of(target, device, |_, _| ())
 }
 
-/// What would be done on a device on which something is different.
+/// As `story`, after a change to the overrides or the device.
 pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let target = parse_target(target);
     let mut current = parse_device(device);
@@ -49,7 +49,7 @@ pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Over
     panic!("it never ends: {story:#?}");
 }
 
-/// What a reconciler forgets of what people asked for, once it is done.
+/// Drops fulfilled overrides, as the reconciler does.
 pub(super) fn done(demands: &mut Overrides, current: &Current, steps: &[Step]) {
     for step in steps {
         if let Step::Engine(EngineAction::Restart(which)) = step {
@@ -62,11 +62,11 @@ pub(super) fn done(demands: &mut Overrides, current: &Current, steps: &[Step]) {
     demands.purge.retain(|app| left(*app));
 }
 
-/// What an engine does. Panics where it would refuse.
+/// Executes a step as the engine does. Panics where the engine would reject it.
 pub(super) fn obey(current: &mut Current, step: &Step) {
     match step {
         Step::Engine(deed) => engine(current, deed),
-        // Locks of services that are not among them stay whose they are.
+        // A lock held by a service that is not listed stays with its holder.
         Step::TakeLocks(app, services, _) => {
             let stays = matches!(current.locks.get(app), Some(LockState::Held(held)) if !services.contains(&held.service));
             if !stays {
@@ -93,7 +93,7 @@ fn engine(current: &mut Current, deed: &EngineAction) {
             let now = EngineTime(current.now_secs * 1_000_000_000);
             let it = container(current, &which.id);
             it.phase = ContainerPhase::Running;
-            // When it was is told of only in the stories about that.
+            // Only containers of the stories about start times have one.
             it.started = it.started.map(|_| now);
         }
         EngineAction::Stop(which) => container(current, &which.id).phase = ContainerPhase::Exited(0),
@@ -162,7 +162,7 @@ pub(super) fn image_of(image: &ImageRef) -> Image {
     Image { id: ImageId(format!("sha256:{image}")), names: [image.clone()].into(), size_bytes: 1 }
 }
 
-/// A service from its words.
+/// A service, parsed from its words.
 pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
     let mut config = ContainerConfig::default();
     config
@@ -205,7 +205,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
     service
 }
 
-/// A dependency by its word: `with` restarts the dependent too, `wish` is one that is not required.
+/// A dependency of a service: `with` restarts the dependent too, `wish` is one that is not required.
 fn dependency(word: &str) -> Dependency {
     let plain = Dependency::default();
     match word {
@@ -217,7 +217,7 @@ fn dependency(word: &str) -> Dependency {
     }
 }
 
-/// Ports of the host, one of which leads to port 80.
+/// A range of host ports, one of which leads to port 80.
 pub(super) fn port(range: &str) -> Port {
     let (first, last) = range.split_once('-').unwrap();
     let (host, host_last) = (first.parse().ok(), last.parse().ok());
@@ -295,7 +295,7 @@ pub(super) fn parse_device(text: &str) -> Current {
             _ => panic!("{line}"),
         }
     }
-    // Networks are told of only in the stories about them.
+    // A device gets this network unless its story declares networks.
     if !default_network {
         current.networks.push(network("app_default"));
     }

@@ -1,4 +1,4 @@
-//! What is done, and what is not, while images of a release are on their way.
+//! Which steps are taken, and which are not, while images of a release are still being pulled.
 
 use insta::assert_snapshot;
 
@@ -6,7 +6,7 @@ use super::model::{parse_device, parse_target, story, story_of};
 use crate::plan::{AppUpdate, Plan, Step, plan};
 use crate::state::{AppId, Current, ImageRef, LockState, Overrides, ServiceKey};
 
-/// What may be done at once; what is pulled may take for ever.
+/// The steps of the first plan; its pulls may take for ever.
 fn at_once(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let (mut current, mut demands) = (parse_device(device), Overrides::default());
     change(&mut demands, &mut current);
@@ -48,11 +48,12 @@ fn what_is_of_use_only_together_is_not_begun_in_part() {
     let target = "web web:2\ndb db:2\nnew new:1";
     assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["db:2 new:1 web:2"]);
     assert_eq!(updates(target, "web web:1 running\nimage new:1"), ["db:2 web:2"]);
-    // What is killed for an image counts on it, until it is gone.
+    // A container that is killed to pull an image belongs to the update until it is gone.
     let target = "web web:2 kill-first\ndb db:1";
     assert_eq!(updates(target, "web web:1 running\ndb db:1 running"), ["web:2 web-0"]);
     assert_eq!(updates(target, "db db:1 running"), [""; 0]);
-    // A first installation is better done in part than not at all, and what makes room first does not say how much.
+    // A first installation is better done in part than not at all; for a strategy that deletes first, the freed space is not
+    // known.
     let target = "web web:2\ndb db:2 delete-first";
     assert_eq!(updates(target, ""), [""; 0]);
     assert_eq!(updates(target, "web web:1 running\nimage web:2"), [""; 0]);
@@ -114,11 +115,11 @@ fn what_fell_down_meanwhile_is_started() {
     assert_snapshot!(at_once("web web:2", "web web:1 exited", |_, _| ()), @"pull web:2, start 1/web");
     assert_snapshot!(at_once("web web:2", "web web:1 created", |_, _| ()), @"pull web:2, start 1/web");
     assert_snapshot!(at_once("web web:2 off", "web web:1 exited", |_, _| ()), @"pull web:2");
-    // After what it depends on, of whichever release that is.
+    // A dependency starts first, whichever release its container is of.
     let target = "web web:2 after:db\ndb db:2";
     assert_snapshot!(at_once(target, "web web:1 exited\ndb db:1 created", |_, _| ()), @"pull db:2, start 1/db, pull web:2");
     assert_snapshot!(at_once(target, "web web:1 exited\ndb db:1 running", |_, _| ()), @"pull db:2, pull web:2, start 1/web");
-    // Not on what is killed at the same time.
+    // A container that is killed in the same plan does not satisfy the dependency.
     let device = "web web:1 created\ndb db:1 exited retired\ndb db:1 created";
     assert_snapshot!(at_once("web web:2 after:db\ndb db:2 hand-over", device, |_, _| ()), @"pull db:2, start 1/db, pull web:2, lock 1 (db web)");
     let target = "web web:2 after:db\ndb db:2 kill-first";
@@ -151,6 +152,6 @@ fn locks_for_nothing_but_what_may_not_fit_are_asked_about_first() {
             .join(", ")
     };
     assert_snapshot!(asks("web web:2 kill-first", "web web:1 running"), @"lock 1 (web)");
-    // Something else wants them too, and does not have to wait for room.
+    // Another step needs the locks too, and does not have to wait for space.
     assert_snapshot!(asks("web web:2 kill-first\ndb db:1 off", "web web:1 running\ndb db:1 running"), @"");
 }

@@ -1,4 +1,4 @@
-//! Services that leave the choice of a port of the host.
+//! Services that leave the choice of a host port.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::model::{parse_device, parse_target};
 use crate::plan::{EngineAction, Plan, Step, plan};
 use crate::state::{Current, Overrides};
 
-/// The port of the host that each container to be created gets.
+/// The host port of each container to be created.
 fn chosen(plan: &Plan) -> BTreeMap<String, u16> {
     let created = plan.steps.iter().filter_map(|it| match it {
         Step::Engine(EngineAction::Create(spec)) => Some((spec.key.service.clone(), *spec.ports.values().next()?)),
@@ -47,7 +47,7 @@ fn a_container_created_anew_keeps_its_port_while_it_is_in_the_range() {
     assert_eq!(choices("a app:2 ports:8000-8003", device, |_| ()), pairs(&[("a", 8002)]));
     assert_eq!(choices("a app:2 ports:8002-8009", device, |_| ()), pairs(&[("a", 8002)]));
     assert_eq!(choices("a app:2 ports:8005-8009", device, |_| ()), pairs(&[("a", 8005)]));
-    // A newcomer takes another one; a hand-over needs two.
+    // A new service gets another port; a hand-over needs two.
     assert_eq!(choices("_ app:2 ports:8002-8003\na app:1 ports:8000-8003", device, |_| ()), pairs(&[("_", 8003)]));
     assert_eq!(choices("a app:2 ports:8000-8003 hand-over", device, |_| ()), pairs(&[("a", 8003)]));
     assert_eq!(choices("a app:1 ports:8000-8003", device, |_| ()), pairs(&[]));

@@ -1,4 +1,4 @@
-//! Containers that a document describes in other words than those they were created from.
+//! Containers whose document now describes the same configuration differently.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::plan::plan;
 use crate::state::effective::tests::{image, said};
 use crate::state::{AppId, ContainerConfig, Current, Origin, Outcome, Overrides, Target};
 
-/// A target with one service, whose configuration is this one and its network.
+/// A target with one service, with this configuration and the service's own network.
 fn target(config: &ContainerConfig) -> Target {
     let mut target = parse_target("web web:1");
     let app = target.apps.get_mut(&AppId(1)).expect("the story has an app");
@@ -16,7 +16,7 @@ fn target(config: &ContainerConfig) -> Target {
     target
 }
 
-/// A device on which a container of ours runs that was created from a target, on an image that gives `base`.
+/// A device that runs a container of ours, created from a target, on an image with configuration `base`.
 fn device(target: &Target, base: &ContainerConfig) -> Current {
     let mut current = parse_device("web web:1 running");
     let web = &target.apps[&AppId(1)].services["web"];
@@ -50,11 +50,11 @@ fn our_own_container_is_made_anew_for_another_value_and_where_the_image_is_unkno
     let steps = |target: &Target, current: &Current| plan(target, &Overrides::default(), current).steps.len();
     assert_eq!(steps(&other, &device(&nothing, &base)), 1);
     assert_eq!(steps(&said, &device(&nothing, &base)), 0);
-    // A release of ours before this one did not say what its containers ended up with.
+    // An earlier release of ours did not record the effective configuration of its containers.
     let mut earlier = device(&nothing, &base);
     earlier.containers[0].outcome = None;
     assert_eq!((steps(&nothing, &earlier), steps(&said, &earlier)), (0, 1));
-    // Another image may give other values.
+    // Another image may set other values.
     let mut moved = device(&nothing, &base);
     moved.containers[0].image_ref = crate::state::ImageRef::new("other:1");
     assert_eq!(steps(&said, &moved), 1);

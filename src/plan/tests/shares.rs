@@ -1,4 +1,4 @@
-//! Services that share a namespace of another service, or of a container that is not ours.
+//! Services that share a namespace of another service, or of a foreign container.
 
 use insta::{allow_duplicates, assert_snapshot};
 
@@ -39,7 +39,7 @@ fn one_service_may_share_namespaces_of_two() {
     start 1/db, start 1/vpn, create 1/web from web:1
     start 1/web
     ");
-    // The other owner is replaced: so is the one that shares with both.
+    // The other owner is replaced: so is the service that shares with both.
     let device = "db db:1 running\nvpn vpn:1 running\nweb web:1 running shares:vpn pid-of:db";
     let told = story("db db:1 env:new\nvpn vpn:1\nweb web:1 shares:vpn pid-of:db", device);
     assert!(told.contains("kill 1/db, kill 1/web") && !told.contains("kill 1/vpn"), "{told}");
@@ -50,7 +50,7 @@ fn who_shares_ipc_is_restarted_after_its_owner() {
     let device = "vpn vpn:1 running\nweb web:1 running ipc-of:vpn";
     let told = story_of("vpn vpn:1\nweb web:1 ipc-of:vpn", device, |_, current| {
         let web = &mut current.containers[1];
-        // Where the engine restarts it, it is told of once: this device does not tell of it.
+        // An engine reports that the owner started again; the model does not, so the start times are set here.
         (web.started, web.shares_since) = (Some(EngineTime(1)), Some(EngineTime(2)));
         current.locks.insert(super::AppId(1), super::LockState::Held(super::held("web")));
     });

@@ -82,7 +82,7 @@ proptest! {
         }
     }
 
-    /// One round is like another, however late.
+    /// Every round is the same, however late.
     #[test]
     fn it_goes_on_forever(pattern in any_pattern(), t in 0..20_000_u64, rounds in 0..1_000_000_u32) {
         let later = ms(t) + pattern.round() * rounds;
@@ -103,13 +103,13 @@ proptest! {
         prop_assert_eq!(t, pattern.round());
     }
 
-    /// No step stands beside one of its own level.
+    /// No two neighbouring steps have the same level.
     #[test]
     fn neighbours_differ(pattern in any_pattern()) {
         prop_assert!(pattern.steps().windows(2).all(|pair| pair[0].level != pair[1].level));
     }
 
-    /// Whatever somebody types is read or refused, and never panics.
+    /// Any text is parsed or rejected, and never panics.
     #[test]
     fn any_text_is_answered(text in "[0-9x, -]{0,24}") {
         let _ = text.parse::<Pattern>();

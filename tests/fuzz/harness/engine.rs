@@ -1,4 +1,4 @@
-//! An engine's words: as values, and as bytes on its socket.
+//! An engine's responses: as values, and as bytes on its socket.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;
 
-/// Lists, details, events and lines of a pull, in one JSON object, or a registry's manifest: an empty target can be planned for whatever they say.
+/// Lists, details, events and lines of a pull, in one JSON object, or a registry's manifest: an empty target can be planned
+/// for whatever they say.
 pub fn replies(data: &[u8]) {
     let _ = heard::weighs(data);
     let engine = an_engine(Path::new("/nowhere"));

@@ -1,6 +1,6 @@
-//! Files that others write: configuration, update locks, and what a kernel says of its LEDs and its board.
+//! Files that other programs write: configuration, update locks, and what a kernel reports of its LEDs and its board.
 //!
-//! A tree is spelled as text, a line for each file: a letter for what it is, its path, and what is in it.
+//! A file tree is encoded as text, a line for each file: a letter for its type, its path, and its contents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -127,8 +127,8 @@ impl Lab {
         self.0.path().join(name)
     }
 
-    /// `f path text`, `o path text` (of uid 65534), `d path`, `l path target`, `p path` (its text ends without a newline), `i path`
-    /// (a FIFO), `s path` (a terabyte of nothing).
+    /// `f path text`, `o path text` (of uid 65534), `d path`, `l path target`, `p path` (its text ends without a newline), `i
+    /// path` (a FIFO), `s path` (a terabyte of nothing).
     fn grow(&self, below: &str, data: &[u8]) {
         let base = self.path(below);
         for line in data.split(|byte| *byte == b'\n').take(200) {

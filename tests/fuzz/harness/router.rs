@@ -1,4 +1,4 @@
-//! Whole connections: heads, bodies, chunks, and what is none of these, through the server and the router.
+//! Whole connections: heads, bodies, chunks, and bytes that are none of these, through the server and the router.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

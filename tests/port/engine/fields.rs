@@ -1,4 +1,4 @@
-//! Configurations: what the engine is told of them, and what is read back of a container that somebody else made.
+//! Container configurations: what the engine is sent, and what is read back of a container that another program created.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

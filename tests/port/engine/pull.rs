@@ -1,4 +1,4 @@
-//! Pulls that fail, and what they say.
+//! Pulls that fail, and their errors.
 
 use std::cell::Cell;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The promises, asked of a real engine.
+//! The contract, tested on a real engine.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

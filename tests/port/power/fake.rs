@@ -1,4 +1,4 @@
-//! A logind of our own, on a bus of its own.
+//! A fake logind, on a bus of its own.
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;

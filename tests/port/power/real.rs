@@ -1,4 +1,4 @@
-//! The real adapter, on a bus of its own with a logind of ours.
+//! The real adapter, on a bus of its own with a fake logind.
 
 use std::cell::RefCell;
 use std::time::Duration;

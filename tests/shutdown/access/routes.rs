@@ -1,4 +1,4 @@
-//! Every route: what it is about, and what it answers whoever is let in.
+//! Every route: its subject, and its response to any caller that is admitted.
 
 use boardkeeper::state::keys::DeviceAction;
 

@@ -1,4 +1,4 @@
-//! Hands out lives to processes, keeps what became of them, and says how far it is.
+//! Distributes lives to processes, keeps their results, and prints the progress.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};

@@ -1,4 +1,4 @@
-//! A process that lives some lives: what is asked comes in line by line, and what became of each life goes out line by line.
+//! A worker process: it reads jobs line by line, and writes the result of each life as a line.
 
 use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};

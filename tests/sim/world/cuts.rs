@@ -1,4 +1,4 @@
-//! How the agent's life ends: killed or without power, in a call to the world or at any other await, or in good order.
+//! How the agent's life ends: killed or by a power cut, in a call to the world or at any other await, or orderly.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;

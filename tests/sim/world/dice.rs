@@ -1,4 +1,4 @@
-//! The only chance in this world.
+//! The only source of randomness in this world.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How the machine's end comes, or does not: asked for by the agent, by a person on the machine, called off, forgotten.
+//! How a shutdown proceeds, or does not: requested by the agent or by a user on the machine, cancelled, forgotten.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How the engine is reached: late, twice, half-way or not at all.
+//! How the agent reaches the engine: late, twice, half-way or not at all.
 
 use std::collections::BTreeSet;
 use std::pin::pin;

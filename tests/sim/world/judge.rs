@@ -1,8 +1,8 @@
-//! What must never happen, whatever else does.
+//! The invariants: what must never happen, whatever else does.
 //!
-//! What an agent *decides* is judged when it asks for it, by what it had been told by then; what its deeds *do* is judged when
-//! they do it. An agent cannot know at once what it is told, so a rule about targets is broken only if every target it may
-//! still have in mind says so.
+//! An agent's *decisions* are checked when it requests them, against what it had been sent by then; the *effects* of its
+//! actions are checked when they occur. An agent cannot know at once what it is sent, so a rule about targets is broken only
+//! if every target it may still have in memory says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -88,7 +88,8 @@ impl Judge {
         }
     }
 
-    /// The agent starts with what it kept: it acts on that until it is told, and falls back to it from what ends it again and again.
+    /// The agent starts with what it kept: it acts on that until it is told, and falls back to it from what ends it again and
+    /// again.
     pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
         self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();
     }

@@ -1,4 +1,4 @@
-//! An LED that fails, hangs, is unplugged and comes back, and is wanted by others; and the record of how it was.
+//! A LED that fails, hangs, is unplugged and comes back, and is used by other programs; and the record of its former state.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A container engine as far as an agent can tell: what it has, what it does, and what it will not do. No time passes here.
+//! A container engine as far as an agent can observe it: what it has, what it does, and what it refuses. No time passes here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

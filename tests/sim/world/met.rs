@@ -1,4 +1,4 @@
-//! What lives really met: each fault and each recovery, counted, so that one that nobody meets any more is noticed.
+//! What lives really met: each fault and each recovery, counted, so that one that is no longer covered is noticed.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What happens by itself: containers end, engines die, disks fill up, people reach past the agent.
+//! Spontaneous events: containers exit, engines die, disks fill up, users bypass the agent.
 
 use std::future::pending;
 use std::rc::Rc;

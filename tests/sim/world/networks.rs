@@ -1,4 +1,5 @@
-//! The networks of a container engine: created, removed by whoever may, and lost under a container's feet. No time passes here.
+//! The networks of a container engine: created, removed by anyone who may, and lost under a running container. No time passes
+//! here.
 
 use std::collections::BTreeMap;
 

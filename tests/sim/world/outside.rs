@@ -1,5 +1,5 @@
-//! The networks and the host: a cloud that cannot be reached, a VPN that comes and goes, addresses that move, and a host that
-//! does not do as told.
+//! The networks and the host: a cloud that cannot be reached, a VPN that comes and goes, addresses that change, and a host
+//! that does not carry out its configuration.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who writes the target documents: first any, then one change at a time, now and then nonsense.
+//! The author of the target documents: first any, then one change at a time, sometimes nonsense.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -287,7 +287,8 @@ fn change_app(app: &mut App, dice: &mut Dice, reboots: bool) -> String {
     said
 }
 
-/// No service depends on one that is not there, or to be started on one that should not run; volumes and networks are there for those who have them.
+/// No service depends on one that is not there, or to be started on one that should not run; volumes and networks are there
+/// for those who have them.
 fn settle_references(app: &mut App) {
     let running: BTreeSet<_> = app.services.iter().filter(|(_, it)| it.running).map(|(name, _)| name.clone()).collect();
     let there: BTreeSet<_> = app.services.keys().cloned().collect();

@@ -1,4 +1,4 @@
-//! This world as `port::World`; its wall time, and its chance.
+//! This world as `port::World`; its wall time, and its randomness.
 
 use boardkeeper::port;
 

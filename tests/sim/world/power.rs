@@ -1,4 +1,4 @@
-//! A machine's power that is simulated: whoever answers may refuse, hang or go away, and anybody may announce an end.
+//! Simulated power: logind may refuse, hang or go away, and any program may announce a shutdown.
 
 use std::cell::RefCell;
 use std::rc::Rc;

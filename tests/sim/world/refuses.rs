@@ -1,4 +1,4 @@
-//! Containers that the engine refuses to create, and what is not killed for them.
+//! Containers that the engine refuses to create, and containers that must not be killed for them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A disk that keeps what it said it kept, and little else.
+//! A disk that keeps what it acknowledged, and little else.
 
 use boardkeeper::port::{Record, Store, StoreError, StoredState, StoredTargets};
 

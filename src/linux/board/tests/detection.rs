@@ -1,11 +1,11 @@
-//! Every board is found from what its own device tree says.
+//! Every board is detected from its own device tree.
 
 use boards::{ALL, Board};
 
 use super::Tree;
 use crate::linux::board::{BoardHints, DetectedBoard, DetectedBy, detect};
 
-/// Model, `compatible`, and the id of the board: as firmware, mainline and the vendors write them.
+/// Model, `compatible`, and the board's id, as firmware, mainline and the vendors write them.
 const DEVICE_TREES: &[(&str, &[&str], &str)] = &[
     ("Raspberry Pi Model B Rev 2", &["raspberrypi,model-b", "brcm,bcm2835"], "raspberry-pi-1-model-b"),
     ("Raspberry Pi Model B rev2", &["raspberrypi,model-b-rev2", "brcm,bcm2835"], "raspberry-pi-1-model-b"),
@@ -177,7 +177,7 @@ fn a_person_knows_best() {
     );
     assert!(by_id.complaint.unwrap().contains("this is a Raspberry Pi 3 Model B by its model"));
 
-    // The slug is of six boards, and the hardware says which.
+    // Six boards share the slug, and the hardware says which.
     let by_slug = configured("raspberrypi3");
     assert_eq!((id(&by_slug), by_slug.complaint), (Some("raspberry-pi-3-model-b"), None));
 

@@ -1,4 +1,4 @@
-//! What holds for every board there is a file of.
+//! What holds for every board that has a file.
 
 use boards::{ALL, Board};
 

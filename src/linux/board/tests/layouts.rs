@@ -1,13 +1,13 @@
-//! Boards and kernels as people meet them, and the LED that blinks on each.
+//! Real boards and kernels, and the LED that blinks on each.
 
 use boards::Polarity;
 
 use super::{By, Tree};
 use crate::linux::board::{BoardHints, LedChoice, LedLocation, choose_led, detect};
 
-/// A board, a kernel, and what is wanted.
+/// A board, a kernel, and the expected choice.
 struct Layout {
-    /// What it is.
+    /// Name of the case.
     what: &'static str,
     /// The device tree's model, and the first entries of its `compatible`, with spaces between them.
     board: (&'static str, &'static str),
@@ -237,7 +237,7 @@ const LAYOUTS: &[Layout] = &[
         ..layout("a clone of the Black may be wired otherwise", CLONE, &[], Nothing)
     },
     layout("PocketBeagle 2, one broken", POCKET_2, &[("green:indicator_1", Gpio)], Led("green:indicator_1")),
-    // Boards that nobody described.
+    // Boards without a description.
     layout(
         "unknown, with a status LED",
         UNKNOWN,

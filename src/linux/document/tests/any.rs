@@ -1,4 +1,4 @@
-//! Documents nobody would write, and the same ones written in several ways.
+//! Random documents, and equal documents in several spellings.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{config, parse, v2};
 use crate::state::config::Port;
 
-/// Any JSON, with names that mean something here and there.
+/// Random JSON, with some keys and texts that have a meaning.
 fn anything() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         Just("host".to_owned()),

@@ -1,4 +1,4 @@
-//! Labels that only a supervisor gives.
+//! Labels that only a supervisor sets.
 
 use std::collections::BTreeMap;
 

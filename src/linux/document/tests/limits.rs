@@ -1,10 +1,10 @@
-//! Documents that are larger than a board can be: each limit, and one more than it.
+//! Documents at each limit, and one above it.
 
 use serde_json::{Map, Value, json};
 
 use super::{parse, v2, why};
 
-/// A v3 document of so many apps, each with so many services, networks and volumes.
+/// A v3 document of `apps` apps, each with this number of services, networks and volumes.
 fn of(apps: usize, services: usize, networks: usize, volumes: usize) -> Value {
     let many =
         |count: usize, it: &dyn Fn(usize) -> Value| -> Map<_, _> { (0..count).map(|n| (format!("n{n}"), it(n))).collect() };

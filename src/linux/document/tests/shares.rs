@@ -1,4 +1,4 @@
-//! Namespaces of a sibling.
+//! Namespaces shared with another service of the app.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a slip in a document must not do: remove, open or change what its owner did not mean.
+//! What a mistake in a document must not do: remove, open or change what its owner did not mean.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Asking a registry, as the distribution API wants it: a token first where it says so, and its blobs from wherever it points.
+//! A client of the distribution API: it fetches a token first if the registry demands one, and follows redirects to blobs.
 
 use std::cell::RefCell;
 use std::fs;
@@ -29,24 +29,24 @@ use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind
 use crate::linux::engine::registry::place::{ImageLocation, Transport, without_port};
 use crate::linux::{off_thread, read_small};
 
-/// Where distributions keep the certificates they trust, below the host's root. Debian's, and that of Red Hat and its kin.
+/// Where distributions keep their trusted certificates, below the host's root: Debian, and Red Hat and its kin.
 const TRUSTED: [&str; 2] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"];
-/// Where an engine keeps those it trusts for one registry, in a directory with its name.
+/// Where an engine keeps the certificates trusted for one registry, in a directory of its name.
 const TRUSTED_FOR_ONE: &str = "etc/docker/certs.d";
-/// Answers that point elsewhere, in a row.
+/// How many redirects in a row are followed.
 const DETOURS: usize = 3;
 
-/// One registry, for as long as one image is asked for.
+/// A client of one registry, used for one image.
 pub(super) struct RegistryClient {
     host: String,
     way: Transport,
     tls: Option<TlsConnector>,
     login: Option<DockerCredentials>,
-    /// What it wants to see in each request, once that is known.
+    /// The `Authorization` header of each request, once the registry has demanded one.
     pass: RefCell<Option<HeaderValue>>,
 }
 
-/// An answer that was read to its end.
+/// A response that was read to its end.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -76,7 +76,7 @@ impl RegistryClient {
         Ok(Self { host: host.to_owned(), way, tls, login, pass: RefCell::default() })
     }
 
-    /// What it says of an image for a machine.
+    /// An image for a machine, as the registry describes it.
     pub(super) async fn image(&self, place: &ImageLocation, machine: &EngineMachine) -> Result<RemoteImage, String> {
         let mut reference = place.reference.clone();
         for _ in 0..2 {
@@ -89,7 +89,7 @@ impl RegistryClient {
         Err("its registry has lists of lists of images".to_owned())
     }
 
-    /// How the layers of an image are named by engines.
+    /// The engine's names (diff ids) of an image's layers.
     pub(super) async fn diff_ids(&self, place: &ImageLocation, found: &RemoteImage) -> Result<Vec<String>, String> {
         manifest::diff_ids(&self.get(&format!("/v2/{}/blobs/{}", place.repository, found.config)).await?)
     }
@@ -109,7 +109,7 @@ impl RegistryClient {
                 break;
             }
             here = self.elsewhere(&here, &text(&answer.headers, LOCATION))?;
-            // The pass is for the registry, and for nobody it points at.
+            // The credentials are for the registry, and for no other host it redirects to.
             answer = self.ask(&here, here.origin() == own.origin()).await?;
         }
         if answer.status == StatusCode::OK {
@@ -124,7 +124,8 @@ impl RegistryClient {
         Url::parse(&format!("{scheme}://{}{path}", self.host)).map_err(|error| format!("{} is no host: {error}", self.host))
     }
 
-    /// Where an answer points, from where it came. From TLS nothing leads into the clear, or the other way round.
+    /// The target of a redirect, resolved against the address it came from. No redirect leads from TLS to plain HTTP, or the
+    /// other way round.
     fn elsewhere(&self, here: &Url, there: &str) -> Result<Url, String> {
         let url = here.join(there).map_err(|error| format!("{} points at what is no address: {error}", name(here)))?;
         let allowed = if self.way == Transport::Tls { "https" } else { "http" };
@@ -135,7 +136,7 @@ impl RegistryClient {
         }
     }
 
-    /// What a registry wants to see, from its challenge: credentials as they are, or a token that they are good for.
+    /// The `Authorization` header that answers a challenge: the credentials themselves, or a token obtained with them.
     async fn pass_for(&self, challenge: &str) -> Result<HeaderValue, String> {
         if let Some(token) = self.login.as_ref().and_then(|it| it.registrytoken.as_deref()) {
             return secret("Bearer", token);
@@ -160,13 +161,13 @@ impl RegistryClient {
         if answer.status != StatusCode::OK {
             return Err(format!("{} gives no token: {}", name(&url), answer.status));
         }
-        // The parser's own words might repeat a secret.
+        // The parser's error message might repeat a secret.
         let token: Token = serde_json::from_slice(&answer.body).map_err(|_| format!("{} gives no token", self.host))?;
         let token = token.token.or(token.access_token).ok_or_else(|| format!("{} gives no token", self.host))?;
         secret("Bearer", &token)
     }
 
-    /// The credentials as they are, where there are some.
+    /// The `Authorization` header with the credentials themselves, if there are any.
     fn basic(&self) -> Result<Option<HeaderValue>, String> {
         let Some(login) = &self.login else { return Ok(None) };
         let (Some(user), Some(password)) = (&login.username, &login.password) else { return Ok(None) };
@@ -191,12 +192,12 @@ impl RegistryClient {
     }
 }
 
-/// The host, and the port where it is not the usual one: all that is told of an address, since a query may hold a signature.
+/// The host, and the port if it is not the default: all that is logged of an address, since a query may hold a signature.
 fn name(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
-/// A header's text. What is none says nothing.
+/// A header as text. Empty if it is missing or not text.
 fn text(headers: &HeaderMap, name: HeaderName) -> String {
     headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned()
 }
@@ -215,7 +216,7 @@ fn request(url: &Url, pass: Option<HeaderValue>) -> Result<Request<Empty<Bytes>>
     Ok(request)
 }
 
-/// Asks, and reads the answer to its end, which must not be far.
+/// Sends a request, and reads the response to its end, up to [`manifest::DOCUMENT_BYTES`].
 async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -226,14 +227,14 @@ where
         let body = Limited::new(body, manifest::DOCUMENT_BYTES).collect().await?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     };
-    // The connection goes on only while it is asked to; when it ends first, what it brought is still to be read.
+    // The connection makes progress only while it is polled; if it ends first, the response it brought is still to be read.
     match select(pin!(answer), pin!(connection)).await {
         Either::Left((answer, _)) => answer,
         Either::Right((_, answer)) => answer.await,
     }
 }
 
-/// A connector that trusts what the host trusts, and what its engine trusts for this registry.
+/// A connector that trusts the host's certificates, and those its engine trusts for this registry.
 fn connector(root: &Path, host: &str) -> Result<TlsConnector, String> {
     let mut trusted = RootCertStore::empty();
     let own =
@@ -254,7 +255,7 @@ fn connector(root: &Path, host: &str) -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// A header that is not shown.
+/// A header value that is hidden from logs.
 fn secret(scheme: &str, text: &str) -> Result<HeaderValue, String> {
     let mut value =
         HeaderValue::try_from(format!("{scheme} {text}")).map_err(|_| "a token cannot be sent as it is".to_owned())?;
@@ -262,7 +263,7 @@ fn secret(scheme: &str, text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// `a="b",c="d"` of a challenge. Within quotes there may be commas.
+/// Parses `a="b",c="d"` of a challenge. There may be commas within quotes.
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = text.trim();

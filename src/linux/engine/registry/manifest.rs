@@ -1,44 +1,44 @@
-//! What a registry's documents say. The two kinds there are, OCI's and Docker's, have the same fields where it matters.
+//! A registry's documents. The two kinds there are, OCI's and Docker's, have the same fields where it matters.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Documents a manifest is asked for as.
+/// The media types a manifest is requested as.
 pub(super) const KINDS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// The most bytes of a document. Registries take manifests of at most 4 MiB.
+/// Size limit of a document, in bytes. Registries take manifests of at most 4 MiB.
 pub(super) const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// What an engine runs on.
+/// The machine an engine runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::linux::engine) struct EngineMachine {
-    /// As images name it: `arm64`, `arm`.
+    /// Its architecture as images name it: `arm64`, `arm`.
     pub arch: String,
-    /// As the kernel names it: `armv6l` can run less than `armv7l`.
+    /// Its architecture as the kernel names it: `armv6l` can run less than `armv7l`.
     pub kernel: String,
 }
 
-/// What one document tells.
+/// The content of one document.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::linux::engine) enum ManifestKind {
-    /// An image for each of several machines: the digest of ours.
+    /// An index of one image for several machines: the digest for the engine's machine.
     Index(String),
     /// An image.
     Image(RemoteImage),
 }
 
-/// An image, as its registry tells of it.
+/// An image, as its registry describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::linux::engine) struct RemoteImage {
-    /// The digest of its configuration, in which its layers are named as the engine names them.
+    /// The digest of its configuration, in which its layers have the engine's names.
     pub(super) config: String,
     /// The lowest first.
     pub(super) layers: Vec<Layer>,
 }
 
-/// A layer of an image: its digest, and compressed bytes.
+/// A layer of an image: its digest, and its compressed size in bytes.
 pub(super) type Layer = (String, u64);
 
 #[derive(Deserialize, Default)]
@@ -80,7 +80,7 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// What a document tells of the image for a machine.
+/// Reads a document: the image in it for a machine.
 pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &EngineMachine) -> Result<ManifestKind, String> {
     let document: ManifestFile =
         serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no manifest: {error}"))?;
@@ -97,14 +97,14 @@ pub(in crate::linux::engine) fn read(bytes: &[u8], machine: &EngineMachine) -> R
     checked(digest).map(ManifestKind::Index)
 }
 
-/// How an image's layers are named once they are unpacked, from its configuration.
+/// The names of an image's layers once they are unpacked, from its configuration.
 pub(super) fn diff_ids(bytes: &[u8]) -> Result<Vec<String>, String> {
     let config: ImageConfig =
         serde_json::from_slice(bytes).map_err(|error| format!("its registry sent no configuration: {error}"))?;
     Ok(config.rootfs.diff_ids)
 }
 
-/// A digest that may stand in a path.
+/// Rejects a digest that may not stand in a path.
 fn checked(digest: String) -> Result<String, String> {
     let is_one = digest.split_once(':').is_some_and(|(kind, hash)| {
         !kind.is_empty() && !hash.is_empty() && kind.bytes().chain(hash.bytes()).all(|it| it.is_ascii_alphanumeric())
@@ -112,7 +112,7 @@ fn checked(digest: String) -> Result<String, String> {
     if is_one { Ok(digest) } else { Err("its registry names a piece of it by what is no digest".to_owned()) }
 }
 
-/// 7 of `v7`, and of `armv7l`. 0: none is named.
+/// 7 of `v7`, and of `armv7l`. 0: there is no number.
 fn version(text: &str) -> u32 {
     text.trim_start_matches("arm").trim_start_matches('v').chars().next().and_then(|it| it.to_digit(10)).unwrap_or(0)
 }
@@ -120,15 +120,15 @@ fn version(text: &str) -> u32 {
 impl EngineMachine {
     fn runs(&self, platform: &Platform) -> bool {
         let most = version(&self.kernel);
-        // Of 64-bit machines, and where the kernel does not say, every variant is as good.
+        // On a 64-bit machine, or if the kernel's name is unknown, every variant will do.
         let known = self.arch == "arm" && most > 0;
         platform.os == "linux" && platform.architecture == self.arch && (!known || version(&platform.variant) <= most)
     }
 }
 
 impl RemoteImage {
-    /// Those layers that no image here has at the same height, above the same ones: an engine keeps a layer once, but unpacks it anew
-    /// above others.
+    /// The layers to pull: those that no image here has at the same height, above the same layers. An engine keeps a layer
+    /// once, but unpacks it anew above others.
     pub(super) fn missing(&self, ids: &[String], here: &[Vec<String>]) -> Result<&[Layer], String> {
         if ids.len() != self.layers.len() {
             return Err("its registry counts its layers differently in two places".to_owned());
@@ -139,7 +139,7 @@ impl RemoteImage {
     }
 }
 
-/// Compressed bytes of layers. One that several images have is pulled once.
+/// Compressed bytes of layers. A layer of several images is pulled once.
 pub(super) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
     let once: BTreeMap<&str, u64> = layers.into_iter().map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
     once.values().fold(0, |sum, it| sum.saturating_add(*it))

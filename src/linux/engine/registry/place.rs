@@ -1,4 +1,4 @@
-//! Where an image is kept, from how people name it; and how its registry is reached.
+//! Where an image is kept, from its reference; and how its registry is reached.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use bollard::models::{RegistryServiceConfig, SystemInfo};
 use crate::linux::engine::login;
 use crate::linux::net::interfaces::same_network;
 
-/// Where the registry of names without one answers.
+/// The host of the registry for references that name none.
 const HUB: &str = "registry-1.docker.io";
 
 /// An image at its registry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ImageLocation {
-    /// With the port, where one is named.
+    /// With the port, if the reference names one.
     pub host: String,
     pub repository: String,
     /// A tag, or a digest.
@@ -22,7 +22,7 @@ pub(super) struct ImageLocation {
 }
 
 impl ImageLocation {
-    /// `None`: nothing that a registry could have.
+    /// `None`: no registry can have such an image.
     pub(super) fn of(image: &str) -> Option<Self> {
         let registry = login::registry(image);
         let path = image.strip_prefix(registry).and_then(|it| it.strip_prefix('/')).unwrap_or(image);
@@ -48,14 +48,14 @@ impl ImageLocation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linux::engine) enum Transport {
     Tls,
-    /// In the clear.
+    /// Unencrypted HTTP.
     Plain,
 }
 
-/// How an engine reaches registries, as it says itself.
+/// How an engine reaches registries, according to the engine.
 #[derive(Debug, Default)]
 pub(in crate::linux::engine) struct Registries {
-    /// Networks whose registries are asked in the clear: an address, and how many of its bits count.
+    /// Networks whose registries are reached over plain HTTP: an address, and its prefix length.
     plain_networks: Vec<(IpAddr, u8)>,
     plain_hosts: BTreeSet<String>,
     by_proxy: bool,
@@ -90,7 +90,7 @@ impl Registries {
     }
 }
 
-/// The name in a host, without a port; an address of IPv6 without its brackets.
+/// The name in a host, without a port; an IPv6 address without its brackets.
 pub(super) fn without_port(host: &str) -> &str {
     if let Some((name, _)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
         return name;

@@ -1,4 +1,4 @@
-//! A registry in this process, and what it is asked.
+//! A registry in this process, and the requests it gets.
 
 use std::cell::RefCell;
 use std::fs;
@@ -18,8 +18,8 @@ use super::manifest::{EngineMachine, bytes};
 use super::place::{ImageLocation, Transport};
 use crate::linux::engine::login::RegistryLogin;
 
-// Of a certificate authority made for these tests, whose own key is thrown away; for 127.0.0.1, until 2126. Each by
-// `openssl ecparam -name prime256v1 -genkey` and `openssl req -x509`, `openssl x509 -req`.
+// Of a certificate authority made for these tests, whose own key is thrown away; for 127.0.0.1, until 2126. Each by `openssl
+// ecparam -name prime256v1 -genkey` and `openssl req -x509`, `openssl x509 -req`.
 const AUTHORITY: &str = include_str!("../../../../tests/data/registry-ca.pem");
 const CERTIFICATE: &str = include_str!("../../../../tests/data/registry-cert.pem");
 const KEY: &str = include_str!("../../../../tests/data/registry-key.pem");
@@ -32,7 +32,7 @@ const CONFIG: &str = r#"{"rootfs": {"type": "layers", "diff_ids": ["sha256:x", "
 /// `me` and `pass:word`, as a header has them.
 const BASIC: &str = "Basic bWU6cGFzczp3b3Jk";
 
-/// What was asked: the path, and what was shown.
+/// The requests: the path, and the `Authorization` header.
 type Asked = RefCell<Vec<(String, String)>>;
 
 fn ok(body: &str) -> String {
@@ -66,12 +66,12 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &Asked, 
     let path = head.split(' ').nth(1).unwrap().to_owned();
     let shown = head.lines().find_map(|it| it.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
     asked.borrow_mut().push((path.clone(), shown.clone()));
-    // A client that has heard enough hangs up.
+    // A client that has read enough hangs up.
     let _ = stream.write_all(says(&path, &shown).as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
-/// Has a registry answer while something is asked; `says` is given a path and what was shown.
+/// Runs a registry while a client sends requests; `says` gets a path and the `Authorization` header.
 async fn with<T>(way: Transport, says: impl Fn(&str, &str) -> String, asks: impl AsyncFnOnce(String, &Asked) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -130,7 +130,7 @@ fn host_root(registry: Option<&str>) -> tempfile::TempDir {
     root
 }
 
-/// The compressed bytes of `me/app:1`, and of those whose first layer is not here.
+/// The compressed bytes of `me/app:1`, and of the layers to pull if the first one is present.
 async fn sizes(host: &str, way: Transport, login: &RegistryLogin) -> Result<(u64, u64), String> {
     let root = host_root(None);
     let client = RegistryClient::new(root.path(), host, way, login).await?;
@@ -154,7 +154,7 @@ async fn a_token_is_fetched_once_and_shown_to_nobody_else() {
         (_, BASIC) if path.starts_with("/token?") => ok(r#"{"access_token": "t0ken"}"#),
         ("/store/c0?signed=1", "") => ok(CONFIG),
         ("/v2/me/app/blobs/sha256:c0", "Bearer t0ken") => points("/elsewhere"),
-        // Its own address, by another name: another host.
+        // The same address by another name counts as another host.
         ("/elsewhere", "Bearer t0ken") => points("http://localhost:PORT/store/c0?signed=1"),
         (_, "Bearer t0ken") => documents(path),
         _ => challenge(r#"Bearer realm="/token",service="a, b",scope="repository:me/app:pull""#),
@@ -203,7 +203,7 @@ async fn only_who_is_trusted_is_asked() {
             let empty = tempfile::tempdir().unwrap();
             let why = RegistryClient::new(empty.path(), &host, Transport::Tls, &RegistryLogin::None).await.err().unwrap();
             assert!(why.contains("install ca-certificates"), "{why}");
-            // It names 127.0.0.1, and not localhost.
+            // The certificate names 127.0.0.1, and not localhost.
             let other = host.replace("127.0.0.1", "localhost");
             let why = sizes(&other, Transport::Tls, &RegistryLogin::None).await.unwrap_err();
             assert!(why.contains("does not answer") && why.contains("certificate"), "{why}");

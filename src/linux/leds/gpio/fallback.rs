@@ -1,4 +1,4 @@
-//! Which interface to GPIO lines is used: the first that the kernel knows.
+//! Selects the interface to GPIO lines: the first that the kernel knows.
 
 use std::io;
 use std::path::Path;
@@ -7,28 +7,28 @@ use rustix::io::Errno;
 
 use crate::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest, SysfsGpio, UapiV1, UapiV2};
 
-/// All the interfaces there are, the best first.
+/// All interfaces, the best first.
 pub struct GpioFallback {
     devices: Vec<Box<dyn Gpio>>,
     last: Box<dyn Gpio>,
 }
 
 impl GpioFallback {
-    /// Those of the host whose root this is.
+    /// The lines of the host with this root.
     pub fn new(root: &Path) -> Self {
         let devices: Vec<Box<dyn Gpio>> = vec![Box::new(UapiV2::new(root)), Box::new(UapiV1::new(root))];
         Self { devices, last: Box::new(SysfsGpio::new(root)) }
     }
 
-    /// A ladder of these rungs; the last one is used where the others find no chip at all.
+    /// A fallback over these backends; `last` is used where the others find no chip at all.
     #[cfg(test)]
     pub(super) fn of(devices: Vec<Box<dyn Gpio>>, last: Box<dyn Gpio>) -> Self {
         Self { devices, last }
     }
 
-    /// The first rung that knows lines of this chip, and what it tells of this one.
+    /// The first backend that knows this chip's lines, and what it reports of this one.
     ///
-    /// Asked with a question that is never wrong in itself, as the kernel says EINVAL to a bad request as well.
+    /// A line-info request is used because it is always valid: the kernel answers a bad request with EINVAL, too.
     fn backend(&self, chip: &Chip, offset: u32) -> io::Result<(&dyn Gpio, LineInfo)> {
         if chip.path.to_string_lossy().contains("/sys/class/gpio/") {
             return Ok((&*self.last, self.last.line(chip, offset)?));
@@ -46,7 +46,7 @@ impl GpioFallback {
 
 impl Gpio for GpioFallback {
     fn chips(&self) -> io::Result<Vec<Chip>> {
-        // The question is the same in both ABIs, so the first rung answers for the second.
+        // Both ABIs describe chips with the same request, so the first backend answers for the second.
         let found = self.devices.first().map_or_else(|| Ok(Vec::new()), |rung| rung.chips());
         match found {
             Ok(chips) if chips.is_empty() => Ok(self.last.chips().unwrap_or_default()),
@@ -70,7 +70,7 @@ impl Gpio for GpioFallback {
     }
 }
 
-/// Whether the kernel does not know the question, in the two ways in which it says so.
+/// Whether the kernel does not know the request, in either of the two ways in which it says so.
 fn is_unknown(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     number == Some(Errno::INVAL.raw_os_error()) || number == Some(Errno::NOTTY.raw_os_error())

@@ -7,19 +7,19 @@ use sysfs_gpio::{Direction as Theirs, Pin};
 
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest};
 
-/// Lines through `sysfs_gpio`, which reaches the running kernel's only.
+/// Lines through `sysfs_gpio`, which reaches the running kernel's lines only.
 #[derive(Debug, Clone)]
 pub struct SysfsGpio {
     root: PathBuf,
 }
 
 impl SysfsGpio {
-    /// Those of the host whose root this is. Chips are found under it.
+    /// The lines of the host with this root. Chips are found under it.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// The number of a line. Where a chip's numbers begin is read anew each time: it differs from kernel to kernel.
+    /// The number of a line. The chip's base is read each time: it differs from kernel to kernel.
     fn pin(chip: &Chip, offset: u32) -> io::Result<Pin> {
         let base: u32 = number(&chip.path.join("base"))?;
         Ok(Pin::new(u64::from(base) + u64::from(offset)))
@@ -33,7 +33,7 @@ impl Gpio for SysfsGpio {
         for entry in std::fs::read_dir(&dir)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            // 7.2 shows each chip once more, as `chipN`, which has no base.
+            // Linux 7.2 lists each chip a second time, as `chipN`, which has no base.
             let Ok(lines) = number(&path.join("ngpio")) else { continue };
             if number::<u32>(&path.join("base")).is_err() {
                 continue;
@@ -65,7 +65,7 @@ impl Gpio for SysfsGpio {
         Line::made(pin, want)
     }
 
-    /// A line stays exported when the process dies that did it.
+    /// A line stays exported when the process that exported it dies.
     fn take_over(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         let pin = Self::pin(chip, offset)?;
         if pin.is_exported() { Line::made(pin, want) } else { self.request(chip, offset, want) }
@@ -75,13 +75,13 @@ impl Gpio for SysfsGpio {
 struct Line(Pin);
 
 impl Line {
-    /// An exported line, made so.
+    /// An exported line, configured as requested.
     fn made(pin: Pin, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
         let line = Self(pin);
         match want {
             LineRequest::AsIs => {}
             LineRequest::Input => line.0.set_direction(Theirs::In).map_err(io::Error::from)?,
-            // These two set direction and level in one, so that nothing flashes.
+            // These two set direction and level in one write, so that nothing flashes.
             LineRequest::Output(LineLevel::High) => line.0.set_direction(Theirs::High).map_err(io::Error::from)?,
             LineRequest::Output(LineLevel::Low) => line.0.set_direction(Theirs::Low).map_err(io::Error::from)?,
         }
@@ -105,7 +105,7 @@ impl HeldLine for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // It may be gone with its chip; then there is nothing to give back.
+        // This fails if the line is gone with its chip; then there is nothing to give back.
         let _ = self.0.unexport();
     }
 }
@@ -115,9 +115,9 @@ fn way(pin: Pin) -> io::Result<Direction> {
     Ok(if direction == Theirs::In { Direction::Input } else { Direction::Output })
 }
 
-/// What the kernel tells root of a line, where it tells anything: ` gpio-517 (name |ACT                 ) out lo` of one that is
-/// held, and it refuses to export that; ` gpio-517 (name                )` of one that is not. Old kernels tell no names, and write
-/// ` gpio-517 (ACT                 ) out lo`.
+/// What the kernel reports of a line, to root only and not always: ` gpio-517 (name |ACT                 ) out lo` for a line
+/// with a holder, which the kernel refuses to export; ` gpio-517 (name                )` for one without. Old kernels show no
+/// names, and write ` gpio-517 (ACT                 ) out lo`.
 fn told_of(all: &str, number: u64, offset: u32) -> LineInfo {
     let of = |line: &str| {
         let (digits, rest) = line.trim_start().strip_prefix("gpio-")?.split_once([' ', '('])?;
@@ -140,7 +140,7 @@ fn number<N: std::str::FromStr>(path: &Path) -> io::Result<N> {
     text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{}: not a number", path.display())))
 }
 
-/// The device that owns a chip: its `device` link, which some kernels point at the chip itself.
+/// The device that owns a chip: the target of its `device` link, which on some kernels is the chip itself.
 fn device(chip: &Path) -> String {
     let Ok(dir) = std::fs::canonicalize(chip.join("device")) else { return String::new() };
     let own = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("gpiochip"));

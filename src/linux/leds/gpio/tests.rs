@@ -8,7 +8,7 @@ use crate::linux::board::{LedLocation, Polarity};
 use crate::linux::leds::wire::find_line;
 use crate::port::LedError;
 
-/// A rung that says what it is told to, and how often it was asked.
+/// A backend that reports what a test sets, and counts how often it was asked.
 struct Rung {
     chips: Vec<Chip>,
     hidden: bool,
@@ -59,7 +59,7 @@ impl Gpio for Rung {
     }
 }
 
-/// Asks a ladder whose best rung refuses so; tells what came of it, and how often the rung below was asked.
+/// Asks a fallback whose best backend refuses with this error; returns the outcome, and how often the next backend was asked.
 fn climb(errno: Errno) -> (Option<i32>, u32) {
     let below = Rung::new().with("gpiochip0", "4804c000.gpio", "gpio-0-31");
     let asked = Arc::clone(&below.asked);

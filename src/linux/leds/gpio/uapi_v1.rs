@@ -1,5 +1,5 @@
-//! The character device's first ABI: Linux 4.8 and newer. `Chip::new` works on kernels that have lost it, too; the first
-//! question about a line then fails with `EINVAL`.
+//! The character device's first ABI: Linux 4.8 and newer. `Chip::new` works on kernels without this ABI, too; there the first
+//! request about a line fails with `EINVAL`.
 
 use std::error::Error;
 use std::io;
@@ -19,7 +19,7 @@ pub struct UapiV1 {
 }
 
 impl UapiV1 {
-    /// Those of the host whose root this is.
+    /// The lines of the host with this root.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
@@ -42,7 +42,7 @@ impl Gpio for UapiV1 {
             offset,
             name: info.name().map(str::to_owned).filter(|name| !name.is_empty()),
             consumer: info.consumer().map(str::to_owned).filter(|name| !name.is_empty()),
-            // What the kernel calls KERNEL is any holder; `is_used` of the crate is true of every free output, too.
+            // The kernel's flag KERNEL means any holder; the crate's `is_used` is also true of every free output.
             used: info.is_kernel(),
             direction: if info.direction() == LineDirection::Out { Direction::Output } else { Direction::Input },
             active_low: Some(info.is_active_low()),

@@ -17,7 +17,7 @@ pub struct UapiV2 {
 }
 
 impl UapiV2 {
-    /// Those of the host whose root this is.
+    /// The lines of the host with this root.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
@@ -99,7 +99,7 @@ pub(super) fn devices(root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(chips.into_iter().map(|(_, name)| (name.clone(), dir.join(name))).collect())
 }
 
-/// The device that owns a chip: the directory that the chip's own lies in. Empty where sysfs does not show it.
+/// The device that owns a chip: the parent of the chip's own directory. Empty if sysfs does not show it.
 pub(super) fn owner(root: &Path, chip: &str) -> String {
     let link = root.join("sys/bus/gpio/devices").join(chip);
     let dir = std::fs::canonicalize(link).ok();

@@ -1,5 +1,5 @@
-//! Simulated LEDs in a directory. Each write is done as the kernel would do it and its outcome put into plain files, so that
-//! other processes see it and go on from there.
+//! Simulated LEDs in a directory. Each write acts as in the kernel, and its outcome is stored in plain files, from which other
+//! processes continue.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::linux::leds::files::{HostFiles, LedFiles};
 use crate::linux::leds::simulated::SimulatedLed;
 
-/// The file that says that a root is a simulated board, and that whoever changes it locks.
+/// The file that marks a root as a simulated board. A process that uses the board's LEDs locks it.
 const MARK: &str = "simulated-board";
 
-/// What of a LED is in none of the files that the kernel has.
+/// The state of a LED that is in none of the kernel's files.
 const HIDDEN: &str = ".simulated.json";
 
-/// The triggers of the simulated kernel: those of a Raspberry Pi, as far as they matter to a light.
+/// The triggers of the simulated kernel: a Raspberry Pi's, as far as they matter to a LED.
 const TRIGGERS: &[&str] = &["default-on", "heartbeat", "mmc0", "netdev", "oneshot", "pattern", "timer"];
 
 /// A board in a directory.
@@ -38,12 +38,12 @@ struct Hidden {
 }
 
 impl SimulatedBoard {
-    /// The board whose root this is, if it is a simulated one.
+    /// The board with this root, if it is a simulated one.
     pub fn open(root: &Path) -> Option<Self> {
         root.join(MARK).is_file().then(|| Self { root: root.to_owned() })
     }
 
-    /// Makes a board here, unless there is one: a Raspberry Pi 4 with its two LEDs, and a GPIO chip.
+    /// Creates a board here unless there is one: a Raspberry Pi 4 with its two LEDs, and a GPIO chip.
     pub fn create(root: &Path) -> io::Result<Self> {
         let board = Self { root: root.to_owned() };
         if root.join(MARK).is_file() {
@@ -74,7 +74,7 @@ impl SimulatedBoard {
         Ok(board)
     }
 
-    /// The directory and the attribute, if the path is one of a LED.
+    /// The directory and the attribute, if the path is an attribute of a LED.
     fn attribute<'a>(&self, path: &'a Path) -> Option<(&'a Path, &'a str)> {
         let dir = path.parent()?;
         let ours = dir.parent()? == self.root.join("sys/class/leds");
@@ -109,7 +109,7 @@ impl SimulatedBoard {
         replace(dir, HIDDEN, &serde_json::to_string(&hidden).map_err(io::Error::other)?)
     }
 
-    /// Lets no other process change the board for as long as the answer lives.
+    /// Locks the board against other processes for as long as the returned file is open.
     fn lock(&self) -> io::Result<File> {
         let file = File::open(self.root.join(MARK))?;
         flock(&file, FlockOperation::LockExclusive)?;
@@ -117,7 +117,7 @@ impl SimulatedBoard {
     }
 }
 
-/// Puts a file there whole: whoever is killed meanwhile leaves the old one, not an empty one.
+/// Replaces a file atomically: a process that is killed meanwhile leaves the old one, not an empty one.
 fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     let draft = dir.join(format!(".{}.new", name.trim_start_matches('.')));
     fs::write(&draft, text)?;
@@ -155,9 +155,9 @@ impl LedFiles for SimulatedBoard {
     }
 }
 
-/// Milliseconds that all processes of this machine agree on: how long it has run.
+/// Milliseconds that all processes of this machine agree on: its uptime.
 fn now_ms(root: &Path) -> io::Result<u64> {
-    // The machine the simulation runs on, not the simulated one.
+    // The uptime of the machine on which the simulation runs, not of the simulated one.
     let own = Path::new("/proc/uptime");
     let text = HostFiles.read(own)?;
     let broken = || {

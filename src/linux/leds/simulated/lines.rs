@@ -17,7 +17,7 @@ pub struct SimulatedLines {
     root: PathBuf,
 }
 
-/// Makes a chip with a few lines: two are free and have LEDs, one is held by the kernel's LED.
+/// Creates a chip with a few lines: two are free and have LEDs, one is held by the kernel's LED.
 pub(super) fn create(root: &Path) -> io::Result<()> {
     let chip = root.join("gpio/gpiochip0");
     for offset in 0..LINES {
@@ -38,7 +38,7 @@ pub(super) fn create(root: &Path) -> io::Result<()> {
 }
 
 impl SimulatedLines {
-    /// Those of the simulated board whose root this is.
+    /// The lines of the simulated board with this root.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
@@ -77,7 +77,7 @@ impl Gpio for SimulatedLines {
         match want {
             LineRequest::AsIs => {}
             LineRequest::Input => {
-                // Nothing drives it from outside, and it is pulled to ground.
+                // Nothing drives the line from outside, and it is pulled to ground.
                 fs::write(line.dir.join("direction"), "in")?;
                 line.set(LineLevel::Low)?;
             }
@@ -110,7 +110,7 @@ impl HeldLine for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // A directory that is gone has no holder.
+        // If the directory is gone, there is no holder to remove.
         let _ = fs::write(self.dir.join("consumer"), "");
     }
 }
@@ -123,7 +123,7 @@ fn line_dir(chip: &Chip, offset: u32) -> io::Result<PathBuf> {
     if dir.is_dir() { Ok(dir) } else { Err(Errno::INVAL.into()) }
 }
 
-/// Whether a holder is one of ours that is no more: the kernel would have taken the line from it.
+/// Whether the holder is a dead process of ours: the kernel would have released its line.
 fn is_dead(consumer: &str) -> bool {
     let pid = consumer.strip_prefix(CONSUMER).and_then(|rest| rest.trim().strip_prefix("pid "));
     pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::port::LockError;
 
-/// Names that are looked at in a directory: a container must not fill our memory by filling its own.
+/// How many names of a directory are read: a container must not fill the agent's memory by filling its directory.
 pub(super) const NAMES: usize = 4096;
 
 /// An open directory, and its path as the host sees it.
@@ -21,7 +21,7 @@ pub(in crate::linux::locks) struct OpenDir {
     shown: String,
 }
 
-/// What a name leads to.
+/// The attributes of a directory entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EntryKind {
     pub(super) regular: bool,
@@ -33,7 +33,7 @@ pub(super) struct EntryKind {
 }
 
 impl OpenDir {
-    /// Opens a directory whose path nobody but the host's owner decides on.
+    /// Opens a directory whose path only the host's owner controls.
     pub(super) fn trusted(path: &Path, shown: &str) -> Result<Self, LockError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::open(path, flags, Mode::empty())
@@ -41,7 +41,7 @@ impl OpenDir {
         Ok(Self { fd, shown: shown.to_owned() })
     }
 
-    /// Opens a directory in it. `None`: there is none, or something else has the name.
+    /// Opens a directory in it. `None`: there is none, or the name is of something else.
     pub(in crate::linux::locks) fn open(&self, name: &CStr) -> Result<Option<Self>, LockError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match fs::openat(&self.fd, name, flags, Mode::empty()) {
@@ -51,7 +51,7 @@ impl OpenDir {
         }
     }
 
-    /// Opens a directory in it, and makes it when it is not there.
+    /// Opens a directory in it, and creates it if it is missing.
     pub(super) fn make(&self, name: &CStr, mode: Mode) -> Result<Self, LockError> {
         let new = match fs::mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) => true,
@@ -62,28 +62,28 @@ impl OpenDir {
             return Err(LockError::Failed(format!("`{}` is not a directory: remove it", self.path_of(name))));
         };
         if new {
-            // Not by mkdir, which heeds the umask.
+            // Not by mkdir, to which the umask applies.
             fs::fchmod(&dir.fd, mode).map_err(|why| self.failed("set the mode of", name, why))?;
         }
         Ok(dir)
     }
 
-    /// Changes its mode, where it is just this one and ours to change.
+    /// Changes its mode, if that is `from` and the agent may change it.
     pub(super) fn widen(&self, from: Mode, to: Mode) {
         let narrow = fs::fstat(&self.fd).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode & 0o7777) == from);
         if narrow {
-            // Where it is not ours, its owner decides.
+            // If the agent does not own it, its owner decides.
             let _ = fs::fchmod(&self.fd, to);
         }
     }
 
-    /// Who owns it.
+    /// The uid of its owner.
     pub(super) fn owner(&self) -> Result<Uid, LockError> {
         let stat = fs::fstat(&self.fd).map_err(|why| failed("look at", &self.shown, why))?;
         Ok(Uid::from_raw(stat.st_uid))
     }
 
-    /// Names in it, in no order; of very many, only some.
+    /// The names in it, in no order; at most [`NAMES`].
     pub(super) fn files(&self) -> Result<Vec<CString>, LockError> {
         let read = || {
             let names = fs::Dir::read_from(&self.fd)?.map(|entry| Ok(entry?.file_name().to_owned())).take(NAMES);
@@ -94,7 +94,7 @@ impl OpenDir {
         Ok(names)
     }
 
-    /// Names of directories in it, sorted. Links to directories are none.
+    /// The names of directories in it, sorted. A symbolic link to a directory is none.
     pub(in crate::linux::locks) fn directories(&self) -> Result<Vec<CString>, LockError> {
         let mut names = self.files()?;
         names.retain(|name| self.stat(name).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()));
@@ -102,14 +102,14 @@ impl OpenDir {
         Ok(names)
     }
 
-    /// What a name leads to; a link is what it is. `None`: nothing has that name.
+    /// The attributes of an entry; links are not followed. `None`: there is no such entry.
     pub(super) fn kind(&self, name: &CStr) -> Result<Option<EntryKind>, LockError> {
         match self.stat(name) {
             Ok(stat) => Ok(Some(EntryKind {
                 regular: FileType::from_raw_mode(stat.st_mode).is_file(),
                 uid: Uid::from_raw(stat.st_uid),
                 gid: Gid::from_raw(stat.st_gid),
-                // Never negative.
+                // A size is never negative.
                 bytes: u64::try_from(stat.st_size).unwrap_or_default(),
                 mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
                 changed_secs: stat.st_mtime,
@@ -119,7 +119,7 @@ impl OpenDir {
         }
     }
 
-    /// Makes a file that nobody has seen before, with an owner. On a full disk it is empty.
+    /// Creates a new file, with an owner. On a full disk it is empty.
     pub(super) fn write_new(&self, name: &CStr, bytes: &[u8], mode: Mode, owner: Option<Uid>) -> Result<(), LockError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(|why| self.failed("make", name, why))?;
@@ -134,7 +134,7 @@ impl OpenDir {
         fs::fchmod(&file, mode).map_err(|why| self.failed("set the mode of", name, why))
     }
 
-    /// Gives a file a second name elsewhere. `false`: something there has that name.
+    /// Creates a hard link in another directory. `false`: the name is taken there.
     pub(super) fn link(&self, name: &CStr, to: &Self, new: &CStr) -> Result<bool, LockError> {
         match fs::linkat(&self.fd, name, &to.fd, new, AtFlags::empty()) {
             Ok(()) => Ok(true),
@@ -143,12 +143,12 @@ impl OpenDir {
         }
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     pub(super) fn link_to(&self, name: &CStr, target: &CStr) -> Result<(), Errno> {
         fs::symlinkat(target, &self.fd, name)
     }
 
-    /// Removes a file, a link or an empty directory. What is gone already is fine.
+    /// Removes a file, a link or an empty directory. A missing one is no error.
     pub(super) fn remove(&self, name: &CStr) -> Result<(), LockError> {
         let mut removed = fs::unlinkat(&self.fd, name, AtFlags::empty());
         if removed == Err(Errno::ISDIR) {
@@ -165,12 +165,12 @@ impl OpenDir {
         &self.shown
     }
 
-    /// The handle.
+    /// The file descriptor.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// A path that leads to this very directory, whatever becomes of its name, while the handle lives.
+    /// A path that leads to this very directory even if it is renamed, while the handle lives.
     pub(in crate::linux::locks) fn handle_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
@@ -188,7 +188,7 @@ impl OpenDir {
     }
 }
 
-/// An error in one line.
+/// An error on one line, with advice.
 pub(super) fn failed(deed: &str, path: &str, why: impl std::fmt::Display + Into<std::io::Error>) -> LockError {
     let text = format!("cannot {deed} `{path}`: {why}");
     let advice = match why.into().kind() {
