@@ -369,6 +369,18 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
 }
 
 #[test]
+fn a_volume_is_created_with_the_unique_name_of_its_app_as_a_label() {
+    let mut current = model::parse_device("");
+    for _ in 0..5 {
+        for step in plan(&parse_target("web web:1 volume:data"), &Overrides::default(), &current).steps {
+            model::obey(&mut current, &step);
+        }
+    }
+    let [volume] = &current.volumes[..] else { panic!("{:?}", current.volumes) };
+    assert_eq!(volume.config.labels, [("io.balena.app-uuid".to_owned(), "app".to_owned())].into());
+}
+
+#[test]
 fn volumes_outlive_the_services_that_used_them() {
     assert_snapshot!(story("web web:1", "web web:1 running\nvolume data"), @"");
 }

@@ -247,3 +247,28 @@ async fn an_engine_that_allows_two_networks_of_one_name_is_asked_not_to() {
         assert_eq!(sent["Name"], "u_default");
     }
 }
+
+#[tokio::test]
+async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
+    let sent = RefCell::new(Vec::new());
+    let answer = |asked: &str, body: &str| {
+        Some(match asked {
+            "POST /volumes/create" => {
+                sent.borrow_mut().push(serde_json::from_str::<serde_json::Value>(body).unwrap());
+                let made = r#"{"Name":"1_data","Driver":"local","Mountpoint":"/d","Labels":{},"Scope":"local","Options":{}}"#;
+                (201, made.to_owned())
+            }
+            other => empty(other),
+        })
+    };
+    let labels = [("io.balena.app-uuid", "u"), ("mine", "yes")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = crate::state::VolumeConfig { labels: labels.into(), ..crate::state::VolumeConfig::default() };
+    let deed = EngineAction::CreateVolume(crate::state::Volume { name: "1_data".into(), app: AppId(1), config });
+    let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
+    assert_eq!(done, Ok(()));
+    let [sent] = &sent.into_inner()[..] else { panic!("it is created once") };
+    assert_eq!(sent["Name"], "1_data");
+    // Without the app's number: a balena supervisor deletes a volume that has it.
+    let labels = serde_json::json!({"io.balena.app-uuid": "u", "io.balena.supervised": "true", "mine": "yes"});
+    assert_eq!(sent["Labels"], labels);
+}
