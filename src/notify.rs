@@ -1,4 +1,4 @@
-//! Service manager notifications (sd_notify): ready, the current activity, and the watchdog heartbeat.
+//! Service manager notifications (`sd_notify`): ready, the current activity, and the watchdog heartbeat.
 //!
 //! The heartbeat depends on a probe request that the reconciler answers like any other. A stuck reconciler does not answer,
 //! and the manager restarts the agent; one whose download is slow or whose engine hangs does answer, for it waits for

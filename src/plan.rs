@@ -12,25 +12,24 @@
 //! depends      whether the conditions hold on which a service is started
 //! strategies   how an outdated container is replaced
 //! release      whether the images of a release are here, and its containers created
-//! spec         from a service to its container, and whether a container matches its service
+//! compare      whether a container matches its service
+//! spec         from a service to its container
 //! resources    networks and volumes
 //! ports        which port of the host each service gets, where its document leaves a choice
 //! images       garbage collection of images, and updates checked to fit on the disk
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::state::config::Port;
-use crate::state::network::NetworkAttachment;
 use crate::state::status::StepKind;
 use crate::state::{
-    AppId, ConfigHash, ContainerConfig, ContainerId, Current, Force, HeldLock, ImageRef, Network, NetworkId, Overrides,
-    ServiceKey, Target, Volume,
+    AppId, ContainerId, ContainerRef, Current, EngineAction, Force, HeldLock, ImageRef, Overrides, ServiceKey, Target,
 };
 
 mod app_plan;
+mod compare;
 mod complete;
 mod depends;
 mod images;
@@ -44,7 +43,7 @@ mod strategies;
 #[cfg(test)]
 mod tests;
 
-pub use complete::{given_paths, grants, inject_supervisor_env};
+pub use complete::{grants, inject_supervisor_env};
 pub use depends::{Never, Unmet};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
@@ -106,89 +105,6 @@ pub enum Step {
     },
     /// Reboot the machine: a service was created that only the next boot starts, or the host's configuration requires it.
     Reboot,
-}
-
-/// One action of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EngineAction {
-    /// Pull an image.
-    Pull(ImageRef),
-    /// Create a container. Its image, networks and volumes exist.
-    Create(Box<ContainerSpec>),
-    /// Start a container that does not run, or unpause one.
-    Start(ContainerRef),
-    /// Stop a container, and keep it.
-    Stop(ContainerRef),
-    /// Stop a container, and remove it.
-    Kill(ContainerRef),
-    /// Stop a container and start it again.
-    Restart(ContainerRef),
-    /// Rename a container: only its release changed, or the container that it replaces is gone.
-    Rename(ContainerRef, String),
-    /// Rename the old container of a hand-over, and disable its restart policy.
-    Retire(ContainerRef, String),
-    /// Attach a container to networks that it lost, or that were recreated under the same name.
-    Connect(ContainerRef, Vec<NetworkConnection>),
-    /// Create a network.
-    CreateNetwork(Network),
-    /// Remove a network no container is attached to.
-    RemoveNetwork(String, NetworkId, Option<AppId>),
-    /// Create a volume.
-    CreateVolume(Volume),
-    /// Remove a volume no container uses.
-    RemoveVolume(String, AppId),
-    /// Delete an image no container uses.
-    RemoveImage(ImageRef),
-}
-
-/// A container, by its service and its id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ContainerRef {
-    /// The service.
-    pub key: ServiceKey,
-    /// The engine's id.
-    pub id: ContainerId,
-}
-
-/// A network that a container is to be attached to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkConnection {
-    /// The network's name on the engine.
-    pub network: String,
-    /// The engine's id of the network. Empty: the network is found by its name.
-    pub id: NetworkId,
-    /// Another network of that name, to which the container is still attached.
-    pub instead_of: Option<NetworkId>,
-    /// How it is attached.
-    pub attachment: NetworkAttachment,
-}
-
-/// A container to be created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerSpec {
-    /// The service.
-    pub key: ServiceKey,
-    /// The app's unique name.
-    pub app_uuid: String,
-    /// The engine's names of the networks that the configuration names: those of the existing networks.
-    pub networks: BTreeMap<String, String>,
-    /// The service's number.
-    pub service_id: u32,
-    /// The container's name: `<service>_<image id>_<release id>_<commit>`, prefixed with `new_` while the container that it
-    /// replaces has that name. Creating it twice is rejected by the engine itself.
-    pub name: String,
-    /// The image.
-    pub image: ImageRef,
-    /// The host port chosen for each port that leaves a choice.
-    pub ports: BTreeMap<Port, u16>,
-    /// The containers of the services whose namespaces it shares.
-    pub owners: BTreeMap<String, ContainerId>,
-    /// Variables set at creation only; a later change of their values makes no difference.
-    pub told_once: BTreeMap<String, String>,
-    /// The rest of the configuration.
-    pub config: ContainerConfig,
-    /// The configuration hash that its label will carry.
-    pub hash: ConfigHash,
 }
 
 /// Something a plan waits for.
@@ -382,30 +298,6 @@ impl fmt::Display for Step {
 
 fn names(services: &BTreeSet<String>) -> String {
     services.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
-}
-
-impl fmt::Display for EngineAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pull(image) => write!(f, "pull {image}"),
-            Self::Create(spec) => write!(f, "create {} from {}", spec.key, spec.image),
-            Self::Start(which) => write!(f, "start {}", which.key),
-            Self::Stop(which) => write!(f, "stop {}", which.key),
-            Self::Kill(which) => write!(f, "kill {}", which.key),
-            Self::Restart(which) => write!(f, "restart {}", which.key),
-            Self::Rename(which, name) => write!(f, "rename {} to {name}", which.key),
-            Self::Retire(which, name) => write!(f, "retire {} as {name}", which.key),
-            Self::CreateNetwork(network) => write!(f, "create network {}", network.name),
-            Self::RemoveNetwork(name, ..) => write!(f, "remove network {name}"),
-            Self::Connect(which, networks) => {
-                write!(f, "connect {} to", which.key)?;
-                networks.iter().try_for_each(|it| write!(f, " {}", it.network))
-            }
-            Self::CreateVolume(volume) => write!(f, "create volume {}", volume.name),
-            Self::RemoveVolume(name, _) => write!(f, "remove volume {name}"),
-            Self::RemoveImage(image) => write!(f, "remove image {image}"),
-        }
-    }
 }
 
 impl fmt::Display for Waiting {

@@ -43,7 +43,7 @@ use crate::reconcile::waiters::Waiter;
 use crate::request::{Request, RequestResult};
 use crate::state::keys::DeviceAction;
 use crate::state::{
-    AppId, ContainerId, Current, Device, EngineState, Force, Keys, Overrides, Secret, ServiceKey, Status, Target,
+    AppId, ContainerId, Current, Device, EngineAction, EngineState, Force, Keys, Overrides, Secret, ServiceKey, Status, Target,
 };
 
 mod conflicts;
@@ -263,7 +263,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             Ok(Err(failure)) => self.failed(&step, &failure),
             Err(Aborted) => info!(%step, "dropped: nobody wants it any more"),
         }
-        if let Step::Engine(crate::plan::EngineAction::Pull(image)) = &step {
+        if let Step::Engine(EngineAction::Pull(image)) = &step {
             self.publish.send_if_modified(|it| it.progress.remove(image).is_some());
         }
         self.ended.push(step);

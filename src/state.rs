@@ -6,6 +6,7 @@
 //! [`Target`] is what the owner's document says, [`Overrides`] what users requested on top of it, [`Current`] the last
 //! observation of the machine, [`Status`] what the reconciler publishes to the rest of the agent.
 
+pub mod action;
 pub mod app;
 pub mod board;
 mod canonical_form;
@@ -14,6 +15,7 @@ pub mod connectivity;
 pub mod dependency;
 pub mod device;
 pub mod effective;
+pub mod given;
 pub mod host;
 pub mod image;
 pub mod keys;
@@ -31,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
 pub use app::{App, AppId};
 pub use board::BoardFacts;
 pub use config::{ConfigHash, ContainerConfig};

@@ -14,14 +14,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("json", &[]),
     ("plan", &["state"]),
     ("request", &["state"]),
-    ("port", &["state", "plan"]),
+    ("port", &["state"]),
     ("reconcile", &["state", "plan", "request", "port", "backoff"]),
     ("poll", &["request", "port", "backoff"]),
     ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
-    ("linux", &["state", "plan", "port", "backoff", "json"]),
+    ("linux", &["state", "port", "backoff", "json"]),
     ("config", &["state", "json"]),
     ("cli", &["config", "linux", "reconcile", "run", "state"]),
 ];
@@ -64,6 +64,22 @@ fn modules_name_only_those_below_them() {
                 source.path.display(),
                 source.module,
             );
+        }
+    }
+}
+
+#[test]
+fn super_stays_within_its_module() {
+    for source in sources("src") {
+        let levels = source.path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().iter().count();
+        let mut above = levels - 1;
+        for line in source.code() {
+            if line.starts_with("mod ") && line.ends_with('{') {
+                above += 1;
+            }
+            let paths = line.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+            let up = paths.map(|it| it.split("::").take_while(|it| *it == "super").count()).max().unwrap_or(0);
+            assert!(up <= above, "{}: name it from `crate::`: {line}", source.path.display());
         }
     }
 }

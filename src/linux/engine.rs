@@ -12,6 +12,7 @@
 //! encode      the request that creates a container                  engine/encode.rs
 //! containers, resources, pull      the actions                      engine/….rs
 //! login       credentials for registries                            engine/login.rs
+//! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
 //! events      the event stream, which triggers snapshots            engine/events.rs
 //! heard       decoding and encoding without an engine, for tests    engine/heard.rs
@@ -38,6 +39,7 @@ mod observe;
 mod pull;
 mod registry;
 mod resources;
+mod room;
 #[cfg(test)]
 mod scripted;
 mod transport;
@@ -55,9 +57,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use crate::plan::EngineAction;
 use crate::port::{self, EngineError, EngineSnapshot};
-use crate::state::ImageRef;
+use crate::state::{EngineAction, ImageRef};
 
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};

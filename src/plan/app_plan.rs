@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
-use crate::plan::{Difference, EngineAction, Plan, Step, Waiting, resources, services};
-use crate::state::{AppId, Force, LockState, ServiceKey};
+use crate::plan::{Difference, Plan, Step, Waiting, resources, services};
+use crate::state::{AppId, EngineAction, Force, LockState, ServiceKey};
 
 /// The plan of one app.
 pub(super) struct AppPlan<'a> {

@@ -2,10 +2,11 @@
 //! features give access to. Names, paths and values are those of other supervisors, so that an app need not know which one
 //! runs it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode};
+use crate::state::given::{ENGINE_SOCKET, JOURNAL, LOCK_MOUNTS};
 use crate::state::keys::{Grant, KeyScope};
 use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
 use crate::state::service::Feature;
@@ -17,14 +18,8 @@ const LOCK_PATH: &str = "/tmp/balena/updates.lock";
 const HAND_OVER_PATH: &str = "/tmp/balena/handover-complete";
 /// Where the host keeps the lock directories of services.
 const LOCK_ROOT: &str = "/tmp/balena-supervisor/services";
-/// Where that directory is mounted in containers, under the names of both generations.
-const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
-/// Where the host keeps its journal.
-const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
 /// The label that says whether a service gets access to the API.
 const API_LABEL: &str = "io.balena.features.supervisor-api";
-/// Where containers find the engine's socket.
-const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
 /// The target with everything its containers are given. Deterministic: it depends on the target, the device and the keys
 /// only.
@@ -65,25 +60,6 @@ pub fn grants(target: &Target) -> Vec<Grant> {
 pub(super) fn needs_supervisor_network(target: &Target) -> bool {
     let mut services = target.apps.values().flat_map(|app| app.services.values());
     services.any(|it| it.config.network_mode == NetworkMode::App)
-}
-
-/// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
-/// engine accepts another mount at the same path.
-pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
-    let of = |feature: &Feature| -> &'static [&'static str] {
-        match feature {
-            Feature::JournalLogs => &JOURNAL,
-            Feature::Dbus => &["/host/run/dbus"],
-            Feature::KernelModules => &["/lib/modules"],
-            Feature::Firmware => &["/lib/firmware"],
-            Feature::BalenaSocket => &[ENGINE_SOCKET, "/var/run/balena.sock"],
-            Feature::Sysfs => &["/sys"],
-            Feature::Procfs => &["/proc"],
-            Feature::ExtraFirmware => &["/extra-firmware"],
-            Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev | Feature::Gpu => &[],
-        }
-    };
-    LOCK_MOUNTS.into_iter().chain(features.iter().flat_map(of).copied().collect::<Vec<_>>())
 }
 
 /// Whether a service is given the API's address and a key: if its label says so, if it is its app's only service and has no

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::plan::input::PlanInput;
-use crate::plan::{AppUpdate, EngineAction, Plan, Step};
+use crate::plan::{AppUpdate, Plan, Step};
 use crate::state::service::{ContainerPhase, Strategy};
-use crate::state::{App, Container, ImageRef, Service};
+use crate::state::{App, Container, EngineAction, ImageRef, Service};
 
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::plan::compare;
 use crate::plan::ports::Ports;
-use crate::plan::{NetworkConnection, spec};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, NetworkMode};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment, SUPERVISOR_NETWORK};
 use crate::state::{
-    App, AppId, ConfigHash, Container, Current, ImageRef, Network, NetworkConfig, NetworkId, Overrides, Service, ServiceKey,
-    Target, Volume,
+    App, AppId, ConfigHash, Container, Current, ImageRef, Network, NetworkConfig, NetworkConnection, NetworkId, Overrides,
+    Service, ServiceKey, Target, Volume,
 };
 
 /// Everything a plan is made from.
@@ -70,7 +70,7 @@ impl<'a> PlanInput<'a> {
     /// Whether a container matches its service, apart from its name and the owners of its shared namespaces.
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
         let hash = self.hashes.get(&container.key);
-        hash.is_some_and(|hash| spec::is_as_wanted(container, service, hash, &self.current.images))
+        hash.is_some_and(|hash| compare::is_as_wanted(container, service, hash, &self.current.images))
     }
 
     /// Whether every image of the app's release is here.

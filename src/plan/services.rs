@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::Waiting;
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::depends::{is_owed_a_restart, unmet};
 use crate::plan::input::ChangedNetworks;
 use crate::plan::release::{self, ReleaseProgress};
 use crate::plan::spec;
 use crate::plan::strategies::{self, Outdated};
-use crate::plan::{ContainerRef, EngineAction, NetworkConnection, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, BootState, Container, ContainerId, ContainerPhase, Namespace, Service, ServiceKey};
+use crate::state::{
+    App, BootState, Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, Namespace, NetworkConnection, Service,
+    ServiceKey,
+};
 
 /// Plans the services of an app.
 pub(super) fn draft(draft: &mut AppPlan<'_>) {

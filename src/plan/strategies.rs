@@ -18,9 +18,9 @@ use crate::plan::input::ChangedNetworks;
 use crate::plan::release;
 use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, which};
 use crate::plan::spec;
-use crate::plan::{EngineAction, Step, Waiting};
+use crate::plan::{Step, Waiting};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, ContainerPhase, Service, ServiceKey};
+use crate::state::{App, Container, ContainerPhase, EngineAction, Service, ServiceKey};
 
 /// The outdated containers of a service, and the service.
 pub(super) struct Outdated<'a> {

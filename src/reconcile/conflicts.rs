@@ -1,9 +1,9 @@
 //! The planner sees only the last observation. This file holds back steps that conflict with work in flight.
 
-use crate::plan::{EngineAction, Step, Subject};
+use crate::plan::{Step, Subject};
 use crate::port::World;
 use crate::reconcile::Reconciler;
-use crate::state::{AppId, ImageRef, ServiceKey};
+use crate::state::{AppId, EngineAction, ImageRef, ServiceKey};
 
 impl<W: World> Reconciler<'_, W> {
     /// Whether a step of the plan must not start now.

@@ -1,12 +1,12 @@
 //! Goals that waiting does not bring closer: their requesters are answered with the reason at once.
 
-use crate::plan::{EngineAction, Step, Subject, Waiting};
+use crate::plan::{Step, Subject, Waiting};
 use crate::port::World;
 use crate::reconcile::Reconciler;
 use crate::reconcile::conflicts::app_of;
 use crate::reconcile::waiters::{Goal, Waiter};
 use crate::request::Refusal;
-use crate::state::{App, AppId, ImageRef, Service, ServiceKey};
+use crate::state::{App, AppId, EngineAction, ImageRef, Service, ServiceKey};
 
 impl<W: World> Reconciler<'_, W> {
     /// Why a waiter's goal will not be reached, where that is known. It is still pursued where it is still wanted.

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::plan::{EngineAction, Step, Waiting};
+use crate::plan::{Step, Waiting};
 use crate::port::{Clock, Random, Record, Store, StoredState, StoredTargets, World};
 use crate::reconcile::{Reconciler, ReconcilerSettings};
 use crate::state::{
-    BootState, ContainerId, ContainerPhase, Identity, Image, ImageRef, Keys, Secret, ServiceKey, StartCount, Status,
+    BootState, ContainerId, ContainerPhase, EngineAction, Identity, Image, ImageRef, Keys, Secret, ServiceKey, StartCount,
+    Status,
 };
 
 /// The state the agent starts with.

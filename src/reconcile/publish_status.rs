@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use crate::plan::{Difference, EngineAction, Step, Subject, Waiting};
+use crate::plan::{Difference, Step, Subject, Waiting};
 use crate::port::World;
 use crate::reconcile::Reconciler;
 use crate::state::status::{StepInProgress, StepKind};
-use crate::state::{Activity, ServiceKey, Trouble};
+use crate::state::{Activity, EngineAction, ServiceKey, Trouble};
 
 impl<W: World> Reconciler<'_, W> {
     /// What is wrong, for people: first what only the owner can change, then what was tried, newest last.

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::plan::{EngineAction, Step};
+use crate::plan::Step;
 use crate::port::{EngineError, Random, Record, Targets, World};
 use crate::reconcile::execute::StepFailure;
 use crate::reconcile::host::BackgroundJob;
@@ -18,8 +18,8 @@ use crate::reconcile::{Reconciler, TargetChange};
 use crate::request::{Action, InProgress, Refusal, Request, Response};
 use crate::state::volume::VolumeLocation;
 use crate::state::{
-    AppId, Caller, ConnectivityCheck, ContainerId, ContainerPhase, EngineState, Force, LockState, Secret, ServiceKey, Target,
-    Volume,
+    AppId, Caller, ConnectivityCheck, ContainerId, ContainerPhase, EngineAction, EngineState, Force, LockState, Secret,
+    ServiceKey, Target, Volume,
 };
 
 /// How long a forced update overrides locks at the least: the target it is meant for may not have arrived yet.

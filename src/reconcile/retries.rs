@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::plan::{EngineAction, Step, Subject};
+use crate::plan::{Step, Subject};
 use crate::port::EngineError;
 use crate::reconcile::execute::StepFailure;
-use crate::state::{ServiceKey, Trouble};
+use crate::state::{EngineAction, ServiceKey, Trouble};
 
 /// The first delay after a failure, as in other supervisors.
 const LEAST: Duration = Duration::from_secs(1);

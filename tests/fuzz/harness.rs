@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use boardkeeper::linux::document;
 use boardkeeper::linux::engine::heard;
-use boardkeeper::plan::{self, EngineAction};
-use boardkeeper::state::{Current, Device, Image, ImageId, Keys, Overrides, Secret, Target};
+use boardkeeper::plan;
+use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Target};
 
 pub use engine::{engine, labels, replies};
 pub use files::{config, locks, records, sysfs};

@@ -11,14 +11,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use boardkeeper::plan::{ContainerRef, ContainerSpec, EngineAction};
 use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mount, MountMode, NetworkMode};
 use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, Container, ContainerConfig, ContainerPhase, ImageRef, Network, NetworkConfig, NetworkId, Origin, ServiceKey, Volume,
-    VolumeConfig,
+    AppId, Container, ContainerConfig, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef, Network,
+    NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
 };
 use futures_util::StreamExt;
 

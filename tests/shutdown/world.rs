@@ -6,13 +6,12 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::linux::document;
-use boardkeeper::plan::{ContainerSpec, EngineAction};
 use boardkeeper::port::{self, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetError};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, Device, Force, HeldLock, Image, ImageId, ImageRef, Keys, LockHolders,
-    LockState, Origin, Pattern, Secret, ServiceKey, Target,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, Force, HeldLock, Image, ImageId,
+    ImageRef, Keys, LockHolders, LockState, Origin, Pattern, Secret, ServiceKey, Target,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;

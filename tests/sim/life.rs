@@ -5,14 +5,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::notify;
-use boardkeeper::plan::{EngineAction, Step, Waiting, inject_supervisor_env, plan};
+use boardkeeper::plan::{Step, Waiting, inject_supervisor_env, plan};
 use boardkeeper::port::{self, Notification};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
-    Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, Force, HealthStatus, Service,
-    ServiceKey, Status, Target,
+    Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
+    HealthStatus, Service, ServiceKey, Status, Target,
 };
 use tokio::time::sleep;
 

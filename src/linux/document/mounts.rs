@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::given_paths;
 use crate::state::ContainerConfig;
 use crate::state::config::{Mount, MountMode};
+use crate::state::given::given_paths;
 use crate::state::service::Feature;
 
 use super::at::{Cursor, quoted};

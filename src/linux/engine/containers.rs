@@ -16,11 +16,10 @@ use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::transport::with_field;
 use crate::linux::engine::{CALL, Engine};
-use crate::plan::{ContainerRef, ContainerSpec, NetworkConnection};
 use crate::port::EngineError;
-use crate::state::ContainerConfig;
 use crate::state::config::NetworkMode;
 use crate::state::service::RestartPolicy;
+use crate::state::{ContainerConfig, ContainerRef, ContainerSpec, NetworkConnection};
 
 /// How long a stop may take beyond the container's own grace period: SIGKILL, and the engine's cleanup.
 const AFTER_GRACE: Duration = Duration::from_secs(30);

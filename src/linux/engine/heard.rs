@@ -11,9 +11,8 @@ use serde_json::Value;
 use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, registry, resources};
-use crate::plan::ContainerSpec;
 use crate::port::EngineSnapshot;
-use crate::state::{ConfigHash, Origin, ServiceKey};
+use crate::state::{ConfigHash, ContainerSpec, Origin, ServiceKey};
 
 /// An engine's responses.
 #[derive(Debug, Default, Deserialize)]

@@ -1,7 +1,6 @@
 //! Pulling an image: only if it fits, with reports of progress.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::login::{self, RegistryLogin};
+use crate::linux::engine::room::{RoomReservation, added, room_for, unpacked};
 use crate::linux::engine::{CALL, Engine, errors};
 use crate::port::EngineError;
 use crate::state::ImageRef;
@@ -107,74 +107,6 @@ impl Engine {
             }
         }
     }
-
-    /// Where the engine keeps images, and the free space there in bytes. `None`: the agent cannot see that directory.
-    pub(super) fn free(&self, link: &EngineConnection) -> Option<(PathBuf, u64)> {
-        let path = self.settings.root.join(link.facts.data_root.as_deref()?.trim_start_matches('/'));
-        let disk = rustix::fs::statvfs(&path).ok()?;
-        Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
-    }
-
-    /// Claims space for a pull, in place of its earlier claim. `needed` bytes must be free; `foreseen` bytes are only expected.
-    pub(super) fn claim(
-        &self,
-        image: &ImageRef,
-        link: &EngineConnection,
-        needed: u64,
-        foreseen: u64,
-    ) -> Result<(), EngineError> {
-        self.has_room(link, image.as_str(), |other| other != image, needed)?;
-        self.claims.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
-        Ok(())
-    }
-
-    /// Checks that `needed` bytes fit, beside what other pulls in flight still need, and leave the floor free. If free space is
-    /// unknown, everything fits.
-    pub(super) fn has_room(
-        &self,
-        link: &EngineConnection,
-        what: &str,
-        is_other: impl Fn(&ImageRef) -> bool,
-        needed: u64,
-    ) -> Result<(), EngineError> {
-        let Some((path, free)) = self.free(link) else { return Ok(()) };
-        let others = added(self.claims.borrow().iter().filter(|(image, _)| is_other(image)).map(|(_, bytes)| *bytes));
-        let floor = self.settings.floor_bytes;
-        if free >= needed.saturating_add(others).saturating_add(floor) {
-            return Ok(());
-        }
-        let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
-        let others = if others == 0 { String::new() } else { format!("{} MiB for other pulls, ", mebibytes(others)) };
-        Err(EngineError::Full(format!(
-            "cannot pull {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or images nobody needs",
-            mebibytes(free),
-            path.display(),
-            mebibytes(needed),
-            mebibytes(floor),
-        )))
-    }
-}
-
-/// A pull's claim on space, released when the pull ends in any way.
-struct RoomReservation<'a> {
-    engine: &'a Engine,
-    image: &'a ImageRef,
-}
-
-impl Drop for RoomReservation<'_> {
-    fn drop(&mut self) {
-        self.engine.claims.borrow_mut().remove(self.image);
-    }
-}
-
-/// Space that so many compressed bytes need while they are downloaded and unpacked: 2.5 times as much; programs rarely unpack
-/// to more.
-pub(super) fn room_for(packed: u64) -> u64 {
-    packed.saturating_add(unpacked(packed))
-}
-
-fn unpacked(packed: u64) -> u64 {
-    packed.saturating_add(packed / 2)
 }
 
 /// What one line of a pull's progress says.
@@ -282,11 +214,6 @@ impl PullProgress {
         let percent = added(done).saturating_mul(100) / whole.max(1);
         u8::try_from(percent.min(99)).unwrap_or(99)
     }
-}
-
-/// A sum of sizes that may be an engine's invention: it saturates.
-fn added(sizes: impl Iterator<Item = u64>) -> u64 {
-    sizes.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

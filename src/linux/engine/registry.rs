@@ -28,7 +28,7 @@ use crate::linux::engine::connection::EngineConnection;
 use crate::linux::engine::login::RegistryLogin;
 use crate::linux::engine::registry::client::RegistryClient;
 use crate::linux::engine::registry::place::ImageLocation;
-use crate::linux::engine::{CALL, Engine, pull};
+use crate::linux::engine::{CALL, Engine, room};
 use crate::port::EngineError;
 use crate::state::ImageRef;
 
@@ -62,7 +62,7 @@ impl Engine {
         if !self.asks_registries(link) {
             return Ok(0);
         }
-        let does = |bytes| self.claim(image, link, pull::room_for(bytes), 0);
+        let does = |bytes| self.claim(image, link, room::room_for(bytes), 0);
         let bytes = self.missing([(image, login)], link, |bytes| does(bytes).is_ok()).await;
         does(bytes).map(|()| bytes)
     }
@@ -80,7 +80,7 @@ impl Engine {
         }
         let names = images.iter().map(ImageRef::as_str).collect::<Vec<_>>().join(", ");
         let what = if images.len() > 1 { format!("{names}, which are of use only together") } else { names };
-        let does = |bytes| self.has_room(&link, &what, |_| true, pull::room_for(bytes));
+        let does = |bytes| self.has_room(&link, &what, |_| true, room::room_for(bytes));
         let wanted = wanted.iter().map(|(image, login)| (*image, login));
         does(self.missing(wanted, &link, |bytes| does(bytes).is_ok()).await)
     }

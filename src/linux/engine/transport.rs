@@ -255,9 +255,8 @@ mod tests {
 
     use super::*;
     use crate::linux::engine::scripted::{HELLO, asked, engine, serve};
-    use crate::plan::EngineAction;
     use crate::port::{Engine as _, EngineError};
-    use crate::state::ImageRef;
+    use crate::state::{EngineAction, ImageRef};
 
     /// An engine that responds to every request but the first ones with the same part, without end.
     async fn endless(socket: &Path, head: &str, part: &[u8]) {

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use super::laws::{any_device, any_target};
 use super::model::{APP, parse_device, parse_target, story, story_of};
-use crate::plan::{EngineAction, Never, Step, Waiting, plan};
-use crate::state::{Condition, ContainerPhase, Current, EngineTime, HealthStatus, LockState, Overrides, ServiceKey};
+use crate::plan::{Never, Step, Waiting, plan};
+use crate::state::{
+    Condition, ContainerPhase, Current, EngineAction, EngineTime, HealthStatus, LockState, Overrides, ServiceKey,
+};
 
 #[test]
 fn a_service_waits_until_another_is_healthy() {

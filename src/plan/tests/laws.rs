@@ -72,7 +72,7 @@ proptest! {
         let careful = |name: &String| app.and_then(|it| it.services.get(name)).is_some_and(|it| it.strategy == Update::DownloadThenKill);
         if !plan.downloaded {
             for step in &plan.steps {
-                if let crate::plan::Step::Engine(crate::plan::EngineAction::Kill(which)) = step {
+                if let crate::plan::Step::Engine(crate::state::EngineAction::Kill(which)) = step {
                     let dead = which.id.0.is_empty();
                     prop_assert!(dead || !careful(&which.key.service) || duplicate(&device, &which.key.service), "{step}");
                 }

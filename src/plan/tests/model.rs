@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::plan::{ContainerSpec, EngineAction, Step, container_name, plan};
+use crate::plan::{Step, container_name, plan};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port};
 use crate::state::network::NetworkAttachment;
 use crate::state::service::{RestartPolicy, Strategy};
 use crate::state::{
-    App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, Current, Dependency, EngineTime,
-    HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin, Overrides, Service,
-    ServiceKey, Target, Volume, VolumeConfig,
+    App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerSpec, Current, Dependency,
+    EngineAction, EngineTime, HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin,
+    Overrides, Service, ServiceKey, Target, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.

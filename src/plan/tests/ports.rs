@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::model::{parse_device, parse_target};
-use crate::plan::{EngineAction, Plan, Step, plan};
-use crate::state::{Current, Overrides};
+use crate::plan::{Plan, Step, plan};
+use crate::state::{Current, EngineAction, Overrides};
 
 /// The host port of each container to be created.
 fn chosen(plan: &Plan) -> BTreeMap<String, u16> {

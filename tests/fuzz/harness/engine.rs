@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boardkeeper::linux::engine::{Engine, EngineSettings, heard};
-use boardkeeper::plan::{self, EngineAction};
+use boardkeeper::plan;
 use boardkeeper::port::Engine as _;
-use boardkeeper::state::{Current, ImageRef, Overrides, Target};
+use boardkeeper::state::{Current, EngineAction, ImageRef, Overrides, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Runtime;

@@ -7,9 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use boardkeeper::linux::engine::Engine;
-use boardkeeper::plan::EngineAction;
 use boardkeeper::port::{Engine as _, EngineError};
-use boardkeeper::state::ImageRef;
+use boardkeeper::state::{EngineAction, ImageRef};
 
 use super::Lab;
 use super::lab::Real;

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boardkeeper::linux::engine::Engine;
-use boardkeeper::plan::EngineAction;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::config::NetworkMode;
 use boardkeeper::state::network::{AddressPool, NetworkAttachment, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
-use boardkeeper::state::{ContainerPhase, Network, NetworkConfig, NetworkId};
+use boardkeeper::state::{ContainerPhase, EngineAction, Network, NetworkConfig, NetworkId};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 

@@ -1,8 +1,8 @@
 //! What services depend on: health checks, jobs, and the order in which containers may be started.
 
-use boardkeeper::plan::ContainerRef;
 use boardkeeper::state::{
-    AppId, Condition, ContainerConfig, ContainerId, ContainerPhase, Dependency, EngineTime, HealthStatus, ServiceKey, Target,
+    AppId, Condition, ContainerConfig, ContainerId, ContainerPhase, ContainerRef, Dependency, EngineTime, HealthStatus,
+    ServiceKey, Target,
 };
 use tokio::time::Instant;
 

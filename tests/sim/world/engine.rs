@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use boardkeeper::plan::{ContainerRef, EngineAction};
 use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
 use boardkeeper::state::config::Port;
 use boardkeeper::state::service::RestartPolicy;
-use boardkeeper::state::{Container, ContainerId, ContainerPhase, ImageRef, Network, Origin, Volume};
+use boardkeeper::state::{
+    Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, ImageRef, Network, Origin, Volume,
+};
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use boardkeeper::plan::{ContainerRef, EngineAction, Step, Subject};
+use boardkeeper::plan::{Step, Subject};
 use boardkeeper::port::{Record, StoredTargets};
 use boardkeeper::state::service::{RestartPolicy, Strategy};
 use boardkeeper::state::{
-    AppId, ContainerId, ContainerPhase, Force, HeldLock, Identity, ImageRef, Keys, Service, ServiceKey, ShutdownStatus, Target,
+    AppId, ContainerId, ContainerPhase, ContainerRef, EngineAction, Force, HeldLock, Identity, ImageRef, Keys, Service,
+    ServiceKey, ShutdownStatus, Target,
 };
 use tokio::time::Instant;
 

@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boardkeeper::plan::ContainerSpec;
 use boardkeeper::port::EngineError;
 use boardkeeper::state::config::Mount;
 use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef, NetworkConfig,
-    NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, EngineTime, HealthStatus, Image, ImageId, ImageRef,
+    NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
 };
 use tokio::time::Instant;
 

@@ -4,9 +4,8 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::plan::EngineAction;
 use boardkeeper::port::ToolLock;
-use boardkeeper::state::{ContainerId, ContainerPhase, ServiceKey};
+use boardkeeper::state::{ContainerId, ContainerPhase, EngineAction, ServiceKey};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dice::Dice;

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use boardkeeper::plan::NetworkConnection;
-use boardkeeper::state::{App, AppId, ContainerId, ContainerPhase, Network, NetworkConfig, NetworkId, Service};
+use boardkeeper::state::{
+    App, AppId, ContainerId, ContainerPhase, Network, NetworkConfig, NetworkConnection, NetworkId, Service,
+};
 
 use super::machine::{Crate, Done, Machine, Owned, refuse};
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use boardkeeper::plan::{ContainerRef, ContainerSpec, EngineAction};
 use boardkeeper::port::EngineError;
 use boardkeeper::state::config::Mount;
-use boardkeeper::state::{App, Service, ServiceKey, Target};
+use boardkeeper::state::{App, ContainerRef, ContainerSpec, EngineAction, Service, ServiceKey, Target};
 use tokio::time::Instant;
 
 use super::Model;

@@ -1,0 +1,63 @@
+//! The port of the container engine.
+
+use std::collections::BTreeSet;
+
+use futures_util::Stream;
+
+use crate::state::{Container, EngineAction, Image, ImageRef, Network, Volume};
+
+/// A container engine.
+///
+/// # Guarantees
+/// - [`Engine::observe`] reports supervised containers, networks and volumes only, and every image.
+/// - [`Engine::take`] is cancel-safe: the action was then done, or not, or half, and the next observation shows which.
+/// - Actions are idempotent: starting what runs, removing what is gone, creating what exists *with the same label and hash*
+///   succeed. Creating under a name that a foreign container has is rejected.
+/// - Every call ends, even if the engine hangs.
+///
+/// # Assumptions
+/// - No two actions on the same image, network or volume, or on containers of the same service, are in flight at once.
+pub trait Engine {
+    /// Takes a snapshot of everything supervised.
+    async fn observe(&self) -> Result<EngineSnapshot, EngineError>;
+
+    /// Rejects images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other.
+    /// If it is not known whether they fit, they are not rejected.
+    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
+
+    /// Performs one action. A pull reports its progress in per cent over all layers.
+    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
+
+    /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
+    fn events(&self) -> impl Stream<Item = ()>;
+}
+
+/// The objects on an engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineSnapshot {
+    /// Supervised containers.
+    pub containers: Vec<Container>,
+    /// Every image.
+    pub images: Vec<Image>,
+    /// Supervised networks.
+    pub networks: Vec<Network>,
+    /// Supervised volumes.
+    pub volumes: Vec<Volume>,
+}
+
+/// Why the engine did not perform an action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine did not answer. Retry later.
+    #[error("the container engine does not answer: {0}")]
+    Unreachable(String),
+    /// The engine answered with an error. Says why, where and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// A foreign container uses what was to be removed. Says which, where the engine does.
+    #[error("{0}")]
+    InUse(String),
+    /// Not enough disk space. Nothing was begun, or it was given up. Says how much is missing where.
+    #[error("{0}")]
+    Full(String),
+}

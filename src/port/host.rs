@@ -1,0 +1,24 @@
+//! The port of the host.
+
+use futures_util::Stream;
+
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+
+/// The host: its metrics, its addresses, and its configuration.
+pub trait Host {
+    /// The device's addresses: at once, and whenever they change. Never ends.
+    fn addresses(&self) -> impl Stream<Item = HostAddresses>;
+    /// The metrics that change all the time. Reads memory, not disks, so it does not block.
+    fn figures(&self) -> HostMetrics;
+    /// The host's configuration.
+    async fn config(&self) -> Result<HostConfig, HostError>;
+    /// Changes the configuration, and has the host use it. Each file is the old one or the new one, also after a power cut.
+    ///
+    /// Must not be called concurrently. May be dropped at any await: then part of the change was made.
+    async fn configure(&self, patch: &HostPatch) -> Result<(), HostError>;
+}
+
+/// Why the host's configuration could not be read or changed. Says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HostError(pub String);

@@ -1,0 +1,72 @@
+//! The port of the board's LEDs.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::state::{LedInfo, LedRef, Pattern, Player};
+
+/// The board's LEDs.
+///
+/// # Guarantees
+/// - The original state of an LED is saved before the first change, where a crash does not lose it. [`Leds::put_back`] restores
+///   exactly that, and [`Leds::restore`] does so for every LED, whether this process changed it or one that was killed. What
+///   another program set meanwhile stays.
+/// - Every call is cancel-safe, and the next one finds a consistent state.
+/// - An LED that must not be driven, or that a driver or another program holds, is not touched.
+///
+/// # Caveats
+/// - Success means that the driver accepted the change. Whether there is light, only a person can see.
+pub trait Leds {
+    /// Resolves a reference to an LED. Looked up again each time, for LEDs come and go.
+    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError>;
+    /// Every LED that may be driven except the one that identifies the device.
+    async fn others(&self) -> Vec<LedInfo>;
+    /// Begins a pattern, from its start, replacing the current one. Returns who plays it: with [`Player::Agent`], nothing
+    /// shows until [`Leds::play`] plays it. `length`: when the pattern will be over, if known.
+    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
+    /// Plays a pattern that began at `since`, change by change. Returns only if the LED fails. Dropping it stops the pattern,
+    /// and from then on it changes nothing.
+    async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError;
+    /// Restores an LED that `show` or `play` changed. Nothing to restore is fine.
+    async fn put_back(&self, which: &LedRef) -> Result<(), LedError>;
+    /// Restores every LED that was ever changed. Nothing to restore is fine.
+    async fn restore(&self) -> Result<(), LedError>;
+    /// Waits until the tool lock differs from `now`: a person tries LEDs out, or no longer does.
+    async fn bench(&self, now: ToolLock) -> ToolLock;
+}
+
+/// Whether a person tries LEDs out, with a separate program. Until that ends, the agent drives none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolLock {
+    /// No such program runs.
+    Free,
+    /// Such a program runs.
+    Taken,
+}
+
+/// Why an LED operation failed. Each says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedError {
+    /// There is no LED that may be driven.
+    #[error("{0}")]
+    None(String),
+    /// The agent may not write to the LED.
+    #[error("{0}")]
+    Permission(String),
+    /// The LED's file system is read-only.
+    #[error("{0}")]
+    ReadOnly(String),
+    /// A driver or another program holds the LED. Says which.
+    #[error("{0}")]
+    Busy(String),
+    /// The LED disappeared.
+    #[error("{0}")]
+    Vanished(String),
+    /// The LED must not be driven: it is no LED, or what it shows would be missed.
+    #[error("{0}")]
+    Guarded(String),
+    /// The kernel returned another error.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,73 @@
+//! The port of the store of records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::state::{ContainerId, Identity, ImageRef, Keys, ServiceKey, StartCount, Target};
+
+/// The store of records that survive a power cut.
+///
+/// # Guarantees
+/// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one. Only
+///   [`Record::Proved`] may be lost by a power cut within seconds.
+/// - A record that cannot be read is moved aside under a new name and reported; the others are not affected.
+pub trait Store {
+    /// Loads every stored record.
+    async fn load(&self) -> Result<StoredState, StoreError>;
+    /// Saves a record, replacing the one of its kind.
+    async fn save(&self, record: &Record) -> Result<(), StoreError>;
+}
+
+/// The stored records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredState {
+    /// The device's identity.
+    pub identity: Option<Identity>,
+    /// The API keys.
+    pub keys: Option<Keys>,
+    /// The targets.
+    pub targets: StoredTargets,
+    /// Services that the user stopped.
+    pub stopped: BTreeSet<ServiceKey>,
+    /// Containers that wait for a reboot, each with the boot id under which that was first seen.
+    pub awaiting: BTreeMap<ContainerId, String>,
+    /// The start counter of a target that was never reached.
+    pub trial: Option<StartCount>,
+    /// Records that could not be read and were moved aside, described in words.
+    pub complaints: Vec<String>,
+}
+
+/// The targets to keep across restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredTargets {
+    /// The last accepted target.
+    pub wanted: Option<Target>,
+    /// The last target that was reached. The same as `wanted`, most of the time.
+    pub good: Option<Target>,
+    /// Images that were pulled for a target, or were about to be.
+    pub pulled: BTreeSet<ImageRef>,
+}
+
+/// One record to be saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The device's identity.
+    Identity(Identity),
+    /// The API keys.
+    Keys(Keys),
+    /// The targets.
+    Targets(Box<StoredTargets>),
+    /// Services that the user stopped.
+    Stopped(BTreeSet<ServiceKey>),
+    /// Containers that wait for a reboot, each with the boot id under which that was first seen.
+    Awaiting(BTreeMap<ContainerId, String>),
+    /// The start counter of a target that was never reached.
+    Trial(Option<StartCount>),
+    /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release
+    /// costs few; if it is lost, the target is marked as reached again after the next start.
+    Proved(String),
+}
+
+/// Why a record could not be saved or loaded. Says what, where and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);

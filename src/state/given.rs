@@ -1,0 +1,31 @@
+//! Paths in containers at which the agent mounts something of its own or of the host.
+
+use std::collections::BTreeSet;
+
+use crate::state::service::Feature;
+
+/// Where the lock directory of a service is mounted in its containers, under the names of both generations.
+pub const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
+/// Where the host keeps its journal.
+pub const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
+/// Where containers find the engine's socket.
+pub const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
+
+/// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
+/// engine accepts another mount at the same path.
+pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
+    let of = |feature: &Feature| -> &'static [&'static str] {
+        match feature {
+            Feature::JournalLogs => &JOURNAL,
+            Feature::Dbus => &["/host/run/dbus"],
+            Feature::KernelModules => &["/lib/modules"],
+            Feature::Firmware => &["/lib/firmware"],
+            Feature::BalenaSocket => &[ENGINE_SOCKET, "/var/run/balena.sock"],
+            Feature::Sysfs => &["/sys"],
+            Feature::Procfs => &["/proc"],
+            Feature::ExtraFirmware => &["/extra-firmware"],
+            Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev | Feature::Gpu => &[],
+        }
+    };
+    LOCK_MOUNTS.into_iter().chain(features.iter().flat_map(of).copied().collect::<Vec<_>>())
+}
