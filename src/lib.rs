@@ -16,9 +16,10 @@
 //!
 //! # Invariants
 //!
-//! * `state`, `plan`, `request`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their arguments.
-//! * Only `linux` touches the machine; only `api`, `linux` and `config` know the wire formats. `tests/tidy.rs` checks the table
-//!   of which module may name which.
+//! * `state`, `document`, `plan`, `request`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their
+//!   arguments.
+//! * Only `linux` touches the machine; only `api`, `document`, `linux` and `config` know the wire formats. `tests/tidy.rs`
+//!   checks the table of which module may name which.
 //! * The agent is one thread and one tree of futures. Nothing is spawned, so nothing is shared, so nothing is locked.
 //! * Given the same [`port::World`] the agent does the same things in the same order. `tests/sim` runs it twice to check.
 //! * Nothing on the engine that does not carry our labels is ever touched.
@@ -29,6 +30,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod connectivity;
+pub mod document;
 pub mod json;
 pub mod led;
 pub mod linux;

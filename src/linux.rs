@@ -3,7 +3,6 @@
 pub mod board;
 pub mod clock;
 pub mod doctor;
-pub mod document;
 pub mod engine;
 pub mod host;
 pub mod leds;
@@ -12,7 +11,9 @@ pub mod net;
 pub mod notify;
 pub mod power;
 pub mod store;
+pub mod swappable_source;
 mod systemd;
+pub mod target_file;
 mod watch;
 pub mod world;
 

@@ -28,7 +28,7 @@ pub use manager::{Notification, ServiceManager};
 pub use net::{Net, NetError, UnitChange};
 pub use power::{Inhibitor, InhibitorMode, InhibitorNotice, Power, PowerError};
 pub use store::{Record, Store, StoreError, StoredState, StoredTargets};
-pub use targets::{TargetError, Targets};
+pub use targets::Targets;
 
 /// All ports, behind one type parameter.
 pub trait World {

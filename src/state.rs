@@ -15,7 +15,6 @@ pub mod connectivity;
 pub mod dependency;
 pub mod device;
 pub mod effective;
-pub mod given;
 pub mod host;
 pub mod image;
 pub mod keys;
@@ -27,6 +26,7 @@ pub mod ports;
 pub mod service;
 pub mod shutdown;
 pub mod status;
+pub mod supervisor_mounts;
 pub mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,11 @@ impl Target {
         config::hex(&Sha256::digest(self.document.as_bytes()))
     }
 }
+
+/// Why a document is rejected: where it is, the path in it, and what was expected there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TargetError(pub String);
 
 /// A target that was never reached, and how often the agent was started with it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::scope;
 use std::time::{Duration, UNIX_EPOCH};
 
-use boardkeeper::linux::document::parse;
+use boardkeeper::document::parse;
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::port::Locks as _;
 use boardkeeper::state::{AppId, LockHolders, LockState as State};

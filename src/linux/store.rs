@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::linux::off_thread;
-use crate::port::{self, Record, StoreError, StoredState, TargetError};
-use crate::state::{Identity, Secret, Target};
+use crate::port::{self, Record, StoreError, StoredState};
+use crate::state::{Identity, Secret, Target, TargetError};
 
 mod disk;
 mod wire;

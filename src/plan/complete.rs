@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode};
-use crate::state::given::{ENGINE_SOCKET, JOURNAL, LOCK_MOUNTS};
 use crate::state::keys::{Grant, KeyScope};
 use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
 use crate::state::service::Feature;
+use crate::state::supervisor_mounts::{ENGINE_SOCKET, JOURNAL, LOCK_MOUNTS};
 use crate::state::{App, ContainerConfig, Device, Keys, Service, ServiceKey, Target};
 
 /// Where apps find their update lock.

@@ -1,6 +1,6 @@
 //! The port of the source of targets.
 
-use crate::state::Target;
+use crate::state::{Target, TargetError};
 
 /// A source of targets: a file, a cloud.
 pub trait Targets {
@@ -11,8 +11,3 @@ pub trait Targets {
     /// Makes a waiting [`Targets::next`] look for a document now.
     fn look_again(&self);
 }
-
-/// Why a document is rejected: where it is, the path in it, and what was expected there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TargetError(pub String);

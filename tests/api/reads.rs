@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use boardkeeper::linux::document;
+use boardkeeper::document;
 use boardkeeper::state::app::{App, Generation};
 use boardkeeper::state::status::{StepInProgress, StepKind, Trouble};
 use boardkeeper::state::{

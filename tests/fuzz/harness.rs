@@ -8,7 +8,7 @@ mod router;
 
 use std::collections::BTreeMap;
 
-use boardkeeper::linux::document;
+use boardkeeper::document;
 use boardkeeper::linux::engine::heard;
 use boardkeeper::plan;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Target};

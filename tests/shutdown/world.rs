@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::linux::document;
-use boardkeeper::port::{self, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetError};
+use boardkeeper::document;
+use boardkeeper::port::{self, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, Force, HeldLock, Image, ImageId,
-    ImageRef, Keys, LockHolders, LockState, Origin, Pattern, Secret, ServiceKey, Target,
+    ImageRef, Keys, LockHolders, LockState, Origin, Pattern, Secret, ServiceKey, Target, TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boardkeeper::config::{Config, Provisioning, RawSettings, SettingsFile};
-use boardkeeper::linux::document;
+use boardkeeper::document;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::store::{self, Store};

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use boardkeeper::port::{TargetError, Targets};
+use boardkeeper::port::Targets;
 use boardkeeper::state::app::Generation;
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode};
 use boardkeeper::state::service::{RestartPolicy, Strategy};
-use boardkeeper::state::{App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target};
+use boardkeeper::state::{
+    App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target, TargetError,
+};
 
 use super::Sim;
 use super::dice::Dice;

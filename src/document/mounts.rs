@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::state::ContainerConfig;
 use crate::state::config::{Mount, MountMode};
-use crate::state::given::given_paths;
 use crate::state::service::Feature;
+use crate::state::supervisor_mounts::given_paths;
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;

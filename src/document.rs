@@ -1,4 +1,4 @@
-//! Target-state documents, and the file they come from.
+//! Parses target-state documents. Pure: it touches nothing of the machine.
 //!
 //! A document has one of three shapes, which is detected: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
 //! `{"local": {"apps": …}}`), or `{"apps": …}` of any of them alone; or it is the list of apps on a card of 2016 (`apps.json`).
@@ -12,27 +12,21 @@ mod at;
 mod compose;
 mod depends;
 mod fields;
-mod file;
 mod mounts;
 mod networks;
 mod ports;
 mod rules;
 mod service;
 mod single;
-mod switch;
 mod values;
 
 use std::collections::BTreeMap;
 
 use crate::json;
-use crate::port::TargetError;
-use crate::state::Target;
+use crate::state::{Target, TargetError};
 
 use at::{Cursor, Diagnostics, listed};
 use fields::ObjectFields;
-
-pub use file::{DOCUMENT_BYTES, TargetFile};
-pub use switch::SwappableSource;
 
 /// Parses a document. `device_uuid`, if known, selects this device's part of a v3 document.
 pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {

@@ -16,12 +16,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::port::{TargetError, Targets};
-use crate::state::Target;
+use crate::document::parse;
+use crate::port::Targets;
+use crate::state::{Target, TargetError};
 
-use super::parse;
-use crate::linux::off_thread;
-use crate::linux::watch::{FileChange, FileWatcher};
+use super::off_thread;
+use super::watch::{FileChange, FileWatcher};
 
 /// Size limit of a document, in bytes. A release of a hundred services takes some 200 kB.
 pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;

@@ -17,11 +17,11 @@ use crate::state::config::{Mount, MountMode, NetworkMode};
 use crate::state::service::{Feature, RestartPolicy, Strategy};
 use crate::state::{App, AppId, ContainerConfig, Dependency, Service};
 
-const V3: &str = include_str!("../../../tests/data/target-v3.json");
-const V2: &str = include_str!("../../../tests/data/target-v2.json");
-const OF_2017: &str = include_str!("../../../tests/data/target-2017.json");
-const PRELOADED: &str = include_str!("../../../tests/data/target-preloaded.json");
-const COMPOSE: &str = include_str!("../../../tests/data/target-compose.json");
+const V3: &str = include_str!("../../tests/data/target-v3.json");
+const V2: &str = include_str!("../../tests/data/target-v2.json");
+const OF_2017: &str = include_str!("../../tests/data/target-2017.json");
+const PRELOADED: &str = include_str!("../../tests/data/target-preloaded.json");
+const COMPOSE: &str = include_str!("../../tests/data/target-compose.json");
 const ALL: [&str; 5] = [V3, V2, OF_2017, PRELOADED, COMPOSE];
 const DEVICE: &str = "335a908fe6803c7dda6f13eadcd1f7e0";
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
-use crate::port::{TargetError, Targets};
-use crate::state::Target;
+use crate::port::Targets;
+use crate::state::{Target, TargetError};
 
 /// A source of targets, or none, that can be replaced by another.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::linux::document::TargetFile;
+    use crate::linux::target_file::TargetFile;
 
     #[tokio::test]
     async fn another_file_takes_over_while_the_first_is_waited_for() {

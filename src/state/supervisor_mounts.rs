@@ -1,15 +1,15 @@
-//! Paths in containers at which the agent mounts something of its own or of the host.
+//! Paths in a container that the agent uses for mounts of its own.
 
 use std::collections::BTreeSet;
 
 use crate::state::service::Feature;
 
-/// Where the lock directory of a service is mounted in its containers, under the names of both generations.
-pub const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
+/// Where a service's lock directory is mounted, under the names of both generations.
+pub(crate) const LOCK_MOUNTS: [&str; 2] = ["/tmp/resin", "/tmp/balena"];
 /// Where the host keeps its journal.
-pub const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
+pub(crate) const JOURNAL: [&str; 3] = ["/var/log/journal", "/run/log/journal", "/etc/machine-id"];
 /// Where containers find the engine's socket.
-pub const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
+pub(crate) const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
 /// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
 /// engine accepts another mount at the same path.
