@@ -2,7 +2,7 @@
 //!
 //! One table, [`routes`], lists all endpoints. A request is checked in this order: its `Host` header (400), its key (401, or
 //! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), and whether this release has
-//! the endpoint (501). What is left is answered from the watched [`Status`], or sent to the reconciler as an [`Action`]. A
+//! the endpoint (501). What is left is answered from the watched [`Status`], or sent to the reconciler as a [`Request`]. A
 //! read never waits for the engine.
 //!
 //! ```text
@@ -47,7 +47,7 @@ use tokio::time::{Instant, timeout};
 
 pub use route::{Endpoint, Route, routes};
 
-use crate::request::{Action, LedHandle, Request, RequestResult};
+use crate::request::{LedHandle, Refusal, Reply, Request};
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
 use crate::state::{ClientAddress, ConnectivityCheck, Status};
 use audit::{Audit, UnauthenticatedLog};
@@ -237,12 +237,12 @@ impl ApiHandle {
         let _ = timeout(KEYS_WAIT, status.wait_for(|it| it.access.is_known())).await.is_ok();
     }
 
-    /// Sends an action to the reconciler and awaits its response. An action that was sent is carried out even if the client
+    /// Sends a request to the reconciler and awaits its response. A request that was sent is carried out even if the client
     /// disconnects.
-    async fn ask(&self, intent: Action) -> Result<RequestResult, ApiResponse> {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<Result<T, Refusal>, ApiResponse> {
         let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
         let (reply, answer) = oneshot::channel();
-        match self.requests.send_timeout(Request { action: intent, reply }, INBOX_WAIT).await {
+        match self.requests.send_timeout(request(reply), INBOX_WAIT).await {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => {
                 return Err(unavailable("the agent has too much to do; nothing was begun, ask again"));

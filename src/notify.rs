@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::port::{Notification, ServiceManager};
-use crate::request::{Action, Request};
+use crate::request::Request;
 use crate::state::{Activity, EngineState, Status};
 
 /// Notifies the manager, for as long as it is polled.
@@ -53,7 +53,7 @@ async fn beat(manager: &impl ServiceManager, intents: mpsc::Sender<Request>) -> 
 /// Waits until the reconciler has answered a probe.
 async fn answered(intents: &mpsc::Sender<Request>) {
     let (reply, answer) = oneshot::channel();
-    let sent = intents.send(Request { action: Action::Probe, reply }).await;
+    let sent = intents.send(Request::Probe(reply)).await;
     if sent.is_err() || answer.await.is_err() {
         // There is no reconciler any more: no heartbeat.
         pending::<()>().await;

@@ -2,24 +2,23 @@
 
 use std::convert::Infallible;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::port::Targets;
-use crate::request::{Action, Request};
+use crate::request::Request;
 
 /// Sends every new target document to the reconciler, for as long as it is polled.
 pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infallible {
     loop {
-        let intent = match targets.next().await {
-            Ok(target) => Action::Target(Box::new(target)),
+        let request = match targets.next().await {
+            Ok(target) => Request::Target(Box::new(target)),
             Err(error) => {
                 warn!(%error, "the target was not accepted; the last good one stays");
-                Action::Rejected(error.to_string())
+                Request::Rejected(error.to_string())
             }
         };
-        let (reply, _) = oneshot::channel();
         // The reconciler lives as long as this loop.
-        let _ = intents.send(Request { action: intent, reply }).await;
+        let _ = intents.send(request).await;
     }
 }

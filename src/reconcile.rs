@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Aborted, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -35,12 +35,12 @@ use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, Locks, Power
 use crate::reconcile::conflicts::app_of;
 use crate::reconcile::crash_loop::CrashLoopGuard;
 use crate::reconcile::execute::{StepEnded, Updates, execute};
-use crate::reconcile::host::JobOutcome;
+use crate::reconcile::host::BackgroundJob;
 use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::retries::Retries;
 use crate::reconcile::shutdown::ShutdownFlow;
 use crate::reconcile::waiters::Waiter;
-use crate::request::{Request, RequestResult};
+use crate::request::Request;
 use crate::state::keys::DeviceAction;
 use crate::state::{
     AppId, ContainerId, Current, Device, EngineAction, EngineState, Force, Keys, Overrides, Secret, ServiceKey, Status, Target,
@@ -179,7 +179,7 @@ struct Reconciler<'w, W: World> {
     /// observation. The API admits no more of them than it has connections.
     deferred_requests: Vec<Request>,
     /// Jobs that run beside the steps, each with the reply channel of its requester.
-    background_jobs: FuturesUnordered<LocalBoxFuture<'w, (oneshot::Sender<RequestResult>, JobOutcome)>>,
+    background_jobs: FuturesUnordered<BackgroundJob<'w>>,
     /// Apps whose update locks host configuration holds or is acquiring. `None` when none is in progress.
     host_config_lease: Option<BTreeSet<AppId>>,
     engine_backoff: Backoff,
@@ -234,8 +234,8 @@ impl<'w, W: World> Reconciler<'w, W> {
                     Some(ask) => self.handle_request(ask).await,
                     None => pending().await,
                 },
-                Some((reply, outcome)) = self.background_jobs.next(), if !self.background_jobs.is_empty() =>
-                    self.on_job_ended(reply, outcome).await,
+                Some(outcome) = self.background_jobs.next(), if !self.background_jobs.is_empty() =>
+                    self.on_job_ended(outcome).await,
                 Some(addresses) = addresses.next() => self.set_addresses(addresses),
                 Some(()) = events.next() => self.request_resync_soon(),
                 Some(()) = unlocked.next() => self.request_resync_soon(),

@@ -10,49 +10,67 @@ use crate::state::{
     LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
 };
 
-/// A request, and where its response goes.
+/// Where the response goes, or why the request was rejected. The requester may have hung up; what was begun is finished all
+/// the same.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// Services that do not run although a restart or a purge is done, each with the reason, in one word.
+pub type NotStarted = Vec<(String, &'static str)>;
+
+/// What may be requested. Each variant carries the channel of its own type of response.
 #[derive(Debug)]
-pub struct Request {
-    /// What is requested.
-    pub action: Action,
-    /// The reply channel. The requester may have hung up; what was begun is finished all the same.
-    pub reply: oneshot::Sender<RequestResult>,
+#[expect(missing_docs, reason = "the variant says what its fields are for; their types say the rest")]
+pub enum Request {
+    /// Set this target. No response.
+    Target(Box<Target>),
+    /// A target document was rejected; the target stays. Says why. No response.
+    Rejected(String),
+    /// Look for a new target now, and apply the wanted one without waiting for retries. `locks`: whether update locks are
+    /// overridden; `running`: whether downloads in flight are restarted.
+    Update { locks: Force, running: InProgress, reply: Reply<()> },
+    /// Recreate the app's containers. The response comes when they run.
+    Restart { app: AppId, force: Force, reply: Reply<NotStarted> },
+    /// Clear the app's volumes and bring it back. The response comes when it runs.
+    Purge { app: AppId, force: Force, reply: Reply<NotStarted> },
+    /// Stop a service, and keep its container. `None`: the only one of the app.
+    Stop { app: AppId, service: Option<String>, force: Force, reply: Reply<ContainerId> },
+    /// Start a service that was stopped. `None`: the only one of the app.
+    Start { app: AppId, service: Option<String>, reply: Reply<ContainerId> },
+    /// Regenerate the caller's API key. The response is the new one.
+    RenewKey { caller: Caller, reply: Reply<Secret> },
+    /// Enable or disable the connectivity check.
+    CheckConnectivity { check: ConnectivityCheck, reply: Reply<()> },
+    /// Read the host's configuration.
+    ReadHost(Reply<HostConfig>),
+    /// Change the host's configuration.
+    ConfigureHost { patch: Box<HostPatch>, force: Force, reply: Reply<()> },
+    /// Reboot or power off. The response comes once it is certain that it can be requested.
+    Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
+    /// Changes nothing. A response shows that the reconciler makes progress.
+    Probe(Reply<()>),
 }
 
-/// What may be requested.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Set this target.
-    Target(Box<Target>),
-    /// A target document was rejected; the target stays. Says why.
-    Rejected(String),
-    /// Look for a new target now, and apply the wanted one without waiting for retries.
-    Update {
-        /// Whether update locks are overridden.
-        locks: Force,
-        /// Whether downloads in flight are restarted.
-        running: InProgress,
-    },
-    /// Recreate the app's containers. The response comes when they run.
-    Restart(AppId, Force),
-    /// Clear the app's volumes and bring it back. The response comes when it runs.
-    Purge(AppId, Force),
-    /// Stop a service, and keep its container. `None`: the only one of the app.
-    Stop(AppId, Option<String>, Force),
-    /// Start a service that was stopped. `None`: the only one of the app.
-    Start(AppId, Option<String>),
-    /// Regenerate the caller's API key.
-    RenewKey(Caller),
-    /// Enable or disable the connectivity check.
-    CheckConnectivity(ConnectivityCheck),
-    /// Read the host's configuration.
-    ReadHost,
-    /// Change the host's configuration.
-    ConfigureHost(Box<HostPatch>, Force),
-    /// Reboot or power off. The response comes once it is certain that it can be requested.
-    Shutdown(PowerAction, Force),
-    /// Changes nothing. A response shows that the reconciler makes progress.
-    Probe,
+impl Request {
+    /// Responds with this refusal.
+    pub fn reject(self, why: Refusal) {
+        match self {
+            Self::Target(_) | Self::Rejected(_) => (),
+            Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
+            Self::Stop { reply, .. } | Self::Start { reply, .. } => respond(reply, Err(why)),
+            Self::RenewKey { reply, .. } => respond(reply, Err(why)),
+            Self::ReadHost(reply) => respond(reply, Err(why)),
+            Self::Update { reply, .. }
+            | Self::CheckConnectivity { reply, .. }
+            | Self::ConfigureHost { reply, .. }
+            | Self::Shutdown { reply, .. }
+            | Self::Probe(reply) => respond(reply, Err(why)),
+        }
+    }
+}
+
+/// Sends a response.
+pub fn respond<T>(reply: Reply<T>, response: Result<T, Refusal>) {
+    let _ = reply.send(response); // The requester may have hung up; the response is then of no use.
 }
 
 /// What an update request does to work in flight.
@@ -62,24 +80,6 @@ pub enum InProgress {
     Keep,
     /// Steps that can be cancelled are cancelled.
     Cancel,
-}
-
-/// The response, or why the request was rejected.
-pub type RequestResult = Result<Response, Refusal>;
-
-/// The response to a request that succeeded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Response {
-    /// Done.
-    Done,
-    /// Done, but these services do not run: each with the reason, in one word.
-    Except(Vec<(String, &'static str)>),
-    /// Done; this is the container.
-    Container(ContainerId),
-    /// The new key.
-    Key(Secret),
-    /// The host's configuration.
-    Host(Box<HostConfig>),
 }
 
 /// Why a request was rejected, or failed.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::{ApiRequest, body};
-use crate::request::{Action, Refusal, Response};
+use crate::request::{NotStarted, Refusal, Reply, Request};
 use crate::state::{AppId, ConnectivityCheck, ContainerId, Force};
 
 pub(super) use host::{configure_host, host_config};
@@ -56,54 +56,55 @@ struct Container<'a> {
 /// `POST /v1/update`: always 204, as soon as the reconciler has it; the device's state shows the result.
 pub(super) async fn update(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
-    let intent = Action::Update { locks: fields.force(), running: fields.cancel() };
+    let (locks, running) = (fields.force(), fields.cancel());
     // The reconciler's response is dropped: the reference has the caller learn nothing.
-    let _ = call.api.ask(intent).await?;
+    let _ = call.api.ask(|reply| Request::Update { locks, running, reply }).await?;
     Ok(ApiResponse::Nothing)
 }
 
 /// `POST` and `DELETE /v1/tcp-ping`. The body is ignored.
 pub(super) async fn check(call: ApiRequest, check: ConnectivityCheck) -> Result<ApiResponse, ApiResponse> {
-    let _ = call.api.ask(Action::CheckConnectivity(check)).await?;
+    let _ = call.api.ask(|reply| Request::CheckConnectivity { check, reply }).await?;
     Ok(ApiResponse::Nothing)
 }
 
 /// `POST /v1/restart`.
 pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let except = of_app(call, MISSING_APP, Action::Restart).await?;
+    let except = of_app(call, MISSING_APP, |app, force, reply| Request::Restart { app, force, reply }).await?;
     Ok(ApiResponse::Text(StatusCode::OK, OK).except(&except))
 }
 
 /// `POST /v1/purge`.
 pub(super) async fn purge(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let except = of_app(call, MISSING_APP_TO_PURGE, Action::Purge).await?;
+    let except = of_app(call, MISSING_APP_TO_PURGE, |app, force, reply| Request::Purge { app, force, reply }).await?;
     Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }).except(&except))
 }
 
 /// `POST /v1/apps/:appId/stop`.
 pub(super) async fn stop(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    of_service(call, |app, locks| Action::Stop(app, None, locks)).await
+    of_service(call, |app, force, reply| Request::Stop { app, service: None, force, reply }).await
 }
 
 /// `POST /v1/apps/:appId/start`. It takes no lock, so there is nothing to force.
 pub(super) async fn start(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    of_service(call, |app, _| Action::Start(app, None)).await
+    of_service(call, |app, _, reply| Request::Start { app, service: None, reply }).await
 }
 
 /// `POST /v1/regenerate-api-key`: renews the caller's own key.
 pub(super) async fn regenerate_key(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    match call.api.ask(Action::RenewKey(call.callers.into_first())).await? {
-        Ok(Response::Key(key)) => Ok(ApiResponse::Key(key)),
-        Ok(Response::Done | Response::Except(_) | Response::Container(_) | Response::Host(_)) => Err(misfit()),
+    let caller = call.callers.into_first();
+    match call.api.ask(|reply| Request::RenewKey { caller, reply }).await? {
+        Ok(key) => Ok(ApiResponse::Key(key)),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
 
-/// Services that do not run although the action was done, each with the reason.
-type NotStarted = Vec<(String, &'static str)>;
-
-/// Sends an action on the app that the body names.
-async fn of_app(call: ApiRequest, missing: PlainText, intent: fn(AppId, Force) -> Action) -> Result<NotStarted, ApiResponse> {
+/// Sends a request about the app that the body names.
+async fn of_app(
+    call: ApiRequest,
+    missing: PlainText,
+    request: fn(AppId, Force, Reply<NotStarted>) -> Request,
+) -> Result<NotStarted, ApiResponse> {
     let fields = body::read(call.request).await?;
     let number = fields.app().ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, missing))?;
     if !call.callers.open(number) {
@@ -112,25 +113,22 @@ async fn of_app(call: ApiRequest, missing: PlainText, intent: fn(AppId, Force) -
     let unknown =
         || failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"));
     let app = app_id(number).ok_or_else(unknown)?;
-    match call.api.ask(intent(app, fields.force())).await? {
-        Ok(Response::Done) => Ok(NotStarted::default()),
-        Ok(Response::Except(services)) => Ok(services),
-        Ok(Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
-        Err(why) => Err(refused(app, &why)),
-    }
+    call.api.ask(|reply| request(app, fields.force(), reply)).await?.map_err(|why| refused(app, &why))
 }
 
-/// Sends an action on the only service of the app in the path.
-async fn of_service(call: ApiRequest, intent: fn(AppId, Force) -> Action) -> Result<ApiResponse, ApiResponse> {
+/// Sends a request about the only service of the app in the path.
+async fn of_service(
+    call: ApiRequest,
+    request: fn(AppId, Force, Reply<ContainerId>) -> Request,
+) -> Result<ApiResponse, ApiResponse> {
     let number = integer(&call.param).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
     if !call.callers.open(number) {
         return Err(ApiResponse::Text(StatusCode::UNAUTHORIZED, UNAUTHORIZED));
     }
     let fields = body::read(call.request).await?;
     let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP))?;
-    match call.api.ask(intent(app, fields.force())).await? {
-        Ok(Response::Container(ContainerId(id))) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Ok(Response::Done | Response::Except(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
+    match call.api.ask(|reply| request(app, fields.force(), reply)).await? {
+        Ok(ContainerId(id)) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
         Err(why) => Err(service_refused(app, &why)),
     }
 }
@@ -173,9 +171,4 @@ fn refused(app: AppId, why: &Refusal) -> ApiResponse {
         | Refusal::Failed(_)
         | Refusal::UnknownKey => failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
-}
-
-/// The reconciler's response does not fit the request.
-fn misfit() -> ApiResponse {
-    failed(StatusCode::INTERNAL_SERVER_ERROR, "it was done, but the agent lost the answer; this is a defect of the agent")
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::request::Response;
 use crate::state::status::StepKind;
 use crate::state::{ShutdownStatus, Trouble};
 
@@ -41,13 +40,13 @@ async fn listen(manager: &Listener, answers: usize, secs: u64) {
     let reconciler = async {
         let mut kept = Vec::new();
         while let Some(ask) = inbox.recv().await {
-            assert_eq!(ask.action, Action::Probe);
+            let Request::Probe(reply) = ask else { unreachable!("{ask:?}") };
             if kept.len() < answers {
-                ask.reply.send(Ok(Response::Done)).unwrap();
+                reply.send(Ok(())).unwrap();
                 kept.push(None);
             } else {
                 // Stuck: the reconciler keeps the request and does not answer.
-                kept.push(Some(ask.reply));
+                kept.push(Some(reply));
             }
         }
     };

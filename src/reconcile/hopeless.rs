@@ -12,9 +12,9 @@ impl<W: World> Reconciler<'_, W> {
     /// Why a waiter's goal will not be reached, where that is known. It is still pursued where it is still wanted.
     pub(super) fn hopeless(&self, waiter: &Waiter) -> Option<Refusal> {
         match &waiter.goal {
-            Goal::Settled | Goal::Purged(_) => self.cannot_settle(waiter.app),
-            Goal::Stopped(key) => self.cannot_stop(key),
-            Goal::Started(key) => self.cannot_start(key).or_else(|| self.is_held_back(waiter, key)),
+            Goal::Settled(_) | Goal::Purged(..) => self.cannot_settle(waiter.app),
+            Goal::Stopped(key, _) => self.cannot_stop(key),
+            Goal::Started(key, _) => self.cannot_start(key).or_else(|| self.is_held_back(waiter, key)),
         }
     }
 
@@ -54,7 +54,7 @@ impl<W: World> Reconciler<'_, W> {
     /// A start waits for a dependency that is on its way but takes longer than a request waits.
     fn is_held_back(&self, waiter: &Waiter, key: &ServiceKey) -> Option<Refusal> {
         let waits = |it: &&Waiting| matches!(it, Waiting::Dependency(it, _) if it == key);
-        let waiting = self.plan.waiting.iter().find(waits).filter(|_| Self::is_out_of_patience(waiter))?;
+        let waiting = self.plan.waiting.iter().find(waits).filter(|_| Self::is_out_of_patience(waiter.since))?;
         Some(Refusal::Failed(format!("{waiting}; it is started as soon as that is so")))
     }
 

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::Reconciler;
-use crate::request::{Refusal, RequestResult, Response};
-use crate::state::host::{HostAddresses, HostPatch};
+use crate::request::{Refusal, Reply, respond};
+use crate::state::host::{HostAddresses, HostConfig, HostPatch};
 use crate::state::{AppId, Force};
 
 /// Minimum interval between two readings of the host metrics, however often the engine is observed.
@@ -22,14 +21,15 @@ const NAME: usize = 7;
 /// A job that runs beside the steps, and its outcome.
 pub(super) type BackgroundJob<'w> = LocalBoxFuture<'w, JobOutcome>;
 
-/// The outcome of a background job.
-pub(super) struct JobOutcome {
-    answer: RequestResult,
-    /// Apps whose locks the job took. `None`: it needs no locks.
-    taken: Option<Vec<AppId>>,
+/// The outcome of a background job, and where its response goes.
+pub(super) enum JobOutcome {
+    /// The host's configuration was read.
+    Read(Result<HostConfig, Refusal>, Reply<HostConfig>),
+    /// The host was configured, under the locks of these apps, as far as they were taken.
+    Configured(Result<(), Refusal>, Vec<AppId>, Reply<()>),
 }
 
-impl<'w, W: World> Reconciler<'w, W> {
+impl<W: World> Reconciler<'_, W> {
     /// Refreshes the published host metrics.
     pub(super) fn refresh_host_metrics(&self) {
         let fresh = self.publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < FIGURES_EVERY);
@@ -47,20 +47,17 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.publish.send_modify(|it| it.device.clone_from(&self.device));
     }
 
-    pub(super) fn read_host(&self) -> BackgroundJob<'w> {
+    pub(super) fn read_host(&self, reply: Reply<HostConfig>) {
         let world = self.world;
-        let read = async move {
-            let answer = world.host().config().await.map(|it| Response::Host(Box::new(it))).map_err(refused);
-            JobOutcome { answer, taken: None }
-        };
-        read.boxed_local()
+        let read = async move { JobOutcome::Read(world.host().config().await.map_err(refused), reply) };
+        self.background_jobs.push(read.boxed_local());
     }
 
     /// Configures the host under the update locks of every app, so that no app is surprised by a changed network.
-    pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force) -> Result<BackgroundJob<'w>, Refusal> {
+    pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force, reply: Reply<()>) {
         if self.host_config_lease.is_some() {
             let why = "the host is being configured for another request; nothing was changed, ask again";
-            return Err(Refusal::Failed(why.to_owned()));
+            return respond(reply, Err(Refusal::Failed(why.to_owned())));
         }
         if let Some(name) = patch.hostname.as_mut().filter(|it| it.is_empty()) {
             *name = self.device.uuid.chars().take(NAME).collect();
@@ -78,28 +75,27 @@ impl<'w, W: World> Reconciler<'w, W> {
                     Err(_) => break,
                 }
             }
-            let answer = match locked {
-                Ok(()) => world.host().configure(&patch).await.map(|()| Response::Done).map_err(refused),
+            let response = match locked {
+                Ok(()) => world.host().configure(&patch).await.map_err(refused),
                 Err(LockError::Held(held)) => Err(Refusal::Locked(held)),
                 Err(LockError::Failed(why)) => Err(Refusal::Failed(why)),
             };
-            JobOutcome { answer, taken: Some(taken) }
+            JobOutcome::Configured(response, taken, reply)
         };
-        Ok(deed.boxed_local())
+        self.background_jobs.push(deed.boxed_local());
     }
 
     /// A background job is done: releases the locks it took and sends the response.
-    pub(super) async fn on_job_ended(
-        &mut self,
-        reply: oneshot::Sender<RequestResult>,
-        JobOutcome { answer, taken }: JobOutcome,
-    ) {
-        if let Some(taken) = taken {
-            let lent = self.host_config_lease.take().unwrap_or_default();
-            self.give_back(&lent, taken).await;
-            self.request_resync();
+    pub(super) async fn on_job_ended(&mut self, outcome: JobOutcome) {
+        match outcome {
+            JobOutcome::Read(response, reply) => respond(reply, response),
+            JobOutcome::Configured(response, taken, reply) => {
+                let lent = self.host_config_lease.take().unwrap_or_default();
+                self.give_back(&lent, taken).await;
+                self.request_resync();
+                respond(reply, response);
+            }
         }
-        let _ = reply.send(answer); // The requester may have hung up; the response is then of no use.
     }
 
     /// Whether the locks of an app are those under which the host is configured.

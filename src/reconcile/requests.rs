@@ -4,18 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::plan::Step;
 use crate::port::{EngineError, Random, Record, Targets, World};
 use crate::reconcile::execute::StepFailure;
-use crate::reconcile::host::BackgroundJob;
 use crate::reconcile::persistence::{DirtyRecord, save};
 use crate::reconcile::waiters::{Goal, Waiter};
 use crate::reconcile::{Reconciler, TargetChange};
-use crate::request::{Action, InProgress, Refusal, Request, Response};
+use crate::request::{InProgress, Refusal, Reply, Request, respond};
 use crate::state::volume::VolumeLocation;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, ContainerPhase, EngineAction, EngineState, Force, LockState, Secret,
@@ -25,57 +23,67 @@ use crate::state::{
 /// How long a forced update overrides locks at the least: the target it is meant for may not have arrived yet.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
 
-impl<'w, W: World> Reconciler<'w, W> {
-    pub(super) async fn handle_request(&mut self, Request { action: intent, reply }: Request) {
+impl<W: World> Reconciler<'_, W> {
+    pub(super) async fn handle_request(&mut self, request: Request) {
         // Before the first observation it is not known which containers exist and who locks them.
         let blind = matches!(self.publish.borrow().engine, EngineState::Unknown);
         // Locks being released are neither ours nor free.
         let giving_back = self.running.iter().any(|(it, _)| matches!(it, Step::ReleaseLocks(_)));
-        let too_early = match &intent {
-            Action::ConfigureHost(..) => blind || giving_back,
-            Action::Shutdown(..) => blind,
+        let too_early = match &request {
+            Request::ConfigureHost { .. } => blind || giving_back,
+            Request::Shutdown { .. } => blind,
             other => blind && changes_containers(other),
         };
         if too_early {
-            return self.deferred_requests.push(Request { action: intent, reply });
+            return self.deferred_requests.push(request);
         }
-        if let Action::Shutdown(ending, force) = intent {
-            return self.begin_shutdown(ending, force, reply);
+        if self.shutdown.is_under_way() && changes_containers(&request) {
+            return request.reject(Refusal::ShuttingDown);
         }
-        let answer = match self.apply_request(intent).await {
-            Ok(RequestEffect::Wait(app, goal)) => {
-                self.waiters.push(Waiter { app, goal, reply, since: Instant::now() });
-                return self.request_resync();
+        match request {
+            Request::Target(target) => self.set_target(*target).await,
+            Request::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
+            Request::Update { locks, running, reply } => {
+                self.update(locks, running).await;
+                respond(reply, Ok(()));
             }
-            Ok(RequestEffect::Job(errand)) => {
-                return self.background_jobs.push(errand.map(|outcome| (reply, outcome)).boxed_local());
+            Request::Restart { app, force, reply } => {
+                let begun = self.restart(app, force).await;
+                self.wait_for(app, begun.map(|()| Goal::Settled), reply);
             }
-            Ok(RequestEffect::Answer(answer)) => Ok(answer),
-            Err(refusal) => Err(refusal),
-        };
-        let _ = reply.send(answer); // The requester may have hung up; the response is then of no use.
+            Request::Purge { app, force, reply } => match self.purge(app, force).await {
+                Ok(Some(stays)) => self.wait_for(app, Ok(|reply| Goal::Purged(stays, reply)), reply),
+                begun => self.wait_for(app, begun.map(|_| Goal::Settled), reply),
+            },
+            Request::Stop { app, service, force, reply } => {
+                let key = self.stop(app, service, force).await;
+                self.wait_for(app, key.map(|key| |reply| Goal::Stopped(key, reply)), reply);
+            }
+            Request::Start { app, service, reply } => {
+                let key = self.start(app, service).await;
+                self.wait_for(app, key.map(|key| |reply| Goal::Started(key, reply)), reply);
+            }
+            Request::RenewKey { caller, reply } => respond(reply, self.renew(caller).await),
+            Request::CheckConnectivity { check, reply } => {
+                self.publish.send_modify(|it| it.check = check);
+                respond(reply, Ok(()));
+            }
+            Request::ReadHost(reply) => self.read_host(reply),
+            Request::ConfigureHost { patch, force, reply } => self.configure_host(*patch, force, reply),
+            Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
+            Request::Probe(reply) => respond(reply, Ok(())),
+        }
     }
 
-    async fn apply_request(&mut self, intent: Action) -> Result<RequestEffect<'w>, Refusal> {
-        if self.shutdown.is_under_way() && changes_containers(&intent) {
-            return Err(Refusal::ShuttingDown);
+    /// Responds when a goal is reached, or at once if the request was rejected.
+    fn wait_for<T>(&mut self, app: AppId, goal: Result<impl FnOnce(Reply<T>) -> Goal, Refusal>, reply: Reply<T>) {
+        match goal {
+            Ok(goal) => {
+                self.waiters.push(Waiter { app, goal: goal(reply), since: Instant::now() });
+                self.request_resync();
+            }
+            Err(refusal) => respond(reply, Err(refusal)),
         }
-        match intent {
-            Action::Target(target) => self.set_target(*target).await,
-            Action::Rejected(why) => self.publish.send_modify(|it| it.rejected = Some(why)),
-            Action::Update { locks, running } => self.update(locks, running).await,
-            Action::Restart(app, force) => return self.restart(app, force).await,
-            Action::Purge(app, force) => return self.purge(app, force).await,
-            Action::Stop(app, service, force) => return self.stop(app, service, force).await,
-            Action::Start(app, service) => return self.start(app, service).await,
-            Action::ReadHost => return Ok(RequestEffect::Job(self.read_host())),
-            Action::ConfigureHost(patch, force) => return self.configure_host(*patch, force).map(RequestEffect::Job),
-            Action::CheckConnectivity(check) => self.publish.send_modify(|it| it.check = check),
-            // A shutdown changes nothing here; `handle_request` has handled it before.
-            Action::Shutdown(..) | Action::Probe => (),
-            Action::RenewKey(caller) => return self.renew(caller).await.map(RequestEffect::Answer),
-        }
-        Ok(RequestEffect::Answer(Response::Done))
     }
 
     /// Sets a new target. Work in flight that the new target still needs goes on.
@@ -138,24 +146,25 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.request_resync();
     }
 
-    async fn restart(&mut self, app: AppId, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+    async fn restart(&mut self, app: AppId, force: Force) -> Result<(), Refusal> {
         self.check_locks(app, force).await?;
         // Idempotent: a restart under way serves this request too. Requested every second, a restart would never end
         // otherwise.
-        let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled));
+        let under_way = self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled(_)));
         if !under_way && !self.is_asked(app) {
             let ids = self.current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone());
             self.overrides.recreate.extend(ids);
         }
         self.clear_stops(app).await;
-        Ok(RequestEffect::Wait(app, Goal::Settled))
+        Ok(())
     }
 
-    async fn purge(&mut self, app: AppId, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+    /// Says which data it cannot delete, if any.
+    async fn purge(&mut self, app: AppId, force: Force) -> Result<Option<String>, Refusal> {
         self.check_locks(app, force).await?;
         self.overrides.purge.insert(app);
         self.clear_stops(app).await;
-        Ok(RequestEffect::Wait(app, self.uncleared(app).map_or(Goal::Settled, Goal::Purged)))
+        Ok(self.uncleared(app))
     }
 
     /// Volumes of the app whose data removing them does not delete.
@@ -174,7 +183,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         })
     }
 
-    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<RequestEffect<'w>, Refusal> {
+    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<ServiceKey, Refusal> {
         let key = self.one_service(app, service)?;
         if !self.current.containers.iter().any(|it| it.key == key) {
             return Err(match &self.publish.borrow().engine {
@@ -188,10 +197,10 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.restart_after_stop.remove(&key);
             self.save_stopped().await;
         }
-        Ok(RequestEffect::Wait(app, Goal::Stopped(key)))
+        Ok(key)
     }
 
-    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<RequestEffect<'w>, Refusal> {
+    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
         let key = self.one_service(app, service)?;
         if self.target.as_ref().and_then(|it| it.apps.get(&app)?.services.get(&key.service)).is_some_and(|it| !it.running) {
             return Err(Refusal::NotToRun(key));
@@ -202,11 +211,11 @@ impl<'w, W: World> Reconciler<'w, W> {
         }
         let ids = self.current.containers.iter().filter(|it| it.key == key && may_be_asked(it.phase)).map(|it| it.id.clone());
         self.overrides.start.extend(ids);
-        Ok(RequestEffect::Wait(app, Goal::Started(key)))
+        Ok(key)
     }
 
     /// Regenerates the caller's API key. The old one is invalid once the response carries the new one.
-    async fn renew(&mut self, caller: Caller) -> Result<Response, Refusal> {
+    async fn renew(&mut self, caller: Caller) -> Result<Secret, Refusal> {
         let mut keys = self.keys.clone();
         let key = match caller {
             // Local mode ends; a key handed out by it would stay valid.
@@ -229,7 +238,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.keys = keys;
         self.reached = false;
         self.target_changed();
-        Ok(Response::Key(key))
+        Ok(key)
     }
 
     /// Checks that an app may be disturbed now. An override of its locks holds until the app has settled.
@@ -386,26 +395,20 @@ const fn may_be_asked(phase: ContainerPhase) -> bool {
 }
 
 /// Whether a request causes steps that nothing else causes.
-const fn changes_containers(intent: &Action) -> bool {
-    match intent {
-        Action::Restart(..) | Action::Purge(..) | Action::Stop(..) | Action::Start(..) | Action::ConfigureHost(..) => true,
-        Action::Target(_)
-        | Action::Rejected(_)
-        | Action::Update { .. }
-        | Action::RenewKey(_)
-        | Action::CheckConnectivity(_)
-        | Action::ReadHost
-        | Action::Shutdown(..)
-        | Action::Probe => false,
+const fn changes_containers(request: &Request) -> bool {
+    match request {
+        Request::Restart { .. }
+        | Request::Purge { .. }
+        | Request::Stop { .. }
+        | Request::Start { .. }
+        | Request::ConfigureHost { .. } => true,
+        Request::Target(_)
+        | Request::Rejected(_)
+        | Request::Update { .. }
+        | Request::RenewKey { .. }
+        | Request::CheckConnectivity { .. }
+        | Request::ReadHost(_)
+        | Request::Shutdown { .. }
+        | Request::Probe(_) => false,
     }
-}
-
-/// How a request is answered.
-enum RequestEffect<'w> {
-    /// The response is sent when this job is done.
-    Job(BackgroundJob<'w>),
-    /// The response is sent at once.
-    Answer(Response),
-    /// The response is sent when this goal is reached.
-    Wait(AppId, Goal),
 }

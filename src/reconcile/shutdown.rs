@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -25,7 +24,7 @@ use crate::plan::Step;
 use crate::port::{InhibitorMode, InhibitorNotice, LockError, Locks, Power, PowerError, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
-use crate::request::{Refusal, RequestResult, Response};
+use crate::request::{Refusal, Reply, respond};
 use crate::state::{self, AppId, Force, LockHolders, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 
 /// From the response to the logind call: time for the response to reach the requester. Earlier supervisors waited as long.
@@ -78,7 +77,7 @@ struct OwnShutdown {
 
 /// Who requested a shutdown and waits for the result.
 enum ShutdownRequester {
-    Person(oneshot::Sender<RequestResult>),
+    Person(Reply<()>),
     Plan,
 }
 
@@ -137,12 +136,11 @@ impl<H> ShutdownFlow<'_, H> {
 
 impl<W: World> Reconciler<'_, W> {
     /// Starts a requested reboot or power-off.
-    pub(super) fn begin_shutdown(&mut self, ending: PowerAction, force: Force, reply: oneshot::Sender<RequestResult>) {
+    pub(super) fn begin_shutdown(&mut self, ending: PowerAction, force: Force, reply: Reply<()>) {
         if self.shutdown.is_in_progress() {
             let why =
                 if self.shutdown.is_under_way() { Refusal::ShuttingDown } else { Refusal::Failed(BEING_ASKED.to_owned()) };
-            let _ = reply.send(Err(why)); // The requester may have hung up; the result is then of no use.
-            return;
+            return respond(reply, Err(why));
         }
         let force = if self.force() == Force::Yes { Force::Yes } else { force };
         info!(%ending, ?force, "asked for; looking whether it can be");
@@ -257,7 +255,7 @@ impl<W: World> Reconciler<'_, W> {
         self.quiesce(Some(ending), ask.by, ShutdownProgress::Asked);
         self.shutdown.stage = Stage::Asked(ask);
         if let ShutdownRequester::Person(reply) = asker {
-            let _ = reply.send(Ok(Response::Done)); // The requester may have hung up; the shutdown goes on all the same.
+            respond(reply, Ok(()));
         }
     }
 
@@ -332,7 +330,7 @@ impl ShutdownRequester {
     /// Sends the requester the reason for the rejection.
     fn hears(self, why: Refusal) {
         match self {
-            Self::Person(reply) => drop(reply.send(Err(why))), // The requester may have hung up.
+            Self::Person(reply) => respond(reply, Err(why)),
             Self::Plan => (),
         }
     }

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use boardkeeper::api::{self, Endpoint};
-use boardkeeper::request::Action;
 use boardkeeper::state::{Caller, ClientAddress, PowerAction};
 
-use crate::house::{Got, House, ONE, TWO, WIDE, request};
+use crate::house::{Asked, Got, House, ONE, TWO, WIDE, request};
 
 const ON_DEVICE: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
 
@@ -237,5 +236,5 @@ async fn who_has_no_key_can_not_make_it_anew() {
     let request = request("POST", "/v1/regenerate-api-key").extension(ON_DEVICE).body(Body::empty()).unwrap();
     let got = house.call(request).await;
     assert_eq!((got.status.as_u16(), got.message().as_str()), (503, "the key is not one of this device's"));
-    assert_eq!(house.asked, [Action::RenewKey(Caller::Local)]);
+    assert_eq!(house.asked, [Asked::RenewKey(Caller::Local)]);
 }

@@ -1,14 +1,13 @@
 //! The host's name and proxy.
 
 use axum::body::Body;
-use boardkeeper::request::Action;
 use boardkeeper::state::Force;
 use boardkeeper::state::host::{Capacity, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField, ProxyPatch};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, advance};
 
-use crate::house::{Got, House, ONE, TWO, WIDE, request};
+use crate::house::{Asked, Got, House, ONE, TWO, WIDE, request};
 
 const PATH: &str = "/v1/device/host-config";
 
@@ -59,7 +58,7 @@ async fn it_is_changed() {
     let merge = ProxyPatch::Merge { proxy, drop_dns: true, set_no_proxy: false };
     let whole = HostPatch { hostname: Some("x".to_owned()), proxy: Some(merge) };
     let asked = [(whole, Force::Yes), (HostPatch::default(), Force::No)];
-    assert_eq!(house.asked, asked.map(|(patch, force)| Action::ConfigureHost(Box::new(patch), force)));
+    assert_eq!(house.asked, asked.map(|(patch, force)| Asked::ConfigureHost(Box::new(patch), force)));
 }
 
 #[tokio::test]

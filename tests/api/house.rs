@@ -9,15 +9,15 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
-use boardkeeper::request::{Action, LedHandle, LedRequest, Refusal, Request, RequestResult, Response};
+use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, respond};
 use boardkeeper::state::device::AnswerDelay;
-use boardkeeper::state::host::HostConfig;
+use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, Container, ContainerId, ContainerPhase, Current, Device, EngineState, Force,
-    HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState,
-    Origin, Pattern, Player, Secret, ServiceKey, Status,
+    AppId, BoardFacts, Caller, ConfigHash, ConnectivityCheck, Container, ContainerId, ContainerPhase, Current, Device,
+    EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef, Keys, LedPurpose, LedRef, LedRefusal,
+    LedStatus, LockState, Origin, Pattern, Player, PowerAction, Secret, ServiceKey, Status,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -46,7 +46,7 @@ pub(crate) struct House {
     publish: watch::Sender<Status>,
     pub(crate) keys: Keys,
     /// Everything that was asked.
-    pub(crate) asked: Vec<Action>,
+    pub(crate) asked: Vec<Asked>,
     /// What the LED's owner answers. `None`: nothing, for ever.
     pub(crate) identifies: Option<IdentifyOutcome>,
     /// What is asked of a LED, and what its owner answers.
@@ -60,6 +60,41 @@ pub(crate) struct House {
     pub(crate) host: HostConfig,
     /// Whether replies are dropped.
     pub(crate) hangs_up: bool,
+}
+
+/// What was asked: a request without its reply channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Update { locks: Force, running: InProgress },
+    Restart(AppId, Force),
+    Purge(AppId, Force),
+    Stop(AppId, Force),
+    Start(AppId),
+    RenewKey(Caller),
+    CheckConnectivity(ConnectivityCheck),
+    ReadHost,
+    ConfigureHost(Box<HostPatch>, Force),
+    Shutdown(PowerAction, Force),
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
+            Request::Restart { app, force, .. } => Self::Restart(*app, *force),
+            Request::Purge { app, force, .. } => Self::Purge(*app, *force),
+            Request::Stop { app, service: None, force, .. } => Self::Stop(*app, *force),
+            Request::Start { app, service: None, .. } => Self::Start(*app),
+            Request::RenewKey { caller, .. } => Self::RenewKey(caller.clone()),
+            Request::CheckConnectivity { check, .. } => Self::CheckConnectivity(*check),
+            Request::ReadHost(_) => Self::ReadHost,
+            Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
+            Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
+            Request::Target(_) | Request::Rejected(_) | Request::Stop { .. } | Request::Start { .. } | Request::Probe(_) => {
+                panic!("not asked over HTTP: {request:?}")
+            }
+        }
+    }
 }
 
 /// What came back.
@@ -195,38 +230,34 @@ impl House {
         self.router.clone()
     }
 
-    fn answer(&mut self, ask: Request) {
-        self.asked.push(ask.action.clone());
-        if !self.hangs_up {
-            let answer = self.refuses.clone().map_or_else(|| self.does(ask.action), Err);
-            let _ = ask.reply.send(answer); // Whoever asked may have hung up.
+    fn answer(&mut self, request: Request) {
+        self.asked.push(Asked::of(&request));
+        if self.hangs_up {
+            return;
+        }
+        if let Some(why) = self.refuses.clone() {
+            return request.reject(why);
+        }
+        match request {
+            Request::Update { reply, .. } | Request::Shutdown { reply, .. } | Request::CheckConnectivity { reply, .. } => {
+                respond(reply, Ok(()));
+            }
+            Request::Restart { app, force, reply } | Request::Purge { app, force, reply } => {
+                let here = self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app));
+                respond(reply, here.and_then(|()| self.unlocked(app, force)).map(|()| self.except.clone()));
+            }
+            Request::Stop { app, force, reply, .. } => {
+                respond(reply, self.only(app).and_then(|id| self.unlocked(app, force).map(|()| id)));
+            }
+            Request::Start { app, reply, .. } => respond(reply, self.only(app)),
+            Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
+            Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
+            Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
+            Request::Target(_) | Request::Rejected(_) | Request::Probe(_) => unreachable!("not asked over HTTP"),
         }
     }
 
-    fn does(&mut self, intent: Action) -> RequestResult {
-        match intent {
-            Action::Update { .. } | Action::Shutdown(..) | Action::CheckConnectivity(_) => Ok(Response::Done),
-            Action::Restart(app, force) | Action::Purge(app, force) => {
-                self.containers(app).first().ok_or(Refusal::UnknownApp(app))?;
-                let except = self.except.clone();
-                let done = if except.is_empty() { Response::Done } else { Response::Except(except) };
-                self.unlocked(app, force).map(|()| done)
-            }
-            Action::Stop(app, None, force) => {
-                let id = self.only(app)?;
-                self.unlocked(app, force).map(|()| Response::Container(id))
-            }
-            Action::Start(app, None) => self.only(app).map(Response::Container),
-            Action::RenewKey(caller) => self.renew(caller),
-            Action::ReadHost => Ok(Response::Host(Box::new(self.host.clone()))),
-            Action::ConfigureHost(_, force) => self.unlocked(ONE, force).map(|()| Response::Done),
-            Action::Target(_) | Action::Rejected(_) | Action::Probe | Action::Stop(..) | Action::Start(..) => {
-                panic!("not asked over HTTP: {intent:?}")
-            }
-        }
-    }
-
-    fn renew(&mut self, caller: Caller) -> RequestResult {
+    fn renew(&mut self, caller: Caller) -> Result<Secret, Refusal> {
         let key = match caller {
             Caller::Device => {
                 self.keys.device = Secret::new("e".repeat(64));
@@ -239,7 +270,7 @@ impl House {
             Caller::Local => return Err(Refusal::UnknownKey),
         };
         self.publish_keys();
-        Ok(Response::Key(key))
+        Ok(key)
     }
 
     pub(crate) fn publish_keys(&mut self) {

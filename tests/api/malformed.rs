@@ -3,10 +3,9 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::ALLOW;
-use boardkeeper::request::Action;
 use boardkeeper::state::Force;
 
-use crate::house::{Got, House, ONE, request};
+use crate::house::{Asked, Got, House, ONE, request};
 
 async fn send(house: &mut House, kind: &str, body: impl Into<Body>) -> Got {
     let request = request("POST", "/v1/restart").header("Authorization", format!("ApiKey {}", "d".repeat(64)));
@@ -46,7 +45,7 @@ async fn a_body_is_read_by_its_type() {
         ("application/x-www-form-urlencoded;charset=UTF-8", "appId=%32167&force=TRUE&x"),
     ] {
         assert_eq!(send(&mut house, kind, body).await.status, StatusCode::OK, "{kind}");
-        assert_eq!(house.asked.pop(), Some(Action::Restart(ONE, Force::Yes)), "{kind}");
+        assert_eq!(house.asked.pop(), Some(Asked::Restart(ONE, Force::Yes)), "{kind}");
     }
     for kind in ["text/plain", "application/jsonp", "application/vnd.api+json", "multipart/form-data", "", "\u{1}"] {
         let request = request("POST", "/v1/restart").header("Authorization", format!("ApiKey {}", "d".repeat(64)));
@@ -124,7 +123,7 @@ async fn paths_are_taken_as_express_takes_them() {
         assert_eq!(house.get(path).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(house.post("/v1/APPS/2167/Stop/", "").await.status, StatusCode::OK);
-    assert_eq!(house.asked, [Action::Stop(ONE, None, Force::No)]);
+    assert_eq!(house.asked, [Asked::Stop(ONE, Force::No)]);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Reboot and shutdown, and their responses.
 
-use boardkeeper::request::{Action, Refusal};
+use boardkeeper::request::Refusal;
 use boardkeeper::state::{Force, HeldLock, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::house::{House, ONE};
+use crate::house::{Asked, House, ONE};
 
 const BOTH: [(&str, PowerAction); 2] = [("/v1/reboot", PowerAction::Reboot), ("/v1/shutdown", PowerAction::PowerOff)];
 
@@ -40,7 +40,7 @@ async fn force_is_read_from_the_body() {
         let mut house = House::new();
         for (body, force) in [("", Force::No), ("{\"force\":true}", Force::Yes), ("{\"force\":0}", Force::No)] {
             assert_eq!(house.post(path, body).await.status.as_u16(), 202);
-            assert_eq!(house.asked.pop(), Some(Action::Shutdown(ending, force)));
+            assert_eq!(house.asked.pop(), Some(Asked::Shutdown(ending, force)));
         }
         assert_eq!(house.post(path, "{").await.status.as_u16(), 400);
         assert_eq!(house.asked, []);

@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use boardkeeper::request::{Action, InProgress};
+use boardkeeper::request::InProgress;
 use boardkeeper::state::status::{StepInProgress, StepKind};
 use boardkeeper::state::{Caller, ConnectivityCheck, Force, ImageRef, PowerAction};
 use serde_json::json;
 
-use crate::house::{COMMIT, Got, House, ONE, WIDE, request};
+use crate::house::{Asked, COMMIT, Got, House, ONE, WIDE, request};
 
 const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -36,7 +36,7 @@ async fn update() {
     is(&house.post_with(&key, "/v1/update", "").await, 204, "", "");
     is(&house.post_with(&key, "/v1/update", "{\"cancel\":\"on\"}").await, 204, "", "");
     let asked = [(Force::Yes, InProgress::Keep), (Force::No, InProgress::Keep), (Force::No, InProgress::Cancel)];
-    assert_eq!(house.asked, asked.map(|(locks, running)| Action::Update { locks, running }));
+    assert_eq!(house.asked, asked.map(|(locks, running)| Asked::Update { locks, running }));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn purge() {
     let key = house.key(ONE, "main");
     let got = house.post_with(&key, "/v1/purge", "{\"appId\": 2167}").await;
     is(&got, 200, JSON, "{\"Data\":\"OK\",\"Error\":\"\"}");
-    assert_eq!(house.asked, [Action::Purge(ONE, Force::No)]);
+    assert_eq!(house.asked, [Asked::Purge(ONE, Force::No)]);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn restart() {
     let key = house.key(ONE, "main");
     is(&house.post_with(&key, "/v1/restart", "{\"appId\": 2167}").await, 200, HTML, "OK");
     is(&house.post_with(&key, "/v1/restart", "{\"appId\": \"2167\", \"force\": true}").await, 200, HTML, "OK");
-    assert_eq!(house.asked, [Action::Restart(ONE, Force::No), Action::Restart(ONE, Force::Yes)]);
+    assert_eq!(house.asked, [Asked::Restart(ONE, Force::No), Asked::Restart(ONE, Force::Yes)]);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn the_device_key_is_made_anew_by_whoever_has_it() {
     let old = house.keys.device.reveal().to_owned();
     is(&house.post("/v1/regenerate-api-key", "").await, 200, HTML, &"e".repeat(64));
     assert_eq!(house.post_with(&old, "/v1/update", "").await.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(house.asked, [Action::RenewKey(Caller::Device)]);
+    assert_eq!(house.asked, [Asked::RenewKey(Caller::Device)]);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn stop_and_start() {
     is(&curl(&mut house, "POST", "/v1/apps/3134/stop").await, 200, JSON, &id);
     is(&house.post("/v1/apps/3134/stop", "{\"force\":true}").await, 200, JSON, &id);
     is(&curl(&mut house, "POST", "/v1/apps/3134/start").await, 200, JSON, &id);
-    let asked = [Action::Stop(WIDE, None, Force::No), Action::Stop(WIDE, None, Force::Yes), Action::Start(WIDE, None)];
+    let asked = [Asked::Stop(WIDE, Force::No), Asked::Stop(WIDE, Force::Yes), Asked::Start(WIDE)];
     assert_eq!(house.asked, asked);
 }
 
@@ -133,7 +133,7 @@ async fn tcp_ping() {
     {
         house.asked.clear();
         is(&curl(&mut house, method, "/v1/tcp-ping").await, 204, "", "");
-        assert_eq!(house.asked, [Action::CheckConnectivity(check)]);
+        assert_eq!(house.asked, [Asked::CheckConnectivity(check)]);
     }
 }
 
@@ -143,7 +143,7 @@ async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
         let mut house = House::new();
         let got = curl(&mut house, "POST", path).await;
         assert_eq!((got.status, got.body.as_str()), (StatusCode::ACCEPTED, "{\"Data\":\"OK\",\"Error\":\"\"}"));
-        assert_eq!(house.asked, [Action::Shutdown(ending, Force::No)]);
+        assert_eq!(house.asked, [Asked::Shutdown(ending, Force::No)]);
     }
 }
 

@@ -1,10 +1,10 @@
 //! The responses to requests that cannot be carried out.
 
-use boardkeeper::request::{Action, Refusal};
+use boardkeeper::request::Refusal;
 use boardkeeper::state::{EngineState, Force, ServiceKey};
 use tokio::time::Instant;
 
-use crate::house::{House, ONE, TWO};
+use crate::house::{Asked, House, ONE, TWO};
 
 const NO_APP: &str = concat!(
     "App not found: an app needs to be installed for this endpoint to work.\n",
@@ -37,7 +37,7 @@ async fn force_is_read_from_the_body_only() {
     house.lock(ONE, "main");
     let key = format!("{}&force=true", "d".repeat(64));
     assert_eq!(house.post_with(&key, "/v1/restart", "{\"appId\":2167}").await.status.as_u16(), 423);
-    assert_eq!(house.asked, [Action::Restart(ONE, Force::No)]);
+    assert_eq!(house.asked, [Asked::Restart(ONE, Force::No)]);
 }
 
 #[tokio::test]

@@ -6,11 +6,10 @@ use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{StatusCode, Version};
 use boardkeeper::api;
-use boardkeeper::request::Action;
 use boardkeeper::state::device::LocalAddress;
 use boardkeeper::state::{ClientAddress, Force};
 
-use crate::house::{Got, House, ONE, bare_request, request};
+use crate::house::{Asked, Got, House, ONE, bare_request, request};
 
 const EVIL: &str = "http://evil.example";
 const CONTAINER: &str = "172.17.0.2";
@@ -67,7 +66,7 @@ async fn a_form_of_another_site_does_not_purge_an_app() {
     assert_eq!((got.status.as_u16(), house.asked.len()), (403, 0), "{}", got.body);
     // A program sends the same without an `Origin`.
     assert_eq!(ask(&mut house, form(request("POST", "/v1/purge"))).await.status.as_u16(), 200);
-    assert_eq!(house.asked, [Action::Purge(ONE, Force::Yes)]);
+    assert_eq!(house.asked, [Asked::Purge(ONE, Force::Yes)]);
 }
 
 #[tokio::test]

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use boardkeeper::request::Action;
 use boardkeeper::state::Force;
 use boardkeeper::state::device::ConcurrentRequests;
 use futures_util::stream;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::house::{House, ONE, request};
+use crate::house::{Asked, House, ONE, request};
 
 fn restart() -> axum::http::Request<Body> {
     let request = request("POST", &format!("/v1/restart?apikey={}", "d".repeat(64))).header("Content-Type", "application/json");
@@ -36,7 +35,7 @@ async fn a_caller_who_hangs_up_loses_nothing() {
     let mut house = House::new();
     assert!(timeout(Duration::from_secs(1), house.router().oneshot(restart())).await.is_err());
     assert_eq!(house.post("/v1/update", "").await.status.as_u16(), 204);
-    assert_eq!(house.asked[0], Action::Restart(ONE, Force::No));
+    assert_eq!(house.asked[0], Asked::Restart(ONE, Force::No));
     assert_eq!(house.asked.len(), 2);
 }
 

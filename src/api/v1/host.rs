@@ -10,9 +10,9 @@ use tracing::warn;
 
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::route::Endpoint;
-use crate::api::v1::{OK, misfit};
+use crate::api::v1::OK;
 use crate::api::{ApiRequest, body};
-use crate::request::{Action, Refusal, Response};
+use crate::request::{Refusal, Request};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch};
 
 /// The DNS server that the proxy uses if the request names none.
@@ -36,13 +36,11 @@ struct Network {
 /// `GET /v1/device/host-config`. Callers that may not change it do not see the proxy's credentials.
 pub(in crate::api) async fn host_config(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let whole = Endpoint::ConfigureHost.is_open_to(&call.callers, &call.api.status.borrow().access);
-    match call.api.ask(Action::ReadHost).await? {
-        Ok(Response::Host(config)) => {
-            let HostConfig { hostname, proxy } = *config;
+    match call.api.ask(Request::ReadHost).await? {
+        Ok(HostConfig { hostname, proxy }) => {
             let proxy = proxy.map(|it| shown(&it, whole));
             Ok(json(StatusCode::OK, &Answer { network: Network { hostname, proxy } }))
         }
-        Ok(Response::Done | Response::Except(_) | Response::Container(_) | Response::Key(_)) => Err(misfit()),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
@@ -56,10 +54,9 @@ pub(in crate::api) async fn configure_host(call: ApiRequest) -> Result<ApiRespon
         warn!("Key 'network' must exist in PATCH body");
         bad("network must be an object")
     })?;
-    let patch = patch(network).map_err(|why| bad(&why))?;
-    match call.api.ask(Action::ConfigureHost(Box::new(patch), fields.force())).await? {
-        Ok(Response::Done) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
-        Ok(Response::Except(_) | Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(misfit()),
+    let patch = Box::new(patch(network).map_err(|why| bad(&why))?);
+    match call.api.ask(|reply| Request::ConfigureHost { patch, force: fields.force(), reply }).await? {
+        Ok(()) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
         Err(why @ Refusal::Locked(_)) => Err(failed(StatusCode::LOCKED, &why.to_string())),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::api::response::{ApiResponse, json};
 use crate::api::{ApiRequest, body};
-use crate::request::{Action, Refusal, Response};
+use crate::request::{Refusal, Request};
 use crate::state::{AppId, HeldLock, PowerAction};
 
 /// The body of the endpoints that were first written in Go.
@@ -20,9 +20,8 @@ struct Outcome<'a> {
 /// Reboots or powers off the machine. 202 means that logind can do it, and that the agent requests it in a second.
 pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
-    match call.api.ask(Action::Shutdown(ending, fields.force())).await? {
-        Ok(Response::Done) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
-        Ok(Response::Except(_) | Response::Container(_) | Response::Key(_) | Response::Host(_)) => Err(super::misfit()),
+    match call.api.ask(|reply| Request::Shutdown { ending, force: fields.force(), reply }).await? {
+        Ok(()) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
         Err(why) => {
             let (status, error) = told(&why);
             Err(json(status, &Outcome { data: "", error: &error }))

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::linux::net;
-use boardkeeper::request::{Action, LedHandle, LedRequest, Request, Response};
+use boardkeeper::request::{LedHandle, LedRequest, Request, respond};
 use boardkeeper::state::device::ClientAddress;
+use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::{AppId, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -85,12 +86,17 @@ fn known() -> Status {
     Status { access, ..Status::default() }
 }
 
-fn answer(ask: Request) {
-    let reply = match ask.action {
-        Action::Stop(..) | Action::Start(..) => Response::Container(ContainerId("c".repeat(64))),
-        Action::RenewKey(_) => Response::Key(Secret::new("e".repeat(64))),
-        Action::ReadHost => Response::Host(Box::default()),
-        _ => Response::Done,
-    };
-    let _ = ask.reply.send(Ok(reply)); // Whoever asked may have hung up.
+fn answer(request: Request) {
+    match request {
+        Request::Target(_) | Request::Rejected(_) => (),
+        Request::Restart { reply, .. } | Request::Purge { reply, .. } => respond(reply, Ok(Vec::new())),
+        Request::Stop { reply, .. } | Request::Start { reply, .. } => respond(reply, Ok(ContainerId("c".repeat(64)))),
+        Request::RenewKey { reply, .. } => respond(reply, Ok(Secret::new("e".repeat(64)))),
+        Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
+        Request::Update { reply, .. }
+        | Request::CheckConnectivity { reply, .. }
+        | Request::ConfigureHost { reply, .. }
+        | Request::Shutdown { reply, .. }
+        | Request::Probe(reply) => respond(reply, Ok(())),
+    }
 }
