@@ -107,6 +107,21 @@ fn public_types_have_one_meaning_each() {
     assert!(homes.len() > 200, "the search finds {} public types only", homes.len());
 }
 
+/// Words that leave out who acts. `nobody` between backticks is a user of that name.
+const VAGUE: [&str; 6] = ["whoever", "nobody", "somebody", "anybody", "everybody", "is told"];
+
+#[test]
+fn comments_name_who_acts() {
+    for source in sources("src") {
+        for line in source.text.lines().filter_map(|line| line.trim_start().strip_prefix("//")) {
+            let prose = line.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
+            let vague = VAGUE.iter().find(|it| prose.contains(**it));
+            let is_help = source.module == "cli" && line.starts_with('/');
+            assert!(vague.is_none() || is_help, "{}: `{}`: who acts? {line}", source.path.display(), vague.unwrap_or(&""));
+        }
+    }
+}
+
 #[test]
 fn crates_stay_where_they_are_kept() {
     for source in sources("src") {
