@@ -252,7 +252,7 @@ impl<'a, L: Leds> LedController<'a, L> {
     fn fail(&mut self, which: &LedRef, error: LedError, wanted: bool) {
         let lit = self.outputs(which.clone());
         if lit.trouble.as_ref() != Some(&error) {
-            warn!(%error, "the LED does not do as told");
+            warn!(%error, "the LED does not follow a request");
         }
         lit.fail(error, wanted);
         // The request is dropped; its requester gets the error now.

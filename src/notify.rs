@@ -69,7 +69,7 @@ fn words(status: &Status) -> String {
         return why.clone();
     }
     match status.activity {
-        Activity::Waiting => "nobody has said yet what is wanted".to_owned(),
+        Activity::Waiting => "waiting for a target".to_owned(),
         Activity::Settled => {
             let alive = status.current.containers.iter().filter(|it| it.phase.is_alive()).count();
             format!("as wanted; running: {alive}")

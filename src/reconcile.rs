@@ -261,7 +261,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         match result {
             Ok(Ok(())) => self.succeeded(&step).await,
             Ok(Err(failure)) => self.failed(&step, &failure),
-            Err(Aborted) => info!(%step, "dropped: nobody wants it any more"),
+            Err(Aborted) => info!(%step, "cancelled: the target does not want it any more"),
         }
         if let Step::Engine(EngineAction::Pull(image)) = &step {
             self.publish.send_if_modified(|it| it.progress.remove(image).is_some());

@@ -107,17 +107,18 @@ fn public_types_have_one_meaning_each() {
     assert!(homes.len() > 200, "the search finds {} public types only", homes.len());
 }
 
-/// Words that leave out who acts. `nobody` between backticks is a user of that name.
-const VAGUE: [&str; 6] = ["whoever", "nobody", "somebody", "anybody", "everybody", "is told"];
+/// Words that leave out who acts, in two halves, so that a search for them does not find this list.
+const VAGUE: [(&str, &str); 6] =
+    [("who", "ever"), ("no", "body"), ("some", "body"), ("any", "body"), ("every", "body"), ("is ", "told")];
 
 #[test]
 fn comments_name_who_acts() {
     for source in sources("src") {
         for line in source.text.lines().filter_map(|line| line.trim_start().strip_prefix("//")) {
             let prose = line.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
-            let vague = VAGUE.iter().find(|it| prose.contains(**it));
+            let vague = VAGUE.iter().map(|(a, b)| format!("{a}{b}")).find(|it| prose.contains(it.as_str()));
             let is_help = source.module == "cli" && line.starts_with('/');
-            assert!(vague.is_none() || is_help, "{}: `{}`: who acts? {line}", source.path.display(), vague.unwrap_or(&""));
+            assert!(vague.is_none() || is_help, "{}: `{}`: who acts? {line}", source.path.display(), vague.unwrap_or_default());
         }
     }
 }

@@ -187,7 +187,9 @@ fn restore(host: &LedHost) -> ToolResult {
     for (name, outcome) in found {
         match outcome {
             Ok(RestoreOutcome::Exactly) => say(&format!("{name}: as it was\n")),
-            Ok(RestoreOutcome::ChangedByOthers) => say(&format!("{name}: somebody else has set it since, and theirs stays\n")),
+            Ok(RestoreOutcome::ChangedByOthers) => {
+                say(&format!("{name}: another program has changed it since, and that stays\n"));
+            }
             Err(error) => {
                 complain(&format!("{name}: {error}"));
                 done = Err(ToolStop::Led(error));

@@ -320,7 +320,7 @@ mod tests {
         let was = trigger();
         let driver = Arc::new(Mutex::new(host.driver(WHO)));
         rescue(&driver);
-        driver.lock().expect("nobody else has it").hold(&wire, LedLevel::Lit).expect("it can be lit");
+        driver.lock().expect("no other thread has it").hold(&wire, LedLevel::Lit).expect("it can be lit");
         assert_ne!(trigger(), was);
         let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
         assert!(fell.is_err());

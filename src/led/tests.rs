@@ -384,8 +384,8 @@ async fn what_is_no_led_or_does_not_do_as_told_holds_no_pattern() {
         sleep(secs(1)).await;
         assert_eq!(hand.hold(named("wifi"), "1,1", 9).await, Err(LedRefusal::Guarded("wifi is no LED".into())));
         assert_eq!(hand.let_go(named("wifi")).await, Err(LedRefusal::Guarded("wifi is no LED".into())));
-        fake.failures.borrow_mut().push_back(LedError::Busy("somebody has it".into()));
-        assert_eq!(hand.hold(named("PWR"), "1,1", 9).await, Err(LedRefusal::Busy("somebody has it".into())));
+        fake.failures.borrow_mut().push_back(LedError::Busy("another program has it".into()));
+        assert_eq!(hand.hold(named("PWR"), "1,1", 9).await, Err(LedRefusal::Busy("another program has it".into())));
         sleep(secs(60)).await;
         assert_eq!(purposes(&hand.panel.borrow().others[0].1), []);
     })

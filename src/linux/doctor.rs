@@ -172,7 +172,7 @@ async fn engine(patient: &Checks) -> Finding {
     match Engine::connect(settings).version().await {
         Ok(it) if it.host.strip_prefix("unix://").is_some_and(|socket| mode(Path::new(socket)) & 0o002 != 0) => wrong(
             "engine",
-            format!("anybody on this host may use {}, and become root through it: `chmod o-w` its socket", it.host),
+            format!("every user of this host may use {}, and become root through it: `chmod o-w` its socket", it.host),
         ),
         Ok(it) => fine("engine", format!("{} answers at {}, API {}", it.engine, it.host, it.api)),
         Err(why) => wrong("engine", format!("{why}; start it, let the agent's user use its socket, or set DOCKER_HOST")),
@@ -248,7 +248,9 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
         Err(why) if why.kind() == io::ErrorKind::AddrInUse => match port_owner::by(&root.join("proc"), at.port()) {
             Some(who) if who.starts_with("`boardkeeper`") => fine("port", format!("{at} is the agent's already, {who}")),
             Some(who) => wrong("port", format!("{who} has {at}; stop it, or choose another with --listen")),
-            None => wrong("port", format!("somebody has {at}; run this as root to see who, or choose another with --listen")),
+            None => {
+                wrong("port", format!("another program has {at}; run this as root to see who, or choose another with --listen"))
+            }
         },
         Err(why) => wrong("port", format!("{at}: {why}; choose another with --listen")),
     }

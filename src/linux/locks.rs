@@ -6,7 +6,7 @@
 //!
 //! Two marks together identify a lock of the agent. Its owner is uid 65534, by which other supervisors know a lock of a
 //! supervisor. Its mode has the sticky bit, which means nothing on a file and which no program sets by habit. The owner alone
-//! is no proof: a service may run as `nobody`. Without root the agent cannot give files away; then the owner is its own uid.
+//! is no proof: a service may run as uid 65534. Without root the agent cannot give files away; then the owner is its own uid.
 //! Both marks are in the inode: they outlive a crash, need no record, and take no space, so that an app can be locked on a full
 //! disk.
 //!

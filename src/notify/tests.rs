@@ -94,8 +94,7 @@ async fn what_is_done_is_said_once() {
         _ = say(&manager, status) => {}
         () = story => {}
     }
-    let said =
-        [Notification::Doing("nobody has said yet what is wanted".into()), Notification::Doing("as wanted; running: 0".into())];
+    let said = [Notification::Doing("waiting for a target".into()), Notification::Doing("as wanted; running: 0".into())];
     assert_eq!(*manager.heard.borrow(), said);
 }
 

@@ -263,7 +263,7 @@ impl<W: World> Reconciler<'_, W> {
         let ending = ask.as_ref().filter(|it| it.by != ShutdownOrigin::Others).map(|it| it.ending);
         let by = ask.as_ref().map_or(ShutdownOrigin::Others, |it| it.by);
         if by == ShutdownOrigin::Others {
-            info!("somebody shuts the machine down");
+            info!("another program shuts the machine down");
             // Drops a check whose result is of no use any more; a call to logind goes on.
             self.shutdown.job = None;
         }

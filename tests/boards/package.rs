@@ -248,7 +248,7 @@ fn locks_what_the_engine_made(suite: Suite) {
     assert_eq!(machine.post("/v1/restart", "{\"appId\":1}").0, 200);
 }
 
-/// What somebody with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is
+/// What a program with the rights of the agent's user can put in the way of root: links as directories of apps, and one that is
 /// a directory at one moment and a link at the next.
 const SWAPS: &str = r#"
     chdir "/tmp/balena-supervisor/services" or die;

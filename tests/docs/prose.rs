@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::page::{pages, read, root};
 
 /// Words without an actor, in prose that says what an actor does.
-const VAGUE: [&str; 5] = ["whoever", "nobody", "somebody", "is told", "of theirs"];
+const VAGUE: [(&str, &str); 5] = [("who", "ever"), ("no", "body"), ("some", "body"), ("is ", "told"), ("of ", "theirs")];
 
 #[test]
 fn the_readme_is_a_page() {
@@ -19,7 +19,7 @@ fn sentences_name_who_acts() {
     for path in pages() {
         for (number, line) in read(&path).lines().enumerate() {
             let line = line.to_lowercase();
-            let vague = VAGUE.iter().find(|it| line.contains(**it));
+            let vague = VAGUE.iter().map(|(a, b)| format!("{a}{b}")).find(|it| line.contains(it.as_str()));
             assert_eq!(vague, None, "{path}:{}", number + 1);
         }
     }

@@ -186,7 +186,7 @@ fn a_dependency_that_is_not_required_is_not_waited_for_when_it_fails() {
     is(&lab, "web", "running");
     is(&lab, "mail", "running");
     assert_eq!(lab.inspect(&lab.the("db").id)["State"]["Health"]["Status"], "unhealthy");
-    assert!(agent.words().contains("nowhere"), "the failure is told all the same");
+    assert!(agent.words().contains("nowhere"), "the failure is logged all the same");
 }
 
 #[test]

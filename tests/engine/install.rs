@@ -99,7 +99,7 @@ fn a_document_of_2017_runs_one_privileged_container_on_the_host_network() {
 fn a_service_on_its_apps_own_network_reaches_the_api() {
     let lab = Lab::enter();
     let image = lab.image("1");
-    // Neither of them asks for the API's network. An app's only service is told where the API is; one of several reaches it
+    // Neither of them asks for the API's network. An app's only service gets the API's address; one of several reaches it
     // there too.
     let alone = App::new(107, "c1", vec![Service::new("main", &image)]);
     let several = App::new(108, "c1", vec![Service::new("one", &image), Service::new("two", &image)]);

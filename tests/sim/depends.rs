@@ -16,7 +16,7 @@ fn condition(condition: Condition) -> Dependency {
     Dependency { condition, ..Dependency::default() }
 }
 
-/// A job that ends by itself, or one that runs until somebody ends it.
+/// A job that ends by itself, or one that runs until a request ends it.
 fn job(image: &str, brief: bool) -> Service {
     with(image, |it| {
         it.config.restart = RestartPolicy::No;

@@ -29,7 +29,7 @@ const BLINKS: u32 = 5;
 pub(super) struct TestArgs {
     #[command(flatten)]
     which: Which,
-    /// Ask nobody: only what the driver says is tested
+    /// Ask no questions: only what the driver reports is tested
     #[arg(long)]
     assume_seen: bool,
     /// Print the report as JSON
@@ -140,7 +140,11 @@ async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
             stdin().lock().read_line(&mut line).map(|bytes| (bytes > 0).then_some(line))
         });
         match line.await.ok().and_then(Result::ok).flatten() {
-            None => return Err(ToolStop::Usage("nobody answers; --assume-seen asks nobody".into())),
+            None => {
+                return Err(ToolStop::Usage(
+                    "no answer can be read from standard input; --assume-seen asks no questions".into(),
+                ));
+            }
             Some(line) => match line.trim().to_lowercase().as_str() {
                 "y" | "yes" => return Ok(Answer::Yes),
                 "n" | "no" => return Ok(Answer::No),

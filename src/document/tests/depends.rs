@@ -51,7 +51,7 @@ fn mistakes_are_told_by_path() {
         (json!({"side": {"required": "perhaps"}}), "depends_on.side.required: expected true or false, found \"perhaps\""),
         (json!({"side": {"restart": []}}), "depends_on.side.restart: expected true or false, found a list"),
         (json!({"side": "service_started"}), "depends_on.side: expected an object, found \"service_started\""),
-        (json!({"nobody": {"condition": "service_healthy"}}), "depends_on.nobody: the app has no service \"nobody\""),
+        (json!({"absent": {"condition": "service_healthy"}}), "depends_on.absent: the app has no service \"absent\""),
         (json!({"main": {"required": false}}), "depends_on.main: a service cannot wait for itself"),
         (json!(7), "depends_on: expected an object, found 7"),
     ] {

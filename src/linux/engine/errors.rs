@@ -16,7 +16,7 @@ pub(super) fn unreachable(host: &str, error: &Error) -> EngineError {
         Some(io::ErrorKind::PermissionDenied) => {
             format!("permission denied on {host}: run as root or add the user to the docker group")
         }
-        Some(io::ErrorKind::ConnectionRefused) => format!("nobody listens on {host}; is it started?"),
+        Some(io::ErrorKind::ConnectionRefused) => format!("no program listens on {host}; start the container engine"),
         Some(io::ErrorKind::NotFound) => format!("no socket at {host}; is it installed and started?"),
         _ => format!("{host}: {}", one_line(&chain(error))),
     })
@@ -39,7 +39,7 @@ pub(super) fn sort(what: &str, error: &Error) -> EngineError {
 fn sort_answer(what: &str, status: u16, message: &str) -> EngineError {
     let said = one_line(message);
     if has(&said, &["no space left on device", "not enough space", "disk quota exceeded"]) {
-        return EngineError::Full(format!("cannot {what}: the disk is full ({said}); delete files or images nobody needs"));
+        return EngineError::Full(format!("cannot {what}: the disk is full ({said}); delete files or unused images"));
     }
     // These are about the daemons behind the engine, and about an engine that was replaced by an older one.
     let broken =

@@ -46,7 +46,7 @@ impl Engine {
         let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
         let others = if others == 0 { String::new() } else { format!("{} MiB for other pulls, ", mebibytes(others)) };
         Err(EngineError::Full(format!(
-            "cannot pull {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or images nobody needs",
+            "cannot pull {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or unused images",
             mebibytes(free),
             path.display(),
             mebibytes(needed),

@@ -199,7 +199,10 @@ impl<'a> ClassLed<'a> {
         if trigger != "none" {
             // Writing 0 now would remove that program's trigger. A trigger set between this check and the write is lost all the
             // same: the kernel has no way to do both at once.
-            return Err(LedError::Busy(format!("{}: somebody gave it the trigger `{trigger}` meanwhile", self.dir.display())));
+            return Err(LedError::Busy(format!(
+                "{}: another program set its trigger to `{trigger}` meanwhile",
+                self.dir.display()
+            )));
         }
         let value = if level == LedLevel::Lit { self.max()? } else { 0 };
         self.write("brightness", &value.to_string())

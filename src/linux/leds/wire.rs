@@ -71,7 +71,7 @@ pub fn find_line(gpio: &dyn Gpio, wire: &LedLocation) -> Result<(Chip, LineInfo)
             .ok_or_else(|| LedError::None(format!("{wire}: no GPIO chip of this kernel has this line")))?,
     };
     if found.1.used {
-        let holder = found.1.consumer.as_deref().unwrap_or("somebody who gives no name");
+        let holder = found.1.consumer.as_deref().unwrap_or("a program that gives no name");
         return Err(LedError::Busy(format!("{wire} ({} line {offset}) is held by {holder}", found.0.name)));
     }
     Ok(found)

@@ -206,7 +206,7 @@ impl LockTree {
         }
         let path = service.shown();
         Err(LockError::Failed(format!(
-            "cannot lock `{path}`: somebody makes the lock again as soon as it is removed; stop them"
+            "cannot lock `{path}`: a program creates the lock again as soon as it is removed; stop it"
         )))
     }
 

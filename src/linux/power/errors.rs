@@ -16,7 +16,7 @@ pub(super) fn refused(ending: PowerAction, can: &str) -> PowerError {
     PowerError(match can {
         "na" => format!("no {ending}: logind says that this machine cannot"),
         "inhibited" | "inhibitor-blocked" | "challenge-inhibitor-blocked" => {
-            format!("no {ending}: logind says that somebody holds it up; see who with `systemd-inhibit --list`")
+            format!("no {ending}: logind says that an inhibitor blocks it; see who with `systemd-inhibit --list`")
         }
         _ => format!(
             "no {ending}: logind refuses it (`{can}`); run the agent as root, or allow org.freedesktop.login1.{action} in polkit"
@@ -31,7 +31,7 @@ pub(super) fn failed(what: &str, error: &Error) -> PowerError {
     let why = if has("ServiceUnknown") || has("NameHasNoOwner") {
         "there is no logind on the system bus; this agent reboots and shuts down through systemd-logind only".to_owned()
     } else if has("BlockedByInhibitorLock") {
-        "logind refuses it because somebody holds it up; see who with `systemd-inhibit --list`".to_owned()
+        "logind refuses it because an inhibitor blocks it; see who with `systemd-inhibit --list`".to_owned()
     } else if has("OperationInProgress") {
         "logind is already shutting the machine down".to_owned()
     } else if has("InteractiveAuthorizationRequired") || has("AccessDenied") {

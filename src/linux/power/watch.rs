@@ -116,7 +116,9 @@ impl<'p> ShutdownWatcher<'p> {
         }
         if self.announced && self.lost.elapsed() >= BACK_WITHIN {
             self.announced = false;
-            return Some(InhibitorNotice::ShutdownCancelled(format!("whoever announced it is gone: {why}")));
+            return Some(InhibitorNotice::ShutdownCancelled(format!(
+                "the connection to logind, which announced it, was lost: {why}"
+            )));
         }
         if self.complained.as_ref() != Some(&why) {
             warn!(%why, "shutdowns by others are not noticed until logind answers");

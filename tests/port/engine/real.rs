@@ -43,7 +43,9 @@ async fn an_image_is_pulled_and_removed() {
 #[tokio::test]
 async fn without_an_engine_it_waits_for_one() {
     let began = Instant::now();
-    for (host, why) in [("unix:///nonexistent/docker.sock", "installed and started"), ("tcp://127.0.0.1:1", "nobody listens")] {
+    for (host, why) in
+        [("unix:///nonexistent/docker.sock", "installed and started"), ("tcp://127.0.0.1:1", "no program listens")]
+    {
         let result = Engine::connect(settings(host)).observe().await;
         assert!(matches!(&result, Err(EngineError::Unreachable(text)) if text.contains(why)), "{result:?}");
     }

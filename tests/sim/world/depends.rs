@@ -87,7 +87,7 @@ impl Crate {
 }
 
 impl Model {
-    /// A container was started: when its health is told first.
+    /// A container was started: when its health is reported first.
     pub(super) fn check_later(&mut self, id: &ContainerId) {
         if self.machine.containers.get(id).is_some_and(|it| it.check.is_some()) {
             let after = self.fates.containers.secs(1, 60);

@@ -89,7 +89,7 @@ impl Judge {
         }
     }
 
-    /// The agent starts with what it kept: it acts on that until it is told, and falls back to it from what ends it again and
+    /// The agent starts with what it kept: it acts on that until a document comes, and falls back to it from what ends it again and
     /// again.
     pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
         self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();

@@ -146,7 +146,7 @@ impl RegistryClient {
             return self.basic()?.ok_or_else(|| format!("{} wants credentials", self.host));
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(format!("{} wants to be convinced in a way that is not known", self.host));
+            return Err(format!("{} asks for an unsupported authentication scheme", self.host));
         }
         let wants = parameters(rest);
         let want = |name: &str| wants.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
@@ -245,7 +245,7 @@ fn connector(root: &Path, host: &str) -> Result<TlsConnector, String> {
         trusted.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
     }
     if trusted.is_empty() {
-        return Err(format!("there is nobody to trust: install ca-certificates, so that {} is there", files[0].display()));
+        return Err(format!("no CA certificates found: install ca-certificates, so that {} is there", files[0].display()));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

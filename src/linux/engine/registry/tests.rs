@@ -227,7 +227,7 @@ async fn whatever_else_a_registry_does_comes_to_an_end_and_tells_no_secret() {
             ok(r#"{"manifests": [{"digest": "sha256:x", "platform": {"os": "linux", "architecture": "arm64"}}]}"#),
             "lists of lists",
         ),
-        (Transport::Plain, challenge("Negotiate"), "in a way that is not known"),
+        (Transport::Plain, challenge("Negotiate"), "unsupported authentication scheme"),
         (Transport::Plain, challenge("Bearer service=x"), "where it gives tokens"),
         (Transport::Plain, "no HTTP at all\r\n\r\n".to_owned(), "does not answer"),
     ];
