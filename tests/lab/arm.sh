@@ -37,7 +37,7 @@ kinds() {
   for it in tests/*.rs tests/*/main.rs; do
     [ -e "$it" ] || continue
     name=$(basename "${it%/main.rs}" .rs)
-    case $name in engine | boards | kernel | leds | tidy | readme) ;; *) echo "--test $name" ;; esac
+    case $name in engine | boards | kernel | leds | tidy | docs) ;; *) echo "--test $name" ;; esac
   done
 }
 
