@@ -233,6 +233,24 @@ impl Step {
         }
     }
 
+    /// The app it belongs to, if any.
+    #[must_use]
+    pub fn app(&self) -> Option<AppId> {
+        match self {
+            Self::Engine(EngineAction::RemoveVolume(_, app)) => Some(*app),
+            Self::Engine(EngineAction::CreateVolume(volume)) => Some(volume.app),
+            Self::Engine(EngineAction::CreateNetwork(network)) => network.app,
+            Self::Engine(EngineAction::RemoveNetwork(.., app)) => *app,
+            Self::Engine(_) | Self::TakeLocks(..) | Self::ReleaseLocks(_) | Self::HandOver { .. } | Self::Reboot => {
+                match self.subject() {
+                    Subject::Service(key) => Some(key.app),
+                    Subject::Locks(app) => Some(app),
+                    Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Machine => None,
+                }
+            }
+        }
+    }
+
     /// How the step counts for the device's one-word status.
     #[must_use]
     pub const fn kind(&self) -> StepKind {

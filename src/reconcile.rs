@@ -7,57 +7,77 @@
 //! Steps run concurrently, but never two with the same subject. A step that fails is retried with a growing backoff and holds
 //! up no other step. A new target cancels only the downloads and waits that it does not need.
 //!
+//! Its parts own their state, and no part sees another's:
+//!
 //! ```text
-//! requests        what a request changes               retries         failed steps, and when they are retried
-//! observe         the engine and the update locks      hopeless        failures that end a wait early
-//! execute         one step, on the real ports          waiters         requests that wait for an outcome
-//! persistence     what survives a power cut            shutdown        reboot and power-off
-//! host            addresses, metrics, configuration    crash_loop      rolls back a target in a crash loop
-//! conflicts       steps held back by work in flight    publish_status  the status that other tasks read
+//! targets        the wanted target and the last good one        crash_loop  rolls back a target in a crash loop
+//! overrides      what users requested on top of the target
+//! observed       the last observation, and the plan             locks       the update locks that count
+//!                                                                schedule    when the next observation begins
+//! work           steps in flight                                retries     failed steps, and when they are retried
+//!                                                                conflicts   steps held back by work in flight
+//! waiters        requests that are not answered yet             goals       whether what they wait for was reached
+//! persistence    records that could not be saved yet
+//! shutdown       reboot and power-off
 //! ```
+//!
+//! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
+//! `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status that other tasks read).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, Aborted, LocalBoxFuture};
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::backoff::Backoff;
-use crate::plan::{ConfigHashes, Plan, Step, Subject, changes, grants, inject_supervisor_env, plan_with};
-use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, Locks, Power, StoredTargets, World};
-use crate::reconcile::conflicts::app_of;
-use crate::reconcile::crash_loop::CrashLoopGuard;
-use crate::reconcile::execute::{StepEnded, Updates, execute};
-use crate::reconcile::host::BackgroundJob;
+use crate::plan::{Step, plan_with};
+use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
+use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::observe::{Observation, observe};
-use crate::reconcile::retries::Retries;
-use crate::reconcile::shutdown::ShutdownFlow;
-use crate::reconcile::waiters::Waiter;
-use crate::request::Request;
+use crate::reconcile::observed::Observed;
+use crate::reconcile::overrides::ActiveOverrides;
+use crate::reconcile::persistence::{RecordKind, Records};
+use crate::reconcile::schedule::Schedule;
+use crate::reconcile::shutdown::flow::ShutdownFlow;
+use crate::reconcile::steps::StepsInFlight;
+use crate::reconcile::targets::TargetTracker;
+use crate::reconcile::waiters::PendingRequests;
+use crate::reconcile::work::Work;
+use crate::request::{Refusal, Request};
 use crate::state::keys::DeviceAction;
 use crate::state::{
-    AppId, ContainerId, Current, Device, EngineAction, EngineState, Force, Keys, Overrides, Secret, ServiceKey, Status, Target,
+    AppId, ContainerPhase, Current, Device, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status, Target,
 };
 
 mod conflicts;
 mod crash_loop;
 mod execute;
-mod hopeless;
+mod goals;
 mod host;
+mod locks;
 mod observe;
+mod observed;
+mod overrides;
 mod persistence;
 mod publish_status;
 mod requests;
 mod retries;
+mod schedule;
 mod shutdown;
+mod steps;
+mod targets;
 mod waiters;
+mod work;
+
+/// Resync interval while the engine is about to restart a container: it sends no event when the restart fails.
+const RESTARTING: Duration = Duration::from_secs(10);
+/// Retry interval for locks that could not be read.
+const LOCKS_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the reconciler needs before it starts.
 #[derive(Debug, Clone)]
@@ -83,134 +103,49 @@ pub async fn run<W: World>(
     publish: watch::Sender<Status>,
     settings: ReconcilerSettings,
 ) -> Infallible {
-    let memory = persistence::load(world, &settings, &publish).await;
-    let mut device = settings.device.clone();
-    device.uuid.clone_from(&memory.identity.uuid);
-    let mut keeper = Reconciler {
-        world,
-        publish: &publish,
-        settings,
-        device,
-        keys: memory.keys,
-        targets: memory.targets,
-        reached: memory.reached,
-        target: None,
-        hashes: ConfigHashes::default(),
-        overrides: Overrides::default(),
-        restart_after_stop: memory.stopped,
-        awaiting_reboot: memory.awaiting,
-        crash_loop: CrashLoopGuard::new(memory.trial),
+    let loaded = persistence::load(world, &settings, &publish).await;
+    let mut reconciler = Reconciler {
+        context: Context { world, publish: &publish },
+        overrides: ActiveOverrides::new(loaded.stopped),
+        observed: Observed::new(loaded.awaiting, Schedule::new(settings.observe_every)),
+        work: Work::default(),
+        requests: PendingRequests::new(),
+        records: Records::new(loaded.unsaved),
         shutdown: ShutdownFlow::new(),
-        target_change: TargetChange::Planned,
-        dirty: memory.unsaved,
-        save_after: Instant::now(),
-        current: Arc::default(),
-        plan: Plan::default(),
-        running: Vec::new(),
-        ended: Vec::new(),
-        locks_released_since_observe: false,
-        locks_checked_since_observe: BTreeSet::new(),
-        plan_ready: false,
-        retries: Retries::default(),
-        waiters: Vec::new(),
-        deferred_requests: Vec::new(),
-        background_jobs: FuturesUnordered::new(),
-        host_config_lease: None,
-        engine_backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
-        next_observe: Instant::now(),
-        observe_started: Instant::now(),
-        min_observe_interval: observe::LOOKS_APART,
-        forced_once: BTreeSet::new(),
-        force_until: Instant::now(),
+        targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial),
     };
-    keeper.count_start().await;
-    if let Some(target) = keeper.targets.wanted.take() {
-        keeper.apply_check(&target);
-        keeper.targets.wanted = Some(target);
-    }
-    keeper.complete();
-    keeper.make_lock_directories().await;
-    keeper.run(inbox).await
+    reconciler.targets.start(&reconciler.context).await;
+    reconciler.make_lock_directories().await;
+    reconciler.run(inbox).await
 }
 
+/// The reconciler: the parts that own its state.
 struct Reconciler<'w, W: World> {
+    context: Context<'w, W>,
+    targets: TargetTracker,
+    overrides: ActiveOverrides,
+    observed: Observed,
+    work: Work,
+    requests: PendingRequests<'w>,
+    records: Records,
+    shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
+}
+
+/// The ports, and the status that other tasks read.
+struct Context<'w, W: World> {
     world: &'w W,
     publish: &'w watch::Sender<Status>,
-    settings: ReconcilerSettings,
-    device: Device,
-    keys: Keys,
-    /// The targets as stored: the wanted one, the last good one, and the images pulled for them.
-    targets: StoredTargets,
-    /// The wanted target was reached once.
-    reached: bool,
-    /// The wanted target, with the supervisor's environment injected. `None` until a target is known.
-    target: Option<Arc<Target>>,
-    /// Configuration hashes of `target`.
-    hashes: ConfigHashes,
-    overrides: Overrides,
-    /// Services the user had stopped when the agent last ended. Each is started again once, whatever its restart policy.
-    restart_after_stop: BTreeSet<ServiceKey>,
-    /// Containers that wait for a reboot, each with the boot id under which that was first seen.
-    awaiting_reboot: BTreeMap<ContainerId, String>,
-    /// Start counter of a target that was never reached.
-    crash_loop: CrashLoopGuard,
-    /// Progress of a reboot or power-off.
-    shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
-    /// Whether the target changed since the last plan.
-    target_change: TargetChange,
-    /// Records that could not be saved yet.
-    dirty: BTreeSet<persistence::DirtyRecord>,
-    save_after: Instant,
-    current: Arc<Current>,
-    plan: Plan,
-    running: Vec<(Step, AbortHandle)>,
-    /// Steps that ended while an observation was in flight: what it saw of their subjects may be out of date.
-    ended: Vec<Step>,
-    /// Locks of ours were released while an observation was in flight: it may have seen locks that are gone.
-    locks_released_since_observe: bool,
-    /// Apps whose locks a request has read since the observation in flight began: what that observation sees of them rejects
-    /// no request.
-    locks_checked_since_observe: BTreeSet<AppId>,
-    /// `plan` was recomputed; `launch` has not run on it yet.
-    plan_ready: bool,
-    retries: Retries,
-    waiters: Vec<Waiter>,
-    /// Requests that arrived before the first observation or while locks are being released: handled after the next
-    /// observation. The API admits no more of them than it has connections.
-    deferred_requests: Vec<Request>,
-    /// Jobs that run beside the steps, each with the reply channel of its requester.
-    background_jobs: FuturesUnordered<BackgroundJob<'w>>,
-    /// Apps whose update locks host configuration holds or is acquiring. `None` when none is in progress.
-    host_config_lease: Option<BTreeSet<AppId>>,
-    engine_backoff: Backoff,
-    next_observe: Instant,
-    /// When the last observation began.
-    observe_started: Instant,
-    /// How long after `observe_started` engine and lock events may trigger the next observation.
-    min_observe_interval: Duration,
-    /// Apps whose locks a restart, a purge or a stop overrides, until it is done.
-    forced_once: BTreeSet<AppId>,
-    /// Until then forced apps stay forced, although they have settled.
-    force_until: Instant,
 }
-
-/// Whether the target is already planned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TargetChange {
-    New,
-    Planned,
-}
-
-type StepsInFlight<'w> = FuturesUnordered<LocalBoxFuture<'w, StepEnded>>;
 
 impl<'w, W: World> Reconciler<'w, W> {
     async fn run(&mut self, mut inbox: mpsc::Receiver<Request>) -> Infallible {
-        let mut events = std::pin::pin!(self.world.engine().events());
-        let mut unlocked = std::pin::pin!(self.world.locks().changes());
-        let mut addresses = std::pin::pin!(self.world.host().addresses());
-        let mut notices = std::pin::pin!(self.world.power().notices());
-        let mut running = StepsInFlight::new();
-        let mut looking: Option<LocalBoxFuture<'w, Observation>> = None;
+        let world = self.context.world;
+        let mut events = std::pin::pin!(world.engine().events());
+        let mut unlocked = std::pin::pin!(world.locks().changes());
+        let mut addresses = std::pin::pin!(world.host().addresses());
+        let mut notices = std::pin::pin!(world.power().notices());
+        let mut steps = StepsInFlight::new();
+        let mut observing: Option<LocalBoxFuture<'w, Observation>> = None;
         loop {
             // Biased, so that a simulation is reproducible. Shutdown notices come first, before a step continues that a slow
             // disk held up. Ended steps come before requests, so that no flood of requests keeps a step from ending. Every
@@ -218,231 +153,102 @@ impl<'w, W: World> Reconciler<'w, W> {
             tokio::select! {
                 biased;
                 Some(notice) = notices.next() => self.on_inhibitor_notice(notice).await,
-                Some(ended) = running.next(), if !running.is_empty() => self.ended(ended).await,
-                look = async { looking.as_mut().expect("the arm is off without one").await }, if looking.is_some() => {
-                    looking = None;
-                    self.pace_resyncs();
+                Some(ended) = steps.next(), if !steps.is_empty() => self.on_step_ended(ended).await,
+                observation = async { observing.as_mut().expect("the arm is off without one").await }, if observing.is_some() => {
+                    observing = None;
+                    self.observed.schedule().on_ended();
                     self.refresh_host_metrics();
-                    self.on_observed(look).await;
-                    for ask in std::mem::take(&mut self.deferred_requests) {
-                        self.handle_request(ask).await;
+                    self.on_observed(observation).await;
+                    for request in self.requests.take_deferred() {
+                        self.handle_request(request).await;
                     }
                 }
                 event = self.shutdown.next() => self.on_shutdown_event(event).await,
-                () = async {}, if self.plan_ready => self.launch(&mut running).await,
-                ask = inbox.recv() => match ask {
-                    Some(ask) => self.handle_request(ask).await,
+                () = async {}, if self.observed.is_plan_ready() => self.launch(&mut steps).await,
+                request = inbox.recv() => match request {
+                    Some(request) => self.handle_request(request).await,
                     None => pending().await,
                 },
-                Some(outcome) = self.background_jobs.next(), if !self.background_jobs.is_empty() =>
-                    self.on_job_ended(outcome).await,
-                Some(addresses) = addresses.next() => self.set_addresses(addresses),
-                Some(()) = events.next() => self.request_resync_soon(),
-                Some(()) = unlocked.next() => self.request_resync_soon(),
-                () = sleep_until(self.next_observe), if looking.is_none() => {
-                    self.ended.clear();
-                    self.locks_released_since_observe = false;
-                    self.observe_started = Instant::now();
-                    self.locks_checked_since_observe.clear();
-                    looking = Some(observe(self.world, self.holders(), self.knows_containers()).boxed_local());
-                    self.next_observe = Instant::now() + self.settings.observe_every;
+                Some(outcome) = self.requests.next_job(), if self.requests.has_jobs() => self.on_job_ended(outcome).await,
+                Some(addresses) = addresses.next() => self.targets.set_addresses(addresses, self.context.publish),
+                Some(()) = events.next() => self.observed.schedule().request_resync_soon(),
+                Some(()) = unlocked.next() => self.observed.schedule().request_resync_soon(),
+                () = sleep_until(self.observed.schedule().next()), if observing.is_none() => {
+                    observing = Some(self.begin_observation().boxed_local());
                 }
             }
         }
     }
 
-    /// A step ended.
-    async fn ended(&mut self, (step, result): StepEnded) {
-        self.running.retain(|(it, _)| *it != step);
-        if let Step::ReleaseLocks(app) = &step {
-            // Even if it failed: locks not known to be ours are taken again.
-            self.forget_ours(|it| it == app);
-        }
-        match result {
-            Ok(Ok(())) => self.succeeded(&step).await,
-            Ok(Err(failure)) => self.failed(&step, &failure),
-            Err(Aborted) => info!(%step, "cancelled: the target does not want it any more"),
-        }
-        if let Step::Engine(EngineAction::Pull(image)) = &step {
-            self.publish.send_if_modified(|it| it.progress.remove(image).is_some());
-        }
-        self.ended.push(step);
-        self.release_inhibitor_if_idle();
-        self.request_resync();
+    fn begin_observation(&mut self) -> impl Future<Output = Observation> + use<'w, W> {
+        self.work.on_observation_begins();
+        self.observed.locks_mut().on_observation_begins();
+        self.observed.schedule().on_begins();
+        observe(self.context.world, self.lock_holders(), self.observed.knows_containers())
     }
 
-    /// Applies an observation: updates `current`, then plans from it.
-    async fn on_observed(&mut self, (seen, locks, boot_wanted): Observation) {
-        let locks = self.merge_observed_locks(locks);
-        if let (TargetChange::New, Ok(seen)) = (self.target_change, &seen) {
-            self.record_expected_pulls(&seen.images);
-        }
-        self.retry_saves().await;
-        let seen = match seen {
-            Ok(seen) => seen,
+    /// Applies an observation: updates what is known, plans from it, and settles what follows. The order matters: each phase
+    /// relies on those before it.
+    async fn on_observed(&mut self, observation: Observation) {
+        let locks = self.merge_locks(observation.locks);
+        self.record_expected_pulls(&observation.engine);
+        // Before the plan: the target must be on the disk before steps follow from it.
+        self.save_dirty_records().await;
+        let snapshot = match observation.engine {
+            Ok(snapshot) => snapshot,
             // No step starts from an earlier snapshot: it may be done already.
-            Err(error) => {
-                // Locks hold up a reboot, also while the engine does not answer.
-                if self.current.locks != locks {
-                    *self.locks() = locks;
-                }
-                return self.engine_is_down(&error);
-            }
+            Err(error) => return self.on_engine_down(locks, &error),
         };
-        self.engine_is_up();
-        let EngineSnapshot { containers, images, networks, volumes } = seen;
-        self.current = Arc::new(Current {
-            containers,
-            images,
-            ours: self.removable_images(),
-            networks,
-            volumes,
-            locks,
-            booted_secs: self.world.clock().booted_secs(),
-            now_secs: self.world.clock().now_secs(),
-            awaiting: self.awaited_boots(),
-            boot_wanted,
-            lacks_room: self.retries.is_out_of_space(),
-            failing: self.failing(),
-        });
+        self.on_engine_up();
+        self.update_current(snapshot, locks, observation.boot_wanted);
         self.drop_fulfilled_overrides().await;
-        if let Some(target) = &self.target {
-            self.plan = plan_with(target, &self.hashes, &self.effective_overrides(), &self.current);
-            self.retries.keep_only(&self.plan.steps);
-            let busy =
-                |app: &AppId| self.plan.busy.contains(app) || self.running.iter().any(|(it, _)| app_of(it) == Some(*app));
-            let lasting = self.force_until > Instant::now();
-            self.overrides.force.retain(|app| lasting || busy(app));
-        }
-        if std::mem::replace(&mut self.target_change, TargetChange::Planned) == TargetChange::New {
-            let steps = std::mem::take(&mut self.plan.steps);
-            self.drop_unwanted(|step| steps.contains(step));
-            self.plan.steps = steps;
-        }
+        self.replan();
+        self.cancel_unwanted_steps();
         self.record_awaiting_reboot().await;
-        self.mark_reached().await;
-        self.mark_stable().await;
+        self.mark_reached_target().await;
+        self.targets.crash_loop().on_uptime(&self.context).await;
+        // After the plan: it says what every request still waits for.
         self.answer_waiters();
-        let mut forced = std::mem::take(&mut self.forced_once);
-        forced.retain(|app| self.is_asked(*app) || self.waiters.iter().any(|it| it.app == *app));
-        self.forced_once = forced;
-        self.plan_ready = true;
-        if !self.ended.is_empty() || self.locks_released_since_observe || !self.locks_checked_since_observe.is_empty() {
-            // State changed during this observation: it is valid for everything except what changed.
-            self.request_resync();
-        } else if let Some(again) = self.retries.next() {
-            self.next_observe = self.next_observe.min(again);
-        }
-        if !self.dirty.is_empty() {
-            self.next_observe = self.next_observe.min(self.save_after);
-        }
-        self.resync_while_restarting();
-        self.look_for_waiters();
+        self.expire_forced_requests();
+        self.observed.set_plan_ready(true);
+        self.schedule_next_observation();
     }
 
-    /// The overrides, plus those that configuration adds.
-    fn effective_overrides(&self) -> Overrides {
-        let mut demands = self.overrides.clone();
-        demands.force.extend(&self.forced_once);
-        if self.force() == Force::Yes {
-            demands.force.extend(self.known_apps());
+    /// The locks that count, of those observed.
+    fn merge_locks(&mut self, seen: Result<BTreeMap<AppId, LockState>, LockError>) -> BTreeMap<AppId, LockState> {
+        if let Err(error) = &seen {
+            warn!(%error, "update locks cannot be read; they count as they were last known");
+            self.observed.schedule().resync_by(Instant::now() + LOCKS_AGAIN);
         }
-        demands
+        let is_releasing = |app| self.work.under_way().any(|step| *step == Step::ReleaseLocks(app));
+        self.observed.merged_locks(seen.ok(), is_releasing)
     }
 
-    /// Starts every step of the plan that is not backing off, does not conflict with work in flight, and whose subject no
-    /// other step is working on.
-    async fn launch(&mut self, running: &mut StepsInFlight<'w>) {
-        self.plan_ready = false;
-        if self.shutdown.is_in_progress() {
-            return self.tell();
-        }
-        let mut busy: BTreeSet<Subject> = self.running.iter().map(|(it, _)| it.subject()).collect();
-        busy.extend(self.ended.iter().map(Step::subject));
-        let mut due = Vec::new();
-        for step in &self.plan.steps {
-            if !self.conflicts_with_work_in_flight(step) && !self.retries.is_backing_off(step) && busy.insert(step.subject()) {
-                due.push(step.clone());
-            }
-        }
-        if self.record_pulls(&due).await {
-            // Saving may have taken a while: handle the events that arrived meanwhile first.
-            self.plan_ready = true;
-            return;
-        }
-        let updates = Updates::new(self.world, &self.plan.updates);
-        for step in due {
-            if step == Step::Reboot {
-                self.begin_planned_reboot();
-                continue;
-            }
-            info!(%step, "taking");
-            let (handle, registration) = AbortHandle::new_pair();
-            let updates = updates.of(&step);
-            self.running.push((step.clone(), handle));
-            running.push(execute(self.world, self.publish, step, updates, registration).boxed_local());
-        }
-        self.tell();
-    }
-
-    /// Cancels downloads and waits that the plan no longer has, and steps that have not begun.
-    fn drop_unwanted(&mut self, keep: impl Fn(&Step) -> bool) {
-        for (step, handle) in &self.running {
-            if !keep(step) {
-                handle.abort();
-            }
+    /// For a new target: records which images it will pull, before the target is saved.
+    fn record_expected_pulls(&mut self, seen: &Result<EngineSnapshot, EngineError>) {
+        if let (true, Ok(seen)) = (self.targets.has_changed(), seen)
+            && self.targets.record_expected_pulls(&seen.images, |image| self.work.is_pulling(image))
+        {
+            // The target's own record may have been saved before the engine's images were known.
+            self.records.mark(RecordKind::Targets);
         }
     }
 
-    /// Recomputes the target with the environment this device gives its containers, and which API key grants what.
-    fn complete(&mut self) {
-        let before = self.target.take();
-        self.target = self.targets.wanted.as_ref().map(|it| Arc::new(inject_supervisor_env(it, &self.device, &self.keys)));
-        if let (Some(before), Some(now)) = (before, &self.target) {
-            for (service, fields) in changes(&before, now) {
-                info!(%service, fields, "its configuration changed");
-            }
-        }
-        self.hashes = self.target.as_deref().map(ConfigHashes::of).unwrap_or_default();
-        let services = self.target.as_deref().map(grants).unwrap_or_default();
-        let mut access = self.keys.access(services);
-        access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
-        access.service_verbs.clone_from(&self.settings.service_verbs);
-        self.publish.send_modify(|status| {
-            status.device.clone_from(&self.device);
-            status.access = access;
-            status.target.clone_from(&self.target);
-        });
-    }
-
-    /// A device-wide boolean setting of the target. `1`, `true` and `on` are on, as in other supervisors.
-    fn setting(&self, name: &str) -> bool {
-        let value = self.targets.wanted.as_ref().and_then(|it| it.config.get(name));
-        value.is_some_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "on"))
-    }
-
-    fn force(&self) -> Force {
-        if self.setting("SUPERVISOR_OVERRIDE_LOCK") || self.setting("OVERRIDE_LOCK") { Force::Yes } else { self.settings.force }
-    }
-
-    fn known_apps(&self) -> BTreeSet<AppId> {
-        let wanted = self.target.iter().flat_map(|it| it.apps.keys().copied());
-        wanted.chain(self.current.containers.iter().map(|it| it.key.app)).chain(self.current.locks.keys().copied()).collect()
-    }
-
-    fn engine_is_up(&mut self) {
-        self.engine_backoff.succeed();
-        if matches!(self.publish.borrow().engine, EngineState::Down { .. }) {
+    fn on_engine_up(&mut self) {
+        self.observed.schedule().on_engine_up();
+        if matches!(self.context.publish.borrow().engine, EngineState::Down { .. }) {
             info!("the container engine answers again");
-            self.retries.forget_unreachable();
+            self.work.retries_mut().forget_unreachable();
         }
-        self.publish.send_modify(|it| it.engine = EngineState::Up);
+        self.context.publish.send_modify(|it| it.engine = EngineState::Up);
     }
 
-    fn engine_is_down(&mut self, error: &EngineError) {
-        self.next_observe = Instant::now() + self.engine_backoff.fail();
+    /// The engine does not answer: nothing is planned, and waiters are answered with the reason.
+    fn on_engine_down(&mut self, locks: BTreeMap<AppId, LockState>, error: &EngineError) {
+        self.observed.update_locks(locks);
+        self.observed.schedule().on_engine_down();
         let why = error.to_string();
-        self.publish.send_modify(|status| {
+        self.context.publish.send_modify(|status| {
             status.looked = Some(Instant::now());
             let since = match status.engine {
                 EngineState::Down { since, .. } => since,
@@ -453,7 +259,156 @@ impl<'w, W: World> Reconciler<'w, W> {
             };
             status.engine = EngineState::Down { why: why.clone(), since };
         });
-        self.fail_waiters(|_| true, &why);
-        self.tell();
+        self.requests.fail(|_| true, &why);
+        self.publish_status();
+    }
+
+    fn update_current(&mut self, snapshot: EngineSnapshot, locks: BTreeMap<AppId, LockState>, boot_wanted: Option<String>) {
+        let EngineSnapshot { containers, images, networks, volumes } = snapshot;
+        let clock = self.context.world.clock();
+        let lacks_room = self.work.retries().is_out_of_space();
+        self.observed.set_current(Current {
+            containers,
+            images,
+            ours: self.targets.removable_images(lacks_room),
+            networks,
+            volumes,
+            locks,
+            booted_secs: clock.booted_secs(),
+            now_secs: clock.now_secs(),
+            awaiting: self.observed.awaited_boots(&clock.boot_id()),
+            boot_wanted,
+            lacks_room,
+            failing: self.failing(),
+        });
+    }
+
+    async fn drop_fulfilled_overrides(&mut self) {
+        let stopped = self.overrides.drop_fulfilled(self.observed.current());
+        self.save_stopped(stopped).await;
+    }
+
+    /// Computes the plan. Retries and forced updates that it no longer needs expire.
+    fn replan(&mut self) {
+        let Some(target) = self.targets.completed() else { return };
+        let plan = plan_with(target, self.targets.hashes(), &self.effective_overrides(), self.observed.current());
+        self.work.retries_mut().keep_only(&plan.steps);
+        self.overrides.expire_forced_update(|app| plan.busy.contains(&app) || self.work.concerns(app));
+        self.observed.set_plan(plan);
+    }
+
+    /// For a new target: cancels downloads and waits that the plan no longer has, and steps that have not begun.
+    fn cancel_unwanted_steps(&mut self) {
+        if self.targets.take_changed() {
+            self.work.cancel_except(|step| self.observed.plan().steps.contains(step));
+        }
+    }
+
+    async fn record_awaiting_reboot(&mut self) {
+        if self.observed.record_awaiting_reboot(&self.context.world.clock().boot_id()) {
+            self.save(RecordKind::Awaiting).await;
+        }
+    }
+
+    /// Records that the target was reached, if nothing is left to do.
+    async fn mark_reached_target(&mut self) {
+        let plan = self.observed.plan();
+        let settled = plan.busy.is_empty() && plan.steps.is_empty() && self.work.is_idle();
+        if !settled || self.targets.is_reached() || self.targets.completed().is_none() {
+            return;
+        }
+        // Images kept for a rollback may now go.
+        self.request_resync();
+        if self.targets.mark_reached(self.records.is_dirty(RecordKind::Targets), &self.context).await {
+            self.save(RecordKind::Targets).await;
+        }
+        self.targets.crash_loop().reset(&self.context).await;
+    }
+
+    /// Answers the waiters whose goal was reached, or cannot be reached.
+    fn answer_waiters(&mut self) {
+        for waiter in self.requests.take_waiters() {
+            if let Some(held) = self.goal_check().lock_against(&waiter).cloned() {
+                self.overrides.withdraw(waiter.app, waiter.stops(), self.observed.current());
+                self.request_resync();
+                waiter.reject(Refusal::Locked(held));
+            } else if let Some(waiting) = self.goal_check().answer(waiter) {
+                self.requests.keep(waiting);
+            }
+        }
+        self.requests.drop_repeated_hang_ups();
+    }
+
+    fn expire_forced_requests(&mut self) {
+        self.overrides.expire_forced_requests(self.observed.current(), |app| self.requests.has_waiter(app));
+    }
+
+    fn schedule_next_observation(&mut self) {
+        let next_retry = self.work.retries().next();
+        if self.work.has_ended_steps() || self.observed.locks().changed_since_observation() {
+            // State changed during this observation: it is valid for everything except what changed.
+            self.request_resync();
+        } else if let Some(next) = next_retry {
+            self.observed.schedule().resync_by(next);
+        }
+        let restarting = self.observed.current().containers.iter().any(|it| it.phase == ContainerPhase::Restarting);
+        let latest = [
+            self.records.next_retry(),
+            restarting.then(|| Instant::now() + RESTARTING),
+            self.goal_check().next_deadline(self.requests.waiters()),
+        ];
+        for latest in latest.into_iter().flatten() {
+            self.observed.schedule().resync_by(latest);
+        }
+    }
+
+    /// Saves the records that could not be saved before.
+    async fn save_dirty_records(&mut self) {
+        for kind in self.records.due() {
+            self.save(kind).await;
+        }
+    }
+
+    /// Retries the unsaved records at once: the machine is about to shut down.
+    async fn save_before_shutdown(&mut self) {
+        self.records.retry_now();
+        self.save_dirty_records().await;
+    }
+
+    async fn save(&mut self, kind: RecordKind) {
+        let record = match kind {
+            RecordKind::Identity => self.targets.identity_record(),
+            RecordKind::Keys => self.targets.keys_record(),
+            RecordKind::Targets => self.targets.targets_record(),
+            RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
+            RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
+        };
+        self.records.save(kind, &record, self.context.world).await;
+    }
+
+    fn request_resync(&mut self) {
+        self.observed.schedule().request_resync();
+    }
+
+    fn goal_check(&self) -> GoalCheck<'_> {
+        GoalCheck { target: self.target(), observed: &self.observed, overrides: &self.overrides, work: &self.work }
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.targets.completed().map(AsRef::as_ref)
+    }
+
+    /// The overrides, plus those that configuration adds.
+    fn effective_overrides(&self) -> Overrides {
+        let configured = if self.targets.force() == Force::Yes { self.known_apps() } else { BTreeSet::new() };
+        self.overrides.effective(configured)
+    }
+
+    fn known_apps(&self) -> BTreeSet<AppId> {
+        self.observed.known_apps(self.target())
+    }
+
+    fn lock_holders(&self) -> BTreeMap<AppId, LockHolders> {
+        self.observed.lock_holders(self.target())
     }
 }

@@ -77,6 +77,12 @@ impl Target {
         self.apps.values().flat_map(|app| app.services.iter().map(move |(name, service)| (app, name, service)))
     }
 
+    /// A service, if the target has it.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.apps.get(&key.app)?.services.get(&key.service)
+    }
+
     /// Identifies the document: its SHA-256 in hex.
     #[must_use]
     pub fn fingerprint(&self) -> String {

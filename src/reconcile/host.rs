@@ -1,25 +1,20 @@
-//! The host: its metrics, its addresses, and its configuration, which is read and changed beside the steps.
+//! The host: its metrics, and its configuration, which is read and changed beside the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
-use tracing::info;
 
 use crate::port::{Host, HostError, LockError, Locks, World};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Context, Reconciler};
 use crate::request::{Refusal, Reply, respond};
-use crate::state::host::{HostAddresses, HostConfig, HostPatch};
+use crate::state::host::{HostConfig, HostPatch};
 use crate::state::{AppId, Force};
 
 /// Minimum interval between two readings of the host metrics, however often the engine is observed.
-const FIGURES_EVERY: Duration = Duration::from_secs(5);
+const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Characters of the uuid that make the hostname when the requested one is empty.
-const NAME: usize = 7;
-
-/// A job that runs beside the steps, and its outcome.
-pub(super) type BackgroundJob<'w> = LocalBoxFuture<'w, JobOutcome>;
+const HOSTNAME_CHARS: usize = 7;
 
 /// The outcome of a background job, and where its response goes.
 pub(super) enum JobOutcome {
@@ -32,40 +27,34 @@ pub(super) enum JobOutcome {
 impl<W: World> Reconciler<'_, W> {
     /// Refreshes the published host metrics.
     pub(super) fn refresh_host_metrics(&self) {
-        let fresh = self.publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < FIGURES_EVERY);
+        let Context { world, publish } = self.context;
+        let fresh = publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < METRICS_EVERY);
         if !fresh {
-            let figures = self.world.host().figures();
-            self.publish.send_modify(|it| it.figures = figures);
+            let figures = world.host().figures();
+            publish.send_modify(|it| it.figures = figures);
         }
     }
 
-    /// The device's addresses changed.
-    pub(super) fn set_addresses(&mut self, HostAddresses { ips, macs }: HostAddresses) {
-        info!(addresses = ips.join(" "), "the device's addresses");
-        self.device.ip_addresses = ips;
-        self.device.mac_address = macs;
-        self.publish.send_modify(|it| it.device.clone_from(&self.device));
-    }
-
-    pub(super) fn read_host(&self, reply: Reply<HostConfig>) {
-        let world = self.world;
+    /// Reads the host's configuration beside the steps.
+    pub(super) fn read_host(&mut self, reply: Reply<HostConfig>) {
+        let world = self.context.world;
         let read = async move { JobOutcome::Read(world.host().config().await.map_err(refused), reply) };
-        self.background_jobs.push(read.boxed_local());
+        self.requests.start_job(read.boxed_local());
     }
 
     /// Configures the host under the update locks of every app, so that no app is surprised by a changed network.
     pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force, reply: Reply<()>) {
-        if self.host_config_lease.is_some() {
+        if self.observed.locks().has_lease() {
             let why = "the host is being configured for another request; nothing was changed, ask again";
             return respond(reply, Err(Refusal::Failed(why.to_owned())));
         }
         if let Some(name) = patch.hostname.as_mut().filter(|it| it.is_empty()) {
-            *name = self.device.uuid.chars().take(NAME).collect();
+            *name = self.targets.uuid().chars().take(HOSTNAME_CHARS).collect();
         }
-        let forced = if self.force() == Force::Yes { Force::Yes } else { force };
-        let (world, apps) = (self.world, self.lockable());
-        self.host_config_lease = Some(apps.keys().copied().collect());
-        let deed = async move {
+        let forced = if self.targets.force() == Force::Yes { Force::Yes } else { force };
+        let (world, apps) = (self.context.world, self.lockable());
+        self.observed.locks_mut().lend(apps.keys().copied().collect());
+        let job = async move {
             let mut taken = Vec::new();
             let mut locked = Ok(());
             for (app, services) in &apps {
@@ -82,7 +71,7 @@ impl<W: World> Reconciler<'_, W> {
             };
             JobOutcome::Configured(response, taken, reply)
         };
-        self.background_jobs.push(deed.boxed_local());
+        self.requests.start_job(job.boxed_local());
     }
 
     /// A background job is done: releases the locks it took and sends the response.
@@ -90,23 +79,18 @@ impl<W: World> Reconciler<'_, W> {
         match outcome {
             JobOutcome::Read(response, reply) => respond(reply, response),
             JobOutcome::Configured(response, taken, reply) => {
-                let lent = self.host_config_lease.take().unwrap_or_default();
-                self.give_back(&lent, taken).await;
+                let leased = self.observed.locks_mut().end_lease();
+                self.release_locks(&leased, taken).await;
                 self.request_resync();
                 respond(reply, response);
             }
         }
     }
 
-    /// Whether the locks of an app are those under which the host is configured.
-    pub(super) fn is_leased(&self, app: AppId) -> bool {
-        self.host_config_lease.as_ref().is_some_and(|it| it.contains(&app))
-    }
-
     /// Services whose locks are not ours already, by app.
     fn lockable(&self) -> BTreeMap<AppId, BTreeSet<String>> {
-        let mut apps = self.services();
-        apps.retain(|app, _| !self.are_ours(*app));
+        let mut apps = self.observed.services();
+        apps.retain(|app, _| !self.observed.are_ours(*app));
         apps
     }
 }

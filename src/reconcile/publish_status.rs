@@ -13,7 +13,7 @@ use crate::state::{Activity, EngineAction, ServiceKey, Trouble};
 impl<W: World> Reconciler<'_, W> {
     /// What is wrong, for people: first what only the owner can change, then what was tried, newest last.
     fn troubles(&self) -> Vec<Trouble> {
-        let owner = self.plan.differences.iter().map(|Difference { what, why }| Trouble {
+        let owner = self.observed.plan().differences.iter().map(|Difference { what, why }| Trouble {
             // It stays as it is: no step changes it.
             kind: StepKind::Housekeeping,
             what: what.clone(),
@@ -21,12 +21,12 @@ impl<W: World> Reconciler<'_, W> {
             failures: 0,
             again: None,
         });
-        owner.chain(self.retries.troubles()).collect()
+        owner.chain(self.work.retries().troubles()).collect()
     }
 
     /// Services held back by a dependency, each with what it waits for.
     fn held_back(&self) -> BTreeMap<ServiceKey, String> {
-        let held_back = self.plan.waiting.iter().filter_map(|it| match it {
+        let held_back = self.observed.plan().waiting.iter().filter_map(|it| match it {
             Waiting::Dependency(key, unmet) => Some((key.clone(), unmet.to_string())),
             _ => None,
         });
@@ -35,7 +35,7 @@ impl<W: World> Reconciler<'_, W> {
 
     /// Services whose image, container or start fails again and again.
     pub(super) fn failing(&self) -> BTreeSet<ServiceKey> {
-        let services = || self.target.iter().flat_map(|it| it.services());
+        let services = || self.targets.completed().into_iter().flat_map(|it| it.services());
         let of = |step: &Step| -> Vec<ServiceKey> {
             match step {
                 Step::Engine(EngineAction::Pull(image)) => {
@@ -47,37 +47,38 @@ impl<W: World> Reconciler<'_, W> {
                 _ => Vec::new(),
             }
         };
-        self.retries.failing().flat_map(of).collect()
+        self.work.retries().failing().flat_map(of).collect()
     }
 
     /// Publishes the status.
-    pub(super) fn tell(&self) {
-        let held_up = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
-        let in_vain = self.plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));
-        let pending = !self.reached && !self.plan.busy.is_empty();
-        let doing: Vec<StepInProgress> = self.running.iter().map(|(step, _)| doing(step)).collect();
-        let activity = match &self.target {
+    pub(super) fn publish_status(&self) {
+        let plan = self.observed.plan();
+        let locked = plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
+        let never = plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));
+        let pending = !self.targets.is_reached() && !plan.busy.is_empty();
+        let doing: Vec<StepInProgress> = self.work.in_flight().map(in_progress).collect();
+        let activity = match self.targets.completed() {
             None => Activity::Waiting,
-            Some(_) if self.plan.steps.is_empty() && self.plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
+            Some(_) if plan.steps.is_empty() && plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
             Some(_) => Activity::Applying,
         };
-        self.publish.send_modify(|status| {
+        self.context.publish.send_modify(|status| {
             status.looked = Some(Instant::now());
-            status.overrides.clone_from(&self.overrides);
-            status.current.clone_from(&self.current);
-            status.waiting = self.plan.waiting.iter().map(ToString::to_string).collect();
+            status.overrides.clone_from(self.overrides.requested());
+            status.current.clone_from(self.observed.current());
+            status.waiting = plan.waiting.iter().map(ToString::to_string).collect();
             status.held_back = self.held_back();
             status.troubles = self.troubles();
             status.activity = activity;
             status.doing = doing;
             status.update_pending = pending;
-            status.update_downloaded = pending && self.plan.downloaded;
-            status.update_failed = pending && held_up || self.retries.is_blocking() || in_vain;
+            status.update_downloaded = pending && plan.downloaded;
+            status.update_failed = pending && locked || self.work.retries().is_blocking() || never;
         });
     }
 }
 
-fn doing(step: &Step) -> StepInProgress {
+fn in_progress(step: &Step) -> StepInProgress {
     let service = match step.subject() {
         Subject::Service(key) => Some(key),
         Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Locks(_) | Subject::Machine => None,

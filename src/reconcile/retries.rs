@@ -11,11 +11,11 @@ use crate::reconcile::execute::StepFailure;
 use crate::state::{EngineAction, ServiceKey, Trouble};
 
 /// The first delay after a failure, as in other supervisors.
-const LEAST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay.
-const MOST: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_secs(5 * 60);
 /// The longest delay while the engine does not answer: it may come back at any moment.
-const MOST_UNREACHABLE: Duration = Duration::from_secs(10);
+const LONGEST_UNREACHABLE: Duration = Duration::from_secs(10);
 
 /// A step that failed this often in a row is not waited for by services that can do without it.
 const FAILING: u32 = 3;
@@ -30,52 +30,48 @@ struct Retry {
     backoff: Backoff,
     failures: u32,
     until: Instant,
-    why: Why,
+    why: LastFailure,
 }
 
+/// Why a step failed last.
 #[derive(Debug)]
-enum Why {
+enum LastFailure {
     Failed(String),
-    NoRoom(String),
+    OutOfSpace(String),
     Unreachable(String),
-    Done,
 }
 
-impl Why {
-    fn words(&self) -> Option<&str> {
+impl LastFailure {
+    fn text(&self) -> &str {
         match self {
-            Self::Failed(why) | Self::NoRoom(why) | Self::Unreachable(why) => Some(why),
-            Self::Done => None,
+            Self::Failed(why) | Self::OutOfSpace(why) | Self::Unreachable(why) => why,
         }
+    }
+}
+
+impl Retry {
+    /// The step and why it failed, in words.
+    fn text(&self) -> String {
+        format!("{}: {}", self.step, self.why.text())
     }
 }
 
 impl Retries {
     /// Records the failure and schedules a retry with exponential backoff; returns the delay.
     pub(super) fn fail(&mut self, step: &Step, failure: &StepFailure) -> Duration {
-        let (why, most) = match failure {
-            StepFailure::Engine(EngineError::Unreachable(_)) => (Why::Unreachable(failure.to_string()), MOST_UNREACHABLE),
-            StepFailure::Engine(EngineError::Full(_)) => (Why::NoRoom(failure.to_string()), MOST),
+        let text = failure.to_string();
+        let (why, longest) = match failure {
+            StepFailure::Engine(EngineError::Unreachable(_)) => (LastFailure::Unreachable(text), LONGEST_UNREACHABLE),
+            StepFailure::Engine(EngineError::Full(_)) => (LastFailure::OutOfSpace(text), LONGEST),
             StepFailure::Engine(EngineError::Refused(_) | EngineError::InUse(_))
             | StepFailure::Lock(_)
-            | StepFailure::Power(_) => (Why::Failed(failure.to_string()), MOST),
+            | StepFailure::Power(_) => (LastFailure::Failed(text), LONGEST),
         };
-        let mut rest = match self.0.iter().position(|it| it.step == *step) {
-            Some(at) => self.0.remove(at),
-            None => Retry {
-                step: step.clone(),
-                backoff: Backoff::new(LEAST, MOST),
-                failures: 0,
-                until: Instant::now(),
-                why: Why::Done,
-            },
-        };
-        let pause = rest.backoff.fail().min(most);
-        rest.failures += 1;
-        rest.until = Instant::now() + pause;
-        rest.why = why;
-        self.0.push(rest);
-        pause
+        let before = self.0.iter().position(|it| it.step == *step).map(|at| self.0.remove(at));
+        let (mut backoff, failures) = before.map_or((Backoff::new(FIRST, LONGEST), 0), |it| (it.backoff, it.failures));
+        let delay = backoff.fail().min(longest);
+        self.0.push(Retry { step: step.clone(), backoff, failures: failures + 1, until: Instant::now() + delay, why });
+        delay
     }
 
     /// Whether a step is backing off.
@@ -89,11 +85,15 @@ impl Retries {
         self.0.iter().any(|it| it.step == *step)
     }
 
-    /// Why a matching step failed last, while it is backing off.
-    pub(super) fn why(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
+    /// Why such a step failed last, while it is backing off.
+    pub(super) fn failure_backing_off(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
         let now = Instant::now();
-        let rest = self.0.iter().find(|it| it.until > now && such(&it.step))?;
-        rest.why.words().map(|why| format!("{}: {why}", rest.step))
+        self.0.iter().find(|it| it.until > now && such(&it.step)).map(Retry::text)
+    }
+
+    /// Why such a step failed last, also while it is tried again.
+    pub(super) fn last_failure(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
+        self.0.iter().find(|it| such(&it.step)).map(Retry::text)
     }
 
     /// Forgets steps that are no longer in the plan: they worked, or are not wanted any more.
@@ -108,28 +108,22 @@ impl Retries {
 
     /// Retries every step now, as a request asks; failure counts stay.
     pub(super) fn retry_now(&mut self) {
-        for rest in &mut self.0 {
-            rest.until = Instant::now();
+        for retry in &mut self.0 {
+            retry.until = Instant::now();
         }
     }
 
     /// Retries a service's steps now, as a request asks.
     pub(super) fn retry_service_now(&mut self, key: &ServiceKey) {
         let subject = Subject::Service(key.clone());
-        for rest in self.0.iter_mut().filter(|it| it.step.subject() == subject) {
-            rest.until = Instant::now();
+        for retry in self.0.iter_mut().filter(|it| it.step.subject() == subject) {
+            retry.until = Instant::now();
         }
     }
 
     /// The engine is back: steps that failed because it did not answer are retried at once.
     pub(super) fn forget_unreachable(&mut self) {
-        self.0.retain(|it| !matches!(it.why, Why::Unreachable(_)));
-    }
-
-    /// Why such a step failed last, also while it is tried again.
-    pub(super) fn last_failure(&self, such: impl Fn(&Step) -> bool) -> Option<String> {
-        let retry = self.0.iter().find(|it| such(&it.step))?;
-        retry.why.words().map(|why| format!("{}: {why}", retry.step))
+        self.0.retain(|it| !matches!(it.why, LastFailure::Unreachable(_)));
     }
 
     /// When the next retry is due.
@@ -141,26 +135,29 @@ impl Retries {
     /// Whether a failure keeps an app from its target state. An image that cannot be deleted does not.
     pub(super) fn is_blocking(&self) -> bool {
         let deletes = |step: &Step| matches!(step, Step::Engine(EngineAction::RemoveImage(_)));
-        self.0.iter().any(|it| !matches!(it.why, Why::Done) && !deletes(&it.step))
+        !self.0.iter().all(|it| deletes(&it.step))
     }
 
     /// Steps that failed several times in a row, though the engine answered.
     pub(super) fn failing(&self) -> impl Iterator<Item = &Step> {
-        let fails = |it: &&Retry| it.failures >= FAILING && matches!(it.why, Why::Failed(_) | Why::NoRoom(_));
+        let fails =
+            |it: &&Retry| it.failures >= FAILING && matches!(it.why, LastFailure::Failed(_) | LastFailure::OutOfSpace(_));
         self.0.iter().filter(fails).map(|it| &it.step)
     }
 
     /// Whether something that is wanted does not fit on the disk.
     pub(super) fn is_out_of_space(&self) -> bool {
-        self.0.iter().any(|it| matches!(it.why, Why::NoRoom(_)))
+        self.0.iter().any(|it| matches!(it.why, LastFailure::OutOfSpace(_)))
     }
 
-    /// The failures, for people, newest last.
-    pub(super) fn troubles(&self) -> Vec<Trouble> {
-        let trouble = |rest: &Retry| {
-            let (what, why) = (rest.step.to_string(), rest.why.words()?.to_owned());
-            Some(Trouble { kind: rest.step.kind(), what, why, failures: rest.failures, again: Some(rest.until) })
-        };
-        self.0.iter().filter_map(trouble).collect()
+    /// The failures, newest last.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
+        self.0.iter().map(|it| Trouble {
+            kind: it.step.kind(),
+            what: it.step.to_string(),
+            why: it.why.text().to_owned(),
+            failures: it.failures,
+            again: Some(it.until),
+        })
     }
 }

@@ -1,0 +1,60 @@
+//! The check before a shutdown: whether the machine can shut down at all, and whether every app can be locked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::warn;
+
+use crate::port::{InhibitorMode, LockError, Locks, Power, PowerError, World};
+use crate::request::Refusal;
+use crate::state::{AppId, Force, LockHolders, LockState, PowerAction};
+
+/// The services of apps whose locks are to be taken, and whether locks held by a service are overridden.
+pub(super) type AppLocks = BTreeMap<AppId, (BTreeSet<String>, Force)>;
+
+/// Apps under whose locks the host is being configured, and the services that can hold a lock of them.
+pub(super) type LeasedLocks = BTreeMap<AppId, LockHolders>;
+
+/// Checks whether the machine can shut down, and takes every lock. If it cannot, no lock stays taken that was not ours
+/// before.
+pub(super) async fn check<W: World>(
+    world: &W,
+    ending: PowerAction,
+    apps: AppLocks,
+    leased: LeasedLocks,
+    force: Force,
+) -> Result<(), Refusal> {
+    let power = world.power();
+    let failed = |why: PowerError| Refusal::Failed(why.0);
+    let inhibitors = power.inhibitors().await.map_err(failed)?;
+    if let Some(it) = inhibitors.iter().find(|it| it.mode == InhibitorMode::Block) {
+        return Err(Refusal::Failed(format!("no {ending} now: {it}")));
+    }
+    power.can(ending).await.map_err(failed)?;
+    if force == Force::No
+        && let Some(file) = power.host_update().await
+    {
+        return Err(Refusal::HostUpdate(file));
+    }
+    for (app, (services, overrides)) in &apps {
+        let locked = match leased.get(app) {
+            Some(holders) if *overrides == Force::No => none_held(world, *app, holders).await,
+            Some(_) | None => world.locks().take(*app, services, *overrides).await,
+        };
+        match locked {
+            Ok(()) => {}
+            Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
+            // A forced shutdown goes on: a card that is no longer writable may be the reason for the shutdown.
+            Err(LockError::Failed(why)) if force == Force::Yes => warn!(%app, why, "it is not locked, and ends all the same"),
+            Err(LockError::Failed(why)) => return Err(Refusal::Failed(why)),
+        }
+    }
+    Ok(())
+}
+
+/// While the host is being configured under an app's locks, taking them again would release them on failure. They are only
+/// read.
+async fn none_held<W: World>(world: &W, app: AppId, holders: &LockHolders) -> Result<(), LockError> {
+    let seen = world.locks().observe(&BTreeMap::from([(app, holders.clone())])).await?;
+    let held = seen.values().find_map(LockState::held);
+    held.map_or(Ok(()), |held| Err(LockError::Held(held.clone())))
+}

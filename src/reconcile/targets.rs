@@ -1,0 +1,330 @@
+//! The targets: the wanted one, the last good one, and what this device makes of the wanted one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::plan::{ConfigHashes, Step, changes, grants, inject_supervisor_env};
+use crate::port::{Record, StoredTargets, World};
+use crate::reconcile::crash_loop::CrashLoopGuard;
+use crate::reconcile::persistence::save;
+use crate::reconcile::{Context, ReconcilerSettings};
+use crate::request::Refusal;
+use crate::state::host::HostAddresses;
+use crate::state::keys::DeviceAction;
+use crate::state::service::Strategy;
+use crate::state::{
+    App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret, StartCount,
+    Status, Target,
+};
+
+/// The targets, and the identity and the keys with which the wanted one is completed.
+pub(super) struct TargetTracker {
+    device: Device,
+    keys: Keys,
+    /// The targets as stored: the wanted one, the last good one, and the images pulled for them.
+    stored: StoredTargets,
+    /// The wanted target was reached once.
+    reached: bool,
+    /// The wanted target, with the supervisor's environment injected. `None` until a target is known.
+    completed: Option<Arc<Target>>,
+    /// Configuration hashes of `completed`.
+    hashes: ConfigHashes,
+    /// Whether `completed` changed since the last plan.
+    changed: bool,
+    crash_loop: CrashLoopGuard,
+    /// Whether update locks are always overridden, as configured.
+    force: Force,
+    /// Device-wide actions that the services' API keys may be used for.
+    service_verbs: BTreeSet<DeviceAction>,
+}
+
+impl TargetTracker {
+    /// The targets as stored. Nothing is published and no start is counted before [`TargetTracker::start`].
+    pub(super) fn new(
+        settings: ReconcilerSettings,
+        identity: Identity,
+        keys: Keys,
+        stored: StoredTargets,
+        trial: Option<StartCount>,
+    ) -> Self {
+        let device = Device { uuid: identity.uuid, ..settings.device };
+        let reached = stored.wanted.is_some() && stored.wanted == stored.good;
+        Self {
+            device,
+            keys,
+            stored,
+            reached,
+            completed: None,
+            hashes: ConfigHashes::default(),
+            changed: false,
+            crash_loop: CrashLoopGuard::new(trial),
+            force: settings.force,
+            service_verbs: settings.service_verbs,
+        }
+    }
+
+    /// Counts this start, rolls back to the last good target if there were too many, and publishes the target.
+    pub(super) async fn start<W: World>(&mut self, context: &Context<'_, W>) {
+        if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached) {
+            self.crash_loop.count_start(wanted, context).await;
+            if self.crash_loop.refuses(wanted) {
+                self.stored.wanted.clone_from(&self.stored.good);
+                self.reached = self.stored.wanted.is_some();
+                self.publish_refusal(context.publish);
+            }
+        }
+        if let Some(target) = &self.stored.wanted {
+            publish_check(None, target, context.publish);
+        }
+        self.complete(context.publish);
+    }
+
+    /// The wanted target, completed.
+    pub(super) const fn completed(&self) -> Option<&Arc<Target>> {
+        self.completed.as_ref()
+    }
+
+    /// Configuration hashes of the completed target.
+    pub(super) const fn hashes(&self) -> &ConfigHashes {
+        &self.hashes
+    }
+
+    /// An app of the target.
+    pub(super) fn app(&self, app: AppId) -> Option<&App> {
+        self.completed.as_ref()?.apps.get(&app)
+    }
+
+    /// The device's unique id.
+    pub(super) fn uuid(&self) -> &str {
+        &self.device.uuid
+    }
+
+    /// The record of the device's identity.
+    pub(super) fn identity_record(&self) -> Record {
+        Record::Identity(Identity { uuid: self.device.uuid.clone() })
+    }
+
+    /// The record of the API keys.
+    pub(super) fn keys_record(&self) -> Record {
+        Record::Keys(self.keys.clone())
+    }
+
+    /// The record of the targets.
+    pub(super) fn targets_record(&self) -> Record {
+        Record::Targets(Box::new(self.stored.clone()))
+    }
+
+    /// Whether update locks are always overridden.
+    pub(super) fn force(&self) -> Force {
+        if self.setting("SUPERVISOR_OVERRIDE_LOCK") || self.setting("OVERRIDE_LOCK") { Force::Yes } else { self.force }
+    }
+
+    /// Whether the wanted target was reached once.
+    pub(super) const fn is_reached(&self) -> bool {
+        self.reached
+    }
+
+    /// Whether the completed target changed since the last call of [`TargetTracker::take_changed`].
+    pub(super) const fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// As [`TargetTracker::has_changed`]; from now on it counts as planned for.
+    pub(super) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Accepts a new target, which must be completed next. Returns whether it differs from the wanted one and is not refused
+    /// for its crash loop.
+    pub(super) async fn accept<W: World>(&mut self, target: Target, context: &Context<'_, W>) -> bool {
+        if self.crash_loop.refuses(&target) {
+            self.publish_refusal(context.publish);
+            return false;
+        }
+        context.publish.send_modify(|it| it.rejected = None);
+        if self.stored.wanted.as_ref() == Some(&target) {
+            return false;
+        }
+        for warning in &target.warnings {
+            warn!("{warning}");
+        }
+        let apps: Vec<String> =
+            target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
+        info!(apps = apps.join(", "), "a new target");
+        self.reached = self.stored.good.as_ref() == Some(&target);
+        publish_check(self.stored.wanted.as_ref(), &target, context.publish);
+        self.stored.wanted = Some(target);
+        self.crash_loop.reset(context).await;
+        true
+    }
+
+    /// The target that was refused for its crash loop, to be tried once more. Its starts are counted anew.
+    pub(super) async fn take_refused<W: World>(&mut self, context: &Context<'_, W>) -> Option<Target> {
+        let target = self.crash_loop.take_refused()?;
+        self.crash_loop.reset(context).await;
+        Some(target)
+    }
+
+    /// Completes the wanted target with the environment this device gives its containers, and publishes it with what each API
+    /// key authorizes.
+    pub(super) fn complete(&mut self, publish: &watch::Sender<Status>) {
+        let before = self.completed.take();
+        self.completed = self.stored.wanted.as_ref().map(|it| Arc::new(inject_supervisor_env(it, &self.device, &self.keys)));
+        if let (Some(before), Some(now)) = (before, &self.completed) {
+            for (service, fields) in changes(&before, now) {
+                info!(%service, fields, "its configuration changed");
+            }
+        }
+        self.hashes = self.completed.as_deref().map(ConfigHashes::of).unwrap_or_default();
+        let services = self.completed.as_deref().map(grants).unwrap_or_default();
+        let mut access = self.keys.access(services);
+        access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
+        access.service_verbs.clone_from(&self.service_verbs);
+        publish.send_modify(|status| {
+            status.device.clone_from(&self.device);
+            status.access = access;
+            status.target.clone_from(&self.completed);
+        });
+    }
+
+    /// As [`TargetTracker::complete`], after a change that has to be planned for.
+    pub(super) fn complete_changed(&mut self, publish: &watch::Sender<Status>) {
+        self.complete(publish);
+        self.changed = true;
+    }
+
+    /// The device's addresses changed.
+    pub(super) fn set_addresses(&mut self, HostAddresses { ips, macs }: HostAddresses, publish: &watch::Sender<Status>) {
+        info!(addresses = ips.join(" "), "the device's addresses");
+        self.device.ip_addresses = ips;
+        self.device.mac_address = macs;
+        publish.send_modify(|it| it.device.clone_from(&self.device));
+    }
+
+    /// The keys after the caller's key is regenerated, and its new key.
+    pub(super) fn renewed_keys(&self, caller: Caller, random: impl FnOnce() -> Secret) -> Result<(Keys, Secret), Refusal> {
+        let mut keys = self.keys.clone();
+        let key = match caller {
+            // Local mode ends; a key handed out by it would stay valid.
+            Caller::Local => return Err(Refusal::UnknownKey),
+            Caller::Device => {
+                keys.device = random();
+                keys.device.clone()
+            }
+            Caller::Service { key, .. } => {
+                let app = self.app(key.app).ok_or(Refusal::UnknownKey)?;
+                keys.renew(&key);
+                keys.of(&key, &app.uuid)
+            }
+        };
+        Ok((keys, key))
+    }
+
+    /// Replaces the keys: services have to be given their new ones.
+    pub(super) fn set_keys(&mut self, keys: Keys) {
+        self.keys = keys;
+        self.reached = false;
+    }
+
+    /// Records the images that a new target will pull, and forgets those neither present nor wanted. Returns whether there was
+    /// anything to record.
+    pub(super) fn record_expected_pulls(&mut self, images: &[Image], is_pulling: impl Fn(&ImageRef) -> bool) -> bool {
+        let is_here = |image: &ImageRef| images.iter().any(|it| it.answers_to(image));
+        let services = self.stored.wanted.iter().flat_map(Target::services);
+        let wanted: BTreeSet<ImageRef> = services.map(|(.., it)| it.image.clone()).collect();
+        let mut pulled = self.stored.pulled.clone();
+        pulled.retain(|image| is_here(image) || wanted.contains(image) || is_pulling(image));
+        pulled.extend(wanted.into_iter().filter(|image| !is_here(image)));
+        let new = pulled != self.stored.pulled;
+        self.stored.pulled = pulled;
+        new
+    }
+
+    /// Records that these steps pull images for this device. Returns whether there was anything to record.
+    pub(super) fn record_pulls(&mut self, steps: &[Step]) -> bool {
+        let before = self.stored.pulled.len();
+        for step in steps {
+            if let Step::Engine(EngineAction::Pull(image)) = step {
+                self.stored.pulled.insert(image.clone());
+            }
+        }
+        self.stored.pulled.len() != before
+    }
+
+    /// An image was deleted, or is left to the foreign container that uses it.
+    pub(super) fn forget_pulled(&mut self, image: &ImageRef) {
+        self.stored.pulled.remove(image);
+    }
+
+    /// Images to delete once no app wants them. Those of the last good target stay until the new one is reached, so that a
+    /// rollback needs no network; unless the space is needed, or a service has the strategy `delete-then-download`.
+    pub(super) fn removable_images(&self, is_out_of_space: bool) -> BTreeSet<ImageRef> {
+        let mut removable = self.stored.pulled.clone();
+        let good = self.stored.good.iter().filter(|_| !self.reached && !is_out_of_space);
+        let makes_room = |app: AppId, name: &String| {
+            let wanted = self.stored.wanted.as_ref().and_then(|it| it.apps.get(&app)?.services.get(name));
+            wanted.is_some_and(|it| it.strategy == Strategy::DeleteThenDownload)
+        };
+        for (app, name, service) in good.flat_map(Target::services) {
+            if !makes_room(app.id, name) {
+                removable.remove(&service.image);
+            }
+        }
+        removable
+    }
+
+    /// The wanted target was reached: it becomes the last good one. A mark beside the saved record says so. Returns whether the
+    /// record has to be saved instead: `is_dirty`, so that it is not on the disk, or the disk did not take the mark.
+    pub(super) async fn mark_reached<W: World>(&mut self, is_dirty: bool, context: &Context<'_, W>) -> bool {
+        self.reached = true;
+        info!("the device is as wanted");
+        if self.stored.good == self.stored.wanted {
+            return false;
+        }
+        self.stored.good.clone_from(&self.stored.wanted);
+        let proved = self.stored.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
+        // A record that is not on the disk yet cannot be marked as reached there.
+        match proved.filter(|_| !is_dirty) {
+            Some(proved) => !save(context.world, &proved).await,
+            None => true,
+        }
+    }
+
+    /// The crash-loop guard of the wanted target.
+    pub(super) const fn crash_loop(&mut self) -> &mut CrashLoopGuard {
+        &mut self.crash_loop
+    }
+
+    /// A device-wide boolean setting of the target. `1`, `true` and `on` are on, as in other supervisors.
+    fn setting(&self, name: &str) -> bool {
+        let value = self.stored.wanted.as_ref().and_then(|it| it.config.get(name));
+        value.is_some_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "on"))
+    }
+
+    fn publish_refusal(&self, publish: &watch::Sender<Status>) {
+        let kept = match &self.stored.wanted {
+            Some(good) => {
+                let apps: Vec<_> = good.apps.values().map(|it| it.name.as_str()).collect();
+                format!("the last good one is kept ({})", apps.join(", "))
+            }
+            None => "there is no good one, so containers stay as they are".to_owned(),
+        };
+        let why = format!(
+            "the agent ended {} times in a row with this target before it was reached; {kept}. Change the target, or ask for an \
+             update (POST /v1/update) to try it once more",
+            StartCount::MAX_STARTS
+        );
+        error!("{why}");
+        publish.send_modify(|it| it.rejected = Some(why));
+    }
+}
+
+/// The target's setting of the connectivity check holds until a request changes it, or a target with another setting arrives.
+fn publish_check(before: Option<&Target>, target: &Target, publish: &watch::Sender<Status>) {
+    if let Some(check) = ConnectivityCheck::changed(before, target) {
+        publish.send_modify(|it| it.check = check);
+    }
+}
