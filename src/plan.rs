@@ -5,19 +5,23 @@
 //! power cut between two steps is not a case of its own.
 //!
 //! ```text
-//! complete     injects what every container is given: environment, lock directories, features
-//! input        what a plan is made from, with the queries that several planning modules need
-//! app_plan     one app: what it needs, and which of its steps its update locks allow
 //! services     one service: from its containers to the one it should have
-//! depends      whether the conditions hold on which a service is started
-//! strategies   how an outdated container is replaced
-//! release      whether the images of a release are here, and its containers created
-//! compare      whether a container matches its service
-//! spec         from a service to its container
 //! resources    networks and volumes
-//! ports        which port of the host each service gets, where its document leaves a choice
+//! strategies   how an outdated container is replaced
+//! upkeep       the steps of one container: create, rename, connect, start, stop
+//! app_plan     one app: which of its steps its update locks allow
 //! images       garbage collection of images, and updates checked to fit on the disk
+//! release      whether the images of a release are here, and its containers created
+//! depends      whether the conditions hold on which a service is started
+//! container    which container a service should have, and what a container needs
+//! spec         from a service to its container
+//! input        what a plan is made from, with the queries that several planning modules need
+//! compare      whether a container matches its service
+//! ports        which port of the host each service gets, where its document leaves a choice
+//! complete     injects what every container is given: environment, lock directories, features
 //! ```
+//!
+//! A module names only modules below it in this list.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,6 +35,7 @@ use crate::state::{
 mod app_plan;
 mod compare;
 mod complete;
+mod container;
 mod depends;
 mod images;
 mod input;
@@ -42,6 +47,9 @@ mod spec;
 mod strategies;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+
+use app_plan::AppPlan;
 
 pub use complete::{grants, inject_supervisor_env};
 pub use depends::{Never, Unmet};
@@ -164,7 +172,10 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, cu
     let updates = if downloaded { Vec::new() } else { images::updates(scene) };
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in scene.apps() {
-        app_plan::app(scene, app, &mut plan);
+        let mut draft = AppPlan::new(scene, app);
+        services::draft(&mut draft);
+        resources::draft(&mut draft);
+        draft.resolve(&mut plan);
     }
     resources::supervisor(scene, &mut plan);
     images::collect(scene, &mut plan);

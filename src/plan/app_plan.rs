@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
-use crate::plan::{Difference, Plan, Step, Waiting, resources, services};
+use crate::plan::{Difference, Plan, Step, Waiting};
 use crate::state::{AppId, EngineAction, Force, LockState, ServiceKey};
 
 /// The plan of one app.
@@ -34,22 +34,19 @@ pub(super) enum Precondition {
     Locked,
 }
 
-/// Adds the steps of one app that may start now to the plan.
-pub(super) fn app(scene: PlanInput<'_>, app: AppId, plan: &mut Plan) {
-    let mut draft = AppPlan {
-        input: scene,
-        app,
-        release: ReleaseProgress::default(),
-        wishes: Vec::new(),
-        waiting: Vec::new(),
-        differences: Vec::new(),
-    };
-    services::draft(&mut draft);
-    resources::draft(&mut draft);
-    draft.resolve(plan);
-}
+impl<'a> AppPlan<'a> {
+    /// A plan without steps.
+    pub(super) fn new(input: PlanInput<'a>, app: AppId) -> Self {
+        Self {
+            input,
+            app,
+            release: ReleaseProgress::default(),
+            wishes: Vec::new(),
+            waiting: Vec::new(),
+            differences: Vec::new(),
+        }
+    }
 
-impl AppPlan<'_> {
     pub(super) fn propose(&mut self, gate: Precondition, step: Step) {
         self.wishes.push((gate, step));
     }
@@ -73,7 +70,7 @@ impl AppPlan<'_> {
     }
 
     /// Adds the steps whose preconditions hold to the plan, and takes or releases the update locks.
-    fn resolve(mut self, plan: &mut Plan) {
+    pub(super) fn resolve(mut self, plan: &mut Plan) {
         let services = self.services();
         // An app without services has no locks to take.
         let ours = services.is_empty()

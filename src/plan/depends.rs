@@ -6,9 +6,8 @@
 
 use std::fmt;
 
-use crate::plan::app_plan::AppPlan;
-use crate::plan::services::{is_fresh, is_owed_a_start, sibling};
-use crate::plan::strategies::{self, Outdated};
+use crate::plan::container::{Outdated, is_fresh, is_owed_a_start, sibling, survivor};
+use crate::plan::input::PlanInput;
 use crate::state::service::RestartPolicy;
 use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Service, ServiceKey};
 
@@ -53,42 +52,42 @@ enum Progress {
 
 /// The search for an unmet condition.
 struct Search<'d, 's, F> {
-    draft: &'d AppPlan<'s>,
+    input: PlanInput<'s>,
     app: &'d App,
     /// Finds the container that counts for a service.
     find: F,
 }
 
 /// The first condition of a service that does not hold; one that never will comes before the others.
-pub(super) fn unmet(draft: &AppPlan<'_>, app: &App, service: &Service) -> Option<Unmet> {
-    let find = |name: &str| sibling(draft, app, name);
-    Search { draft, app, find }.unmet(service, app.services.len())
+pub(super) fn unmet(input: PlanInput<'_>, app: &App, service: &Service) -> Option<Unmet> {
+    let find = |name: &str| sibling(input, app, name);
+    Search { input, app, find }.unmet(service, app.services.len())
 }
 
 /// As `unmet`, while a release is on its way: the dependency's existing container counts, unless it is about to be removed.
-pub(super) fn unmet_meanwhile(draft: &AppPlan<'_>, old: &Outdated<'_>) -> Option<Unmet> {
+pub(super) fn unmet_meanwhile(input: PlanInput<'_>, old: &Outdated<'_>) -> Option<Unmet> {
     let stays = |it: &&Container| {
         let service = old.app.services.get(&it.key.service).filter(|it| it.strategy.makes_way_first());
-        service.is_none_or(|service| is_fresh(draft, old.app, service, it, old.changed))
+        service.is_none_or(|service| is_fresh(input, old.app, service, it, old.changed))
     };
     let find = |name: &str| {
-        let theirs = draft.input.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        strategies::survivor(theirs).filter(stays)
+        let theirs = input.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        survivor(theirs).filter(stays)
     };
-    Search { draft, app: old.app, find }.unmet(old.service, old.app.services.len())
+    Search { input, app: old.app, find }.unmet(old.service, old.app.services.len())
 }
 
 /// Whether a running container was started before a dependency's container was recreated, and must be restarted for that. A
 /// dependency that the engine restarted by itself keeps its container.
-pub(super) fn is_owed_a_restart(draft: &AppPlan<'_>, app: &App, service: &Service, container: &Container) -> bool {
+pub(super) fn is_owed_a_restart(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let (ContainerPhase::Running, Some(started)) = (container.phase, container.started) else { return false };
-    let (booted, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
+    let (booted, now) = (input.current.booted_secs, input.current.now_secs);
     let recreated = |(name, dependency): (&String, &Dependency)| {
-        let other = sibling(draft, app, name).filter(|_| dependency.restart);
+        let other = sibling(input, app, name).filter(|_| dependency.restart);
         other.is_some_and(|it| {
             // A creation time in the future is from before the clock was set back: no restart would come after it.
             let later = started.secs() < it.created_secs && it.created_secs <= now;
-            later && holds(draft, it, dependency.condition)
+            later && holds(input, it, dependency.condition)
         })
     };
     // No container runs across a boot: a start time before the boot is from before the clock was set, and cannot be compared.
@@ -96,26 +95,26 @@ pub(super) fn is_owed_a_restart(draft: &AppPlan<'_>, app: &App, service: &Servic
 }
 
 /// Whether the container of a dependency meets a condition.
-fn holds(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> bool {
+fn holds(input: PlanInput<'_>, container: &Container, condition: Condition) -> bool {
     match condition {
         Condition::Started => match container.phase {
             ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Paused | ContainerPhase::Exited(_) => true,
             ContainerPhase::Created | ContainerPhase::Removing | ContainerPhase::Dead => false,
         },
         Condition::Healthy => container.phase == ContainerPhase::Running && container.health == Some(HealthStatus::Healthy),
-        Condition::Completed => container.phase == ContainerPhase::Exited(0) && !is_owed_a_start(draft, container),
+        Condition::Completed => container.phase == ContainerPhase::Exited(0) && !is_owed_a_start(input, container),
     }
 }
 
 /// Why the container of a dependency will never meet a condition that it does not meet now.
-fn fails(draft: &AppPlan<'_>, container: &Container, condition: Condition) -> Option<Never> {
+fn fails(input: PlanInput<'_>, container: &Container, condition: Condition) -> Option<Never> {
     match (condition, container.phase) {
         (Condition::Healthy, ContainerPhase::Running) => match container.health {
             None => Some(Never::NoHealthCheck),
             Some(HealthStatus::Unhealthy) => Some(Never::Unhealthy),
             Some(HealthStatus::Starting | HealthStatus::Healthy) => None,
         },
-        (Condition::Healthy | Condition::Completed, ContainerPhase::Exited(code)) if !is_owed_a_start(draft, container) => {
+        (Condition::Healthy | Condition::Completed, ContainerPhase::Exited(code)) if !is_owed_a_start(input, container) => {
             Some(Never::Exited(code, container.restart))
         }
         (Condition::Started | Condition::Healthy | Condition::Completed, _) => None,
@@ -140,14 +139,14 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
     }
 
     fn progress(&self, name: &str, condition: Condition, depth: usize) -> Progress {
-        let (draft, container) = (self.draft, (self.find)(name));
+        let (input, container) = (self.input, (self.find)(name));
         // The parser leaves no such name; a service that is not in the app is not waited for.
         let Some(service) = self.app.services.get(name) else { return Progress::Met };
         let key = ServiceKey::new(self.app.id, name);
-        let to_run = draft.input.is_wanted_running(&key, service);
+        let to_run = input.is_wanted_running(&key, service);
         // A healthy dependency that is about to be stopped is of no use to a service that starts now.
         let counts = to_run || condition != Condition::Healthy;
-        if counts && container.is_some_and(|it| holds(draft, it, condition)) {
+        if counts && container.is_some_and(|it| holds(input, it, condition)) {
             return Progress::Met;
         }
         if !to_run {
@@ -161,9 +160,9 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         if condition == Condition::Completed && service.config.restart.restarts_always() {
             return Progress::Never(Never::Endless(service.config.restart));
         }
-        let never = container.and_then(|it| fails(draft, it, condition)).or_else(|| {
-            let is_to_start = container.is_none_or(|it| is_owed_a_start(draft, it));
-            if is_to_start && draft.input.current.failing.contains(&key) {
+        let never = container.and_then(|it| fails(input, it, condition)).or_else(|| {
+            let is_to_start = container.is_none_or(|it| is_owed_a_start(input, it));
+            if is_to_start && input.current.failing.contains(&key) {
                 return Some(Never::Failing);
             }
             // The parser rejects cycles; the depth limits the recursion all the same.

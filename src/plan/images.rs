@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::container::standing;
 use crate::plan::input::PlanInput;
 use crate::plan::{AppUpdate, Plan, Step};
-use crate::state::service::{ContainerPhase, Strategy};
-use crate::state::{App, Container, EngineAction, ImageRef, Service};
+use crate::state::service::Strategy;
+use crate::state::{App, EngineAction, ImageRef, Service};
 
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.
@@ -50,13 +51,6 @@ fn waits(scene: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool
     }
 }
 
-/// Containers of a service that are yet to be removed.
-fn standing<'a>(scene: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
-    scene
-        .containers_of(app.id)
-        .filter(move |it| it.key.service == name && !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead))
-}
-
 /// Images of ours that no service wants and no container uses.
 pub(super) fn unwanted(scene: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
     scene.current.ours.iter().filter(move |reference| {
@@ -64,4 +58,9 @@ pub(super) fn unwanted(scene: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> 
         let seen = scene.current.images.iter().find(|it| it.answers_to(reference));
         seen.is_some_and(|image| !wanted() && !scene.current.containers.iter().any(|it| it.image == image.id))
     })
+}
+
+/// Whether a pull may begin: under delete-then-download not before the unused images are deleted.
+pub(super) fn may_pull(scene: PlanInput<'_>, service: &Service) -> bool {
+    service.strategy != Strategy::DeleteThenDownload || unwanted(scene).next().is_none()
 }

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::app_plan::AppPlan;
-use crate::plan::input::ChangedNetworks;
-use crate::plan::services::{is_fresh, sibling};
-use crate::state::{App, Container, ContainerPhase, Service};
+use crate::plan::container::{is_fresh, sibling, standing};
+use crate::plan::input::{ChangedNetworks, PlanInput};
+use crate::state::{App, Service};
 
 /// Progress of a release.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,10 +21,9 @@ pub(super) struct ReleaseProgress {
 
 impl ReleaseProgress {
     /// The progress of the app's release. An app that is not in the target waits for nothing.
-    pub(super) fn of(draft: &AppPlan<'_>, changed: &ChangedNetworks) -> Self {
-        let app = draft.input.app(draft.app);
-        let pending = |app: &App| app.services.iter().any(|(name, it)| is_pending(draft, app, name, it, changed));
-        Self { images: draft.input.has_all_images(app), containers: !app.is_some_and(pending) }
+    pub(super) fn of(input: PlanInput<'_>, app: Option<&App>, changed: &ChangedNetworks) -> Self {
+        let pending = |app: &App| app.services.iter().any(|(name, it)| is_pending(input, app, name, it, changed));
+        Self { images: input.has_all_images(app), containers: !app.is_some_and(pending) }
     }
 
     /// Whether a service's old containers may be removed. A service that removes them before the pull waits for no other
@@ -37,33 +35,27 @@ impl ReleaseProgress {
 
 /// Whether a replacement is to be created beside the old container and is not yet; or whether a network that it needs first
 /// has a driver that the engine may lack.
-fn is_pending(draft: &AppPlan<'_>, app: &App, name: &str, service: &Service, changed: &ChangedNetworks) -> bool {
-    let mut theirs = standing(draft, app, name).peekable();
+fn is_pending(input: PlanInput<'_>, app: &App, name: &str, service: &Service, changed: &ChangedNetworks) -> bool {
+    let mut theirs = standing(input, app, name).peekable();
     theirs.peek().is_some()
-        && !theirs.any(|it| is_fresh(draft, app, service, it, changed))
-        && (can_be_created_beside(draft, app, service, changed) || draft.input.untried(app, service).is_some())
-}
-
-/// Containers of a service that the engine is not removing.
-fn standing<'a>(draft: &AppPlan<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
-    let there = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
-    draft.input.containers_of(app.id).filter(move |it| it.key.service == name).filter(there)
+        && !theirs.any(|it| is_fresh(input, app, service, it, changed))
+        && (can_be_created_beside(input, app, service, changed) || input.untried(app, service).is_some())
 }
 
 /// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a
 /// network that has to be removed first; nor if it shares a namespace of such a service.
-pub(super) fn can_be_created_beside(draft: &AppPlan<'_>, app: &App, service: &Service, changed: &ChangedNetworks) -> bool {
+pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &Service, changed: &ChangedNetworks) -> bool {
     // The parser rejects cycles; each service is visited once all the same.
     let mut seen = BTreeSet::new();
     let mut left = vec![service];
     while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.
-        let lacks = draft.input.is_purged(app.id) && draft.input.missing(app, service, changed).is_some();
-        if !draft.input.has_image(&service.image) || changed.concerns(service) || lacks {
+        let lacks = input.is_purged(app.id) && input.missing(app, service, changed).is_some();
+        if !input.has_image(&service.image) || changed.concerns(service) || lacks {
             return false;
         }
         for (_, owner) in service.config.shares() {
-            let waits = sibling(draft, app, owner).is_none() && standing(draft, app, owner).next().is_some();
+            let waits = sibling(input, app, owner).is_none() && standing(input, app, owner).next().is_some();
             if waits && seen.insert(owner) {
                 left.extend(app.services.get(owner));
             }
@@ -73,8 +65,8 @@ pub(super) fn can_be_created_beside(draft: &AppPlan<'_>, app: &App, service: &Se
 }
 
 /// Whether a service that has a container and shares this one's namespace waits for it.
-pub(super) fn is_awaited(draft: &AppPlan<'_>, app: &App, name: &str) -> bool {
+pub(super) fn is_awaited(input: PlanInput<'_>, app: &App, name: &str) -> bool {
     app.services
         .iter()
-        .any(|(other, it)| it.config.shares().any(|(_, owner)| owner == name) && standing(draft, app, other).next().is_some())
+        .any(|(other, it)| it.config.shares().any(|(_, owner)| owner == name) && standing(input, app, other).next().is_some())
 }

@@ -12,27 +12,12 @@
 //! has to go first.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
+use crate::plan::container::{Outdated, RETIRED, is_owed_a_start, is_retired, survivor, which};
 use crate::plan::depends::{unmet, unmet_meanwhile};
-use crate::plan::images;
-use crate::plan::input::ChangedNetworks;
-use crate::plan::release;
-use crate::plan::services::{is_owed_a_start, keep_connected, make, revive, start, stop, which};
-use crate::plan::spec;
-use crate::plan::{Step, Waiting};
+use crate::plan::upkeep::{keep_connected, make, revive, start, stop};
+use crate::plan::{Step, Waiting, release, spec};
 use crate::state::service::Strategy;
-use crate::state::{App, Container, ContainerPhase, EngineAction, Service, ServiceKey};
-
-/// The outdated containers of a service, and the service.
-pub(super) struct Outdated<'a> {
-    pub(super) app: &'a App,
-    pub(super) service: &'a Service,
-    pub(super) key: &'a ServiceKey,
-    pub(super) containers: &'a [&'a Container],
-    pub(super) changed: &'a ChangedNetworks,
-}
-
-/// The name prefix of the old container of a hand-over.
-const RETIRED: &str = "old_";
+use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
 
 /// The service is not in the target: its containers are removed when the release that replaces them is here.
 pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {
@@ -107,7 +92,7 @@ fn is_unproven(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
 
 /// Creates the new container beside the old ones, where that is possible.
 fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
-    let can = !old.containers.is_empty() && release::can_be_created_beside(draft, old.app, old.service, old.changed);
+    let can = !old.containers.is_empty() && release::can_be_created_beside(draft.input, old.app, old.service, old.changed);
     if can {
         make(draft, old, Precondition::Free);
     }
@@ -174,11 +159,6 @@ fn kill(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     }
 }
 
-/// Of several containers of a service, the newest live one is kept, or the newest if none is alive.
-pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
-    containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
-}
-
 /// Removes all containers but the survivor: they play no part in what follows.
 fn keep_the_newest<'a>(draft: &mut AppPlan<'_>, old: &Outdated<'a>) -> Option<&'a Container> {
     let newest = survivor(old.containers.iter().copied())?;
@@ -195,8 +175,8 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
         stop(draft, container);
     } else if draft.input.overrides.recreate.contains(&container.id) {
         draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
-    } else if !old.service.requires_reboot && is_owed_a_start(draft, container) {
-        match unmet_meanwhile(draft, old) {
+    } else if !old.service.requires_reboot && is_owed_a_start(draft.input, container) {
+        match unmet_meanwhile(draft.input, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
             None => draft.deed(Precondition::Free, EngineAction::Start(which(container))),
         }
@@ -213,7 +193,7 @@ fn can_start_side_by_side(draft: &AppPlan<'_>, old: &Outdated<'_>) -> bool {
 
 /// Retires the old container, which frees its name, and starts the new one.
 fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
-    if let Some(other) = unmet(draft, old.app, old.service) {
+    if let Some(other) = unmet(draft.input, old.app, old.service) {
         draft.wait(Waiting::Dependency(old.key.clone(), other));
         return;
     }
@@ -229,14 +209,4 @@ fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Conta
         let name = format!("{RETIRED}{}", spec::bare_name(newest));
         draft.deed(Precondition::Locked, EngineAction::Retire(which(newest), name));
     }
-}
-
-/// Whether a container was the old one of a hand-over.
-pub(super) fn is_retired(container: &Container) -> bool {
-    spec::is_named(container, RETIRED)
-}
-
-/// Whether a pull may begin: under delete-then-download not before the unused images are deleted.
-pub(super) fn may_pull(draft: &AppPlan<'_>, service: &Service) -> bool {
-    service.strategy != Strategy::DeleteThenDownload || images::unwanted(draft.input).next().is_none()
 }

@@ -1,0 +1,103 @@
+//! Containers of a service: which one it should have, which ones are outdated, and what each needs.
+
+use crate::plan::input::{ChangedNetworks, PlanInput};
+use crate::plan::spec;
+use crate::state::{App, Container, ContainerId, ContainerPhase, ContainerRef, Namespace, Service, ServiceKey};
+
+/// The name prefix of the old container of a hand-over.
+pub(super) const RETIRED: &str = "old_";
+
+/// The outdated containers of a service, and the service.
+pub(super) struct Outdated<'a> {
+    pub(super) app: &'a App,
+    pub(super) service: &'a Service,
+    pub(super) key: &'a ServiceKey,
+    pub(super) containers: &'a [&'a Container],
+    pub(super) changed: &'a ChangedNetworks,
+}
+
+/// Whether this is the container the service should have.
+pub(super) fn is_fresh(
+    input: PlanInput<'_>,
+    app: &App,
+    service: &Service,
+    container: &Container,
+    changed: &ChangedNetworks,
+) -> bool {
+    !input.overrides.recreate.contains(&container.id)
+        && !changed.concerns(service)
+        && input.is_as_wanted(container, service)
+        && !input.ports.offer_another(container)
+        && shares_the_right_namespaces(input, app, service, container)
+}
+
+/// Whether a container shares the namespaces of its owners' current containers, and none of a container that is gone and may
+/// have been replaced by one of the same name.
+fn shares_the_right_namespaces(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
+    let is_right = |(namespace, owner): (Namespace, &str)| {
+        let owner = sibling(input, app, owner);
+        owner.is_some_and(|owner| container.shares.get(&namespace) == Some(&owner.id))
+    };
+    !container.is_orphaned && service.config.shares().all(is_right)
+}
+
+/// The container that another service of the app has, and will keep.
+pub(super) fn sibling<'a>(input: PlanInput<'a>, app: &App, name: &str) -> Option<&'a Container> {
+    let service = app.services.get(name)?;
+    let theirs = input.containers_of(app.id).filter(|it| it.key.service == name);
+    theirs.filter(|it| input.is_as_wanted(it, service) && !input.overrides.recreate.contains(&it.id)).max_by_key(|it| rank(it))
+}
+
+/// Of several containers that match the target, the newest that was started is kept; one that was only created may go.
+pub(super) fn rank(container: &Container) -> (bool, i64, &ContainerId) {
+    (container.phase != ContainerPhase::Created, container.created_secs, &container.id)
+}
+
+/// Of several containers of a service, the newest live one is kept, or the newest if none is alive.
+pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
+    containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
+}
+
+/// Containers of a service that the engine is not removing.
+pub(super) fn standing<'a>(input: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
+    let there = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
+    input.containers_of(app.id).filter(move |it| it.key.service == name).filter(there)
+}
+
+/// Whether a container that should run has to be started.
+pub(super) fn is_owed_a_start(input: PlanInput<'_>, container: &Container) -> bool {
+    match container.phase {
+        ContainerPhase::Created => true,
+        ContainerPhase::Exited(_) => {
+            // If it exited by itself, that is up to its restart policy; under one that always restarts, it was stopped by
+            // hand.
+            container.restart.restarts_always()
+                || input.overrides.start.contains(&container.id)
+                // A failed start is not an exit of its program: a missing device or address may be back by now.
+                || container.error.is_some()
+        }
+        // The user who paused it may be about to copy its files.
+        ContainerPhase::Paused => input.overrides.start.contains(&container.id),
+        ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Removing | ContainerPhase::Dead => false,
+    }
+}
+
+/// Whether the owner of a shared namespace was started after the container: then the container is in the namespace of a
+/// program that is gone.
+pub(super) fn lost_its_owner(input: PlanInput<'_>, container: &Container) -> bool {
+    let (ContainerPhase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since)
+    else {
+        return false;
+    };
+    // A start time in the future is from before the clock was set back: a restart could not come after it.
+    own < others && others.secs() <= input.current.now_secs
+}
+
+/// Whether a container was the old one of a hand-over.
+pub(super) fn is_retired(container: &Container) -> bool {
+    spec::is_named(container, RETIRED)
+}
+
+pub(super) fn which(container: &Container) -> ContainerRef {
+    ContainerRef { key: container.key.clone(), id: container.id.clone() }
+}

@@ -1,0 +1,122 @@
+//! The steps of one container: it is created, renamed, connected, started and stopped.
+
+use crate::plan::app_plan::{AppPlan, Precondition};
+use crate::plan::container::{Outdated, is_owed_a_start, lost_its_owner, sibling, which};
+use crate::plan::depends::{is_owed_a_restart, unmet};
+use crate::plan::{Waiting, images, release, spec};
+use crate::state::service::Strategy;
+use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service};
+
+/// Creates a container, where there is none or beside the old one: as soon as everything it needs is here.
+pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, gate: Precondition) {
+    let Outdated { app, service, key, changed, .. } = *old;
+    let scene = draft.input;
+    if !scene.has_image(&service.image) {
+        if images::may_pull(scene, service) {
+            draft.deed(Precondition::Free, EngineAction::Pull(service.image.clone()));
+        } else {
+            draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
+        }
+        return;
+    }
+    if let Some(port) = scene.ports.lacking(key) {
+        let why = format!("other services have all ports of {port}: widen the range, or free one");
+        draft.differs(format!("create {key}"), why);
+        draft.wait(Waiting::Resource(key.clone(), format!("a free port of the host for {port}")));
+        return;
+    }
+    if let Some(what) = scene.missing(app, service, changed) {
+        draft.wait(Waiting::Resource(key.clone(), what));
+        return;
+    }
+    let gate = match gate {
+        Precondition::Release if service.strategy.makes_way_first() => Precondition::Undisturbed,
+        Precondition::Release if release::is_awaited(draft.input, app, &key.service) => Precondition::Here,
+        other => other,
+    };
+    let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft.input, app, name));
+    match spec {
+        Some(spec) => draft.deed(gate, EngineAction::Create(Box::new(spec))),
+        None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
+    }
+}
+
+/// The container is the right one: at most rename, connect, stop or start it.
+pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
+    let name = spec::container_name(app, &container.key.service, service);
+    if spec::is_named_new(container) {
+        // The container that it replaced is gone. It was never started, so nothing is disturbed.
+        draft.deed(
+            if container.phase == ContainerPhase::Created { Precondition::Free } else { Precondition::Locked },
+            EngineAction::Rename(which(container), name),
+        );
+    } else if container.name != name {
+        // Only the release changed. The container's name is the only record of it.
+        if service.strategy == Strategy::DownloadThenKill && !draft.release.images {
+            draft.wait(Waiting::Images(container.key.clone()));
+        } else if !draft.release.is_ready_for(service) {
+            draft.wait(Waiting::Containers(container.key.clone()));
+        } else {
+            draft.deed(Precondition::Locked, EngineAction::Rename(which(container), name));
+        }
+    }
+    let connections = draft.input.connections(app, service, container);
+    if !draft.input.is_wanted_running(&container.key, service) {
+        stop(draft, container);
+    } else if connections.is_empty() {
+        start(draft, app, service, container);
+    } else {
+        connect(draft, container, connections);
+    }
+}
+
+/// Attaches a container to its networks before it is started. A running one loses a network only where the new one has the
+/// same name.
+fn connect(draft: &mut AppPlan<'_>, container: &Container, connections: Vec<NetworkConnection>) {
+    let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
+    let gate = if loses { Precondition::Locked } else { Precondition::Free };
+    draft.deed(gate, EngineAction::Connect(which(container), connections));
+}
+
+/// Stops a container that should not run.
+pub(super) fn stop(draft: &mut AppPlan<'_>, container: &Container) {
+    if container.phase.is_alive() {
+        draft.deed(Precondition::Locked, EngineAction::Stop(which(container)));
+    }
+}
+
+pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
+    if !is_owed_a_start(draft.input, container) {
+        if is_owed_a_restart(draft.input, app, service, container) {
+            draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
+        } else {
+            keep_connected(draft, container);
+        }
+        return;
+    }
+    // A creation time in the future is from before the clock was set back: it must not cause reboots until then.
+    let (since, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
+    let new = container.phase == ContainerPhase::Created
+        && match draft.input.current.awaiting.get(&container.id) {
+            // Clocks are wrong at boot on boards without a battery; the recorded boot id is not.
+            Some(BootState::NotYet) => true,
+            Some(BootState::Done) => false,
+            None => (since..=now).contains(&container.created_secs),
+        };
+    if service.requires_reboot && new {
+        draft.wait(Waiting::Boot(container.key.clone()));
+    } else if let Some(other) = unmet(draft.input, app, service) {
+        draft.wait(Waiting::Dependency(container.key.clone(), other));
+    } else {
+        draft.deed(Precondition::Free, EngineAction::Start(which(container)));
+    }
+}
+
+/// Restarts a live container that lost a namespace it shares, and waits for one that is paused.
+pub(super) fn keep_connected(draft: &mut AppPlan<'_>, container: &Container) {
+    if lost_its_owner(draft.input, container) {
+        draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
+    } else if container.phase == ContainerPhase::Paused {
+        draft.wait(Waiting::Paused(container.key.clone()));
+    }
+}
