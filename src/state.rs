@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod app;
+pub mod app_id;
 pub mod board;
 mod canonical_form;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod effective;
 pub mod host;
 pub mod image;
 pub mod keys;
+pub mod labels;
 pub mod led;
 pub mod logging;
 pub mod network;
@@ -34,24 +36,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
-pub use app::{App, AppId};
+pub use app::App;
+pub use app_id::AppId;
 pub use board::BoardFacts;
-pub use config::{ConfigHash, ContainerConfig};
+pub use config::{ConfigHash, ContainerConfig, Namespace};
 pub use connectivity::{Connectivity, ConnectivityCheck, VpnState};
 pub use dependency::{Condition, Dependency, HealthStatus};
 pub use device::{ClientAddress, Device, Identity};
 pub use effective::{AdoptedContainer, Outcome};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
+pub use labels::is_given_label;
 pub use led::{
     HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus, Player,
 };
 pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{LedLevel, Pattern, PatternError};
-pub use service::{
-    Container, ContainerId, ContainerPhase, EngineTime, NameParts, Namespace, Origin, Service, ServiceKey, is_given_label,
-    parse_name,
-};
+pub use service::{Container, ContainerId, ContainerPhase, EngineTime, NameParts, Origin, Service, ServiceKey, parse_name};
 pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 pub use status::{Activity, EngineState, Status, Trouble};
 pub use volume::{Volume, VolumeConfig};

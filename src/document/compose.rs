@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::state::ContainerConfig;
-use crate::state::config::{HealthCheck, SERVICE_NAMESPACE};
+use crate::state::config::{HealthCheck, RestartPolicy, SERVICE_NAMESPACE};
 use crate::state::logging::Logging;
-use crate::state::service::RestartPolicy;
 
 use super::at::{Cursor, quoted, whole};
 use super::fields::{ObjectFields, pairs, texts};

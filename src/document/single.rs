@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::state::app::Generation;
-use crate::state::config::{Mount, MountMode, NetworkMode, Port};
-use crate::state::service::{Feature, RestartPolicy, Strategy};
+use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
+use crate::state::service::{Feature, Strategy};
 use crate::state::{App, ContainerConfig, ImageRef, Service, VolumeConfig};
 
 use super::at::{Cursor, quoted};

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::state::app::Generation;
-use crate::state::config::{Mount, MountMode, NetworkMode};
-use crate::state::service::{Feature, RestartPolicy, Strategy};
+use crate::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
+use crate::state::service::{Feature, Strategy};
 use crate::state::{App, AppId, ContainerConfig, Dependency, Service};
 
 const V3: &str = include_str!("../../tests/data/target-v3.json");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::state::service::RestartPolicy;
+use crate::state::config::RestartPolicy;
 
 const NANOS: u128 = 1_000_000_000;
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::plan::container::{Outdated, is_fresh, is_owed_a_start, sibling, survivor};
 use crate::plan::input::PlanInput;
-use crate::state::service::RestartPolicy;
+use crate::state::config::RestartPolicy;
 use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Service, ServiceKey};
 
 /// A condition that does not hold.

@@ -123,7 +123,7 @@ impl<'a> PlanInput<'a> {
 
     /// As `network`, without `supervisor0`.
     pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
-        let [today, older] = Network::engine_names(app, name);
+        let [today, older] = app.engine_network_names(name);
         let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == today || it.name == older);
         self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != today))
     }
@@ -139,7 +139,7 @@ impl<'a> PlanInput<'a> {
         match self.network(app, name) {
             Some(network) => network.name.clone(),
             None if name == SUPERVISOR_NETWORK => name.to_owned(),
-            None => Network::engine_name(app, name),
+            None => app.engine_network_name(name),
         }
     }
 
@@ -229,7 +229,7 @@ impl ChangedNetworks {
 
 /// The name of the trial network that tests the driver of an app's network.
 pub(super) fn trial_name(app: &App, name: &str) -> String {
-    format!("new_{}", Network::engine_name(app, name))
+    format!("new_{}", app.engine_network_name(name))
 }
 
 /// Volumes a service mounts, by their name in the document.

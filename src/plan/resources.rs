@@ -38,7 +38,7 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
             // The trial network may hold what the network itself needs: the host's interface, a subnet.
             None if trial.is_some() => remove_trial(draft, trial),
             None => {
-                let (id, app_id, name) = (NetworkId::default(), Some(app.id), Network::engine_name(app, name));
+                let (id, app_id, name) = (NetworkId::default(), Some(app.id), app.engine_network_name(name));
                 let network = Network { id, name, app: app_id, config: config.clone() };
                 draft.deed(Precondition::Free, EngineAction::CreateNetwork(network));
             }

@@ -1,13 +1,8 @@
 //! An app: the services, networks and volumes that one release brings.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::state::{NetworkConfig, Service, VolumeConfig};
-
-/// The number the cloud gave an app. Container labels and lock directories carry it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AppId(pub u32);
+use crate::state::{AppId, NetworkConfig, Service, VolumeConfig};
 
 /// The target state of one app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +36,16 @@ pub enum Generation {
     Single,
 }
 
-impl fmt::Display for AppId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+impl App {
+    /// The name on the engine that a network of the app is created with.
+    #[must_use]
+    pub fn engine_network_name(&self, name: &str) -> String {
+        format!("{}_{name}", self.uuid)
+    }
+
+    /// Every name on the engine that a network of the app may have: the one it is created with, and that of older supervisors.
+    #[must_use]
+    pub fn engine_network_names(&self, name: &str) -> [String; 2] {
+        [self.engine_network_name(name), format!("{}_{name}", self.id)]
     }
 }

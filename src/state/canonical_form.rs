@@ -4,11 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use crate::state::config::{HealthCheck, Mount, NetworkMode, Port};
-use crate::state::logging::Logging;
-use crate::state::network::NetworkAttachment;
-use crate::state::service::RestartPolicy;
-
 /// One text per value, and one value per text. Not `Debug`, whose output a new compiler may change.
 pub(super) trait CanonicalForm {
     /// Appends the text to another, so that a configuration of many values becomes one string instead of many.
@@ -22,16 +17,19 @@ pub(super) trait CanonicalForm {
     }
 }
 
-macro_rules! canon_by_display {
+/// Types whose text for people is also their canonical one.
+macro_rules! canonical_by_display {
     ($($type:ty),+) => {$(
-        impl CanonicalForm for $type {
+        impl $crate::state::canonical_form::CanonicalForm for $type {
             fn write(&self, text: &mut String) {
-                add(text, format_args!("{self}"));
+                $crate::state::canonical_form::add(text, format_args!("{self}"));
             }
         }
     )+};
 }
-canon_by_display!(bool, i32, i64, u16, u32, RestartPolicy, NetworkMode, Port, Mount);
+pub(super) use canonical_by_display;
+
+canonical_by_display!(bool, i32, i64, u16, u32);
 
 impl CanonicalForm for str {
     /// Prefixed with its length, so that no text can imitate the end of another.
@@ -90,28 +88,8 @@ impl CanonicalForm for (i64, i64) {
     }
 }
 
-impl CanonicalForm for HealthCheck {
-    fn write(&self, text: &mut String) {
-        let Self { test, interval, timeout, start_period, retries } = self;
-        list(text, [test as &dyn CanonicalForm, interval, timeout, start_period, retries], CanonicalForm::write);
-    }
-}
-
-impl CanonicalForm for Logging {
-    fn write(&self, text: &mut String) {
-        let Self { driver, options } = self;
-        list(text, [driver as &dyn CanonicalForm, options], CanonicalForm::write);
-    }
-}
-
-impl CanonicalForm for NetworkAttachment {
-    fn write(&self, text: &mut String) {
-        let Self { aliases, ipv4, ipv6, link_local } = self;
-        list(text, [aliases as &dyn CanonicalForm, ipv4, ipv6, link_local], CanonicalForm::write);
-    }
-}
-
-fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut String)) {
+/// Appends items in brackets.
+pub(super) fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut String)) {
     text.push('[');
     for (at, item) in items.into_iter().enumerate() {
         if at > 0 {
@@ -122,6 +100,7 @@ fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn
     text.push(']');
 }
 
-fn add(text: &mut String, more: fmt::Arguments<'_>) {
+/// Appends formatted text.
+pub(super) fn add(text: &mut String, more: fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a text takes everything");
 }

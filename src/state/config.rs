@@ -14,129 +14,158 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::state::canonical_form::CanonicalForm;
+use crate::state::canonical_form::{CanonicalForm, canonical_by_display, list};
 use crate::state::logging::Logging;
 use crate::state::network::NetworkAttachment;
-use crate::state::service::{Namespace, RestartPolicy};
 
 pub use crate::state::ports::Port;
 
-/// The configuration of a container, except its name, its image and the agent's own labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the engine's own switches, independent of each other")]
-pub struct ContainerConfig {
-    /// Arguments. `None`: the image's.
-    pub command: Option<Vec<String>>,
-    /// Program. `None`: the image's.
-    pub entrypoint: Option<Vec<String>>,
-    /// Environment, on top of the image's.
-    pub env: BTreeMap<String, String>,
-    /// The owner's labels; the agent's are added when the container is created.
-    pub labels: BTreeMap<String, String>,
-    /// Working directory. `None`: the image's.
-    pub working_dir: Option<String>,
-    /// User, and group. `None`: the image's.
-    pub user: Option<String>,
-    /// Whether it has a terminal.
-    pub tty: bool,
-    /// Whether the engine runs its own init before the program.
-    pub init: bool,
-    /// Signal that stops it. `None`: the image's, else SIGTERM.
-    pub stop_signal: Option<String>,
-    /// Time between that signal and SIGKILL.
-    pub stop_grace: Duration,
-    /// Its health check. `None`: the image's.
-    pub health: Option<HealthCheck>,
-    /// What the engine does when it exits.
-    pub restart: RestartPolicy,
-    /// Where the engine logs its output. `None`: the engine's default.
-    pub logging: Option<Logging>,
+/// Declares a configuration from one list of fields, each with its value in a service whose document sets nothing.
+macro_rules! configuration {
+    ($(#[$about:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty = $default:expr,)+ }) => {
+        $(#[$about])*
+        $vis struct $name { $($(#[$doc])* pub $field: $type,)+ }
 
-    /// Full access to the host.
-    pub privileged: bool,
-    /// Whether its root file system cannot be written.
-    pub read_only: bool,
-    /// Capabilities added, without `CAP_`.
-    pub cap_add: BTreeSet<String>,
-    /// Capabilities dropped, without `CAP_`.
-    pub cap_drop: BTreeSet<String>,
-    /// Security options.
-    pub security_opt: BTreeSet<String>,
-    /// Devices, `host:container:permissions`.
-    pub devices: BTreeSet<String>,
-    /// Rules of the device cgroup.
-    pub device_cgroup_rules: BTreeSet<String>,
-    /// GPUs asked for, through the engine's device requests. 0: none.
-    pub gpus: u32,
-    /// Supplementary groups.
-    pub group_add: BTreeSet<String>,
-    /// Resource limits by name: soft and hard.
-    pub ulimits: BTreeMap<String, (i64, i64)>,
-    /// Kernel parameters of its namespaces.
-    pub sysctls: BTreeMap<String, String>,
-    /// Options of the storage driver.
-    pub storage_opt: BTreeMap<String, String>,
-    /// Parent cgroup.
-    pub cgroup_parent: Option<String>,
-    /// The engine's runtime.
-    pub runtime: Option<String>,
-    /// User namespace.
-    pub userns_mode: Option<String>,
-    /// UTS namespace.
-    pub uts: Option<String>,
-    /// Process namespace: `host`, `container:<id>` or `service:<name>`.
-    pub pid: Option<String>,
-    /// IPC namespace: `private`, `shareable`, `host`, `none`, `container:<id>` or `service:<name>`.
-    pub ipc: String,
+        impl Default for $name {
+            /// The configuration of a service whose document sets nothing.
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
 
-    /// Memory limit, in bytes. 0: no limit.
-    pub memory_bytes: i64,
-    /// Memory reserved for it, in bytes. 0: none.
-    pub memory_reservation_bytes: i64,
-    /// Size of `/dev/shm`, in bytes.
-    pub shm_bytes: i64,
-    /// Relative CPU shares. 0: the engine's default.
-    pub cpu_shares: i64,
-    /// Microseconds of processor time in each period. 0: no limit.
-    pub cpu_quota: i64,
-    /// Billionths of a processor. 0: no limit.
-    pub nano_cpus: i64,
-    /// Processors it may run on. Empty: all.
-    pub cpuset: String,
-    /// Limit of processes. 0: no limit.
-    pub pids_limit: i64,
-    /// Whether the kernel's out-of-memory killer leaves it alone.
-    pub oom_kill_disable: bool,
-    /// Adjustment of its score for that killer, -1000 to 1000; a higher score is killed first.
-    pub oom_score_adj: i64,
+        impl $name {
+            /// The fields that differ from their default, by name, each in one unambiguous line of text.
+            #[must_use]
+            pub fn fields(&self) -> BTreeMap<&'static str, String> {
+                static DEFAULT: LazyLock<$name> = LazyLock::new($name::default);
+                let default = &*DEFAULT;
+                let mut fields = BTreeMap::new();
+                $(if self.$field != default.$field {
+                    fields.insert(stringify!($field), self.$field.canonical_text());
+                })+
+                fields
+            }
+        }
+    };
+}
 
-    /// Where its network comes from.
-    pub network_mode: NetworkMode,
-    /// Networks of the app it is attached to, by their name in the document.
-    pub networks: BTreeMap<String, NetworkAttachment>,
-    /// Published ports.
-    pub ports: BTreeSet<Port>,
-    /// Exposed ports, `80/tcp`; published ones included.
-    pub expose: BTreeSet<String>,
-    /// Name servers, in order.
-    pub dns: Vec<String>,
-    /// Options of the resolver, in order.
-    pub dns_opt: Vec<String>,
-    /// Search domains, in order.
-    pub dns_search: Vec<String>,
-    /// Lines for `/etc/hosts`, `name:address`.
-    pub extra_hosts: BTreeSet<String>,
-    /// Host name. `None`: the engine's choice.
-    pub hostname: Option<String>,
-    /// Domain name.
-    pub domainname: Option<String>,
-    /// MAC address.
-    pub mac_address: Option<String>,
+configuration! {
+    /// The configuration of a container, except its name, its image and the agent's own labels.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ContainerConfig {
+        /// Arguments. `None`: the image's.
+        pub command: Option<Vec<String>> = None,
+        /// Program. `None`: the image's.
+        pub entrypoint: Option<Vec<String>> = None,
+        /// Environment, on top of the image's.
+        pub env: BTreeMap<String, String> = BTreeMap::new(),
+        /// The owner's labels; the agent's are added when the container is created.
+        pub labels: BTreeMap<String, String> = BTreeMap::new(),
+        /// Working directory. `None`: the image's.
+        pub working_dir: Option<String> = None,
+        /// User, and group. `None`: the image's.
+        pub user: Option<String> = None,
+        /// Whether it has a terminal.
+        pub tty: bool = true,
+        /// Whether the engine runs its own init before the program.
+        pub init: bool = false,
+        /// Signal that stops it. `None`: the image's, else SIGTERM.
+        pub stop_signal: Option<String> = None,
+        /// Time between that signal and SIGKILL.
+        pub stop_grace: Duration = Duration::from_secs(10),
+        /// Its health check. `None`: the image's.
+        pub health: Option<HealthCheck> = None,
+        /// What the engine does when it exits.
+        pub restart: RestartPolicy = RestartPolicy::Always,
+        /// Where the engine logs its output. `None`: the engine's default.
+        pub logging: Option<Logging> = None,
 
-    /// What is mounted in it.
-    pub mounts: BTreeSet<Mount>,
-    /// tmpfs mounts: path and options.
-    pub tmpfs: BTreeMap<String, String>,
+        /// Full access to the host.
+        pub privileged: bool = false,
+        /// Whether its root file system cannot be written.
+        pub read_only: bool = false,
+        /// Capabilities added, without `CAP_`.
+        pub cap_add: BTreeSet<String> = BTreeSet::new(),
+        /// Capabilities dropped, without `CAP_`.
+        pub cap_drop: BTreeSet<String> = BTreeSet::new(),
+        /// Security options.
+        pub security_opt: BTreeSet<String> = BTreeSet::new(),
+        /// Devices, `host:container:permissions`.
+        pub devices: BTreeSet<String> = BTreeSet::new(),
+        /// Rules of the device cgroup.
+        pub device_cgroup_rules: BTreeSet<String> = BTreeSet::new(),
+        /// GPUs asked for, through the engine's device requests. 0: none.
+        pub gpus: u32 = 0,
+        /// Supplementary groups.
+        pub group_add: BTreeSet<String> = BTreeSet::new(),
+        /// Resource limits by name: soft and hard.
+        pub ulimits: BTreeMap<String, (i64, i64)> = BTreeMap::new(),
+        /// Kernel parameters of its namespaces.
+        pub sysctls: BTreeMap<String, String> = BTreeMap::new(),
+        /// Options of the storage driver.
+        pub storage_opt: BTreeMap<String, String> = BTreeMap::new(),
+        /// Parent cgroup.
+        pub cgroup_parent: Option<String> = None,
+        /// The engine's runtime.
+        pub runtime: Option<String> = None,
+        /// User namespace.
+        pub userns_mode: Option<String> = None,
+        /// UTS namespace.
+        pub uts: Option<String> = None,
+        /// Process namespace: `host`, `container:<id>` or `service:<name>`.
+        pub pid: Option<String> = None,
+        /// IPC namespace: `private`, `shareable`, `host`, `none`, `container:<id>` or `service:<name>`.
+        pub ipc: String = "shareable".to_owned(),
+
+        /// Memory limit, in bytes. 0: no limit.
+        pub memory_bytes: i64 = 0,
+        /// Memory reserved for it, in bytes. 0: none.
+        pub memory_reservation_bytes: i64 = 0,
+        /// Size of `/dev/shm`, in bytes.
+        pub shm_bytes: i64 = 64 * 1024 * 1024,
+        /// Relative CPU shares. 0: the engine's default.
+        pub cpu_shares: i64 = 0,
+        /// Microseconds of processor time in each period. 0: no limit.
+        pub cpu_quota: i64 = 0,
+        /// Billionths of a processor. 0: no limit.
+        pub nano_cpus: i64 = 0,
+        /// Processors it may run on. Empty: all.
+        pub cpuset: String = String::new(),
+        /// Limit of processes. 0: no limit.
+        pub pids_limit: i64 = 0,
+        /// Whether the kernel's out-of-memory killer leaves it alone.
+        pub oom_kill_disable: bool = false,
+        /// Adjustment of its score for that killer, -1000 to 1000; a higher score is killed first.
+        pub oom_score_adj: i64 = 0,
+
+        /// Where its network comes from.
+        pub network_mode: NetworkMode = NetworkMode::App,
+        /// Networks of the app it is attached to, by their name in the document.
+        pub networks: BTreeMap<String, NetworkAttachment> = BTreeMap::new(),
+        /// Published ports.
+        pub ports: BTreeSet<Port> = BTreeSet::new(),
+        /// Exposed ports, `80/tcp`; published ones included.
+        pub expose: BTreeSet<String> = BTreeSet::new(),
+        /// Name servers, in order.
+        pub dns: Vec<String> = Vec::new(),
+        /// Options of the resolver, in order.
+        pub dns_opt: Vec<String> = Vec::new(),
+        /// Search domains, in order.
+        pub dns_search: Vec<String> = Vec::new(),
+        /// Lines for `/etc/hosts`, `name:address`.
+        pub extra_hosts: BTreeSet<String> = BTreeSet::new(),
+        /// Host name. `None`: the engine's choice.
+        pub hostname: Option<String> = None,
+        /// Domain name.
+        pub domainname: Option<String> = None,
+        /// MAC address.
+        pub mac_address: Option<String> = None,
+
+        /// What is mounted in it.
+        pub mounts: BTreeSet<Mount> = BTreeSet::new(),
+        /// tmpfs mounts: path and options.
+        pub tmpfs: BTreeMap<String, String> = BTreeMap::new(),
+    }
 }
 
 /// How a container's health is checked.
@@ -154,6 +183,13 @@ pub struct HealthCheck {
     pub retries: u32,
 }
 
+impl CanonicalForm for HealthCheck {
+    fn write(&self, text: &mut String) {
+        let Self { test, interval, timeout, start_period, retries } = self;
+        list(text, [test as &dyn CanonicalForm, interval, timeout, start_period, retries], CanonicalForm::write);
+    }
+}
+
 /// Where a container's network comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkMode {
@@ -168,6 +204,31 @@ pub enum NetworkMode {
     Service(String),
     /// A container, by id or name.
     Container(String),
+}
+
+impl fmt::Display for NetworkMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App => f.write_str("app"),
+            Self::Host => f.write_str("host"),
+            Self::None => f.write_str("none"),
+            Self::Service(name) => write!(f, "service:{name}"),
+            Self::Container(id) => write!(f, "container:{id}"),
+        }
+    }
+}
+
+canonical_by_display!(NetworkMode);
+
+/// A namespace that a container can share with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Namespace {
+    /// Its interfaces and addresses.
+    Network,
+    /// Its processes.
+    Pid,
+    /// Its shared memory, semaphores and message queues.
+    Ipc,
 }
 
 /// Something mounted in a container.
@@ -216,12 +277,74 @@ pub enum MountMode {
     ReadOnly,
 }
 
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, from, path, access) = match self {
+            Self::Volume { name, path, access } => ("volume", name.as_str(), path, access),
+            Self::Bind { host, path, access } => ("bind", host.as_str(), path, access),
+            Self::Anonymous { path } => ("anonymous", "", path, &MountMode::Write),
+        };
+        let access = match access {
+            MountMode::Write => "rw",
+            MountMode::ReadOnly => "ro",
+        };
+        write!(f, "{kind} {} {} {access}", from.canonical_text(), path.canonical_text())
+    }
+}
+
+canonical_by_display!(Mount);
+
+/// What the engine does when a container exits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestartPolicy {
+    /// The engine does nothing.
+    No,
+    /// The engine restarts it, unless it was stopped by hand; then at the engine's next start.
+    #[default]
+    Always,
+    /// The engine restarts it, unless it was stopped by hand.
+    UnlessStopped,
+    /// The engine restarts it when its exit code was not 0, at most so many times (0: without limit).
+    OnFailure(u32),
+}
+
+impl RestartPolicy {
+    /// Whether the engine restarts a container after every exit. If so, an exited one was stopped on request.
+    #[must_use]
+    pub const fn restarts_always(self) -> bool {
+        match self {
+            Self::Always | Self::UnlessStopped => true,
+            Self::No | Self::OnFailure(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("no"),
+            Self::Always => f.write_str("always"),
+            Self::UnlessStopped => f.write_str("unless-stopped"),
+            Self::OnFailure(0) => f.write_str("on-failure"),
+            Self::OnFailure(most) => write!(f, "on-failure:{most}"),
+        }
+    }
+}
+
+canonical_by_display!(RestartPolicy);
+
 /// Prefix of `pid` and `ipc` when they name a service of the app. The engine sees only that service's container.
 pub const SERVICE_NAMESPACE: &str = "service:";
 
 /// A hash of a [`ContainerConfig`] and its image: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigHash(pub String);
+
+impl fmt::Display for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl ContainerConfig {
     /// Services of the app whose namespaces it shares.
@@ -234,80 +357,6 @@ impl ContainerConfig {
         let ipc = self.ipc.strip_prefix(SERVICE_NAMESPACE);
         let all = [(Namespace::Network, network), (Namespace::Pid, pid), (Namespace::Ipc, ipc)];
         all.into_iter().filter_map(|(namespace, name)| Some((namespace, name?)))
-    }
-
-    /// The fields that differ from their default, by name, each in one unambiguous line of text.
-    #[must_use]
-    pub fn fields(&self) -> BTreeMap<&'static str, String> {
-        static PLAIN: LazyLock<ContainerConfig> = LazyLock::new(ContainerConfig::default);
-        let plain = &*PLAIN;
-        let mut fields = BTreeMap::new();
-        macro_rules! list {
-            ($($field:ident),+ $(,)?) => {{
-                // A field that is not listed does not compile.
-                let Self { $($field),+ } = self;
-                $(if *$field != plain.$field {
-                    fields.insert(stringify!($field), $field.canonical_text());
-                })+
-            }};
-        }
-        list!(
-            command,
-            entrypoint,
-            env,
-            labels,
-            working_dir,
-            user,
-            tty,
-            init,
-            stop_signal,
-            stop_grace,
-            health,
-            restart,
-            logging,
-            privileged,
-            read_only,
-            cap_add,
-            cap_drop,
-            security_opt,
-            devices,
-            device_cgroup_rules,
-            gpus,
-            group_add,
-            ulimits,
-            sysctls,
-            storage_opt,
-            cgroup_parent,
-            runtime,
-            userns_mode,
-            uts,
-            pid,
-            ipc,
-            memory_bytes,
-            memory_reservation_bytes,
-            shm_bytes,
-            cpu_shares,
-            cpu_quota,
-            nano_cpus,
-            cpuset,
-            pids_limit,
-            oom_kill_disable,
-            oom_score_adj,
-            network_mode,
-            networks,
-            ports,
-            expose,
-            dns,
-            dns_opt,
-            dns_search,
-            extra_hosts,
-            hostname,
-            domainname,
-            mac_address,
-            mounts,
-            tmpfs,
-        );
-        fields
     }
 
     /// The hash that a container created from this configuration and image carries.
@@ -335,118 +384,11 @@ impl ContainerConfig {
     }
 }
 
-impl Default for ContainerConfig {
-    /// The configuration of a service whose document sets nothing.
-    fn default() -> Self {
-        Self {
-            command: None,
-            entrypoint: None,
-            env: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            working_dir: None,
-            user: None,
-            tty: true,
-            init: false,
-            stop_signal: None,
-            stop_grace: Duration::from_secs(10),
-            health: None,
-            logging: None,
-            restart: RestartPolicy::Always,
-            privileged: false,
-            read_only: false,
-            cap_add: BTreeSet::new(),
-            cap_drop: BTreeSet::new(),
-            security_opt: BTreeSet::new(),
-            devices: BTreeSet::new(),
-            device_cgroup_rules: BTreeSet::new(),
-            gpus: 0,
-            group_add: BTreeSet::new(),
-            ulimits: BTreeMap::new(),
-            sysctls: BTreeMap::new(),
-            storage_opt: BTreeMap::new(),
-            cgroup_parent: None,
-            runtime: None,
-            userns_mode: None,
-            uts: None,
-            pid: None,
-            ipc: "shareable".to_owned(),
-            memory_bytes: 0,
-            memory_reservation_bytes: 0,
-            shm_bytes: 64 * 1024 * 1024,
-            cpu_shares: 0,
-            cpu_quota: 0,
-            nano_cpus: 0,
-            cpuset: String::new(),
-            pids_limit: 0,
-            oom_kill_disable: false,
-            oom_score_adj: 0,
-            network_mode: NetworkMode::App,
-            networks: BTreeMap::new(),
-            ports: BTreeSet::new(),
-            expose: BTreeSet::new(),
-            dns: Vec::new(),
-            dns_opt: Vec::new(),
-            dns_search: Vec::new(),
-            extra_hosts: BTreeSet::new(),
-            hostname: None,
-            domainname: None,
-            mac_address: None,
-            mounts: BTreeSet::new(),
-            tmpfs: BTreeMap::new(),
-        }
-    }
-}
-
 /// Bytes as lower-case hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-impl fmt::Display for RestartPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::No => f.write_str("no"),
-            Self::Always => f.write_str("always"),
-            Self::UnlessStopped => f.write_str("unless-stopped"),
-            Self::OnFailure(0) => f.write_str("on-failure"),
-            Self::OnFailure(most) => write!(f, "on-failure:{most}"),
-        }
-    }
-}
-
-impl fmt::Display for NetworkMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::App => f.write_str("app"),
-            Self::Host => f.write_str("host"),
-            Self::None => f.write_str("none"),
-            Self::Service(name) => write!(f, "service:{name}"),
-            Self::Container(id) => write!(f, "container:{id}"),
-        }
-    }
-}
-
-impl fmt::Display for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, from, path, access) = match self {
-            Self::Volume { name, path, access } => ("volume", name.as_str(), path, access),
-            Self::Bind { host, path, access } => ("bind", host.as_str(), path, access),
-            Self::Anonymous { path } => ("anonymous", "", path, &MountMode::Write),
-        };
-        let access = match access {
-            MountMode::Write => "rw",
-            MountMode::ReadOnly => "ro",
-        };
-        write!(f, "{kind} {} {} {access}", from.canonical_text(), path.canonical_text())
-    }
-}
-
-impl fmt::Display for ConfigHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Where the engine logs a container's output.
 
+use crate::state::canonical_form::{CanonicalForm, list};
 use std::collections::BTreeMap;
 
 /// The engine's logging driver for a container.
@@ -9,4 +10,11 @@ pub struct Logging {
     pub driver: String,
     /// Options of the driver.
     pub options: BTreeMap<String, String>,
+}
+
+impl CanonicalForm for Logging {
+    fn write(&self, text: &mut String) {
+        let Self { driver, options } = self;
+        list(text, [driver as &dyn CanonicalForm, options], CanonicalForm::write);
+    }
 }

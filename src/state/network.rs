@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::{App, AppId};
+use crate::state::AppId;
+use crate::state::canonical_form::{CanonicalForm, list};
 
 /// The configuration of a network. Networks with equal configurations need no recreation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,26 +58,12 @@ impl NetworkId {
 pub struct Network {
     /// The engine's id. Empty: the network is yet to be created.
     pub id: NetworkId,
-    /// Its name on the engine: see [`Network::engine_name`].
+    /// Its name on the engine: see [`App::engine_network_name`](crate::state::App::engine_network_name).
     pub name: String,
     /// The app it belongs to. `None`: the agent's own `supervisor0`.
     pub app: Option<AppId>,
     /// Its configuration.
     pub config: NetworkConfig,
-}
-
-impl Network {
-    /// The name on the engine that a network of an app is created with.
-    #[must_use]
-    pub fn engine_name(app: &App, name: &str) -> String {
-        format!("{}_{name}", app.uuid)
-    }
-
-    /// Every name on the engine that a network of an app may have: the one it is created with, and that of older supervisors.
-    #[must_use]
-    pub fn engine_names(app: &App, name: &str) -> [String; 2] {
-        [Self::engine_name(app, name), format!("{}_{name}", app.id)]
-    }
 }
 
 /// The engine's own network, for containers that name none. No supervisor creates it.
@@ -117,4 +104,11 @@ pub struct NetworkAttachment {
     pub ipv6: Option<String>,
     /// Link-local addresses.
     pub link_local: BTreeSet<String>,
+}
+
+impl CanonicalForm for NetworkAttachment {
+    fn write(&self, text: &mut String) {
+        let Self { aliases, ipv4, ipv6, link_local } = self;
+        list(text, [aliases as &dyn CanonicalForm, ipv4, ipv6, link_local], CanonicalForm::write);
+    }
 }

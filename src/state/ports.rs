@@ -1,5 +1,6 @@
 //! Published ports.
 
+use crate::state::canonical_form::canonical_by_display;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -47,3 +48,5 @@ impl fmt::Display for Port {
         write!(f, "{host_ip}:{host}{last}:{container}/{protocol}")
     }
 }
+
+canonical_by_display!(Port);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::state::config::Port;
+use crate::state::config::{Namespace, Port, RestartPolicy};
 use crate::state::{
     AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
 };
@@ -148,17 +148,6 @@ pub struct Container {
     pub health: Option<HealthStatus>,
 }
 
-/// A namespace that a container can share with another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Namespace {
-    /// Its interfaces and addresses.
-    Network,
-    /// Its processes.
-    Pid,
-    /// Its shared memory, semaphores and message queues.
-    Ipc,
-}
-
 /// An instant of the engine's wall clock, in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EngineTime(pub i64);
@@ -212,31 +201,6 @@ pub enum ContainerPhase {
     Dead,
 }
 
-/// What the engine does when a container exits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RestartPolicy {
-    /// The engine does nothing.
-    No,
-    /// The engine restarts it, unless it was stopped by hand; then at the engine's next start.
-    #[default]
-    Always,
-    /// The engine restarts it, unless it was stopped by hand.
-    UnlessStopped,
-    /// The engine restarts it when its exit code was not 0, at most so many times (0: without limit).
-    OnFailure(u32),
-}
-
-/// Labels that only a supervisor sets on containers, networks and volumes, without the prefix `io.balena.` or `io.resin.`.
-/// The agent adds those of `io.boardkeeper.`.
-const GIVEN: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
-
-/// Whether only a supervisor sets a label, in the spelling of either generation. An owner's value for it does not count.
-#[must_use]
-pub fn is_given_label(name: &str) -> bool {
-    let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
-    name.starts_with("io.boardkeeper.") || rest.is_some_and(|it| GIVEN.contains(&it))
-}
-
 impl ServiceKey {
     /// A key from its parts.
     #[must_use]
@@ -265,17 +229,6 @@ impl ContainerPhase {
         match self {
             Self::Running | Self::Restarting | Self::Paused => true,
             Self::Created | Self::Exited(_) | Self::Removing | Self::Dead => false,
-        }
-    }
-}
-
-impl RestartPolicy {
-    /// Whether the engine restarts a container after every exit. If so, an exited one was stopped on request.
-    #[must_use]
-    pub const fn restarts_always(self) -> bool {
-        match self {
-            Self::Always | Self::UnlessStopped => true,
-            Self::No | Self::OnFailure(_) => false,
         }
     }
 }

@@ -10,10 +10,10 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, respond};
+use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::keys::{Grant, KeyScope};
-use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, ConfigHash, ConnectivityCheck, Container, ContainerId, ContainerPhase, Current, Device,
     EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef, Keys, LedPurpose, LedRef, LedRefusal,

@@ -12,9 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use boardkeeper::port::{Engine, EngineError};
-use boardkeeper::state::config::{Mount, MountMode, NetworkMode};
+use boardkeeper::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
 use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
-use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{
     AppId, Container, ContainerConfig, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef, Network,
     NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::{App, Condition, ContainerPhase, Dependency, HealthStatus, Service};
 use tokio::time::sleep;
 

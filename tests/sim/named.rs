@@ -4,8 +4,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::config::Port;
-use boardkeeper::state::service::{RestartPolicy, Strategy};
+use boardkeeper::state::config::{Port, RestartPolicy};
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{AppId, ContainerPhase, ImageRef, Origin, Service, ServiceKey};
 use tokio::time::{Instant, sleep};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::config::NetworkMode;
+use boardkeeper::state::config::{NetworkMode, RestartPolicy};
 use boardkeeper::state::network::NetworkAttachment;
-use boardkeeper::state::service::{RestartPolicy, Strategy};
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, AppId, ContainerId, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use boardkeeper::state::config::NetworkMode;
 use boardkeeper::state::network::NetworkAttachment;
 use boardkeeper::state::service::Strategy;
-use boardkeeper::state::{App, ContainerPhase, Network, NetworkConfig, Service, ServiceKey};
+use boardkeeper::state::{App, ContainerPhase, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 
 use crate::people::Press;
@@ -64,7 +64,7 @@ fn on_driver(image: &str, strategy: Strategy, driver: &str) -> App {
 fn nothing_is_killed_for_a_network_driver_that_does_not_exist() {
     for strategy in [Strategy::DownloadThenKill, Strategy::HandOver, Strategy::KillThenDownload, Strategy::DeleteThenDownload] {
         let before = on_driver("r/web:1", strategy, "bridge");
-        let [network, _] = Network::engine_names(&before, "default");
+        let [network, _] = before.engine_network_names("default");
         let trial = format!("new_{network}");
         well(&[before], async |play| {
             play.settles().await;

@@ -17,8 +17,7 @@ use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::transport::with_field;
 use crate::linux::engine::{CALL, Engine};
 use crate::port::EngineError;
-use crate::state::config::NetworkMode;
-use crate::state::service::RestartPolicy;
+use crate::state::config::{NetworkMode, RestartPolicy};
 use crate::state::{ContainerConfig, ContainerRef, ContainerSpec, NetworkConnection};
 
 /// How long a stop may take beyond the container's own grace period: SIGKILL, and the engine's cleanup.

@@ -14,9 +14,8 @@ use bollard::models::{
 use crate::linux::engine::connection::EngineFacts;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
-use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port};
+use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment};
-use crate::state::service::RestartPolicy;
 use crate::state::{AdoptedContainer, ContainerConfig, ContainerId, Namespace};
 
 /// Digits of a container's id that the engine uses as a host name and as an alias.

@@ -11,9 +11,8 @@ use bollard::models::{
 use serde::{Deserialize, Serialize};
 
 use crate::linux::engine::labels::{self, Labels};
-use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, SERVICE_NAMESPACE};
+use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, RestartPolicy, SERVICE_NAMESPACE};
 use crate::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
-use crate::state::service::RestartPolicy;
 use crate::state::{AppId, ContainerConfig, ContainerSpec, Volume};
 
 /// How a container is connected to a network after it was created, as the agent's label keeps it.

@@ -14,7 +14,7 @@ use crate::linux::engine::json::{EngineJson, list};
 use crate::linux::engine::labels::{self, Labels};
 use crate::linux::engine::{Engine, decode, transport};
 use crate::port::{EngineError, EngineSnapshot};
-use crate::state::service::RestartPolicy;
+use crate::state::config::RestartPolicy;
 use crate::state::{
     ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, EngineTime, HealthStatus, Image, ImageId, ImageRef,
     Namespace, NetworkId, Origin, Outcome, ServiceKey,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::plan::{Step, container_name, plan};
 use crate::state::app::Generation;
-use crate::state::config::{Mount, MountMode, NetworkMode, Port};
+use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::network::NetworkAttachment;
-use crate::state::service::{RestartPolicy, Strategy};
+use crate::state::service::Strategy;
 use crate::state::{
     App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerSpec, Current, Dependency,
     EngineAction, EngineTime, HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin,

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port};
+use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use boardkeeper::state::logging::Logging;
 use boardkeeper::state::network::NetworkAttachment;
-use boardkeeper::state::service::RestartPolicy;
 use boardkeeper::state::{AdoptedContainer, ContainerConfig, ContainerSpec, EngineAction, ImageRef, Origin};
 use serde_json::{Value, json};
 

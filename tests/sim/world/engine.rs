@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
-use boardkeeper::state::config::Port;
-use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::config::{Port, RestartPolicy};
 use boardkeeper::state::{
     Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, ImageRef, Network, Origin, Volume,
 };

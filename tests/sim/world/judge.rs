@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use boardkeeper::plan::{Step, Subject};
 use boardkeeper::port::{Record, StoredTargets};
-use boardkeeper::state::service::{RestartPolicy, Strategy};
+use boardkeeper::state::config::RestartPolicy;
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     AppId, ContainerId, ContainerPhase, ContainerRef, EngineAction, Force, HeldLock, Identity, ImageRef, Keys, Service,
     ServiceKey, ShutdownStatus, Target,

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::port::EngineError;
-use boardkeeper::state::config::Mount;
-use boardkeeper::state::service::RestartPolicy;
+use boardkeeper::state::config::{Mount, RestartPolicy};
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, EngineTime, HealthStatus, Image, ImageId, ImageRef,
     NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,

@@ -41,7 +41,7 @@ impl Machine {
 
     /// Somebody creates a network of an app under another name, as older supervisors do.
     pub(crate) fn older_network(&mut self, app: &App, name: &str) {
-        let [_, older] = Network::engine_names(app, name);
+        let [_, older] = app.engine_network_names(name);
         self.add_network(older, Owned::Ours((Some(app.id), app.networks[name].clone())));
     }
 
@@ -65,7 +65,7 @@ impl Machine {
 
     /// Whether a network of a service is not there, by whatever name.
     pub(crate) fn lacks_network(&self, app: &App, service: &Service) -> bool {
-        let there = |name: &String| Network::engine_names(app, name).iter().any(|it| self.networks.contains_key(it));
+        let there = |name: &String| app.engine_network_names(name).iter().any(|it| self.networks.contains_key(it));
         service.config.networks.keys().any(|name| app.networks.contains_key(name) && !there(name))
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use boardkeeper::port::Targets;
 use boardkeeper::state::app::Generation;
-use boardkeeper::state::config::{HealthCheck, Mount, MountMode};
-use boardkeeper::state::service::{RestartPolicy, Strategy};
+use boardkeeper::state::config::{HealthCheck, Mount, MountMode, RestartPolicy};
+use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target, TargetError,
 };
