@@ -7,14 +7,17 @@
 //!
 //! Where other agents guess, this one rejects: a document without `apps` would otherwise be one that removes everything.
 
+mod app;
 mod apps;
 mod at;
 mod compose;
 mod depends;
 mod fields;
+mod labels;
 mod mounts;
 mod networks;
 mod ports;
+mod release_names;
 mod rules;
 mod service;
 mod single;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::app::Generation;
 use crate::state::{App, AppId, Service};
 
+use super::app::{app_id, checked_commit, digits, empty, title};
 use super::at::{Cursor, listed, quoted};
 use super::fields::ObjectFields;
-use super::service::{self, ReleaseNames};
-use super::{depends, networks, rules, single};
+use super::release_names::ReleaseNames;
+use super::{depends, networks, rules, service, single};
 
 /// Uuids of the cloud's own apps for the supervisors that this agent replaces, by architecture: amd64, aarch64, armv7hf, i386,
 /// rpi. A target names one of them beside the apps to be run.
@@ -136,48 +136,6 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
     Some(app)
 }
 
-/// An empty app of which only the number is known.
-pub(super) fn empty(id: AppId) -> App {
-    App {
-        id,
-        uuid: id.to_string(),
-        name: id.to_string(),
-        commit: None,
-        release_id: 0,
-        services: BTreeMap::new(),
-        networks: BTreeMap::new(),
-        volumes: BTreeMap::new(),
-        shape: Generation::Services,
-    }
-}
-
-/// The app's number, parsed from its key.
-pub(super) fn app_id(key: &str, at: &Cursor<'_>) -> Option<AppId> {
-    let id = digits(key);
-    if id.is_none() {
-        at.wrong("the app's key must be its number, 0 to 4294967295");
-    }
-    id.map(AppId)
-}
-
-/// The app's human-readable name, else its key.
-pub(super) fn title(fields: &mut ObjectFields<'_>, key: &str) -> String {
-    let Some(name) = fields.take("name") else { return key.to_owned() };
-    let text = name.text().unwrap_or_default();
-    if let Some(expected) = rules::title(text) {
-        name.expected(expected);
-    }
-    text.to_owned()
-}
-
-/// Checks a commit, which becomes a part of container names.
-pub(super) fn checked_commit(commit: &str, at: &Cursor<'_>) -> String {
-    if let Some(expected) = rules::docker_name(commit) {
-        at.wrong(&format!("the commit must be {expected}"));
-    }
-    commit.to_owned()
-}
-
 fn service_name(at: &Cursor<'_>) -> Option<String> {
     let name = at.key("serviceName").or_else(|| at.key("service_name"));
     if name.is_none() {
@@ -197,10 +155,6 @@ fn service_id(key: &str, at: &Cursor<'_>) -> Option<u32> {
         at.wrong("the service's key must be its number, 0 to 4294967295");
     }
     id
-}
-
-fn digits(text: &str) -> Option<u32> {
-    if text.bytes().all(|it| it.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// Reads services, networks and volumes: first their names, then the services, which refer to these names.

@@ -9,7 +9,7 @@ use crate::state::logging::Logging;
 
 use super::at::{Cursor, quoted, whole};
 use super::fields::{ObjectFields, pairs, texts};
-use super::service::ReleaseNames;
+use super::release_names::ReleaseNames;
 use super::{mounts, ports, rules, values};
 
 /// Reads the configuration of a container, except its environment, labels and networks.

@@ -6,7 +6,7 @@ use crate::state::{Condition, Dependency, Service};
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
-use super::service::ReleaseNames;
+use super::release_names::ReleaseNames;
 
 /// Reads the services of the app that this one waits for before it is started, with their conditions.
 pub(super) fn read(at: &Cursor<'_>, known: &ReleaseNames, service: &str) -> BTreeMap<String, Dependency> {

@@ -9,7 +9,7 @@ use crate::state::supervisor_mounts::given_paths;
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
-use super::service::ReleaseNames;
+use super::release_names::ReleaseNames;
 use super::values;
 
 /// Reads `volumes` and `tmpfs`.

@@ -10,11 +10,9 @@ use crate::state::{ContainerConfig, NetworkConfig, VolumeConfig};
 
 use super::at::{Cursor, quoted};
 use super::fields::{ObjectFields, pairs};
+use super::labels::owners_labels;
+use super::release_names::{DEFAULT_NETWORK, ReleaseNames};
 use super::rules;
-use super::service::{ReleaseNames, owners_labels};
-
-/// The network of services that name none.
-pub(super) const DEFAULT: &str = "default";
 
 /// Reads the networks of a release.
 pub(super) fn networks(at: Option<Cursor<'_>>) -> BTreeMap<String, NetworkConfig> {
@@ -121,7 +119,7 @@ pub(super) fn attach(
             "host" => config.network_mode = NetworkMode::Host,
             "none" => config.network_mode = NetworkMode::None,
             "" if networks.is_empty() => {
-                networks.insert(DEFAULT.to_owned(), NetworkAttachment::default());
+                networks.insert(DEFAULT_NETWORK.to_owned(), NetworkAttachment::default());
             }
             // `bridge` is the engine's own: no network of the app.
             "" | "bridge" => {}

@@ -3,34 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::state::is_given_label;
 use crate::state::service::{Feature, Strategy};
 use crate::state::{ImageRef, Service};
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
+use super::labels::owners_labels;
+use super::release_names::ReleaseNames;
 use super::{compose, depends, mounts, networks, rules};
 
 /// How long a hand-over waits if no label sets it: the default of both generations of supervisors.
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
-
-/// Names that a release defines, so that references to undefined names are mistakes.
-#[derive(Debug, Default)]
-pub(super) struct ReleaseNames {
-    /// Names of its services.
-    pub(super) services: BTreeSet<String>,
-    /// Names of its networks.
-    pub(super) networks: BTreeSet<String>,
-    /// Names of its volumes.
-    pub(super) volumes: BTreeSet<String>,
-}
-
-impl ReleaseNames {
-    /// Whether a service may name the network. The default one always exists.
-    pub(super) fn has_network(&self, name: &str) -> bool {
-        name == networks::DEFAULT || self.networks.contains(name)
-    }
-}
 
 /// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: the agent must not run it.
 pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -> Option<Service> {
@@ -109,30 +92,6 @@ pub(super) fn image(at: &Cursor<'_>, fields: &mut ObjectFields<'_>) -> Option<St
         image.expected(expected);
     }
     Some(text.to_owned())
-}
-
-/// Labels with `io.resin.` names under their names of today; a label that already has such a name wins.
-fn modern_labels(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let (old, mut all): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        labels.into_iter().partition(|(name, _)| name.starts_with("io.resin."));
-    for (name, value) in old {
-        // Replaces every occurrence: `io.resin.features.resin-api` too.
-        all.entry(name.replace("resin", "balena")).or_insert(value);
-    }
-    all
-}
-
-/// Labels of a service, a network or a volume, without those that only a supervisor sets.
-pub(super) fn owners_labels(at: &Cursor<'_>, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut all = modern_labels(labels);
-    all.retain(|name, _| {
-        let given = is_given_label(name);
-        if given {
-            at.warn(&format!("the label {} is the supervisor's to give, ignored", quoted(name)));
-        }
-        !given
-    });
-    all
 }
 
 /// Why an image belongs to the host and is not run as a container.

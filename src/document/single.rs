@@ -8,9 +8,10 @@ use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::service::{Feature, Strategy};
 use crate::state::{App, ContainerConfig, ImageRef, Service, VolumeConfig};
 
+use super::app::{app_id, checked_commit, empty, title};
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
-use super::{apps, compose, ports, rules, service, settings};
+use super::{compose, ports, rules, service, settings};
 
 /// The service's name. Documents of 2017 have none; later generations use this one.
 const SERVICE: &str = "main";
@@ -57,8 +58,8 @@ fn app_of(
     (image, env): (&str, Option<Cursor<'_>>),
     device: &mut BTreeMap<String, String>,
 ) -> Option<App> {
-    let mut app = App { name: apps::title(&mut fields, key), shape: Generation::Single, ..apps::empty(apps::app_id(key, at)?) };
-    app.commit = fields.take("commit").and_then(|it| it.text().map(|commit| apps::checked_commit(commit, &it)));
+    let mut app = App { name: title(&mut fields, key), shape: Generation::Single, ..empty(app_id(key, at)?) };
+    app.commit = fields.take("commit").and_then(|it| it.text().map(|commit| checked_commit(commit, &it)));
     let env = env.map(|it| (compose::environment(it.clone(), rules::variable), it));
     let config = fields.take("config");
     let settings = config.as_ref().map(settings).unwrap_or_default();

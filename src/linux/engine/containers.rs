@@ -37,7 +37,7 @@ impl Engine {
         let body = body(spec, base.as_ref());
         // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
         let mac = spec.config.mac_address.as_deref().filter(|_| link.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
-        let docker = with_field(&link, &body, mac);
+        let docker = with_field(&link.docker, &body, mac);
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,

@@ -27,7 +27,7 @@ impl Engine {
         let body = network_body(network);
         // Two requests at once would create two. Engines from API 1.44 on reject the second by themselves.
         let check = (link.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
-        match with_field(&link, &body, check).create_network(body.clone()).await {
+        match with_field(&link.docker, &body, check).create_network(body.clone()).await {
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Ok(_) | Err(_) => {}
         }

@@ -20,8 +20,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
-use crate::linux::engine::connection::EngineConnection;
-
 /// Size limit of a response, in bytes. The list of a thousand containers takes three million, and the progress of a pull some
 /// hundred for each half megabyte. An event stream that reaches the limit is subscribed to anew, and misses nothing.
 pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
@@ -93,8 +91,8 @@ async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
 }
 
 /// A client for one request, with one more field in its body: one that older engines know and the client's library does not.
-pub(super) fn with_field(link: &EngineConnection, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
-    let docker = link.docker.clone();
+pub(super) fn with_field(docker: &Docker, body: &impl Serialize, field: Option<(&str, Value)>) -> Docker {
+    let docker = docker.clone();
     let (Some((name, value)), Ok(mut body)) = (field, serde_json::to_value(body)) else { return docker };
     if let Some(fields) = body.as_object_mut() {
         fields.insert(name.to_owned(), value);
