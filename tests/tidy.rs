@@ -85,6 +85,73 @@ fn super_stays_within_its_module() {
     }
 }
 
+/// A child may name what its parent's own file defines, as all of the crate does: the parent is what its children have in
+/// common, and puts them together. So an arrow that points to a module above the file does not count. What a parent passes on
+/// with `pub use` counts as the file that defines it.
+#[test]
+fn files_of_a_module_name_each_other_in_no_circle() {
+    let all = sources("src");
+    let files: BTreeMap<_, _> = all.iter().filter(|it| !it.is_root() && !it.is_tests()).map(|it| (it.names(), it)).collect();
+    let mut passed_on = BTreeMap::new();
+    let mut named = Vec::new();
+    for (file, source) in &files {
+        for (path, is_passed_on) in source.paths(file, &files) {
+            if let (true, Some(name)) = (is_passed_on, path.last()) {
+                passed_on.insert([file, std::slice::from_ref(name)].concat(), path.clone());
+            }
+            named.push((file, path));
+        }
+    }
+    let mut arrows: BTreeMap<&Names, BTreeSet<Names>> = BTreeMap::new();
+    for (file, path) in named {
+        let target = home(&path, &files, &passed_on);
+        if target.first() == file.first() && !file.starts_with(&target) {
+            arrows.entry(file).or_default().insert(target);
+        }
+    }
+    assert!(arrows.len() > 50, "the search finds {} files only", arrows.len());
+    // What names no file that is left is in no circle.
+    while let Some(file) = arrows.iter().find(|(_, it)| it.iter().all(|it| !arrows.contains_key(it))).map(|(file, _)| *file) {
+        arrows.remove(file);
+    }
+    let mut trail: Vec<&Names> = arrows.keys().take(1).copied().collect();
+    while let Some(next) = trail.last().and_then(|file| arrows[file].iter().find(|it| arrows.contains_key(it))) {
+        let start = trail.iter().position(|it| *it == next);
+        trail.push(next);
+        let circle = trail[start.unwrap_or(0)..].iter().map(|it| it.join("/")).collect::<Vec<_>>();
+        assert!(start.is_none(), "a circle: {}", circle.join(" -> "));
+    }
+}
+
+/// The names of a path.
+type Names = Vec<String>;
+
+/// The file in which the item of a path is.
+fn home(path: &[String], files: &BTreeMap<Names, &Source>, passed_on: &BTreeMap<Names, Names>) -> Names {
+    let file = (0..=path.len()).rev().map(|end| &path[..end]).find(|it| files.contains_key(*it)).unwrap_or_default();
+    let item = path.len().min(file.len() + 1);
+    match passed_on.get(&path[..item]) {
+        Some(from) if item > file.len() => home(&[&from[..], &path[item..]].concat(), files, passed_on),
+        _ => file.to_vec(),
+    }
+}
+
+/// Every path that begins a text: several where it ends in braces. And the rest of the text.
+fn expanded(text: &str) -> (Vec<String>, &str) {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let (head, mut rest) = text.split_at(end);
+    if !rest.starts_with('{') {
+        return (vec![head.to_owned()], rest);
+    }
+    let mut all = Vec::new();
+    while !rest.starts_with('}') {
+        let (paths, after) = expanded(rest[1..].trim_start());
+        all.extend(paths.iter().map(|it| format!("{head}{it}")));
+        rest = &after[after.find([',', '}']).unwrap()..];
+    }
+    (all, &rest[1..])
+}
+
 /// A name that a port and its adapter share is one meaning: the trait, and what it is on a real machine.
 #[test]
 fn public_types_have_one_meaning_each() {
@@ -213,6 +280,39 @@ struct Source {
 impl Source {
     fn is_root(&self) -> bool {
         self.module == "lib" || self.module == "main"
+    }
+
+    fn is_tests(&self) -> bool {
+        self.path.iter().any(|it| it == "tests" || it == "tests.rs")
+    }
+
+    /// The path of the file's module.
+    fn names(&self) -> Names {
+        let within = self.path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().with_extension("");
+        within.iter().map(|it| it.to_str().unwrap().to_owned()).collect()
+    }
+
+    /// The paths of the crate that the file names, tests apart, and whether it passes them on.
+    fn paths(&self, file: &Names, files: &BTreeMap<Names, &Self>) -> Vec<(Names, bool)> {
+        let text = self.code().take_while(|line| !line.ends_with("mod tests {")).collect::<Vec<_>>().join("\n");
+        let children = files.keys().filter(|it| it.len() == file.len() + 1 && it.starts_with(file)).filter_map(|it| it.last());
+        let mut all = Vec::new();
+        for first in children.map(String::as_str).chain(["crate", "super"]) {
+            for (at, _) in text.match_indices(&format!("{first}::")) {
+                if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                    continue;
+                }
+                let is_passed_on =
+                    text[..at].lines().next_back().is_some_and(|it| it.starts_with("pub") && it.ends_with("use "));
+                for path in expanded(&text[at..]).0 {
+                    let up = path.matches("super::").count();
+                    let names = path.split("::").filter(|it| !["crate", "super", "self", ""].contains(it)).map(str::to_owned);
+                    let above = if first == "crate" { &[] } else { &file[..file.len() - up] };
+                    all.push((above.iter().cloned().chain(names).collect(), is_passed_on));
+                }
+            }
+        }
+        all
     }
 
     /// Lines that are not comments.
