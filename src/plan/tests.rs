@@ -39,17 +39,6 @@ fn first_start() {
 }
 
 #[test]
-fn a_service_waits_for_those_it_depends_on() {
-    assert_snapshot!(story("web web:1 after:db\ndb db:1 after:disk\ndisk disk:1", ""), @"
-    pull db:1, pull disk:1, pull web:1, create network app_default
-    create 1/db from db:1, create 1/disk from disk:1, create 1/web from web:1
-    start 1/disk
-    start 1/db
-    start 1/web
-    ");
-}
-
-#[test]
 fn kill_then_download_kills_first() {
     assert_snapshot!(story("web web:2 kill-first", "web web:1 running"), @"
     lock 1 (web)
@@ -425,28 +414,6 @@ fn a_host_that_was_configured_anew_is_booted_when_all_else_is_done() {
     … the host's configuration counts from the next boot (/f)
     … app 1 is locked by its service web (/lock/web)
     ");
-}
-
-#[test]
-fn who_shares_a_network_follows_its_owner() {
-    assert_snapshot!(story("vpn vpn:1\nweb web:1 shares:vpn", "image vpn:1\nimage web:1"), @"
-    create network app_default
-    create 1/vpn from vpn:1
-    start 1/vpn, create 1/web from web:1
-    start 1/web
-    ");
-    assert_snapshot!(
-        story("vpn vpn:1 env:new\nweb web:1 shares:vpn", "vpn vpn:1 running\nweb web:1 running shares:vpn"),
-        @"
-        create 1/vpn from vpn:1
-        create 1/web from web:1
-        lock 1 (vpn web)
-        kill 1/vpn, kill 1/web
-        rename 1/vpn to vpn_1_1_one, start 1/vpn, rename 1/web to web_1_1_one
-        start 1/web
-        unlock 1
-        "
-    );
 }
 
 #[test]

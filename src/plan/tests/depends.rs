@@ -19,12 +19,13 @@ fn a_service_waits_until_another_is_healthy() {
 }
 
 #[test]
-fn a_dependency_is_created_and_started_first() {
-    assert_snapshot!(story("web web:1 completed:job\njob job:1 rests", ""), @"
-    pull job:1, pull web:1, create network app_default
-    create 1/job from job:1, create 1/web from web:1
-    start 1/job
-    … 1/web waits for job to complete with exit code 0
+fn a_service_waits_for_those_it_depends_on() {
+    assert_snapshot!(story("web web:1 after:db\ndb db:1 after:disk\ndisk disk:1", ""), @"
+    pull db:1, pull disk:1, pull web:1, create network app_default
+    create 1/db from db:1, create 1/disk from disk:1, create 1/web from web:1
+    start 1/disk
+    start 1/db
+    start 1/web
     ");
 }
 

@@ -6,8 +6,8 @@ use super::model::{story, story_of};
 use crate::state::{ContainerId, EngineTime, Namespace};
 
 #[test]
-fn who_shares_processes_or_ipc_follows_the_owner() {
-    allow_duplicates! { for word in ["pid-of", "ipc-of"] {
+fn who_shares_a_namespace_follows_its_owner() {
+    allow_duplicates! { for word in ["shares", "pid-of", "ipc-of"] {
     let target = format!("vpn vpn:1\nweb web:1 {word}:vpn");
     assert_snapshot!(story(&target, "image vpn:1\nimage web:1"), @"
         create network app_default
