@@ -157,59 +157,59 @@ pub enum Subject {
 
 /// Computes the steps that may start now, and what is waited for. `target` is complete (see [`inject_supervisor_env()`]).
 #[must_use]
-pub fn plan(target: &Target, demands: &Overrides, current: &Current) -> Plan {
-    plan_with(target, &ConfigHashes::of(target), demands, current)
+pub fn plan(target: &Target, overrides: &Overrides, current: &Current) -> Plan {
+    plan_with(target, &ConfigHashes::of(target), overrides, current)
 }
 
 /// As [`plan`], with the target's hashes precomputed: they are most of a plan's cost, and stay valid as long as the target
 /// does.
 #[must_use]
-pub fn plan_with(target: &Target, hashes: &ConfigHashes, demands: &Overrides, current: &Current) -> Plan {
-    let ports = ports::Ports::of(target, demands, current);
-    let scene = input::PlanInput { target, overrides: demands, current, hashes, ports: &ports };
+pub fn plan_with(target: &Target, hashes: &ConfigHashes, overrides: &Overrides, current: &Current) -> Plan {
+    let ports = ports::Ports::of(target, overrides, current);
+    let input = input::PlanInput { target, overrides, current, hashes, ports: &ports };
     let services = || target.apps.values().flat_map(|app| app.services.values());
-    let downloaded = services().all(|it| scene.has_image(&it.image));
-    let updates = if downloaded { Vec::new() } else { images::updates(scene) };
+    let downloaded = services().all(|it| input.has_image(&it.image));
+    let updates = if downloaded { Vec::new() } else { images::updates(input) };
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
-    for app in scene.apps() {
-        let mut draft = AppPlan::new(scene, app);
+    for app in input.apps() {
+        let mut draft = AppPlan::new(input, app);
         services::draft(&mut draft);
         resources::draft(&mut draft);
         draft.resolve(&mut plan);
     }
-    resources::supervisor(scene, &mut plan);
-    images::collect(scene, &mut plan);
+    resources::supervisor(input, &mut plan);
+    images::collect(input, &mut plan);
     // Two services may want the same image; it is pulled once.
     for step in std::mem::take(&mut plan.steps) {
         if !plan.steps.contains(&step) {
             plan.steps.push(step);
         }
     }
-    reboot(scene, &mut plan);
+    reboot(input, &mut plan);
     plan
 }
 
 /// When only the next boot can do what is left, the machine is rebooted, unless an app is locked.
-fn reboot(scene: input::PlanInput<'_>, plan: &mut Plan) {
-    plan.waiting.extend(scene.current.boot_wanted.clone().map(Waiting::Configured));
-    let boot = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
+fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
+    plan.waiting.extend(input.current.boot_wanted.clone().map(Waiting::Configured));
+    let is_reboot_due = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
     let other = |it: &Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
         // A program that others wait for may finish first. A dependency that does not run may wait for the boot itself; and
         // where its new container waits for the boot, or for such a service, the one before it may still run.
         Waiting::Dependency(key, unmet) => {
             let on = ServiceKey::new(key.app, &unmet.on);
-            let runs = scene.containers_of(key.app).any(|it| it.key == on && it.phase.is_alive());
+            let runs = input.containers_of(key.app).any(|it| it.key == on && it.phase.is_alive());
             let waits = |it: &Waiting| matches!(it, Waiting::Boot(it) | Waiting::Dependency(it, _) if *it == on);
             runs && unmet.never.is_none() && !plan.waiting.iter().any(waits)
         }
         _ => true,
     };
-    if !boot || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
+    if !is_reboot_due || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
-    let respected = |app: &AppId| !scene.overrides.force.contains(app);
-    let locked = scene.current.locks.iter().find_map(|(app, locks)| {
+    let respected = |app: &AppId| !input.overrides.force.contains(app);
+    let locked = input.current.locks.iter().find_map(|(app, locks)| {
         let held = locks.held().filter(|_| respected(app))?;
         Some(Waiting::Lock(*app, held.clone()))
     });
@@ -237,7 +237,7 @@ impl Step {
     #[must_use]
     pub fn subject(&self) -> Subject {
         match self {
-            Self::Engine(deed) => deed.subject(),
+            Self::Engine(action) => action.subject(),
             Self::TakeLocks(app, ..) | Self::ReleaseLocks(app) => Subject::Locks(*app),
             Self::HandOver { old, .. } => Subject::Service(old.key.clone()),
             Self::Reboot => Subject::Machine,
@@ -315,7 +315,7 @@ impl EngineAction {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Engine(deed) => deed.fmt(f),
+            Self::Engine(action) => action.fmt(f),
             Self::TakeLocks(app, services, Force::No) => write!(f, "lock {app} ({})", names(services)),
             Self::TakeLocks(app, services, Force::Yes) => write!(f, "lock {app} by force ({})", names(services)),
             Self::ReleaseLocks(app) => write!(f, "unlock {app}"),

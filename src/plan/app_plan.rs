@@ -13,7 +13,7 @@ pub(super) struct AppPlan<'a> {
     pub(super) app: AppId,
     /// Progress of the app's release.
     pub(super) release: ReleaseProgress,
-    wishes: Vec<(Precondition, Step)>,
+    proposals: Vec<(Precondition, Step)>,
     waiting: Vec<Waiting>,
     differences: Vec<Difference>,
 }
@@ -41,18 +41,18 @@ impl<'a> AppPlan<'a> {
             input,
             app,
             release: ReleaseProgress::default(),
-            wishes: Vec::new(),
+            proposals: Vec::new(),
             waiting: Vec::new(),
             differences: Vec::new(),
         }
     }
 
-    pub(super) fn propose(&mut self, gate: Precondition, step: Step) {
-        self.wishes.push((gate, step));
+    pub(super) fn propose(&mut self, precondition: Precondition, step: Step) {
+        self.proposals.push((precondition, step));
     }
 
-    pub(super) fn deed(&mut self, gate: Precondition, deed: EngineAction) {
-        self.propose(gate, Step::Engine(deed));
+    pub(super) fn deed(&mut self, precondition: Precondition, action: EngineAction) {
+        self.propose(precondition, Step::Engine(action));
     }
 
     pub(super) fn wait(&mut self, waiting: Waiting) {
@@ -73,45 +73,47 @@ impl<'a> AppPlan<'a> {
     pub(super) fn resolve(mut self, plan: &mut Plan) {
         let services = self.services();
         // An app without services has no locks to take.
-        let ours = services.is_empty()
+        let is_locked = services.is_empty()
             || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held));
-        let disruptive = self.wishes.iter().any(|(gate, _)| *gate == Precondition::Locked);
+        let disruptive = self.proposals.iter().any(|(precondition, _)| *precondition == Precondition::Locked);
         let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
-        let rests = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
-        let idle = self.wishes.is_empty() && self.waiting.iter().all(rests);
+        let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
+        let idle = self.proposals.is_empty() && self.waiting.iter().all(is_idle);
         // A service held back only by a dependency disturbs nothing, however long that takes.
-        let held_back = |it: &Waiting| rests(it) || matches!(it, Waiting::Dependency(..));
-        let held_back = self.wishes.is_empty() && self.waiting.iter().all(held_back);
+        let held_back = |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..));
+        let held_back = self.proposals.is_empty() && self.waiting.iter().all(held_back);
         if !idle {
             plan.busy.insert(self.app);
         }
-        let wishes = std::mem::take(&mut self.wishes);
+        let proposals = std::mem::take(&mut self.proposals);
         // If locks were taken only for steps of an update that may not fit, check first that it fits.
         for update in plan.updates.iter_mut().filter(|it| it.app == self.app) {
-            update.takes_locks =
-                wishes.iter().filter(|(gate, _)| *gate == Precondition::Locked).all(|(_, step)| update.begins_with(step));
+            update.takes_locks = proposals
+                .iter()
+                .filter(|(precondition, _)| *precondition == Precondition::Locked)
+                .all(|(_, step)| update.begins_with(step));
         }
-        let allowed = wishes.into_iter().filter(|(gate, _)| match gate {
+        let allowed = proposals.into_iter().filter(|(precondition, _)| match precondition {
             Precondition::Free => true,
             Precondition::Here => !images,
-            Precondition::Release => !incomplete && (ours || !disruptive),
-            Precondition::Undisturbed => ours || !disruptive,
-            Precondition::Locked => ours,
+            Precondition::Release => !incomplete && (is_locked || !disruptive),
+            Precondition::Undisturbed => is_locked || !disruptive,
+            Precondition::Locked => is_locked,
         });
         plan.steps.extend(allowed.map(|(_, step)| step));
-        if disruptive && !ours {
+        if disruptive && !is_locked {
             self.take_locks(services, plan);
         }
         let forced = self.input.overrides.force.contains(&self.app);
-        let give_back = match self.input.current.locks.get(&self.app) {
+        let release_locks = match self.input.current.locks.get(&self.app) {
             // A release that is still being pulled disturbs no service, and may take hours to arrive.
             Some(LockState::Ours(_)) => held_back || incomplete && !disruptive,
             // Our locks are of no use beside a lock that is respected.
             Some(LockState::Both(_)) => !(disruptive && forced),
             Some(LockState::Held(_)) | None => false,
         };
-        if give_back {
+        if release_locks {
             plan.steps.push(Step::ReleaseLocks(self.app));
         }
         plan.waiting.append(&mut self.waiting);
@@ -139,7 +141,7 @@ impl<'a> AppPlan<'a> {
     /// Services whose locks are needed: the existing and the wanted ones.
     fn services(&self) -> BTreeSet<String> {
         let wanted = self.input.app(self.app).into_iter().flat_map(|app| app.services.keys().cloned());
-        let seen = self.input.containers_of(self.app).map(|it| it.key.service.clone());
-        wanted.chain(seen).collect()
+        let existing = self.input.containers_of(self.app).map(|it| it.key.service.clone());
+        wanted.chain(existing).collect()
     }
 }

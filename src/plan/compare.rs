@@ -48,8 +48,8 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     theirs.expose.clear();
     ours.expose.clear();
     // Which of several host ports was chosen is no difference.
-    let chosen = |port: &Port| theirs.ports.iter().find(|it| port.may_be(it)).unwrap_or(port).clone();
-    ours.ports = ours.ports.iter().map(chosen).collect();
+    let as_chosen = |port: &Port| theirs.ports.iter().find(|it| port.may_be(it)).unwrap_or(port).clone();
+    ours.ports = ours.ports.iter().map(as_chosen).collect();
     // A requested MAC address looks like one that the engine chose.
     ours.mac_address = None;
     theirs.mac_address = None;
@@ -57,11 +57,11 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     if let (NetworkMode::Service(_), NetworkMode::Container(_)) = (&ours.network_mode, &theirs.network_mode) {
         theirs.network_mode = ours.network_mode.clone();
     }
-    let of_container = |text: &str| text.starts_with("container:");
+    let names_container = |text: &str| text.starts_with("container:");
     for (namespace, _) in wanted.shares() {
         match namespace {
-            Namespace::Pid if theirs.pid.as_deref().is_some_and(of_container) => theirs.pid.clone_from(&ours.pid),
-            Namespace::Ipc if of_container(&theirs.ipc) => theirs.ipc.clone_from(&ours.ipc),
+            Namespace::Pid if theirs.pid.as_deref().is_some_and(names_container) => theirs.pid.clone_from(&ours.pid),
+            Namespace::Ipc if names_container(&theirs.ipc) => theirs.ipc.clone_from(&ours.ipc),
             Namespace::Network | Namespace::Pid | Namespace::Ipc => (),
         }
     }

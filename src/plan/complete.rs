@@ -30,10 +30,10 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
     for app in target.apps.values_mut() {
         let names: Vec<String> = app.services.keys().cloned().collect();
         for name in names {
-            let given = environment(app, &name, device, keys);
+            let env = environment(app, &name, device, keys);
             if let Some(service) = app.services.get_mut(&name) {
                 let key = ServiceKey { app: app.id, service: name };
-                give(service, &key, device, given);
+                give(service, &key, device, env);
             }
         }
         if app.shape == Generation::Services {
@@ -49,8 +49,8 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
 #[must_use]
 pub fn grants(target: &Target) -> Vec<Grant> {
     let grant = |(app, name, service): (&App, &String, &Service)| {
-        let wide = is_told_of_the_api(app, service);
-        let reach = if wide { KeyScope::Device } else { KeyScope::App };
+        let has_api_access = is_told_of_the_api(app, service);
+        let reach = if has_api_access { KeyScope::Device } else { KeyScope::App };
         Grant { service: ServiceKey::new(app.id, name), app_uuid: app.uuid.clone(), reach }
     };
     target.services().map(grant).collect()
@@ -76,9 +76,9 @@ pub(super) fn is_lock_mount(mount: &Mount) -> bool {
     matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
 
-fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMap<String, String>) {
+fn give(service: &mut Service, key: &ServiceKey, device: &Device, env: BTreeMap<String, String>) {
     let config = &mut service.config;
-    for (name, value) in given {
+    for (name, value) in env {
         // The owner's value wins.
         config.env.entry(name).or_insert(value);
     }
@@ -93,7 +93,7 @@ fn give(service: &mut Service, key: &ServiceKey, device: &Device, given: BTreeMa
 
 /// Gives a service access to what a feature is about.
 fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
-    let here = device.host_features.contains(&feature);
+    let is_on_host = device.host_features.contains(&feature);
     match feature {
         Feature::JournalLogs => {
             for path in JOURNAL {
@@ -101,8 +101,8 @@ fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
             }
         }
         Feature::Dbus => bind(config, "/run/dbus", "/host/run/dbus", MountMode::Write),
-        Feature::KernelModules if here => bind(config, "/lib/modules", "/lib/modules", MountMode::Write),
-        Feature::Firmware if here => bind(config, "/lib/firmware", "/lib/firmware", MountMode::Write),
+        Feature::KernelModules if is_on_host => bind(config, "/lib/modules", "/lib/modules", MountMode::Write),
+        Feature::Firmware if is_on_host => bind(config, "/lib/firmware", "/lib/firmware", MountMode::Write),
         Feature::BalenaSocket => {
             let Some(socket) = &device.engine_socket else { return };
             for path in [ENGINE_SOCKET, socket, "/var/run/balena.sock"] {

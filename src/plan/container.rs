@@ -44,8 +44,10 @@ fn shares_the_right_namespaces(input: PlanInput<'_>, app: &App, service: &Servic
 /// The container that another service of the app has, and will keep.
 pub(super) fn sibling<'a>(input: PlanInput<'a>, app: &App, name: &str) -> Option<&'a Container> {
     let service = app.services.get(name)?;
-    let theirs = input.containers_of(app.id).filter(|it| it.key.service == name);
-    theirs.filter(|it| input.is_as_wanted(it, service) && !input.overrides.recreate.contains(&it.id)).max_by_key(|it| rank(it))
+    let containers = input.containers_of(app.id).filter(|it| it.key.service == name);
+    containers
+        .filter(|it| input.is_as_wanted(it, service) && !input.overrides.recreate.contains(&it.id))
+        .max_by_key(|it| rank(it))
 }
 
 /// Of several containers that match the target, the newest that was started is kept; one that was only created may go.
@@ -60,8 +62,8 @@ pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> O
 
 /// Containers of a service that the engine is not removing.
 pub(super) fn standing<'a>(input: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
-    let there = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
-    input.containers_of(app.id).filter(move |it| it.key.service == name).filter(there)
+    let is_kept = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
+    input.containers_of(app.id).filter(move |it| it.key.service == name).filter(is_kept)
 }
 
 /// Whether a container that should run has to be started.
@@ -85,12 +87,11 @@ pub(super) fn is_owed_a_start(input: PlanInput<'_>, container: &Container) -> bo
 /// Whether the owner of a shared namespace was started after the container: then the container is in the namespace of a
 /// program that is gone.
 pub(super) fn lost_its_owner(input: PlanInput<'_>, container: &Container) -> bool {
-    let (ContainerPhase::Running, Some(own), Some(others)) = (container.phase, container.started, container.shares_since)
-    else {
+    let (ContainerPhase::Running, Some(own), Some(owner)) = (container.phase, container.started, container.shares_since) else {
         return false;
     };
     // A start time in the future is from before the clock was set back: a restart could not come after it.
-    own < others && others.secs() <= input.current.now_secs
+    own < owner && owner.secs() <= input.current.now_secs
 }
 
 /// Whether a container was the old one of a hand-over.

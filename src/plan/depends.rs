@@ -71,8 +71,8 @@ pub(super) fn unmet_meanwhile(input: PlanInput<'_>, old: &Outdated<'_>) -> Optio
         service.is_none_or(|service| is_fresh(input, old.app, service, it, old.changed))
     };
     let find = |name: &str| {
-        let theirs = input.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        survivor(theirs).filter(stays)
+        let containers = input.containers_of(old.app.id).filter(|it| it.key.service == *name);
+        survivor(containers).filter(stays)
     };
     Search { input, app: old.app, find }.unmet(old.service, old.app.services.len())
 }
@@ -143,13 +143,13 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         // The parser leaves no such name; a service that is not in the app is not waited for.
         let Some(service) = self.app.services.get(name) else { return Progress::Met };
         let key = ServiceKey::new(self.app.id, name);
-        let to_run = input.is_wanted_running(&key, service);
+        let wanted_running = input.is_wanted_running(&key, service);
         // A healthy dependency that is about to be stopped is of no use to a service that starts now.
-        let counts = to_run || condition != Condition::Healthy;
+        let counts = wanted_running || condition != Condition::Healthy;
         if counts && container.is_some_and(|it| holds(input, it, condition)) {
             return Progress::Met;
         }
-        if !to_run {
+        if !wanted_running {
             return match (condition, service.running) {
                 // A dependency that is not to run need not have been started for its dependents.
                 (Condition::Started, _) => Progress::Met,

@@ -10,31 +10,31 @@ use crate::state::{App, EngineAction, ImageRef, Service};
 
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.
-pub(super) fn collect(scene: PlanInput<'_>, plan: &mut Plan) {
-    let mut services = scene.target.apps.values().flat_map(|app| app.services.values());
-    let mut make_room = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !scene.has_image(&it.image));
-    if plan.downloaded || scene.current.lacks_room || make_room() {
-        plan.steps.extend(unwanted(scene).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
+pub(super) fn collect(input: PlanInput<'_>, plan: &mut Plan) {
+    let mut services = input.target.apps.values().flat_map(|app| app.services.values());
+    let mut is_room_needed = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !input.has_image(&it.image));
+    if plan.downloaded || input.current.lacks_room || is_room_needed() {
+        plan.steps.extend(unwanted(input).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
     }
 }
 
 /// Updates that must not begin while they are known not to fit on the disk. Some images are pulled on their own instead:
 /// those of an app without a container, for some of its services are better than none; those of a service whose container is
 /// already gone; and those of a service that deletes first, since the space that frees is not known.
-pub(super) fn updates(scene: PlanInput<'_>) -> Vec<AppUpdate> {
-    let apps = || scene.target.apps.values();
+pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
+    let apps = || input.target.apps.values();
     let by_itself: BTreeSet<&ImageRef> = apps()
-        .flat_map(|app| app.services.iter().filter(|(name, it)| !waits(scene, app, name, it)))
+        .flat_map(|app| app.services.iter().filter(|(name, it)| !waits(input, app, name, it)))
         .map(|(_, it)| &it.image)
         .collect();
-    let missing = |image: &ImageRef| !by_itself.contains(image) && !scene.has_image(image);
+    let missing = |image: &ImageRef| !by_itself.contains(image) && !input.has_image(image);
     let update = |app: &App| {
         let wanted = || app.services.iter().filter(|(_, it)| missing(&it.image));
         let first = wanted().filter(|(_, it)| it.strategy == Strategy::KillThenDownload);
         AppUpdate {
             app: app.id,
             images: wanted().map(|(_, it)| it.image.clone()).collect(),
-            make_way: first.flat_map(|(name, _)| standing(scene, app, name)).map(|it| it.id.clone()).collect(),
+            make_way: first.flat_map(|(name, _)| standing(input, app, name)).map(|it| it.id.clone()).collect(),
             takes_locks: false,
         }
     };
@@ -43,24 +43,24 @@ pub(super) fn updates(scene: PlanInput<'_>) -> Vec<AppUpdate> {
 }
 
 /// Whether nothing is lost while a service waits for its image.
-fn waits(scene: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
+fn waits(input: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
     match service.strategy {
-        Strategy::DownloadThenKill | Strategy::HandOver => scene.containers_of(app.id).next().is_some(),
-        Strategy::KillThenDownload => standing(scene, app, name).next().is_some(),
+        Strategy::DownloadThenKill | Strategy::HandOver => input.containers_of(app.id).next().is_some(),
+        Strategy::KillThenDownload => standing(input, app, name).next().is_some(),
         Strategy::DeleteThenDownload => false,
     }
 }
 
 /// Images of ours that no service wants and no container uses.
-pub(super) fn unwanted(scene: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
-    scene.current.ours.iter().filter(move |reference| {
-        let wanted = || scene.target.apps.values().flat_map(|app| app.services.values()).any(|it| it.image == **reference);
-        let seen = scene.current.images.iter().find(|it| it.answers_to(reference));
-        seen.is_some_and(|image| !wanted() && !scene.current.containers.iter().any(|it| it.image == image.id))
+pub(super) fn unwanted(input: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
+    input.current.ours.iter().filter(move |reference| {
+        let wanted = || input.target.apps.values().flat_map(|app| app.services.values()).any(|it| it.image == **reference);
+        let image = input.current.images.iter().find(|it| it.answers_to(reference));
+        image.is_some_and(|image| !wanted() && !input.current.containers.iter().any(|it| it.image == image.id))
     })
 }
 
 /// Whether a pull may begin: under delete-then-download not before the unused images are deleted.
-pub(super) fn may_pull(scene: PlanInput<'_>, service: &Service) -> bool {
-    service.strategy != Strategy::DeleteThenDownload || unwanted(scene).next().is_none()
+pub(super) fn may_pull(input: PlanInput<'_>, service: &Service) -> bool {
+    service.strategy != Strategy::DeleteThenDownload || unwanted(input).next().is_none()
 }

@@ -47,11 +47,11 @@ impl<'a> PlanInput<'a> {
     pub(super) fn apps(self) -> BTreeSet<AppId> {
         let current = self.current;
         let wanted = self.target.apps.keys().copied();
-        let left = current.containers.iter().map(|it| it.key.app);
+        let existing = current.containers.iter().map(|it| it.key.app);
         let networks = current.networks.iter().filter_map(|it| it.app);
         let volumes = current.volumes.iter().map(|it| it.app);
         let locked = current.locks.iter().filter(|(_, it)| it.has_ours()).map(|(app, _)| *app);
-        wanted.chain(left).chain(networks).chain(volumes).chain(locked).collect()
+        wanted.chain(existing).chain(networks).chain(volumes).chain(locked).collect()
     }
 
     /// The app as the target wants it.
@@ -86,8 +86,8 @@ impl<'a> PlanInput<'a> {
     /// it has data.
     pub(super) fn changed(self, app: &App) -> ChangedNetworks {
         let network = |(name, wanted): (&String, &NetworkConfig)| {
-            let seen = self.network_of_app(app, name)?;
-            (seen.config != *wanted).then(|| name.clone())
+            let existing = self.network_of_app(app, name)?;
+            (existing.config != *wanted).then(|| name.clone())
         };
         ChangedNetworks { networks: app.networks.iter().filter_map(network).collect() }
     }
@@ -95,8 +95,8 @@ impl<'a> PlanInput<'a> {
     /// Whether the engine has yet to show that it has the driver which an app's network should have: the existing network has
     /// another one, and no trial network was created with it.
     pub(super) fn is_untried(self, app: &App, name: &str) -> bool {
-        let (Some(wanted), Some(seen)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
-        seen.config.driver != wanted.driver
+        let (Some(wanted), Some(existing)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
+        existing.config.driver != wanted.driver
             && self.trial(app, name).is_none_or(|trial| trial.config.driver != wanted.driver)
             && self.containers_of(app.id).next().is_some()
     }
@@ -123,9 +123,9 @@ impl<'a> PlanInput<'a> {
 
     /// As `network`, without `supervisor0`.
     pub(super) fn network_of_app(self, app: &App, name: &str) -> Option<&'a Network> {
-        let [today, older] = app.engine_network_names(name);
-        let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == today || it.name == older);
-        self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != today))
+        let [current_name, older_name] = app.engine_network_names(name);
+        let could_be = |it: &&Network| it.app == Some(app.id) && (it.name == current_name || it.name == older_name);
+        self.current.networks.iter().filter(could_be).min_by_key(|it| (!self.is_attached_to(it), it.name != current_name))
     }
 
     /// The network on which services reach the API.
@@ -167,16 +167,16 @@ impl<'a> PlanInput<'a> {
         };
         let lacks = |(name, attachment): (&String, &NetworkAttachment)| {
             let network = self.network(app, name)?;
-            let seen = attached.get(&network.name);
-            let instead_of = seen.filter(|it| !it.may_be(&network.id)).cloned();
+            let existing = attached.get(&network.name);
+            let instead_of = existing.filter(|it| !it.may_be(&network.id)).cloned();
             let (id, attachment) = (network.id.clone(), attachment.clone());
-            let lacks = seen.is_none() || instead_of.is_some();
+            let lacks = existing.is_none() || instead_of.is_some();
             lacks.then(|| NetworkConnection { network: network.name.clone(), id, instead_of, attachment })
         };
         let mut all: Vec<_> = service.config.networks.iter().filter_map(lacks).collect();
         // A service that names no network of the app is on the engine's default network, also beside ours.
-        let on_engines_own = service.config.networks.keys().all(|it| it == SUPERVISOR_NETWORK);
-        if on_engines_own && attached.keys().eq([SUPERVISOR_NETWORK]) {
+        let is_on_engine_network = service.config.networks.keys().all(|it| it == SUPERVISOR_NETWORK);
+        if is_on_engine_network && attached.keys().eq([SUPERVISOR_NETWORK]) {
             let network = ENGINE_NETWORK.to_owned();
             all.push(NetworkConnection {
                 network,
@@ -200,7 +200,9 @@ impl<'a> PlanInput<'a> {
         for name in service.config.networks.keys() {
             match self.network(app, name) {
                 None => return Some(format!("network {name}")),
-                Some(seen) if self.has_twin(seen) => return Some(format!("the second network {} to be removed", seen.name)),
+                Some(existing) if self.has_twin(existing) => {
+                    return Some(format!("the second network {} to be removed", existing.name));
+                }
                 Some(_) => (),
             }
         }

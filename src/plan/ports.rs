@@ -22,7 +22,7 @@ struct Claim<'a> {
 
 impl Ports {
     /// Chooses ports for a target. Two services never get the same port; each keeps the one that it has, where it can.
-    pub(super) fn of(target: &Target, demands: &Overrides, current: &Current) -> Self {
+    pub(super) fn of(target: &Target, overrides: &Overrides, current: &Current) -> Self {
         let services: Vec<_> = target.services().map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
         let choosing = |it: &Service| it.config.network_mode == NetworkMode::App && it.config.ports.iter().any(is_choice);
         if !services.iter().any(|(_, it)| choosing(it)) {
@@ -38,7 +38,7 @@ impl Ports {
         let mut all: BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>> = BTreeMap::new();
         for (key, service) in services.iter().filter(|(_, it)| choosing(it)) {
             for port in service.config.ports.iter().filter(|it| is_choice(it)) {
-                let host = choose(key, service, port, &claims, (demands, current));
+                let host = choose(key, service, port, &claims, (overrides, current));
                 claims.extend(host.map(|host| Claim { key, port: port.at(host) }));
                 all.entry(key.clone()).or_default().insert(port.clone(), host);
             }
@@ -69,7 +69,7 @@ fn is_choice(port: &Port) -> bool {
 }
 
 fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>], host: (&Overrides, &Current)) -> Option<u16> {
-    let (demands, current) = host;
+    let (overrides, current) = host;
     let range = port.range()?;
     let of_others = |host: u16| claims.iter().any(|it| it.key != key && clash(&it.port, &port.at(host)));
     // Two ports of one service must not clash either.
@@ -77,14 +77,14 @@ fn choose(key: &ServiceKey, service: &Service, port: &Port, claims: &[Claim<'_>]
         claims.iter().any(|it| it.key == key && it.port.container != port.container && clash(&it.port, &port.at(host)))
     };
     let is_free = |host: &u16| !of_others(*host) && !chosen(*host);
-    let mut theirs: Vec<_> = current.containers.iter().filter(|it| it.key == *key).collect();
+    let mut containers: Vec<_> = current.containers.iter().filter(|it| it.key == *key).collect();
     // In the order in which strategies choose the surviving container.
-    theirs.sort_by_key(|it| std::cmp::Reverse((it.phase.is_alive(), it.created_secs, &it.id)));
+    containers.sort_by_key(|it| std::cmp::Reverse((it.phase.is_alive(), it.created_secs, &it.id)));
     let has = |it: &Container| range.clone().find(|host| it.ports.contains(&port.at(*host)));
-    let own = theirs.iter().find_map(|it| Some((has(it)?, *it)));
+    let own = containers.iter().find_map(|it| Some((has(it)?, *it)));
     // During a hand-over the old container runs beside its successor for a while.
     let beside =
-        |it: &Container| service.strategy == Strategy::HandOver && it.phase.is_alive() && !demands.recreate.contains(&it.id);
+        |it: &Container| service.strategy == Strategy::HandOver && it.phase.is_alive() && !overrides.recreate.contains(&it.id);
     match own {
         Some((host, it)) if it.is_port_taken || beside(it) => {
             // The next port first, so that all of them are tried in turn.

@@ -36,9 +36,9 @@ impl ReleaseProgress {
 /// Whether a replacement is to be created beside the old container and is not yet; or whether a network that it needs first
 /// has a driver that the engine may lack.
 fn is_pending(input: PlanInput<'_>, app: &App, name: &str, service: &Service, changed: &ChangedNetworks) -> bool {
-    let mut theirs = standing(input, app, name).peekable();
-    theirs.peek().is_some()
-        && !theirs.any(|it| is_fresh(input, app, service, it, changed))
+    let mut containers = standing(input, app, name).peekable();
+    containers.peek().is_some()
+        && !containers.any(|it| is_fresh(input, app, service, it, changed))
         && (can_be_created_beside(input, app, service, changed) || input.untried(app, service).is_some())
 }
 
@@ -46,7 +46,7 @@ fn is_pending(input: PlanInput<'_>, app: &App, name: &str, service: &Service, ch
 /// network that has to be removed first; nor if it shares a namespace of such a service.
 pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &Service, changed: &ChangedNetworks) -> bool {
     // The parser rejects cycles; each service is visited once all the same.
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     let mut left = vec![service];
     while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.
@@ -56,7 +56,7 @@ pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &S
         }
         for (_, owner) in service.config.shares() {
             let waits = sibling(input, app, owner).is_none() && standing(input, app, owner).next().is_some();
-            if waits && seen.insert(owner) {
+            if waits && visited.insert(owner) {
                 left.extend(app.services.get(owner));
             }
         }

@@ -14,16 +14,16 @@ use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service
 
 /// Plans the networks and volumes of an app.
 pub(super) fn draft(draft: &mut AppPlan<'_>) {
-    let scene = draft.input;
-    let Some(app) = scene.app(draft.app) else {
+    let input = draft.input;
+    let Some(app) = input.app(draft.app) else {
         remove_all(draft);
         return;
     };
-    let changed = scene.changed(app);
+    let changed = input.changed(app);
     if has_networks(app) {
         networks(draft, app, &changed);
     }
-    if scene.is_purged(app.id) {
+    if input.is_purged(app.id) {
         purge(draft);
     } else {
         keep_volumes(draft, app);
@@ -31,10 +31,10 @@ pub(super) fn draft(draft: &mut AppPlan<'_>) {
 }
 
 fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
-    let scene = draft.input;
+    let input = draft.input;
     for (name, config) in &app.networks {
-        let trial = scene.trial(app, name);
-        match scene.network_of_app(app, name) {
+        let trial = input.trial(app, name);
+        match input.network_of_app(app, name) {
             // The trial network may hold what the network itself needs: the host's interface, a subnet.
             None if trial.is_some() => remove_trial(draft, trial),
             None => {
@@ -42,29 +42,29 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
                 let network = Network { id, name, app: app_id, config: config.clone() };
                 draft.deed(Precondition::Free, EngineAction::CreateNetwork(network));
             }
-            Some(seen) if changed.networks.contains(name) => {
-                if scene.is_untried(app, name) {
+            Some(existing) if changed.networks.contains(name) => {
+                if input.is_untried(app, name) {
                     remove_trial(draft, trial);
                     if trial.is_none() {
                         draft.deed(Precondition::Free, EngineAction::CreateNetwork(trial_of(app, name, config)));
                     }
                 } else if !used(draft, app, |it| it.config.networks.contains_key(name)) {
-                    draft.deed(Precondition::Locked, remove(seen));
+                    draft.deed(Precondition::Locked, remove(existing));
                 }
             }
             Some(_) => (),
         }
     }
-    let kept: Vec<&Network> = app.networks.keys().filter_map(|name| scene.network_of_app(app, name)).collect();
-    let trials: Vec<&Network> = app.networks.keys().filter_map(|name| scene.trial(app, name)).collect();
-    let others = scene.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
+    let kept: Vec<&Network> = app.networks.keys().filter_map(|name| input.network_of_app(app, name)).collect();
+    let trials: Vec<&Network> = app.networks.keys().filter_map(|name| input.trial(app, name)).collect();
+    let others = input.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
     let others = others.filter(|it| !trials.contains(it) || changed.networks.is_empty());
-    for seen in others.filter(|it| !scene.is_attached_to(it)) {
+    for existing in others.filter(|it| !input.is_attached_to(it)) {
         // Containers of the previous release may still be on it. A second network of the same name is in the way of every
         // release.
-        let is_twin = kept.iter().any(|it| it.name == seen.name);
+        let is_twin = kept.iter().any(|it| it.name == existing.name);
         if is_twin || all_as_wanted(draft, app) {
-            draft.deed(Precondition::Free, remove(seen));
+            draft.deed(Precondition::Free, remove(existing));
         }
     }
 }
@@ -84,8 +84,8 @@ fn remove_trial(draft: &mut AppPlan<'_>, trial: Option<&Network>) {
     }
 }
 
-fn remove(seen: &Network) -> EngineAction {
-    EngineAction::RemoveNetwork(seen.name.clone(), seen.id.clone(), seen.app)
+fn remove(existing: &Network) -> EngineAction {
+    EngineAction::RemoveNetwork(existing.name.clone(), existing.id.clone(), existing.app)
 }
 
 fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
@@ -98,9 +98,9 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
                 let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config };
                 draft.deed(Precondition::Free, EngineAction::CreateVolume(volume));
             }
-            Some(seen) => {
-                if let Some(how) = seen.config.difference(config) {
-                    let what = format!("volume {}", seen.name);
+            Some(existing) => {
+                if let Some(how) = existing.config.difference(config) {
+                    let what = format!("volume {}", existing.name);
                     draft.differs(what, format!("{how}; it stays as it is and keeps its data until the app is purged"));
                 }
             }
@@ -110,25 +110,25 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
 
 /// Removes every volume of the app, once its containers are gone.
 fn purge(draft: &mut AppPlan<'_>) {
-    let (scene, app) = (draft.input, draft.app);
-    if scene.containers_of(app).next().is_some() {
+    let (input, app) = (draft.input, draft.app);
+    if input.containers_of(app).next().is_some() {
         return;
     }
-    for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
+    for volume in input.current.volumes.iter().filter(|it| it.app == app) {
         draft.deed(Precondition::Locked, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 
 /// The app is not in the target: removes its networks and volumes, once its containers are gone.
 fn remove_all(draft: &mut AppPlan<'_>) {
-    let (scene, app) = (draft.input, draft.app);
-    if scene.containers_of(app).next().is_some() {
+    let (input, app) = (draft.input, draft.app);
+    if input.containers_of(app).next().is_some() {
         return;
     }
-    for network in scene.current.networks.iter().filter(|it| it.app == Some(app)) {
+    for network in input.current.networks.iter().filter(|it| it.app == Some(app)) {
         draft.deed(Precondition::Free, remove(network));
     }
-    for volume in scene.current.volumes.iter().filter(|it| it.app == app) {
+    for volume in input.current.volumes.iter().filter(|it| it.app == app) {
         draft.deed(Precondition::Free, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
@@ -146,11 +146,11 @@ fn all_as_wanted(draft: &AppPlan<'_>, app: &App) -> bool {
 }
 
 /// Plans the network on which services reach the API.
-pub(super) fn supervisor(scene: PlanInput<'_>, plan: &mut Plan) {
-    let kept = scene.supervisor_network();
-    let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !scene.is_attached_to(it);
-    plan.steps.extend(scene.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
-    if kept.is_some() || !complete::needs_supervisor_network(scene.target) {
+pub(super) fn supervisor(input: PlanInput<'_>, plan: &mut Plan) {
+    let kept = input.supervisor_network();
+    let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !input.is_attached_to(it);
+    plan.steps.extend(input.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
+    if kept.is_some() || !complete::needs_supervisor_network(input.target) {
         return;
     }
     let pool = AddressPool {

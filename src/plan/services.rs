@@ -14,8 +14,8 @@ use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
 pub(super) fn draft(draft: &mut AppPlan<'_>) {
     let changed = draft.input.app(draft.app).map(|app| draft.input.changed(app)).unwrap_or_default();
     let wanted = draft.input.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
-    let seen = draft.input.containers_of(draft.app).map(|it| it.key.service.clone());
-    let names: BTreeSet<String> = wanted.chain(seen).collect();
+    let existing = draft.input.containers_of(draft.app).map(|it| it.key.service.clone());
+    let names: BTreeSet<String> = wanted.chain(existing).collect();
     draft.release = ReleaseProgress::of(draft.input, draft.input.app(draft.app), &changed);
     for name in names {
         service(draft, &name, &changed);
@@ -23,26 +23,28 @@ pub(super) fn draft(draft: &mut AppPlan<'_>) {
 }
 
 fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
-    let scene = draft.input;
+    let input = draft.input;
     let key = ServiceKey::new(draft.app, name);
-    let mut seen: Vec<&Container> = scene.containers_of(draft.app).filter(|it| it.key == key).collect();
+    let mut containers: Vec<&Container> = input.containers_of(draft.app).filter(|it| it.key == key).collect();
     // Newest first; ids only make the order deterministic.
-    seen.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
-    seen.retain(|it| !already_leaving(draft, it));
-    let wanted = scene.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
+    containers.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
+    containers.retain(|it| !already_leaving(draft, it));
+    let wanted = input.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
     let Some((app, service)) = wanted else {
-        strategies::remove_container(draft, &key, &seen);
+        strategies::remove_container(draft, &key, &containers);
         return;
     };
-    let fresh = seen.iter().filter(|it| is_fresh(draft.input, app, service, it, changed)).max_by_key(|it| rank(it)).copied();
-    let all = Outdated { app, service, key: &key, containers: &seen, changed };
-    let (superfluous, seen): (Vec<_>, Vec<_>) = seen.iter().copied().partition(|it| is_superfluous(draft, &all, fresh, it));
+    let fresh =
+        containers.iter().filter(|it| is_fresh(draft.input, app, service, it, changed)).max_by_key(|it| rank(it)).copied();
+    let all = Outdated { app, service, key: &key, containers: &containers, changed };
+    let (superfluous, containers): (Vec<_>, Vec<_>) =
+        containers.iter().copied().partition(|it| is_superfluous(draft, &all, fresh, it));
     for container in superfluous {
         draft.deed(Precondition::Free, EngineAction::Kill(which(container)));
     }
-    let others: Vec<_> = seen.into_iter().filter(|it| fresh.is_none_or(|fresh| fresh.id != it.id)).collect();
+    let others: Vec<_> = containers.into_iter().filter(|it| fresh.is_none_or(|fresh| fresh.id != it.id)).collect();
     let old = Outdated { containers: &others, ..all };
-    if scene.is_purged(draft.app) {
+    if input.is_purged(draft.app) {
         strategies::purge(draft, &old, fresh);
         return;
     }

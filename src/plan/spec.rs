@@ -49,7 +49,7 @@ pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
 
 /// The container a service should have. `sibling` finds the container of another service of the app.
 pub(super) fn spec<'a>(
-    scene: PlanInput<'_>,
+    input: PlanInput<'_>,
     app: &App,
     name: &str,
     service: &Service,
@@ -60,23 +60,23 @@ pub(super) fn spec<'a>(
         owners.insert(owner.to_owned(), sibling(owner)?.id.clone());
     }
     let key = ServiceKey::new(app.id, name);
-    let hash = scene.hashes.get(&key)?.clone();
+    let hash = input.hashes.get(&key)?.clone();
     // A device may be renamed without restarting its apps. The owner's value wins.
-    let unsaid = AT_INIT.into_iter().filter(|it| !service.config.env.contains_key(*it));
-    let told_once = unsaid.map(|it| (it.to_owned(), scene.target.name.clone().unwrap_or_default())).collect();
+    let not_set = AT_INIT.into_iter().filter(|it| !service.config.env.contains_key(*it));
+    let at_creation = not_set.map(|it| (it.to_owned(), input.target.name.clone().unwrap_or_default())).collect();
     let name = container_name(app, name, service);
-    let is_taken = scene.containers_of(app.id).any(|it| it.name == name);
-    let ports = scene.ports.of_service(&key);
+    let is_taken = input.containers_of(app.id).any(|it| it.name == name);
+    let ports = input.ports.of_service(&key);
     Some(ContainerSpec {
         key,
         app_uuid: app.uuid.clone(),
-        networks: service.config.networks.keys().map(|it| (it.clone(), scene.network_name(app, it))).collect(),
+        networks: service.config.networks.keys().map(|it| (it.clone(), input.network_name(app, it))).collect(),
         service_id: service.id,
         name: if is_taken { format!("{NEW}{name}") } else { name },
         image: service.image.clone(),
         ports,
         owners,
-        told_once,
+        told_once: at_creation,
         config: service.config.clone(),
         hash,
     })

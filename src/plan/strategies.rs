@@ -53,12 +53,12 @@ pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&
 
 /// No container matches the target. The old ones are replaced as the service's strategy says.
 pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
-    let scene = draft.input;
-    let here = scene.has_image(&old.service.image);
-    if old.service.strategy.makes_way_first() && !here {
+    let input = draft.input;
+    let has_image = input.has_image(&old.service.image);
+    if old.service.strategy.makes_way_first() && !has_image {
         // The new container's networks and volumes can exist before its image does, and must exist before the old container
         // is removed.
-        match scene.absent(old.app, old.service) {
+        match input.absent(old.app, old.service) {
             None => kill(draft, old),
             absent => {
                 draft.wait_for(old.key, absent);
@@ -69,7 +69,7 @@ pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
         }
         return;
     }
-    if !here {
+    if !has_image {
         draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
     }
     if waits_for_images(draft, old) {
@@ -107,10 +107,10 @@ pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Conta
     if waits_for_images(draft, old) {
         return;
     }
-    let asked_anew = old.containers.iter().any(|it| draft.input.overrides.recreate.contains(&it.id));
+    let is_recreate_requested = old.containers.iter().any(|it| draft.input.overrides.recreate.contains(&it.id));
     if !draft.release.is_ready_for(old.service) {
         wait_for_containers(draft, old);
-    } else if old.service.strategy == Strategy::HandOver && !asked_anew && can_start_side_by_side(draft, old) {
+    } else if old.service.strategy == Strategy::HandOver && !is_recreate_requested && can_start_side_by_side(draft, old) {
         start_side_by_side(draft, old, fresh);
     } else {
         kill(draft, old);

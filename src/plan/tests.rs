@@ -206,8 +206,8 @@ fn what_somebody_stopped_by_hand_is_started() {
 
 #[test]
 fn what_a_person_stopped_through_the_api_stays_stopped() {
-    let story = story_of("web web:1", "web web:1 running", |demands, _| {
-        demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
+    let story = story_of("web web:1", "web web:1 running", |overrides, _| {
+        overrides.stopped.insert(ServiceKey::new(AppId(1), "web"));
     });
     assert_snapshot!(story, @"
     lock 1 (web)
@@ -254,9 +254,9 @@ fn a_lock_does_not_keep_down_what_fell_down() {
 
 #[test]
 fn force_takes_the_lock_away() {
-    let story = story_of("web web:2", "web web:1 running", |demands, current| {
+    let story = story_of("web web:2", "web web:1 running", |overrides, current| {
         current.locks.insert(AppId(1), LockState::Held(held("web")));
-        demands.force.insert(AppId(1));
+        overrides.force.insert(AppId(1));
     });
     assert_snapshot!(story, @"
     pull web:2
@@ -270,9 +270,9 @@ fn force_takes_the_lock_away() {
 
 #[test]
 fn force_takes_the_lock_of_a_service_that_is_gone_away_too() {
-    let story = story_of("web web:2", "web web:1 running", |demands, current| {
+    let story = story_of("web web:2", "web web:1 running", |overrides, current| {
         current.locks.insert(AppId(1), LockState::Held(held("old")));
-        demands.force.insert(AppId(1));
+        overrides.force.insert(AppId(1));
     });
     assert_snapshot!(story, @"
     pull web:2
@@ -294,8 +294,8 @@ fn locks_left_behind_by_a_crash_are_given_back() {
 
 #[test]
 fn a_restart_makes_the_containers_anew() {
-    let story = story_of("web web:1\ndb db:1", "web web:1 running\ndb db:1 running", |demands, current| {
-        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    let story = story_of("web web:1\ndb db:1", "web web:1 running\ndb db:1 running", |overrides, current| {
+        overrides.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
     });
     assert_snapshot!(story, @"
     create 1/db from db:1, create 1/web from web:1
@@ -308,8 +308,8 @@ fn a_restart_makes_the_containers_anew() {
 
 #[test]
 fn a_purge_clears_the_volumes_and_brings_the_app_back() {
-    let story = story_of("web web:1 volume:data", "web web:1 running volume:data\nvolume data", |demands, _| {
-        demands.purge.insert(AppId(1));
+    let story = story_of("web web:1 volume:data", "web web:1 running volume:data\nvolume data", |overrides, _| {
+        overrides.purge.insert(AppId(1));
     });
     assert_snapshot!(story, @"
     lock 1 (web)
@@ -333,9 +333,9 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
             "options" => drop(config.driver_opts.insert("o".to_owned(), "password=x".to_owned())),
             _ => drop(config.labels.insert("a".to_owned(), "b".to_owned())),
         }
-        let (demands, volumes) = (Overrides::default(), current.volumes.clone());
+        let (overrides, volumes) = (Overrides::default(), current.volumes.clone());
         for _ in 0..10 {
-            let plan = plan(&target, &demands, &current);
+            let plan = plan(&target, &overrides, &current);
             let [it] = &plan.differences[..] else { panic!("{field}: {plan:?}") };
             assert!(it.what == "volume 1_data" && it.why.contains("until the app is purged"), "{it:?}");
             for step in &plan.steps {
@@ -344,16 +344,16 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
         }
         assert_eq!(current.volumes, volumes, "{field}");
         assert_eq!(current.containers[0].image_ref.as_str(), "web:2", "what else changed is done");
-        let mut demands = Overrides { purge: [AppId(1)].into(), ..Overrides::default() };
+        let mut overrides = Overrides { purge: [AppId(1)].into(), ..Overrides::default() };
         for _ in 0..10 {
-            let steps = plan(&target, &demands, &current).steps;
+            let steps = plan(&target, &overrides, &current).steps;
             for step in &steps {
                 model::obey(&mut current, step);
             }
-            model::done(&mut demands, &current, &steps);
+            model::done(&mut overrides, &current, &steps);
         }
         assert_eq!(current.volumes[0].config.difference(&VolumeConfig::default()), None);
-        assert_eq!(plan(&target, &demands, &current), Plan { downloaded: true, ..Plan::default() });
+        assert_eq!(plan(&target, &overrides, &current), Plan { downloaded: true, ..Plan::default() });
     }
 }
 

@@ -8,35 +8,35 @@ use crate::state::service::Strategy;
 use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service};
 
 /// Creates a container, where there is none or beside the old one: as soon as everything it needs is here.
-pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, gate: Precondition) {
+pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: Precondition) {
     let Outdated { app, service, key, changed, .. } = *old;
-    let scene = draft.input;
-    if !scene.has_image(&service.image) {
-        if images::may_pull(scene, service) {
+    let input = draft.input;
+    if !input.has_image(&service.image) {
+        if images::may_pull(input, service) {
             draft.deed(Precondition::Free, EngineAction::Pull(service.image.clone()));
         } else {
             draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
         }
         return;
     }
-    if let Some(port) = scene.ports.lacking(key) {
+    if let Some(port) = input.ports.lacking(key) {
         let why = format!("other services have all ports of {port}: widen the range, or free one");
         draft.differs(format!("create {key}"), why);
         draft.wait(Waiting::Resource(key.clone(), format!("a free port of the host for {port}")));
         return;
     }
-    if let Some(what) = scene.missing(app, service, changed) {
+    if let Some(what) = input.missing(app, service, changed) {
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
-    let gate = match gate {
+    let precondition = match precondition {
         Precondition::Release if service.strategy.makes_way_first() => Precondition::Undisturbed,
         Precondition::Release if release::is_awaited(draft.input, app, &key.service) => Precondition::Here,
         other => other,
     };
-    let spec = spec::spec(scene, app, &key.service, service, |name| sibling(draft.input, app, name));
+    let spec = spec::spec(input, app, &key.service, service, |name| sibling(draft.input, app, name));
     match spec {
-        Some(spec) => draft.deed(gate, EngineAction::Create(Box::new(spec))),
+        Some(spec) => draft.deed(precondition, EngineAction::Create(Box::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }
 }
@@ -74,8 +74,8 @@ pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, cont
 /// same name.
 fn connect(draft: &mut AppPlan<'_>, container: &Container, connections: Vec<NetworkConnection>) {
     let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
-    let gate = if loses { Precondition::Locked } else { Precondition::Free };
-    draft.deed(gate, EngineAction::Connect(which(container), connections));
+    let precondition = if loses { Precondition::Locked } else { Precondition::Free };
+    draft.deed(precondition, EngineAction::Connect(which(container), connections));
 }
 
 /// Stops a container that should not run.

@@ -48,9 +48,9 @@ impl ConnectivityCheck {
     /// The check according to a new target. `None`: its setting equals the previous target's, so what users requested stays.
     #[must_use]
     pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
-        let said = |target: &Target| target.config.get(CHECK).cloned();
-        let now = said(new);
-        if before.map(said).as_ref() == Some(&now) {
+        let entry = |target: &Target| target.config.get(CHECK).cloned();
+        let now = entry(new);
+        if before.map(entry).as_ref() == Some(&now) {
             return None;
         }
         let off = now.is_some_and(|it| switch(&it) == Some(false));

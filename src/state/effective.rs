@@ -47,8 +47,8 @@ impl ContainerConfig {
     /// This configuration on an image and an engine whose values are `base`, with every default filled in. Idempotent.
     #[must_use]
     pub fn effective(&self, base: &Self) -> Self {
-        let said = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
-        let or_base = |ours: &Option<String>, base: &Option<String>| said(ours).or_else(|| said(base));
+        let non_empty = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+        let or_base = |ours: &Option<String>, base: &Option<String>| non_empty(ours).or_else(|| non_empty(base));
         let ports = self.ports.iter().map(|it| format!("{}/{}", it.container, it.protocol));
         let user = or_base(&self.user, &base.user).filter(|it| it != "root");
         Self {
@@ -61,11 +61,11 @@ impl ContainerConfig {
             stop_signal: Some(signal(&or_base(&self.stop_signal, &base.stop_signal).unwrap_or_default())),
             stop_grace: Duration::from_secs(self.stop_grace.as_secs()),
             health: Some(health(self.health.as_ref(), base.health.as_ref())),
-            cgroup_parent: said(&self.cgroup_parent),
+            cgroup_parent: non_empty(&self.cgroup_parent),
             runtime: or_base(&self.runtime, &base.runtime).or_else(|| Some("runc".to_owned())),
-            userns_mode: said(&self.userns_mode),
-            uts: said(&self.uts),
-            pid: said(&self.pid),
+            userns_mode: non_empty(&self.userns_mode),
+            uts: non_empty(&self.uts),
+            pid: non_empty(&self.pid),
             ipc: if self.ipc.is_empty() { "private".to_owned() } else { self.ipc.clone() },
             cpu_shares: if self.cpu_shares == CPU_SHARES { 0 } else { self.cpu_shares.max(0) },
             cpu_quota: self.cpu_quota.max(0),
@@ -185,7 +185,7 @@ pub(crate) mod tests {
     }
 
     /// Every way to set an image's own value, or a default, by field.
-    pub(crate) fn said(base: &ContainerConfig) -> Vec<ContainerConfig> {
+    pub(crate) fn redundant_settings(base: &ContainerConfig) -> Vec<ContainerConfig> {
         let plain = ContainerConfig::default;
         let health = base.health.clone();
         let mut all = vec![
@@ -231,7 +231,7 @@ pub(crate) mod tests {
             assert_eq!(nothing, nothing.effective(&base), "it is idempotent");
             // All of an image's values at once, as an engine reports a container.
             assert_eq!(base.effective(&base), nothing);
-            for said in said(&base) {
+            for said in redundant_settings(&base) {
                 let fields = said.fields();
                 let said = said.effective(&base);
                 assert_eq!(said.differences(&nothing), [""; 0], "{fields:?}");

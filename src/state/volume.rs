@@ -81,10 +81,10 @@ impl VolumeConfig {
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
-        let of = |what: &str, seen: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
+        let of = |what: &str, existing: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
             // Labels that supervisors add are no difference: not all supervisors add the same.
-            let names = seen.keys().chain(wanted.keys()).filter(|it| !is_given_label(it));
-            let names: BTreeSet<&String> = names.filter(|it| seen.get(*it) != wanted.get(*it)).collect();
+            let names = existing.keys().chain(wanted.keys()).filter(|it| !is_given_label(it));
+            let names: BTreeSet<&String> = names.filter(|it| existing.get(*it) != wanted.get(*it)).collect();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
             (!names.is_empty()).then(|| format!("its {what} differ ({})", names.join(", ")))
         };
@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_difference_names_no_value() {
-        let seen = local(&[("type", "cifs"), ("o", "password=old"), ("device", "//nas/a")]);
+        let existing = local(&[("type", "cifs"), ("o", "password=old"), ("device", "//nas/a")]);
         let wanted = local(&[("type", "cifs"), ("o", "password=new")]);
-        assert_eq!(seen.difference(&wanted).unwrap(), "its driver_opts differ (device, o)");
-        assert_eq!(seen.difference(&seen), None);
+        assert_eq!(existing.difference(&wanted).unwrap(), "its driver_opts differ (device, o)");
+        assert_eq!(existing.difference(&existing), None);
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_nothing() {
     let keys = Keys { device: Secret::from_bytes([2; 32]), root: Secret::from_bytes([1; 32]), generations: BTreeMap::new() };
-    let told = |words: &str, label: Option<&str>, shape: Generation| {
+    let gets_variables = |words: &str, label: Option<&str>, shape: Generation| {
         let mut target = parse_target(words);
         for app in target.apps.values_mut() {
             app.shape = shape;
@@ -20,14 +20,14 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
         let completed = inject_supervisor_env(&target, &Device::default(), &keys);
         let env = &completed.apps[&AppId(1)].services["web"].config.env;
         let names = ["SUPERVISOR_API_KEY", "SUPERVISOR_HOST", "SUPERVISOR_PORT", "SUPERVISOR_ADDRESS"];
-        let told =
+        let gets_variables =
             ["RESIN", "BALENA"].iter().flat_map(|prefix| names.map(|name| env.contains_key(&format!("{prefix}_{name}"))));
-        let told: BTreeSet<bool> = told.collect();
-        assert_eq!(told.len(), 1, "all of it or nothing");
-        told.contains(&true)
+        let gets_variables: BTreeSet<bool> = gets_variables.collect();
+        assert_eq!(gets_variables.len(), 1, "all of it or nothing");
+        gets_variables.contains(&true)
     };
     let (alone, two) = ("web web:1", "web web:1\ndb db:1");
-    for (words, label, shape, is_told) in [
+    for (words, label, shape, expected) in [
         (alone, None, Generation::Services, true),
         (alone, Some("1"), Generation::Services, true),
         (alone, Some("0"), Generation::Services, false),
@@ -36,6 +36,6 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
         (two, Some("false"), Generation::Services, false),
         (alone, None, Generation::Single, true),
     ] {
-        assert_eq!(told(words, label, shape), is_told, "{words:?} {label:?} {shape:?}");
+        assert_eq!(gets_variables(words, label, shape), expected, "{words:?} {label:?} {shape:?}");
     }
 }

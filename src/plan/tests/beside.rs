@@ -19,11 +19,11 @@ fn without(
     device: &str,
     change: impl FnOnce(&mut Overrides, &mut Current),
 ) -> String {
-    let (target, mut current, mut demands) = (parse_target(target), parse_device(device), Overrides::default());
-    change(&mut demands, &mut current);
+    let (target, mut current, mut overrides) = (parse_target(target), parse_device(device), Overrides::default());
+    change(&mut overrides, &mut current);
     let mut story = Vec::new();
     for _ in 0..20 {
-        let plan = plan(&target, &demands, &current);
+        let plan = plan(&target, &overrides, &current);
         let steps: Vec<_> = plan.steps.iter().filter(|it| !is_refused(it)).collect();
         if steps.is_empty() {
             return story.into_iter().chain(plan.waiting.iter().map(|it| format!("… {it}"))).collect::<Vec<_>>().join("\n");
@@ -53,8 +53,8 @@ fn nothing_is_killed_for_a_container_that_the_engine_refuses() {
 
 #[test]
 fn what_runs_is_stopped_and_started_while_a_new_container_is_refused() {
-    let stopped = refused("web", "web web:2", "web web:1 running\nimage web:2", |demands, _| {
-        demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
+    let stopped = refused("web", "web web:2", "web web:1 running\nimage web:2", |overrides, _| {
+        overrides.stopped.insert(ServiceKey::new(AppId(1), "web"));
     });
     assert_snapshot!(stopped, @"
     lock 1 (web)
@@ -70,15 +70,15 @@ fn what_runs_is_stopped_and_started_while_a_new_container_is_refused() {
 
 #[test]
 fn a_restart_and_a_purge_kill_nothing_that_cannot_come_back() {
-    let restart = |demands: &mut Overrides, current: &mut Current| {
-        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    let restart = |overrides: &mut Overrides, current: &mut Current| {
+        overrides.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
     };
     assert_snapshot!(refused("web", "web web:1\ndb db:1", "web web:1 running\ndb db:1 running", restart), @"
     create 1/db from db:1
     … 1/db waits until the new containers of the release are created
     … 1/web waits until the new containers of the release are created
     ");
-    let purge = |demands: &mut Overrides, _: &mut Current| demands.purge = [AppId(1)].into();
+    let purge = |overrides: &mut Overrides, _: &mut Current| overrides.purge = [AppId(1)].into();
     assert_snapshot!(refused("web", "web web:2\ndb db:1", "web web:1 running\ndb db:1 running\nimage web:2", purge), @"
     … 1/db waits until the new containers of the release are created
     … 1/web waits until the new containers of the release are created
@@ -174,8 +174,8 @@ fn a_service_may_be_called_as_the_prefix_of_a_name_is() {
 
 #[test]
 fn a_container_that_still_has_the_name_it_was_created_beside_is_retired_once() {
-    let told = story("web web:2 hand-over", "web web:1 running beside\nimage web:2");
-    assert!(told.contains("retire 1/web as old_web_1_1_one") && !told.contains("old_new_"), "{told}");
+    let story = story("web web:2 hand-over", "web web:1 running beside\nimage web:2");
+    assert!(story.contains("retire 1/web as old_web_1_1_one") && !story.contains("old_new_"), "{story}");
 }
 
 #[test]
@@ -184,24 +184,24 @@ fn nothing_is_killed_for_a_network_driver_that_the_engine_lacks() {
     for strategy in ["", " kill-first", " delete-first", " hand-over"] {
         let target = format!("web web:2{strategy}\ndb db:2{strategy}\nnetwork default driver:odd");
         let device = "web web:1 running\ndb db:1 running\nold old:1 running\nimage web:2\nimage db:2\nnetwork default";
-        let told = without(lacks, &target, device, |_, _| ());
-        assert!(!told.contains("kill 1/") && !told.contains("remove network"), "{strategy}: {told}");
-        assert!(told.contains("driver odd is tried first"), "{strategy}: {told}");
-        for demand in [true, false] {
-            let told = without(lacks, &target, device, |demands, current| {
-                if demand {
-                    demands.purge = [AppId(1)].into();
+        let story = without(lacks, &target, device, |_, _| ());
+        assert!(!story.contains("kill 1/") && !story.contains("remove network"), "{strategy}: {story}");
+        assert!(story.contains("driver odd is tried first"), "{strategy}: {story}");
+        for is_purge in [true, false] {
+            let story = without(lacks, &target, device, |overrides, current| {
+                if is_purge {
+                    overrides.purge = [AppId(1)].into();
                 } else {
-                    demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+                    overrides.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
                 }
             });
-            assert!(!told.contains("kill 1/") && !told.contains("remove network"), "{strategy}: {told}");
+            assert!(!story.contains("kill 1/") && !story.contains("remove network"), "{strategy}: {story}");
         }
     }
     // Also where a service that kills first has no image yet.
-    let told =
+    let story =
         without(lacks, "web web:2 kill-first\nnetwork default driver:odd", "web web:1 running\nnetwork default", |_, _| ());
-    assert!(!told.contains("kill 1/"), "{told}");
+    assert!(!story.contains("kill 1/"), "{story}");
 }
 
 #[test]

@@ -87,8 +87,8 @@ fn why_a_dependency_does_not_come_is_said() {
 #[test]
 fn a_dependency_that_a_request_stopped_is_named() {
     let stopped = |target: &str| {
-        story_of(target, "web web:1 created\ndb db:1 exited", |demands, _| {
-            demands.stopped.insert(ServiceKey::new(APP, "db"));
+        story_of(target, "web web:1 created\ndb db:1 exited", |overrides, _| {
+            overrides.stopped.insert(ServiceKey::new(APP, "db"));
         })
     };
     assert_snapshot!(stopped("web web:1 healthy:db\ndb db:1"), @"… 1/web waits for db to be healthy, and it does not: a request stopped it; start it");
@@ -180,27 +180,27 @@ fn locks_are_not_kept_while_a_dependency_is_waited_for() {
 fn a_reboot_does_not_wait_for_what_waits_for_it_although_an_old_container_runs() {
     let target = "db db:2 hand-over reboot\nweb web:1 healthy:db";
     let device = "db db:1 running is-healthy retired\ndb db:2 created\nweb web:1 created";
-    let told = story_of(target, device, |_, current| current.now_secs = current.booted_secs + 10);
-    assert!(told.ends_with("reboot"), "{told}");
+    let story = story_of(target, device, |_, current| current.now_secs = current.booted_secs + 10);
+    assert!(story.ends_with("reboot"), "{story}");
 }
 
 #[test]
 fn no_service_starts_on_the_health_of_one_that_is_about_to_be_stopped() {
-    let stopped = |demands: &mut Overrides, _: &mut Current| {
-        demands.stopped.insert(ServiceKey::new(APP, "db"));
+    let stopped = |overrides: &mut Overrides, _: &mut Current| {
+        overrides.stopped.insert(ServiceKey::new(APP, "db"));
     };
-    let told = story_of("web web:1 healthy:db\ndb db:1", "web web:1 created\ndb db:1 running is-healthy", stopped);
-    assert!(told.contains("stop 1/db") && !told.contains("start 1/web"), "{told}");
+    let story = story_of("web web:1 healthy:db\ndb db:1", "web web:1 created\ndb db:1 running is-healthy", stopped);
+    assert!(story.contains("stop 1/db") && !story.contains("start 1/web"), "{story}");
 }
 
 #[test]
 fn a_reboot_waits_for_a_job_that_others_wait_for() {
     let target = "driver driver:1 reboot\nweb web:1 completed:job\njob job:1 rests";
     let device = |job: &str| format!("driver driver:1 created\nweb web:1 created\njob job:1 {job} rests");
-    let told = story_of(target, &device("running"), |_, current| current.now_secs = current.booted_secs + 10);
-    assert!(!told.contains("reboot\n") && told.contains("1/driver is started by the next boot"), "{told}");
-    let told = story_of(target, &device("failed"), |_, current| current.now_secs = current.booted_secs + 10);
-    assert!(told.ends_with("reboot"), "{told}");
+    let story = story_of(target, &device("running"), |_, current| current.now_secs = current.booted_secs + 10);
+    assert!(!story.contains("reboot\n") && story.contains("1/driver is started by the next boot"), "{story}");
+    let story = story_of(target, &device("failed"), |_, current| current.now_secs = current.booted_secs + 10);
+    assert!(story.ends_with("reboot"), "{story}");
 }
 
 proptest! {

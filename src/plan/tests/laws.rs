@@ -14,15 +14,15 @@ proptest! {
     #[test]
     fn every_plan_arrives(target in any_target(), device in any_device(), restart in any::<bool>(), purge in any::<bool>()) {
         let (target, mut current) = (parse_target(&target), parse_device(&device));
-        let mut demands = asked(&current, restart, purge);
+        let mut overrides = overrides_of(&current, restart, purge);
         for _ in 0..40 {
-            let steps = plan(&target, &demands, &current).steps;
+            let steps = plan(&target, &overrides, &current).steps;
             for step in &steps {
                 obey(&mut current, step);
             }
-            done(&mut demands, &current, &steps);
+            done(&mut overrides, &current, &steps);
         }
-        let last = plan(&target, &demands, &current);
+        let last = plan(&target, &overrides, &current);
         // A container that the user paused stays paused until a request starts it.
         let paused = |it: &Waiting| matches!(it, Waiting::Paused(_));
         prop_assert!(last.steps.is_empty() && last.waiting.iter().all(paused), "{last:?}");
@@ -138,7 +138,7 @@ pub(super) fn any_device() -> impl Strategy<Value = String> {
 }
 
 /// Overrides that requests may have left: everything restarted, everything purged, both.
-fn asked(current: &Current, restart: bool, purge: bool) -> Overrides {
+fn overrides_of(current: &Current, restart: bool, purge: bool) -> Overrides {
     let recreate = current.containers.iter().filter(|_| restart).map(|it| it.id.clone());
     Overrides { recreate: recreate.collect(), purge: purge.then_some(APP).into_iter().collect(), ..Overrides::default() }
 }

@@ -28,11 +28,11 @@ pub(super) fn story(target: &str, device: &str) -> String {
 pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let target = parse_target(target);
     let mut current = parse_device(device);
-    let mut demands = Overrides::default();
-    change(&mut demands, &mut current);
+    let mut overrides = Overrides::default();
+    change(&mut overrides, &mut current);
     let mut story = Vec::new();
     for _ in 0..20 {
-        let plan = plan(&target, &demands, &current);
+        let plan = plan(&target, &overrides, &current);
         if plan.steps.is_empty() {
             let waits = plan.waiting.iter().map(|it| format!("… {it}"));
             return story.into_iter().chain(waits).collect::<Vec<_>>().join("\n");
@@ -44,28 +44,28 @@ pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Over
         for step in &plan.steps {
             obey(&mut current, step);
         }
-        done(&mut demands, &current, &plan.steps);
+        done(&mut overrides, &current, &plan.steps);
     }
     panic!("it never ends: {story:#?}");
 }
 
 /// Drops fulfilled overrides, as the reconciler does.
-pub(super) fn done(demands: &mut Overrides, current: &Current, steps: &[Step]) {
+pub(super) fn done(overrides: &mut Overrides, current: &Current, steps: &[Step]) {
     for step in steps {
         if let Step::Engine(EngineAction::Restart(which)) = step {
-            demands.recreate.remove(&which.id);
+            overrides.recreate.remove(&which.id);
         }
     }
-    demands.recreate.retain(|id| current.containers.iter().any(|it| it.id == *id));
+    overrides.recreate.retain(|id| current.containers.iter().any(|it| it.id == *id));
     let left =
         |app: AppId| current.containers.iter().any(|it| it.key.app == app) || current.volumes.iter().any(|it| it.app == app);
-    demands.purge.retain(|app| left(*app));
+    overrides.purge.retain(|app| left(*app));
 }
 
 /// Executes a step as the engine does. Panics where the engine would reject it.
 pub(super) fn obey(current: &mut Current, step: &Step) {
     match step {
-        Step::Engine(deed) => engine(current, deed),
+        Step::Engine(action) => engine(current, action),
         // A lock held by a service that is not listed stays with its holder.
         Step::TakeLocks(app, services, _) => {
             let stays = matches!(current.locks.get(app), Some(LockState::Held(held)) if !services.contains(&held.service));
@@ -81,8 +81,8 @@ pub(super) fn obey(current: &mut Current, step: &Step) {
     }
 }
 
-fn engine(current: &mut Current, deed: &EngineAction) {
-    match deed {
+fn engine(current: &mut Current, action: &EngineAction) {
+    match action {
         EngineAction::Pull(image) => {
             assert!(!current.images.iter().any(|it| it.answers_to(image)), "pulled twice: {image}");
             current.images.push(image_of(image));
@@ -132,14 +132,14 @@ fn container<'a>(current: &'a mut Current, id: &ContainerId) -> &'a mut Containe
 fn create(current: &mut Current, spec: &ContainerSpec) {
     assert!(current.images.iter().any(|it| it.answers_to(&spec.image)), "no image for {}", spec.key);
     assert!(!current.containers.iter().any(|it| it.name == spec.name), "name taken: {}", spec.name);
-    let born = i64::try_from(current.containers.len()).unwrap() + current.booted_secs + 1;
-    let id = ContainerId(format!("new-{}-{born}-{}", spec.key, spec.hash));
+    let created_secs = i64::try_from(current.containers.len()).unwrap() + current.booted_secs + 1;
+    let id = ContainerId(format!("new-{}-{created_secs}-{}", spec.key, spec.hash));
     current.containers.push(Container {
         id,
         name: spec.name.clone(),
         key: spec.key.clone(),
         phase: ContainerPhase::Created,
-        created_secs: born,
+        created_secs,
         image: image_of(&spec.image).id,
         image_ref: spec.image.clone(),
         made: Origin::Ours(spec.hash.clone()),
@@ -328,7 +328,7 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
     if current.containers.iter().any(|it| it.name == label) {
         label += "_too";
     }
-    let born = i64::try_from(current.containers.len()).unwrap();
+    let index = i64::try_from(current.containers.len()).unwrap();
     let owner = |other: &str| current.containers.iter().find(|it| it.key.service == other).map(|it| it.id.clone());
     let shares = service.config.shares().filter_map(|(namespace, other)| Some((namespace, owner(other)?))).collect();
     let made = if words.contains(&"elsewhere") {
@@ -337,11 +337,11 @@ fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&s
         Origin::Ours(service.config.hash(service.image.as_str()))
     };
     current.containers.push(Container {
-        id: ContainerId(format!("{name}-{born}")),
+        id: ContainerId(format!("{name}-{index}")),
         name: label,
         key: ServiceKey::new(APP, name),
         phase: phase_of(phase),
-        created_secs: if words.contains(&"before-boot") { BOOT - 50 } else { BOOT + born },
+        created_secs: if words.contains(&"before-boot") { BOOT - 50 } else { BOOT + index },
         image: image_of(&service.image).id,
         image_ref: service.image.clone(),
         made,

@@ -8,9 +8,9 @@ use crate::state::{AppId, Current, ImageRef, LockState, Overrides, ServiceKey};
 
 /// The steps of the first plan; its pulls may take for ever.
 fn at_once(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
-    let (mut current, mut demands) = (parse_device(device), Overrides::default());
-    change(&mut demands, &mut current);
-    let steps = plan(&parse_target(target), &demands, &current).steps;
+    let (mut current, mut overrides) = (parse_device(device), Overrides::default());
+    change(&mut overrides, &mut current);
+    let steps = plan(&parse_target(target), &overrides, &current).steps;
     steps.iter().map(Step::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -83,8 +83,8 @@ fn the_old_one_runs_until_every_image_of_the_release_is_here() {
 
 #[test]
 fn a_restart_while_an_update_downloads_restarts_what_runs() {
-    let story = story_of("web web:2", "web web:1 running", |demands, current| {
-        demands.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
+    let story = story_of("web web:2", "web web:1 running", |overrides, current| {
+        overrides.recreate.extend(current.containers.iter().map(|it| it.id.clone()));
     });
     assert_snapshot!(story, @"
     pull web:2, lock 1 (web)
@@ -98,14 +98,14 @@ fn a_restart_while_an_update_downloads_restarts_what_runs() {
 
 #[test]
 fn what_runs_meanwhile_is_stopped_and_started_as_a_person_asks() {
-    let stopped = |demands: &mut Overrides, current: &mut Current| {
-        demands.stopped.insert(ServiceKey::new(AppId(1), "web"));
-        ours(demands, current);
+    let stopped = |overrides: &mut Overrides, current: &mut Current| {
+        overrides.stopped.insert(ServiceKey::new(AppId(1), "web"));
+        ours(overrides, current);
     };
     assert_snapshot!(at_once("web web:2", "web web:1 running", stopped), @"pull web:2, stop 1/web");
     assert_snapshot!(at_once("web web:2", "web web:1 exited", stopped), @"pull web:2, unlock 1");
-    let start = |demands: &mut Overrides, current: &mut Current| {
-        demands.start.extend(current.containers.iter().map(|it| it.id.clone()));
+    let start = |overrides: &mut Overrides, current: &mut Current| {
+        overrides.start.extend(current.containers.iter().map(|it| it.id.clone()));
     };
     assert_snapshot!(at_once("web web:2", "web web:1 exited rests", start), @"pull web:2, start 1/web");
 }
@@ -142,7 +142,7 @@ fn nothing_is_retired_before_its_successor_can_be_made() {
 
 #[test]
 fn locks_for_nothing_but_what_may_not_fit_are_asked_about_first() {
-    let asks = |target: &str, device: &str| {
+    let begun = |target: &str, device: &str| {
         let Plan { steps, updates, .. } = plan(&parse_target(target), &Overrides::default(), &parse_device(device));
         steps
             .iter()
@@ -151,7 +151,7 @@ fn locks_for_nothing_but_what_may_not_fit_are_asked_about_first() {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    assert_snapshot!(asks("web web:2 kill-first", "web web:1 running"), @"lock 1 (web)");
+    assert_snapshot!(begun("web web:2 kill-first", "web web:1 running"), @"lock 1 (web)");
     // Another step needs the locks too, and does not have to wait for space.
-    assert_snapshot!(asks("web web:2 kill-first\ndb db:1 off", "web web:1 running\ndb db:1 running"), @"");
+    assert_snapshot!(begun("web web:2 kill-first\ndb db:1 off", "web web:1 running\ndb db:1 running"), @"");
 }

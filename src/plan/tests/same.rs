@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{parse_device, parse_target};
 use crate::plan::plan;
-use crate::state::effective::tests::{image, said};
+use crate::state::effective::tests::{image, redundant_settings};
 use crate::state::{AppId, ContainerConfig, Current, Origin, Outcome, Overrides, Target};
 
 /// A target with one service, with this configuration and the service's own network.
@@ -31,7 +31,7 @@ fn device(target: &Target, base: &ContainerConfig) -> Current {
 fn our_own_container_stays_when_the_document_says_or_leaves_out_what_the_image_says() {
     for base in [ContainerConfig::default(), image()] {
         let nothing = target(&ContainerConfig::default());
-        for config in said(&base).iter().chain([&base]) {
+        for config in redundant_settings(&base).iter().chain([&base]) {
             let said = target(config);
             for (before, after) in [(&nothing, &said), (&said, &nothing), (&said, &said)] {
                 let steps = plan(after, &Overrides::default(), &device(before, &base)).steps;

@@ -41,30 +41,30 @@ fn one_service_may_share_namespaces_of_two() {
     ");
     // The other owner is replaced: so is the service that shares with both.
     let device = "db db:1 running\nvpn vpn:1 running\nweb web:1 running shares:vpn pid-of:db";
-    let told = story("db db:1 env:new\nvpn vpn:1\nweb web:1 shares:vpn pid-of:db", device);
-    assert!(told.contains("kill 1/db, kill 1/web") && !told.contains("kill 1/vpn"), "{told}");
+    let story = story("db db:1 env:new\nvpn vpn:1\nweb web:1 shares:vpn pid-of:db", device);
+    assert!(story.contains("kill 1/db, kill 1/web") && !story.contains("kill 1/vpn"), "{story}");
 }
 
 #[test]
 fn who_shares_ipc_is_restarted_after_its_owner() {
     let device = "vpn vpn:1 running\nweb web:1 running ipc-of:vpn";
-    let told = story_of("vpn vpn:1\nweb web:1 ipc-of:vpn", device, |_, current| {
+    let story = story_of("vpn vpn:1\nweb web:1 ipc-of:vpn", device, |_, current| {
         let web = &mut current.containers[1];
         // An engine reports that the owner started again; the model does not, so the start times are set here.
         (web.started, web.shares_since) = (Some(EngineTime(1)), Some(EngineTime(2)));
         current.locks.insert(super::AppId(1), super::LockState::Held(super::held("web")));
     });
-    assert_snapshot!(told, @"… app 1 is locked by its service web (/lock/web)");
+    assert_snapshot!(story, @"… app 1 is locked by its service web (/lock/web)");
 }
 
 #[test]
 fn who_shares_with_a_container_that_was_created_anew_under_its_name_is_created_anew() {
-    let told = story_of("web web:1", "web web:1 running", |_, current| {
+    let story = story_of("web web:1", "web web:1 running", |_, current| {
         let web = &mut current.containers[0];
         web.shares.insert(Namespace::Network, ContainerId("gone".to_owned()));
         web.is_orphaned = true;
     });
-    assert_snapshot!(told, @"
+    assert_snapshot!(story, @"
     create 1/web from web:1
     lock 1 (web)
     kill 1/web
