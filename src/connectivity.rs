@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::port::{Net, NetError, UnitChange};
-use crate::state::connectivity::{host_and_port, switch};
+use crate::state::connectivity::{host_and_port, parse_switch};
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
 /// From the end of one attempt to the next. Supervisors have used this value since 2015.
@@ -147,7 +147,7 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
 
 fn vpn_wanted(status: &Status) -> Option<VpnState> {
     let said = status.target.as_ref()?.config.get(VPN_CONTROL)?;
-    Some(if switch(said) == Some(false) { VpnState::Down } else { VpnState::Up })
+    Some(if parse_switch(said) == Some(false) { VpnState::Down } else { VpnState::Up })
 }
 
 /// Waits until a part of the status differs from `now`.

@@ -5,20 +5,20 @@
 //! power cut between two steps is not a case of its own.
 //!
 //! ```text
-//! services     one service: from its containers to the one it should have
-//! resources    networks and volumes
-//! strategies   how an outdated container is replaced
-//! upkeep       the steps of one container: create, rename, connect, start, stop
-//! app_plan     one app: which of its steps its update locks allow
-//! images       garbage collection of images, and updates checked to fit on the disk
-//! release      whether the images of a release are here, and its containers created
-//! depends      whether the conditions hold on which a service is started
-//! container    which container a service should have, and what a container needs
-//! spec         from a service to its container
-//! input        what a plan is made from, with the queries that several planning modules need
-//! compare      whether a container matches its service
-//! ports        which port of the host each service gets, where its document leaves a choice
-//! complete     injects what every container is given: environment, lock directories, features
+//! services         one service: from its containers to the one it should have
+//! resources        networks and volumes
+//! strategies       how an outdated container is replaced
+//! lifecycle        the steps of one container: create, rename, connect, start, stop
+//! app_plan         one app: which of its steps its update locks allow
+//! images           garbage collection of images, and updates checked to fit on the disk
+//! release          whether the images of a release are here, and its containers created
+//! depends          whether the conditions hold on which a service is started
+//! container        which container a service should have, and what a container needs
+//! spec             from a service to its container
+//! input            what a plan is made from, with the queries that several planning modules need
+//! compare          whether a container matches its service
+//! ports            which port of the host each service gets, where its document leaves a choice
+//! supervisor_env   injects what every container is given: environment, lock directories, features
 //! ```
 //!
 //! A module names only modules below it in this list.
@@ -34,27 +34,27 @@ use crate::state::{
 
 mod app_plan;
 mod compare;
-mod complete;
 mod container;
 mod depends;
 mod images;
 mod input;
+mod lifecycle;
 mod ports;
 mod release;
 mod resources;
 mod services;
 mod spec;
 mod strategies;
+mod supervisor_env;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 
 use app_plan::AppPlan;
 
-pub use complete::{grants, inject_supervisor_env};
 pub use depends::{Never, Unmet};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
+pub use supervisor_env::{grants, inject_supervisor_env};
 
 /// The steps to take now, and what is waited for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -173,12 +173,12 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, overrides: &Overrides, 
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in input.apps() {
         let mut draft = AppPlan::new(input, app);
-        services::draft(&mut draft);
-        resources::draft(&mut draft);
+        services::propose(&mut draft);
+        resources::propose(&mut draft);
         draft.resolve(&mut plan);
     }
-    resources::supervisor(input, &mut plan);
-    images::collect(input, &mut plan);
+    resources::propose_supervisor_network(input, &mut plan);
+    images::remove_unused(input, &mut plan);
     // Two services may want the same image; it is pulled once.
     for step in std::mem::take(&mut plan.steps) {
         if !plan.steps.contains(&step) {

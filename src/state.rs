@@ -46,7 +46,7 @@ pub use device::{ClientAddress, Device, Identity};
 pub use effective::{AdoptedContainer, Outcome};
 pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
-pub use labels::is_given_label;
+pub use labels::is_supervisor_label;
 pub use led::{
     HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus, Player,
 };

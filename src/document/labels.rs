@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::is_given_label;
+use crate::state::is_supervisor_label;
 
 use super::at::{Cursor, quoted};
 
@@ -10,7 +10,7 @@ use super::at::{Cursor, quoted};
 pub(super) fn owners_labels(at: &Cursor<'_>, labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut all = modern_labels(labels);
     all.retain(|name, _| {
-        let given = is_given_label(name);
+        let given = is_supervisor_label(name);
         if given {
             at.warn(&format!("the label {} is the supervisor's to give, ignored", quoted(name)));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::state::ContainerConfig;
 use crate::state::config::{Mount, MountMode};
 use crate::state::service::Feature;
-use crate::state::supervisor_mounts::given_paths;
+use crate::state::supervisor_mounts::supervisor_paths;
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
@@ -47,7 +47,7 @@ fn once_each(at: &Cursor<'_>, config: &ContainerConfig) {
 
 /// Rejects a mount where the agent mounts something: the update locks, and what the service's labels request.
 pub(super) fn leave_room(at: &Cursor<'_>, config: &ContainerConfig, features: &BTreeSet<Feature>) {
-    let ours: BTreeSet<&str> = given_paths(features).collect();
+    let ours: BTreeSet<&str> = supervisor_paths(features).collect();
     for path in config.tmpfs.keys().map(String::as_str).chain(config.mounts.iter().map(Mount::path)) {
         if ours.contains(&*clean(path)) {
             at.wrong(&format!(

@@ -22,11 +22,11 @@ pub(super) struct AppPlan<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precondition {
     /// Always: it disturbs nothing that runs.
-    Free,
+    Always,
     /// When every image of its release is here.
-    Here,
+    Images,
     /// When nothing holds up its release.
-    Release,
+    ReleaseReady,
     /// When no disruptive step is due, or the locks are ours: a service whose old container is already gone does not wait for
     /// the release.
     Undisturbed,
@@ -51,7 +51,7 @@ impl<'a> AppPlan<'a> {
         self.proposals.push((precondition, step));
     }
 
-    pub(super) fn deed(&mut self, precondition: Precondition, action: EngineAction) {
+    pub(super) fn propose_action(&mut self, precondition: Precondition, action: EngineAction) {
         self.propose(precondition, Step::Engine(action));
     }
 
@@ -95,9 +95,9 @@ impl<'a> AppPlan<'a> {
                 .all(|(_, step)| update.begins_with(step));
         }
         let allowed = proposals.into_iter().filter(|(precondition, _)| match precondition {
-            Precondition::Free => true,
-            Precondition::Here => !images,
-            Precondition::Release => !incomplete && (is_locked || !disruptive),
+            Precondition::Always => true,
+            Precondition::Images => !images,
+            Precondition::ReleaseReady => !incomplete && (is_locked || !disruptive),
             Precondition::Undisturbed => is_locked || !disruptive,
             Precondition::Locked => is_locked,
         });

@@ -1,6 +1,6 @@
 //! Whether a container matches its service.
 
-use crate::plan::complete::is_lock_mount;
+use crate::plan::supervisor_env::is_lock_mount;
 use crate::state::config::{NetworkMode, Port};
 use crate::state::{AdoptedContainer, ConfigHash, Container, ContainerConfig, Image, Namespace, Origin, Service};
 
@@ -12,19 +12,19 @@ pub(super) fn is_as_wanted(container: &Container, service: &Service, wanted: &Co
     match &container.made {
         // A cancelled hand-over leaves a container with its restart policy disabled.
         Origin::Ours(hash) => {
-            (hash == wanted || ends_up_as_wanted(container, service)) && container.restart == service.config.restart
+            (hash == wanted || is_effectively_as_wanted(container, service)) && container.restart == service.config.restart
         }
         Origin::Adopted(foreign) => {
             let same_image = container.image_ref == service.image
                 || images.iter().any(|it| it.id == container.image && it.answers_to(&service.image));
-            same_image && adoptable(foreign, &service.config)
+            same_image && is_adoptable(foreign, &service.config)
         }
     }
 }
 
 /// A container of ours matches when its effective configuration is the wanted one: the document adds or drops a default, or a
 /// value that the image sets itself.
-fn ends_up_as_wanted(container: &Container, service: &Service) -> bool {
+fn is_effectively_as_wanted(container: &Container, service: &Service) -> bool {
     let image = service.image.as_str();
     container.image_ref == service.image
         && container.outcome.as_ref().is_some_and(|it| service.config.effective_hash(&it.base, image) == it.hash)
@@ -33,7 +33,7 @@ fn ends_up_as_wanted(container: &Container, service: &Service) -> bool {
 /// A foreign supervisor's container is adopted when its effective configuration is the one ours would have, apart from what
 /// is no reason to replace a running program: the device's name at creation, variables that only we set, and what no program
 /// can notice.
-fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
+fn is_adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     let mut theirs = foreign.config.effective(&foreign.base);
     let mut ours = wanted.effective(&foreign.base);
     for variable in AT_INIT {
@@ -42,7 +42,7 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     }
     // The API variables may be missing in a foreign container; the cloud's key, which only a foreign supervisor sets, still
     // works.
-    ours.env.retain(|name, _| theirs.env.contains_key(name) || !tells_of_the_api(name));
+    ours.env.retain(|name, _| theirs.env.contains_key(name) || !is_api_variable(name));
     theirs.env.retain(|name, _| ours.env.contains_key(name) || !matches!(name.as_str(), "RESIN_API_KEY" | "BALENA_API_KEY"));
     // Exposing a port opens none.
     theirs.expose.clear();
@@ -76,7 +76,7 @@ fn adoptable(foreign: &AdoptedContainer, wanted: &ContainerConfig) -> bool {
     ours == theirs
 }
 
-fn tells_of_the_api(variable: &str) -> bool {
+fn is_api_variable(variable: &str) -> bool {
     let name = variable.strip_prefix("RESIN_").or_else(|| variable.strip_prefix("BALENA_"));
     matches!(name, Some("SUPERVISOR_API_KEY" | "SUPERVISOR_HOST" | "SUPERVISOR_PORT" | "SUPERVISOR_ADDRESS"))
 }

@@ -25,15 +25,15 @@ pub(super) fn is_fresh(
     changed: &ChangedNetworks,
 ) -> bool {
     !input.overrides.recreate.contains(&container.id)
-        && !changed.concerns(service)
+        && !changed.affects(service)
         && input.is_as_wanted(container, service)
-        && !input.ports.offer_another(container)
-        && shares_the_right_namespaces(input, app, service, container)
+        && !input.ports.offers_another(container)
+        && shares_current_namespaces(input, app, service, container)
 }
 
 /// Whether a container shares the namespaces of its owners' current containers, and none of a container that is gone and may
 /// have been replaced by one of the same name.
-fn shares_the_right_namespaces(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
+fn shares_current_namespaces(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let is_right = |(namespace, owner): (Namespace, &str)| {
         let owner = sibling(input, app, owner);
         owner.is_some_and(|owner| container.shares.get(&namespace) == Some(&owner.id))
@@ -56,18 +56,18 @@ pub(super) fn rank(container: &Container) -> (bool, i64, &ContainerId) {
 }
 
 /// Of several containers of a service, the newest live one is kept, or the newest if none is alive.
-pub(super) fn survivor<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
+pub(super) fn newest_live<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<&'a Container> {
     containers.max_by_key(|it| (it.phase.is_alive(), it.created_secs, &it.id))
 }
 
 /// Containers of a service that the engine is not removing.
-pub(super) fn standing<'a>(input: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
+pub(super) fn existing_containers<'a>(input: PlanInput<'a>, app: &App, name: &str) -> impl Iterator<Item = &'a Container> {
     let is_kept = |it: &&Container| !matches!(it.phase, ContainerPhase::Removing | ContainerPhase::Dead);
     input.containers_of(app.id).filter(move |it| it.key.service == name).filter(is_kept)
 }
 
 /// Whether a container that should run has to be started.
-pub(super) fn is_owed_a_start(input: PlanInput<'_>, container: &Container) -> bool {
+pub(super) fn needs_start(input: PlanInput<'_>, container: &Container) -> bool {
     match container.phase {
         ContainerPhase::Created => true,
         ContainerPhase::Exited(_) => {
@@ -86,7 +86,7 @@ pub(super) fn is_owed_a_start(input: PlanInput<'_>, container: &Container) -> bo
 
 /// Whether the owner of a shared namespace was started after the container: then the container is in the namespace of a
 /// program that is gone.
-pub(super) fn lost_its_owner(input: PlanInput<'_>, container: &Container) -> bool {
+pub(super) fn lost_shared_namespace(input: PlanInput<'_>, container: &Container) -> bool {
     let (ContainerPhase::Running, Some(own), Some(owner)) = (container.phase, container.started, container.shares_since) else {
         return false;
     };
@@ -99,6 +99,6 @@ pub(super) fn is_retired(container: &Container) -> bool {
     spec::is_named(container, RETIRED)
 }
 
-pub(super) fn which(container: &Container) -> ContainerRef {
+pub(super) fn ref_of(container: &Container) -> ContainerRef {
     ContainerRef { key: container.key.clone(), id: container.id.clone() }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::plan::container::{Outdated, is_fresh, is_owed_a_start, sibling, survivor};
+use crate::plan::container::{Outdated, is_fresh, needs_start, newest_live, sibling};
 use crate::plan::input::PlanInput;
 use crate::state::config::RestartPolicy;
 use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Service, ServiceKey};
@@ -46,7 +46,7 @@ pub enum Never {
 /// Progress of a condition.
 enum Progress {
     Met,
-    Coming,
+    Pending,
     Never(Never),
 }
 
@@ -72,14 +72,14 @@ pub(super) fn unmet_meanwhile(input: PlanInput<'_>, old: &Outdated<'_>) -> Optio
     };
     let find = |name: &str| {
         let containers = input.containers_of(old.app.id).filter(|it| it.key.service == *name);
-        survivor(containers).filter(stays)
+        newest_live(containers).filter(stays)
     };
     Search { input, app: old.app, find }.unmet(old.service, old.app.services.len())
 }
 
 /// Whether a running container was started before a dependency's container was recreated, and must be restarted for that. A
 /// dependency that the engine restarted by itself keeps its container.
-pub(super) fn is_owed_a_restart(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
+pub(super) fn needs_restart(input: PlanInput<'_>, app: &App, service: &Service, container: &Container) -> bool {
     let (ContainerPhase::Running, Some(started)) = (container.phase, container.started) else { return false };
     let (booted, now) = (input.current.booted_secs, input.current.now_secs);
     let recreated = |(name, dependency): (&String, &Dependency)| {
@@ -87,7 +87,7 @@ pub(super) fn is_owed_a_restart(input: PlanInput<'_>, app: &App, service: &Servi
         other.is_some_and(|it| {
             // A creation time in the future is from before the clock was set back: no restart would come after it.
             let later = started.secs() < it.created_secs && it.created_secs <= now;
-            later && holds(input, it, dependency.condition)
+            later && is_met(input, it, dependency.condition)
         })
     };
     // No container runs across a boot: a start time before the boot is from before the clock was set, and cannot be compared.
@@ -95,26 +95,26 @@ pub(super) fn is_owed_a_restart(input: PlanInput<'_>, app: &App, service: &Servi
 }
 
 /// Whether the container of a dependency meets a condition.
-fn holds(input: PlanInput<'_>, container: &Container, condition: Condition) -> bool {
+fn is_met(input: PlanInput<'_>, container: &Container, condition: Condition) -> bool {
     match condition {
         Condition::Started => match container.phase {
             ContainerPhase::Running | ContainerPhase::Restarting | ContainerPhase::Paused | ContainerPhase::Exited(_) => true,
             ContainerPhase::Created | ContainerPhase::Removing | ContainerPhase::Dead => false,
         },
         Condition::Healthy => container.phase == ContainerPhase::Running && container.health == Some(HealthStatus::Healthy),
-        Condition::Completed => container.phase == ContainerPhase::Exited(0) && !is_owed_a_start(input, container),
+        Condition::Completed => container.phase == ContainerPhase::Exited(0) && !needs_start(input, container),
     }
 }
 
 /// Why the container of a dependency will never meet a condition that it does not meet now.
-fn fails(input: PlanInput<'_>, container: &Container, condition: Condition) -> Option<Never> {
+fn why_never(input: PlanInput<'_>, container: &Container, condition: Condition) -> Option<Never> {
     match (condition, container.phase) {
         (Condition::Healthy, ContainerPhase::Running) => match container.health {
             None => Some(Never::NoHealthCheck),
             Some(HealthStatus::Unhealthy) => Some(Never::Unhealthy),
             Some(HealthStatus::Starting | HealthStatus::Healthy) => None,
         },
-        (Condition::Healthy | Condition::Completed, ContainerPhase::Exited(code)) if !is_owed_a_start(input, container) => {
+        (Condition::Healthy | Condition::Completed, ContainerPhase::Exited(code)) if !needs_start(input, container) => {
             Some(Never::Exited(code, container.restart))
         }
         (Condition::Started | Condition::Healthy | Condition::Completed, _) => None,
@@ -131,7 +131,7 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
                 Progress::Met => return None,
                 Progress::Never(_) if !it.required => return None,
                 Progress::Never(why) => Some(why),
-                Progress::Coming => None,
+                Progress::Pending => None,
             };
             Some(Unmet { on: name.to_owned(), condition: it.condition, never })
         });
@@ -146,7 +146,7 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         let wanted_running = input.is_wanted_running(&key, service);
         // A healthy dependency that is about to be stopped is of no use to a service that starts now.
         let counts = wanted_running || condition != Condition::Healthy;
-        if counts && container.is_some_and(|it| holds(input, it, condition)) {
+        if counts && container.is_some_and(|it| is_met(input, it, condition)) {
             return Progress::Met;
         }
         if !wanted_running {
@@ -160,8 +160,8 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
         if condition == Condition::Completed && service.config.restart.restarts_always() {
             return Progress::Never(Never::Endless(service.config.restart));
         }
-        let never = container.and_then(|it| fails(input, it, condition)).or_else(|| {
-            let is_to_start = container.is_none_or(|it| is_owed_a_start(input, it));
+        let never = container.and_then(|it| why_never(input, it, condition)).or_else(|| {
+            let is_to_start = container.is_none_or(|it| needs_start(input, it));
             if is_to_start && input.current.failing.contains(&key) {
                 return Some(Never::Failing);
             }
@@ -170,7 +170,7 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
             let before = self.unmet(service, depth)?;
             before.never.map(|_| Never::HeldBack(before.on))
         });
-        never.map_or(Progress::Coming, Progress::Never)
+        never.map_or(Progress::Pending, Progress::Never)
     }
 }
 

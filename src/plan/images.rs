@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::container::standing;
+use crate::plan::container::existing_containers;
 use crate::plan::input::PlanInput;
 use crate::plan::{AppUpdate, Plan, Step};
 use crate::state::service::Strategy;
@@ -10,11 +10,11 @@ use crate::state::{App, EngineAction, ImageRef, Service};
 
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.
-pub(super) fn collect(input: PlanInput<'_>, plan: &mut Plan) {
+pub(super) fn remove_unused(input: PlanInput<'_>, plan: &mut Plan) {
     let mut services = input.target.apps.values().flat_map(|app| app.services.values());
     let mut is_room_needed = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !input.has_image(&it.image));
     if plan.downloaded || input.current.lacks_room || is_room_needed() {
-        plan.steps.extend(unwanted(input).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
+        plan.steps.extend(unused(input).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
     }
 }
 
@@ -24,7 +24,7 @@ pub(super) fn collect(input: PlanInput<'_>, plan: &mut Plan) {
 pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
     let apps = || input.target.apps.values();
     let by_itself: BTreeSet<&ImageRef> = apps()
-        .flat_map(|app| app.services.iter().filter(|(name, it)| !waits(input, app, name, it)))
+        .flat_map(|app| app.services.iter().filter(|(name, it)| !can_wait(input, app, name, it)))
         .map(|(_, it)| &it.image)
         .collect();
     let missing = |image: &ImageRef| !by_itself.contains(image) && !input.has_image(image);
@@ -34,7 +34,7 @@ pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
         AppUpdate {
             app: app.id,
             images: wanted().map(|(_, it)| it.image.clone()).collect(),
-            make_way: first.flat_map(|(name, _)| standing(input, app, name)).map(|it| it.id.clone()).collect(),
+            make_way: first.flat_map(|(name, _)| existing_containers(input, app, name)).map(|it| it.id.clone()).collect(),
             takes_locks: false,
         }
     };
@@ -43,16 +43,16 @@ pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
 }
 
 /// Whether nothing is lost while a service waits for its image.
-fn waits(input: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
+fn can_wait(input: PlanInput<'_>, app: &App, name: &str, service: &Service) -> bool {
     match service.strategy {
         Strategy::DownloadThenKill | Strategy::HandOver => input.containers_of(app.id).next().is_some(),
-        Strategy::KillThenDownload => standing(input, app, name).next().is_some(),
+        Strategy::KillThenDownload => existing_containers(input, app, name).next().is_some(),
         Strategy::DeleteThenDownload => false,
     }
 }
 
 /// Images of ours that no service wants and no container uses.
-pub(super) fn unwanted(input: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
+pub(super) fn unused(input: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
     input.current.ours.iter().filter(move |reference| {
         let wanted = || input.target.apps.values().flat_map(|app| app.services.values()).any(|it| it.image == **reference);
         let image = input.current.images.iter().find(|it| it.answers_to(reference));
@@ -62,5 +62,5 @@ pub(super) fn unwanted(input: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> 
 
 /// Whether a pull may begin: under delete-then-download not before the unused images are deleted.
 pub(super) fn may_pull(input: PlanInput<'_>, service: &Service) -> bool {
-    service.strategy != Strategy::DeleteThenDownload || unwanted(input).next().is_none()
+    service.strategy != Strategy::DeleteThenDownload || unused(input).next().is_none()
 }

@@ -84,7 +84,7 @@ impl<'a> PlanInput<'a> {
 
     /// The app's networks that exist on the engine but differ from the target. A volume is never recreated for a difference:
     /// it has data.
-    pub(super) fn changed(self, app: &App) -> ChangedNetworks {
+    pub(super) fn changed_networks(self, app: &App) -> ChangedNetworks {
         let network = |(name, wanted): (&String, &NetworkConfig)| {
             let existing = self.network_of_app(app, name)?;
             (existing.config != *wanted).then(|| name.clone())
@@ -94,23 +94,23 @@ impl<'a> PlanInput<'a> {
 
     /// Whether the engine has yet to show that it has the driver which an app's network should have: the existing network has
     /// another one, and no trial network was created with it.
-    pub(super) fn is_untried(self, app: &App, name: &str) -> bool {
+    pub(super) fn is_driver_untried(self, app: &App, name: &str) -> bool {
         let (Some(wanted), Some(existing)) = (app.networks.get(name), self.network_of_app(app, name)) else { return false };
         existing.config.driver != wanted.driver
-            && self.trial(app, name).is_none_or(|trial| trial.config.driver != wanted.driver)
+            && self.trial_network(app, name).is_none_or(|trial| trial.config.driver != wanted.driver)
             && self.containers_of(app.id).next().is_some()
     }
 
     /// The trial network of an app's network, created to test a driver.
-    pub(super) fn trial(self, app: &App, name: &str) -> Option<&'a Network> {
+    pub(super) fn trial_network(self, app: &App, name: &str) -> Option<&'a Network> {
         let name = trial_name(app, name);
         self.current.networks.iter().find(|it| it.app == Some(app.id) && it.name == name)
     }
 
     /// The first network of a service whose driver is not tried yet. Nothing is killed before it is: the engine may lack the
     /// driver.
-    pub(super) fn untried(self, app: &App, service: &Service) -> Option<String> {
-        let name = service.config.networks.keys().find(|it| self.is_untried(app, it))?;
+    pub(super) fn untried_driver(self, app: &App, service: &Service) -> Option<String> {
+        let name = service.config.networks.keys().find(|it| self.is_driver_untried(app, it))?;
         let driver = app.networks.get(name).map_or("", |it| &it.driver);
         Some(format!("network {name}, whose driver {driver} is tried first"))
     }
@@ -161,7 +161,7 @@ impl<'a> PlanInput<'a> {
 
     /// The networks of its service that a container is not attached to: it was disconnected by hand, or the network was
     /// removed and recreated.
-    pub(super) fn connections(self, app: &App, service: &Service, container: &Container) -> Vec<NetworkConnection> {
+    pub(super) fn missing_connections(self, app: &App, service: &Service, container: &Container) -> Vec<NetworkConnection> {
         let Some(attached) = container.networks.as_ref().filter(|_| service.config.network_mode == NetworkMode::App) else {
             return Vec::new();
         };
@@ -189,14 +189,14 @@ impl<'a> PlanInput<'a> {
     }
 
     /// The first network or volume of a service that is missing, or that differs from the target.
-    pub(super) fn missing(self, app: &App, service: &Service, changed: &ChangedNetworks) -> Option<String> {
+    pub(super) fn first_missing(self, app: &App, service: &Service, changed: &ChangedNetworks) -> Option<String> {
         let network = service.config.networks.keys().find(|it| changed.networks.contains(*it));
-        network.map(|it| format!("network {it}")).or_else(|| self.absent(app, service))
+        network.map(|it| format!("network {it}")).or_else(|| self.first_absent(app, service))
     }
 
     /// As `missing`, without existing networks that are to be recreated, which needs the service's containers gone. The other
     /// resources need not wait for that, and a running container is not removed before they exist.
-    pub(super) fn absent(self, app: &App, service: &Service) -> Option<String> {
+    pub(super) fn first_absent(self, app: &App, service: &Service) -> Option<String> {
         for name in service.config.networks.keys() {
             match self.network(app, name) {
                 None => return Some(format!("network {name}")),
@@ -206,7 +206,7 @@ impl<'a> PlanInput<'a> {
                 Some(_) => (),
             }
         }
-        if let Some(network) = self.untried(app, service) {
+        if let Some(network) = self.untried_driver(app, service) {
             return Some(network);
         }
         volumes(service).find(|it| self.volume(app, it).is_none()).map(|it| format!("volume {it}"))
@@ -224,7 +224,7 @@ pub(super) struct ChangedNetworks {
 }
 
 impl ChangedNetworks {
-    pub(super) fn concerns(&self, service: &Service) -> bool {
+    pub(super) fn affects(&self, service: &Service) -> bool {
         service.config.networks.keys().any(|it| self.networks.contains(it))
     }
 }

@@ -53,12 +53,12 @@ impl Ports {
     }
 
     /// The first port of a service whose possible host ports are all used by other services.
-    pub(super) fn lacking(&self, key: &ServiceKey) -> Option<&Port> {
+    pub(super) fn unassigned(&self, key: &ServiceKey) -> Option<&Port> {
         self.0.get(key)?.iter().find(|(_, host)| host.is_none()).map(|(port, _)| port)
     }
 
     /// Whether a container that failed to start because its port is taken would get another one.
-    pub(super) fn offer_another(&self, container: &Container) -> bool {
+    pub(super) fn offers_another(&self, container: &Container) -> bool {
         let another = |(port, host): (&Port, &Option<u16>)| host.is_some_and(|host| !container.ports.contains(&port.at(host)));
         container.is_port_taken && self.0.get(&container.key).is_some_and(|it| it.iter().any(another))
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::container::{is_fresh, sibling, standing};
+use crate::plan::container::{existing_containers, is_fresh, sibling};
 use crate::plan::input::{ChangedNetworks, PlanInput};
 use crate::state::{App, Service};
 
@@ -36,10 +36,10 @@ impl ReleaseProgress {
 /// Whether a replacement is to be created beside the old container and is not yet; or whether a network that it needs first
 /// has a driver that the engine may lack.
 fn is_pending(input: PlanInput<'_>, app: &App, name: &str, service: &Service, changed: &ChangedNetworks) -> bool {
-    let mut containers = standing(input, app, name).peekable();
+    let mut containers = existing_containers(input, app, name).peekable();
     containers.peek().is_some()
         && !containers.any(|it| is_fresh(input, app, service, it, changed))
-        && (can_be_created_beside(input, app, service, changed) || input.untried(app, service).is_some())
+        && (can_be_created_beside(input, app, service, changed) || input.untried_driver(app, service).is_some())
 }
 
 /// Whether the new container of a service can be created while the old one exists. It cannot without its image, nor on a
@@ -50,12 +50,12 @@ pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &S
     let mut left = vec![service];
     while let Some(service) = left.pop() {
         // No volume is created while all of them are being purged.
-        let lacks = input.is_purged(app.id) && input.missing(app, service, changed).is_some();
-        if !input.has_image(&service.image) || changed.concerns(service) || lacks {
+        let lacks = input.is_purged(app.id) && input.first_missing(app, service, changed).is_some();
+        if !input.has_image(&service.image) || changed.affects(service) || lacks {
             return false;
         }
         for (_, owner) in service.config.shares() {
-            let waits = sibling(input, app, owner).is_none() && standing(input, app, owner).next().is_some();
+            let waits = sibling(input, app, owner).is_none() && existing_containers(input, app, owner).next().is_some();
             if waits && visited.insert(owner) {
                 left.extend(app.services.get(owner));
             }
@@ -66,7 +66,7 @@ pub(super) fn can_be_created_beside(input: PlanInput<'_>, app: &App, service: &S
 
 /// Whether a service that has a container and shares this one's namespace waits for it.
 pub(super) fn is_awaited(input: PlanInput<'_>, app: &App, name: &str) -> bool {
-    app.services
-        .iter()
-        .any(|(other, it)| it.config.shares().any(|(_, owner)| owner == name) && standing(input, app, other).next().is_some())
+    app.services.iter().any(|(other, it)| {
+        it.config.shares().any(|(_, owner)| owner == name) && existing_containers(input, app, other).next().is_some()
+    })
 }

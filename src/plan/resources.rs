@@ -7,19 +7,19 @@
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
-use crate::plan::{Plan, Step, complete};
+use crate::plan::{Plan, Step, supervisor_env};
 use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
 use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service, Volume};
 
 /// Plans the networks and volumes of an app.
-pub(super) fn draft(draft: &mut AppPlan<'_>) {
+pub(super) fn propose(draft: &mut AppPlan<'_>) {
     let input = draft.input;
     let Some(app) = input.app(draft.app) else {
         remove_all(draft);
         return;
     };
-    let changed = input.changed(app);
+    let changed = input.changed_networks(app);
     if has_networks(app) {
         networks(draft, app, &changed);
     }
@@ -33,30 +33,30 @@ pub(super) fn draft(draft: &mut AppPlan<'_>) {
 fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
     let input = draft.input;
     for (name, config) in &app.networks {
-        let trial = input.trial(app, name);
+        let trial = input.trial_network(app, name);
         match input.network_of_app(app, name) {
             // The trial network may hold what the network itself needs: the host's interface, a subnet.
             None if trial.is_some() => remove_trial(draft, trial),
             None => {
                 let (id, app_id, name) = (NetworkId::default(), Some(app.id), app.engine_network_name(name));
                 let network = Network { id, name, app: app_id, config: config.clone() };
-                draft.deed(Precondition::Free, EngineAction::CreateNetwork(network));
+                draft.propose_action(Precondition::Always, EngineAction::CreateNetwork(network));
             }
             Some(existing) if changed.networks.contains(name) => {
-                if input.is_untried(app, name) {
+                if input.is_driver_untried(app, name) {
                     remove_trial(draft, trial);
                     if trial.is_none() {
-                        draft.deed(Precondition::Free, EngineAction::CreateNetwork(trial_of(app, name, config)));
+                        draft.propose_action(Precondition::Always, EngineAction::CreateNetwork(trial_of(app, name, config)));
                     }
-                } else if !used(draft, app, |it| it.config.networks.contains_key(name)) {
-                    draft.deed(Precondition::Locked, remove(existing));
+                } else if !is_used(draft, app, |it| it.config.networks.contains_key(name)) {
+                    draft.propose_action(Precondition::Locked, remove(existing));
                 }
             }
             Some(_) => (),
         }
     }
     let kept: Vec<&Network> = app.networks.keys().filter_map(|name| input.network_of_app(app, name)).collect();
-    let trials: Vec<&Network> = app.networks.keys().filter_map(|name| input.trial(app, name)).collect();
+    let trials: Vec<&Network> = app.networks.keys().filter_map(|name| input.trial_network(app, name)).collect();
     let others = input.current.networks.iter().filter(|it| it.app == Some(app.id) && !kept.contains(it));
     let others = others.filter(|it| !trials.contains(it) || changed.networks.is_empty());
     for existing in others.filter(|it| !input.is_attached_to(it)) {
@@ -64,7 +64,7 @@ fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
         // release.
         let is_twin = kept.iter().any(|it| it.name == existing.name);
         if is_twin || all_as_wanted(draft, app) {
-            draft.deed(Precondition::Free, remove(existing));
+            draft.propose_action(Precondition::Always, remove(existing));
         }
     }
 }
@@ -80,7 +80,7 @@ fn trial_of(app: &App, name: &str, config: &NetworkConfig) -> Network {
 /// No container is ever attached to a trial network.
 fn remove_trial(draft: &mut AppPlan<'_>, trial: Option<&Network>) {
     if let Some(trial) = trial {
-        draft.deed(Precondition::Free, remove(trial));
+        draft.propose_action(Precondition::Always, remove(trial));
     }
 }
 
@@ -96,7 +96,7 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
                 // The volume's name contains the app's number; this label says which app has that number.
                 config.labels.insert(APP_UUID_LABEL.to_owned(), app.uuid.clone());
                 let volume = Volume { name: Volume::engine_name(app.id, name), app: app.id, config };
-                draft.deed(Precondition::Free, EngineAction::CreateVolume(volume));
+                draft.propose_action(Precondition::Always, EngineAction::CreateVolume(volume));
             }
             Some(existing) => {
                 if let Some(how) = existing.config.difference(config) {
@@ -115,7 +115,7 @@ fn purge(draft: &mut AppPlan<'_>) {
         return;
     }
     for volume in input.current.volumes.iter().filter(|it| it.app == app) {
-        draft.deed(Precondition::Locked, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
+        draft.propose_action(Precondition::Locked, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 
@@ -126,15 +126,15 @@ fn remove_all(draft: &mut AppPlan<'_>) {
         return;
     }
     for network in input.current.networks.iter().filter(|it| it.app == Some(app)) {
-        draft.deed(Precondition::Free, remove(network));
+        draft.propose_action(Precondition::Always, remove(network));
     }
     for volume in input.current.volumes.iter().filter(|it| it.app == app) {
-        draft.deed(Precondition::Free, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
+        draft.propose_action(Precondition::Always, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 
 /// Whether a container is left that may use a network: one of a service that does, or of a service that is not in the target.
-fn used(draft: &AppPlan<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
+fn is_used(draft: &AppPlan<'_>, app: &App, uses: impl Fn(&Service) -> bool) -> bool {
     draft.input.containers_of(app.id).any(|it| app.services.get(&it.key.service).is_none_or(&uses))
 }
 
@@ -146,11 +146,11 @@ fn all_as_wanted(draft: &AppPlan<'_>, app: &App) -> bool {
 }
 
 /// Plans the network on which services reach the API.
-pub(super) fn supervisor(input: PlanInput<'_>, plan: &mut Plan) {
+pub(super) fn propose_supervisor_network(input: PlanInput<'_>, plan: &mut Plan) {
     let kept = input.supervisor_network();
     let twin = |it: &&Network| it.name == SUPERVISOR_NETWORK && Some(*it) != kept && !input.is_attached_to(it);
     plan.steps.extend(input.current.networks.iter().filter(twin).map(|it| Step::Engine(remove(it))));
-    if kept.is_some() || !complete::needs_supervisor_network(input.target) {
+    if kept.is_some() || !supervisor_env::needs_supervisor_network(input.target) {
         return;
     }
     let pool = AddressPool {

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::plan::app_plan::{AppPlan, Precondition};
-use crate::plan::container::{Outdated, is_fresh, is_retired, rank, which};
+use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
 use crate::plan::input::ChangedNetworks;
+use crate::plan::lifecycle::{create, maintain};
 use crate::plan::release::ReleaseProgress;
-use crate::plan::upkeep::{make, revive};
 use crate::plan::{Waiting, strategies};
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
 
 /// Plans the services of an app.
-pub(super) fn draft(draft: &mut AppPlan<'_>) {
-    let changed = draft.input.app(draft.app).map(|app| draft.input.changed(app)).unwrap_or_default();
+pub(super) fn propose(draft: &mut AppPlan<'_>) {
+    let changed = draft.input.app(draft.app).map(|app| draft.input.changed_networks(app)).unwrap_or_default();
     let wanted = draft.input.app(draft.app).into_iter().flat_map(|app| app.services.keys().cloned());
     let existing = draft.input.containers_of(draft.app).map(|it| it.key.service.clone());
     let names: BTreeSet<String> = wanted.chain(existing).collect();
@@ -28,10 +28,10 @@ fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
     let mut containers: Vec<&Container> = input.containers_of(draft.app).filter(|it| it.key == key).collect();
     // Newest first; ids only make the order deterministic.
     containers.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
-    containers.retain(|it| !already_leaving(draft, it));
+    containers.retain(|it| !skip_removed(draft, it));
     let wanted = input.app(draft.app).and_then(|app| Some((app, app.services.get(name)?)));
     let Some((app, service)) = wanted else {
-        strategies::remove_container(draft, &key, &containers);
+        strategies::remove_unwanted(draft, &key, &containers);
         return;
     };
     let fresh =
@@ -40,7 +40,7 @@ fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
     let (superfluous, containers): (Vec<_>, Vec<_>) =
         containers.iter().copied().partition(|it| is_superfluous(draft, &all, fresh, it));
     for container in superfluous {
-        draft.deed(Precondition::Free, EngineAction::Kill(which(container)));
+        draft.propose_action(Precondition::Always, EngineAction::Kill(ref_of(container)));
     }
     let others: Vec<_> = containers.into_iter().filter(|it| fresh.is_none_or(|fresh| fresh.id != it.id)).collect();
     let old = Outdated { containers: &others, ..all };
@@ -49,10 +49,10 @@ fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
         return;
     }
     match (fresh, others.is_empty()) {
-        (Some(fresh), true) => revive(draft, app, service, fresh),
+        (Some(fresh), true) => maintain(draft, app, service, fresh),
         (Some(fresh), false) => strategies::replace(draft, &old, fresh),
         (None, false) => strategies::replace_outdated(draft, &old),
-        (None, true) => make(draft, &old, Precondition::Release),
+        (None, true) => create(draft, &old, Precondition::ReleaseReady),
     }
 }
 
@@ -67,10 +67,10 @@ fn is_superfluous(draft: &AppPlan<'_>, all: &Outdated<'_>, fresh: Option<&Contai
 }
 
 /// Whether a container is ignored: the engine is removing it, or failed to, which is retried.
-fn already_leaving(draft: &mut AppPlan<'_>, container: &Container) -> bool {
+fn skip_removed(draft: &mut AppPlan<'_>, container: &Container) -> bool {
     match container.phase {
         ContainerPhase::Removing => draft.wait(Waiting::Engine(container.key.clone())),
-        ContainerPhase::Dead => draft.deed(Precondition::Free, EngineAction::Kill(which(container))),
+        ContainerPhase::Dead => draft.propose_action(Precondition::Always, EngineAction::Kill(ref_of(container))),
         ContainerPhase::Created
         | ContainerPhase::Running
         | ContainerPhase::Restarting

@@ -48,7 +48,7 @@ pub(super) fn is_named(container: &Container, prefix: &str) -> bool {
 }
 
 /// The container a service should have. `sibling` finds the container of another service of the app.
-pub(super) fn spec<'a>(
+pub(super) fn container_spec<'a>(
     input: PlanInput<'_>,
     app: &App,
     name: &str,
@@ -76,7 +76,7 @@ pub(super) fn spec<'a>(
         image: service.image.clone(),
         ports,
         owners,
-        told_once: at_creation,
+        env_at_creation: at_creation,
         config: service.config.clone(),
         hash,
     })

@@ -12,15 +12,15 @@
 //! has to go first.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
-use crate::plan::container::{Outdated, RETIRED, is_owed_a_start, is_retired, survivor, which};
+use crate::plan::container::{Outdated, RETIRED, is_retired, needs_start, newest_live, ref_of};
 use crate::plan::depends::{unmet, unmet_meanwhile};
-use crate::plan::upkeep::{keep_connected, make, revive, start, stop};
+use crate::plan::lifecycle::{create, keep_running, maintain, start, stop};
 use crate::plan::{Step, Waiting, release, spec};
 use crate::state::service::Strategy;
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
 
 /// The service is not in the target: its containers are removed when the release that replaces them is here.
-pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {
+pub(super) fn remove_unwanted(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {
     if containers.is_empty() {
         return;
     }
@@ -30,7 +30,7 @@ pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, contai
         draft.wait(Waiting::Containers(key.clone()));
     } else {
         for container in containers {
-            draft.deed(Precondition::Locked, EngineAction::Kill(which(container)));
+            draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(container)));
         }
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn remove_container(draft: &mut AppPlan<'_>, key: &ServiceKey, contai
 /// engine has shown that it can create the ones that are outdated.
 pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&Container>) {
     if !draft.input.has_image(&old.service.image) {
-        draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
+        draft.propose_action(Precondition::Always, EngineAction::Pull(old.service.image.clone()));
     } else if draft.release.images && fresh.is_none() && is_unproven(draft, old) {
         draft.wait(Waiting::Containers(old.key.clone()));
         return;
@@ -48,7 +48,7 @@ pub(super) fn purge(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: Option<&
     // A container created beside another is removed after that one: otherwise the next plan would find it missing.
     let ran = all().any(|it| it.phase != ContainerPhase::Created);
     let first: Vec<_> = all().filter(|it| !ran || it.phase != ContainerPhase::Created).collect();
-    remove_container(draft, old.key, &first);
+    remove_unwanted(draft, old.key, &first);
 }
 
 /// No container matches the target. The old ones are replaced as the service's strategy says.
@@ -58,8 +58,8 @@ pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     if old.service.strategy.makes_way_first() && !has_image {
         // The new container's networks and volumes can exist before its image does, and must exist before the old container
         // is removed.
-        match input.absent(old.app, old.service) {
-            None => kill(draft, old),
+        match input.first_absent(old.app, old.service) {
+            None => kill_outdated(draft, old),
             absent => {
                 draft.wait_for(old.key, absent);
                 if let Some(newest) = keep_the_newest(draft, old) {
@@ -70,7 +70,7 @@ pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
         return;
     }
     if !has_image {
-        draft.deed(Precondition::Free, EngineAction::Pull(old.service.image.clone()));
+        draft.propose_action(Precondition::Always, EngineAction::Pull(old.service.image.clone()));
     }
     if waits_for_images(draft, old) {
         return;
@@ -78,23 +78,23 @@ pub(super) fn replace_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     if is_unproven(draft, old) || !draft.release.is_ready_for(old.service) {
         wait_for_containers(draft, old);
     } else {
-        kill(draft, old);
+        kill_outdated(draft, old);
     }
 }
 
 /// Whether the engine has yet to show that it can create the new container, or its network. The container is created beside
 /// the old ones, where that is possible.
 fn is_unproven(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
-    let untried = draft.input.untried(old.app, old.service).filter(|_| !old.containers.is_empty());
+    let untried = draft.input.untried_driver(old.app, old.service).filter(|_| !old.containers.is_empty());
     draft.wait_for(old.key, untried.clone());
-    untried.is_some() || creates_beside(draft, old)
+    untried.is_some() || create_beside(draft, old)
 }
 
 /// Creates the new container beside the old ones, where that is possible.
-fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
+fn create_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let can = !old.containers.is_empty() && release::can_be_created_beside(draft.input, old.app, old.service, old.changed);
     if can {
-        make(draft, old, Precondition::Free);
+        create(draft, old, Precondition::Always);
     }
     can
 }
@@ -102,7 +102,7 @@ fn creates_beside(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
 /// There is the right container and others: it was created beside them, a hand-over is in progress, or one is left over.
 pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     if fresh.phase != ContainerPhase::Created {
-        return finish(draft, old, fresh);
+        return remove_replaced(draft, old, fresh);
     }
     if waits_for_images(draft, old) {
         return;
@@ -113,17 +113,17 @@ pub(super) fn replace(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Conta
     } else if old.service.strategy == Strategy::HandOver && !is_recreate_requested && can_start_side_by_side(draft, old) {
         start_side_by_side(draft, old, fresh);
     } else {
-        kill(draft, old);
+        kill_outdated(draft, old);
     }
 }
 
 /// The new container was started: the others are removed, at once or when it notifies that it has taken over.
-fn finish(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
+fn remove_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Container) {
     let running = draft.input.is_wanted_running(&fresh.key, old.service);
     let handing_over =
         old.service.strategy == Strategy::HandOver && running && old.containers.iter().any(|it| it.phase.is_alive());
     for other in old.containers {
-        let (which, timeout) = (which(other), old.service.handover_timeout);
+        let (which, timeout) = (ref_of(other), old.service.handover_timeout);
         let hand_over = handing_over && other.phase.is_alive();
         let step = if hand_over { Step::HandOver { old: which, timeout } } else { Step::Engine(EngineAction::Kill(which)) };
         draft.propose(Precondition::Locked, step);
@@ -147,23 +147,23 @@ fn waits_for_images(draft: &mut AppPlan<'_>, old: &Outdated<'_>) -> bool {
 /// and started on request. It is not restarted in place, for a requested restart is fulfilled by the new container.
 fn wait_for_containers(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     draft.wait(Waiting::Containers(old.key.clone()));
-    let newest = survivor(old.containers.iter().copied());
+    let newest = newest_live(old.containers.iter().copied());
     if let Some(newest) = newest.filter(|it| !draft.input.overrides.recreate.contains(&it.id)) {
         maintain_until_replaced(draft, old, newest);
     }
 }
 
-fn kill(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
+fn kill_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     for container in old.containers {
-        draft.deed(Precondition::Locked, EngineAction::Kill(which(container)));
+        draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(container)));
     }
 }
 
 /// Removes all containers but the survivor: they play no part in what follows.
 fn keep_the_newest<'a>(draft: &mut AppPlan<'_>, old: &Outdated<'a>) -> Option<&'a Container> {
-    let newest = survivor(old.containers.iter().copied())?;
+    let newest = newest_live(old.containers.iter().copied())?;
     for other in old.containers.iter().filter(|it| it.id != newest.id) {
-        draft.deed(Precondition::Locked, EngineAction::Kill(which(other)));
+        draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(other)));
     }
     Some(newest)
 }
@@ -174,21 +174,21 @@ fn maintain_until_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, containe
     if !draft.input.is_wanted_running(old.key, old.service) {
         stop(draft, container);
     } else if draft.input.overrides.recreate.contains(&container.id) {
-        draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
-    } else if !old.service.requires_reboot && is_owed_a_start(draft.input, container) {
+        draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
+    } else if !old.service.requires_reboot && needs_start(draft.input, container) {
         match unmet_meanwhile(draft.input, old) {
             Some(other) => draft.wait(Waiting::Dependency(old.key.clone(), other)),
-            None => draft.deed(Precondition::Free, EngineAction::Start(which(container))),
+            None => draft.propose_action(Precondition::Always, EngineAction::Start(ref_of(container))),
         }
     } else {
-        keep_connected(draft, container);
+        keep_running(draft, container);
     }
 }
 
 /// A hand-over needs a live old container, a new one that should run, and no changed network, which both cannot have at once.
 fn can_start_side_by_side(draft: &AppPlan<'_>, old: &Outdated<'_>) -> bool {
     let alive = old.containers.iter().any(|it| it.phase.is_alive());
-    alive && draft.input.is_wanted_running(old.key, old.service) && !old.changed.concerns(old.service)
+    alive && draft.input.is_wanted_running(old.key, old.service) && !old.changed.affects(old.service)
 }
 
 /// Retires the old container, which frees its name, and starts the new one.
@@ -204,9 +204,9 @@ fn start_side_by_side(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Conta
     if is_retired(fresh) {
         start(draft, old.app, old.service, fresh);
     } else if is_retired(newest) {
-        revive(draft, old.app, old.service, fresh);
+        maintain(draft, old.app, old.service, fresh);
     } else {
         let name = format!("{RETIRED}{}", spec::bare_name(newest));
-        draft.deed(Precondition::Locked, EngineAction::Retire(which(newest), name));
+        draft.propose_action(Precondition::Locked, EngineAction::Retire(ref_of(newest), name));
     }
 }

@@ -339,7 +339,7 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
             let [it] = &plan.differences[..] else { panic!("{field}: {plan:?}") };
             assert!(it.what == "volume 1_data" && it.why.contains("until the app is purged"), "{it:?}");
             for step in &plan.steps {
-                model::obey(&mut current, step);
+                model::apply(&mut current, step);
             }
         }
         assert_eq!(current.volumes, volumes, "{field}");
@@ -348,9 +348,9 @@ fn a_volume_whose_options_or_labels_changed_keeps_its_data_until_a_purge() {
         for _ in 0..10 {
             let steps = plan(&target, &overrides, &current).steps;
             for step in &steps {
-                model::obey(&mut current, step);
+                model::apply(&mut current, step);
             }
-            model::done(&mut overrides, &current, &steps);
+            model::drop_fulfilled(&mut overrides, &current, &steps);
         }
         assert_eq!(current.volumes[0].config.difference(&VolumeConfig::default()), None);
         assert_eq!(plan(&target, &overrides, &current), Plan { downloaded: true, ..Plan::default() });
@@ -362,7 +362,7 @@ fn a_volume_is_created_with_the_unique_name_of_its_app_as_a_label() {
     let mut current = model::parse_device("");
     for _ in 0..5 {
         for step in plan(&parse_target("web web:1 volume:data"), &Overrides::default(), &current).steps {
-            model::obey(&mut current, &step);
+            model::apply(&mut current, &step);
         }
     }
     let [volume] = &current.volumes[..] else { panic!("{:?}", current.volumes) };

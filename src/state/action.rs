@@ -83,7 +83,7 @@ pub struct ContainerSpec {
     /// The containers of the services whose namespaces it shares.
     pub owners: BTreeMap<String, ContainerId>,
     /// Variables set at creation only; a later change of their values makes no difference.
-    pub told_once: BTreeMap<String, String>,
+    pub env_at_creation: BTreeMap<String, String>,
     /// The rest of the configuration.
     pub config: ContainerConfig,
     /// The configuration hash that its label will carry.

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::state::Target;
 
 /// The target's setting that enables the connectivity check.
-const CHECK: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
+const CHECK_VARIABLE: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
 
 /// Whether the device reaches its cloud, as of the last check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,19 +48,19 @@ impl ConnectivityCheck {
     /// The check according to a new target. `None`: its setting equals the previous target's, so what users requested stays.
     #[must_use]
     pub fn changed(before: Option<&Target>, new: &Target) -> Option<Self> {
-        let entry = |target: &Target| target.config.get(CHECK).cloned();
+        let entry = |target: &Target| target.config.get(CHECK_VARIABLE).cloned();
         let now = entry(new);
         if before.map(entry).as_ref() == Some(&now) {
             return None;
         }
-        let off = now.is_some_and(|it| switch(&it) == Some(false));
+        let off = now.is_some_and(|it| parse_switch(&it) == Some(false));
         Some(if off { Self::Off } else { Self::On })
     }
 }
 
 /// Parses a boolean setting as supervisors do. `None`: the text is neither on nor off, and the default counts.
 #[must_use]
-pub fn switch(text: &str) -> Option<bool> {
+pub fn parse_switch(text: &str) -> Option<bool> {
     match text.to_lowercase().as_str() {
         "1" | "true" | "on" => Some(true),
         "0" | "false" | "off" => Some(false),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn target(check: Option<&str>) -> Target {
-        let config = check.map(|it| (CHECK.to_owned(), it.to_owned())).into_iter().collect();
+        let config = check.map(|it| (CHECK_VARIABLE.to_owned(), it.to_owned())).into_iter().collect();
         Target { config, ..Target::default() }
     }
 

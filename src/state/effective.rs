@@ -54,8 +54,8 @@ impl ContainerConfig {
         Self {
             command: Some(self.command_on(base).unwrap_or_default()),
             entrypoint: Some(self.entrypoint.clone().or_else(|| base.entrypoint.clone()).map(entrypoint).unwrap_or_default()),
-            env: over(&base.env, &self.env),
-            labels: over(&base.labels, &self.labels),
+            env: merged(&base.env, &self.env),
+            labels: merged(&base.labels, &self.labels),
             working_dir: Some(directory(&or_base(&self.working_dir, &base.working_dir).unwrap_or_default())),
             user: Some(user.unwrap_or_else(|| "0".to_owned())),
             stop_signal: Some(signal(&or_base(&self.stop_signal, &base.stop_signal).unwrap_or_default())),
@@ -92,7 +92,7 @@ impl ContainerConfig {
     }
 }
 
-fn over(base: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn merged(base: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let both = base.iter().chain(ours);
     both.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -2,11 +2,11 @@
 
 /// Labels that only a supervisor sets on containers, networks and volumes, without the prefix `io.balena.` or `io.resin.`.
 /// The agent adds those of `io.boardkeeper.`.
-const GIVEN: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
+const SUPERVISOR_LABELS: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
 
 /// Whether only a supervisor sets a label, in the spelling of either generation. An owner's value for it does not count.
 #[must_use]
-pub fn is_given_label(name: &str) -> bool {
+pub fn is_supervisor_label(name: &str) -> bool {
     let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
-    name.starts_with("io.boardkeeper.") || rest.is_some_and(|it| GIVEN.contains(&it))
+    name.starts_with("io.boardkeeper.") || rest.is_some_and(|it| SUPERVISOR_LABELS.contains(&it))
 }

@@ -13,7 +13,7 @@ pub(crate) const ENGINE_SOCKET: &str = "/host/run/balena-engine.sock";
 
 /// Paths in a container at which something of the agent's or the host's is mounted, for a service with these features: no
 /// engine accepts another mount at the same path.
-pub fn given_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
+pub fn supervisor_paths(features: &BTreeSet<Feature>) -> impl Iterator<Item = &'static str> {
     let of = |feature: &Feature| -> &'static [&'static str] {
         match feature {
             Feature::JournalLogs => &JOURNAL,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::{AppId, is_given_label};
+use crate::state::{AppId, is_supervisor_label};
 
 /// The label of a volume that holds its app's unique name.
 pub const APP_UUID_LABEL: &str = "io.balena.app-uuid";
@@ -32,7 +32,7 @@ pub enum VolumeLocation {
 }
 
 /// Types of network file systems.
-const REMOTE: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
+const REMOTE_FILE_SYSTEMS: [&str; 4] = ["nfs", "nfs4", "cifs", "smb3"];
 
 /// A supervised volume on the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl VolumeConfig {
             // Without a type and a device the engine mounts nothing.
             "" if device.is_empty() => VolumeLocation::Engine,
             "tmpfs" | "ramfs" => VolumeLocation::Memory,
-            remote if REMOTE.contains(&remote) => VolumeLocation::Remote(device.to_owned()),
+            remote if REMOTE_FILE_SYSTEMS.contains(&remote) => VolumeLocation::Remote(device.to_owned()),
             // A device, an overlay of the host's directories, `proc`, or a file system that is not known here.
             _ => VolumeLocation::Host(if device.is_empty() { kind } else { device.to_owned() }),
         }
@@ -83,7 +83,7 @@ impl VolumeConfig {
         let driver = (self.driver != wanted.driver).then(|| format!("its driver is {}, not {}", self.driver, wanted.driver));
         let of = |what: &str, existing: &BTreeMap<_, _>, wanted: &BTreeMap<String, String>| {
             // Labels that supervisors add are no difference: not all supervisors add the same.
-            let names = existing.keys().chain(wanted.keys()).filter(|it| !is_given_label(it));
+            let names = existing.keys().chain(wanted.keys()).filter(|it| !is_supervisor_label(it));
             let names: BTreeSet<&String> = names.filter(|it| existing.get(*it) != wanted.get(*it)).collect();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
             (!names.is_empty()).then(|| format!("its {what} differ ({})", names.join(", ")))

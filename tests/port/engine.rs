@@ -84,7 +84,7 @@ pub(crate) fn made_from(image: ImageRef, service: &str, config: ContainerConfig)
         image,
         ports: BTreeMap::new(),
         owners: BTreeMap::new(),
-        told_once: BTreeMap::new(),
+        env_at_creation: BTreeMap::new(),
         config,
         hash,
     }

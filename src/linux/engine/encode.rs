@@ -40,7 +40,7 @@ pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Cont
         image: Some(spec.image.as_str().to_owned()),
         cmd: base.map_or_else(|| config.command.clone(), |base| config.command_on(base)),
         entrypoint: config.entrypoint.clone(),
-        env: Some(config.env.iter().chain(&spec.told_once).map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(config.env.iter().chain(&spec.env_at_creation).map(|(name, value)| format!("{name}={value}")).collect()),
         labels: Some(all_labels(spec, base, &later).into_iter().collect()),
         working_dir: config.working_dir.clone(),
         user: config.user.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::{AppId, ServiceKey, is_given_label};
+use crate::state::{AppId, ServiceKey, is_supervisor_label};
 
 /// Labels, sorted.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -70,7 +70,7 @@ pub(super) fn service(labels: &Labels) -> Option<ServiceKey> {
 
 /// The owner's labels: those that no supervisor sets.
 pub(super) fn of_owner(labels: &Labels) -> Labels {
-    labels.iter().filter(|(name, _)| !is_given_label(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    labels.iter().filter(|(name, _)| !is_supervisor_label(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A name in a document, from one on the engine: `<app uuid>_<name>`, or `<app id>_<name>` from earlier supervisors.

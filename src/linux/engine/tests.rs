@@ -131,7 +131,7 @@ fn an_image_has_no_say_in_networks() {
         image,
         ports: BTreeMap::new(),
         owners: BTreeMap::new(),
-        told_once: BTreeMap::new(),
+        env_at_creation: BTreeMap::new(),
         config,
         hash,
     };

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::model::{obey, parse_device, parse_target, story, story_of};
+use super::model::{apply, parse_device, parse_target, story, story_of};
 use crate::plan::{Step, plan};
 use crate::state::{AppId, Current, EngineAction, LockState, Overrides, ServiceKey};
 
@@ -30,7 +30,7 @@ fn without(
         }
         story.push(steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
         for step in steps {
-            obey(&mut current, step);
+            apply(&mut current, step);
         }
     }
     panic!("it never ends: {story:#?}");

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::model::{APP, done, obey, parse_device, parse_target};
+use super::model::{APP, apply, drop_fulfilled, parse_device, parse_target};
 use crate::plan::{Waiting, plan};
 use crate::state::service::Strategy as Update;
 use crate::state::{ContainerPhase, Current, LockState, Overrides, Target};
@@ -18,9 +18,9 @@ proptest! {
         for _ in 0..40 {
             let steps = plan(&target, &overrides, &current).steps;
             for step in &steps {
-                obey(&mut current, step);
+                apply(&mut current, step);
             }
-            done(&mut overrides, &current, &steps);
+            drop_fulfilled(&mut overrides, &current, &steps);
         }
         let last = plan(&target, &overrides, &current);
         // A container that the user paused stays paused until a request starts it.
@@ -55,10 +55,10 @@ proptest! {
         let mut subjects = std::collections::BTreeSet::new();
         let steps: Vec<_> = steps.into_iter().filter(|it| subjects.insert(it.subject())).collect();
         for step in &steps {
-            obey(&mut forth, step);
+            apply(&mut forth, step);
         }
         for step in steps.iter().rev() {
-            obey(&mut back, step);
+            apply(&mut back, step);
         }
         prop_assert_eq!(sorted(forth), sorted(back));
     }

@@ -42,15 +42,15 @@ pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Over
             return story.join("\n");
         }
         for step in &plan.steps {
-            obey(&mut current, step);
+            apply(&mut current, step);
         }
-        done(&mut overrides, &current, &plan.steps);
+        drop_fulfilled(&mut overrides, &current, &plan.steps);
     }
     panic!("it never ends: {story:#?}");
 }
 
 /// Drops fulfilled overrides, as the reconciler does.
-pub(super) fn done(overrides: &mut Overrides, current: &Current, steps: &[Step]) {
+pub(super) fn drop_fulfilled(overrides: &mut Overrides, current: &Current, steps: &[Step]) {
     for step in steps {
         if let Step::Engine(EngineAction::Restart(which)) = step {
             overrides.recreate.remove(&which.id);
@@ -63,9 +63,9 @@ pub(super) fn done(overrides: &mut Overrides, current: &Current, steps: &[Step])
 }
 
 /// Executes a step as the engine does. Panics where the engine would reject it.
-pub(super) fn obey(current: &mut Current, step: &Step) {
+pub(super) fn apply(current: &mut Current, step: &Step) {
     match step {
-        Step::Engine(action) => engine(current, action),
+        Step::Engine(action) => apply_action(current, action),
         // A lock held by a service that is not listed stays with its holder.
         Step::TakeLocks(app, services, _) => {
             let stays = matches!(current.locks.get(app), Some(LockState::Held(held)) if !services.contains(&held.service));
@@ -81,7 +81,7 @@ pub(super) fn obey(current: &mut Current, step: &Step) {
     }
 }
 
-fn engine(current: &mut Current, action: &EngineAction) {
+fn apply_action(current: &mut Current, action: &EngineAction) {
     match action {
         EngineAction::Pull(image) => {
             assert!(!current.images.iter().any(|it| it.answers_to(image)), "pulled twice: {image}");
@@ -291,7 +291,7 @@ pub(super) fn parse_device(text: &str) -> Current {
                 let name = format!("app_{name}");
                 current.networks.push(network(&name));
             }
-            [name, image, phase, ref words @ ..] => seen(&mut current, name, image, phase, words),
+            [name, image, phase, ref words @ ..] => add_container(&mut current, name, image, phase, words),
             _ => panic!("{line}"),
         }
     }
@@ -315,7 +315,7 @@ fn add_image(current: &mut Current, image: &ImageRef) {
     }
 }
 
-fn seen(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&str]) {
+fn add_container(current: &mut Current, name: &str, image: &str, phase: &str, words: &[&str]) {
     let service = service(name, image, words);
     add_image(current, &service.image);
     let mut label = container_name(&empty_app(), name, &service);

@@ -33,7 +33,7 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
             let env = environment(app, &name, device, keys);
             if let Some(service) = app.services.get_mut(&name) {
                 let key = ServiceKey { app: app.id, service: name };
-                give(service, &key, device, env);
+                inject(service, &key, device, env);
             }
         }
         if app.shape == Generation::Services {
@@ -49,7 +49,7 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
 #[must_use]
 pub fn grants(target: &Target) -> Vec<Grant> {
     let grant = |(app, name, service): (&App, &String, &Service)| {
-        let has_api_access = is_told_of_the_api(app, service);
+        let has_api_access = gets_api_variables(app, service);
         let reach = if has_api_access { KeyScope::Device } else { KeyScope::App };
         Grant { service: ServiceKey::new(app.id, name), app_uuid: app.uuid.clone(), reach }
     };
@@ -64,7 +64,7 @@ pub(super) fn needs_supervisor_network(target: &Target) -> bool {
 
 /// Whether a service is given the API's address and a key: if its label says so, if it is its app's only service and has no
 /// such label, and in the single-container format of 2017.
-fn is_told_of_the_api(app: &App, service: &Service) -> bool {
+fn gets_api_variables(app: &App, service: &Service) -> bool {
     let unlabelled = !service.config.labels.contains_key(API_LABEL);
     service.features.contains(&Feature::SupervisorApi)
         || app.shape == Generation::Single
@@ -76,7 +76,7 @@ pub(super) fn is_lock_mount(mount: &Mount) -> bool {
     matches!(mount, Mount::Bind { host, .. } if host.starts_with(LOCK_ROOT))
 }
 
-fn give(service: &mut Service, key: &ServiceKey, device: &Device, env: BTreeMap<String, String>) {
+fn inject(service: &mut Service, key: &ServiceKey, device: &Device, env: BTreeMap<String, String>) {
     let config = &mut service.config;
     for (name, value) in env {
         // The owner's value wins.
@@ -84,46 +84,46 @@ fn give(service: &mut Service, key: &ServiceKey, device: &Device, env: BTreeMap<
     }
     let locks = format!("{LOCK_ROOT}/{}/{}", key.app, key.service);
     for path in LOCK_MOUNTS {
-        bind(config, &locks, path, MountMode::Write);
+        mount(config, &locks, path, MountMode::Write);
     }
     for feature in &service.features {
-        open(config, *feature, device);
+        grant_feature(config, *feature, device);
     }
 }
 
 /// Gives a service access to what a feature is about.
-fn open(config: &mut ContainerConfig, feature: Feature, device: &Device) {
+fn grant_feature(config: &mut ContainerConfig, feature: Feature, device: &Device) {
     let is_on_host = device.host_features.contains(&feature);
     match feature {
         Feature::JournalLogs => {
             for path in JOURNAL {
-                bind(config, path, path, MountMode::ReadOnly);
+                mount(config, path, path, MountMode::ReadOnly);
             }
         }
-        Feature::Dbus => bind(config, "/run/dbus", "/host/run/dbus", MountMode::Write),
-        Feature::KernelModules if is_on_host => bind(config, "/lib/modules", "/lib/modules", MountMode::Write),
-        Feature::Firmware if is_on_host => bind(config, "/lib/firmware", "/lib/firmware", MountMode::Write),
+        Feature::Dbus => mount(config, "/run/dbus", "/host/run/dbus", MountMode::Write),
+        Feature::KernelModules if is_on_host => mount(config, "/lib/modules", "/lib/modules", MountMode::Write),
+        Feature::Firmware if is_on_host => mount(config, "/lib/firmware", "/lib/firmware", MountMode::Write),
         Feature::BalenaSocket => {
             let Some(socket) = &device.engine_socket else { return };
             for path in [ENGINE_SOCKET, socket, "/var/run/balena.sock"] {
-                bind(config, socket, path, MountMode::Write);
+                mount(config, socket, path, MountMode::Write);
             }
             config.env.entry("DOCKER_HOST".to_owned()).or_insert_with(|| format!("unix://{ENGINE_SOCKET}"));
         }
         Feature::SupervisorApi if config.network_mode == NetworkMode::App => {
             config.networks.entry(SUPERVISOR_NETWORK.to_owned()).or_default();
         }
-        Feature::Sysfs => bind(config, "/sys", "/sys", MountMode::Write),
-        Feature::Procfs => bind(config, "/proc", "/proc", MountMode::Write),
+        Feature::Sysfs => mount(config, "/sys", "/sys", MountMode::Write),
+        Feature::Procfs => mount(config, "/proc", "/proc", MountMode::Write),
         Feature::Gpu => config.gpus = config.gpus.max(1),
         // The engine takes a bind source without a slash for a volume of its own, shared by all apps.
-        Feature::ExtraFirmware => bind(config, "extra-firmware", "/extra-firmware", MountMode::Write),
+        Feature::ExtraFirmware => mount(config, "extra-firmware", "/extra-firmware", MountMode::Write),
         // Nothing to mount: environment only, or a host without modules, where the engine would create empty directories.
         Feature::KernelModules | Feature::Firmware | Feature::SupervisorApi | Feature::BalenaApi | Feature::BoardRev => (),
     }
 }
 
-fn bind(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode) {
+fn mount(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode) {
     config.mounts.insert(Mount::Bind { host: host.to_owned(), path: path.to_owned(), access });
 }
 
@@ -145,7 +145,7 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
     env.both("DEVICE_ARCH", &device.arch);
     env.both("HOST_OS_VERSION", &device.os_version);
     env.both("APP_LOCK_PATH", LOCK_PATH);
-    if is_told_of_the_api(app, service) {
+    if gets_api_variables(app, service) {
         env.both("SUPERVISOR_API_KEY", keys.of(&key, &app.uuid).reveal());
         env.both("SUPERVISOR_HOST", host);
         env.both("SUPERVISOR_PORT", &device.api_port.to_string());

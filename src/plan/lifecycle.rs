@@ -1,54 +1,54 @@
 //! The steps of one container: it is created, renamed, connected, started and stopped.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
-use crate::plan::container::{Outdated, is_owed_a_start, lost_its_owner, sibling, which};
-use crate::plan::depends::{is_owed_a_restart, unmet};
+use crate::plan::container::{Outdated, lost_shared_namespace, needs_start, ref_of, sibling};
+use crate::plan::depends::{needs_restart, unmet};
 use crate::plan::{Waiting, images, release, spec};
 use crate::state::service::Strategy;
 use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service};
 
 /// Creates a container, where there is none or beside the old one: as soon as everything it needs is here.
-pub(super) fn make(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: Precondition) {
+pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: Precondition) {
     let Outdated { app, service, key, changed, .. } = *old;
     let input = draft.input;
     if !input.has_image(&service.image) {
         if images::may_pull(input, service) {
-            draft.deed(Precondition::Free, EngineAction::Pull(service.image.clone()));
+            draft.propose_action(Precondition::Always, EngineAction::Pull(service.image.clone()));
         } else {
             draft.wait(Waiting::Resource(key.clone(), "room: the old image is deleted first".to_owned()));
         }
         return;
     }
-    if let Some(port) = input.ports.lacking(key) {
+    if let Some(port) = input.ports.unassigned(key) {
         let why = format!("other services have all ports of {port}: widen the range, or free one");
         draft.differs(format!("create {key}"), why);
         draft.wait(Waiting::Resource(key.clone(), format!("a free port of the host for {port}")));
         return;
     }
-    if let Some(what) = input.missing(app, service, changed) {
+    if let Some(what) = input.first_missing(app, service, changed) {
         draft.wait(Waiting::Resource(key.clone(), what));
         return;
     }
     let precondition = match precondition {
-        Precondition::Release if service.strategy.makes_way_first() => Precondition::Undisturbed,
-        Precondition::Release if release::is_awaited(draft.input, app, &key.service) => Precondition::Here,
+        Precondition::ReleaseReady if service.strategy.makes_way_first() => Precondition::Undisturbed,
+        Precondition::ReleaseReady if release::is_awaited(draft.input, app, &key.service) => Precondition::Images,
         other => other,
     };
-    let spec = spec::spec(input, app, &key.service, service, |name| sibling(draft.input, app, name));
+    let spec = spec::container_spec(input, app, &key.service, service, |name| sibling(draft.input, app, name));
     match spec {
-        Some(spec) => draft.deed(precondition, EngineAction::Create(Box::new(spec))),
+        Some(spec) => draft.propose_action(precondition, EngineAction::Create(Box::new(spec))),
         None => draft.wait(Waiting::Resource(key.clone(), "the container whose namespace it shares".to_owned())),
     }
 }
 
 /// The container is the right one: at most rename, connect, stop or start it.
-pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
+pub(super) fn maintain(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
     let name = spec::container_name(app, &container.key.service, service);
     if spec::is_named_new(container) {
         // The container that it replaced is gone. It was never started, so nothing is disturbed.
-        draft.deed(
-            if container.phase == ContainerPhase::Created { Precondition::Free } else { Precondition::Locked },
-            EngineAction::Rename(which(container), name),
+        draft.propose_action(
+            if container.phase == ContainerPhase::Created { Precondition::Always } else { Precondition::Locked },
+            EngineAction::Rename(ref_of(container), name),
         );
     } else if container.name != name {
         // Only the release changed. The container's name is the only record of it.
@@ -57,10 +57,10 @@ pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, cont
         } else if !draft.release.is_ready_for(service) {
             draft.wait(Waiting::Containers(container.key.clone()));
         } else {
-            draft.deed(Precondition::Locked, EngineAction::Rename(which(container), name));
+            draft.propose_action(Precondition::Locked, EngineAction::Rename(ref_of(container), name));
         }
     }
-    let connections = draft.input.connections(app, service, container);
+    let connections = draft.input.missing_connections(app, service, container);
     if !draft.input.is_wanted_running(&container.key, service) {
         stop(draft, container);
     } else if connections.is_empty() {
@@ -74,23 +74,23 @@ pub(super) fn revive(draft: &mut AppPlan<'_>, app: &App, service: &Service, cont
 /// same name.
 fn connect(draft: &mut AppPlan<'_>, container: &Container, connections: Vec<NetworkConnection>) {
     let loses = container.phase.is_alive() && connections.iter().any(|it| it.instead_of.is_some());
-    let precondition = if loses { Precondition::Locked } else { Precondition::Free };
-    draft.deed(precondition, EngineAction::Connect(which(container), connections));
+    let precondition = if loses { Precondition::Locked } else { Precondition::Always };
+    draft.propose_action(precondition, EngineAction::Connect(ref_of(container), connections));
 }
 
 /// Stops a container that should not run.
 pub(super) fn stop(draft: &mut AppPlan<'_>, container: &Container) {
     if container.phase.is_alive() {
-        draft.deed(Precondition::Locked, EngineAction::Stop(which(container)));
+        draft.propose_action(Precondition::Locked, EngineAction::Stop(ref_of(container)));
     }
 }
 
 pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, container: &Container) {
-    if !is_owed_a_start(draft.input, container) {
-        if is_owed_a_restart(draft.input, app, service, container) {
-            draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
+    if !needs_start(draft.input, container) {
+        if needs_restart(draft.input, app, service, container) {
+            draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
         } else {
-            keep_connected(draft, container);
+            keep_running(draft, container);
         }
         return;
     }
@@ -108,14 +108,14 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
     } else if let Some(other) = unmet(draft.input, app, service) {
         draft.wait(Waiting::Dependency(container.key.clone(), other));
     } else {
-        draft.deed(Precondition::Free, EngineAction::Start(which(container)));
+        draft.propose_action(Precondition::Always, EngineAction::Start(ref_of(container)));
     }
 }
 
 /// Restarts a live container that lost a namespace it shares, and waits for one that is paused.
-pub(super) fn keep_connected(draft: &mut AppPlan<'_>, container: &Container) {
-    if lost_its_owner(draft.input, container) {
-        draft.deed(Precondition::Locked, EngineAction::Restart(which(container)));
+pub(super) fn keep_running(draft: &mut AppPlan<'_>, container: &Container) {
+    if lost_shared_namespace(draft.input, container) {
+        draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
     } else if container.phase == ContainerPhase::Paused {
         draft.wait(Waiting::Paused(container.key.clone()));
     }
