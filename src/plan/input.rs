@@ -194,8 +194,8 @@ impl<'a> PlanInput<'a> {
         network.map(|it| format!("network {it}")).or_else(|| self.first_absent(app, service))
     }
 
-    /// As `missing`, without existing networks that are to be recreated, which needs the service's containers gone. The other
-    /// resources need not wait for that, and a running container is not removed before they exist.
+    /// As `first_missing`, without existing networks that are to be recreated, which needs the service's containers gone. The
+    /// other resources need not wait for that, and a running container is not removed before they exist.
     pub(super) fn first_absent(self, app: &App, service: &Service) -> Option<String> {
         for name in service.config.networks.keys() {
             match self.network(app, name) {
