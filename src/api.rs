@@ -49,7 +49,7 @@ pub use route::{Endpoint, Route, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request};
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
-use crate::state::{ClientAddress, ConnectivityCheck, Status};
+use crate::state::{ClientAddress, Connectivity, ConnectivityCheck, Status};
 use audit::{Audit, UnauthenticatedLog};
 use auth::{AuthFailure, AuthenticatedCallers, CREDENTIALS};
 use guess_limit::KeyGuessLimiter;
@@ -64,6 +64,8 @@ pub struct ApiHandle {
     pub requests: mpsc::Sender<Request>,
     /// What the reconciler publishes.
     pub status: watch::Receiver<Status>,
+    /// Whether the device reaches its cloud.
+    pub connectivity: watch::Receiver<Connectivity>,
     /// The LEDs.
     pub leds: LedHandle,
     /// When the agent started.

@@ -1,7 +1,7 @@
 //! Whether the cloud can be reached, and whether the VPN service should run.
 //!
 //! While the VPN is down and the check is enabled, a TCP connection to the cloud's API is opened every 10 s and closed again.
-//! Only changes are reported: one log line, and [`Status::connectivity`], which drives the LED. No wall time is used, so a
+//! Only changes are reported: one log line, and [`Connectivity`], which drives the LED. No wall time is used, so a
 //! clock that jumps changes nothing.
 
 use std::convert::Infallible;
@@ -19,20 +19,20 @@ use crate::state::connectivity::{host_and_port, parse_switch};
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
 /// From the end of one attempt to the next. Supervisors have used this value since 2015.
-const EVERY: Duration = Duration::from_secs(10);
+const ATTEMPT_EVERY: Duration = Duration::from_secs(10);
 /// Timeout of an attempt, including name resolution.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Minimum interval between two commands to the VPN service.
-const STEER_EVERY: Duration = Duration::from_secs(60 * 60);
+const VPN_COMMAND_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The target's setting that says whether the VPN service runs.
 const VPN_CONTROL: &str = "SUPERVISOR_VPN_CONTROL";
 
-/// Checks for as long as it is polled. Of the status it changes [`Status::connectivity`] only.
-pub async fn run(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
+/// Checks for as long as it is polled, and publishes the result. `status` says what to check.
+pub async fn run(net: &impl Net, status: watch::Receiver<Status>, publish: watch::Sender<Connectivity>) -> Infallible {
     tokio::select! {
         biased;
-        never = look(net, publish) => never,
-        never = steer(net, publish.subscribe()) => never,
+        never = check(net, status.clone(), &publish) => never,
+        never = control_vpn(net, status) => never,
     }
 }
 
@@ -43,9 +43,8 @@ struct CheckTarget {
     check: ConnectivityCheck,
 }
 
-async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
+async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &watch::Sender<Connectivity>) -> Infallible {
     let mut changes = pin!(net.vpn());
-    let mut status = publish.subscribe();
     let mut vpn = VpnState::Down;
     loop {
         let asked = CheckTarget::of(&status.borrow_and_update());
@@ -58,44 +57,43 @@ async fn look(net: &impl Net, publish: &watch::Sender<Status>) -> Infallible {
                 }
                 vpn = now;
             }
-            () = other(&mut status, CheckTarget::of, &asked) => (),
+            () = differs(&mut status, CheckTarget::of, &asked) => (),
             never = attempt(net, publish, &asked, vpn) => match never {},
         }
     }
 }
 
 /// Checks again and again, for as long as the check's target and the VPN stay as they are.
-async fn attempt(net: &impl Net, publish: &watch::Sender<Status>, asked: &CheckTarget, vpn: VpnState) -> Infallible {
+async fn attempt(net: &impl Net, publish: &watch::Sender<Connectivity>, asked: &CheckTarget, vpn: VpnState) -> Infallible {
     match (&asked.endpoint, asked.check, vpn) {
         (None, _, _) | (_, ConnectivityCheck::Off, _) => {
-            tell(publish, Connectivity::Unknown);
+            report(publish, Connectivity::Unknown);
             pending().await
         }
         (Some(_), ConnectivityCheck::On, VpnState::Up) => {
-            tell(publish, Connectivity::Online);
+            report(publish, Connectivity::Online);
             pending().await
         }
         (Some((host, port)), ConnectivityCheck::On, VpnState::Down) => loop {
-            let reached = match timeout(PATIENCE, net.dial(host, *port)).await {
+            let reached = match timeout(ATTEMPT_TIMEOUT, net.dial(host, *port)).await {
                 Ok(reached) => reached.map_err(|NetError(why)| why),
-                Err(_) => Err(format!("no connection to {host} port {port} within {} s", PATIENCE.as_secs())),
+                Err(_) => Err(format!("no connection to {host} port {port} within {} s", ATTEMPT_TIMEOUT.as_secs())),
             };
-            tell(
+            report(
                 publish,
                 match reached {
                     Ok(()) => Connectivity::Online,
                     Err(why) => Connectivity::Offline { why, since: Instant::now() },
                 },
             );
-            sleep(EVERY).await;
+            sleep(ATTEMPT_EVERY).await;
         },
     }
 }
 
 /// Publishes the result, and logs it if it changed.
-fn tell(publish: &watch::Sender<Status>, now: Connectivity) {
-    publish.send_if_modified(|status| {
-        let before = &mut status.connectivity;
+fn report(publish: &watch::Sender<Connectivity>, now: Connectivity) {
+    publish.send_if_modified(|before| {
         match (&*before, &now) {
             (Connectivity::Unknown, Connectivity::Unknown) | (Connectivity::Online, Connectivity::Online) => return false,
             // `since` does not change here; `why` goes to the status only and is not logged.
@@ -115,17 +113,17 @@ fn tell(publish: &watch::Sender<Status>, now: Connectivity) {
 }
 
 /// Starts or stops the VPN service as the target says. A target without that setting changes nothing.
-async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallible {
+async fn control_vpn(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallible {
     let mut not_before = Instant::now();
     loop {
         let wanted = vpn_wanted(&status.borrow_and_update());
-        let deed = async {
+        let action = async {
             let Some(to) = wanted else { return pending().await };
             sleep_until(not_before).await;
             let steered = net.steer_vpn(to).await;
             // Only now: a target that changes while systemd is being called cancels this call, and must be applied at once.
             if steered != Ok(UnitChange::Already) {
-                not_before = Instant::now() + STEER_EVERY;
+                not_before = Instant::now() + VPN_COMMAND_EVERY;
             }
             match steered {
                 Ok(UnitChange::Already) => (),
@@ -135,12 +133,12 @@ async fn steer(net: &impl Net, mut status: watch::Receiver<Status>) -> Infallibl
                 Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
             }
             // Another program may start or stop the service in the meantime.
-            sleep(STEER_EVERY).await;
+            sleep(VPN_COMMAND_EVERY).await;
         };
         tokio::select! {
             biased;
-            () = other(&mut status, vpn_wanted, &wanted) => (),
-            () = deed => (),
+            () = differs(&mut status, vpn_wanted, &wanted) => (),
+            () = action => (),
         }
     }
 }
@@ -151,7 +149,7 @@ fn vpn_wanted(status: &Status) -> Option<VpnState> {
 }
 
 /// Waits until a part of the status differs from `now`.
-async fn other<T: PartialEq>(status: &mut watch::Receiver<Status>, part: impl Fn(&Status) -> T, now: &T) {
+async fn differs<T: PartialEq>(status: &mut watch::Receiver<Status>, part: impl Fn(&Status) -> T, now: &T) {
     if status.wait_for(|status| part(status) != *now).await.is_err() {
         // The publisher is gone: the agent ends.
         pending::<()>().await;

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! There is one writer, [`reconcile`]. It holds the only target and the only view of the current state; every other part
-//! sends it a [`request::Request`] or watches the [`state::Status`] it publishes.
+//! sends it a [`request::Request`] or watches the [`state::Status`] it publishes. [`connectivity`] and [`led`] publish what
+//! they know in the same way, each on a channel that it alone writes.
 //!
 //! # Invariants
 //!
@@ -61,42 +62,49 @@ where
     W: World,
     S: AsyncFnOnce(axum::Router, api::ApiHandle),
 {
-    let (intents, inbox) = mpsc::channel(REQUEST_QUEUE);
+    let (requests, inbox) = mpsc::channel(REQUEST_QUEUE);
     let (publish, status) = watch::channel(state::Status::default());
-    let born = tokio::time::Instant::now();
-    let (requests, asks) = mpsc::channel(REQUEST_QUEUE);
-    let (show, panel) = watch::channel(state::LedStatus::default());
-    let light = request::LedHandle { requests, status: panel };
-    let door = api::ApiHandle { requests: intents.clone(), status: status.clone(), leds: light, started: born };
-    let router = api::router(door.clone());
+    let started = tokio::time::Instant::now();
+    let (led_requests, led_inbox) = mpsc::channel(REQUEST_QUEUE);
+    let (led_publish, led_status) = watch::channel(state::LedStatus::default());
+    let leds = request::LedHandle { requests: led_requests, status: led_status };
+    let (report, connectivity) = watch::channel(state::Connectivity::default());
+    let handle = api::ApiHandle {
+        requests: requests.clone(),
+        status: status.clone(),
+        connectivity: connectivity.clone(),
+        leds,
+        started,
+    };
+    let router = api::router(handle.clone());
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publish.clone(), settings) => match never {},
-        never = connectivity::run(world.net(), &publish) => match never {},
-        never = poll::run(world.targets(), intents) => match never {},
-        never = led::run(world.leds(), asks, show) => match never {},
-        never = forward_reachability(status, door.leds.requests.clone()) => match never {},
-        () = serve(router, door) => (),
+        never = reconcile::run(world, inbox, publish, settings) => match never {},
+        never = connectivity::run(world.net(), status, report) => match never {},
+        never = poll::run(world.targets(), requests) => match never {},
+        never = led::run(world.leds(), led_inbox, led_publish) => match never {},
+        never = forward_reachability(connectivity, handle.leds.requests.clone()) => match never {},
+        () = serve(router, handle) => (),
     }
 }
 
 /// Forwards to the LED task whether the cloud is reached.
 async fn forward_reachability(
-    mut status: watch::Receiver<state::Status>,
-    light: mpsc::Sender<request::LedRequest>,
+    mut connectivity: watch::Receiver<state::Connectivity>,
+    leds: mpsc::Sender<request::LedRequest>,
 ) -> Infallible {
-    let mut told = request::CloudReachability::Up;
+    let mut sent = request::CloudReachability::Up;
     loop {
-        let now = match status.borrow_and_update().connectivity {
+        let now = match *connectivity.borrow_and_update() {
             state::Connectivity::Offline { .. } => request::CloudReachability::Down,
             state::Connectivity::Unknown | state::Connectivity::Online => request::CloudReachability::Up,
         };
-        if now != told {
+        if now != sent {
             // The LED task lives as long as this future.
-            let _ = light.send(request::LedRequest::CloudReachability(now)).await;
-            told = now;
+            let _ = leds.send(request::LedRequest::CloudReachability(now)).await;
+            sent = now;
         }
-        if status.changed().await.is_err() {
+        if connectivity.changed().await.is_err() {
             pending::<()>().await;
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::port::{Notification, ServiceManager};
 use crate::request::Request;
-use crate::state::{Activity, EngineState, Status};
+use crate::state::{Activity, EngineState, Status, Trouble};
 
 /// Notifies the manager, for as long as it is polled.
 pub async fn run(manager: &impl ServiceManager, intents: mpsc::Sender<Request>, status: watch::Receiver<Status>) -> Infallible {
@@ -75,10 +75,14 @@ fn words(status: &Status) -> String {
             format!("as wanted; running: {alive}")
         }
         Activity::Applying => {
-            let doing: Vec<&str> = status.doing.iter().map(|it| it.what.as_str()).collect();
-            match (doing.as_slice(), status.waiting.first(), status.troubles.iter().rfind(|it| it.again.is_some())) {
-                ([], _, Some(trouble)) => format!("{}: {}", trouble.what, trouble.why),
-                ([], Some(waiting), None) => waiting.clone(),
+            let failed = status.troubles.iter().rev().find_map(|it| match it {
+                Trouble::Step { step, why, .. } => Some(format!("{step}: {}", why.text())),
+                Trouble::Difference(_) => None,
+            });
+            let doing: Vec<String> = status.doing.iter().map(ToString::to_string).collect();
+            match (doing.as_slice(), failed, status.waiting.first()) {
+                ([], Some(failed), _) => failed,
+                ([], None, Some(waiting)) => waiting.to_string(),
                 ([], None, None) => "looking".to_owned(),
                 (doing, ..) => doing.join(", "),
             }

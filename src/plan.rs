@@ -24,12 +24,9 @@
 //! A module names only modules below it in this list.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::time::Duration;
 
-use crate::state::status::StepKind;
 use crate::state::{
-    AppId, ContainerId, ContainerRef, Current, EngineAction, Force, HeldLock, ImageRef, Overrides, ServiceKey, Target,
+    AppId, ContainerId, Current, Difference, EngineAction, ImageRef, Overrides, ServiceKey, Step, Target, Waiting,
 };
 
 mod app_plan;
@@ -51,7 +48,6 @@ mod tests;
 
 use app_plan::AppPlan;
 
-pub use depends::{Never, Unmet};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
 pub use supervisor_env::{grants, inject_supervisor_env};
@@ -73,15 +69,6 @@ pub struct Plan {
     pub differences: Vec<Difference>,
 }
 
-/// A difference from the target that only the owner can decide to resolve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// What differs, in words.
-    pub what: String,
-    /// How it differs, and what to do about it.
-    pub why: String,
-}
-
 /// Images of an app's update that are of use only together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppUpdate {
@@ -93,66 +80,6 @@ pub struct AppUpdate {
     pub make_way: BTreeSet<ContainerId>,
     /// The app's locks are needed for nothing else.
     pub takes_locks: bool,
-}
-
-/// One action, small enough to be retried as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// An action of the engine.
-    Engine(EngineAction),
-    /// Take the update locks of these services of an app.
-    TakeLocks(AppId, BTreeSet<String>, Force),
-    /// Release our update locks of an app.
-    ReleaseLocks(AppId),
-    /// Wait until the new container of a service takes over, up to `timeout`; then kill the old one.
-    HandOver {
-        /// The old container.
-        old: ContainerRef,
-        /// The longest wait.
-        timeout: Duration,
-    },
-    /// Reboot the machine: a service was created that only the next boot starts, or the host's configuration requires it.
-    Reboot,
-}
-
-/// Something a plan waits for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Waiting {
-    /// An update lock that another program holds.
-    Lock(AppId, HeldLock),
-    /// A condition of a dependency, on which the service is started.
-    Dependency(ServiceKey, Unmet),
-    /// The images of the app's other services.
-    Images(ServiceKey),
-    /// The new containers of the release, which are created before an old one is killed.
-    Containers(ServiceKey),
-    /// The engine, which is stopping or removing a container.
-    Engine(ServiceKey),
-    /// A network or volume that is not there yet.
-    Resource(ServiceKey, String),
-    /// The user who paused the container on the engine.
-    Paused(ServiceKey),
-    /// The next boot, which starts the service.
-    Boot(ServiceKey),
-    /// The next boot, with which the host's configuration takes effect, as this file says.
-    Configured(String),
-}
-
-/// What a step acts on. Two steps with the same subject are never in flight at once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// The containers of a service.
-    Service(ServiceKey),
-    /// An image.
-    Image(ImageRef),
-    /// A network.
-    Network(String),
-    /// A volume.
-    Volume(String),
-    /// The update locks of an app.
-    Locks(AppId),
-    /// The machine.
-    Machine,
 }
 
 /// Computes the steps that may start now, and what is waited for. `target` is complete (see [`inject_supervisor_env()`]).
@@ -228,119 +155,6 @@ impl AppUpdate {
             Step::Engine(EngineAction::Kill(which)) => self.make_way.contains(&which.id),
             Step::TakeLocks(app, ..) => self.takes_locks && self.app == *app,
             Step::Engine(_) | Step::ReleaseLocks(_) | Step::HandOver { .. } | Step::Reboot => false,
-        }
-    }
-}
-
-impl Step {
-    /// What the step acts on.
-    #[must_use]
-    pub fn subject(&self) -> Subject {
-        match self {
-            Self::Engine(action) => action.subject(),
-            Self::TakeLocks(app, ..) | Self::ReleaseLocks(app) => Subject::Locks(*app),
-            Self::HandOver { old, .. } => Subject::Service(old.key.clone()),
-            Self::Reboot => Subject::Machine,
-        }
-    }
-
-    /// The app it belongs to, if any.
-    #[must_use]
-    pub fn app(&self) -> Option<AppId> {
-        match self {
-            Self::Engine(EngineAction::RemoveVolume(_, app)) => Some(*app),
-            Self::Engine(EngineAction::CreateVolume(volume)) => Some(volume.app),
-            Self::Engine(EngineAction::CreateNetwork(network)) => network.app,
-            Self::Engine(EngineAction::RemoveNetwork(.., app)) => *app,
-            Self::Engine(_) | Self::TakeLocks(..) | Self::ReleaseLocks(_) | Self::HandOver { .. } | Self::Reboot => {
-                match self.subject() {
-                    Subject::Service(key) => Some(key.app),
-                    Subject::Locks(app) => Some(app),
-                    Subject::Image(_) | Subject::Network(_) | Subject::Volume(_) | Subject::Machine => None,
-                }
-            }
-        }
-    }
-
-    /// How the step counts for the device's one-word status.
-    #[must_use]
-    pub const fn kind(&self) -> StepKind {
-        match self {
-            Self::Engine(EngineAction::Pull(_)) => StepKind::Downloading,
-            Self::Engine(
-                EngineAction::Create(_)
-                | EngineAction::Rename(..)
-                | EngineAction::Retire(..)
-                | EngineAction::Connect(..)
-                | EngineAction::CreateNetwork(_)
-                | EngineAction::CreateVolume(_),
-            ) => StepKind::Installing,
-            Self::Engine(EngineAction::Start(_)) => StepKind::Starting,
-            Self::Engine(EngineAction::Stop(_) | EngineAction::Kill(_) | EngineAction::Restart(_)) => StepKind::Stopping,
-            Self::Engine(EngineAction::RemoveNetwork(..) | EngineAction::RemoveVolume(..) | EngineAction::RemoveImage(_))
-            | Self::TakeLocks(..)
-            | Self::ReleaseLocks(_)
-            | Self::HandOver { .. }
-            | Self::Reboot => StepKind::Housekeeping,
-        }
-    }
-
-    /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait.
-    #[must_use]
-    pub const fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Engine(EngineAction::Pull(_)) | Self::HandOver { .. })
-    }
-}
-
-impl EngineAction {
-    fn subject(&self) -> Subject {
-        match self {
-            Self::Pull(image) | Self::RemoveImage(image) => Subject::Image(image.clone()),
-            Self::Create(spec) => Subject::Service(spec.key.clone()),
-            Self::Start(which)
-            | Self::Stop(which)
-            | Self::Kill(which)
-            | Self::Restart(which)
-            | Self::Rename(which, _)
-            | Self::Retire(which, _)
-            | Self::Connect(which, _) => Subject::Service(which.key.clone()),
-            Self::CreateNetwork(network) => Subject::Network(network.name.clone()),
-            Self::RemoveNetwork(name, ..) => Subject::Network(name.clone()),
-            Self::CreateVolume(volume) => Subject::Volume(volume.name.clone()),
-            Self::RemoveVolume(name, _) => Subject::Volume(name.clone()),
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Engine(action) => action.fmt(f),
-            Self::TakeLocks(app, services, Force::No) => write!(f, "lock {app} ({})", names(services)),
-            Self::TakeLocks(app, services, Force::Yes) => write!(f, "lock {app} by force ({})", names(services)),
-            Self::ReleaseLocks(app) => write!(f, "unlock {app}"),
-            Self::HandOver { old, .. } => write!(f, "hand over {}", old.key),
-            Self::Reboot => f.write_str("reboot"),
-        }
-    }
-}
-
-fn names(services: &BTreeSet<String>) -> String {
-    services.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
-            Self::Dependency(key, unmet) => write!(f, "{key} waits for {unmet}"),
-            Self::Images(key) => write!(f, "{key} waits for the images of the release"),
-            Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
-            Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
-            Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
-            Self::Paused(key) => write!(f, "{key} is paused on the engine; `docker unpause` or the start verb lets it go on"),
-            Self::Boot(key) => write!(f, "{key} is started by the next boot"),
-            Self::Configured(file) => write!(f, "the host's configuration counts from the next boot ({file})"),
         }
     }
 }

@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::plan::{Step, plan_with};
+use crate::plan::plan_with;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
 use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::observe::{Observation, observe};
@@ -51,7 +51,7 @@ use crate::reconcile::work::Work;
 use crate::request::{Refusal, Request};
 use crate::state::keys::DeviceAction;
 use crate::state::{
-    AppId, ContainerPhase, Current, Device, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status, Target,
+    AppId, ContainerPhase, Current, Device, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status, Step, Target,
 };
 
 mod conflicts;

@@ -28,8 +28,10 @@ pub mod ports;
 pub mod service;
 pub mod shutdown;
 pub mod status;
+pub mod step;
 pub mod supervisor_mounts;
 pub mod volume;
+pub mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,8 +56,10 @@ pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{LedLevel, Pattern, PatternError};
 pub use service::{Container, ContainerId, ContainerPhase, EngineTime, NameParts, Origin, Service, ServiceKey, parse_name};
 pub use shutdown::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
-pub use status::{Activity, EngineState, Status, Trouble};
+pub use status::{Activity, EngineState, Status, StepFault, Trouble};
+pub use step::{Step, StepKind, Subject};
 pub use volume::{Volume, VolumeConfig};
+pub use waiting::{Difference, Never, Unmet, Waiting};
 
 /// The owner's target state for the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The agent's own endpoints: what it knows and does, and the API description.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
@@ -9,9 +10,9 @@ use tokio::time::Instant;
 use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
-use crate::state::status::StepKind;
 use crate::state::{
-    self, Activity, AppId, ConnectivityCheck, ContainerPhase, EngineState, HealthStatus, PowerAction, ServiceKey, Status,
+    self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
+    Status, Step, StepKind,
 };
 
 /// `GET /agent/v1/openapi.json`.
@@ -22,13 +23,15 @@ pub(super) fn openapi() -> ApiResponse {
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app and the device.
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
-    let view = View { status: &status, callers: &call.callers };
+    let connectivity = call.api.connectivity.borrow();
+    let view = View { status: &status, connectivity: &connectivity, callers: &call.callers };
     json(StatusCode::OK, &view.picture(call.api.started))
 }
 
 /// What one caller may see.
 struct View<'a> {
     status: &'a Status,
+    connectivity: &'a state::Connectivity,
     callers: &'a AuthenticatedCallers,
 }
 
@@ -42,10 +45,10 @@ struct Picture<'a> {
     /// `None`: there is no target yet.
     apps: Option<Vec<App<'a>>>,
     containers: Vec<Container<'a>>,
-    doing: Vec<Doing<'a>>,
+    doing: Vec<Doing>,
     downloads: Vec<Download<'a>>,
     // These are texts about the whole device. `None`: the caller may not see all of it.
-    waiting: Option<&'a [String]>,
+    waiting: Option<Vec<String>>,
     troubles: Option<Vec<Trouble<'a>>>,
     complaints: Option<&'a [String]>,
     rejected: Option<&'a str>,
@@ -98,7 +101,7 @@ struct Service<'a> {
     running: bool,
     stopped_by_hand: bool,
     /// The dependency because of which the service is not started, and why that one is not ready.
-    waits_for: Option<&'a str>,
+    waits_for: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,11 +119,11 @@ struct Container<'a> {
 }
 
 #[derive(Serialize)]
-struct Doing<'a> {
+struct Doing {
     kind: &'static str,
-    what: &'a str,
+    what: String,
     app_id: Option<u32>,
-    service: Option<&'a str>,
+    service: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -131,7 +134,7 @@ struct Download<'a> {
 
 #[derive(Serialize)]
 struct Trouble<'a> {
-    what: &'a str,
+    what: Cow<'a, str>,
     why: &'a str,
     failures: u32,
     again_in_seconds: Option<u64>,
@@ -193,7 +196,7 @@ impl<'a> View<'a> {
             containers: self.containers(),
             doing: self.doing(),
             downloads: self.downloads(),
-            waiting: self.sees_all().then_some(status.waiting.as_slice()),
+            waiting: self.sees_all().then(|| status.waiting.iter().map(ToString::to_string).collect()),
             troubles: self.sees_all().then(|| status.troubles.iter().map(trouble).collect()),
             complaints: self.sees_all().then_some(status.complaints.as_slice()),
             rejected: status.rejected.as_deref().filter(|_| self.sees_all()),
@@ -203,7 +206,7 @@ impl<'a> View<'a> {
                 downloaded: status.update_downloaded,
                 failed: status.update_failed,
             },
-            connectivity: connectivity(status),
+            connectivity: connectivity(self.connectivity, status.check),
             device: device(status),
         }
     }
@@ -231,7 +234,7 @@ impl<'a> View<'a> {
             image: service.image.as_str(),
             running: service.running,
             stopped_by_hand: stopped(name),
-            waits_for: self.status.held_back.get(&ServiceKey::new(app.id, name)).map(String::as_str),
+            waits_for: self.status.unmet_dependency(&ServiceKey::new(app.id, name)).map(ToString::to_string),
         });
         App {
             id: app.id.0,
@@ -247,16 +250,18 @@ impl<'a> View<'a> {
         self.status.current.containers.iter().filter(|it| self.sees(it.key.app)).map(container).collect()
     }
 
-    fn doing(&self) -> Vec<Doing<'a>> {
-        let seen = |key: &Option<ServiceKey>| key.as_ref().map_or_else(|| self.sees_all(), |key| self.sees(key.app));
-        let doing = self.status.doing.iter().filter(|it| seen(&it.service));
-        let picture = |it: &'a state::status::StepInProgress| Doing {
-            kind: kind(it.kind),
-            what: &it.what,
-            app_id: it.service.as_ref().map(|key| key.app.0),
-            service: it.service.as_ref().map(|key| key.service.as_str()),
+    fn doing(&self) -> Vec<Doing> {
+        let picture = |step: &Step| {
+            let service = step.service();
+            let seen = service.as_ref().map_or_else(|| self.sees_all(), |key| self.sees(key.app));
+            seen.then(|| Doing {
+                kind: kind(step.kind()),
+                what: step.to_string(),
+                app_id: service.as_ref().map(|key| key.app.0),
+                service: service.map(|key| key.service),
+            })
         };
-        doing.map(picture).collect()
+        self.status.doing.iter().filter_map(picture).collect()
     }
 
     fn downloads(&self) -> Vec<Download<'a>> {
@@ -278,9 +283,9 @@ fn engine(engine: &EngineState) -> Engine<'_> {
     }
 }
 
-fn connectivity(status: &Status) -> Connectivity<'_> {
-    let check = status.check == ConnectivityCheck::On;
-    match &status.connectivity {
+fn connectivity(connectivity: &state::Connectivity, check: ConnectivityCheck) -> Connectivity<'_> {
+    let check = check == ConnectivityCheck::On;
+    match connectivity {
         state::Connectivity::Unknown => Connectivity::Unknown { check },
         state::Connectivity::Online => Connectivity::Online { check },
         state::Connectivity::Offline { why, since } => Connectivity::Offline { check, why, seconds: since.elapsed().as_secs() },
@@ -353,8 +358,17 @@ fn kind(kind: StepKind) -> &'static str {
 }
 
 fn trouble(it: &state::Trouble) -> Trouble<'_> {
-    let again = it.again.map(|it| it.saturating_duration_since(Instant::now()).as_secs());
-    Trouble { what: &it.what, why: &it.why, failures: it.failures, again_in_seconds: again }
+    match it {
+        state::Trouble::Step { step, why, failures, again } => Trouble {
+            what: step.to_string().into(),
+            why: why.text(),
+            failures: *failures,
+            again_in_seconds: Some(again.saturating_duration_since(Instant::now()).as_secs()),
+        },
+        state::Trouble::Difference(Difference { what, why }) => {
+            Trouble { what: what.into(), why, failures: 0, again_in_seconds: None }
+        }
+    }
 }
 
 fn lock(app: AppId, locks: &state::LockState) -> Lock<'_> {

@@ -49,7 +49,19 @@ impl Net for Fake {
     }
 }
 
-fn device(endpoint: Option<&str>) -> (Fake, watch::Sender<Status>) {
+/// The status that says what to check, and the result.
+struct Channels {
+    status: watch::Sender<Status>,
+    connectivity: watch::Sender<Connectivity>,
+}
+
+impl Channels {
+    async fn run(&self, fake: &Fake) -> Infallible {
+        run(fake, self.status.subscribe(), self.connectivity.clone()).await
+    }
+}
+
+fn device(endpoint: Option<&str>) -> (Fake, Channels) {
     let mut status = Status::default();
     status.device.api_endpoint = endpoint.map(str::to_owned);
     let fake = Fake {
@@ -58,113 +70,113 @@ fn device(endpoint: Option<&str>) -> (Fake, watch::Sender<Status>) {
         dialled: RefCell::default(),
         steered: RefCell::default(),
     };
-    (fake, watch::Sender::new(status))
+    (fake, Channels { status: watch::Sender::new(status), connectivity: watch::Sender::default() })
 }
 
 /// Runs for `secs` seconds.
-async fn live(fake: &Fake, publish: &watch::Sender<Status>, secs: u64) {
-    let _ = timeout(Duration::from_secs(secs), run(fake, publish)).await;
+async fn live(fake: &Fake, channels: &Channels, secs: u64) {
+    let _ = timeout(Duration::from_secs(secs), channels.run(fake)).await;
 }
 
-fn is_offline(publish: &watch::Sender<Status>) -> bool {
-    matches!(publish.borrow().connectivity, Connectivity::Offline { .. })
+fn is_offline(channels: &Channels) -> bool {
+    matches!(*channels.connectivity.borrow(), Connectivity::Offline { .. })
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_dials_every_ten_seconds_and_only_changes_speak() {
-    let (fake, publish) = device(Some("https://api.balena-cloud.com"));
-    let mut seen = publish.subscribe();
-    live(&fake, &publish, 35).await;
+    let (fake, channels) = device(Some("https://api.balena-cloud.com"));
+    let mut seen = channels.connectivity.subscribe();
+    live(&fake, &channels, 35).await;
     assert_eq!(fake.dialled.borrow().len(), 4);
     assert_eq!((fake.dialled.borrow()[0].1.as_str(), fake.dialled.borrow()[0].2), ("api.balena-cloud.com", 443));
-    assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+    assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
     assert!(seen.has_changed().unwrap());
     seen.mark_unchanged();
-    live(&fake, &publish, 35).await;
+    live(&fake, &channels, 35).await;
     assert!(!seen.has_changed().unwrap(), "nothing changed");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cloud_that_swallows_everything_is_given_ten_seconds() {
-    let (fake, publish) = device(Some("http://api.resin.io"));
+    let (fake, channels) = device(Some("http://api.resin.io"));
     *fake.open.borrow_mut() = None;
-    live(&fake, &publish, 9).await;
-    assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+    live(&fake, &channels, 9).await;
+    assert_eq!(*channels.connectivity.borrow(), Connectivity::Unknown);
     let began = Instant::now();
-    live(&fake, &publish, 41).await;
-    assert!(is_offline(&publish));
+    live(&fake, &channels, 41).await;
+    assert!(is_offline(&channels));
     let times: Vec<_> = fake.dialled.borrow().iter().skip(1).map(|(at, ..)| at.duration_since(began).as_secs()).collect();
     assert_eq!(times, [0, 20, 40]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn offline_has_a_since_that_stays_and_ends_when_the_network_comes() {
-    let (fake, publish) = device(Some("http://[::1]:8080/x"));
+    let (fake, channels) = device(Some("http://[::1]:8080/x"));
     *fake.open.borrow_mut() = Some(false);
-    live(&fake, &publish, 1).await;
-    let first = publish.borrow().connectivity.clone();
-    live(&fake, &publish, 60).await;
-    assert_eq!(publish.borrow().connectivity, first);
-    assert!(is_offline(&publish));
+    live(&fake, &channels, 1).await;
+    let first = channels.connectivity.borrow().clone();
+    live(&fake, &channels, 60).await;
+    assert_eq!(*channels.connectivity.borrow(), first);
+    assert!(is_offline(&channels));
     *fake.open.borrow_mut() = Some(true);
-    live(&fake, &publish, 1).await;
-    assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+    live(&fake, &channels, 1).await;
+    assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_vpn_is_proof_enough_and_its_end_is_noticed_at_once() {
-    let (fake, publish) = device(Some("https://api.resin.io"));
+    let (fake, channels) = device(Some("https://api.resin.io"));
     *fake.open.borrow_mut() = Some(false);
     fake.vpn.send_replace(VpnState::Up);
     let story = async {
         sleep(Duration::from_secs(100)).await;
-        assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+        assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
         assert!(fake.dialled.borrow().is_empty());
         fake.vpn.send_replace(VpnState::Down);
         sleep(Duration::from_millis(1)).await;
-        assert!(is_offline(&publish));
+        assert!(is_offline(&channels));
         fake.vpn.send_replace(VpnState::Up);
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(publish.borrow().connectivity, Connectivity::Online);
+        assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
     };
-    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    tokio::select! { biased; never = channels.run(&fake) => match never {}, () = story => () }
 }
 
 #[tokio::test(start_paused = true)]
 async fn turned_off_it_is_quiet_at_once() {
-    let (fake, publish) = device(Some("https://api.resin.io"));
+    let (fake, channels) = device(Some("https://api.resin.io"));
     *fake.open.borrow_mut() = Some(false);
     let story = async {
         sleep(Duration::from_secs(1)).await;
-        assert!(is_offline(&publish));
-        publish.send_modify(|it| it.check = ConnectivityCheck::Off);
+        assert!(is_offline(&channels));
+        channels.status.send_modify(|it| it.check = ConnectivityCheck::Off);
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+        assert_eq!(*channels.connectivity.borrow(), Connectivity::Unknown);
         let dialled = fake.dialled.borrow().len();
         sleep(Duration::from_secs(100)).await;
         assert_eq!(fake.dialled.borrow().len(), dialled);
-        publish.send_modify(|it| it.check = ConnectivityCheck::On);
+        channels.status.send_modify(|it| it.check = ConnectivityCheck::On);
         sleep(Duration::from_millis(1)).await;
-        assert!(is_offline(&publish));
+        assert!(is_offline(&channels));
     };
-    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    tokio::select! { biased; never = channels.run(&fake) => match never {}, () = story => () }
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_cloud_nothing_is_dialled() {
-    let (fake, publish) = device(None);
-    live(&fake, &publish, 100).await;
+    let (fake, channels) = device(None);
+    live(&fake, &channels, 100).await;
     assert!(fake.dialled.borrow().is_empty());
-    assert_eq!(publish.borrow().connectivity, Connectivity::Unknown);
+    assert_eq!(*channels.connectivity.borrow(), Connectivity::Unknown);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so() {
-    let (fake, publish) = device(None);
+    let (fake, channels) = device(None);
     let began = Instant::now();
     let say = |text: &str| {
         let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
-        publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
+        channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
     };
     let story = async {
         sleep(Duration::from_secs(5)).await;
@@ -174,25 +186,25 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
         say("true");
         sleep(Duration::from_secs(2 * 3600)).await;
     };
-    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    tokio::select! { biased; never = channels.run(&fake) => match never {}, () = story => () }
     let steered: Vec<_> = fake.steered.borrow().iter().map(|(at, to)| (at.duration_since(began).as_secs(), *to)).collect();
     assert_eq!(steered, [(6, VpnState::Down), (3607, VpnState::Up)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked() {
-    let (fake, publish) = device(None);
+    let (fake, channels) = device(None);
     // The VPN is down already, as the stored target says; then the new target is read.
     fake.steered.borrow_mut().push((Instant::now(), VpnState::Down));
     let began = Instant::now();
     let story = async {
         for (text, wait_ms) in [("false", 500), ("true", 10_000)] {
             let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
-            publish.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
+            channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
             sleep(Duration::from_millis(wait_ms)).await;
         }
     };
-    tokio::select! { biased; never = run(&fake, &publish) => match never {}, () = story => () }
+    tokio::select! { biased; never = channels.run(&fake) => match never {}, () = story => () }
     let last = *fake.steered.borrow().last().unwrap();
     assert_eq!((last.1, last.0.duration_since(began).as_millis()), (VpnState::Up, 1500));
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::state::status::StepKind;
-use crate::state::{ShutdownStatus, Trouble};
+use crate::state::{
+    AppId, ContainerId, ContainerRef, EngineAction, HeldLock, ImageRef, ServiceKey, ShutdownStatus, Step, StepFault, Waiting,
+};
 
 #[derive(Default)]
 struct Listener {
@@ -103,21 +104,16 @@ async fn the_words_say_the_most_pressing_thing() {
     let since = Instant::now();
     let mut status = Status { activity: Activity::Applying, ..Status::default() };
     assert_eq!(words(&status), "looking");
-    status.waiting.push("app 1 is locked".into());
-    assert_eq!(words(&status), "app 1 is locked");
-    status.troubles.push(Trouble {
-        kind: StepKind::Downloading,
-        what: "pull a".into(),
-        why: "no room".into(),
-        failures: 1,
-        again: Some(since),
-    });
-    assert_eq!(words(&status), "pull a: no room");
-    for what in ["pull a", "start 1/b"] {
-        let kind = crate::state::status::StepKind::Housekeeping;
-        status.doing.push(crate::state::status::StepInProgress { kind, what: what.into(), service: None });
-    }
-    assert_eq!(words(&status), "pull a, start 1/b");
+    let held = HeldLock { service: "b".to_owned(), path: "/l".to_owned(), since_secs: 0 };
+    status.waiting.push(Waiting::Lock(AppId(1), held));
+    assert_eq!(words(&status), "app 1 is locked by its service b (/l)");
+    let pull = Step::Engine(EngineAction::Pull(ImageRef::new("a")));
+    let why = StepFault::OutOfSpace("no room".to_owned());
+    status.troubles.push(Trouble::Step { step: Box::new(pull.clone()), why, failures: 1, again: since });
+    assert_eq!(words(&status), "pull a:latest: no room");
+    let container = ContainerRef { key: ServiceKey::new(AppId(1), "b"), id: ContainerId("c".to_owned()) };
+    status.doing = vec![pull, Step::Engine(EngineAction::Start(container))];
+    assert_eq!(words(&status), "pull a:latest, start 1/b");
     status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
     assert_eq!(words(&status), "the container engine does not answer: x");
     status.shutdown = ShutdownStatus::UnderWay {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::Plan;
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
-use crate::plan::{Difference, Plan, Step, Waiting};
-use crate::state::{AppId, EngineAction, Force, LockState, ServiceKey};
+use crate::state::{AppId, Difference, EngineAction, Force, LockState, ServiceKey, Step, Waiting};
 
 /// The plan of one app.
 pub(super) struct AppPlan<'a> {

@@ -4,44 +4,9 @@
 //! no completed program runs again for its dependents. The engine's restart policies start containers by themselves, after a
 //! boot for example, and know no dependencies.
 
-use std::fmt;
-
 use crate::plan::container::{Outdated, is_fresh, needs_start, newest_live, sibling};
 use crate::plan::input::PlanInput;
-use crate::state::config::RestartPolicy;
-use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Service, ServiceKey};
-
-/// A condition that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Unmet {
-    /// The dependency.
-    pub on: String,
-    /// The condition that the dependency has to meet.
-    pub condition: Condition,
-    /// Why the condition will not hold by itself. `None`: it is on its way.
-    pub never: Option<Never>,
-}
-
-/// Why a condition will hold only after a person changes something.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Never {
-    /// The target says that the dependency is not to run.
-    NotToRun,
-    /// A request stopped the dependency.
-    Stopped,
-    /// Its image cannot be pulled, or its container cannot be created or started.
-    Failing,
-    /// Its container has no health check.
-    NoHealthCheck,
-    /// Its health check fails.
-    Unhealthy,
-    /// It exited with this code, and its restart policy does not restart it.
-    Exited(i32, RestartPolicy),
-    /// Its restart policy restarts it whenever it exits, so that it never completes.
-    Endless(RestartPolicy),
-    /// It waits for this dependency of its own, in vain.
-    HeldBack(String),
-}
+use crate::state::{App, Condition, Container, ContainerPhase, Dependency, HealthStatus, Never, Service, ServiceKey, Unmet};
 
 /// Progress of a condition.
 enum Progress {
@@ -171,37 +136,5 @@ impl<'c, F: Fn(&str) -> Option<&'c Container>> Search<'_, '_, F> {
             before.never.map(|_| Never::HeldBack(before.on))
         });
         never.map_or(Progress::Pending, Progress::Never)
-    }
-}
-
-impl fmt::Display for Unmet {
-    /// Completes "waits for".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.on, self.condition)?;
-        self.never.as_ref().map_or(Ok(()), |why| write!(f, ", and it does not: {why}"))
-    }
-}
-
-impl fmt::Display for Never {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotToRun => f.write_str("its target says `running: false`; change the target"),
-            Self::Stopped => f.write_str("a request stopped it; start it"),
-            Self::Failing => f.write_str("its image, its container or its start fails; the troubles tell why"),
-            Self::NoHealthCheck => {
-                f.write_str("its container has no health check; give it a `healthcheck`, or wait for `service_started`")
-            }
-            Self::Unhealthy => f.write_str("its health check fails; `docker inspect` shows what the check printed"),
-            Self::Exited(code, policy) => write!(
-                f,
-                "it exited with {code}, and its restart policy `{policy}` leaves it so; start it again with `docker start`, or \
-                 give it `restart: on-failure`"
-            ),
-            Self::Endless(policy) => write!(
-                f,
-                "its restart policy `{policy}` starts it again whenever it exits; give it `restart: \"no\"` or `on-failure`"
-            ),
-            Self::HeldBack(on) => write!(f, "it waits for {on} itself, in vain"),
-        }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::plan::container::existing_containers;
 use crate::plan::input::PlanInput;
-use crate::plan::{AppUpdate, Plan, Step};
+use crate::plan::{AppUpdate, Plan};
 use crate::state::service::Strategy;
-use crate::state::{App, EngineAction, ImageRef, Service};
+use crate::state::{App, EngineAction, ImageRef, Service, Step};
 
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.

@@ -3,9 +3,9 @@
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, lost_shared_namespace, needs_start, ref_of, sibling};
 use crate::plan::depends::{needs_restart, unmet};
-use crate::plan::{Waiting, images, release, spec};
+use crate::plan::{images, release, spec};
 use crate::state::service::Strategy;
-use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service};
+use crate::state::{App, BootState, Container, ContainerPhase, EngineAction, NetworkConnection, Service, Waiting};
 
 /// Creates a container, where there is none or beside the old one: as soon as everything it needs is here.
 pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: Precondition) {

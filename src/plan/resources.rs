@@ -7,10 +7,10 @@
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};
-use crate::plan::{Plan, Step, supervisor_env};
+use crate::plan::{Plan, supervisor_env};
 use crate::state::network::{AddressPool, BRIDGE_NAME, SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK, SUPERVISOR_SUBNET};
 use crate::state::volume::APP_UUID_LABEL;
-use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service, Volume};
+use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service, Step, Volume};
 
 /// Plans the networks and volumes of an app.
 pub(super) fn propose(draft: &mut AppPlan<'_>) {

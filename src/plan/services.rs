@@ -7,8 +7,8 @@ use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
 use crate::plan::input::ChangedNetworks;
 use crate::plan::lifecycle::{create, maintain};
 use crate::plan::release::ReleaseProgress;
-use crate::plan::{Waiting, strategies};
-use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
+use crate::plan::strategies;
+use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Waiting};
 
 /// Plans the services of an app.
 pub(super) fn propose(draft: &mut AppPlan<'_>) {

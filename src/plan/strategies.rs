@@ -15,9 +15,9 @@ use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, RETIRED, is_retired, needs_start, newest_live, ref_of};
 use crate::plan::depends::{unmet, unmet_meanwhile};
 use crate::plan::lifecycle::{create, keep_running, maintain, start, stop};
-use crate::plan::{Step, Waiting, release, spec};
+use crate::plan::{release, spec};
 use crate::state::service::Strategy;
-use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey};
+use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Step, Waiting};
 
 /// The service is not in the target: its containers are removed when the release that replaces them is here.
 pub(super) fn remove_unwanted(draft: &mut AppPlan<'_>, key: &ServiceKey, containers: &[&Container]) {

@@ -1,9 +1,8 @@
 //! The planner sees only the last observation. This file holds back steps that conflict with work in flight.
 
-use crate::plan::Step;
 use crate::reconcile::locks::LockTracker;
 use crate::reconcile::work::Work;
-use crate::state::{AppId, EngineAction, ImageRef, ServiceKey, Target};
+use crate::state::{AppId, EngineAction, ImageRef, ServiceKey, Step, Target};
 
 /// Whether a step of the plan must not start now.
 pub(super) fn conflicts(step: &Step, work: &Work, locks: &LockTracker, target: Option<&Target>) -> bool {

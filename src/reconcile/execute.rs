@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::plan::{AppUpdate, Step};
+use crate::plan::AppUpdate;
 use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
-use crate::state::{EngineAction, ImageRef, ServiceKey, Status};
+use crate::state::{EngineAction, ImageRef, ServiceKey, Status, Step};
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

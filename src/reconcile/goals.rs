@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::plan::{Step, Subject, Waiting};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::overrides::ActiveOverrides;
 use crate::reconcile::waiters::{Goal, Waiter};
 use crate::reconcile::work::Work;
 use crate::request::{Refusal, Reply, respond};
 use crate::state::{
-    App, AppId, Container, ContainerId, ContainerPhase, EngineAction, HeldLock, ImageRef, Service, ServiceKey, Target,
+    App, AppId, Container, ContainerId, ContainerPhase, EngineAction, HeldLock, ImageRef, Service, ServiceKey, Step, Subject,
+    Target, Waiting,
 };
 
 /// How long a request waits for a dependency that is on its way: a program may take hours to complete.

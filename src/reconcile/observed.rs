@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::plan::{Plan, Waiting};
+use crate::plan::Plan;
 use crate::port::{Locks, World};
 use crate::reconcile::locks::{LockTracker, remove_ours};
 use crate::reconcile::schedule::Schedule;
 use crate::state::{
     AppId, BootState, Container, ContainerId, ContainerPhase, Current, HeldLock, LockHolders, LockState, ServiceKey, Target,
+    Waiting,
 };
 
 /// The last observation, the plan made from it, the locks that count, and when the next observation begins.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::Step;
 use crate::port::{Random, Record, Targets, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::overrides::StoppedRecord;
@@ -11,7 +10,7 @@ use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::waiters::Goal;
 use crate::request::{InProgress, Refusal, Reply, Request, respond};
 use crate::state::volume::VolumeLocation;
-use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Target, Volume};
+use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
 
 impl<W: World> Reconciler<'_, W> {
     pub(super) async fn handle_request(&mut self, request: Request) {

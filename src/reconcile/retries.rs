@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::plan::{Step, Subject};
 use crate::port::EngineError;
 use crate::reconcile::execute::StepFailure;
-use crate::state::{EngineAction, ServiceKey, Trouble};
+use crate::state::{EngineAction, ServiceKey, Step, StepFault, Subject, Trouble};
 
 /// The first delay after a failure, as in other supervisors.
 const FIRST: Duration = Duration::from_secs(1);
@@ -30,23 +29,7 @@ struct Retry {
     backoff: Backoff,
     failures: u32,
     until: Instant,
-    why: LastFailure,
-}
-
-/// Why a step failed last.
-#[derive(Debug)]
-enum LastFailure {
-    Failed(String),
-    OutOfSpace(String),
-    Unreachable(String),
-}
-
-impl LastFailure {
-    fn text(&self) -> &str {
-        match self {
-            Self::Failed(why) | Self::OutOfSpace(why) | Self::Unreachable(why) => why,
-        }
-    }
+    why: StepFault,
 }
 
 impl Retry {
@@ -61,11 +44,11 @@ impl Retries {
     pub(super) fn fail(&mut self, step: &Step, failure: &StepFailure) -> Duration {
         let text = failure.to_string();
         let (why, longest) = match failure {
-            StepFailure::Engine(EngineError::Unreachable(_)) => (LastFailure::Unreachable(text), LONGEST_UNREACHABLE),
-            StepFailure::Engine(EngineError::Full(_)) => (LastFailure::OutOfSpace(text), LONGEST),
+            StepFailure::Engine(EngineError::Unreachable(_)) => (StepFault::Unreachable(text), LONGEST_UNREACHABLE),
+            StepFailure::Engine(EngineError::Full(_)) => (StepFault::OutOfSpace(text), LONGEST),
             StepFailure::Engine(EngineError::Refused(_) | EngineError::InUse(_))
             | StepFailure::Lock(_)
-            | StepFailure::Power(_) => (LastFailure::Failed(text), LONGEST),
+            | StepFailure::Power(_) => (StepFault::Failed(text), LONGEST),
         };
         let before = self.0.iter().position(|it| it.step == *step).map(|at| self.0.remove(at));
         let (mut backoff, failures) = before.map_or((Backoff::new(FIRST, LONGEST), 0), |it| (it.backoff, it.failures));
@@ -123,7 +106,7 @@ impl Retries {
 
     /// The engine is back: steps that failed because it did not answer are retried at once.
     pub(super) fn forget_unreachable(&mut self) {
-        self.0.retain(|it| !matches!(it.why, LastFailure::Unreachable(_)));
+        self.0.retain(|it| !matches!(it.why, StepFault::Unreachable(_)));
     }
 
     /// When the next retry is due.
@@ -140,24 +123,22 @@ impl Retries {
 
     /// Steps that failed several times in a row, though the engine answered.
     pub(super) fn failing(&self) -> impl Iterator<Item = &Step> {
-        let fails =
-            |it: &&Retry| it.failures >= FAILING && matches!(it.why, LastFailure::Failed(_) | LastFailure::OutOfSpace(_));
+        let fails = |it: &&Retry| it.failures >= FAILING && matches!(it.why, StepFault::Failed(_) | StepFault::OutOfSpace(_));
         self.0.iter().filter(fails).map(|it| &it.step)
     }
 
     /// Whether something that is wanted does not fit on the disk.
     pub(super) fn is_out_of_space(&self) -> bool {
-        self.0.iter().any(|it| matches!(it.why, LastFailure::OutOfSpace(_)))
+        self.0.iter().any(|it| matches!(it.why, StepFault::OutOfSpace(_)))
     }
 
     /// The failures, newest last.
     pub(super) fn troubles(&self) -> impl Iterator<Item = Trouble> {
-        self.0.iter().map(|it| Trouble {
-            kind: it.step.kind(),
-            what: it.step.to_string(),
-            why: it.why.text().to_owned(),
+        self.0.iter().map(|it| Trouble::Step {
+            step: Box::new(it.step.clone()),
+            why: it.why.clone(),
             failures: it.failures,
-            again: Some(it.until),
+            again: it.until,
         })
     }
 }

@@ -16,12 +16,11 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::plan::Step;
 use crate::port::{InhibitorNotice, Power, PowerError, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, Reply, respond};
-use crate::state::{Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
+use crate::state::{Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Step};
 use check::AppLocks;
 use flow::{OwnShutdown, ShutdownAction, ShutdownEvent, ShutdownRequester};
 

@@ -7,13 +7,12 @@ use futures_util::future::{Aborted, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tracing::{info, warn};
 
-use crate::plan::Step;
 use crate::port::{EngineError, Locks, World};
 use crate::reconcile::conflicts::conflicts;
 use crate::reconcile::execute::{StepEnded, StepFailure, Updates, execute, make_lock_directory};
 use crate::reconcile::persistence::RecordKind;
 use crate::reconcile::{Context, Reconciler};
-use crate::state::{AppId, EngineAction, ServiceKey, Target};
+use crate::state::{AppId, EngineAction, ServiceKey, Step, Target};
 
 /// The steps that run, each on the real ports.
 pub(super) type StepsInFlight<'w> = FuturesUnordered<LocalBoxFuture<'w, StepEnded>>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::plan::{ConfigHashes, Step, changes, grants, inject_supervisor_env};
+use crate::plan::{ConfigHashes, changes, grants, inject_supervisor_env};
 use crate::port::{Record, StoredTargets, World};
 use crate::reconcile::crash_loop::CrashLoopGuard;
 use crate::reconcile::persistence::save;
@@ -17,7 +17,7 @@ use crate::state::keys::DeviceAction;
 use crate::state::service::Strategy;
 use crate::state::{
     App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret, StartCount,
-    Status, Target,
+    Status, Step, Target,
 };
 
 /// The targets, and the identity and the keys with which the wanted one is completed.

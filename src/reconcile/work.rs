@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, AbortRegistration};
 
-use crate::plan::{Step, Subject};
 use crate::reconcile::execute::StepFailure;
 use crate::reconcile::retries::Retries;
-use crate::state::{AppId, EngineAction, ImageRef};
+use crate::state::{AppId, EngineAction, ImageRef, Step, Subject};
 
 /// The steps that were launched, and those that failed.
 #[derive(Debug, Default)]

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use crate::state::host::HostMetrics;
 use crate::state::{
-    Access, Connectivity, ConnectivityCheck, Current, Device, ImageRef, Overrides, ServiceKey, ShutdownStatus, StartCount,
-    Target,
+    Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, ServiceKey, ShutdownStatus, StartCount, Step,
+    StepKind, Target, Unmet, Waiting,
 };
 
-/// Everything that can be read of the agent. The API, the LED and the reports derive their own views from it. Its large parts
+/// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large parts
 /// are shared with the reconciler and with readers that keep a copy, and not copied at every step.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
@@ -34,12 +34,10 @@ pub struct Status {
     /// Whether a shutdown is in progress.
     pub shutdown: ShutdownStatus,
     /// Steps in flight.
-    pub doing: Vec<StepInProgress>,
-    /// What the plan waits for, in human-readable text.
-    pub waiting: Vec<String>,
-    /// Services that are held back by their dependencies, each with what it waits for and why that condition is not met.
-    pub held_back: BTreeMap<ServiceKey, String>,
-    /// Failures that are not resolved yet, newest last.
+    pub doing: Vec<Step>,
+    /// What the plan waits for.
+    pub waiting: Vec<Waiting>,
+    /// What is wrong: first what only the owner can change, then failures that are retried, newest last.
     pub troubles: Vec<Trouble>,
     /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
@@ -56,38 +54,10 @@ pub struct Status {
     /// The update was tried and is blocked by a lock; or a step that an app needs fails, or a dependency does not meet the
     /// condition that a service waits for, whether or not that belongs to an update.
     pub update_failed: bool,
-    /// Whether the device reaches its cloud. Written by `connectivity` only.
-    pub connectivity: Connectivity,
     /// Whether connectivity is checked.
     pub check: ConnectivityCheck,
     /// Metrics of the host, as of the last observation.
     pub figures: HostMetrics,
-}
-
-/// A step in flight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepInProgress {
-    /// The kind of step.
-    pub kind: StepKind,
-    /// What it does, and to what, in human-readable text.
-    pub what: String,
-    /// The service it concerns, when it concerns one.
-    pub service: Option<ServiceKey>,
-}
-
-/// The kinds of step that the device's one-word status distinguishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepKind {
-    /// An image is pulled.
-    Downloading,
-    /// A container, a network or a volume is created, or a container is renamed or connected.
-    Installing,
-    /// A container is started.
-    Starting,
-    /// A container is stopped or removed.
-    Stopping,
-    /// Networks, volumes, images, locks.
-    Housekeeping,
 }
 
 /// Whether the engine answers.
@@ -119,17 +89,63 @@ pub enum Activity {
     Settled,
 }
 
-/// A failure that is retried, or that waits for the owner.
+/// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// The kind of the step that failed.
-    pub kind: StepKind,
-    /// The step that failed, in human-readable text.
-    pub what: String,
-    /// Why, and what to do about it.
-    pub why: String,
-    /// Failures in a row.
-    pub failures: u32,
-    /// When the step is retried. `None`: the owner has to change something.
-    pub again: Option<Instant>,
+pub enum Trouble {
+    /// A step failed, and is retried.
+    Step {
+        /// The step.
+        step: Box<Step>,
+        /// Why it failed last.
+        why: StepFault,
+        /// Failures in a row.
+        failures: u32,
+        /// When it is retried.
+        again: Instant,
+    },
+    /// The owner has to change something: no step does.
+    Difference(Difference),
+}
+
+/// Why a step failed, as far as it decides what happens next. The texts say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepFault {
+    /// The engine, a lock or logind rejected it.
+    Failed(String),
+    /// The disk has no space for it.
+    OutOfSpace(String),
+    /// The engine did not answer.
+    Unreachable(String),
+}
+
+impl Trouble {
+    /// How it counts for the device's one-word status.
+    #[must_use]
+    pub const fn kind(&self) -> StepKind {
+        match self {
+            Self::Step { step, .. } => step.kind(),
+            Self::Difference(_) => StepKind::Housekeeping,
+        }
+    }
+}
+
+impl StepFault {
+    /// The reason, in human-readable text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Failed(why) | Self::OutOfSpace(why) | Self::Unreachable(why) => why,
+        }
+    }
+}
+
+impl Status {
+    /// The dependency for which a service is held back.
+    #[must_use]
+    pub fn unmet_dependency(&self, service: &ServiceKey) -> Option<&Unmet> {
+        self.waiting.iter().find_map(|it| match it {
+            Waiting::Dependency(key, unmet) if key == service => Some(unmet),
+            _ => None,
+        })
+    }
 }

@@ -15,9 +15,10 @@ use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, ConnectivityCheck, Container, ContainerId, ContainerPhase, Current, Device,
-    EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef, Keys, LedPurpose, LedRef, LedRefusal,
-    LedStatus, LockState, Origin, Pattern, Player, PowerAction, Secret, ServiceKey, Status,
+    AppId, BoardFacts, Caller, ConfigHash, Connectivity, ConnectivityCheck, Container, ContainerId, ContainerPhase,
+    ContainerRef, Current, Device, EngineAction, EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef,
+    Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Origin, Pattern, Player, PowerAction, Secret, ServiceKey,
+    Status, Step, StepKind,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,8 @@ pub(crate) struct House {
     lights: Option<mpsc::Receiver<LedRequest>>,
     panel: watch::Sender<LedStatus>,
     publish: watch::Sender<Status>,
+    /// Whether the cloud is reached.
+    pub(crate) connectivity: watch::Sender<Connectivity>,
     pub(crate) keys: Keys,
     /// Everything that was asked.
     pub(crate) asked: Vec<Asked>,
@@ -114,14 +117,16 @@ impl House {
         let (publish, status) = watch::channel(device());
         let (requests, lights) = mpsc::channel(2);
         let (panel, shown) = watch::channel(LedStatus::default());
-        let light = LedHandle { requests, status: shown };
-        let router = api::router(ApiHandle { requests: intents, status, leds: light, started: Instant::now() });
+        let (report, connectivity) = watch::channel(Connectivity::Unknown);
+        let leds = LedHandle { requests, status: shown };
+        let router = api::router(ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() });
         let mut house = Self {
             router,
             inbox: Some(inbox),
             lights: Some(lights),
             panel,
             publish,
+            connectivity: report,
             keys,
             asked: Vec::new(),
             identifies: Some(IdentifyOutcome::By("ACT".to_owned())),
@@ -384,4 +389,17 @@ fn device() -> Status {
     let containers = apps.map(|(app, service, id)| container(app, service, id)).into();
     let current = Arc::new(Current { containers, ..Current::default() });
     Status { device, current, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() }
+}
+
+/// A step of that kind, on a service.
+pub(crate) fn step(kind: StepKind, key: ServiceKey) -> Step {
+    let id = ContainerId("c".to_owned());
+    let container = ContainerRef { key, id };
+    Step::Engine(match kind {
+        StepKind::Downloading => EngineAction::Pull(ImageRef::new("superapp")),
+        StepKind::Installing => EngineAction::Rename(container, "new".to_owned()),
+        StepKind::Starting => EngineAction::Start(container),
+        StepKind::Stopping => EngineAction::Stop(container),
+        StepKind::Housekeeping => EngineAction::RemoveImage(ImageRef::new("old")),
+    })
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::body::Body;
 use boardkeeper::document;
 use boardkeeper::state::app::{App, Generation};
-use boardkeeper::state::status::{StepInProgress, StepKind, Trouble};
 use boardkeeper::state::{
-    Activity, AppId, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, ServiceKey, Target,
+    Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, Never,
+    ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
 };
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
-use crate::house::{COMMIT, House, ONE, TWO, WIDE, container, request};
+use crate::house::{COMMIT, House, ONE, TWO, WIDE, container, request, step};
 
 #[tokio::test]
 async fn the_status_is_the_most_telling_thing_that_is_done() {
@@ -27,7 +27,7 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
         (&[StepKind::Stopping, StepKind::Installing], "Installing"),
         (&[StepKind::Starting, StepKind::Downloading, StepKind::Housekeeping], "Downloading"),
     ] {
-        house.say(|it| it.doing = kinds.iter().map(|kind| doing(*kind, None)).collect());
+        house.say(|it| it.doing = kinds.iter().map(|kind| step(*kind, ServiceKey::new(ONE, "main"))).collect());
         assert_eq!(house.get("/v1/device").await.json()["status"], word);
     }
 }
@@ -42,7 +42,9 @@ async fn the_progress_is_that_of_downloads_in_the_mean() {
     for (downloads, percents) in
         [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
     {
-        house.say(|it| it.doing = downloads.then(|| doing(StepKind::Downloading, None)).into_iter().collect());
+        house.say(|it| {
+            it.doing = downloads.then(|| step(StepKind::Downloading, ServiceKey::new(ONE, "main"))).into_iter().collect();
+        });
         house.say(|it| it.progress = percent(percents));
         shown.push(house.get("/v1/device").await.json()["download_progress"].clone());
     }
@@ -112,10 +114,13 @@ async fn the_state_tells_everything_but_secrets() {
     assert_eq!(state["apps"][0], service);
     assert_eq!(state["containers"].as_array().unwrap().len(), 4);
     assert_eq!(state["containers"][0]["exit_code"], 3);
-    assert_eq!(state["doing"][0], json!({"kind": "stopping", "what": "stop", "app_id": 4000, "service": "web"}));
+    assert_eq!(state["doing"][0], json!({"kind": "stopping", "what": "stop 4000/web", "app_id": 4000, "service": "web"}));
     assert_eq!(state["downloads"], json!([{"image": "big:latest", "percent": 40}]));
-    assert_eq!(state["waiting"], json!(["2167/main waits"]));
-    assert_eq!(state["troubles"], json!([{"what": "pull", "why": "no route", "failures": 3, "again_in_seconds": 25}]));
+    assert_eq!(state["waiting"], json!(["2167/main waits for the images of the release"]));
+    assert_eq!(
+        state["troubles"],
+        json!([{"what": "pull superapp:latest", "why": "no route", "failures": 3, "again_in_seconds": 25}])
+    );
     assert_eq!(state["complaints"], json!(["keys were put aside"]));
     assert_eq!(state["rejected"], "apps.1: not an object");
     assert_eq!(state["locks"][0]["held_by"], "service");
@@ -154,16 +159,12 @@ async fn a_device_that_was_told_nothing_says_so() {
     assert_eq!((&state["activity"], &state["looked_seconds_ago"]), (&json!("waiting"), &json!(null)));
 }
 
-fn doing(kind: StepKind, service: Option<ServiceKey>) -> StepInProgress {
-    StepInProgress { kind, what: "stop".to_owned(), service }
-}
-
 #[tokio::test(start_paused = true)]
 async fn connectivity_is_told_with_why_and_since_when() {
     let mut house = House::new();
     assert_eq!(house.get("/agent/v1/state").await.json()["connectivity"], json!({"state": "unknown", "check": true}));
     let since = Instant::now();
-    house.say(|it| it.connectivity = Connectivity::Offline { why: "no route".to_owned(), since });
+    house.connectivity.send_replace(Connectivity::Offline { why: "no route".to_owned(), since });
     advance(Duration::from_secs(7)).await;
     let told = house.get("/agent/v1/state").await.json()["connectivity"].clone();
     assert_eq!(told, json!({"state": "offline", "check": true, "why": "no route", "seconds": 7}));
@@ -173,12 +174,13 @@ async fn connectivity_is_told_with_why_and_since_when() {
 async fn what_waits_for_a_dependency_is_told_with_its_service_and_is_no_rest() {
     let mut house = House::new();
     assert_eq!(house.get("/v1/device").await.json()["status"], "Idle");
-    let words = "db to be healthy, and it does not: its health check fails";
+    let words = "db to be healthy, and it does not: its health check fails; `docker inspect` shows what the check printed";
     house.say(|it| {
         let app = json!({"commit": "c", "services": {"1": {"serviceName": "main", "image": "x"}}});
         let document = json!({"local": {"apps": {ONE.to_string(): app}}}).to_string();
         it.target = Some(document::parse(&document, None).unwrap().into());
-        it.held_back = [(ServiceKey::new(ONE, "main"), words.to_owned())].into();
+        let unmet = Unmet { on: "db".to_owned(), condition: Condition::Healthy, never: Some(Never::Unhealthy) };
+        it.waiting = vec![Waiting::Dependency(ServiceKey::new(ONE, "main"), unmet)];
     });
     house.see(|it| it.containers[0].health = Some(HealthStatus::Unhealthy));
     assert_eq!(house.get("/v1/device").await.json()["status"], "Starting");
@@ -207,16 +209,15 @@ fn busy(house: &House) {
         it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
-        it.doing = vec![doing(StepKind::Stopping, Some(ServiceKey::new(TWO, "web")))];
+        it.doing = vec![step(StepKind::Stopping, ServiceKey::new(TWO, "web"))];
         it.progress = [(ImageRef::new("big"), 40)].into();
-        it.waiting = vec!["2167/main waits".to_owned()];
+        it.waiting = vec![Waiting::Images(ServiceKey::new(ONE, "main"))];
         let again = Instant::now() + Duration::from_secs(30);
-        it.troubles = vec![Trouble {
-            kind: StepKind::Downloading,
-            what: "pull".to_owned(),
-            why: "no route".to_owned(),
+        it.troubles = vec![Trouble::Step {
+            step: Box::new(step(StepKind::Downloading, ServiceKey::new(ONE, "main"))),
+            why: StepFault::Unreachable("no route".to_owned()),
             failures: 3,
-            again: Some(again),
+            again,
         }];
         it.complaints = vec!["keys were put aside".to_owned()];
         it.rejected = Some("apps.1: not an object".to_owned());

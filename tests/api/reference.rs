@@ -3,8 +3,7 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::request::InProgress;
-use boardkeeper::state::status::{StepInProgress, StepKind};
-use boardkeeper::state::{Caller, ConnectivityCheck, Force, ImageRef, PowerAction};
+use boardkeeper::state::{Caller, ConnectivityCheck, EngineAction, Force, ImageRef, PowerAction, Step};
 use serde_json::json;
 
 use crate::house::{Asked, COMMIT, Got, House, ONE, WIDE, request};
@@ -83,8 +82,7 @@ async fn the_device_key_is_made_anew_by_whoever_has_it() {
 async fn device() {
     let mut house = House::new();
     house.say(|status| {
-        let what = "pull superapp".to_owned();
-        status.doing.push(StepInProgress { kind: StepKind::Downloading, what, service: None });
+        status.doing.push(Step::Engine(EngineAction::Pull(ImageRef::new("superapp"))));
         status.progress = [(ImageRef::new("one"), 70), (ImageRef::new("two"), 99)].into();
         status.update_pending = true;
     });

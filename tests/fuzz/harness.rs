@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use boardkeeper::document;
 use boardkeeper::linux::engine::heard;
 use boardkeeper::plan;
-use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Target};
+use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
 
 pub use engine::{engine, labels, replies};
 pub use files::{config, locks, records, sysfs};
@@ -44,7 +44,7 @@ fn planned(target: &Target) {
         .map(|name| Image { id: ImageId(name.to_string()), names: [name.clone()].into_iter().collect(), size_bytes: 1 })
         .collect();
     for step in plan::plan(&target, &Overrides::default(), &current).steps {
-        if let plan::Step::Engine(EngineAction::Create(spec)) = &step {
+        if let Step::Engine(EngineAction::Create(spec)) = &step {
             assert!(heard::told(spec).contains("io.balena.supervised"));
         }
         assert!(!step.to_string().contains('\n'), "{step}");

@@ -52,7 +52,7 @@ fn is(model: &Model, service: &str, so: impl Fn(&boardkeeper::state::Container) 
 fn says(play: &Play, words: &str) -> bool {
     play.sim.with(|model| {
         let waiting = model.status.as_ref().map(|it| it.borrow().waiting.clone()).unwrap_or_default();
-        waiting.iter().any(|it| it.contains(words))
+        waiting.iter().any(|it| it.to_string().contains(words))
     })
 }
 

@@ -5,14 +5,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::notify;
-use boardkeeper::plan::{Step, Waiting, inject_supervisor_env, plan};
+use boardkeeper::plan::{inject_supervisor_env, plan};
 use boardkeeper::port::{self, Notification};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
-    HealthStatus, Service, ServiceKey, Status, Target,
+    HealthStatus, Service, ServiceKey, Status, Step, Target, Waiting,
 };
 use tokio::time::sleep;
 
@@ -115,7 +115,10 @@ impl Sim {
                 model.net.endpoint
             }));
             let run = boardkeeper::run(self, settings, async |router, door| {
-                self.with(|model| model.status = Some(door.status.clone()));
+                self.with(|model| {
+                    model.status = Some(door.status.clone());
+                    model.connectivity = Some(door.connectivity.clone());
+                });
                 let manager = Manager(self);
                 tokio::select! {
                     biased;
@@ -168,7 +171,8 @@ impl Sim {
         {
             return Some(why);
         }
-        if let Connectivity::Offline { why, .. } = &status.connectivity {
+        let connectivity = self.with(|model| model.connectivity.as_ref().map(|it| it.borrow().clone()));
+        if let Some(Connectivity::Offline { why, .. }) = connectivity {
             return Some(format!("the cloud is reached, and the agent says: {why}"));
         }
         let target = inject_supervisor_env(&wanted, &status.device, &keys);
@@ -207,17 +211,17 @@ fn says_unsettled(status: &Status, in_vain: &BTreeSet<ServiceKey>) -> Option<Str
         *activity == Activity::Settled && !flags
     } else {
         // It says that it waits, for whom, and that this does not come.
-        let told = |key: &ServiceKey| status.held_back.get(key).is_some_and(|it| it.contains(", and it does not: "));
+        let told = |key: &ServiceKey| status.unmet_dependency(key).is_some_and(|it| it.never.is_some());
         let at_rest = status.doing.is_empty() && status.troubles.is_empty() && *update_failed;
         *activity == Activity::Applying && at_rest && in_vain.iter().all(told)
     };
     (!settled).then(|| {
-        let doing: Vec<_> = status.doing.iter().map(|it| it.what.as_str()).collect();
-        let troubles: Vec<_> = status.troubles.iter().map(|it| format!("{}: {}", it.what, it.why)).collect();
+        let doing: Vec<_> = status.doing.iter().map(ToString::to_string).collect();
+        let waiting: Vec<_> = status.waiting.iter().map(ToString::to_string).collect();
+        let troubles = &status.troubles;
         format!(
             "{activity:?}, pending {update_pending}, downloaded {update_downloaded}, failed {update_failed}; \
-             doing {doing:?}, waiting {:?}, troubles {troubles:?}",
-            status.waiting
+             doing {doing:?}, waiting {waiting:?}, troubles {troubles:?}"
         )
     })
 }

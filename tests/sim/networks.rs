@@ -146,7 +146,7 @@ fn a_start_that_failed_after_a_crash_is_told_and_tried_again() {
             sleep(MINUTE).await;
             let (told, failed) = play.sim.with(|model| {
                 let status = model.status.as_ref().unwrap().borrow();
-                (status.troubles.iter().any(|it| it.why.contains("device")), status.update_failed)
+                (status.troubles.iter().any(|it| format!("{it:?}").contains("device")), status.update_failed)
             });
             assert!(told && failed, "{policy:?}: {}", play.sim.trace());
             play.sim.with(|model| model.machine.unplugged.clear());

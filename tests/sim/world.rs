@@ -64,7 +64,7 @@ use std::fmt::{Display, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::state::{AppId, Current, EngineTime, LockHolders, Status};
+use boardkeeper::state::{AppId, Connectivity, Current, EngineTime, LockHolders, Status};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -105,6 +105,7 @@ pub(crate) struct Model {
     pub(crate) judge: Judge,
     /// What the agent says of itself.
     pub(crate) status: Option<watch::Receiver<Status>>,
+    pub(crate) connectivity: Option<watch::Receiver<Connectivity>>,
     /// When the agent is to fall over.
     pub(crate) doom: Doom,
     /// Calls to the world so far.
@@ -233,6 +234,7 @@ impl Sim {
             owner: Owner::new(of("owner")),
             judge: Judge::default(),
             status: None,
+            connectivity: None,
             doom: Doom::None,
             calls: 0,
             polls: 0,

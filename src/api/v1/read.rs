@@ -11,8 +11,7 @@ use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
 use crate::api::{ApiHandle, ApiRequest};
-use crate::state::status::StepKind;
-use crate::state::{Container, EngineState, Status, parse_name};
+use crate::state::{Container, EngineState, Status, Step, StepKind, Trouble, Waiting, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
@@ -154,11 +153,12 @@ fn commit(status: &Status) -> Option<String> {
 /// The most significant step in progress; if none, of a step that failed and is retried, or waits for a dependency: that is
 /// not idle.
 fn in_one_word(status: &Status) -> &'static str {
-    let fails = status.troubles.iter().map(|it| it.kind);
-    let kinds: Vec<StepKind> = if status.doing.iter().all(|it| it.kind == StepKind::Housekeeping) {
-        fails.chain(status.held_back.values().map(|_| StepKind::Starting)).collect()
+    let fails = status.troubles.iter().map(Trouble::kind);
+    let waits = status.waiting.iter().filter(|it| matches!(it, Waiting::Dependency(..))).map(|_| StepKind::Starting);
+    let kinds: Vec<StepKind> = if status.doing.iter().all(|it| it.kind() == StepKind::Housekeeping) {
+        fails.chain(waits).collect()
     } else {
-        status.doing.iter().map(|it| it.kind).collect()
+        status.doing.iter().map(Step::kind).collect()
     };
     let does = |kind| kinds.contains(&kind);
     let words = [
@@ -172,7 +172,7 @@ fn in_one_word(status: &Status) -> &'static str {
 
 /// The mean progress of the downloads, in per cent.
 fn progress(status: &Status) -> Option<u32> {
-    status.doing.iter().find(|it| it.kind == StepKind::Downloading)?;
+    status.doing.iter().find(|it| it.kind() == StepKind::Downloading)?;
     let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
     // A download without reported progress counts as 0.

@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 
 use super::model::{apply, parse_device, parse_target, story, story_of};
-use crate::plan::{Step, plan};
-use crate::state::{AppId, Current, EngineAction, LockState, Overrides, ServiceKey};
+use crate::plan::plan;
+use crate::state::{AppId, Current, EngineAction, LockState, Overrides, ServiceKey, Step};
 
 /// The steps on a device whose engine rejects the containers of a service; and what is waited for.
 fn refused(service: &str, target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use super::laws::{any_device, any_target};
 use super::model::{APP, parse_device, parse_target, story, story_of};
-use crate::plan::{Never, Step, Waiting, plan};
+use crate::plan::plan;
 use crate::state::{
-    Condition, ContainerPhase, Current, EngineAction, EngineTime, HealthStatus, LockState, Overrides, ServiceKey,
+    Condition, ContainerPhase, Current, EngineAction, EngineTime, HealthStatus, LockState, Never, Overrides, ServiceKey, Step,
+    Waiting,
 };
 
 #[test]

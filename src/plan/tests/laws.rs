@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::model::{APP, apply, drop_fulfilled, parse_device, parse_target};
-use crate::plan::{Waiting, plan};
+use crate::plan::plan;
 use crate::state::service::Strategy as Update;
-use crate::state::{ContainerPhase, Current, LockState, Overrides, Target};
+use crate::state::{ContainerPhase, Current, LockState, Overrides, Target, Waiting};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]

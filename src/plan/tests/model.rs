@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::plan::{Step, container_name, plan};
+use crate::plan::{container_name, plan};
 use crate::state::app::Generation;
 use crate::state::config::{Mount, MountMode, NetworkMode, Port, RestartPolicy};
 use crate::state::network::NetworkAttachment;
@@ -11,7 +11,7 @@ use crate::state::service::Strategy;
 use crate::state::{
     App, AppId, Condition, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerSpec, Current, Dependency,
     EngineAction, EngineTime, HealthStatus, Image, ImageId, ImageRef, LockState, Network, NetworkConfig, NetworkId, Origin,
-    Overrides, Service, ServiceKey, Target, Volume, VolumeConfig,
+    Overrides, Service, ServiceKey, Step, Target, Volume, VolumeConfig,
 };
 
 /// The one app of these stories.

@@ -3,8 +3,8 @@
 use insta::assert_snapshot;
 
 use super::model::{parse_device, parse_target, story, story_of};
-use crate::plan::{AppUpdate, Plan, Step, plan};
-use crate::state::{AppId, Current, ImageRef, LockState, Overrides, ServiceKey};
+use crate::plan::{AppUpdate, Plan, plan};
+use crate::state::{AppId, Current, ImageRef, LockState, Overrides, ServiceKey, Step};
 
 /// The steps of the first plan; its pulls may take for ever.
 fn at_once(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::model::{parse_device, parse_target};
-use crate::plan::{Plan, Step, plan};
-use crate::state::{Current, EngineAction, Overrides};
+use crate::plan::{Plan, plan};
+use crate::state::{Current, EngineAction, Overrides, Step};
 
 /// The host port of each container to be created.
 fn chosen(plan: &Plan) -> BTreeMap<String, u16> {

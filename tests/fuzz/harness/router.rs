@@ -10,7 +10,7 @@ use boardkeeper::request::{LedHandle, LedRequest, Request, respond};
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
-use boardkeeper::state::{AppId, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
+use boardkeeper::state::{AppId, Connectivity, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -44,7 +44,9 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (requests, mut lights) = mpsc::channel(16);
     let (_show, panel) = watch::channel(LedStatus::default());
     let (_publish, status) = watch::channel(known());
-    let door = ApiHandle { requests: intents, status, leds: LedHandle { requests, status: panel }, started: Instant::now() };
+    let (_report, connectivity) = watch::channel(Connectivity::Unknown);
+    let leds = LedHandle { requests, status: panel };
+    let door = ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     let served = net::serve_connection(stream, api::router(door), peer);
     let asks = async {

@@ -102,6 +102,7 @@ impl Sim {
             model.machine.agent_died();
             model.owner.forget_given();
             model.status = None;
+            model.connectivity = None;
             model.loaded = false;
             model.disk.cuts += 1;
             match cut {

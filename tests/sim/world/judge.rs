@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use boardkeeper::plan::{Step, Subject};
 use boardkeeper::port::{Record, StoredTargets};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     AppId, ContainerId, ContainerPhase, ContainerRef, EngineAction, Force, HeldLock, Identity, ImageRef, Keys, Service,
-    ServiceKey, ShutdownStatus, Target,
+    ServiceKey, ShutdownStatus, Step, Subject, Target,
 };
 use tokio::time::Instant;
 
