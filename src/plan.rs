@@ -44,7 +44,7 @@ mod spec;
 mod strategies;
 mod supervisor_env;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use app_plan::AppPlan;
 

@@ -71,6 +71,8 @@ mod schedule;
 mod shutdown;
 mod steps;
 mod targets;
+#[cfg(test)]
+mod testing;
 mod waiters;
 mod work;
 

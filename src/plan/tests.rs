@@ -8,7 +8,7 @@ mod api;
 mod beside;
 mod depends;
 mod laws;
-mod model;
+pub(crate) mod model;
 mod on_its_way;
 mod ports;
 mod same;

@@ -36,3 +36,6 @@ fn loses_an_image(app: AppId, work: &Work, target: Option<&Target>) -> bool {
     let wants = |image: &ImageRef| app.is_some_and(|it| it.services.values().any(|it| it.image == *image));
     work.under_way().any(|step| matches!(step, Step::Engine(EngineAction::RemoveImage(image)) if wants(image)))
 }
+
+#[cfg(test)]
+mod tests;

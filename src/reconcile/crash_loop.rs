@@ -80,3 +80,6 @@ impl CrashLoopGuard {
         self.trial = trial;
     }
 }
+
+#[cfg(test)]
+mod tests;

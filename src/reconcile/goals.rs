@@ -274,3 +274,6 @@ fn respond_if<T>(response: Option<Result<T, Refusal>>, reply: Reply<T>) -> Optio
         None => Some(reply),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,3 +75,6 @@ pub(super) fn remove_ours(locks: &mut BTreeMap<AppId, LockState>, of: impl Fn(Ap
     let left = |(app, it): (AppId, LockState)| Some((app, if of(app) { it.without_ours()? } else { it }));
     *locks = all.into_iter().filter_map(left).collect();
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,3 +230,6 @@ pub(super) fn add_containers(apps: &mut BTreeMap<AppId, LockHolders>, containers
         apps.entry(container.key.app).or_default().add(&container.key.service);
     }
 }
+
+#[cfg(test)]
+mod tests;

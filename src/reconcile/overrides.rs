@@ -209,3 +209,6 @@ const fn starts_on_request(phase: ContainerPhase) -> bool {
         | ContainerPhase::Dead => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

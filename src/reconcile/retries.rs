@@ -142,3 +142,6 @@ impl Retries {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -328,3 +328,6 @@ fn publish_check(before: Option<&Target>, target: &Target, publish: &watch::Send
         publish.send_modify(|it| it.check = check);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,3 +163,6 @@ impl<'w> PendingRequests<'w> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,6 @@ impl Work {
         steps.iter().filter(starts).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

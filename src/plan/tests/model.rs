@@ -15,7 +15,7 @@ use crate::state::{
 };
 
 /// The one app of these stories.
-pub(super) const APP: AppId = AppId(1);
+pub(crate) const APP: AppId = AppId(1);
 /// When the device of these stories booted.
 const BOOT: i64 = 100;
 
@@ -239,7 +239,7 @@ fn plain_word(service: &mut Service, word: &str) {
     }
 }
 
-pub(super) fn parse_target(text: &str) -> Target {
+pub(crate) fn parse_target(text: &str) -> Target {
     let mut app = empty_app();
     for line in text.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
@@ -276,7 +276,7 @@ pub(super) fn empty_app() -> App {
     }
 }
 
-pub(super) fn parse_device(text: &str) -> Current {
+pub(crate) fn parse_device(text: &str) -> Current {
     let mut current = Current { booted_secs: BOOT, now_secs: BOOT + 1_000_000, ..Current::default() };
     let mut default_network = text.is_empty() || text.lines().all(|it| it.starts_with("image"));
     for line in text.lines() {

@@ -256,3 +256,6 @@ impl ShutdownRequester {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
