@@ -17,8 +17,8 @@
 //!
 //! # Invariants
 //!
-//! * `state`, `document`, `plan`, `request`, `backoff` do no I/O, read no clock and cannot fail for reasons outside their
-//!   arguments.
+//! * `state`, `document`, `plan`, `request`, `board`, `backoff` do no I/O, read no clock and cannot fail for reasons outside
+//!   their arguments.
 //! * Only `linux` touches the machine; only `api`, `document`, `linux` and `config` know the wire formats. `tests/tidy.rs`
 //!   checks the table of which module may name which.
 //! * The agent is one thread and one tree of futures. Nothing is spawned, so nothing is shared, so nothing is locked.
@@ -28,6 +28,7 @@
 // In reading order.
 pub mod api;
 pub mod backoff;
+pub mod board;
 pub mod cli;
 pub mod config;
 pub mod connectivity;

@@ -7,12 +7,13 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use boardkeeper::board::BoardHints;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
 use boardkeeper::cli::{Cli, Command, CommandError, board, gpio, led};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
-use boardkeeper::linux::board::{BoardHints, detect};
+use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};

@@ -11,6 +11,7 @@ use std::process::Command;
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("backoff", &[]),
+    ("board", &[]),
     ("json", &[]),
     ("document", &["state", "json"]),
     ("plan", &["state"]),
@@ -22,9 +23,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("connectivity", &["state", "port"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
-    ("linux", &["state", "document", "port", "backoff", "json"]),
+    ("linux", &["state", "board", "document", "port", "backoff", "json"]),
     ("config", &["state", "json"]),
-    ("cli", &["config", "linux", "reconcile", "run", "state"]),
+    ("cli", &["board", "config", "linux", "reconcile", "run", "state"]),
 ];
 
 /// Crates that belong to one module, so that replacing them is a local affair.
@@ -32,7 +33,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("axum", &["api", "lib", "linux"]),
     ("base64", &["linux"]),
     ("bollard", &["linux"]),
-    ("boards", &["linux", "main"]),
+    ("boards", &["board", "linux", "main"]),
     ("clap", &["cli", "main"]),
     ("dlmalloc", &["main"]),
     ("gpio_cdev", &["linux"]),

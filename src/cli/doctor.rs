@@ -5,10 +5,10 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Serialize;
 
+use crate::board::BoardHints;
 use crate::cli::run::RunArgs;
 use crate::cli::{CommandError, print};
 use crate::config::{BoardChoice, Config};
-use crate::linux::board::BoardHints;
 use crate::linux::doctor::{CheckResult, Checks, Finding, run_checks};
 use crate::linux::engine;
 use crate::state::connectivity::host_and_port;

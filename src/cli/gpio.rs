@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::{Instant, sleep};
 
+use crate::board::{LedLocation, Polarity};
 use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, interrupted, say};
-use crate::linux::board::{LedLocation, Polarity};
 use crate::linux::leds::LedError;
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest, by_any_name};

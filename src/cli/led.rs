@@ -14,8 +14,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::time::sleep;
 
+use crate::board::LedLocation;
 use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, say, table};
-use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::RestoreOutcome;
 use crate::linux::leds::driver::PersistentChanges;

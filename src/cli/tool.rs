@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use crate::linux::board::LedLocation;
+use crate::board::LedLocation;
 use crate::linux::leds::driver::LedDriver;
 use crate::linux::leds::host::{HostPaths, LedHost};
 use crate::linux::leds::saved::LockFile;

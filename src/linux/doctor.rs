@@ -11,7 +11,8 @@ use rustix::fs::{Access, access};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::linux::board::{self, BoardHints, LedLocation};
+use crate::board::{BoardHints, LedLocation, choose_led};
+use crate::linux::board::{detect, read_leds};
 use crate::linux::clock::Clock;
 use crate::linux::engine::{Engine, EngineSettings};
 use crate::linux::net::{NetAdapter, port_owner};
@@ -211,8 +212,8 @@ async fn bus(patient: &Checks) -> Vec<Finding> {
 
 fn led(patient: &Checks) -> Finding {
     let Some(told) = &patient.board else { return skipped("led", "LEDs are simulated") };
-    let detected = board::detect(&patient.root, told);
-    let choice = board::choose_led(&patient.root, &detected, patient.led_file.as_deref());
+    let detected = detect(&patient.root, told);
+    let choice = choose_led(&detected, patient.led_file.as_deref(), &read_leds(&patient.root));
     match &choice.led {
         Some(LedLocation::Class { name, dir }) => match access(dir.join("brightness"), Access::WRITE_OK) {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),

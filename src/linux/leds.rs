@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
 
-use crate::linux::board::{LedChoice, LedLocation};
+use crate::board::{LedChoice, LedLocation};
 use crate::linux::leds::driver::{LedDriver, PersistentChanges};
 use crate::linux::leds::player::Playback;
 use crate::linux::leds::saved::LockFile;

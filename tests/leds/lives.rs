@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use boardkeeper::board::{LedChoice, LedLocation};
 use boardkeeper::led;
-use boardkeeper::linux::board::{LedChoice, LedLocation};
 use boardkeeper::linux::leds::Leds;
 use boardkeeper::linux::leds::simulated::SimulatedLed;
 use boardkeeper::port::Leds as _;

@@ -10,7 +10,7 @@ mod lives;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boardkeeper::linux::board::LedLocation;
+use boardkeeper::board::LedLocation;
 use boardkeeper::linux::leds::driver::LedDriver;
 use boardkeeper::linux::leds::gpio::{Chip, Gpio, HeldLine, LineInfo, LineRequest};
 use boardkeeper::linux::leds::simulated::SimulatedLed;

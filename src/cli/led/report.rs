@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_read_back_that_lies_fails_the_driver_and_says_how() {
-        let wire = crate::linux::board::LedLocation::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
+        let wire = crate::board::LedLocation::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
         let mut tested = TestedLed::new(&ListedLed {
             wire,
             label: None,

@@ -10,10 +10,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
+use crate::board::LedLocation;
 use crate::cli::led::Which;
 use crate::cli::led::report::{LedState, Sighting, TestReport, TestedLed};
 use crate::cli::tool::{LedTool, OnExit, ToolResult, ToolStop, complain, say};
-use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{LedHost, ListedLed};
 use crate::linux::leds::wire::{find_line, look_at_line};

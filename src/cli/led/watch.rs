@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::board::LedLocation;
 use crate::cli::tool::{ToolResult, ToolStop, interrupted, say};
-use crate::linux::board::LedLocation;
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{LedHost, ListedLed};
 

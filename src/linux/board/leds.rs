@@ -7,9 +7,8 @@ use std::path::Path;
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use crate::board::{AvailableLeds, KernelChip, KernelLed, LedFunction};
 use crate::linux::read_small;
-
-use super::{AvailableLeds, KernelChip, KernelLed, LedFunction};
 
 /// Reads `<root>/sys`. What cannot be read is left out.
 pub fn read_leds(root: &Path) -> AvailableLeds {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 mod detection;
-mod every_board;
 mod layouts;
 
 /// A host's root with those parts of `/sys` and `/proc` that detection reads.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use crate::linux::board::{LedLocation, Polarity};
+use crate::board::{LedLocation, Polarity};
 use crate::linux::leds::class::{ClassLed, OurChanges, RestoreOutcome};
 use crate::linux::leds::files::{LedFiles, refusal};
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineAddress, LineLevel, LineRequest};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use boards::{Board, Colour, Place as Spot};
 
-use crate::linux::board::{AvailableLeds, BoardHints, DetectedBoard, LedChoice, LedLocation, choose, detect, read_leds};
+use crate::board::{AvailableLeds, BoardHints, DetectedBoard, LedChoice, LedLocation, choose_led};
+use crate::linux::board::{detect, read_leds};
 use crate::linux::leds::Leds;
 use crate::linux::leds::class::ClassLed;
 use crate::linux::leds::driver::LedDriver;
@@ -116,7 +117,7 @@ impl LedHost {
 
     /// The LED to identify it with.
     pub fn choice(&self, offer: &AvailableLeds) -> LedChoice {
-        choose(&self.detected, self.place.led_file.as_deref(), offer)
+        choose_led(&self.detected, self.place.led_file.as_deref(), offer)
     }
 
     /// Its files.

@@ -1,6 +1,6 @@
 //! Finds a LED's location: a LED of the kernel's class, or a bare GPIO line.
 
-use crate::linux::board::{LedChoice, LedLocation, OtherLed, Polarity};
+use crate::board::{LedChoice, LedLocation, OtherLed, Polarity};
 use crate::linux::leds::files::refusal;
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, LineInfo, LineLevel, LineRequest, by_device};
 use crate::port::LedError;

@@ -3,7 +3,8 @@
 use boards::Polarity;
 
 use super::{By, Tree};
-use crate::linux::board::{BoardHints, LedChoice, LedLocation, choose_led, detect};
+use crate::board::{BoardHints, LedChoice, LedLocation, choose_led};
+use crate::linux::board::{detect, read_leds};
 
 /// A board, a kernel, and the expected choice.
 struct Layout {
@@ -301,7 +302,7 @@ fn chosen(layout: &Layout) -> LedChoice {
     for (number, (device, label)) in layout.chips.iter().enumerate() {
         tree.chip(number, device, Some(label));
     }
-    let choice = choose_led(tree.root(), &detect(tree.root(), &BoardHints::default()), layout.led_file);
+    let choice = choose_led(&detect(tree.root(), &BoardHints::default()), layout.led_file, &read_leds(tree.root()));
     if let Some(LedLocation::Class { name, dir }) = &choice.led {
         assert_eq!(*dir, tree.root().join("sys/class/leds").join(name));
         assert!(dir.join("brightness").is_file());
@@ -384,7 +385,7 @@ fn the_kernels_leds_are_read_as_they_are() {
     tree.led("rgb:status", PwmMulticolour);
     tree.led("D1", Pwm);
     tree.led("D2", GpioReadOnly);
-    let offer = crate::linux::board::read_leds(tree.root());
+    let offer = read_leds(tree.root());
     let [d1, d2, rgb] = offer.leds.as_slice() else { panic!("{offer:#?}") };
     assert_eq!((d1.max_brightness, d1.driver.as_deref(), d1.owner), (Some(255), Some("leds_pwm"), None));
     assert_eq!(d1.triggers, "[none] timer heartbeat");

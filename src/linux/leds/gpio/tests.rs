@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 
 use super::*;
-use crate::linux::board::{LedLocation, Polarity};
+use crate::board::{LedLocation, Polarity};
 use crate::linux::leds::wire::find_line;
 use crate::port::LedError;
 

@@ -15,7 +15,7 @@ const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Pow
 /// Chooses among the host's LEDs.
 ///
 /// `led_file` is a path as in balena's images, `/sys/class/leds/led0/brightness`, or the LED's directory, or its name alone.
-pub fn choose(detected: &DetectedBoard, led_file: Option<&str>, offer: &AvailableLeds) -> LedChoice {
+pub fn choose_led(detected: &DetectedBoard, led_file: Option<&str>, offer: &AvailableLeds) -> LedChoice {
     let mut search = Search { detected, offer, passed_over: Vec::new() };
     let found = search
         .by_file(led_file)

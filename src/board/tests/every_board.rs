@@ -1,13 +1,34 @@
 //! What holds for every board that has a file.
 
+use std::path::Path;
+
 use boards::{ALL, Board};
 
-use super::{By, Tree};
-use crate::linux::board::{BoardHints, DetectedBoard, DetectedBy, LedChoice, LedLocation, choose_led, detect};
+use crate::board::{
+    AvailableLeds, BoardEvidence, DetectedBoard, DetectedBy, KernelChip, KernelLed, LedChoice, LedFunction, LedLocation,
+    choose_led, recognise,
+};
 
-fn on(board: &'static Board, tree: &Tree) -> LedChoice {
-    tree.device_tree(board.models[0], &[board.compatible[0]]);
-    choose_led(tree.root(), &detect(tree.root(), &BoardHints::default()), None)
+/// The LEDs and chips of a kernel.
+#[derive(Default)]
+struct Kernel(AvailableLeds);
+
+impl Kernel {
+    /// A LED of `leds-gpio`, or of a device that uses it for itself.
+    fn led(&mut self, name: &str, owner: Option<LedFunction>) {
+        let dir = Path::new("/sys/class/leds").join(name);
+        let driver = owner.is_none().then(|| "leds-gpio".to_owned());
+        self.0.leds.push(KernelLed { name: name.to_owned(), dir, driver, owner, ..KernelLed::default() });
+    }
+
+    fn chip(&mut self, device: &str, label: Option<&str>) {
+        self.0.chips.push(KernelChip { device: device.to_owned(), label: label.map(str::to_owned) });
+    }
+}
+
+fn on(board: &'static Board, kernel: &Kernel) -> LedChoice {
+    let (model, compatible) = (Some(board.models[0].to_owned()), vec![board.compatible[0].to_owned()]);
+    choose_led(&recognise(BoardEvidence { model, compatible, ..BoardEvidence::default() }), None, &kernel.0)
 }
 
 fn class_of(choice: &LedChoice) -> Option<&str> {
@@ -22,11 +43,11 @@ fn is_identified_by_its_own_led_under_each_of_its_names() {
     for board in ALL {
         let led = board.identify().expect("every board so far has one");
         for class in led.classes {
-            let tree = Tree::new();
-            tree.led(class, By::Gpio);
-            tree.led("mmc0::", By::CardReader);
-            tree.led("act", By::Nic);
-            let choice = on(board, &tree);
+            let mut kernel = Kernel::default();
+            kernel.led(class, None);
+            kernel.led("mmc0::", Some(LedFunction::Storage));
+            kernel.led("act", Some(LedFunction::Network));
+            let choice = on(board, &kernel);
             assert_eq!((class_of(&choice), choice.described), (Some(*class), Some(led)), "{}: {}", board.id, choice.why);
         }
     }
@@ -38,11 +59,11 @@ fn is_identified_by_the_right_one_of_all_its_leds() {
         let led = board.identify().expect("every board so far has one");
         let generations = board.leds.iter().map(|it| it.classes.len()).max().unwrap_or(0);
         for generation in 0..generations {
-            let tree = Tree::new();
+            let mut kernel = Kernel::default();
             for led in board.leds {
-                tree.led(led.classes.get(generation).or(led.classes.last()).unwrap(), By::Gpio);
+                kernel.led(led.classes.get(generation).or(led.classes.last()).unwrap(), None);
             }
-            let choice = on(board, &tree);
+            let choice = on(board, &kernel);
             assert_eq!(choice.described, Some(led), "{}: {}", board.id, choice.why);
             let others: Vec<_> = choice.others.iter().filter_map(|it| it.described).collect();
             assert_eq!(others.len(), board.leds.len() - 1, "{}: the others may be driven when asked for", board.id);
@@ -55,10 +76,10 @@ fn drives_the_line_where_the_kernel_made_no_led_of_it() {
     for board in ALL {
         let led = board.identify().expect("every board so far has one");
         let Some(line) = led.lines.first() else { continue };
-        let tree = Tree::new();
-        tree.chip(0, "deadbeef.gpio", Some("another"));
-        tree.chip(4, line.chip.device, line.chip.label);
-        let choice = on(board, &tree);
+        let mut kernel = Kernel::default();
+        kernel.chip("deadbeef.gpio", Some("another"));
+        kernel.chip(line.chip.device, line.chip.label);
+        let choice = on(board, &kernel);
         let Some(LedLocation::Line { device, offset, polarity, .. }) = choice.led else {
             panic!("{}: {}", board.id, choice.why)
         };
@@ -70,8 +91,8 @@ fn drives_the_line_where_the_kernel_made_no_led_of_it() {
 fn drives_no_line_of_a_board_that_only_its_image_names() {
     for board in ALL {
         let Some(line) = board.identify().and_then(|led| led.lines.first()) else { continue };
-        let tree = Tree::new();
-        tree.chip(0, line.chip.device, line.chip.label);
+        let mut kernel = Kernel::default();
+        kernel.chip(line.chip.device, line.chip.label);
         let detected = DetectedBoard {
             board: Some(board),
             perhaps: Vec::new(),
@@ -80,35 +101,35 @@ fn drives_no_line_of_a_board_that_only_its_image_names() {
             compatible: Vec::new(),
             complaint: None,
         };
-        assert_eq!(choose_led(tree.root(), &detected, None).led, None, "{}", board.id);
+        assert_eq!(choose_led(&detected, None, &kernel.0).led, None, "{}", board.id);
     }
 }
 
 #[test]
 fn never_blinks_what_is_not_a_led() {
     for board in ALL {
-        let tree = Tree::new();
+        let mut kernel = Kernel::default();
         for name in boards::NEVER_BLINK {
-            tree.led(name, By::Gpio);
+            kernel.led(name, None);
         }
-        let choice = on(board, &tree);
+        let choice = on(board, &kernel);
         assert_eq!((choice.led, choice.others), (None, vec![]), "{}", board.id);
         for name in boards::NEVER_BLINK {
             assert!(choice.passed_over.iter().any(|(it, why)| it == name && why.contains("not a LED")), "{}: {name}", board.id);
         }
-        let tree = Tree::new();
-        tree.led("wl18xx_bt_en", By::Gpio);
-        let detected = detect(tree.root(), &BoardHints { board: Some(board.id.to_owned()), ..BoardHints::default() });
+        let mut kernel = Kernel::default();
+        kernel.led("wl18xx_bt_en", None);
+        let detected = recognise(BoardEvidence { configured: Some(board.id.to_owned()), ..BoardEvidence::default() });
         let path = "/sys/class/leds/wl18xx_bt_en/brightness";
-        assert_eq!(choose_led(tree.root(), &detected, Some(path)).led, None, "not even when it is asked for");
+        assert_eq!(choose_led(&detected, Some(path), &kernel.0).led, None, "not even when it is asked for");
     }
 }
 
 #[test]
 fn eats_no_disk() {
-    let tree = Tree::new();
-    tree.chip(0, "20200000.gpio", Some("pinctrl-bcm2835"));
+    let mut kernel = Kernel::default();
+    kernel.chip("20200000.gpio", Some("pinctrl-bcm2835"));
     let board = Board::by_id("raspberry-pi-compute-module-1").unwrap();
     assert_eq!(board.not_lines[0].offset, 47);
-    assert_eq!(on(board, &tree).led, None, "line 47 is EMMC_EN_N");
+    assert_eq!(on(board, &kernel).led, None, "line 47 is EMMC_EN_N");
 }
