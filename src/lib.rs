@@ -33,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod connectivity;
 pub mod document;
+pub mod http;
 pub mod json;
 pub mod led;
 pub mod linux;

@@ -13,6 +13,7 @@ use boardkeeper::cli::run::RunArgs;
 use boardkeeper::cli::{Cli, Command, CommandError, board, gpio, led};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
+use boardkeeper::http;
 use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
 use boardkeeper::linux::engine::{self, Engine};
@@ -105,7 +106,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         let _ = seen.set(door.status.clone());
         tokio::select! {
             biased;
-            () = net::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
+            () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
             never = notify::run(&manager, door.requests, door.status) => match never {},
         }
     });

@@ -23,14 +23,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("connectivity", &["state", "port"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
-    ("linux", &["state", "board", "document", "port", "backoff", "json"]),
+    // The facts of a connection that the API reads, and whether the machine shuts down.
+    ("http", &["state"]),
+    ("linux", &["state", "board", "document", "http", "port", "backoff", "json"]),
     ("config", &["state", "json"]),
     ("cli", &["board", "config", "linux", "reconcile", "run", "state"]),
 ];
 
 /// Crates that belong to one module, so that replacing them is a local affair.
 const KEPT_IN: &[(&str, &[&str])] = &[
-    ("axum", &["api", "lib", "linux"]),
+    ("axum", &["api", "http", "lib"]),
     ("base64", &["linux"]),
     ("bollard", &["linux"]),
     ("boards", &["board", "linux", "main"]),
@@ -40,10 +42,13 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
     ("http_body_util", &["linux"]),
+    ("hyper", &["http", "linux"]),
+    ("hyper_util", &["http", "linux"]),
     ("serde", &["api", "cli", "config", "json", "linux"]),
     ("serde_json", &["api", "cli", "config", "document", "json", "linux"]),
     ("subtle", &["state"]),
     ("sysfs_gpio", &["linux"]),
+    ("tokio_io_timeout", &["http"]),
     ("tokio_rustls", &["linux"]),
     ("zbus", &["linux"]),
 ];

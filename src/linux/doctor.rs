@@ -272,6 +272,8 @@ async fn cloud(patient: &Checks) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::CheckResult::{Fine, Skipped, Wrong};
     use super::*;
 
@@ -339,9 +341,15 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "an engine is no part of the agent")]
     fn an_engine_at(socket: &Path) -> tokio::task::JoinHandle<()> {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
-        let version = axum::Json(serde_json::json!({"Version": "20", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}));
-        let router = axum::Router::new().fallback(move || async move { version.clone() });
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
+        let version = r#"{"Version": "20", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}"#;
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{version}", version.len());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // The request is a head of some hundred bytes, which arrive at once.
+                assert!(stream.read(&mut [0; 2048]).await.unwrap() > 0);
+                stream.write_all(response.as_bytes()).await.unwrap();
+            }
+        })
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 //! Bridges of `internal` networks have no listener, and a connection that comes from one to any other listener is closed;
 //! `net/networks.rs` knows which they are.
 //!
-//! [`serve()`] answers requests; which connections stay when there are too many is in `net/limits.rs`.
+//! [`crate::http`] answers the requests of their connections.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -24,20 +24,17 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::http::Listener;
 use crate::state::device::ClientAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
 pub mod interfaces;
-mod limits;
 mod links;
 pub mod networks;
 pub(in crate::linux) mod port_owner;
 mod reach;
-mod serve;
-mod stream_ref;
 
 pub use reach::NetAdapter;
-pub use serve::{serve, serve_connection, serve_while_up};
 
 use interfaces::{AddressChanges, InterfaceAddress};
 use networks::{ContainerAccess, EngineNetworks};
@@ -155,33 +152,6 @@ impl Listeners {
         self.sockets.iter().filter_map(|it| it.listener.local_addr().ok()).collect()
     }
 
-    /// Whether connections are accepted.
-    const fn is_open(&self) -> bool {
-        self.open
-    }
-
-    /// Closes all listeners, so that new connections are refused. Returns the connections that the kernel has accepted
-    /// already.
-    async fn last(&mut self) -> Vec<(TcpStream, ClientAddress)> {
-        // So that the kernel is polled once more for pending connections.
-        tokio::task::yield_now().await;
-        let mut last = Vec::new();
-        while let Some(accepted) = self.accept().now_or_never() {
-            last.push(accepted);
-        }
-        self.open = false;
-        self.missing.clear();
-        self.sockets.clear();
-        last
-    }
-
-    /// Listens on the same addresses again. An address that another program has taken meanwhile is retried every second.
-    fn reopen(&mut self) {
-        self.open = true;
-        self.missing.clone_from(&self.addresses);
-        self.retry();
-    }
-
     /// Tries to listen on the missing addresses, and on the bridges.
     fn retry(&mut self) {
         self.retry = Instant::now() + RETRY;
@@ -239,39 +209,6 @@ impl Listeners {
         self.sockets.iter().any(|it| it.admits == Admission::Containers && here(it))
     }
 
-    /// The next connection. Cancel-safe: dropped at any await, it loses no connection.
-    async fn accept(&mut self) -> (TcpStream, ClientAddress) {
-        loop {
-            let Self { sockets, changes, networks, first, missing, retry, .. } = self;
-            let accepted = tokio::select! {
-                biased;
-                () = sleep_until(*retry), if !missing.is_empty() => {
-                    self.retry();
-                    continue;
-                }
-                () = changed(changes.as_ref(), networks) => None,
-                accepted = poll_fn(|context| poll_accept(sockets, first, context)) => Some(accepted),
-            };
-            match accepted {
-                None => {
-                    for address in self.follow() {
-                        info!("the API answers at {} ({}) too", address.ip, address.interface);
-                    }
-                }
-                Some(Ok(accepted)) => {
-                    if let Some(admitted) = self.admit(accepted) {
-                        return admitted;
-                    }
-                }
-                Some(Err(error)) if is_theirs(&error) => debug!(%error, "a connection was gone before it was accepted"),
-                Some(Err(error)) => {
-                    warn!(%error, "no connection can be accepted now");
-                    sleep(Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-
     /// Identifies the client of an accepted connection. `None`: it is not admitted.
     fn admit(&self, (stream, from, socket): Accepted) -> Option<(TcpStream, ClientAddress)> {
         let socket = self.sockets.get(socket)?;
@@ -324,6 +261,60 @@ impl Listeners {
     /// Whether the client is in the private network of this address of ours: a local network, not a tunnel.
     fn is_neighbour(&self, ours: IpAddr, via: &[&InterfaceAddress]) -> bool {
         interfaces::is_private(ours) && via.iter().any(|it| it.ip == ours && self.local.contains(&it.index))
+    }
+}
+
+impl Listener for Listeners {
+    async fn accept(&mut self) -> (TcpStream, ClientAddress) {
+        loop {
+            let Self { sockets, changes, networks, first, missing, retry, .. } = self;
+            let accepted = tokio::select! {
+                biased;
+                () = sleep_until(*retry), if !missing.is_empty() => {
+                    self.retry();
+                    continue;
+                }
+                () = changed(changes.as_ref(), networks) => None,
+                accepted = poll_fn(|context| poll_accept(sockets, first, context)) => Some(accepted),
+            };
+            match accepted {
+                None => {
+                    for address in self.follow() {
+                        info!("the API answers at {} ({}) too", address.ip, address.interface);
+                    }
+                }
+                Some(Ok(accepted)) => {
+                    if let Some(admitted) = self.admit(accepted) {
+                        return admitted;
+                    }
+                }
+                Some(Err(error)) if is_theirs(&error) => debug!(%error, "a connection was gone before it was accepted"),
+                Some(Err(error)) => {
+                    warn!(%error, "no connection can be accepted now");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Vec<(TcpStream, ClientAddress)> {
+        // So that the kernel is polled once more for pending connections.
+        tokio::task::yield_now().await;
+        let mut last = Vec::new();
+        while let Some(accepted) = self.accept().now_or_never() {
+            last.push(accepted);
+        }
+        self.open = false;
+        self.missing.clear();
+        self.sockets.clear();
+        last
+    }
+
+    /// An address that another program has taken meanwhile is retried every second.
+    fn reopen(&mut self) {
+        self.open = true;
+        self.missing.clone_from(&self.addresses);
+        self.retry();
     }
 }
 

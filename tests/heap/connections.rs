@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use boardkeeper::http::serve;
+use boardkeeper::linux::net::Listeners;
 use boardkeeper::linux::net::networks::EngineNetworks;
-use boardkeeper::linux::net::{Listeners, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use boardkeeper::http::serve;
 use boardkeeper::linux::engine::Bridge;
 use boardkeeper::linux::host::LiveHost;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
-use boardkeeper::linux::net::{Listeners, loopback, serve};
+use boardkeeper::linux::net::{Listeners, loopback};
 use boardkeeper::port::Host as _;
 use boardkeeper::state::ClientAddress;
 use futures_util::StreamExt;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use boardkeeper::api::{self, ApiHandle};
-use boardkeeper::linux::net;
+use boardkeeper::http;
 use boardkeeper::request::{LedHandle, LedRequest, Request, respond};
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
@@ -48,7 +48,7 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let leds = LedHandle { requests, status: panel };
     let door = ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
-    let served = net::serve_connection(stream, api::router(door), peer);
+    let served = http::serve_connection(stream, api::router(door), peer);
     let asks = async {
         let mut answer = Vec::new();
         let (mut read, mut write) = tokio::io::split(&mut caller);

@@ -1,4 +1,4 @@
-//! The HTTP server. All connections are polled by the one future that serves them: nothing is spawned.
+//! Serves each connection: reads requests, has the router answer them, and closes it in time.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info};
 
-use super::Listeners;
+use super::Listener;
 use super::limits::{ConnectionLimiter, Slot};
 use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::state::Status;
@@ -47,9 +47,9 @@ const UNREAD: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Serves requests until `shutdown` completes; then responses in flight are given half a second.
-pub async fn serve(router: Router, listeners: Listeners, shutdown: impl Future<Output = ()>) {
+pub async fn serve(router: Router, listener: impl Listener, shutdown: impl Future<Output = ()>) {
     let (_tell, status) = watch::channel(Status::default());
-    serve_while_up(router, listeners, status, shutdown).await;
+    serve_while_up(router, listener, status, shutdown).await;
 }
 
 /// Like [`serve`], for an agent whose machine may shut down before the agent does: as soon as `status` says that logind has
@@ -57,7 +57,7 @@ pub async fn serve(router: Router, listeners: Listeners, shutdown: impl Future<O
 /// connections are accepted again.
 pub async fn serve_while_up(
     router: Router,
-    mut listeners: Listeners,
+    mut listener: impl Listener,
     mut status: watch::Receiver<Status>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -66,20 +66,25 @@ pub async fn serve_while_up(
     let crowd = ConnectionLimiter::default();
     let mut open = FuturesUnordered::new();
     let mut shutdown = pin!(shutdown);
+    let mut accepts = true;
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(()) = open.next(), if !open.is_empty() => continue,
-            () = turned(&mut status, listeners.is_open()) => None,
-            accepted = listeners.accept() => Some(accepted),
+            () = turned(&mut status, accepts) => None,
+            accepted = listener.accept() => Some(accepted),
         };
         let arrived = match accepted {
             Some(accepted) => vec![accepted],
-            None if listeners.is_open() => listeners.last().await,
+            None if accepts => {
+                accepts = false;
+                listener.close().await
+            }
             None => {
                 info!("the machine does not end; the API answers again");
-                listeners.reopen();
+                accepts = true;
+                listener.reopen();
                 continue;
             }
         };
@@ -93,13 +98,13 @@ pub async fn serve_while_up(
             let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
             open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
         }
-        if !listeners.is_open() {
+        if !accepts {
             info!("the machine ends; the API takes no connection any more");
             // Each connection ends with the request that is in flight.
             (stop, stopping) = watch::channel(());
         }
     }
-    drop(listeners);
+    drop(listener);
     drop(stop);
     let rest = async { while open.next().await.is_some() {} };
     if timeout(GRACE, rest).await.is_err() {
@@ -108,8 +113,8 @@ pub async fn serve_while_up(
 }
 
 /// Completes when connections that are accepted now should be refused, or the other way round.
-async fn turned(status: &mut watch::Receiver<Status>, is_open: bool) {
-    if status.wait_for(|it| it.shutdown.is_accepted() == is_open).await.is_err() {
+async fn turned(status: &mut watch::Receiver<Status>, accepts: bool) {
+    if status.wait_for(|it| it.shutdown.is_accepted() == accepts).await.is_err() {
         // The reconciler is gone, and publishes no status any more.
         pending::<()>().await;
     }
