@@ -131,9 +131,7 @@ impl<'a, L: Leds> LedController<'a, L> {
 
     /// The LED's own name, for a requested name.
     async fn resolve_name(&mut self, which: &LedRef) -> Result<String, LedError> {
-        // If there is no LED, `find` below reports it.
-        let _ = self.look().await;
-        match self.leds.find(which).await {
+        match self.survey().await.and_then(|survey| self.leds.find(&survey, which)) {
             Ok(lamp) => Ok(lamp.name),
             // A pattern can be released by its name although its LED was unplugged.
             Err(error) => match which {
@@ -143,11 +141,12 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// Lists the LEDs there are, and publishes the list.
-    async fn look(&mut self) -> Result<(), LedError> {
-        let led = self.leds.find(&LedRef::Identify).await;
-        let told = led.as_ref().map_err(ToString::to_string).cloned();
-        let mut lamps = self.leds.others().await;
+    /// Looks which LEDs there are, and publishes the list.
+    async fn survey(&mut self) -> Result<L::Survey, LedError> {
+        let survey = self.leds.survey().await;
+        let led = survey.as_ref().map_err(LedError::clone).and_then(|it| self.leds.find(it, &LedRef::Identify));
+        let told = led.map_err(|error| error.to_string());
+        let mut lamps = survey.as_ref().map(|it| self.leds.others(it)).unwrap_or_default();
         let is_here = |name: &str| lamps.iter().chain(&told).any(|lamp| lamp.name == name);
         let gone: Vec<String> = self.arbiter.held().filter(|name| !is_here(name)).cloned().collect();
         lamps.extend(gone.into_iter().map(|name| LedInfo { name, why: "it went away".into() }));
@@ -159,7 +158,7 @@ impl<'a, L: Leds> LedController<'a, L> {
             let news = set(&mut panel.led, told);
             set(&mut panel.others, others) || news
         });
-        led.map(drop)
+        survey
     }
 
     /// The name of the LED to identify the device by.
@@ -202,7 +201,7 @@ impl<'a, L: Leds> LedController<'a, L> {
             return;
         }
         // No LED is requested now, so it is no error if there is none.
-        let _ = self.look().await;
+        let _ = self.survey().await;
         (self.restore_at, self.restore_failure) = match self.leds.restore().await {
             Ok(()) => (None, None),
             Err(error) => {
@@ -222,11 +221,13 @@ impl<'a, L: Leds> LedController<'a, L> {
         if self.outputs(which.clone()).is_backing_off(Instant::now()) {
             return;
         }
-        let begins = wants.first().is_some_and(|want| want.pattern.is_some() && !self.outputs(which.clone()).is_showing(want));
-        let looked = if begins { self.look().await } else { Ok(()) };
-        let done = match looked {
-            Err(error) if *which == LedRef::Identify => Err(error),
-            Ok(()) | Err(_) => self.outputs(which.clone()).apply(leds, wants.first()).await,
+        let done = match wants.first() {
+            Some(want) if self.outputs(which.clone()).is_showing(want) => Ok(()),
+            Some(want @ DesiredPattern { pattern: Some(pattern), .. }) => match self.survey().await {
+                Ok(survey) => self.outputs(which.clone()).begin(leds, &survey, want, pattern).await,
+                Err(error) => Err(error),
+            },
+            Some(DesiredPattern { pattern: None, .. }) | None => self.outputs(which.clone()).put_back(leds).await,
         };
         match done {
             Ok(()) => self.outputs(which.clone()).trouble = None,

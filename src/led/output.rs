@@ -62,16 +62,9 @@ impl<'a> LedOutput<'a> {
         self.retry = None;
     }
 
-    /// Shows the pattern of the owner; without an owner, or without a pattern, restores the LED.
-    pub(super) async fn apply(&mut self, leds: &'a impl Leds, want: Option<&DesiredPattern>) -> Result<(), LedError> {
+    /// Restores the LED.
+    pub(super) async fn put_back(&mut self, leds: &impl Leds) -> Result<(), LedError> {
         self.retry = None;
-        let Some((want, pattern)) = want.and_then(|want| Some((want, want.pattern.as_ref()?))) else {
-            return self.put_back(leds).await;
-        };
-        if self.is_showing(want) { Ok(()) } else { self.begin(leds, want, pattern).await }
-    }
-
-    async fn put_back(&mut self, leds: &impl Leds) -> Result<(), LedError> {
         if self.shown.take().is_some() {
             self.owed = true;
         }
@@ -83,12 +76,21 @@ impl<'a> LedOutput<'a> {
         Ok(())
     }
 
-    async fn begin(&mut self, leds: &'a impl Leds, want: &DesiredPattern, pattern: &Pattern) -> Result<(), LedError> {
+    /// Shows the pattern of the owner, if the survey found the LED.
+    pub(super) async fn begin<L: Leds>(
+        &mut self,
+        leds: &'a L,
+        survey: &L::Survey,
+        want: &DesiredPattern,
+        pattern: &Pattern,
+    ) -> Result<(), LedError> {
+        leds.find(survey, &self.which)?;
+        self.retry = None;
         // A failed `show` may have changed the LED too.
         self.owed = true;
         self.shown = None;
         let length = want.owner.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let player = leds.show(&self.which, pattern, length).await?;
+        let player = leds.show(survey, &self.which, pattern, length).await?;
         let purpose = want.owner.purpose;
         info!(led = ?self.which, %purpose, %player, %pattern, "the LED blinks");
         let (which, pattern, since) = (self.which.clone(), pattern.clone(), Instant::now());

@@ -15,6 +15,8 @@ struct Fake {
     told: RefCell<Vec<String>>,
     failures: RefCell<VecDeque<LedError>>,
     lost: Cell<bool>,
+    /// How often it was looked for.
+    surveys: Cell<u32>,
     /// How long the driver takes to find the LED.
     takes: Cell<Duration>,
     bench: watch::Sender<ToolLock>,
@@ -24,7 +26,8 @@ impl Fake {
     fn new(player: Player) -> Self {
         let (bench, _) = watch::channel(ToolLock::Free);
         let (told, failures) = (RefCell::default(), RefCell::default());
-        Self { begun: Instant::now(), player, told, failures, lost: Cell::new(false), takes: Cell::default(), bench }
+        let (lost, surveys, takes) = (Cell::default(), Cell::default(), Cell::default());
+        Self { begun: Instant::now(), player, told, failures, lost, surveys, takes, bench }
     }
 
     fn note(&self, what: &str) -> Result<(), LedError> {
@@ -38,8 +41,15 @@ impl Fake {
 }
 
 impl Leds for &Fake {
-    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError> {
+    type Survey = ();
+
+    async fn survey(&self) -> Result<(), LedError> {
+        self.surveys.update(|it| it + 1);
         sleep(self.takes.get()).await;
+        Ok(())
+    }
+
+    fn find(&self, (): &(), which: &LedRef) -> Result<LedInfo, LedError> {
         let name = match which {
             LedRef::Identify if self.lost.get() => return Err(LedError::None("it has no LED".into())),
             LedRef::Identify => "ACT",
@@ -50,11 +60,11 @@ impl Leds for &Fake {
         Ok(LedInfo { name: name.into(), why: "it is there".into() })
     }
 
-    async fn others(&self) -> Vec<LedInfo> {
+    fn others(&self, (): &()) -> Vec<LedInfo> {
         vec![LedInfo { name: "PWR".into(), why: "it is there, too".into() }]
     }
 
-    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, (): &(), which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
         let length = length.map_or("ever".into(), |length| length.as_millis().to_string());
         self.note(&format!("{}show {} for {length}", short(which), pattern.steps().len()))?;
         Ok(self.player)
@@ -158,8 +168,10 @@ async fn the_kernel_blinks_for_15_s_and_we_sleep() {
     life(&fake, async |hand: Hand| {
         assert_eq!(hand.identify().await, "ACT");
         assert_eq!(hand.panel.borrow().shows.player, Some(Player::Kernel));
+        assert_eq!(fake.surveys.get(), 2, "one when the agent starts, and one for all of the blinking");
         sleep(secs(60)).await;
         assert!(hand.panel.borrow().shows.owners.is_empty());
+        assert_eq!(fake.surveys.get(), 2);
     })
     .await;
     assert_eq!(fake.told(), ["0 restore", "0 show 2 for 15000", "15000 put back"]);

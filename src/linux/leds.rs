@@ -76,13 +76,13 @@ impl Leds {
     /// Runs `deed` on the driver, on a thread where it may block.
     async fn with<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&mut DriverState, &ChooseLed) -> Result<T, LedError> + Send + 'static,
+        deed: impl FnOnce(&mut DriverState) -> Result<T, LedError> + Send + 'static,
     ) -> Result<T, LedError> {
-        let (work, choose) = (Arc::clone(&self.work), Arc::clone(&self.choose));
+        let work = Arc::clone(&self.work);
         let done = tokio::task::spawn_blocking(move || {
             // A panic with the lock held leaves the records of the state to restore, which is all that the next call needs.
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
-            deed(&mut work, &*choose)
+            deed(&mut work)
         });
         done.await.unwrap_or_else(|error| Err(LedError::Failed(format!("driving the LED broke off: {error}"))))
     }
@@ -95,22 +95,32 @@ pub fn tool_lock(runtime: &Path) -> PathBuf {
 }
 
 impl port::Leds for Leds {
-    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError> {
-        let which = which.clone();
-        self.with(move |_, choose| find(&choose(), &which).map(|(_, lamp)| lamp)).await
+    type Survey = LedChoice;
+
+    async fn survey(&self) -> Result<LedChoice, LedError> {
+        let choose = Arc::clone(&self.choose);
+        self.with(move |_| Ok(choose())).await
     }
 
-    async fn others(&self) -> Vec<LedInfo> {
-        let lamps = |choice: LedChoice| choice.others.iter().map(wire::lamp).collect();
-        // It fails only while the process ends.
-        self.with(move |_, choose| Ok(lamps(choose()))).await.unwrap_or_default()
+    fn find(&self, survey: &LedChoice, which: &LedRef) -> Result<LedInfo, LedError> {
+        find(survey, which).map(|(_, lamp)| lamp)
     }
 
-    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
+    fn others(&self, survey: &LedChoice) -> Vec<LedInfo> {
+        survey.others.iter().map(wire::lamp).collect()
+    }
+
+    async fn show(
+        &self,
+        survey: &LedChoice,
+        which: &LedRef,
+        pattern: &Pattern,
+        length: Option<Duration>,
+    ) -> Result<Player, LedError> {
+        let (wire, _) = find(survey, which)?;
         let (which, pattern) = (which.clone(), pattern.clone());
         let rounds = length.map(|length| pattern.rounds_in(length));
-        self.with(move |work, choose| {
-            let (wire, _) = find(&choose(), &which)?;
+        self.with(move |work| {
             // Another LED may have been this one until now.
             if work.wires.get(&which).is_some_and(|before| *before != wire) {
                 work.put_back(&which)?;
@@ -136,11 +146,11 @@ impl port::Leds for Leds {
 
     async fn put_back(&self, which: &LedRef) -> Result<(), LedError> {
         let which = which.clone();
-        self.with(move |work, _| work.put_back(&which)).await
+        self.with(move |work| work.put_back(&which)).await
     }
 
     async fn restore(&self) -> Result<(), LedError> {
-        self.with(|work, _| {
+        self.with(|work| {
             work.wires.clear();
             work.driver.release_all()?;
             work.driver.recover(PersistentChanges::Keep).into_iter().try_for_each(|(_, outcome)| match outcome {

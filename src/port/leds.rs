@@ -18,13 +18,24 @@ use crate::state::{LedInfo, LedRef, Pattern, Player};
 /// # Caveats
 /// - Success means that the driver accepted the change. Whether there is light, only a person can see.
 pub trait Leds {
-    /// Resolves a reference to an LED. Looked up again each time, for LEDs come and go.
-    async fn find(&self, which: &LedRef) -> Result<LedInfo, LedError>;
+    /// The LEDs that there were at one moment.
+    type Survey;
+
+    /// Looks which LEDs there are. LEDs come and go, so a pattern begins with a survey of its own.
+    async fn survey(&self) -> Result<Self::Survey, LedError>;
+    /// Resolves a reference to an LED.
+    fn find(&self, survey: &Self::Survey, which: &LedRef) -> Result<LedInfo, LedError>;
     /// Every LED that may be driven except the one that identifies the device.
-    async fn others(&self) -> Vec<LedInfo>;
+    fn others(&self, survey: &Self::Survey) -> Vec<LedInfo>;
     /// Begins a pattern, from its start, replacing the current one. Returns who plays it: with [`Player::Agent`], nothing
     /// shows until [`Leds::play`] plays it. `length`: when the pattern will be over, if known.
-    async fn show(&self, which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError>;
+    async fn show(
+        &self,
+        survey: &Self::Survey,
+        which: &LedRef,
+        pattern: &Pattern,
+        length: Option<Duration>,
+    ) -> Result<Player, LedError>;
     /// Plays a pattern that began at `since`, change by change. Returns only if the LED fails. Dropping it stops the pattern,
     /// and from then on it changes nothing.
     async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError;

@@ -1,6 +1,7 @@
 //! Ten thousand identify requests; in one of ten the agent is killed while the LED blinks.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use boardkeeper::board::{LedChoice, LedLocation};
@@ -59,15 +60,18 @@ fn any_led(dice: &mut Dice) -> SimulatedLed {
     dice.one_of(&ways)
 }
 
-fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
-    let choice = || LedChoice {
-        led: Some(LedLocation::Class { name: "ACT".into(), dir: dir() }),
+fn only(name: &str) -> LedChoice {
+    LedChoice {
+        led: Some(LedLocation::Class { name: name.into(), dir: dir().with_file_name(name) }),
         described: None,
         why: "it is the only one".into(),
         passed_over: Vec::new(),
         others: Vec::new(),
-    };
-    Leds::new(driver(kernel, runtime), Box::new(choice), runtime)
+    }
+}
+
+fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
+    Leds::new(driver(kernel, runtime), Box::new(|| only("ACT")), runtime)
 }
 
 /// Runs the agent's LED for so long, while somebody asks to see the device once or twice.
@@ -155,4 +159,36 @@ fn ten_thousand_identifies_and_one_in_ten_killed() {
     let (killed, changed) = (sum(|it| it.killed), sum(|it| it.changed));
     // The test must have tried what it is there for.
     assert!(killed > 900 && changed > 400, "{killed} killed, {changed} of them while the LED was changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blink_costs_one_look_at_sysfs_and_the_next_one_looks_again() {
+    let (runtime, kernel) = (tempfile::tempdir().unwrap(), Arc::new(Kernel::default()));
+    for name in ["ACT", "PWR"] {
+        kernel.plug(&dir().with_file_name(name), a_led(&["timer"], "none", &[], 0));
+    }
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    // Between the two blinks another LED becomes the one that identifies the device.
+    let choose = move || only(if counted.fetch_add(1, Ordering::Relaxed) < 2 { "ACT" } else { "PWR" });
+    let leds = Leds::new(driver(&kernel, runtime.path()), Box::new(choose), runtime.path());
+    let (asks, inbox) = mpsc::channel(4);
+    let (publish, _panel) = watch::channel(LedStatus::default());
+    let blinks = async {
+        for (name, so_far) in [("ACT", 2), ("PWR", 3)] {
+            let (asker, answer) = oneshot::channel();
+            asks.send(LedRequest::Identify(asker)).await.unwrap();
+            assert_eq!(answer.await.unwrap(), IdentifyOutcome::By(name.into()));
+            assert_eq!(kernel.led(&dir().with_file_name(name)).trigger, "timer");
+            sleep(Duration::from_secs(20)).await;
+            // The agent's start costs one look, too.
+            assert_eq!(looks.load(Ordering::Relaxed), so_far);
+            assert_eq!(kernel.led(&dir().with_file_name(name)).trigger, "none");
+        }
+    };
+    tokio::select! {
+        biased;
+        never = led::run(&leds, inbox, publish) => match never {},
+        () = blinks => {}
+    }
 }

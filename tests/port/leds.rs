@@ -29,9 +29,16 @@ fn pattern() -> Pattern {
     "200,200".parse().unwrap()
 }
 
+/// Looks for the LED, and has it show this.
+async fn show(world: &impl Fixture, pattern: &Pattern, length: Option<Duration>) -> Player {
+    let survey = world.leds().survey().await.unwrap();
+    world.leds().show(&survey, &LedRef::Identify, pattern, length).await.unwrap()
+}
+
 /// It is found, under a name and with a reason.
 pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
-    let lamp = world.leds().find(&LedRef::Identify).await.unwrap();
+    let survey = world.leds().survey().await.unwrap();
+    let lamp = world.leds().find(&survey, &LedRef::Identify).unwrap();
     assert!(!lamp.name.is_empty() && !lamp.why.is_empty(), "{lamp:?}");
 }
 
@@ -39,8 +46,8 @@ pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
 pub(crate) async fn how_it_was_comes_back(world: impl Fixture) {
     let before = world.shows();
     for _ in 0..3 {
-        world.leds().show(&LedRef::Identify, &pattern(), Some(SOON)).await.unwrap();
-        world.leds().show(&LedRef::Identify, &"50,950".parse().unwrap(), None).await.unwrap();
+        show(&world, &pattern(), Some(SOON)).await;
+        show(&world, &"50,950".parse().unwrap(), None).await;
         assert_ne!(world.shows(), before);
         world.leds().put_back(&LedRef::Identify).await.unwrap();
         assert_eq!(world.shows(), before);
@@ -58,7 +65,7 @@ pub(crate) async fn nothing_to_put_back_is_fine(world: impl Fixture) {
 /// What a killed one changed is put back by the next one.
 pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixture) {
     let before = world.shows();
-    world.leds().show(&LedRef::Identify, &pattern(), None).await.unwrap();
+    show(&world, &pattern(), None).await;
     world.dies();
     assert_ne!(world.shows(), before);
     world.leds().restore().await.unwrap();
@@ -68,7 +75,7 @@ pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixtur
 /// What somebody else set meanwhile stays, whoever puts back.
 pub(crate) async fn what_somebody_else_set_stays(mut world: impl Fixture) {
     for dies in [false, true] {
-        world.leds().show(&LedRef::Identify, &pattern(), None).await.unwrap();
+        show(&world, &pattern(), None).await;
         world.is_set();
         let theirs = world.shows();
         if dies {
@@ -83,7 +90,7 @@ pub(crate) async fn what_somebody_else_set_stays(mut world: impl Fixture) {
 pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) {
     let before = world.shows();
     let fast = "20,20".parse().unwrap();
-    let player = world.leds().show(&LedRef::Identify, &fast, None).await.unwrap();
+    let player = show(&world, &fast, None).await;
     // Where the kernel plays it, nobody asks us to.
     if player == Player::Agent {
         let ended = timeout(WHILE, world.leds().play(&LedRef::Identify, &fast, Instant::now())).await;

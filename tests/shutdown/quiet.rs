@@ -12,15 +12,21 @@ use tokio::time::Instant;
 use super::world::World;
 
 impl port::Leds for World {
-    async fn find(&self, _: &LedRef) -> Result<LedInfo, LedError> {
+    type Survey = ();
+
+    async fn survey(&self) -> Result<(), LedError> {
+        Ok(())
+    }
+
+    fn find(&self, (): &(), _: &LedRef) -> Result<LedInfo, LedError> {
         Ok(LedInfo { name: "ACT".to_owned(), why: "it is the only one".to_owned() })
     }
 
-    async fn others(&self) -> Vec<LedInfo> {
+    fn others(&self, (): &()) -> Vec<LedInfo> {
         Vec::new()
     }
 
-    async fn show(&self, _: &LedRef, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, (): &(), _: &LedRef, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         *self.shown.borrow_mut() = Some(pattern.clone());
         Ok(Player::Kernel)
     }

@@ -121,13 +121,18 @@ impl Power for TestWorld {
 }
 
 impl Leds for TestWorld {
-    async fn find(&self, _: &LedRef) -> Result<LedInfo, LedError> {
+    type Survey = ();
+
+    async fn survey(&self) -> Result<(), LedError> {
         unreachable!()
     }
-    async fn others(&self) -> Vec<LedInfo> {
+    fn find(&self, (): &(), _: &LedRef) -> Result<LedInfo, LedError> {
         unreachable!()
     }
-    async fn show(&self, _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    fn others(&self, (): &()) -> Vec<LedInfo> {
+        unreachable!()
+    }
+    async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         unreachable!()
     }
     async fn play(&self, _: &LedRef, _: &Pattern, _: Instant) -> LedError {

@@ -109,8 +109,9 @@ pub fn sysfs(data: &[u8]) {
     let pattern = Pattern::blinks(200, 200, 1, 0).expect("a pattern");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let _ = leds.find(&LedRef::Identify).await;
-        let _ = leds.show(&LedRef::Identify, &pattern, Some(Duration::from_secs(15))).await;
+        let survey = leds.survey().await.expect("the survey itself does not fail");
+        let _ = leds.find(&survey, &LedRef::Identify);
+        let _ = leds.show(&survey, &LedRef::Identify, &pattern, Some(Duration::from_secs(15))).await;
         let _ = leds.put_back(&LedRef::Identify).await;
         let _ = leds.restore().await;
     });

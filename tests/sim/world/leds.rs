@@ -186,19 +186,21 @@ impl Sim {
 }
 
 impl port::Leds for Sim {
-    async fn find(&self, _: &LedRef) -> Result<Named, LedError> {
-        self.led("find", |lamp| {
-            lamp.there()?;
-            Ok(Named { name: "ACT".into(), why: "it is the only one".into() })
-        })
-        .await
+    type Survey = ();
+
+    async fn survey(&self) -> Result<(), LedError> {
+        self.led("find", |lamp| lamp.there()).await
     }
 
-    async fn others(&self) -> Vec<Named> {
+    fn find(&self, (): &(), _: &LedRef) -> Result<Named, LedError> {
+        Ok(Named { name: "ACT".into(), why: "it is the only one".into() })
+    }
+
+    fn others(&self, (): &()) -> Vec<Named> {
         Vec::new()
     }
 
-    async fn show(&self, _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         self.with(|model| model.judge_led("blink"));
         self.led("show", |lamp| {
             // A kernel without the trigger leaves it to the agent.
