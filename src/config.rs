@@ -1,7 +1,7 @@
 //! Flags, environment and the provisioning file become one checked configuration. All mistakes are reported at once.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,62 +13,32 @@ use crate::state::{Force, Secret};
 
 mod file;
 mod provisioning;
+pub mod settings;
 mod values;
 
 pub use file::SettingsFile;
 pub use provisioning::Provisioning;
+use settings::{Parse, Setting};
 
 /// The port that the API has answered on since 2017.
 pub const PORT: u16 = 48484;
-/// The default state directory.
-pub const STATE_DIR: &str = "/var/lib/boardkeeper";
-/// The default directory for state that need not outlive a boot.
-pub const RUNTIME_DIR: &str = "/run/boardkeeper";
-/// Default of the disk space that pulls leave free: enough for logs, and for the engine to delete an image.
-pub const DISK_FLOOR: &str = "64M";
 
-/// The flags, and the environment variables of the same names, as given. Not yet checked.
+/// What was given for the settings. Not yet checked.
 #[derive(Debug, Clone, Default)]
 pub struct RawSettings {
-    /// `--root`.
-    pub root: Option<OsString>,
-    /// `--state-dir`.
-    pub state_dir: Option<OsString>,
-    /// `--runtime-dir`.
-    pub runtime_dir: Option<OsString>,
-    /// `--listen`, each.
-    pub listen: Vec<String>,
-    /// `--target`.
-    pub target: Option<OsString>,
-    /// `--boot-config`.
-    pub boot_config: Option<OsString>,
-    /// `--board`.
-    pub board: Option<String>,
-    /// `--led-file`.
-    pub led_file: Option<OsString>,
-    /// `--log`.
-    pub log: Option<String>,
-    /// `--registry-auth`.
-    pub registry_auth: Option<OsString>,
-    /// `--disk-floor`.
-    pub disk_floor: Option<String>,
-    /// `--ask-registries`.
-    pub ask_registries: Option<String>,
-    /// `--override-locks`.
-    pub override_locks: bool,
-    /// `--service-verbs`.
-    pub service_verbs: Option<String>,
+    /// Texts of flags, or of the environment variables in their place, by flag.
+    pub given: Vec<(&'static str, OsString)>,
+    /// The settings file. Flags and the environment win.
+    pub file: SettingsFile,
     /// Reads the provisioning cached in a state directory. Without a cached one the device has no identity yet.
     pub kept: Option<KeptProvisioning>,
-    /// Warnings: problems that do not keep the agent from starting.
-    pub troubles: Vec<String>,
 }
 
 /// Reads the provisioning that an earlier start cached in a state directory.
 pub type KeptProvisioning = fn(&Path) -> Option<Vec<u8>>;
 
-/// The agent's configuration.
-#[derive(Debug, Clone)]
+/// The agent's configuration. The default one is blank: no setting has been read into it.
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The host's root.
     pub root: PathBuf,
@@ -138,47 +108,53 @@ pub struct LogFilter {
 pub struct Mistakes(pub Vec<String>);
 
 impl Config {
-    /// Checks the settings. `env` looks up values that come from the environment only.
-    pub fn read(given: RawSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+    /// Checks the settings. `env` looks up variables that have no flag.
+    pub fn read(raw: &RawSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
-        let root = directory("--root", given.root, "/", &mut mistakes);
-        let state_dir = values::path(given.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR));
-        let mut troubles = given.troubles;
-        let kept = || given.kept.and_then(|kept| kept(&state_dir));
-        let boot_config = values::path(given.boot_config);
-        let provisioning = provisioning::read(&root, boot_config, kept, &mut mistakes, &mut troubles);
-        let port = provisioning.listen_port.unwrap_or(PORT);
-        let env = |name: &str| env(name).filter(|it| !it.is_empty());
-        let (listen, bridges) = listen(&given.listen, port, &mut mistakes);
-        let config = Self {
-            runtime_dir: values::path(given.runtime_dir).unwrap_or_else(|| PathBuf::from(RUNTIME_DIR)),
-            listen,
-            bridges,
-            target: values::path(given.target),
-            provisioning,
-            board: checked(values::board(given.board.as_deref()), &mut mistakes),
-            led_file: values::path(given.led_file).or_else(|| env("LED_FILE").map(PathBuf::from)),
-            log: checked(values::log(given.log.as_deref()), &mut mistakes),
-            registry_auth: registry_auth(given.registry_auth, &state_dir, &env, &mut mistakes),
-            disk_floor_bytes: checked(
-                values::size("--disk-floor", given.disk_floor.as_deref().unwrap_or(DISK_FLOOR)),
-                &mut mistakes,
-            ),
-            asks_registries: checked(
-                values::yes_or_no("--ask-registries", given.ask_registries.as_deref(), true),
-                &mut mistakes,
-            ),
-            force: if given.override_locks { Force::Yes } else { Force::No },
-            service_verbs: checked(values::service_verbs(given.service_verbs.as_deref()), &mut mistakes),
-            docker_host: checked(values::docker_host(env("DOCKER_HOST")), &mut mistakes),
-            bus: env("DBUS_SYSTEM_BUS_ADDRESS"),
-            device_key: checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes),
-            device_type: env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE")),
-            root,
-            state_dir,
-            troubles,
-        };
+        let mut config = Self { troubles: raw.file.trouble().map(str::to_owned).into_iter().collect(), ..Self::default() };
+        config.set(settings::EVERY_COMMAND, raw, &mut mistakes);
+        let (boot_config, state_dir) = (config.provisioning.path.take(), &config.state_dir);
+        let kept = || raw.kept.and_then(|kept| kept(state_dir));
+        config.provisioning = provisioning::read(&config.root, boot_config, kept, &mut mistakes, &mut config.troubles);
+        let port = config.provisioning.listen_port.unwrap_or(PORT);
+        (config.listen, config.bridges) = listen(raw.text("--listen"), port, &mut mistakes);
+        config.set(settings::RUN, raw, &mut mistakes);
+        let env = |name: &str| env(name).or_else(|| raw.file.get(name).map(str::to_owned)).filter(|it| !it.is_empty());
+        config.led_file = config.led_file.or_else(|| env("LED_FILE").map(PathBuf::from));
+        if config.registry_auth.as_os_str().is_empty() {
+            config.registry_auth = registry_auth(&config.state_dir, env("DOCKER_CONFIG"));
+        }
+        config.docker_host = checked(values::docker_host(env("DOCKER_HOST")), &mut mistakes);
+        config.bus = env("DBUS_SYSTEM_BUS_ADDRESS");
+        config.device_key = checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes);
+        config.device_type = env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE"));
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn set(&mut self, settings: &[Setting], raw: &RawSettings, mistakes: &mut Vec<String>) {
+        for setting in settings {
+            if let Err(why) = self.set_one(setting, raw.text(setting.flag)) {
+                mistakes.push(format!("{}: {why}", setting.flag));
+            }
+        }
+    }
+
+    fn set_one(&mut self, setting: &Setting, given: Option<&OsStr>) -> Result<(), String> {
+        let default = OsStr::new(setting.default.text());
+        match setting.parse {
+            Parse::Path(set) => match values::path(given.unwrap_or(default)).or_else(|| values::path(default)) {
+                Some(path) => set(self, path),
+                None => Ok(()),
+            },
+            Parse::Text(set) => set(self, &given.unwrap_or(default).to_string_lossy()),
+            Parse::Switch(set) => {
+                if given.is_some_and(values::is_on) {
+                    set(self);
+                }
+                Ok(())
+            }
+            Parse::Addresses | Parse::SettingsFile => Ok(()),
+        }
     }
 
     /// The API port that containers get in their environment.
@@ -196,21 +172,14 @@ fn checked<T: Default>(value: Result<T, String>, mistakes: &mut Vec<String>) -> 
     })
 }
 
-fn directory(flag: &str, given: Option<OsString>, default: &str, mistakes: &mut Vec<String>) -> PathBuf {
-    let path = values::path(given).unwrap_or_else(|| PathBuf::from(default));
-    if !path.is_dir() {
-        mistakes.push(format!("{flag}: `{}` is not a directory; name one that exists", path.display()));
-    }
-    path
-}
-
-fn listen(given: &[String], port: u16, mistakes: &mut Vec<String>) -> (Vec<SocketAddr>, Option<u16>) {
+fn listen(given: Option<&OsStr>, port: u16, mistakes: &mut Vec<String>) -> (Vec<SocketAddr>, Option<u16>) {
     let mut addresses = Vec::new();
-    for text in given.iter().filter(|it| !it.trim().is_empty()) {
-        match values::address(text.trim(), port) {
+    let given = given.unwrap_or_default().to_string_lossy();
+    for text in given.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        match values::address(text, port) {
             Ok(address) if addresses.contains(&address) => (),
             Ok(address) => addresses.push(address),
-            Err(why) => mistakes.push(why),
+            Err(why) => mistakes.push(format!("--listen: {why}")),
         }
     }
     if !addresses.is_empty() {
@@ -219,75 +188,33 @@ fn listen(given: &[String], port: u16, mistakes: &mut Vec<String>) -> (Vec<Socke
     (vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)], Some(port))
 }
 
-fn registry_auth(
-    given: Option<OsString>,
-    state_dir: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    mistakes: &mut Vec<String>,
-) -> PathBuf {
-    if let Some(path) = values::path(given) {
-        if !path.is_file() {
-            mistakes.push(format!("--registry-auth: `{}` is not a file; make it with `docker login`", path.display()));
-        }
-        return path;
-    }
+/// The default: a file of the agent's own, or else docker's.
+fn registry_auth(state_dir: &Path, docker_config: Option<String>) -> PathBuf {
     let own = state_dir.join("registry-auth.json");
-    let dockers = env("DOCKER_CONFIG").map(|dir| Path::new(&dir).join("config.json"));
-    match dockers {
-        Some(dockers) if !own.exists() => dockers,
+    match docker_config {
+        Some(dir) if !own.exists() => Path::new(&dir).join("config.json"),
         Some(_) | None => own,
     }
 }
 
 impl RawSettings {
-    /// Takes from a configuration file the settings that came neither as a flag nor as a variable.
-    pub fn fill(&mut self, file: &SettingsFile) {
-        self.troubles.extend(file.trouble().map(str::to_owned));
-        let path = |name: &str| file.get(name).map(OsString::from);
-        let text = |name: &str| file.get(name).map(str::to_owned);
-        self.root = self.root.take().or_else(|| path("BOARDKEEPER_ROOT"));
-        self.state_dir = self.state_dir.take().or_else(|| path("BOARDKEEPER_STATE_DIR"));
-        self.runtime_dir = self.runtime_dir.take().or_else(|| path("BOARDKEEPER_RUNTIME_DIR"));
-        self.target = self.target.take().or_else(|| path("BOARDKEEPER_TARGET"));
-        self.boot_config = self.boot_config.take().or_else(|| path("BOARDKEEPER_BOOT_CONFIG"));
-        self.board = self.board.take().or_else(|| text("BOARDKEEPER_BOARD"));
-        self.led_file = self.led_file.take().or_else(|| path("BOARDKEEPER_LED_FILE"));
-        self.log = self.log.take().or_else(|| text("BOARDKEEPER_LOG"));
-        self.registry_auth = self.registry_auth.take().or_else(|| path("BOARDKEEPER_REGISTRY_AUTH"));
-        self.disk_floor = self.disk_floor.take().or_else(|| text("BOARDKEEPER_DISK_FLOOR"));
-        self.ask_registries = self.ask_registries.take().or_else(|| text("BOARDKEEPER_ASK_REGISTRIES"));
-        self.service_verbs = self.service_verbs.take().or_else(|| text("BOARDKEEPER_SERVICE_VERBS"));
-        if self.listen.is_empty() {
-            self.listen =
-                file.get("BOARDKEEPER_LISTEN").map(|it| it.split(',').map(str::to_owned).collect()).unwrap_or_default();
-        }
-        let off = ["0", "false", "off", "no", "n", "f"];
-        self.override_locks |=
-            file.get("BOARDKEEPER_OVERRIDE_LOCKS").is_some_and(|it| !off.contains(&it.to_lowercase().as_str()));
+    /// A setting's text: from its flag, else from the environment, else from the settings file.
+    #[must_use]
+    pub fn text(&self, flag: &str) -> Option<&OsStr> {
+        let given = self.given.iter().find(|it| it.0 == flag).map(|it| it.1.as_os_str());
+        let variable = || settings::all().find(|it| it.flag == flag).map(|it| it.variable);
+        given.or_else(|| self.file.get(variable()?).map(OsStr::new))
     }
 }
 
 impl Config {
-    /// The flags whose changes take effect only at the agent's next start.
+    /// The flags and variables whose changes take effect only at the agent's next start.
     #[must_use]
     pub fn wants_a_restart(&self, new: &Self) -> Vec<&'static str> {
-        let differences = [
-            ("--root", self.root != new.root),
-            ("--state-dir", self.state_dir != new.state_dir),
-            ("--runtime-dir", self.runtime_dir != new.runtime_dir),
-            ("--listen", (&self.listen, self.bridges) != (&new.listen, new.bridges)),
-            ("--boot-config", self.provisioning != new.provisioning),
-            ("--board", self.board != new.board),
-            ("--led-file", self.led_file != new.led_file),
-            ("--registry-auth", self.registry_auth != new.registry_auth),
-            ("--disk-floor", self.disk_floor_bytes != new.disk_floor_bytes),
-            ("--ask-registries", self.asks_registries != new.asks_registries),
-            ("--override-locks", self.force != new.force),
-            ("--service-verbs", self.service_verbs != new.service_verbs),
-            ("DOCKER_HOST", self.docker_host != new.docker_host),
-            ("DBUS_SYSTEM_BUS_ADDRESS", self.bus != new.bus),
-        ];
-        differences.into_iter().filter(|(_, differs)| *differs).map(|(flag, _)| flag).collect()
+        let flags = settings::all().filter(|it| it.differs.is_some_and(|differs| differs(self, new))).map(|it| it.flag);
+        let docker_host = (self.docker_host != new.docker_host).then_some("DOCKER_HOST");
+        let bus = (self.bus != new.bus).then_some("DBUS_SYSTEM_BUS_ADDRESS");
+        flags.chain(docker_host).chain(bus).collect()
     }
 }
 

@@ -1,42 +1,17 @@
 //! `boardkeeper run`: the flags of the agent itself.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
-use clap::Args;
+use clap::builder::{FalseyValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::cli::CommandError;
+use crate::config::settings::{self, EVERY_COMMAND, Parse, RUN, Setting};
 use crate::config::{Config, Mistakes, RawSettings, SettingsFile};
 use crate::linux::store;
 
-/// What must outlive a power cut is found by every command in the same way.
-#[derive(Debug, Clone, Default, Args)]
-pub struct StateDirArgs {
-    /// The host's root: /sys, /proc, /etc, /run, /tmp and /dev are reached through it. Default: /
-    #[arg(long, env = "BOARDKEEPER_ROOT", value_name = "DIR")]
-    root: Option<OsString>,
-
-    /// Where state is kept that must outlive a power cut. Default: /var/lib/boardkeeper
-    #[arg(long, env = "BOARDKEEPER_STATE_DIR", value_name = "DIR")]
-    state_dir: Option<OsString>,
-
-    /// Where the API answers; repeat it for more addresses. 0.0.0.0 only when asked for.
-    /// Default: 127.0.0.1:48484, the VPN, and the engine's bridges but those of internal networks
-    #[arg(long, env = "BOARDKEEPER_LISTEN", value_name = "ADDRESS[:PORT]", value_delimiter = ',')]
-    listen: Vec<String>,
-
-    /// A file of NAME=value lines with the names of the variables below, read again at SIGHUP. Flags and the environment win
-    #[arg(long, env = "BOARDKEEPER_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// The device's provisioning file. Default: `<root>/mnt/boot/config.json`, when it is there
-    #[arg(long, env = "BOARDKEEPER_BOOT_CONFIG", value_name = "FILE")]
-    boot_config: Option<OsString>,
-}
-
-/// Flags of the agent. Each may be given as an environment variable instead; the flag wins.
-#[derive(Debug, Clone, Default, Args)]
-#[command(after_help = "\
+const AFTER_HELP: &str = "\
 Environment without a flag:
   DOCKER_HOST              The container engine. Default: unix:///var/run/docker.sock, then balenaEngine's socket, then podman's
   DBUS_SYSTEM_BUS_ADDRESS  The system bus, for reboots and shutdowns. Default: the one below --root
@@ -45,92 +20,113 @@ Environment without a flag:
   LED_FILE                 As --led-file
   DOCKER_CONFIG            Directory of a config.json with registries' passwords, where --registry-auth is not given
 
-Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.")]
-pub struct RunArgs {
-    #[command(flatten)]
-    place: StateDirArgs,
+Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.";
 
-    /// Where is kept what need not outlive a boot. Default: /run/boardkeeper
-    #[arg(long, env = "BOARDKEEPER_RUNTIME_DIR", value_name = "DIR")]
-    runtime_dir: Option<OsString>,
+/// What must outlive a power cut is found by every command in the same way.
+#[derive(Debug, Clone, Default)]
+pub struct StateDirArgs(Given);
 
-    /// A target-state file to keep the device at. It is watched for changes, and need not be there yet
-    #[arg(long, env = "BOARDKEEPER_TARGET", value_name = "FILE")]
-    target: Option<OsString>,
+/// Flags of the agent. Each may be given as an environment variable instead; the flag wins.
+#[derive(Debug, Clone, Default)]
+pub struct RunArgs(Given);
 
-    /// The board: a slug such as raspberrypi3, `auto` or `simulated`. Default: auto
-    #[arg(long, env = "BOARDKEEPER_BOARD", value_name = "BOARD")]
-    board: Option<String>,
-
-    /// The LED that identifies the board, by path. Default: the board's own
-    #[arg(long, env = "BOARDKEEPER_LED_FILE", value_name = "PATH")]
-    led_file: Option<OsString>,
-
-    /// What is logged: off, error, warn, info, debug or trace, or `module=level`, with commas between. Default: info
-    #[arg(long, env = "BOARDKEEPER_LOG", value_name = "LEVEL")]
-    log: Option<String>,
-
-    /// Registries' passwords: a config.json as `docker login` writes it. Default: `<state-dir>/registry-auth.json`
-    #[arg(long, env = "BOARDKEEPER_REGISTRY_AUTH", value_name = "FILE")]
-    registry_auth: Option<OsString>,
-
-    /// Room that pulls leave free on the engine's disk, such as 64M or 1G. Default: 64M
-    #[arg(long, env = "BOARDKEEPER_DISK_FLOOR", value_name = "SIZE")]
-    disk_floor: Option<String>,
-
-    /// Whether a registry is asked how large an image is before it is pulled, so that one that cannot fit is not begun: yes or no.
-    /// Default: yes
-    #[arg(long, env = "BOARDKEEPER_ASK_REGISTRIES", value_name = "YES|NO")]
-    ask_registries: Option<String>,
-
-    /// Update although services hold update locks, always
-    #[arg(long, env = "BOARDKEEPER_OVERRIDE_LOCKS", value_parser = clap::builder::FalseyValueParser::new())]
-    override_locks: bool,
-
-    /// What the keys of services may be used for that concerns the whole device: some of reboot, shutdown, update, blink,
-    /// tcp-ping, host-config, with commas between, or `none`. Default: all
-    #[arg(long, env = "BOARDKEEPER_SERVICE_VERBS", value_name = "VERBS")]
-    service_verbs: Option<String>,
-}
+/// Texts of flags, or of the variables in their place, by flag.
+type Given = Vec<(&'static str, OsString)>;
 
 impl StateDirArgs {
-    fn given(self) -> RawSettings {
-        let Self { root, state_dir, listen, boot_config, config: _ } = self;
-        RawSettings { root, state_dir, listen, boot_config, kept: Some(store::provisioned), ..RawSettings::default() }
-    }
-
     /// The configuration, as far as every command needs it.
     pub fn config(self) -> Result<Config, CommandError> {
-        let file = self.config.clone();
-        read(self.given(), file.as_deref())
+        read(self.0)
     }
 }
 
 impl RunArgs {
     /// The complete configuration.
     pub fn config(self) -> Result<Config, CommandError> {
-        let file = self.place.config.clone();
-        let given = RawSettings {
-            runtime_dir: self.runtime_dir,
-            target: self.target,
-            board: self.board,
-            led_file: self.led_file,
-            log: self.log,
-            registry_auth: self.registry_auth,
-            disk_floor: self.disk_floor,
-            ask_registries: self.ask_registries,
-            override_locks: self.override_locks,
-            service_verbs: self.service_verbs,
-            ..self.place.given()
-        };
-        read(given, file.as_deref())
+        read(self.0)
     }
 }
 
-fn read(mut given: RawSettings, file: Option<&Path>) -> Result<Config, CommandError> {
+fn read(given: Given) -> Result<Config, CommandError> {
     let wrong = |mistakes: Mistakes| CommandError::Wrong(mistakes.to_string());
-    let file = file.map(SettingsFile::read).transpose().map_err(|mistakes| wrong(Mistakes(mistakes)))?.unwrap_or_default();
-    given.fill(&file);
-    let env = |name: &str| std::env::var(name).ok().or_else(|| file.get(name).map(str::to_owned));
-    Config::read(given, &env).map_err(wrong)
+    let mut raw = RawSettings { given, kept: Some(store::provisioned), ..RawSettings::default() };
+    if let Some(file) = raw.text("--config") {
+        raw.file = SettingsFile::read(Path::new(file)).map_err(|mistakes| wrong(Mistakes(mistakes)))?;
+    }
+    Config::read(&raw, &|name| std::env::var(name).ok()).map_err(wrong)
+}
+
+impl Args for StateDirArgs {
+    fn augment_args(command: Command) -> Command {
+        // The usage line of an error names these flags as alternatives.
+        let place = ArgGroup::new("place").multiple(true).args(EVERY_COMMAND.iter().map(|it| it.flag));
+        command.args(EVERY_COMMAND.iter().map(arg)).group(place)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl Args for RunArgs {
+    fn augment_args(command: Command) -> Command {
+        StateDirArgs::augment_args(command).args(RUN.iter().map(arg)).after_help(AFTER_HELP)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for StateDirArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(given(matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        Self::from_arg_matches(matches).map(|it| *self = it)
+    }
+}
+
+impl FromArgMatches for RunArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(given(matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        Self::from_arg_matches(matches).map(|it| *self = it)
+    }
+}
+
+/// A setting as clap knows it.
+fn arg(setting: &Setting) -> Arg {
+    let (parser, action) = match setting.parse {
+        Parse::Path(_) => (ValueParser::os_string(), ArgAction::Set),
+        Parse::Text(_) => (ValueParser::string(), ArgAction::Set),
+        Parse::Switch(_) => (FalseyValueParser::new().into(), ArgAction::SetTrue),
+        Parse::Addresses => (ValueParser::string(), ArgAction::Append),
+        Parse::SettingsFile => (ValueParser::path_buf(), ArgAction::Set),
+    };
+    let default = setting.default.words().map(|it| format!(". Default: {it}")).unwrap_or_default();
+    Arg::new(setting.flag)
+        .long(setting.flag.trim_start_matches('-'))
+        .env(setting.variable)
+        .value_name(setting.value_name)
+        .help(format!("{}{default}", setting.help))
+        .value_parser(parser)
+        .action(action)
+        .value_delimiter(matches!(setting.parse, Parse::Addresses).then_some(','))
+}
+
+/// The texts of the flags that a command has, or of the variables in their place. A switch that is off counts as not given.
+fn given(matches: &ArgMatches) -> Given {
+    let mut given = Given::new();
+    for setting in settings::all() {
+        let Ok(Some(texts)) = matches.try_get_raw(setting.flag) else { continue };
+        let is_off = matches!(setting.parse, Parse::Switch(_)) && !matches.get_flag(setting.flag);
+        if !is_off {
+            given.push((setting.flag, texts.collect::<Vec<_>>().join(OsStr::new(","))));
+        }
+    }
+    given
 }

@@ -4,14 +4,18 @@ fn nothing(_: &str) -> Option<String> {
     None
 }
 
-fn given() -> RawSettings {
-    // A root without a provisioning file, whatever machine the test runs on.
-    RawSettings { root: Some(std::env::temp_dir().into()), ..RawSettings::default() }
+/// These flags, and a root without a provisioning file, whatever machine the test runs on.
+fn given<const N: usize>(flags: [(&'static str, &str); N]) -> RawSettings {
+    let root = ("--root", std::env::temp_dir().into());
+    RawSettings {
+        given: flags.map(|(flag, text)| (flag, text.into())).into_iter().chain([root]).collect(),
+        ..RawSettings::default()
+    }
 }
 
 #[test]
 fn a_device_nobody_said_anything_about() {
-    let config = Config::read(given(), &nothing).unwrap();
+    let config = Config::read(&given([]), &nothing).unwrap();
     assert_eq!(config.state_dir, Path::new("/var/lib/boardkeeper"));
     assert_eq!(config.listen, ["127.0.0.1:48484".parse().unwrap()]);
     assert_eq!((config.bridges, config.api_port()), (Some(48484), 48484));
@@ -29,23 +33,22 @@ fn every_mistake_is_told_at_once_and_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let boot = dir.path().join("config.json");
     std::fs::write(&boot, r#"{"uuid":"x","listenPort":"99999","deviceType":3,"apiKey":{}}"#).unwrap();
-    let wrong = RawSettings {
-        root: Some("/nowhere".into()),
-        listen: vec!["localhost:1".into(), "127.0.0.1:70000".into()],
-        boot_config: Some(boot.into()),
-        board: Some("My Board".into()),
-        log: Some("loud".into()),
-        registry_auth: Some("/nowhere".into()),
-        disk_floor: Some("much".into()),
-        ask_registries: Some("perhaps".into()),
-        ..RawSettings::default()
-    };
+    let wrong = given([
+        ("--root", "/nowhere"),
+        ("--listen", "localhost:1,127.0.0.1:70000"),
+        ("--boot-config", boot.to_str().unwrap()),
+        ("--board", "My Board"),
+        ("--log", "loud"),
+        ("--registry-auth", "/nowhere"),
+        ("--disk-floor", "much"),
+        ("--ask-registries", "perhaps"),
+    ]);
     let env = |name: &str| match name {
         "BOARDKEEPER_API_KEY" => Some("se!cret".into()),
         "DOCKER_HOST" => Some("docker".into()),
         _ => None,
     };
-    let Mistakes(mistakes) = Config::read(wrong, &env).unwrap_err();
+    let Mistakes(mistakes) = Config::read(&wrong, &env).unwrap_err();
     let about = [
         "--root",
         "uuid",
@@ -70,12 +73,12 @@ fn every_mistake_is_told_at_once_and_no_key() {
 
 #[test]
 fn addresses_given_are_all_there_are() {
-    let listen = ["0.0.0.0", "[::1]:80", "::1", "[::]", "127.0.0.1:48484", "127.0.0.1"].map(str::to_owned).to_vec();
-    let config = Config::read(RawSettings { listen, ..given() }, &nothing).unwrap();
+    let listen = "0.0.0.0,[::1]:80, ::1,[::],127.0.0.1:48484,127.0.0.1";
+    let config = Config::read(&given([("--listen", listen)]), &nothing).unwrap();
     let expected = ["0.0.0.0:48484", "[::1]:80", "[::1]:48484", "[::]:48484", "127.0.0.1:48484"].map(|it| it.parse().unwrap());
     assert_eq!((config.listen, config.bridges), (expected.to_vec(), None));
     // An empty environment variable counts as unset.
-    let config = Config::read(RawSettings { listen: vec![String::new()], ..given() }, &nothing).unwrap();
+    let config = Config::read(&given([("--listen", "")]), &nothing).unwrap();
     assert_eq!(config.bridges, Some(PORT));
 }
 
@@ -90,14 +93,14 @@ fn the_provisioning_file_is_read_where_it_belongs() {
         "initialDeviceName":"kitchen","deviceApiKey":"k","appUpdatePollInterval":60000}}"#
     );
     std::fs::write(&path, text).unwrap();
-    let given = RawSettings { root: Some(root.path().into()), ..RawSettings::default() };
-    let config = Config::read(given.clone(), &nothing).unwrap();
+    let given = given([("--root", root.path().to_str().unwrap())]);
+    let config = Config::read(&given, &nothing).unwrap();
     assert_eq!(config.provisioning.uuid, Some(uuid));
     assert_eq!((config.api_port(), config.bridges), (1234, Some(1234)));
     assert_eq!(config.provisioning.name.as_deref(), Some("kitchen"));
     assert_eq!(config.provisioning.path, Some(path.clone()));
     std::fs::write(&path, "{").unwrap();
-    let mistakes = Config::read(given, &nothing).unwrap_err().to_string();
+    let mistakes = Config::read(&given, &nothing).unwrap_err().to_string();
     assert!(mistakes.contains("is not JSON") && mistakes.contains("line 1"), "{mistakes}");
 }
 
@@ -105,12 +108,12 @@ fn the_provisioning_file_is_read_where_it_belongs() {
 fn values_mean_what_they_say() {
     for (text, bytes) in [("0", 0), ("1024", 1024), ("2k", 2048), ("1GiB", 1 << 30), ("6G", 6 << 30), (" 5 MB", 0)] {
         let expected = if text == " 5 MB" { Err(()) } else { Ok(bytes) };
-        assert_eq!(values::size("--x", text).map_err(|_| ()), expected, "{text}");
+        assert_eq!(values::size(text).map_err(|_| ()), expected, "{text}");
     }
-    assert!(values::size("--x", "99999999999G").is_err());
-    let log = values::log(Some("warn, boardkeeper::linux=debug")).unwrap();
+    assert!(values::size("99999999999G").is_err());
+    let log = values::log("warn, boardkeeper::linux=debug").unwrap();
     assert_eq!((log.all, log.modules), (LevelFilter::WARN, vec![("boardkeeper::linux".to_owned(), LevelFilter::DEBUG)]));
-    assert_eq!(values::board(Some("simulated")), Ok(BoardChoice::Simulated));
+    assert_eq!(values::board("simulated"), Ok(BoardChoice::Simulated));
     assert!(values::device_key(Some("k".repeat(15))).is_err());
     assert!(values::device_key(Some("key_".repeat(32))).unwrap().is_some());
     assert!(values::device_key(Some("0".repeat(64))).is_err(), "it is guessed");
@@ -128,12 +131,12 @@ fn the_environment_has_its_say() {
         "DOCKER_HOST" => Some(String::new()),
         _ => None,
     };
-    let config = Config::read(RawSettings { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    let config = Config::read(&given([("--state-dir", &docker)]), &env).unwrap();
     assert_eq!(config.led_file.as_deref(), Some(Path::new("/sys/class/leds/ACT")));
     assert_eq!(config.registry_auth, dir.path().join("config.json"));
     assert_eq!((config.device_type.as_deref(), config.docker_host), (Some("raspberrypi3"), None));
     std::fs::write(dir.path().join("registry-auth.json"), "{}").unwrap();
-    let config = Config::read(RawSettings { state_dir: Some(dir.path().into()), ..given() }, &env).unwrap();
+    let config = Config::read(&given([("--state-dir", &docker)]), &env).unwrap();
     assert_eq!(config.registry_auth, dir.path().join("registry-auth.json"));
 }
 
@@ -143,12 +146,11 @@ fn a_file_fills_in_and_flags_win() {
     let path = dir.path().join("boardkeeper");
     let text = "BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/a\nBOARDKEEPER_LISTEN=127.0.0.1:1,[::1]:2\nBOARDKEEPER_OVERRIDE_LOCKS=1\nBOARDKEEPER_ASK_REGISTRIES=no\n";
     std::fs::write(&path, text).unwrap();
-    let mut filled = RawSettings { target: Some("/b".into()), ..given() };
-    filled.fill(&SettingsFile::read(&path).unwrap());
-    let config = Config::read(filled, &nothing).unwrap();
+    let filled = RawSettings { file: SettingsFile::read(&path).unwrap(), ..given([("--target", "/b")]) };
+    let config = Config::read(&filled, &nothing).unwrap();
     assert_eq!((config.target.as_deref(), config.log.all), (Some(Path::new("/b")), LevelFilter::DEBUG));
     assert_eq!((config.listen.len(), config.force), (2, Force::Yes));
-    let before = Config::read(given(), &nothing).unwrap();
+    let before = Config::read(&given([]), &nothing).unwrap();
     assert_eq!(before.wants_a_restart(&config), ["--listen", "--ask-registries", "--override-locks"]);
     assert!(config.wants_a_restart(&config).is_empty());
 }
@@ -156,8 +158,7 @@ fn a_file_fills_in_and_flags_win() {
 #[test]
 fn what_services_may_do_with_the_device_is_told_by_name() {
     use crate::state::keys::DeviceAction::{Blink, TcpPing};
-    let given = |text: &str| RawSettings { service_verbs: Some(text.to_owned()), ..RawSettings::default() };
-    let read = |text: &str| Config::read(given(text), &|_| None);
+    let read = |text: &str| Config::read(&given([("--service-verbs", text)]), &nothing);
     assert_eq!(read("").unwrap().service_verbs, DeviceAction::ALL.into());
     assert_eq!(read("none").unwrap().service_verbs, BTreeSet::new());
     assert_eq!(read("blink, tcp-ping,").unwrap().service_verbs, [Blink, TcpPing].into());
@@ -173,11 +174,21 @@ fn what_services_may_do_with_the_device_is_told_by_name() {
 fn configurations_without_end_are_not_read_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.json");
-    let given = || RawSettings { boot_config: Some(path.clone().into()), ..given() };
+    let given = given([("--boot-config", path.to_str().unwrap())]);
     std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 2))).unwrap();
-    assert!(Config::read(given(), &nothing).is_ok() && !SettingsFile::read(&path).unwrap_err()[0].contains("longer"));
+    assert!(Config::read(&given, &nothing).is_ok() && !SettingsFile::read(&path).unwrap_err()[0].contains("longer"));
     std::fs::write(&path, format!("{{}}{}", " ".repeat((1 << 20) - 1))).unwrap();
-    let Mistakes(mistakes) = Config::read(given(), &nothing).unwrap_err();
+    let Mistakes(mistakes) = Config::read(&given, &nothing).unwrap_err();
     assert!(mistakes[0].contains("--boot-config") && mistakes[0].contains("longer than 1024 kB"), "{mistakes:?}");
     assert!(SettingsFile::read(&path).unwrap_err()[0].contains("longer than 1024 kB"));
+}
+
+#[test]
+fn a_setting_has_one_name_and_a_default_that_is_no_mistake() {
+    for setting in settings::all() {
+        let variable = setting.flag.replacen("--", "BOARDKEEPER_", 1).replace('-', "_").to_uppercase();
+        assert_eq!(setting.variable, variable);
+        assert_eq!(settings::all().filter(|it| it.flag == setting.flag).count(), 1, "{}", setting.flag);
+        assert_eq!(Config::default().set_one(setting, None), Ok(()), "{}", setting.flag);
+    }
 }

@@ -1,7 +1,7 @@
 //! Single values: parsing, and what is wrong with them.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -40,51 +40,64 @@ pub(super) fn without_mark(text: &[u8]) -> &[u8] {
 }
 
 /// A path; an empty one counts as not given.
-pub(super) fn path(given: Option<OsString>) -> Option<PathBuf> {
-    let path = PathBuf::from(given.filter(|it| !it.is_empty())?);
+pub(super) fn path(given: &OsStr) -> Option<PathBuf> {
     // Watches and mounts must not depend on the agent's working directory.
-    Some(std::path::absolute(&path).unwrap_or(path))
+    (!given.is_empty()).then(|| std::path::absolute(given).unwrap_or_else(|_| PathBuf::from(given)))
+}
+
+pub(super) fn is_directory(path: &Path) -> Result<(), String> {
+    let wrong = || format!("`{}` is not a directory; name one that exists", path.display());
+    if path.is_dir() { Ok(()) } else { Err(wrong()) }
+}
+
+pub(super) fn is_login_file(path: &Path) -> Result<(), String> {
+    let wrong = || format!("`{}` is not a file; make it with `docker login`", path.display());
+    if path.is_file() { Ok(()) } else { Err(wrong()) }
+}
+
+/// Whether a switch is on: any text but an empty one and a word for no.
+pub(super) fn is_on(given: &OsStr) -> bool {
+    !["", "0", "false", "off", "no", "n", "f"].contains(&given.to_string_lossy().to_lowercase().as_str())
 }
 
 /// An address, with or without a port.
 pub(super) fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
     let with_port = || bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
-    text.parse().or_else(|_| with_port()).map_err(|_| {
-        format!("--listen: `{text}` is not an address; write one like `127.0.0.1:{port}`, `[::1]:{port}` or `0.0.0.0`")
-    })
+    text.parse()
+        .or_else(|_| with_port())
+        .map_err(|_| format!("`{text}` is not an address; write one like `127.0.0.1:{port}`, `[::1]:{port}` or `0.0.0.0`"))
 }
 
-/// `yes` or `no`; an empty value counts as not given.
-pub(super) fn yes_or_no(flag: &str, given: Option<&str>, default: bool) -> Result<bool, String> {
+/// `yes` or `no`; an empty value counts as `yes`.
+pub(super) fn yes_or_no(given: &str) -> Result<bool, String> {
     match given {
-        None | Some("") => Ok(default),
-        Some("yes") => Ok(true),
-        Some("no") => Ok(false),
-        Some(other) => Err(format!("{flag}: `{other}` is neither `yes` nor `no`")),
+        "" | "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(format!("`{other}` is neither `yes` nor `no`")),
     }
 }
 
-pub(super) fn board(given: Option<&str>) -> Result<BoardChoice, String> {
+pub(super) fn board(given: &str) -> Result<BoardChoice, String> {
     match given {
-        None | Some("" | "auto") => Ok(BoardChoice::Auto),
-        Some("simulated") => Ok(BoardChoice::Simulated),
-        Some(slug) if slug.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-_".contains(&it)) => {
+        "" | "auto" => Ok(BoardChoice::Auto),
+        "simulated" => Ok(BoardChoice::Simulated),
+        slug if slug.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-_".contains(&it)) => {
             Ok(BoardChoice::Slug(slug.to_owned()))
         }
-        Some(other) => {
-            Err(format!("--board: `{other}` is not a board; write a slug like `raspberrypi3`, `auto` or `simulated`"))
-        }
+        other => Err(format!("`{other}` is not a board; write a slug like `raspberrypi3`, `auto` or `simulated`")),
     }
 }
 
 /// For example `info`, or `warn,boardkeeper::linux=debug`.
-pub(super) fn log(given: Option<&str>) -> Result<LogFilter, String> {
+pub(super) fn log(given: &str) -> Result<LogFilter, String> {
     let mut log = LogFilter::default();
-    for part in given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()) {
+    for part in given.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
         let level: LevelFilter = level.parse().map_err(|_| {
-            format!("--log: `{level}` is not a level; write off, error, warn, info, debug or trace, or `module=level`, with commas between")
+            format!(
+                "`{level}` is not a level; write off, error, warn, info, debug or trace, or `module=level`, with commas between"
+            )
         })?;
         match module {
             Some(module) => log.modules.push((module.to_owned(), level)),
@@ -94,9 +107,9 @@ pub(super) fn log(given: Option<&str>) -> Result<LogFilter, String> {
     Ok(log)
 }
 
-/// For example `blink,update`. `none` permits none of them; not given permits all.
-pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceAction>, String> {
-    let words: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+/// For example `blink,update`. `none` permits none of them; an empty value permits all.
+pub(super) fn service_verbs(given: &str) -> Result<BTreeSet<DeviceAction>, String> {
+    let words: Vec<_> = given.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     match words.as_slice() {
         [] => Ok(DeviceAction::ALL.into()),
         ["none"] => Ok(BTreeSet::new()),
@@ -107,13 +120,13 @@ pub(super) fn service_verbs(given: Option<&str>) -> Result<BTreeSet<DeviceAction
 fn service_verb(word: &str) -> Result<DeviceAction, String> {
     DeviceAction::ALL.into_iter().find(|it| it.name() == word).ok_or_else(|| {
         let all = DeviceAction::ALL.map(DeviceAction::name).join(", ");
-        format!("--service-verbs: `{word}` is none; write some of {all}, with commas between, or `none`")
+        format!("`{word}` is none; write some of {all}, with commas between, or `none`")
     })
 }
 
 /// A number of bytes, with K, M or G after it for powers of 1024.
-pub(super) fn size(flag: &str, text: &str) -> Result<u64, String> {
-    let wrong = || format!("{flag}: `{text}` is not a size; write one like `64M`, `1G` or a number of bytes");
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a size; write one like `64M`, `1G` or a number of bytes");
     let trimmed = text.trim();
     let digits = trimmed.trim_end_matches(|it: char| it.is_ascii_alphabetic());
     let unit: u64 = match trimmed[digits.len()..].to_ascii_lowercase().as_str() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use boardkeeper::cli::{Cli, CommandError};
+use boardkeeper::config::settings::{self, Setting};
 use boardkeeper::state::keys::DeviceAction;
 use clap::{Command, CommandFactory};
 
@@ -22,28 +23,25 @@ fn exit_codes(command: &Command) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_flag_of_run_has_a_row_with_its_variable_and_default() {
+fn every_setting_has_a_row_with_its_variable_and_default() {
     let rows = table(PAGE, "flag");
-    let run = subcommand("run");
-    for arg in run.get_arguments().filter(|it| it.get_id() != "help") {
-        let flag = format!("`--{}`", arg.get_long().unwrap());
-        let row = rows.iter().find(|it| it[0] == flag).unwrap_or_else(|| panic!("{PAGE} has no row for {flag}"));
-        let variable = arg.get_env().unwrap().to_str().unwrap();
+    for Setting { flag, variable, default, .. } in settings::all() {
+        let row = rows.iter().find(|it| it[0] == format!("`{flag}`")).unwrap_or_else(|| panic!("{PAGE} has no row for {flag}"));
         assert_eq!(row[1], format!("`{variable}`"), "{flag}");
-        let help = arg.get_help().unwrap().to_string();
-        let default = help.split("Default: ").nth(1).map(|it| it.replace('`', ""));
         let none = ["none", "off"].contains(&row[2].as_str());
-        assert!(default.map_or(none, |it| it == row[2].replace('`', "")), "{flag}: `{}` differs from: {help}", row[2]);
+        let words = default.words().map(|it| it.replace('`', ""));
+        assert!(
+            words.as_ref().map_or(none, |it| *it == row[2].replace('`', "")),
+            "{flag}: `{}` differs from {words:?}",
+            row[2]
+        );
     }
 }
 
 #[test]
 fn no_flag_is_described_that_is_not_there() {
-    let run = subcommand("run");
-    let flags: BTreeSet<_> = run.get_arguments().filter_map(|it| it.get_long()).map(|it| format!("--{it}")).collect();
-    for flag in first_column(PAGE, "flag") {
-        assert!(flags.contains(&flag), "{flag} is in {PAGE} only");
-    }
+    let flags: BTreeSet<_> = settings::all().map(|it| it.flag.to_owned()).collect();
+    assert_eq!(first_column(PAGE, "flag"), flags);
 }
 
 #[test]

@@ -29,12 +29,10 @@ pub fn config(data: &[u8]) {
     assert!(provisioning.uuid.is_none_or(|it| it.len() <= 64) && mistakes.iter().all(|it| !it.contains('\n')), "{mistakes:?}");
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(file) = SettingsFile::parse(text, "boardkeeper") else { return };
-    let mut given = RawSettings::default();
-    given.fill(&file);
     // What it names elsewhere is somebody else's.
-    given.boot_config = Some(OsString::from("/dev/null"));
-    let env = |name: &str| file.get(name).map(str::to_owned);
-    if let Ok(config) = Config::read(given, &env) {
+    let given = vec![("--boot-config", OsString::from("/dev/null"))];
+    let raw = RawSettings { given, file, ..RawSettings::default() };
+    if let Ok(config) = Config::read(&raw, &|_| None) {
         assert!(!config.listen.is_empty());
     }
 }

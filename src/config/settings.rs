@@ -1,0 +1,243 @@
+//! The settings, one row each. Command line, help texts, environment and settings file are read by these rows.
+
+use std::path::PathBuf;
+
+use super::{Config, values};
+use crate::state::Force;
+
+/// A setting: a flag, a variable in the environment and the settings file, and how its text becomes a part of [`Config`].
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The flag, such as `--root`.
+    pub flag: &'static str,
+    /// The environment variable, and the name in the settings file.
+    pub variable: &'static str,
+    /// The placeholder of the value in help texts.
+    pub value_name: &'static str,
+    /// The help text, without the default.
+    pub help: &'static str,
+    /// What counts when the setting is not given.
+    pub default: DefaultValue,
+    /// How its text is parsed.
+    pub parse: Parse,
+    /// Compares two configurations, if a change takes effect only at the agent's next start.
+    pub differs: Option<fn(&Config, &Config) -> bool>,
+}
+
+/// What counts when a setting is not given.
+#[derive(Debug, Clone, Copy)]
+pub enum DefaultValue {
+    /// Nothing, or off.
+    None,
+    /// A text, parsed like a given one.
+    Text(&'static str),
+    /// Depends on other settings or on the host. In words.
+    Derived(&'static str),
+}
+
+/// How a setting's text is parsed. A mistake comes without the flag's name.
+#[derive(Debug, Clone, Copy)]
+pub enum Parse {
+    /// A path, made absolute. It need not be UTF-8. An empty one counts as not given.
+    Path(fn(&mut Config, PathBuf) -> Result<(), String>),
+    /// Text; the default, or an empty one, when it is not given.
+    Text(fn(&mut Config, &str) -> Result<(), String>),
+    /// A flag without a value. Called if it is on.
+    Switch(fn(&mut Config)),
+    /// `--listen`: addresses with commas between, parsed after the provisioning file, which may have another default port.
+    Addresses,
+    /// `--config`: the path of the settings file, which is read before all others are parsed.
+    SettingsFile,
+}
+
+/// The settings that every command needs to find an agent.
+pub const EVERY_COMMAND: &[Setting] = &[
+    Setting {
+        flag: "--root",
+        variable: "BOARDKEEPER_ROOT",
+        value_name: "DIR",
+        help: "The host's root: /sys, /proc, /etc, /run, /tmp and /dev are reached through it",
+        default: DefaultValue::Text("/"),
+        parse: Parse::Path(|config, path| {
+            config.root = path;
+            values::is_directory(&config.root)
+        }),
+        differs: Some(|old, new| old.root != new.root),
+    },
+    Setting {
+        flag: "--state-dir",
+        variable: "BOARDKEEPER_STATE_DIR",
+        value_name: "DIR",
+        help: "Where state is kept that must outlive a power cut",
+        default: DefaultValue::Text("/var/lib/boardkeeper"),
+        parse: Parse::Path(|config, path| {
+            config.state_dir = path;
+            Ok(())
+        }),
+        differs: Some(|old, new| old.state_dir != new.state_dir),
+    },
+    Setting {
+        flag: "--listen",
+        variable: "BOARDKEEPER_LISTEN",
+        value_name: "ADDRESS[:PORT]",
+        help: "Where the API answers; repeat it for more addresses. 0.0.0.0 only when asked for",
+        default: DefaultValue::Derived("127.0.0.1:48484, the VPN, and the engine's bridges but those of internal networks"),
+        parse: Parse::Addresses,
+        differs: Some(|old, new| (&old.listen, old.bridges) != (&new.listen, new.bridges)),
+    },
+    Setting {
+        flag: "--config",
+        variable: "BOARDKEEPER_CONFIG",
+        value_name: "FILE",
+        help: "A file of NAME=value lines with the names of the variables below, read again at SIGHUP. \
+               Flags and the environment win",
+        default: DefaultValue::None,
+        parse: Parse::SettingsFile,
+        differs: None,
+    },
+    Setting {
+        flag: "--boot-config",
+        variable: "BOARDKEEPER_BOOT_CONFIG",
+        value_name: "FILE",
+        help: "The device's provisioning file",
+        default: DefaultValue::Derived("`<root>/mnt/boot/config.json`, when it is there"),
+        parse: Parse::Path(|config, path| {
+            config.provisioning.path = Some(path);
+            Ok(())
+        }),
+        differs: Some(|old, new| old.provisioning != new.provisioning),
+    },
+];
+
+/// The settings of the agent itself.
+pub const RUN: &[Setting] = &[
+    Setting {
+        flag: "--runtime-dir",
+        variable: "BOARDKEEPER_RUNTIME_DIR",
+        value_name: "DIR",
+        help: "Where is kept what need not outlive a boot",
+        default: DefaultValue::Text("/run/boardkeeper"),
+        parse: Parse::Path(|config, path| {
+            config.runtime_dir = path;
+            Ok(())
+        }),
+        differs: Some(|old, new| old.runtime_dir != new.runtime_dir),
+    },
+    Setting {
+        flag: "--target",
+        variable: "BOARDKEEPER_TARGET",
+        value_name: "FILE",
+        help: "A target-state file to keep the device at. It is watched for changes, and need not be there yet",
+        default: DefaultValue::None,
+        parse: Parse::Path(|config, path| {
+            config.target = Some(path);
+            Ok(())
+        }),
+        differs: None,
+    },
+    Setting {
+        flag: "--board",
+        variable: "BOARDKEEPER_BOARD",
+        value_name: "BOARD",
+        help: "The board: a slug such as raspberrypi3, `auto` or `simulated`",
+        default: DefaultValue::Text("auto"),
+        parse: Parse::Text(|config, text| values::board(text).map(|it| config.board = it)),
+        differs: Some(|old, new| old.board != new.board),
+    },
+    Setting {
+        flag: "--led-file",
+        variable: "BOARDKEEPER_LED_FILE",
+        value_name: "PATH",
+        help: "The LED that identifies the board, by path",
+        default: DefaultValue::Derived("the board's own"),
+        parse: Parse::Path(|config, path| {
+            config.led_file = Some(path);
+            Ok(())
+        }),
+        differs: Some(|old, new| old.led_file != new.led_file),
+    },
+    Setting {
+        flag: "--log",
+        variable: "BOARDKEEPER_LOG",
+        value_name: "LEVEL",
+        help: "What is logged: off, error, warn, info, debug or trace, or `module=level`, with commas between",
+        default: DefaultValue::Text("info"),
+        parse: Parse::Text(|config, text| values::log(text).map(|it| config.log = it)),
+        differs: None,
+    },
+    Setting {
+        flag: "--registry-auth",
+        variable: "BOARDKEEPER_REGISTRY_AUTH",
+        value_name: "FILE",
+        help: "Registries' passwords: a config.json as `docker login` writes it",
+        default: DefaultValue::Derived("`<state-dir>/registry-auth.json`"),
+        parse: Parse::Path(|config, path| {
+            config.registry_auth = path;
+            values::is_login_file(&config.registry_auth)
+        }),
+        differs: Some(|old, new| old.registry_auth != new.registry_auth),
+    },
+    Setting {
+        flag: "--disk-floor",
+        variable: "BOARDKEEPER_DISK_FLOOR",
+        value_name: "SIZE",
+        help: "Room that pulls leave free on the engine's disk, such as 64M or 1G",
+        // Enough for logs, and for the engine to delete an image.
+        default: DefaultValue::Text("64M"),
+        parse: Parse::Text(|config, text| values::size(text).map(|it| config.disk_floor_bytes = it)),
+        differs: Some(|old, new| old.disk_floor_bytes != new.disk_floor_bytes),
+    },
+    Setting {
+        flag: "--ask-registries",
+        variable: "BOARDKEEPER_ASK_REGISTRIES",
+        value_name: "YES|NO",
+        help: "Whether a registry is asked how large an image is before it is pulled, so that one that cannot fit is not begun: \
+               yes or no",
+        default: DefaultValue::Text("yes"),
+        parse: Parse::Text(|config, text| values::yes_or_no(text).map(|it| config.asks_registries = it)),
+        differs: Some(|old, new| old.asks_registries != new.asks_registries),
+    },
+    Setting {
+        flag: "--override-locks",
+        variable: "BOARDKEEPER_OVERRIDE_LOCKS",
+        value_name: "",
+        help: "Update although services hold update locks, always",
+        default: DefaultValue::None,
+        parse: Parse::Switch(|config| config.force = Force::Yes),
+        differs: Some(|old, new| old.force != new.force),
+    },
+    Setting {
+        flag: "--service-verbs",
+        variable: "BOARDKEEPER_SERVICE_VERBS",
+        value_name: "VERBS",
+        help: "What the keys of services may be used for that concerns the whole device: some of reboot, shutdown, update, blink, \
+               tcp-ping, host-config, with commas between, or `none`",
+        default: DefaultValue::Derived("all"),
+        parse: Parse::Text(|config, text| values::service_verbs(text).map(|it| config.service_verbs = it)),
+        differs: Some(|old, new| old.service_verbs != new.service_verbs),
+    },
+];
+
+impl DefaultValue {
+    /// As help texts say it.
+    #[must_use]
+    pub const fn words(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Text(words) | Self::Derived(words) => Some(words),
+        }
+    }
+
+    /// The text to parse. Empty: there is none.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Text(text) => text,
+            Self::None | Self::Derived(_) => "",
+        }
+    }
+}
+
+/// All settings, in the order of the help text.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    EVERY_COMMAND.iter().chain(RUN)
+}
