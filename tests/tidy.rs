@@ -35,7 +35,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("axum", &["api", "http", "lib"]),
     ("base64", &["linux"]),
     ("bollard", &["linux"]),
-    ("boards", &["board", "linux", "main"]),
+    ("boards", &["board", "linux"]),
     ("clap", &["cli", "main"]),
     ("dlmalloc", &["main"]),
     ("gpio_cdev", &["linux"]),
@@ -285,8 +285,9 @@ struct Source {
 }
 
 impl Source {
+    /// May name all modules.
     fn is_root(&self) -> bool {
-        self.module == "lib" || self.module == "main"
+        ["lib", "main", "daemon"].contains(&self.module.as_str())
     }
 
     fn is_tests(&self) -> bool {

@@ -1,0 +1,300 @@
+//! The composition root: builds the adapters, joins them with the loops, and handles signals.
+
+use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use boardkeeper::board::BoardHints;
+use boardkeeper::cli::CommandError;
+use boardkeeper::cli::log::{self, Verbosity};
+use boardkeeper::cli::run::RunArgs;
+use boardkeeper::config::{self, Config};
+use boardkeeper::document;
+use boardkeeper::http;
+use boardkeeper::linux::board::detect;
+use boardkeeper::linux::clock::{Clock, Random};
+use boardkeeper::linux::engine::{self, Engine};
+use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
+use boardkeeper::linux::locks::Locks;
+use boardkeeper::linux::net::networks::{self, EngineNetworks};
+use boardkeeper::linux::net::{self, Listeners};
+use boardkeeper::linux::notify::NotifySocket;
+use boardkeeper::linux::power::Power;
+use boardkeeper::linux::store::{self, Store};
+use boardkeeper::linux::swappable_source::SwappableSource;
+use boardkeeper::linux::target_file::TargetFile;
+use boardkeeper::linux::{Linux, host};
+use boardkeeper::notify;
+use boardkeeper::port::{Leds, Notification, Record, ServiceManager, Store as _, Targets as _};
+use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::{Device, Status};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+/// Full resync interval. Events trigger a resync sooner; this one catches events that were lost.
+const OBSERVE_EVERY: Duration = Duration::from_secs(180);
+/// How long shutdown waits for the LED's driver. What the driver has not restored, the next start restores.
+const LAST_LIGHT: Duration = Duration::from_millis(500);
+/// How long shutdown waits for disk writes.
+const LAST_WORK: Duration = Duration::from_millis(300);
+
+/// Runs the agent until a signal stops it.
+pub(crate) fn live(run: &RunArgs) -> Result<(), CommandError> {
+    let config = run.clone().config()?;
+    let verbosity = log::begin(&config.log);
+    let failed = |why: io::Error| CommandError::Failed(format!("cannot begin: {why}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let ended = runtime.block_on(agent(&config, run, &verbosity));
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
+}
+
+async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<(), CommandError> {
+    let failed = |why: io::Error| CommandError::Failed(format!("cannot listen for signals: {why}"));
+    let (stop, at_once) = (Stop::new().map_err(failed)?, Stop::new().map_err(failed)?);
+    let hangups = signal(SignalKind::hangup()).map_err(failed)?;
+    let (tell_networks, networks) = watch::channel(EngineNetworks::default());
+    let listeners = Listeners::bind(&config.root, &config.listen, config.bridges, networks)
+        .map_err(|why| CommandError::Failed(why.to_string()))?;
+    let _only_one = store::hold(&config.state_dir).map_err(|why| CommandError::Failed(why.to_string()))?;
+    keep_provisioned(config);
+    let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
+    let board = board(config);
+    let device = Device { board: board.facts(), ..device(config, &engines) };
+    greet(config, host::engine(&engines), &listeners, &device);
+    let world = world(config, engines, &device, &board);
+    let settings = ReconcilerSettings {
+        observe_every: OBSERVE_EVERY,
+        device,
+        uuid: config.provisioning.uuid.clone(),
+        device_key: config.device_key.clone(),
+        force: config.force,
+        service_verbs: config.service_verbs.clone(),
+    };
+    let manager = NotifySocket::new(&|name| std::env::var_os(name));
+    let seen = OnceCell::new();
+    let running = boardkeeper::run(&world, settings, async |router, door| {
+        // `boardkeeper::run` calls this once.
+        let _ = seen.set(door.status.clone());
+        tokio::select! {
+            biased;
+            () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
+            never = notify::run(&manager, door.requests, door.status) => match never {},
+        }
+    });
+    tokio::select! {
+        biased;
+        // A second Ctrl-C ends the agent at once.
+        () = at_once.signalled(2) => (),
+        never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
+        never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
+        () = running => (),
+    }
+    manager.notify(&Notification::Stopping);
+    end_in_good_order(&world.store, seen.get()).await;
+    match timeout(LAST_LIGHT, world.leds.restore()).await {
+        Ok(Ok(())) => (),
+        Ok(Err(error)) => error!(%error, "the LED is not as it was; the next start puts it back"),
+        Err(_) => error!("the LED's driver does not answer; the next start puts it back"),
+    }
+    info!("stopped; the containers run on");
+    Ok(())
+}
+
+/// Caches the provisioning file's fields for a start at which it cannot be read.
+fn keep_provisioned(config: &Config) {
+    if config.troubles.is_empty()
+        && config.provisioning.path.is_some()
+        && let Err(error) = store::keep_provisioned(&config.state_dir, &config.provisioning.to_keep())
+    {
+        warn!(%error, "what config.json says is not kept for a start at which it cannot be read");
+    }
+}
+
+/// Resets the start count on a requested end: a target that the crash-loop guard still counts did not cause it.
+async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
+    let counted = status.is_some_and(|it| it.borrow().trial.as_ref().is_some_and(|it| !it.is_over()));
+    if counted {
+        // If it cannot be saved now, this start counts as one more; there is no other consequence.
+        let _ = timeout(LAST_WORK, store.save(&Record::Trial(None))).await;
+    }
+}
+
+/// Reads the configuration again at each SIGHUP. The registries' credentials are read anew by every pull anyway.
+async fn reload(
+    mut hangups: Signal,
+    run: &RunArgs,
+    config: &Config,
+    verbosity: &Verbosity,
+    targets: &SwappableSource<TargetFile>,
+) -> Infallible {
+    let mut target = config.target.clone();
+    loop {
+        if hangups.recv().await.is_none() {
+            pending::<()>().await;
+        }
+        let new = match run.clone().config() {
+            Ok(new) => new,
+            Err(failure) => {
+                for line in failure.to_string().lines() {
+                    error!("{line}");
+                }
+                error!("the configuration is wrong; the old one stays");
+                continue;
+            }
+        };
+        for trouble in &new.troubles {
+            warn!("{trouble}");
+        }
+        verbosity.set(&new.log);
+        info!("the configuration was read again");
+        if new.target != target {
+            targets.replace(target_file(&new));
+            target.clone_from(&new.target);
+            let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
+            info!("targets come from {from}");
+        }
+        targets.look_again();
+        let later = config.wants_a_restart(&new);
+        if !later.is_empty() {
+            warn!("other changes count from the agent's next start: {}", later.join(", "));
+        }
+    }
+}
+
+/// The device's uuid, by which v3 target documents list devices.
+fn uuid(config: &Config) -> Option<String> {
+    store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone())
+}
+
+fn target_file(config: &Config) -> Option<TargetFile> {
+    config.target.as_deref().map(|path| TargetFile::new(path, uuid(config).as_deref()))
+}
+
+fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
+    let uuid = uuid(config);
+    let engine = Engine::connect(engine::EngineSettings {
+        hosts,
+        root: config.root.clone(),
+        logins: Some(config.registry_auth.clone()),
+        floor_bytes: config.disk_floor_bytes,
+        asks_registries: config.asks_registries,
+        arch: device.arch.clone(),
+    });
+    Linux {
+        engine,
+        store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
+            .telling(config.troubles.clone()),
+        locks: Locks::new(&config.root),
+        targets: SwappableSource::new(target_file(config)),
+        power: Power::new(&config.root, config.bus.as_deref()),
+        leds: board.leds("boardkeeper run"),
+        clock: Clock::new(&config.root),
+        chance: Random,
+        net: net::NetAdapter::new(&config.root, config.bus.as_deref()),
+        host: host::LiveHost::new(
+            &config.root,
+            &config.state_dir,
+            config.provisioning.path.as_deref(),
+            board_name(config),
+            config.bus.as_deref(),
+        ),
+    }
+}
+
+/// Detects the board. If records cannot be written, no LED is driven, and everything else works.
+fn board(config: &Config) -> LedHost {
+    let told = match &config.board {
+        config::BoardChoice::Auto => None,
+        config::BoardChoice::Simulated => Some(SIMULATED.to_owned()),
+        config::BoardChoice::Slug(slug) => Some(slug.clone()),
+    };
+    let place = HostPaths {
+        root: config.root.clone(),
+        runtime: config.runtime_dir.clone(),
+        board: told,
+        device_type: config.device_type.clone(),
+        led_file: config.led_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
+    };
+    let complain = |error: io::Error| {
+        let runtime = config.runtime_dir.display();
+        error!(%error, "cannot write to the runtime directory `{runtime}`, so no LED is driven; name another with --runtime-dir");
+    };
+    let host = LedHost::open(place.clone());
+    match (host, std::fs::create_dir_all(config.runtime_dir.join("leds"))) {
+        (Ok(host), Ok(())) => host,
+        (Ok(host), Err(error)) => {
+            complain(error);
+            host
+        }
+        (Err(error), _) => {
+            complain(error);
+            LedHost::bare(place)
+        }
+    }
+}
+
+fn device(config: &Config, engines: &[String]) -> Device {
+    let told = &config.provisioning;
+    host::device(
+        &config.root,
+        host::KnownDevice {
+            uuid: told.uuid.clone(),
+            name: told.name.clone(),
+            device_type: told.device_type.clone().or_else(|| config.device_type.clone()),
+            api_port: config.api_port(),
+            api_endpoint: told.api_endpoint.clone(),
+            boot: told.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
+            engines: engines.to_vec(),
+        },
+    )
+}
+
+/// The board's display name.
+fn board_name(config: &Config) -> Option<String> {
+    let board = match &config.board {
+        config::BoardChoice::Auto => None,
+        config::BoardChoice::Simulated => return Some("simulated".to_owned()),
+        config::BoardChoice::Slug(slug) => Some(slug.clone()),
+    };
+    let told = BoardHints { board, device_type: config.device_type.clone() };
+    let detected = detect(&config.root, &told);
+    detected.board.map(|it| it.name.to_owned()).or(detected.model)
+}
+
+/// Logs what a reader of a log needs first.
+fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
+    let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
+    let target = config.target.as_ref().map_or_else(|| "the last one kept".to_owned(), |it| it.display().to_string());
+    info!("boardkeeper {}, state in {}", env!("CARGO_PKG_VERSION"), config.state_dir.display());
+    info!("board: {}; LED: {}", device.board.recognised, device.board.led.as_deref().unwrap_or("none"));
+    info!("engine {engine}, target {target}");
+    info!("the API answers at {}; `boardkeeper key` prints the device's key", at.join(", "));
+}
+
+/// SIGTERM and SIGINT, counted from the creation of this value.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns after this many signals.
+    async fn signalled(mut self, times: usize) {
+        for _ in 0..times {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => (),
+                _ = self.interrupt.recv() => (),
+            }
+        }
+    }
+}
