@@ -1,9 +1,9 @@
 //! The HTTP API. It can send requests to the reconciler and read its status, and nothing else.
 //!
 //! One table, [`routes`], lists all endpoints. A request is checked in this order: its `Host` header (400), its key (401, or
-//! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), and whether this release has
-//! the endpoint (501). What is left is answered from the watched [`Status`], or sent to the reconciler as a [`Request`]. A
-//! read never waits for the engine.
+//! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), how many requests of the same
+//! address wait already (429), and whether this release has the endpoint (501). What is left is answered from the watched
+//! [`Status`], or sent to the reconciler as a [`Request`]. A read never waits for the engine.
 //!
 //! ```text
 //! route        the table, and how a path is found in it                api/route.rs
@@ -45,16 +45,16 @@ use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-pub use route::{Endpoint, Route, routes};
+pub use route::{Route, RouteAccess, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request};
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
-use crate::state::{ClientAddress, Connectivity, ConnectivityCheck, Status};
+use crate::state::{ClientAddress, Connectivity, Status};
 use audit::{Audit, UnauthenticatedLog};
 use auth::{AuthFailure, AuthenticatedCallers, CREDENTIALS};
 use guess_limit::KeyGuessLimiter;
 use response::{ApiResponse, failed};
-use route::RouteMatch;
+use route::{Handler, RouteMatch};
 use site::CrossSite;
 
 /// All of the agent that the API can reach.
@@ -142,9 +142,12 @@ async fn answer(
     let guesses = (callers.is_err() && auth::tries_a_key(&request)).then_some(guesses);
     let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
     let sent = match admit(door, callers, request) {
-        Ok((verb, call)) => {
-            audit.accepted();
-            serve(verb, call).await.unwrap_or_else(|sent| sent)
+        Ok((route, call)) => {
+            // A health check comes every few seconds; its answer is logged, and that is enough.
+            if route.access != RouteAccess::Public {
+                audit.accepted();
+            }
+            serve(route.handler, call).await
         }
         Err(sent) => sent,
     };
@@ -162,24 +165,23 @@ fn admit(
     door: &ApiHandle,
     callers: Result<AuthenticatedCallers, AuthFailure>,
     request: HttpRequest,
-) -> Result<(Endpoint, ApiRequest), ApiResponse> {
+) -> Result<(&'static Route, ApiRequest), ApiResponse> {
     site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
-    // The health check needs no key. Web pages of other sites are rejected all the same.
-    if let RouteMatch::Route(Route { endpoint: Endpoint::Healthy, .. }, _) = found {
-        return Err(match callers {
-            Err(AuthFailure::Foreign(foreign)) => foreign.refusal(),
-            Err(_) if site::foreign(&request, &door.status.borrow()) == Some(CrossSite::Page) => CrossSite::Page.refusal(),
-            Ok(_) | Err(_) => v1::healthy(door),
-        });
-    }
-    let callers = callers.map_err(|unknown| match unknown {
-        AuthFailure::Keyless | AuthFailure::WrongKey => ApiResponse::Status(StatusCode::UNAUTHORIZED),
-        AuthFailure::Foreign(foreign) => foreign.refusal(),
-        AuthFailure::TooManyKeys => {
-            failed(StatusCode::BAD_REQUEST, &format!("the request brings more than {CREDENTIALS} keys; one is enough"))
+    let is_public = matches!(found, RouteMatch::Route(Route { access: RouteAccess::Public, .. }, _));
+    let callers = match callers {
+        Ok(callers) => callers,
+        Err(AuthFailure::Foreign(foreign)) => return Err(foreign.refusal()),
+        Err(_) if is_public && site::foreign(&request, &door.status.borrow()) == Some(CrossSite::Page) => {
+            return Err(CrossSite::Page.refusal());
         }
-    })?;
+        Err(_) if is_public => AuthenticatedCallers::none(),
+        Err(AuthFailure::Keyless | AuthFailure::WrongKey) => return Err(ApiResponse::Status(StatusCode::UNAUTHORIZED)),
+        Err(AuthFailure::TooManyKeys) => {
+            let why = format!("the request brings more than {CREDENTIALS} keys; one is enough");
+            return Err(failed(StatusCode::BAD_REQUEST, &why));
+        }
+    };
     let (route, param) = match found {
         RouteMatch::Route(route, param) => (route, param),
         RouteMatch::OtherMethods(allow) => return Err(ApiResponse::WrongMethod(allow)),
@@ -187,14 +189,14 @@ fn admit(
             return Err(failed(StatusCode::NOT_FOUND, "there is no such path; GET /agent/v1/openapi.json lists all"));
         }
     };
-    if !route.endpoint.is_open_to(&callers, &door.status.borrow().access) {
+    if !route.is_open_to(&callers, &door.status.borrow().access) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
-    if route.endpoint.waits() && is_crowded(&callers, &request) {
+    if route.waits() && is_crowded(&callers, &request) {
         let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
         return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
     }
-    Ok((route.endpoint, ApiRequest { api: door.clone(), callers, param, request }))
+    Ok((route, ApiRequest { api: door.clone(), callers, param, request }))
 }
 
 /// Whether so many requests of the same address are in flight that one more would hold up others.
@@ -203,31 +205,11 @@ fn is_crowded(callers: &AuthenticatedCallers, request: &HttpRequest) -> bool {
     others >= if callers.own_the_device() { BESIDE_AN_OWNER } else { BESIDE_A_SERVICE }
 }
 
-async fn serve(verb: Endpoint, call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    match verb {
-        Endpoint::Ping => Ok(v1::ping()),
-        Endpoint::Healthy => Ok(v1::healthy(&call.api)),
-        Endpoint::Update => v1::update(call).await,
-        Endpoint::EnableConnectivityCheck => v1::check(call, ConnectivityCheck::On).await,
-        Endpoint::DisableConnectivityCheck => v1::check(call, ConnectivityCheck::Off).await,
-        Endpoint::HostConfig => v1::host_config(call).await,
-        Endpoint::ConfigureHost => v1::configure_host(call).await,
-        Endpoint::End(ending) => v1::end(call, ending).await,
-        Endpoint::Restart => v1::restart(call).await,
-        Endpoint::Purge => v1::purge(call).await,
-        Endpoint::Stop => v1::stop(call).await,
-        Endpoint::Start => v1::start(call).await,
-        Endpoint::RegenerateKey => v1::regenerate_key(call).await,
-        Endpoint::App => v1::app(&call),
-        Endpoint::Device => Ok(v1::device(&call.api.status.borrow())),
-        Endpoint::Blink => Ok(leds::blink(&call.api.leds).await),
-        Endpoint::State => Ok(agent::state(&call)),
-        Endpoint::Leds => Ok(leds::leds(&call.api.leds)),
-        Endpoint::Hold => leds::hold(call).await,
-        Endpoint::ReleaseLed => leds::let_go(call).await,
-        Endpoint::Board => Ok(leds::board(&call.api.status.borrow())),
-        Endpoint::OpenApi => Ok(agent::openapi()),
-        Endpoint::NotYet => Err(failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint")),
+async fn serve(handler: Handler, call: ApiRequest) -> ApiResponse {
+    match handler {
+        Handler::Now(handler) => handler(&call),
+        Handler::Waits(handler) => handler(call).await.unwrap_or_else(|sent| sent),
+        Handler::NotYet => failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint"),
     }
 }
 

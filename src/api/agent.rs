@@ -16,7 +16,7 @@ use crate::state::{
 };
 
 /// `GET /agent/v1/openapi.json`.
-pub(super) fn openapi() -> ApiResponse {
+pub(super) fn openapi(_: &ApiRequest) -> ApiResponse {
     ApiResponse::File(include_str!("openapi.json"))
 }
 

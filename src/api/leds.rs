@@ -11,9 +11,7 @@ use crate::api::body::BodyFields;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::{ApiRequest, body};
 use crate::request::{LedHandle, LedRequest};
-use crate::state::{
-    BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern, Status,
-};
+use crate::state::{BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern};
 
 /// How long the LED arbiter may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
 const OWNER_WAIT: Duration = Duration::from_secs(1);
@@ -31,18 +29,18 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const SILENT: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
 
 /// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none does.
-pub(super) async fn blink(light: &LedHandle) -> ApiResponse {
+pub(super) async fn blink(ApiRequest { api, .. }: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let asked = async {
         let (reply, answer) = oneshot::channel();
-        light.requests.send(LedRequest::Identify(reply)).await.ok()?;
+        api.leds.requests.send(LedRequest::Identify(reply)).await.ok()?;
         answer.await.ok()
     };
     let none = |why: &str| IdentifyOutcome::None(why.to_owned());
-    ApiResponse::Identified(match timeout(OWNER_WAIT, asked).await {
+    Ok(ApiResponse::Identified(match timeout(OWNER_WAIT, asked).await {
         Ok(Some(identified)) => identified,
         Ok(None) => none("the agent is stopping"),
         Err(_) => none(SILENT),
-    })
+    }))
 }
 
 /// `POST /agent/v1/leds/:name/pattern`.
@@ -116,13 +114,13 @@ fn seconds(fields: &BodyFields) -> Result<u64, ApiResponse> {
 }
 
 /// `GET /agent/v1/leds`.
-pub(super) fn leds(light: &LedHandle) -> ApiResponse {
-    json(StatusCode::OK, &LedsBody::of(&light.status.borrow(), Instant::now()))
+pub(super) fn leds(call: &ApiRequest) -> ApiResponse {
+    json(StatusCode::OK, &LedsBody::of(&call.api.leds.status.borrow(), Instant::now()))
 }
 
 /// `GET /agent/v1/board`.
-pub(super) fn board(status: &Status) -> ApiResponse {
-    json(StatusCode::OK, &Board::of(&status.device.board))
+pub(super) fn board(call: &ApiRequest) -> ApiResponse {
+    json(StatusCode::OK, &Board::of(&call.api.status.borrow().device.board))
 }
 
 /// A pattern that is held.

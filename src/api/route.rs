@@ -1,11 +1,18 @@
 //! The table of routes, and how a path is matched to it.
+//!
+//! An endpoint is one row here, its handler, and its operation in `openapi.json`, which the tests hold against the row.
+
+use std::pin::Pin;
 
 use axum::http::Method;
 
 use crate::api::auth::AuthenticatedCallers;
-use crate::api::form;
+use crate::api::response::ApiResponse;
+use crate::api::{ApiRequest, agent, form, leds, v1};
 use crate::state::keys::DeviceAction;
-use crate::state::{Access, PowerAction};
+use crate::state::{Access, ConnectivityCheck, PowerAction};
+use Handler::{NotYet, Now, Waits};
+use RouteAccess::{AnyKey, App, Device, Public};
 
 /// An endpoint of the HTTP API.
 #[derive(Debug)]
@@ -14,113 +21,107 @@ pub struct Route {
     pub method: Method,
     /// Its path. `{appId}` and the like stand for any one segment.
     pub path: &'static str,
-    /// What it does.
-    pub endpoint: Endpoint,
+    /// Which callers may use it.
+    pub access: RouteAccess,
+    /// What answers a request.
+    pub(super) handler: Handler,
 }
 
-/// What a route does.
+/// Which callers may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
-    /// Responds, to show that the agent runs.
-    Ping,
-    /// Reports whether the agent is healthy.
-    Healthy,
-    /// Checks for a new target.
-    Update,
-    /// Reboots or powers off the machine.
-    End(PowerAction),
-    /// Recreates an app's containers.
-    Restart,
-    /// Purges an app's volumes.
-    Purge,
-    /// Shows an app's container.
+pub enum RouteAccess {
+    /// All, without a key too; only web pages of other sites are rejected.
+    Public,
+    /// Callers with any key of this device.
+    AnyKey,
+    /// Callers whose key opens the app that the request names. The handler checks the app, because the path or the body has it.
     App,
-    /// Stops an app's service.
-    Stop,
-    /// Starts an app's service.
-    Start,
-    /// Shows the device.
-    Device,
-    /// Enables the connectivity check.
-    EnableConnectivityCheck,
-    /// Disables the connectivity check.
-    DisableConnectivityCheck,
-    /// Shows the host's name and proxy.
-    HostConfig,
-    /// Changes the host's name and proxy.
-    ConfigureHost,
-    /// Renews the caller's key.
-    RegenerateKey,
-    /// Blinks a LED to identify the device.
-    Blink,
-    /// Shows what the agent knows and does.
-    State,
-    /// Shows the LEDs, and which purpose drives each.
-    Leds,
-    /// Holds a pattern on a LED.
-    Hold,
-    /// Ends the LED pattern.
-    ReleaseLed,
-    /// Shows the board.
-    Board,
-    /// Returns the API description.
-    OpenApi,
-    /// Reports that the endpoint is not part of this release.
+    /// Callers that may use this action on the whole device.
+    Device(DeviceAction),
+}
+
+/// What answers a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Handler {
+    /// Answers at once, from what the agent has published.
+    Now(fn(&ApiRequest) -> ApiResponse),
+    /// Waits for a body, or for an action to complete.
+    Waits(fn(ApiRequest) -> ResponseFuture),
+    /// The endpoint is not part of this release.
     NotYet,
 }
 
+/// A response that may take long. `Err` is the response to a request that was not carried out.
+pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Result<ApiResponse, ApiResponse>> + Send>>;
+
 static ROUTES: &[Route] = &[
-    Route { method: Method::GET, path: "/ping", endpoint: Endpoint::Ping },
-    Route { method: Method::POST, path: "/v1/blink", endpoint: Endpoint::Blink },
-    Route { method: Method::POST, path: "/v1/update", endpoint: Endpoint::Update },
-    Route { method: Method::POST, path: "/v1/reboot", endpoint: Endpoint::End(PowerAction::Reboot) },
-    Route { method: Method::POST, path: "/v1/shutdown", endpoint: Endpoint::End(PowerAction::PowerOff) },
-    Route { method: Method::POST, path: "/v1/purge", endpoint: Endpoint::Purge },
-    Route { method: Method::POST, path: "/v1/restart", endpoint: Endpoint::Restart },
-    Route { method: Method::POST, path: "/v1/tcp-ping", endpoint: Endpoint::EnableConnectivityCheck },
-    Route { method: Method::DELETE, path: "/v1/tcp-ping", endpoint: Endpoint::DisableConnectivityCheck },
-    Route { method: Method::POST, path: "/v1/regenerate-api-key", endpoint: Endpoint::RegenerateKey },
-    Route { method: Method::GET, path: "/v1/device", endpoint: Endpoint::Device },
-    Route { method: Method::POST, path: "/v1/apps/{appId}/stop", endpoint: Endpoint::Stop },
-    Route { method: Method::POST, path: "/v1/apps/{appId}/start", endpoint: Endpoint::Start },
-    Route { method: Method::GET, path: "/v1/apps/{appId}", endpoint: Endpoint::App },
+    get("/ping", AnyKey, Now(v1::ping)),
+    post("/v1/blink", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::blink(call)))),
+    post("/v1/update", Device(DeviceAction::Update), Waits(|call| Box::pin(v1::update(call)))),
+    post("/v1/reboot", Device(DeviceAction::Reboot), Waits(|call| Box::pin(v1::end(call, PowerAction::Reboot)))),
+    post("/v1/shutdown", Device(DeviceAction::Shutdown), Waits(|call| Box::pin(v1::end(call, PowerAction::PowerOff)))),
+    post("/v1/purge", App, Waits(|call| Box::pin(v1::purge(call)))),
+    post("/v1/restart", App, Waits(|call| Box::pin(v1::restart(call)))),
+    post("/v1/tcp-ping", Device(DeviceAction::TcpPing), Waits(|call| Box::pin(v1::check(call, ConnectivityCheck::On)))),
+    delete("/v1/tcp-ping", Device(DeviceAction::TcpPing), Waits(|call| Box::pin(v1::check(call, ConnectivityCheck::Off)))),
+    post("/v1/regenerate-api-key", AnyKey, Waits(|call| Box::pin(v1::regenerate_key(call)))),
+    get("/v1/device", AnyKey, Now(v1::device)),
+    post("/v1/apps/{appId}/stop", App, Waits(|call| Box::pin(v1::stop(call)))),
+    post("/v1/apps/{appId}/start", App, Waits(|call| Box::pin(v1::start(call)))),
+    get("/v1/apps/{appId}", App, Now(v1::app)),
     // Of later supervisors.
-    Route { method: Method::GET, path: "/v1/healthy", endpoint: Endpoint::Healthy },
-    Route { method: Method::GET, path: "/v1/device/host-config", endpoint: Endpoint::HostConfig },
-    Route { method: Method::PATCH, path: "/v1/device/host-config", endpoint: Endpoint::ConfigureHost },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/restart-service", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/stop-service", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/start-service", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/restart", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/applications/{appId}/purge", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/applications/state", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/applications/{appId}/state", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/state/status", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/containerId", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/local/target-state", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/local/target-state", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/local/device-info", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/local/logs", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/version", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/device/name", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/device/tags", endpoint: Endpoint::NotYet },
-    Route { method: Method::PATCH, path: "/v2/device/tags", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/device/vpn", endpoint: Endpoint::NotYet },
-    Route { method: Method::GET, path: "/v2/cleanup-volumes", endpoint: Endpoint::NotYet },
-    Route { method: Method::POST, path: "/v2/journal-logs", endpoint: Endpoint::NotYet },
+    get("/v1/healthy", Public, Now(v1::healthy)),
+    get("/v1/device/host-config", AnyKey, Waits(|call| Box::pin(v1::host_config(call)))),
+    patch("/v1/device/host-config", Device(DeviceAction::HostConfig), Waits(|call| Box::pin(v1::configure_host(call)))),
+    post("/v2/applications/{appId}/restart-service", AnyKey, NotYet),
+    post("/v2/applications/{appId}/stop-service", AnyKey, NotYet),
+    post("/v2/applications/{appId}/start-service", AnyKey, NotYet),
+    post("/v2/applications/{appId}/restart", AnyKey, NotYet),
+    post("/v2/applications/{appId}/purge", AnyKey, NotYet),
+    get("/v2/applications/state", AnyKey, NotYet),
+    get("/v2/applications/{appId}/state", AnyKey, NotYet),
+    get("/v2/state/status", AnyKey, NotYet),
+    get("/v2/containerId", AnyKey, NotYet),
+    get("/v2/local/target-state", AnyKey, NotYet),
+    post("/v2/local/target-state", AnyKey, NotYet),
+    get("/v2/local/device-info", AnyKey, NotYet),
+    get("/v2/local/logs", AnyKey, NotYet),
+    get("/v2/version", AnyKey, NotYet),
+    get("/v2/device/name", AnyKey, NotYet),
+    get("/v2/device/tags", AnyKey, NotYet),
+    patch("/v2/device/tags", AnyKey, NotYet),
+    get("/v2/device/vpn", AnyKey, NotYet),
+    get("/v2/cleanup-volumes", AnyKey, NotYet),
+    post("/v2/journal-logs", AnyKey, NotYet),
     // The agent's own.
-    Route { method: Method::GET, path: "/agent/v1/state", endpoint: Endpoint::State },
-    Route { method: Method::GET, path: "/agent/v1/openapi.json", endpoint: Endpoint::OpenApi },
-    Route { method: Method::GET, path: "/agent/v1/leds", endpoint: Endpoint::Leds },
-    Route { method: Method::POST, path: "/agent/v1/leds/{name}/pattern", endpoint: Endpoint::Hold },
-    Route { method: Method::DELETE, path: "/agent/v1/leds/{name}/pattern", endpoint: Endpoint::ReleaseLed },
-    Route { method: Method::GET, path: "/agent/v1/board", endpoint: Endpoint::Board },
+    get("/agent/v1/state", AnyKey, Now(agent::state)),
+    get("/agent/v1/openapi.json", AnyKey, Now(agent::openapi)),
+    get("/agent/v1/leds", AnyKey, Now(leds::leds)),
+    post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
+    delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::let_go(call)))),
+    get("/agent/v1/board", AnyKey, Now(leds::board)),
 ];
 
 /// Every route, in the order of the published reference.
 #[must_use]
 pub fn routes() -> &'static [Route] {
     ROUTES
+}
+
+const fn get(path: &'static str, access: RouteAccess, handler: Handler) -> Route {
+    Route { method: Method::GET, path, access, handler }
+}
+
+const fn post(path: &'static str, access: RouteAccess, handler: Handler) -> Route {
+    Route { method: Method::POST, path, access, handler }
+}
+
+const fn patch(path: &'static str, access: RouteAccess, handler: Handler) -> Route {
+    Route { method: Method::PATCH, path, access, handler }
+}
+
+const fn delete(path: &'static str, access: RouteAccess, handler: Handler) -> Route {
+    Route { method: Method::DELETE, path, access, handler }
 }
 
 /// The result of looking up a path.
@@ -147,6 +148,26 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
 }
 
 impl Route {
+    /// Whether this release has it. If not, it answers 501.
+    #[must_use]
+    pub const fn is_in_this_release(&self) -> bool {
+        !matches!(self.handler, NotYet)
+    }
+
+    /// Whether its response may take long.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        matches!(self.handler, Waits(_))
+    }
+
+    /// Whether these callers may use it at all.
+    pub(super) fn is_open_to(&self, callers: &AuthenticatedCallers, access: &Access) -> bool {
+        match self.access {
+            Public | AnyKey | App => true,
+            Device(action) => callers.may(action, access),
+        }
+    }
+
     /// Whether the path matches; returns the segment in place of the parameter.
     fn leads(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix('/')?;
@@ -161,68 +182,5 @@ impl Route {
             }
         }
         given.next().is_none().then_some(param)
-    }
-}
-
-impl Endpoint {
-    /// Whether its response may take long: it waits for a body, or for an action to complete.
-    pub(super) const fn waits(self) -> bool {
-        match self {
-            Self::Update
-            | Self::End(_)
-            | Self::Restart
-            | Self::Purge
-            | Self::Stop
-            | Self::Start
-            | Self::EnableConnectivityCheck
-            | Self::DisableConnectivityCheck
-            | Self::HostConfig
-            | Self::ConfigureHost
-            | Self::RegenerateKey
-            | Self::Blink
-            | Self::Hold
-            | Self::ReleaseLed => true,
-            Self::Ping
-            | Self::Healthy
-            | Self::App
-            | Self::Device
-            | Self::State
-            | Self::Leds
-            | Self::Board
-            | Self::OpenApi
-            | Self::NotYet => false,
-        }
-    }
-
-    /// Whether these callers may use it at all. Endpoints that concern one app check that app themselves.
-    pub(super) fn is_open_to(self, callers: &AuthenticatedCallers, access: &Access) -> bool {
-        self.of_device().is_none_or(|verb| callers.may(verb, access))
-    }
-
-    /// The device action of an endpoint that concerns the whole device.
-    const fn of_device(self) -> Option<DeviceAction> {
-        match self {
-            Self::Update => Some(DeviceAction::Update),
-            Self::Blink | Self::Hold | Self::ReleaseLed => Some(DeviceAction::Blink),
-            Self::End(PowerAction::Reboot) => Some(DeviceAction::Reboot),
-            Self::End(PowerAction::PowerOff) => Some(DeviceAction::Shutdown),
-            Self::EnableConnectivityCheck | Self::DisableConnectivityCheck => Some(DeviceAction::TcpPing),
-            Self::ConfigureHost => Some(DeviceAction::HostConfig),
-            Self::Ping
-            | Self::Healthy
-            | Self::Restart
-            | Self::Purge
-            | Self::App
-            | Self::Stop
-            | Self::Start
-            | Self::Device
-            | Self::HostConfig
-            | Self::RegenerateKey
-            | Self::State
-            | Self::Leds
-            | Self::Board
-            | Self::OpenApi
-            | Self::NotYet => None,
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! The API description matches the router, and describes every response.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
-use boardkeeper::api::{self, Endpoint};
+use boardkeeper::api::{self, RouteAccess};
 use boardkeeper::state::device::ConcurrentRequests;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::house::{Got, House, request};
 
@@ -24,17 +25,30 @@ async fn the_description_is_served() {
 
 #[test]
 fn every_route_is_described_and_nothing_else_is() {
-    let mut described = Vec::new();
-    for (path, operations) in ALL["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
-            described.push((method.to_uppercase(), path.clone(), operation["x-not-in-this-release"] == true));
+    let paths = ALL["paths"].as_object().unwrap().iter();
+    let described = paths.flat_map(|(path, it)| it.as_object().unwrap().keys().map(move |method| format!("{method} {path}")));
+    let served = api::routes().iter().map(|it| format!("{} {}", it.method.as_str().to_lowercase(), it.path));
+    assert_eq!(served.collect::<BTreeSet<_>>(), described.collect());
+}
+
+#[test]
+fn what_follows_from_a_row_is_described() {
+    for route in api::routes() {
+        let at = format!("{} {}", route.method, route.path);
+        let operation = operation(&route.method, route.path).unwrap();
+        let answers = operation["responses"].as_object().unwrap();
+        let public = route.access == RouteAccess::Public;
+        for (status, follows) in
+            [("400", true), ("401", !public), ("403", true), ("429", route.waits()), ("501", !route.is_in_this_release())]
+        {
+            assert_eq!(answers.contains_key(status), follows, "{status} of {at}");
         }
+        assert_eq!(operation.get("security"), public.then_some(&json!([])), "{at}");
+        assert_eq!(operation["x-not-in-this-release"] == true, !route.is_in_this_release(), "{at}");
+        let named = operation["parameters"].as_array().into_iter().flatten().map(|it| it["name"].as_str().unwrap());
+        let params = route.path.split('{').skip(1).map(|it| it.split('}').next().unwrap());
+        assert_eq!(named.collect::<Vec<_>>(), params.collect::<Vec<_>>(), "{at}");
     }
-    let served = api::routes().iter().map(|it| (it.method.to_string(), it.path.to_owned(), it.endpoint == Endpoint::NotYet));
-    let mut served: Vec<_> = served.collect();
-    described.sort();
-    served.sort();
-    assert_eq!(served, described);
 }
 
 #[tokio::test]

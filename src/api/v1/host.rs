@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::api::response::{ApiResponse, failed, json};
-use crate::api::route::Endpoint;
 use crate::api::v1::OK;
 use crate::api::{ApiRequest, body};
 use crate::request::{Refusal, Request};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch};
+use crate::state::keys::DeviceAction;
 
 /// The DNS server that the proxy uses if the request names none.
 const DNS: &str = "8.8.8.8:53";
@@ -35,7 +35,7 @@ struct Network {
 
 /// `GET /v1/device/host-config`. Callers that may not change it do not see the proxy's credentials.
 pub(in crate::api) async fn host_config(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let whole = Endpoint::ConfigureHost.is_open_to(&call.callers, &call.api.status.borrow().access);
+    let whole = call.callers.may(DeviceAction::HostConfig, &call.api.status.borrow().access);
     match call.api.ask(Request::ReadHost).await? {
         Ok(HostConfig { hostname, proxy }) => {
             let proxy = proxy.map(|it| shown(&it, whole));

@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde::Serialize;
 
+use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::api::{ApiHandle, ApiRequest};
 use crate::state::{Container, EngineState, Status, Step, StepKind, Trouble, Waiting, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
@@ -52,12 +52,12 @@ struct App<'a> {
 }
 
 /// `GET /ping`.
-pub(in crate::api) fn ping() -> ApiResponse {
+pub(in crate::api) fn ping(_: &ApiRequest) -> ApiResponse {
     ApiResponse::Text(StatusCode::OK, OK)
 }
 
 /// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent unhealthy.
-pub(in crate::api) fn healthy(door: &ApiHandle) -> ApiResponse {
+pub(in crate::api) fn healthy(ApiRequest { api: door, .. }: &ApiRequest) -> ApiResponse {
     let looked = door.status.borrow().looked;
     let looks = looked.is_some_and(|at| at.elapsed() < LOOKS_WITHIN);
     if looks || door.started.elapsed() < FIRST_LOOK {
@@ -68,7 +68,8 @@ pub(in crate::api) fn healthy(door: &ApiHandle) -> ApiResponse {
 }
 
 /// `GET /v1/device`.
-pub(in crate::api) fn device(status: &Status) -> ApiResponse {
+pub(in crate::api) fn device(call: &ApiRequest) -> ApiResponse {
+    let status = &*call.api.status.borrow();
     let device = &status.device;
     json(
         StatusCode::OK,
@@ -90,7 +91,11 @@ pub(in crate::api) fn device(status: &Status) -> ApiResponse {
 }
 
 /// `GET /v1/apps/:appId`.
-pub(in crate::api) fn app(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
+pub(in crate::api) fn app(call: &ApiRequest) -> ApiResponse {
+    container(call).unwrap_or_else(|sent| sent)
+}
+
+fn container(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let bad = |text| ApiResponse::Text(StatusCode::BAD_REQUEST, text);
     let number = integer(&call.param).ok_or(bad(MISSING_APP))?;
     if !call.callers.open(number) {

@@ -1,5 +1,8 @@
 //! Every route: its subject, and its response to any caller that is admitted.
 
+use std::sync::LazyLock;
+
+use boardkeeper::api::{self, Route, RouteAccess};
 use boardkeeper::state::keys::DeviceAction;
 
 /// What a route is about, which decides who may use it.
@@ -20,7 +23,7 @@ pub(super) enum About {
 }
 
 /// A route.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
@@ -64,20 +67,9 @@ impl Row {
     }
 }
 
-const fn missing(method: &'static str, path: &'static str) -> Row {
-    Row::new(method, path, About::Missing, &[501])
-}
-
-/// In the order in which one life sees them.
-pub(super) static ROUTES: &[Row] = &[
-    Row::new("GET", "/ping", About::Reading, &[200]),
+/// Routes that act, or that not every key opens, in the order in which one life sees them.
+static LISTED: &[Row] = &[
     Row::new("GET", "/v1/healthy", About::Health, &[200]),
-    Row::new("GET", "/v1/device", About::Reading, &[200]),
-    Row::new("GET", "/v1/device/host-config", About::Reading, &[200]),
-    Row::new("GET", "/agent/v1/state", About::Reading, &[200]),
-    Row::new("GET", "/agent/v1/openapi.json", About::Reading, &[200]),
-    Row::new("GET", "/agent/v1/leds", About::Reading, &[200]),
-    Row::new("GET", "/agent/v1/board", About::Reading, &[200]),
     Row::new("GET", "/v1/apps/{appId}", About::App, &[200, 400]),
     Row::new("POST", "/v1/blink", About::Device(DeviceAction::Blink), &[200]),
     Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[400]),
@@ -93,24 +85,22 @@ pub(super) static ROUTES: &[Row] = &[
     Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
     Row::new("POST", "/v1/reboot", About::Device(DeviceAction::Reboot), &[202]).disturbs(),
     Row::new("POST", "/v1/shutdown", About::Device(DeviceAction::Shutdown), &[202]).disturbs(),
-    missing("POST", "/v2/applications/{appId}/restart-service"),
-    missing("POST", "/v2/applications/{appId}/stop-service"),
-    missing("POST", "/v2/applications/{appId}/start-service"),
-    missing("POST", "/v2/applications/{appId}/restart"),
-    missing("POST", "/v2/applications/{appId}/purge"),
-    missing("GET", "/v2/applications/state"),
-    missing("GET", "/v2/applications/{appId}/state"),
-    missing("GET", "/v2/state/status"),
-    missing("GET", "/v2/containerId"),
-    missing("GET", "/v2/local/target-state"),
-    missing("POST", "/v2/local/target-state"),
-    missing("GET", "/v2/local/device-info"),
-    missing("GET", "/v2/local/logs"),
-    missing("GET", "/v2/version"),
-    missing("GET", "/v2/device/name"),
-    missing("GET", "/v2/device/tags"),
-    missing("PATCH", "/v2/device/tags"),
-    missing("GET", "/v2/device/vpn"),
-    missing("GET", "/v2/cleanup-volumes"),
-    missing("POST", "/v2/journal-logs"),
 ];
+
+/// Every route: those that only read, then those above.
+pub(super) static ROUTES: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let row = |route: &'static Route| {
+        let (method, path) = (route.method.as_str(), route.path);
+        if !route.is_in_this_release() {
+            return Some(Row::new(method, path, About::Missing, &[501]));
+        }
+        let listed = LISTED.iter().any(|it| (it.method, it.path) == (method, path));
+        let reads = method == "GET" && route.access == RouteAccess::AnyKey;
+        assert!(listed || reads, "{method} {path}: which callers may use it is said in LISTED");
+        (!listed).then_some(Row::new(method, path, About::Reading, &[200]))
+    };
+    let others = api::routes().iter().filter_map(row);
+    let all: Vec<_> = others.chain(LISTED.iter().copied()).collect();
+    assert_eq!(all.len(), api::routes().len(), "one is there twice, or is not served");
+    all
+});
