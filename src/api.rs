@@ -15,6 +15,7 @@
 //! response     the shapes of a response                                api/response.rs
 //! v1, agent    the endpoints                                           api/v1.rs api/v1/read.rs api/agent.rs
 //! leds         the endpoints of the board and its LEDs                 api/leds.rs
+//! openapi      the API description                                     api/openapi.rs api/openapi.json
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
@@ -28,6 +29,7 @@ mod form;
 mod guess_limit;
 mod leds;
 mod mask;
+mod openapi;
 mod response;
 mod route;
 mod site;

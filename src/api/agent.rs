@@ -1,4 +1,4 @@
-//! The agent's own endpoints: what it knows and does, and the API description.
+//! What the agent knows and does.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,11 +14,6 @@ use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
     Status, Step, StepKind,
 };
-
-/// `GET /agent/v1/openapi.json`.
-pub(super) fn openapi(_: &ApiRequest) -> ApiResponse {
-    ApiResponse::File(include_str!("openapi.json"))
-}
 
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app and the device.
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {

@@ -18,7 +18,7 @@ pub(super) enum ApiResponse {
     /// JSON.
     Json(StatusCode, String),
     /// JSON from a file in this repository.
-    File(&'static str),
+    File(&'static [u8]),
     /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
     /// No body; a header says which LED blinks.

@@ -8,7 +8,7 @@ use axum::http::Method;
 
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::ApiResponse;
-use crate::api::{ApiRequest, agent, form, leds, v1};
+use crate::api::{ApiRequest, agent, form, leds, openapi, v1};
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, ConnectivityCheck, PowerAction};
 use Handler::{NotYet, Now, Waits};
@@ -95,7 +95,7 @@ static ROUTES: &[Route] = &[
     post("/v2/journal-logs", AnyKey, NotYet),
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),
-    get("/agent/v1/openapi.json", AnyKey, Now(agent::openapi)),
+    get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
     delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::let_go(call)))),
