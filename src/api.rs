@@ -6,34 +6,27 @@
 //! [`Status`], or sent to the reconciler as a [`Request`]. A read never waits for the engine.
 //!
 //! ```text
-//! route        the table, and how a path is found in it                api/route.rs
+//! route        the table, how a path is found in it, the endpoints     api/route.rs api/route/
 //! auth         keys, and what callers may do                           api/auth.rs
 //! site         whether a web page of another site sent a request       api/site.rs
 //! guess_limit  delays for wrong keys, by address                       api/guess_limit.rs
 //! audit, mask  the request log, with keys masked                       api/audit.rs api/mask.rs
 //! body, form   the fields of a request                                 api/body.rs api/form.rs
 //! response     the shapes of a response                                api/response.rs
-//! v1, agent    the endpoints                                           api/v1.rs api/v1/read.rs api/agent.rs
-//! leds         the endpoints of the board and its LEDs                 api/leds.rs
-//! openapi      the API description                                     api/openapi.rs api/openapi.json
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
 //! key must not learn which routes exist. Both need the table before the key check, and one table is better than two.
 
-mod agent;
 mod audit;
 mod auth;
 mod body;
 mod form;
 mod guess_limit;
-mod leds;
 mod mask;
-mod openapi;
 mod response;
 mod route;
 mod site;
-mod v1;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The data types: the target, the last observation, and the status that the agent publishes.
 //!
 //! None of these types is serializable. Target-state documents, the engine's responses and the API's responses have types of
-//! their own (`document`, `linux::engine`, `api::v1`), so that renaming a field here changes no wire format.
+//! their own (`document`, `linux::engine`, `api::route`), so that renaming a field here changes no wire format.
 //!
 //! [`Target`] is what the owner's document says, [`Overrides`] what users requested on top of it, [`Current`] the last
 //! observation of the machine, [`Status`] what the reconciler publishes to the rest of the agent.

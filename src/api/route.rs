@@ -1,6 +1,18 @@
-//! The table of routes, and how a path is matched to it.
+//! The table of routes, and how a path is matched to it. The endpoints are below it.
 //!
 //! An endpoint is one row here, its handler, and its operation in `openapi.json`, which the tests hold against the row.
+//!
+//! ```text
+//! v1       the API of 2017, and what later supervisors added to it  route/v1.rs route/v1/
+//! agent    what the agent knows and does                            route/agent.rs
+//! leds     the board and its LEDs                                   route/leds.rs
+//! openapi  the API description                                      route/openapi.rs openapi.json
+//! ```
+
+mod agent;
+mod leds;
+mod openapi;
+mod v1;
 
 use std::pin::Pin;
 
@@ -8,7 +20,7 @@ use axum::http::Method;
 
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::ApiResponse;
-use crate::api::{ApiRequest, agent, form, leds, openapi, v1};
+use crate::api::{ApiRequest, form};
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, ConnectivityCheck, PowerAction};
 use Handler::{NotYet, Now, Waits};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
-use crate::api::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
+use crate::api::route::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
 use crate::state::{Container, EngineState, Status, Step, StepKind, Trouble, Waiting, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::api::response::{ApiResponse, failed, json};
-use crate::api::v1::OK;
+use crate::api::route::v1::OK;
 use crate::api::{ApiRequest, body};
 use crate::request::{Refusal, Request};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyField, ProxyPatch};

@@ -3,7 +3,7 @@
 use crate::api::ApiRequest;
 use crate::api::response::ApiResponse;
 
-const SOURCE: &[u8] = include_bytes!("openapi.json");
+const SOURCE: &[u8] = include_bytes!("../openapi.json");
 const LENGTH: usize = compact::<{ SOURCE.len() }>(SOURCE).1;
 static DESCRIPTION: [u8; LENGTH] = compact(SOURCE).0;
 
