@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
-//! `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status that other tasks read).
+//! `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status
+//! that other tasks read).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -219,7 +220,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     /// The locks that count, of those observed.
     fn merge_locks(&mut self, seen: Result<BTreeMap<AppId, LockState>, LockError>) -> BTreeMap<AppId, LockState> {
         if let Err(error) = &seen {
-            warn!(%error, "update locks cannot be read; they count as they were last known");
+            warn!(%error, "cannot read the update locks; using those last known");
             self.observed.schedule().resync_by(Instant::now() + LOCKS_AGAIN);
         }
         let is_releasing = |app| self.work.under_way().any(|step| *step == Step::ReleaseLocks(app));
@@ -255,7 +256,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             let since = match status.engine {
                 EngineState::Down { since, .. } => since,
                 EngineState::Up | EngineState::Unknown => {
-                    warn!(error = %why, "no container engine; everything else goes on");
+                    warn!(error = %why, "the container engine does not answer; retrying");
                     Instant::now()
                 }
             };
@@ -281,7 +282,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             awaiting: self.observed.awaited_boots(&clock.boot_id()),
             boot_wanted,
             lacks_room,
-            failing: self.failing(),
+            failing: self.failing_services(),
         });
     }
 

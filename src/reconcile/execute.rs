@@ -38,7 +38,7 @@ impl<'w> Updates<'w> {
     }
 
     /// The updates that a step begins.
-    pub(super) fn of(&self, step: &Step) -> Vec<Fits<'w>> {
+    pub(super) fn begun_by(&self, step: &Step) -> Vec<Fits<'w>> {
         self.0.iter().filter(|(update, _)| update.begins_with(step)).map(|(_, fits)| fits.clone()).collect()
     }
 }
@@ -50,15 +50,15 @@ pub(super) async fn execute<W: World>(
     publish: &watch::Sender<Status>,
     step: Step,
     updates: Vec<Fits<'_>>,
-    dropped: AbortRegistration,
+    cancelled: AbortRegistration,
 ) -> StepEnded {
-    let may_be_dropped = step.may_be_dropped();
+    let is_cancellable = step.is_cancellable();
     let first = async {
         one_fits(updates).await?;
-        if may_be_dropped { now(world, publish, &step).await } else { Ok(()) }
+        if is_cancellable { execute_now(world, publish, &step).await } else { Ok(()) }
     };
-    let result = match Abortable::new(first, dropped).await {
-        Ok(Ok(())) if !may_be_dropped => Ok(now(world, publish, &step).await),
+    let result = match Abortable::new(first, cancelled).await {
+        Ok(Ok(())) if !is_cancellable => Ok(execute_now(world, publish, &step).await),
         first => first,
     };
     (step, result)
@@ -76,13 +76,13 @@ async fn one_fits(updates: Vec<Fits<'_>>) -> Result<(), StepFailure> {
     fits.map_err(StepFailure::Engine)
 }
 
-async fn now<W: World>(world: &W, publish: &watch::Sender<Status>, step: &Step) -> Result<(), StepFailure> {
+async fn execute_now<W: World>(world: &W, publish: &watch::Sender<Status>, step: &Step) -> Result<(), StepFailure> {
     match step {
-        Step::Engine(deed) => engine(world, publish, deed).await,
+        Step::Engine(action) => execute_action(world, publish, action).await,
         Step::TakeLocks(app, services, force) => world.locks().take(*app, services, *force).await.map_err(StepFailure::Lock),
         Step::ReleaseLocks(app) => world.locks().release(*app).await.map_err(StepFailure::Lock),
         Step::HandOver { old, timeout } => {
-            word_of(world, &old.key, *timeout).await?;
+            wait_for_hand_over(world, &old.key, *timeout).await?;
             world.engine().take(&EngineAction::Kill(old.clone()), &|_| ()).await.map_err(StepFailure::Engine)
         }
         // The whole agent quiesces for a reboot, so it is not one step among others: see `shutdown`.
@@ -90,42 +90,46 @@ async fn now<W: World>(world: &W, publish: &watch::Sender<Status>, step: &Step) 
     }
 }
 
-async fn engine<W: World>(world: &W, publish: &watch::Sender<Status>, deed: &EngineAction) -> Result<(), StepFailure> {
-    if let EngineAction::Retire(which, _) = deed {
+async fn execute_action<W: World>(
+    world: &W,
+    publish: &watch::Sender<Status>,
+    action: &EngineAction,
+) -> Result<(), StepFailure> {
+    if let EngineAction::Retire(which, _) = action {
         // A notification from an earlier hand-over must not count for this one.
         world.locks().expect_hand_over(&which.key).await.map_err(StepFailure::Lock)?;
     }
-    match deed {
+    match action {
         EngineAction::Create(spec) => make_lock_directory(world, &spec.key).await,
         EngineAction::Start(which) | EngineAction::Restart(which) => make_lock_directory(world, &which.key).await,
         _ => (),
     }
     let progress = |percent: u8| {
-        if let EngineAction::Pull(image) = deed {
+        if let EngineAction::Pull(image) = action {
             publish.send_if_modified(|status| status.progress.insert(image.clone(), percent) != Some(percent));
         }
     };
-    if matches!(deed, EngineAction::Pull(_)) {
+    if matches!(action, EngineAction::Pull(_)) {
         progress(0);
     }
-    world.engine().take(deed, &progress).await.map_err(StepFailure::Engine)
+    world.engine().take(action, &progress).await.map_err(StepFailure::Engine)
 }
 
 /// Creates a service's lock directory before it is mounted, so that it is ours. It is gone after every boot.
 pub(super) async fn make_lock_directory<W: World>(world: &W, service: &ServiceKey) {
     if let Err(error) = world.locks().prepare(service).await {
         // The engine creates it, or says why it cannot.
-        warn!(%service, %error, "the directory of its update locks is left to the engine");
+        warn!(%service, %error, "cannot create the directory of the service's update locks; the engine does");
     }
 }
 
-/// Waits up to `most` for the new container's notification. If none comes, the old container is killed all the same.
-async fn word_of<W: World>(world: &W, key: &ServiceKey, most: Duration) -> Result<(), StepFailure> {
-    match timeout(most, world.locks().handed_over(key)).await {
+/// Waits up to `longest` for the new container's notification. If none comes, the old container is killed all the same.
+async fn wait_for_hand_over<W: World>(world: &W, key: &ServiceKey, longest: Duration) -> Result<(), StepFailure> {
+    match timeout(longest, world.locks().handed_over(key)).await {
         Ok(Ok(())) => info!(service = %key, "the new container has taken over"),
         Ok(Err(error)) => return Err(StepFailure::Lock(error)),
         Err(_) => {
-            info!(service = %key, ?most, "the new container did not say that it has taken over; the old one goes all the same");
+            info!(service = %key, ?longest, "the new container did not report that it took over; killing the old one");
         }
     }
     Ok(())

@@ -214,7 +214,7 @@ impl Observed {
                     Some(locks) => drop(self.known_locks().insert(app, locks)),
                 }
             }
-            Err(error) => warn!(%app, %error, "its update locks cannot be read; they count as they were last known"),
+            Err(error) => warn!(%app, %error, "cannot read the app's update locks; using those last known"),
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
             Ok(stored) => break stored,
             // Starting without the stored state would give the device a new identity, and overwrite the stored one.
             Err(problem) => {
-                error!(error = %problem, "what was saved cannot be read; it is tried again");
+                error!(error = %problem, "cannot read the saved state; retrying");
                 tokio::time::sleep(backoff.fail()).await;
             }
         }
@@ -69,7 +69,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
 async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Identity {
     let made = || Secret::from_bytes(world.chance().bytes()).reveal()[..32].to_owned();
     let identity = Identity { uuid: settings.uuid.clone().unwrap_or_else(made) };
-    info!(uuid = identity.uuid, "this device has an identity now");
+    info!(uuid = identity.uuid, "generated the device's identity");
     if !save(world, &Record::Identity(identity.clone())).await {
         unsaved.insert(RecordKind::Identity);
     }
@@ -85,13 +85,13 @@ async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &
     keys
 }
 
-/// Saves a record; returns whether it was saved. On failure the agent goes on: the state in stored is still right, until a
+/// Saves a record; returns whether it was saved. On failure the agent goes on: the state in memory is still right, until a
 /// power cut.
 pub(super) async fn save<W: World>(world: &W, record: &Record) -> bool {
     match world.store().save(record).await {
         Ok(()) => true,
         Err(problem) => {
-            error!(error = %problem, "cannot save; a power cut now would lose it");
+            error!(error = %problem, "cannot save a record; a power cut before the retry loses it");
             false
         }
     }

@@ -10,20 +10,20 @@ use crate::state::{Activity, EngineAction, ServiceKey, Step, Trouble, Waiting};
 
 impl<W: World> Reconciler<'_, W> {
     /// Services whose image, container or start fails again and again.
-    pub(super) fn failing(&self) -> BTreeSet<ServiceKey> {
+    pub(super) fn failing_services(&self) -> BTreeSet<ServiceKey> {
         let services = || self.targets.completed().into_iter().flat_map(|it| it.services());
-        let of = |step: &Step| -> Vec<ServiceKey> {
+        let services_of = |step: &Step| -> Vec<ServiceKey> {
             match step {
                 Step::Engine(EngineAction::Pull(image)) => {
-                    let theirs = services().filter(|(.., it)| it.image == *image);
-                    theirs.map(|(app, name, _)| ServiceKey::new(app.id, name)).collect()
+                    let of_image = services().filter(|(.., it)| it.image == *image);
+                    of_image.map(|(app, name, _)| ServiceKey::new(app.id, name)).collect()
                 }
                 Step::Engine(EngineAction::Create(spec)) => vec![spec.key.clone()],
                 Step::Engine(EngineAction::Start(which)) => vec![which.key.clone()],
                 _ => Vec::new(),
             }
         };
-        self.work.retries().failing().flat_map(of).collect()
+        self.work.retries().failing().flat_map(services_of).collect()
     }
 
     /// Publishes the status.

@@ -43,7 +43,7 @@ impl<W: World> Reconciler<'_, W> {
             return respond(reply, Err(why));
         }
         let force = if self.targets.force() == Force::Yes { Force::Yes } else { force };
-        info!(%ending, ?force, "asked for; looking whether it can be");
+        info!(%ending, ?force, "requested; checking whether the machine can shut down");
         self.check_shutdown(ending, force, ShutdownRequester::Caller(reply), ShutdownOrigin::Request);
     }
 
@@ -55,7 +55,7 @@ impl<W: World> Reconciler<'_, W> {
                 Some(_) => ShutdownOrigin::Configuration,
                 None => ShutdownOrigin::Release,
             };
-            info!(%by, "a reboot is waited for; looking whether it can be");
+            info!(%by, "a reboot is required; checking whether the machine can shut down");
             self.check_shutdown(PowerAction::Reboot, self.targets.force(), ShutdownRequester::Plan, by);
         }
     }
@@ -90,7 +90,7 @@ impl<W: World> Reconciler<'_, W> {
         self.act_on_shutdown(action).await;
         // Records that could not be saved are tried once more; on a disk that hangs they are lost anyway.
         if self.shutdown.is_in_progress() && timeout(SAVE_WITHIN, self.save_before_shutdown()).await.is_err() {
-            warn!("the disk does not answer, and the machine ends; what could not be saved is lost");
+            warn!("the disk does not answer before the shutdown; records that could not be saved are lost");
         }
         self.release_inhibitor_if_idle();
     }
@@ -114,7 +114,7 @@ impl<W: World> Reconciler<'_, W> {
                 }
             }
             ShutdownAction::PublishAccepted(ending, by) => {
-                info!(%ending, "accepted");
+                info!(%ending, "logind accepted the shutdown");
                 self.publish_shutdown(Some(ending), by, ShutdownProgress::Accepted);
             }
             ShutdownAction::Quiesce(ending, by) => {
@@ -153,7 +153,7 @@ impl<W: World> Reconciler<'_, W> {
 
     /// The check failed. Nothing was changed, and no lock taken for it remains.
     async fn reject_shutdown(&mut self, own: OwnShutdown, requester: ShutdownRequester, why: Refusal) {
-        info!(ending = %own.ending, %why, "refused");
+        info!(ending = %own.ending, %why, "the shutdown is rejected");
         self.release_locks(&own.locked, own.locked.iter().copied()).await;
         match requester {
             ShutdownRequester::Caller(_) => requester.reject(why),
@@ -164,7 +164,7 @@ impl<W: World> Reconciler<'_, W> {
 
     /// The shutdown failed or was cancelled: reconciliation resumes, and the status says why.
     async fn resume(&mut self, own: Option<OwnShutdown>, why: String) {
-        warn!(%why, "the machine does not end; everything goes on");
+        warn!(%why, "the shutdown failed or was cancelled; reconciliation resumes");
         if let Some(own) = &own {
             self.release_locks(&own.locked, own.locked.iter().copied()).await;
             if matches!(own.by, ShutdownOrigin::Release | ShutdownOrigin::Configuration) {

@@ -41,9 +41,9 @@ impl<'w, W: World> Reconciler<'w, W> {
                 self.begin_planned_reboot();
                 continue;
             }
-            info!(%step, "taking");
+            info!(%step, "executing");
             let cancelled = self.work.launch(&step);
-            let updates = updates.of(&step);
+            let updates = updates.begun_by(&step);
             steps.push(execute(world, publish, step, updates, cancelled).boxed_local());
         }
         self.publish_status();
@@ -59,7 +59,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         match result {
             Ok(Ok(())) => self.on_step_succeeded(&step).await,
             Ok(Err(failure)) => self.on_step_failed(&step, &failure),
-            Err(Aborted) => info!(%step, "cancelled: the target does not want it any more"),
+            Err(Aborted) => info!(%step, "cancelled: the target no longer needs it"),
         }
         if let Step::Engine(EngineAction::Pull(image)) = &step {
             self.context.publish.send_if_modified(|it| it.progress.remove(image).is_some());
@@ -97,7 +97,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         {
             // At the first failure a container of ours may just have been created from it. An observation since then found
             // none: a foreign container uses the image, so we do not delete it.
-            info!(%image, why, "the image stays");
+            info!(%image, why, "another program's container uses the image; keeping it");
             self.targets.forget_pulled(image);
             self.work.succeed(step);
             return;
@@ -123,7 +123,7 @@ impl<'w, W: World> Reconciler<'w, W> {
                 continue;
             }
             if let Err(error) = self.context.world.locks().release(app).await {
-                warn!(%app, %error, "its update locks cannot be given back; this is tried again");
+                warn!(%app, %error, "cannot release the app's update locks; retrying");
             }
         }
     }

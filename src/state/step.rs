@@ -122,7 +122,7 @@ impl Step {
 
     /// Whether the step may be cancelled half-way when it is not wanted any more: a download, a wait.
     #[must_use]
-    pub const fn may_be_dropped(&self) -> bool {
+    pub const fn is_cancellable(&self) -> bool {
         matches!(self, Self::Engine(EngineAction::Pull(_)) | Self::HandOver { .. })
     }
 }

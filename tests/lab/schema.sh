@@ -10,7 +10,7 @@ tools=${XDG_CACHE_HOME:-$HOME/.cache}/boardkeeper/schemathesis
 [ -x "$tools/bin/st" ] || { python3 -m venv "$tools" && "$tools/bin/pip" install --quiet schemathesis; }
 
 cargo build --locked --quiet
-place=$(mktemp -d) key=$(printf 'd%.0s' $(seq 64))
+place=$(mktemp -d) key=$(printf 'd1%.0s' $(seq 32))
 mkdir -p "$place/root/etc" "$place/root/tmp" "$place/root/mnt/boot" "$place/root/proc" "$place/root/sys"
 echo lab > "$place/root/etc/hostname"
 echo '{}' > "$place/root/mnt/boot/config.json"

@@ -44,7 +44,9 @@ pub(super) async fn check<W: World>(
             Ok(()) => {}
             Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
             // A forced shutdown goes on: a card that is no longer writable may be the reason for the shutdown.
-            Err(LockError::Failed(why)) if force == Force::Yes => warn!(%app, why, "it is not locked, and ends all the same"),
+            Err(LockError::Failed(why)) if force == Force::Yes => {
+                warn!(%app, why, "cannot take the app's update locks; the forced shutdown goes on")
+            }
             Err(LockError::Failed(why)) => return Err(Refusal::Failed(why)),
         }
     }

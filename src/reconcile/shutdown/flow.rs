@@ -174,7 +174,7 @@ impl<'w, H> ShutdownFlow<'w, H> {
             (ShutdownEvent::Called(Err(why)), Stage::Asked(own)) => self.resume(Some(own), why.0),
             (ShutdownEvent::Late, Stage::Asked(own)) => self.resume(Some(own), NOT_ANNOUNCED.to_owned()),
             (ShutdownEvent::Late, Stage::Announced(own, Some(inhibitor))) => {
-                info!("letting the machine end although steps are not done");
+                info!("releasing the inhibitor although steps still run");
                 self.release(own, inhibitor);
                 ShutdownAction::Wait
             }
@@ -205,7 +205,7 @@ impl<'w, H> ShutdownFlow<'w, H> {
     pub(in crate::reconcile) fn on_idle(&mut self) {
         match self.take_stage() {
             Stage::Announced(own, Some(inhibitor)) => {
-                info!("ready for the end of the machine");
+                info!("all steps have ended; releasing the inhibitor");
                 self.release(own, inhibitor);
             }
             stage => self.stage = stage,
