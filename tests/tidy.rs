@@ -197,6 +197,29 @@ fn comments_name_who_acts() {
     }
 }
 
+/// Functions whose names say nothing without the module's name before them.
+const GENERAL: [&str; 4] = ["read", "run", "of", "tell"];
+
+#[test]
+fn functions_of_general_names_are_called_with_their_modules() {
+    for source in sources("src") {
+        let text = source.code().collect::<Vec<_>>().join(" ");
+        for statement in text.split("use ").skip(1).filter_map(|it| it.split(';').next()) {
+            let names = statement.split(['{', '}', ',']).filter_map(|it| it.trim().rsplit("::").next());
+            let general = names.into_iter().find(|it| GENERAL.contains(it));
+            assert_eq!(general, None, "{}: name it with its module: use {statement}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn comments_are_no_wider_than_the_code() {
+    for source in sources("src") {
+        let wide = source.text.lines().find(|it| it.trim_start().starts_with("//") && it.chars().count() > 128);
+        assert_eq!(wide, None, "{}", source.path.display());
+    }
+}
+
 #[test]
 fn crates_stay_where_they_are_kept() {
     for source in sources("src") {

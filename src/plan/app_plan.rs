@@ -60,7 +60,7 @@ impl<'a> AppPlan<'a> {
     }
 
     /// Records a difference from the target that stays.
-    pub(super) fn differs(&mut self, what: String, why: String) {
+    pub(super) fn record_difference(&mut self, what: String, why: String) {
         self.differences.push(Difference { what, why });
     }
 

@@ -21,7 +21,7 @@ pub(super) fn create(draft: &mut AppPlan<'_>, old: &Outdated<'_>, precondition: 
     }
     if let Some(port) = input.ports.unassigned(key) {
         let why = format!("other services have all ports of {port}: widen the range, or free one");
-        draft.differs(format!("create {key}"), why);
+        draft.record_difference(format!("create {key}"), why);
         draft.wait(Waiting::Resource(key.clone(), format!("a free port of the host for {port}")));
         return;
     }

@@ -21,16 +21,16 @@ pub(super) fn propose(draft: &mut AppPlan<'_>) {
     };
     let changed = input.changed_networks(app);
     if has_networks(app) {
-        networks(draft, app, &changed);
+        propose_networks(draft, app, &changed);
     }
     if input.is_purged(app.id) {
-        purge(draft);
+        remove_volumes(draft);
     } else {
-        keep_volumes(draft, app);
+        propose_volumes(draft, app);
     }
 }
 
-fn networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
+fn propose_networks(draft: &mut AppPlan<'_>, app: &App, changed: &ChangedNetworks) {
     let input = draft.input;
     for (name, config) in &app.networks {
         let trial = input.trial_network(app, name);
@@ -88,7 +88,7 @@ fn remove(existing: &Network) -> EngineAction {
     EngineAction::RemoveNetwork(existing.name.clone(), existing.id.clone(), existing.app)
 }
 
-fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
+fn propose_volumes(draft: &mut AppPlan<'_>, app: &App) {
     for (name, config) in &app.volumes {
         match draft.input.volume(app, name) {
             None => {
@@ -101,7 +101,10 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
             Some(existing) => {
                 if let Some(how) = existing.config.difference(config) {
                     let what = format!("volume {}", existing.name);
-                    draft.differs(what, format!("{how}; it stays as it is and keeps its data until the app is purged"));
+                    draft.record_difference(
+                        what,
+                        format!("{how}; it stays as it is and keeps its data until the app is purged"),
+                    );
                 }
             }
         }
@@ -109,7 +112,7 @@ fn keep_volumes(draft: &mut AppPlan<'_>, app: &App) {
 }
 
 /// Removes every volume of the app, once its containers are gone.
-fn purge(draft: &mut AppPlan<'_>) {
+fn remove_volumes(draft: &mut AppPlan<'_>) {
     let (input, app) = (draft.input, draft.app);
     if input.containers_of(app).next().is_some() {
         return;

@@ -18,11 +18,11 @@ pub(super) fn propose(draft: &mut AppPlan<'_>) {
     let names: BTreeSet<String> = wanted.chain(existing).collect();
     draft.release = ReleaseProgress::of(draft.input, draft.input.app(draft.app), &changed);
     for name in names {
-        service(draft, &name, &changed);
+        propose_service(draft, &name, &changed);
     }
 }
 
-fn service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
+fn propose_service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetworks) {
     let input = draft.input;
     let key = ServiceKey::new(draft.app, name);
     let mut containers: Vec<&Container> = input.containers_of(draft.app).filter(|it| it.key == key).collect();

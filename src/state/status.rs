@@ -11,8 +11,8 @@ use crate::state::{
     StepKind, Target, Unmet, Waiting,
 };
 
-/// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large parts
-/// are shared with the reconciler and with readers that keep a copy, and not copied at every step.
+/// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large
+/// parts are shared with the reconciler and with readers that keep a copy, and not copied at every step.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// The device.
