@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::port::{Net, NetError, UnitChange};
+use crate::port::{Net, UnitChange};
 use crate::state::connectivity::{host_and_port, parse_switch};
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
@@ -76,7 +76,7 @@ async fn attempt(net: &impl Net, publish: &watch::Sender<Connectivity>, asked: &
         }
         (Some((host, port)), ConnectivityCheck::On, VpnState::Down) => loop {
             let reached = match timeout(ATTEMPT_TIMEOUT, net.dial(host, *port)).await {
-                Ok(reached) => reached.map_err(|NetError(why)| why),
+                Ok(reached) => reached.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("no connection to {host} port {port} within {} s", ATTEMPT_TIMEOUT.as_secs())),
             };
             report(

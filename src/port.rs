@@ -10,6 +10,7 @@
 
 mod clock;
 mod engine;
+mod file_error;
 mod host;
 mod leds;
 mod locks;
@@ -21,6 +22,7 @@ mod targets;
 
 pub use clock::{Clock, Random};
 pub use engine::{Engine, EngineError, EngineSnapshot};
+pub use file_error::FileError;
 pub use host::{Host, HostError};
 pub use leds::{LedError, Leds, ToolLock};
 pub use locks::{LockError, Locks};

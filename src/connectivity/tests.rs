@@ -6,6 +6,7 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::*;
+use crate::port::NetError;
 use crate::state::Target;
 
 /// A fake network. `open`: whether connections succeed; `None`: they never complete.
@@ -22,7 +23,7 @@ impl Net for Fake {
         let open = *self.open.borrow();
         match open {
             Some(true) => Ok(()),
-            Some(false) => Err(NetError("refused".to_owned())),
+            Some(false) => Err(NetError::Service("refused".to_owned())),
             None => pending().await,
         }
     }

@@ -69,20 +69,21 @@ impl Power {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        Err(PowerError(format!("cannot reach the system bus at `{bus}`: {why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS")))
+        Err(PowerError::NoBus { address: bus.clone(), why })
     }
 
     /// Sends logind a request. [`PATIENCE`] covers the connection and the response.
-    async fn ask<T>(&self, what: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
+    async fn ask<T>(&self, request: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
         let asked = async {
             let connection = self.connect().await?;
-            let answer = ask(connection).await.map_err(|error| failed(what, &error))?;
+            let answer = ask(connection).await.map_err(|error| failed(request, &error))?;
             self.answered.notify_one();
             Ok(answer)
         };
         let silent = || {
             let secs = PATIENCE.as_secs();
-            PowerError(format!("{what}: logind did not answer for {secs} s; see `systemctl status systemd-logind`"))
+            let why = format!("logind did not answer for {secs} s; see `systemctl status systemd-logind`");
+            PowerError::Unreachable { request: request.to_owned(), why }
         };
         timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(silent()))
     }

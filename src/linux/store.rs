@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::linux::off_thread;
-use crate::port::{self, Record, StoreError, StoredState};
+use crate::port::{self, FileError, Record, StoreError, StoredState};
 use crate::state::{Identity, Secret, Target, TargetError};
 
 mod disk;
@@ -117,19 +117,19 @@ impl<F: StoreFiles> Store<F> {
 impl<F: StoreFiles> port::Store for Store<F> {
     async fn load(&self) -> Result<StoredState, StoreError> {
         let shared = Arc::clone(&self.shelf);
-        off_thread(move || shared.load()).await.map_err(StoreError)?
+        off_thread(move || shared.load()).await.map_err(StoreError::Interrupted)?
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shelf);
         if let Record::Proved(fingerprint) = record {
             let mark = format!("{PROVED}{fingerprint}");
-            return off_thread(move || shared.mark(&mark)).await.map_err(StoreError)?;
+            return off_thread(move || shared.mark(&mark)).await.map_err(StoreError::Interrupted)?;
         }
         let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
-            .map_err(StoreError)?
+            .map_err(StoreError::Interrupted)?
     }
 }
 
@@ -147,10 +147,7 @@ pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
     let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
     let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
     match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StoreError(format!(
-            "another agent runs with the state in `{}`: stop it, or choose another place with --state-dir",
-            path.display()
-        ))),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.display().to_string() }),
         Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
     }
 }
@@ -181,8 +178,7 @@ pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.
 pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
     let files = StateDirectory::new(Disk, path);
-    let damaged =
-        |why: &str| StoreError(format!("cannot read `{}`: {why}; start the agent, which mends it", files.shown(KEYS)));
+    let damaged = |why: &str| StoreError::Damaged { path: files.shown(KEYS), why: why.to_owned() };
     match files.read(KEYS, most_bytes(KEYS)) {
         Ok(bytes) => {
             let keys = parsed::<wire::KeysFile>(KEYS, &bytes).map_err(|why| damaged(&why))?;
@@ -231,7 +227,7 @@ impl<F: StoreFiles> Shelf<F> {
         }
         if let Err(why) = self.fsync_all() {
             let lost = "a power cut may lose what was read";
-            memory.complaints.push(format!("{}; {lost}", failed(&self.files, "sync", "", &why).0));
+            memory.complaints.push(format!("{}; {lost}", failed(&self.files, "sync", "", &why)));
         }
         Ok(memory)
     }
@@ -284,7 +280,7 @@ impl<F: StoreFiles> Shelf<F> {
 
     fn mend(&self, record: &Record, complaints: &mut Vec<String>) {
         for (name, bytes) in wire::files(record) {
-            complaints.extend(self.keep(name, &bytes).err().map(|it| it.0));
+            complaints.extend(self.keep(name, &bytes).err().map(|it| it.to_string()));
         }
     }
 
@@ -430,14 +426,8 @@ fn is_spoiled(why: &io::Error) -> bool {
     codes.iter().any(|it| why.raw_os_error() == Some(it.raw_os_error()))
 }
 
-fn failed<F: StoreFiles>(files: &StateDirectory<F>, deed: &str, name: &str, why: &io::Error) -> StoreError {
-    let advice = match why.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system",
-        io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another place with --state-dir",
-        io::ErrorKind::PermissionDenied => "run as its owner, or choose another place with --state-dir",
-        _ => "check the disk, or choose another place with --state-dir",
-    };
-    StoreError(format!("cannot {deed} `{}`: {why}; {advice}", files.shown(name)))
+fn failed<F: StoreFiles>(files: &StateDirectory<F>, action: &'static str, name: &str, why: &io::Error) -> StoreError {
+    StoreError::File(FileError::new(action, files.shown(name), why))
 }
 
 #[cfg(test)]

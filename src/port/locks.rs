@@ -1,9 +1,11 @@
 //! The port of the update locks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
 use futures_util::Stream;
 
+use crate::port::FileError;
 use crate::state::{AppId, Force, HeldLock, LockHolders, LockState, ServiceKey};
 
 /// The update locks of apps: files in a directory that each service shares with the agent.
@@ -42,7 +44,21 @@ pub enum LockError {
     /// Another program holds the lock.
     #[error("Lockfile exists for {{ service: {} }} at {}", .0.service, .0.path)]
     Held(HeldLock),
-    /// The file system returned an error. Says what, where and what to do.
+    /// A file or directory of the locks could not be used. May work later.
+    #[error("{0}{advice}", advice = advice(.0.kind))]
+    File(FileError),
+    /// The locks cannot be used as they are. Says what, where and what to do.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What to do about a file of the locks that cannot be used.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => "; run as root, or as the owner of the directory",
+        ErrorKind::StorageFull => "; make room in /tmp",
+        ErrorKind::ReadOnlyFilesystem => "; mount /tmp writable",
+        ErrorKind::DirectoryNotEmpty => "; empty it by hand",
+        _ => "",
+    }
 }

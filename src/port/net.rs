@@ -28,7 +28,28 @@ pub enum UnitChange {
     Now,
 }
 
-/// Why a network operation failed. Says what, and what to do.
+/// Why a network operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NetError(pub String);
+pub enum NetError {
+    /// The name servers know no address of the host.
+    #[error("cannot look up {host}: {why}; see the name servers in /etc/resolv.conf")]
+    Lookup {
+        /// The name.
+        host: String,
+        /// What the resolver returned, in words.
+        why: String,
+    },
+    /// No address of the host answers.
+    #[error("cannot connect to {host} port {port} ({why}); see the network's cable, firewall and proxy")]
+    Connect {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the kernel returned, for each address.
+        why: String,
+    },
+    /// systemd did not start or stop the service. Says why, and what to do.
+    #[error("{0}")]
+    Service(String),
+}

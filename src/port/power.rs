@@ -73,5 +73,29 @@ pub enum InhibitorMode {
 
 /// Why the machine rejected a power action: who rejected it, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PowerError(pub String);
+pub enum PowerError {
+    /// The system bus does not answer.
+    #[error("cannot reach the system bus at `{address}`: {why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS")]
+    NoBus {
+        /// The bus's address.
+        address: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// There is no logind, or it did not answer. May work later.
+    #[error("{request}: {why}")]
+    Unreachable {
+        /// What was requested and does not happen.
+        request: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// logind rejects the request.
+    #[error("{request}: {why}")]
+    Refused {
+        /// What was requested and does not happen.
+        request: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}

@@ -1,7 +1,9 @@
 //! The port of the store of records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 
+use crate::port::FileError;
 use crate::state::{ContainerId, Identity, ImageRef, Keys, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
@@ -67,7 +69,37 @@ pub enum Record {
     Proved(String),
 }
 
-/// Why a record could not be saved or loaded. Says what, where and what to do.
+/// Why a record could not be saved or loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// A file or directory of the store could not be used. May work later.
+    #[error("{0}; {advice}", advice = advice(.0.kind))]
+    File(FileError),
+    /// A file is damaged. The agent mends it at its next start.
+    #[error("cannot read `{path}`: {why}; start the agent, which mends it")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another agent has the state directory.
+    #[error("another agent runs with the state in `{path}`: stop it, or choose another place with --state-dir")]
+    InUse {
+        /// The directory.
+        path: String,
+    },
+    /// The work was broken off. The record is saved or not, and may be saved again.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+/// What to do about a file of the store that cannot be used.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on that file system",
+        ErrorKind::ReadOnlyFilesystem => "mount it writable, or choose another place with --state-dir",
+        ErrorKind::PermissionDenied => "run as its owner, or choose another place with --state-dir",
+        _ => "check the disk, or choose another place with --state-dir",
+    }
+}

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::plan::AppUpdate;
-use crate::port::{Engine, EngineError, LockError, Locks, PowerError, World};
+use crate::port::{Engine, EngineError, LockError, Locks, World};
 use crate::state::{EngineAction, ImageRef, ServiceKey, Status, Step};
 
 /// Why a step failed.
@@ -19,7 +19,8 @@ use crate::state::{EngineAction, ImageRef, ServiceKey, Status, Step};
 pub(super) enum StepFailure {
     Engine(EngineError),
     Lock(LockError),
-    Power(PowerError),
+    /// The reboot that a release or the configuration requires did not happen, for this reason.
+    Reboot(String),
 }
 
 /// A step, and its result unless it was cancelled.
@@ -140,7 +141,7 @@ impl fmt::Display for StepFailure {
         match self {
             Self::Engine(error) => error.fmt(f),
             Self::Lock(error) => error.fmt(f),
-            Self::Power(error) => error.fmt(f),
+            Self::Reboot(why) => f.write_str(why),
         }
     }
 }

@@ -67,7 +67,7 @@ impl<W: World> Reconciler<'_, W> {
             let response = match locked {
                 Ok(()) => world.host().configure(&patch).await.map_err(refused),
                 Err(LockError::Held(held)) => Err(Refusal::Locked(held)),
-                Err(LockError::Failed(why)) => Err(Refusal::Failed(why)),
+                Err(error) => Err(Refusal::Failed(error.to_string())),
             };
             JobOutcome::Configured(response, taken, reply)
         };

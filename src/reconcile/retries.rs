@@ -48,7 +48,7 @@ impl Retries {
             StepFailure::Engine(EngineError::Full(_)) => (StepFault::OutOfSpace(text), LONGEST),
             StepFailure::Engine(EngineError::Refused(_) | EngineError::InUse(_))
             | StepFailure::Lock(_)
-            | StepFailure::Power(_) => (StepFault::Failed(text), LONGEST),
+            | StepFailure::Reboot(_) => (StepFault::Failed(text), LONGEST),
         };
         let before = self.0.iter().position(|it| it.step == *step).map(|at| self.0.remove(at));
         let (mut backoff, failures) = before.map_or((Backoff::new(FIRST, LONGEST), 0), |it| (it.backoff, it.failures));

@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::port::{InhibitorNotice, Power, PowerError, World};
+use crate::port::{InhibitorNotice, Power, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, Reply, respond};
@@ -157,7 +157,7 @@ impl<W: World> Reconciler<'_, W> {
         self.release_locks(&own.locked, own.locked.iter().copied()).await;
         match requester {
             ShutdownRequester::Caller(_) => requester.reject(why),
-            ShutdownRequester::Plan => self.on_step_failed(&Step::Reboot, &StepFailure::Power(PowerError(why.to_string()))),
+            ShutdownRequester::Plan => self.on_step_failed(&Step::Reboot, &StepFailure::Reboot(why.to_string())),
         }
         self.request_resync();
     }
@@ -168,7 +168,7 @@ impl<W: World> Reconciler<'_, W> {
         if let Some(own) = &own {
             self.release_locks(&own.locked, own.locked.iter().copied()).await;
             if matches!(own.by, ShutdownOrigin::Release | ShutdownOrigin::Configuration) {
-                self.on_step_failed(&Step::Reboot, &StepFailure::Power(PowerError(why.clone())));
+                self.on_step_failed(&Step::Reboot, &StepFailure::Reboot(why.clone()));
             }
         }
         let ending = own.filter(|it| it.by != ShutdownOrigin::Others).map(|it| it.ending);

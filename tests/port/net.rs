@@ -42,7 +42,7 @@ pub(crate) async fn who_is_not_reached_is_named(world: impl Fixture) {
     let (host, port) = world.somebody();
     world.hangs_up();
     let why = timeout(SOON, world.net().dial(&host, port)).await.unwrap().unwrap_err();
-    assert!(why.0.contains(&format!("{host} port {port}")), "{why}");
+    assert!(why.to_string().contains(&format!("{host} port {port}")), "{why}");
 }
 
 /// The VPN is told at once, then when it changed; and whoever listens anew is told at once, too.

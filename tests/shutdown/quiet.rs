@@ -58,7 +58,7 @@ impl port::Net for World {
         if self.online.get() {
             return Ok(());
         }
-        Err(NetError(format!("there is no {host} port {port}")))
+        Err(NetError::Service(format!("there is no {host} port {port}")))
     }
 
     fn vpn(&self) -> impl Stream<Item = VpnState> {

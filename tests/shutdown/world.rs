@@ -281,7 +281,7 @@ impl port::Store for World {
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.full.get() {
-            return Err(StoreError("there is no room".to_owned()));
+            return Err(StoreError::Interrupted("there is no room".to_owned()));
         }
         self.saves.set(self.saves.get() + 1);
         let mut memory = self.memory.borrow_mut();

@@ -46,7 +46,7 @@ impl port::Net for NetAdapter {
         let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
             Ok(found) => found.take(ADDRESSES).collect(),
             Err(why) => {
-                return Err(NetError(format!("cannot look up {host}: {why}; see the name servers in /etc/resolv.conf")));
+                return Err(NetError::Lookup { host: host.to_owned(), why: why.to_string() });
             }
         };
         // All at once: where one address family has no route, its timeouts must not use up the time of the other.
@@ -58,8 +58,8 @@ impl port::Net for NetAdapter {
                 Err(why) => whys.push(format!("{at}: {why}")),
             }
         }
-        let whys = if whys.is_empty() { "it has no address".to_owned() } else { whys.join(", ") };
-        Err(NetError(format!("cannot connect to {host} port {port} ({whys}); see the network's cable, firewall and proxy")))
+        let why = if whys.is_empty() { "it has no address".to_owned() } else { whys.join(", ") };
+        Err(NetError::Connect { host: host.to_owned(), port, why })
     }
 
     fn vpn(&self) -> impl Stream<Item = VpnState> {
@@ -87,14 +87,14 @@ impl port::Net for NetAdapter {
     }
 
     async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
-        let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError)? else { return Ok(UnitChange::Already) };
+        let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError::Service)? else { return Ok(UnitChange::Already) };
         let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
         let deed = match to {
             VpnState::Up if !runs => UnitAction::Restart,
             VpnState::Down if runs => UnitAction::Stop,
             VpnState::Up | VpnState::Down => return Ok(UnitChange::Already),
         };
-        self.systemd.tell(SERVICE, deed).await.map(|()| UnitChange::Now).map_err(NetError)
+        self.systemd.tell(SERVICE, deed).await.map(|()| UnitChange::Now).map_err(NetError::Service)
     }
 }
 
@@ -127,14 +127,14 @@ mod tests {
             reach.dial("::1", v6.local_addr().unwrap().port()).await.unwrap();
         }
         drop(v4);
-        let why = reach.dial("127.0.0.1", port).await.unwrap_err().0;
+        let why = reach.dial("127.0.0.1", port).await.unwrap_err().to_string();
         assert!(why.contains(&format!("127.0.0.1:{port}")), "{why}");
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_resolve_is_told() {
         let reach = NetAdapter::new(Path::new("/nowhere"), None);
-        let why = timeout(SOON * 4, reach.dial("no-such-name.invalid", 443)).await.unwrap().unwrap_err().0;
+        let why = timeout(SOON * 4, reach.dial("no-such-name.invalid", 443)).await.unwrap().unwrap_err().to_string();
         assert!(why.starts_with("cannot look up no-such-name.invalid"), "{why}");
     }
 
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_without_a_bus_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let why = NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up).await.unwrap_err().0;
+        let why = NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up).await.unwrap_err().to_string();
         assert!(why.contains("run/dbus/system_bus_socket"), "{why}");
     }
 }

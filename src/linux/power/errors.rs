@@ -1,4 +1,4 @@
-//! Error messages for what logind and the bus report, with advice.
+//! Errors for what logind and the bus report, with advice.
 
 use zbus::Error;
 
@@ -13,35 +13,38 @@ pub(super) fn refused(ending: PowerAction, can: &str) -> PowerError {
         PowerAction::Reboot => "reboot",
         PowerAction::PowerOff => "power-off",
     };
-    PowerError(match can {
-        "na" => format!("no {ending}: logind says that this machine cannot"),
+    let why = match can {
+        "na" => "logind says that this machine cannot".to_owned(),
         "inhibited" | "inhibitor-blocked" | "challenge-inhibitor-blocked" => {
-            format!("no {ending}: logind says that an inhibitor blocks it; see who with `systemd-inhibit --list`")
+            "logind says that an inhibitor blocks it; see who with `systemd-inhibit --list`".to_owned()
         }
-        _ => format!(
-            "no {ending}: logind refuses it (`{can}`); run the agent as root, or allow org.freedesktop.login1.{action} in polkit"
-        ),
-    })
+        _ => format!("logind refuses it (`{can}`); run the agent as root, or allow org.freedesktop.login1.{action} in polkit"),
+    };
+    PowerError::Refused { request: format!("no {ending}"), why }
 }
 
-/// The meaning of a bus error, when `what` was being done.
-pub(super) fn failed(what: &str, error: &Error) -> PowerError {
+/// The meaning of a bus error in response to a request.
+pub(super) fn failed(request: &str, error: &Error) -> PowerError {
     let text = error.to_string();
     let has = |name: &str| text.contains(name);
-    let why = if has("ServiceUnknown") || has("NameHasNoOwner") {
-        "there is no logind on the system bus; this agent reboots and shuts down through systemd-logind only".to_owned()
+    let request = request.to_owned();
+    if has("ServiceUnknown") || has("NameHasNoOwner") {
+        let why =
+            "there is no logind on the system bus; this agent reboots and shuts down through systemd-logind only".to_owned();
+        PowerError::Unreachable { request, why }
     } else if has("BlockedByInhibitorLock") {
-        "logind refuses it because an inhibitor blocks it; see who with `systemd-inhibit --list`".to_owned()
+        let why = "logind refuses it because an inhibitor blocks it; see who with `systemd-inhibit --list`".to_owned();
+        PowerError::Refused { request, why }
     } else if has("OperationInProgress") {
-        "logind is already shutting the machine down".to_owned()
+        PowerError::Refused { request, why: "logind is already shutting the machine down".to_owned() }
     } else if has("InteractiveAuthorizationRequired") || has("AccessDenied") {
-        format!(
-            "logind refuses it ({text}); run the agent as root, or allow org.freedesktop.login1.reboot and .power-off in polkit"
-        )
+        let advice = "run the agent as root, or allow org.freedesktop.login1.reboot and .power-off in polkit";
+        PowerError::Refused { request, why: format!("logind refuses it ({text}); {advice}") }
     } else if has("NoReply") || matches!(error, Error::InputOutput(_)) {
-        format!("logind or the system bus went away before it answered ({text}); see `systemctl status systemd-logind dbus`")
+        let advice = "see `systemctl status systemd-logind dbus`";
+        let why = format!("logind or the system bus went away before it answered ({text}); {advice}");
+        PowerError::Unreachable { request, why }
     } else {
-        format!("logind failed: {text}; see `journalctl -u systemd-logind`")
-    };
-    PowerError(format!("{what}: {why}"))
+        PowerError::Refused { request, why: format!("logind failed: {text}; see `journalctl -u systemd-logind`") }
+    }
 }

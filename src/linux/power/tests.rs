@@ -7,22 +7,22 @@ use crate::port::Power as _;
 async fn without_a_bus_it_says_where_it_looked() {
     let root = tempfile::tempdir().unwrap();
     for power in [Power::new(root.path(), None), Power::new(root.path(), Some("nonsense"))] {
-        let said = power.end(PowerAction::Reboot).await.unwrap_err().0;
+        let said = power.end(PowerAction::Reboot).await.unwrap_err().to_string();
         assert!(said.contains("cannot reach the system bus at `") && said.contains("DBUS_SYSTEM_BUS_ADDRESS"), "{said}");
-        assert_eq!(power.can(PowerAction::PowerOff).await.unwrap_err().0, said);
-        assert_eq!(power.inhibitors().await.unwrap_err().0, said);
+        assert_eq!(power.can(PowerAction::PowerOff).await.unwrap_err().to_string(), said);
+        assert_eq!(power.inhibitors().await.unwrap_err().to_string(), said);
     }
 }
 
 #[test]
 fn what_logind_says_is_told_with_what_to_do() {
-    assert!(refused(PowerAction::Reboot, "inhibitor-blocked").0.contains("systemd-inhibit --list"));
-    assert!(refused(PowerAction::Reboot, "challenge").0.contains("allow org.freedesktop.login1.reboot in polkit"));
-    assert!(refused(PowerAction::PowerOff, "no").0.contains("allow org.freedesktop.login1.power-off in polkit"));
-    assert!(refused(PowerAction::PowerOff, "na").0.contains("cannot"));
+    assert!(refused(PowerAction::Reboot, "inhibitor-blocked").to_string().contains("systemd-inhibit --list"));
+    assert!(refused(PowerAction::Reboot, "challenge").to_string().contains("allow org.freedesktop.login1.reboot in polkit"));
+    assert!(refused(PowerAction::PowerOff, "no").to_string().contains("allow org.freedesktop.login1.power-off in polkit"));
+    assert!(refused(PowerAction::PowerOff, "na").to_string().contains("cannot"));
     let blocked = Error::Failure("org.freedesktop.login1.BlockedByInhibitorLock".into());
-    assert!(failed("no reboot", &blocked).0.contains("systemd-inhibit"));
-    assert!(failed("no reboot", &Error::InvalidReply).0.contains("journalctl"));
+    assert!(failed("no reboot", &blocked).to_string().contains("systemd-inhibit"));
+    assert!(failed("no reboot", &Error::InvalidReply).to_string().contains("journalctl"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use zbus::{Connection, Error, MatchRule, Message, MessageStream, OwnedFd};
 
 use super::{LOGIND, LOGIND_PATH, MANAGER, PATIENCE, Power, call};
 use crate::backoff::Backoff;
-use crate::port::{InhibitorNotice, PowerError};
+use crate::port::InhibitorNotice;
 
 /// How long an announced shutdown stays valid while logind is unreachable. After a cancelled one all work resumes within five
 /// seconds.
@@ -92,11 +92,11 @@ impl<'p> ShutdownWatcher<'p> {
 
     /// Connects, and reads the present state.
     async fn join(&mut self) -> Result<bool, String> {
-        let connection = self.power.connect().await.map_err(|PowerError(why)| why)?;
+        let connection = self.power.connect().await.map_err(|error| error.to_string())?;
         let joined = timeout(PATIENCE, Link::join(connection)).await;
         let (mut link, preparing) = joined
             .map_err(|_| "logind does not answer".to_owned())?
-            .map_err(|error| super::failed("nobody to ask", &error).0)?;
+            .map_err(|error| super::failed("cannot watch for shutdowns", &error).to_string())?;
         link.hold = if preparing { None } else { link.delay().await };
         self.link = Some(link);
         self.pauses.succeed();

@@ -119,7 +119,7 @@ async fn a_place_that_cannot_be_written_is_told_with_what_to_do() {
     assert!(error.contains("`/proc/boardkeeper`") && error.contains("--state-dir"), "{error}");
     let full =
         failed(&StateDirectory::new(Disk, Path::new("/var")), "keep", KEYS, &io::Error::from(io::ErrorKind::StorageFull));
-    assert!(full.0.contains("make room"));
+    assert!(full.to_string().contains("make room"));
 }
 
 /// Replaces a file by something else.

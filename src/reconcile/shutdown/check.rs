@@ -24,7 +24,7 @@ pub(super) async fn check<W: World>(
     force: Force,
 ) -> Result<(), Refusal> {
     let power = world.power();
-    let failed = |why: PowerError| Refusal::Failed(why.0);
+    let failed = |why: PowerError| Refusal::Failed(why.to_string());
     let inhibitors = power.inhibitors().await.map_err(failed)?;
     if let Some(it) = inhibitors.iter().find(|it| it.mode == InhibitorMode::Block) {
         return Err(Refusal::Failed(format!("no {ending} now: {it}")));
@@ -44,10 +44,10 @@ pub(super) async fn check<W: World>(
             Ok(()) => {}
             Err(LockError::Held(held)) => return Err(Refusal::LockedApp(*app, held)),
             // A forced shutdown goes on: a card that is no longer writable may be the reason for the shutdown.
-            Err(LockError::Failed(why)) if force == Force::Yes => {
-                warn!(%app, why, "cannot take the app's update locks; the forced shutdown goes on")
+            Err(error) if force == Force::Yes => {
+                warn!(%app, %error, "cannot take the app's update locks; the forced shutdown goes on");
             }
-            Err(LockError::Failed(why)) => return Err(Refusal::Failed(why)),
+            Err(error) => return Err(Refusal::Failed(error.to_string())),
         }
     }
     Ok(())

@@ -171,7 +171,7 @@ impl<'w, H> ShutdownFlow<'w, H> {
                 self.stage = Stage::Asked(own);
                 action
             }
-            (ShutdownEvent::Called(Err(why)), Stage::Asked(own)) => self.resume(Some(own), why.0),
+            (ShutdownEvent::Called(Err(why)), Stage::Asked(own)) => self.resume(Some(own), why.to_string()),
             (ShutdownEvent::Late, Stage::Asked(own)) => self.resume(Some(own), NOT_ANNOUNCED.to_owned()),
             (ShutdownEvent::Late, Stage::Announced(own, Some(inhibitor))) => {
                 info!("releasing the inhibitor although steps still run");

@@ -42,7 +42,7 @@ impl Store for TestWorld {
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.is_full.get() {
-            return Err(StoreError("no space left".to_owned()));
+            return Err(StoreError::Interrupted("no space left".to_owned()));
         }
         self.saved.borrow_mut().push(record.clone());
         Ok(())

@@ -215,7 +215,7 @@ impl Locks for Sim {
             match &taken {
                 Ok(()) if over => model.met(Met::LockForced),
                 Err(LockError::Held(_)) => model.met(Met::LockRefused),
-                Ok(()) | Err(LockError::Failed(_)) => (),
+                Ok(()) | Err(LockError::Failed(_) | LockError::File(_)) => (),
             }
             let names: Vec<_> = services.iter().map(String::as_str).collect();
             let how = if force == Force::Yes { " by force" } else { "" };

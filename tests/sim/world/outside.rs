@@ -74,7 +74,7 @@ impl port::Net for Sim {
             sleep(Duration::from_secs(130)).await;
         }
         if self.with(|model| model.net.offline) {
-            return Err(NetError(format!("{host} port {port}: network is unreachable")));
+            return Err(NetError::Service(format!("{host} port {port}: network is unreachable")));
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl port::Net for Sim {
         sleep(Duration::from_millis(100)).await;
         self.with(|model| {
             if model.fates.outside.happens(model.weather.faults) {
-                return Err(NetError("systemd does not answer".into()));
+                return Err(NetError::Service("systemd does not answer".into()));
             }
             if model.net.vpn == to {
                 return Ok(UnitChange::Already);

@@ -86,7 +86,14 @@ impl Power {
     }
 
     async fn asked(&self, late: bool) -> Result<(), PowerError> {
-        let no = |why: &str| Err(PowerError(why.to_owned()));
+        let no = |why: &str| {
+            let (request, why) = ("no end of the machine".to_owned(), why.to_owned());
+            Err(if why.contains("refuses") {
+                PowerError::Refused { request, why }
+            } else {
+                PowerError::Unreachable { request, why }
+            })
+        };
         let answer = self.model.borrow().answer.clone();
         match answer {
             Answer::Accepts => Ok(()),

@@ -58,7 +58,7 @@ impl Disk {
             (_, true) => "read-only file system",
             (false, false) => return None,
         };
-        Some(StoreError(why.into()))
+        Some(StoreError::Interrupted(why.into()))
     }
 }
 
@@ -114,7 +114,7 @@ impl Store for Sim {
         self.with(|model| {
             if model.befalls(model.weather.faults, Met::LoadFails) {
                 model.note("the disk cannot be read");
-                return Err(StoreError("input/output error".into()));
+                return Err(StoreError::Interrupted("input/output error".into()));
             }
             if model.fates.calls.happens(model.weather.faults / 4) {
                 model.spoil();
@@ -150,14 +150,14 @@ impl Store for Sim {
                 model.note(format_args!("save {kind}: failed"));
                 model.met(Met::SaveFails);
                 model.disk.owes = true;
-                return Err(StoreError("input/output error".into()));
+                return Err(StoreError::Interrupted("input/output error".into()));
             }
             model.disk.keep(record.clone());
             if fault || lies {
                 model.note(format_args!("save {kind}: kept, and called a failure"));
                 model.met(Met::SaveLies);
                 model.disk.owes = true;
-                return Err(StoreError("input/output error".into()));
+                return Err(StoreError::Interrupted("input/output error".into()));
             }
             model.judge.kept(record);
             if std::mem::take(&mut model.disk.owes) {

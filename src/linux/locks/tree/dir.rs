@@ -2,14 +2,14 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use crate::port::LockError;
+use crate::port::{FileError, LockError};
 
 /// How many names of a directory are read: a container must not fill the agent's memory by filling its directory.
 pub(super) const NAMES: usize = 4096;
@@ -125,7 +125,7 @@ impl OpenDir {
         let fd = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(|why| self.failed("make", name, why))?;
         let mut file = File::from(fd);
         match file.write_all(bytes) {
-            Err(why) if why.kind() != ErrorKind::StorageFull => return Err(failed("write", &self.path_of(name), why)),
+            Err(why) if why.kind() != io::ErrorKind::StorageFull => return Err(failed("write", &self.path_of(name), why)),
             Ok(()) | Err(_) => {}
         }
         if owner.is_some() {
@@ -183,20 +183,12 @@ impl OpenDir {
         format!("{}/{}", self.shown, name.to_string_lossy())
     }
 
-    fn failed(&self, deed: &str, name: &CStr, why: Errno) -> LockError {
-        failed(deed, &self.path_of(name), why)
+    fn failed(&self, action: &'static str, name: &CStr, why: Errno) -> LockError {
+        failed(action, &self.path_of(name), why)
     }
 }
 
-/// An error on one line, with advice.
-pub(super) fn failed(deed: &str, path: &str, why: impl std::fmt::Display + Into<std::io::Error>) -> LockError {
-    let text = format!("cannot {deed} `{path}`: {why}");
-    let advice = match why.into().kind() {
-        ErrorKind::PermissionDenied => "; run as root, or as the owner of the directory",
-        ErrorKind::StorageFull => "; make room in /tmp",
-        ErrorKind::ReadOnlyFilesystem => "; mount /tmp writable",
-        ErrorKind::DirectoryNotEmpty => "; empty it by hand",
-        _ => "",
-    };
-    LockError::Failed(text + advice)
+/// The error of an action on a file or directory.
+pub(super) fn failed(action: &'static str, path: &str, why: impl Into<io::Error>) -> LockError {
+    LockError::File(FileError::new(action, path, &why.into()))
 }

@@ -119,8 +119,8 @@ async fn the_check_and_the_call_report_once() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_logind_refuses_leaves_the_machine_up() {
     let mut flow = asked();
-    let action = flow.on_event(ShutdownEvent::Called(Err(PowerError("not allowed".to_owned()))));
-    assert_eq!(resumed(action), (Some([APP].into()), "not allowed".to_owned()));
+    let action = flow.on_event(ShutdownEvent::Called(Err(refused("not allowed"))));
+    assert_eq!(resumed(action), (Some([APP].into()), "no reboot: not allowed".to_owned()));
     assert!(!flow.is_in_progress() && is_silent(&mut flow).await);
 }
 
@@ -140,7 +140,7 @@ async fn a_shutdown_that_logind_accepts_and_does_not_announce_fails_after_three_
 
 #[tokio::test(start_paused = true)]
 async fn an_announcement_shows_the_outcome_of_the_call_before_its_answer() {
-    for answer in [Ok(()), Err(PowerError("no reply".to_owned()))] {
+    for answer in [Ok(()), Err(refused("no reply"))] {
         let (mut flow, inhibitor) = announced();
         assert!(is_wait(&flow.on_event(ShutdownEvent::Called(answer))));
         assert!(flow.is_under_way() && flow.has_locked(APP) && is_held(&inhibitor));
@@ -233,4 +233,8 @@ fn the_plan_awaits_no_response() {
     flow.check(own, ShutdownRequester::Plan, pending().boxed_local());
     let action = begins(&mut flow, &Rc::default());
     assert!(matches!(action, ShutdownAction::Quiesce(None, ShutdownOrigin::Others)), "{action:?}");
+}
+
+fn refused(why: &str) -> PowerError {
+    PowerError::Refused { request: "no reboot".to_owned(), why: why.to_owned() }
 }
