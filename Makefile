@@ -52,7 +52,7 @@ access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust
 	cargo test --locked --test shutdown -- --nocapture access
 
-lives: ## 20,000 simulated lives, well compiled, and all that they met; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
+lives: ## 20,000 simulated lives, well compiled, and the coverage marks that they hit; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
 	@$(LAB)/install.sh rust
 	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) cargo run --locked --quiet --profile sim --example lives
 

@@ -187,7 +187,7 @@ const VAGUE: [(&str, &str); 6] =
 
 #[test]
 fn comments_name_who_acts() {
-    for source in sources("src") {
+    for source in sources("src").into_iter().chain(sources("tests")) {
         for line in source.text.lines().filter_map(|line| line.trim_start().strip_prefix("//")) {
             let prose = line.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
             let vague = VAGUE.iter().map(|(a, b)| format!("{a}{b}")).find(|it| prose.contains(it.as_str()));
@@ -287,7 +287,7 @@ fn what_a_script_does_at_its_end_needs_nothing_of_a_function() {
             if let Some(names) = line.strip_prefix("local ") {
                 local.extend(names.split_whitespace().map(|it| it.split('=').next().unwrap_or(it)));
             }
-            // The function has returned by then, and `set -u` makes a failure of a name that nobody knows any more.
+            // The function has returned by then, and `set -u` makes a failure of a variable that is no longer set.
             let at_its_end = line.starts_with("trap ") && line.ends_with("EXIT");
             let gone = local.iter().find(|it| at_its_end && line.contains(&format!("${it}")));
             assert_eq!(gone, None, "{}: {line}", path.display());

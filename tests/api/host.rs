@@ -7,14 +7,14 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, advance};
 
-use crate::house::{Asked, Got, House, ONE, TWO, WIDE, request};
+use crate::test_device::{ONE, Received, Response, TWO, TestDevice, WIDE, request};
 
 const PATH: &str = "/v1/device/host-config";
 
-async fn patch(house: &mut House, body: &str) -> Got {
-    let key = house.keys.device.reveal().to_owned();
+async fn patch(device: &mut TestDevice, body: &str) -> Response {
+    let key = device.keys.device.reveal().to_owned();
     let request = request("PATCH", &format!("{PATH}?apikey={key}")).header("Content-Type", "application/json");
-    house.call(request.body(Body::from(body.to_owned())).unwrap()).await
+    device.call(request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
 fn proxy() -> Proxy {
@@ -26,65 +26,65 @@ fn proxy() -> Proxy {
 
 #[tokio::test]
 async fn it_is_shown() {
-    let mut house = House::new();
-    house.host = HostConfig { hostname: "still-water".to_owned(), proxy: None };
-    assert_eq!(house.get(PATH).await.json(), json!({"network": {"hostname": "still-water"}}));
-    house.host.proxy = Some(proxy());
+    let mut device = TestDevice::new();
+    device.host = HostConfig { hostname: "still-water".to_owned(), proxy: None };
+    assert_eq!(device.get(PATH).await.json(), json!({"network": {"hostname": "still-water"}}));
+    device.host.proxy = Some(proxy());
     let whole = json!({
         "type": "socks5", "ip": "example.org", "port": 1080, "login": "foo", "password": "bar", "dns": "1.1.1.1:54",
         "noProxy": ["balena.io"],
     });
-    assert_eq!(house.get(PATH).await.json()["network"]["proxy"], whole);
+    assert_eq!(device.get(PATH).await.json()["network"]["proxy"], whole);
 }
 
 #[tokio::test]
 async fn credentials_are_for_those_who_may_change_them() {
-    let mut house = House::new();
-    house.host.proxy = Some(proxy());
+    let mut device = TestDevice::new();
+    device.host.proxy = Some(proxy());
     for (app, service, told) in [(WIDE, "main", true), (TWO, "web", false)] {
-        let key = house.key(app, service);
-        let got = house.call(request("GET", &format!("{PATH}?apikey={key}")).body(Body::empty()).unwrap()).await;
+        let key = device.key(app, service);
+        let got = device.call(request("GET", &format!("{PATH}?apikey={key}")).body(Body::empty()).unwrap()).await;
         assert_eq!(got.body.contains("password"), told, "{}", got.body);
     }
 }
 
 #[tokio::test]
 async fn it_is_changed() {
-    let mut house = House::new();
-    let got = patch(&mut house, r#"{"network":{"hostname":"x","proxy":{"ip":"h","dns":false}},"force":true}"#).await;
+    let mut device = TestDevice::new();
+    let got = patch(&mut device, r#"{"network":{"hostname":"x","proxy":{"ip":"h","dns":false}},"force":true}"#).await;
     assert_eq!((got.status.as_u16(), got.body.as_str()), (200, "OK"));
-    assert_eq!(patch(&mut house, r#"{"network":{}}"#).await.status.as_u16(), 200);
+    assert_eq!(patch(&mut device, r#"{"network":{}}"#).await.status.as_u16(), 200);
     let proxy = Proxy { fields: vec![(ProxyField::Ip, "h".to_owned())], ..Proxy::default() };
     let merge = ProxyPatch::Merge { proxy, drop_dns: true, set_no_proxy: false };
     let whole = HostPatch { hostname: Some("x".to_owned()), proxy: Some(merge) };
     let asked = [(whole, Force::Yes), (HostPatch::default(), Force::No)];
-    assert_eq!(house.asked, asked.map(|(patch, force)| Asked::ConfigureHost(Box::new(patch), force)));
+    assert_eq!(device.asked, asked.map(|(patch, force)| Received::ConfigureHost(Box::new(patch), force)));
 }
 
 #[tokio::test]
 async fn what_is_not_understood_is_400() {
-    let mut house = House::new();
+    let mut device = TestDevice::new();
     for body in ["", "{}", r#"{"network":123}"#, r#"{"network":{"proxy":{"dns":123}}}"#, r#"{"network":{"hostname":"a b"}}"#] {
-        let got = patch(&mut house, body).await;
+        let got = patch(&mut device, body).await;
         assert_eq!(got.status.as_u16(), 400, "{body}");
         assert!(got.message().starts_with("Could not parse host config input to a valid format:"), "{}", got.body);
     }
-    assert_eq!(house.asked, []);
+    assert_eq!(device.asked, []);
 }
 
 #[tokio::test]
 async fn a_lock_holds_it_up() {
-    let mut house = House::new();
-    house.lock(ONE, "main");
-    assert_eq!(patch(&mut house, r#"{"network":{"hostname":"x"}}"#).await.status.as_u16(), 423);
-    assert_eq!(patch(&mut house, r#"{"network":{"hostname":"x"},"force":1}"#).await.status.as_u16(), 200);
+    let mut device = TestDevice::new();
+    device.lock(ONE, "main");
+    assert_eq!(patch(&mut device, r#"{"network":{"hostname":"x"}}"#).await.status.as_u16(), 423);
+    assert_eq!(patch(&mut device, r#"{"network":{"hostname":"x"},"force":1}"#).await.status.as_u16(), 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn figures_are_in_the_state() {
-    let mut house = House::new();
-    assert!(house.get("/agent/v1/state").await.json()["device"]["memory"].is_null());
-    house.say(|it| {
+    let mut device = TestDevice::new();
+    assert!(device.get("/agent/v1/state").await.json()["device"]["memory"].is_null());
+    device.say(|it| {
         it.figures = HostMetrics {
             hostnames: Vec::new(),
             up: Some((Duration::from_secs(60), Instant::now())),
@@ -96,7 +96,7 @@ async fn figures_are_in_the_state() {
         }
     });
     advance(Duration::from_secs(5)).await;
-    let device = house.get("/agent/v1/state").await.json()["device"].clone();
+    let device = device.get("/agent/v1/state").await.json()["device"].clone();
     assert_eq!((device["up_seconds"].as_u64(), device["temperature_celsius"].as_f64()), (Some(65), Some(48.312)));
     assert_eq!(device["disk"], json!({"free_bytes": 1, "total_bytes": 2}));
     assert_eq!((device["boot_id"].as_str(), device["board"].as_str()), (Some("d6f8"), Some("Raspberry Pi 3 Model B")));

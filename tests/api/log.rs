@@ -7,22 +7,22 @@ use axum::body::Body;
 use boardkeeper::state::ClientAddress;
 use tracing::Level;
 
-use crate::house::{House, ONE, WIDE, request};
 use crate::lines;
+use crate::test_device::{ONE, TestDevice, WIDE, request};
 
-/// What is logged while somebody reads, acts, is refused and is a stranger.
+/// What is logged while callers read, act, are refused or have no key.
 async fn logged() -> String {
     lines::keep(Level::DEBUG);
-    let mut house = House::new();
-    let (narrow, wide) = (house.key(ONE, "main"), house.key(WIDE, "main"));
-    house.get("/v1/device").await;
-    house.post("/v1/restart", "{\"appId\":2167}").await;
-    house.post_with(&wide, "/v1/update", "").await;
-    house.post_with(&narrow, "/v1/update", "").await;
+    let mut device = TestDevice::new();
+    let (narrow, wide) = (device.key(ONE, "main"), device.key(WIDE, "main"));
+    device.get("/v1/device").await;
+    device.post("/v1/restart", "{\"appId\":2167}").await;
+    device.post_with(&wide, "/v1/update", "").await;
+    device.post_with(&narrow, "/v1/update", "").await;
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
-    house.call(request("POST", "/v1/purge?apikey=not-a-key").extension(peer).body(Body::empty()).unwrap()).await;
-    let new = house.post_with(&narrow, "/v1/regenerate-api-key", "").await.body;
-    house.call(request("GET", "/ping").header("Authorization", "Bearer not-a-key").body(Body::empty()).unwrap()).await;
+    device.call(request("POST", "/v1/purge?apikey=not-a-key").extension(peer).body(Body::empty()).unwrap()).await;
+    let new = device.post_with(&narrow, "/v1/regenerate-api-key", "").await.body;
+    device.call(request("GET", "/ping").header("Authorization", "Bearer not-a-key").body(Body::empty()).unwrap()).await;
     let text = lines::taken();
     for key in ["d".repeat(64), narrow, wide, new, "not-a-key".to_owned(), "apikey".to_owned()] {
         assert!(!text.contains(&key), "{key} in {text}");
@@ -59,25 +59,25 @@ async fn who_was_kept_from_reading_is_logged() {
     let text = logged().await;
     let line = " INFO boardkeeper::api::audit: refused who=\"nobody\" method=GET path=\"/ping\" status=401";
     assert!(text.contains(line), "{text}");
-    let mut house = House::new();
-    let narrow = house.key(ONE, "main");
-    house.call(request("GET", &format!("/v1/apps/3134?apikey={narrow}")).body(Body::empty()).unwrap()).await;
+    let mut device = TestDevice::new();
+    let narrow = device.key(ONE, "main");
+    device.call(request("GET", &format!("/v1/apps/3134?apikey={narrow}")).body(Body::empty()).unwrap()).await;
     let text = lines::taken();
     let line = " INFO boardkeeper::api::audit: refused who=\"service 2167/main\" method=GET path=\"/v1/apps/3134\" status=401";
     assert!(text.contains(line), "{text}");
 }
 
-/// Somebody forgets the `?`, pastes a key of another device, or takes the key for the method.
+/// A caller forgets the `?`, pastes a key of another device, or puts the key in place of the method.
 #[tokio::test]
 async fn a_key_in_a_path_is_not_logged() {
     lines::keep(Level::TRACE);
-    let mut house = House::new();
-    let (device, service) = ("d".repeat(64), house.key(ONE, "main"));
+    let mut device = TestDevice::new();
+    let (device_key, service) = ("d".repeat(64), device.key(ONE, "main"));
     let foreign = "0123456789abcdef".repeat(2);
     let person = "sesame_opens_it_all";
     for local_mode in [false, true] {
-        house.say(|it| it.access.local_mode = local_mode);
-        for key in [device.as_str(), &service, &foreign, person, &service.to_uppercase()] {
+        device.say(|it| it.access.local_mode = local_mode);
+        for key in [device_key.as_str(), &service, &foreign, person, &service.to_uppercase()] {
             let escaped = key.bytes().map(|it| format!("%{it:02X}")).collect::<Vec<_>>().concat();
             for path in [
                 format!("/v1/restart/{key}"),
@@ -92,7 +92,7 @@ async fn a_key_in_a_path_is_not_logged() {
                 format!("http://{key}/ping"),
             ] {
                 for (name, value) in [
-                    ("Authorization", format!("Bearer {device}")),
+                    ("Authorization", format!("Bearer {device_key}")),
                     ("Authorization", format!("Basic {key}")),
                     (key, key.to_owned()),
                 ] {
@@ -101,7 +101,7 @@ async fn a_key_in_a_path_is_not_logged() {
                             request(method, &path).header(name, value.as_str()).header("Content-Type", "application/json");
                         let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
                         let body = format!("{{\"appId\":\"{key}\", {key}}}");
-                        house.call(asking.extension(peer).body(Body::from(body)).unwrap()).await;
+                        device.call(asking.extension(peer).body(Body::from(body)).unwrap()).await;
                         let text = lines::taken();
                         let decoded = text.replace("%25", "%").to_lowercase();
                         for spelled in [key, &key[..20.min(key.len())], &escaped] {
@@ -114,24 +114,24 @@ async fn a_key_in_a_path_is_not_logged() {
     }
 }
 
-/// Whoever reaches the port could fill the journal otherwise.
+/// Any client that reaches the port could fill the journal otherwise.
 #[tokio::test(start_paused = true)]
-async fn a_stranger_does_not_fill_the_log() {
+async fn a_client_without_a_key_does_not_fill_the_log() {
     lines::taken();
     lines::keep(Level::DEBUG);
-    let mut house = House::new();
-    let wide = house.key(WIDE, "main");
+    let mut device = TestDevice::new();
+    let wide = device.key(WIDE, "main");
     let told = |text: &str| text.lines().filter(|it| it.contains(" INFO ") && it.contains("who=\"nobody\"")).count();
     for n in 0..100 {
         let asking = if n % 2 == 0 { ("POST", "/v1/reboot?apikey=not-a-key") } else { ("GET", "/v1/device") };
-        house.call(request(asking.0, asking.1).body(Body::empty()).unwrap()).await;
+        device.call(request(asking.0, asking.1).body(Body::empty()).unwrap()).await;
     }
     let text = lines::taken();
     assert_eq!((told(&text), text.lines().count()), (10, 100), "{text}");
-    // Those with a key are told all the same, and the next stranger after a while.
-    house.post_with(&wide, "/v1/update", "").await;
+    // Requests with a key are logged all the same, and the next without one after a while.
+    device.post_with(&wide, "/v1/update", "").await;
     tokio::time::sleep(Duration::from_secs(11 * 60)).await;
-    house.call(request("POST", "/v1/reboot").body(Body::empty()).unwrap()).await;
+    device.call(request("POST", "/v1/reboot").body(Body::empty()).unwrap()).await;
     let text = lines::taken();
     assert!(text.contains(" INFO boardkeeper::api::audit: answered who=\"service 3134/main\""), "{text}");
     assert!(text.contains("requests without a known key were refused, and not told one by one untold=90"), "{text}");

@@ -5,18 +5,18 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
 
 mod access;
-mod any;
-mod described;
+mod cross_site;
 mod host;
-mod house;
-mod light;
+mod leds;
 mod lines;
 mod log;
 mod malformed;
+mod openapi;
 mod power;
+mod random_requests;
 mod reads;
 mod reference;
 mod refused;
-mod site;
 mod slow;
+mod test_device;
 mod wire;

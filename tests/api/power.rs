@@ -5,7 +5,7 @@ use boardkeeper::state::{Force, HeldLock, PowerAction, ShutdownOrigin, ShutdownP
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::house::{Asked, House, ONE};
+use crate::test_device::{ONE, Received, TestDevice};
 
 const BOTH: [(&str, PowerAction); 2] = [("/v1/reboot", PowerAction::Reboot), ("/v1/shutdown", PowerAction::PowerOff)];
 
@@ -26,9 +26,9 @@ async fn whatever_comes_of_it_has_one_shape() {
         (Refusal::ShuttingDown, 503, "the device is shutting down; nothing is changed any more"),
     ] {
         for (path, _) in BOTH {
-            let mut house = House::new();
-            house.refuses = Some(refusal.clone());
-            let got = house.post(path, "").await;
+            let mut device = TestDevice::new();
+            device.refuses = Some(refusal.clone());
+            let got = device.post(path, "").await;
             assert_eq!((got.status.as_u16(), got.json()), (status, json!({"Data": "", "Error": error})), "{path}");
         }
     }
@@ -37,23 +37,23 @@ async fn whatever_comes_of_it_has_one_shape() {
 #[tokio::test]
 async fn force_is_read_from_the_body() {
     for (path, ending) in BOTH {
-        let mut house = House::new();
+        let mut device = TestDevice::new();
         for (body, force) in [("", Force::No), ("{\"force\":true}", Force::Yes), ("{\"force\":0}", Force::No)] {
-            assert_eq!(house.post(path, body).await.status.as_u16(), 202);
-            assert_eq!(house.asked.pop(), Some(Asked::Shutdown(ending, force)));
+            assert_eq!(device.post(path, body).await.status.as_u16(), 202);
+            assert_eq!(device.asked.pop(), Some(Received::Shutdown(ending, force)));
         }
-        assert_eq!(house.post(path, "{").await.status.as_u16(), 400);
-        assert_eq!(house.asked, []);
+        assert_eq!(device.post(path, "{").await.status.as_u16(), 400);
+        assert_eq!(device.asked, []);
     }
 }
 
 #[tokio::test]
 async fn a_device_that_shuts_down_turns_others_down_with_that_reason() {
-    let mut house = House::new();
-    house.refuses = Some(Refusal::ShuttingDown);
+    let mut device = TestDevice::new();
+    device.refuses = Some(Refusal::ShuttingDown);
     let app = "{\"appId\":2167}";
     for (path, body) in [("/v1/restart", app), ("/v1/purge", app), ("/v1/apps/2167/stop", ""), ("/v1/apps/2167/start", "")] {
-        let got = house.post(path, body).await;
+        let got = device.post(path, body).await;
         let why = "the device is shutting down; nothing is changed any more";
         assert_eq!((got.status.as_u16(), got.message().as_str()), (503, why), "{path}");
     }
@@ -61,8 +61,8 @@ async fn a_device_that_shuts_down_turns_others_down_with_that_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
-    let mut house = House::new();
-    assert_eq!(house.get("/agent/v1/state").await.json()["shutdown"], json!({"state": "no"}));
+    let mut device = TestDevice::new();
+    assert_eq!(device.get("/agent/v1/state").await.json()["shutdown"], json!({"state": "no"}));
     let since = Instant::now();
     for (by, told) in [
         (ShutdownOrigin::Request, "request"),
@@ -70,17 +70,17 @@ async fn the_state_tells_of_an_end_and_of_one_that_came_to_nothing() {
         (ShutdownOrigin::Configuration, "configuration"),
         (ShutdownOrigin::Others, "others"),
     ] {
-        house.say(|it| {
+        device.say(|it| {
             it.shutdown =
                 ShutdownStatus::UnderWay { ending: Some(PowerAction::Reboot), by, since, progress: ShutdownProgress::Asked }
         });
-        let state = house.get("/agent/v1/state").await.json();
+        let state = device.get("/agent/v1/state").await.json();
         assert_eq!(state["activity"], "shutting down");
         assert_eq!(state["shutdown"], json!({"state": "under_way", "ending": "reboot", "by": told, "seconds": 0}));
     }
     let why = "logind called it off".to_owned();
-    house.say(|it| it.shutdown = ShutdownStatus::Failed { ending: Some(PowerAction::PowerOff), why, since });
-    let state = house.get("/agent/v1/state").await.json();
+    device.say(|it| it.shutdown = ShutdownStatus::Failed { ending: Some(PowerAction::PowerOff), why, since });
+    let state = device.get("/agent/v1/state").await.json();
     assert_eq!(state["activity"], "waiting");
     let told = json!({"state": "came_to_nothing", "ending": "shutdown", "why": "logind called it off", "seconds": 0});
     assert_eq!(state["shutdown"], told);

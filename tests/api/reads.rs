@@ -14,11 +14,11 @@ use boardkeeper::state::{
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
-use crate::house::{COMMIT, House, ONE, TWO, WIDE, container, request, step};
+use crate::test_device::{COMMIT, ONE, TWO, TestDevice, WIDE, container, request, step};
 
 #[tokio::test]
 async fn the_status_is_the_most_telling_thing_that_is_done() {
-    let mut house = House::new();
+    let mut device = TestDevice::new();
     for (kinds, word) in [
         (&[][..], "Idle"),
         (&[StepKind::Housekeeping], "Idle"),
@@ -27,14 +27,14 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
         (&[StepKind::Stopping, StepKind::Installing], "Installing"),
         (&[StepKind::Starting, StepKind::Downloading, StepKind::Housekeeping], "Downloading"),
     ] {
-        house.say(|it| it.doing = kinds.iter().map(|kind| step(*kind, ServiceKey::new(ONE, "main"))).collect());
-        assert_eq!(house.get("/v1/device").await.json()["status"], word);
+        device.say(|it| it.doing = kinds.iter().map(|kind| step(*kind, ServiceKey::new(ONE, "main"))).collect());
+        assert_eq!(device.get("/v1/device").await.json()["status"], word);
     }
 }
 
 #[tokio::test]
 async fn the_progress_is_that_of_downloads_in_the_mean() {
-    let mut house = House::new();
+    let mut device = TestDevice::new();
     let mut shown = Vec::new();
     let percent = |percents: &[u8]| -> BTreeMap<ImageRef, u8> {
         percents.iter().enumerate().map(|(index, percent)| (ImageRef::new(&index.to_string()), *percent)).collect()
@@ -42,70 +42,70 @@ async fn the_progress_is_that_of_downloads_in_the_mean() {
     for (downloads, percents) in
         [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
     {
-        house.say(|it| {
+        device.say(|it| {
             it.doing = downloads.then(|| step(StepKind::Downloading, ServiceKey::new(ONE, "main"))).into_iter().collect();
         });
-        house.say(|it| it.progress = percent(percents));
-        shown.push(house.get("/v1/device").await.json()["download_progress"].clone());
+        device.say(|it| it.progress = percent(percents));
+        shown.push(device.get("/v1/device").await.json()["download_progress"].clone());
     }
     assert_eq!(json!(shown), json!([null, null, 0, 7, 50, 1]));
 }
 
 #[tokio::test]
 async fn the_commit_is_that_of_what_runs() {
-    let mut house = House::new();
-    // Another release is being put in its place; a stranger's name says nothing.
+    let mut device = TestDevice::new();
+    // Another release is being put in its place; a foreign container's name says nothing.
     let mut old = container(ONE, "main", '1');
     old.name = "main_1_2_0ld".to_owned();
     let mut new = container(ONE, "main", '2');
     (new.name, new.phase, new.created_secs) = ("main_3_4_4ew".to_owned(), ContainerPhase::Created, old.created_secs + 1);
     let mut odd = container(AppId(1), "x", '3');
     odd.name = "x".to_owned();
-    house.see(|it| it.containers = vec![odd, new, old]);
-    assert_eq!(house.get("/v1/device").await.json()["commit"], "0ld");
-    let app = house.get("/v1/apps/2167").await.json();
+    device.see(|it| it.containers = vec![odd, new, old]);
+    assert_eq!(device.get("/v1/device").await.json()["commit"], "0ld");
+    let app = device.get("/v1/apps/2167").await.json();
     assert_eq!((&app["commit"], &app["releaseId"]), (&json!("0ld"), &json!(2)));
-    house.see(|it| it.containers[2].phase = ContainerPhase::Exited(0));
-    assert_eq!(house.get("/v1/device").await.json()["commit"], "4ew");
-    assert_eq!(house.get("/v1/apps/1").await.json()["commit"], json!(null));
-    house.see(|it| it.containers.clear());
-    assert_eq!(house.get("/v1/device").await.json()["commit"], json!(null));
+    device.see(|it| it.containers[2].phase = ContainerPhase::Exited(0));
+    assert_eq!(device.get("/v1/device").await.json()["commit"], "4ew");
+    assert_eq!(device.get("/v1/apps/1").await.json()["commit"], json!(null));
+    device.see(|it| it.containers.clear());
+    assert_eq!(device.get("/v1/device").await.json()["commit"], json!(null));
 }
 
 #[tokio::test]
 async fn only_keys_to_apis_are_hidden_from_an_environment() {
-    let mut house = House::new();
-    house.see(|it| drop(Arc::make_mut(&mut it.containers[0].env).insert("WEATHER_API_KEY".to_owned(), "mine".to_owned())));
-    assert_eq!(house.get("/v1/apps/2167").await.json()["env"], json!({"FOO": "bar", "WEATHER_API_KEY": "mine"}));
+    let mut device = TestDevice::new();
+    device.see(|it| drop(Arc::make_mut(&mut it.containers[0].env).insert("WEATHER_API_KEY".to_owned(), "mine".to_owned())));
+    assert_eq!(device.get("/v1/apps/2167").await.json()["env"], json!({"FOO": "bar", "WEATHER_API_KEY": "mine"}));
 }
 
 #[tokio::test(start_paused = true)]
 async fn health_is_that_of_the_agent_not_of_the_engine() {
-    let mut house = House::new();
-    house.say(|it| it.looked = None);
-    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    let mut device = TestDevice::new();
+    device.say(|it| it.looked = None);
+    assert_eq!(healthy(&mut device).await, (200, "OK".to_owned()));
     advance(Duration::from_secs(61)).await;
-    assert_eq!(healthy(&mut house).await, (500, "Unhealthy".to_owned()));
-    house.say(|it| it.looked = Some(Instant::now()));
-    house.say(|it| it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() });
-    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    assert_eq!(healthy(&mut device).await, (500, "Unhealthy".to_owned()));
+    device.say(|it| it.looked = Some(Instant::now()));
+    device.say(|it| it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() });
+    assert_eq!(healthy(&mut device).await, (200, "OK".to_owned()));
     advance(Duration::from_secs(299)).await;
-    assert_eq!(healthy(&mut house).await, (200, "OK".to_owned()));
+    assert_eq!(healthy(&mut device).await, (200, "OK".to_owned()));
     advance(Duration::from_secs(2)).await;
-    assert_eq!(healthy(&mut house).await, (500, "Unhealthy".to_owned()));
+    assert_eq!(healthy(&mut device).await, (500, "Unhealthy".to_owned()));
 }
 
-async fn healthy(house: &mut House) -> (u16, String) {
-    let got = house.call(request("GET", "/v1/healthy").body(Body::empty()).unwrap()).await;
+async fn healthy(device: &mut TestDevice) -> (u16, String) {
+    let got = device.call(request("GET", "/v1/healthy").body(Body::empty()).unwrap()).await;
     (got.status.as_u16(), got.body)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_state_tells_everything_but_secrets() {
-    let mut house = House::new();
-    busy(&house);
+    let mut device = TestDevice::new();
+    busy(&device);
     advance(Duration::from_secs(5)).await;
-    let got = house.get("/agent/v1/state").await;
+    let got = device.get("/agent/v1/state").await;
     let state = got.json();
     assert_eq!(state["engine"], json!({"state": "down", "why": "it hangs", "seconds": 5}));
     assert_eq!((&state["agent_seconds"], &state["looked_seconds_ago"]), (&json!(5), &json!(5)));
@@ -128,18 +128,18 @@ async fn the_state_tells_everything_but_secrets() {
     assert_eq!(state["locks"][1], json!({"held_by": "agent", "app_id": 4000, "services": ["web"]}));
     assert_eq!(state["update"], json!({"pending": true, "downloaded": false, "failed": false}));
     assert_eq!(state["device"]["uuid"], "0123456789abcdef0123456789abcdef");
-    for secret in ["secret", &"d".repeat(64), &house.key(ONE, "main")] {
+    for secret in ["secret", &"d".repeat(64), &device.key(ONE, "main")] {
         assert!(!got.body.contains(secret), "{}", got.body);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_sees_its_own_app_and_the_device() {
-    let mut house = House::new();
-    busy(&house);
-    let key = house.key(WIDE, "main");
+    let mut device = TestDevice::new();
+    busy(&device);
+    let key = device.key(WIDE, "main");
     let request = request("GET", &format!("/agent/v1/state?apikey={key}")).body(Body::empty()).unwrap();
-    let state = house.call(request).await.json();
+    let state = device.call(request).await.json();
     assert_eq!(
         (&state["apps"], &state["doing"], &state["downloads"], &state["locks"]),
         (&json!([]), &json!([]), &json!([]), &json!([]))
@@ -151,40 +151,40 @@ async fn a_service_sees_its_own_app_and_the_device() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_told_nothing_says_so() {
-    let mut house = House::new();
-    house.say(|it| (it.looked, it.engine) = (None, EngineState::Unknown));
-    let state = house.get("/agent/v1/state").await.json();
+async fn a_device_without_a_target_says_so() {
+    let mut device = TestDevice::new();
+    device.say(|it| (it.looked, it.engine) = (None, EngineState::Unknown));
+    let state = device.get("/agent/v1/state").await.json();
     assert_eq!((&state["apps"], &state["engine"]), (&json!(null), &json!({"state": "unknown"})));
     assert_eq!((&state["activity"], &state["looked_seconds_ago"]), (&json!("waiting"), &json!(null)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn connectivity_is_told_with_why_and_since_when() {
-    let mut house = House::new();
-    assert_eq!(house.get("/agent/v1/state").await.json()["connectivity"], json!({"state": "unknown", "check": true}));
+async fn connectivity_is_reported_with_why_and_since_when() {
+    let mut device = TestDevice::new();
+    assert_eq!(device.get("/agent/v1/state").await.json()["connectivity"], json!({"state": "unknown", "check": true}));
     let since = Instant::now();
-    house.connectivity.send_replace(Connectivity::Offline { why: "no route".to_owned(), since });
+    device.connectivity.send_replace(Connectivity::Offline { why: "no route".to_owned(), since });
     advance(Duration::from_secs(7)).await;
-    let told = house.get("/agent/v1/state").await.json()["connectivity"].clone();
+    let told = device.get("/agent/v1/state").await.json()["connectivity"].clone();
     assert_eq!(told, json!({"state": "offline", "check": true, "why": "no route", "seconds": 7}));
 }
 
 #[tokio::test]
-async fn what_waits_for_a_dependency_is_told_with_its_service_and_is_no_rest() {
-    let mut house = House::new();
-    assert_eq!(house.get("/v1/device").await.json()["status"], "Idle");
+async fn what_waits_for_a_dependency_is_reported_with_its_service_and_is_not_settled() {
+    let mut device = TestDevice::new();
+    assert_eq!(device.get("/v1/device").await.json()["status"], "Idle");
     let words = "db to be healthy, and it does not: its health check fails; `docker inspect` shows what the check printed";
-    house.say(|it| {
+    device.say(|it| {
         let app = json!({"commit": "c", "services": {"1": {"serviceName": "main", "image": "x"}}});
         let document = json!({"local": {"apps": {ONE.to_string(): app}}}).to_string();
         it.target = Some(document::parse(&document, None).unwrap().into());
         let unmet = Unmet { on: "db".to_owned(), condition: Condition::Healthy, never: Some(Never::Unhealthy) };
         it.waiting = vec![Waiting::Dependency(ServiceKey::new(ONE, "main"), unmet)];
     });
-    house.see(|it| it.containers[0].health = Some(HealthStatus::Unhealthy));
-    assert_eq!(house.get("/v1/device").await.json()["status"], "Starting");
-    let state = house.get("/agent/v1/state").await.json();
+    device.see(|it| it.containers[0].health = Some(HealthStatus::Unhealthy));
+    assert_eq!(device.get("/v1/device").await.json()["status"], "Starting");
+    let state = device.get("/agent/v1/state").await.json();
     let services = state["apps"].as_array().unwrap().iter().flat_map(|it| it["services"].as_array().unwrap());
     let told: Vec<_> = services.map(|it| &it["waits_for"]).filter(|it| !it.is_null()).collect();
     assert_eq!(told, [&json!(words)]);
@@ -192,7 +192,7 @@ async fn what_waits_for_a_dependency_is_told_with_its_service_and_is_no_rest() {
 }
 
 /// A device on which a lot goes on.
-fn busy(house: &House) {
+fn busy(device: &TestDevice) {
     let app = App {
         id: ONE,
         uuid: "u".to_owned(),
@@ -204,8 +204,8 @@ fn busy(house: &House) {
         volumes: BTreeMap::new(),
         shape: Generation::Services,
     };
-    house.lock(ONE, "main");
-    house.say(|it| {
+    device.lock(ONE, "main");
+    device.say(|it| {
         it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
@@ -223,7 +223,7 @@ fn busy(house: &House) {
         it.rejected = Some("apps.1: not an object".to_owned());
         it.update_pending = true;
     });
-    house.see(|it| {
+    device.see(|it| {
         it.containers[0].phase = ContainerPhase::Exited(3);
         it.locks.insert(TWO, LockState::Ours(BTreeSet::from(["web".to_owned()])));
     });

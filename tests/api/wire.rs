@@ -6,11 +6,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::house::House;
+use crate::test_device::TestDevice;
 
 /// What is answered to these bytes, up to the end of the connection.
 async fn answer(bytes: &[u8]) -> String {
-    let house = House::new();
+    let device = TestDevice::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asks = async {
@@ -24,7 +24,7 @@ async fn answer(bytes: &[u8]) -> String {
     tokio::select! {
         biased;
         answer = asks => answer,
-        ended = axum::serve(listener, house.router()) => panic!("{ended:?}"),
+        ended = axum::serve(listener, device.router()) => panic!("{ended:?}"),
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_body_that_announces_too_much_is_not_read() {
         "POST /v1/restart?apikey={} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n",
         key()
     );
-    // The second is one more than 32 bits can say, and 1 where somebody takes them for enough.
+    // The second does not fit into 32 bits: cut off to them, it is 1.
     for length in ["99999999", "4294967297"] {
         let got = answer(format!("{head}Content-Length: {length}\r\n\r\n{{").as_bytes()).await;
         assert!(got.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{got}");

@@ -46,7 +46,7 @@ struct Kind {
     led: &'static str,
     /// Where that LED hangs.
     pin: Pin,
-    /// A line that nobody has: its chip and offset, and where it is seen.
+    /// A line that no driver holds: its chip and offset, and where it is seen.
     free: (&'static str, u32, Pin),
     /// An engine is on it, and the power is cut so many seconds into an update of its own each.
     cuts: &'static [(&'static str, u64)],

@@ -303,7 +303,7 @@ fn reader(from: impl Read + Send + 'static, mut log: File) -> Receiver<String> {
     spawn(move || {
         for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
-            // Nobody may listen any more; the log is complete all the same.
+            // The receiver may be gone; the log is complete all the same.
             let _ = writeln!(log, "{line}");
             let _ = tell.send(line);
         }

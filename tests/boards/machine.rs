@@ -53,7 +53,7 @@ impl Suite {
 }
 
 impl Machine {
-    /// A new one, with an agent that has nobody to talk to.
+    /// A new one, with an agent that has no engine and no client.
     pub(crate) fn boots(name: &str) -> Self {
         let mut machine = Self::off(name, "boot", Suite::Bookworm);
         machine.boot();
@@ -141,7 +141,7 @@ impl Machine {
     }
 
     /// The target of an agent that was installed as a package: services that stay, each with its image.
-    pub(crate) fn is_told(&self, services: &[(&str, &str)], config: &Value) {
+    pub(crate) fn set_target(&self, services: &[(&str, &str)], config: &Value) {
         let target = target(services, &json!({}), config);
         self.run(&format!("echo '{target}' > /etc/boardkeeper/new && mv /etc/boardkeeper/new /etc/boardkeeper/target.json"));
     }
@@ -160,7 +160,7 @@ impl Machine {
         shell
     }
 
-    /// Stops the agent's service; how long that took systemd, whoever else keeps the processors busy meanwhile.
+    /// Stops the agent's service; how long that took systemd, whatever else keeps the processors busy meanwhile.
     pub(crate) fn stops_agent(&self) -> Duration {
         self.run("systemctl stop boardkeeper");
         let at = |what: &str| -> u64 {
@@ -185,7 +185,7 @@ impl Machine {
     pub(crate) fn connects(&self) -> bool {
         let mut curl = Command::new("nsenter");
         curl.args(["-t", &self.leader, "-n", "curl", "-s", "-m", "5", "-o", "/dev/null", "http://127.0.0.1:48484/ping"]);
-        // 7: nobody listens.
+        // 7: nothing listens.
         curl.status().unwrap().code() != Some(7)
     }
 

@@ -62,7 +62,7 @@ fn without_a_byte_of_room_it_identifies_and_reboots() {
 
 #[test]
 #[ignore = "needs `make power`"]
-fn whoever_blocks_it_really_blocks_it() {
+fn a_blocking_inhibitor_really_blocks_it() {
     let mut machine = Machine::boots("block");
     let block = "systemd-inhibit --what=shutdown --mode=block --who=updater --why='installing firmware' \
         sh -c 'echo $$ > /run/updater; exec sleep 600'";
@@ -106,7 +106,7 @@ fn an_update_lock_and_an_update_of_the_host_hold_it_up() {
 
 #[test]
 #[ignore = "needs `make power`"]
-fn somebody_elses_reboot_waits_until_the_agent_is_at_rest_and_no_longer() {
+fn a_reboot_by_another_program_waits_until_the_agent_is_idle_and_no_longer() {
     let mut machine = Machine::boots("others");
     until("it is waited for", SOON, || machine.run("systemd-inhibit --list --no-pager").contains("boardkeeper"));
     let before = Instant::now();

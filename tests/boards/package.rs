@@ -25,7 +25,7 @@ fn settled_on(suite: Suite, name: &str) -> Machine {
     let mut machine = Machine::with_package(name, suite);
     machine.with_engine();
     machine.run("chgrp docker /run/engine/docker.sock && chmod 0660 /run/engine/docker.sock");
-    machine.is_told(&[("web", IMAGE)], &json!({}));
+    machine.set_target(&[("web", IMAGE)], &json!({}));
     until("the service runs", SOON, || shows(&machine, "StatusText") == "as wanted; running: 1");
     machine
 }
@@ -40,7 +40,7 @@ fn log(machine: &Machine) -> String {
 
 #[test]
 #[ignore = "needs `make power`"]
-fn as_packaged_it_is_ready_says_what_it_does_and_stops_and_reads_again_when_told() {
+fn as_packaged_it_is_ready_says_what_it_does_and_stops_and_reloads_on_signals() {
     let machine = settled("packaged");
     let as_shipped = [
         ("Type", "notify"),
@@ -93,7 +93,7 @@ fn as_packaged_it_is_started_again_when_stuck_and_not_because_a_pull_or_the_engi
     // A registry that takes the connection and says nothing more.
     let registry = TcpListener::bind("127.0.0.1:0").unwrap();
     let slow = format!("{}/slow:1", registry.local_addr().unwrap());
-    machine.is_told(&[("web", IMAGE), ("slow", &slow)], &json!({}));
+    machine.set_target(&[("web", IMAGE), ("slow", &slow)], &json!({}));
     until("it pulls", SOON, || shows(&machine, "StatusText").contains(&slow));
     let pid = shows(&machine, "MainPID");
     std::thread::sleep(Duration::from_secs(100));
@@ -183,9 +183,9 @@ fn reboots_shuts_down_and_steers_the_vpn(suite: Suite) {
         "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' | tee /etc/systemd/system/openvpn.service \
         > /etc/systemd/system/other.service; systemctl daemon-reload; systemctl start openvpn other",
     );
-    machine.is_told(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "false"}));
+    machine.set_target(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "false"}));
     until("the VPN is stopped", SOON, || machine.run("systemctl is-active openvpn || true") == "inactive");
-    machine.is_told(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "true"}));
+    machine.set_target(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "true"}));
     // Told again at most once an hour by one agent.
     machine.run("systemctl restart boardkeeper");
     until("the VPN runs again", SOON, || machine.run("systemctl is-active openvpn || true") == "active");
@@ -264,7 +264,7 @@ const SWAPS: &str = r#"
 
 #[test]
 #[ignore = "needs `make power`"]
-fn no_directory_of_roots_is_given_away_to_somebody_who_swaps_lock_directories_while_the_agent_starts() {
+fn no_directory_of_roots_is_given_away_to_a_user_who_swaps_lock_directories_while_the_agent_starts() {
     for suite in Suite::ALL {
         let machine = Machine::with_package(&format!("swaps-{}", suite.name()), suite);
         machine.run(

@@ -24,7 +24,7 @@ pub(crate) struct Agent<'lab> {
     lab: &'lab Lab,
     dir: TempDir,
     port: u16,
-    /// Where it listens; `None`: where it does unless told.
+    /// Where it listens; `None`: the default.
     listen: Option<String>,
     extra: Vec<String>,
     child: Option<Child>,
@@ -34,12 +34,12 @@ impl<'lab> Agent<'lab> {
     /// An agent that has not been started, and has no target yet.
     pub(crate) fn new(lab: &'lab Lab) -> Self {
         let dir = tempfile::Builder::new().prefix("agent").tempdir_in(lab.dir()).unwrap();
-        // Given back at once, and in a network of the tests' own nobody else takes it.
+        // Released at once; the tests have a network namespace of their own, so no other process takes it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { lab, dir, port, listen: Some(format!("127.0.0.1:{port}")), extra: Vec::new(), child: None }
     }
 
-    /// The same where containers reach it, too, at the port it has unless told.
+    /// The same where containers reach it, too, at the default port.
     pub(crate) fn on_bridges(mut self) -> Self {
         self.port = 48484;
         self.listen = None;

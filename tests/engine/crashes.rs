@@ -7,9 +7,9 @@ use crate::lab::{Lab, pause};
 use crate::target::{App, Service};
 
 /// A generator small enough to read: the same deaths in every run.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, most: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % most
@@ -28,11 +28,11 @@ fn release(lab: &Lab, round: u64) -> App {
 #[ignore = "needs `make engine`"]
 fn killed_at_fifty_moments_of_updates_it_leaves_no_duplicate_and_no_orphan() {
     let lab = Lab::enter();
-    let mut dice = Dice(20_261_123);
+    let mut rng = Rng(20_261_123);
     let mut agent = Agent::with(&lab, &release(&lab, 0));
     for round in 1..=50 {
         agent.want(&release(&lab, round).v3());
-        pause(dice.below(900));
+        pause(rng.below(900));
         agent.kill();
         let seen = lab.containers();
         for service in ["calm", "main"] {
@@ -55,13 +55,13 @@ fn killed_at_fifty_moments_of_updates_it_leaves_no_duplicate_and_no_orphan() {
 #[ignore = "needs `make engine`"]
 fn killed_in_the_first_install_it_finishes_it() {
     let lab = Lab::enter();
-    let mut dice = Dice(7);
+    let mut rng = Rng(7);
     for round in 0..8 {
         let app = App::new(710 + round, "c1", (0..4).map(|it| Service::new(&format!("s{it}"), &lab.image("1"))).collect());
         let mut agent = Agent::new(&lab);
         agent.want(&app.v3());
         agent.start();
-        pause(dice.below(700));
+        pause(rng.below(700));
         agent.kill();
         agent.start();
         agent.arrives(&app);

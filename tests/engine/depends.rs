@@ -79,7 +79,7 @@ fn a_service_starts_when_the_one_it_depends_on_is_healthy() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_service_that_never_becomes_healthy_is_told_and_nothing_else_stalls() {
+fn a_service_that_never_becomes_healthy_is_reported_and_nothing_else_stalls() {
     let lab = Lab::enter();
     let image = lab.image("1");
     let services = vec![with_check("db", &image), Service::new("other", &image), on("web", &image, "db", "service_healthy")];
@@ -110,7 +110,7 @@ fn a_service_that_never_becomes_healthy_is_told_and_nothing_else_stalls() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_service_without_a_health_check_is_never_healthy_and_that_is_told() {
+fn a_service_without_a_health_check_is_never_healthy_and_that_is_reported() {
     let lab = Lab::enter();
     let image = lab.image("1");
     let app = App::new(932, "c1", vec![Service::new("db", &image), on("web", &image, "db", "service_healthy")]);
@@ -152,7 +152,7 @@ fn a_service_starts_when_the_job_it_depends_on_has_completed_and_the_job_runs_on
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_job_that_fails_is_told_and_what_depends_on_it_starts_once_it_succeeds() {
+fn a_job_that_fails_is_reported_and_what_depends_on_it_starts_once_it_succeeds() {
     let lab = Lab::enter();
     let image = lab.image("1");
     let script = "[ -e /tmp/done ] || { touch /tmp/done; exit 3; }";

@@ -14,7 +14,7 @@ fn app(lab: &Lab, id: u32, commit: &str) -> App {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_broken_file_keeps_the_last_good_target_and_is_told() {
+fn a_broken_file_keeps_the_last_good_target_and_is_reported() {
     let lab = Lab::enter();
     let mut agent = Agent::with(&lab, &app(&lab, 1100, "c1"));
     let before = lab.containers();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Nobody takes longer than this to answer anything.
+/// No response takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came back.

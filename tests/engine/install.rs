@@ -144,7 +144,7 @@ fn ten_services_at_once_come_up_once_each() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn the_key_is_printed_to_whoever_may_read_the_state() {
+fn the_key_is_printed_to_a_user_who_may_read_the_state() {
     let lab = Lab::enter();
     let agent = Agent::with(&lab, &App::new(105, "c1", vec![Service::new("main", &lab.image("1"))]));
     let mut key = std::process::Command::new(env!("CARGO_BIN_EXE_boardkeeper"));

@@ -12,7 +12,7 @@ use crate::target::{App, Service};
 /// Where another program of the host listens everywhere, to show that packets arrive.
 const OTHERS: u16 = 48499;
 
-/// Says `here` to whoever asks.
+/// Answers each connection with `here`.
 fn another_program() {
     let listener = TcpListener::bind(("0.0.0.0", OTHERS)).unwrap();
     std::thread::spawn(move || {
@@ -68,7 +68,7 @@ fn an_internal_network_is_a_wall(lab: &Lab, agent: &mut Agent<'_>) {
     until(PATIENCE, "other networks are open", || asks(lab, &id("other"), "10.114.104.1", 48484, "/ping") == "OK");
     assert_eq!(asks(lab, &id("labelled"), "10.114.104.1", 48484, "/ping"), "OK");
 
-    // One that somebody else makes while the agent runs.
+    // One that another program creates while the agent runs.
     lab.docker(&["network", "create", "--internal", "foreign"]);
     let foreign = lab.docker(&["run", "-d", "--cap-add", "NET_ADMIN", "--network", "foreign", &image]).trim().to_owned();
     is_kept_out(lab, &foreign, &gateway(lab, "foreign"));
@@ -85,6 +85,6 @@ fn an_app_on_an_internal_network_reaches_the_api_only_by_its_label() {
     let lab = Lab::enter();
     another_program();
     an_internal_network_is_a_wall(&lab, &mut Agent::new(&lab).on_bridges());
-    // The owner who opens every address does not open those networks.
+    // The setting that opens every address does not open those networks.
     an_internal_network_is_a_wall(&lab, &mut Agent::new(&lab).everywhere());
 }

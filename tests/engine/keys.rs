@@ -9,7 +9,7 @@ use crate::target::{App, Service};
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn nobody_is_answered_without_a_key() {
+fn no_request_is_served_without_a_key() {
     let lab = Lab::enter();
     let agent = Agent::with(&lab, &App::new(600, "c1", vec![Service::new("main", &lab.image("1"))]));
     let before = lab.containers();
@@ -112,7 +112,7 @@ fn keys_are_in_no_log_no_error_no_argument_and_no_file_that_others_may_read() {
             assert!(!text.contains(key.as_str()), "a key is in {name}");
         }
     }
-    // Nobody else may look into the state directory, or change anything anywhere.
+    // No other user may look into the state directory, or change anything anywhere.
     for (name, mode, _) in files(&agent.path("state")) {
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
     }

@@ -86,14 +86,14 @@ fn the_override_takes_locks_away_without_being_asked() {
     agent.arrives(&next);
 }
 
-/// Takes a lock as apps are told to: the file is made, and it is theirs only if nobody else had it.
+/// Takes a lock as apps should: it creates the file, and holds the lock only if the file did not exist.
 fn take(lock: &Path) {
     until(10, "the lock can be taken", || fs::File::create_new(lock).is_ok());
 }
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn deeds_respect_locks_and_force_overrides_them() {
+fn actions_respect_locks_and_force_overrides_them() {
     let lab = Lab::enter();
     let app = App::new(404, "c1", vec![Service::new("main", &lab.image("1"))]);
     let agent = Agent::with(&lab, &app);

@@ -14,7 +14,7 @@ fn labels(app: &App) -> [String; 4] {
     ["--label".into(), "io.balena.supervised=true".into(), "--label".into(), of_app]
 }
 
-/// Somebody creates a network with a supervisor's labels, as the engine lets everybody.
+/// A user creates a network with a supervisor's labels, as the engine permits.
 fn create_network(lab: &Lab, app: &App, name: &str) -> String {
     let labels = labels(app);
     let mut words = vec!["network", "create"];
@@ -99,7 +99,7 @@ fn an_app_whose_network_was_pruned_while_it_was_stopped_starts_again() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_network_that_somebody_created_anew_is_the_one_that_is_used() {
+fn a_network_that_a_user_created_anew_is_the_one_that_is_used() {
     let lab = Lab::enter();
     let app = one(&lab, 902);
     let mut agent = Agent::with(&lab, &app);
@@ -240,7 +240,7 @@ fn a_start_that_fails_for_ever_is_no_idle_device() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_start_that_failed_after_a_crash_is_told_and_tried_again() {
+fn a_start_that_failed_after_a_crash_is_reported_and_retried() {
     let lab = Lab::enter();
     let node = lab.dir().join("usb0").display().to_string();
     let plug = || run(Command::new("mknod").args([&node, "c", "1", "3"]));

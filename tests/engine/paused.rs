@@ -19,7 +19,7 @@ fn paused(lab: &Lab, id: u32) -> (App, Agent<'_>) {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_paused_container_is_told_and_goes_on_when_it_is_asked_to_start() {
+fn a_paused_container_is_reported_and_goes_on_when_it_is_asked_to_start() {
     let lab = Lab::enter();
     let (app, agent) = paused(&lab, 920);
     agent.says("is paused");

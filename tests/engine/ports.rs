@@ -15,7 +15,7 @@ fn port(lab: &Lab, service: &str) -> String {
 #[ignore = "needs `make engine`"]
 fn a_free_port_of_a_range_is_taken_and_kept() {
     let lab = Lab::enter();
-    // A stranger has the first one.
+    // A foreign container has the first one.
     lab.docker(&["run", "-d", "--name", "stranger", "-p", "18200:80", &lab.image("1"), "sleep", "100000"]);
     let app = |commit: &str, colour: &str| {
         let service =

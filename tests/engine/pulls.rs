@@ -70,7 +70,7 @@ fn of_an_update_that_does_not_fit_nothing_is_begun() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_slow_download_holds_up_nobody_else_and_is_told() {
+fn a_slow_download_holds_up_no_other_service_and_is_reported() {
     let lab = Lab::enter();
     let image = by_way_of(5021, &lab.remote("slow", 8));
     let line = proxy::open(5021, REGISTRY);
@@ -98,7 +98,7 @@ fn a_slow_download_holds_up_nobody_else_and_is_told() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_download_nobody_wants_any_more_is_dropped() {
+fn a_download_that_is_no_longer_wanted_is_dropped() {
     let lab = Lab::enter();
     let image = by_way_of(5022, &lab.remote("unwanted", 8));
     let line = proxy::open(5022, REGISTRY);
@@ -119,7 +119,7 @@ fn a_download_nobody_wants_any_more_is_dropped() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn an_image_that_was_pulled_is_deleted_when_nobody_needs_it() {
+fn an_image_that_was_pulled_is_deleted_when_no_service_needs_it() {
     let lab = Lab::enter();
     let (one, two) = (lab.remote("gc1", 0), lab.remote("gc2", 0));
     let app = |commit, image: &str| App::new(904, commit, vec![Service::new("main", image)]);

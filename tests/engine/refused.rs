@@ -6,7 +6,7 @@ use crate::agent::{Agent, PATIENCE};
 use crate::lab::{Lab, pause, until};
 use crate::target::{App, Service};
 
-/// Updates an app to a service that has a field which the engine does not take: nothing is disturbed, and it is told why.
+/// Updates an app to a service with a field that the engine rejects: nothing is disturbed, and the state reports why.
 fn refuses(id: u32, strategy: &str, field: &str, value: &Value, words: &str) {
     let lab = Lab::enter();
     let app = |commit, main: Service| {

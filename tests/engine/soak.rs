@@ -23,7 +23,7 @@ use crate::target::{App, Service};
 const DAYS: usize = 6;
 /// The growth that is allowed after the first third of the days, in KiB.
 const FLAT_KIB: u64 = 64;
-/// The same of fewer days than [`WARM_DAYS`]: all of them are warm-up, and only what is gross can be told.
+/// The same of fewer days than [`WARM_DAYS`]: all of them are warm-up, and only gross growth can be found.
 const WARMING_KIB: u64 = 512;
 /// Days after which whatever is made once has been made, and every page of the program that is used has been touched.
 const WARM_DAYS: usize = 30;

@@ -15,7 +15,7 @@ fn begin<'lab>(lab: &'lab Lab, id: u32, strategy: &str) -> (Agent<'lab>, App, [S
     (agent, app("c2", &images[1]), images)
 }
 
-/// Updates; what the engine told, and a way to say what came before what.
+/// Updates; the engine's events, and a check of their order.
 fn update(lab: &Lab, agent: &Agent<'_>, next: &App) -> Vec<String> {
     let since = now();
     agent.want(&next.v3());

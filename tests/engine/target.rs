@@ -107,7 +107,7 @@ impl App {
 }
 
 impl Service {
-    /// A service that runs, and stops when told.
+    /// A service that runs, and stops on SIGTERM.
     pub(crate) fn new(name: &str, image: &str) -> Self {
         let (name, image) = (name.to_owned(), image.to_owned());
         Self { name, image, env: json!({}), labels: Map::new(), composition: Map::new(), running: true }

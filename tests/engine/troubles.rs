@@ -60,7 +60,7 @@ fn a_reference_that_is_none_is_quoted() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_name_that_a_foreign_container_has_is_told_and_the_stranger_is_left_alone() {
+fn a_name_that_a_foreign_container_has_is_reported_and_that_container_is_left_alone() {
     let lab = Lab::enter();
     let image = lab.image("1");
     let stranger = lab.docker(&["run", "-d", "--name", "main_1_7_c1", &image]);
@@ -121,7 +121,7 @@ fn an_agent_whose_port_is_taken_says_so_and_ends() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn a_wrong_configuration_is_told_whole() {
+fn a_wrong_configuration_is_reported_in_full() {
     let lab = Lab::enter();
     let agent = Agent::new(&lab).arguments(&["--listen", "nonsense", "--disk-floor", "plenty", "--boot-config", "/nowhere"]);
     let output = agent.command().output().unwrap();

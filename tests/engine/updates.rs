@@ -89,7 +89,7 @@ fn an_app_that_is_no_longer_wanted_goes_with_all_it_had() {
 
 #[test]
 #[ignore = "needs `make engine`"]
-fn what_somebody_removed_by_hand_comes_back() {
+fn what_a_user_removed_by_hand_comes_back() {
     let lab = Lab::enter();
     let app = App::new(205, "c1", vec![Service::new("main", &lab.image("1"))]);
     let agent = Agent::with(&lab, &app);

@@ -14,7 +14,7 @@ fn kept(path: &str) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// What nobody expects in its place.
+/// What no parser expects in its place.
 fn hostile() -> impl Strategy<Value = Value> {
     let numbers = select(vec![json!(-1), json!(0), json!(u64::MAX), json!(i64::MIN), json!(1e308), json!(4_294_967_296_u64)]);
     let texts = select(vec![

@@ -22,8 +22,8 @@ use tower::ServiceExt;
 use world::{World, key, settings};
 
 mod connections;
-#[path = "../shutdown/quiet.rs"]
-mod quiet;
+#[path = "../shutdown/stubs.rs"]
+mod stubs;
 #[path = "../shutdown/world.rs"]
 #[expect(dead_code, reason = "stories of shutdowns use more of it")]
 mod world;

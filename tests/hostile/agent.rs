@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Its key.
 pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-/// Nobody takes longer than this to answer anything here.
+/// No response takes longer than this here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running agent.
@@ -46,7 +46,7 @@ impl Agent {
                 break rest.split([';', ',', ' ']).next().unwrap().parse().unwrap();
             }
         };
-        // Somebody has to take what it says.
+        // The test reads what the process logs, or its pipe would fill up.
         let rest = Arc::clone(&log);
         std::thread::spawn(move || said.lines().map_while(Result::ok).for_each(|it| rest.lock().unwrap().push_str(&it)));
         Self { at, child, home, said: log }
@@ -65,7 +65,7 @@ impl Agent {
         std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
     }
 
-    /// What is answered to the owner's key: the status line and the rest.
+    /// The response to the right key: the status line and the rest.
     pub(crate) fn get(&self, path: &str) -> String {
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n", self.at);

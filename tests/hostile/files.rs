@@ -69,7 +69,7 @@ fn a_record_that_is_no_file_any_more_or_a_huge_one_does_not_stop_the_agent() {
 }
 
 #[test]
-fn empty_keys_open_nothing_to_somebody_who_knows_that_they_are() {
+fn empty_keys_admit_no_client_that_sends_them() {
     let home = lived_in();
     fs::write(home.path().join("state/keys.json"), r#"{"device": "", "root": "", "generations": []}"#).unwrap();
     let agent = Agent::start_in(home, &[]);

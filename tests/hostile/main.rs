@@ -6,8 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
 mod agent;
-mod crowd;
+mod connections;
 mod files;
 mod garbage;
-mod guesses;
+mod key_guessing;
 mod slow;

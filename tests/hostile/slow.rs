@@ -37,7 +37,7 @@ fn drip(agent: &Agent, first: &str, slowly: &str) -> (Duration, String) {
 }
 
 #[test]
-fn whoever_dawdles_is_dropped_and_holds_up_nobody() {
+fn a_slow_client_is_dropped_and_holds_up_no_other() {
     let agent = Agent::start();
     let long = "x".repeat(200);
     scope(|scope| {
@@ -69,7 +69,7 @@ fn whoever_dawdles_is_dropped_and_holds_up_nobody() {
 }
 
 #[test]
-fn whoever_says_no_more_is_answered_still() {
+fn a_client_that_half_closes_is_answered_still() {
     let agent = Agent::start();
     let mut stream = agent.connect(HOME);
     write!(stream, "GET /ping?apikey={KEY} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

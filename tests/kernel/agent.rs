@@ -137,8 +137,8 @@ pub(crate) fn tool(runtime: &Path, words: &str) -> Command {
     command
 }
 
-/// The same by somebody who may do nothing.
-pub(crate) fn by_nobody(mut command: Command) -> Command {
+/// The same by a user without any privilege.
+pub(crate) fn without_privileges(mut command: Command) -> Command {
     command.uid(65534).gid(65534);
     command
 }

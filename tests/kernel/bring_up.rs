@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::agent::{Agent, by_nobody, ended, signal, tool};
+use crate::agent::{Agent, ended, signal, tool, without_privileges};
 use crate::uleds::Led;
 use crate::{BLINK, secs, until};
 
@@ -83,14 +83,14 @@ fn walking_and_testing_tell_what_was_read_back_and_leave_nothing_changed() {
 
 #[test]
 #[ignore = "it needs the kernel of tests/lab/kernel.sh"]
-fn scripts_are_told_by_number_why_not() {
+fn exit_codes_give_scripts_the_reason() {
     let led = Led::plug("tool-codes", 1);
     let dir = tempfile::tempdir().unwrap();
     let run = |words: &str| ended(tool(dir.path(), words)).0;
     assert_eq!(run("led --led-file tool-codes blink --pattern 5"), 2);
     assert_eq!(run("led on no-such-led"), 3);
-    // Nobody may write to a LED but root, and a container's /sys is read-only.
-    let (code, said) = ended(by_nobody(tool(
+    // Only root may write to a LED, and a container's /sys is read-only.
+    let (code, said) = ended(without_privileges(tool(
         tempfile::tempdir().unwrap().path().join("own").as_path(),
         "led --led-file tool-codes on --for 1s",
     )));

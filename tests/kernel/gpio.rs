@@ -94,7 +94,7 @@ fn a_line_blinks_and_goes_back_to_its_direction() {
     let wrong: Vec<_> = lasted[..lasted.len() - 1].iter().filter(|it| **it < millis(190) || **it > millis(215)).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     assert_eq!(direction(&chip, 3), Direction::Input);
-    // One that somebody left an output, stays one.
+    // A line that another program left an output stays one.
     drop(ladder().request(&find(&ladder(), &chip).unwrap(), 4, LineRequest::Output(LineLevel::Low)).unwrap());
     assert_eq!(direction(&chip, 4), Direction::Output);
     let (code, said) = ended(tool(dir.path(), &format!("gpio blink {} 4 --active-low --for 1s", chip.device)));
@@ -118,7 +118,7 @@ fn a_line_is_put_back_after_an_interruption_and_after_a_kill() {
         }
         assert_eq!((direction(&chip, 2), chip.is_high(2)), (Direction::Input, false));
     }
-    // And whoever comes next without asking for it finds the line free.
+    // And the next program, which does not ask for a direction, finds the line free.
     let mut child = tool(dir.path(), &format!("gpio blink {} 2", chip.device)).stderr(Stdio::null()).spawn().unwrap();
     until("the line is up", secs(5), || chip.is_high(2));
     child.kill().unwrap();
@@ -179,7 +179,7 @@ fn watching_tells_levels_and_holders_and_changes_nothing() {
     let lines: Vec<&str> = said.lines().map(|line| line.trim_start().split_once("  ").unwrap().1).collect();
     let line = |level: &str| format!("BUTTON input {level}   5 output held by ACT");
     assert_eq!(lines, [line("low"), line("high"), line("low")], "{said}");
-    // Nobody has it any more.
+    // No process holds it any more.
     assert!(ladder().request(&find(&ladder(), &chip).unwrap(), 3, LineRequest::AsIs).is_ok());
 }
 
@@ -198,7 +198,7 @@ fn a_board_whose_kernel_has_no_led_is_identified_with_its_line() {
     agent.kill();
     assert!(agent.owes());
     agent.live();
-    // It answers before it has put the line back; and whoever looks at a line holds it, so that it could not be.
+    // The agent answers before it has restored the line; and reading a line holds it, so that the agent could not.
     until("the line is put back", secs(10), || !agent.owes());
     assert_eq!(direction(&chip, 42), Direction::Input);
     agent.stop();

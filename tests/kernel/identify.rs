@@ -122,7 +122,7 @@ fn an_agent_that_is_stopped_puts_its_led_back_first() {
 
 #[test]
 #[ignore = "it needs the kernel of tests/lab/kernel.sh"]
-fn what_somebody_else_set_meanwhile_stays() {
+fn what_another_program_set_meanwhile_stays() {
     let led = Led::plug("id-theirs", 255);
     let mut agent = Agent::of(&led.name);
     for killed in [false, true] {

@@ -41,7 +41,7 @@ impl Chip {
         device.join(&self.name).join(format!("sim_gpio{line}")).join(file)
     }
 
-    /// Whether the line is at its supply, whoever drives it.
+    /// Whether the line is at its supply, whatever drives it.
     pub(crate) fn is_high(&self, line: u32) -> bool {
         fs::read_to_string(self.line(line, "value")).unwrap().trim() == "1"
     }

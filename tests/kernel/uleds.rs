@@ -158,7 +158,7 @@ impl Blinks {
         assert!(lit.contains(&times), "it was lit {times} times: {self:?}");
         // So may the first light be.
         assert!(self.levels.iter().skip(1).all(|level| *level == max), "{:?}", self.levels);
-        // The first two may be what it showed before and was cut off, and the last is ended by whoever puts it back.
+        // The first two may be what it showed before and was cut off; the last ends when the agent restores the LED.
         let steps = &self.lasted[2..self.lasted.len() - 1];
         // The kernel counts in jiffies of 4 ms. In software a change waits for its turn, and the step after it is that much
         // shorter.

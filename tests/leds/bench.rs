@@ -91,13 +91,13 @@ fn a_killed_tool_leaves_what_restore_needs() {
 }
 
 #[test]
-fn scripts_are_told_by_number() {
+fn scripts_get_exit_codes() {
     let board = Board::new();
     let code = |args: &str| board.run(args).status.code();
     assert_eq!(code("led blink --for 50ms"), Some(0));
     assert_eq!(code("led walk --step 10ms"), Some(0));
     assert_eq!(code("led test --assume-seen ACT"), Some(0));
-    // Nobody is there to answer.
+    // There is no terminal to answer.
     assert_eq!(code("led test ACT"), Some(2));
     assert_eq!(code("led blink --pattern 5"), Some(2));
     assert_eq!(code("led on nothing-by-this-name"), Some(3));

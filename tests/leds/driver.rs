@@ -57,7 +57,7 @@ fn a_trigger_whose_settings_are_handed_over_late_is_waited_for() {
 }
 
 #[test]
-fn where_settings_stay_somebody_elses_we_play() {
+fn where_root_only_may_write_the_settings_the_agent_plays() {
     let was = led(ALL, "heartbeat", &[], 0);
     let (kernel, runtime) = with(was.clone());
     kernel.hands_over_after(u32::MAX);
@@ -136,7 +136,7 @@ fn a_brightness_below_the_most_comes_back_under_its_trigger() {
 }
 
 #[test]
-fn what_somebody_else_set_meanwhile_stays() {
+fn what_another_program_set_meanwhile_stays() {
     for theirs in ["heartbeat", "default-on", "none"] {
         let (kernel, runtime) = with(led(ALL, "mmc0", &[], 0));
         let mut driver = driver(&kernel, runtime.path());
@@ -149,7 +149,7 @@ fn what_somebody_else_set_meanwhile_stays() {
 }
 
 #[test]
-fn a_timer_with_other_times_is_somebody_elses() {
+fn a_timer_with_other_times_is_not_ours() {
     let (kernel, runtime) = with(led(&["timer", "mmc0"], "mmc0", &[], 0));
     let mut driver = driver(&kernel, runtime.path());
     driver.play(&wire(), &identify(), None).unwrap();
@@ -159,7 +159,7 @@ fn a_timer_with_other_times_is_somebody_elses() {
 }
 
 #[test]
-fn a_trigger_that_somebody_sets_while_we_write_is_not_removed() {
+fn a_trigger_that_another_program_sets_while_we_write_is_not_removed() {
     let (kernel, runtime) = with(led(&["heartbeat"], "none", &[], 0));
     let mut driver = driver(&kernel, runtime.path());
     driver.play(&wire(), &identify(), None).unwrap();
@@ -264,7 +264,7 @@ fn one_that_is_unplugged_at_any_write_is_said_to_be_gone() {
         let outcomes = [held.err(), put.err()];
         let gone = |error: &LedError| matches!(error, LedError::Vanished(_));
         assert!(outcomes.iter().flatten().all(gone), "write {n}: {outcomes:?}");
-        // A new one by the same name is nobody's business but its own.
+        // A new LED by the same name is not the agent's.
         kernel.plug(&dir(), led(ALL, "heartbeat", &[], 0));
         driver.recover(PersistentChanges::Keep);
         assert_eq!(kernel.led(&dir()).trigger, "heartbeat");

@@ -31,7 +31,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     dead: bool,
     read_only: bool,
-    /// For so many tries the settings of a new trigger are somebody else's.
+    /// For that many tries the settings of a new trigger belong to root only.
     late: u32,
     /// How many of them are left.
     not_yet: u32,
@@ -54,7 +54,7 @@ impl Kernel {
         self.state.lock().unwrap().leds[dir].clone()
     }
 
-    /// Somebody else writes an attribute.
+    /// Another program writes an attribute.
     pub(crate) fn poke(&self, dir: &Path, name: &str, text: &str) {
         let mut state = self.state.lock().unwrap();
         let now = state.now_ms;

@@ -18,9 +18,9 @@ use crate::kernel::{Fault, Kernel};
 use crate::{dir, driver, led as a_led, state};
 
 /// A small generator, so that a failing life can be lived again.
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// A number below `n`: splitmix64.
     fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -37,14 +37,14 @@ impl Dice {
 }
 
 /// A LED of some kernel, as some distribution left it.
-fn any_led(dice: &mut Dice) -> SimulatedLed {
+fn any_led(rng: &mut Rng) -> SimulatedLed {
     let kernels: [&[&str]; 4] = [
         &["mmc0", "netdev", "heartbeat", "timer", "pattern"],
         &["mmc0", "netdev", "heartbeat", "timer"],
         &["mmc0", "heartbeat"],
         &[],
     ];
-    let triggers = dice.one_of(&kernels);
+    let triggers = rng.one_of(&kernels);
     let mut ways: Vec<SimulatedLed> = vec![a_led(triggers, "none", &[], 0), a_led(triggers, "none", &[], 77)];
     if triggers.contains(&"mmc0") {
         ways.push(a_led(triggers, "mmc0", &[], 0));
@@ -57,7 +57,7 @@ fn any_led(dice: &mut Dice) -> SimulatedLed {
     if triggers.contains(&"pattern") {
         ways.push(a_led(triggers, "pattern", &[("repeat", "-1"), ("pattern", "9 10 9 0 0 90 0 0")], 0));
     }
-    dice.one_of(&ways)
+    rng.one_of(&ways)
 }
 
 fn only(name: &str) -> LedChoice {
@@ -74,16 +74,16 @@ fn leds(kernel: &Arc<Kernel>, runtime: &std::path::Path) -> Leds {
     Leds::new(driver(kernel, runtime), Box::new(|| only("ACT")), runtime)
 }
 
-/// Runs the agent's LED for so long, while somebody asks to see the device once or twice.
-async fn live(leds: &Leds, dice: &mut Dice, length: Duration) {
+/// Runs the agent's LED for that long, while a client requests to identify the device once or twice.
+async fn live(leds: &Leds, rng: &mut Rng, length: Duration) {
     let (asks, inbox) = mpsc::channel(4);
     let (publish, _panel) = watch::channel(LedStatus::default());
-    let twice = dice.below(3) == 0;
+    let twice = rng.below(3) == 0;
     let asking = async {
         for _ in 0..=u8::from(twice) {
             let (asker, answer) = oneshot::channel();
             asks.send(LedRequest::Identify(asker)).await.unwrap();
-            // A process that was killed answers nobody, or has an error to tell.
+            // A process that was killed does not answer, or has an error to report.
             if let Ok(answer) = answer.await {
                 assert!(matches!(answer, IdentifyOutcome::By(_) | IdentifyOutcome::None(_)), "{answer}");
             }
@@ -111,24 +111,24 @@ struct Tally {
 
 async fn some_lives(seed: u64, lives: u32) -> Tally {
     let runtime = tempfile::tempdir().unwrap();
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let mut tally = Tally::default();
     for life in 0..lives {
         let kernel = Arc::new(Kernel::default());
-        let was = any_led(&mut dice);
+        let was = any_led(&mut rng);
         kernel.plug(&dir(), was.clone());
         let first = leds(&kernel, runtime.path());
-        if dice.below(10) == 0 {
+        if rng.below(10) == 0 {
             tally.killed += 1;
-            if dice.below(2) == 0 {
-                let fault = dice.one_of(&[Fault::KilledBefore, Fault::KilledAfter]);
-                kernel.fault_at(1 + dice.below(20), fault);
+            if rng.below(2) == 0 {
+                let fault = rng.one_of(&[Fault::KilledBefore, Fault::KilledAfter]);
+                kernel.fault_at(1 + rng.below(20), fault);
             }
-            let length = Duration::from_millis(dice.below(20_000));
-            live(&first, &mut dice, length).await;
+            let length = Duration::from_millis(rng.below(20_000));
+            live(&first, &mut rng, length).await;
             kernel.kill();
         } else {
-            live(&first, &mut dice, Duration::from_secs(20)).await;
+            live(&first, &mut rng, Duration::from_secs(20)).await;
             first.restore().await.unwrap();
         }
         drop(first);

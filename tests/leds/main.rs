@@ -47,7 +47,7 @@ fn driver(kernel: &Arc<Kernel>, runtime: &Path) -> LedDriver {
     LedDriver::new(Arc::clone(kernel) as _, Arc::new(NoGpio), Path::new("/"), runtime, "a test")
 }
 
-/// What can be told of a LED without watching it for a while.
+/// What can be read of a LED without watching it for a while.
 fn state(led: &SimulatedLed) -> (String, Vec<(String, String)>, Option<u32>) {
     let settings = led.settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     // Under a trigger the brightness is the trigger's.

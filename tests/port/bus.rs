@@ -24,7 +24,7 @@ impl Daemon {
         let mut daemon = Command::new("dbus-daemon");
         daemon.arg("--nofork").arg("--config-file").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
         let daemon = daemon.spawn().unwrap();
-        // It is there before anybody listens.
+        // It is there before a client connects.
         while UnixStream::connect(&socket).is_err() {
             sleep(Duration::from_millis(10));
         }

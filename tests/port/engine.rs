@@ -35,9 +35,9 @@ pub(crate) trait Lab {
     fn image(&self) -> ImageRef;
     /// An image of several layers that is not here, and can be pulled.
     fn remote_image(&self) -> ImageRef;
-    /// Somebody else makes something.
-    fn stranger(&self, thing: Thing<'_>);
-    /// What there is, by kind and name, whoever made it.
+    /// Another program creates something.
+    fn create_foreign(&self, thing: Thing<'_>);
+    /// What there is, by kind and name, ours or foreign.
     fn everything(&self) -> BTreeSet<String>;
     /// The engine dies without a warning.
     fn crash(&self);
@@ -105,7 +105,7 @@ pub(crate) fn volume(name: &str) -> Volume {
     Volume { name: format!("{APP}_{name}"), app: APP, config: VolumeConfig::default() }
 }
 
-/// Takes a deed.
+/// Executes an action.
 pub(crate) async fn take(lab: &impl Lab, mut deed: EngineAction) -> Result<(), EngineError> {
     if let EngineAction::Create(spec) = &mut deed {
         let own = |name: &String| name != SUPERVISOR_NETWORK;
@@ -115,7 +115,7 @@ pub(crate) async fn take(lab: &impl Lab, mut deed: EngineAction) -> Result<(), E
     lab.engine().take(&deed, &|_| {}).await
 }
 
-/// Takes a deed, and takes it again.
+/// Executes an action, and executes it again.
 async fn twice(lab: &impl Lab, deed: EngineAction) {
     for round in ["first", "second"] {
         assert_eq!(take(lab, deed.clone()).await, Ok(()), "{deed}, the {round} time");
@@ -135,12 +135,12 @@ async fn phase(lab: &impl Lab, service: &str) -> Option<ContainerPhase> {
     seen(lab, service).await.map(|it| it.phase)
 }
 
-/// The container of a service, for a deed.
+/// The container of a service, for an action.
 pub(crate) async fn which(lab: &impl Lab, service: &str) -> ContainerRef {
     ContainerRef { key: key(service), id: seen(lab, service).await.unwrap().id }
 }
 
-pub(crate) async fn every_deed_may_be_done_twice(lab: &impl Lab) {
+pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     let mut spec = spec(lab, "main");
     spec.config.network_mode = NetworkMode::App;
     let attachment = NetworkAttachment { aliases: BTreeSet::from(["main".into()]), ..NetworkAttachment::default() };
@@ -201,12 +201,12 @@ pub(crate) async fn an_image_is_pulled_and_removed(lab: &impl Lab) {
     assert!(!images.iter().any(|it| it.answers_to(&image)), "{images:?}");
 }
 
-pub(crate) async fn strangers_are_neither_seen_nor_touched(lab: &impl Lab) {
+pub(crate) async fn foreign_objects_are_neither_seen_nor_touched(lab: &impl Lab) {
     let spec = spec(lab, "main");
     let (network, volume) = (network("default"), volume("data"));
-    lab.stranger(Thing::Container(&spec.name));
-    lab.stranger(Thing::Network(&network.name));
-    lab.stranger(Thing::Volume(&volume.name));
+    lab.create_foreign(Thing::Container(&spec.name));
+    lab.create_foreign(Thing::Network(&network.name));
+    lab.create_foreign(Thing::Volume(&volume.name));
     let before = lab.everything();
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
@@ -243,7 +243,7 @@ pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
     assert!(matches!(&result, Err(EngineError::Refused(why)) if why.contains("tests/missing:1")), "{result:?}");
 }
 
-/// A deed given up after so many times of being looked after. Whether it came to its end.
+/// An action that is dropped after that many polls. Whether it completed before.
 async fn dropped(lab: &impl Lab, deed: &EngineAction, polls: usize) -> bool {
     let mut left = polls;
     let mut taking = pin!(lab.engine().take(deed, &|_| {}));
@@ -257,7 +257,7 @@ async fn dropped(lab: &impl Lab, deed: &EngineAction, polls: usize) -> bool {
     .await
 }
 
-pub(crate) async fn a_deed_that_was_dropped_is_told_by_the_next_look(lab: &impl Lab) {
+pub(crate) async fn an_action_that_was_dropped_shows_in_the_next_observation(lab: &impl Lab) {
     let spec = spec(lab, "main");
     let create = EngineAction::Create(Box::new(spec.clone()));
     for polls in 0..12 {
@@ -342,10 +342,10 @@ impl Sorted for Vec<Network> {
 macro_rules! every_fact {
     ($hold:ident) => {
         $hold! {
-            every_deed_may_be_done_twice
-            strangers_are_neither_seen_nor_touched
+            every_action_is_idempotent
+            foreign_objects_are_neither_seen_nor_touched
             what_is_not_there_cannot_be_started
-            a_deed_that_was_dropped_is_told_by_the_next_look
+            an_action_that_was_dropped_shows_in_the_next_observation
             an_engine_that_dies_is_unreachable_until_it_is_back
         }
     };

@@ -12,11 +12,11 @@ pub(crate) trait Fixture {
     fn leds(&self) -> &impl Leds;
     /// What the LED shows: its trigger, and its brightness where it has none.
     fn shows(&self) -> String;
-    /// Somebody else sets it.
+    /// Another program sets it.
     fn is_set(&self);
     /// The agent is killed, and started again.
     fn dies(&mut self);
-    /// Somebody begins to try LEDs out, or is done.
+    /// The LED tool takes its lock, or releases it.
     fn bench(&mut self, now: ToolLock);
 }
 
@@ -72,8 +72,8 @@ pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixtur
     assert_eq!(world.shows(), before);
 }
 
-/// What somebody else set meanwhile stays, whoever puts back.
-pub(crate) async fn what_somebody_else_set_stays(mut world: impl Fixture) {
+/// What another program set meanwhile stays, whichever process restores.
+pub(crate) async fn what_another_program_set_stays(mut world: impl Fixture) {
     for dies in [false, true] {
         show(&world, &pattern(), None).await;
         world.is_set();
@@ -91,7 +91,7 @@ pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) 
     let before = world.shows();
     let fast = "20,20".parse().unwrap();
     let player = show(&world, &fast, None).await;
-    // Where the kernel plays it, nobody asks us to.
+    // Where the kernel plays it, the agent has nothing to play.
     if player == Player::Agent {
         let ended = timeout(WHILE, world.leds().play(&LedRef::Identify, &fast, Instant::now())).await;
         assert!(ended.is_err(), "{ended:?}");
@@ -101,7 +101,7 @@ pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) 
     assert_eq!(world.shows(), before);
 }
 
-/// Whoever tries LEDs out is noticed, and when they are done.
+/// The lock of the LED tool is noticed, and its release.
 pub(crate) async fn who_tries_them_out_is_noticed(mut world: impl Fixture) {
     assert!(timeout(WHILE, world.leds().bench(ToolLock::Free)).await.is_err());
     world.bench(ToolLock::Taken);
@@ -118,7 +118,7 @@ macro_rules! every_fact {
             how_it_was_comes_back
             nothing_to_put_back_is_fine
             what_a_killed_one_changed_is_put_back
-            what_somebody_else_set_stays
+            what_another_program_set_stays
             what_is_played_ends_when_it_is_dropped
             who_tries_them_out_is_noticed
         }

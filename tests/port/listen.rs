@@ -28,11 +28,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const PORT: u16 = 48484;
-/// Where somebody careless listens, so that it is seen what would have come in.
+/// A careless service that listens on every address, so that the test sees what would have come in.
 const OPEN: u16 = 48485;
 /// Where another program listens everywhere.
 const OTHERS: u16 = 48486;
-/// Where somebody listens who named a private network, and one who named the VPN.
+/// A listener on a private network, and one on the VPN, both named in the settings.
 const NAMED: u16 = 48487;
 
 /// A machine at the other end of a cable.
@@ -147,7 +147,7 @@ async fn story() {
     internal_networks_reach_it_only_by_the_label().await;
     only_a_named_private_network_is_local(&cloud).await;
 
-    // The engine goes, and its bridge; somebody else has the address now.
+    // The engine goes, and its bridge; another interface has the address now.
     run("ip link delete docker0");
     run("ip address add 172.17.0.1/32 dev eth0");
     sleep(Duration::from_secs(1)).await;
@@ -201,7 +201,7 @@ async fn only_a_named_private_network_is_local(cloud: &Other) {
     run("ip link set eth1 up");
     sleep(Duration::from_secs(1)).await;
     let addresses = ["192.168.77.1", "10.2.0.5"].map(|it| SocketAddr::new(it.parse().unwrap(), NAMED));
-    let named = Listeners::bind(Path::new("/"), &addresses, None, nothing_told()).unwrap();
+    let named = Listeners::bind(Path::new("/"), &addresses, None, no_networks_yet()).unwrap();
     let story = async {
         assert_eq!(neighbour.asks_at("192.168.77.1", NAMED).await.as_deref(), Some("192.168.77.2 true"));
         assert_eq!(cloud.asks_at("10.2.0.5", NAMED).await.as_deref(), Some("10.2.0.1 false"));
@@ -216,7 +216,7 @@ async fn only_a_named_private_network_is_local(cloud: &Other) {
     }
 }
 
-fn nothing_told() -> watch::Receiver<EngineNetworks> {
+fn no_networks_yet() -> watch::Receiver<EngineNetworks> {
     watch::channel(EngineNetworks::default()).1
 }
 
@@ -249,7 +249,7 @@ async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
 
 #[tokio::test]
 #[ignore = "needs root and a network of its own"]
-async fn addresses_that_come_and_go_are_told_and_those_of_containers_are_not() {
+async fn addresses_that_come_and_go_are_reported_and_those_of_containers_are_not() {
     assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
     let root = tempfile::tempdir().unwrap();
     let host = LiveHost::new(root.path(), root.path(), None, None, None);

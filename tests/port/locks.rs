@@ -43,7 +43,7 @@ async fn look(world: &impl Fixture) -> Option<State> {
     world.locks().observe(&BTreeMap::from([(APP, LockHolders::All), (AppId(8), LockHolders::All)])).await.unwrap().remove(&APP)
 }
 
-/// Nobody holds what nobody took.
+/// A lock that no process took is not held.
 pub(crate) async fn there_are_none_at_first(world: impl Fixture) {
     assert_eq!(look(&world).await, None);
     assert_eq!(world.locks().apps().await, Ok(BTreeSet::new()));
@@ -66,7 +66,7 @@ pub(crate) async fn what_is_taken_is_ours_until_released(world: impl Fixture) {
     }
 }
 
-/// Either file blocks, whoever made it, and one blocks the app.
+/// Either file blocks, ours or not, and one blocks the app.
 pub(crate) async fn a_lock_of_a_service_holds_up_the_app(world: impl Fixture) {
     for file in ["updates.lock", "resin-updates.lock", "my-updates.lock"] {
         world.makes(&key("b"), file);
@@ -138,7 +138,7 @@ pub(crate) async fn the_lock_of_a_service_that_is_gone_holds_up_nothing(world: i
     assert_eq!(world.has(&key("gone")), ["updates.lock"]);
 }
 
-/// What a supervisor that was killed left of its own beside a service's lock is told, and given back.
+/// What a supervisor that was killed left of its own beside a service's lock is reported, and released.
 pub(crate) async fn ours_beside_a_services_lock_are_given_back(world: impl Fixture) {
     world.locks().take(APP, &names(&["a"]), Force::No).await.unwrap();
     world.makes(&key("b"), "updates.lock");
@@ -148,13 +148,13 @@ pub(crate) async fn ours_beside_a_services_lock_are_given_back(world: impl Fixtu
     assert!(world.has(&key("a")).is_empty());
 }
 
-/// What is given back is told, also in a directory that came later.
-pub(crate) async fn what_is_given_back_is_told(world: impl Fixture) {
+/// A release is reported, also in a directory that came later.
+pub(crate) async fn a_release_is_reported(world: impl Fixture) {
     let mut changes = pin!(world.locks().changes());
     assert_eq!(changes.next().now_or_never(), None);
     for service in ["a", "b"] {
         world.makes(&key(service), "updates.lock");
-        // A directory that is new may be told of too.
+        // A new directory may be reported too.
         while timeout(WHILE, changes.next()).await.is_ok() {}
         world.removes(&key(service), "updates.lock");
         timeout(SOON, changes.next()).await.unwrap();
@@ -206,7 +206,7 @@ macro_rules! every_fact {
             the_lock_of_a_service_that_runs_as_nobody_is_its_own
             the_lock_of_a_service_that_is_gone_holds_up_nothing
             ours_beside_a_services_lock_are_given_back
-            what_is_given_back_is_told
+            a_release_is_reported
             a_hand_over_is_waited_for
             names_that_lead_elsewhere_are_refused
         }

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 pub(crate) trait Fixture {
     /// The networks.
     fn net(&self) -> &impl Net;
-    /// Somebody who listens.
-    fn somebody(&self) -> (String, u16);
-    /// Nobody listens there any more.
+    /// A listener.
+    fn listener(&self) -> (String, u16);
+    /// Nothing listens there any more.
     fn hangs_up(&self);
     /// The VPN comes up, or goes down.
     fn has_vpn(&self, vpn: VpnState);
@@ -29,24 +29,24 @@ async fn next(told: &mut (impl Stream<Item = VpnState> + Unpin)) -> VpnState {
     timeout(SOON, told.next()).await.unwrap().expect("it never ends")
 }
 
-/// Whoever listens is reached; and again, for the connection is closed.
-pub(crate) async fn whoever_listens_is_reached(world: impl Fixture) {
-    let (host, port) = world.somebody();
+/// A listener is reached; and again, for the connection is closed.
+pub(crate) async fn a_listener_is_reached(world: impl Fixture) {
+    let (host, port) = world.listener();
     for _ in 0..2 {
         timeout(SOON, world.net().dial(&host, port)).await.unwrap().unwrap();
     }
 }
 
-/// Where nobody is, it is said who was not reached.
+/// Where nothing listens, the error names the address.
 pub(crate) async fn who_is_not_reached_is_named(world: impl Fixture) {
-    let (host, port) = world.somebody();
+    let (host, port) = world.listener();
     world.hangs_up();
     let why = timeout(SOON, world.net().dial(&host, port)).await.unwrap().unwrap_err();
     assert!(why.to_string().contains(&format!("{host} port {port}")), "{why}");
 }
 
-/// The VPN is told at once, then when it changed; and whoever listens anew is told at once, too.
-pub(crate) async fn the_vpn_is_told_at_once_and_when_it_changes(world: impl Fixture) {
+/// A subscriber gets the VPN's state at once, then each change; and so does a later subscriber.
+pub(crate) async fn the_vpn_is_reported_at_once_and_when_it_changes(world: impl Fixture) {
     {
         let mut told = pin!(world.net().vpn());
         assert_eq!(next(&mut told).await, VpnState::Down);
@@ -63,9 +63,9 @@ pub(crate) async fn the_vpn_is_told_at_once_and_when_it_changes(world: impl Fixt
 macro_rules! every_fact {
     ($hold:ident, $($world:tt)*) => {
         $hold! { $($world)*:
-            whoever_listens_is_reached
+            a_listener_is_reached
             who_is_not_reached_is_named
-            the_vpn_is_told_at_once_and_when_it_changes
+            the_vpn_is_reported_at_once_and_when_it_changes
         }
     };
 }

@@ -18,9 +18,9 @@ const PROMISED: Duration = Duration::from_secs(5);
 /// A machine whose power is tried.
 trait Fixture {
     fn power(&self) -> &impl Power;
-    /// From now on whoever answers does so.
+    /// From now on logind answers so.
     async fn answers(&self, answer: Answers);
-    /// Somebody announces an end, or calls it off.
+    /// Another program announces a shutdown, or cancels it.
     async fn announces(&self, announced: bool);
     /// Whether the machine waits for us.
     async fn waits(&self) -> bool;
@@ -34,12 +34,12 @@ enum Answers {
     Yes,
     /// Not to us.
     Refused,
-    /// Somebody forbids it, somebody else wants a little time.
+    /// One program blocks the shutdown, another delays it a little.
     Blocked,
     Hanging,
     /// It goes away when it is asked for an end.
     Vanishing,
-    /// There is nobody.
+    /// There is no logind.
     Gone,
 }
 
@@ -52,7 +52,7 @@ async fn it_is_asked_for_and_accepted(machine: &impl Fixture) {
     assert_eq!(machine.accepted().await, [PowerAction::Reboot, PowerAction::PowerOff]);
 }
 
-async fn a_refusal_is_told_and_nothing_happens(machine: &impl Fixture) {
+async fn a_refusal_is_returned_and_nothing_happens(machine: &impl Fixture) {
     machine.answers(Answers::Refused).await;
     for ending in [PowerAction::Reboot, PowerAction::PowerOff] {
         for error in [machine.power().can(ending).await.unwrap_err(), machine.power().end(ending).await.unwrap_err()] {
@@ -62,7 +62,7 @@ async fn a_refusal_is_told_and_nothing_happens(machine: &impl Fixture) {
     assert_eq!(machine.accepted().await, []);
 }
 
-async fn who_holds_it_up_is_told(machine: &impl Fixture) {
+async fn inhibitors_are_listed(machine: &impl Fixture) {
     machine.answers(Answers::Blocked).await;
     let inhibitors = machine.power().inhibitors().await.unwrap();
     assert_eq!(inhibitors, [holding("updater", InhibitorMode::Block), holding("editor", InhibitorMode::Delay)]);
@@ -70,7 +70,7 @@ async fn who_holds_it_up_is_told(machine: &impl Fixture) {
     assert_eq!(inhibitors[0].to_string(), said);
 }
 
-async fn whoever_hangs_is_given_up(machine: &impl Fixture) {
+async fn a_logind_that_hangs_is_given_up(machine: &impl Fixture) {
     machine.answers(Answers::Hanging).await;
     let power = machine.power();
     let before = Instant::now();
@@ -82,14 +82,14 @@ async fn whoever_hangs_is_given_up(machine: &impl Fixture) {
     }
 }
 
-async fn whoever_goes_away_while_asked_is_told(machine: &impl Fixture) {
+async fn a_logind_that_exits_during_a_request_is_reported(machine: &impl Fixture) {
     machine.answers(Answers::Vanishing).await;
     machine.power().can(PowerAction::Reboot).await.unwrap();
     let said = timeout(PROMISED, machine.power().end(PowerAction::Reboot)).await.unwrap().unwrap_err();
     assert!(is_unreachable(&said, "went away before it answered"), "{said:?}");
 }
 
-async fn nobody_is_told(machine: &impl Fixture) {
+async fn a_missing_logind_is_reported(machine: &impl Fixture) {
     machine.answers(Answers::Gone).await;
     for error in [
         machine.power().can(PowerAction::Reboot).await.unwrap_err(),
@@ -106,7 +106,7 @@ fn is_unreachable(error: &PowerError, words: &str) -> bool {
 
 async fn an_end_waits_for_the_hold_and_can_be_called_off_again_and_again(machine: &impl Fixture) {
     let mut notices = pin!(machine.power().notices());
-    // Nobody announced anything: nothing is heard, and the machine is listened to from now on.
+    // No shutdown is announced: there is no notice, and the subscription begins now.
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     for _ in 0..3 {
         machine.announces(true).await;
@@ -132,7 +132,7 @@ async fn an_end_under_way_is_heard_of_at_once(machine: &impl Fixture) {
     assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
 }
 
-async fn what_was_announced_goes_with_whoever_announced_it(machine: &impl Fixture) {
+async fn an_announcement_ends_with_the_logind_that_made_it(machine: &impl Fixture) {
     let mut notices = pin!(machine.power().notices());
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     machine.announces(true).await;
@@ -158,14 +158,14 @@ fn holding(who: &str, mode: InhibitorMode) -> Inhibitor {
 macro_rules! every_fact {
     ($hold:ident) => {
         $hold! {
-            a_refusal_is_told_and_nothing_happens
-            who_holds_it_up_is_told
-            whoever_hangs_is_given_up
-            whoever_goes_away_while_asked_is_told
-            nobody_is_told
+            a_refusal_is_returned_and_nothing_happens
+            inhibitors_are_listed
+            a_logind_that_hangs_is_given_up
+            a_logind_that_exits_during_a_request_is_reported
+            a_missing_logind_is_reported
             an_end_waits_for_the_hold_and_can_be_called_off_again_and_again
             an_end_under_way_is_heard_of_at_once
-            what_was_announced_goes_with_whoever_announced_it
+            an_announcement_ends_with_the_logind_that_made_it
         }
     };
 }

@@ -85,7 +85,7 @@ impl store::Fixture for Disk {
     }
 }
 
-/// Networks, with somebody who listens on loopback.
+/// Networks, with a listener on loopback.
 struct Wires {
     root: tempfile::TempDir,
     reach: NetAdapter,
@@ -105,7 +105,7 @@ impl net::Fixture for Wires {
         &self.reach
     }
 
-    fn somebody(&self) -> (String, u16) {
+    fn listener(&self) -> (String, u16) {
         let at = self.somebody.borrow().as_ref().unwrap().local_addr().unwrap();
         (at.ip().to_string(), at.port())
     }

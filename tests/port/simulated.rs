@@ -7,12 +7,12 @@ use boardkeeper::port::{StoredState, ToolLock};
 use boardkeeper::state::{ImageRef, ServiceKey, VpnState};
 
 use crate::engine::{Lab, Thing};
+use crate::world::engine_model::EngineModel;
 use crate::world::locks::Holder;
-use crate::world::machine::Machine;
-use crate::world::{Cut, Model, Sim, Telling, Weather};
+use crate::world::{CrashKind, FaultRates, Model, Sim, Trace};
 
 fn fair() -> Sim {
-    Sim::new(1, Weather::default(), Telling::Nothing)
+    Sim::new(1, FaultRates::default(), Trace::Off)
 }
 
 /// A simulated machine: its disk, networks, clock and LED.
@@ -105,7 +105,7 @@ impl crate::net::Fixture for World {
         &self.0
     }
 
-    fn somebody(&self) -> (String, u16) {
+    fn listener(&self) -> (String, u16) {
         ("api.example.com".to_owned(), 443)
     }
 
@@ -128,7 +128,7 @@ impl crate::clock::Fixture for World {
     }
 
     fn boots(&self) {
-        self.0.aftermath(Cut::Power);
+        self.0.after_crash(CrashKind::Power);
     }
 }
 
@@ -138,19 +138,19 @@ impl crate::leds::Fixture for World {
     }
 
     fn shows(&self) -> String {
-        self.0.with(|model| format!("{:?}", model.lamp.shows()))
+        self.0.with(|model| format!("{:?}", model.led.shows()))
     }
 
     fn is_set(&self) {
-        self.0.with(Model::take_led);
+        self.0.with(Model::set_led_by_another);
     }
 
     fn dies(&mut self) {
-        self.0.with(|model| model.lamp.agent_died());
+        self.0.with(|model| model.led.agent_died());
     }
 
     fn bench(&mut self, now: ToolLock) {
-        self.0.with(|model| model.bench(now));
+        self.0.with(|model| model.set_tool_lock(now));
     }
 }
 
@@ -163,7 +163,7 @@ struct Engine {
 impl Engine {
     fn new() -> Self {
         let sim = fair();
-        sim.with(|model| model.machine.keep(Machine::registry(&ImageRef::new("tests/busybox:1"))));
+        sim.with(|model| model.engine.keep(EngineModel::registry(&ImageRef::new("tests/busybox:1"))));
         Self { sim, count: std::cell::Cell::new(0) }
     }
 }
@@ -183,29 +183,29 @@ impl Lab for Engine {
         ImageRef::new("r/app:3")
     }
 
-    fn stranger(&self, thing: Thing<'_>) {
+    fn create_foreign(&self, thing: Thing<'_>) {
         self.count.set(self.count.get() + 1);
         let id = format!("{:064x}", self.count.get());
         self.sim.with(|model| match thing {
-            Thing::Container(name) => model.machine.stranger(name, id),
-            Thing::Network(name) => model.machine.foreign_network(name),
-            Thing::Volume(name) => model.machine.foreign_volume(name),
+            Thing::Container(name) => model.engine.create_foreign_container(name, id),
+            Thing::Network(name) => model.engine.foreign_network(name),
+            Thing::Volume(name) => model.engine.foreign_volume(name),
         });
     }
 
     fn everything(&self) -> BTreeSet<String> {
         self.sim.with(|model| {
-            let machine = &model.machine;
-            let containers = machine.containers.values().map(|it| format!("container {} {:?}", it.face.name, it.face.phase));
-            let networks = machine.networks.keys().map(|it| format!("network {it}"));
-            let volumes = machine.volumes.keys().map(|it| format!("volume {it}"));
+            let engine = &model.engine;
+            let containers = engine.containers.values().map(|it| format!("container {} {:?}", it.view.name, it.view.phase));
+            let networks = engine.networks.keys().map(|it| format!("network {it}"));
+            let volumes = engine.volumes.keys().map(|it| format!("volume {it}"));
             containers.chain(networks).chain(volumes).collect()
         })
     }
 
     fn crash(&self) {
         self.sim.with(|model| {
-            model.machine.die();
+            model.engine.die();
             model.event();
         });
     }
@@ -233,7 +233,7 @@ crate::locks::every_fact!(hold, locks, Directory);
 crate::net::every_fact!(hold, net, World);
 crate::store::every_fact!(hold, store, World);
 
-/// As above; an engine goes on with what it was told while nobody waits.
+/// As above; an engine finishes an action although its caller is gone.
 macro_rules! promises {
     ($($fact:ident)*) => {$(
         #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use crate::bus::{self, Daemon};
 /// A unit: its name, whether it runs, what it is part of.
 type Unit = (&'static str, &'static str, &'static [&'static str]);
 
-/// systemd, and what it was told.
+/// systemd, and the calls it got.
 struct Systemd {
     _daemon: Daemon,
     bus: Connection,
@@ -91,7 +91,7 @@ fn proxy() -> HostPatch {
     HostPatch { hostname: None, proxy: Some(merge) }
 }
 
-/// What systemd is told when the proxy is set, and what comes of it.
+/// The calls that systemd gets when the proxy is set, and their effect.
 async fn configured(units: &'static [Unit], patch: &HostPatch) -> (Vec<String>, Result<(), String>) {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("mnt/boot")).unwrap();

@@ -35,7 +35,7 @@ const TARGET: &str = r#"{"local": {"name": "d", "config": {"SUPERVISOR_LOCAL_MOD
         "4": {"imageId": 4, "serviceName": "main", "image": "web:1", "environment": {}, "labels": {}, "network_mode": "host"}}}
 }}, "dependent": {"apps": {}, "devices": {}}}"#;
 
-/// Somebody known by a key.
+/// A caller known by a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     Device,
@@ -47,7 +47,7 @@ enum Known {
     },
 }
 
-/// A key that is nobody's.
+/// A key that the device never issued.
 const FOREIGN: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 const ONLY: Known = Known::Service { app: 1, name: "web", wide: true };
 const PLAIN: Known = Known::Service { app: 2, name: "a", wide: false };
@@ -91,7 +91,7 @@ struct Asker<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Scene {
     local_mode: bool,
-    /// Whoever asks is on the device.
+    /// The caller is on the device.
     local: bool,
     shutting_down: bool,
 }
@@ -165,7 +165,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
     if row.method != "GET" {
         let line = format!("method={} path=\"{}", row.method, row.path.split('{').next().unwrap());
         let what = if status == 401 { "refused" } else { "answered" };
-        // Of strangers not everything is told to everybody: they would fill the journal.
+        // Requests without a valid key are not all logged: they would fill the journal.
         let level = |it: &str| it.contains(" INFO ") || it.contains("DEBUG") && it.contains("who=\"nobody\"");
         let told = |it: &str| level(it) && it.contains(&line) && it.contains(&format!(" {what} who="));
         assert!(log.lines().any(|it| told(it) && it.contains(&format!("status={status}"))), "not in the log: {row:?}\n{log}");
@@ -177,7 +177,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
 async fn life(scene: Scene, story: impl AsyncFnOnce(&World, &Agent)) {
     lines::keep(Level::TRACE);
     let world = World::new();
-    world.is_told(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
+    world.set_target(&TARGET.replace('?', if scene.local_mode { "1" } else { "0" }));
     has_image(&world, "web:1");
     life_with(&world, settings(), async |agent| {
         assert_eq!(agent.state().await["activity"], "settled");
@@ -232,7 +232,7 @@ async fn every_route_answers_every_kind_of_key_as_was_decided() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_exist_is_told_to_those_only_who_have_a_key() {
+async fn what_does_not_exist_is_a_404_to_callers_with_a_key_only() {
     let scene = Scene { local_mode: false, local: true, shutting_down: false };
     life(scene, async |world, agent| {
         for row in [
@@ -256,7 +256,7 @@ async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
         let scene = Scene { local_mode: false, local: true, shutting_down: false };
         for row in ROUTES.iter().filter(|it| matches!(it.about, About::Device(_))) {
             let world = World::new();
-            world.is_told(TARGET);
+            world.set_target(TARGET);
             has_image(&world, "web:1");
             let mut settings = settings();
             settings.service_verbs.remove(&narrowed);
@@ -266,7 +266,7 @@ async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
                     let expected = if kept { 401 } else { expected(row, 1, &[Some(known)], scene) };
                     let request = request(&world, row, 1, Asker { keys: &[Some(known)], form: Form::Bearer, local: true });
                     let (status, body, _) = ask(&agent, row, request).await;
-                    // Who comes after a reboot that was accepted is told so.
+                    // A request after an accepted reboot gets the answer that the device shuts down.
                     let expected = if status == 503 && row.ends_the_life() && expected == 202 { 503 } else { expected };
                     assert_eq!(status, expected, "{known:?} {row:?} without {narrowed:?}: {body}");
                     if status == 401 {
@@ -280,7 +280,7 @@ async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_may_not_change_the_proxy_is_not_told_its_password() {
+async fn a_caller_that_may_not_change_the_proxy_does_not_get_its_password() {
     let scene = Scene { local_mode: false, local: true, shutting_down: false };
     life(scene, async |world, agent| {
         let row = ROUTES.iter().find(|it| it.path == "/v1/device/host-config" && it.method == "GET").unwrap();

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::world::power::Answer;
 use super::*;
 
-/// Waits until the listener is told to close, or to open. Gives how long that took.
+/// Waits until the agent closes the listener, or opens it. Returns how long that took.
 async fn turns(door: &mut ApiHandle, closed: bool) -> Duration {
     let before = Instant::now();
     let turned = door.status.wait_for(|it| it.shutdown.is_accepted() == closed);
@@ -56,7 +56,7 @@ async fn the_api_opens_within_five_seconds_when_the_end_does_not_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_api_closes_for_anybodys_end_and_opens_when_it_is_called_off() {
+async fn the_api_closes_for_any_shutdown_and_opens_when_it_is_cancelled() {
     let world = settled();
     with_its_door(&world, async |agent, mut door| {
         world.power.with(|it| it.announced = true);

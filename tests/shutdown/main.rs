@@ -21,14 +21,14 @@ use world::power::Answer;
 use world::{CREATION, World, key, settings};
 
 mod access;
+mod connectivity;
+mod crash_loop;
+mod in_progress;
 #[path = "../api/lines.rs"]
 mod lines;
 mod listener;
-mod meanwhile;
-mod quiet;
-mod reach;
 mod renamed;
-mod trial;
+mod stubs;
 mod world;
 
 const OK: &str = r#"{"Data":"OK","Error":""}"#;
@@ -36,7 +36,7 @@ const APP: &str = r#"{"appId":1}"#;
 /// After an end that does not come all is back within this.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// Lives until the story is told.
+/// Runs the agent until the test's script ends.
 async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
     life_with(world, settings(), story).await;
 }
@@ -152,7 +152,7 @@ async fn what_could_not_be_saved_is_saved_when_there_is_room_although_nothing_ha
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_shuts_down_nothing_is_changed_and_others_are_told() {
+async fn while_it_shuts_down_nothing_is_changed_and_requests_are_refused() {
     let world = settled();
     life(&world, async |agent| {
         assert_eq!(agent.post("/v1/reboot", "").await.0, 202);
@@ -284,7 +284,7 @@ async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
     life(&world, async |agent| assert_eq!(agent.state().await["activity"], "settled")).await;
     world.holds_lock("web");
     world.look.set(Duration::from_millis(100));
-    // Without an engine nobody knows whether there is a container to be stopped.
+    // Without an engine the agent does not know whether there is a container to be stopped.
     for (down, stop) in [(false, 423), (true, 503)] {
         world.down.set(down);
         for (path, body, expected) in [
@@ -345,7 +345,7 @@ async fn an_announced_end_that_does_not_come_is_given_up_when_systemd_would_have
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_end_is_noticed_while_ours_is_being_looked_at() {
+async fn a_shutdown_by_another_program_is_noticed_while_ours_is_being_checked() {
     let world = settled();
     life(&world, async |agent| {
         world.power.with(|it| it.answer = Answer::Hangs);
@@ -431,7 +431,7 @@ async fn a_host_that_was_configured_anew_is_booted_once_and_by_the_same_rules() 
     wants(true);
     world.holds_lock("web");
     life(&world, async |agent| {
-        // As long as anything is to be done, and anybody holds a lock, it waits.
+        // While a step is left to do and a service holds a lock, it waits.
         sleep(Duration::from_secs(300)).await;
         assert_eq!(world.power.with(|it| it.accepted.clone()), []);
         let waiting = agent.state().await["waiting"].to_string();

@@ -23,7 +23,7 @@ async fn a_service_that_the_target_no_longer_names_is_not_found() {
         life(&world, async |agent| {
             world.holds_lock("web");
             match document {
-                Some(document) => world.is_told(document),
+                Some(document) => world.set_target(document),
                 None => world.wants(services),
             }
             sleep(Duration::from_secs(30)).await;
@@ -71,7 +71,7 @@ async fn a_key_of_a_removed_app_does_not_open_another_app_of_its_number() {
         )
     };
     let (first, second) = ("1".repeat(32), "2".repeat(32));
-    world.is_told(&app(&first));
+    world.set_target(&app(&first));
     life(&world, async |agent| {
         let key = given(&world);
         let keys = world.memory.borrow().keys.clone().unwrap();
@@ -80,7 +80,7 @@ async fn a_key_of_a_removed_app_does_not_open_another_app_of_its_number() {
         for (document, status) in
             [(OF_NO_APP, 401), (&app(&second), 401), (OF_NO_APP, 401), (&app(&first), 200), (&app(&second), 401)]
         {
-            world.is_told(document);
+            world.set_target(document);
             sleep(Duration::from_secs(60)).await;
             assert_eq!(reads(&agent, &key).await, status, "{document}");
         }

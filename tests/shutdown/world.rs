@@ -31,7 +31,7 @@ pub(crate) struct World {
     pub(crate) seen: RefCell<EngineSnapshot>,
     pub(crate) locks: RefCell<BTreeMap<AppId, LockState>>,
     pub(crate) memory: RefCell<StoredState>,
-    /// What the engine was told to do, and when.
+    /// The actions that the engine got, and when.
     pub(crate) begun: RefCell<Vec<(Instant, String)>>,
     /// What it did.
     pub(crate) done: RefCell<Vec<String>>,
@@ -46,7 +46,7 @@ pub(crate) struct World {
     pub(crate) full: Cell<bool>,
     /// Whether the cloud is reached.
     pub(crate) online: Cell<bool>,
-    /// What the LED was last told to show. `None`: it is as it was.
+    /// The last pattern sent to the LED. `None`: it is restored.
     pub(crate) shown: RefCell<Option<Pattern>>,
     /// Records that were saved.
     pub(crate) saves: Cell<u32>,
@@ -93,11 +93,11 @@ impl World {
             "services": {{{}}}, "networks": {{}}, "volumes": {{}}}}}}}}, "dependent": {{"apps": {{}}, "devices": {{}}}}}}"#,
             services.join(",")
         );
-        self.is_told(&document);
+        self.set_target(&document);
     }
 
     /// A new target.
-    pub(crate) fn is_told(&self, document: &str) {
+    pub(crate) fn set_target(&self, document: &str) {
         *self.target.borrow_mut() = Some(document::parse(document, None).unwrap());
         self.told.notify_one();
     }
@@ -237,9 +237,9 @@ impl port::Engine for World {
         Ok(())
     }
 
-    async fn take(&self, deed: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
-        self.begun.borrow_mut().push((Instant::now(), deed.to_string()));
-        match deed {
+    async fn take(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+        self.begun.borrow_mut().push((Instant::now(), action.to_string()));
+        match action {
             EngineAction::Pull(image) => {
                 sleep(PULL).await;
                 let names = BTreeSet::from([image.clone()]);
@@ -251,7 +251,7 @@ impl port::Engine for World {
             }
             EngineAction::Start(which) | EngineAction::Stop(which) | EngineAction::Restart(which) => {
                 let phase =
-                    if matches!(deed, EngineAction::Stop(_)) { ContainerPhase::Exited(0) } else { ContainerPhase::Running };
+                    if matches!(action, EngineAction::Stop(_)) { ContainerPhase::Exited(0) } else { ContainerPhase::Running };
                 let mut seen = self.seen.borrow_mut();
                 seen.containers.iter_mut().filter(|it| it.id == which.id).for_each(|it| it.phase = phase);
             }
@@ -265,7 +265,7 @@ impl port::Engine for World {
             EngineAction::RemoveNetwork(name, ..) => self.seen.borrow_mut().networks.retain(|it| it.name != *name),
             other => panic!("no test has this done: {other}"),
         }
-        self.done.borrow_mut().push(deed.to_string());
+        self.done.borrow_mut().push(action.to_string());
         Ok(())
     }
 

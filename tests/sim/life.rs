@@ -16,71 +16,71 @@ use boardkeeper::state::{
 };
 use tokio::time::sleep;
 
-use crate::world::judge::WATCHDOG;
-use crate::world::machine::Machine;
-use crate::world::met::{Met, Tally};
-use crate::world::{Model, Sim, Telling, Weather, dice::Dice};
+use crate::world::engine_model::EngineModel;
+use crate::world::invariants::WATCHDOG;
+use crate::world::marks::{Mark, Tally};
+use crate::world::{FaultRates, Model, Sim, Trace, rng::Rng};
 
 /// How a life went.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Story {
-    /// Everything that happened, if that was to be told.
+pub(crate) struct Outcome {
+    /// Everything that happened, if the trace is on.
     pub(crate) trace: String,
-    /// What was met in it.
+    /// Coverage marks hit in it.
     pub(crate) tally: Tally,
     /// How often the agent was polled in it: two lives that are the same do not differ in this.
     pub(crate) polls: u64,
-    /// What went wrong that must never, or `None`.
-    pub(crate) wrong: Option<String>,
+    /// The first violation of an invariant.
+    pub(crate) violation: Option<String>,
 }
 
-/// How long the weather may take to be survived once it is fair.
+/// How long the agent may take to settle once all faults have ended.
 const PATIENCE: Duration = Duration::from_secs(90 * 60);
 
 /// Lives the life of a seed.
-pub(crate) fn live(seed: u64, telling: Telling) -> Story {
-    in_world(seed, Weather::any(seed), telling, async |sim| {
+pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
+    in_world(seed, FaultRates::any(seed), trace, async |sim| {
         let foul = sim.with(|model| {
-            let mut dice = Dice::of(seed, "life");
-            model.owner.reboots = dice.happens(200);
-            model.net.endpoint = dice.happens(400);
-            model.owner.begin();
-            dice.secs(600, 2700)
+            let mut rng = Rng::of(seed, "life");
+            model.targets.reboots = rng.happens(200);
+            model.net.endpoint = rng.happens(400);
+            model.targets.begin();
+            rng.secs(600, 2700)
         });
-        let nature = async {
-            sim.nature(foul).await;
+        let events = async {
+            sim.random_events(foul).await;
             sim.wait_until_settled(PATIENCE).await;
         };
         tokio::select! {
             biased;
             () = sim.agent() => (),
-            () = nature => (),
+            () = events => (),
         }
     })
 }
 
-/// Runs something in a world of a seed, until it is done or something happened that must never happen.
-pub(crate) fn in_world(seed: u64, weather: Weather, telling: Telling, play: impl AsyncFnOnce(Sim)) -> Story {
+/// Runs a scenario in the world of a seed, until it is done or an invariant is violated.
+pub(crate) fn in_world(seed: u64, rates: FaultRates, trace: Trace, scenario: impl AsyncFnOnce(Sim)) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let sim = Sim::new(seed, weather, telling);
+        let sim = Sim::new(seed, rates, trace);
         tokio::select! {
             biased;
             () = sim.over() => (),
             () = sim.jobs() => (),
-            () = play(sim.clone()) => (),
+            () = scenario(sim.clone()) => (),
         }
         let trace = sim.trace();
-        sim.with(|model| Story {
+        sim.with(|model| Outcome {
             trace,
             tally: std::mem::take(&mut model.tally),
             polls: model.polls,
-            wrong: model.judge.wrongs.first().cloned(),
+            violation: model.checker.violations.first().cloned(),
         })
     })
 }
 
-/// What the agent is told at its start.
+/// The agent's settings.
 pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
     let api_endpoint = endpoint.then(|| "https://api.example.com".to_owned());
     let device = Device {
@@ -101,17 +101,17 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
 }
 
 impl Sim {
-    /// The agent and the people who use it, from one start to the next, for ever.
+    /// The agent and its API clients, from one start to the next, for ever.
     pub(crate) async fn agent(&self) {
-        Box::pin(self.agent_with(async |sim, router| sim.people(router).await)).await;
+        Box::pin(self.agent_with(async |sim, router| sim.clients(router).await)).await;
     }
 
-    /// The agent and whoever uses its API.
-    pub(crate) async fn agent_with(&self, people: impl AsyncFn(Sim, axum::Router)) {
+    /// The agent and the clients of its API.
+    pub(crate) async fn agent_with(&self, clients: impl AsyncFn(Sim, axum::Router)) {
         loop {
             let settings = settings(self.with(|model| {
                 model.locks.agent_starts();
-                model.judge.starts_with(&model.disk.kept.targets);
+                model.checker.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
             let run = boardkeeper::run(self, settings, async |router, door| {
@@ -123,19 +123,19 @@ impl Sim {
                 tokio::select! {
                     biased;
                     never = notify::run(&manager, door.requests, door.status) => match never {},
-                    () = people(self.clone(), router) => (),
+                    () = clients(self.clone(), router) => (),
                 }
             });
             let cut = tokio::select! {
                 biased;
                 cut = self.cut() => cut,
-                () = self.mortal(run) => return,
+                () = self.run_until_crash(run) => return,
             };
-            self.aftermath(cut);
-            let down = self.with(|model| model.fates.nature.millis(100, 20_000));
+            self.after_crash(cut);
+            let down = self.with(|model| model.rngs.events.millis(100, 20_000));
             sleep(down).await;
             self.with(|model| {
-                model.met(Met::StartedAgain);
+                model.hit(Mark::StartedAgain);
                 model.note("the agent starts");
             });
         }
@@ -150,11 +150,11 @@ impl Sim {
         };
         if tokio::time::timeout(patience, settled).await.is_err() {
             let why = self.unsettled().unwrap_or_default();
-            self.with(|model| model.wrong(format_args!("not settled after {patience:?} of fair weather: {why}")));
+            self.with(|model| model.violation(format_args!("not settled after {patience:?} of fair weather: {why}")));
             pending::<()>().await;
         }
         self.with(|model| {
-            model.met(Met::Settled);
+            model.hit(Mark::Settled);
             model.note("settled");
         });
     }
@@ -163,11 +163,12 @@ impl Sim {
     pub(crate) fn unsettled(&self) -> Option<String> {
         let (status, wanted, truth, keys) = self.with(|model| {
             let status = model.status.as_ref().map(|it| it.borrow().clone());
-            (status, model.owner.wanted.clone(), model.truth(), model.disk.kept.keys.clone())
+            (status, model.targets.wanted.clone(), model.truth(), model.disk.kept.keys.clone())
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
-        if let Some(why) = self.with(|model| model.lamp.unsettled().or_else(|| model.still()).or_else(|| model.machine.deaf()))
+        if let Some(why) =
+            self.with(|model| model.led.unsettled().or_else(|| model.still()).or_else(|| model.engine.lost_network()))
         {
             return Some(why);
         }
@@ -176,24 +177,24 @@ impl Sim {
             return Some(format!("the cloud is reached, and the agent says: {why}"));
         }
         let target = inject_supervisor_env(&wanted, &status.device, &keys);
-        let in_vain = held_back(&target, &status, &truth);
-        let why = says_unsettled(&status, &in_vain)
-            .or_else(|| looks_unsettled(&target, &status, &truth, &in_vain))
-            .or_else(|| left_to_do(&target, &status, &truth, &in_vain));
-        if why.is_none() && !in_vain.is_empty() {
-            self.with(|model| model.met(Met::InVain));
+        let blocked = held_back(&target, &status, &truth);
+        let why = says_unsettled(&status, &blocked)
+            .or_else(|| looks_unsettled(&target, &status, &truth, &blocked))
+            .or_else(|| left_to_do(&target, &status, &truth, &blocked));
+        if why.is_none() && !blocked.is_empty() {
+            self.with(|model| model.hit(Mark::Blocked));
         }
         why
     }
 }
 
-/// A service manager that waits for signs of life.
+/// A service manager with a watchdog.
 struct Manager<'a>(&'a Sim);
 
 impl port::ServiceManager for Manager<'_> {
     fn notify(&self, word: &Notification) {
         match word {
-            Notification::Alive => self.0.with(Model::judge_alive_again),
+            Notification::Alive => self.0.with(Model::check_watchdog),
             Notification::Ready | Notification::Doing(_) | Notification::Stopping => (),
         }
     }
@@ -203,17 +204,17 @@ impl port::ServiceManager for Manager<'_> {
     }
 }
 
-/// What the agent says of itself.
-fn says_unsettled(status: &Status, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
+/// Compares the agent's status with a settled one.
+fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<String> {
     let Status { activity, update_pending, update_downloaded, update_failed, .. } = status;
     let flags = *update_pending || *update_downloaded || *update_failed;
-    let settled = if in_vain.is_empty() {
+    let settled = if blocked.is_empty() {
         *activity == Activity::Settled && !flags
     } else {
         // It says that it waits, for whom, and that this does not come.
         let told = |key: &ServiceKey| status.unmet_dependency(key).is_some_and(|it| it.never.is_some());
         let at_rest = status.doing.is_empty() && status.troubles.is_empty() && *update_failed;
-        *activity == Activity::Applying && at_rest && in_vain.iter().all(told)
+        *activity == Activity::Applying && at_rest && blocked.iter().all(told)
     };
     (!settled).then(|| {
         let doing: Vec<_> = status.doing.iter().map(ToString::to_string).collect();
@@ -227,22 +228,22 @@ fn says_unsettled(status: &Status, in_vain: &BTreeSet<ServiceKey>) -> Option<Str
 }
 
 /// What the planner would still do.
-fn left_to_do(target: &Target, status: &Status, truth: &Current, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
+fn left_to_do(target: &Target, status: &Status, truth: &Current, blocked: &BTreeSet<ServiceKey>) -> Option<String> {
     let left = plan(target, &status.overrides, truth);
     // What a release that was not reached replaces is kept to fall back on.
-    let kept = |it: &&Step| !in_vain.is_empty() && matches!(it, Step::Engine(EngineAction::RemoveImage(_)));
+    let kept = |it: &&Step| !blocked.is_empty() && matches!(it, Step::Engine(EngineAction::RemoveImage(_)));
     let steps: Vec<_> = left.steps.iter().filter(|it| !kept(it)).map(ToString::to_string).collect();
     let waits = |it: &&Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,
-        Waiting::Dependency(key, unmet) => unmet.never.is_none() || !in_vain.contains(key),
+        Waiting::Dependency(key, unmet) => unmet.never.is_none() || !blocked.contains(key),
         _ => true,
     };
     let waiting: Vec<_> = left.waiting.iter().filter(waits).map(ToString::to_string).collect();
     (!steps.is_empty() || !waiting.is_empty()).then(|| format!("left to do: {steps:?}, waiting for {waiting:?}"))
 }
 
-/// What anybody can see without knowing how the agent thinks.
-fn looks_unsettled(target: &Target, status: &Status, truth: &Current, in_vain: &BTreeSet<ServiceKey>) -> Option<String> {
+/// What an observer sees without the planner: containers, images, locks.
+fn looks_unsettled(target: &Target, status: &Status, truth: &Current, blocked: &BTreeSet<ServiceKey>) -> Option<String> {
     if let Some((app, _)) = truth.locks.iter().find(|(_, it)| it.has_ours()) {
         return Some(format!("the agent still holds the locks of {app}"));
     }
@@ -250,7 +251,7 @@ fn looks_unsettled(target: &Target, status: &Status, truth: &Current, in_vain: &
     for app in target.apps.values().filter(|app| app.commit.is_some()) {
         for (name, service) in &app.services {
             let key = ServiceKey::new(app.id, name);
-            if let Some(why) = service_unsettled(&key, service, status, truth, in_vain.contains(&key)) {
+            if let Some(why) = service_unsettled(&key, service, status, truth, blocked.contains(&key)) {
                 return Some(format!("{key}: {why}"));
             }
             wanted.insert(key);
@@ -260,9 +261,9 @@ fn looks_unsettled(target: &Target, status: &Status, truth: &Current, in_vain: &
     extra.map(|it| format!("{} has a container, and nobody wants it", it.key))
 }
 
-/// Services that cannot be started, because others do not become what they depend on, as far as anybody can see.
+/// Services that cannot be started, because what they depend on never fulfils its condition, as far as an observer can see.
 fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<ServiceKey> {
-    let mut in_vain = BTreeSet::new();
+    let mut blocked = BTreeSet::new();
     let is_stopped = |key: &ServiceKey, it: &Service| !it.running || status.overrides.stopped.contains(key);
     // Once for each service that may wait for the one before.
     for _ in 0..4 {
@@ -278,14 +279,14 @@ fn held_back(target: &Target, status: &Status, truth: &Current) -> BTreeSet<Serv
                 let other = ServiceKey::new(app.id, on);
                 let stopped = is_stopped(&other, &app.services[on]);
                 let seen = truth.containers.iter().filter(|it| it.key == other).max_by_key(|it| it.created_secs);
-                it.required && (in_vain.contains(&other) || seen.is_some_and(|seen| never(seen, it.condition, stopped)))
+                it.required && (blocked.contains(&other) || seen.is_some_and(|seen| never(seen, it.condition, stopped)))
             };
             if waits && !is_stopped(&key, service) && service.depends_on.iter().any(fails) {
-                in_vain.insert(key);
+                blocked.insert(key);
             }
         }
     }
-    in_vain
+    blocked
 }
 
 /// Whether a container will not fulfil a condition by itself.
@@ -304,16 +305,16 @@ fn never(seen: &Container, condition: Condition, stopped: bool) -> bool {
     }
 }
 
-fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current, in_vain: bool) -> Option<String> {
+fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth: &Current, blocked: bool) -> Option<String> {
     // The container of the release before runs on until the one that is handed over to is started.
-    let handed_over = in_vain && service.strategy == Strategy::HandOver;
+    let handed_over = blocked && service.strategy == Strategy::HandOver;
     let serves = |it: &&Container| handed_over && it.phase.is_alive();
     let mut all: Vec<_> = truth.containers.iter().filter(|it| it.key == *key).collect();
     if all.len() == 2 {
         all.retain(|it| !serves(it));
     }
     let [it] = all[..] else { return Some(format!("{} containers", all.len())) };
-    if it.image != Machine::registry(&service.image).id {
+    if it.image != EngineModel::registry(&service.image).id {
         return Some(format!("runs {}, not {}", it.image_ref, service.image));
     }
     if it.env.get("REV") != service.config.env.get("REV") || it.restart != service.config.restart {
@@ -322,8 +323,8 @@ fn service_unsettled(key: &ServiceKey, service: &Service, status: &Status, truth
     let stopped = status.overrides.stopped.contains(key) || !service.running;
     let right = match it.phase {
         ContainerPhase::Running | ContainerPhase::Restarting => !stopped,
-        ContainerPhase::Exited(_) => stopped || in_vain || !it.restart.restarts_always(),
-        ContainerPhase::Created => stopped || in_vain || service.requires_reboot,
+        ContainerPhase::Exited(_) => stopped || blocked || !it.restart.restarts_always(),
+        ContainerPhase::Created => stopped || blocked || service.requires_reboot,
         ContainerPhase::Paused | ContainerPhase::Removing | ContainerPhase::Dead => false,
     };
     (!right).then(|| format!("is {:?}, and should be stopped: {stopped}", it.phase))

@@ -1,4 +1,4 @@
-//! Lives by the million: in parallel processes, resumable, with counts of what they met.
+//! Lives by the million: in parallel processes, resumable, with counts of the coverage marks that they hit.
 //!
 //! ```text
 //! lives                LIVES=n lives, from FROM=n on, in JOBS=n processes; resumes where it was interrupted
@@ -10,25 +10,25 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers; what it prints is what it is for")]
 
+#[path = "clients.rs"]
+mod clients;
 #[path = "lives/count.rs"]
 mod count;
 #[path = "life.rs"]
 mod life;
-#[path = "people.rs"]
-mod people;
-#[path = "lives/some.rs"]
-mod some;
+#[path = "lives/worker.rs"]
+mod worker;
 #[path = "world.rs"]
 #[expect(dead_code, reason = "named lives use more of it")]
 mod world;
 
 use life::live;
-use world::Telling;
+use world::Trace;
 
 fn main() {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let well = match words.first().map(String::as_str) {
-        Some("some") => some::serve(),
+        Some("some") => worker::serve(),
         Some("one") => one(number("SEED", 0)),
         Some(other) => {
             println!("`{other}` is not known: `one`, `some` or nothing");
@@ -41,9 +41,9 @@ fn main() {
 
 /// Tells a life.
 fn one(seed: u64) -> bool {
-    let story = live(seed, Telling::Everything);
-    println!("{}\n{:?}", story.trace, story.wrong);
-    story.wrong.is_none()
+    let outcome = live(seed, Trace::On);
+    println!("{}\n{:?}", outcome.trace, outcome.violation);
+    outcome.violation.is_none()
 }
 
 /// A number from the environment.

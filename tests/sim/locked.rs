@@ -4,64 +4,64 @@ use axum::http::StatusCode;
 use boardkeeper::state::{App, AppId, ContainerPhase, ServiceKey};
 use tokio::time::sleep;
 
-use crate::people::Press;
-use crate::play::{HOUR, MINUTE, Play, release, revision, well};
-use crate::world::Cut;
+use crate::clients::ApiCall;
+use crate::scenario::{HOUR, MINUTE, Scenario, release, revision, run_scenario};
+use crate::world::CrashKind;
 use crate::world::locks::Holder;
-use crate::world::owner::{app, service};
+use crate::world::targets::{app, service};
 
 /// The agent dies in an update, for which it has taken locks.
-async fn dies_with_locks(play: &Play) {
-    play.settles().await;
-    play.writes(release(2));
-    play.until(|model| model.locks.are_taken()).await;
-    play.sim.with(|model| model.fall(Cut::Crash));
+async fn dies_with_locks(scenario: &Scenario) {
+    scenario.settles().await;
+    scenario.writes(release(2));
+    scenario.until(|model| model.locks.are_taken()).await;
+    scenario.sim.with(|model| model.crash(CrashKind::Crash));
 }
 
 #[test]
 fn locks_that_an_agent_left_behind_are_given_back() {
-    well(&release(1), async |play| {
-        dies_with_locks(play).await;
-        play.settles().await;
-        assert!(play.sim.with(|model| model.locks.held.is_empty()));
+    run_scenario(&release(1), async |scenario| {
+        dies_with_locks(scenario).await;
+        scenario.settles().await;
+        assert!(scenario.sim.with(|model| model.locks.held.is_empty()));
     });
 }
 
 /// A release drops a service that holds its lock, by force; its file was left, and the app waited for it for ever.
 #[test]
 fn the_lock_of_a_service_that_is_gone_holds_nothing_up() {
-    well(&release(1), async |play| {
-        play.settles().await;
+    run_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
         let gone = ServiceKey::new(AppId(1), "gone");
-        play.sim.with(|model| model.locks.held.insert(gone.clone(), Holder::User(0)));
-        play.writes(release(2));
+        scenario.sim.with(|model| model.locks.held.insert(gone.clone(), Holder::User(0)));
+        scenario.writes(release(2));
         sleep(10 * MINUTE).await;
-        play.settles().await;
-        assert_eq!(play.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
-        play.answers(&Press::restart(1, false), StatusCode::OK).await;
-        play.answers(&Press::purge(1, false), StatusCode::OK).await;
-        play.settles().await;
-        assert!(play.sim.with(|model| model.locks.held.contains_key(&gone)), "it is not ours to remove");
-        play.answers(&Press::reboot(false), StatusCode::ACCEPTED).await;
+        scenario.settles().await;
+        assert_eq!(scenario.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
+        scenario.answers(&ApiCall::restart(1, false), StatusCode::OK).await;
+        scenario.answers(&ApiCall::purge(1, false), StatusCode::OK).await;
+        scenario.settles().await;
+        assert!(scenario.sim.with(|model| model.locks.held.contains_key(&gone)), "it is not ours to remove");
+        scenario.answers(&ApiCall::reboot(false), StatusCode::ACCEPTED).await;
         sleep(MINUTE).await;
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
 /// What was known of the locks was older than the request.
 #[test]
 fn a_lock_that_was_given_back_a_moment_ago_refuses_no_request() {
-    well(&release(1), async |play| {
-        play.settles().await;
+    run_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
         let web = ServiceKey::new(AppId(1), "web");
         for _ in 0..20 {
-            play.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
+            scenario.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
             sleep(MINUTE).await;
-            play.answers(&Press::restart(1, false), StatusCode::LOCKED).await;
-            // No bell: the kernel's word of it is still on its way.
-            play.sim.with(|model| model.locks.held.remove(&web));
-            play.answers(&Press::restart(1, false), StatusCode::OK).await;
-            play.settles().await;
+            scenario.answers(&ApiCall::restart(1, false), StatusCode::LOCKED).await;
+            // No notification: the kernel's inotify event is still on its way.
+            scenario.sim.with(|model| model.locks.held.remove(&web));
+            scenario.answers(&ApiCall::restart(1, false), StatusCode::OK).await;
+            scenario.settles().await;
         }
     });
 }
@@ -69,26 +69,26 @@ fn a_lock_that_was_given_back_a_moment_ago_refuses_no_request() {
 /// And one that was taken a moment ago refuses it, although the agent had not looked.
 #[test]
 fn a_lock_that_was_taken_a_moment_ago_refuses_a_request_at_once() {
-    well(&release(1), async |play| {
-        play.settles().await;
-        play.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), "web"), Holder::User(0)));
-        play.answers(&Press::restart(1, false), StatusCode::LOCKED).await;
-        play.answers(&Press::stop_app(1, false), StatusCode::BAD_REQUEST).await;
-        play.settles().await;
+    run_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| model.locks.held.insert(ServiceKey::new(AppId(1), "web"), Holder::User(0)));
+        scenario.answers(&ApiCall::restart(1, false), StatusCode::LOCKED).await;
+        scenario.answers(&ApiCall::stop_app(1, false), StatusCode::BAD_REQUEST).await;
+        scenario.settles().await;
     });
 }
 
 /// A supervisor that was killed left its lock of one service, and another service holds its own.
 #[test]
 fn a_leftover_beside_a_services_lock_is_given_back() {
-    well(&release(1), async |play| {
-        play.settles().await;
+    run_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
         let [web, db] = ["web", "db"].map(|it| ServiceKey::new(AppId(1), it));
-        play.sim.with(|model| model.locks.held.extend([(web.clone(), Holder::User(0)), (db, Holder::Agent)]));
+        scenario.sim.with(|model| model.locks.held.extend([(web.clone(), Holder::User(0)), (db, Holder::Agent)]));
         sleep(10 * MINUTE).await;
-        assert!(!play.sim.with(|model| model.locks.are_taken()));
-        assert!(play.sim.with(|model| model.locks.held.contains_key(&web)));
-        play.settles().await;
+        assert!(!scenario.sim.with(|model| model.locks.are_taken()));
+        assert!(scenario.sim.with(|model| model.locks.held.contains_key(&web)));
+        scenario.settles().await;
     });
 }
 
@@ -100,29 +100,29 @@ fn db(rev: &str) -> [App; 1] {
 /// Seed 34420: a target that came while the one before it was acted on had nothing to do, and gave the locks back.
 #[test]
 fn locks_are_kept_until_what_counted_on_them_is_done() {
-    well(&db("1"), async |play| {
-        play.settles().await;
-        play.writes(db("2"));
-        play.until(|model| model.judge.disturbs()).await;
-        play.writes(db("1"));
+    run_scenario(&db("1"), async |scenario| {
+        scenario.settles().await;
+        scenario.writes(db("2"));
+        scenario.until(|model| model.checker.disturbs()).await;
+        scenario.writes(db("1"));
         sleep(MINUTE).await;
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
 /// Seed 36435: an update counted on the locks that were taken to configure the host, and were given back in the midst of it.
 #[test]
 fn no_update_counts_on_the_locks_of_another_errand() {
-    well(&db("1"), async |play| {
-        play.settles().await;
+    run_scenario(&db("1"), async |scenario| {
+        scenario.settles().await;
         let update = async {
-            play.until(|model| model.locks.are_taken()).await;
-            play.writes(db("2"));
+            scenario.until(|model| model.locks.are_taken()).await;
+            scenario.writes(db("2"));
         };
-        let press = Press::name_host("kitchen", false);
-        let (named, ()) = futures_util::join!(play.press(&press, HOUR), update);
+        let call = ApiCall::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(scenario.send(&call, HOUR), update);
         assert_eq!(named, Some(StatusCode::OK));
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
@@ -130,42 +130,42 @@ fn no_update_counts_on_the_locks_of_another_errand() {
 /// others.
 #[test]
 fn a_reboot_that_is_refused_leaves_the_locks_under_which_the_host_is_configured() {
-    well(&db("1"), async |play| {
-        play.settles().await;
-        play.sim.with(|model| model.net.slow_host = true);
+    run_scenario(&db("1"), async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| model.net.slow_host = true);
         let refused = async {
-            play.until(|model| model.locks.are_taken()).await;
-            play.writes([app(1, [("db", revision("r/db:1", "1")), ("mail", service("r/mail:1"))])]);
-            play.until(|model| model.machine.ours().count() == 2).await;
+            scenario.until(|model| model.locks.are_taken()).await;
+            scenario.writes([app(1, [("db", revision("r/db:1", "1")), ("mail", service("r/mail:1"))])]);
+            scenario.until(|model| model.engine.ours().count() == 2).await;
             let mail = ServiceKey::new(AppId(1), "mail");
-            play.sim.with(|model| model.locks.held.insert(mail.clone(), Holder::User(0)));
-            play.answers(&Press::reboot(false), StatusCode::LOCKED).await;
-            play.sim.with(|model| model.unlock(&mail));
+            scenario.sim.with(|model| model.locks.held.insert(mail.clone(), Holder::User(0)));
+            scenario.answers(&ApiCall::reboot(false), StatusCode::LOCKED).await;
+            scenario.sim.with(|model| model.unlock(&mail));
         };
-        let press = Press::name_host("kitchen", false);
-        let (named, ()) = futures_util::join!(play.press(&press, HOUR), refused);
+        let call = ApiCall::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(scenario.send(&call, HOUR), refused);
         assert_eq!(named, Some(StatusCode::OK));
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
-/// Whoever read the host's configuration in the midst of that had the agent take those locks for its own, and give them back.
+/// A client that read the host's configuration meanwhile had the agent take those locks for its own, and release them.
 #[test]
 fn no_update_counts_on_the_locks_of_another_errand_while_the_host_is_read() {
-    well(&db("1"), async |play| {
-        play.settles().await;
-        play.sim.with(|model| model.net.slow_host = true);
+    run_scenario(&db("1"), async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| model.net.slow_host = true);
         let update = async {
-            play.until(|model| model.locks.are_taken()).await;
-            play.answers(&Press::read_host(), StatusCode::OK).await;
-            play.writes(db("2"));
+            scenario.until(|model| model.locks.are_taken()).await;
+            scenario.answers(&ApiCall::read_host(), StatusCode::OK).await;
+            scenario.writes(db("2"));
         };
-        let press = Press::name_host("kitchen", false);
-        let (named, ()) = futures_util::join!(play.press(&press, HOUR), update);
+        let call = ApiCall::name_host("kitchen", false);
+        let (named, ()) = futures_util::join!(scenario.send(&call, HOUR), update);
         assert_eq!(named, Some(StatusCode::OK));
         let note = "host: has the name Some(\"kitchen\") under 1 locks";
-        assert!(play.sim.trace().contains(note), "{}", play.sim.trace());
-        play.settles().await;
+        assert!(scenario.sim.trace().contains(note), "{}", scenario.sim.trace());
+        scenario.settles().await;
     });
 }
 
@@ -173,93 +173,93 @@ fn no_update_counts_on_the_locks_of_another_errand_while_the_host_is_read() {
 #[test]
 fn the_lock_of_an_app_that_is_to_go_holds_up_a_reboot_where_no_engine_answers() {
     let stays = || app(2, [("db", service("r/db:1"))]);
-    well(&[app(1, [("web", service("r/web:1"))]), stays()], async |play| {
-        play.settles().await;
+    run_scenario(&[app(1, [("web", service("r/web:1"))]), stays()], async |scenario| {
+        scenario.settles().await;
         let web = ServiceKey::new(AppId(1), "web");
-        play.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
-        play.writes([stays()]);
+        scenario.sim.with(|model| model.locks.held.insert(web.clone(), Holder::User(0)));
+        scenario.writes([stays()]);
         sleep(MINUTE).await;
-        play.sim.with(|model| {
-            model.machine.blind = true;
-            model.fall(Cut::Crash);
+        scenario.sim.with(|model| {
+            model.engine.observe_fails = true;
+            model.crash(CrashKind::Crash);
         });
         sleep(MINUTE).await;
-        play.answers(&Press::reboot(false), StatusCode::LOCKED).await;
-        play.sim.with(|model| {
-            model.machine.blind = false;
+        scenario.answers(&ApiCall::reboot(false), StatusCode::LOCKED).await;
+        scenario.sim.with(|model| {
+            model.engine.observe_fails = false;
             model.unlock(&web);
         });
         sleep(10 * MINUTE).await;
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
 /// Seed 62632: a restart by force had the reboot that the host's configuration waited for override the locks of every app.
 #[test]
 fn a_restart_by_force_has_no_reboot_override_locks() {
-    well(&[app(1, [("web", service("r/web:1"))]), app(2, [])], async |play| {
-        play.settles().await;
+    run_scenario(&[app(1, [("web", service("r/web:1"))]), app(2, [])], async |scenario| {
+        scenario.settles().await;
         let web = ServiceKey::new(AppId(1), "web");
-        let boot = || play.sim.with(|model| model.boot_id());
+        let boot = || scenario.sim.with(|model| model.boot_id());
         let before = boot();
-        play.sim.with(|model| {
+        scenario.sim.with(|model| {
             model.locks.held.insert(web.clone(), Holder::User(0));
             model.want_boot();
         });
         sleep(MINUTE).await;
-        play.answers(&Press::restart(2, true), StatusCode::OK).await;
+        scenario.answers(&ApiCall::restart(2, true), StatusCode::OK).await;
         sleep(10 * MINUTE).await;
         assert_eq!(boot(), before);
-        play.sim.with(|model| model.unlock(&web));
+        scenario.sim.with(|model| model.unlock(&web));
         sleep(10 * MINUTE).await;
         assert_ne!(boot(), before);
-        play.settles().await;
+        scenario.settles().await;
     });
 }
 
 /// A card that went bad can be written no more, and so no lock be taken on it.
 #[test]
-fn a_board_that_cannot_be_locked_ends_for_whoever_insists() {
-    well(&[app(1, [("web", service("r/web:1"))])], async |play| {
-        play.settles().await;
-        let before = play.sim.with(|model| {
+fn a_board_that_cannot_be_locked_shuts_down_by_force() {
+    run_scenario(&[app(1, [("web", service("r/web:1"))])], async |scenario| {
+        scenario.settles().await;
+        let before = scenario.sim.with(|model| {
             model.locks.engines.insert(ServiceKey::new(AppId(1), "web"));
             model.boot_id()
         });
-        play.answers(&Press::reboot(false), StatusCode::INTERNAL_SERVER_ERROR).await;
-        play.answers(&Press::reboot(true), StatusCode::ACCEPTED).await;
+        scenario.answers(&ApiCall::reboot(false), StatusCode::INTERNAL_SERVER_ERROR).await;
+        scenario.answers(&ApiCall::reboot(true), StatusCode::ACCEPTED).await;
         sleep(MINUTE).await;
-        assert_ne!(play.sim.with(|model| model.boot_id()), before);
-        play.settles().await;
+        assert_ne!(scenario.sim.with(|model| model.boot_id()), before);
+        scenario.settles().await;
     });
 }
 
 /// Seed 66: locks that the agent had just given back counted as its own for as long as they could not be read.
 #[test]
 fn nothing_is_disturbed_without_its_lock_while_locks_cannot_be_read() {
-    well(&release(1), async |play| {
-        dies_with_locks(play).await;
-        play.until(|model| model.locks.held.is_empty()).await;
-        play.sim.with(|model| model.locks.unreadable = true);
-        play.writes(release(3));
+    run_scenario(&release(1), async |scenario| {
+        dies_with_locks(scenario).await;
+        scenario.until(|model| model.locks.held.is_empty()).await;
+        scenario.sim.with(|model| model.locks.unreadable = true);
+        scenario.writes(release(3));
         sleep(10 * MINUTE).await;
-        assert_eq!(play.images(), ["r/db:3", "r/mail:3", "r/web:3"]);
-        play.sim.with(|model| model.locks.unreadable = false);
-        play.settles().await;
-        assert!(play.sim.with(|model| model.locks.held.is_empty()));
+        assert_eq!(scenario.images(), ["r/db:3", "r/mail:3", "r/web:3"]);
+        scenario.sim.with(|model| model.locks.unreadable = false);
+        scenario.settles().await;
+        assert!(scenario.sim.with(|model| model.locks.held.is_empty()));
     });
 }
 
 /// An engine makes what it is to mount and is not there, for root alone: an agent that is not could never lock again.
 #[test]
 fn a_container_that_is_started_after_a_boot_finds_the_directory_of_its_locks() {
-    well(&release(1), async |play| {
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
-        play.sim.with(|model| model.fall(Cut::Power));
+    run_scenario(&release(1), async |scenario| {
+        scenario.until(|model| model.engine.ours().any(|it| it.view.phase == ContainerPhase::Created)).await;
+        scenario.sim.with(|model| model.crash(CrashKind::Power));
         sleep(MINUTE).await;
-        play.settles().await;
-        play.writes(release(2));
-        play.settles().await;
-        assert_eq!(play.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
+        scenario.settles().await;
+        scenario.writes(release(2));
+        scenario.settles().await;
+        assert_eq!(scenario.images(), ["r/db:2", "r/mail:2", "r/web:2"]);
     });
 }

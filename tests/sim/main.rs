@@ -5,21 +5,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
+mod clients;
 mod depends;
-mod ends;
 mod life;
 mod locked;
 mod named;
 mod networks;
-mod people;
-mod play;
 mod refused;
+mod scenario;
+mod shutdown;
 mod waits;
 #[expect(dead_code, reason = "lives by the million use more of it")]
 mod world;
 
 use life::live;
-use world::Telling;
+use world::Trace;
 
 /// Lives in a plain test run, which is not optimised: a look at whether lives end well at all.
 const LIVES: u64 = 100;
@@ -30,8 +30,8 @@ fn every_life_ends_well() {
     let bad = std::sync::Mutex::new(Vec::new());
     let live_some = |first: usize| {
         for seed in (0..LIVES).skip(first).step_by(threads) {
-            if let Some(wrong) = live(seed, Telling::Nothing).wrong {
-                bad.lock().unwrap().push(format!("SEED={seed}: {wrong}"));
+            if let Some(violation) = live(seed, Trace::Off).violation {
+                bad.lock().unwrap().push(format!("SEED={seed}: {violation}"));
             }
         }
     };
@@ -49,25 +49,29 @@ fn lives_that_went_wrong_once_go_well() {
         31_437,  // A machine never ended, because its agent fell over while it was to.
         37_120,  // Locks were taken by force again and again: one was that of a service that was gone.
         259_091, // The agent knew nothing of an app that was to go and was locked, since no engine answered, and rebooted.
-        117_282, // An image that a container of ours had just been made of was taken for somebody else's, and stayed for ever.
+        117_282, // An image that a container of ours had just been made of was taken for a foreign one, and stayed for ever.
         773_810, // An image was deleted as the target before wanted it, while one was killed for it.
         970_435, // Something was started on what was about to be killed, while the release was on its way.
         41_532,  // The first key was waited for as long as the disk took to keep it, and that was held against the API.
     ];
     for seed in seeds {
-        assert_eq!(live(seed, Telling::Nothing).wrong, None, "SEED={seed}");
+        assert_eq!(live(seed, Trace::Off).violation, None, "SEED={seed}");
     }
 }
 
 #[test]
 fn same_seed_same_life() {
     for seed in 0..20 {
-        let (one, other) = (live(seed, Telling::Everything), live(seed, Telling::Everything));
+        let (one, other) = (live(seed, Trace::On), live(seed, Trace::On));
         let differ = one.trace.lines().zip(other.trace.lines()).find(|(one, other)| one != other);
         assert_eq!(differ, None, "SEED={seed}");
         assert_eq!(one, other, "SEED={seed}");
-        let silent = live(seed, Telling::Nothing);
-        assert_eq!((silent.tally, silent.polls, silent.wrong), (one.tally, one.polls, one.wrong), "SEED={seed}, not told");
+        let silent = live(seed, Trace::Off);
+        assert_eq!(
+            (silent.tally, silent.polls, silent.violation),
+            (one.tally, one.polls, one.violation),
+            "SEED={seed}, not told"
+        );
     }
 }
 
@@ -75,9 +79,9 @@ fn same_seed_same_life() {
 #[test]
 fn one() {
     let seed = std::env::var("SEED").map_or(0, |text| text.parse().unwrap());
-    let story = live(seed, Telling::Everything);
+    let outcome = live(seed, Trace::On);
     if std::env::var_os("SEED").is_some() {
-        eprintln!("{}", story.trace);
+        eprintln!("{}", outcome.trace);
     }
-    assert_eq!(story.wrong, None, "SEED={seed}");
+    assert_eq!(outcome.violation, None, "SEED={seed}");
 }

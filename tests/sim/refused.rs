@@ -9,10 +9,10 @@ use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, ContainerPhase, NetworkConfig, Service, ServiceKey};
 use tokio::time::sleep;
 
-use crate::people::Press;
-use crate::play::{HOUR, MINUTE, Play, web, well, with};
-use crate::world::owner::{app, service};
-use crate::world::{Cut, Model, cuts::Doom};
+use crate::clients::ApiCall;
+use crate::scenario::{HOUR, MINUTE, Scenario, run_scenario, web, with};
+use crate::world::targets::{app, service};
+use crate::world::{CrashKind, Model, crashes::CrashPoint};
 
 /// The next release, whose web wants a runtime that no engine has.
 fn impossible(image: &str, strategy: Strategy) -> [App; 1] {
@@ -24,10 +24,10 @@ fn impossible(image: &str, strategy: Strategy) -> [App; 1] {
 }
 
 /// What runs, and since which start: a container that was killed, or started again, is another.
-fn running(play: &Play) -> Vec<(String, u32)> {
-    play.sim.with(|model| {
-        let alive = model.machine.ours().filter(|it| it.face.phase.is_alive());
-        alive.map(|it| (format!("{} {} {}", it.face.key, it.face.image_ref, it.face.id), it.started)).collect()
+fn running(scenario: &Scenario) -> Vec<(String, u32)> {
+    scenario.sim.with(|model| {
+        let alive = model.engine.ours().filter(|it| it.view.phase.is_alive());
+        alive.map(|it| (format!("{} {} {}", it.view.key, it.view.image_ref, it.view.id), it.started)).collect()
     })
 }
 
@@ -35,17 +35,17 @@ fn running(play: &Play) -> Vec<(String, u32)> {
 fn nothing_is_killed_for_a_runtime_that_does_not_exist() {
     let before = |strategy| [app(1, [("web", with("r/web:1", |it| it.strategy = strategy)), ("db", service("r/db:1"))])];
     for strategy in [Strategy::DownloadThenKill, Strategy::HandOver] {
-        well(&before(strategy), async |play| {
-            play.settles().await;
-            let runs = running(play);
-            play.writes(impossible("r/web:2", strategy));
+        run_scenario(&before(strategy), async |scenario| {
+            scenario.settles().await;
+            let runs = running(scenario);
+            scenario.writes(impossible("r/web:2", strategy));
             sleep(HOUR).await;
-            assert_eq!(running(play), runs, "{strategy:?}");
-            assert!((2..60).contains(&play.begun("create 1/web from r/web:2")), "tried again, and not all the time");
-            assert!(!play.sim.with(|model| model.locks.are_taken()), "the services can lock themselves");
-            play.writes([app(1, [("web", service("r/web:3")), ("db", service("r/db:2"))])]);
-            play.settles().await;
-            assert_eq!(play.images(), ["r/db:2", "r/web:3"]);
+            assert_eq!(running(scenario), runs, "{strategy:?}");
+            assert!((2..60).contains(&scenario.begun("create 1/web from r/web:2")), "tried again, and not all the time");
+            assert!(!scenario.sim.with(|model| model.locks.are_taken()), "the services can lock themselves");
+            scenario.writes([app(1, [("web", service("r/web:3")), ("db", service("r/db:2"))])]);
+            scenario.settles().await;
+            assert_eq!(scenario.images(), ["r/db:2", "r/web:3"]);
         });
     }
 }
@@ -66,17 +66,17 @@ fn nothing_is_killed_for_a_network_driver_that_does_not_exist() {
         let before = on_driver("r/web:1", strategy, "bridge");
         let [network, _] = before.engine_network_names("default");
         let trial = format!("new_{network}");
-        well(&[before], async |play| {
-            play.settles().await;
-            let runs = running(play);
-            play.writes([on_driver("r/web:2", strategy, "none-such")]);
+        run_scenario(&[before], async |scenario| {
+            scenario.settles().await;
+            let runs = running(scenario);
+            scenario.writes([on_driver("r/web:2", strategy, "none-such")]);
             sleep(HOUR).await;
-            assert_eq!(running(play), runs, "{strategy:?}");
-            assert!((2..60).contains(&play.begun(&format!("create network {trial}"))), "tried again, and not all the time");
-            assert!(!play.sim.with(|model| model.locks.are_taken()), "the services can lock themselves");
-            play.writes([on_driver("r/web:2", strategy, "macvlan")]);
-            play.settles().await;
-            let names: Vec<_> = play.sim.with(|model| model.machine.networks.keys().cloned().collect());
+            assert_eq!(running(scenario), runs, "{strategy:?}");
+            assert!((2..60).contains(&scenario.begun(&format!("create network {trial}"))), "tried again, and not all the time");
+            assert!(!scenario.sim.with(|model| model.locks.are_taken()), "the services can lock themselves");
+            scenario.writes([on_driver("r/web:2", strategy, "macvlan")]);
+            scenario.settles().await;
+            let names: Vec<_> = scenario.sim.with(|model| model.engine.networks.keys().cloned().collect());
             assert!(names.contains(&network) && !names.contains(&trial), "{names:?}");
         });
     }
@@ -85,28 +85,32 @@ fn nothing_is_killed_for_a_network_driver_that_does_not_exist() {
 #[test]
 fn what_makes_way_first_is_not_killed_for_a_setting_that_the_engine_refuses() {
     for strategy in [Strategy::KillThenDownload, Strategy::DeleteThenDownload] {
-        well(&[web(1, strategy)], async |play| {
-            play.settles().await;
-            let runs = running(play);
-            play.writes(impossible("r/web:1", strategy));
+        run_scenario(&[web(1, strategy)], async |scenario| {
+            scenario.settles().await;
+            let runs = running(scenario);
+            scenario.writes(impossible("r/web:1", strategy));
             sleep(HOUR).await;
-            assert!(running(play).starts_with(&runs) || running(play).ends_with(&runs), "{strategy:?}: {:?}", running(play));
+            assert!(
+                running(scenario).starts_with(&runs) || running(scenario).ends_with(&runs),
+                "{strategy:?}: {:?}",
+                running(scenario)
+            );
         });
     }
 }
 
 #[test]
 fn a_restart_that_the_engine_refuses_is_answered_and_kills_nothing() {
-    well(&[web(1, Strategy::DownloadThenKill)], async |play| {
-        play.settles().await;
-        let runs = running(play);
+    run_scenario(&[web(1, Strategy::DownloadThenKill)], async |scenario| {
+        scenario.settles().await;
+        let runs = running(scenario);
         let key = ServiceKey::new(boardkeeper::state::AppId(1), "web");
-        play.sim.with(|model| model.machine.refuses.insert(key.clone(), tokio::time::Instant::now()));
-        play.answers(&Press::restart(1, false), StatusCode::SERVICE_UNAVAILABLE).await;
+        scenario.sim.with(|model| model.engine.refuses.insert(key.clone(), tokio::time::Instant::now()));
+        scenario.answers(&ApiCall::restart(1, false), StatusCode::SERVICE_UNAVAILABLE).await;
         sleep(10 * MINUTE).await;
-        assert_eq!(running(play), runs);
-        play.sim.with(|model| model.machine.refuses.remove(&key));
-        play.settles().await;
+        assert_eq!(running(scenario), runs);
+        scenario.sim.with(|model| model.engine.refuses.remove(&key));
+        scenario.settles().await;
     });
 }
 
@@ -118,34 +122,34 @@ fn a_cut_between_create_and_kill_leaves_one_container_of_each_service() {
         let image = |name: &str| format!("r/{name}:{version}");
         [app(1, [("vpn", service(&image("vpn"))), ("web", with(&image("web"), sharing)), ("db", service(&image("db")))])]
     };
-    for (after, cut) in (1..60).zip([Cut::Crash, Cut::Power].into_iter().cycle()) {
-        well(&release(1), async |play| {
-            play.settles().await;
-            play.writes(release(2));
-            play.until(|model| model.judge.begun.contains_key("create 1/vpn from r/vpn:2")).await;
-            play.sim.with(|model| model.doom = Doom::InCall(model.calls + after, cut));
-            play.settles().await;
+    for (after, cut) in (1..60).zip([CrashKind::Crash, CrashKind::Power].into_iter().cycle()) {
+        run_scenario(&release(1), async |scenario| {
+            scenario.settles().await;
+            scenario.writes(release(2));
+            scenario.until(|model| model.checker.begun.contains_key("create 1/vpn from r/vpn:2")).await;
+            scenario.sim.with(|model| model.crash_point = CrashPoint::InCall(model.calls + after, cut));
+            scenario.settles().await;
             sleep(MINUTE).await;
-            assert_eq!(play.images(), ["r/db:2", "r/vpn:2", "r/web:2"]);
-            assert_eq!(play.sim.with(|model| model.machine.ours().count()), 3);
+            assert_eq!(scenario.images(), ["r/db:2", "r/vpn:2", "r/web:2"]);
+            assert_eq!(scenario.sim.with(|model| model.engine.ours().count()), 3);
         });
     }
 }
 
 #[test]
 fn an_engine_that_comes_back_does_not_start_what_was_only_created() {
-    well(&[web(1, Strategy::DownloadThenKill)], async |play| {
-        play.settles().await;
-        play.sim.with(|model| {
+    run_scenario(&[web(1, Strategy::DownloadThenKill)], async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| {
             model.locks.held.insert(ServiceKey::new(boardkeeper::state::AppId(1), "web"), crate::world::locks::Holder::User(0))
         });
-        play.writes([web(2, Strategy::DownloadThenKill)]);
-        play.until(|model| model.machine.ours().any(|it| it.face.phase == ContainerPhase::Created)).await;
-        play.sim.with(Model::engine_dies);
+        scenario.writes([web(2, Strategy::DownloadThenKill)]);
+        scenario.until(|model| model.engine.ours().any(|it| it.view.phase == ContainerPhase::Created)).await;
+        scenario.sim.with(Model::engine_dies);
         sleep(10 * MINUTE).await;
-        assert_eq!(play.images(), ["r/web:1"]);
-        play.sim.with(|model| model.unlock(&ServiceKey::new(boardkeeper::state::AppId(1), "web")));
+        assert_eq!(scenario.images(), ["r/web:1"]);
+        scenario.sim.with(|model| model.unlock(&ServiceKey::new(boardkeeper::state::AppId(1), "web")));
         sleep(Duration::from_secs(120)).await;
-        assert_eq!(play.images(), ["r/web:2"]);
+        assert_eq!(scenario.images(), ["r/web:2"]);
     });
 }

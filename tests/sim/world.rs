@@ -1,62 +1,63 @@
 //! A world generated from a seed: everything `port::World` requires, and its faults.
 //!
 //! ```text
-//! dice       randomness, one generator for each concern
-//! machine    what an engine has and does; no time passes there
-//! networks   the engine's networks, and what becomes of them
-//! engine     how the agent reaches it: late, twice, half-way or not at all
-//! store      a disk that keeps what it acknowledged, and little else
-//! leds       a LED that fails, and goes away
-//! locks      update locks, hand-over signals
-//! outside    networks, the host
-//! owner      target documents
-//! nature     spontaneous events
-//! judge      the invariants
-//! power      who can shut the machine down, and announces it
-//! ending     how a shutdown proceeds, or does not
-//! cuts       how the agent's life ends: killed, without power, at any await
-//! depends    health checks, jobs, and what waits for them
-//! met        what lives really met, counted
-//! ports      all this as `port::World`
+//! rng           random numbers, one generator for each concern
+//! engine_model  what an engine has and does; no time passes there
+//! networks      the engine's networks, and what becomes of them
+//! engine        how the agent reaches it: late, twice, half-way or not at all
+//! refusals      containers that the engine refuses to create
+//! store         a disk that keeps what it acknowledged, and little else
+//! leds          a LED that fails, and goes away
+//! locks         update locks, hand-over signals
+//! host          networks, the host
+//! targets       target documents
+//! events        random events: crashes, full disks, users that bypass the agent
+//! invariants    what must never happen
+//! power         logind, which accepts, refuses, hangs or goes away
+//! shutdown      how a shutdown proceeds, or does not
+//! crashes       how the agent's process ends: killed, without power, at any await
+//! depends       health checks, jobs, and what waits for them
+//! marks         coverage marks: the faults and recoveries that lives hit
+//! ports         all this as `port::World`
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
-#[path = "world/cuts.rs"]
-pub(crate) mod cuts;
+#[path = "world/crashes.rs"]
+pub(crate) mod crashes;
 #[path = "world/depends.rs"]
 pub(crate) mod depends;
-#[path = "world/dice.rs"]
-pub(crate) mod dice;
-#[path = "world/ending.rs"]
-mod ending;
 #[path = "world/engine.rs"]
 mod engine;
-#[path = "world/judge.rs"]
-pub(crate) mod judge;
+#[path = "world/engine_model.rs"]
+pub(crate) mod engine_model;
+#[path = "world/events.rs"]
+pub(crate) mod events;
+#[path = "world/host.rs"]
+mod host;
+#[path = "world/invariants.rs"]
+pub(crate) mod invariants;
 #[path = "world/leds.rs"]
 pub(crate) mod leds;
 #[path = "world/locks.rs"]
 pub(crate) mod locks;
-#[path = "world/machine.rs"]
-pub(crate) mod machine;
-#[path = "world/met.rs"]
-pub(crate) mod met;
-#[path = "world/nature.rs"]
-pub(crate) mod nature;
+#[path = "world/marks.rs"]
+pub(crate) mod marks;
 #[path = "world/networks.rs"]
 mod networks;
-#[path = "world/outside.rs"]
-mod outside;
-#[path = "world/owner.rs"]
-pub(crate) mod owner;
 #[path = "world/ports.rs"]
 mod ports;
 #[path = "world/power.rs"]
 pub(crate) mod power;
-#[path = "world/refuses.rs"]
-mod refuses;
+#[path = "world/refusals.rs"]
+mod refusals;
+#[path = "world/rng.rs"]
+pub(crate) mod rng;
+#[path = "world/shutdown.rs"]
+mod shutdown;
 #[path = "world/store.rs"]
 pub(crate) mod store;
+#[path = "world/targets.rs"]
+pub(crate) mod targets;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,18 +69,18 @@ use boardkeeper::state::{AppId, Connectivity, Current, EngineTime, LockHolders, 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub(crate) use cuts::Cut;
-use cuts::Doom;
-use dice::Dice;
-use judge::Judge;
-use leds::Lamp;
+pub(crate) use crashes::CrashKind;
+use crashes::CrashPoint;
+use engine_model::EngineModel;
+use events::Job;
+use host::Net;
+use invariants::Checker;
+use leds::Led;
 use locks::LockDir;
-use machine::Machine;
-use met::{Met, Tally};
-use nature::Job;
-use outside::Net;
-use owner::Owner;
+use marks::{Mark, Tally};
+use rng::Rng;
 use store::Disk;
+use targets::TargetSource;
 
 /// A handle to one world; clones see the same one.
 #[derive(Clone)]
@@ -87,34 +88,34 @@ pub(crate) struct Sim(pub(crate) Rc<RefCell<Model>>);
 
 /// Everything in it.
 pub(crate) struct Model {
-    /// Chance.
-    pub(crate) fates: Fates,
+    /// Random number generators.
+    pub(crate) rngs: Rngs,
     /// What goes wrong.
-    pub(crate) weather: Weather,
+    pub(crate) rates: FaultRates,
     /// The engine.
-    pub(crate) machine: Machine,
+    pub(crate) engine: EngineModel,
     /// The disk.
     pub(crate) disk: Disk,
     /// The LED.
-    pub(crate) lamp: Lamp,
+    pub(crate) led: Led,
     /// Update locks.
     pub(crate) locks: LockDir,
-    /// Who writes the target documents.
-    pub(crate) owner: Owner,
-    /// What must never happen.
-    pub(crate) judge: Judge,
+    /// Where target documents come from.
+    pub(crate) targets: TargetSource,
+    /// The invariants.
+    pub(crate) checker: Checker,
     /// What the agent says of itself.
     pub(crate) status: Option<watch::Receiver<Status>>,
     pub(crate) connectivity: Option<watch::Receiver<Connectivity>>,
-    /// When the agent is to fall over.
-    pub(crate) doom: Doom,
+    /// When the agent is to crash.
+    pub(crate) crash_point: CrashPoint,
     /// Calls to the world so far.
     pub(crate) calls: u64,
     /// How often an agent was polled so far.
     pub(crate) polls: u64,
-    /// What was met so far.
+    /// Coverage marks hit so far.
     pub(crate) tally: Tally,
-    /// The agent knows what was saved.
+    /// The agent has loaded what was saved.
     pub(crate) loaded: bool,
     /// The networks.
     pub(crate) net: Net,
@@ -123,119 +124,119 @@ pub(crate) struct Model {
     born: Instant,
     booted: Instant,
     skew_secs: i64,
-    /// Who can end the machine, and says so.
+    /// logind.
     pub(crate) power: power::Power,
-    /// Since when the machine is about to end.
-    pub(crate) ends_since: Option<Instant>,
-    /// When that was last called off.
-    pub(crate) called_off: Option<Instant>,
-    /// How often it was started.
+    /// Since when a shutdown is announced.
+    pub(crate) shutdown_since: Option<Instant>,
+    /// When that was last cancelled.
+    pub(crate) cancelled_at: Option<Instant>,
+    /// How often the machine was started.
     boots: u32,
     jobs: BTreeMap<(Instant, u64), Job>,
     job_count: u64,
-    cut: Option<Cut>,
-    /// `None`: nobody wants to read it, so it is not written.
+    pending_crash: Option<CrashKind>,
+    /// `None`: the trace is off.
     trace: Option<String>,
-    bells: Bells,
+    notifiers: Notifiers,
 }
 
-/// Dice for each concern.
-pub(crate) struct Fates {
+/// A random number generator for each concern.
+pub(crate) struct Rngs {
     /// How long calls take, and how they fail.
-    pub(crate) calls: Dice,
-    /// What happens by itself.
-    pub(crate) nature: Dice,
+    pub(crate) calls: Rng,
+    /// Spontaneous events.
+    pub(crate) events: Rng,
     /// What containers do.
-    pub(crate) containers: Dice,
-    /// What people do.
-    pub(crate) people: Dice,
-    /// What becomes of a half-done deed.
-    pub(crate) halves: Dice,
-    /// Where the agent falls.
-    pub(crate) cuts: Dice,
-    /// What becomes of networks and of the host.
-    pub(crate) outside: Dice,
-    keys: RefCell<Dice>,
+    pub(crate) containers: Rng,
+    /// Requests of API clients.
+    pub(crate) clients: Rng,
+    /// How far a call that was dropped half-way got.
+    pub(crate) partial: Rng,
+    /// Where the agent crashes.
+    pub(crate) crashes: Rng,
+    /// Networks and the host.
+    pub(crate) host: Rng,
+    keys: RefCell<Rng>,
 }
 
-/// Whether what happens is written down.
+/// Whether to record a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Telling {
-    /// All of it.
-    Everything,
-    /// Nothing but how it ends.
-    Nothing,
+pub(crate) enum Trace {
+    /// Record everything that happens.
+    On,
+    /// Record nothing: only the outcome counts.
+    Off,
 }
 
-/// What goes wrong in a life, each so many times in a thousand calls.
+/// Fault rates of a life, each per thousand calls.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Weather {
+pub(crate) struct FaultRates {
     /// Calls that fail before or after having their effect.
     pub(crate) faults: u64,
     /// Calls that hang, up to a minute.
     pub(crate) hangs: u64,
     /// Events that are lost.
     pub(crate) lost_events: u64,
-    /// Calls within which the agent dies.
-    pub(crate) falls: u64,
-    /// Agents that die at any await.
-    pub(crate) cuts: u64,
-    /// What nature may do.
-    pub(crate) whims: Vec<nature::Whim>,
+    /// Calls within which the agent is killed.
+    pub(crate) crashes_in_calls: u64,
+    /// Agents that are killed, or lose power, at any await.
+    pub(crate) crashes: u64,
+    /// Spontaneous events that may occur; one that is listed twice occurs twice as often.
+    pub(crate) events: Vec<events::Event>,
 }
 
-/// Who is woken by what.
-pub(crate) struct Bells {
+/// Channels that wake the streams and futures of the simulated ports.
+pub(crate) struct Notifiers {
     events: watch::Sender<u64>,
     documents: watch::Sender<u64>,
     unlocked: watch::Sender<u64>,
-    outside: watch::Sender<u64>,
+    host: watch::Sender<u64>,
     ready: watch::Sender<u64>,
     moment: watch::Sender<u64>,
-    cut: Rc<Notify>,
+    crash: Rc<Notify>,
     job: Rc<Notify>,
     over: Rc<Notify>,
 }
 
 impl Sim {
     /// A world that has just begun. Within a runtime with paused time.
-    pub(crate) fn new(seed: u64, weather: Weather, telling: Telling) -> Self {
-        let of = |concern| Dice::of(seed, concern);
-        let fates = Fates {
+    pub(crate) fn new(seed: u64, rates: FaultRates, trace: Trace) -> Self {
+        let of = |concern| Rng::of(seed, concern);
+        let rngs = Rngs {
             calls: of("calls"),
-            nature: of("nature"),
+            events: of("nature"),
             containers: of("containers"),
-            people: of("people"),
-            halves: of("halves"),
-            cuts: of("cuts"),
-            outside: of("outside"),
+            clients: of("people"),
+            partial: of("halves"),
+            crashes: of("cuts"),
+            host: of("outside"),
             keys: RefCell::new(of("keys")),
         };
-        let bell = || watch::channel(0).0;
-        let bells = Bells {
-            events: bell(),
-            documents: bell(),
-            unlocked: bell(),
-            outside: bell(),
-            ready: bell(),
-            moment: bell(),
-            cut: Rc::default(),
+        let notifier = || watch::channel(0).0;
+        let notifiers = Notifiers {
+            events: notifier(),
+            documents: notifier(),
+            unlocked: notifier(),
+            host: notifier(),
+            ready: notifier(),
+            moment: notifier(),
+            crash: Rc::default(),
             job: Rc::default(),
             over: Rc::default(),
         };
         let now = Instant::now();
         Self(Rc::new(RefCell::new(Model {
-            fates,
-            weather,
-            machine: Machine::new(u64::MAX),
+            rngs,
+            rates,
+            engine: EngineModel::new(u64::MAX),
             disk: Disk::default(),
-            lamp: Lamp::new(of("leds")),
+            led: Led::new(of("leds")),
             locks: LockDir::default(),
-            owner: Owner::new(of("owner")),
-            judge: Judge::default(),
+            targets: TargetSource::new(of("owner")),
+            checker: Checker::default(),
             status: None,
             connectivity: None,
-            doom: Doom::None,
+            crash_point: CrashPoint::None,
             calls: 0,
             polls: 0,
             tally: Tally::default(),
@@ -246,34 +247,34 @@ impl Sim {
             booted: now,
             skew_secs: 0,
             power: power::Power::new(),
-            ends_since: None,
-            called_off: None,
+            shutdown_since: None,
+            cancelled_at: None,
             boots: 1,
             jobs: BTreeMap::new(),
             job_count: 0,
-            cut: None,
-            trace: (telling == Telling::Everything).then(String::new),
-            bells,
+            pending_crash: None,
+            trace: (trace == Trace::On).then(String::new),
+            notifiers,
         })))
     }
 
     /// Looks at the world, or changes it. Never across an await.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
         let mut model = self.0.borrow_mut();
-        model.machine.now = model.moment();
+        model.engine.now = model.moment();
         act(&mut model)
     }
 
-    /// Writes down what happened.
+    /// Adds a line to the trace.
     pub(crate) fn note(&self, what: impl Display) {
         self.with(|model| model.note(what));
     }
 
-    /// Waits until something happened that must never happen.
+    /// Waits until an invariant is violated.
     pub(crate) async fn over(&self) {
-        let bell = self.with(|model| Rc::clone(&model.bells.over));
-        while self.with(|model| model.judge.wrongs.is_empty()) {
-            bell.notified().await;
+        let notifier = self.with(|model| Rc::clone(&model.notifiers.over));
+        while self.with(|model| model.checker.violations.is_empty()) {
+            notifier.notified().await;
         }
     }
 
@@ -284,7 +285,7 @@ impl Sim {
 }
 
 impl Model {
-    /// Writes down what happened.
+    /// Adds a line to the trace.
     pub(crate) fn note(&mut self, what: impl Display) {
         if let Some(trace) = &mut self.trace {
             let at = self.born.elapsed().as_millis();
@@ -292,47 +293,47 @@ impl Model {
         }
     }
 
-    /// It was met once more.
-    pub(crate) fn met(&mut self, what: Met) {
-        self.tally.met(what);
+    /// Counts a coverage mark.
+    pub(crate) fn hit(&mut self, what: Mark) {
+        self.tally.hit(what);
     }
 
     /// Rolls for a fault, and counts it.
-    pub(crate) fn befalls(&mut self, per_mille: u64, what: Met) -> bool {
-        let so = self.fates.calls.happens(per_mille);
+    pub(crate) fn roll(&mut self, per_mille: u64, what: Mark) -> bool {
+        let so = self.rngs.calls.happens(per_mille);
         if so {
-            self.met(what);
+            self.hit(what);
         }
         so
     }
 
-    /// Writes down that something happened that must never happen, and ends the world.
-    pub(crate) fn wrong(&mut self, what: impl Display) {
+    /// Records that an invariant is violated, and ends the life.
+    pub(crate) fn violation(&mut self, what: impl Display) {
         self.note(format_args!("WRONG: {what}"));
         if let Some(trace) = &mut self.trace {
-            trace.push_str(&self.machine.inventory());
+            trace.push_str(&self.engine.inventory());
         }
-        self.judge.wrongs.push(what.to_string());
-        self.bells.over.notify_one();
+        self.checker.violations.push(what.to_string());
+        self.notifiers.over.notify_one();
     }
 
-    /// Something is to happen later.
+    /// Schedules a job.
     pub(crate) fn schedule(&mut self, after: Duration, job: Job) {
         self.job_count += 1;
         self.jobs.insert((Instant::now() + after, self.job_count), job);
-        self.bells.job.notify_one();
+        self.notifiers.job.notify_one();
     }
 
-    /// The engine's event stream says something, if it is not lost.
+    /// Sends an event on the engine's event stream, unless it is lost.
     pub(crate) fn event(&mut self) {
-        if !self.befalls(self.weather.lost_events, Met::EventLost) {
-            self.bells.events.send_modify(|count| *count += 1);
+        if !self.roll(self.rates.lost_events, Mark::EventLost) {
+            self.notifiers.events.send_modify(|count| *count += 1);
         }
     }
 
-    /// There may be another document.
-    pub(crate) fn ring_documents(&self) {
-        self.bells.documents.send_modify(|count| *count += 1);
+    /// Wakes the agent's wait for the next document.
+    pub(crate) fn notify_documents(&self) {
+        self.notifiers.documents.send_modify(|count| *count += 1);
     }
 
     /// The clock is so far ahead, or behind.
@@ -358,7 +359,7 @@ impl Model {
 
     /// What a perfect look at everything would give.
     pub(crate) fn truth(&self) -> Current {
-        let seen = self.machine.seen();
+        let seen = self.engine.seen();
         let mut current = Current {
             containers: seen.containers,
             images: seen.images,
@@ -374,8 +375,8 @@ impl Model {
             failing: BTreeSet::new(),
         };
         let mut all: BTreeMap<AppId, LockHolders> =
-            self.owner.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();
-        for (app, name, _) in self.owner.wanted.services() {
+            self.targets.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();
+        for (app, name, _) in self.targets.wanted.services() {
             all.entry(app.id).or_default().add(name);
         }
         for container in &current.containers {

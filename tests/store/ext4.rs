@@ -14,8 +14,8 @@ use boardkeeper::linux::store::{Disk, Store, StoreFiles};
 use boardkeeper::port::Store as _;
 use boardkeeper::state::Target;
 
-use super::dice::Dice;
 use super::oracle::{Allowed, FILES, KINDS, record};
+use super::rng::Rng;
 use super::run;
 
 /// Cuts in a plain run: some twenty seconds.
@@ -100,10 +100,10 @@ fn cut<F: StoreFiles + Copy>(name: &str, files: F, cuts: u64) -> Result<usize, S
     let (image, mount) = (image.display(), mount.display());
     shell(&format!("mkdir -p {mount}; truncate -s 16M {image}; mkfs.ext4 -q {image}; mount -o loop {image} {mount}"));
     let dir = PathBuf::from(format!("{mount}/var/boardkeeper"));
-    let (mut life, mut dice) = (Life { files, dir, allowed: Allowed::nothing(), made: 0 }, Dice::new(1));
+    let (mut life, mut rng) = (Life { files, dir, allowed: Allowed::nothing(), made: 0 }, Rng::new(1));
     for cut in 0..cuts {
-        let wait = Duration::from_micros(u64::try_from(dice.below(60_000)).unwrap());
-        let flush = if dice.below(2) == 0 { "-f" } else { "" };
+        let wait = Duration::from_micros(u64::try_from(rng.below(60_000)).unwrap());
+        let flush = if rng.below(2) == 0 { "-f" } else { "" };
         let (begun, ready) = mpsc::channel();
         let lived = std::thread::scope(|scope| {
             let saver = scope.spawn(|| run(life.until_cut(&begun)));

@@ -134,7 +134,7 @@ impl Layer {
         model.trouble.is_some_and(|it| it.kind == Kind::Killed && model.calls > it.at)
     }
 
-    /// Somebody writes over a file, and that is on the disk. Says whether it is there.
+    /// Another program overwrites a file, and that is on the disk. Whether the file exists.
     pub(crate) fn spoil(&self, path: &Path, garbage: &[u8]) -> bool {
         let mut model = self.model();
         let Ok(node) = model.find(path) else { return false };

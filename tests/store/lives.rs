@@ -9,17 +9,17 @@ use std::time::Duration;
 use boardkeeper::port::{Record, Store as _};
 use boardkeeper::state::Target;
 
-use super::cut;
-use super::dice::Dice;
 use super::layer::{Kind, Layer, Trouble};
 use super::oracle::{Allowed, CUTS, DIR, FILES, KINDS, open, record};
+use super::power_cut;
+use super::rng::Rng;
 use super::run;
 
 /// Cuts in a plain test run, all tests of this file system together.
 const ENOUGH: u64 = 100_000;
 
 struct Life {
-    dice: Dice,
+    rng: Rng,
     layer: Layer,
     allowed: Allowed,
     /// Records made so far, so that each is another one.
@@ -30,11 +30,11 @@ struct Life {
 
 /// Lives the life of a seed. Says what went wrong.
 async fn live(seed: u64) -> Result<(), String> {
-    let dice = Dice::new(seed);
-    let mut life = Life { dice, layer: Layer::new(), allowed: Allowed::nothing(), made: 1, wanted: None };
+    let rng = Rng::new(seed);
+    let mut life = Life { rng, layer: Layer::new(), allowed: Allowed::nothing(), made: 1, wanted: None };
     for _ in 0..12 {
         life.one_process().await?;
-        if life.dice.below(4) > 0 {
+        if life.rng.below(4) > 0 {
             life.power_cut().await?;
         }
     }
@@ -61,9 +61,9 @@ impl Life {
                 Err(_) => self.layer.upset(None),
             }
         }
-        for _ in 0..self.dice.below(6) {
+        for _ in 0..self.rng.below(6) {
             self.made += 1;
-            let record = match (self.dice.below(KINDS + 1), &self.wanted) {
+            let record = match (self.rng.below(KINDS + 1), &self.wanted) {
                 (KINDS, Some(wanted)) => Record::Proved(wanted.fingerprint()),
                 (kind, _) => record(kind, self.made),
             };
@@ -76,7 +76,7 @@ impl Life {
                 Err(_) if self.layer.is_killed() => return Ok(()),
                 Err(_) => (),
             }
-            if self.dice.below(5) == 0 {
+            if self.rng.below(5) == 0 {
                 let trouble = self.trouble();
                 self.layer.upset(trouble);
             }
@@ -85,29 +85,29 @@ impl Life {
     }
 
     fn trouble(&mut self) -> Option<Trouble> {
-        let kind = [Kind::Killed, Kind::Killed, Kind::Full, Kind::Broken].get(self.dice.below(6)).copied()?;
-        Some(Trouble { at: self.dice.below(24), kind })
+        let kind = [Kind::Killed, Kind::Killed, Kind::Full, Kind::Broken].get(self.rng.below(6)).copied()?;
+        Some(Trouble { at: self.rng.below(24), kind })
     }
 
     /// The power is cut, some of what was not synced arrives, and sometimes a file has gone bad meanwhile.
     async fn power_cut(&mut self) -> Result<(), String> {
         // Several states of the same cut are looked at; life goes on in the last of them.
         for _ in 0..4 {
-            let left = cut::any(&self.layer.model(), &mut self.dice);
-            let copy = cut::least(&left.model());
+            let left = power_cut::any(&self.layer.model(), &mut self.rng);
+            let copy = power_cut::least(&left.model());
             self.allowed.opens(&copy).await?;
-            if self.dice.below(3) == 0 {
+            if self.rng.below(3) == 0 {
                 self.layer = left;
                 return Ok(());
             }
         }
-        let left = cut::any(&self.layer.model(), &mut self.dice);
+        let left = power_cut::any(&self.layer.model(), &mut self.rng);
         self.layer = left;
-        if self.dice.below(3) == 0 {
-            // Only what is there on the disk, and settled, can be told from what a cut took.
+        if self.rng.below(3) == 0 {
+            // Only what is there on the disk, and settled, can be distinguished from what a power cut took.
             let memory = self.allowed.opens(&self.layer).await?;
             self.allowed.found(&memory);
-            let (name, garbage) = (FILES[self.dice.below(FILES.len())], format!("garbage {}", self.made));
+            let (name, garbage) = (FILES[self.rng.below(FILES.len())], format!("garbage {}", self.made));
             if self.layer.spoil(&Path::new(DIR).join(name), garbage.as_bytes()) {
                 self.allowed.spoiled(name, garbage.as_bytes());
             }

@@ -1,20 +1,20 @@
 //! The store's own code over disks that lose what was not synced, tear it, reorder it, fill up and fail.
 //!
 //! ```text
-//! layer        file systems in memory that know what is on the disk     dice     reproducible randomness
+//! layer        file systems in memory that know what is on the disk     rng      reproducible randomness
 //! cut          what a power cut leaves of them                          oracle   what may be found then
 //! operations   every operation, every moment, every state               lives    random sequences of operations and cuts
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
-mod cut;
-mod dice;
 mod ext4;
 mod layer;
 mod lives;
 mod operations;
 mod oracle;
+mod power_cut;
+mod rng;
 
 /// Runs a future with threads for what blocks.
 fn run<T>(future: impl Future<Output = T>) -> T {

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use boardkeeper::port::{Record, Store as _};
 
-use super::cut;
 use super::layer::{Kind, Layer, Lie, Trouble};
 use super::oracle::{Allowed, DIR, FILES, KINDS, open, record};
+use super::power_cut;
 use super::run;
 
-/// What a deed begins with, and what it is.
+/// An operation of the store, and the state before it.
 struct Operation {
     name: String,
     before: Layer,
@@ -85,7 +85,7 @@ async fn cut_everywhere(mut it: Operation) -> Result<usize, String> {
     let mut cuts = 0;
     for (tape, allowed) in opened {
         for (at, model) in tape.iter().enumerate() {
-            for left in cut::every(model) {
+            for left in power_cut::every(model) {
                 allowed.opens(&left).await.map_err(|why| format!("{}, cut before call {at}: {why}", it.name))?;
                 cuts += 1;
             }
@@ -104,7 +104,7 @@ async fn everything(lie: Option<Lie>) -> Result<(usize, usize), String> {
 }
 
 #[test]
-fn a_cut_at_any_moment_of_any_deed_leaves_the_old_or_the_new() {
+fn a_power_cut_at_any_moment_of_any_operation_leaves_the_old_or_the_new() {
     let (deeds, cuts) = run(everything(None)).unwrap();
     eprintln!("figure: every state of {deeds} deeds: {cuts} cuts");
 }
@@ -131,7 +131,7 @@ fn what_a_killed_process_left_unsynced_is_kept_once_it_was_loaded() {
                 layer.upset(None);
                 let memory = open(&layer).load().await.unwrap();
                 allowed.found(&memory);
-                for left in cut::every(&layer.now()) {
+                for left in power_cut::every(&layer.now()) {
                     allowed.opens(&left).await.unwrap_or_else(|why| panic!("kind {kind}, killed at {at}: {why}"));
                 }
                 if done {
@@ -160,12 +160,12 @@ fn a_save_that_fails_at_any_call_loses_nothing_and_works_the_next_time() {
                 if done.is_ok() {
                     allowed.saved(&new);
                 }
-                for left in cut::every(&layer.now()) {
+                for left in power_cut::every(&layer.now()) {
                     allowed.opens(&left).await.unwrap_or_else(|why| panic!("{}: {why}", is()));
                 }
                 store.save(&new).await.unwrap();
                 allowed.saved(&new);
-                for left in cut::every(&layer.now()) {
+                for left in power_cut::every(&layer.now()) {
                     allowed.opens(&left).await.unwrap_or_else(|why| panic!("{}, then saved: {why}", is()));
                 }
                 if !reached {
@@ -189,7 +189,7 @@ fn a_load_that_fails_at_any_call_loses_nothing_and_works_the_next_time() {
                 let done = open(&layer).load().await;
                 layer.upset(None);
                 let is = format!("{name}, {trouble:?} at {at}, {:?}", done.map(|it| it.complaints));
-                for left in cut::every(&layer.now()) {
+                for left in power_cut::every(&layer.now()) {
                     allowed.opens(&left).await.unwrap_or_else(|why| panic!("{is}: {why}"));
                 }
             }

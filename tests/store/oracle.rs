@@ -88,7 +88,7 @@ impl Allowed {
         self.trial = vec![memory.trial.clone()];
     }
 
-    /// A file was written over with garbage by somebody else.
+    /// Another program overwrote a file with garbage.
     pub(crate) fn spoiled(&mut self, name: &str, garbage: &[u8]) {
         self.relics.push(garbage.to_vec());
         match name {
@@ -121,7 +121,7 @@ impl Allowed {
         }
         self.relics_are_there(left)?;
         // What was loaded is acted on, so it must not be lost by the next cut.
-        let later = super::cut::least(&left.model());
+        let later = super::power_cut::least(&left.model());
         let again = open(&later).load().await.map_err(|why| format!("it does not open again: {why}"))?;
         let same = StoredState { complaints: Vec::new(), ..memory.clone() };
         if again != same {

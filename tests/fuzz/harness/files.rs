@@ -29,7 +29,7 @@ pub fn config(data: &[u8]) {
     assert!(provisioning.uuid.is_none_or(|it| it.len() <= 64) && mistakes.iter().all(|it| !it.contains('\n')), "{mistakes:?}");
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(file) = SettingsFile::parse(text, "boardkeeper") else { return };
-    // What it names elsewhere is somebody else's.
+    // A path elsewhere names a file of another program.
     let given = vec![("--boot-config", OsString::from("/dev/null"))];
     let raw = RawSettings { given, file, ..RawSettings::default() };
     if let Ok(config) = Config::read(&raw, &|_| None) {
@@ -95,7 +95,7 @@ pub fn records(data: &[u8]) {
     });
 }
 
-/// `/sys`, `/proc` and the boot partition as a kernel nobody has seen might fill them: the board is told, a LED chosen, played
+/// `/sys`, `/proc` and the boot partition as an unknown kernel might fill them: the board is detected, a LED chosen, played
 /// and put back.
 pub fn sysfs(data: &[u8]) {
     let lab = Lab::new();

@@ -139,7 +139,7 @@ fn copy_by_hand(lab: &Real, spec: &ContainerSpec) {
     lab.docker(&["rm", &spec.name]);
     let mut body = ours["Config"].clone();
     body["Labels"].as_object_mut().unwrap().retain(|name, _| !name.starts_with("io.boardkeeper."));
-    // A host name that nobody asked for is the engine's own.
+    // A host name that the target does not set is the engine's own.
     if spec.config.hostname.is_none() {
         body.as_object_mut().unwrap().remove("Hostname");
     }
@@ -163,7 +163,7 @@ fn copy_by_hand(lab: &Real, spec: &ContainerSpec) {
     }
 }
 
-/// What is read back of a container of the same service that somebody else made.
+/// What is read back of a container of the same service that another program created.
 async fn read_back(lab: &Real, spec: &ContainerSpec) -> AdoptedContainer {
     take(lab, EngineAction::Create(Box::new(spec.clone()))).await.unwrap();
     assert_eq!(seen(lab, "main").await.unwrap().made, Origin::Ours(spec.hash.clone()));

@@ -22,7 +22,7 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// An engine that runs, with one image. `None` only where a person said that there is none to be had.
+    /// An engine that runs, with one image. `None` only where the environment says that there is none.
     pub(crate) fn up() -> Option<Self> {
         Self::prepared(|_| {})
     }
@@ -192,7 +192,7 @@ impl Lab for Real {
         self.remote.clone().expect("the case was given one")
     }
 
-    fn stranger(&self, thing: Thing<'_>) {
+    fn create_foreign(&self, thing: Thing<'_>) {
         match thing {
             Thing::Container(name) => self.docker(&["create", "--name", name, "tests/busybox:1", "sleep", "1000"]),
             Thing::Network(name) => self.docker(&["network", "create", name]),

@@ -131,7 +131,7 @@ async fn images_of_one_update_must_fit_beside_each_other() {
     assert!(why.contains(" of use only together: ") && why.contains(images[1].as_str()), "{why}");
     eprintln!("figure: not begun: {why}");
     assert_eq!(fit(&alike).await, Ok(()), "a layer of both is pulled once");
-    // What is here, and what nobody can say anything of, is no hindrance.
+    // Images that are here, and those whose size no registry reports, do not block an update.
     assert_eq!(pull(&engine, images[0].as_str()).await, Ok(()));
     assert_eq!(fit(&images).await, Ok(()));
     assert_eq!(fit(&[images[1].clone(), ImageRef::new("registry.invalid/app:1")]).await, Ok(()));

@@ -59,7 +59,7 @@ fn impostor(path: &Path, answer: &'static [u8], hangs_up: bool) -> Engine {
         let mut kept = Vec::new();
         for mut client in listener.incoming().map_while(Result::ok) {
             let _ = client.read(&mut [0; 4096]); // What is asked makes no difference.
-            let _ = client.write_all(answer); // Nor whether anybody listens.
+            let _ = client.write_all(answer); // Nor whether the client still listens.
             if !hangs_up {
                 kept.push(client);
             }

@@ -40,7 +40,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Whether somebody still holds what was granted.
+    /// Whether the granted inhibitor lock is still held.
     pub(super) fn is_held(&mut self) -> bool {
         let alive = |it: &mut UnixStream| matches!(it.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
         self.granted.retain_mut(alive);

@@ -70,7 +70,7 @@ macro_rules! passes {
 
 super::every_fact!(passes);
 
-// The simulator's is told first that nobody announces it.
+// The simulator's power gets the announcement itself.
 passes! { it_is_asked_for_and_accepted }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn only_logind_is_believed() {
     let socket = machine.bus.root.path().join("run/dbus/system_bus_socket");
     let liar = zbus::connection::Builder::address(format!("unix:path={}", socket.display()).as_str()).build().await.unwrap();
     let (path, manager) = ("/org/freedesktop/login1", "org.freedesktop.login1.Manager");
-    // Shouted to all, and whispered to everybody who may be us.
+    // As a broadcast, and to each connection that may be ours.
     liar.emit_signal(None::<&str>, path, manager, "PrepareForShutdown", &true).await.unwrap();
     for name in 0..20 {
         let us = format!(":1.{name}");
@@ -106,7 +106,7 @@ async fn a_bus_that_comes_late_is_joined() {
 
 #[tokio::test]
 #[ignore = "needs dbus-daemon"]
-async fn whoever_is_answered_wakes_who_listens_for_ends() {
+async fn a_response_wakes_the_stream_of_notices() {
     let bus = Bus::new();
     let power = Power::new(bus.root.path(), None);
     let mut notices = std::pin::pin!(power.notices());

@@ -8,9 +8,9 @@ use boardkeeper::state::keys::DeviceAction;
 /// What a route is about, which decides who may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum About {
-    /// Whether the agent works: nobody's secret.
+    /// Whether the agent works: public.
     Health,
-    /// Reading the device: whoever has a key.
+    /// Reading the device: any caller with a key.
     Reading,
     /// The caller's own key.
     OwnKey,
@@ -18,7 +18,7 @@ pub(super) enum About {
     App,
     /// The whole device: the device key, and services that reach it.
     Device(DeviceAction),
-    /// What this release does not have: whoever has a key is told so.
+    /// What this release does not implement: any caller with a key gets that answer.
     Missing,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Row {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
     pub(super) about: About,
-    /// What is answered to whoever is let in, about app 1 of one service and app 2 of two; once, where the app does not matter.
+    /// The answer to an admitted caller, about app 1 of one service and app 2 of two; once, where the app does not matter.
     answers: &'static [u16],
     /// While the device shuts down it is turned down.
     pub(super) disturbs: bool,
@@ -57,7 +57,7 @@ impl Row {
         matches!(self.about, About::OwnKey | About::Device(DeviceAction::Reboot | DeviceAction::Shutdown))
     }
 
-    /// The body of a 401 to somebody whose key is known, as the supervisors of today have it.
+    /// The body of a 401 to a caller whose key is known, as the supervisors of today have it.
     pub(super) fn refusal(&self) -> &'static str {
         match self.path {
             "/v1/apps/{appId}" => r#"{"status":"failed","message":"Application is not available"}"#,

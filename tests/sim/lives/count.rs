@@ -13,18 +13,18 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::number;
-use crate::some::{BAD, MET};
-use crate::world::met::Tally;
+use crate::worker::{BAD, MARKS};
+use crate::world::marks::Tally;
 
 /// Lives handed out at once: lost, and lived again, when it is interrupted.
-const SHARE: u64 = 250;
+const BATCH: u64 = 250;
 /// How often it is said how far it is.
 const SAID_EVERY: Duration = Duration::from_secs(10);
-/// So many lives meet everything there is; with fewer, what was not met says nothing.
+/// That many lives hit every coverage mark; with fewer, one that is missing says nothing.
 const ENOUGH_TO_MEET_ALL: u64 = 2000;
 
 /// What is known of all lives so far.
-struct Book {
+struct Progress {
     dir: PathBuf,
     done: BTreeSet<u64>,
     tally: Tally,
@@ -37,38 +37,38 @@ struct Book {
 
 /// Lives them all; whether they went well.
 pub(crate) fn count(from: u64, lives: u64) -> bool {
-    let shares: VecDeque<_> = (from..from + lives).step_by(usize::try_from(SHARE).unwrap()).collect();
+    let shares: VecDeque<_> = (from..from + lives).step_by(usize::try_from(BATCH).unwrap()).collect();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = number("JOBS", u64::try_from(cores).unwrap());
-    let book = Book::open();
-    let todo: VecDeque<_> = shares.iter().copied().filter(|it| !book.done.contains(it)).collect();
+    let progress = Progress::open();
+    let todo: VecDeque<_> = shares.iter().copied().filter(|it| !progress.done.contains(it)).collect();
     let resumed = shares.len() - todo.len();
-    println!("{lives} lives from {from} on, in {jobs} processes; {} are known from before", resumed as u64 * SHARE);
-    println!("kept in {}", book.dir.display());
-    let (book, todo) = (Mutex::new(book), Mutex::new(todo));
+    println!("{lives} lives from {from} on, in {jobs} processes; {} are known from before", resumed as u64 * BATCH);
+    println!("kept in {}", progress.dir.display());
+    let (progress, todo) = (Mutex::new(progress), Mutex::new(todo));
     let work = || {
         let mut worker = Worker::start();
         loop {
             let next = locked(&todo).pop_front();
             let Some(first) = next else { break };
-            let share = live_share(&mut worker, first, SHARE.min(from + lives - first));
-            let left = locked(&todo).len() as u64 * SHARE;
-            locked(&book).enter(first, share, left);
+            let batch = live_batch(&mut worker, first, BATCH.min(from + lives - first));
+            let left = locked(&todo).len() as u64 * BATCH;
+            locked(&progress).enter(first, batch, left);
         }
     };
     std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
-    let book = book.into_inner().unwrap_or_else(PoisonError::into_inner);
-    book.sum_up(from..from + lives)
+    let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.sum_up(from..from + lives)
 }
 
-/// Nobody leaves a lock poisoned on purpose, and what is behind it is still good.
+/// Takes a lock even if it is poisoned: the data behind it stays valid.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What became of some lives.
 #[derive(Default)]
-struct Share {
+struct Batch {
     tally: Tally,
     bad: BTreeMap<u64, String>,
     count: u64,
@@ -91,8 +91,8 @@ impl Worker {
 }
 
 /// Has some lives lived. A process that dies of one is followed by another, for the rest.
-fn live_share(worker: &mut Worker, first: u64, count: u64) -> Share {
-    let mut share = Share { count, ..Share::default() };
+fn live_batch(worker: &mut Worker, first: u64, count: u64) -> Batch {
+    let mut batch = Batch { count, ..Batch::default() };
     let mut seed = first;
     while seed < first + count {
         // One that is dead is noticed below.
@@ -102,26 +102,26 @@ fn live_share(worker: &mut Worker, first: u64, count: u64) -> Share {
             let read = worker.answers.read_line(&mut line).unwrap_or(0);
             if read == 0 {
                 let died = worker.child.wait().map_or_else(|it| it.to_string(), |it| it.to_string());
-                share.bad.insert(seed, format!("its process died, or stood still: {died}"));
+                batch.bad.insert(seed, format!("its process died, or stood still: {died}"));
                 *worker = Worker::start();
                 seed += 1;
                 break;
             }
             let line = line.trim_end();
-            if let Some(met) = line.strip_prefix(MET) {
-                share.tally.add(&Tally::parse(met).unwrap());
+            if let Some(mark) = line.strip_prefix(MARKS) {
+                batch.tally.add(&Tally::parse(mark).unwrap());
                 break;
             }
             if let Some(why) = line.strip_prefix(BAD) {
-                share.bad.insert(seed, why.to_owned());
+                batch.bad.insert(seed, why.to_owned());
             }
             seed += 1;
         }
     }
-    share
+    batch
 }
 
-impl Book {
+impl Progress {
     /// What was lived by this very program before.
     fn open() -> Self {
         let program = fs::read(std::env::current_exe().unwrap()).unwrap();
@@ -129,38 +129,38 @@ impl Book {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lives").join(hash);
         fs::create_dir_all(&dir).unwrap();
         let now = Instant::now();
-        let mut book =
+        let mut progress =
             Self { dir, done: BTreeSet::new(), tally: Tally::default(), bad: BTreeMap::new(), lived: 0, began: now, said: now };
-        for line in read_lines(&book.dir.join("done")) {
+        for line in read_lines(&progress.dir.join("done")) {
             // A line that was cut off is of lives that are lived again.
-            let Some((first, met)) = line.split_once(' ') else { continue };
-            if let (Ok(first), Some(tally)) = (first.parse(), Tally::parse(met)) {
-                book.done.insert(first);
-                book.tally.add(&tally);
+            let Some((first, mark)) = line.split_once(' ') else { continue };
+            if let (Ok(first), Some(tally)) = (first.parse(), Tally::parse(mark)) {
+                progress.done.insert(first);
+                progress.tally.add(&tally);
             }
         }
-        for line in read_lines(&book.dir.join("failing")) {
+        for line in read_lines(&progress.dir.join("failing")) {
             if let Some((Ok(seed), why)) = line.split_once(' ').map(|(seed, why)| (seed.parse(), why)) {
-                book.bad.insert(seed, why.to_owned());
+                progress.bad.insert(seed, why.to_owned());
             }
         }
-        book
+        progress
     }
 
     /// Notes what became of a share, and says now and then how far it is.
-    fn enter(&mut self, first: u64, share: Share, left: u64) {
+    fn enter(&mut self, first: u64, batch: Batch, left: u64) {
         let mut failing = append(&self.dir.join("failing"));
-        for (seed, why) in share.bad {
+        for (seed, why) in batch.bad {
             println!("SEED={seed}: {why}");
             writeln!(failing, "{seed} {why}").unwrap();
             self.bad.insert(seed, why);
         }
-        // A share that is not whole is lived again by whoever wants more.
-        if share.count == SHARE {
-            writeln!(append(&self.dir.join("done")), "{first} {}", share.tally.line()).unwrap();
+        // An incomplete batch is not kept: a run of more lives repeats it.
+        if batch.count == BATCH {
+            writeln!(append(&self.dir.join("done")), "{first} {}", batch.tally.line()).unwrap();
         }
-        self.tally.add(&share.tally);
-        self.lived += share.count;
+        self.tally.add(&batch.tally);
+        self.lived += batch.count;
         if self.said.elapsed() > SAID_EVERY {
             self.said = Instant::now();
             let minutes = u128::from(left) * self.began.elapsed().as_millis() / u128::from(self.lived) / 60_000;

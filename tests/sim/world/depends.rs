@@ -7,10 +7,10 @@ use boardkeeper::state::{
 use tokio::time::Instant;
 
 use super::Model;
-use super::judge::{IN_MIND, service};
-use super::machine::Crate;
-use super::met::Met;
-use super::nature::Job;
+use super::engine_model::SimContainer;
+use super::events::Job;
+use super::invariants::{MAX_STALENESS, service};
+use super::marks::Mark;
 
 /// What a health check ever said.
 #[derive(Debug, Clone, Default)]
@@ -31,13 +31,13 @@ impl Check {
 }
 
 fn lately(at: Option<Instant>) -> bool {
-    at.is_some_and(|at| at.elapsed() < IN_MIND)
+    at.is_some_and(|at| at.elapsed() < MAX_STALENESS)
 }
 
-impl Crate {
+impl SimContainer {
     /// Its process ended with this code.
     pub(crate) fn ended(&mut self, code: i32) {
-        let before = self.face.health.take();
+        let before = self.view.health.take();
         self.was(before);
         if let Some(check) = &mut self.check {
             check.ill = Some(Instant::now());
@@ -60,28 +60,28 @@ impl Crate {
     /// Whether it fulfils a condition, or did not long ago: an agent acts on what it saw.
     fn fulfils(&self, condition: Condition) -> bool {
         match condition {
-            Condition::Started => self.face.phase != ContainerPhase::Created,
+            Condition::Started => self.view.phase != ContainerPhase::Created,
             Condition::Healthy => {
                 let well = self.check.as_ref().and_then(|it| it.well);
-                self.face.health == Some(HealthStatus::Healthy) || lately(well)
+                self.view.health == Some(HealthStatus::Healthy) || lately(well)
             }
-            Condition::Completed => self.face.phase == ContainerPhase::Exited(0) || lately(self.completed),
+            Condition::Completed => self.view.phase == ContainerPhase::Exited(0) || lately(self.completed),
         }
     }
 
     /// Whether it was plainly on its way for so long that every agent saw it.
     fn is_coming(&self, condition: Condition, now: EngineTime) -> bool {
-        let since = self.face.started.map_or(0, |it| now.secs() - it.secs());
-        let runs = self.face.phase == ContainerPhase::Running && since > i64::try_from(IN_MIND.as_secs()).unwrap();
+        let since = self.view.started.map_or(0, |it| now.secs() - it.secs());
+        let runs = self.view.phase == ContainerPhase::Running && since > i64::try_from(MAX_STALENESS.as_secs()).unwrap();
         let fresh = self.restarts == 0 && !self.stopped && self.started == 1;
         runs && fresh
             && match condition {
                 Condition::Started => false,
                 Condition::Healthy => {
-                    let starting = self.face.health == Some(HealthStatus::Starting);
+                    let starting = self.view.health == Some(HealthStatus::Starting);
                     starting && self.check.as_ref().is_some_and(|it| it.well.is_none() && it.ill.is_none())
                 }
-                Condition::Completed => !self.face.restart.restarts_always() && self.completed.is_none(),
+                Condition::Completed => !self.view.restart.restarts_always() && self.completed.is_none(),
             }
     }
 }
@@ -89,58 +89,58 @@ impl Crate {
 impl Model {
     /// A container was started: when its health is reported first.
     pub(super) fn check_later(&mut self, id: &ContainerId) {
-        if self.machine.containers.get(id).is_some_and(|it| it.check.is_some()) {
-            let after = self.fates.containers.secs(1, 60);
+        if self.engine.containers.get(id).is_some_and(|it| it.check.is_some()) {
+            let after = self.rngs.containers.secs(1, 60);
             self.schedule(after, Job::Health(id.clone()));
         }
     }
 
-    /// A health check says something. In fair weather all is well but for those that never are.
+    /// A health check reports. Without faults every container is healthy, except those that never are.
     pub(super) fn checks(&mut self, id: &ContainerId) {
-        let fails = self.fates.containers.happens(self.weather.faults);
-        let Some(it) = self.machine.containers.get_mut(id).filter(|it| it.face.phase == ContainerPhase::Running) else {
+        let fails = self.rngs.containers.happens(self.rates.faults);
+        let Some(it) = self.engine.containers.get_mut(id).filter(|it| it.view.phase == ContainerPhase::Running) else {
             return;
         };
         let Some(sick) = it.check.as_ref().map(|it| it.sick) else { return };
-        let before = it.face.health;
+        let before = it.view.health;
         it.was(before);
         let now = if sick || fails { HealthStatus::Unhealthy } else { HealthStatus::Healthy };
-        it.face.health = Some(now);
-        let key = it.face.key.clone();
+        it.view.health = Some(now);
+        let key = it.view.key.clone();
         if before != Some(now) {
             self.note(format_args!("{key} is {}", now.word()));
-            self.met(if now == HealthStatus::Healthy { Met::Healthy } else { Met::Unhealthy });
+            self.hit(if now == HealthStatus::Healthy { Mark::Healthy } else { Mark::Unhealthy });
             self.event();
         }
-        if !sick && (now == HealthStatus::Unhealthy || self.weather.faults > 0) {
-            let after = self.fates.containers.secs(10, 300);
+        if !sick && (now == HealthStatus::Unhealthy || self.rates.faults > 0) {
+            let after = self.rngs.containers.secs(10, 300);
             self.schedule(after, Job::Health(id.clone()));
         }
     }
 
     /// A service is started when every condition of its dependencies holds, and not before.
-    pub(super) fn judge_dependencies(&mut self, which: &ContainerRef) {
+    pub(super) fn check_dependencies(&mut self, which: &ContainerRef) {
         let app = which.key.app;
         let early = |target: &Target| {
             let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
             needs.iter().any(|(on, it)| self.is_early(target, app, on, *it))
         };
-        if self.all_say(early) {
-            self.wrong(format_args!("start {}, before what it depends on", which.key));
+        if self.all_targets(early) {
+            self.violation(format_args!("start {}, before what it depends on", which.key));
         }
         let waited = |target: &Target| {
             service(target, &which.key).is_some_and(|it| it.depends_on.values().any(|it| it.condition != Condition::Started))
         };
-        if self.all_say(waited) {
-            self.met(Met::ConditionHeld);
+        if self.all_targets(waited) {
+            self.hit(Mark::ConditionHeld);
         }
     }
 
     fn is_early(&self, target: &Target, app: AppId, on: &str, dependency: Dependency) -> bool {
         let key = ServiceKey::new(app, on);
-        let stays = |it: &&Crate| it.face.key == key && !self.judge.leaving.contains(&it.face.id);
-        let theirs: Vec<_> = self.machine.ours().filter(stays).collect();
-        if self.judge.lately_by_hand(&key.to_string()) || theirs.iter().any(|it| it.fulfils(dependency.condition)) {
+        let stays = |it: &&SimContainer| it.view.key == key && !self.checker.leaving.contains(&it.view.id);
+        let theirs: Vec<_> = self.engine.ours().filter(stays).collect();
+        if self.checker.lately_by_hand(&key.to_string()) || theirs.iter().any(|it| it.fulfils(dependency.condition)) {
             return false;
         }
         // What is not to run need not run for those that depend on it.
@@ -149,23 +149,23 @@ impl Model {
         if dependency.required {
             dependency.condition != Condition::Started || to_run
         } else {
-            to_run && theirs.iter().any(|it| it.is_coming(dependency.condition, self.machine.now))
+            to_run && theirs.iter().any(|it| it.is_coming(dependency.condition, self.engine.now))
         }
     }
 
     /// Whether a container is restarted because a dependency was made anew.
-    pub(super) fn met_restart(&mut self, which: &ContainerRef) {
-        let started = self.machine.containers.get(&which.id).and_then(|it| it.face.started);
+    pub(super) fn mark_restart(&mut self, which: &ContainerRef) {
+        let started = self.engine.containers.get(&which.id).and_then(|it| it.view.started);
         let anew = |target: &Target| {
             let needs = service(target, &which.key).map(|it| it.depends_on.clone()).unwrap_or_default();
             needs.iter().filter(|(_, it)| it.restart).any(|(on, _)| {
                 let key = ServiceKey::new(which.key.app, on);
-                let mut theirs = self.machine.ours().filter(|it| it.face.key == key);
-                theirs.any(|it| started.is_some_and(|started| started.secs() < it.face.created_secs))
+                let mut theirs = self.engine.ours().filter(|it| it.view.key == key);
+                theirs.any(|it| started.is_some_and(|started| started.secs() < it.view.created_secs))
             })
         };
-        if self.all_say(anew) {
-            self.met(Met::DependentRestarted);
+        if self.all_targets(anew) {
+            self.hit(Mark::DependentRestarted);
         }
     }
 }

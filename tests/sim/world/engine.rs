@@ -12,14 +12,14 @@ use boardkeeper::state::{
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
-use super::machine::{Crate, Machine, Owned, Tells};
-use super::met::Met;
-use super::nature::Job;
+use super::engine_model::{Dialect, EngineModel, Owned, SimContainer};
+use super::events::Job;
+use super::marks::Mark;
 use super::{Model, Sim};
 
-/// What becomes of one call.
+/// The fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Luck {
+enum CallFault {
     /// It is answered.
     Good,
     /// It fails, and nothing was done.
@@ -33,51 +33,51 @@ enum Luck {
 }
 
 impl Model {
-    fn luck(&mut self) -> Luck {
-        let wait = self.fates.calls.secs(1, 60);
-        let (fault, hang) = (self.fates.calls.happens(self.weather.faults), self.fates.calls.happens(self.weather.hangs));
-        let after = self.fates.calls.happens(500);
+    fn call_fault(&mut self) -> CallFault {
+        let wait = self.rngs.calls.secs(1, 60);
+        let (fault, hang) = (self.rngs.calls.happens(self.rates.faults), self.rngs.calls.happens(self.rates.hangs));
+        let after = self.rngs.calls.happens(500);
         if fault || hang {
-            self.met(match (hang, after) {
-                (true, false) => Met::EngineHangs,
-                (true, true) => Met::AnswerHangs,
-                (false, false) => Met::EngineSaysNo,
-                (false, true) => Met::AnswerLost,
+            self.hit(match (hang, after) {
+                (true, false) => Mark::EngineHangs,
+                (true, true) => Mark::AnswerHangs,
+                (false, false) => Mark::EngineSaysNo,
+                (false, true) => Mark::AnswerLost,
             });
         }
         match (fault, hang, after) {
-            (_, true, false) => Luck::Hang(wait),
-            (_, true, true) => Luck::HangAfter(wait),
-            (true, false, false) => Luck::Before,
-            (true, false, true) => Luck::After,
-            (false, false, _) => Luck::Good,
+            (_, true, false) => CallFault::Hang(wait),
+            (_, true, true) => CallFault::HangAfter(wait),
+            (true, false, false) => CallFault::Before,
+            (true, false, true) => CallFault::After,
+            (false, false, _) => CallFault::Good,
         }
     }
 
-    /// Does what takes the engine no time, or the rest of a deed whose agent is gone.
-    pub(crate) fn obey(&mut self, deed: &EngineAction) -> Result<(), EngineError> {
+    /// Applies an action at once: one that takes the engine no time, or the rest of one whose agent is gone.
+    pub(crate) fn apply(&mut self, action: &EngineAction) -> Result<(), EngineError> {
         let now_secs = self.now_secs();
-        self.met_deed(deed);
-        self.met_refusal(deed);
-        let machine = &mut self.machine;
-        let done = match deed {
-            EngineAction::Create(spec) => machine.create(spec, now_secs).map(drop),
+        self.mark_action(action);
+        self.mark_refusal(action);
+        let engine = &mut self.engine;
+        let done = match action {
+            EngineAction::Create(spec) => engine.create(spec, now_secs).map(drop),
             EngineAction::Start(which) => self.start(&which.id),
-            EngineAction::Stop(which) => machine.exit(&which.id, 143, true),
-            EngineAction::Kill(which) => machine.exit(&which.id, 143, true).and_then(|()| machine.remove(&which.id)),
-            EngineAction::Restart(which) => machine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
-            EngineAction::Rename(which, name) => machine.rename(&which.id, name),
-            EngineAction::Retire(which, name) => machine.rename(&which.id, name).and_then(|()| machine.rest(&which.id)),
-            EngineAction::CreateNetwork(network) => machine.create_network(network),
-            EngineAction::RemoveNetwork(name, id, _) => machine.remove_network(name, id),
-            EngineAction::Connect(which, networks) => machine.connect(&which.id, networks),
-            EngineAction::CreateVolume(volume) => machine.create_volume(volume),
-            EngineAction::RemoveVolume(name, _) => machine.remove_volume(name),
-            EngineAction::RemoveImage(reference) => machine.remove_image(reference),
+            EngineAction::Stop(which) => engine.exit(&which.id, 143, true),
+            EngineAction::Kill(which) => engine.exit(&which.id, 143, true).and_then(|()| engine.remove(&which.id)),
+            EngineAction::Restart(which) => engine.exit(&which.id, 143, true).and_then(|()| self.start(&which.id)),
+            EngineAction::Rename(which, name) => engine.rename(&which.id, name),
+            EngineAction::Retire(which, name) => engine.rename(&which.id, name).and_then(|()| engine.rest(&which.id)),
+            EngineAction::CreateNetwork(network) => engine.create_network(network),
+            EngineAction::RemoveNetwork(name, id, _) => engine.remove_network(name, id),
+            EngineAction::Connect(which, networks) => engine.connect(&which.id, networks),
+            EngineAction::CreateVolume(volume) => engine.create_volume(volume),
+            EngineAction::RemoveVolume(name, _) => engine.remove_volume(name),
+            EngineAction::RemoveImage(reference) => engine.remove_image(reference),
             EngineAction::Pull(reference) => {
-                let image = Machine::registry(reference);
-                machine.layers.remove(&image.id);
-                machine.keep(image);
+                let image = EngineModel::registry(reference);
+                engine.layers.remove(&image.id);
+                engine.keep(image);
                 Ok(())
             }
         };
@@ -86,41 +86,41 @@ impl Model {
     }
 
     /// Whether the engine speaks another API than was agreed on. What is agreed on then is what it speaks now.
-    fn speaks_another(&mut self) -> bool {
-        let (agreed, api) = (self.machine.agreed, self.machine.api);
-        self.machine.agreed = api;
+    fn api_changed(&mut self) -> bool {
+        let (agreed, api) = (self.engine.agreed, self.engine.api);
+        self.engine.agreed = api;
         if api != agreed {
-            self.met(Met::ApiRises);
+            self.hit(Mark::ApiRises);
         }
         api != agreed
     }
 
-    /// What a start mends, for the count.
-    fn met_start(&mut self, id: &ContainerId, was: ContainerPhase) {
-        let Some(it) = self.machine.containers.get(id).filter(|_| was == ContainerPhase::Created) else { return };
+    /// Counts the recoveries that a start completes.
+    fn mark_start(&mut self, id: &ContainerId, was: ContainerPhase) {
+        let Some(it) = self.engine.containers.get(id).filter(|_| was == ContainerPhase::Created) else { return };
         let waited = self.disk.kept.awaiting.get(id).is_some_and(|boot| *boot != self.boot_id());
-        if it.made_by != self.machine.agents {
-            self.met(Met::OrphanStarted);
+        if it.made_by != self.engine.agents {
+            self.hit(Mark::OrphanStarted);
         }
         if waited {
-            self.met(Met::BootAwaited);
+            self.hit(Mark::BootAwaited);
         }
     }
 
-    /// What finishes what an agent before began, for the count.
-    fn met_deed(&mut self, deed: &EngineAction) {
-        let agents = self.machine.agents;
-        match deed {
+    /// Counts the actions that complete what a previous agent began.
+    fn mark_action(&mut self, action: &EngineAction) {
+        let agents = self.engine.agents;
+        match action {
             EngineAction::Create(spec)
-                if self.machine.containers.values().any(|it| it.face.name == spec.name && !it.foreign) =>
+                if self.engine.containers.values().any(|it| it.view.name == spec.name && !it.foreign) =>
             {
-                self.met(Met::CreatedFound);
+                self.hit(Mark::CreatedFound);
             }
-            EngineAction::Restart(which) => self.met_restart(which),
+            EngineAction::Restart(which) => self.mark_restart(which),
             EngineAction::Kill(which) => {
-                let by = self.machine.containers.get(&which.id).and_then(|it| it.retired_by);
+                let by = self.engine.containers.get(&which.id).and_then(|it| it.retired_by);
                 if by.is_some_and(|by| by != agents) {
-                    self.met(Met::HandOverFinished);
+                    self.hit(Mark::HandOverFinished);
                 }
             }
             _ => (),
@@ -128,37 +128,37 @@ impl Model {
     }
 
     /// Why a pull breaks off, if it does. The layers that are here stay.
-    fn breaks_off(&mut self) -> Option<&'static str> {
-        if self.befalls(self.weather.faults / 4, Met::PullBreaks) {
+    fn pull_fault(&mut self) -> Option<&'static str> {
+        if self.roll(self.rates.faults / 4, Mark::PullBreaks) {
             return Some("unexpected EOF");
         }
-        let expired = self.befalls(if self.brief_tokens { 1000 } else { self.weather.faults / 4 }, Met::TokenExpires);
+        let expired = self.roll(if self.brief_tokens { 1000 } else { self.rates.faults / 4 }, Mark::TokenExpires);
         expired.then_some("unauthorized: authentication required")
     }
 
     fn start(&mut self, id: &ContainerId) -> Result<(), EngineError> {
-        let ran = self.machine.at(id)?.face.phase == ContainerPhase::Running;
-        if self.fates.calls.happens(self.weather.faults) && !ran {
-            self.met(Met::StartRefused);
-            let it = self.machine.at(id)?;
-            it.face.error = Some("driver failed programming external connectivity".into());
+        let ran = self.engine.at(id)?.view.phase == ContainerPhase::Running;
+        if self.rngs.calls.happens(self.rates.faults) && !ran {
+            self.hit(Mark::StartRefused);
+            let it = self.engine.at(id)?;
+            it.view.error = Some("driver failed programming external connectivity".into());
             return Err(EngineError::Refused("driver failed programming external connectivity".into()));
         }
-        let face = &self.machine.at(id)?.face;
-        let (was, key) = (face.phase, face.key.clone());
-        self.machine.start(id)?;
+        let view = &self.engine.at(id)?.view;
+        let (was, key) = (view.phase, view.key.clone());
+        self.engine.start(id)?;
         self.locks.mounted(key);
-        self.met_start(id, was);
+        self.mark_start(id, was);
         if !ran {
-            self.machine.at(id)?.started += 1;
-            self.judge_alive(id);
+            self.engine.at(id)?.started += 1;
+            self.check_single_instance(id);
             self.started(id);
         }
         Ok(())
     }
 }
 
-impl Machine {
+impl EngineModel {
     /// What an agent may see.
     pub(crate) fn seen(&self) -> EngineSnapshot {
         EngineSnapshot { containers: self.seen_containers(), ..self.seen_rest() }
@@ -169,21 +169,21 @@ impl Machine {
     }
 
     /// A container, in the form in which this engine tells of it.
-    fn told(&self, it: &Crate) -> Container {
-        let mut face = it.face.clone();
-        face.networks = Some(Self::attached(it).clone());
-        let owners = face.shares.values().filter_map(|id| self.containers.get(id));
-        face.shares_since = owners.filter(|it| it.face.phase == ContainerPhase::Running).filter_map(|it| it.face.started).max();
-        face.is_orphaned = !face.shares.values().all(|id| self.containers.contains_key(id));
-        match (self.tells, &mut face.made) {
-            (Tells::RestartOtherwise, _) if face.restart == RestartPolicy::No => face.restart = RestartPolicy::OnFailure(0),
-            (Tells::PortsOtherwise, Origin::Adopted(foreign)) => {
+    fn told(&self, it: &SimContainer) -> Container {
+        let mut view = it.view.clone();
+        view.networks = Some(Self::attached(it).clone());
+        let owners = view.shares.values().filter_map(|id| self.containers.get(id));
+        view.shares_since = owners.filter(|it| it.view.phase == ContainerPhase::Running).filter_map(|it| it.view.started).max();
+        view.is_orphaned = !view.shares.values().all(|id| self.containers.contains_key(id));
+        match (self.dialect, &mut view.made) {
+            (Dialect::RestartOtherwise, _) if view.restart == RestartPolicy::No => view.restart = RestartPolicy::OnFailure(0),
+            (Dialect::PortsOtherwise, Origin::Adopted(foreign)) => {
                 let spelled = |port: &Port| Port { host_ip: "0.0.0.0".into(), ..port.clone() };
                 foreign.config.ports = foreign.config.ports.iter().map(spelled).collect();
             }
-            (Tells::Normally | Tells::RestartOtherwise | Tells::PortsOtherwise, _) => (),
+            (Dialect::Normally | Dialect::RestartOtherwise | Dialect::PortsOtherwise, _) => (),
         }
-        face
+        view
     }
 
     fn seen_rest(&self) -> EngineSnapshot {
@@ -203,43 +203,43 @@ impl Machine {
     }
 }
 
-/// A deed under way. Dropped half-way, the engine may finish it all the same, a little later.
+/// An action under way. If it is dropped half-way, the engine may finish it all the same, a little later.
 struct Underway<'a> {
     sim: &'a Sim,
-    deed: &'a EngineAction,
+    action: &'a EngineAction,
     sent: bool,
 }
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
         let Ok(mut model) = self.sim.0.try_borrow_mut() else { return };
-        model.judge.ended(self.deed);
+        model.checker.ended(self.action);
         if self.sent {
-            model.met(Met::DeedHalfDone);
+            model.hit(Mark::DeedHalfDone);
         }
-        if self.sent && !matches!(self.deed, EngineAction::Pull(_)) && model.fates.halves.happens(500) {
-            let after = model.fates.halves.millis(0, 5000);
-            model.schedule(after, Job::Late(Box::new(self.deed.clone())));
+        if self.sent && !matches!(self.action, EngineAction::Pull(_)) && model.rngs.partial.happens(500) {
+            let after = model.rngs.partial.millis(0, 5000);
+            model.schedule(after, Job::FinishAction(Box::new(self.action.clone())));
         }
     }
 }
 
 impl Engine for Sim {
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
-        self.with(|model| model.machine.looks += 1);
-        let luck = self.with(Model::luck);
+        self.with(|model| model.engine.looks += 1);
+        let call_fault = self.with(Model::call_fault);
         self.pass(1, 100).await;
-        self.unlucky(luck).await?;
-        if self.with(|model| model.machine.blind) {
+        self.fail_before(call_fault).await?;
+        if self.with(|model| model.engine.observe_fails) {
             return Err(EngineError::Refused("500: no look at containers just now".into()));
         }
-        let containers = self.with(|model| model.machine.seen_containers());
+        let containers = self.with(|model| model.engine.seen_containers());
         // The rest is asked for later, and may already belong to another moment.
         self.pass(1, 100).await;
         self.answers(None)?;
-        let rest = self.with(|model| model.machine.seen_rest());
+        let rest = self.with(|model| model.engine.seen_rest());
         self.pass(0, 50).await;
-        self.unlucky_after(luck).await?;
+        self.fail_after(call_fault).await?;
         Ok(EngineSnapshot { containers, ..rest })
     }
 
@@ -247,43 +247,43 @@ impl Engine for Sim {
         self.pass(1, 2000).await;
         self.answers(None)?;
         self.with(|model| {
-            let missing = images.iter().map(Machine::registry).filter(|it| !model.machine.images.contains_key(&it.id));
+            let missing = images.iter().map(EngineModel::registry).filter(|it| !model.engine.images.contains_key(&it.id));
             let needed: u64 = missing.map(|it| it.size_bytes).sum();
-            let is_known = !model.fates.calls.happens(model.weather.faults);
-            if !is_known || model.machine.free_bytes() >= needed {
+            let is_known = !model.rngs.calls.happens(model.rates.faults);
+            if !is_known || model.engine.free_bytes() >= needed {
                 return Ok(());
             }
-            model.met(Met::UpdateTooLarge);
+            model.hit(Mark::UpdateTooLarge);
             Err(EngineError::Full(format!("{} images do not fit together", images.len())))
         })
     }
 
-    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
-        self.with(|model| model.judge_deed(deed));
-        let mut underway = Underway { sim: self, deed, sent: false };
-        let luck = self.with(Model::luck);
+    async fn take(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+        self.with(|model| model.check_action(action));
+        let mut underway = Underway { sim: self, action, sent: false };
+        let call_fault = self.with(Model::call_fault);
         self.pass(1, 300).await;
-        let done = match self.unlucky(luck).await {
+        let done = match self.fail_before(call_fault).await {
             Ok(()) => {
                 underway.sent = true;
-                self.carry_out(deed, progress).await
+                self.execute(action, progress).await
             }
             Err(error) => Err(error),
         };
         underway.sent = false;
-        self.note(format_args!("{deed}: {}", done.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned())));
+        self.note(format_args!("{action}: {}", done.as_ref().map_or_else(ToString::to_string, |()| "ok".to_owned())));
         done?;
-        self.unlucky_after(luck).await
+        self.fail_after(call_fault).await
     }
 
     fn events(&self) -> impl Stream<Item = ()> {
-        // Whoever begins to listen is told at once, as by a real engine: something may have changed before.
-        let mut bell = self.with(|model| model.bells.events.subscribe());
-        bell.mark_changed();
-        stream::unfold(bell, async |mut bell| {
-            let changed = pin!(bell.changed()).await;
+        // A new subscriber gets an event at once, as from a real engine: something may have changed before.
+        let mut notifier = self.with(|model| model.notifiers.events.subscribe());
+        notifier.mark_changed();
+        stream::unfold(notifier, async |mut notifier| {
+            let changed = pin!(notifier.changed()).await;
             changed.expect("the world outlives its agents");
-            Some(((), bell))
+            Some(((), notifier))
         })
     }
 }
@@ -295,39 +295,39 @@ fn unreachable<T>(why: &str) -> Result<T, EngineError> {
 impl Sim {
     /// The engine is there, and still the one it was.
     fn answers(&self, since: Option<u64>) -> Result<u64, EngineError> {
-        let (up, epoch) = self.with(|model| (model.machine.up, model.machine.epoch));
+        let (up, epoch) = self.with(|model| (model.engine.up, model.engine.epoch));
         if !up {
             return unreachable("connection refused");
         }
-        if self.with(Model::speaks_another) {
+        if self.with(Model::api_changed) {
             return unreachable("it speaks another API version now, and is asked anew");
         }
         if since.is_some_and(|since| since != epoch) {
-            self.with(|model| model.met(Met::CallOutlivesEngine));
+            self.with(|model| model.hit(Mark::CallOutlivesEngine));
             return unreachable("connection reset by peer");
         }
         Ok(epoch)
     }
 
-    async fn unlucky(&self, luck: Luck) -> Result<(), EngineError> {
-        match luck {
-            Luck::Good | Luck::After | Luck::HangAfter(_) => self.answers(None).map(drop),
-            Luck::Before => Err(EngineError::Refused("500: the engine had a bad moment".into())),
-            Luck::Hang(wait) => {
+    async fn fail_before(&self, call_fault: CallFault) -> Result<(), EngineError> {
+        match call_fault {
+            CallFault::Good | CallFault::After | CallFault::HangAfter(_) => self.answers(None).map(drop),
+            CallFault::Before => Err(EngineError::Refused("500: the engine had a bad moment".into())),
+            CallFault::Hang(wait) => {
                 sleep(wait).await;
                 unreachable("no answer")
             }
         }
     }
 
-    async fn unlucky_after(&self, luck: Luck) -> Result<(), EngineError> {
-        match luck {
-            Luck::Good | Luck::Before | Luck::Hang(_) => Ok(()),
-            Luck::After => {
+    async fn fail_after(&self, call_fault: CallFault) -> Result<(), EngineError> {
+        match call_fault {
+            CallFault::Good | CallFault::Before | CallFault::Hang(_) => Ok(()),
+            CallFault::After => {
                 self.note("…but the answer is lost");
                 Err(EngineError::Refused("500: the engine had a bad moment".into()))
             }
-            Luck::HangAfter(wait) => {
+            CallFault::HangAfter(wait) => {
                 self.note("…but the answer hangs");
                 sleep(wait).await;
                 unreachable("no answer")
@@ -335,9 +335,9 @@ impl Sim {
         }
     }
 
-    async fn carry_out(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         let epoch = self.answers(None)?;
-        match deed {
+        match action {
             EngineAction::Pull(reference) => self.pull(reference, epoch, progress).await,
             EngineAction::Stop(which) => self.stop(which, epoch).await,
             EngineAction::Kill(which) => self.kill(which, epoch).await,
@@ -345,13 +345,13 @@ impl Sim {
                 self.stop(which, epoch).await?;
                 self.pass(1, 200).await;
                 self.answers(Some(epoch))?;
-                self.with(|model| model.obey(&EngineAction::Start(which.clone())))
+                self.with(|model| model.apply(&EngineAction::Start(which.clone())))
             }
             EngineAction::Retire(which, name) => {
-                self.with(|model| model.machine.rename(&which.id, name))?;
+                self.with(|model| model.engine.rename(&which.id, name))?;
                 self.pass(1, 50).await;
                 self.answers(Some(epoch))?;
-                self.with(|model| model.machine.rest(&which.id))
+                self.with(|model| model.engine.rest(&which.id))
             }
             EngineAction::Create(_)
             | EngineAction::Start(_)
@@ -364,58 +364,58 @@ impl Sim {
             | EngineAction::RemoveImage(_) => {
                 self.pass(1, 1500).await;
                 self.answers(Some(epoch))?;
-                self.with(|model| model.obey(deed))
+                self.with(|model| model.apply(action))
             }
         }
     }
 
     async fn pull(&self, reference: &ImageRef, epoch: u64, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
-        let image = Machine::registry(reference);
-        let parts = Machine::layers_of(&image);
+        let image = EngineModel::registry(reference);
+        let parts = EngineModel::layers_of(&image);
         let here = self.with(|model| {
-            let broken = model.machine.layers.get(&image.id).copied();
+            let broken = model.engine.layers.get(&image.id).copied();
             if broken.is_some() {
-                model.met(Met::PulledAgain);
+                model.hit(Mark::PulledAgain);
             }
             broken.unwrap_or(0)
         });
         for part in here..parts {
             let room = self.with(|model| {
-                let here = model.machine.images.contains_key(&image.id);
-                here || model.machine.free_bytes() >= image.size_bytes
+                let here = model.engine.images.contains_key(&image.id);
+                here || model.engine.free_bytes() >= image.size_bytes
             });
             if !room {
-                self.with(|model| model.met(Met::NoRoom));
+                self.with(|model| model.hit(Mark::NoRoom));
                 return Err(EngineError::Full(format!("{reference} does not fit")));
             }
             progress(u8::try_from(100 * part / parts).unwrap());
             self.pass(50, 12_000).await;
             self.answers(Some(epoch))?;
-            self.with(|model| model.machine.layers.insert(image.id.clone(), part + 1));
+            self.with(|model| model.engine.layers.insert(image.id.clone(), part + 1));
             if part + 1 < parts
-                && let Some(why) = self.with(Model::breaks_off)
+                && let Some(why) = self.with(Model::pull_fault)
             {
                 return Err(EngineError::Refused(format!("{reference}: {why}")));
             }
         }
         progress(100);
-        self.with(|model| model.obey(&EngineAction::Pull(reference.clone())))
+        self.with(|model| model.apply(&EngineAction::Pull(reference.clone())))
     }
 
     async fn stop(&self, which: &ContainerRef, epoch: u64) -> Result<(), EngineError> {
         let took = self.with(|model| {
-            model.judge_stop(which);
-            let it = model.machine.at(&which.id)?;
+            model.check_stop(which);
+            let it = model.engine.at(&which.id)?;
             let most = u64::try_from(it.grace.as_millis()).unwrap();
-            let alive = it.face.phase.is_alive();
-            let took = model.fates.containers.millis(0, if alive { most } else { 0 });
+            let alive = it.view.phase.is_alive();
+            let took = model.rngs.containers.millis(0, if alive { most } else { 0 });
             Ok((took, took.as_millis() >= u128::from(most)))
         });
         let (took, slow) = took?;
         sleep(took).await;
         self.answers(Some(epoch))?;
         self.with(|model| {
-            let done = model.machine.exit(&which.id, if slow { 137 } else { 143 }, true);
+            let done = model.engine.exit(&which.id, if slow { 137 } else { 143 }, true);
             model.event();
             done
         })
@@ -423,19 +423,19 @@ impl Sim {
 
     /// Stops, and then removes: two effects, and the world goes on between them.
     async fn kill(&self, which: &ContainerRef, epoch: u64) -> Result<(), EngineError> {
-        if !self.with(|model| model.machine.containers.contains_key(&which.id)) {
+        if !self.with(|model| model.engine.containers.contains_key(&which.id)) {
             return Ok(());
         }
         self.stop(which, epoch).await?;
         self.pass(1, 200).await;
         self.answers(Some(epoch))?;
-        // From here on the engine does it by itself, whether anybody waits or not.
+        // From here on the engine proceeds by itself, whether the caller waits or not.
         let took = self.with(|model| {
-            let took = model.fates.containers.millis(1, 1000);
-            let stuck = model.fates.calls.happens(model.weather.faults / 2);
-            model.machine.at(&which.id)?.face.phase = if stuck { ContainerPhase::Dead } else { ContainerPhase::Removing };
+            let took = model.rngs.containers.millis(1, 1000);
+            let stuck = model.rngs.calls.happens(model.rates.faults / 2);
+            model.engine.at(&which.id)?.view.phase = if stuck { ContainerPhase::Dead } else { ContainerPhase::Removing };
             if stuck {
-                model.met(Met::RemovalStuck);
+                model.hit(Mark::RemovalStuck);
                 return Err(EngineError::Refused("driver failed to remove root filesystem".into()));
             }
             model.schedule(took, Job::Gone(which.id.clone()));

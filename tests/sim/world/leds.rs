@@ -6,34 +6,34 @@ use boardkeeper::port::{self, LedError, ToolLock};
 use boardkeeper::state::{LedInfo as Named, LedLevel, LedRef, Pattern, Player};
 use tokio::time::{Instant, sleep_until};
 
-use super::dice::Dice;
-use super::met::Met;
+use super::marks::Mark;
+use super::rng::Rng;
 use super::{Model, Sim};
 
 /// What an LED shows: its trigger and its brightness.
-type Shows = (&'static str, u32);
+type LedState = (&'static str, u32);
 
 /// How it is after a boot.
-const AT_BOOT: Shows = ("heartbeat", 1);
-/// What somebody else may set.
-const THEIRS: [Shows; 2] = [("default-on", 1), ("mmc0", 0)];
+const AT_BOOT: LedState = ("heartbeat", 1);
+/// What another program may set.
+const THEIRS: [LedState; 2] = [("default-on", 1), ("mmc0", 0)];
 
 /// The LED, and what is kept of it in the runtime directory.
-pub(crate) struct Lamp {
-    dice: Dice,
-    shows: Shows,
-    /// How whoever is not the agent wants it.
-    rightful: Shows,
-    /// How it was before the agent changed it, and what the agent made of it. Outlives the agent, not the power.
-    record: Option<(Shows, Shows)>,
+pub(crate) struct Led {
+    rng: Rng,
+    shows: LedState,
+    /// What the kernel or another program set last: the LED must show it once the agent lets go.
+    expected: LedState,
+    /// What it showed before the agent changed it, and what the agent set. Outlives the agent, not a power cut.
+    record: Option<(LedState, LedState)>,
     /// An agent before this one changed it.
     inherited: bool,
     gone: bool,
-    /// Since when somebody tries LEDs out.
-    bench: Option<Instant>,
+    /// Since when the LED tool has held its lock.
+    tool_lock: Option<Instant>,
 }
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -41,15 +41,15 @@ enum Fault {
     After,
 }
 
-impl Lamp {
+impl Led {
     /// As it is after a boot.
-    pub(crate) const fn new(dice: Dice) -> Self {
-        Self { dice, shows: AT_BOOT, rightful: AT_BOOT, record: None, inherited: false, gone: false, bench: None }
+    pub(crate) const fn new(rng: Rng) -> Self {
+        Self { rng, shows: AT_BOOT, expected: AT_BOOT, record: None, inherited: false, gone: false, tool_lock: None }
     }
 
-    /// The machine went off: the kernel begins anew, and the runtime directory is empty.
+    /// The machine lost power: the kernel resets the LED, and the runtime directory is empty.
     pub(crate) fn lose_power(&mut self) {
-        *self = Self::new(self.dice.clone());
+        *self = Self::new(self.rng.clone());
     }
 
     /// The agent that changed it is gone.
@@ -59,13 +59,13 @@ impl Lamp {
 
     /// Why it is not as it was, if so. When all is quiet it must be.
     pub(crate) fn unsettled(&self) -> Option<String> {
-        let Self { shows, rightful, record, gone, .. } = self;
-        let as_it_was = shows == rightful && record.is_none();
-        (!as_it_was).then(|| format!("the LED shows {shows:?}, and should {rightful:?}; kept is {record:?}, unplugged: {gone}"))
+        let Self { shows, expected, record, gone, .. } = self;
+        let as_it_was = shows == expected && record.is_none();
+        (!as_it_was).then(|| format!("the LED shows {shows:?}, and should {expected:?}; kept is {record:?}, unplugged: {gone}"))
     }
 
     /// What it shows.
-    pub(crate) const fn shows(&self) -> Shows {
+    pub(crate) const fn shows(&self) -> LedState {
         self.shows
     }
 
@@ -78,11 +78,11 @@ impl Lamp {
         if self.gone { Err(LedError::Vanished("the LED went away".into())) } else { Ok(()) }
     }
 
-    fn change(&mut self, shows: Shows) -> Result<(), LedError> {
+    fn change(&mut self, shows: LedState) -> Result<(), LedError> {
         self.there()?;
         let before = match self.record {
             Some((before, ours)) if ours == self.shows => before,
-            // What somebody set meanwhile is how it is to be afterwards.
+            // What another program set meanwhile is what the agent restores.
             Some(_) | None => self.shows,
         };
         self.record = Some((before, shows));
@@ -90,70 +90,70 @@ impl Lamp {
         Ok(())
     }
 
-    fn put_back(&mut self) -> Result<Option<Met>, LedError> {
+    fn put_back(&mut self) -> Result<Option<Mark>, LedError> {
         let Some((before, ours)) = self.record else { return Ok(None) };
         self.there()?;
         self.record = None;
         let inherited = std::mem::take(&mut self.inherited);
         if self.shows != ours {
-            return Ok(Some(Met::TheirsStays));
+            return Ok(Some(Mark::TheirsStays));
         }
         self.shows = before;
-        Ok(inherited.then_some(Met::PutBack))
+        Ok(inherited.then_some(Mark::PutBack))
     }
 }
 
 impl Model {
-    /// Somebody else sets the LED's trigger.
-    pub(crate) fn take_led(&mut self) {
-        if self.lamp.gone {
+    /// Another program sets the LED's trigger.
+    pub(crate) fn set_led_by_another(&mut self) {
+        if self.led.gone {
             return;
         }
-        let theirs = *self.lamp.dice.pick(&THEIRS).unwrap();
-        (self.lamp.shows, self.lamp.rightful) = (theirs, theirs);
-        self.met(Met::LedTaken);
+        let theirs = *self.led.rng.pick(&THEIRS).unwrap();
+        (self.led.shows, self.led.expected) = (theirs, theirs);
+        self.hit(Mark::LedTaken);
     }
 
-    /// Somebody begins to try LEDs out, or is done.
-    pub(crate) fn bench(&mut self, now: ToolLock) {
+    /// The LED tool takes its lock, or releases it.
+    pub(crate) fn set_tool_lock(&mut self, now: ToolLock) {
         if now == ToolLock::Taken {
-            self.met(Met::LedBench);
+            self.hit(Mark::LedBench);
         }
-        self.lamp.bench = (now == ToolLock::Taken).then(Instant::now);
-        self.ring_outside();
+        self.led.tool_lock = (now == ToolLock::Taken).then(Instant::now);
+        self.notify_host();
     }
 
     /// The agent is about to change the LED.
-    fn judge_led(&mut self, what: &str) {
-        // A driver that hangs keeps the agent from hearing of it.
-        let grace = if self.weather.hangs > 0 { Duration::from_secs(70) } else { Duration::from_secs(1) };
-        if self.lamp.bench.is_some_and(|since| since.elapsed() > grace) {
-            self.wrong(format_args!("the LED is told to {what}, while somebody tries it out"));
+    fn check_led(&mut self, what: &str) {
+        // A driver that hangs delays the agent's reaction to the lock.
+        let grace = if self.rates.hangs > 0 { Duration::from_secs(70) } else { Duration::from_secs(1) };
+        if self.led.tool_lock.is_some_and(|since| since.elapsed() > grace) {
+            self.violation(format_args!("the LED is told to {what}, while somebody tries it out"));
         }
     }
 
-    /// What becomes of a call to the driver, and how long it hangs.
-    fn led_luck(&mut self) -> (Fault, Option<Duration>) {
-        let (faults, hangs) = (self.weather.faults, self.weather.hangs);
-        let lamp = &mut self.lamp;
-        let was_gone = lamp.gone;
-        // In fair weather it is plugged in again.
-        lamp.gone = if was_gone { faults > 0 && !lamp.dice.happens(300) } else { lamp.dice.happens(faults) };
-        let fault = match (lamp.dice.happens(faults), lamp.dice.happens(500)) {
+    /// Rolls for the fault of a call to the driver, and how long it hangs.
+    fn roll_led_fault(&mut self) -> (Fault, Option<Duration>) {
+        let (faults, hangs) = (self.rates.faults, self.rates.hangs);
+        let led = &mut self.led;
+        let was_gone = led.gone;
+        // Without faults it is plugged in again.
+        led.gone = if was_gone { faults > 0 && !led.rng.happens(300) } else { led.rng.happens(faults) };
+        let fault = match (led.rng.happens(faults), led.rng.happens(500)) {
             (false, _) => Fault::None,
             (true, true) => Fault::Before,
             (true, false) => Fault::After,
         };
-        let hangs = lamp.dice.happens(hangs).then(|| lamp.dice.secs(1, 60));
-        let pulled = lamp.gone && !was_gone;
+        let hangs = led.rng.happens(hangs).then(|| led.rng.secs(1, 60));
+        let pulled = led.gone && !was_gone;
         for (so, what) in [
-            (pulled, Met::LedUnplugged),
-            (fault == Fault::Before, Met::LedFails),
-            (fault == Fault::After, Met::LedLies),
-            (hangs.is_some(), Met::LedHangs),
+            (pulled, Mark::LedUnplugged),
+            (fault == Fault::Before, Mark::LedFails),
+            (fault == Fault::After, Mark::LedLies),
+            (hangs.is_some(), Mark::LedHangs),
         ] {
             if so {
-                self.met(what);
+                self.hit(what);
             }
         }
         (fault, hangs)
@@ -162,20 +162,20 @@ impl Model {
 
 impl Sim {
     /// One call to the driver: late, failing before or after it had its effect, or to an LED that is pulled out or put back.
-    async fn led<T>(&self, what: &str, act: impl FnOnce(&mut Lamp) -> Result<T, LedError>) -> Result<T, LedError> {
+    async fn led<T>(&self, what: &str, act: impl FnOnce(&mut Led) -> Result<T, LedError>) -> Result<T, LedError> {
         self.pass(0, 20).await;
-        let (fault, wait) = self.with(Model::led_luck);
+        let (fault, wait) = self.with(Model::roll_led_fault);
         if let Some(wait) = wait {
             tokio::time::sleep(wait).await;
         }
         let failed = || Err(LedError::Failed("the LED's driver says no".into()));
         let done = self.with(|model| match fault {
-            Fault::None => act(&mut model.lamp),
+            Fault::None => act(&mut model.led),
             Fault::Before => failed(),
-            Fault::After => act(&mut model.lamp).and_then(|_| failed()),
+            Fault::After => act(&mut model.led).and_then(|_| failed()),
         });
         self.with(|model| {
-            let shows = model.lamp.shows;
+            let shows = model.led.shows;
             match &done {
                 Ok(_) => model.note(format_args!("LED: {what}: it shows {shows:?}")),
                 Err(error) => model.note(format_args!("LED: {what}: {error}")),
@@ -189,7 +189,7 @@ impl port::Leds for Sim {
     type Survey = ();
 
     async fn survey(&self) -> Result<(), LedError> {
-        self.led("find", |lamp| lamp.there()).await
+        self.led("find", |led| led.there()).await
     }
 
     fn find(&self, (): &(), _: &LedRef) -> Result<Named, LedError> {
@@ -201,12 +201,12 @@ impl port::Leds for Sim {
     }
 
     async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
-        self.with(|model| model.judge_led("blink"));
-        self.led("show", |lamp| {
+        self.with(|model| model.check_led("blink"));
+        self.led("show", |led| {
             // A kernel without the trigger leaves it to the agent.
             let (player, shows) =
-                if lamp.dice.happens(500) { (Player::Kernel, ("pattern", 1)) } else { (Player::Agent, ("none", 0)) };
-            lamp.change(shows).map(|()| player)
+                if led.rng.happens(500) { (Player::Kernel, ("pattern", 1)) } else { (Player::Agent, ("none", 0)) };
+            led.change(shows).map(|()| player)
         })
         .await
     }
@@ -214,8 +214,8 @@ impl port::Leds for Sim {
     async fn play(&self, _: &LedRef, pattern: &Pattern, since: Instant) -> LedError {
         loop {
             let (level, end) = pattern.at(since.elapsed());
-            self.with(|model| model.judge_led("change"));
-            if let Err(error) = self.led("set", |lamp| lamp.change(("none", u32::from(level == LedLevel::Lit)))).await {
+            self.with(|model| model.check_led("change"));
+            if let Err(error) = self.led("set", |led| led.change(("none", u32::from(level == LedLevel::Lit)))).await {
                 return error;
             }
             sleep_until(since + end).await;
@@ -227,21 +227,21 @@ impl port::Leds for Sim {
     }
 
     async fn restore(&self) -> Result<(), LedError> {
-        let met = self.led("restore", Lamp::put_back).await?;
-        if let Some(met) = met {
-            self.with(|model| model.met(met));
+        let mark = self.led("restore", Led::put_back).await?;
+        if let Some(mark) = mark {
+            self.with(|model| model.hit(mark));
         }
         Ok(())
     }
 
     async fn bench(&self, now: ToolLock) -> ToolLock {
-        let mut bell = self.with(|model| model.bells.outside.subscribe());
+        let mut notifier = self.with(|model| model.notifiers.host.subscribe());
         loop {
-            let is = self.with(|model| if model.lamp.bench.is_some() { ToolLock::Taken } else { ToolLock::Free });
+            let is = self.with(|model| if model.led.tool_lock.is_some() { ToolLock::Taken } else { ToolLock::Free });
             if is != now {
                 return is;
             }
-            bell.changed().await.expect("the world outlives its agents");
+            notifier.changed().await.expect("the world outlives its agents");
         }
     }
 }

@@ -7,7 +7,7 @@ use boardkeeper::port::{LockError, Locks};
 use boardkeeper::state::{AppId, Force, HeldLock, LockHolders, LockState as Held, ServiceKey};
 use futures_util::{Stream, stream};
 
-use super::met::Met;
+use super::marks::Mark;
 use super::{Model, Sim};
 
 /// What is in the directory.
@@ -145,7 +145,7 @@ impl LockDir {
 impl Model {
     /// Whether the file system under the locks says no this time.
     fn stuck(&mut self, what: &str, app: AppId) -> Result<(), LockError> {
-        if !self.befalls(self.weather.faults / 4, Met::LockFails) {
+        if !self.roll(self.rates.faults / 4, Mark::LockFails) {
             return Ok(());
         }
         self.note(format_args!("{what} {app}: the file system says no"));
@@ -155,7 +155,7 @@ impl Model {
     /// A new container of a service says that it is ready to take over.
     pub(crate) fn becomes_ready(&mut self, key: ServiceKey) {
         self.locks.ready.insert(key);
-        self.bells.ready.send_modify(|count| *count += 1);
+        self.notifiers.ready.send_modify(|count| *count += 1);
     }
 
     /// A service gives its lock back.
@@ -163,7 +163,7 @@ impl Model {
         if matches!(self.locks.held.get(key), Some(Holder::User(_))) {
             self.locks.held.remove(key);
             self.note(format_args!("{key} gives its lock back"));
-            self.bells.unlocked.send_modify(|count| *count += 1);
+            self.notifiers.unlocked.send_modify(|count| *count += 1);
         }
     }
 }
@@ -174,11 +174,11 @@ struct Taking<'a>(&'a Sim, AppId, Option<BTreeSet<String>>);
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
         let (Some(services), Ok(mut model)) = (self.2.take(), self.0.0.try_borrow_mut()) else { return };
-        let some: BTreeSet<_> = services.into_iter().filter(|_| model.fates.halves.happens(500)).collect();
+        let some: BTreeSet<_> = services.into_iter().filter(|_| model.rngs.partial.happens(500)).collect();
         if !some.is_empty() {
-            model.met(Met::LockHalfTaken);
+            model.hit(Mark::LockHalfTaken);
         }
-        // Somebody's lock among them: then none is taken.
+        // If a service holds one of them, none is taken.
         let _ = model.locks.take(self.1, &some, Force::No);
     }
 }
@@ -204,7 +204,7 @@ impl Locks for Sim {
     }
 
     async fn take(&self, app: AppId, services: &BTreeSet<String>, force: Force) -> Result<(), LockError> {
-        self.with(|model| model.judge_force(app, force));
+        self.with(|model| model.check_force(app, force));
         let mut taking = Taking(self, app, Some(services.clone()));
         self.pass(1, 20).await;
         taking.2 = None;
@@ -213,8 +213,8 @@ impl Locks for Sim {
             let over = force == Force::Yes && model.locks.users(app).is_some();
             let taken = model.locks.take(app, services, force);
             match &taken {
-                Ok(()) if over => model.met(Met::LockForced),
-                Err(LockError::Held(_)) => model.met(Met::LockRefused),
+                Ok(()) if over => model.hit(Mark::LockForced),
+                Err(LockError::Held(_)) => model.hit(Mark::LockRefused),
                 Ok(()) | Err(LockError::Failed(_) | LockError::File(_)) => (),
             }
             let names: Vec<_> = services.iter().map(String::as_str).collect();
@@ -230,9 +230,9 @@ impl Locks for Sim {
         self.with(|model| {
             model.stuck("unlock", app)?;
             model.note(format_args!("unlock {app}"));
-            model.judge_unlock(app);
+            model.check_unlock(app);
             if model.locks.inherited && model.locks.agents(app).next().is_some() {
-                model.met(Met::LockGivenBack);
+                model.hit(Mark::LockGivenBack);
                 model.locks.inherited = false;
             }
             model.locks.release(app);
@@ -258,20 +258,20 @@ impl Locks for Sim {
 
     async fn handed_over(&self, key: &ServiceKey) -> Result<(), LockError> {
         self.pass(1, 20).await;
-        let mut bell = self.with(|model| model.bells.ready.subscribe());
+        let mut notifier = self.with(|model| model.notifiers.ready.subscribe());
         while !self.with(|model| model.locks.ready.contains(key)) {
-            bell.changed().await.expect("the world outlives its agents");
+            notifier.changed().await.expect("the world outlives its agents");
         }
         self.note(format_args!("{key} is ready to take over"));
         Ok(())
     }
 
     fn changes(&self) -> impl Stream<Item = ()> {
-        let bell = self.with(|model| model.bells.unlocked.subscribe());
-        stream::unfold(bell, async |mut bell| {
-            let changed = pin!(bell.changed()).await;
+        let notifier = self.with(|model| model.notifiers.unlocked.subscribe());
+        stream::unfold(notifier, async |mut notifier| {
+            let changed = pin!(notifier.changed()).await;
             changed.expect("the world outlives its agents");
-            Some(((), bell))
+            Some(((), notifier))
         })
     }
 }

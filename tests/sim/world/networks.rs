@@ -7,9 +7,9 @@ use boardkeeper::state::{
     App, AppId, ContainerId, ContainerPhase, Network, NetworkConfig, NetworkConnection, NetworkId, Service,
 };
 
-use super::machine::{Crate, Done, Machine, Owned, refuse};
+use super::engine_model::{Done, EngineModel, Owned, SimContainer, refuse};
 
-impl Machine {
+impl EngineModel {
     /// Attaches a container to networks.
     pub(crate) fn connect(&mut self, id: &ContainerId, connections: &[NetworkConnection]) -> Done {
         for it in connections {
@@ -28,10 +28,10 @@ impl Machine {
         Ok(())
     }
 
-    /// Somebody removes every network that no running container is attached to.
+    /// A user prunes networks: those that no running container is attached to.
     pub(crate) fn prune_networks(&mut self) {
         let held =
-            |name: &String| self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains_key(name));
+            |name: &String| self.containers.values().any(|it| it.view.phase.is_alive() && it.networks.contains_key(name));
         let idle: Vec<_> = self.networks.keys().filter(|it| !held(it)).cloned().collect();
         for name in idle {
             self.networks.remove(&name);
@@ -39,7 +39,7 @@ impl Machine {
         }
     }
 
-    /// Somebody creates a network of an app under another name, as older supervisors do.
+    /// An older supervisor created a network of an app under the name it used.
     pub(crate) fn older_network(&mut self, app: &App, name: &str) {
         let [_, older] = app.engine_network_names(name);
         self.add_network(older, Owned::Ours((Some(app.id), app.networks[name].clone())));
@@ -52,11 +52,11 @@ impl Machine {
     }
 
     /// Networks that a container is attached to.
-    pub(crate) const fn attached(it: &Crate) -> &BTreeMap<String, NetworkId> {
+    pub(crate) const fn attached(it: &SimContainer) -> &BTreeMap<String, NetworkId> {
         &it.networks
     }
 
-    /// Somebody disconnects a container from all its networks.
+    /// A user disconnects a container from all its networks.
     pub(crate) fn disconnect(&mut self, id: &ContainerId) {
         if let Some(it) = self.containers.get_mut(id) {
             it.networks.clear();
@@ -70,12 +70,12 @@ impl Machine {
     }
 
     /// What a container cannot do although it runs.
-    pub(crate) fn deaf(&self) -> Option<String> {
-        self.ours().filter(|it| it.face.phase == ContainerPhase::Running).find_map(|it| {
-            let mut owners = it.face.shares.values().map(|id| self.containers.get(id));
-            let of_old = owners.any(|owner| owner.is_none_or(|owner| owner.face.started > it.face.started));
+    pub(crate) fn lost_network(&self) -> Option<String> {
+        self.ours().filter(|it| it.view.phase == ContainerPhase::Running).find_map(|it| {
+            let mut owners = it.view.shares.values().map(|id| self.containers.get(id));
+            let of_old = owners.any(|owner| owner.is_none_or(|owner| owner.view.started > it.view.started));
             let lost = it.networks.iter().any(|(name, id)| self.network_ids.get(name) != Some(id));
-            let key = &it.face.key;
+            let key = &it.view.key;
             (of_old || lost).then(|| format!("{key} runs in a network that is gone"))
         })
     }
@@ -105,7 +105,7 @@ impl Machine {
         if self.networks.get(name) == Some(&Owned::Foreign) {
             return refuse(format!("no supervisor made network {name}"));
         }
-        if self.containers.values().any(|it| it.face.phase.is_alive() && it.networks.contains_key(name)) {
+        if self.containers.values().any(|it| it.view.phase.is_alive() && it.networks.contains_key(name)) {
             return refuse(format!("network {name} has active endpoints"));
         }
         self.networks.remove(name);

@@ -73,6 +73,6 @@ impl port::Clock for Sim {
 
 impl port::Random for Sim {
     fn bytes(&self) -> [u8; 32] {
-        self.with(|model| model.fates.keys.borrow_mut().bytes())
+        self.with(|model| model.rngs.keys.borrow_mut().bytes())
     }
 }

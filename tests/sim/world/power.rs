@@ -37,7 +37,7 @@ pub(crate) struct Model {
     pub(crate) announces: bool,
     /// Everything that was accepted.
     pub(crate) accepted: Vec<PowerAction>,
-    /// Holds that nobody has dropped.
+    /// Inhibitor locks that are still held.
     pub(crate) holds: usize,
 }
 
@@ -55,9 +55,9 @@ pub(crate) enum Answer {
     Hangs,
     /// It could be, but nothing is answered when it is asked for.
     HangsLate,
-    /// Whoever should answer goes away meanwhile, and takes what it announced with it.
+    /// logind exits meanwhile, and what it announced is gone with it.
     Vanishes,
-    /// There is nobody.
+    /// There is no logind.
     Nobody,
 }
 
@@ -72,7 +72,7 @@ impl Drop for Hold {
 }
 
 impl Power {
-    /// A machine that does as it is told.
+    /// A machine whose logind accepts and announces each request.
     pub(crate) fn new() -> Self {
         let model = Model { announces: true, ..Model::default() };
         Self { model: Rc::new(RefCell::new(model)), changed: Rc::new(watch::channel(()).0) }

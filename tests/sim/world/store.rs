@@ -2,12 +2,12 @@
 
 use boardkeeper::port::{Record, Store, StoreError, StoredState, StoredTargets};
 
-use super::met::Met;
+use super::marks::Mark;
 use super::{Model, Sim};
 
 /// What saves are like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum SaveMode {
     /// As they should be.
     #[default]
     Good,
@@ -27,9 +27,9 @@ pub(crate) struct Disk {
     /// It cannot be written.
     pub(crate) read_only: bool,
     /// A save failed, and none worked since.
-    owes: bool,
+    unsaved: bool,
     /// What every save is like, where chance does not decide it.
-    pub(crate) mood: Mood,
+    pub(crate) mode: SaveMode,
     /// How often an agent died since it was last read.
     pub(crate) cuts: u32,
 }
@@ -64,9 +64,9 @@ impl Disk {
 
 impl Model {
     /// A record cannot be read any more, and is put aside. Of the identity there is a second copy.
-    fn spoil(&mut self) {
+    fn corrupt_record(&mut self) {
         let StoredState { targets, stopped, awaiting, complaints, .. } = &mut self.disk.kept;
-        let kind = match self.fates.calls.below(3) {
+        let kind = match self.rngs.calls.below(3) {
             0 => {
                 *targets = StoredTargets::default();
                 "targets"
@@ -82,7 +82,7 @@ impl Model {
         };
         complaints.push(format!("{kind} cannot be read, and was put aside"));
         self.note(format_args!("{kind} cannot be read any more"));
-        self.met(Met::RecordSpoiled);
+        self.hit(Mark::RecordSpoiled);
     }
 }
 
@@ -92,19 +92,19 @@ struct Writing<'a>(&'a Sim, Option<Record>);
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         let (Some(record), Ok(mut model)) = (self.1.take(), self.0.0.try_borrow_mut()) else { return };
-        let met = match model.fates.halves.below(3) {
+        let mark = match model.rngs.partial.below(3) {
             0 => {
                 model.disk.keep(record);
-                Met::SaveCutNew
+                Mark::SaveCutNew
             }
             1 => {
                 model.disk.kept.complaints = vec!["a record was torn, and put aside".into()];
-                Met::SaveTorn
+                Mark::SaveTorn
             }
-            _ => Met::SaveCutOld,
+            _ => Mark::SaveCutOld,
         };
-        model.met(met);
-        model.met(Met::CutInSave);
+        model.hit(mark);
+        model.hit(Mark::CutInSave);
     }
 }
 
@@ -112,16 +112,16 @@ impl Store for Sim {
     async fn load(&self) -> Result<StoredState, StoreError> {
         self.pass(1, 50).await;
         self.with(|model| {
-            if model.befalls(model.weather.faults, Met::LoadFails) {
+            if model.roll(model.rates.faults, Mark::LoadFails) {
                 model.note("the disk cannot be read");
                 return Err(StoreError::Interrupted("input/output error".into()));
             }
-            if model.fates.calls.happens(model.weather.faults / 4) {
-                model.spoil();
+            if model.rngs.calls.happens(model.rates.faults / 4) {
+                model.corrupt_record();
             }
             model.loaded = true;
             if std::mem::take(&mut model.disk.cuts) > 0 && model.disk.kept.identity.is_some() {
-                model.met(Met::IdentityKept);
+                model.hit(Mark::IdentityKept);
             }
             let memory = model.disk.kept.clone();
             model.disk.kept.complaints.clear();
@@ -130,38 +130,38 @@ impl Store for Sim {
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
-        self.with(|model| model.judge_save(record));
+        self.with(|model| model.check_save(record));
         let mut writing = Writing(self, Some(record.clone()));
-        let slow = self.with(|model| model.befalls(model.weather.hangs, Met::SaveSlow));
-        let least = if self.with(|model| model.disk.mood == Mood::Slow) { 20_000 } else { 1 };
+        let slow = self.with(|model| model.roll(model.rates.hangs, Mark::SaveSlow));
+        let least = if self.with(|model| model.disk.mode == SaveMode::Slow) { 20_000 } else { 1 };
         self.pass(least, if slow { 20_000 } else { least.max(60) }).await;
         writing.1 = None;
         self.with(|model| {
             let kind = name(record);
             if let Some(trouble) = model.disk.trouble() {
-                model.met(if model.disk.full { Met::DiskFull } else { Met::DiskReadOnly });
-                model.disk.owes = true;
+                model.hit(if model.disk.full { Mark::DiskFull } else { Mark::DiskReadOnly });
+                model.disk.unsaved = true;
                 model.note(format_args!("save {kind}: {trouble}"));
                 return Err(trouble);
             }
-            let fault = model.fates.calls.happens(model.weather.faults);
-            let lies = model.disk.mood == Mood::Lies;
-            if fault && !lies && model.fates.calls.happens(500) {
+            let fault = model.rngs.calls.happens(model.rates.faults);
+            let lies = model.disk.mode == SaveMode::Lies;
+            if fault && !lies && model.rngs.calls.happens(500) {
                 model.note(format_args!("save {kind}: failed"));
-                model.met(Met::SaveFails);
-                model.disk.owes = true;
+                model.hit(Mark::SaveFails);
+                model.disk.unsaved = true;
                 return Err(StoreError::Interrupted("input/output error".into()));
             }
             model.disk.keep(record.clone());
             if fault || lies {
                 model.note(format_args!("save {kind}: kept, and called a failure"));
-                model.met(Met::SaveLies);
-                model.disk.owes = true;
+                model.hit(Mark::SaveLies);
+                model.disk.unsaved = true;
                 return Err(StoreError::Interrupted("input/output error".into()));
             }
-            model.judge.kept(record);
-            if std::mem::take(&mut model.disk.owes) {
-                model.met(Met::SavedAgain);
+            model.checker.kept(record);
+            if std::mem::take(&mut model.disk.unsaved) {
+                model.hit(Mark::SavedAgain);
             }
             Ok(())
         })

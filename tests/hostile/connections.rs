@@ -43,7 +43,7 @@ fn pings(agent: &Agent, from: [u8; 4]) -> (Duration, Duration) {
 }
 
 #[test]
-fn an_app_that_opens_ten_thousand_connections_harms_nobody() {
+fn an_app_that_opens_ten_thousand_connections_slows_no_other_client() {
     let agent = Agent::start();
     let (held, at_once) = wanted();
     let (calm, _) = pings(&agent, NEIGHBOUR);
@@ -72,7 +72,7 @@ fn an_app_that_opens_ten_thousand_connections_harms_nobody() {
 }
 
 #[test]
-fn an_app_that_connects_without_end_harms_nobody() {
+fn an_app_that_connects_without_end_slows_no_other_client() {
     let agent = Agent::start();
     let (stop, made) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {

@@ -8,11 +8,11 @@ use tokio::time::sleep;
 use super::world::{PULL, World, settings};
 use super::{Agent, has_image, life, settled};
 
-/// Lives until the engine is told something of that name, and dies of it.
-async fn dies_of(world: &World, deed: &str) {
+/// Runs the agent until the engine begins an action on that name, then ends it as a crash would.
+async fn dies_of(world: &World, action: &str) {
     let before = world.began().len();
     let deadly = async {
-        while !world.began()[before..].iter().any(|it| it.contains(deed)) {
+        while !world.began()[before..].iter().any(|it| it.contains(action)) {
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -22,7 +22,7 @@ async fn dies_of(world: &World, deed: &str) {
     }
 }
 
-/// A device that has reached a target, and is told another one that kills the agent when it pulls.
+/// A device that has reached a target, and then gets one that crashes the agent when it pulls.
 async fn a_device_with_a_bad_target() -> World {
     let world = settled();
     life(&world, async |_| ()).await;
@@ -62,7 +62,7 @@ async fn the_last_good_one_is_there_without_a_network() {
     for _ in 0..6 {
         dies_of(&world, "create 1/web from bad:1").await;
     }
-    // The old one was not killed for it; here somebody removed it.
+    // The agent did not kill the old container; the test removed it.
     world.seen.borrow_mut().containers.clear();
     let begun = world.began().len();
     life(&world, async |agent: Agent| assert_eq!(agent.state().await["activity"], "settled")).await;
@@ -86,7 +86,7 @@ async fn another_target_is_taken_and_starts_with_a_clean_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_asks_for_an_update_has_it_tried_once_more() {
+async fn a_request_for_an_update_tries_it_once_more() {
     let world = a_device_with_a_bad_target().await;
     world.wants(&[("web", "bad:1", "")]);
     life(&world, async |agent| {

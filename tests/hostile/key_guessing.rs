@@ -13,7 +13,7 @@ const GUESSER: [u8; 4] = [127, 0, 0, 1];
 
 /// Without being held back, 64 connections tried some 12,000 keys a second.
 #[test]
-fn an_address_that_tries_keys_is_slowed_down_and_keeps_nobody_out() {
+fn an_address_that_tries_keys_is_slowed_down_and_keeps_no_other_client_out() {
     let agent = Agent::start();
     let wrong = "GET /ping HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\n\r\n";
     let mut guessers: Vec<_> = (0..ALL).map(|_| agent.connect(GUESSER)).collect();
@@ -22,7 +22,8 @@ fn an_address_that_tries_keys_is_slowed_down_and_keeps_nobody_out() {
         stream.write_all(wrong.repeat(20).as_bytes()).unwrap();
     }
     std::thread::sleep(Duration::from_millis(500));
-    // The owner comes from the same address, although it has all its connections: some of those that are held back make room.
+    // The client with the right key comes from the same address, although all its connections are taken:
+    // some of those that are held back make room.
     let longest = (0..20).map(|_| agent.ping(GUESSER)).max().unwrap();
     assert!(longest < Duration::from_secs(1), "an owner waited {longest:?}");
     assert!(agent.ping([127, 0, 0, 2]) < Duration::from_secs(1));

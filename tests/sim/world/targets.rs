@@ -12,65 +12,65 @@ use boardkeeper::state::{
 };
 
 use super::Sim;
-use super::dice::Dice;
-use super::met::Met;
+use super::marks::Mark;
+use super::rng::Rng;
 
-/// The owner, and the document they wrote last.
-pub(crate) struct Owner {
-    /// What they want, if they write no nonsense.
+/// The source of target documents, and its latest.
+pub(crate) struct TargetSource {
+    /// The target, if the document is not invalid.
     pub(crate) wanted: Target,
-    /// The document is nonsense just now.
+    /// The document is invalid at present.
     pub(crate) nonsense: bool,
-    /// Changes that need a reboot are among what they write.
+    /// Documents may have changes that need a reboot.
     pub(crate) reboots: bool,
-    dice: Dice,
+    rng: Rng,
     version: u64,
     given: Option<u64>,
-    /// What they wanted before, the last few times.
+    /// Previous targets.
     before: Vec<BTreeMap<AppId, App>>,
 }
 
 /// Services by the order in which they may depend on each other.
 const NAMES: [&str; 4] = ["db", "web", "mail", "job"];
 
-impl Owner {
-    /// An owner who wants nothing yet.
-    pub(crate) fn new(dice: Dice) -> Self {
-        Self { wanted: Target::default(), nonsense: false, reboots: false, dice, version: 0, given: None, before: Vec::new() }
+impl TargetSource {
+    /// A source whose document has no apps yet.
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self { wanted: Target::default(), nonsense: false, reboots: false, rng, version: 0, given: None, before: Vec::new() }
     }
 
-    /// They write a document with these apps.
+    /// Publishes a document with these apps.
     pub(crate) fn write(&mut self, apps: impl IntoIterator<Item = App>) {
         self.wanted.apps = apps.into_iter().map(|app| (app.id, app)).collect();
         self.publish();
     }
 
-    /// A new agent is told everything again.
+    /// A new agent gets the current document again.
     pub(crate) const fn forget_given(&mut self) {
         self.given = None;
     }
 
     /// The first document of a life.
     pub(crate) fn begin(&mut self) {
-        for id in 1..=self.dice.between(1, 2) {
+        for id in 1..=self.rng.between(1, 2) {
             self.add_app(u32::try_from(id).unwrap());
         }
         self.publish();
     }
 
-    /// Writes the next document, and says what is new in it, and what kind of lie it is, if it is one.
-    pub(crate) fn change(&mut self) -> (String, Option<Met>) {
-        let kind = self.dice.below(1000);
+    /// Publishes the next document. Returns what is new in it, and its mark if it is invalid, old or empty.
+    pub(crate) fn change(&mut self) -> (String, Option<Mark>) {
+        let kind = self.rng.below(1000);
         self.nonsense = kind < 50;
         let (what, lie) = match kind {
-            0..50 => ("nonsense".to_owned(), Some(Met::Nonsense)),
+            0..50 => ("nonsense".to_owned(), Some(Mark::Nonsense)),
             50..80 if !self.before.is_empty() => {
-                self.wanted.apps = self.dice.pick(&self.before).cloned().unwrap_or_default();
-                ("an old document again".to_owned(), Some(Met::OldDocument))
+                self.wanted.apps = self.rng.pick(&self.before).cloned().unwrap_or_default();
+                ("an old document again".to_owned(), Some(Mark::OldDocument))
             }
             80..100 => {
                 self.wanted.apps.clear();
-                ("nothing is wanted".to_owned(), Some(Met::EmptyDocument))
+                ("nothing is wanted".to_owned(), Some(Mark::EmptyDocument))
             }
             _ => {
                 self.before.push(self.wanted.apps.clone());
@@ -81,7 +81,7 @@ impl Owner {
         (what, lie)
     }
 
-    /// Publishes what is wanted, without nonsense.
+    /// Publishes the target.
     pub(crate) fn publish(&mut self) {
         self.version += 1;
         self.wanted.document = format!("document {}", self.version);
@@ -89,17 +89,17 @@ impl Owner {
 
     fn change_one(&mut self) -> String {
         let ids: Vec<_> = self.wanted.apps.keys().copied().collect();
-        let Some(id) = self.dice.pick(&ids).copied() else {
+        let Some(id) = self.rng.pick(&ids).copied() else {
             self.add_app(1);
             return "app 1".to_owned();
         };
-        match self.dice.below(20) {
+        match self.rng.below(20) {
             0 => {
                 self.wanted.apps.remove(&id);
                 return format!("app {id} is not wanted");
             }
             1 => {
-                let new = u32::try_from(self.dice.between(1, 3)).unwrap();
+                let new = u32::try_from(self.rng.between(1, 3)).unwrap();
                 self.add_app(new);
                 return format!("app {new}, wholly new");
             }
@@ -107,11 +107,11 @@ impl Owner {
             _ => (),
         }
         let version = self.version + 1;
-        let Self { wanted, dice, reboots, .. } = self;
+        let Self { wanted, rng, reboots, .. } = self;
         let app = wanted.apps.get_mut(&id).unwrap();
         app.commit = Some(format!("c{version}"));
         app.release_id += 1;
-        let what = change_app(app, dice, *reboots);
+        let what = change_app(app, rng, *reboots);
         format!("app {id}: {what}")
     }
 
@@ -126,9 +126,9 @@ impl Owner {
 
     fn add_app(&mut self, id: u32) {
         let mut new = app(id, []);
-        let services = if self.dice.happens(300) { 1 } else { self.dice.between(1, 4) };
+        let services = if self.rng.happens(300) { 1 } else { self.rng.between(1, 4) };
         for name in NAMES.iter().take(usize::try_from(services).unwrap()) {
-            let service = any_service(&mut self.dice, name, self.reboots);
+            let service = any_service(&mut self.rng, name, self.reboots);
             new.services.insert((*name).to_owned(), service);
         }
         new.release_id = u32::try_from(self.version + 1).unwrap();
@@ -168,56 +168,56 @@ pub(crate) fn service(image: &str) -> Service {
     }
 }
 
-fn any_service(dice: &mut Dice, name: &str, reboots: bool) -> Service {
-    let mut new = service(&format!("r/{name}:{}", dice.below(4)));
-    new.id = u32::try_from(dice.between(1, 1000)).unwrap();
-    new.image_id = u32::try_from(dice.between(1, 1000)).unwrap();
-    new.strategy = any_strategy(dice);
-    new.handover_timeout = dice.secs(5, 90);
-    new.config.stop_grace = dice.secs(1, 20);
-    new.requires_reboot = reboots && dice.happens(100);
+fn any_service(rng: &mut Rng, name: &str, reboots: bool) -> Service {
+    let mut new = service(&format!("r/{name}:{}", rng.below(4)));
+    new.id = u32::try_from(rng.between(1, 1000)).unwrap();
+    new.image_id = u32::try_from(rng.between(1, 1000)).unwrap();
+    new.strategy = any_strategy(rng);
+    new.handover_timeout = rng.secs(5, 90);
+    new.config.stop_grace = rng.secs(1, 20);
+    new.requires_reboot = reboots && rng.happens(100);
     match name {
         "job" => {
             new.config.env.insert("BRIEF".to_owned(), "1".to_owned());
-            new.config.restart = if dice.happens(500) { RestartPolicy::No } else { RestartPolicy::OnFailure(3) };
+            new.config.restart = if rng.happens(500) { RestartPolicy::No } else { RestartPolicy::OnFailure(3) };
         }
         "db" => {
             new.config.mounts.insert(data("data"));
-            any_check(dice, &mut new.config);
+            any_check(rng, &mut new.config);
         }
-        "web" if dice.happens(600) => {
-            let (db, job) = (any_dependency(dice, Condition::Healthy), any_dependency(dice, Condition::Completed));
+        "web" if rng.happens(600) => {
+            let (db, job) = (any_dependency(rng, Condition::Healthy), any_dependency(rng, Condition::Completed));
             new.depends_on.insert("db".to_owned(), db);
-            if dice.happens(500) {
+            if rng.happens(500) {
                 new.depends_on.insert("job".to_owned(), job);
             }
-            any_check(dice, &mut new.config);
+            any_check(rng, &mut new.config);
         }
-        "mail" if dice.happens(600) => {
-            let others = ["web", "db"].map(|on| (on.to_owned(), any_dependency(dice, Condition::Healthy)));
+        "mail" if rng.happens(600) => {
+            let others = ["web", "db"].map(|on| (on.to_owned(), any_dependency(rng, Condition::Healthy)));
             new.depends_on.extend(others);
         }
         _ => (),
     }
-    if dice.happens(200) {
+    if rng.happens(200) {
         new.config.restart = RestartPolicy::UnlessStopped;
     }
     new
 }
 
 /// A dependency with this condition, or the plain one.
-fn any_dependency(dice: &mut Dice, condition: Condition) -> Dependency {
+fn any_dependency(rng: &mut Rng, condition: Condition) -> Dependency {
     let plain = Dependency::default();
-    let condition = if dice.happens(600) { condition } else { plain.condition };
-    Dependency { condition, required: dice.happens(800), restart: dice.happens(300) }
+    let condition = if rng.happens(600) { condition } else { plain.condition };
+    Dependency { condition, required: rng.happens(800), restart: rng.happens(300) }
 }
 
 /// A health check, hardly ever one that never succeeds.
-fn any_check(dice: &mut Dice, config: &mut ContainerConfig) {
-    if dice.happens(850) {
+fn any_check(rng: &mut Rng, config: &mut ContainerConfig) {
+    if rng.happens(850) {
         config.health = Some(check());
     }
-    if dice.happens(50) {
+    if rng.happens(50) {
         config.env.insert("SICK".to_owned(), "1".to_owned());
     }
 }
@@ -231,29 +231,29 @@ fn data(name: &str) -> Mount {
     Mount::Volume { name: name.to_owned(), path: format!("/{name}"), access: MountMode::Write }
 }
 
-fn any_strategy(dice: &mut Dice) -> Strategy {
+fn any_strategy(rng: &mut Rng) -> Strategy {
     let all = [Strategy::DownloadThenKill, Strategy::KillThenDownload, Strategy::DeleteThenDownload, Strategy::HandOver];
-    *dice.pick(&all).unwrap()
+    *rng.pick(&all).unwrap()
 }
 
 /// One change to an app whose commit and release have already changed.
-fn change_app(app: &mut App, dice: &mut Dice, reboots: bool) -> String {
-    let what = dice.below(9);
+fn change_app(app: &mut App, rng: &mut Rng, reboots: bool) -> String {
+    let what = rng.below(9);
     let names: Vec<_> = app.services.keys().cloned().collect();
-    let name = dice.pick(&names).cloned();
+    let name = rng.pick(&names).cloned();
     let said = match (what, name.and_then(|name| app.services.get_mut(&name).map(|it| (name, it)))) {
         (0 | 1, Some((name, it))) => {
-            it.image = ImageRef::new(&format!("r/{name}:{}", dice.below(6)));
+            it.image = ImageRef::new(&format!("r/{name}:{}", rng.below(6)));
             it.image_id += 1;
             format!("{name} runs {}", it.image)
         }
         (2, Some((name, it))) => {
-            it.config.env.insert("REV".to_owned(), dice.below(100).to_string());
+            it.config.env.insert("REV".to_owned(), rng.below(100).to_string());
             format!("{name} has another environment")
         }
         (3, Some((name, it))) => {
-            it.strategy = any_strategy(dice);
-            it.image = ImageRef::new(&format!("r/{name}:{}", dice.below(6)));
+            it.strategy = any_strategy(rng);
+            it.image = ImageRef::new(&format!("r/{name}:{}", rng.below(6)));
             format!("{name} runs {} by {:?}", it.image, it.strategy)
         }
         (4, Some((name, it))) => {
@@ -265,17 +265,17 @@ fn change_app(app: &mut App, dice: &mut Dice, reboots: bool) -> String {
             format!("no {name}")
         }
         (6, Some((name, it))) => {
-            let volume = if dice.happens(500) { "data" } else { "more" };
+            let volume = if rng.happens(500) { "data" } else { "more" };
             it.config.mounts = BTreeSet::from([data(volume)]);
             format!("{name} has the volume {volume}")
         }
         (7, _) => {
-            let name = *dice.pick(&NAMES).unwrap();
-            app.services.insert(name.to_owned(), any_service(dice, name, reboots));
+            let name = *rng.pick(&NAMES).unwrap();
+            app.services.insert(name.to_owned(), any_service(rng, name, reboots));
             format!("another {name}")
         }
         (8, _) if !app.networks.is_empty() => {
-            let internal = dice.happens(500);
+            let internal = rng.happens(500);
             app.networks.insert("back".to_owned(), NetworkConfig { internal, ..NetworkConfig::default() });
             format!("network back is internal: {internal}")
         }
@@ -312,31 +312,31 @@ fn settle_references(app: &mut App) {
 impl Targets for Sim {
     async fn next(&self) -> Result<Target, TargetError> {
         loop {
-            let mut bell = self.with(|model| model.bells.documents.subscribe());
+            let mut notifier = self.with(|model| model.notifiers.documents.subscribe());
             self.pass(1, 500).await;
             let document = self.with(|model| {
-                let owner = &mut model.owner;
-                if owner.given == Some(owner.version) {
+                let targets = &mut model.targets;
+                if targets.given == Some(targets.version) {
                     return None;
                 }
-                owner.given = Some(owner.version);
-                let nonsense = owner.nonsense;
-                let target = owner.wanted.clone();
+                targets.given = Some(targets.version);
+                let nonsense = targets.nonsense;
+                let target = targets.wanted.clone();
                 model.note(format_args!("told {}{}", target.document, if nonsense { ", nonsense" } else { "" }));
                 if nonsense {
                     return Some(Err(TargetError("apps.1: expected sense".into())));
                 }
-                model.judge.told(&target);
+                model.checker.target_received(&target);
                 Some(Ok(target))
             });
             if let Some(document) = document {
                 return document;
             }
-            bell.changed().await.expect("the world outlives its agents");
+            notifier.changed().await.expect("the world outlives its agents");
         }
     }
 
     fn look_again(&self) {
-        self.with(|model| model.bells.documents.send_modify(|count| *count += 1));
+        self.with(|model| model.notifiers.documents.send_modify(|count| *count += 1));
     }
 }

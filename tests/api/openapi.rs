@@ -9,7 +9,7 @@ use boardkeeper::api::{self, RouteAccess};
 use boardkeeper::state::device::ConcurrentRequests;
 use serde_json::{Value, json};
 
-use crate::house::{Got, House, request};
+use crate::test_device::{Response, TestDevice, request};
 
 /// What `GET /agent/v1/openapi.json` answers: [`the_description_is_served`] sees to that.
 const DESCRIPTION: &str = include_str!("../../src/api/openapi.json");
@@ -18,7 +18,7 @@ static ALL: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DESCRIPTION)
 
 #[tokio::test]
 async fn the_description_is_served() {
-    let got = House::new().get("/agent/v1/openapi.json").await;
+    let got = TestDevice::new().get("/agent/v1/openapi.json").await;
     assert_eq!((got.status, got.kind()), (StatusCode::OK, "application/json; charset=utf-8"));
     assert_eq!(got.json(), *ALL);
     assert_eq!(got.body.len(), ALL.to_string().len(), "there are blanks between tokens");
@@ -53,11 +53,11 @@ fn what_follows_from_a_row_is_described() {
 }
 
 #[tokio::test]
-async fn every_route_says_how_it_refuses_a_crowd() {
+async fn every_route_documents_its_answer_to_too_many_requests() {
     for route in api::routes() {
         let asking = request(route.method.as_str(), &format!("{}?apikey={}", route.path, "d".repeat(64)));
         // What comes back is held against the description.
-        House::new().call(asking.extension(ConcurrentRequests(10_000)).body(Body::empty()).unwrap()).await;
+        TestDevice::new().call(asking.extension(ConcurrentRequests(10_000)).body(Body::empty()).unwrap()).await;
     }
 }
 
@@ -69,7 +69,7 @@ fn references_lead_somewhere() {
 }
 
 /// Whether an answer is one the description has for its route, and the cloud's proxy would pass it on.
-pub(crate) fn check(method: &Method, path: &str, got: &Got) {
+pub(crate) fn check(method: &Method, path: &str, got: &Response) {
     let at = format!("{method} {path} {} {}", got.status, got.body);
     let kind = got.kind().split(';').next().unwrap();
     if kind.starts_with("text/") {

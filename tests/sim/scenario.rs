@@ -11,10 +11,10 @@ use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{App, Dependency, Service};
 use tokio::time::{Instant, sleep};
 
-use crate::life::{Story, in_world};
-use crate::people::Press;
-use crate::world::owner::{app, service};
-use crate::world::{Model, Sim, Telling, Weather};
+use crate::clients::ApiCall;
+use crate::life::{Outcome, in_world};
+use crate::world::targets::{app, service};
+use crate::world::{FaultRates, Model, Sim, Trace};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -57,41 +57,41 @@ pub(crate) fn web(version: u32, strategy: Strategy) -> App {
 
 /// Whether two containers of ours live.
 pub(crate) fn two_live(model: &Model) -> bool {
-    model.machine.ours().filter(|it| it.face.phase.is_alive()).count() == 2
+    model.engine.ours().filter(|it| it.view.phase.is_alive()).count() == 2
 }
 
-/// A fair world in which a story is played.
-pub(crate) struct Play {
+/// A world without faults in which a script runs.
+pub(crate) struct Scenario {
     pub(crate) sim: Sim,
     router: RefCell<Option<Router>>,
 }
 
-/// Plays a story in a fair world; nothing that must never happen does.
-pub(crate) fn well(apps: &[App], story: impl AsyncFnOnce(&Play)) {
-    well_in(1, apps, story);
+/// Runs a script in a world without faults; no invariant may be violated.
+pub(crate) fn run_scenario(apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
+    run_scenario_with_seed(1, apps, script);
 }
 
 /// The same in the world of a seed, where everything takes its own time.
-pub(crate) fn well_in(seed: u64, apps: &[App], story: impl AsyncFnOnce(&Play)) {
-    let told = in_world(seed, Weather::default(), Telling::Everything, async |sim| {
-        sim.with(|model| model.owner.write(apps.iter().cloned()));
-        let play = Play { sim: sim.clone(), router: RefCell::default() };
-        let people = async |_: Sim, router| {
-            *play.router.borrow_mut() = Some(router);
+pub(crate) fn run_scenario_with_seed(seed: u64, apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
+    let told = in_world(seed, FaultRates::default(), Trace::On, async |sim| {
+        sim.with(|model| model.targets.write(apps.iter().cloned()));
+        let scenario = Scenario { sim: sim.clone(), router: RefCell::default() };
+        let clients = async |_: Sim, router| {
+            *scenario.router.borrow_mut() = Some(router);
             pending::<()>().await;
         };
         tokio::select! {
             biased;
-            () = sim.agent_with(people) => (),
-            () = story(&play) => (),
+            () = sim.agent_with(clients) => (),
+            () = script(&scenario) => (),
         }
     });
-    let Story { trace, wrong, .. } = told;
-    assert_eq!(wrong, None, "\n{trace}");
+    let Outcome { trace, violation, .. } = told;
+    assert_eq!(violation, None, "\n{trace}");
 }
 
-impl Play {
-    /// Waits until everything is as wanted, for half an hour at most.
+impl Scenario {
+    /// Waits until the agent has settled, for half an hour at most.
     pub(crate) async fn settles(&self) {
         self.sim.wait_until_settled(HOUR / 2).await;
     }
@@ -105,26 +105,26 @@ impl Play {
         }
     }
 
-    /// The owner writes another document.
+    /// Publishes another target document.
     pub(crate) fn writes(&self, apps: impl IntoIterator<Item = App>) {
         self.sim.with(|model| {
-            model.owner.write(apps);
-            model.ring_documents();
+            model.targets.write(apps);
+            model.notify_documents();
         });
     }
 
-    /// Somebody asks for something, and waits so long for an answer.
-    pub(crate) async fn press(&self, press: &Press, patience: Duration) -> Option<StatusCode> {
+    /// A client sends a request, and waits that long for a response.
+    pub(crate) async fn send(&self, call: &ApiCall, patience: Duration) -> Option<StatusCode> {
         let router = self.router.borrow().clone().expect("the agent runs");
-        self.sim.press(&router, press, patience).await.map(|(status, _)| status)
+        self.sim.send(&router, call, patience).await.map(|(status, _)| status)
     }
 
-    /// Somebody asks for something, and is answered so.
-    pub(crate) async fn answers(&self, press: &Press, status: StatusCode) {
-        assert_eq!(self.press(press, 10 * MINUTE).await, Some(status), "\n{}", self.sim.trace());
+    /// A client sends a request, and gets this response.
+    pub(crate) async fn answers(&self, call: &ApiCall, status: StatusCode) {
+        assert_eq!(self.send(call, 10 * MINUTE).await, Some(status), "\n{}", self.sim.trace());
     }
 
-    /// Whether a moment comes, counted in polls of the agent, before everything is as wanted.
+    /// Whether a moment comes, counted in polls of the agent, before the agent has settled.
     pub(crate) async fn comes_to(&self, after: u64) -> bool {
         tokio::select! {
             biased;
@@ -133,24 +133,24 @@ impl Play {
         }
     }
 
-    /// How often a deed was begun.
-    pub(crate) fn begun(&self, deed: &str) -> u32 {
-        self.sim.with(|model| model.judge.begun.get(deed).copied().unwrap_or_default())
+    /// How often an action was begun.
+    pub(crate) fn begun(&self, action: &str) -> u32 {
+        self.sim.with(|model| model.checker.begun.get(action).copied().unwrap_or_default())
     }
 
     /// Services that run, by name.
     pub(crate) fn alive(&self) -> Vec<String> {
         self.sim.with(|model| {
-            let alive = model.machine.ours().filter(|it| it.face.phase.is_alive());
-            alive.map(|it| it.face.key.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+            let alive = model.engine.ours().filter(|it| it.view.phase.is_alive());
+            alive.map(|it| it.view.key.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
         })
     }
 
     /// Images that run, by app and service.
     pub(crate) fn images(&self) -> Vec<String> {
         self.sim.with(|model| {
-            let alive = model.machine.ours().filter(|it| it.face.phase.is_alive());
-            let mut all: Vec<_> = alive.map(|it| (it.face.key.clone(), it.face.image_ref.to_string())).collect();
+            let alive = model.engine.ours().filter(|it| it.view.phase.is_alive());
+            let mut all: Vec<_> = alive.map(|it| (it.view.key.clone(), it.view.image_ref.to_string())).collect();
             all.sort();
             all.into_iter().map(|(_, image)| image).collect()
         })

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::world::{PULL, World};
 use super::{APP, Agent, life, settled};
 
-/// A device whose app runs `web`, and that is told of another service, whose image takes its time.
+/// A device whose app runs `web`, and whose new target has a second service with an image that takes long to pull.
 fn on_its_way(world: &World) {
     world.wants(&[("web", "web:1", ""), ("new", "new:1", "")]);
 }

@@ -1,4 +1,4 @@
-//! A device made by hand, and a fake reconciler that answers from it and records requests.
+//! A device built by the tests, and a fake reconciler that answers from it and records requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::described;
+use crate::openapi;
 
 /// The commit of the reference's examples.
 pub(crate) const COMMIT: &str = "414e65cd378a69a96f403b75f14b40b55856f860";
@@ -39,23 +39,23 @@ pub(crate) const WIDE: AppId = AppId(3134);
 pub(crate) const TWO: AppId = AppId(4000);
 
 /// The API of a device.
-pub(crate) struct House {
+pub(crate) struct TestDevice {
     router: Router,
     inbox: Option<mpsc::Receiver<Request>>,
-    lights: Option<mpsc::Receiver<LedRequest>>,
-    panel: watch::Sender<LedStatus>,
+    led_requests: Option<mpsc::Receiver<LedRequest>>,
+    led_status: watch::Sender<LedStatus>,
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
     pub(crate) keys: Keys,
-    /// Everything that was asked.
-    pub(crate) asked: Vec<Asked>,
-    /// What the LED's owner answers. `None`: nothing, for ever.
+    /// Every request that the reconciler got.
+    pub(crate) asked: Vec<Received>,
+    /// What the LED arbiter answers. `None`: nothing, for ever.
     pub(crate) identifies: Option<IdentifyOutcome>,
-    /// What is asked of a LED, and what its owner answers.
+    /// Requests for an LED, and what the LED arbiter answers.
     pub(crate) held: Vec<(LedRef, Option<(Pattern, Duration)>)>,
     pub(crate) holds: Result<HeldPattern, LedRefusal>,
-    /// What the next requests come to, where not to what is honest.
+    /// The refusal of the next requests, instead of the honest answer.
     pub(crate) refuses: Option<Refusal>,
     /// Services that do not run although a restart or a purge is done.
     pub(crate) except: Vec<(String, &'static str)>,
@@ -65,9 +65,9 @@ pub(crate) struct House {
     pub(crate) hangs_up: bool,
 }
 
-/// What was asked: a request without its reply channel.
+/// A request that the reconciler got, without its reply channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Received {
     Update { locks: Force, running: InProgress },
     Restart(AppId, Force),
     Purge(AppId, Force),
@@ -80,7 +80,7 @@ pub(crate) enum Asked {
     Shutdown(PowerAction, Force),
 }
 
-impl Asked {
+impl Received {
     fn of(request: &Request) -> Self {
         match request {
             Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
@@ -100,8 +100,8 @@ impl Asked {
     }
 }
 
-/// What came back.
-pub(crate) struct Got {
+/// The response.
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// How long the server is to hold it back.
@@ -109,22 +109,22 @@ pub(crate) struct Got {
     pub(crate) body: String,
 }
 
-impl House {
+impl TestDevice {
     pub(crate) fn new() -> Self {
         let keys =
             Keys { device: Secret::new("d".repeat(64)), root: Secret::new("r".repeat(64)), generations: BTreeMap::new() };
         let (intents, inbox) = mpsc::channel(2);
         let (publish, status) = watch::channel(device());
-        let (requests, lights) = mpsc::channel(2);
-        let (panel, shown) = watch::channel(LedStatus::default());
+        let (requests, led_requests) = mpsc::channel(2);
+        let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
         let leds = LedHandle { requests, status: shown };
         let router = api::router(ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() });
-        let mut house = Self {
+        let mut device = Self {
             router,
             inbox: Some(inbox),
-            lights: Some(lights),
-            panel,
+            led_requests: Some(led_requests),
+            led_status,
             publish,
             connectivity: report,
             keys,
@@ -137,16 +137,16 @@ impl House {
             host: HostConfig::default(),
             hangs_up: false,
         };
-        house.publish_keys();
-        house
+        device.publish_keys();
+        device
     }
 
-    /// Changes what the reconciler says.
+    /// Changes the reconciler's status.
     pub(crate) fn say(&self, change: impl FnOnce(&mut Status)) {
         self.publish.send_modify(change);
     }
 
-    /// Something else is seen of the machine.
+    /// Changes what the reconciler observed.
     pub(crate) fn see(&self, change: impl FnOnce(&mut Current)) {
         self.say(|status| change(Arc::make_mut(&mut status.current)));
     }
@@ -155,7 +155,7 @@ impl House {
         self.keys.of(&ServiceKey::new(app, service), UUID).reveal().to_owned()
     }
 
-    /// Somebody else holds the lock of this app's first service.
+    /// Another process holds the lock of this app's first service.
     pub(crate) fn lock(&self, app: AppId, service: &str) {
         let path = format!("/tmp/balena-supervisor/services/{app}/{service}/updates.lock");
         let held = HeldLock { service: service.to_owned(), path, since_secs: 1_700_000_000 };
@@ -163,51 +163,51 @@ impl House {
     }
 
     /// With the device's key.
-    pub(crate) async fn delete(&mut self, path: &str) -> Got {
+    pub(crate) async fn delete(&mut self, path: &str) -> Response {
         let key = self.keys.device.reveal().to_owned();
         self.call(request("DELETE", &format!("{path}?apikey={key}")).body(Body::empty()).unwrap()).await
     }
 
-    /// Changes what the LED's owner says.
+    /// Changes the LED arbiter's status.
     pub(crate) fn show(&self, change: impl FnOnce(&mut LedStatus)) {
-        self.panel.send_modify(change);
+        self.led_status.send_modify(change);
     }
 
-    /// The reconciler and the LED's owner end.
+    /// The reconciler and the LED arbiter end.
     pub(crate) fn end(&mut self) {
-        (self.inbox, self.lights) = (None, None);
+        (self.inbox, self.led_requests) = (None, None);
     }
 
     /// With the device's key.
-    pub(crate) async fn get(&mut self, path: &str) -> Got {
+    pub(crate) async fn get(&mut self, path: &str) -> Response {
         let key = self.keys.device.reveal().to_owned();
         self.call(request("GET", path).header("Authorization", format!("Bearer {key}")).body(Body::empty()).unwrap()).await
     }
 
     /// With the device's key in the query, and JSON, as the reference's examples have it.
-    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Got {
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Response {
         let key = self.keys.device.reveal().to_owned();
         self.post_with(&key, path, body).await
     }
 
     /// The same with another key.
-    pub(crate) async fn post_with(&mut self, key: &str, path: &str, body: &str) -> Got {
+    pub(crate) async fn post_with(&mut self, key: &str, path: &str, body: &str) -> Response {
         let request = request("POST", &format!("{path}?apikey={key}")).header(CONTENT_TYPE, "application/json");
         self.call(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
     /// Asks, and lets the reconciler answer.
-    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Got {
+    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Response {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut forgotten = Vec::new();
         let mut response = Box::pin(self.router.clone().oneshot(request));
         let response = loop {
-            let (Some(inbox), Some(lights)) = (&mut self.inbox, &mut self.lights) else { break response.await };
+            let (Some(inbox), Some(led_requests)) = (&mut self.inbox, &mut self.led_requests) else { break response.await };
             tokio::select! {
                 biased;
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
-                ask = lights.recv() => match (ask.unwrap(), &self.identifies) {
+                ask = led_requests.recv() => match (ask.unwrap(), &self.identifies) {
                     (LedRequest::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
                     (LedRequest::Hold(which, pattern, length, asker), Some(_)) => {
                         self.held.push((which, Some((pattern, length))));
@@ -224,19 +224,19 @@ impl House {
         let (parts, body) = response.unwrap().into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let held_back = parts.extensions.get().map_or(Duration::ZERO, |AnswerDelay(long)| *long);
-        let got = Got { status: parts.status, headers: parts.headers, held_back, body };
-        described::check(&method, &path, &got);
+        let got = Response { status: parts.status, headers: parts.headers, held_back, body };
+        openapi::check(&method, &path, &got);
         assert_eq!(got.headers["x-content-type-options"], "nosniff", "{method} {path}");
         got
     }
 
-    /// The router, for requests nobody answers.
+    /// The router, for requests that the reconciler does not answer.
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }
 
     fn answer(&mut self, request: Request) {
-        self.asked.push(Asked::of(&request));
+        self.asked.push(Received::of(&request));
         if self.hangs_up {
             return;
         }
@@ -313,12 +313,12 @@ impl House {
     }
 }
 
-impl Got {
+impl Response {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// What a failure says.
+    /// The message of a failure.
     pub(crate) fn message(&self) -> String {
         let body = self.json();
         assert_eq!(body["status"], "failed");

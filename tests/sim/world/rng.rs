@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-/// `SplitMix64`. Each concern has dice of its own, so that one draw more here changes nothing there.
+/// `SplitMix64`. Each concern has its own generator, so that one draw more here changes nothing there.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
 /// Steps a generator's state so that neighbours have nothing in common.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-impl Dice {
-    /// The dice of one concern of one life.
+impl Rng {
+    /// The generator of one concern of one life.
     pub(crate) fn of(seed: u64, concern: &str) -> Self {
-        let mut dice =
-            concern.bytes().fold(Self(seed), |dice, byte| Self(dice.0.wrapping_mul(31).wrapping_add(u64::from(byte))));
-        Self(dice.draw())
+        let mut rng = concern.bytes().fold(Self(seed), |rng, byte| Self(rng.0.wrapping_mul(31).wrapping_add(u64::from(byte))));
+        Self(rng.draw())
     }
 
     /// Any number.

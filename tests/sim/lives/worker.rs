@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::life::live;
-use crate::world::Telling;
-use crate::world::met::Tally;
+use crate::world::Trace;
+use crate::world::marks::Tally;
 
 /// A life that takes longer than this is one that stands still: most take milliseconds.
 const STANDSTILL: Duration = Duration::from_secs(60);
@@ -19,13 +19,13 @@ static BEGUN: AtomicU64 = AtomicU64::new(0);
 pub(crate) const WELL: &str = "well";
 /// What a line begins with whose life did not go well.
 pub(crate) const BAD: &str = "bad ";
-/// What a line begins with that tells what was met.
-pub(crate) const MET: &str = "met ";
+/// How the line with the counts of the coverage marks begins.
+pub(crate) const MARKS: &str = "met ";
 
 /// Serves until nothing more is asked.
 pub(crate) fn serve() -> bool {
     std::thread::spawn(watch);
-    // Whoever asked wants a line, not a picture of the stack.
+    // The parent process reads lines; a backtrace would be noise.
     std::panic::set_hook(Box::new(|_| ()));
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -34,23 +34,23 @@ pub(crate) fn serve() -> bool {
         let mut tally = Tally::default();
         for seed in first..first + count {
             BEGUN.fetch_add(1, Ordering::Relaxed);
-            let said = match catch_unwind(AssertUnwindSafe(|| live(seed, Telling::Nothing))) {
-                Ok(story) => {
-                    tally.add(&story.tally);
-                    story.wrong.map_or(WELL.to_owned(), |why| format!("{BAD}{}", why.replace('\n', " ")))
+            let said = match catch_unwind(AssertUnwindSafe(|| live(seed, Trace::Off))) {
+                Ok(outcome) => {
+                    tally.add(&outcome.tally);
+                    outcome.violation.map_or(WELL.to_owned(), |why| format!("{BAD}{}", why.replace('\n', " ")))
                 }
                 Err(_) => format!("{BAD}the agent fell over"),
             };
             writeln!(out, "{said}").unwrap();
             out.flush().unwrap();
         }
-        writeln!(out, "{MET}{}", tally.line()).unwrap();
+        writeln!(out, "{MARKS}{}", tally.line()).unwrap();
         out.flush().unwrap();
     }
     true
 }
 
-/// Ends the process when a life stands still: whoever asked counts that life as a bad one.
+/// Ends the process when a life stands still: the parent process counts that life as bad.
 fn watch() {
     let mut before = 0;
     loop {

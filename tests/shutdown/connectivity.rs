@@ -41,7 +41,7 @@ async fn the_led_shows_that_the_cloud_is_not_reached_but_while_it_identifies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_led_is_as_it_was_when_nobody_wants_to_know() {
+async fn the_led_is_restored_when_the_check_is_off() {
     let world = settled();
     let shown = || world.shown.borrow().clone();
     life(&world, async |agent| {

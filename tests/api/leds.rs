@@ -9,61 +9,61 @@ use boardkeeper::state::{
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
-use crate::house::{Got, House};
+use crate::test_device::{Response, TestDevice};
 
-async fn blink(house: &mut House) -> (String, Duration) {
+async fn blink(device: &mut TestDevice) -> (String, Duration) {
     let before = Instant::now();
-    let Got { status, headers, body, .. } = house.post("/v1/blink", "").await;
+    let Response { status, headers, body, .. } = device.post("/v1/blink", "").await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, ""));
     (headers["identify-led"].to_str().unwrap().to_owned(), before.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
 async fn blinking_says_in_a_header_which_led_it_is() {
-    let mut house = House::new();
-    assert_eq!(blink(&mut house).await, ("ACT".to_owned(), Duration::ZERO));
-    house.identifies = Some(IdentifyOutcome::None("this board has no LED\n\u{1f4a1}".to_owned()));
-    assert_eq!(blink(&mut house).await, ("none; this board has no LED??".to_owned(), Duration::ZERO));
-    house.identifies = Some(IdentifyOutcome::Waiting("ACT".to_owned()));
-    assert_eq!(blink(&mut house).await.0, "ACT; after the bring-up test");
-    assert_eq!(house.asked, [], "the reconciler has no part in it");
+    let mut device = TestDevice::new();
+    assert_eq!(blink(&mut device).await, ("ACT".to_owned(), Duration::ZERO));
+    device.identifies = Some(IdentifyOutcome::None("this board has no LED\n\u{1f4a1}".to_owned()));
+    assert_eq!(blink(&mut device).await, ("none; this board has no LED??".to_owned(), Duration::ZERO));
+    device.identifies = Some(IdentifyOutcome::Waiting("ACT".to_owned()));
+    assert_eq!(blink(&mut device).await.0, "ACT; after the bring-up test");
+    assert_eq!(device.asked, [], "the reconciler has no part in it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_does_not_answer_is_waited_for_one_second() {
-    let mut house = House::new();
-    house.identifies = None;
+    let mut device = TestDevice::new();
+    device.identifies = None;
     for _ in 0..4 {
-        let (led, took) = blink(&mut house).await;
+        let (led, took) = blink(&mut device).await;
         assert_eq!(took, Duration::from_secs(1));
         assert!(led.starts_with("none; its driver has not answered within a second"), "{led}");
     }
-    house.end();
-    assert_eq!(blink(&mut house).await, ("none; the agent is stopping".to_owned(), Duration::ZERO));
+    device.end();
+    assert_eq!(blink(&mut device).await, ("none; the agent is stopping".to_owned(), Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_led_is_told_with_who_has_it_and_for_how_long() {
-    let mut house = House::new();
+async fn the_led_is_reported_with_its_owner_and_for_how_long() {
+    let mut device = TestDevice::new();
     let nothing = json!({
         "led": null, "why_none": "not looked for yet", "owner": null, "purposes": [], "player": null, "trouble": null,
         "others": [],
     });
-    assert_eq!(house.get("/agent/v1/leds").await.json(), nothing);
+    assert_eq!(device.get("/agent/v1/leds").await.json(), nothing);
     let until = Instant::now() + Duration::from_secs(15);
-    house.show(|panel| {
-        panel.led = Ok(LedInfo { name: "ACT".to_owned(), why: "the board's file says so".to_owned() });
-        panel.shows.owners = vec![
+    device.show(|led_status| {
+        led_status.led = Ok(LedInfo { name: "ACT".to_owned(), why: "the board's file says so".to_owned() });
+        led_status.shows.owners = vec![
             LedOwner { purpose: LedPurpose::Identify, until: Some(until) },
             LedOwner { purpose: LedPurpose::Offline, until: None },
         ];
-        panel.shows.player = Some(Player::Kernel);
-        panel.shows.trouble = Some("it was busy".to_owned());
+        led_status.shows.player = Some(Player::Kernel);
+        led_status.shows.trouble = Some("it was busy".to_owned());
         let shows = LedActivity {
             owners: vec![LedOwner { purpose: LedPurpose::Pattern, until: Some(until) }],
             ..LedActivity::default()
         };
-        panel.others = vec![(LedInfo { name: "PWR".to_owned(), why: "it is red".to_owned() }, shows)];
+        led_status.others = vec![(LedInfo { name: "PWR".to_owned(), why: "it is red".to_owned() }, shows)];
     });
     advance(Duration::from_millis(4_500)).await;
     let expected = json!({
@@ -82,13 +82,13 @@ async fn the_led_is_told_with_who_has_it_and_for_how_long() {
             "trouble": null,
         }],
     });
-    assert_eq!(house.get("/agent/v1/leds").await.json(), expected);
+    assert_eq!(device.get("/agent/v1/leds").await.json(), expected);
 }
 
 #[tokio::test]
-async fn the_board_is_told_as_it_was_found() {
-    let mut house = House::new();
-    house.say(|status| {
+async fn the_board_is_reported_as_it_was_detected() {
+    let mut device = TestDevice::new();
+    device.say(|status| {
         status.device.board = BoardFacts {
             id: Some("raspberry-pi-3-b".to_owned()),
             name: Some("Raspberry Pi 3 Model B".to_owned()),
@@ -115,31 +115,31 @@ async fn the_board_is_told_as_it_was_found() {
         "passed_over": [{"name": "PWR", "why": "it shows the power"}],
         "others": ["mmc0"],
     });
-    assert_eq!(house.get("/agent/v1/board").await.json(), expected);
+    assert_eq!(device.get("/agent/v1/board").await.json(), expected);
 }
 
 const ACT: &str = "/agent/v1/leds/ACT/pattern";
 
 #[tokio::test(start_paused = true)]
 async fn a_pattern_is_held_for_as_long_as_was_asked_for() {
-    let mut house = House::new();
-    let got = house.post(ACT, "{\"pattern\": \"200,200x4,1000\", \"seconds\": 30}").await;
+    let mut device = TestDevice::new();
+    let got = device.post(ACT, "{\"pattern\": \"200,200x4,1000\", \"seconds\": 30}").await;
     let pattern = "+200 -200 +200 -200 +200 -200 +200 -1200 ms";
     let expected = json!({"led": "ACT", "pattern": pattern, "seconds_left": 30, "owner": "pattern", "player": "kernel"});
     assert_eq!((got.status, got.json()), (StatusCode::OK, expected));
-    house.holds = Ok(HeldPattern { led: "USR 3".to_owned(), owner: LedPurpose::Identify, player: Some(Player::Kernel) });
-    let got = house.post("/agent/v1/leds/usr%203/pattern", "{\"pattern\": \"20,1000\"}").await;
+    device.holds = Ok(HeldPattern { led: "USR 3".to_owned(), owner: LedPurpose::Identify, player: Some(Player::Kernel) });
+    let got = device.post("/agent/v1/leds/usr%203/pattern", "{\"pattern\": \"20,1000\"}").await;
     assert_eq!((&got.json()["owner"], &got.json()["seconds_left"]), (&json!("identify"), &json!(60)));
-    assert_eq!(house.delete("/agent/v1/leds/identify/pattern").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(device.delete("/agent/v1/leds/identify/pattern").await.status, StatusCode::NO_CONTENT);
     let asked = |name: &str, pattern: &str, secs| {
         (LedRef::Named(name.to_owned()), Some((pattern.parse().unwrap(), Duration::from_secs(secs))))
     };
-    assert_eq!(house.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (LedRef::Identify, None)]);
+    assert_eq!(device.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (LedRef::Identify, None)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pattern_has_bounds_and_is_told_which_it_broke() {
-    let mut house = House::new();
+async fn a_pattern_has_bounds_and_the_error_names_the_one_it_exceeds() {
+    let mut device = TestDevice::new();
     let long = "1".repeat(200);
     for (body, why) in [
         ("", "pattern: it is missing"),
@@ -157,16 +157,16 @@ async fn a_pattern_has_bounds_and_is_told_which_it_broke() {
         ("{\"pattern\": \"200,200\", \"seconds\": 1.5}", "seconds: a whole number from 1 to 3600"),
         ("{\"pattern\": \"200,200\", \"seconds\": 1e300}", "seconds: a whole number from 1 to 3600"),
     ] {
-        let got = house.post(ACT, body).await;
+        let got = device.post(ACT, body).await;
         assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}");
         assert!(got.message().starts_with(why), "{body}: {}", got.message());
     }
-    assert_eq!(house.held, []);
+    assert_eq!(device.held, []);
 }
 
 #[tokio::test(start_paused = true)]
 async fn why_no_pattern_is_held_has_a_number_for_programs() {
-    let mut house = House::new();
+    let mut device = TestDevice::new();
     let why = || "PWR is held by a driver".to_owned();
     for (not_held, status) in [
         (LedRefusal::NoLed(why()), StatusCode::NOT_FOUND),
@@ -174,13 +174,13 @@ async fn why_no_pattern_is_held_has_a_number_for_programs() {
         (LedRefusal::Busy(why()), StatusCode::CONFLICT),
         (LedRefusal::Failed(why()), StatusCode::INTERNAL_SERVER_ERROR),
     ] {
-        house.holds = Err(not_held);
-        let got = house.post(ACT, "{\"pattern\": \"200,200\"}").await;
+        device.holds = Err(not_held);
+        let got = device.post(ACT, "{\"pattern\": \"200,200\"}").await;
         assert_eq!((got.status, got.message()), (status, why()));
-        assert_eq!(house.delete(ACT).await.status, status);
+        assert_eq!(device.delete(ACT).await.status, status);
     }
-    house.identifies = None;
-    let got = house.post(ACT, "{\"pattern\": \"200,200\"}").await;
+    device.identifies = None;
+    let got = device.post(ACT, "{\"pattern\": \"200,200\"}").await;
     assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(got.message().starts_with("its driver has not answered within a second"), "{}", got.message());
 }

@@ -7,10 +7,10 @@ use boardkeeper::state::{BootState, ContainerId, PowerAction};
 use futures_util::Stream;
 use tokio::time::Instant;
 
-use crate::world::met::Met;
-use crate::world::nature::Job;
+use crate::world::events::Job;
+use crate::world::marks::Mark;
 use crate::world::power::{Answer, Hold, Power};
-use crate::world::{Cut, Model, Sim};
+use crate::world::{CrashKind, Model, Sim};
 
 impl port::Power for Sim {
     type Inhibition = Hold;
@@ -21,9 +21,9 @@ impl port::Power for Sim {
     }
 
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
-        self.with(|model| model.judge.ends_asked += 1);
+        self.with(|model| model.checker.shutdowns_requested += 1);
         self.pass(1, 50).await;
-        let blocked = self.with(|model| model.befalls(model.weather.faults / 3, Met::EndBlocked));
+        let blocked = self.with(|model| model.roll(model.rates.faults / 3, Mark::EndBlocked));
         let apt = Inhibitor { who: "apt".into(), why: "it installs".into(), mode: InhibitorMode::Block, uid: 0, pid: 7 };
         let logind = self.logind();
         logind.with(|it| it.inhibitors = if blocked { vec![apt] } else { Vec::new() });
@@ -42,15 +42,15 @@ impl port::Power for Sim {
         self.pass(1, 200).await;
         self.with(|model| {
             model.note(format_args!("{ending} asked for"));
-            model.judge_reboot();
+            model.check_reboot();
         });
         let asked = self.logind().end(ending).await;
-        // A logind that goes away takes with it the end that somebody had it announce.
+        // A logind that exits takes the shutdown that another program announced with it.
         if asked.is_err() && !self.with(|model| model.power.with(|it| it.announced)) {
-            self.with(Model::stays_up);
+            self.with(Model::stay_up);
         }
         asked?;
-        self.with(Model::begin_to_end);
+        self.with(Model::begin_shutdown);
         Ok(())
     }
 
@@ -60,16 +60,16 @@ impl port::Power for Sim {
 }
 
 impl Sim {
-    /// Whoever answers for the machine's end, in a mood.
+    /// logind, with a random answer.
     fn logind(&self) -> Power {
         const MOODS: [Answer; 6] =
             [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::HangsLate, Answer::Vanishes, Answer::Nobody];
         self.with(|model| {
-            let ill = model.fates.calls.happens(model.weather.faults / 2);
-            let mood = if ill { model.fates.calls.pick(&MOODS).cloned() } else { None }.unwrap_or_default();
-            model.met_mood(&mood);
+            let ill = model.rngs.calls.happens(model.rates.faults / 2);
+            let mode = if ill { model.rngs.calls.pick(&MOODS).cloned() } else { None }.unwrap_or_default();
+            model.mark_answer(&mode);
             model.power.with(|it| {
-                it.answer = mood;
+                it.answer = mode;
                 it.announces = false;
             });
             model.power.clone()
@@ -78,73 +78,73 @@ impl Sim {
 }
 
 impl Model {
-    fn met_mood(&mut self, mood: &Answer) {
-        match mood {
+    fn mark_answer(&mut self, mode: &Answer) {
+        match mode {
             Answer::Accepts => (),
-            Answer::Refuses => self.met(Met::EndRefused),
-            Answer::RefusesLate => self.met(Met::EndRefusedLate),
-            Answer::Hangs => self.met(Met::EndHangs),
-            Answer::HangsLate => self.met(Met::EndHangsLate),
-            Answer::Vanishes => self.met(Met::EndVanishes),
-            Answer::Nobody => self.met(Met::EndNobody),
+            Answer::Refuses => self.hit(Mark::EndRefused),
+            Answer::RefusesLate => self.hit(Mark::EndRefusedLate),
+            Answer::Hangs => self.hit(Mark::EndHangs),
+            Answer::HangsLate => self.hit(Mark::EndHangsLate),
+            Answer::Vanishes => self.hit(Mark::EndVanishes),
+            Answer::Nobody => self.hit(Mark::EndNobody),
         }
     }
 
     /// The host's system is being updated, or is not.
     pub(crate) fn update_host(&mut self, file: Option<&str>) {
         if file.is_some() {
-            self.met(Met::HostUpdating);
+            self.hit(Mark::HostUpdating);
         }
         self.power.with(|it| it.host_update = file.map(ToOwned::to_owned));
     }
 
-    /// Somebody configures the host anew, and wants a boot for it. The file is in memory, and goes with the boot.
+    /// Another program configures the host, which needs a reboot. The file is in memory, and gone after the boot.
     pub(crate) fn want_boot(&mut self) {
-        self.met(Met::BootWanted);
-        self.judge.reboot_reasons += 1;
+        self.hit(Mark::BootWanted);
+        self.checker.reboot_reasons += 1;
         self.power.with(|it| it.boot_wanted = Some("/tmp/balena-supervisor/reboot-after-apply".into()));
     }
 
-    /// The machine is about to end: mostly it does, sometimes it is called off.
-    pub(crate) fn begin_to_end(&mut self) {
-        // In foul weather an accepted end may also come to nothing without a word.
-        if self.fates.nature.happens(self.weather.faults / 3) {
-            self.met(Met::EndForgotten);
-            self.judge.reboot_reasons += 1;
+    /// Announces a shutdown: mostly it happens, sometimes it is cancelled.
+    pub(crate) fn begin_shutdown(&mut self) {
+        // With faults, logind may also accept a shutdown and never announce it.
+        if self.rngs.events.happens(self.rates.faults / 3) {
+            self.hit(Mark::EndForgotten);
+            self.checker.reboot_reasons += 1;
             self.note("the end is forgotten");
             return;
         }
         self.note("the machine is about to end");
-        self.ends_since = Some(Instant::now());
+        self.shutdown_since = Some(Instant::now());
         self.power.with(|it| it.announced = true);
-        let called_off = self.fates.nature.happens(self.weather.faults);
-        if called_off {
-            self.met(Met::EndCalledOff);
+        let cancelled_at = self.rngs.events.happens(self.rates.faults);
+        if cancelled_at {
+            self.hit(Mark::EndCalledOff);
             // What is still wanted is asked for again.
-            self.judge.reboot_reasons += 1;
+            self.checker.reboot_reasons += 1;
         }
-        let after = self.fates.nature.secs(1, 20);
-        self.schedule(after, if called_off { Job::CallOff } else { Job::Fall(Cut::Reboot) });
+        let after = self.rngs.events.secs(1, 20);
+        self.schedule(after, if cancelled_at { Job::CancelShutdown } else { Job::Crash(CrashKind::Reboot) });
     }
 
-    /// It does not end, or it has.
-    pub(crate) fn call_off(&mut self) {
-        self.called_off = self.ends_since.take().map(|_| Instant::now()).or(self.called_off);
+    /// The shutdown is cancelled, or over.
+    pub(crate) fn cancel_shutdown(&mut self) {
+        self.cancelled_at = self.shutdown_since.take().map(|_| Instant::now()).or(self.cancelled_at);
         self.power.with(|it| it.announced = false);
     }
 
-    /// It was about to end, and will not.
-    pub(crate) fn stays_up(&mut self) {
-        self.jobs.retain(|_, job| !matches!(job, Job::Fall(Cut::Reboot)));
-        self.call_off();
+    /// The machine was about to shut down, and will not.
+    pub(crate) fn stay_up(&mut self) {
+        self.jobs.retain(|_, job| !matches!(job, Job::Crash(CrashKind::Reboot)));
+        self.cancel_shutdown();
     }
 
-    /// What this run of the machine is called.
+    /// The kernel's id of this boot.
     pub(crate) fn boot_id(&self) -> String {
         format!("boot-{}", self.boots)
     }
 
-    /// Who waits for a boot, and whether it has been, as was written down.
+    /// Containers that wait for a reboot, as saved, and whether it has happened.
     pub(crate) fn awaiting(&self) -> BTreeMap<ContainerId, BootState> {
         let now = self.boot_id();
         let boot = |seen: &String| if *seen == now { BootState::NotYet } else { BootState::Done };

@@ -1,21 +1,21 @@
-//! What lives really met: each fault and each recovery, counted, so that one that is no longer covered is noticed.
+//! Coverage marks: each fault and each recovery that lives hit, counted, so that one that is no longer covered is noticed.
 
 use std::fmt::Write as _;
 
-macro_rules! met {
+macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident $words:literal)*) => {
-        /// Something that a life may meet.
+        /// A fault, request or recovery that a life may hit.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Met {
+        pub(crate) enum Mark {
             $($(#[$doc])* $name,)*
         }
 
-        /// All of it, in words, in the order of [`Met`].
-        pub(crate) const ALL: &[(Met, &str)] = &[$((Met::$name, $words),)*];
+        /// Every mark, in words, in the order of [`Mark`].
+        pub(crate) const ALL: &[(Mark, &str)] = &[$((Mark::$name, $words),)*];
     };
 }
 
-met! {
+marks! {
     EngineSaysNo "engine: a call fails, and nothing was done"
     AnswerLost "engine: a call has its effect, and fails"
     EngineHangs "engine: a call hangs, and nothing was done"
@@ -141,11 +141,11 @@ met! {
     OnlineAgain "recovery: the cloud is reached again"
     ConditionHeld "depends_on: one is started once its condition holds"
     DependentRestarted "depends_on: one is restarted after its dependency was made anew"
-    InVain "depends_on: one waits for what does not come, and says so"
+    Blocked "depends_on: one waits for what does not come, and says so"
     Settled "recovery: everything is as wanted in the end"
 }
 
-/// How often each was met.
+/// How often each mark was hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally(Vec<u64>);
 
@@ -156,12 +156,12 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// It was met once more.
-    pub(crate) fn met(&mut self, what: Met) {
+    /// Counts a mark.
+    pub(crate) fn hit(&mut self, what: Mark) {
         self.0[what as usize] += 1;
     }
 
-    /// What others met counts too.
+    /// Adds the counts of other lives.
     pub(crate) fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -171,7 +171,7 @@ impl Tally {
         self.0.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
     }
 
-    /// From a line. `None`: it is none, or one of another time.
+    /// Parses such a line. `None`: it is no such line, or one of another version.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let counts: Option<Vec<_>> = line.split_whitespace().map(|it| it.parse().ok()).collect();
         counts.filter(|it| it.len() == ALL.len()).map(Self)
@@ -182,12 +182,12 @@ impl Tally {
         self.0.len()
     }
 
-    /// What was never met, in words.
+    /// The marks that were never hit, in words.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         ALL.iter().filter(|(what, _)| self.0[*what as usize] == 0).map(|(_, words)| *words).collect()
     }
 
-    /// A line for each, for people.
+    /// The counts, a line each.
     pub(crate) fn table(&self) -> String {
         ALL.iter().fold(String::new(), |mut text, (what, words)| {
             writeln!(text, "{:>12}  {words}", self.0[*what as usize]).unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::dice::Dice;
 use super::layer::{Change, Layer, Model, Names, Node};
+use super::rng::Rng;
 
 /// Every state a cut now may leave, each once.
 pub(crate) fn every(model: &Model) -> Vec<Layer> {
@@ -30,23 +30,23 @@ pub(crate) fn every(model: &Model) -> Vec<Layer> {
 }
 
 /// One of them.
-pub(crate) fn any(model: &Model, dice: &mut Dice) -> Layer {
+pub(crate) fn any(model: &Model, rng: &mut Rng) -> Layer {
     let mut world = model.nodes.clone();
     for (node, left) in world.iter_mut().enumerate() {
         *left = match &*left {
             Node::Dir { kept, pending, .. } => {
                 let mut names = kept.clone();
                 // Most disks keep the order; some keep nothing of it.
-                let (ordered, first) = (dice.below(2) == 0, dice.below(pending.len() + 1));
+                let (ordered, first) = (rng.below(2) == 0, rng.below(pending.len() + 1));
                 for (at, change) in pending.iter().enumerate() {
-                    let arrives = if ordered { at < first } else { dice.below(2) == 0 };
-                    apply(&mut names, change, if arrives { 1 + dice.below(8) / 7 } else { 0 });
+                    let arrives = if ordered { at < first } else { rng.below(2) == 0 };
+                    apply(&mut names, change, if arrives { 1 + rng.below(8) / 7 } else { 0 });
                 }
                 on_disk_dir(names)
             }
             Node::File { seen, kept, .. } if seen != kept => {
                 let mut all = torn(kept, seen, &stale(model, node));
-                on_disk_file(all.swap_remove(dice.below(all.len())))
+                on_disk_file(all.swap_remove(rng.below(all.len())))
             }
             Node::File { kept, .. } => on_disk_file(kept.clone()),
         };
@@ -164,7 +164,7 @@ fn reachable(world: &[Node]) -> Vec<usize> {
     found
 }
 
-/// A state without what nobody can reach, so that two that look alike are one.
+/// A state without what no path reaches, so that two that look alike are one.
 type Packed = Vec<(usize, Result<Names, Vec<u8>>)>;
 
 fn packed(world: &[Node]) -> Packed {

@@ -8,14 +8,14 @@ use boardkeeper::state::{App, ContainerRef, ContainerSpec, EngineAction, Service
 use tokio::time::Instant;
 
 use super::Model;
-use super::machine::{Machine, Owned};
-use super::met::Met;
-use super::nature::Job;
+use super::engine_model::{EngineModel, Owned};
+use super::events::Job;
+use super::marks::Mark;
 
 /// An agent may still act on what it saw so long ago.
-const IN_MIND: Duration = Duration::from_secs(120);
+const MAX_STALENESS: Duration = Duration::from_secs(120);
 
-impl Machine {
+impl EngineModel {
     /// What only an engine knows: it has no such runtime, say. A document may ask for one, and an engine may lose one.
     pub(crate) fn accepts(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
         let runtime = spec.config.runtime.as_deref().filter(|it| *it != "runc");
@@ -30,27 +30,27 @@ impl Machine {
 impl Model {
     /// For a while the engine refuses to create containers of a service.
     pub(crate) fn refuses_some(&mut self) {
-        let keys: Vec<_> = self.machine.ours().map(|it| it.face.key.clone()).collect();
-        let Some(key) = self.fates.nature.pick(&keys).cloned() else { return };
-        self.machine.refuses.insert(key.clone(), Instant::now());
-        let after = self.fates.nature.secs(10, 1800);
+        let keys: Vec<_> = self.engine.ours().map(|it| it.view.key.clone()).collect();
+        let Some(key) = self.rngs.events.pick(&keys).cloned() else { return };
+        self.engine.refuses.insert(key.clone(), Instant::now());
+        let after = self.rngs.events.secs(10, 1800);
         self.schedule(after, Job::Accepts(key));
     }
 
-    pub(crate) fn met_refusal(&mut self, deed: &EngineAction) {
-        if matches!(deed, EngineAction::Create(spec) if self.machine.accepts(spec).is_err()) {
-            self.met(Met::CreateRefused);
+    pub(crate) fn mark_refusal(&mut self, action: &EngineAction) {
+        if matches!(action, EngineAction::Create(spec) if self.engine.accepts(spec).is_err()) {
+            self.hit(Mark::CreateRefused);
         }
     }
 
     /// Nothing that runs is killed for a container that the engine refuses to create, where that could be seen before.
-    pub(crate) fn judge_refused(&mut self, which: &ContainerRef) {
-        let theirs: Vec<_> = self.machine.ours().filter(|it| it.face.key == which.key).collect();
-        let runs = theirs.iter().any(|it| it.face.id == which.id && it.face.phase.is_alive());
-        if theirs.len() != 1 || !runs || self.judge.purged.contains(&which.key.app) {
+    pub(crate) fn check_refused(&mut self, which: &ContainerRef) {
+        let theirs: Vec<_> = self.engine.ours().filter(|it| it.view.key == which.key).collect();
+        let runs = theirs.iter().any(|it| it.view.id == which.id && it.view.phase.is_alive());
+        if theirs.len() != 1 || !runs || self.checker.purged.contains(&which.key.app) {
             return;
         }
-        let lately = self.machine.refuses.get(&which.key).map(|since| since.elapsed() > IN_MIND);
+        let lately = self.engine.refuses.get(&which.key).map(|since| since.elapsed() > MAX_STALENESS);
         let killed_for = |target: &Target| {
             let app = target.apps.get(&which.key.app);
             let wanted = app.and_then(|app| Some((app, app.services.get(&which.key.service)?)));
@@ -59,8 +59,8 @@ impl Model {
                 refused && self.could_be_seen(app, &which.key, service)
             })
         };
-        if self.all_say(killed_for) {
-            self.wrong(format_args!("kill {}, for a container that the engine refuses to create", which.key));
+        if self.all_targets(killed_for) {
+            self.violation(format_args!("kill {}, for a container that the engine refuses to create", which.key));
         }
     }
 
@@ -68,15 +68,15 @@ impl Model {
     fn could_be_seen(&self, app: &App, key: &ServiceKey, service: &Service) -> bool {
         let network = |name: &String| {
             let names = [format!("{}_{name}", app.uuid), format!("{}_{name}", app.id)];
-            let seen = names.iter().find_map(|name| self.machine.networks.get(name));
+            let seen = names.iter().find_map(|name| self.engine.networks.get(name));
             let same = |it: &Owned<_>| matches!(it, Owned::Ours((_, config)) if app.networks.get(name) == Some(config));
             seen.is_some_and(same)
         };
         let volume = |mount: &Mount| match mount {
-            Mount::Volume { name, .. } => self.machine.volumes.contains_key(&format!("{}_{name}", key.app)),
+            Mount::Volume { name, .. } => self.engine.volumes.contains_key(&format!("{}_{name}", key.app)),
             Mount::Bind { .. } | Mount::Anonymous { .. } => true,
         };
-        self.machine.image(&service.image).is_some()
+        self.engine.image(&service.image).is_some()
             && service.config.networks.keys().filter(|it| *it != "supervisor0").all(network)
             && service.config.mounts.iter().all(volume)
     }

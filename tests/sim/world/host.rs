@@ -10,10 +10,10 @@ use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch
 use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
 
-use super::met::Met;
+use super::marks::Mark;
 use super::{Model, Sim};
 
-/// What a configuration takes where the host is slow: longer than the agent goes without a look.
+/// How long a slow host takes to apply a configuration: longer than the agent's observation interval.
 const TAKES: Duration = Duration::from_secs(10 * 60);
 
 /// The networks.
@@ -34,43 +34,43 @@ pub(crate) struct Net {
 }
 
 impl Model {
-    /// Whoever listens to networks and addresses hears that they changed.
-    pub(crate) fn ring_outside(&self) {
-        self.bells.outside.send_modify(|count| *count += 1);
+    /// Wakes the streams of networks and addresses.
+    pub(crate) fn notify_host(&self) {
+        self.notifiers.host.send_modify(|count| *count += 1);
     }
 
     /// The cloud is reached, or it is not.
     pub(crate) fn go_offline(&mut self, offline: bool) {
         self.net.offline = offline;
-        self.met(if offline { Met::Offline } else { Met::OnlineAgain });
+        self.hit(if offline { Mark::Offline } else { Mark::OnlineAgain });
     }
 
     /// The VPN comes up, or goes down.
     pub(crate) fn turn_vpn(&mut self) {
         let up = self.net.vpn == VpnState::Down;
         self.net.vpn = if up { VpnState::Up } else { VpnState::Down };
-        self.met(if up { Met::VpnUp } else { Met::VpnDown });
-        self.ring_outside();
+        self.hit(if up { Mark::VpnUp } else { Mark::VpnDown });
+        self.notify_host();
     }
 
     /// The device is found elsewhere.
     pub(crate) fn move_away(&mut self) {
         self.net.address += 1;
-        self.met(Met::Moves);
-        self.ring_outside();
+        self.hit(Mark::Moves);
+        self.notify_host();
     }
 }
 
 impl port::Net for Sim {
     async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
         let (wait, hangs) = self.with(|model| {
-            let hangs = model.fates.outside.happens(model.weather.hangs);
-            (model.fates.outside.millis(5, 200), hangs)
+            let hangs = model.rngs.host.happens(model.rates.hangs);
+            (model.rngs.host.millis(5, 200), hangs)
         });
         sleep(wait).await;
         if hangs {
-            // A minute and more, as kernels do; whoever waits gives up before.
-            self.with(|model| model.met(Met::DialHangs));
+            // A minute and more, as kernels do; the caller gives up before.
+            self.with(|model| model.hit(Mark::DialHangs));
             sleep(Duration::from_secs(130)).await;
         }
         if self.with(|model| model.net.offline) {
@@ -80,21 +80,21 @@ impl port::Net for Sim {
     }
 
     fn vpn(&self) -> impl Stream<Item = VpnState> {
-        let bell = self.with(|model| model.bells.outside.subscribe());
-        // At once, and then whenever the bell rings.
-        stream::unfold((self.clone(), bell, true), async |(sim, mut bell, first)| {
+        let notifier = self.with(|model| model.notifiers.host.subscribe());
+        // At once, and then after each notification.
+        stream::unfold((self.clone(), notifier, true), async |(sim, mut notifier, first)| {
             if !first {
-                bell.changed().await.expect("the world outlives its agents");
+                notifier.changed().await.expect("the world outlives its agents");
             }
             let now = sim.with(|model| model.net.vpn);
-            Some((now, (sim, bell, false)))
+            Some((now, (sim, notifier, false)))
         })
     }
 
     async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         sleep(Duration::from_millis(100)).await;
         self.with(|model| {
-            if model.fates.outside.happens(model.weather.faults) {
+            if model.rngs.host.happens(model.rates.faults) {
                 return Err(NetError::Service("systemd does not answer".into()));
             }
             if model.net.vpn == to {
@@ -108,16 +108,16 @@ impl port::Net for Sim {
 
 impl port::Host for Sim {
     fn addresses(&self) -> impl Stream<Item = HostAddresses> {
-        let bell = self.with(|model| model.bells.outside.subscribe());
-        stream::unfold((self.clone(), bell, None), async |(sim, mut bell, told)| {
+        let notifier = self.with(|model| model.notifiers.host.subscribe());
+        stream::unfold((self.clone(), notifier, None), async |(sim, mut notifier, told)| {
             loop {
                 let now = sim.with(|model| model.net.address);
                 if told != Some(now) {
                     let ips = vec![format!("192.168.1.{}", now % 250)];
                     let addresses = HostAddresses { ips, macs: "02:00:00:00:00:01".into() };
-                    return Some((addresses, (sim, bell, Some(now))));
+                    return Some((addresses, (sim, notifier, Some(now))));
                 }
-                bell.changed().await.expect("the world outlives its agents");
+                notifier.changed().await.expect("the world outlives its agents");
             }
         })
     }
@@ -128,7 +128,7 @@ impl port::Host for Sim {
 
     async fn config(&self) -> Result<HostConfig, HostError> {
         sleep(Duration::from_millis(10)).await;
-        if self.with(|model| model.befalls(model.weather.faults, Met::HostSaysNo)) {
+        if self.with(|model| model.roll(model.rates.faults, Mark::HostSaysNo)) {
             return Err(HostError("/etc/hostname: input/output error".into()));
         }
         Ok(self.with(|model| HostConfig { hostname: model.net.hostname.clone(), ..HostConfig::default() }))
@@ -144,12 +144,12 @@ impl port::Host for Sim {
         note("writes");
         let before: BTreeSet<_> = self.with(|model| model.locks.of_agent().cloned().collect());
         let (fails, takes) = self.with(|model| {
-            let slow = model.net.slow_host || model.fates.outside.happens(model.weather.hangs);
+            let slow = model.net.slow_host || model.rngs.host.happens(model.rates.hangs);
             if slow {
-                model.met(Met::HostSlow);
+                model.hit(Mark::HostSlow);
             }
-            let takes = if slow { TAKES } else { model.fates.outside.millis(20, 3000) };
-            (model.befalls(model.weather.faults, Met::HostSaysNo), takes)
+            let takes = if slow { TAKES } else { model.rngs.host.millis(20, 3000) };
+            (model.roll(model.rates.faults, Mark::HostSaysNo), takes)
         });
         // Units that are restarted take their time; the agent looks around meanwhile.
         sleep(takes).await;
@@ -158,7 +158,7 @@ impl port::Host for Sim {
         }
         self.with(|model| {
             if !before.is_subset(&model.locks.of_agent().cloned().collect()) {
-                model.wrong("the locks under which the host is configured were given back meanwhile");
+                model.violation("the locks under which the host is configured were given back meanwhile");
             }
             model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default());
         });

@@ -6,7 +6,7 @@ use boardkeeper::api;
 use boardkeeper::state::device::ConcurrentRequests;
 use proptest::prelude::*;
 
-use crate::house::{House, request};
+use crate::test_device::{TestDevice, request};
 
 /// A path that is one of ours, or nearly, or nothing of the kind.
 fn path() -> impl Strategy<Value = String> {
@@ -92,7 +92,7 @@ proptest! {
         prop_assume!(asking.is_ok());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let got = House::new().call(asking.unwrap()).await;
+            let got = TestDevice::new().call(asking.unwrap()).await;
             let status = got.status.as_u16();
             prop_assert!(matches!(status, 200 | 202 | 204 | 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 501 | 503), "{status} {}", got.body);
             Ok(())

@@ -17,13 +17,13 @@ use super::depends::Check;
 
 /// What the engine has.
 #[derive(Debug, Default)]
-pub(crate) struct Machine {
+pub(crate) struct EngineModel {
     /// Whether it answers.
     pub(crate) up: bool,
     /// How often it was started; a call that outlives its engine fails.
     pub(crate) epoch: u64,
     /// Every container.
-    pub(crate) containers: BTreeMap<ContainerId, Crate>,
+    pub(crate) containers: BTreeMap<ContainerId, SimContainer>,
     /// Every image.
     pub(crate) images: BTreeMap<ImageId, Image>,
     /// Every network, and whose it is.
@@ -43,9 +43,9 @@ pub(crate) struct Machine {
     /// Services whose containers it refuses to create, and since when.
     pub(crate) refuses: BTreeMap<ServiceKey, Instant>,
     /// It cannot be looked at.
-    pub(crate) blind: bool,
+    pub(crate) observe_fails: bool,
     /// In which form it tells of containers.
-    pub(crate) tells: Tells,
+    pub(crate) dialect: Dialect,
     /// The newest API version it speaks.
     pub(crate) api: u64,
     /// The one the agent's side has agreed on with it.
@@ -57,14 +57,14 @@ pub(crate) struct Machine {
     pub(super) made: u64,
 }
 
-/// In which form an engine tells of containers. An agent that is told otherwise than in the normal form can only think that
-/// they are not as wanted.
+/// In which form an engine reports containers. An agent that takes another form than the normal one for a difference replaces
+/// them again and again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Tells {
+pub(crate) enum Dialect {
     /// In the normal form.
     #[default]
     Normally,
-    /// A policy that never starts anything again is told as another that hardly ever does.
+    /// `no` is reported as `on-failure` with a count that hardly ever restarts.
     RestartOtherwise,
     /// The address of every port is spelled out.
     PortsOtherwise,
@@ -81,12 +81,12 @@ pub(crate) enum Owned<T> {
 
 /// A container, from the inside.
 #[derive(Debug, Clone)]
-pub(crate) struct Crate {
+pub(crate) struct SimContainer {
     /// What an agent may see of it.
-    pub(crate) face: Container,
+    pub(crate) view: Container,
     /// Whether it carries our labels.
     pub(crate) foreign: bool,
-    /// Somebody stopped it, and it has not been started since.
+    /// It was stopped by a request, and has not been started since.
     pub(crate) stopped: bool,
     /// Ends by itself with 0 soon after each start.
     pub(crate) brief: bool,
@@ -108,11 +108,11 @@ pub(crate) struct Crate {
     volumes: BTreeSet<String>,
 }
 
-impl Crate {
+impl SimContainer {
     /// With nothing inside.
-    fn of(face: Container) -> Self {
+    fn of(view: Container) -> Self {
         Self {
-            face,
+            view,
             foreign: false,
             stopped: false,
             brief: false,
@@ -135,7 +135,7 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, EngineError> {
     Err(EngineError::Refused(why.into()))
 }
 
-impl Machine {
+impl EngineModel {
     /// An engine with room for images.
     pub(crate) fn new(room_bytes: u64) -> Self {
         Self { up: true, room_bytes, ..Self::default() }
@@ -167,10 +167,10 @@ impl Machine {
     /// Makes a container. One with its name, key and hash will do.
     pub(crate) fn create(&mut self, spec: &ContainerSpec, now_secs: i64) -> Result<ContainerId, EngineError> {
         let made = Origin::Ours(spec.hash.clone());
-        if let Some(there) = self.containers.values().find(|it| it.face.name == spec.name) {
-            let same = !there.foreign && there.face.key == spec.key && there.face.made == made;
+        if let Some(there) = self.containers.values().find(|it| it.view.name == spec.name) {
+            let same = !there.foreign && there.view.key == spec.key && there.view.made == made;
             let taken = || refuse(format!("the name {} is taken by a container that no supervisor made so", spec.name));
-            return if same { Ok(there.face.id.clone()) } else { taken() };
+            return if same { Ok(there.view.id.clone()) } else { taken() };
         }
         let Some(image) = self.image(&spec.image).map(|image| image.id.clone()) else {
             return refuse(format!("no such image: {}", spec.image));
@@ -187,7 +187,7 @@ impl Machine {
         }
         self.made += 1;
         let id = ContainerId(format!("{:064x}", self.made.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-        let face = Container {
+        let view = Container {
             id: id.clone(),
             name: spec.name.clone(),
             key: spec.key.clone(),
@@ -210,16 +210,16 @@ impl Machine {
             is_orphaned: false,
         };
         let brief = spec.config.env.contains_key("BRIEF");
-        // Nobody outlives SIGKILL.
+        // No process outlives SIGKILL.
         let killed = spec.config.stop_signal.as_deref() == Some("SIGKILL");
         let grace = if killed { Duration::ZERO } else { spec.config.stop_grace };
         let check = spec.config.health.as_ref().map(|_| Check::of(&spec.config));
-        let new = Crate { brief, check, grace, made_by: self.agents, networks, volumes, ..Crate::of(face) };
+        let new = SimContainer { brief, check, grace, made_by: self.agents, networks, volumes, ..SimContainer::of(view) };
         self.containers.insert(id.clone(), new);
         Ok(id)
     }
 
-    /// An engine knows a network by the name that it is told, and by no other.
+    /// An engine knows a network by the name in the request, and by no other.
     fn networks_of(&self, spec: &ContainerSpec) -> Result<BTreeMap<String, NetworkId>, EngineError> {
         let find = |name: &String| {
             let found = spec.networks.get(name).and_then(|it| Some((it.clone(), self.network_ids.get(it)?.clone())));
@@ -241,46 +241,46 @@ impl Machine {
     /// Starts a container. One that runs is started.
     pub(crate) fn start(&mut self, id: &ContainerId) -> Done {
         let Some(it) = self.containers.get(id) else { return refuse("no such container") };
-        if matches!(it.face.phase, ContainerPhase::Removing | ContainerPhase::Dead) {
+        if matches!(it.view.phase, ContainerPhase::Removing | ContainerPhase::Dead) {
             return refuse("it is being removed");
         }
-        if it.face.phase == ContainerPhase::Running {
+        if it.view.phase == ContainerPhase::Running {
             return Ok(());
         }
         let why = self.why_not(it);
         let now = self.now;
         let it = self.at(id)?;
-        it.face.error.clone_from(&why);
+        it.view.error.clone_from(&why);
         if let Some(why) = why {
             return refuse(why);
         }
-        it.face.phase = ContainerPhase::Running;
-        it.face.started = Some(now);
-        it.face.health = it.check.as_ref().map(|_| HealthStatus::Starting);
+        it.view.phase = ContainerPhase::Running;
+        it.view.started = Some(now);
+        it.view.health = it.check.as_ref().map(|_| HealthStatus::Starting);
         it.stopped = false;
         Ok(())
     }
 
     /// Why a container cannot be started.
-    fn why_not(&self, it: &Crate) -> Option<String> {
+    fn why_not(&self, it: &SimContainer) -> Option<String> {
         let is_gone = |(name, id): &(&String, &NetworkId)| self.network_ids.get(*name) != Some(id);
         if let Some((name, id)) = it.networks.iter().find(is_gone) {
             // Whatever has its name now.
             return Some(format!("network {} ({name}) not found", id.0));
         }
-        let runs = |id| self.containers.get(id).is_some_and(|it| it.face.phase.is_alive());
-        if !it.face.shares.values().all(runs) {
+        let runs = |id| self.containers.get(id).is_some_and(|it| it.view.phase.is_alive());
+        if !it.view.shares.values().all(runs) {
             return Some("the container whose network it shares does not run".into());
         }
-        let unplugged = self.unplugged.contains(&it.face.key);
+        let unplugged = self.unplugged.contains(&it.view.key);
         unplugged.then(|| "error gathering device information while adding custom device: no such file or directory".into())
     }
 
     /// A container's process has ended.
     pub(crate) fn exit(&mut self, id: &ContainerId, code: i32, by_hand: bool) -> Done {
         let it = self.at(id)?;
-        if it.face.phase.is_alive() {
-            it.face.phase = ContainerPhase::Exited(code);
+        if it.view.phase.is_alive() {
+            it.view.phase = ContainerPhase::Exited(code);
             it.ended(code);
         }
         it.stopped |= by_hand;
@@ -290,7 +290,7 @@ impl Machine {
     /// Removes a container that does not run. One that is gone is removed.
     pub(crate) fn remove(&mut self, id: &ContainerId) -> Done {
         match self.containers.get(id) {
-            Some(it) if it.face.phase.is_alive() => refuse("cannot remove a running container"),
+            Some(it) if it.view.phase.is_alive() => refuse("cannot remove a running container"),
             Some(_) => {
                 self.containers.remove(id);
                 Ok(())
@@ -301,10 +301,10 @@ impl Machine {
 
     /// Gives a container another name.
     pub(crate) fn rename(&mut self, id: &ContainerId, name: &str) -> Done {
-        if self.containers.values().any(|it| it.face.name == name && it.face.id != *id) {
+        if self.containers.values().any(|it| it.view.name == name && it.view.id != *id) {
             return refuse(format!("the name {name} is taken"));
         }
-        name.clone_into(&mut self.at(id)?.face.name);
+        name.clone_into(&mut self.at(id)?.view.name);
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl Machine {
     pub(crate) fn rest(&mut self, id: &ContainerId) -> Done {
         let by = self.agents;
         let it = self.at(id)?;
-        it.face.restart = RestartPolicy::No;
+        it.view.restart = RestartPolicy::No;
         it.retired_by = Some(by);
         Ok(())
     }
@@ -351,7 +351,7 @@ impl Machine {
             self.images.entry(image.id).and_modify(|it| it.names.retain(|name| name != reference));
             return Ok(());
         }
-        if self.containers.values().any(|it| it.face.image == image.id) {
+        if self.containers.values().any(|it| it.view.image == image.id) {
             return Err(EngineError::InUse(format!("{reference} is used by a container")));
         }
         self.images.remove(&image.id);
@@ -359,8 +359,8 @@ impl Machine {
     }
 
     /// Whether the engine starts a container again that ended by itself.
-    pub(crate) fn starts_again(it: &Crate, code: i32) -> bool {
-        match it.face.restart {
+    pub(crate) fn starts_again(it: &SimContainer, code: i32) -> bool {
+        match it.view.restart {
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => !it.stopped,
             RestartPolicy::OnFailure(most) => code != 0 && !it.stopped && (most == 0 || it.restarts < most),
@@ -380,9 +380,9 @@ impl Machine {
     /// The engine was killed, or the board lost its power: nothing runs.
     pub(crate) fn die(&mut self) {
         self.up = false;
-        self.containers.retain(|_, it| it.face.phase != ContainerPhase::Removing);
-        for it in self.containers.values_mut().filter(|it| it.face.phase.is_alive()) {
-            it.face.phase = ContainerPhase::Exited(255);
+        self.containers.retain(|_, it| it.view.phase != ContainerPhase::Removing);
+        for it in self.containers.values_mut().filter(|it| it.view.phase.is_alive()) {
+            it.view.phase = ContainerPhase::Exited(255);
             it.ended(255);
         }
     }
@@ -391,25 +391,25 @@ impl Machine {
     pub(crate) fn rise(&mut self) -> Vec<ContainerId> {
         self.up = true;
         self.epoch += 1;
-        let lost = |it: &Crate| matches!(it.face.phase, ContainerPhase::Exited(255)) && !it.stopped;
-        let back = |it: &&mut Crate| match it.face.restart {
+        let lost = |it: &SimContainer| matches!(it.view.phase, ContainerPhase::Exited(255)) && !it.stopped;
+        let back = |it: &&mut SimContainer| match it.view.restart {
             RestartPolicy::No => false,
-            RestartPolicy::Always => matches!(it.face.phase, ContainerPhase::Exited(_)),
+            RestartPolicy::Always => matches!(it.view.phase, ContainerPhase::Exited(_)),
             RestartPolicy::UnlessStopped | RestartPolicy::OnFailure(_) => lost(it),
         };
         let mut back: Vec<_> =
-            self.containers.values_mut().filter_map(|mut it| back(&mut it).then(|| it.face.id.clone())).collect();
-        // Whoever shares the network of another is started after it.
-        back.sort_by_key(|id| !self.containers[id].face.shares.is_empty());
+            self.containers.values_mut().filter_map(|mut it| back(&mut it).then(|| it.view.id.clone())).collect();
+        // A container that shares the network of another is started after it.
+        back.sort_by_key(|id| !self.containers[id].view.shares.is_empty());
         back.retain(|id| self.start(id).is_ok());
         back
     }
 
     /// Something that is not ours appears.
-    pub(crate) fn stranger(&mut self, name: &str, id: String) {
+    pub(crate) fn create_foreign_container(&mut self, name: &str, id: String) {
         let reference = ImageRef::new(&format!("foreign/{name}:1"));
         let image = Self::registry(&reference);
-        let face = Container {
+        let view = Container {
             id: ContainerId(id.clone()),
             name: name.to_owned(),
             key: ServiceKey::new(AppId(0), "foreign"),
@@ -431,7 +431,7 @@ impl Machine {
             shares_since: None,
             is_orphaned: false,
         };
-        let new = Crate { foreign: true, ..Crate::of(face) };
+        let new = SimContainer { foreign: true, ..SimContainer::of(view) };
         self.keep(image);
         self.containers.insert(ContainerId(id), new);
         self.foreign_network(&format!("{name}_net"));
@@ -444,20 +444,20 @@ impl Machine {
     }
 
     /// A container that is there.
-    pub(crate) fn at(&mut self, id: &ContainerId) -> Result<&mut Crate, EngineError> {
+    pub(crate) fn at(&mut self, id: &ContainerId) -> Result<&mut SimContainer, EngineError> {
         self.containers.get_mut(id).map_or_else(|| refuse("no such container"), Ok)
     }
 
     /// Our containers, alive or not.
-    pub(crate) fn ours(&self) -> impl Iterator<Item = &Crate> {
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &SimContainer> {
         self.containers.values().filter(|it| !it.foreign)
     }
 
-    /// Everything, one line each, for whoever reads a trace.
+    /// Everything, one line each, at the end of a trace.
     pub(crate) fn inventory(&self) -> String {
         let mut text = String::new();
         for it in self.containers.values() {
-            let Container { key, name, phase, image_ref, restart, .. } = &it.face;
+            let Container { key, name, phase, image_ref, restart, .. } = &it.view;
             let whose = if it.foreign { "foreign" } else { "ours" };
             writeln!(text, "          {whose} {key} {name} {phase:?} {image_ref} restart {restart}").unwrap();
         }

@@ -1,0 +1,389 @@
+//! API clients: they restart, stop, start and purge, and disconnect when it takes too long.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use boardkeeper::state::{AppId, ServiceKey};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt;
+
+use crate::world::Sim;
+use crate::world::marks::Mark;
+use crate::world::rng::Rng;
+
+/// A request of a client.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiCall {
+    method: Method,
+    path: String,
+    body: String,
+    operation: Operation,
+    force: bool,
+    key: Key,
+}
+
+/// The key in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Device,
+    Service(ServiceKey),
+    /// One that is none.
+    Wrong,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Operation {
+    Restart(AppId),
+    Purge(AppId),
+    /// `None`: the only service of the app.
+    Stop(AppId, Option<String>),
+    Start(AppId, Option<String>),
+    StartAnew(AppId, Option<String>),
+    Update,
+    UpdateAnew,
+    NameHost,
+    ReadHost,
+    RenewKey,
+    Reboot,
+    PowerOff,
+    Check(bool),
+    Blink,
+    Read,
+    /// Nothing that can be understood.
+    Garbled,
+}
+
+impl ApiCall {
+    fn new(path: String, body: String, operation: Operation, force: bool) -> Self {
+        Self { method: Method::POST, path, body, operation, force, key: Key::Device }
+    }
+
+    /// Restart an app.
+    pub(crate) fn restart(app: u32, force: bool) -> Self {
+        let body = format!(r#"{{"appId":{app},"force":{force}}}"#);
+        Self::new("/v1/restart".into(), body, Operation::Restart(AppId(app)), force)
+    }
+
+    /// Purge an app.
+    pub(crate) fn purge(app: u32, force: bool) -> Self {
+        let body = format!(r#"{{"appId":{app},"force":{force}}}"#);
+        Self::new("/v1/purge".into(), body, Operation::Purge(AppId(app)), force)
+    }
+
+    /// Stop the only service of an app.
+    pub(crate) fn stop_app(app: u32, force: bool) -> Self {
+        Self::new(format!("/v1/apps/{app}/stop"), format!(r#"{{"force":{force}}}"#), Operation::Stop(AppId(app), None), force)
+    }
+
+    /// Start the only service of an app.
+    pub(crate) fn start_app(app: u32) -> Self {
+        Self::new(format!("/v1/apps/{app}/start"), String::new(), Operation::Start(AppId(app), None), false)
+    }
+
+    /// Stop a service.
+    pub(crate) fn stop(app: u32, service: &str, force: bool) -> Self {
+        Self::of_service("stop", app, service, force, Operation::Stop)
+    }
+
+    /// Start a service.
+    pub(crate) fn start(app: u32, service: &str) -> Self {
+        Self::of_service("start", app, service, false, Operation::Start)
+    }
+
+    /// Restart a service.
+    pub(crate) fn start_anew(app: u32, service: &str, force: bool) -> Self {
+        Self::of_service("restart", app, service, force, Operation::StartAnew)
+    }
+
+    fn of_service(verb: &str, app: u32, service: &str, force: bool, operation: fn(AppId, Option<String>) -> Operation) -> Self {
+        let body = format!(r#"{{"serviceName":"{service}","force":{force}}}"#);
+        let path = format!("/v2/applications/{app}/{verb}-service");
+        Self::new(path, body, operation(AppId(app), Some(service.to_owned())), force)
+    }
+
+    /// Look for a new target, and apply it now.
+    pub(crate) fn update(force: bool) -> Self {
+        Self::new("/v1/update".into(), format!(r#"{{"force":{force}}}"#), Operation::Update, force)
+    }
+
+    /// Make the caller's key anew.
+    pub(crate) fn renew_key() -> Self {
+        Self::new("/v1/regenerate-api-key".into(), String::new(), Operation::RenewKey, false)
+    }
+
+    /// Make a service's own key anew.
+    pub(crate) fn renew_own_key(app: u32, service: &str) -> Self {
+        Self { key: Key::Service(ServiceKey::new(AppId(app), service)), ..Self::renew_key() }
+    }
+
+    /// Look for a new target, and begin downloads anew.
+    pub(crate) fn update_anew() -> Self {
+        Self::new("/v1/update".into(), r#"{"cancel":true}"#.into(), Operation::UpdateAnew, false)
+    }
+
+    /// Turn the check of the connectivity on or off.
+    pub(crate) fn check(on: bool) -> Self {
+        let method = if on { Method::POST } else { Method::DELETE };
+        Self { method, ..Self::new("/v1/tcp-ping".into(), String::new(), Operation::Check(on), false) }
+    }
+
+    /// Read how the host is configured.
+    pub(crate) fn read_host() -> Self {
+        Self { method: Method::GET, ..Self::new("/v1/device/host-config".into(), String::new(), Operation::ReadHost, false) }
+    }
+
+    /// Something that is no JSON.
+    pub(crate) fn garbled() -> Self {
+        Self::new("/v1/restart".into(), r#"{"appId":1,"#.into(), Operation::Garbled, false)
+    }
+
+    /// A client that has no key of this device.
+    pub(crate) fn with_a_wrong_key(self) -> Self {
+        Self { key: Key::Wrong, ..self }
+    }
+
+    /// Give the host a name.
+    pub(crate) fn name_host(name: &str, force: bool) -> Self {
+        let body = format!(r#"{{"network":{{"hostname":"{name}"}},"force":{force}}}"#);
+        Self { method: Method::PATCH, ..Self::new("/v1/device/host-config".into(), body, Operation::NameHost, force) }
+    }
+
+    /// End the machine.
+    pub(crate) fn reboot(force: bool) -> Self {
+        Self::new("/v1/reboot".into(), format!(r#"{{"force":{force}}}"#), Operation::Reboot, force)
+    }
+
+    /// Switch the machine off.
+    pub(crate) fn power_off(force: bool) -> Self {
+        Self::new("/v1/shutdown".into(), format!(r#"{{"force":{force}}}"#), Operation::PowerOff, force)
+    }
+
+    /// The machine may refuse, and an agent may be unwell.
+    fn may_be_500(&self) -> bool {
+        matches!(self.operation, Operation::Reboot | Operation::PowerOff) || self.path == "/v1/healthy"
+    }
+
+    /// Within what time it is answered, whatever engine, disk and LED do; where that is promised.
+    fn promised_within(&self) -> Option<Duration> {
+        match self.operation {
+            Operation::Read | Operation::Blink => Some(Duration::from_millis(1100)),
+            _ => None,
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        if self.key == Key::Wrong {
+            return Mark::OldKey;
+        }
+        match self.operation {
+            Operation::Restart(_) => Mark::Restart,
+            Operation::Purge(_) => Mark::Purge,
+            Operation::Stop(..) => Mark::Stop,
+            Operation::Start(..) => Mark::Start,
+            Operation::StartAnew(..) => Mark::StartAnew,
+            Operation::Update if self.force => Mark::UpdateForced,
+            Operation::Update => Mark::Update,
+            Operation::UpdateAnew => Mark::UpdateAnew,
+            Operation::NameHost => Mark::NameHost,
+            Operation::ReadHost => Mark::ReadHost,
+            Operation::RenewKey if self.key == Key::Device => Mark::RenewKey,
+            Operation::RenewKey => Mark::RenewServiceKey,
+            Operation::Reboot => Mark::Reboot,
+            Operation::PowerOff => Mark::PowerOff,
+            Operation::Check(true) => Mark::CheckOn,
+            Operation::Check(false) => Mark::CheckOff,
+            Operation::Blink => Mark::Blink,
+            Operation::Read => Mark::Read,
+            Operation::Garbled => Mark::Garbled,
+        }
+    }
+
+    /// Show which device it is.
+    pub(crate) fn blink() -> Self {
+        Self::new("/v1/blink".into(), String::new(), Operation::Blink, false)
+    }
+
+    /// Read something.
+    pub(crate) fn read(path: &str) -> Self {
+        Self { method: Method::GET, ..Self::new(path.into(), String::new(), Operation::Read, false) }
+    }
+}
+
+impl Sim {
+    /// The API's clients, until the agent dies: now and then one sends a request.
+    pub(crate) async fn clients(&self, router: Router) {
+        loop {
+            let wait = self.with(|model| model.rngs.clients.secs(10, 300));
+            sleep(wait).await;
+            if self.with(|model| model.rates.events.is_empty()) {
+                return std::future::pending().await;
+            }
+            let call = self.with(|model| any_call(&mut model.rngs.clients));
+            let patience = self.with(|model| model.rngs.clients.secs(1, 600));
+            let _ = self.send(&router, &call, patience).await;
+        }
+    }
+
+    /// Sends a request, and waits that long for the response. `None`: the agent did not respond in time.
+    pub(crate) async fn send(&self, router: &Router, call: &ApiCall, patience: Duration) -> Option<(StatusCode, String)> {
+        // A client that may read the state directory may read the key.
+        let (key, agent) = self.with(|model| {
+            model.hit(call.mark());
+            model.note(format_args!("person: {} {} {}", call.method, call.path, call.body));
+            if call.key != Key::Wrong {
+                model.permit(call);
+            }
+            // No deadline holds until the device's keys are saved, which the first time takes as long as the disk.
+            let has_keys = model.status.as_ref().is_some_and(|it| it.borrow().access.is_known());
+            (model.key(&call.key), has_keys.then_some(model.engine.agents))
+        });
+        let asked = Instant::now();
+        let request = Request::builder()
+            .method(call.method.clone())
+            .uri(&call.path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {key}"))
+            .header("content-type", "application/json")
+            .body(Body::from(call.body.clone()))
+            .unwrap();
+        let answer = async {
+            let response = router.clone().oneshot(request).await.unwrap();
+            let status = response.status();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8_lossy(&body).into_owned())
+        };
+        let answer = timeout(patience, answer).await;
+        if let (Some(most), Some(agent)) = (call.promised_within(), agent) {
+            self.with(|model| {
+                if asked.elapsed() > most && model.engine.agents == agent {
+                    model.violation(format_args!("{} is answered after {:?}", call.path, asked.elapsed()));
+                }
+            });
+        }
+        let Ok((status, body)) = answer else {
+            self.with(|model| {
+                model.hit(Mark::HangUp);
+                model.note(format_args!("person: hangs up on {}", call.path));
+            });
+            return None;
+        };
+        self.with(|model| {
+            model.note(format_args!("person: {} says {status}", call.path));
+            model.hit(match status.as_u16() {
+                200..300 => Mark::Answered,
+                423 => Mark::SaidLocked,
+                503 if body.contains("shutting down") => Mark::SaidEnding,
+                400 | 401 => Mark::SaidBad,
+                _ => Mark::SaidFailed,
+            });
+            // The health endpoint needs no key.
+            if call.key == Key::Wrong && call.path != "/v1/healthy" && status != StatusCode::UNAUTHORIZED {
+                model.violation(format_args!("{} answers {status} to a key that is none", call.path));
+            }
+            if call.operation == Operation::Garbled && !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
+                model.violation(format_args!("{} answers {status} to what is no JSON", call.path));
+            }
+            if matches!(call.operation, Operation::Reboot | Operation::PowerOff) && status == StatusCode::ACCEPTED {
+                model.promised();
+            }
+            if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && !call.may_be_500() {
+                model.violation(format_args!("{} answers {status}: {body}", call.path));
+            }
+            if let (Operation::Stop(app, service), StatusCode::OK) = (&call.operation, status) {
+                // Which one it was is in the answer, where the request does not say.
+                let it = model.engine.ours().find(|it| it.view.key.app == *app && body.contains(&it.view.id.0));
+                let name = service.clone().or_else(|| it.map(|it| it.view.key.service.clone()));
+                model.checker.stopped(name.map(|name| ServiceKey::new(*app, &name)));
+            }
+        });
+        Some((status, body))
+    }
+}
+
+impl crate::world::Model {
+    /// A key as a client reads it from the state directory or from a service's environment.
+    fn key(&self, whose: &Key) -> String {
+        let Some(keys) = self.disk.kept.keys.as_ref().filter(|_| *whose != Key::Wrong) else { return "0".repeat(64) };
+        match whose {
+            Key::Service(service) => {
+                let wanted = self.disk.kept.targets.wanted.as_ref().and_then(|it| it.apps.get(&service.app));
+                keys.of(service, wanted.map_or("", |it| &it.uuid)).reveal().to_owned()
+            }
+            Key::Device | Key::Wrong => keys.device.reveal().to_owned(),
+        }
+    }
+
+    /// What a request permits from the moment it is sent: the agent may act on it although the client got no response.
+    fn permit(&mut self, call: &ApiCall) {
+        let checker = &mut self.checker;
+        let app = match &call.operation {
+            Operation::Restart(app) | Operation::Purge(app) => {
+                checker.restarted.insert(*app);
+                checker.stopped.retain(|key| key.app != *app);
+                Some(*app)
+            }
+            Operation::Stop(app, _) => {
+                checker.ever_stopped.insert(*app);
+                Some(*app)
+            }
+            Operation::Start(app, service) | Operation::StartAnew(app, service) => {
+                checker.restarted.insert(*app);
+                checker.stopped.retain(|key| key.app != *app || service.as_ref().is_some_and(|it| *it != key.service));
+                Some(*app)
+            }
+            Operation::Update | Operation::UpdateAnew | Operation::NameHost => {
+                checker.forced_all |= call.force;
+                None
+            }
+            Operation::RenewKey => {
+                checker.renewed = true;
+                None
+            }
+            // A forced request overrides every lock, and may reach the agent only after its restart.
+            Operation::Reboot | Operation::PowerOff => {
+                checker.forced_all |= call.force;
+                checker.reboot_reasons += 1;
+                None
+            }
+            Operation::Blink | Operation::Read | Operation::ReadHost | Operation::Check(_) | Operation::Garbled => None,
+        };
+        checker.forced.extend(app.filter(|_| call.force));
+        if let Operation::Purge(app) = call.operation {
+            checker.purged.insert(app);
+        }
+    }
+}
+
+fn any_call(rng: &mut Rng) -> ApiCall {
+    let app = u32::try_from(rng.between(1, 2)).unwrap();
+    let service = *rng.pick(&["db", "web", "mail", "job"]).unwrap();
+    let force = rng.happens(200);
+    let call = match rng.below(24) {
+        0 | 1 => ApiCall::restart(app, force),
+        2 => ApiCall::purge(app, force),
+        3 => ApiCall::stop(app, service, force),
+        4 => ApiCall::start(app, service),
+        5 => ApiCall::start_anew(app, service, force),
+        6 | 7 => ApiCall::stop_app(app, force),
+        8 => ApiCall::start_app(app),
+        9 => ApiCall::update(force),
+        10 => ApiCall::renew_key(),
+        11 => ApiCall::reboot(force),
+        12 | 13 => ApiCall::blink(),
+        14 => ApiCall::power_off(force),
+        15 => ApiCall::update_anew(),
+        16 => ApiCall::renew_own_key(app, service),
+        17 => ApiCall::check(rng.happens(600)),
+        18 => ApiCall::name_host(if rng.happens(500) { "kitchen" } else { "" }, force),
+        19 => ApiCall::read_host(),
+        20 => ApiCall::garbled(),
+        _ => ApiCall::read(
+            rng.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status", "/agent/v1/leds"]).unwrap(),
+        ),
+    };
+    if rng.happens(30) { call.with_a_wrong_key() } else { call }
+}
