@@ -214,7 +214,7 @@ fn functions_of_general_names_are_called_with_their_modules() {
 
 #[test]
 fn comments_are_no_wider_than_the_code() {
-    for source in sources("src") {
+    for source in sources("src").into_iter().chain(sources("tests")) {
         let wide = source.text.lines().find(|it| it.trim_start().starts_with("//") && it.chars().count() > 128);
         assert_eq!(wide, None, "{}", source.path.display());
     }

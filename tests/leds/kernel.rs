@@ -94,7 +94,7 @@ impl Kernel {
         self.state.lock().unwrap().kept.len()
     }
 
-    fn change(&self, deed: impl FnOnce(&mut State) -> io::Result<()>) -> io::Result<()> {
+    fn change(&self, action: impl FnOnce(&mut State) -> io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let killed = || io::Error::other("killed");
         if state.dead {
@@ -105,18 +105,18 @@ impl Kernel {
         state.now_ms += 7;
         let (nth, fault) = state.fault.unwrap_or((0, Fault::KilledBefore));
         if nth != state.writes {
-            return deed(&mut state);
+            return action(&mut state);
         }
         match fault {
             Fault::KilledBefore => state.dead = true,
             Fault::KilledAfter => {
-                deed(&mut state)?;
+                action(&mut state)?;
                 state.dead = true;
             }
             Fault::Fails(errno) => return Err(errno.into()),
             Fault::Unplugged => {
                 state.leds.clear();
-                return deed(&mut state);
+                return action(&mut state);
             }
         }
         Err(killed())

@@ -106,19 +106,19 @@ pub(crate) fn volume(name: &str) -> Volume {
 }
 
 /// Executes an action.
-pub(crate) async fn take(lab: &impl Lab, mut deed: EngineAction) -> Result<(), EngineError> {
-    if let EngineAction::Create(spec) = &mut deed {
+pub(crate) async fn take(lab: &impl Lab, mut action: EngineAction) -> Result<(), EngineError> {
+    if let EngineAction::Create(spec) = &mut action {
         let own = |name: &String| name != SUPERVISOR_NETWORK;
         let name = |name: &String| (name.clone(), if own(name) { network(name).name } else { name.clone() });
         spec.networks = spec.config.networks.keys().map(name).collect();
     }
-    lab.engine().take(&deed, &|_| {}).await
+    lab.engine().take(&action, &|_| {}).await
 }
 
 /// Executes an action, and executes it again.
-async fn twice(lab: &impl Lab, deed: EngineAction) {
+async fn twice(lab: &impl Lab, action: EngineAction) {
     for round in ["first", "second"] {
-        assert_eq!(take(lab, deed.clone()).await, Ok(()), "{deed}, the {round} time");
+        assert_eq!(take(lab, action.clone()).await, Ok(()), "{action}, the {round} time");
     }
 }
 
@@ -210,16 +210,16 @@ pub(crate) async fn foreign_objects_are_neither_seen_nor_touched(lab: &impl Lab)
     let before = lab.everything();
     let now = lab.engine().observe().await.unwrap();
     assert_eq!((now.containers, now.networks, now.volumes), (vec![], vec![], vec![]));
-    for (deed, name) in [
+    for (action, name) in [
         (EngineAction::Create(Box::new(spec.clone())), &spec.name),
         (EngineAction::CreateNetwork(network.clone()), &network.name),
         (EngineAction::CreateVolume(volume.clone()), &volume.name),
         (EngineAction::RemoveNetwork(network.name.clone(), NetworkId::default(), Some(APP)), &network.name),
         (EngineAction::RemoveVolume(volume.name.clone(), APP), &volume.name),
     ] {
-        match take(lab, deed.clone()).await {
+        match take(lab, action.clone()).await {
             Err(EngineError::Refused(why)) => assert!(why.contains(name.as_str()) && why.contains("no supervisor"), "{why}"),
-            other => panic!("{deed} gives {other:?}"),
+            other => panic!("{action} gives {other:?}"),
         }
     }
     assert_eq!(lab.everything(), before);
@@ -229,13 +229,13 @@ pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
     take(lab, EngineAction::Create(Box::new(spec(lab, "main")))).await.unwrap();
     let gone = which(lab, "main").await;
     take(lab, EngineAction::Kill(gone.clone())).await.unwrap();
-    for deed in [
+    for action in [
         EngineAction::Start(gone.clone()),
         EngineAction::Rename(gone.clone(), "other".into()),
         EngineAction::Retire(gone, "other".into()),
     ] {
-        let result = take(lab, deed.clone()).await;
-        assert!(matches!(result, Err(EngineError::Refused(_))), "{deed} gives {result:?}");
+        let result = take(lab, action.clone()).await;
+        assert!(matches!(result, Err(EngineError::Refused(_))), "{action} gives {result:?}");
     }
     let mut without = spec(lab, "main");
     without.image = ImageRef::new("tests/missing:1");
@@ -244,9 +244,9 @@ pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
 }
 
 /// An action that is dropped after that many polls. Whether it completed before.
-async fn dropped(lab: &impl Lab, deed: &EngineAction, polls: usize) -> bool {
+async fn dropped(lab: &impl Lab, action: &EngineAction, polls: usize) -> bool {
     let mut left = polls;
-    let mut taking = pin!(lab.engine().take(deed, &|_| {}));
+    let mut taking = pin!(lab.engine().take(action, &|_| {}));
     poll_fn(|context| {
         if left == 0 {
             return Poll::Ready(false);

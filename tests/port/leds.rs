@@ -38,8 +38,8 @@ async fn show(world: &impl Fixture, pattern: &Pattern, length: Option<Duration>)
 /// It is found, under a name and with a reason.
 pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
     let survey = world.leds().survey().await.unwrap();
-    let lamp = world.leds().find(&survey, &LedRef::Identify).unwrap();
-    assert!(!lamp.name.is_empty() && !lamp.why.is_empty(), "{lamp:?}");
+    let led = world.leds().find(&survey, &LedRef::Identify).unwrap();
+    assert!(!led.name.is_empty() && !led.why.is_empty(), "{led:?}");
 }
 
 /// How it was comes back, however often it was changed meanwhile.

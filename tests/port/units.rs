@@ -36,13 +36,13 @@ impl Systemd {
     }
 
     /// Answers while something happens.
-    async fn during<T>(&self, deed: impl Future<Output = T>) -> T {
+    async fn during<T>(&self, action: impl Future<Output = T>) -> T {
         let mut calls = MessageStream::from(&self.bus);
-        let mut deed = std::pin::pin!(deed);
+        let mut action = std::pin::pin!(action);
         loop {
             tokio::select! {
                 biased;
-                done = &mut deed => return done,
+                done = &mut action => return done,
                 call = calls.next() => {
                     let call = call.unwrap().unwrap();
                     if call.message_type() == Type::MethodCall {

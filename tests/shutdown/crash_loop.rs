@@ -66,8 +66,11 @@ async fn the_last_good_one_is_there_without_a_network() {
     world.seen.borrow_mut().containers.clear();
     let begun = world.began().len();
     life(&world, async |agent: Agent| assert_eq!(agent.state().await["activity"], "settled")).await;
-    let deeds = world.began().split_off(begun);
-    assert!(deeds.iter().any(|it| it.starts_with("create ")) && !deeds.iter().any(|it| it.starts_with("pull ")), "{deeds:?}");
+    let actions = world.began().split_off(begun);
+    assert!(
+        actions.iter().any(|it| it.starts_with("create ")) && !actions.iter().any(|it| it.starts_with("pull ")),
+        "{actions:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

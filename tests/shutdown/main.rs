@@ -188,11 +188,11 @@ async fn steps_that_may_be_dropped_are_and_others_end_before_the_machine() {
         world.power.with(|it| it.announced = true);
         sleep(Duration::from_millis(100)).await;
         let doing = agent.state().await["doing"].clone();
-        let waits = world.power.with(|it| it.holds) > 0;
+        let waits = world.power.with(|it| it.held_locks) > 0;
         assert_eq!(waits, doing != json!([]), "{doing}");
         assert!(waits, "it is still being created");
         sleep(CREATION).await;
-        assert_eq!(world.power.with(|it| it.holds), 0);
+        assert_eq!(world.power.with(|it| it.held_locks), 0);
         assert!(world.done.borrow().iter().any(|it| it.starts_with("create 1/twin")));
         assert!(!world.done.borrow().iter().any(|it| it.starts_with("pull slow:1")));
         assert!(!world.began().iter().any(|it| it.starts_with("start 1/twin")));
@@ -219,7 +219,7 @@ async fn what_could_not_be_saved_is_saved_before_the_machine_may_end() {
         world.full.set(false);
         world.power.with(|it| it.announced = true);
         sleep(Duration::from_millis(100)).await;
-        assert_eq!(world.power.with(|it| it.holds), 0);
+        assert_eq!(world.power.with(|it| it.held_locks), 0);
         assert_eq!(world.memory.borrow().stopped.len(), 1);
     })
     .await;
@@ -229,7 +229,7 @@ async fn what_could_not_be_saved_is_saved_before_the_machine_may_end() {
 async fn what_cannot_be_is_refused_and_nothing_is_touched() {
     let block = |why: &str| Inhibitor { who: "apt".into(), why: why.into(), mode: InhibitorMode::Block, uid: 0, pid: 7 };
     for (answer, inhibitor, said) in [
-        (Answer::Nobody, None, "there is no logind"),
+        (Answer::Absent, None, "there is no logind"),
         (Answer::Refuses, None, "logind refuses it"),
         (Answer::Hangs, None, "did not answer for 4 s"),
         (Answer::Accepts, Some(block("installing")), "apt (uid 0, process 7) holds it up: installing"),

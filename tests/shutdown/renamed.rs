@@ -1,4 +1,4 @@
-//! Services and apps that the target no longer names, while their containers are still there; and keys of apps that were removed.
+//! Services and apps that the target no longer names, while their containers are still there; and keys of removed apps.
 
 use std::time::Duration;
 

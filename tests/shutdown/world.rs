@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep};
 #[path = "../sim/world/power.rs"]
 pub(crate) mod power;
 
-/// What a creation takes.
+/// How long a creation takes.
 pub(crate) const CREATION: Duration = Duration::from_secs(2);
-/// What a pull takes.
+/// How long a pull takes.
 pub(crate) const PULL: Duration = Duration::from_secs(600);
 
 /// The device.
@@ -33,12 +33,12 @@ pub(crate) struct World {
     pub(crate) memory: RefCell<StoredState>,
     /// The actions that the engine got, and when.
     pub(crate) begun: RefCell<Vec<(Instant, String)>>,
-    /// What it did.
+    /// The actions that it completed.
     pub(crate) done: RefCell<Vec<String>>,
     pub(crate) boot: Cell<u32>,
     pub(crate) clock_secs: Cell<i64>,
     pub(crate) unlocked: Notify,
-    /// What a look at the engine takes.
+    /// How long an observation of the engine takes.
     pub(crate) look: Cell<Duration>,
     /// Whether the engine does not answer.
     pub(crate) down: Cell<bool>,

@@ -30,7 +30,7 @@ pub(crate) struct ApiCall {
 enum Key {
     Device,
     Service(ServiceKey),
-    /// One that is none.
+    /// A wrong key.
     Wrong,
 }
 
@@ -53,7 +53,7 @@ enum Operation {
     Check(bool),
     Blink,
     Read,
-    /// Nothing that can be understood.
+    /// No valid JSON.
     Garbled,
 }
 
@@ -110,12 +110,12 @@ impl ApiCall {
         Self::new("/v1/update".into(), format!(r#"{{"force":{force}}}"#), Operation::Update, force)
     }
 
-    /// Make the caller's key anew.
+    /// Renew the caller's key.
     pub(crate) fn renew_key() -> Self {
         Self::new("/v1/regenerate-api-key".into(), String::new(), Operation::RenewKey, false)
     }
 
-    /// Make a service's own key anew.
+    /// Renew a service's own key.
     pub(crate) fn renew_own_key(app: u32, service: &str) -> Self {
         Self { key: Key::Service(ServiceKey::new(AppId(app), service)), ..Self::renew_key() }
     }

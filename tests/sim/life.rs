@@ -35,7 +35,7 @@ pub(crate) struct Outcome {
 }
 
 /// How long the agent may take to settle once all faults have ended.
-const PATIENCE: Duration = Duration::from_secs(90 * 60);
+const SETTLE_WITHIN: Duration = Duration::from_secs(90 * 60);
 
 /// Lives the life of a seed.
 pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
@@ -49,7 +49,7 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
         });
         let events = async {
             sim.random_events(foul).await;
-            sim.wait_until_settled(PATIENCE).await;
+            sim.wait_until_settled(SETTLE_WITHIN).await;
         };
         tokio::select! {
             biased;

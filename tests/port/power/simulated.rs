@@ -23,7 +23,7 @@ impl Fixture for Power {
                 }
                 Answers::Hanging => Answer::Hangs,
                 Answers::Vanishing => Answer::Vanishes,
-                Answers::Gone => Answer::Nobody,
+                Answers::Gone => Answer::Absent,
             };
         });
     }
@@ -33,7 +33,7 @@ impl Fixture for Power {
     }
 
     async fn waits(&self) -> bool {
-        self.with(|it| it.holds > 0)
+        self.with(|it| it.held_locks > 0)
     }
 
     async fn accepted(&self) -> Vec<PowerAction> {

@@ -11,7 +11,7 @@ use super::events::Job;
 use super::marks::Mark;
 use super::{Model, Sim};
 
-/// How the agent's life ends, for now.
+/// How the agent's process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CrashKind {
     /// It is killed; the machine goes on.
@@ -81,7 +81,7 @@ impl Sim {
         notifier.changed().await.expect("the world outlives its agents");
     }
 
-    /// Waits until the agent has to die, and says how.
+    /// Waits until the agent has to crash, and returns how.
     pub(crate) async fn cut(&self) -> CrashKind {
         loop {
             let notifier = self.with(|model| Rc::clone(&model.notifiers.crash));

@@ -12,7 +12,7 @@ use super::events::Job;
 use super::invariants::{MAX_STALENESS, service};
 use super::marks::Mark;
 
-/// What a health check ever said.
+/// The history of a health check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Check {
     /// It never succeeds.
@@ -24,7 +24,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// That of a container that is made so.
+    /// The health check of a container with this configuration.
     pub(crate) fn of(config: &ContainerConfig) -> Self {
         Self { sick: config.env.contains_key("SICK"), ..Self::default() }
     }
@@ -87,7 +87,7 @@ impl SimContainer {
 }
 
 impl Model {
-    /// A container was started: when its health is reported first.
+    /// A container was started: schedules its first health report.
     pub(super) fn check_later(&mut self, id: &ContainerId) {
         if self.engine.containers.get(id).is_some_and(|it| it.check.is_some()) {
             let after = self.rngs.containers.secs(1, 60);
@@ -153,7 +153,7 @@ impl Model {
         }
     }
 
-    /// Whether a container is restarted because a dependency was made anew.
+    /// Whether a container is restarted because a dependency was created anew.
     pub(super) fn mark_restart(&mut self, which: &ContainerRef) {
         let started = self.engine.containers.get(&which.id).and_then(|it| it.view.started);
         let anew = |target: &Target| {

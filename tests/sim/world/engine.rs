@@ -85,7 +85,7 @@ impl Model {
         done
     }
 
-    /// Whether the engine speaks another API than was agreed on. What is agreed on then is what it speaks now.
+    /// Whether the engine's API version differs from the negotiated one. Then it is negotiated again.
     fn api_changed(&mut self) -> bool {
         let (agreed, api) = (self.engine.agreed, self.engine.api);
         self.engine.agreed = api;
@@ -159,7 +159,7 @@ impl Model {
 }
 
 impl EngineModel {
-    /// What an agent may see.
+    /// What an agent observes.
     pub(crate) fn seen(&self) -> EngineSnapshot {
         EngineSnapshot { containers: self.seen_containers(), ..self.seen_rest() }
     }
@@ -168,7 +168,7 @@ impl EngineModel {
         self.ours().map(|it| self.told(it)).collect()
     }
 
-    /// A container, in the form in which this engine tells of it.
+    /// A container, in the form in which this engine reports it.
     fn told(&self, it: &SimContainer) -> Container {
         let mut view = it.view.clone();
         view.networks = Some(Self::attached(it).clone());

@@ -30,11 +30,11 @@ pub(crate) struct EngineModel {
     pub(crate) networks: BTreeMap<String, Owned<(Option<AppId>, NetworkConfig)>>,
     /// The ids of networks, which differ from those of networks that had the same names before.
     pub(crate) network_ids: BTreeMap<String, NetworkId>,
-    /// How often it was looked at.
+    /// How often it was observed.
     pub(crate) looks: u64,
     /// What the engine's clock says.
     pub(crate) now: EngineTime,
-    /// Services that cannot be started: a device of theirs is not there.
+    /// Services that cannot be started: their hardware is unplugged.
     pub(crate) unplugged: BTreeSet<ServiceKey>,
     /// Every volume, and whose it is.
     pub(crate) volumes: BTreeMap<String, Owned<(AppId, VolumeConfig)>>,
@@ -42,15 +42,15 @@ pub(crate) struct EngineModel {
     pub(crate) room_bytes: u64,
     /// Services whose containers it refuses to create, and since when.
     pub(crate) refuses: BTreeMap<ServiceKey, Instant>,
-    /// It cannot be looked at.
+    /// Observing it fails.
     pub(crate) observe_fails: bool,
-    /// In which form it tells of containers.
+    /// In which form it reports containers.
     pub(crate) dialect: Dialect,
     /// The newest API version it speaks.
     pub(crate) api: u64,
-    /// The one the agent's side has agreed on with it.
+    /// The API version that the agent has negotiated.
     pub(crate) agreed: u64,
-    /// Layers that are here of images that are not.
+    /// How many layers of incomplete images are here.
     pub(crate) layers: BTreeMap<ImageId, u64>,
     /// How many agents died so far.
     pub(crate) agents: u64,
@@ -79,10 +79,10 @@ pub(crate) enum Owned<T> {
     Foreign,
 }
 
-/// A container, from the inside.
+/// A container, with what the API of an engine does not show.
 #[derive(Debug, Clone)]
 pub(crate) struct SimContainer {
-    /// What an agent may see of it.
+    /// What an agent observes.
     pub(crate) view: Container,
     /// Whether it carries our labels.
     pub(crate) foreign: bool,
@@ -90,7 +90,7 @@ pub(crate) struct SimContainer {
     pub(crate) stopped: bool,
     /// Ends by itself with 0 soon after each start.
     pub(crate) brief: bool,
-    /// What its health check ever said, if it has one.
+    /// The history of its health check, if it has one.
     pub(crate) check: Option<Check>,
     /// When it last exited with 0.
     pub(crate) completed: Option<Instant>,
@@ -405,7 +405,7 @@ impl EngineModel {
         back
     }
 
-    /// Something that is not ours appears.
+    /// A foreign container, network and volume appear.
     pub(crate) fn create_foreign_container(&mut self, name: &str, id: String) {
         let reference = ImageRef::new(&format!("foreign/{name}:1"));
         let image = Self::registry(&reference);
@@ -438,7 +438,7 @@ impl EngineModel {
         self.foreign_volume(&format!("{name}_vol"));
     }
 
-    /// A volume that is not ours appears.
+    /// A foreign volume appears.
     pub(crate) fn foreign_volume(&mut self, name: &str) {
         self.volumes.insert(name.to_owned(), Owned::Foreign);
     }

@@ -30,11 +30,11 @@ pub(crate) enum Job {
     Gone(ContainerId),
     /// A container says that it is ready to take over.
     Ready(ServiceKey, ContainerId),
-    /// A service gives its lock back.
+    /// A service releases its lock.
     Unlock(ServiceKey),
     /// The engine finishes an action whose agent is gone.
     FinishAction(Box<EngineAction>),
-    /// The agent dies.
+    /// The agent crashes.
     Crash(CrashKind),
     /// The disk works again.
     DiskBack,
@@ -329,17 +329,7 @@ impl Model {
                     self.exits(&id, 137);
                 }
             }
-            Event::RemovesByHand | Event::StopsByHand => {
-                let Some((key, id)) = some.filter(|_| self.engine.up) else { return };
-                // What cannot be done by hand either is not done.
-                let _ = self.engine.exit(&id, 137, true);
-                self.hit(if event == Event::RemovesByHand { Mark::RemovedByHand } else { Mark::StoppedByHand });
-                if event == Event::RemovesByHand {
-                    let _ = self.engine.remove(&id);
-                    self.checker.by_hand.insert(key.to_string(), Instant::now());
-                }
-                self.event();
-            }
+            Event::RemovesByHand | Event::StopsByHand => self.stop_by_hand(some, event),
             Event::DeletesByHand => self.deletes_by_hand(),
             Event::Stranger => {
                 self.hit(Mark::Stranger);
@@ -424,6 +414,18 @@ impl Model {
             let after = self.rngs.events.secs(1, 60);
             self.schedule(after, Job::EngineBack);
         }
+    }
+
+    fn stop_by_hand(&mut self, some: Option<(ServiceKey, ContainerId)>, event: Event) {
+        let Some((key, id)) = some.filter(|_| self.engine.up) else { return };
+        // What the engine refuses a user, too, is not done.
+        let _ = self.engine.exit(&id, 137, true);
+        self.hit(if event == Event::RemovesByHand { Mark::RemovedByHand } else { Mark::StoppedByHand });
+        if event == Event::RemovesByHand {
+            let _ = self.engine.remove(&id);
+            self.checker.by_hand.insert(key.to_string(), Instant::now());
+        }
+        self.event();
     }
 
     fn deletes_by_hand(&mut self) {

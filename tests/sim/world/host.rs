@@ -27,7 +27,7 @@ pub(crate) struct Net {
     pub(crate) endpoint: bool,
     /// The address of the device ends in this.
     address: u64,
-    /// What the host is called.
+    /// The host's name.
     pub(crate) hostname: String,
     /// To configure the host takes minutes.
     pub(crate) slow_host: bool,
@@ -53,7 +53,7 @@ impl Model {
         self.notify_host();
     }
 
-    /// The device is found elsewhere.
+    /// The device gets another address.
     pub(crate) fn move_away(&mut self) {
         self.net.address += 1;
         self.hit(Mark::Moves);
@@ -151,7 +151,7 @@ impl port::Host for Sim {
             let takes = if slow { TAKES } else { model.rngs.host.millis(20, 3000) };
             (model.roll(model.rates.faults, Mark::HostSaysNo), takes)
         });
-        // Units that are restarted take their time; the agent looks around meanwhile.
+        // Units that are restarted take their time; the agent observes the engine meanwhile.
         sleep(takes).await;
         if fails {
             return Err(HostError("systemd does not restart avahi-daemon.service".into()));

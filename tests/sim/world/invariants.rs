@@ -89,8 +89,8 @@ impl Checker {
         }
     }
 
-    /// The agent starts with what it saved: it acts on that until a document comes, and falls back to it when it crashes again and
-    /// again.
+    /// The agent starts with what it saved: it acts on that until a document comes, and falls back to it when it
+    /// crashes again and again.
     pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
         self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();
     }
@@ -278,7 +278,7 @@ impl Model {
         }
     }
 
-    /// What runs is disturbed under the update lock of its service only, so that the service can tell.
+    /// What runs is disturbed under the update lock of its service only, so that the service can prevent it.
     fn check_lock(&mut self, action: &EngineAction, which: &ContainerRef) {
         let alive = self.engine.containers.get(&which.id).is_some_and(|it| it.view.phase.is_alive());
         if alive && !matches!(self.locks.held.get(&which.key), Some(Holder::Agent)) {
@@ -359,7 +359,7 @@ impl Model {
         }
     }
 
-    /// The agent gives back the locks of an app.
+    /// The agent releases the locks of an app.
     pub(crate) fn check_unlock(&mut self, app: AppId) {
         if let Some(key) = self.checker.disturbed.iter().find(|it| it.app == app).cloned() {
             self.violation(format_args!("the locks of {app} are given back while {key} is being disturbed"));
@@ -412,7 +412,7 @@ impl Model {
         match shutdown {
             ShutdownStatus::Failed { .. } => self.hit(Mark::GoesOn),
             ShutdownStatus::UnderWay { .. } if self.shutdown_since.is_some() => (),
-            // A disk that takes its time keeps the agent from hearing at once.
+            // A slow disk delays the agent's reaction.
             ShutdownStatus::UnderWay { .. } if self.cancelled_at.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) => (),
             ShutdownStatus::UnderWay { .. } => self.violation("the state says that the machine ends, and nothing comes"),
             ShutdownStatus::No => self.violation("a person was told that the machine ends, and nothing is known of it"),

@@ -18,7 +18,7 @@ const AT_BOOT: LedState = ("heartbeat", 1);
 /// What another program may set.
 const THEIRS: [LedState; 2] = [("default-on", 1), ("mmc0", 0)];
 
-/// The LED, and what is kept of it in the runtime directory.
+/// The LED, and its record in the runtime directory.
 pub(crate) struct Led {
     rng: Rng,
     shows: LedState,
@@ -57,7 +57,7 @@ impl Led {
         self.inherited = self.record.is_some();
     }
 
-    /// Why it is not as it was, if so. When all is quiet it must be.
+    /// Why the agent has not restored it, if so. Once the agent has settled, it must have.
     pub(crate) fn unsettled(&self) -> Option<String> {
         let Self { shows, expected, record, gone, .. } = self;
         let as_it_was = shows == expected && record.is_none();
@@ -69,7 +69,7 @@ impl Led {
         self.shows
     }
 
-    /// Whether it is not as it was.
+    /// Whether the agent has changed it.
     pub(crate) const fn is_changed(&self) -> bool {
         self.record.is_some()
     }

@@ -10,20 +10,20 @@ use futures_util::{Stream, stream};
 use super::marks::Mark;
 use super::{Model, Sim};
 
-/// What is in the directory.
+/// The directory of update locks.
 #[derive(Debug, Default)]
 pub(crate) struct LockDir {
     /// Who holds the lock of a service.
     pub(crate) held: BTreeMap<ServiceKey, Holder>,
-    /// What the file is called by which a service holds its lock, where it is not called as usual.
+    /// The name of the lock file, where a service uses another than the usual one.
     pub(crate) files: BTreeMap<ServiceKey, String>,
     /// Services whose new container said it is ready.
     pub(crate) ready: BTreeSet<ServiceKey>,
-    /// They cannot be looked at.
+    /// Observing them fails.
     pub(crate) unreadable: bool,
     /// Services whose directory is there.
     there: BTreeSet<ServiceKey>,
-    /// Those of them that the engine made, as it mounted what was not there: the agent, which is not root, is not let in.
+    /// Those of them that the engine made, as it mounted what was not there: the agent, which is not root, has no access.
     pub(crate) engines: BTreeSet<ServiceKey>,
     /// An agent before this one left some of its locks.
     inherited: bool,
@@ -39,7 +39,7 @@ pub(crate) enum Holder {
 }
 
 impl LockDir {
-    /// The machine started anew.
+    /// The machine was rebooted.
     pub(crate) fn lose_tmpfs(&mut self) {
         *self = Self::default();
     }
@@ -110,7 +110,7 @@ impl LockDir {
         HeldLock { service: key.service.clone(), path, since_secs }
     }
 
-    /// Gives back what the agent has of an app.
+    /// Releases the agent's locks of an app.
     fn release(&mut self, app: AppId) {
         self.held.retain(|key, holder| key.app != app || *holder != Holder::Agent);
     }
@@ -143,7 +143,7 @@ impl LockDir {
 }
 
 impl Model {
-    /// Whether the file system under the locks says no this time.
+    /// Rolls for an error of the file system under the locks.
     fn stuck(&mut self, what: &str, app: AppId) -> Result<(), LockError> {
         if !self.roll(self.rates.faults / 4, Mark::LockFails) {
             return Ok(());
@@ -158,7 +158,7 @@ impl Model {
         self.notifiers.ready.send_modify(|count| *count += 1);
     }
 
-    /// A service gives its lock back.
+    /// A service releases its lock.
     pub(crate) fn unlock(&mut self, key: &ServiceKey) {
         if matches!(self.locks.held.get(key), Some(Holder::User(_))) {
             self.locks.held.remove(key);
@@ -168,7 +168,7 @@ impl Model {
     }
 }
 
-/// Locks being taken. Dropped before it is done, it may leave some.
+/// Locks being taken. If it is dropped before it is done, some may be left.
 struct Taking<'a>(&'a Sim, AppId, Option<BTreeSet<String>>);
 
 impl Drop for Taking<'_> {
@@ -241,7 +241,7 @@ impl Locks for Sim {
     }
 
     async fn prepare(&self, key: &ServiceKey) -> Result<(), LockError> {
-        // In memory, nothing that would not stop the engine too keeps a directory from being made.
+        // On a tmpfs, creating a directory fails only for reasons that would stop the engine too.
         self.pass(1, 20).await;
         self.with(|model| model.locks.there.insert(key.clone()));
         Ok(())

@@ -69,7 +69,7 @@ impl EngineModel {
         service.config.networks.keys().any(|name| app.networks.contains_key(name) && !there(name))
     }
 
-    /// What a container cannot do although it runs.
+    /// A running container that has lost its network, if there is one.
     pub(crate) fn lost_network(&self) -> Option<String> {
         self.ours().filter(|it| it.view.phase == ContainerPhase::Running).find_map(|it| {
             let mut owners = it.view.shares.values().map(|id| self.containers.get(id));
@@ -113,7 +113,7 @@ impl EngineModel {
         Ok(())
     }
 
-    /// A network that is not ours appears.
+    /// A foreign network appears.
     pub(crate) fn foreign_network(&mut self, name: &str) {
         self.add_network(name.to_owned(), Owned::Foreign);
     }

@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How long a caller has patience with one who hangs. Less than the five seconds that the port promises.
+/// How long a request waits for a logind that hangs. Less than the five seconds that the port promises.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The power of one simulated machine.
@@ -20,54 +20,54 @@ pub(crate) struct Power {
     changed: Rc<watch::Sender<()>>,
 }
 
-/// What happens to it.
+/// The state of logind, and how it behaves.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    /// Who answers.
+    /// How logind answers.
     pub(crate) answer: Answer,
-    /// Who holds up an end.
+    /// Inhibitors of other programs.
     pub(crate) inhibitors: Vec<Inhibitor>,
-    /// The file that tells of an update of the host's system.
+    /// The file that marks an update of the host's system.
     pub(crate) host_update: Option<String>,
-    /// The file that says that the host's configuration counts from the next boot.
+    /// The file that marks that the host's configuration needs a reboot.
     pub(crate) boot_wanted: Option<String>,
-    /// An end is under way.
+    /// A shutdown is announced.
     pub(crate) announced: bool,
-    /// An end that was accepted is announced.
+    /// logind announces each shutdown that it accepted.
     pub(crate) announces: bool,
-    /// Everything that was accepted.
+    /// Every request that was accepted.
     pub(crate) accepted: Vec<PowerAction>,
     /// Inhibitor locks that are still held.
-    pub(crate) holds: usize,
+    pub(crate) held_locks: usize,
 }
 
-/// What comes of asking.
+/// How logind answers a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It is accepted.
     #[default]
     Accepts,
-    /// It is refused already when it is asked whether it can be.
+    /// It is refused, already when the agent asks whether it is possible.
     Refuses,
-    /// It could be, but is refused when it is asked for.
+    /// It is possible, but refused when it is requested.
     RefusesLate,
-    /// Nothing is answered.
+    /// logind does not answer.
     Hangs,
-    /// It could be, but nothing is answered when it is asked for.
+    /// It is possible, but logind does not answer the request.
     HangsLate,
     /// logind exits meanwhile, and what it announced is gone with it.
     Vanishes,
     /// There is no logind.
-    Nobody,
+    Absent,
 }
 
-/// Keeps the machine waiting.
+/// A delay inhibitor: the shutdown waits until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Hold(Rc<RefCell<Model>>);
+pub(crate) struct InhibitorLock(Rc<RefCell<Model>>);
 
-impl Drop for Hold {
+impl Drop for InhibitorLock {
     fn drop(&mut self) {
-        self.0.borrow_mut().holds -= 1;
+        self.0.borrow_mut().held_locks -= 1;
     }
 }
 
@@ -78,7 +78,7 @@ impl Power {
         Self { model: Rc::new(RefCell::new(model)), changed: Rc::new(watch::channel(()).0) }
     }
 
-    /// Changes what happens, and looks at it.
+    /// Changes or reads the state, and wakes the notices.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Model) -> T) -> T {
         let out = change(&mut self.model.borrow_mut());
         self.changed.send_replace(());
@@ -107,20 +107,20 @@ impl Power {
                 self.with(|it| it.announced = false);
                 no("logind went away before it answered")
             }
-            Answer::Nobody => no("there is no logind"),
+            Answer::Absent => no("there is no logind"),
         }
     }
 }
 
 impl port::Power for Power {
-    type Inhibition = Hold;
+    type Inhibition = InhibitorLock;
 
     async fn can(&self, _: PowerAction) -> Result<(), PowerError> {
         self.asked(false).await
     }
 
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
-        // Who may not end the machine may still see who holds it up.
+        // A caller that may not shut the machine down may still list the inhibitors.
         let refuses = self.model.borrow().answer == Answer::Refuses;
         if !refuses {
             self.asked(false).await?;
@@ -145,14 +145,14 @@ impl port::Power for Power {
         Ok(())
     }
 
-    fn notices(&self) -> impl Stream<Item = InhibitorNotice<Hold>> {
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<InhibitorLock>> {
         self.heard()
     }
 }
 
 impl Power {
-    /// What is heard of ends.
-    pub(crate) fn heard(&self) -> impl Stream<Item = InhibitorNotice<Hold>> + use<> {
+    /// Announced and cancelled shutdowns.
+    pub(crate) fn heard(&self) -> impl Stream<Item = InhibitorNotice<InhibitorLock>> + use<> {
         let power = self.clone();
         let changes = self.changed.subscribe();
         stream::unfold((power, changes, false), async |(power, mut changes, before)| {
@@ -168,11 +168,11 @@ impl Power {
         })
     }
 
-    fn notice(&self, announced: bool) -> InhibitorNotice<Hold> {
+    fn notice(&self, announced: bool) -> InhibitorNotice<InhibitorLock> {
         if !announced {
             return InhibitorNotice::ShutdownCancelled("it was called off".to_owned());
         }
-        self.model.borrow_mut().holds += 1;
-        InhibitorNotice::ShutdownBegins(Hold(Rc::clone(&self.model)))
+        self.model.borrow_mut().held_locks += 1;
+        InhibitorNotice::ShutdownBegins(InhibitorLock(Rc::clone(&self.model)))
     }
 }

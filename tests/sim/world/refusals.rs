@@ -12,7 +12,7 @@ use super::engine_model::{EngineModel, Owned};
 use super::events::Job;
 use super::marks::Mark;
 
-/// An agent may still act on what it saw so long ago.
+/// An agent may act on an observation up to this old.
 const MAX_STALENESS: Duration = Duration::from_secs(120);
 
 impl EngineModel {
@@ -43,7 +43,7 @@ impl Model {
         }
     }
 
-    /// Nothing that runs is killed for a container that the engine refuses to create, where that could be seen before.
+    /// Nothing that runs is killed for a container that the engine refuses to create, if the agent could know that before.
     pub(crate) fn check_refused(&mut self, which: &ContainerRef) {
         let theirs: Vec<_> = self.engine.ours().filter(|it| it.view.key == which.key).collect();
         let runs = theirs.iter().any(|it| it.view.id == which.id && it.view.phase.is_alive());

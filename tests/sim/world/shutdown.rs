@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::world::events::Job;
 use crate::world::marks::Mark;
-use crate::world::power::{Answer, Hold, Power};
+use crate::world::power::{Answer, InhibitorLock, Power};
 use crate::world::{CrashKind, Model, Sim};
 
 impl port::Power for Sim {
-    type Inhibition = Hold;
+    type Inhibition = InhibitorLock;
 
     async fn can(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.pass(1, 50).await;
@@ -54,7 +54,7 @@ impl port::Power for Sim {
         Ok(())
     }
 
-    fn notices(&self) -> impl Stream<Item = InhibitorNotice<Hold>> {
+    fn notices(&self) -> impl Stream<Item = InhibitorNotice<InhibitorLock>> {
         self.with(|model| model.power.heard())
     }
 }
@@ -63,7 +63,7 @@ impl Sim {
     /// logind, with a random answer.
     fn logind(&self) -> Power {
         const MOODS: [Answer; 6] =
-            [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::HangsLate, Answer::Vanishes, Answer::Nobody];
+            [Answer::Refuses, Answer::RefusesLate, Answer::Hangs, Answer::HangsLate, Answer::Vanishes, Answer::Absent];
         self.with(|model| {
             let ill = model.rngs.calls.happens(model.rates.faults / 2);
             let mode = if ill { model.rngs.calls.pick(&MOODS).cloned() } else { None }.unwrap_or_default();
@@ -86,7 +86,7 @@ impl Model {
             Answer::Hangs => self.hit(Mark::EndHangs),
             Answer::HangsLate => self.hit(Mark::EndHangsLate),
             Answer::Vanishes => self.hit(Mark::EndVanishes),
-            Answer::Nobody => self.hit(Mark::EndNobody),
+            Answer::Absent => self.hit(Mark::EndNobody),
         }
     }
 
@@ -120,7 +120,7 @@ impl Model {
         let cancelled_at = self.rngs.events.happens(self.rates.faults);
         if cancelled_at {
             self.hit(Mark::EndCalledOff);
-            // What is still wanted is asked for again.
+            // The agent requests again what it still needs.
             self.checker.reboot_reasons += 1;
         }
         let after = self.rngs.events.secs(1, 20);

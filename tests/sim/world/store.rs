@@ -5,13 +5,13 @@ use boardkeeper::port::{Record, Store, StoreError, StoredState, StoredTargets};
 use super::marks::Mark;
 use super::{Model, Sim};
 
-/// What saves are like.
+/// How saves behave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum SaveMode {
-    /// As they should be.
+    /// They succeed.
     #[default]
     Good,
-    /// The record is kept, and called a failure.
+    /// The record is saved, and the call fails.
     Lies,
     /// They take twenty seconds.
     Slow,
@@ -20,17 +20,17 @@ pub(crate) enum SaveMode {
 /// What is on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    /// What would be read now.
+    /// What a load returns.
     pub(crate) kept: StoredState,
-    /// Nothing more fits.
+    /// It is full.
     pub(crate) full: bool,
     /// It cannot be written.
     pub(crate) read_only: bool,
     /// A save failed, and none worked since.
     unsaved: bool,
-    /// What every save is like, where chance does not decide it.
+    /// How every save behaves, besides random faults.
     pub(crate) mode: SaveMode,
-    /// How often an agent died since it was last read.
+    /// How often an agent crashed since the last load.
     pub(crate) cuts: u32,
 }
 
@@ -86,7 +86,7 @@ impl Model {
     }
 }
 
-/// A record being written. Dropped before it is done, it is there, or not, or torn and put aside.
+/// A record being written. If it is dropped before it is done, the record is there, or not, or torn and put aside.
 struct Writing<'a>(&'a Sim, Option<Record>);
 
 impl Drop for Writing<'_> {
