@@ -67,7 +67,7 @@ build() {
   debian)
     packaging/cross.sh "$target" build --release --locked >&2 || return 1
     echo "${CARGO_TARGET_DIR:-$here/target/cross/$target}/$target/release/boardkeeper" ;;
-  *) fail "nobody knows the way '$way': cross, rustup or debian" ;;
+  *) fail "unknown way '$way': cross, rustup or debian" ;;
   esac
 }
 

@@ -23,7 +23,7 @@ pub mod run;
 pub mod state;
 pub mod tool;
 
-/// Looks after the containers on this board.
+/// Runs the containers of this board as its target says.
 #[derive(Debug, Parser)]
 #[command(name = "boardkeeper", version, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(
@@ -38,15 +38,15 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Keep the containers as their owner wants them, until told to stop.
+    /// Run the agent: keep the containers as the target says, until SIGTERM or Ctrl-C.
     Run(run::RunArgs),
-    /// Print what runs, what is wanted, what is being done and why.
+    /// Print what runs, what the target wants, which steps are in progress, and why.
     State(state::StateArgs),
-    /// Check all that the agent needs, and say what to do about what is missing.
+    /// Check what the agent needs from its host, with what to do about each failure.
     Doctor(Box<doctor::DoctorArgs>),
-    /// Print the device's key to the supervisor API.
+    /// Print the device's key for the supervisor API.
     Key(key::KeyArgs),
-    /// Say what board this is, how that is known, and what LEDs and lines it has.
+    /// Show which board this is, how it was recognised, its LEDs and GPIO lines.
     Board(board::BoardArgs),
     /// Light, blink, walk and test LEDs.
     Led(led::LedArgs),

@@ -128,9 +128,9 @@ async fn control_vpn(net: &impl Net, mut status: watch::Receiver<Status>) -> Inf
             match steered {
                 Ok(UnitChange::Already) => (),
                 Ok(UnitChange::Now) => {
-                    info!("the VPN's service was told to {}", if to == VpnState::Up { "start" } else { "stop" });
+                    info!("systemd was asked to {} the VPN's service", if to == VpnState::Up { "start" } else { "stop" });
                 }
-                Err(error) => warn!(%error, "the VPN's service does not do as the target says; it is told again in an hour"),
+                Err(error) => warn!(%error, "the VPN's service does not follow the target; the agent tries again in an hour"),
             }
             // Another program may start or stop the service in the meantime.
             sleep(VPN_COMMAND_EVERY).await;

@@ -98,8 +98,8 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     end_in_good_order(&world.store, seen.get()).await;
     match timeout(LAST_LIGHT, world.leds.restore()).await {
         Ok(Ok(())) => (),
-        Ok(Err(error)) => error!(%error, "the LED is not as it was; the next start puts it back"),
-        Err(_) => error!("the LED's driver does not answer; the next start puts it back"),
+        Ok(Err(error)) => error!(%error, "the LED is not restored; the next start restores it"),
+        Err(_) => error!("the LED's driver does not answer; the next start restores the LED"),
     }
     info!("stopped; the containers run on");
     Ok(())
@@ -111,7 +111,7 @@ fn keep_provisioned(config: &Config) {
         && config.provisioning.path.is_some()
         && let Err(error) = store::keep_provisioned(&config.state_dir, &config.provisioning.to_keep())
     {
-        warn!(%error, "what config.json says is not kept for a start at which it cannot be read");
+        warn!(%error, "the copy of config.json, for starts at which it cannot be read, cannot be saved");
     }
 }
 

@@ -205,7 +205,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         (self.restore_at, self.restore_failure) = match self.leds.restore().await {
             Ok(()) => (None, None),
             Err(error) => {
-                warn!(%error, "a LED that was left changed cannot be put back");
+                warn!(%error, "a LED that an earlier run changed cannot be restored");
                 (Some(Instant::now() + RETRY_SLOWLY), Some(error))
             }
         };
@@ -253,7 +253,7 @@ impl<'a, L: Leds> LedController<'a, L> {
     fn fail(&mut self, which: &LedRef, error: LedError, wanted: bool) {
         let lit = self.outputs(which.clone());
         if lit.trouble.as_ref() != Some(&error) {
-            warn!(%error, "the LED does not follow a request");
+            warn!(%error, "the LED cannot be set as requested");
         }
         lit.fail(error, wanted);
         // The request is dropped; its requester gets the error now.

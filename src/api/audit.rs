@@ -103,7 +103,7 @@ impl Audit {
         }
         let (told, untold) = strangers.count();
         if untold > 0 {
-            info!(untold, "requests without a known key were refused, and not told one by one");
+            info!(untold, "requests without a known key were refused, and not logged one by one");
         }
         told
     }

@@ -11,15 +11,15 @@ use crate::cli::tool::{HostArgs, ToolResult, exit, say, table};
 use crate::linux::leds::gpio::{Chip, LineInfo};
 use crate::linux::leds::host::LedHost;
 
-/// Tells what board this is, and what LEDs and GPIO lines it has
+/// Shows which board this is, how it was recognised, its LEDs and GPIO lines
 #[derive(Debug, Args)]
 pub struct BoardArgs {
     #[command(flatten)]
     place: HostArgs,
-    /// For programs
+    /// Print it as JSON
     #[arg(long)]
     json: bool,
-    /// Every line of every chip, not only those with a name or a holder
+    /// List every line of every chip, not only those with a name or a holder
     #[arg(long)]
     lines: bool,
 }
@@ -134,7 +134,7 @@ impl BoardReport {
             text += &chip.text(every_line);
         }
         if let Some(trouble) = &self.chips_trouble {
-            let _ = writeln!(text, "\nGPIO        cannot be looked at: {trouble}");
+            let _ = writeln!(text, "\nGPIO        cannot be read: {trouble}");
         }
         text
     }
@@ -153,7 +153,7 @@ impl ChipRow {
         let shown = self.lines.iter().filter(|line| every_line || line.name.is_some() || line.used);
         text += &table(&shown.map(LineRow::cells).collect::<Vec<_>>());
         if let Some(trouble) = &self.trouble {
-            let _ = writeln!(text, "  some lines cannot be looked at: {trouble}");
+            let _ = writeln!(text, "  some lines cannot be read: {trouble}");
         }
         text
     }

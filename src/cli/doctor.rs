@@ -15,7 +15,7 @@ use crate::state::connectivity::host_and_port;
 
 /// The agent's own flags, so that what is checked is what it would use.
 #[derive(Debug, Clone, Default, Args)]
-#[command(after_help = "Exit codes: 0 nothing is wrong; 1 something is; 2 the command line or the configuration is wrong.")]
+#[command(after_help = "Exit codes: 0 every check passed; 1 a check failed; 2 the command line or the configuration is wrong.")]
 pub struct DoctorArgs {
     #[command(flatten)]
     run: RunArgs,
@@ -37,8 +37,8 @@ impl DoctorArgs {
         print(&if self.json { json(&findings) } else { lines(&findings) })?;
         match findings.iter().filter(|it| it.verdict == CheckResult::Wrong).count() {
             0 => Ok(()),
-            1 => Err(CommandError::Failed("one thing is wrong".to_owned())),
-            many => Err(CommandError::Failed(format!("{many} things are wrong"))),
+            1 => Err(CommandError::Failed("one check failed".to_owned())),
+            many => Err(CommandError::Failed(format!("{many} checks failed"))),
         }
     }
 }

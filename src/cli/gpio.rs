@@ -28,13 +28,13 @@ pub struct GpioArgs {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// Makes a line go up and down, and puts it back
+    /// Drives a line on and off, then restores it
     Blink {
         /// The chip: gpiochip0, /dev/gpiochip0, or the device that owns it
         chip: String,
         /// The line: its number, or its name
         line: String,
-        /// The LED is lit when the line is at ground
+        /// Active low: `on` drives the line to ground
         #[arg(long)]
         active_low: bool,
         /// `on,off[xTIMES][,pause]` in milliseconds
@@ -43,18 +43,18 @@ enum Act {
         /// For how long
         #[arg(long = "for", default_value = "15s", value_parser = duration, value_name = "TIME")]
         length: Duration,
-        /// Although it does harm on this board
+        /// Drive the line even if that does harm on this board
         #[arg(long)]
         force: bool,
     },
-    /// Tells the levels of lines and who holds them, whenever that changes. Changes nothing
+    /// Prints the levels and holders of lines at each change. Drives none
     Watch {
         /// The chip: gpiochip0, /dev/gpiochip0, or the device that owns it
         chip: String,
         /// The lines: their numbers, or their names
         #[arg(required = true)]
         lines: Vec<String>,
-        /// For how long; until interrupted where it is not given
+        /// For how long. Default: until interrupted
         #[arg(long = "for", value_parser = duration, value_name = "TIME")]
         length: Option<Duration>,
     },
@@ -99,7 +99,7 @@ fn find(host: &LedHost, chip: &str, line: &str) -> Result<(Chip, LineInfo), LedE
         return Err(LedError::None(format!("there is no GPIO chip `{chip}` here; there is {names}")));
     };
     let ask =
-        |offset| gpio.line(chip, offset).map_err(|error| refusal(&format!("ask about line {offset} of {}", chip.name), &error));
+        |offset| gpio.line(chip, offset).map_err(|error| refusal(&format!("read line {offset} of {}", chip.name), &error));
     let info = match line.parse::<u32>() {
         Ok(offset) if offset < chip.lines => ask(offset)?,
         Ok(offset) => {
@@ -134,7 +134,7 @@ impl Watched {
             (Err(error), _) => format!("{name} gone ({error})"),
             (Ok(info), Some(level)) => format!("{name} {} {level}", info.direction),
             (Ok(info), None) => {
-                format!("{name} {} held by {}", info.direction, info.consumer.as_deref().unwrap_or("somebody"))
+                format!("{name} {} held by {}", info.direction, info.consumer.as_deref().unwrap_or("an unnamed holder"))
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn read(config: &Config) -> Result<Secret, CommandError> {
     key.ok_or_else(|| {
         let dir = dir.display();
         CommandError::Failed(format!(
-            "no agent has kept a key in `{dir}` yet; start `boardkeeper run`, or name its directory with --state-dir"
+            "`{dir}` has no key yet; start `boardkeeper run`, or name its state directory with --state-dir"
         ))
     })
 }

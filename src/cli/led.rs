@@ -1,7 +1,7 @@
 //! `boardkeeper led`: LEDs, tried out by hand.
 //!
 //! Exit codes: 0 all as expected, 1 a LED failed, 2 wrong usage, 3 nothing to test, 4 no permission or read-only, 5 busy,
-//! 6 vanished, 130 interrupted after everything was put back.
+//! 6 vanished, 130 interrupted after everything was restored.
 
 mod report;
 mod test;
@@ -33,16 +33,16 @@ pub struct LedArgs {
 }
 
 const CODES: &str = "Exit codes: 0 all as expected; 1 a LED failed; 2 wrong usage; 3 nothing to test; 4 no permission, or read-only; \
-                     5 busy; 6 vanished; 130 interrupted, after everything was put back";
+                     5 busy; 6 vanished; 130 interrupted, after everything was restored";
 
 #[derive(Debug, Subcommand)]
 enum Act {
     /// Lists the LEDs: what they are for, how they are driven, what they show now
     List {
-        /// Those that are not to be driven, too
+        /// List LEDs that must not be driven too
         #[arg(long)]
         all: bool,
-        /// For programs
+        /// Print it as JSON
         #[arg(long)]
         json: bool,
     },
@@ -68,17 +68,17 @@ enum Act {
         /// How long each is lit
         #[arg(long, default_value = "500ms", value_parser = duration, value_name = "TIME")]
         step: Duration,
-        /// How often all of them
+        /// How many times through all of them
         #[arg(long, default_value_t = 1)]
         rounds: u32,
     },
     /// Makes each LED blink, asks whether it did, and reports
     Test(test::TestArgs),
-    /// Puts back what was left changed, by --leave or by a program that was killed
+    /// Restores LEDs that --leave or a killed program left changed
     Restore,
-    /// Shows the LEDs in the terminal, as they are
+    /// Shows in the terminal what the LEDs show now
     Watch {
-        /// For how long; until interrupted where it is not given
+        /// For how long. Default: until interrupted
         #[arg(long = "for", value_parser = duration, value_name = "TIME")]
         length: Option<Duration>,
     },
@@ -87,10 +87,10 @@ enum Act {
 /// The LEDs that are meant.
 #[derive(Debug, Args)]
 struct Which {
-    /// Their names, as `led list` tells them; `identify` is the one to identify the board with
+    /// The LEDs' names, as `led list` prints them; `identify` is the LED that identifies the board
     #[arg(value_name = "LED")]
     names: Vec<String>,
-    /// Those that are not to be driven, too. Some are wires that reset something
+    /// Drive LEDs that must not be driven too. Some are lines that reset hardware
     #[arg(long)]
     force: bool,
 }
@@ -99,10 +99,10 @@ struct Which {
 struct Held {
     #[command(flatten)]
     which: Which,
-    /// For how long; until interrupted where it is not given
+    /// For how long. Default: until interrupted
     #[arg(long = "for", value_parser = duration, value_name = "TIME", conflicts_with = "leave")]
     length: Option<Duration>,
-    /// Leave it so; `led restore` puts it back
+    /// Leave the LED so; `led restore` restores it
     #[arg(long)]
     leave: bool,
 }
@@ -141,7 +141,7 @@ fn hold(host: &LedHost, held: &Held, level: LedLevel) -> ToolResult {
     LedTool::work(host, afterwards, async |bench| {
         for item in &items {
             bench.hold(&item.wire, level).await?;
-            let until = if held.leave { "`boardkeeper led restore` puts it back" } else { "until this ends" };
+            let until = if held.leave { "`boardkeeper led restore` restores it" } else { "until this ends" };
             complain(&format!("{} is {level}; {until}", item.wire));
         }
         match held.length {

@@ -15,10 +15,10 @@ const AFTER_HELP: &str = "\
 Environment without a flag:
   DOCKER_HOST              The container engine. Default: unix:///var/run/docker.sock, then balenaEngine's socket, then podman's
   DBUS_SYSTEM_BUS_ADDRESS  The system bus, for reboots and shutdowns. Default: the one below --root
-  NOTIFY_SOCKET, WATCHDOG_USEC  Set by systemd: it is told when the agent is ready, what it does, and that it gets on
-  BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores, not all the same. Default: one is made
+  NOTIFY_SOCKET, WATCHDOG_USEC  Set by systemd, for readiness, status and watchdog notifications
+  BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores, not all the same. Default: a random key
   LED_FILE                 As --led-file
-  DOCKER_CONFIG            Directory of a config.json with registries' passwords, where --registry-auth is not given
+  DOCKER_CONFIG            Directory of a config.json with registry credentials, if --registry-auth is not given
 
 Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.";
 

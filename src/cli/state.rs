@@ -18,7 +18,7 @@ pub struct StateArgs {
     #[command(flatten)]
     place: StateDirArgs,
 
-    /// Print everything the agent tells, as JSON
+    /// Print the whole state as JSON
     #[arg(long)]
     json: bool,
 }
@@ -33,7 +33,7 @@ impl StateArgs {
             return print(&format!("{}\n", text.trim_end()));
         }
         let told: AgentState = serde_json::from_str(&text).map_err(|why| {
-            CommandError::Failed(format!("the agent's answer is not understood ({why}); see it whole with --json"))
+            CommandError::Failed(format!("the agent's answer cannot be read ({why}); print it as it is with --json"))
         })?;
         print(&told.for_people())
     }
@@ -163,7 +163,7 @@ impl AgentState {
         let engine = match (self.engine.state.as_str(), &self.engine.why) {
             ("down", why) => {
                 let since = self.engine.seconds.unwrap_or_default();
-                format!("engine down for {since} s: {}", why.as_deref().unwrap_or("it does not say why"))
+                format!("engine down for {since} s: {}", why.as_deref().unwrap_or("reason unknown"))
             }
             (state, _) => format!("engine {state}"),
         };
@@ -225,7 +225,7 @@ impl Shutdown {
     /// Reports the last shutdown, if it did not happen.
     fn told(&self) -> Option<String> {
         let why = self.why.as_deref().filter(|_| self.state == "came_to_nothing")?;
-        Some(format!("the {} that was to be did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))
+        Some(format!("the {} did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))
     }
 }
 

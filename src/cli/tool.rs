@@ -32,13 +32,13 @@ pub struct HostArgs {
     /// The host's root: /sys, /proc and /dev are reached through it
     #[arg(long, env = "BOARDKEEPER_ROOT", default_value = "/", value_name = "DIR")]
     root: PathBuf,
-    /// Where it is kept how things were; /run/boardkeeper, or for one who may not write there a directory of his own
+    /// Where LEDs' states are saved. Default: /run/boardkeeper, or a directory of the user's own without write access there
     #[arg(long, env = "BOARDKEEPER_RUNTIME_DIR", value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
-    /// What board this is: an id, `auto`, or `simulated` for one that is made up
+    /// The board: a slug such as raspberrypi3, `auto` or `simulated`
     #[arg(long, env = "BOARDKEEPER_BOARD", default_value = "auto", value_name = "BOARD")]
     board: String,
-    /// The LED to identify the device with, in place of the board's
+    /// The LED that identifies the board, by path. Default: the board's own
     #[arg(long, env = "LED_FILE", value_name = "FILE")]
     led_file: Option<String>,
 }
@@ -83,7 +83,7 @@ impl fmt::Display for ToolStop {
             Self::Led(error) => write!(f, "{error}"),
             Self::Failed => f.write_str("a LED failed"),
             Self::Usage(why) => f.write_str(why),
-            Self::Interrupted => f.write_str("interrupted; everything is as it was"),
+            Self::Interrupted => f.write_str("interrupted; everything is restored"),
         }
     }
 }

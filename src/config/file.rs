@@ -29,7 +29,8 @@ impl SettingsFile {
         let mut mistakes = Vec::new();
         // A power cut during a write leaves zeros in the file.
         let zeros = text.contains('\0');
-        let trouble = zeros.then(|| format!("--config: zeros are in `{shown}`, where settings may have been; write it anew"));
+        let trouble =
+            zeros.then(|| format!("--config: `{shown}` has zero bytes, where settings may have been; write it again"));
         for (number, line) in text.lines().enumerate() {
             let line = line.trim_matches(|it: char| it.is_whitespace() || it == '\0');
             if line.is_empty() || line.starts_with(['#', ';']) {
@@ -108,7 +109,7 @@ mod tests {
             assert_eq!(file.trouble().is_some(), bytes.contains(&0));
         }
         let zeros = read(&[0; 4096]).unwrap();
-        assert!(zeros.get("BOARDKEEPER_LOG").is_none() && zeros.trouble().unwrap().contains("zeros are in"));
+        assert!(zeros.get("BOARDKEEPER_LOG").is_none() && zeros.trouble().unwrap().contains("has zero bytes"));
         let mistakes = read(b"BOARDKEEPER_LOG=debug\nBOARDKEEPER_TARGET=/etc/ger\xe4t.json\n").unwrap_err();
         assert!(mistakes[0].contains("line 2") && mistakes[0].contains("UTF-8"), "{mistakes:?}");
     }

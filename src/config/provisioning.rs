@@ -58,10 +58,10 @@ pub(super) fn read(
     let (kept, _) = Provisioning::parse(&kept, "what was kept");
     if path.is_none() && kept != Provisioning::default() {
         troubles.push(format!(
-            "`{shown}` is gone; write the device's config.json there again; until then what it said before counts"
+            "`{shown}` is gone; write the device's config.json there again; until then its last good contents apply"
         ));
     }
-    troubles.extend(wrong.into_iter().map(|it| format!("{it}; until then what it said before counts")));
+    troubles.extend(wrong.into_iter().map(|it| format!("{it}; until then its last good contents apply")));
     Provisioning { path, ..kept }
 }
 

@@ -68,7 +68,7 @@ pub const EVERY_COMMAND: &[Setting] = &[
         flag: "--state-dir",
         variable: "BOARDKEEPER_STATE_DIR",
         value_name: "DIR",
-        help: "Where state is kept that must outlive a power cut",
+        help: "Directory of what must survive a power cut",
         default: DefaultValue::Text("/var/lib/boardkeeper"),
         parse: Parse::Path(|config, path| {
             config.state_dir = path;
@@ -80,8 +80,8 @@ pub const EVERY_COMMAND: &[Setting] = &[
         flag: "--listen",
         variable: "BOARDKEEPER_LISTEN",
         value_name: "ADDRESS[:PORT]",
-        help: "Where the API answers; repeat it for more addresses. 0.0.0.0 only when asked for",
-        default: DefaultValue::Derived("127.0.0.1:48484, the VPN, and the engine's bridges but those of internal networks"),
+        help: "The API's addresses; repeat it for more. 0.0.0.0 only when given",
+        default: DefaultValue::Derived("127.0.0.1:48484, the VPN, and the engine's bridges except those of internal networks"),
         parse: Parse::Addresses,
         differs: Some(|old, new| (&old.listen, old.bridges) != (&new.listen, new.bridges)),
     },
@@ -100,7 +100,7 @@ pub const EVERY_COMMAND: &[Setting] = &[
         variable: "BOARDKEEPER_BOOT_CONFIG",
         value_name: "FILE",
         help: "The device's provisioning file",
-        default: DefaultValue::Derived("`<root>/mnt/boot/config.json`, when it is there"),
+        default: DefaultValue::Derived("`<root>/mnt/boot/config.json`, if it exists"),
         parse: Parse::Path(|config, path| {
             config.provisioning.path = Some(path);
             Ok(())
@@ -115,7 +115,7 @@ pub const RUN: &[Setting] = &[
         flag: "--runtime-dir",
         variable: "BOARDKEEPER_RUNTIME_DIR",
         value_name: "DIR",
-        help: "Where is kept what need not outlive a boot",
+        help: "Directory of what need not survive a boot",
         default: DefaultValue::Text("/run/boardkeeper"),
         parse: Parse::Path(|config, path| {
             config.runtime_dir = path;
@@ -127,7 +127,7 @@ pub const RUN: &[Setting] = &[
         flag: "--target",
         variable: "BOARDKEEPER_TARGET",
         value_name: "FILE",
-        help: "A target-state file to keep the device at. It is watched for changes, and need not be there yet",
+        help: "The target-state file. The agent watches it for changes; it need not exist yet",
         default: DefaultValue::None,
         parse: Parse::Path(|config, path| {
             config.target = Some(path);
@@ -169,7 +169,7 @@ pub const RUN: &[Setting] = &[
         flag: "--registry-auth",
         variable: "BOARDKEEPER_REGISTRY_AUTH",
         value_name: "FILE",
-        help: "Registries' passwords: a config.json as `docker login` writes it",
+        help: "Registry credentials: a config.json as `docker login` writes it",
         default: DefaultValue::Derived("`<state-dir>/registry-auth.json`"),
         parse: Parse::Path(|config, path| {
             config.registry_auth = path;
@@ -181,7 +181,7 @@ pub const RUN: &[Setting] = &[
         flag: "--disk-floor",
         variable: "BOARDKEEPER_DISK_FLOOR",
         value_name: "SIZE",
-        help: "Room that pulls leave free on the engine's disk, such as 64M or 1G",
+        help: "Space that pulls leave free on the engine's disk, such as 64M or 1G",
         // Enough for logs, and for the engine to delete an image.
         default: DefaultValue::Text("64M"),
         parse: Parse::Text(|config, text| values::size(text).map(|it| config.disk_floor_bytes = it)),
@@ -191,7 +191,7 @@ pub const RUN: &[Setting] = &[
         flag: "--ask-registries",
         variable: "BOARDKEEPER_ASK_REGISTRIES",
         value_name: "YES|NO",
-        help: "Whether a registry is asked how large an image is before it is pulled, so that one that cannot fit is not begun: \
+        help: "Whether the agent asks the registry for an image's size before it pulls, so that it begins none that cannot fit: \
                yes or no",
         default: DefaultValue::Text("yes"),
         parse: Parse::Text(|config, text| values::yes_or_no(text).map(|it| config.asks_registries = it)),
@@ -210,7 +210,7 @@ pub const RUN: &[Setting] = &[
         flag: "--service-verbs",
         variable: "BOARDKEEPER_SERVICE_VERBS",
         value_name: "VERBS",
-        help: "What the keys of services may be used for that concerns the whole device: some of reboot, shutdown, update, blink, \
+        help: "What service keys may do to the whole device: some of reboot, shutdown, update, blink, \
                tcp-ping, host-config, with commas between, or `none`",
         default: DefaultValue::Derived("all"),
         parse: Parse::Text(|config, text| values::service_verbs(text).map(|it| config.service_verbs = it)),

@@ -120,7 +120,7 @@ pub(super) fn service_verbs(given: &str) -> Result<BTreeSet<DeviceAction>, Strin
 fn service_verb(word: &str) -> Result<DeviceAction, String> {
     DeviceAction::ALL.into_iter().find(|it| it.name() == word).ok_or_else(|| {
         let all = DeviceAction::ALL.map(DeviceAction::name).join(", ");
-        format!("`{word}` is none; write some of {all}, with commas between, or `none`")
+        format!("`{word}` is unknown; write some of {all}, with commas between, or `none`")
     })
 }
 

@@ -82,7 +82,7 @@ pub async fn serve_while_up(
                 listener.close().await
             }
             None => {
-                info!("the machine does not end; the API answers again");
+                info!("the machine does not shut down; the API accepts connections again");
                 accepts = true;
                 listener.reopen();
                 continue;
@@ -90,7 +90,7 @@ pub async fn serve_while_up(
         };
         for (stream, peer) in arrived {
             let Some(place) = crowd.admit(peer.addr) else {
-                debug!(from = %peer.addr, "a connection was closed: all others wait for answers");
+                debug!(from = %peer.addr, "a connection was refused: all others have requests in flight");
                 continue;
             };
             // Responses are small, and a client waits for each: no Nagle delay.
@@ -99,7 +99,7 @@ pub async fn serve_while_up(
             open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
         }
         if !accepts {
-            info!("the machine ends; the API takes no connection any more");
+            info!("the machine shuts down; the API refuses new connections");
             // Each connection ends with the request that is in flight.
             (stop, stopping) = watch::channel(());
         }
@@ -152,7 +152,7 @@ async fn answer(
             debug!(%error, "a connection broke");
         },
         () = service.place.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
-        () = broken => debug!(from = %service.peer.addr, "a caller was gone before the answer"),
+        () = broken => debug!(from = %service.peer.addr, "a client disconnected before the answer"),
     }
 }
 

@@ -71,7 +71,7 @@ impl<'a> LedOutput<'a> {
         if self.owed {
             leds.put_back(&self.which).await?;
             self.owed = false;
-            debug!(led = ?self.which, "it is as it was");
+            debug!(led = ?self.which, "the LED is restored");
         }
         Ok(())
     }

@@ -106,15 +106,15 @@ fn directory(path: &Path) -> Finding {
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     match access(there, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) if there == path && path.is_dir() && is_writable_by_others(path) => {
-            wrong("directory", format!("{shown} can be written by others than its owner too: `chmod go-w {shown}`"))
+            wrong("directory", format!("other users can write to {shown}: `chmod go-w {shown}`"))
         }
         Ok(()) if there == path && path.is_dir() => fine("directory", format!("{shown} can be written")),
-        Ok(()) if there.is_dir() => fine("directory", format!("{shown} is made when the agent starts")),
+        Ok(()) if there.is_dir() => fine("directory", format!("the agent creates {shown} when it starts")),
         Ok(()) => wrong("directory", format!("`{}` is not a directory; move it away, or name another", there.display())),
         Err(why) => wrong(
             "directory",
             format!(
-                "{shown} cannot be written ({why} at `{}`); run this as the agent's user, or as root, or name another",
+                "{shown} cannot be written ({why} at `{}`); run this as the agent's user, or as root, or choose another",
                 there.display()
             ),
         ),
@@ -132,13 +132,13 @@ fn keys(path: &Path) -> Finding {
     let shown = path.display();
     match fs::metadata(path).map(|it| it.permissions().mode()) {
         Ok(mode) if mode & 0o077 != 0 => {
-            wrong("keys", format!("{shown} is open to others than its owner: `chmod 600 {shown}`, and make the keys anew"))
+            wrong("keys", format!("other users can read {shown}: `chmod 600 {shown}`, and replace the keys"))
         }
-        Ok(_) => fine("keys", format!("{shown} is its owner's alone")),
+        Ok(_) => fine("keys", format!("only its owner can read {shown}")),
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
             skipped("keys", "there are none yet; the agent makes them when it starts")
         }
-        Err(why) => wrong("keys", format!("{shown} cannot be looked at ({why}); run this as the agent's user, or as root")),
+        Err(why) => wrong("keys", format!("{shown} cannot be checked ({why}); run this as the agent's user, or as root")),
     }
 }
 
@@ -150,15 +150,15 @@ fn mode(path: &Path) -> u32 {
 fn clock(root: &Path) -> Finding {
     let clock = Clock::new(root);
     if clock.now_secs() < NOT_BEFORE_SECS {
-        return wrong("clock", "it stands before 2026, so certificates will not be believed; set it, or start a time service");
+        return wrong("clock", "it shows a time before 2026, so no certificate is valid yet; set it, or start a time service");
     }
     if clock.booted_secs() == 0 {
         return wrong(
             "clock",
-            format!("`{}` does not say when the host was started; see --root", root.join("proc/stat").display()),
+            format!("`{}` does not say when the host was started; check --root", root.join("proc/stat").display()),
         );
     }
-    fine("clock", "it has been set")
+    fine("clock", "the clock is set")
 }
 
 async fn engine(patient: &Checks) -> Finding {
@@ -173,10 +173,12 @@ async fn engine(patient: &Checks) -> Finding {
     match Engine::connect(settings).version().await {
         Ok(it) if it.host.strip_prefix("unix://").is_some_and(|socket| mode(Path::new(socket)) & 0o002 != 0) => wrong(
             "engine",
-            format!("every user of this host may use {}, and become root through it: `chmod o-w` its socket", it.host),
+            format!("every user of this host can use {}, and become root through it: `chmod o-w` its socket", it.host),
         ),
         Ok(it) => fine("engine", format!("{} answers at {}, API {}", it.engine, it.host, it.api)),
-        Err(why) => wrong("engine", format!("{why}; start it, let the agent's user use its socket, or set DOCKER_HOST")),
+        Err(why) => {
+            wrong("engine", format!("{why}; start the engine, let the agent's user use its socket, or set DOCKER_HOST"))
+        }
     }
 }
 
@@ -186,26 +188,26 @@ async fn bus(patient: &Checks) -> Vec<Finding> {
     let polkit = match systemd.has("org.freedesktop.PolicyKit1").await {
         Ok(polkit) => polkit,
         Err(why) => {
-            return vec![wrong("bus", format!("{why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS; nothing reboots without"))];
+            return vec![wrong("bus", format!("{why}; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS; a reboot needs it"))];
         }
     };
     let mut findings = vec![fine("bus", "the system bus answers")];
     for (what, method) in [("reboot", "CanReboot"), ("shutdown", "CanPowerOff")] {
         findings.push(match systemd.logind_can(method).await.as_deref() {
-            Ok("yes") => fine(what, "logind would do it"),
-            Ok("na") => wrong(what, "logind says that this machine cannot; it is not one that can be, such as a container"),
+            Ok("yes") => fine(what, "logind permits it"),
+            Ok("na") => wrong(what, "logind says that this machine cannot; a container, for example, cannot"),
             Ok(no) => {
                 wrong(what, format!("logind would refuse (`{no}`); install packaging/boardkeeper.polkit, or run as root"))
             }
-            Err(why) => wrong(what, format!("{why}; start systemd-logind: this agent knows no other way")),
+            Err(why) => wrong(what, format!("{why}; start systemd-logind, which the agent needs for it")),
         });
     }
     findings.push(if polkit {
-        fine("polkit", "it is there")
+        fine("polkit", "it is available")
     } else if rustix::process::geteuid().is_root() {
-        skipped("polkit", "it is not there, and root needs none")
+        skipped("polkit", "it is not available, and root does not need it")
     } else {
-        wrong("polkit", "it is not there, so only root may reboot; install polkitd, or run as root")
+        wrong("polkit", "it is not available, so only root may reboot; install polkitd, or run as root")
     });
     findings
 }
@@ -224,7 +226,7 @@ fn led(patient: &Checks) -> Finding {
         Some(LedLocation::Line { device, offset, .. }) => {
             fine("led", format!("line {offset} of {device} on {detected}: {}", choice.why))
         }
-        None => skipped("led", format!("{}; name one with --led-file to identify the board by", choice.why)),
+        None => skipped("led", format!("{}; name one with --led-file", choice.why)),
     }
 }
 
@@ -235,7 +237,7 @@ fn registry_auth(path: &Path) -> Finding {
         Ok(text) if serde_json::from_slice::<Value>(without_mark(&text)).is_ok_and(|it| it.is_object()) => {
             fine("registry-auth", format!("{shown} can be read"))
         }
-        Ok(_) => wrong("registry-auth", format!("`{shown}` is not a JSON object; write it anew with `docker login`")),
+        Ok(_) => wrong("registry-auth", format!("`{shown}` is not a JSON object; write it again with `docker login`")),
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
             skipped("registry-auth", format!("there is no {shown}; public images need none"))
         }
@@ -247,13 +249,14 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
     match TcpListener::bind(at) {
         Ok(_) => fine("port", format!("{at} is free")),
         Err(why) if why.kind() == io::ErrorKind::AddrInUse => match port_owner::by(&root.join("proc"), at.port()) {
-            Some(who) if who.starts_with("`boardkeeper`") => fine("port", format!("{at} is the agent's already, {who}")),
-            Some(who) => wrong("port", format!("{who} has {at}; stop it, or choose another with --listen")),
-            None => {
-                wrong("port", format!("another program has {at}; run this as root to see who, or choose another with --listen"))
-            }
+            Some(who) if who.starts_with("`boardkeeper`") => fine("port", format!("{who} already listens on {at}")),
+            Some(who) => wrong("port", format!("{who} uses {at}; stop it, or choose another port with --listen")),
+            None => wrong(
+                "port",
+                format!("another program uses {at}; run this as root to see which, or choose another port with --listen"),
+            ),
         },
-        Err(why) => wrong("port", format!("{at}: {why}; choose another with --listen")),
+        Err(why) => wrong("port", format!("{at}: {why}; choose another address with --listen")),
     }
 }
 
@@ -261,11 +264,14 @@ async fn cloud(patient: &Checks) -> Finding {
     let Some((host, port)) = &patient.cloud else { return skipped("cloud", "none is configured") };
     let reach = NetAdapter::new(&patient.root, patient.bus.as_deref());
     match timeout(PATIENCE, reach.dial(host, *port)).await {
-        Ok(Ok(())) => fine("cloud", format!("{host} port {port} is reached")),
+        Ok(Ok(())) => fine("cloud", format!("{host} port {port} can be reached")),
         Ok(Err(why)) => wrong("cloud", why.to_string()),
         Err(_) => wrong(
             "cloud",
-            format!("{host} port {port} does not answer within {} s; see the network's firewall and proxy", PATIENCE.as_secs()),
+            format!(
+                "{host} port {port} does not answer within {} s; check the network's firewall and proxy",
+                PATIENCE.as_secs()
+            ),
         ),
     }
 }

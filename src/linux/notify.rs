@@ -26,7 +26,7 @@ impl NotifySocket {
         match open(name.as_bytes()) {
             Ok(socket) => Self { socket: Some(socket), patience: patience(var) },
             Err(error) => {
-                warn!(%error, socket = %name.display(), "the service manager cannot be told anything; see NOTIFY_SOCKET");
+                warn!(%error, socket = %name.display(), "the service manager cannot be notified; check NOTIFY_SOCKET");
                 Self::default()
             }
         }

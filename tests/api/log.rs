@@ -134,6 +134,6 @@ async fn a_client_without_a_key_does_not_fill_the_log() {
     device.call(request("POST", "/v1/reboot").body(Body::empty()).unwrap()).await;
     let text = lines::taken();
     assert!(text.contains(" INFO boardkeeper::api::audit: answered who=\"service 3134/main\""), "{text}");
-    assert!(text.contains("requests without a known key were refused, and not told one by one untold=90"), "{text}");
+    assert!(text.contains("requests without a known key were refused, and not logged one by one untold=90"), "{text}");
     assert_eq!(told(&text), 1, "{text}");
 }

@@ -117,7 +117,7 @@ fn a_config_json_that_cannot_be_read_does_not_stop_a_device_that_has_an_identity
         let state = agent.get("/agent/v1/state");
         assert_eq!(uuid(&agent), "c0ffee00c0ffee00c0ffee00c0ffee00", "{what}");
         assert!(state.contains("raspberrypi3") && state.contains("kitchen"), "{what}: what it said counts: {state}");
-        let is_told = |told: &str| told.contains("config.json") && told.contains("until then what it said before counts");
+        let is_told = |told: &str| told.contains("config.json") && told.contains("until then its last good contents apply");
         assert!(is_told(&state), "{what}: {state}");
         soon("the log says it", || is_told(&agent.said()));
         let home = agent.killed();

@@ -27,7 +27,7 @@ pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, S
         Some("200") => Ok(body.to_owned()),
         Some("401") => {
             let dir = config.state_dir.display();
-            Err(format!("the agent at {at} does not know the key in `{dir}`; name its own directory with --state-dir"))
+            Err(format!("the agent at {at} does not know the key in `{dir}`; name that agent's directory with --state-dir"))
         }
         Some("404") | None => Err(stranger(at)),
         Some(code) => Err(format!("the agent at {at} answers {code}: {}", body.trim())),
@@ -46,7 +46,7 @@ fn http_get(at: SocketAddr, key: &Secret, path: &str) -> io::Result<String> {
 }
 
 fn stranger(at: SocketAddr) -> String {
-    format!("what answers at {at} is not this agent; name its address with --listen")
+    format!("another program answers at {at}; name the agent's address with --listen")
 }
 
 /// The address to connect to: loopback, if the agent listens on all addresses.

@@ -30,7 +30,7 @@ APP             SERVICE  WANTED           IS          IMAGE
 1 demo 414e65c  main     running          -           busybox:latest
 2               old      gone             running     a [31m
 
-trouble   the reboot that was to be did not happen: refused
+trouble   the reboot did not happen: refused
 doing     pull busybox:latest
 pulled    busybox:latest 40 %
 waiting   1/main waits for the images of the release

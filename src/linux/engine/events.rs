@@ -186,7 +186,7 @@ impl EventWatcher<'_> {
     fn hang_up(&mut self, lost: bool) {
         let since = self.live.take().map_or_else(Instant::now, |(_, since)| since);
         if !lost {
-            warn!(events = self.events.1, "the engine floods its events; everything is looked at anew instead");
+            warn!(events = self.events.1, "the engine sends too many events; the agent reads its whole state instead");
             self.engine.seen.borrow_mut().forget_all();
             self.pause = AFTER_FLOOD;
             return;

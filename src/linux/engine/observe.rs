@@ -235,7 +235,7 @@ impl Engine {
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
             Err(EngineError::Refused(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
                 if !self.seen.borrow_mut().hears(&listed.id, &why) {
-                    warn!(service = %listed.key, why, "the engine cannot tell of a container; it goes by what the list says");
+                    warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }
                 Ok(Some(Looked { state: None, container: untold(listed, why), outcome: None }))
             }

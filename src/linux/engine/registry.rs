@@ -171,9 +171,9 @@ impl Engine {
 async fn in_time<T>(image: &ImageRef, known: impl Future<Output = Result<T, String>>) -> Option<T> {
     match tokio::time::timeout(ASK, known).await {
         Ok(Ok(known)) => return Some(known),
-        Ok(Err(why)) => info!(%image, why, "how large it is is not known; it is pulled, and given up should it not fit"),
+        Ok(Err(why)) => info!(%image, why, "the image's size is unknown; the agent pulls it, and stops if it does not fit"),
         Err(_) => {
-            info!(%image, "its registry did not say within {} s how large it is; it is pulled all the same", ASK.as_secs());
+            info!(%image, "the registry did not give the image's size within {} s; the agent pulls it anyway", ASK.as_secs());
         }
     }
     None

@@ -321,7 +321,7 @@ fn key_of(wire: &LedLocation) -> String {
 impl Drop for LedDriver {
     fn drop(&mut self) {
         if let Err(error) = self.release_all() {
-            warn!(%error, "a LED could not be put back; the next start, or `boardkeeper led restore`, tries again");
+            warn!(%error, "a LED could not be restored; the next start, or `boardkeeper led restore`, tries again");
         }
     }
 }

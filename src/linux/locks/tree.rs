@@ -120,7 +120,7 @@ impl LockTree {
         if taken.is_err()
             && let Err(error) = self.release(app)
         {
-            warn!(%app, %error, "locks of ours are left behind");
+            warn!(%app, %error, "update locks of the agent are left behind");
         }
         taken
     }

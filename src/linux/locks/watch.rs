@@ -123,7 +123,7 @@ impl Watch {
             }
             Err(why) => {
                 if !mem::replace(&mut self.complained, true) {
-                    warn!(%why, "update locks cannot be watched; {ADVICE}. They are looked at every {} s", BLIND.as_secs());
+                    warn!(%why, "update locks cannot be watched; {ADVICE}. They are read every {} s", BLIND.as_secs());
                 }
                 sleep(BLIND).await;
             }

@@ -44,12 +44,12 @@ impl Breadcrumb {
         };
         let boot = self.clock.boot_id();
         if seen.is_empty() && (self.clock.booted_secs()..=self.clock.now_secs()).contains(&made_secs) {
-            info!("`{shown}` asks for a reboot, once everything is as wanted");
+            info!("`{shown}` asks for a reboot, once the target is reached");
             if let Err(why) = self.stamp(&boot) {
-                warn!(%why, "`{shown}` cannot be written; whether the boot has been is told by the clock");
+                warn!(%why, "`{shown}` cannot be written; the clock decides whether that boot has happened");
             }
         } else if seen.is_empty() || seen != boot {
-            info!("the boot that `{shown}` asked for has been");
+            info!("the boot that `{shown}` asked for has happened");
             if let Err(why) = fs::remove_file(&self.path) {
                 warn!(%why, "`{shown}` cannot be removed; remove it");
             }
