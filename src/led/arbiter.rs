@@ -14,13 +14,13 @@ use crate::state::{LedOwner, LedPurpose, LedRef, Pattern};
 #[derive(Debug)]
 pub(super) struct LedArbiter {
     /// Whether the bring-up tool has taken all LEDs.
-    pub(super) bench: ToolLock,
+    pub(super) tool_lock: ToolLock,
     /// Whether the cloud can be reached.
     pub(super) reach: CloudReachability,
     identify: Option<TimedRequest>,
     /// Requested patterns, by the LED's name.
     held: BTreeMap<String, (Pattern, TimedRequest)>,
-    turns: u64,
+    last_nth: u64,
 }
 
 /// A request that expires.
@@ -44,39 +44,39 @@ pub(super) struct DesiredPattern {
 impl LedArbiter {
     /// No requests.
     pub(super) const fn none() -> Self {
-        Self { bench: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: BTreeMap::new(), turns: 0 }
+        Self { tool_lock: ToolLock::Free, reach: CloudReachability::Up, identify: None, held: BTreeMap::new(), last_nth: 0 }
     }
 
     /// Requests identification of the device, from now on.
     pub(super) fn identify(&mut self, now: Instant) {
-        self.identify = Some(self.turn(now, IDENTIFY_FOR));
+        self.identify = Some(self.timed_request(now, IDENTIFY_FOR));
     }
 
     /// Cancels identification.
-    pub(super) const fn forget_identify(&mut self) {
+    pub(super) const fn cancel_identify(&mut self) {
         self.identify = None;
     }
 
     /// Requests this pattern, from now on.
     pub(super) fn hold(&mut self, led: String, pattern: Pattern, length: Duration, now: Instant) {
-        let turn = self.turn(now, length);
-        self.held.insert(led, (pattern, turn));
+        let request = self.timed_request(now, length);
+        self.held.insert(led, (pattern, request));
     }
 
     /// Cancels the pattern of this LED.
-    pub(super) fn let_go(&mut self, led: &str) {
+    pub(super) fn release(&mut self, led: &str) {
         self.held.remove(led);
     }
 
-    fn turn(&mut self, now: Instant, length: Duration) -> TimedRequest {
-        self.turns += 1;
-        TimedRequest { until: now + length, nth: self.turns }
+    fn timed_request(&mut self, now: Instant, length: Duration) -> TimedRequest {
+        self.last_nth += 1;
+        TimedRequest { until: now + length, nth: self.last_nth }
     }
 
     /// Removes expired requests.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.held.retain(|_, (_, turn)| turn.until > now);
-        self.identify = self.identify.filter(|turn| turn.until > now);
+        self.held.retain(|_, (_, request)| request.until > now);
+        self.identify = self.identify.filter(|request| request.until > now);
     }
 
     /// The LEDs for which a pattern is requested.
@@ -84,36 +84,36 @@ impl LedArbiter {
         self.held.keys()
     }
 
-    /// Every current request for this LED, its owner first. `main`: the name of the LED to identify the device by.
-    pub(super) fn wants(&self, which: &LedRef, main: Option<&str>, now: Instant) -> Vec<DesiredPattern> {
+    /// Every current request for this LED, its owner first. `identify_name`: the name of the LED to identify the device by.
+    pub(super) fn requests(&self, which: &LedRef, identify_name: Option<&str>, now: Instant) -> Vec<DesiredPattern> {
         let name = match which {
-            LedRef::Identify => main,
+            LedRef::Identify => identify_name,
             // The identify LED is handled as `LedRef::Identify` only, so that it has one owner.
-            LedRef::Named(name) => Some(name.as_str()).filter(|name| main != Some(name)),
+            LedRef::Named(name) => Some(name.as_str()).filter(|name| identify_name != Some(name)),
         };
-        let held = name.and_then(|name| self.held.get(name)).filter(|(_, turn)| turn.until > now);
-        let held = held.map(|(pattern, turn)| (LedPurpose::Pattern, Some(*turn), Some(pattern.clone())));
-        let bench = (self.bench == ToolLock::Taken).then_some((LedPurpose::BringUp, None, None));
+        let held = name.and_then(|name| self.held.get(name)).filter(|(_, request)| request.until > now);
+        let held = held.map(|(pattern, request)| (LedPurpose::Pattern, Some(*request), Some(pattern.clone())));
+        let tool = (self.tool_lock == ToolLock::Taken).then_some((LedPurpose::BringUp, None, None));
         let (identify, offline) = match which {
             LedRef::Named(_) => (None, None),
             LedRef::Identify => {
-                let identify = self.identify.filter(|turn| turn.until > now);
+                let identify = self.identify.filter(|request| request.until > now);
                 let offline = (self.reach == CloudReachability::Down)
                     .then(|| (LedPurpose::Offline, None, pattern::of(LedPurpose::Offline)));
-                (identify.map(|turn| (LedPurpose::Identify, Some(turn), pattern::of(LedPurpose::Identify))), offline)
+                (identify.map(|request| (LedPurpose::Identify, Some(request), pattern::of(LedPurpose::Identify))), offline)
             }
         };
-        let want = |(purpose, turn, pattern): (LedPurpose, Option<TimedRequest>, Option<Pattern>)| DesiredPattern {
-            owner: LedOwner { purpose, until: turn.map(|turn| turn.until) },
+        let desired = |(purpose, request, pattern): (LedPurpose, Option<TimedRequest>, Option<Pattern>)| DesiredPattern {
+            owner: LedOwner { purpose, until: request.map(|request| request.until) },
             pattern,
-            nth: turn.map_or(0, |turn| turn.nth),
+            nth: request.map_or(0, |request| request.nth),
         };
-        [bench, identify, held, offline].into_iter().flatten().map(want).collect()
+        [tool, identify, held, offline].into_iter().flatten().map(desired).collect()
     }
 
     /// When the next request expires, if any does.
     pub(super) fn changes_at(&self, now: Instant) -> Option<Instant> {
-        let turns = self.held.values().map(|(_, turn)| *turn).chain(self.identify);
-        turns.map(|turn| turn.until).filter(|until| *until > now).min()
+        let requests = self.held.values().map(|(_, request)| *request).chain(self.identify);
+        requests.map(|request| request.until).filter(|until| *until > now).min()
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct LedOutput<'a> {
     which: LedRef,
     shown: Option<Shown<'a>>,
     /// Whether it may have to be restored.
-    owed: bool,
+    may_need_restore: bool,
     /// When to retry. Left alone until then.
     retry: Option<Instant>,
     /// The last error.
@@ -34,7 +34,7 @@ struct Shown<'a> {
 
 impl<'a> LedOutput<'a> {
     pub(super) const fn new(which: LedRef) -> Self {
-        Self { which, shown: None, owed: false, retry: None, trouble: None }
+        Self { which, shown: None, may_need_restore: false, retry: None, trouble: None }
     }
 
     /// The purpose it shows, and what makes it blink.
@@ -43,13 +43,13 @@ impl<'a> LedOutput<'a> {
     }
 
     /// Whether it shows this request.
-    pub(super) fn is_showing(&self, want: &DesiredPattern) -> bool {
-        self.shown.as_ref().is_some_and(|shown| (shown.purpose, shown.nth) == (want.owner.purpose, want.nth))
+    pub(super) fn is_showing(&self, request: &DesiredPattern) -> bool {
+        self.shown.as_ref().is_some_and(|shown| (shown.purpose, shown.nth) == (request.owner.purpose, request.nth))
     }
 
     /// Whether there is nothing to do for it, and nothing to remember.
     pub(super) const fn is_idle(&self) -> bool {
-        self.shown.is_none() && !self.owed && self.retry.is_none()
+        self.shown.is_none() && !self.may_need_restore && self.retry.is_none()
     }
 
     /// Whether it is in backoff after a failure.
@@ -63,14 +63,14 @@ impl<'a> LedOutput<'a> {
     }
 
     /// Restores the LED.
-    pub(super) async fn put_back(&mut self, leds: &impl Leds) -> Result<(), LedError> {
+    pub(super) async fn restore(&mut self, leds: &impl Leds) -> Result<(), LedError> {
         self.retry = None;
         if self.shown.take().is_some() {
-            self.owed = true;
+            self.may_need_restore = true;
         }
-        if self.owed {
+        if self.may_need_restore {
             leds.put_back(&self.which).await?;
-            self.owed = false;
+            self.may_need_restore = false;
             debug!(led = ?self.which, "the LED is restored");
         }
         Ok(())
@@ -81,22 +81,22 @@ impl<'a> LedOutput<'a> {
         &mut self,
         leds: &'a L,
         survey: &L::Survey,
-        want: &DesiredPattern,
+        request: &DesiredPattern,
         pattern: &Pattern,
     ) -> Result<(), LedError> {
         leds.find(survey, &self.which)?;
         self.retry = None;
         // A failed `show` may have changed the LED too.
-        self.owed = true;
+        self.may_need_restore = true;
         self.shown = None;
-        let length = want.owner.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let length = request.owner.until.map(|until| until.saturating_duration_since(Instant::now()));
         let player = leds.show(survey, &self.which, pattern, length).await?;
-        let purpose = want.owner.purpose;
+        let purpose = request.owner.purpose;
         info!(led = ?self.which, %purpose, %player, %pattern, "the LED blinks");
         let (which, pattern, since) = (self.which.clone(), pattern.clone(), Instant::now());
         let playing = async move { leds.play(&which, &pattern, since).await };
         let playing = (player == Player::Agent).then(|| Box::pin(playing) as _);
-        self.shown = Some(Shown { purpose, nth: want.nth, player, playing });
+        self.shown = Some(Shown { purpose, nth: request.nth, player, playing });
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl<'a> LedOutput<'a> {
             LedError::Busy(_) | LedError::Vanished(_) | LedError::Failed(_) => RETRY,
             LedError::None(_) | LedError::Permission(_) | LedError::ReadOnly(_) | LedError::Guarded(_) => RETRY_SLOWLY,
         };
-        self.retry = (self.owed || wanted).then(|| Instant::now() + wait);
+        self.retry = (self.may_need_restore || wanted).then(|| Instant::now() + wait);
         self.trouble = Some(error);
     }
 
