@@ -20,12 +20,12 @@ pub(super) const CONNECTIONS: usize = 256;
 pub(super) const OF_ONE_ADDRESS: usize = 64;
 
 /// The network part of an IPv6 address. Limits apply per /64: a host chooses the other bits freely.
-const HOUSE: u128 = !0 << 64;
+const PREFIX_64: u128 = !0 << 64;
 
 /// All open connections.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLimiter {
-    guests: RefCell<Vec<Rc<OpenConnection>>>,
+    connections: RefCell<Vec<Rc<OpenConnection>>>,
     /// A logical clock: counts connections and requests.
     clock: Cell<u64>,
 }
@@ -34,23 +34,23 @@ pub(super) struct ConnectionLimiter {
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     address: IpAddr,
-    waits: Cell<bool>,
+    is_answering: Cell<bool>,
     /// The clock's reading when the connection was accepted, or its last request began.
     idle_since: Cell<u64>,
-    leave: Notify,
+    close: Notify,
 }
 
 /// A connection's slot, held as long as this lives.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
-    crowd: &'a ConnectionLimiter,
-    guest: Rc<OpenConnection>,
+    limiter: &'a ConnectionLimiter,
+    connection: Rc<OpenConnection>,
 }
 
 /// A request in flight, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
-    guest: Rc<OpenConnection>,
+    connection: Rc<OpenConnection>,
     now: u64,
 }
 
@@ -58,44 +58,44 @@ impl ConnectionLimiter {
     /// Admits a connection, and displaces another one if need be. `None`: all that could be displaced have requests in flight.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Slot<'_>> {
         let address = prefix_of(address);
-        let same = self.guests.borrow().iter().filter(|it| it.address == address).count();
+        let same = self.connections.borrow().iter().filter(|it| it.address == address).count();
         if same >= OF_ONE_ADDRESS {
-            self.displace(|guest| guest.address == address)?;
-        } else if self.guests.borrow().len() >= CONNECTIONS {
+            self.displace(|connection| connection.address == address)?;
+        } else if self.connections.borrow().len() >= CONNECTIONS {
             let fullest = self.fullest()?;
-            self.displace(|guest| guest.address == fullest)?;
+            self.displace(|connection| connection.address == fullest)?;
         }
-        let guest = Rc::new(OpenConnection {
+        let connection = Rc::new(OpenConnection {
             address,
-            waits: Cell::new(false),
-            idle_since: Cell::new(self.tick()),
-            leave: Notify::new(),
+            is_answering: Cell::new(false),
+            idle_since: Cell::new(self.next_tick()),
+            close: Notify::new(),
         });
-        self.guests.borrow_mut().push(Rc::clone(&guest));
-        Some(Slot { crowd: self, guest })
+        self.connections.borrow_mut().push(Rc::clone(&connection));
+        Some(Slot { limiter: self, connection })
     }
 
     /// Disconnects the matching connection that has been idle longest.
     fn displace(&self, among: impl Fn(&OpenConnection) -> bool) -> Option<()> {
-        let mut guests = self.guests.borrow_mut();
-        let idle = guests.iter().enumerate().filter(|(_, it)| among(it) && !it.waits.get());
+        let mut connections = self.connections.borrow_mut();
+        let idle = connections.iter().enumerate().filter(|(_, it)| among(it) && !it.is_answering.get());
         let (longest, _) = idle.min_by_key(|(_, it)| it.idle_since.get())?;
-        guests.swap_remove(longest).leave.notify_one();
+        connections.swap_remove(longest).close.notify_one();
         Some(())
     }
 
     /// The address with the most connections that has an idle one.
     fn fullest(&self) -> Option<IpAddr> {
         let mut counts: BTreeMap<IpAddr, (usize, bool)> = BTreeMap::new();
-        for guest in self.guests.borrow().iter() {
-            let (count, idle) = counts.entry(guest.address).or_default();
+        for connection in self.connections.borrow().iter() {
+            let (count, idle) = counts.entry(connection.address).or_default();
             *count = count.saturating_add(1);
-            *idle |= !guest.waits.get();
+            *idle |= !connection.is_answering.get();
         }
         counts.into_iter().filter(|(_, (_, idle))| *idle).max_by_key(|(_, (count, _))| *count).map(|(address, _)| address)
     }
 
-    fn tick(&self) -> u64 {
+    fn next_tick(&self) -> u64 {
         let now = self.clock.get().saturating_add(1);
         self.clock.set(now);
         now
@@ -105,35 +105,35 @@ impl ConnectionLimiter {
 impl Slot<'_> {
     /// Completes when another connection takes this slot.
     pub(super) async fn displaced(&self) {
-        self.guest.leave.notified().await;
+        self.connection.close.notified().await;
     }
 
     /// Begins a request. Also returns how many other connections of the same address have one in flight.
     pub(super) fn begin(&self) -> (RequestGuard, usize) {
-        let guests = self.crowd.guests.borrow();
-        let beside = guests.iter().filter(|it| it.address == self.guest.address && it.waits.get()).count();
-        self.guest.waits.set(true);
-        (RequestGuard { guest: Rc::clone(&self.guest), now: self.crowd.tick() }, beside)
+        let connections = self.limiter.connections.borrow();
+        let concurrent = connections.iter().filter(|it| it.address == self.connection.address && it.is_answering.get()).count();
+        self.connection.is_answering.set(true);
+        (RequestGuard { connection: Rc::clone(&self.connection), now: self.limiter.next_tick() }, concurrent)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.crowd.guests.borrow_mut().retain(|it| !Rc::ptr_eq(it, &self.guest));
+        self.limiter.connections.borrow_mut().retain(|it| !Rc::ptr_eq(it, &self.connection));
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.guest.waits.set(false);
-        self.guest.idle_since.set(self.now);
+        self.connection.is_answering.set(false);
+        self.connection.idle_since.set(self.now);
     }
 }
 
 fn prefix_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & HOUSE)),
+        IpAddr::V6(it) => IpAddr::V6(Ipv6Addr::from_bits(it.to_bits() & PREFIX_64)),
     }
 }
 
@@ -148,41 +148,41 @@ mod tests {
         IpAddr::from([172, 17, 0, last])
     }
 
-    fn is_gone(place: &Slot<'_>) -> bool {
-        place.displaced().now_or_never().is_some()
+    fn is_gone(slot: &Slot<'_>) -> bool {
+        slot.displaced().now_or_never().is_some()
     }
 
     #[test]
     fn an_address_that_has_too_many_loses_its_own_idlest() {
-        let crowd = ConnectionLimiter::default();
-        let other = crowd.admit(container(2)).unwrap();
-        let mut many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| crowd.admit(container(3)).unwrap()).collect();
+        let limiter = ConnectionLimiter::default();
+        let other = limiter.admit(container(2)).unwrap();
+        let mut many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| limiter.admit(container(3)).unwrap()).collect();
         drop(many[0].begin());
-        many.push(crowd.admit(container(3)).unwrap());
+        many.push(limiter.admit(container(3)).unwrap());
         assert!(is_gone(&many[1]) && !is_gone(&many[0]) && !is_gone(&other) && !is_gone(&many[OF_ONE_ADDRESS]));
     }
 
     #[test]
-    fn a_full_house_makes_room_where_it_is_fullest() {
-        let crowd = ConnectionLimiter::default();
-        let lonely = crowd.admit(container(0)).unwrap();
+    fn the_address_with_the_most_connections_makes_room() {
+        let limiter = ConnectionLimiter::default();
+        let lonely = limiter.admit(container(0)).unwrap();
         let full: Vec<_> = (0..CONNECTIONS - 1)
-            .map(|n| crowd.admit(container(1 + u8::try_from(n / OF_ONE_ADDRESS).unwrap())).unwrap())
+            .map(|n| limiter.admit(container(1 + u8::try_from(n / OF_ONE_ADDRESS).unwrap())).unwrap())
             .collect();
-        let late = crowd.admit(container(9)).unwrap();
+        let late = limiter.admit(container(9)).unwrap();
         assert!(!is_gone(&lonely) && !is_gone(&late));
         assert_eq!(full.iter().filter(|it| is_gone(it)).count(), 1);
     }
 
     #[test]
     fn who_waits_for_an_answer_stays_and_who_comes_then_must_go() {
-        let crowd = ConnectionLimiter::default();
-        let many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| crowd.admit(container(3)).unwrap()).collect();
+        let limiter = ConnectionLimiter::default();
+        let many: Vec<_> = (0..OF_ONE_ADDRESS).map(|_| limiter.admit(container(3)).unwrap()).collect();
         let waits: Vec<_> = many.iter().map(Slot::begin).collect();
-        assert_eq!(waits.iter().map(|(_, beside)| *beside).max(), Some(OF_ONE_ADDRESS - 1));
-        assert!(crowd.admit(container(3)).is_none() && crowd.admit(container(4)).is_some());
+        assert_eq!(waits.iter().map(|(_, concurrent)| *concurrent).max(), Some(OF_ONE_ADDRESS - 1));
+        assert!(limiter.admit(container(3)).is_none() && limiter.admit(container(4)).is_some());
         drop(waits);
-        assert!(crowd.admit(container(3)).is_some() && many.iter().any(is_gone));
+        assert!(limiter.admit(container(3)).is_some() && many.iter().any(is_gone));
     }
 
     #[test]
@@ -193,21 +193,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_house_is_never_overfull_and_a_new_address_always_gets_in(steps in prop::collection::vec((0..7_u8, any::<u8>()), 0..600)) {
-            let crowd = ConnectionLimiter::default();
+        fn limits_hold_and_a_new_address_always_gets_in(steps in prop::collection::vec((0..7_u8, any::<u8>()), 0..600)) {
+            let limiter = ConnectionLimiter::default();
             let mut inside = Vec::new();
-            for (address, deed) in steps {
-                if deed < 200 {
-                    inside.extend(crowd.admit(container(address)));
+            for (address, choice) in steps {
+                if choice < 200 {
+                    inside.extend(limiter.admit(container(address)));
                 } else if !inside.is_empty() {
-                    drop(inside.swap_remove(usize::from(deed) % inside.len()));
+                    drop(inside.swap_remove(usize::from(choice) % inside.len()));
                 }
                 inside.retain(|it| !is_gone(it));
-                prop_assert!(inside.len() <= CONNECTIONS && crowd.guests.borrow().len() == inside.len());
-                let most = (0..7).map(|it| inside.iter().filter(|place| place.guest.address == container(it)).count()).max();
+                prop_assert!(inside.len() <= CONNECTIONS && limiter.connections.borrow().len() == inside.len());
+                let most = (0..7).map(|it| inside.iter().filter(|slot| slot.connection.address == container(it)).count()).max();
                 prop_assert!(most <= Some(OF_ONE_ADDRESS));
             }
-            prop_assert!(crowd.admit(container(99)).is_some());
+            prop_assert!(limiter.admit(container(99)).is_some());
         }
     }
 }

@@ -40,15 +40,15 @@ const HEADERS: usize = 64;
 /// The read buffer of a connection. It bounds a connection's memory, and must hold a head.
 const BUFFER_BYTES: usize = 20 * 1024;
 /// A request's head must arrive within this time, or the connection is closed. An idle connection is closed after it too.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that reads nothing of a response for this long is disconnected.
-const UNREAD: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long responses in flight may take at shutdown.
-const GRACE: Duration = Duration::from_millis(500);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
 /// Serves requests until `shutdown` completes; then responses in flight are given half a second.
 pub async fn serve(router: Router, listener: impl Listener, shutdown: impl Future<Output = ()>) {
-    let (_tell, status) = watch::channel(Status::default());
+    let (_publish, status) = watch::channel(Status::default());
     serve_while_up(router, listener, status, shutdown).await;
 }
 
@@ -63,42 +63,42 @@ pub async fn serve_while_up(
 ) {
     let router = TowerToHyperService::new(router);
     let (mut stop, mut stopping) = watch::channel(());
-    let crowd = ConnectionLimiter::default();
+    let limiter = ConnectionLimiter::default();
     let mut open = FuturesUnordered::new();
     let mut shutdown = pin!(shutdown);
-    let mut accepts = true;
+    let mut is_accepting = true;
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(()) = open.next(), if !open.is_empty() => continue,
-            () = turned(&mut status, accepts) => None,
+            () = accepting_changed(&mut status, is_accepting) => None,
             accepted = listener.accept() => Some(accepted),
         };
         let arrived = match accepted {
             Some(accepted) => vec![accepted],
-            None if accepts => {
-                accepts = false;
+            None if is_accepting => {
+                is_accepting = false;
                 listener.close().await
             }
             None => {
                 info!("the machine does not shut down; the API accepts connections again");
-                accepts = true;
+                is_accepting = true;
                 listener.reopen();
                 continue;
             }
         };
         for (stream, peer) in arrived {
-            let Some(place) = crowd.admit(peer.addr) else {
+            let Some(slot) = limiter.admit(peer.addr) else {
                 debug!(from = %peer.addr, "a connection was refused: all others have requests in flight");
                 continue;
             };
             // Responses are small, and a client waits for each: no Nagle delay.
             let _ = stream.set_nodelay(true);
             let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
-            open.push(attend(stream, Answering::new(router.clone(), peer, reached, place), stopping.clone()));
+            open.push(serve_stream(stream, Answering::new(router.clone(), peer, reached, slot), stopping.clone()));
         }
-        if !accepts {
+        if !is_accepting {
             info!("the machine shuts down; the API refuses new connections");
             // Each connection ends with the request that is in flight.
             (stop, stopping) = watch::channel(());
@@ -106,15 +106,15 @@ pub async fn serve_while_up(
     }
     drop(listener);
     drop(stop);
-    let rest = async { while open.next().await.is_some() {} };
-    if timeout(GRACE, rest).await.is_err() {
+    let responses = async { while open.next().await.is_some() {} };
+    if timeout(SHUTDOWN_GRACE, responses).await.is_err() {
         debug!("connections were cut off");
     }
 }
 
 /// Completes when connections that are accepted now should be refused, or the other way round.
-async fn turned(status: &mut watch::Receiver<Status>, accepts: bool) {
-    if status.wait_for(|it| it.shutdown.is_accepted() == accepts).await.is_err() {
+async fn accepting_changed(status: &mut watch::Receiver<Status>, is_accepting: bool) {
+    if status.wait_for(|it| it.shutdown.is_accepted() == is_accepting).await.is_err() {
         // The reconciler is gone, and publishes no status any more.
         pending::<()>().await;
     }
@@ -123,13 +123,13 @@ async fn turned(status: &mut watch::Receiver<Status>, accepts: bool) {
 /// Serves one connection until it ends, as [`serve`] does each of its own.
 pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Router, peer: ClientAddress) {
     let (_stop, stopping) = watch::channel(());
-    let crowd = ConnectionLimiter::default();
-    let Some(place) = crowd.admit(peer.addr) else { return };
+    let limiter = ConnectionLimiter::default();
+    let Some(slot) = limiter.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    answer(stream, async || (), pending(), Answering::new(router, peer, None, place), stopping).await;
+    answer(stream, async || (), pending(), Answering::new(router, peer, None, slot), stopping).await;
 }
 
-async fn attend(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
+async fn serve_stream(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
     let stream = StreamRef(&stream);
     answer(stream, async || stream.readable().await, stream.broken(), service, stopping).await;
 }
@@ -144,14 +144,14 @@ async fn answer(
     stopping: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(UNREAD));
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let stream = pin!(stream);
     tokio::select! {
         biased;
         ended = answer_all(stream, readable, &service, stopping) => if let Err(error) = ended {
             debug!(%error, "a connection broke");
         },
-        () = service.place.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
+        () = service.slot.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
         () = broken => debug!(from = %service.peer.addr, "a client disconnected before the answer"),
     }
 }
@@ -168,7 +168,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite>(
     mut stopping: watch::Receiver<()>,
 ) -> hyper::Result<()> {
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     // A client that has shut down its sending side still waits for a response.
     server.half_close(true);
     server.max_header_size(HEAD_BYTES).max_headers(HEADERS).max_buf_size(BUFFER_BYTES);
@@ -234,7 +234,7 @@ async fn arrives(readable: impl AsyncFn(), stopping: &mut watch::Receiver<()>) -
             yield_now().await;
             readable().now_or_never().is_some()
         }
-        () = sleep(HEAD) => false,
+        () = sleep(HEAD_TIMEOUT) => false,
     }
 }
 
@@ -243,7 +243,7 @@ struct Answering<'a> {
     router: TowerToHyperService<Router>,
     peer: ClientAddress,
     reached: Option<LocalAddress>,
-    place: Slot<'a>,
+    slot: Slot<'a>,
     turn: Rc<Cell<Turn>>,
 }
 
@@ -258,8 +258,8 @@ enum Turn {
 }
 
 impl<'a> Answering<'a> {
-    fn new(router: TowerToHyperService<Router>, peer: ClientAddress, reached: Option<LocalAddress>, place: Slot<'a>) -> Self {
-        Self { router, peer, reached, place, turn: Rc::new(Cell::new(Turn::Free)) }
+    fn new(router: TowerToHyperService<Router>, peer: ClientAddress, reached: Option<LocalAddress>, slot: Slot<'a>) -> Self {
+        Self { router, peer, reached, slot, turn: Rc::new(Cell::new(Turn::Free)) }
     }
 
     /// Whether a request is in flight: each holds a clone of `turn`.
@@ -274,9 +274,9 @@ impl Service<Request<Incoming>> for Answering<'_> {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let (wait, beside) = self.place.begin();
+        let (guard, concurrent) = self.slot.begin();
         request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(ConcurrentRequests(beside));
+        request.extensions_mut().insert(ConcurrentRequests(concurrent));
         if let Some(reached) = self.reached {
             request.extensions_mut().insert(reached);
         }
@@ -287,7 +287,7 @@ impl Service<Request<Incoming>> for Answering<'_> {
                 yield_now().await;
             }
             let answer = answered.await;
-            drop(wait);
+            drop(guard);
             // The connection counts as idle from here on: another one may displace it.
             if let Ok(Some(AnswerDelay(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
                 sleep(long).await;
