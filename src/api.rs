@@ -46,7 +46,7 @@ use crate::request::{LedHandle, Refusal, Reply, Request};
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
 use crate::state::{ClientAddress, Connectivity, Status};
 use audit::{Audit, UnauthenticatedLog};
-use auth::{AuthFailure, AuthenticatedCallers, CREDENTIALS};
+use auth::{AuthFailure, AuthenticatedCallers, MAX_CREDENTIALS};
 use guess_limit::KeyGuessLimiter;
 use response::{ApiResponse, failed};
 use route::{Handler, RouteMatch};
@@ -73,11 +73,11 @@ const URL_BYTES: usize = 4096;
 
 /// A service's request is rejected if this many others of its address are in flight. More would only wait for each other: the
 /// reconciler handles one at a time for an app.
-const BESIDE_A_SERVICE: usize = 16;
+const MAX_BESIDE_SERVICE: usize = 16;
 
 /// The same limit for the device's owner, whom a service at the same address must not keep out. At most half of the
 /// connections an address may have, so that an idle one can always be displaced.
-const BESIDE_AN_OWNER: usize = 32;
+const MAX_BESIDE_OWNER: usize = 32;
 
 /// How long a request waits for the agent to load its keys, which takes some milliseconds.
 const KEYS_WAIT: Duration = Duration::from_secs(5);
@@ -91,13 +91,13 @@ const DONE_WAIT: Duration = Duration::from_secs(15 * 60);
 /// The API as a service. The server puts a [`ClientAddress`] into the extensions of each request; a request without one did
 /// not come from the device. [`LocalAddress`](crate::state::device::LocalAddress) beside it says which address of the device
 /// the client connected to. The server delays a response that has [`AnswerDelay`] in its extensions by that time.
-pub fn router(door: ApiHandle) -> Router {
-    let house = AppState {
-        api: door,
+pub fn router(api: ApiHandle) -> Router {
+    let state = AppState {
+        api,
         unauthenticated_log: Arc::new(UnauthenticatedLog::new()),
         guess_limiter: Arc::new(KeyGuessLimiter::new()),
     };
-    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(house)
+    Router::new().fallback(handle).layer(DefaultBodyLimit::max(body::LIMIT_BYTES)).with_state(state)
 }
 
 /// The state that all requests share.
@@ -117,26 +117,23 @@ struct ApiRequest {
     request: HttpRequest,
 }
 
-async fn handle(State(house): State<AppState>, request: HttpRequest) -> Response {
-    let mut response = answer(&house, request).await;
+async fn handle(State(state): State<AppState>, request: HttpRequest) -> Response {
+    let mut response = answer(&state, request).await;
     // A browser must not guess that a response is a script or a page.
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-async fn answer(
-    AppState { api: door, unauthenticated_log: strangers, guess_limiter: guesses }: &AppState,
-    request: HttpRequest,
-) -> Response {
+async fn answer(AppState { api, unauthenticated_log, guess_limiter }: &AppState, request: HttpRequest) -> Response {
     if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URL_BYTES) {
         return failed(StatusCode::URI_TOO_LONG, "the URL is longer than 4 kB").into_response();
     }
-    door.wait_for_keys().await;
-    let callers = AuthenticatedCallers::of(&request, &door.status.borrow());
+    api.wait_for_keys().await;
+    let callers = AuthenticatedCallers::of(&request, &api.status.borrow());
     let audit = Audit::new(&request, callers.as_ref().ok());
-    let guesses = (callers.is_err() && auth::tries_a_key(&request)).then_some(guesses);
+    let wrong_keys = (callers.is_err() && auth::tries_a_key(&request)).then_some(guess_limiter);
     let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
-    let sent = match admit(door, callers, request) {
+    let outcome = match admit(api, callers, request) {
         Ok((route, call)) => {
             // A health check comes every few seconds; its answer is logged, and that is enough.
             if route.access != RouteAccess::Public {
@@ -144,20 +141,20 @@ async fn answer(
             }
             serve(route.handler, call).await
         }
-        Err(sent) => sent,
+        Err(rejection) => rejection,
     };
-    let status = sent.status();
-    audit.answered(status, strangers);
-    let mut response = sent.into_response();
-    if let (Some(guesses), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = (guesses, status) {
-        response.extensions_mut().insert(AnswerDelay(guesses.count(from)));
+    let status = outcome.status();
+    audit.answered(status, unauthenticated_log);
+    let mut response = outcome.into_response();
+    if let (Some(limiter), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = (wrong_keys, status) {
+        response.extensions_mut().insert(AnswerDelay(limiter.count(from)));
     }
     response
 }
 
 /// The endpoint and the request, if the caller may use it; otherwise the response that rejects it.
 fn admit(
-    door: &ApiHandle,
+    api: &ApiHandle,
     callers: Result<AuthenticatedCallers, AuthFailure>,
     request: HttpRequest,
 ) -> Result<(&'static Route, ApiRequest), ApiResponse> {
@@ -167,13 +164,13 @@ fn admit(
     let callers = match callers {
         Ok(callers) => callers,
         Err(AuthFailure::Foreign(foreign)) => return Err(foreign.refusal()),
-        Err(_) if is_public && site::foreign(&request, &door.status.borrow()) == Some(CrossSite::Page) => {
+        Err(_) if is_public && site::foreign(&request, &api.status.borrow()) == Some(CrossSite::Page) => {
             return Err(CrossSite::Page.refusal());
         }
         Err(_) if is_public => AuthenticatedCallers::none(),
         Err(AuthFailure::Keyless | AuthFailure::WrongKey) => return Err(ApiResponse::Status(StatusCode::UNAUTHORIZED)),
         Err(AuthFailure::TooManyKeys) => {
-            let why = format!("the request brings more than {CREDENTIALS} keys; one is enough");
+            let why = format!("the request brings more than {MAX_CREDENTIALS} keys; one is enough");
             return Err(failed(StatusCode::BAD_REQUEST, &why));
         }
     };
@@ -184,26 +181,26 @@ fn admit(
             return Err(failed(StatusCode::NOT_FOUND, "there is no such path; GET /agent/v1/openapi.json lists all"));
         }
     };
-    if !route.is_open_to(&callers, &door.status.borrow().access) {
+    if !route.is_open_to(&callers, &api.status.borrow().access) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
-    if route.waits() && is_crowded(&callers, &request) {
+    if route.waits() && has_too_many_in_flight(&callers, &request) {
         let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
         return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
     }
-    Ok((route, ApiRequest { api: door.clone(), callers, param, request }))
+    Ok((route, ApiRequest { api: api.clone(), callers, param, request }))
 }
 
 /// Whether so many requests of the same address are in flight that one more would hold up others.
-fn is_crowded(callers: &AuthenticatedCallers, request: &HttpRequest) -> bool {
+fn has_too_many_in_flight(callers: &AuthenticatedCallers, request: &HttpRequest) -> bool {
     let ConcurrentRequests(others) = request.extensions().get().copied().unwrap_or_default();
-    others >= if callers.own_the_device() { BESIDE_AN_OWNER } else { BESIDE_A_SERVICE }
+    others >= if callers.own_the_device() { MAX_BESIDE_OWNER } else { MAX_BESIDE_SERVICE }
 }
 
 async fn serve(handler: Handler, call: ApiRequest) -> ApiResponse {
     match handler {
         Handler::Now(handler) => handler(&call),
-        Handler::Waits(handler) => handler(call).await.unwrap_or_else(|sent| sent),
+        Handler::Waits(handler) => handler(call).await.unwrap_or_else(|rejection| rejection),
         Handler::NotYet => failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint"),
     }
 }
@@ -218,7 +215,7 @@ impl ApiHandle {
 
     /// Sends a request to the reconciler and awaits its response. A request that was sent is carried out even if the client
     /// disconnects.
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<Result<T, Refusal>, ApiResponse> {
+    async fn send<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<Result<T, Refusal>, ApiResponse> {
         let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
         let (reply, answer) = oneshot::channel();
         match self.requests.send_timeout(request(reply), INBOX_WAIT).await {

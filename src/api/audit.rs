@@ -18,32 +18,32 @@ use crate::api::mask::{mask, mask_word};
 use crate::state::ClientAddress;
 
 /// How many requests without a known key that are refused, or change something, are logged at the default level in each
-/// [`SPELL`]. The others are counted, and logged at debug level.
-const STRANGERS: u32 = 10;
-const SPELL: Duration = Duration::from_secs(10 * 60);
+/// [`WINDOW`]. The others are counted, and logged at debug level.
+const LOGGED_PER_WINDOW: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// The number of these in the present window. Window and number share one atomic, so that no lock is needed.
 #[derive(Debug)]
 pub(super) struct UnauthenticatedLog {
-    born: Instant,
+    created_at: Instant,
     /// The window's number in the upper half, the count in the lower one.
     counted: AtomicU64,
 }
 
 impl UnauthenticatedLog {
     pub(super) fn new() -> Self {
-        Self { born: Instant::now(), counted: AtomicU64::new(0) }
+        Self { created_at: Instant::now(), counted: AtomicU64::new(0) }
     }
 
     /// Counts one more. Returns whether to log it, and how many were not logged in the last window that had any.
     fn count(&self) -> (bool, u32) {
-        let spell = (self.born.elapsed().as_secs() / SPELL.as_secs()) & u64::from(u32::MAX);
+        let window = (self.created_at.elapsed().as_secs() / WINDOW.as_secs()) & u64::from(u32::MAX);
         let before = self.counted.load(Ordering::Relaxed);
         let count = u32::try_from(before & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        let same = before >> 32 == spell;
+        let same = before >> 32 == window;
         let now = if same { count.saturating_add(1) } else { 1 };
-        self.counted.store(spell << 32 | u64::from(now), Ordering::Relaxed);
-        (now <= STRANGERS, if same { 0 } else { count.saturating_sub(STRANGERS) })
+        self.counted.store(window << 32 | u64::from(now), Ordering::Relaxed);
+        (now <= LOGGED_PER_WINDOW, if same { 0 } else { count.saturating_sub(LOGGED_PER_WINDOW) })
     }
 }
 
@@ -79,13 +79,13 @@ impl Audit {
     }
 
     /// Logs the response's status.
-    pub(super) fn answered(&self, status: StatusCode, strangers: &UnauthenticatedLog) {
+    pub(super) fn answered(&self, status: StatusCode, unauthenticated_log: &UnauthenticatedLog) {
         let Self { from, method, path, .. } = self;
         let (who, from) = (self.who(), from.map(display));
         let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
         let what = if refused { "refused" } else { "answered" };
         // Successful reads are logged at debug level only; refused ones are logged.
-        if self.is_read && !refused || !self.is_told(strangers) {
+        if self.is_read && !refused || !self.is_logged(unauthenticated_log) {
             debug!(who, from, %method, path, status = status.as_u16(), "{what}");
         } else {
             info!(who, from, %method, path, status = status.as_u16(), "{what}");
@@ -97,14 +97,14 @@ impl Audit {
     }
 
     /// Whether the request is logged at the default level: always if the caller is known.
-    fn is_told(&self, strangers: &UnauthenticatedLog) -> bool {
+    fn is_logged(&self, unauthenticated_log: &UnauthenticatedLog) -> bool {
         if self.who.is_some() {
             return true;
         }
-        let (told, untold) = strangers.count();
+        let (logged, untold) = unauthenticated_log.count();
         if untold > 0 {
             info!(untold, "requests without a known key were refused, and not logged one by one");
         }
-        told
+        logged
     }
 }

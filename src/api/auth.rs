@@ -13,7 +13,7 @@ use crate::state::{Access, Caller, ClientAddress, Status};
 
 /// The most credentials of one request: an unauthenticated caller must not make the agent hash a whole URL of them. A request
 /// with more is refused, whatever they are, so that none is skipped.
-pub(super) const CREDENTIALS: usize = 8;
+pub(super) const MAX_CREDENTIALS: usize = 8;
 
 /// Why a request is not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum AuthFailure {
     Keyless,
     /// It has keys, and none is this device's.
     WrongKey,
-    /// It has more keys than [`CREDENTIALS`].
+    /// It has more keys than [`MAX_CREDENTIALS`].
     TooManyKeys,
     /// It has no key of this device. In local mode it would be accepted without one, if it did not come from another site.
     Foreign(CrossSite),
@@ -35,8 +35,8 @@ impl AuthenticatedCallers {
     /// Authenticates a request.
     pub(super) fn of(request: &HttpRequest, status: &Status) -> Result<Self, AuthFailure> {
         let access = &status.access;
-        let keys: Vec<String> = credentials(request).take(CREDENTIALS + 1).collect();
-        if keys.len() > CREDENTIALS {
+        let keys: Vec<String> = credentials(request).take(MAX_CREDENTIALS + 1).collect();
+        if keys.len() > MAX_CREDENTIALS {
             return Err(AuthFailure::TooManyKeys);
         }
         let known = keys.iter().filter_map(|key| access.caller(key).cloned());
@@ -66,13 +66,13 @@ impl AuthenticatedCallers {
         })
     }
 
-    /// Those of a request without a key that is known, to an endpoint that needs none.
+    /// No callers: for a request without a known key to a public endpoint.
     pub(super) const fn none() -> Self {
         Self(Vec::new())
     }
 
     /// Whether they may see and change this app.
-    pub(super) fn open(&self, app: i64) -> bool {
+    pub(super) fn may_access(&self, app: i64) -> bool {
         self.0.iter().any(|caller| match caller {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
             Caller::Service { key, reach: KeyScope::App | KeyScope::Device } => i64::from(key.app.0) == app,
@@ -80,10 +80,10 @@ impl AuthenticatedCallers {
     }
 
     /// Whether they may use an action on the whole device.
-    pub(super) fn may(&self, verb: DeviceAction, access: &Access) -> bool {
+    pub(super) fn may_use(&self, action: DeviceAction, access: &Access) -> bool {
         self.0.iter().any(|caller| match caller {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
-            Caller::Service { reach: KeyScope::Device, .. } => access.service_verbs.contains(&verb),
+            Caller::Service { reach: KeyScope::Device, .. } => access.service_verbs.contains(&action),
             Caller::Service { reach: KeyScope::App, .. } => false,
         })
     }

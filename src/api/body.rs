@@ -16,12 +16,12 @@ use crate::json::{self, JsonError};
 use crate::request::InProgress;
 use crate::state::Force;
 
-/// The most bytes of a body: the limit of the supervisors of 2017. The largest that means anything here has three fields;
-/// documents do not come this way.
+/// The most bytes of a body: the limit of the supervisors of 2017. The largest body of this API has three fields;
+/// it takes no target documents.
 pub(super) const LIMIT_BYTES: usize = 100 * 1024;
 
 /// How long a body may take to arrive.
-const WAIT: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The fields of a body. An empty body has none, and neither has one of a type that is not read.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub(super) async fn read(request: HttpRequest) -> Result<BodyFields, ApiResponse
     if request.body().size_hint().lower() > LIMIT_BYTES as u64 {
         return Err(too_large());
     }
-    let bytes = match timeout(WAIT, request.extract::<Bytes, _>()).await {
+    let bytes = match timeout(BODY_TIMEOUT, request.extract::<Bytes, _>()).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_large()),
         Ok(Err(_)) => return Err(failed(StatusCode::BAD_REQUEST, "the body ends too early")),

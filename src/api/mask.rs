@@ -3,22 +3,22 @@
 use crate::api::form;
 
 /// The most characters that are logged: our paths are shorter, and an unauthenticated caller must not fill the log.
-const CHARS: usize = 100;
+const MAX_CHARS: usize = 100;
 /// The shortest run of letters, digits and underscores that may be a key of this device. The longest such run in a path of
 /// ours has 12.
-const KEY: usize = 16;
+const KEY_CHARS: usize = 16;
 /// The shortest run that may be another system's key, which may also contain the marks of tokens. `regenerate-api-key` has 18.
-const TOKEN: usize = 20;
+const TOKEN_CHARS: usize = 20;
 /// How often escapes are decoded: each proxy on the way may have escaped a path again. What is still escaped then counts as a
 /// mark.
-const ESCAPES: usize = 3;
+const MAX_ESCAPES: usize = 3;
 /// What a key is replaced with.
 const MASK: char = '…';
 
 /// A path with `…` in place of its keys, also those that are escaped, of another system, or would be cut off at the end.
 pub(super) fn mask(written: &str) -> String {
     let mut text = written.to_owned();
-    for _ in 0..ESCAPES {
+    for _ in 0..MAX_ESCAPES {
         text = form::text(text.as_bytes());
     }
     let mut masked = String::new();
@@ -33,7 +33,7 @@ pub(super) fn mask(written: &str) -> String {
         }
         rest = after;
     }
-    masked.chars().take(CHARS).collect()
+    masked.chars().take(MAX_CHARS).collect()
 }
 
 /// A short word, such as a method, or `…`.
@@ -42,7 +42,7 @@ pub(super) fn mask_word(written: &str) -> String {
 }
 
 fn may_be_key(word: &str) -> bool {
-    word.len() >= TOKEN || word.split(|it| !is_of_key(it)).any(|it| it.len() >= KEY)
+    word.len() >= TOKEN_CHARS || word.split(|it| !is_of_key(it)).any(|it| it.len() >= KEY_CHARS)
 }
 
 /// Keys of this device consist of these, as `BOARDKEEPER_API_KEY` must.
@@ -92,6 +92,6 @@ mod tests {
     #[test]
     fn a_key_that_would_be_cut_off_is_masked_too() {
         let masked = mask(&format!("/{}{}", "ab/".repeat(30), "0123456789abcdef".repeat(4)));
-        assert!(masked.chars().count() <= CHARS && masked.ends_with("ab/…"), "{masked}");
+        assert!(masked.chars().count() <= MAX_CHARS && masked.ends_with("ab/…"), "{masked}");
     }
 }

@@ -23,15 +23,15 @@ pub(super) enum ApiResponse {
     Key(Secret),
     /// No body; a header says which LED blinks.
     Identified(IdentifyOutcome),
-    /// Another response, with a header that names services which do not run.
-    Except(Box<ApiResponse>, HeaderValue),
+    /// Another response, with a header that names the services that do not run.
+    WithNotStarted(Box<ApiResponse>, HeaderValue),
     /// 204, and no body.
     Nothing,
     /// 405, and the methods the path has.
     WrongMethod(String),
 }
 
-/// A text the cloud's proxy passes: others it replaces by `Bad API response from supervisor`.
+/// A text that the cloud's proxy passes on. It replaces any other by `Bad API response from supervisor`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PlainText(&'static str);
 
@@ -74,10 +74,10 @@ pub(super) fn json(status: StatusCode, it: &impl Serialize) -> ApiResponse {
 
 impl ApiResponse {
     /// The same response, with a header that names services which do not run. The body stays as in the reference.
-    pub(super) fn except(self, services: &[(String, &'static str)]) -> Self {
+    pub(super) fn with_not_started(self, services: &[(String, &'static str)]) -> Self {
         let named = services.iter().map(|(name, why)| format!("{name}={why}")).collect::<Vec<_>>().join(", ");
         match HeaderValue::from_str(&named) {
-            Ok(header) if !services.is_empty() => Self::Except(Box::new(self), header),
+            Ok(header) if !services.is_empty() => Self::WithNotStarted(Box::new(self), header),
             // Service names are letters, digits and marks, which are valid in a header.
             Ok(_) | Err(_) => self,
         }
@@ -88,7 +88,7 @@ impl ApiResponse {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
             Self::File(_) | Self::Key(_) | Self::Identified(_) => StatusCode::OK,
-            Self::Except(sent, _) => sent.status(),
+            Self::WithNotStarted(response, _) => response.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -111,7 +111,7 @@ impl IntoResponse for ApiResponse {
                 let led = HeaderValue::from_str(&led.to_string()).expect("it displays as printable ASCII");
                 (status, [("identify-led", led)]).into_response()
             }
-            Self::Except(sent, services) => ([("services-not-started", services)], *sent).into_response(),
+            Self::WithNotStarted(response, services) => ([("services-not-started", services)], *response).into_response(),
             Self::Nothing => status.into_response(),
             Self::WrongMethod(allow) => {
                 let why = failed(status, &format!("this path takes {allow} only"));

@@ -110,7 +110,7 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
-    delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::let_go(call)))),
+    delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::release(call)))),
     get("/agent/v1/board", AnyKey, Now(leds::board)),
 ];
 
@@ -150,7 +150,7 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let mut others = Vec::new();
     for route in ROUTES {
-        let Some(param) = route.leads(path) else { continue };
+        let Some(param) = route.matches(path) else { continue };
         if route.method == *method {
             return RouteMatch::Route(route, param);
         }
@@ -176,12 +176,12 @@ impl Route {
     pub(super) fn is_open_to(&self, callers: &AuthenticatedCallers, access: &Access) -> bool {
         match self.access {
             Public | AnyKey | App => true,
-            Device(action) => callers.may(action, access),
+            Device(action) => callers.may_use(action, access),
         }
     }
 
     /// Whether the path matches; returns the segment in place of the parameter.
-    fn leads(&self, path: &str) -> Option<String> {
+    fn matches(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix('/')?;
         let mut given = path.strip_suffix('/').unwrap_or(path).split('/');
         let mut param = String::new();

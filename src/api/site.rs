@@ -21,8 +21,8 @@ use crate::state::network::SUPERVISOR_GATEWAY;
 /// The header by which browsers describe the page that sends a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Names that container engines give their host inside containers. No public name ends so.
-const OF_ENGINES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+/// Names that container engines give their host in containers. No public DNS name ends in `.internal`.
+const ENGINE_HOST_NAMES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 /// Checks what HTTP requires of the `Host` header: HTTP/1.1 has one, and no version has two.
 pub(super) fn has_one_host(request: &HttpRequest) -> Result<(), ApiResponse> {
@@ -111,7 +111,7 @@ impl OwnNames<'_> {
                 let mut known = self.status.device.ip_addresses.iter().map(String::as_str).chain([SUPERVISOR_GATEWAY]);
                 ip.is_loopback() || self.reached == Some(*ip) || known.any(|it| it.parse() == Ok(*ip))
             }
-            RequestHost::Name(name) => is_localhost(name) || OF_ENGINES.contains(&name.as_str()) || self.is_called(name),
+            RequestHost::Name(name) => is_localhost(name) || ENGINE_HOST_NAMES.contains(&name.as_str()) || self.is_called(name),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let connectivity = call.api.connectivity.borrow();
     let view = View { status: &status, connectivity: &connectivity, callers: &call.callers };
-    json(StatusCode::OK, &view.picture(call.api.started))
+    json(StatusCode::OK, &view.body(call.api.started))
 }
 
 /// What one caller may see.
@@ -31,7 +31,7 @@ struct View<'a> {
 }
 
 #[derive(Serialize)]
-struct Picture<'a> {
+struct StateBody<'a> {
     agent_seconds: u64,
     looked_seconds_ago: Option<u64>,
     engine: Engine<'a>,
@@ -167,22 +167,22 @@ struct Device<'a> {
     board: Option<&'a str>,
     boot_id: Option<&'a str>,
     up_seconds: Option<u64>,
-    disk: Option<Room>,
-    memory: Option<Room>,
+    disk: Option<Capacity>,
+    memory: Option<Capacity>,
     temperature_celsius: Option<f64>,
 }
 
 #[derive(Serialize)]
-struct Room {
+struct Capacity {
     free_bytes: u64,
     total_bytes: u64,
 }
 
 impl<'a> View<'a> {
-    fn picture(&self, born: Instant) -> Picture<'a> {
+    fn body(&self, started: Instant) -> StateBody<'a> {
         let status = self.status;
-        Picture {
-            agent_seconds: born.elapsed().as_secs(),
+        StateBody {
+            agent_seconds: started.elapsed().as_secs(),
             looked_seconds_ago: status.looked.map(|at| at.elapsed().as_secs()),
             engine: engine(&status.engine),
             activity: if status.shutdown.is_under_way() { "shutting down" } else { activity(status.activity) },
@@ -191,10 +191,10 @@ impl<'a> View<'a> {
             containers: self.containers(),
             doing: self.doing(),
             downloads: self.downloads(),
-            waiting: self.sees_all().then(|| status.waiting.iter().map(ToString::to_string).collect()),
-            troubles: self.sees_all().then(|| status.troubles.iter().map(trouble).collect()),
-            complaints: self.sees_all().then_some(status.complaints.as_slice()),
-            rejected: status.rejected.as_deref().filter(|_| self.sees_all()),
+            waiting: self.may_see_all().then(|| status.waiting.iter().map(ToString::to_string).collect()),
+            troubles: self.may_see_all().then(|| status.troubles.iter().map(trouble).collect()),
+            complaints: self.may_see_all().then_some(status.complaints.as_slice()),
+            rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
             locks: self.locks(),
             update: Update {
                 pending: status.update_pending,
@@ -206,20 +206,20 @@ impl<'a> View<'a> {
         }
     }
 
-    fn sees(&self, app: AppId) -> bool {
-        self.callers.open(i64::from(app.0))
+    fn may_see(&self, app: AppId) -> bool {
+        self.callers.may_access(i64::from(app.0))
     }
 
     /// Whether every app on the device, and every wanted one, may be seen.
-    fn sees_all(&self) -> bool {
+    fn may_see_all(&self) -> bool {
         let wanted = self.status.target.iter().flat_map(|it| it.apps.keys());
         let present = self.status.current.containers.iter().map(|it| &it.key.app);
-        wanted.chain(present).all(|app| self.sees(*app))
+        wanted.chain(present).all(|app| self.may_see(*app))
     }
 
     fn apps(&self) -> Option<Vec<App<'a>>> {
         let target = self.status.target.as_ref()?;
-        Some(target.apps.values().filter(|app| self.sees(app.id)).map(|app| self.app(app)).collect())
+        Some(target.apps.values().filter(|app| self.may_see(app.id)).map(|app| self.app(app)).collect())
     }
 
     fn app(&self, app: &'a state::App) -> App<'a> {
@@ -242,13 +242,13 @@ impl<'a> View<'a> {
     }
 
     fn containers(&self) -> Vec<Container<'a>> {
-        self.status.current.containers.iter().filter(|it| self.sees(it.key.app)).map(container).collect()
+        self.status.current.containers.iter().filter(|it| self.may_see(it.key.app)).map(container).collect()
     }
 
     fn doing(&self) -> Vec<Doing> {
-        let picture = |step: &Step| {
+        let visible = |step: &Step| {
             let service = step.service();
-            let seen = service.as_ref().map_or_else(|| self.sees_all(), |key| self.sees(key.app));
+            let seen = service.as_ref().map_or_else(|| self.may_see_all(), |key| self.may_see(key.app));
             seen.then(|| Doing {
                 kind: kind(step.kind()),
                 what: step.to_string(),
@@ -256,16 +256,16 @@ impl<'a> View<'a> {
                 service: service.map(|key| key.service),
             })
         };
-        self.status.doing.iter().filter_map(picture).collect()
+        self.status.doing.iter().filter_map(visible).collect()
     }
 
     fn downloads(&self) -> Vec<Download<'a>> {
-        let all = self.status.progress.iter().filter(|_| self.sees_all());
+        let all = self.status.progress.iter().filter(|_| self.may_see_all());
         all.map(|(image, percent)| Download { image: image.as_str(), percent: *percent }).collect()
     }
 
     fn locks(&self) -> Vec<Lock<'a>> {
-        let locks = self.status.current.locks.iter().filter(|(app, _)| self.sees(**app));
+        let locks = self.status.current.locks.iter().filter(|(app, _)| self.may_see(**app));
         locks.map(|(app, locks)| lock(*app, locks)).collect()
     }
 }
@@ -376,8 +376,8 @@ fn lock(app: AppId, locks: &state::LockState) -> Lock<'_> {
 }
 
 fn device(status: &Status) -> Device<'_> {
-    let (device, figures) = (&status.device, &status.figures);
-    let room = |it: state::host::Capacity| Room { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
+    let (device, metrics) = (&status.device, &status.figures);
+    let capacity = |it: state::host::Capacity| Capacity { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
     Device {
         uuid: &device.uuid,
         name: &device.name,
@@ -390,11 +390,11 @@ fn device(status: &Status) -> Device<'_> {
         mac_address: &device.mac_address,
         ip_addresses: &device.ip_addresses,
         local_mode: status.access.local_mode,
-        board: figures.board.as_deref(),
-        boot_id: figures.boot_id.as_deref(),
-        up_seconds: figures.up.map(|(up, read)| (up + read.elapsed()).as_secs()),
-        disk: figures.disk.map(room),
-        memory: figures.memory.map(room),
-        temperature_celsius: figures.temperature_millicelsius.map(|it| f64::from(it) / 1000.0),
+        board: metrics.board.as_deref(),
+        boot_id: metrics.boot_id.as_deref(),
+        up_seconds: metrics.up.map(|(up, read)| (up + read.elapsed()).as_secs()),
+        disk: metrics.disk.map(capacity),
+        memory: metrics.memory.map(capacity),
+        temperature_celsius: metrics.temperature_millicelsius.map(|it| f64::from(it) / 1000.0),
     }
 }

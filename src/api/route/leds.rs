@@ -13,8 +13,8 @@ use crate::api::{ApiRequest, body};
 use crate::request::{LedHandle, LedRequest};
 use crate::state::{BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern};
 
-/// How long the LED arbiter may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
-const OWNER_WAIT: Duration = Duration::from_secs(1);
+/// How long the LED task may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
+const LED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The default time for which a pattern is held, in seconds.
 const HELD_SECS: i64 = 60;
@@ -23,35 +23,35 @@ const HELD_SECS: i64 = 60;
 const HELD_MOST_SECS: i64 = 60 * 60;
 
 /// The shortest step of a pattern. A shorter one is invisible, and each step may cost a wake-up.
-const SHORTEST: Duration = Duration::from_millis(20);
+const SHORTEST_STEP: Duration = Duration::from_millis(20);
 
-/// The reason given when the LED arbiter does not respond in time.
-const SILENT: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
+/// The reason given when the LED task does not respond in time.
+const NO_RESPONSE: &str = "its driver has not answered within a second; GET /agent/v1/leds says what becomes of it";
 
 /// `POST /v1/blink`: always 200 and empty, as the reference wants it; a header says which LED blinks, or why none does.
 pub(super) async fn blink(ApiRequest { api, .. }: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let asked = async {
+    let response = async {
         let (reply, answer) = oneshot::channel();
         api.leds.requests.send(LedRequest::Identify(reply)).await.ok()?;
         answer.await.ok()
     };
     let none = |why: &str| IdentifyOutcome::None(why.to_owned());
-    Ok(ApiResponse::Identified(match timeout(OWNER_WAIT, asked).await {
+    Ok(ApiResponse::Identified(match timeout(LED_TIMEOUT, response).await {
         Ok(Some(identified)) => identified,
         Ok(None) => none("the agent is stopping"),
-        Err(_) => none(SILENT),
+        Err(_) => none(NO_RESPONSE),
     }))
 }
 
 /// `POST /agent/v1/leds/:name/pattern`.
 pub(super) async fn hold(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let (which, light) = (which(&call), call.api.leds);
+    let (which, leds) = (which(&call), call.api.leds);
     let fields = body::read(call.request).await?;
     let (pattern, seconds) = (pattern(&fields)?, seconds(&fields)?);
     let (reply, answer) = oneshot::channel();
     let length = Duration::from_secs(seconds);
     let HeldPattern { led, owner, player } =
-        asked(&light, LedRequest::Hold(which, pattern.clone(), length, reply), answer).await?;
+        request(&leds, LedRequest::Hold(which, pattern.clone(), length, reply), answer).await?;
     Ok(json(
         StatusCode::OK,
         &HeldBody {
@@ -65,9 +65,9 @@ pub(super) async fn hold(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
 }
 
 /// `DELETE /agent/v1/leds/:name/pattern`.
-pub(super) async fn let_go(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+pub(super) async fn release(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let (reply, answer) = oneshot::channel();
-    asked(&call.api.leds, LedRequest::Release(which(&call), reply), answer).await?;
+    request(&call.api.leds, LedRequest::Release(which(&call), reply), answer).await?;
     Ok(ApiResponse::Nothing)
 }
 
@@ -76,18 +76,18 @@ fn which(call: &ApiRequest) -> LedRef {
     if call.param == "identify" { LedRef::Identify } else { LedRef::Named(call.param.clone()) }
 }
 
-/// Sends a request to the LED arbiter, which responds within milliseconds unless a driver hangs.
-async fn asked<T>(
-    light: &LedHandle,
-    ask: LedRequest,
+/// Sends a request to the LED task, which responds within milliseconds unless a driver hangs.
+async fn request<T>(
+    leds: &LedHandle,
+    led_request: LedRequest,
     answer: oneshot::Receiver<Result<T, LedRefusal>>,
 ) -> Result<T, ApiResponse> {
     let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
-    let told = async {
-        light.requests.send(ask).await.ok()?;
+    let response = async {
+        leds.requests.send(led_request).await.ok()?;
         answer.await.ok()
     };
-    let done = timeout(OWNER_WAIT, told).await.map_err(|_| unavailable(SILENT))?;
+    let done = timeout(LED_TIMEOUT, response).await.map_err(|_| unavailable(NO_RESPONSE))?;
     done.ok_or_else(|| unavailable("the agent is stopping"))?.map_err(|why| {
         let status = match why {
             LedRefusal::NoLed(_) => StatusCode::NOT_FOUND,
@@ -103,7 +103,7 @@ fn pattern(fields: &BodyFields) -> Result<Pattern, ApiResponse> {
     let wrong = |why: &str| failed(StatusCode::BAD_REQUEST, &format!("pattern: {why}"));
     let text = fields.text("pattern").ok_or_else(|| wrong("it is missing; as in {\"pattern\": \"200,200x4,1000\"}"))?;
     let pattern: Pattern = text.parse().map_err(|why: crate::state::PatternError| wrong(&why.to_string()))?;
-    let short = pattern.steps().iter().any(|step| Duration::from_millis(step.ms.into()) < SHORTEST);
+    let short = pattern.steps().iter().any(|step| Duration::from_millis(step.ms.into()) < SHORTEST_STEP);
     if short { Err(wrong("a step lasts at least 20 ms")) } else { Ok(pattern) }
 }
 
@@ -177,20 +177,20 @@ struct Purpose {
 }
 
 impl<'a> LedsBody<'a> {
-    fn of(panel: &'a LedStatus, now: Instant) -> Self {
-        let other = |(lamp, shows): &'a (LedInfo, LedActivity)| Other { led: Led::of(lamp), shows: Showing::of(shows, now) };
+    fn of(status: &'a LedStatus, now: Instant) -> Self {
+        let other = |(led, shows): &'a (LedInfo, LedActivity)| Other { led: Led::of(led), shows: Showing::of(shows, now) };
         Self {
-            led: panel.led.as_ref().ok().map(Led::of),
-            why_none: panel.led.as_ref().err().map(String::as_str),
-            shows: Showing::of(&panel.shows, now),
-            others: panel.others.iter().map(other).collect(),
+            led: status.led.as_ref().ok().map(Led::of),
+            why_none: status.led.as_ref().err().map(String::as_str),
+            shows: Showing::of(&status.shows, now),
+            others: status.others.iter().map(other).collect(),
         }
     }
 }
 
 impl<'a> Led<'a> {
-    fn of(lamp: &'a LedInfo) -> Self {
-        Self { name: &lamp.name, why: &lamp.why }
+    fn of(led: &'a LedInfo) -> Self {
+        Self { name: &led.name, why: &led.why }
     }
 }
 

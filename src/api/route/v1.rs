@@ -57,27 +57,27 @@ struct Container<'a> {
 pub(super) async fn update(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
     let (locks, running) = (fields.force(), fields.cancel());
-    // The reconciler's response is dropped: the reference has the caller learn nothing.
-    let _ = call.api.ask(|reply| Request::Update { locks, running, reply }).await?;
+    // The reconciler's response is dropped: in the reference the response says nothing about it.
+    let _ = call.api.send(|reply| Request::Update { locks, running, reply }).await?;
     Ok(ApiResponse::Nothing)
 }
 
 /// `POST` and `DELETE /v1/tcp-ping`. The body is ignored.
 pub(super) async fn check(call: ApiRequest, check: ConnectivityCheck) -> Result<ApiResponse, ApiResponse> {
-    let _ = call.api.ask(|reply| Request::CheckConnectivity { check, reply }).await?;
+    let _ = call.api.send(|reply| Request::CheckConnectivity { check, reply }).await?;
     Ok(ApiResponse::Nothing)
 }
 
 /// `POST /v1/restart`.
 pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let except = of_app(call, MISSING_APP, |app, force, reply| Request::Restart { app, force, reply }).await?;
-    Ok(ApiResponse::Text(StatusCode::OK, OK).except(&except))
+    let not_started = of_app(call, MISSING_APP, |app, force, reply| Request::Restart { app, force, reply }).await?;
+    Ok(ApiResponse::Text(StatusCode::OK, OK).with_not_started(&not_started))
 }
 
 /// `POST /v1/purge`.
 pub(super) async fn purge(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let except = of_app(call, MISSING_APP_TO_PURGE, |app, force, reply| Request::Purge { app, force, reply }).await?;
-    Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }).except(&except))
+    let not_started = of_app(call, MISSING_APP_TO_PURGE, |app, force, reply| Request::Purge { app, force, reply }).await?;
+    Ok(json(StatusCode::OK, &Done { data: "OK", error: "" }).with_not_started(&not_started))
 }
 
 /// `POST /v1/apps/:appId/stop`.
@@ -93,7 +93,7 @@ pub(super) async fn start(call: ApiRequest) -> Result<ApiResponse, ApiResponse> 
 /// `POST /v1/regenerate-api-key`: renews the caller's own key.
 pub(super) async fn regenerate_key(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let caller = call.callers.into_first();
-    match call.api.ask(|reply| Request::RenewKey { caller, reply }).await? {
+    match call.api.send(|reply| Request::RenewKey { caller, reply }).await? {
         Ok(key) => Ok(ApiResponse::Key(key)),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
@@ -107,13 +107,13 @@ async fn of_app(
 ) -> Result<NotStarted, ApiResponse> {
     let fields = body::read(call.request).await?;
     let number = fields.app().ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, missing))?;
-    if !call.callers.open(number) {
+    if !call.callers.may_access(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
     let unknown =
         || failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"));
     let app = app_id(number).ok_or_else(unknown)?;
-    call.api.ask(|reply| request(app, fields.force(), reply)).await?.map_err(|why| refused(app, &why))
+    call.api.send(|reply| request(app, fields.force(), reply)).await?.map_err(|why| refused(app, &why))
 }
 
 /// Sends a request about the only service of the app in the path.
@@ -122,12 +122,12 @@ async fn of_service(
     request: fn(AppId, Force, Reply<ContainerId>) -> Request,
 ) -> Result<ApiResponse, ApiResponse> {
     let number = integer(&call.param).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, INVALID_APP))?;
-    if !call.callers.open(number) {
+    if !call.callers.may_access(number) {
         return Err(ApiResponse::Text(StatusCode::UNAUTHORIZED, UNAUTHORIZED));
     }
     let fields = body::read(call.request).await?;
     let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP))?;
-    match call.api.ask(|reply| request(app, fields.force(), reply)).await? {
+    match call.api.send(|reply| request(app, fields.force(), reply)).await? {
         Ok(ContainerId(id)) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
         Err(why) => Err(service_refused(app, &why)),
     }

@@ -18,7 +18,7 @@ use crate::state::keys::DeviceAction;
 /// The DNS server that the proxy uses if the request names none.
 const DNS: &str = "8.8.8.8:53";
 /// The kernel's limit of a hostname, in bytes.
-const NAME: usize = 64;
+const HOSTNAME_BYTES: usize = 64;
 
 /// `GET /v1/device/host-config`.
 #[derive(Serialize)]
@@ -35,10 +35,10 @@ struct Network {
 
 /// `GET /v1/device/host-config`. Callers that may not change it do not see the proxy's credentials.
 pub(in crate::api) async fn host_config(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let whole = call.callers.may(DeviceAction::HostConfig, &call.api.status.borrow().access);
-    match call.api.ask(Request::ReadHost).await? {
+    let with_credentials = call.callers.may_use(DeviceAction::HostConfig, &call.api.status.borrow().access);
+    match call.api.send(Request::ReadHost).await? {
         Ok(HostConfig { hostname, proxy }) => {
-            let proxy = proxy.map(|it| shown(&it, whole));
+            let proxy = proxy.map(|it| shown(&it, with_credentials));
             Ok(json(StatusCode::OK, &Answer { network: Network { hostname, proxy } }))
         }
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
@@ -55,16 +55,16 @@ pub(in crate::api) async fn configure_host(call: ApiRequest) -> Result<ApiRespon
         bad("network must be an object")
     })?;
     let patch = Box::new(patch(network).map_err(|why| bad(&why))?);
-    match call.api.ask(|reply| Request::ConfigureHost { patch, force: fields.force(), reply }).await? {
+    match call.api.send(|reply| Request::ConfigureHost { patch, force: fields.force(), reply }).await? {
         Ok(()) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
         Err(why @ Refusal::Locked(_)) => Err(failed(StatusCode::LOCKED, &why.to_string())),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }
 
-fn shown(proxy: &Proxy, whole: bool) -> Map<String, Value> {
+fn shown(proxy: &Proxy, with_credentials: bool) -> Map<String, Value> {
     let mut shown = Map::new();
-    for (field, value) in proxy.fields.iter().filter(|(field, _)| whole || !field.is_quoted()) {
+    for (field, value) in proxy.fields.iter().filter(|(field, _)| with_credentials || !field.is_quoted()) {
         let number = (*field == ProxyField::Port).then(|| value.parse::<u16>().ok()).flatten();
         shown.insert(field.name().to_owned(), number.map_or_else(|| value.as_str().into(), Value::from));
     }
@@ -91,8 +91,12 @@ fn patch(network: &Map<String, Value>) -> Result<HostPatch, String> {
 }
 
 fn hostname(name: &str) -> Result<String, String> {
-    let plain = name.len() <= NAME && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._".contains(&it));
-    if plain { Ok(name.to_owned()) } else { Err(format!("hostname must be at most {NAME} letters, digits, hyphens and dots")) }
+    let plain = name.len() <= HOSTNAME_BYTES && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._".contains(&it));
+    if plain {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("hostname must be at most {HOSTNAME_BYTES} letters, digits, hyphens and dots"))
+    }
 }
 
 fn proxy(given: &Map<String, Value>) -> Result<ProxyPatch, String> {

@@ -20,16 +20,16 @@ struct Outcome<'a> {
 /// Reboots or powers off the machine. 202 means that logind can do it, and that the agent requests it in a second.
 pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
-    match call.api.ask(|reply| Request::Shutdown { ending, force: fields.force(), reply }).await? {
+    match call.api.send(|reply| Request::Shutdown { ending, force: fields.force(), reply }).await? {
         Ok(()) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
         Err(why) => {
-            let (status, error) = told(&why);
+            let (status, error) = status_and_text(&why);
             Err(json(status, &Outcome { data: "", error: &error }))
         }
     }
 }
 
-fn told(why: &Refusal) -> (StatusCode, String) {
+fn status_and_text(why: &Refusal) -> (StatusCode, String) {
     match why {
         Refusal::LockedApp(app, held) => (StatusCode::LOCKED, locked(*app, held)),
         Refusal::HostUpdate(_) => (StatusCode::LOCKED, why.to_string()),

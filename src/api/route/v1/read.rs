@@ -16,10 +16,10 @@ use crate::state::{Container, EngineState, Status, Step, StepKind, Trouble, Wait
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
 /// A reconciler without an observation for this long is stuck: it observes every few minutes, even an engine that hangs.
-const LOOKS_WITHIN: Duration = Duration::from_secs(5 * 60);
+const OBSERVED_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 /// How long the first observation may take.
-const FIRST_LOOK: Duration = Duration::from_secs(60);
+const FIRST_OBSERVATION: Duration = Duration::from_secs(60);
 
 /// `GET /v1/device`.
 #[derive(Serialize)]
@@ -57,10 +57,10 @@ pub(in crate::api) fn ping(_: &ApiRequest) -> ApiResponse {
 }
 
 /// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent unhealthy.
-pub(in crate::api) fn healthy(ApiRequest { api: door, .. }: &ApiRequest) -> ApiResponse {
-    let looked = door.status.borrow().looked;
-    let looks = looked.is_some_and(|at| at.elapsed() < LOOKS_WITHIN);
-    if looks || door.started.elapsed() < FIRST_LOOK {
+pub(in crate::api) fn healthy(ApiRequest { api, .. }: &ApiRequest) -> ApiResponse {
+    let observed = api.status.borrow().looked;
+    let is_observing = observed.is_some_and(|at| at.elapsed() < OBSERVED_WITHIN);
+    if is_observing || api.started.elapsed() < FIRST_OBSERVATION {
         ApiResponse::Status(StatusCode::OK)
     } else {
         ApiResponse::Text(StatusCode::INTERNAL_SERVER_ERROR, UNHEALTHY)
@@ -92,13 +92,13 @@ pub(in crate::api) fn device(call: &ApiRequest) -> ApiResponse {
 
 /// `GET /v1/apps/:appId`.
 pub(in crate::api) fn app(call: &ApiRequest) -> ApiResponse {
-    container(call).unwrap_or_else(|sent| sent)
+    container(call).unwrap_or_else(|rejection| rejection)
 }
 
 fn container(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let bad = |text| ApiResponse::Text(StatusCode::BAD_REQUEST, text);
     let number = integer(&call.param).ok_or(bad(MISSING_APP))?;
-    if !call.callers.open(number) {
+    if !call.callers.may_access(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Application is not available"));
     }
     let status = call.api.status.borrow();
@@ -108,7 +108,7 @@ fn container(call: &ApiRequest) -> Result<ApiResponse, ApiResponse> {
         return Err(bad(SEVERAL_SERVICES));
     }
     // Two containers of one service: the old one is about to be replaced by the new one.
-    match containers.into_iter().min_by_key(|it| most_alive(it)) {
+    match containers.into_iter().min_by_key(|it| liveliest_first(it)) {
         Some(container) => Ok(shown(container)),
         None => Err(unseen(&status.engine).unwrap_or(bad(APP_NOT_FOUND))),
     }
@@ -145,14 +145,14 @@ fn is_key(name: &str) -> bool {
 }
 
 /// The order in which containers represent their app: running ones first, then the newest.
-fn most_alive(container: &Container) -> (bool, Reverse<i64>) {
+fn liveliest_first(container: &Container) -> (bool, Reverse<i64>) {
     (!container.phase.is_alive(), Reverse(container.created_secs))
 }
 
 /// The commit of the first app that has one.
 fn commit(status: &Status) -> Option<String> {
     let named = status.current.containers.iter().filter_map(|it| Some((it, parse_name(&it.name)?.commit)));
-    named.min_by_key(|(it, _)| (it.key.app, most_alive(it))).map(|(_, commit)| commit)
+    named.min_by_key(|(it, _)| (it.key.app, liveliest_first(it))).map(|(_, commit)| commit)
 }
 
 /// The most significant step in progress; if none, of a step that failed and is retried, or waits for a dependency: that is
