@@ -194,7 +194,7 @@ impl fmt::Display for DetectedBoard {
 impl fmt::Display for DetectedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DetectedBy::Configuration(said) => write!(f, "as configured (`{said}`)"),
+            DetectedBy::Configuration(value) => write!(f, "as configured (`{value}`)"),
             DetectedBy::Model(model) => write!(f, "by its model `{model}`"),
             DetectedBy::Compatible(entry) => write!(f, "by `{entry}` in its device tree"),
             DetectedBy::DeviceType { slug, from } => write!(f, "by its device type `{slug}` in {from}"),

@@ -15,8 +15,8 @@ const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Pow
 /// Chooses among the host's LEDs.
 ///
 /// `led_file` is a path as in balena's images, `/sys/class/leds/led0/brightness`, or the LED's directory, or its name alone.
-pub fn choose_led(detected: &DetectedBoard, led_file: Option<&str>, offer: &AvailableLeds) -> LedChoice {
-    let mut search = Search { detected, offer, passed_over: Vec::new() };
+pub fn choose_led(detected: &DetectedBoard, led_file: Option<&str>, available: &AvailableLeds) -> LedChoice {
+    let mut search = Search { detected, available, passed_over: Vec::new() };
     let found = search
         .by_file(led_file)
         .or_else(|| search.by_board())
@@ -36,7 +36,7 @@ type Candidate = (LedLocation, Option<&'static Led>, String);
 
 struct Search<'a> {
     detected: &'a DetectedBoard,
-    offer: &'a AvailableLeds,
+    available: &'a AvailableLeds,
     passed_over: Vec<(String, String)>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Search<'a> {
     fn by_file(&mut self, led_file: Option<&str>) -> Option<Candidate> {
         let path = led_file.map(str::trim).filter(|it| !it.is_empty())?;
         let name = led_name(path);
-        let Some(led) = self.offer.leds.iter().find(|led| Some(led.name.as_str()) == name) else {
+        let Some(led) = self.available.leds.iter().find(|led| Some(led.name.as_str()) == name) else {
             let why = if path.starts_with("/dev/") { "it is no LED" } else { "this kernel has no such LED" };
             return self.pass_over(name.unwrap_or(path), format!("configured as `{path}`, but {why}"));
         };
@@ -93,7 +93,7 @@ impl<'a> Search<'a> {
     /// The kernel's LEDs of this name, and of this name with the number that the kernel appends when a name is taken.
     fn named(&self, board: &Board, name: &'static str) -> impl Iterator<Item = &'a KernelLed> + use<'a> {
         let listed: Vec<&str> = board.leds.iter().flat_map(|led| led.classes).copied().collect();
-        self.offer.leds.iter().filter(move |led| {
+        self.available.leds.iter().filter(move |led| {
             let number = led.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('_'));
             let numbered = number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()));
             led.name == name || (numbered && !listed.contains(&led.name.as_str()))
@@ -104,7 +104,7 @@ impl<'a> Search<'a> {
     fn by_line(&mut self, place: fn(&Place) -> bool) -> Option<Candidate> {
         let board = self.detected.board?;
         let led = board.identify().filter(|led| place(&led.place) && !led.lines.is_empty())?;
-        if let Some(taken) = led.classes.iter().find_map(|name| self.offer.leds.iter().find(|it| it.name == *name)) {
+        if let Some(taken) = led.classes.iter().find_map(|name| self.available.leds.iter().find(|it| it.name == *name)) {
             return self.pass_over(&format!("the line of {}", led.name), format!("the kernel's LED `{}` holds it", taken.name));
         }
         if !is_sure(self.detected) {
@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
             return self.pass_over(&format!("the line of {}", led.name), why.to_owned());
         }
         for line in led.lines {
-            if self.offer.chips.iter().any(|chip| is_chip_of(chip, line)) {
+            if self.available.chips.iter().any(|chip| is_chip_of(chip, line)) {
                 let why = format!("this kernel has no LED for {} of {}, so its line is driven directly", led.name, board.name);
                 return Some((chosen_line(line), Some(led), why));
             }
@@ -124,12 +124,12 @@ impl<'a> Search<'a> {
 
     /// The LED that looks most like a status LED.
     fn by_guess(&mut self) -> Option<Candidate> {
-        for led in &self.offer.leds {
+        for led in &self.available.leds {
             if let Some(why) = unfit(led) {
                 let _: Option<()> = self.pass_over(&led.name, why);
             }
         }
-        let led = best(self.offer.leds.iter().filter(|led| unfit(led).is_none()))?;
+        let led = best(self.available.leds.iter().filter(|led| unfit(led).is_none()))?;
         let known = self.boards().iter().any(|board| !board.leds.is_empty());
         let because = if known { "none of the LEDs we know of this board is here" } else { "we do not know this board's LEDs" };
         Some((chosen(led), None, format!("{because}; of those here, `{}` looks most like a status LED", led.name)))
@@ -147,7 +147,7 @@ impl<'a> Search<'a> {
     }
 
     fn why_none(&self) -> String {
-        match self.offer.leds.as_slice() {
+        match self.available.leds.as_slice() {
             [] => "this kernel has no LED, and no line of one that we may drive".to_owned(),
             [only] => format!("the only LED here is `{}`, and {}", only.name, self.reason(&only.name)),
             [first, rest @ ..] => {
@@ -163,7 +163,7 @@ impl<'a> Search<'a> {
     /// The other LEDs that a user may name.
     fn others(&self, led: Option<&LedLocation>) -> Vec<OtherLed> {
         let is_chosen = |it: &KernelLed| matches!(led, Some(LedLocation::Class { name, .. }) if *name == it.name);
-        let rest = self.offer.leds.iter().filter(|it| !is_chosen(it));
+        let rest = self.available.leds.iter().filter(|it| !is_chosen(it));
         rest.filter_map(|it| {
             let described = self.described(it);
             let may = if described.is_some() { it.unwritable.is_none() } else { unfit(it).is_none() };

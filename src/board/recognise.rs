@@ -44,18 +44,18 @@ impl BoardEvidence {
 /// Decides between the statements. [`recognise`] adds `model` and `compatible`.
 fn decide(evidence: &BoardEvidence) -> DetectedBoard {
     let hardware = evidence.hardware();
-    let Some(said) = &evidence.configured else { return unconfigured(evidence, hardware) };
-    let how = DetectedBy::Configuration(said.clone());
-    if let Some(board) = Board::by_id(said) {
-        return found(board, how, contradiction(said, board, hardware.as_ref()));
+    let Some(configured) = &evidence.configured else { return unconfigured(evidence, hardware) };
+    let how = DetectedBy::Configuration(configured.clone());
+    if let Some(board) = Board::by_id(configured) {
+        return found(board, how, contradiction(configured, board, hardware.as_ref()));
     }
-    match (Board::by_slug(said).collect::<Vec<_>>().as_slice(), hardware) {
-        ([], hardware) => DetectedBoard { complaint: Some(unknown(said)), ..unconfigured(evidence, hardware) },
-        ([only], hardware) => found(only, how, contradiction(said, only, hardware.as_ref())),
+    match (Board::by_slug(configured).collect::<Vec<_>>().as_slice(), hardware) {
+        ([], hardware) => DetectedBoard { complaint: Some(unknown(configured)), ..unconfigured(evidence, hardware) },
+        ([only], hardware) => found(only, how, contradiction(configured, only, hardware.as_ref())),
         // Several boards share the slug, and the hardware is one of them.
         (several, Some((board, how))) if several.contains(&board) => found(board, how, None),
         (several, Some((board, _))) => {
-            let complaint = format!("the configuration says `{said}`, the hardware says {}: see `--board`", board.name);
+            let complaint = format!("the configuration says `{configured}`, the hardware says {}: see `--board`", board.name);
             DetectedBoard { complaint: Some(complaint), ..one_of(several.to_vec(), how) }
         }
         (several, None) => one_of(several.to_vec(), how),
@@ -87,11 +87,11 @@ fn one_of(perhaps: Vec<&'static Board>, how: DetectedBy) -> DetectedBoard {
 }
 
 /// A user may know better than the hardware; if the two differ, this is the warning.
-fn contradiction(said: &str, board: &Board, hardware: Option<&(&'static Board, DetectedBy)>) -> Option<String> {
+fn contradiction(configured: &str, board: &Board, hardware: Option<&(&'static Board, DetectedBy)>) -> Option<String> {
     let (other, how) = hardware.filter(|(other, _)| *other != board)?;
-    Some(format!("configured as `{said}`, but this is a {} {how}: remove `--board` if that is right", other.name))
+    Some(format!("configured as `{configured}`, but this is a {} {how}: remove `--board` if that is right", other.name))
 }
 
-fn unknown(said: &str) -> String {
-    format!("`--board {said}`: no board goes by that name; it was looked for in the hardware instead")
+fn unknown(configured: &str) -> String {
+    format!("`--board {configured}`: no board goes by that name; it was looked for in the hardware instead")
 }
