@@ -47,7 +47,7 @@ async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &wa
     let mut changes = pin!(net.vpn());
     let mut vpn = VpnState::Down;
     loop {
-        let asked = CheckTarget::of(&status.borrow_and_update());
+        let target = CheckTarget::of(&status.borrow_and_update());
         // Biased, so that a simulation is reproducible; an attempt is cancel-safe.
         tokio::select! {
             biased;
@@ -57,15 +57,15 @@ async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &wa
                 }
                 vpn = now;
             }
-            () = differs(&mut status, CheckTarget::of, &asked) => (),
-            never = attempt(net, publish, &asked, vpn) => match never {},
+            () = differs(&mut status, CheckTarget::of, &target) => (),
+            never = attempt(net, publish, &target, vpn) => match never {},
         }
     }
 }
 
 /// Checks again and again, for as long as the check's target and the VPN stay as they are.
-async fn attempt(net: &impl Net, publish: &watch::Sender<Connectivity>, asked: &CheckTarget, vpn: VpnState) -> Infallible {
-    match (&asked.endpoint, asked.check, vpn) {
+async fn attempt(net: &impl Net, publish: &watch::Sender<Connectivity>, target: &CheckTarget, vpn: VpnState) -> Infallible {
+    match (&target.endpoint, target.check, vpn) {
         (None, _, _) | (_, ConnectivityCheck::Off, _) => {
             report(publish, Connectivity::Unknown);
             pending().await
@@ -144,8 +144,8 @@ async fn control_vpn(net: &impl Net, mut status: watch::Receiver<Status>) -> Inf
 }
 
 fn vpn_wanted(status: &Status) -> Option<VpnState> {
-    let said = status.target.as_ref()?.config.get(VPN_CONTROL)?;
-    Some(if parse_switch(said) == Some(false) { VpnState::Down } else { VpnState::Up })
+    let value = status.target.as_ref()?.config.get(VPN_CONTROL)?;
+    Some(if parse_switch(value) == Some(false) { VpnState::Down } else { VpnState::Up })
 }
 
 /// Waits until a part of the status differs from `now`.

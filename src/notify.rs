@@ -15,21 +15,25 @@ use crate::request::Request;
 use crate::state::{Activity, EngineState, Status, Trouble};
 
 /// Notifies the manager, for as long as it is polled.
-pub async fn run(manager: &impl ServiceManager, intents: mpsc::Sender<Request>, status: watch::Receiver<Status>) -> Infallible {
+pub async fn run(
+    manager: &impl ServiceManager,
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Status>,
+) -> Infallible {
     tokio::select! {
-        never = say(manager, status) => never,
-        never = beat(manager, intents) => never,
+        never = report_activity(manager, status) => never,
+        never = send_heartbeats(manager, requests) => never,
     }
 }
 
 /// Sends the activity, whenever it changes.
-async fn say(manager: &impl ServiceManager, mut status: watch::Receiver<Status>) -> Infallible {
-    let mut said = String::new();
+async fn report_activity(manager: &impl ServiceManager, mut status: watch::Receiver<Status>) -> Infallible {
+    let mut sent = String::new();
     loop {
-        let words = words(&status.borrow_and_update());
-        if words != said {
-            manager.notify(&Notification::Doing(words.clone()));
-            said = words;
+        let text = activity_text(&status.borrow_and_update());
+        if text != sent {
+            manager.notify(&Notification::Status(text.clone()));
+            sent = text;
         }
         if status.changed().await.is_err() {
             return pending().await;
@@ -38,30 +42,30 @@ async fn say(manager: &impl ServiceManager, mut status: watch::Receiver<Status>)
 }
 
 /// Sends "ready" when the reconciler first answers, and then the heartbeat, three times per watchdog timeout.
-async fn beat(manager: &impl ServiceManager, intents: mpsc::Sender<Request>) -> Infallible {
-    answered(&intents).await;
+async fn send_heartbeats(manager: &impl ServiceManager, requests: mpsc::Sender<Request>) -> Infallible {
+    await_probe(&requests).await;
     manager.notify(&Notification::Ready);
-    let Some(patience) = manager.watchdog_timeout() else { return pending().await };
+    let Some(watchdog_timeout) = manager.watchdog_timeout() else { return pending().await };
     loop {
-        manager.notify(&Notification::Alive);
+        manager.notify(&Notification::Watchdog);
         // A heartbeat that is late by as much again still arrives in time.
-        sleep(patience / 3).await;
-        answered(&intents).await;
+        sleep(watchdog_timeout / 3).await;
+        await_probe(&requests).await;
     }
 }
 
 /// Waits until the reconciler has answered a probe.
-async fn answered(intents: &mpsc::Sender<Request>) {
+async fn await_probe(requests: &mpsc::Sender<Request>) {
     let (reply, answer) = oneshot::channel();
-    let sent = intents.send(Request::Probe(reply)).await;
-    if sent.is_err() || answer.await.is_err() {
+    let delivered = requests.send(Request::Probe(reply)).await;
+    if delivered.is_err() || answer.await.is_err() {
         // There is no reconciler any more: no heartbeat.
         pending::<()>().await;
     }
 }
 
 /// The agent's activity, in one line.
-fn words(status: &Status) -> String {
+fn activity_text(status: &Status) -> String {
     if status.shutdown.is_under_way() {
         return "shutting down: nothing is changed any more".to_owned();
     }
@@ -83,7 +87,7 @@ fn words(status: &Status) -> String {
             match (doing.as_slice(), failed, status.waiting.first()) {
                 ([], Some(failed), _) => failed,
                 ([], None, Some(waiting)) => waiting.to_string(),
-                ([], None, None) => "looking".to_owned(),
+                ([], None, None) => "reading the engine's state".to_owned(),
                 (doing, ..) => doing.join(", "),
             }
         }

@@ -9,7 +9,7 @@ use crate::port::Targets;
 use crate::request::Request;
 
 /// Sends every new target document to the reconciler, for as long as it is polled.
-pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infallible {
+pub async fn run(targets: &impl Targets, requests: mpsc::Sender<Request>) -> Infallible {
     loop {
         let request = match targets.next().await {
             Ok(target) => Request::Target(Box::new(target)),
@@ -19,6 +19,6 @@ pub async fn run(targets: &impl Targets, intents: mpsc::Sender<Request>) -> Infa
             }
         };
         // The reconciler lives as long as this loop.
-        let _ = intents.send(request).await;
+        let _ = requests.send(request).await;
     }
 }

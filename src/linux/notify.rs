@@ -39,8 +39,8 @@ impl ServiceManager for NotifySocket {
         let said = match word {
             Notification::Ready => "READY=1".to_owned(),
             // A newline would begin another assignment.
-            Notification::Doing(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
-            Notification::Alive => "WATCHDOG=1".to_owned(),
+            Notification::Status(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
+            Notification::Watchdog => "WATCHDOG=1".to_owned(),
             Notification::Stopping => "STOPPING=1".to_owned(),
         };
         if let Err(error) = socket.send_to_addr(said.as_bytes(), address) {
@@ -88,8 +88,8 @@ mod tests {
         let notify = NotifySocket::new(&|it| (it == "NOTIFY_SOCKET").then(|| name.into()));
         for (word, said) in [
             (Notification::Ready, "READY=1"),
-            (Notification::Doing("pull a\nREADY=0".into()), "STATUS=pull a READY=0"),
-            (Notification::Alive, "WATCHDOG=1"),
+            (Notification::Status("pull a\nREADY=0".into()), "STATUS=pull a READY=0"),
+            (Notification::Watchdog, "WATCHDOG=1"),
             (Notification::Stopping, "STOPPING=1"),
         ] {
             notify.notify(&word);

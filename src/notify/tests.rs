@@ -26,7 +26,7 @@ impl ServiceManager for Listener {
 
 impl Listener {
     fn beats(&self) -> usize {
-        self.heard.borrow().iter().filter(|it| **it == Notification::Alive).count()
+        self.heard.borrow().iter().filter(|it| **it == Notification::Watchdog).count()
     }
 
     fn is_ready(&self) -> bool {
@@ -36,7 +36,7 @@ impl Listener {
 
 /// Runs for `secs` beside a reconciler that answers `answers` probes and is then stuck.
 async fn listen(manager: &Listener, answers: usize, secs: u64) {
-    let (intents, mut inbox) = mpsc::channel::<Request>(1);
+    let (requests, mut inbox) = mpsc::channel::<Request>(1);
     let (_publish, status) = watch::channel(Status::default());
     let reconciler = async {
         let mut kept = Vec::new();
@@ -51,7 +51,7 @@ async fn listen(manager: &Listener, answers: usize, secs: u64) {
             }
         }
     };
-    let both = async { tokio::join!(run(manager, intents, status), reconciler) };
+    let both = async { tokio::join!(run(manager, requests, status), reconciler) };
     assert!(timeout(Duration::from_secs(secs), both).await.is_err());
 }
 
@@ -92,10 +92,10 @@ async fn what_is_done_is_said_once() {
         }
     };
     tokio::select! {
-        _ = say(&manager, status) => {}
+        _ = report_activity(&manager, status) => {}
         () = story => {}
     }
-    let said = [Notification::Doing("waiting for a target".into()), Notification::Doing("as wanted; running: 0".into())];
+    let said = [Notification::Status("waiting for a target".into()), Notification::Status("as wanted; running: 0".into())];
     assert_eq!(*manager.heard.borrow(), said);
 }
 
@@ -103,24 +103,24 @@ async fn what_is_done_is_said_once() {
 async fn the_words_say_the_most_pressing_thing() {
     let since = Instant::now();
     let mut status = Status { activity: Activity::Applying, ..Status::default() };
-    assert_eq!(words(&status), "looking");
+    assert_eq!(activity_text(&status), "reading the engine's state");
     let held = HeldLock { service: "b".to_owned(), path: "/l".to_owned(), since_secs: 0 };
     status.waiting.push(Waiting::Lock(AppId(1), held));
-    assert_eq!(words(&status), "app 1 is locked by its service b (/l)");
+    assert_eq!(activity_text(&status), "app 1 is locked by its service b (/l)");
     let pull = Step::Engine(EngineAction::Pull(ImageRef::new("a")));
     let why = StepFault::OutOfSpace("no room".to_owned());
     status.troubles.push(Trouble::Step { step: Box::new(pull.clone()), why, failures: 1, again: since });
-    assert_eq!(words(&status), "pull a:latest: no room");
+    assert_eq!(activity_text(&status), "pull a:latest: no room");
     let container = ContainerRef { key: ServiceKey::new(AppId(1), "b"), id: ContainerId("c".to_owned()) };
     status.doing = vec![pull, Step::Engine(EngineAction::Start(container))];
-    assert_eq!(words(&status), "pull a:latest, start 1/b");
+    assert_eq!(activity_text(&status), "pull a:latest, start 1/b");
     status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
-    assert_eq!(words(&status), "the container engine does not answer: x");
+    assert_eq!(activity_text(&status), "the container engine does not answer: x");
     status.shutdown = ShutdownStatus::UnderWay {
         ending: None,
         by: crate::state::ShutdownOrigin::Others,
         since,
         progress: crate::state::ShutdownProgress::Accepted,
     };
-    assert!(words(&status).starts_with("shutting down"));
+    assert!(activity_text(&status).starts_with("shutting down"));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// - Notifying never blocks, and nothing depends on its being received.
 pub trait ServiceManager {
     /// Sends a notification.
-    fn notify(&self, word: &Notification);
+    fn notify(&self, notification: &Notification);
     /// The watchdog timeout, after which the manager restarts the agent. `None`: there is no watchdog.
     fn watchdog_timeout(&self) -> Option<Duration>;
 }
@@ -19,9 +19,9 @@ pub enum Notification {
     /// The agent has started, and the API answers.
     Ready,
     /// The current activity.
-    Doing(String),
+    Status(String),
     /// Watchdog heartbeat.
-    Alive,
-    /// The agent was told to stop, and is stopping.
+    Watchdog,
+    /// The agent is stopping.
     Stopping,
 }
