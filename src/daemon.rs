@@ -117,7 +117,7 @@ fn keep_provisioned(config: &Config) {
 
 /// Resets the start count on a requested end: a target that the crash-loop guard still counts did not cause it.
 async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
-    let counted = status.is_some_and(|it| it.borrow().trial.as_ref().is_some_and(|it| !it.is_over()));
+    let counted = status.is_some_and(|it| it.borrow().start_count.as_ref().is_some_and(|it| !it.is_over()));
     if counted {
         // If it cannot be saved now, this start counts as one more; there is no other consequence.
         let _ = timeout(LAST_WORK, store.save(&Record::Trial(None))).await;

@@ -83,7 +83,7 @@ fn activity_text(status: &Status) -> String {
                 Trouble::Step { step, why, .. } => Some(format!("{step}: {}", why.text())),
                 Trouble::Difference(_) => None,
             });
-            let doing: Vec<String> = status.doing.iter().map(ToString::to_string).collect();
+            let doing: Vec<String> = status.steps_in_flight.iter().map(ToString::to_string).collect();
             match (doing.as_slice(), failed, status.waiting.first()) {
                 ([], Some(failed), _) => failed,
                 ([], None, Some(waiting)) => waiting.to_string(),

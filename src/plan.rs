@@ -118,7 +118,7 @@ pub fn plan_with(target: &Target, hashes: &ConfigHashes, overrides: &Overrides, 
 
 /// When only the next boot can do what is left, the machine is rebooted, unless an app is locked.
 fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
-    plan.waiting.extend(input.current.boot_wanted.clone().map(Waiting::Configured));
+    plan.waiting.extend(input.current.reboot_request_file.clone().map(Waiting::Configured));
     let is_reboot_due = plan.waiting.iter().any(|it| matches!(it, Waiting::Boot(_) | Waiting::Configured(_)));
     let other = |it: &Waiting| match it {
         Waiting::Boot(_) | Waiting::Configured(_) => false,

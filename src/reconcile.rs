@@ -252,7 +252,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.observed.schedule().on_engine_down();
         let why = error.to_string();
         self.context.publish.send_modify(|status| {
-            status.looked = Some(Instant::now());
+            status.observed_at = Some(Instant::now());
             let since = match status.engine {
                 EngineState::Down { since, .. } => since,
                 EngineState::Up | EngineState::Unknown => {
@@ -273,15 +273,15 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.observed.set_current(Current {
             containers,
             images,
-            ours: self.targets.removable_images(lacks_room),
+            removable_images: self.targets.removable_images(lacks_room),
             networks,
             volumes,
             locks,
             booted_secs: clock.booted_secs(),
             now_secs: clock.now_secs(),
-            awaiting: self.observed.awaited_boots(&clock.boot_id()),
-            boot_wanted,
-            lacks_room,
+            boot_waits: self.observed.awaited_boots(&clock.boot_id()),
+            reboot_request_file: boot_wanted,
+            out_of_space: lacks_room,
             failing: self.failing_services(),
         });
     }

@@ -143,7 +143,7 @@ pub struct Current {
     /// Every image of the engine.
     pub images: Vec<Image>,
     /// Images that were pulled for a target of this device. They may be garbage-collected once nothing needs them.
-    pub ours: BTreeSet<ImageRef>,
+    pub removable_images: BTreeSet<ImageRef>,
     /// Supervised networks.
     pub networks: Vec<Network>,
     /// Supervised volumes.
@@ -156,11 +156,11 @@ pub struct Current {
     pub now_secs: i64,
     /// Containers that were observed waiting for a reboot, and whether it has happened. For other containers, the clock
     /// decides.
-    pub awaiting: BTreeMap<ContainerId, BootState>,
+    pub boot_waits: BTreeMap<ContainerId, BootState>,
     /// The file by which the host's configuration requests a reboot that has not happened yet.
-    pub boot_wanted: Option<String>,
+    pub reboot_request_file: Option<String>,
     /// Something that the target needs was found not to fit on the disk.
-    pub lacks_room: bool,
+    pub out_of_space: bool,
     /// Services whose image, container or start failed several times in a row, and is retried later.
     pub failing: BTreeSet<ServiceKey>,
 }

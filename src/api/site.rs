@@ -117,7 +117,7 @@ impl OwnNames<'_> {
 
     /// Whether this is the hostname, its first label, or the mDNS name of that.
     fn is_called(&self, name: &str) -> bool {
-        self.status.figures.hostnames.iter().any(|hostname| {
+        self.status.metrics.hostnames.iter().any(|hostname| {
             let hostname = hostname.to_ascii_lowercase();
             let short = hostname.split('.').next().unwrap_or_default();
             let multicast = || name.strip_suffix(".local").is_some_and(|it| it == short);

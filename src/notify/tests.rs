@@ -112,7 +112,7 @@ async fn the_words_say_the_most_pressing_thing() {
     status.troubles.push(Trouble::Step { step: Box::new(pull.clone()), why, failures: 1, again: since });
     assert_eq!(activity_text(&status), "pull a:latest: no room");
     let container = ContainerRef { key: ServiceKey::new(AppId(1), "b"), id: ContainerId("c".to_owned()) };
-    status.doing = vec![pull, Step::Engine(EngineAction::Start(container))];
+    status.steps_in_flight = vec![pull, Step::Engine(EngineAction::Start(container))];
     assert_eq!(activity_text(&status), "pull a:latest, start 1/b");
     status.engine = EngineState::Down { why: "the container engine does not answer: x".into(), since };
     assert_eq!(activity_text(&status), "the container engine does not answer: x");

@@ -13,7 +13,7 @@ use crate::state::{App, EngineAction, ImageRef, Service, Step};
 pub(super) fn remove_unused(input: PlanInput<'_>, plan: &mut Plan) {
     let mut services = input.target.apps.values().flat_map(|app| app.services.values());
     let mut is_room_needed = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !input.has_image(&it.image));
-    if plan.downloaded || input.current.lacks_room || is_room_needed() {
+    if plan.downloaded || input.current.out_of_space || is_room_needed() {
         plan.steps.extend(unused(input).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
     }
 }
@@ -53,7 +53,7 @@ fn can_wait(input: PlanInput<'_>, app: &App, name: &str, service: &Service) -> b
 
 /// Images of ours that no service wants and no container uses.
 pub(super) fn unused(input: PlanInput<'_>) -> impl Iterator<Item = &ImageRef> {
-    input.current.ours.iter().filter(move |reference| {
+    input.current.removable_images.iter().filter(move |reference| {
         let wanted = || input.target.apps.values().flat_map(|app| app.services.values()).any(|it| it.image == **reference);
         let image = input.current.images.iter().find(|it| it.answers_to(reference));
         image.is_some_and(|image| !wanted() && !input.current.containers.iter().any(|it| it.image == image.id))

@@ -97,7 +97,7 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
     // A creation time in the future is from before the clock was set back: it must not cause reboots until then.
     let (since, now) = (draft.input.current.booted_secs, draft.input.current.now_secs);
     let new = container.phase == ContainerPhase::Created
-        && match draft.input.current.awaiting.get(&container.id) {
+        && match draft.input.current.boot_waits.get(&container.id) {
             // Clocks are wrong at boot on boards without a battery; the recorded boot id is not.
             Some(BootState::NotYet) => true,
             Some(BootState::Done) => false,

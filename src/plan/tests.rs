@@ -400,14 +400,14 @@ fn a_service_that_wants_a_reboot_is_started_by_the_next_boot() {
 #[test]
 fn a_host_that_was_configured_anew_is_booted_when_all_else_is_done() {
     let wanted = || Some("/f".to_owned());
-    assert_snapshot!(story_of("web web:1", "image web:1", |_, current| current.boot_wanted = wanted()), @"
+    assert_snapshot!(story_of("web web:1", "image web:1", |_, current| current.reboot_request_file = wanted()), @"
     create network app_default
     create 1/web from web:1
     start 1/web
     reboot
     ");
     let locked = story_of("web web:1", "web web:1 running", |_, current| {
-        current.boot_wanted = wanted();
+        current.reboot_request_file = wanted();
         current.locks.insert(AppId(1), LockState::Held(held("web")));
     });
     assert_snapshot!(locked, @"
@@ -419,7 +419,7 @@ fn a_host_that_was_configured_anew_is_booted_when_all_else_is_done() {
 #[test]
 fn the_images_of_others_are_not_ours_to_delete() {
     let story = story_of("web web:1", "web web:1 running\nimage stranger:1", |_, current| {
-        current.ours.clear();
+        current.removable_images.clear();
     });
     assert_snapshot!(story, @"");
 }

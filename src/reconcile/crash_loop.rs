@@ -76,7 +76,7 @@ impl CrashLoopGuard {
     }
 
     fn set_trial<W: World>(&mut self, trial: Option<StartCount>, context: &Context<'_, W>) {
-        context.publish.send_modify(|it| it.trial.clone_from(&trial));
+        context.publish.send_modify(|it| it.start_count.clone_from(&trial));
         self.trial = trial;
     }
 }

@@ -28,10 +28,10 @@ impl<W: World> Reconciler<'_, W> {
     /// Refreshes the published host metrics.
     pub(super) fn refresh_host_metrics(&self) {
         let Context { world, publish } = self.context;
-        let fresh = publish.borrow().figures.up.is_some_and(|(_, at)| at.elapsed() < METRICS_EVERY);
+        let fresh = publish.borrow().metrics.up.is_some_and(|(_, at)| at.elapsed() < METRICS_EVERY);
         if !fresh {
             let figures = world.host().figures();
-            publish.send_modify(|it| it.figures = figures);
+            publish.send_modify(|it| it.metrics = figures);
         }
     }
 

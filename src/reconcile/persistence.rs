@@ -52,7 +52,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     for complaint in &stored.complaints {
         warn!("{complaint}");
     }
-    publish.send_modify(|status| status.complaints.clone_from(&stored.complaints));
+    publish.send_modify(|status| status.unreadable_records.clone_from(&stored.complaints));
     let mut unsaved = BTreeSet::new();
     let identity = match stored.identity {
         Some(identity) => identity,

@@ -40,13 +40,13 @@ impl<W: World> Reconciler<'_, W> {
             Some(_) => Activity::Applying,
         };
         self.context.publish.send_modify(|status| {
-            status.looked = Some(Instant::now());
+            status.observed_at = Some(Instant::now());
             status.overrides.clone_from(self.overrides.requested());
             status.current.clone_from(self.observed.current());
             status.waiting.clone_from(&plan.waiting);
             status.troubles = differences.chain(self.work.retries().troubles()).collect();
             status.activity = activity;
-            status.doing = doing;
+            status.steps_in_flight = doing;
             status.update_pending = pending;
             status.update_downloaded = pending && plan.downloaded;
             status.update_failed = pending && locked || self.work.retries().is_blocking() || never;

@@ -51,7 +51,7 @@ impl<W: World> Reconciler<'_, W> {
     /// override.
     pub(super) fn begin_planned_reboot(&mut self) {
         if !self.shutdown.is_in_progress() {
-            let by = match self.observed.current().boot_wanted {
+            let by = match self.observed.current().reboot_request_file {
                 Some(_) => ShutdownOrigin::Configuration,
                 None => ShutdownOrigin::Release,
             };

@@ -28,13 +28,13 @@ pub struct Status {
     /// Whether the engine answers.
     pub engine: EngineState,
     /// When the reconciler last finished an observation, even a failed one. It does so at least every few minutes.
-    pub looked: Option<Instant>,
+    pub observed_at: Option<Instant>,
     /// What the reconciler is doing.
     pub activity: Activity,
     /// Whether a shutdown is in progress.
     pub shutdown: ShutdownStatus,
     /// Steps in flight.
-    pub doing: Vec<Step>,
+    pub steps_in_flight: Vec<Step>,
     /// What the plan waits for.
     pub waiting: Vec<Waiting>,
     /// What is wrong: first what only the owner can change, then failures that are retried, newest last.
@@ -42,9 +42,9 @@ pub struct Status {
     /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
-    pub trial: Option<StartCount>,
+    pub start_count: Option<StartCount>,
     /// Saved state that could not be read at startup, and where it was put.
-    pub complaints: Vec<String>,
+    pub unreadable_records: Vec<String>,
     /// Progress of each pull, in per cent over all its layers.
     pub progress: BTreeMap<ImageRef, u8>,
     /// There is an update that is not applied yet.
@@ -57,7 +57,7 @@ pub struct Status {
     /// Whether connectivity is checked.
     pub check: ConnectivityCheck,
     /// Metrics of the host, as of the last observation.
-    pub figures: HostMetrics,
+    pub metrics: HostMetrics,
 }
 
 /// Whether the engine answers.

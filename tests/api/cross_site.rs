@@ -18,7 +18,7 @@ fn device() -> TestDevice {
     let device = TestDevice::new();
     device.say(|it| {
         it.access.local_mode = true;
-        it.figures.hostnames = vec!["Kitchen".to_owned(), "pantry.example.org".to_owned()];
+        it.metrics.hostnames = vec!["Kitchen".to_owned(), "pantry.example.org".to_owned()];
     });
     device
 }

@@ -85,7 +85,7 @@ async fn figures_are_in_the_state() {
     let mut device = TestDevice::new();
     assert!(device.get("/agent/v1/state").await.json()["device"]["memory"].is_null());
     device.say(|it| {
-        it.figures = HostMetrics {
+        it.metrics = HostMetrics {
             hostnames: Vec::new(),
             up: Some((Duration::from_secs(60), Instant::now())),
             boot_id: Some("d6f8".to_owned()),

@@ -27,7 +27,7 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
         (&[StepKind::Stopping, StepKind::Installing], "Installing"),
         (&[StepKind::Starting, StepKind::Downloading, StepKind::Housekeeping], "Downloading"),
     ] {
-        device.say(|it| it.doing = kinds.iter().map(|kind| step(*kind, ServiceKey::new(ONE, "main"))).collect());
+        device.say(|it| it.steps_in_flight = kinds.iter().map(|kind| step(*kind, ServiceKey::new(ONE, "main"))).collect());
         assert_eq!(device.get("/v1/device").await.json()["status"], word);
     }
 }
@@ -43,7 +43,8 @@ async fn the_progress_is_that_of_downloads_in_the_mean() {
         [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
     {
         device.say(|it| {
-            it.doing = downloads.then(|| step(StepKind::Downloading, ServiceKey::new(ONE, "main"))).into_iter().collect();
+            it.steps_in_flight =
+                downloads.then(|| step(StepKind::Downloading, ServiceKey::new(ONE, "main"))).into_iter().collect();
         });
         device.say(|it| it.progress = percent(percents));
         shown.push(device.get("/v1/device").await.json()["download_progress"].clone());
@@ -82,11 +83,11 @@ async fn only_keys_to_apis_are_hidden_from_an_environment() {
 #[tokio::test(start_paused = true)]
 async fn health_is_that_of_the_agent_not_of_the_engine() {
     let mut device = TestDevice::new();
-    device.say(|it| it.looked = None);
+    device.say(|it| it.observed_at = None);
     assert_eq!(healthy(&mut device).await, (200, "OK".to_owned()));
     advance(Duration::from_secs(61)).await;
     assert_eq!(healthy(&mut device).await, (500, "Unhealthy".to_owned()));
-    device.say(|it| it.looked = Some(Instant::now()));
+    device.say(|it| it.observed_at = Some(Instant::now()));
     device.say(|it| it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() });
     assert_eq!(healthy(&mut device).await, (200, "OK".to_owned()));
     advance(Duration::from_secs(299)).await;
@@ -153,7 +154,7 @@ async fn a_service_sees_its_own_app_and_the_device() {
 #[tokio::test]
 async fn a_device_without_a_target_says_so() {
     let mut device = TestDevice::new();
-    device.say(|it| (it.looked, it.engine) = (None, EngineState::Unknown));
+    device.say(|it| (it.observed_at, it.engine) = (None, EngineState::Unknown));
     let state = device.get("/agent/v1/state").await.json();
     assert_eq!((&state["apps"], &state["engine"]), (&json!(null), &json!({"state": "unknown"})));
     assert_eq!((&state["activity"], &state["looked_seconds_ago"]), (&json!("waiting"), &json!(null)));
@@ -209,7 +210,7 @@ fn busy(device: &TestDevice) {
         it.target = Some(Target { apps: [(ONE, app)].into(), ..Target::default() }.into());
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
-        it.doing = vec![step(StepKind::Stopping, ServiceKey::new(TWO, "web"))];
+        it.steps_in_flight = vec![step(StepKind::Stopping, ServiceKey::new(TWO, "web"))];
         it.progress = [(ImageRef::new("big"), 40)].into();
         it.waiting = vec![Waiting::Images(ServiceKey::new(ONE, "main"))];
         let again = Instant::now() + Duration::from_secs(30);
@@ -219,7 +220,7 @@ fn busy(device: &TestDevice) {
             failures: 3,
             again,
         }];
-        it.complaints = vec!["keys were put aside".to_owned()];
+        it.unreadable_records = vec!["keys were put aside".to_owned()];
         it.rejected = Some("apps.1: not an object".to_owned());
         it.update_pending = true;
     });

@@ -82,7 +82,7 @@ async fn the_device_key_is_renewed_by_a_caller_that_has_it() {
 async fn device() {
     let mut device = TestDevice::new();
     device.say(|status| {
-        status.doing.push(Step::Engine(EngineAction::Pull(ImageRef::new("superapp"))));
+        status.steps_in_flight.push(Step::Engine(EngineAction::Pull(ImageRef::new("superapp"))));
         status.progress = [(ImageRef::new("one"), 70), (ImageRef::new("two"), 99)].into();
         status.update_pending = true;
     });

@@ -388,7 +388,7 @@ fn device() -> Status {
     let apps = [(ONE, "main", 'a'), (WIDE, "main", 'b'), (TWO, "web", 'c'), (TWO, "db", '9')];
     let containers = apps.map(|(app, service, id)| container(app, service, id)).into();
     let current = Arc::new(Current { containers, ..Current::default() });
-    Status { device, current, engine: EngineState::Up, looked: Some(Instant::now()), ..Status::default() }
+    Status { device, current, engine: EngineState::Up, observed_at: Some(Instant::now()), ..Status::default() }
 }
 
 /// A step of that kind, on a service.

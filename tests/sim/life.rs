@@ -194,8 +194,8 @@ struct Manager<'a>(&'a Sim);
 impl port::ServiceManager for Manager<'_> {
     fn notify(&self, word: &Notification) {
         match word {
-            Notification::Alive => self.0.with(Model::check_watchdog),
-            Notification::Ready | Notification::Doing(_) | Notification::Stopping => (),
+            Notification::Watchdog => self.0.with(Model::check_watchdog),
+            Notification::Ready | Notification::Status(_) | Notification::Stopping => (),
         }
     }
 
@@ -213,11 +213,11 @@ fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<Str
     } else {
         // It says that it waits, for whom, and that this does not come.
         let told = |key: &ServiceKey| status.unmet_dependency(key).is_some_and(|it| it.never.is_some());
-        let at_rest = status.doing.is_empty() && status.troubles.is_empty() && *update_failed;
+        let at_rest = status.steps_in_flight.is_empty() && status.troubles.is_empty() && *update_failed;
         *activity == Activity::Applying && at_rest && blocked.iter().all(told)
     };
     (!settled).then(|| {
-        let doing: Vec<_> = status.doing.iter().map(ToString::to_string).collect();
+        let doing: Vec<_> = status.steps_in_flight.iter().map(ToString::to_string).collect();
         let waiting: Vec<_> = status.waiting.iter().map(ToString::to_string).collect();
         let troubles = &status.troubles;
         format!(

@@ -363,15 +363,15 @@ impl Model {
         let mut current = Current {
             containers: seen.containers,
             images: seen.images,
-            ours: self.disk.kept.targets.pulled.clone(),
+            removable_images: self.disk.kept.targets.pulled.clone(),
             networks: seen.networks,
             volumes: seen.volumes,
             locks: BTreeMap::new(),
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
-            awaiting: self.awaiting(),
-            boot_wanted: self.power.with(|it| it.boot_wanted.clone()),
-            lacks_room: false,
+            boot_waits: self.awaiting(),
+            reboot_request_file: self.power.with(|it| it.boot_wanted.clone()),
+            out_of_space: false,
             failing: BTreeSet::new(),
         };
         let mut all: BTreeMap<AppId, LockHolders> =

@@ -183,7 +183,7 @@ impl<'a> View<'a> {
         let status = self.status;
         StateBody {
             agent_seconds: started.elapsed().as_secs(),
-            looked_seconds_ago: status.looked.map(|at| at.elapsed().as_secs()),
+            looked_seconds_ago: status.observed_at.map(|at| at.elapsed().as_secs()),
             engine: engine(&status.engine),
             activity: if status.shutdown.is_under_way() { "shutting down" } else { activity(status.activity) },
             shutdown: shutdown(&status.shutdown),
@@ -193,7 +193,7 @@ impl<'a> View<'a> {
             downloads: self.downloads(),
             waiting: self.may_see_all().then(|| status.waiting.iter().map(ToString::to_string).collect()),
             troubles: self.may_see_all().then(|| status.troubles.iter().map(trouble).collect()),
-            complaints: self.may_see_all().then_some(status.complaints.as_slice()),
+            complaints: self.may_see_all().then_some(status.unreadable_records.as_slice()),
             rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
             locks: self.locks(),
             update: Update {
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
                 service: service.map(|key| key.service),
             })
         };
-        self.status.doing.iter().filter_map(visible).collect()
+        self.status.steps_in_flight.iter().filter_map(visible).collect()
     }
 
     fn downloads(&self) -> Vec<Download<'a>> {
@@ -376,7 +376,7 @@ fn lock(app: AppId, locks: &state::LockState) -> Lock<'_> {
 }
 
 fn device(status: &Status) -> Device<'_> {
-    let (device, metrics) = (&status.device, &status.figures);
+    let (device, metrics) = (&status.device, &status.metrics);
     let capacity = |it: state::host::Capacity| Capacity { free_bytes: it.free_bytes, total_bytes: it.total_bytes };
     Device {
         uuid: &device.uuid,

@@ -86,7 +86,7 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
         EngineAction::Pull(image) => {
             assert!(!current.images.iter().any(|it| it.answers_to(image)), "pulled twice: {image}");
             current.images.push(image_of(image));
-            current.ours.insert(image.clone());
+            current.removable_images.insert(image.clone());
         }
         EngineAction::Create(spec) => create(current, spec),
         EngineAction::Start(which) | EngineAction::Restart(which) => {
@@ -115,7 +115,7 @@ fn apply_action(current: &mut Current, action: &EngineAction) {
             let id = image_of(image).id;
             assert!(!current.containers.iter().any(|it| it.image == id), "in use: {image}");
             current.images.retain(|it| it.id != id);
-            current.ours.remove(image);
+            current.removable_images.remove(image);
         }
     }
 }
@@ -311,7 +311,7 @@ pub(super) fn network(name: &str) -> Network {
 fn add_image(current: &mut Current, image: &ImageRef) {
     if !current.images.iter().any(|it| it.answers_to(image)) {
         current.images.push(image_of(image));
-        current.ours.insert(image.clone());
+        current.removable_images.insert(image.clone());
     }
 }
 

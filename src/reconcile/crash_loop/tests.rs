@@ -22,7 +22,7 @@ async fn every_start_with_a_target_is_counted_on_the_disk() {
     let world = TestWorld::default();
     CrashLoopGuard::new(None).count_start(&target("a"), &world.context()).await;
     assert_eq!(*world.saved.borrow(), [Record::Trial(Some(count("a", 1)))]);
-    assert_eq!(world.publish.borrow().trial, Some(count("a", 1)));
+    assert_eq!(world.publish.borrow().start_count, Some(count("a", 1)));
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ pub(in crate::api) fn ping(_: &ApiRequest) -> ApiResponse {
 
 /// `GET /v1/healthy`: whether restarting the agent would help. An engine that hangs does not make the agent unhealthy.
 pub(in crate::api) fn healthy(ApiRequest { api, .. }: &ApiRequest) -> ApiResponse {
-    let observed = api.status.borrow().looked;
+    let observed = api.status.borrow().observed_at;
     let is_observing = observed.is_some_and(|at| at.elapsed() < OBSERVED_WITHIN);
     if is_observing || api.started.elapsed() < FIRST_OBSERVATION {
         ApiResponse::Status(StatusCode::OK)
@@ -160,10 +160,10 @@ fn commit(status: &Status) -> Option<String> {
 fn in_one_word(status: &Status) -> &'static str {
     let fails = status.troubles.iter().map(Trouble::kind);
     let waits = status.waiting.iter().filter(|it| matches!(it, Waiting::Dependency(..))).map(|_| StepKind::Starting);
-    let kinds: Vec<StepKind> = if status.doing.iter().all(|it| it.kind() == StepKind::Housekeeping) {
+    let kinds: Vec<StepKind> = if status.steps_in_flight.iter().all(|it| it.kind() == StepKind::Housekeeping) {
         fails.chain(waits).collect()
     } else {
-        status.doing.iter().map(Step::kind).collect()
+        status.steps_in_flight.iter().map(Step::kind).collect()
     };
     let does = |kind| kinds.contains(&kind);
     let words = [
@@ -177,7 +177,7 @@ fn in_one_word(status: &Status) -> &'static str {
 
 /// The mean progress of the downloads, in per cent.
 fn progress(status: &Status) -> Option<u32> {
-    status.doing.iter().find(|it| it.kind() == StepKind::Downloading)?;
+    status.steps_in_flight.iter().find(|it| it.kind() == StepKind::Downloading)?;
     let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
     // A download without reported progress counts as 0.
