@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::led::{HEADS, LedRow};
-use crate::cli::tool::{HostArgs, ToolResult, exit, say, table};
+use crate::cli::table::table;
+use crate::cli::tool::{HostArgs, ToolResult, exit, say};
 use crate::linux::leds::gpio::{Chip, LineInfo};
 use crate::linux::leds::host::LedHost;
 
@@ -127,9 +128,8 @@ impl BoardReport {
             let _ = writeln!(text, "note        {complaint}");
         }
         let _ = writeln!(text, "identify    {}: {}", or_none(&self.identify), self.identify_why);
-        let heads = [HEADS.map(str::to_owned).to_vec()];
         text += "\n";
-        text += &table(&heads.into_iter().chain(self.leds.iter().map(LedRow::cells)).collect::<Vec<_>>());
+        text += &table(&HEADS, self.leds.iter().map(LedRow::cells).collect());
         for chip in &self.chips {
             text += &chip.text(every_line);
         }
@@ -151,7 +151,7 @@ impl ChipRow {
     fn text(&self, every_line: bool) -> String {
         let mut text = format!("\n{}  device {}  label {}  {} lines\n", self.name, self.device, self.label, self.lines.len());
         let shown = self.lines.iter().filter(|line| every_line || line.name.is_some() || line.used);
-        text += &table(&shown.map(LineRow::cells).collect::<Vec<_>>());
+        text += &table(&[], shown.map(LineRow::cells).collect());
         if let Some(trouble) = &self.trouble {
             let _ = writeln!(text, "  some lines cannot be read: {trouble}");
         }

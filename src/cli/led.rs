@@ -15,7 +15,8 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::board::LedLocation;
-use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, say, table};
+use crate::cli::table::table;
+use crate::cli::tool::{HostArgs, LedTool, OnExit, ToolResult, ToolStop, complain, duration, exit, say};
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::RestoreOutcome;
 use crate::linux::leds::driver::PersistentChanges;
@@ -279,8 +280,7 @@ fn list(host: &LedHost, all: bool, json: bool) -> ToolResult {
         let text = serde_json::to_string_pretty(&serde_json::json!({ "schema": 1, "leds": rows }));
         say(&(text.expect("rows are strings and numbers") + "\n"));
     } else if !rows.is_empty() {
-        let heads = [HEADS.map(str::to_owned).to_vec()];
-        say(&table(&heads.into_iter().chain(rows.iter().map(LedRow::cells)).collect::<Vec<_>>()));
+        say(&table(&HEADS, rows.iter().map(LedRow::cells).collect()));
     }
     let hidden = items.len() - rows.len();
     if hidden > 0 && !json {

@@ -7,10 +7,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::cli::run::StateDirArgs;
+use crate::cli::table::{plain, table};
 use crate::cli::{CommandError, key, print};
 
 mod client;
-mod table;
 
 /// Which agent, and how it is printed.
 #[derive(Debug, Clone, Default, Args)]
@@ -143,7 +143,10 @@ impl AgentState {
         let mut text = self.head();
         match self.services() {
             rows if rows.is_empty() => text.push_str("no services\n"),
-            rows => text.push_str(&table::table(&["APP", "SERVICE", "WANTED", "IS", "IMAGE"], &rows)),
+            rows => {
+                let rows = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+                text.push_str(&table(&["APP", "SERVICE", "WANTED", "IS", "IMAGE"], rows));
+            }
         }
         let details = self.details();
         if !details.is_empty() {
@@ -218,7 +221,7 @@ impl AgentState {
 
 fn line_of(text: &mut String, what: &str, line: &str) {
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{what:<9} {}", table::plain(line));
+    let _ = writeln!(text, "{what:<9} {}", plain(line));
 }
 
 impl Shutdown {

@@ -286,18 +286,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Lays out rows in columns as wide as their widest cell.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,11 +322,5 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("ms").is_err() && duration("1h").is_err() && duration("-1s").is_err() && duration("").is_err());
-    }
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["LED".to_owned(), "max".to_owned()], vec!["a".to_owned(), "255".to_owned()]];
-        assert_eq!(table(&rows), "LED  max\na    255\n");
     }
 }

@@ -5,11 +5,13 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::cli::tool::{ToolResult, ToolStop, table};
+use crate::cli::table::table;
+use crate::cli::tool::{ToolResult, ToolStop};
 use crate::linux::leds::LedError;
 use crate::linux::leds::class::LedSnapshot;
 use crate::linux::leds::gpio::{Direction, LineLevel};
 use crate::linux::leds::host::{LedHost, ListedLed};
+use crate::state::utc::utc;
 
 /// The layout version of the JSON.
 const SCHEMA: u32 = 1;
@@ -154,9 +156,8 @@ impl TestReport {
         let serial = self.serial.clone().unwrap_or_else(unknown);
         let kernel = self.kernel.clone().unwrap_or_else(unknown);
         let head = format!("{}\nkernel {kernel}, serial {serial}, {}, {}\n\n", self.board.recognised, self.tool, self.time_utc);
-        let heads = ["LED", "DRIVER", "OPERATOR", "RESTORED", "REMARK"].map(str::to_owned).to_vec();
-        let rows: Vec<Vec<String>> = [heads].into_iter().chain(self.leds.iter().map(TestedLed::cells)).collect();
-        head + &table(&rows)
+        let heads = ["LED", "DRIVER", "OPERATOR", "RESTORED", "REMARK"];
+        head + &table(&heads, self.leds.iter().map(TestedLed::cells).collect())
     }
 
     /// The outcome for the exit code: the first LED that could not be driven, else any that failed.
@@ -268,33 +269,12 @@ fn cpuinfo_serial(text: &str) -> Option<String> {
 #[expect(clippy::disallowed_methods, reason = "a report says when it was made, and nothing depends on it")]
 fn now_utc() -> String {
     let secs = std::time::SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    utc(secs)
-}
-
-/// Seconds since 1970 as a date of the proleptic Gregorian calendar, counted in eras of 400 years from the first of March.
-fn utc(secs: u64) -> String {
-    let (days, rest) = (secs / 86_400 + 719_468, secs % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    utc(secs.cast_signed())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(utc(1_795_446_245), "2026-11-23T15:04:05Z");
-    }
 
     #[test]
     fn a_read_back_that_lies_fails_the_driver_and_says_how() {

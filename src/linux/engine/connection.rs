@@ -11,6 +11,7 @@ use crate::linux::engine::registry::{EngineMachine, Registries};
 use crate::linux::engine::{Engine, OBSERVE, transport};
 use crate::port::EngineError;
 use crate::state::EngineTime;
+use crate::state::utc::days_since_1970;
 
 /// Where engines listen, the most likely first.
 const SOCKETS: [&str; 3] = ["var/run/docker.sock", "var/run/balena-engine.sock", "run/podman/podman.sock"];
@@ -82,9 +83,7 @@ pub(super) fn instant(text: &str) -> Option<String> {
         east if east.starts_with('+') => clock(&east[1..])?,
         west => -clock(&west[1..])?,
     };
-    // Days since 1970 in the Gregorian calendar, counted in years that begin with March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let days = days_since_1970(year, month, day);
     Some(format!("{}.{fraction:0<9}", days * 86_400 + clock(time)? - ahead))
 }
 

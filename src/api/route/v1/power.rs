@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::api::response::{ApiResponse, json};
 use crate::api::{ApiRequest, body};
 use crate::request::{Refusal, Request};
+use crate::state::utc::utc;
 use crate::state::{AppId, HeldLock, PowerAction};
 
 /// The body of the endpoints that were first written in Go.
@@ -49,36 +50,4 @@ fn status_and_text(why: &Refusal) -> (StatusCode, String) {
 fn locked(app: AppId, held: &HeldLock) -> String {
     let HeldLock { service, path, since_secs } = held;
     format!("Lockfile exists for {{ appId: {app}, service: {service} }}: {path} since {}", utc(*since_secs))
-}
-
-/// A time in the form `2026-11-23T16:40:05Z`. After Hinnant, "chrono-compatible low-level date algorithms".
-fn utc(secs: i64) -> String {
-    let (days, second) = (secs.div_euclid(86_400) + 719_468, secs.rem_euclid(86_400));
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_as_a_calendar_has_them() {
-        for (secs, said) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-            (951_827_696, "2000-02-29T12:34:56Z"),
-            (1_700_000_000, "2023-11-14T22:13:20Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(secs), said);
-        }
-    }
 }
