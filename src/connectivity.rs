@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::port::{Net, UnitChange};
-use crate::state::connectivity::{host_and_port, parse_switch};
+use crate::state::connectivity::host_and_port;
+use crate::state::switch::parse_switch;
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
 /// From the end of one attempt to the next. Supervisors have used this value since 2015.

@@ -30,6 +30,7 @@ pub mod shutdown;
 pub mod status;
 pub mod step;
 pub mod supervisor_mounts;
+pub mod switch;
 pub mod utc;
 pub mod volume;
 pub mod waiting;

@@ -15,6 +15,7 @@ use crate::api::response::{ApiResponse, failed};
 use crate::json::{self, JsonError};
 use crate::request::InProgress;
 use crate::state::Force;
+use crate::state::switch::is_on;
 
 /// The most bytes of a body: the limit of the supervisors of 2017. The largest body of this API has three fields;
 /// it takes no target documents.
@@ -143,7 +144,7 @@ impl BodyFields {
         match self.0.get(name) {
             Some(Value::Bool(is)) => *is,
             Some(Value::Number(number)) => ["1", "1.0"].contains(&number.to_string().as_str()),
-            Some(Value::String(text)) => ["1", "true", "on"].iter().any(|it| text.eq_ignore_ascii_case(it)),
+            Some(Value::String(text)) => is_on(text),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => false,
         }
     }

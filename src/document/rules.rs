@@ -71,11 +71,6 @@ pub(super) fn image(name: &str) -> Option<&'static str> {
     expect(good, "the name of an image, at most 456 characters")
 }
 
-/// Whether a label's value means yes.
-pub(super) fn truthy(text: &str) -> bool {
-    matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on")
-}
-
 fn expect(good: bool, what: &'static str) -> Option<&'static str> {
     if good { None } else { Some(what) }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::state::service::{Feature, Strategy};
+use crate::state::switch::is_on;
 use crate::state::{ImageRef, Service};
 
 use super::at::{Cursor, quoted};
@@ -56,7 +57,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     config.gpus = u32::from(features.contains(&Feature::Gpu));
     config.env = all_env;
     let (strategy, handover_timeout) = (strategy(at, &labels), handover(at, &labels));
-    let requires_reboot = labels.get("io.balena.update.requires-reboot").is_some_and(|it| rules::truthy(it));
+    let requires_reboot = labels.get("io.balena.update.requires-reboot").is_some_and(|it| is_on(it));
     config.labels = labels;
     Some(Service {
         id,
@@ -103,7 +104,7 @@ fn host_image(labels: &BTreeMap<String, String>) -> Option<String> {
 fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feature> {
     let mut features = BTreeSet::new();
     for (name, value) in labels {
-        let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| rules::truthy(value)) else { continue };
+        let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| is_on(value)) else { continue };
         match feature_named(feature) {
             Some(feature) => {
                 if feature == Feature::BalenaApi {

@@ -15,6 +15,7 @@ use crate::request::Refusal;
 use crate::state::host::HostAddresses;
 use crate::state::keys::DeviceAction;
 use crate::state::service::Strategy;
+use crate::state::switch::is_on;
 use crate::state::{
     App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret, StartCount,
     Status, Step, Target,
@@ -298,10 +299,10 @@ impl TargetTracker {
         &mut self.crash_loop
     }
 
-    /// A device-wide boolean setting of the target. `1`, `true` and `on` are on, as in other supervisors.
+    /// A device-wide boolean setting of the target.
     fn setting(&self, name: &str) -> bool {
         let value = self.stored.wanted.as_ref().and_then(|it| it.config.get(name));
-        value.is_some_and(|it| matches!(it.to_lowercase().as_str(), "1" | "true" | "on"))
+        value.is_some_and(|it| is_on(it))
     }
 
     fn publish_refusal(&self, publish: &watch::Sender<Status>) {

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use crate::state::Target;
+use crate::state::switch::parse_switch;
 
 /// The target's setting that enables the connectivity check.
 const CHECK_VARIABLE: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
@@ -55,16 +56,6 @@ impl ConnectivityCheck {
         }
         let off = now.is_some_and(|it| parse_switch(&it) == Some(false));
         Some(if off { Self::Off } else { Self::On })
-    }
-}
-
-/// Parses a boolean setting as supervisors do. `None`: the text is neither on nor off, and the default counts.
-#[must_use]
-pub fn parse_switch(text: &str) -> Option<bool> {
-    match text.to_lowercase().as_str() {
-        "1" | "true" | "on" => Some(true),
-        "0" | "false" | "off" => Some(false),
-        _ => None,
     }
 }
 
