@@ -93,7 +93,7 @@ impl Target {
     /// Identifies the document: its SHA-256 in hex.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        config::hex(&Sha256::digest(self.document.as_bytes()))
+        hex::encode(Sha256::digest(self.document.as_bytes()))
     }
 }
 

@@ -1,37 +1,16 @@
-//! Percent-encoded names and values of queries and forms.
+//! Percent-encoded names and values of queries and forms. No input is an error: what cannot be decoded stays as it is.
 
-/// The pairs of a query or a form. No input is an error: what cannot be decoded stays as it is.
+use percent_encoding::percent_decode;
+use url::form_urlencoded;
+
+/// The pairs of a query or a form.
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = (String, String)> {
-    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        let mut half = || spaced(halves.next().unwrap_or_default());
-        (half(), half())
-    })
+    form_urlencoded::parse(form).into_owned()
 }
 
 /// The text with its `%XX` escapes decoded.
-pub(super) fn text(spelled: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(spelled.len());
-    let mut rest = spelled;
-    while let [first, after @ ..] = rest {
-        let (byte, after) = match (first, after) {
-            (b'%', [high, low, after @ ..]) => digits(*high, *low).map_or((b'%', &rest[1..]), |byte| (byte, after)),
-            _ => (*first, after),
-        };
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn spaced(spelled: &[u8]) -> String {
-    let spelled: Vec<u8> = spelled.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    text(&spelled)
-}
-
-fn digits(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
-    Some(digit(high)? * 16 + digit(low)?)
+pub(super) fn text(encoded: &[u8]) -> String {
+    percent_decode(encoded).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -369,7 +369,7 @@ impl ContainerConfig {
                 hasher.update(part);
             }
         }
-        ConfigHash(hex(&hasher.finalize()))
+        ConfigHash(hex::encode(hasher.finalize()))
     }
 
     /// The names of the fields in which two configurations differ.
@@ -382,13 +382,6 @@ impl ContainerConfig {
         let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).copied().collect();
         names.into_iter().filter(|name| ours.get(name) != theirs.get(name)).collect()
     }
-}
-
-/// Bytes as lower-case hex digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::state::ServiceKey;
-use crate::state::config::hex;
 
 /// A text that must not be shown: `Debug` hides it, and there is no `Display`.
 #[derive(Clone)]
@@ -144,7 +143,7 @@ impl Secret {
     /// Hex digits of random bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(hex(&bytes))
+        Self(hex::encode(bytes))
     }
 
     /// The text, for its intended recipient.
@@ -163,7 +162,7 @@ impl Keys {
         // With the length of the name, which may contain blanks, so that no two services make the same text.
         let ServiceKey { app, service } = service;
         mac.update(format!("{generation} {app} {} {service} {app_uuid}", service.len()).as_bytes());
-        Secret(hex(&mac.finalize().into_bytes()))
+        Secret(hex::encode(mac.finalize().into_bytes()))
     }
 
     /// Renews the key of a service; the old key is worthless from now on.
