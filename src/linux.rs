@@ -17,8 +17,9 @@ pub mod target_file;
 mod watch;
 pub mod world;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -50,6 +51,17 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 fn read_small_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text");
     String::from_utf8(read_small(path)?).map_err(not_text)
+}
+
+/// Replaces a file atomically, by way of a draft beside it: a reader sees the old file or the new one, and so does the next
+/// boot after a power cut. The new one is certain to be on disk only once its directory is synced too.
+fn replace_file(path: &Path, draft: &Path, text: &str, mode: u32) -> io::Result<()> {
+    // A leftover draft may belong to any user.
+    let _ = fs::remove_file(draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(draft, path)
 }
 
 /// The text without the UTF-8 byte order mark that Windows editors put first.

@@ -1,16 +1,16 @@
 //! The host's name and proxy, in the files that the host's scripts read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tracing::info;
 
 use super::redsocks;
-use crate::linux::read_small_text;
 use crate::linux::systemd::{Systemd, UnitAction};
+use crate::linux::{read_small_text, replace_file};
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
 
 /// Systemd restarts the units of this target together with it.
@@ -175,13 +175,7 @@ fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".boardkeeper-new");
-    let beside = path.with_file_name(name);
-    // A leftover file may belong to any user.
-    let _ = fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    replace_file(path, &path.with_file_name(name), text, mode)?;
     sync_directory(path)
 }
 

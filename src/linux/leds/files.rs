@@ -1,12 +1,12 @@
 //! The file access that tests and the simulated board replace: the kernel's files, simulated ones, and in tests ones that fail.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::linux::read_small;
+use crate::linux::{read_small, replace_file};
 use crate::port::LedError;
 
 /// The LED class's attribute files, and our records.
@@ -50,13 +50,8 @@ impl LedFiles for HostFiles {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
-        let new = path.with_extension("tmp");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        // Usually the directory is in memory, where this costs nothing; on a disk, the record must be written before the LED
-        // changes.
-        file.sync_all()?;
-        fs::rename(&new, path)
+        // Usually the directory is in memory. On a disk it is not synced: a power cut that loses the record resets the LED too.
+        replace_file(path, &path.with_extension("tmp"), text, 0o666)
     }
 
     fn forget(&self, path: &Path) -> io::Result<()> {
