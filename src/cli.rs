@@ -21,6 +21,7 @@ pub mod led;
 pub mod log;
 pub mod run;
 pub mod state;
+mod table;
 pub mod tool;
 
 /// Runs the containers of this board as its target says.

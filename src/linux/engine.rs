@@ -15,7 +15,7 @@
 //! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
 //! events      the event stream, which triggers snapshots            engine/events.rs
-//! heard       decoding and encoding without an engine, for tests    engine/heard.rs
+//! codec       decoding and encoding without an engine, for tests    engine/codec.rs
 //! scripted    a fake engine whose responses a test writes           engine/scripted.rs
 //! ```
 //!
@@ -24,14 +24,14 @@
 //! network at creation.
 
 mod bridges;
+#[doc(hidden)]
+pub mod codec;
 mod connection;
 mod containers;
 mod decode;
 mod encode;
 mod errors;
 mod events;
-#[doc(hidden)]
-pub mod heard;
 mod json;
 mod labels;
 mod login;
@@ -83,11 +83,6 @@ pub struct EngineSettings {
     pub asks_registries: bool,
     /// The board's architecture, for error messages.
     pub arch: String,
-}
-
-impl EngineSettings {
-    /// Default of `floor_bytes`: enough for logs, and for the engine to delete an image.
-    pub const FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 }
 
 /// A container engine, which may stop and start again at any time.

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -451,12 +451,6 @@ fn refused(root: &Path, address: SocketAddr, why: &io::Error) -> ListenError {
         }
         _ => format!("cannot listen at {address}: {why}; choose another with --listen"),
     })
-}
-
-/// Where the API listens without any configuration.
-#[must_use]
-pub fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
 #[cfg(test)]

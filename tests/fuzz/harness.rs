@@ -9,7 +9,7 @@ mod router;
 use std::collections::BTreeMap;
 
 use boardkeeper::document;
-use boardkeeper::linux::engine::heard;
+use boardkeeper::linux::engine::codec;
 use boardkeeper::plan;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
 
@@ -45,7 +45,7 @@ fn planned(target: &Target) {
         .collect();
     for step in plan::plan(&target, &Overrides::default(), &current).steps {
         if let Step::Engine(EngineAction::Create(spec)) = &step {
-            assert!(heard::told(spec).contains("io.balena.supervised"));
+            assert!(codec::create_request(spec).contains("io.balena.supervised"));
         }
         assert!(!step.to_string().contains('\n'), "{step}");
     }

@@ -8,7 +8,7 @@
 //! ```
 //! Needs root, and a network of its own: `tests/lab/inside.sh` gives it one.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use axum::routing::get;
 use boardkeeper::http::serve;
 use boardkeeper::linux::engine::Bridge;
 use boardkeeper::linux::host::LiveHost;
+use boardkeeper::linux::net::Listeners;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
-use boardkeeper::linux::net::{Listeners, loopback};
 use boardkeeper::port::Host as _;
 use boardkeeper::state::ClientAddress;
 use futures_util::StreamExt;
@@ -232,7 +232,7 @@ async fn a_containers_address_does_not_help(stranger: &Other) {
 async fn the_port_answers_on_loopback_bridges_and_vpn_and_nowhere_else() {
     assert!(std::env::var_os("BOARDKEEPER_LAB").is_some(), "to be run by tests/lab/inside.sh: it changes the network");
     let (tell, told) = watch::channel(EngineNetworks::default());
-    let listeners = Listeners::bind(Path::new("/"), &[loopback(PORT)], Some(PORT), told.clone()).unwrap();
+    let listeners = Listeners::bind(Path::new("/"), &[(Ipv4Addr::LOCALHOST, PORT).into()], Some(PORT), told.clone()).unwrap();
     let everywhere = ["0.0.0.0", "::"].map(|it| SocketAddr::new(it.parse().unwrap(), OPEN));
     let open = Listeners::bind(Path::new("/"), &everywhere, None, told).unwrap();
     let others = TcpListener::bind(("::", OTHERS)).await.unwrap();

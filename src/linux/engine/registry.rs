@@ -10,7 +10,7 @@
 //! prevents no pull: the image is pulled then, and the pull is cancelled as soon as the engine reports more than fits.
 
 mod client;
-mod manifest;
+pub(super) mod manifest;
 mod place;
 
 #[cfg(test)]
@@ -40,15 +40,6 @@ const ASK: Duration = Duration::from_secs(20);
 /// How long a response is cached. Some registries rate-limit requests, and a pull causes two: one for its update, one by
 /// itself.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
-
-/// Compressed bytes of an image, from its manifest.
-pub(super) fn weighs(document: &[u8]) -> Option<u64> {
-    let machine = EngineMachine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
-    match manifest::read(document, &machine) {
-        Ok(manifest::ManifestKind::Image(found)) => Some(manifest::bytes(&found.layers)),
-        Ok(manifest::ManifestKind::Index(_)) | Err(_) => None,
-    }
-}
 
 impl Engine {
     /// Rejects an image that is known not to fit, before a byte of its layers is pulled. Otherwise returns its compressed

@@ -1,10 +1,14 @@
-use std::net::SocketAddrV6;
+use std::net::{Ipv4Addr, SocketAddrV6};
 
 use super::*;
 
 use tokio::time::timeout;
 
 use crate::linux::engine::Bridge;
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
 
 /// An engine that has reported nothing.
 fn untold() -> watch::Receiver<EngineNetworks> {

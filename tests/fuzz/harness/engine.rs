@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use boardkeeper::linux::engine::{Engine, EngineSettings, heard};
+use boardkeeper::linux::engine::{Engine, EngineSettings, codec};
 use boardkeeper::plan;
 use boardkeeper::port::Engine as _;
 use boardkeeper::state::{Current, EngineAction, ImageRef, Overrides, Target};
@@ -16,9 +16,9 @@ use tokio::runtime::Runtime;
 /// Lists, details, events and lines of a pull, in one JSON object, or a registry's manifest: an empty target can be planned
 /// for whatever they say.
 pub fn replies(data: &[u8]) {
-    let _ = heard::weighs(data);
+    let _ = codec::compressed_bytes(data);
     let engine = an_engine(Path::new("/nowhere"));
-    let Some((seen, progress)) = heard::seen(data, &engine) else { return };
+    let Some((seen, progress)) = codec::decode(data, &engine) else { return };
     assert!(progress.is_sorted() && progress.last().is_none_or(|it| *it < 100), "{progress:?}");
     let current = Current {
         containers: seen.containers,
@@ -34,7 +34,7 @@ pub fn replies(data: &[u8]) {
 /// Labels, an environment and a name on the engine: a line each, `L name=value`, `E name=value` or `N name`; and a file of
 /// credentials, in all of it.
 pub fn labels(data: &[u8]) {
-    let _ = heard::has_login(data, "r.example/app:1");
+    let _ = codec::has_login(data, "r.example/app:1");
     let text = String::from_utf8_lossy(data);
     let (mut labels, mut env, mut names) = (BTreeMap::new(), Vec::new(), Vec::new());
     for line in text.lines() {
@@ -48,11 +48,11 @@ pub fn labels(data: &[u8]) {
             Some(_) | None => {}
         }
     }
-    let (service, owners) = heard::labelled(&labels);
+    let (service, owners) = codec::service_and_labels(&labels);
     assert!(owners.keys().all(|it| labels.contains_key(it)) && service.is_none_or(|it| !it.service.is_empty()));
-    assert!(heard::env(&env).len() <= env.len());
+    assert!(codec::env(&env).len() <= env.len());
     for name in &names {
-        assert!(name.ends_with(heard::in_document(name, &labels)));
+        assert!(name.ends_with(codec::name_in_document(name, &labels)));
     }
 }
 

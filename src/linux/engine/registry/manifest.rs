@@ -35,11 +35,11 @@ pub(in crate::linux::engine) struct RemoteImage {
     /// The digest of its configuration, in which its layers have the engine's names.
     pub(super) config: String,
     /// The lowest first.
-    pub(super) layers: Vec<Layer>,
+    pub(in crate::linux::engine) layers: Vec<Layer>,
 }
 
 /// A layer of an image: its digest, and its compressed size in bytes.
-pub(super) type Layer = (String, u64);
+pub(in crate::linux::engine) type Layer = (String, u64);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -140,7 +140,7 @@ impl RemoteImage {
 }
 
 /// Compressed bytes of layers. A layer of several images is pulled once.
-pub(super) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
+pub(in crate::linux::engine) fn bytes<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> u64 {
     let once: BTreeMap<&str, u64> = layers.into_iter().map(|(digest, bytes)| (digest.as_str(), *bytes)).collect();
     once.values().fold(0, |sum, it| sum.saturating_add(*it))
 }

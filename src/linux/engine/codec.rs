@@ -1,6 +1,6 @@
 //! Decoding an engine's responses and encoding requests to it, without an engine: for tests that make up the responses.
 //!
-//! Each function calls what the engine's adapter itself calls, and adds nothing.
+//! Each function calls what the engine's adapter itself calls, and adds nothing. The agent calls none of them.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,15 @@ use serde_json::Value;
 
 use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
-use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, registry, resources};
+use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
+use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources};
 use crate::port::EngineSnapshot;
 use crate::state::{ConfigHash, ContainerSpec, Origin, ServiceKey};
 
 /// An engine's responses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Words {
+struct EngineResponses {
     containers: Vec<Value>,
     /// For each container in turn; the last one counts for all that follow.
     inspected: Vec<Value>,
@@ -32,53 +33,54 @@ struct Words {
 
 /// The snapshot from these responses, and the progress reports of the pull, in percent. `None`: they are no engine's responses.
 #[must_use]
-pub fn seen(words: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> {
-    let words: Words = serde_json::from_slice(words).ok()?;
+pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> {
+    let responses: EngineResponses = serde_json::from_slice(responses).ok()?;
     let mut facts = EngineFacts::default();
-    facts.since = connection::instant(&words.time);
+    facts.since = connection::instant(&responses.time);
     let said = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
-    let mut inspected = said(words.inspected).into_iter();
+    let mut inspected = said(responses.inspected).into_iter();
     let mut last = EngineJson::default();
-    let containers = said(words.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
+    let containers = said(responses.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
     let containers = containers.into_iter().filter_map(|listed| {
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
             Some(hash) => Origin::Ours(ConfigHash(hash.clone())),
-            None => Origin::Adopted(Box::new(decode::foreign(&last.part("")?, &words.image, &facts))),
+            None => Origin::Adopted(Box::new(decode::foreign(&last.part("")?, &responses.image, &facts))),
         };
         observe::container(&listed, &last, made)
     });
     let containers = containers.collect();
-    for event in words.events {
+    for event in responses.events {
         let _ = engine.concerns(&EngineJson(event));
     }
     let mut layers = pull::PullProgress::default();
     let mut progress = Vec::new();
-    for line in &words.pull {
+    for line in &responses.pull {
         layers.take(line);
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
-    let images = said(words.images).iter().filter_map(observe::image).collect();
-    let (networks, volumes) = (resources::networks(said(words.networks)), resources::volumes(said(words.volumes).into_iter()));
+    let images = said(responses.images).iter().filter_map(observe::image).collect();
+    let (networks, volumes) =
+        (resources::networks(said(responses.networks)), resources::volumes(said(responses.volumes).into_iter()));
     Some((EngineSnapshot { containers, images, networks, volumes }, progress))
 }
 
 /// The request that creates a container, as JSON.
 #[must_use]
-pub fn told(spec: &ContainerSpec) -> String {
+pub fn create_request(spec: &ContainerSpec) -> String {
     serde_json::to_string(&encode::body(spec, None)).expect("texts, numbers and lists of them can be written as JSON")
 }
 
 /// The service that labels name, and the labels that are their owner's.
 #[must_use]
-pub fn labelled(labels: &BTreeMap<String, String>) -> (Option<ServiceKey>, BTreeMap<String, String>) {
+pub fn service_and_labels(labels: &BTreeMap<String, String>) -> (Option<ServiceKey>, BTreeMap<String, String>) {
     (labels::service(labels), labels::of_owner(labels))
 }
 
 /// A name in a document, from one on the engine.
 #[must_use]
-pub fn in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) -> &'a str {
+pub fn name_in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) -> &'a str {
     labels::in_document(name, labels)
 }
 
@@ -96,6 +98,10 @@ pub fn has_login(file: &[u8], image: &str) -> Option<bool> {
 
 /// Compressed bytes of an image's layers, from a registry's document. `None`: it gives none.
 #[must_use]
-pub fn weighs(document: &[u8]) -> Option<u64> {
-    registry::weighs(document)
+pub fn compressed_bytes(document: &[u8]) -> Option<u64> {
+    let machine = EngineMachine { arch: "arm".to_owned(), kernel: "armv7l".to_owned() };
+    match manifest::read(document, &machine) {
+        Ok(ManifestKind::Image(found)) => Some(manifest::bytes(&found.layers)),
+        Ok(ManifestKind::Index(_)) | Err(_) => None,
+    }
 }
