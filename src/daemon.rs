@@ -188,7 +188,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
-            .telling(config.troubles.clone()),
+            .with_complaints(config.troubles.clone()),
         locks: Locks::new(&config.root),
         targets: SwappableSource::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
@@ -208,7 +208,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
 
 /// Detects the board. If records cannot be written, no LED is driven, and everything else works.
 fn board(config: &Config) -> LedHost {
-    let told = match &config.board {
+    let board = match &config.board {
         config::BoardChoice::Auto => None,
         config::BoardChoice::Simulated => Some(SIMULATED.to_owned()),
         config::BoardChoice::Slug(slug) => Some(slug.clone()),
@@ -216,7 +216,7 @@ fn board(config: &Config) -> LedHost {
     let place = HostPaths {
         root: config.root.clone(),
         runtime: config.runtime_dir.clone(),
-        board: told,
+        board,
         device_type: config.device_type.clone(),
         led_file: config.led_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
     };
@@ -239,16 +239,16 @@ fn board(config: &Config) -> LedHost {
 }
 
 fn device(config: &Config, engines: &[String]) -> Device {
-    let told = &config.provisioning;
+    let provisioning = &config.provisioning;
     host::device(
         &config.root,
         host::KnownDevice {
-            uuid: told.uuid.clone(),
-            name: told.name.clone(),
-            device_type: told.device_type.clone().or_else(|| config.device_type.clone()),
+            uuid: provisioning.uuid.clone(),
+            name: provisioning.name.clone(),
+            device_type: provisioning.device_type.clone().or_else(|| config.device_type.clone()),
             api_port: config.api_port(),
-            api_endpoint: told.api_endpoint.clone(),
-            boot: told.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
+            api_endpoint: provisioning.api_endpoint.clone(),
+            boot: provisioning.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
             engines: engines.to_vec(),
         },
     )
@@ -261,8 +261,8 @@ fn board_name(config: &Config) -> Option<String> {
         config::BoardChoice::Simulated => return Some("simulated".to_owned()),
         config::BoardChoice::Slug(slug) => Some(slug.clone()),
     };
-    let told = BoardHints { board, device_type: config.device_type.clone() };
-    let detected = detect(&config.root, &told);
+    let hints = BoardHints { board, device_type: config.device_type.clone() };
+    let detected = detect(&config.root, &hints);
     detected.board.map(|it| it.name.to_owned()).or(detected.model)
 }
 

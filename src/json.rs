@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
 
 /// Characters of a key that an error shows.
-const TOLD: usize = 60;
+const QUOTED_CHARS: usize = 60;
 
 /// Why a text was rejected. Names the place, and no value.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (above, step) = match self {
             Path::Top => return Ok(()),
-            Path::Key(above, key) => (above, key.chars().take(TOLD).flat_map(char::escape_debug).collect()),
+            Path::Key(above, key) => (above, key.chars().take(QUOTED_CHARS).flat_map(char::escape_debug).collect()),
             Path::Index(above, index) => (above, index.to_string()),
         };
         match above {

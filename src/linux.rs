@@ -70,8 +70,8 @@ fn without_mark(text: &[u8]) -> &[u8] {
 }
 
 /// Runs blocking code outside of the agent's only thread. Fails only if the code panicked, or the agent is about to exit.
-async fn off_thread<T: Send + 'static>(deed: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(deed).await.map_err(|why| format!("work on the disk was broken off: {why}"))
+async fn off_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(call).await.map_err(|why| format!("work on the disk was broken off: {why}"))
 }
 
 #[cfg(test)]

@@ -72,15 +72,15 @@ struct LineRow {
 
 /// Runs the command, and reports its outcome.
 pub fn run(args: &BoardArgs) -> ExitCode {
-    exit(tell(args))
+    exit(show(args))
 }
 
-fn tell(args: &BoardArgs) -> ToolResult {
-    let told = BoardReport::of(&args.place.host()?);
+fn show(args: &BoardArgs) -> ToolResult {
+    let report = BoardReport::of(&args.place.host()?);
     if args.json {
-        say(&(serde_json::to_string_pretty(&told).expect("a board is strings, numbers and flags") + "\n"));
+        say(&(serde_json::to_string_pretty(&report).expect("a board is strings, numbers and flags") + "\n"));
     } else {
-        say(&told.text(args.lines));
+        say(&report.text(args.lines));
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ impl BoardReport {
             compatible: detected.compatible.clone(),
             simulated: host.simulated,
             root: host.place.root.display().to_string(),
-            identify: items.iter().find(|item| item.role == "identify").map(|item| item.wire.to_string()),
+            identify: items.iter().find(|item| item.role == "identify").map(|item| item.location.to_string()),
             identify_why: choice.why.clone(),
             passed_over: passed.collect(),
             leds: items.iter().map(|item| LedRow::of(host, item)).collect(),

@@ -28,10 +28,10 @@ pub struct DoctorArgs {
 impl DoctorArgs {
     /// Runs the checks, and prints their results.
     pub fn show(self) -> Result<(), CommandError> {
-        let patient = patient(&self.run.config()?);
+        let checks = checks(&self.run.config()?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|why| CommandError::Failed(format!("cannot begin: {why}")))?;
-        let findings = runtime.block_on(run_checks(&patient));
+        let findings = runtime.block_on(run_checks(&checks));
         // A name lookup may still hang on its thread; the process does not wait for it.
         runtime.shutdown_background();
         print(&if self.json { json(&findings) } else { lines(&findings) })?;
@@ -43,7 +43,7 @@ impl DoctorArgs {
     }
 }
 
-fn patient(config: &Config) -> Checks {
+fn checks(config: &Config) -> Checks {
     let board = match &config.board {
         BoardChoice::Simulated => None,
         BoardChoice::Auto => Some(None),

@@ -71,16 +71,16 @@ fn act(GpioArgs { place, act }: GpioArgs) -> ToolResult {
         Act::Blink { chip, line, active_low, pattern, length, force } => {
             let (chip, info) = find(&host, &chip, &line)?;
             let polarity = if active_low { Polarity::ActiveLow } else { Polarity::ActiveHigh };
-            let wire = wire(&host, &chip, &info, polarity, force)?;
-            complain(&format!("{wire}: line {} of {}", info.offset, chip.name));
-            LedTool::work(&host, OnExit::PutBack, async |bench| Ok(bench.blink(&wire, &pattern, Some(length)).await?))
+            let location = location(&host, &chip, &info, polarity, force)?;
+            complain(&format!("{location}: line {} of {}", info.offset, chip.name));
+            LedTool::work(&host, OnExit::PutBack, async |bench| Ok(bench.blink(&location, &pattern, Some(length)).await?))
         }
         Act::Watch { chip, lines, length } => watch(&host, &chip, &lines, length),
     }
 }
 
 /// The location of a line that may be driven.
-fn wire(host: &LedHost, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<LedLocation, LedError> {
+fn location(host: &LedHost, chip: &Chip, info: &LineInfo, polarity: Polarity, force: bool) -> Result<LedLocation, LedError> {
     match host.guard_of_line(&chip.device, info.offset) {
         Some(why) if !force => return Err(LedError::Guarded(format!("{why}; --force drives it all the same"))),
         Some(_) | None => {}

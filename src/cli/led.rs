@@ -141,9 +141,9 @@ fn hold(host: &LedHost, held: &Held, level: LedLevel) -> ToolResult {
     let afterwards = if held.leave { OnExit::Leave } else { OnExit::PutBack };
     LedTool::work(host, afterwards, async |bench| {
         for item in &items {
-            bench.hold(&item.wire, level).await?;
+            bench.hold(&item.location, level).await?;
             let until = if held.leave { "`boardkeeper led restore` restores it" } else { "until this ends" };
-            complain(&format!("{} is {level}; {until}", item.wire));
+            complain(&format!("{} is {level}; {until}", item.location));
         }
         match held.length {
             _ if held.leave => {}
@@ -157,7 +157,7 @@ fn hold(host: &LedHost, held: &Held, level: LedLevel) -> ToolResult {
 fn blink(host: &LedHost, which: &Which, pattern: &Pattern, length: Duration) -> ToolResult {
     let items = identify_or(host, which)?;
     LedTool::work(host, OnExit::PutBack, async |bench| {
-        let all = items.iter().map(|item| bench.blink(&item.wire, pattern, Some(length)));
+        let all = items.iter().map(|item| bench.blink(&item.location, pattern, Some(length)));
         futures_util::future::try_join_all(all).await?;
         Ok(())
     })
@@ -167,13 +167,13 @@ fn walk(host: &LedHost, which: &Which, step: Duration, rounds: u32) -> ToolResul
     let items = host.pick(&which.names, which.force)?;
     LedTool::work(host, OnExit::PutBack, async |bench| {
         for item in &items {
-            bench.hold(&item.wire, LedLevel::Dark).await?;
+            bench.hold(&item.location, LedLevel::Dark).await?;
         }
         for item in (0..rounds).flat_map(|_| &items) {
-            say(&format!("{}\n", item.wire));
-            bench.hold(&item.wire, LedLevel::Lit).await?;
+            say(&format!("{}\n", item.location));
+            bench.hold(&item.location, LedLevel::Lit).await?;
             sleep(step).await;
-            bench.hold(&item.wire, LedLevel::Dark).await?;
+            bench.hold(&item.location, LedLevel::Dark).await?;
         }
         Ok(())
     })
@@ -220,7 +220,7 @@ pub(super) struct LedRow {
 impl LedRow {
     pub(super) fn of(host: &LedHost, item: &ListedLed) -> Self {
         let mut row = Self {
-            name: item.wire.to_string(),
+            name: item.location.to_string(),
             label: item.label,
             role: item.role.clone(),
             colour: item.colour,
@@ -233,7 +233,7 @@ impl LedRow {
             guarded: item.guard.clone(),
             trouble: None,
         };
-        match &item.wire {
+        match &item.location {
             LedLocation::Line { device, offset, .. } => {
                 row.path = Some(format!("{} line {offset}", host.chip_name(device).unwrap_or_else(|| device.clone())));
             }

@@ -32,10 +32,10 @@ impl StateArgs {
         if self.json {
             return print(&format!("{}\n", text.trim_end()));
         }
-        let told: AgentState = serde_json::from_str(&text).map_err(|why| {
+        let state: AgentState = serde_json::from_str(&text).map_err(|why| {
             CommandError::Failed(format!("the agent's answer cannot be read ({why}); print it as it is with --json"))
         })?;
-        print(&told.for_people())
+        print(&state.for_people())
     }
 }
 
@@ -203,7 +203,7 @@ impl AgentState {
 
     /// What is in progress, waiting or failed, the most current first.
     fn details(&self) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<(&str, String)> = self.shutdown.told().into_iter().map(|it| ("trouble", it)).collect();
+        let mut lines: Vec<(&str, String)> = self.shutdown.failure().into_iter().map(|it| ("trouble", it)).collect();
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
@@ -226,7 +226,7 @@ fn line_of(text: &mut String, what: &str, line: &str) {
 
 impl Shutdown {
     /// Reports the last shutdown, if it did not happen.
-    fn told(&self) -> Option<String> {
+    fn failure(&self) -> Option<String> {
         let why = self.why.as_deref().filter(|_| self.state == "came_to_nothing")?;
         Some(format!("the {} did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))
     }

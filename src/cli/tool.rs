@@ -18,13 +18,13 @@ use crate::linux::leds::{LedError, tool_lock};
 use crate::state::{LedLevel, Pattern, Player};
 
 /// The holder's name in the lock files, for other programs.
-const WHO: &str = "the bring-up tool (boardkeeper led)";
+const HOLDER: &str = "the bring-up tool (boardkeeper led)";
 
 /// How many retries the agent gets to release its LED: it reacts at once, and writes a few files.
-const PATIENCE: u32 = 25;
+const RELEASE_RETRIES: u32 = 25;
 
 /// Time between two of these retries.
-const ASK_AGAIN: Duration = Duration::from_millis(120);
+const RETRY_AFTER: Duration = Duration::from_millis(120);
 
 /// Which host is meant.
 #[derive(Debug, Clone, clap::Args)]
@@ -136,13 +136,13 @@ pub enum OnExit {
 impl LedTool {
     /// Runs `work` until it is done or a signal interrupts it, then restores everything.
     pub fn work(host: &LedHost, afterwards: OnExit, work: impl AsyncFnOnce(&Self) -> ToolResult) -> ToolResult {
-        let driver = Arc::new(Mutex::new(host.driver(WHO)));
-        rescue(&driver);
+        let driver = Arc::new(Mutex::new(host.driver(HOLDER)));
+        restore_on_panic(&driver);
         let bench = Self { driver };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ToolStop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
         let done = runtime.block_on(async {
-            let claim = patiently(|| LockFile::take(&tool_lock(&host.place.runtime), WHO)).await?;
+            let lock = retry_while_busy(|| LockFile::take(&tool_lock(&host.place.runtime), HOLDER)).await?;
             let done = tokio::select! {
                 biased;
                 () = interrupted() => Err(ToolStop::Interrupted),
@@ -152,7 +152,7 @@ impl LedTool {
                 OnExit::Leave if done.is_ok() => driver.leave_all(),
                 OnExit::Leave | OnExit::PutBack => driver.release_all(),
             });
-            drop(claim);
+            drop(lock);
             done.and(put.map_err(ToolStop::from))
         });
         // A thread may still be waiting for the user's answer; the tool does not wait for it.
@@ -161,35 +161,35 @@ impl LedTool {
     }
 
     /// Lights or darkens a LED.
-    pub async fn hold(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        patiently(|| self.with(|driver| driver.hold(wire, level))).await
+    pub async fn hold(&self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        retry_while_busy(|| self.with(|driver| driver.hold(location, level))).await
     }
 
     /// Begins a pattern.
-    pub async fn play(&self, wire: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
-        patiently(|| self.with(|driver| driver.play(wire, pattern, rounds))).await
+    pub async fn play(&self, location: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
+        retry_while_busy(|| self.with(|driver| driver.play(location, pattern, rounds))).await
     }
 
     /// Lights or darkens a LED of which the agent's code is the player.
-    pub fn set(&self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        self.with(|driver| driver.set(wire, level))
+    pub fn set(&self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        self.with(|driver| driver.set(location, level))
     }
 
     /// Restores a LED.
-    pub fn release(&self, wire: &LedLocation) -> Result<(), LedError> {
-        self.with(|driver| driver.release(wire)).map(drop)
+    pub fn release(&self, location: &LedLocation) -> Result<(), LedError> {
+        self.with(|driver| driver.release(location)).map(drop)
     }
 
     /// Plays a pattern for this long; without a length, until interrupted.
-    pub async fn blink(&self, wire: &LedLocation, pattern: &Pattern, length: Option<Duration>) -> Result<(), LedError> {
-        let player = self.play(wire, pattern, length.map(|length| pattern.rounds_in(length))).await?;
+    pub async fn blink(&self, location: &LedLocation, pattern: &Pattern, length: Option<Duration>) -> Result<(), LedError> {
+        let player = self.play(location, pattern, length.map(|length| pattern.rounds_in(length))).await?;
         let begun = tokio::time::Instant::now();
         let over = length.map(|length| begun + length);
         loop {
             let now = begun.elapsed();
             let (level, change) = pattern.at(now);
             if player == Player::Agent {
-                self.set(wire, level)?;
+                self.set(location, level)?;
             }
             let next = if player == Player::Agent { Some(begun + change) } else { None };
             match [next, over].into_iter().flatten().min() {
@@ -208,10 +208,10 @@ impl LedTool {
 }
 
 /// Retries while another program holds the LED: the agent releases it as soon as it sees the tool's lock.
-async fn patiently<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
-    for _ in 0..PATIENCE {
+async fn retry_while_busy<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
+    for _ in 0..RELEASE_RETRIES {
         match deed() {
-            Err(LedError::Busy(_)) => sleep(ASK_AGAIN).await,
+            Err(LedError::Busy(_)) => sleep(RETRY_AFTER).await,
             done => return done,
         }
     }
@@ -219,7 +219,7 @@ async fn patiently<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T
 }
 
 /// Restores everything on a panic, also where a panic ends the process at once.
-fn rescue(driver: &Arc<Mutex<LedDriver>>) {
+fn restore_on_panic(driver: &Arc<Mutex<LedDriver>>) {
     let driver = Arc::downgrade(driver);
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -302,13 +302,13 @@ mod tests {
             led_file: None,
         };
         let host = LedHost::open(place).expect("a simulated board");
-        let wire = host.items()[0].wire.clone();
-        let LedLocation::Class { dir, .. } = &wire else { unreachable!("it has a LED of the LED class") };
+        let location = host.items()[0].location.clone();
+        let LedLocation::Class { dir, .. } = &location else { unreachable!("it has a LED of the LED class") };
         let trigger = || host.class(dir).look().map(|now| now.trigger);
         let was = trigger();
-        let driver = Arc::new(Mutex::new(host.driver(WHO)));
-        rescue(&driver);
-        driver.lock().expect("no other thread has it").hold(&wire, LedLevel::Lit).expect("it can be lit");
+        let driver = Arc::new(Mutex::new(host.driver(HOLDER)));
+        restore_on_panic(&driver);
+        driver.lock().expect("no other thread has it").hold(&location, LedLevel::Lit).expect("it can be lit");
         assert_ne!(trigger(), was);
         let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
         assert!(fell.is_err());

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// Mistakes that are reported; further ones are only counted.
-const MISTAKES: usize = 10;
+const MAX_MISTAKES: usize = 10;
 
 /// Warnings that are reported; further ones are only counted.
-const WARNINGS: usize = 100;
+const MAX_WARNINGS: usize = 100;
 
 /// Characters of a value, or of a step in a path, that a message shows.
-const TOLD: usize = 60;
+const QUOTED_CHARS: usize = 60;
 
 /// Mistakes and warnings found while a document is read.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Cursor<'a> {
     value: &'a Value,
     notes: &'a Diagnostics,
     /// Its value may be secret: messages show only its type.
-    hushed: bool,
+    redacts: bool,
 }
 
 impl Diagnostics {
@@ -71,18 +71,18 @@ impl Pile {
 impl<'a> Cursor<'a> {
     /// The whole document.
     pub(super) fn root(value: &'a Value, notes: &'a Diagnostics) -> Self {
-        Self { path: String::new(), value, notes, hushed: false }
+        Self { path: String::new(), value, notes, redacts: false }
     }
 
     /// The same place, with its values hidden in messages.
     pub(super) fn redacted(self) -> Self {
-        Self { hushed: true, ..self }
+        Self { redacts: true, ..self }
     }
 
     fn child(&self, step: &str, value: &'a Value) -> Self {
         let step = step_text(step);
         let path = if self.path.is_empty() { step } else { format!("{}.{step}", self.path) };
-        Self { path, value, notes: self.notes, hushed: self.hushed }
+        Self { path, value, notes: self.notes, redacts: self.redacts }
     }
 
     /// The value under a key of an object. `null` counts as absent.
@@ -232,12 +232,12 @@ impl<'a> Cursor<'a> {
 
     /// Notes a mistake.
     pub(super) fn wrong(&self, why: &str) {
-        self.notes.mistakes.borrow_mut().add(MISTAKES, self.said(why));
+        self.notes.mistakes.borrow_mut().add(MAX_MISTAKES, self.said(why));
     }
 
     /// Notes a warning for the owner.
     pub(super) fn warn(&self, why: &str) {
-        self.notes.warnings.borrow_mut().add(WARNINGS, self.said(why));
+        self.notes.warnings.borrow_mut().add(MAX_WARNINGS, self.said(why));
     }
 
     /// Notes every name and text in it that contains a NUL: to the kernel it ends a string, so no engine can pass it on.
@@ -277,9 +277,9 @@ impl<'a> Cursor<'a> {
             Value::Null => "nothing".to_owned(),
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "an object".to_owned(),
-            Value::String(_) if self.hushed => "a string".to_owned(),
-            Value::Number(_) if self.hushed => "a number".to_owned(),
-            Value::Bool(_) if self.hushed => "a boolean".to_owned(),
+            Value::String(_) if self.redacts => "a string".to_owned(),
+            Value::Number(_) if self.redacts => "a number".to_owned(),
+            Value::Bool(_) if self.redacts => "a boolean".to_owned(),
             Value::Bool(flag) => flag.to_string(),
             Value::Number(number) => number.to_string(),
             Value::String(text) => quoted(text),
@@ -297,9 +297,9 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-/// Text in quotes, on one line, cut to [`TOLD`] characters.
+/// Text in quotes, on one line, cut to [`QUOTED_CHARS`] characters.
 pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(TOLD) {
+    match text.char_indices().nth(QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
@@ -308,14 +308,14 @@ pub(super) fn quoted(text: &str) -> String {
 /// Names in one line, the first five of them.
 pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let names: BTreeSet<_> = names.into_iter().collect();
-    let told: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();
-    let more = names.len() - told.len();
-    if more == 0 { told.join(", ") } else { format!("{} and {more} more", told.join(", ")) }
+    let first: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();
+    let more = names.len() - first.len();
+    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
 }
 
 fn step_text(step: &str) -> String {
     let plain = step.chars().all(|it| it.is_ascii_alphanumeric() || "_-.:/".contains(it));
-    if plain && !step.is_empty() && step.len() <= TOLD { step.to_owned() } else { quoted(step) }
+    if plain && !step.is_empty() && step.len() <= QUOTED_CHARS { step.to_owned() } else { quoted(step) }
 }
 
 /// A number without a fraction that a float holds exactly.

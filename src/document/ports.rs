@@ -10,10 +10,10 @@ use super::at::Cursor;
 use super::fields::ObjectFields;
 
 /// What a port may look like, for error messages.
-const SHORT: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp, 3000-3005:3000-3005 or 3000-3005:80";
+const PORT_SYNTAX: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp, 3000-3005:3000-3005 or 3000-3005:80";
 
 /// Limit of ports of one service: more are a mistake, and would only fill the memory.
-const MOST: usize = 10_000;
+const MAX_PORTS: usize = 10_000;
 
 /// Reads published ports.
 pub(super) fn published(at: &Cursor<'_>) -> BTreeSet<Port> {
@@ -21,8 +21,8 @@ pub(super) fn published(at: &Cursor<'_>) -> BTreeSet<Port> {
     for item in at.one_or_more() {
         let found = if item.is_object() { long(&item) } else { short(&item) };
         let found = found.unwrap_or_default();
-        if ports.len() + found.len() > MOST {
-            at.wrong(&format!("has more than {MOST} ports"));
+        if ports.len() + found.len() > MAX_PORTS {
+            at.wrong(&format!("has more than {MAX_PORTS} ports"));
             break;
         }
         ports.extend(found);
@@ -37,7 +37,7 @@ pub(super) fn exposed(at: &Cursor<'_>) -> BTreeSet<String> {
         let Some(text) = item.scalar() else { continue };
         let parsed = split_protocol(&text).and_then(|(text, protocol)| Some((range(text)?, protocol)));
         match parsed {
-            Some((range, _)) if ports.len() + range.len() > MOST => at.wrong(&format!("has more than {MOST} ports")),
+            Some((range, _)) if ports.len() + range.len() > MAX_PORTS => at.wrong(&format!("has more than {MAX_PORTS} ports")),
             Some((range, protocol)) => ports.extend(range.map(|port| format!("{port}/{protocol}"))),
             None => item.expected("a port such as 80, 80/udp or 3000-3005"),
         }
@@ -54,7 +54,7 @@ fn short(item: &Cursor<'_>) -> Option<Vec<Port>> {
     let text = item.scalar()?;
     let ports = parse_short(text.trim());
     if ports.is_none() {
-        item.expected(SHORT);
+        item.expected(PORT_SYNTAX);
     }
     ports
 }

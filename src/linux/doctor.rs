@@ -23,7 +23,7 @@ use crate::port::{Clock as _, Net as _};
 /// 2026-01-01, the year this was written: a clock before that has not been set.
 const NOT_BEFORE_SECS: i64 = 1_767_225_600;
 /// How long the cloud may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to check: the configuration, as far as it is about the host.
 #[derive(Debug, Clone)]
@@ -75,17 +75,17 @@ pub enum CheckResult {
 }
 
 /// Runs all checks, in the order in which the user would fix the problems.
-pub async fn run_checks(patient: &Checks) -> Vec<Finding> {
-    let mut findings: Vec<_> = patient.troubles.iter().map(|it| wrong("configuration", it)).collect();
-    findings.extend(patient.writes.iter().map(|it| directory(it)));
-    findings.push(keys(&patient.keys));
-    findings.push(clock(&patient.root));
-    findings.push(engine(patient).await);
-    findings.extend(bus(patient).await);
-    findings.push(led(patient));
-    findings.push(registry_auth(&patient.registry_auth));
-    findings.extend(patient.listen.iter().map(|it| port(&patient.root, *it)));
-    findings.push(cloud(patient).await);
+pub async fn run_checks(checks: &Checks) -> Vec<Finding> {
+    let mut findings: Vec<_> = checks.troubles.iter().map(|it| wrong("configuration", it)).collect();
+    findings.extend(checks.writes.iter().map(|it| directory(it)));
+    findings.push(keys(&checks.keys));
+    findings.push(clock(&checks.root));
+    findings.push(engine(checks).await);
+    findings.extend(bus(checks).await);
+    findings.push(led(checks));
+    findings.push(registry_auth(&checks.registry_auth));
+    findings.extend(checks.listen.iter().map(|it| port(&checks.root, *it)));
+    findings.push(cloud(checks).await);
     findings
 }
 
@@ -161,10 +161,10 @@ fn clock(root: &Path) -> Finding {
     fine("clock", "the clock is set")
 }
 
-async fn engine(patient: &Checks) -> Finding {
+async fn engine(checks: &Checks) -> Finding {
     let settings = EngineSettings {
-        hosts: patient.engines.clone(),
-        root: patient.root.clone(),
+        hosts: checks.engines.clone(),
+        root: checks.root.clone(),
         logins: None,
         floor_bytes: 0,
         asks_registries: false,
@@ -183,8 +183,8 @@ async fn engine(patient: &Checks) -> Finding {
 }
 
 /// Checks the bus, then what is on it: without a bus the rest is left out, because it would fail for the same reason.
-async fn bus(patient: &Checks) -> Vec<Finding> {
-    let systemd = Systemd::new(&patient.root, patient.bus.as_deref());
+async fn bus(checks: &Checks) -> Vec<Finding> {
+    let systemd = Systemd::new(&checks.root, checks.bus.as_deref());
     let polkit = match systemd.has("org.freedesktop.PolicyKit1").await {
         Ok(polkit) => polkit,
         Err(why) => {
@@ -212,10 +212,10 @@ async fn bus(patient: &Checks) -> Vec<Finding> {
     findings
 }
 
-fn led(patient: &Checks) -> Finding {
-    let Some(told) = &patient.board else { return skipped("led", "LEDs are simulated") };
-    let detected = detect(&patient.root, told);
-    let choice = choose_led(&detected, patient.led_file.as_deref(), &read_leds(&patient.root));
+fn led(checks: &Checks) -> Finding {
+    let Some(hints) = &checks.board else { return skipped("led", "LEDs are simulated") };
+    let detected = detect(&checks.root, hints);
+    let choice = choose_led(&detected, checks.led_file.as_deref(), &read_leds(&checks.root));
     match &choice.led {
         Some(LedLocation::Class { name, dir }) => match access(dir.join("brightness"), Access::WRITE_OK) {
             Ok(()) => fine("led", format!("{name} on {detected}: {}", choice.why)),
@@ -260,17 +260,17 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
     }
 }
 
-async fn cloud(patient: &Checks) -> Finding {
-    let Some((host, port)) = &patient.cloud else { return skipped("cloud", "none is configured") };
-    let reach = NetAdapter::new(&patient.root, patient.bus.as_deref());
-    match timeout(PATIENCE, reach.dial(host, *port)).await {
+async fn cloud(checks: &Checks) -> Finding {
+    let Some((host, port)) = &checks.cloud else { return skipped("cloud", "none is configured") };
+    let reach = NetAdapter::new(&checks.root, checks.bus.as_deref());
+    match timeout(CONNECT_TIMEOUT, reach.dial(host, *port)).await {
         Ok(Ok(())) => fine("cloud", format!("{host} port {port} can be reached")),
         Ok(Err(why)) => wrong("cloud", why.to_string()),
         Err(_) => wrong(
             "cloud",
             format!(
                 "{host} port {port} does not answer within {} s; check the network's firewall and proxy",
-                PATIENCE.as_secs()
+                CONNECT_TIMEOUT.as_secs()
             ),
         ),
     }
@@ -283,7 +283,7 @@ mod tests {
     use super::CheckResult::{Fine, Skipped, Wrong};
     use super::*;
 
-    fn patient(root: &Path) -> Checks {
+    fn checks(root: &Path) -> Checks {
         Checks {
             root: root.to_owned(),
             writes: vec![root.join("state")],
@@ -299,8 +299,8 @@ mod tests {
         }
     }
 
-    async fn told(patient: &Checks) -> Vec<(&'static str, CheckResult)> {
-        run_checks(patient).await.into_iter().map(|it| (it.what, it.verdict)).collect()
+    async fn hints(checks: &Checks) -> Vec<(&'static str, CheckResult)> {
+        run_checks(checks).await.into_iter().map(|it| (it.what, it.verdict)).collect()
     }
 
     #[tokio::test]
@@ -317,8 +317,8 @@ mod tests {
             ("port", Fine),
             ("cloud", Skipped),
         ];
-        assert_eq!(told(&patient(root.path())).await, expected);
-        for finding in run_checks(&patient(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
+        assert_eq!(hints(&checks(root.path())).await, expected);
+        for finding in run_checks(&checks(root.path())).await.into_iter().filter(|it| it.verdict == Wrong) {
             assert!(finding.words.contains(';') && !finding.words.contains('\n'), "what to do? {finding:?}");
         }
     }
@@ -326,17 +326,17 @@ mod tests {
     #[tokio::test]
     async fn what_is_open_to_others_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let patient = patient(root.path());
+        let checks = checks(root.path());
         fs::create_dir(root.path().join("state")).unwrap();
-        fs::write(&patient.keys, "{}").unwrap();
+        fs::write(&checks.keys, "{}").unwrap();
         let socket = root.path().join("docker.sock");
         let _engine = an_engine_at(&socket);
-        for (open, shut, what) in [(0o777, 0o700, &patient.writes[0]), (0o640, 0o600, &patient.keys), (0o666, 0o660, &socket)] {
+        for (open, shut, what) in [(0o777, 0o700, &checks.writes[0]), (0o640, 0o600, &checks.keys), (0o666, 0o660, &socket)] {
             for (mode, verdict) in [(open, Wrong), (shut, Fine)] {
                 fs::set_permissions(what, fs::Permissions::from_mode(mode)).unwrap();
-                let findings = run_checks(&patient).await;
-                let told = |it: &&Finding| it.words.contains(&*what.to_string_lossy());
-                let finding = findings.iter().find(told).unwrap();
+                let findings = run_checks(&checks).await;
+                let hints = |it: &&Finding| it.words.contains(&*what.to_string_lossy());
+                let finding = findings.iter().find(hints).unwrap();
                 assert_eq!(finding.verdict, verdict, "{mode:o} {finding:?}");
                 assert!(verdict == Fine || finding.words.contains("`chmod"), "{finding:?}");
             }
@@ -367,14 +367,14 @@ mod tests {
         fs::write(path.join("auth.json"), "{\"auths\": \"sesame").unwrap();
         let cloud = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = cloud.local_addr().unwrap();
-        let patient = Checks {
+        let checks = Checks {
             listen: vec![at],
             cloud: Some(("127.0.0.1".to_owned(), at.port())),
             board: None,
             writes: vec![path.join("auth.json/below")],
-            ..patient(path)
+            ..checks(path)
         };
-        let findings = run_checks(&patient).await;
+        let findings = run_checks(&checks).await;
         let of = |what: &str| findings.iter().find(|it| it.what == what).unwrap();
         assert_eq!(of("clock").verdict, CheckResult::Fine);
         assert_eq!(of("cloud").verdict, CheckResult::Fine);

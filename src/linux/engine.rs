@@ -89,12 +89,12 @@ pub struct EngineSettings {
 #[derive(Debug)]
 pub struct Engine {
     settings: EngineSettings,
-    link: RefCell<connection::ConnectionState>,
-    seen: RefCell<observe::ContainerCache>,
+    connection: RefCell<connection::ConnectionState>,
+    container_cache: RefCell<observe::ContainerCache>,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
-    claims: RefCell<BTreeMap<ImageRef, u64>>,
+    reserved_bytes: RefCell<BTreeMap<ImageRef, u64>>,
     /// What registries said of images, and when: a cache.
-    told: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
+    remote_images: RefCell<BTreeMap<ImageRef, (Instant, Rc<registry::RemoteImage>)>>,
 }
 
 impl Engine {
@@ -103,16 +103,16 @@ impl Engine {
     pub fn connect(settings: EngineSettings) -> Self {
         Self {
             settings,
-            link: RefCell::default(),
-            seen: RefCell::default(),
-            claims: RefCell::default(),
-            told: RefCell::default(),
+            connection: RefCell::default(),
+            container_cache: RefCell::default(),
+            reserved_bytes: RefCell::default(),
+            remote_images: RefCell::default(),
         }
     }
 
     /// The engine's version, or what is wrong with the connection.
     pub async fn version(&self) -> Result<EngineVersion, EngineError> {
-        self.within(OBSERVE, async { Ok(self.link().await?.version()) }).await
+        self.within(OBSERVE, async { Ok(self.connection().await?.version()) }).await
     }
 
     /// Limits a call to `most`. After a failed connection or a timeout the next call connects anew.
@@ -122,13 +122,13 @@ impl Engine {
             Err(_) => Err(EngineError::Unreachable(format!("no answer within {} s", most.as_secs()))),
         };
         if matches!(result, Err(EngineError::Unreachable(_))) {
-            self.forget_link();
+            self.forget_connection();
         }
         result
     }
 
-    async fn act(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
-        match deed {
+    async fn execute_action(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+        match action {
             EngineAction::Pull(image) => self.pull(image, progress).await,
             EngineAction::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
             EngineAction::Start(which) => self.within(CALL, self.start(which)).await,
@@ -156,9 +156,9 @@ impl port::Engine for Engine {
         Box::pin(self.fit_together(images)).await
     }
 
-    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn take(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         // Boxed: the future is as large as the largest of the engine's actions.
-        Box::pin(self.act(deed, progress)).await
+        Box::pin(self.execute_action(action, progress)).await
     }
 
     fn events(&self) -> impl Stream<Item = ()> {

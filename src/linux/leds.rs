@@ -10,10 +10,10 @@ pub mod facts;
 pub mod files;
 pub mod gpio;
 pub mod host;
+pub mod location;
 mod player;
 pub mod saved;
 pub mod simulated;
-pub mod wire;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,9 +27,9 @@ use inotify::{Inotify, WatchMask};
 
 use crate::board::{LedChoice, LedLocation};
 use crate::linux::leds::driver::{LedDriver, PersistentChanges};
+use crate::linux::leds::location::find;
 use crate::linux::leds::player::Playback;
 use crate::linux::leds::saved::LockFile;
-use crate::linux::leds::wire::find;
 use crate::port::{self, ToolLock};
 use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
 
@@ -56,7 +56,7 @@ pub struct Leds {
 struct DriverState {
     driver: LedDriver,
     /// The LED that each was when last driven: another may have become the identify LED since.
-    wires: BTreeMap<LedRef, LedLocation>,
+    locations: BTreeMap<LedRef, LedLocation>,
 }
 
 /// Reports writes to the lock file.
@@ -66,23 +66,23 @@ impl Leds {
     /// The LEDs that `choose` finds, driven by `driver`. `runtime`: the directory of its records.
     pub fn new(driver: LedDriver, choose: Box<ChooseLed>, runtime: &Path) -> Self {
         Self {
-            work: Arc::new(Mutex::new(DriverState { driver, wires: BTreeMap::new() })),
+            work: Arc::new(Mutex::new(DriverState { driver, locations: BTreeMap::new() })),
             choose: choose.into(),
             bench: tool_lock(runtime),
             watch: tokio::sync::Mutex::new(None),
         }
     }
 
-    /// Runs `deed` on the driver, on a thread where it may block.
+    /// Runs `call` on the driver, on a thread where it may block.
     async fn with<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&mut DriverState) -> Result<T, LedError> + Send + 'static,
+        call: impl FnOnce(&mut DriverState) -> Result<T, LedError> + Send + 'static,
     ) -> Result<T, LedError> {
         let work = Arc::clone(&self.work);
         let done = tokio::task::spawn_blocking(move || {
             // A panic with the lock held leaves the records of the state to restore, which is all that the next call needs.
             let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
-            deed(&mut work)
+            call(&mut work)
         });
         done.await.unwrap_or_else(|error| Err(LedError::Failed(format!("driving the LED broke off: {error}"))))
     }
@@ -103,11 +103,11 @@ impl port::Leds for Leds {
     }
 
     fn find(&self, survey: &LedChoice, which: &LedRef) -> Result<LedInfo, LedError> {
-        find(survey, which).map(|(_, lamp)| lamp)
+        find(survey, which).map(|(_, led_info)| led_info)
     }
 
     fn others(&self, survey: &LedChoice) -> Vec<LedInfo> {
-        survey.others.iter().map(wire::lamp).collect()
+        survey.others.iter().map(location::led_info).collect()
     }
 
     async fn show(
@@ -117,16 +117,16 @@ impl port::Leds for Leds {
         pattern: &Pattern,
         length: Option<Duration>,
     ) -> Result<Player, LedError> {
-        let (wire, _) = find(survey, which)?;
+        let (location, _) = find(survey, which)?;
         let (which, pattern) = (which.clone(), pattern.clone());
         let rounds = length.map(|length| pattern.rounds_in(length));
         self.with(move |work| {
             // Another LED may have been this one until now.
-            if work.wires.get(&which).is_some_and(|before| *before != wire) {
+            if work.locations.get(&which).is_some_and(|before| *before != location) {
                 work.put_back(&which)?;
             }
-            work.wires.insert(which, wire.clone());
-            work.driver.play(&wire, &pattern, rounds)
+            work.locations.insert(which, location.clone());
+            work.driver.play(&location, &pattern, rounds)
         })
         .await
     }
@@ -151,7 +151,7 @@ impl port::Leds for Leds {
 
     async fn restore(&self) -> Result<(), LedError> {
         self.with(|work| {
-            work.wires.clear();
+            work.locations.clear();
             work.driver.release_all()?;
             work.driver.recover(PersistentChanges::Keep).into_iter().try_for_each(|(_, outcome)| match outcome {
                 Ok(_) | Err(LedError::Vanished(_)) => Ok(()),
@@ -166,7 +166,7 @@ impl port::Leds for Leds {
         loop {
             if kept.is_none() {
                 // The watch begins before the lock is checked, so that no change between the two is missed.
-                *kept = watch(&self.bench);
+                *kept = watch_lock(&self.bench);
             }
             let state = if LockFile::is_taken(&self.bench) { ToolLock::Taken } else { ToolLock::Free };
             if state != now {
@@ -187,33 +187,33 @@ impl port::Leds for Leds {
 
 impl DriverState {
     fn set(&mut self, which: &LedRef, level: LedLevel) -> Result<(), LedError> {
-        match self.wires.get(which) {
-            Some(wire) => self.driver.set(wire, level),
+        match self.locations.get(which) {
+            Some(location) => self.driver.set(location, level),
             None => Err(LedError::None("it was put back meanwhile".into())),
         }
     }
 
     /// Restores what was driven as this LED, unless it is also driven as another.
     fn put_back(&mut self, which: &LedRef) -> Result<(), LedError> {
-        let Some(wire) = self.wires.get(which) else { return Ok(()) };
-        if !self.wires.iter().any(|(other, it)| other != which && it == wire) {
-            match self.driver.release(wire) {
+        let Some(location) = self.locations.get(which) else { return Ok(()) };
+        if !self.locations.iter().any(|(other, it)| other != which && it == location) {
+            match self.driver.release(location) {
                 Ok(_) | Err(LedError::Vanished(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.wires.remove(which);
+        self.locations.remove(which);
         Ok(())
     }
 }
 
 /// Reports writes to a lock file. A program writes it after it has locked it.
-fn watch(claim: &Path) -> Option<LockEvents> {
-    if !claim.exists() {
-        std::fs::create_dir_all(claim.parent()?).ok()?;
-        File::options().create(true).append(true).open(claim).ok()?;
+fn watch_lock(lock_file: &Path) -> Option<LockEvents> {
+    if !lock_file.exists() {
+        std::fs::create_dir_all(lock_file.parent()?).ok()?;
+        File::options().create(true).append(true).open(lock_file).ok()?;
     }
     let inotify = Inotify::init().ok()?;
-    inotify.watches().add(claim, WatchMask::MODIFY | WatchMask::CLOSE_WRITE).ok()?;
+    inotify.watches().add(lock_file, WatchMask::MODIFY | WatchMask::CLOSE_WRITE).ok()?;
     inotify.into_event_stream([0; 256]).ok()
 }

@@ -47,10 +47,10 @@ impl Locks {
 
     async fn with_tree<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&LockTree) -> Result<T, LockError> + Send + 'static,
+        call: impl FnOnce(&LockTree) -> Result<T, LockError> + Send + 'static,
     ) -> Result<T, LockError> {
         let tree = self.tree.clone();
-        off_thread(move || deed(&tree)).await.map_err(LockError::Failed)?
+        off_thread(move || call(&tree)).await.map_err(LockError::Failed)?
     }
 }
 

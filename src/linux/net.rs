@@ -109,14 +109,14 @@ enum ConnectionOrigin {
     /// The bridge of a network that is `internal`.
     Internal,
     /// A bridge that the engine has not described yet.
-    Untold,
+    Unknown,
     /// An interface that is none of the engine's.
     Elsewhere,
 }
 
 impl ConnectionOrigin {
     const fn is_closed(self) -> bool {
-        matches!(self, Self::Internal | Self::Untold)
+        matches!(self, Self::Internal | Self::Unknown)
     }
 }
 
@@ -219,7 +219,8 @@ impl Listeners {
         }
         let via = self.network_of(from);
         let origins: Vec<_> = via.iter().map(|it| self.origin(it)).collect();
-        if let Some(origin @ (ConnectionOrigin::Internal | ConnectionOrigin::Untold)) = origins.iter().find(|it| it.is_closed())
+        if let Some(origin @ (ConnectionOrigin::Internal | ConnectionOrigin::Unknown)) =
+            origins.iter().find(|it| it.is_closed())
         {
             debug!(%addr, ?origin, "a connection from a bridge that is not open was closed");
             return None;
@@ -252,7 +253,7 @@ impl Listeners {
         match (self.networks.borrow().way(address.index), interfaces::is_bridge(&address.interface)) {
             (Some(ContainerAccess::Internal), _) => ConnectionOrigin::Internal,
             (Some(ContainerAccess::Open), true) => ConnectionOrigin::Open,
-            (None, true) => ConnectionOrigin::Untold,
+            (None, true) => ConnectionOrigin::Unknown,
             // A bridge that the owner made may lead anywhere.
             (Some(ContainerAccess::Open) | None, false) => ConnectionOrigin::Elsewhere,
         }
@@ -325,11 +326,13 @@ fn served(known: &[InterfaceAddress], networks: &EngineNetworks) -> Vec<Interfac
         |it: &InterfaceAddress| interfaces::is_bridge(&it.interface) && networks.way(it.index) == Some(ContainerAccess::Open);
     let is_served = |it: &&InterfaceAddress| it.ip.is_ipv4() && (it.is_vpn() || is_open(it));
     let mut served: Vec<InterfaceAddress> = known.iter().filter(is_served).cloned().collect();
-    let told = |it: &InterfaceAddress| SUPERVISOR_GATEWAY.parse().is_ok_and(|told: IpAddr| it.ip == told);
-    let Some(told) = served.iter().find(|it| told(it) && interfaces::is_bridge(&it.interface)).cloned() else { return served };
+    let gateway = |it: &InterfaceAddress| SUPERVISOR_GATEWAY.parse().is_ok_and(|gateway: IpAddr| it.ip == gateway);
+    let Some(gateway) = served.iter().find(|it| gateway(it) && interfaces::is_bridge(&it.interface)).cloned() else {
+        return served;
+    };
     for index in 0..served.len() {
         let InterfaceAddress { interface, index, .. } = &served[index];
-        let also = InterfaceAddress { interface: interface.clone(), index: *index, ..told.clone() };
+        let also = InterfaceAddress { interface: interface.clone(), index: *index, ..gateway.clone() };
         if interfaces::is_bridge(&also.interface) && !served.contains(&also) {
             served.push(also);
         }
@@ -348,7 +351,7 @@ async fn changed(changes: Option<&AddressChanges>, networks: &mut watch::Receive
             None => std::future::pending().await,
         }
     };
-    let told = async {
+    let networks_changed = async {
         if networks.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -356,7 +359,7 @@ async fn changed(changes: Option<&AddressChanges>, networks: &mut watch::Receive
     tokio::select! {
         biased;
         () = addresses => (),
-        () = told => (),
+        () = networks_changed => (),
     }
 }
 

@@ -78,7 +78,7 @@ fn patience(var: &dyn Fn(&str) -> Option<OsString>) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn told(socket: &UnixDatagram) -> String {
+    fn received(socket: &UnixDatagram) -> String {
         let mut bytes = [0; 200];
         let length = socket.recv(&mut bytes).unwrap();
         String::from_utf8(bytes[..length].to_vec()).unwrap()
@@ -93,7 +93,7 @@ mod tests {
             (Notification::Stopping, "STOPPING=1"),
         ] {
             notify.notify(&word);
-            assert_eq!(told(socket), said);
+            assert_eq!(received(socket), said);
         }
         assert_eq!(notify.watchdog_timeout(), None);
     }

@@ -29,7 +29,7 @@ pub use watch::InhibitorLock;
 
 /// Timeout of a request to the bus or to logind. D-Bus itself waits 25 s; the requester wants a response within five, and so
 /// does the reconciler, which is quiesced meanwhile.
-const PATIENCE: Duration = Duration::from_secs(4);
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 const LOGIND: &str = "org.freedesktop.login1";
 const LOGIND_PATH: &str = "/org/freedesktop/login1";
@@ -64,7 +64,7 @@ impl Power {
     async fn connect(&self) -> Result<Connection, PowerError> {
         let bus = &self.bus;
         let connected = async { Builder::address(bus.as_str()).build().await };
-        let why = match timeout(PATIENCE, connected).await {
+        let why = match timeout(CALL_TIMEOUT, connected).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
@@ -72,7 +72,7 @@ impl Power {
         Err(PowerError::NoBus { address: bus.clone(), why })
     }
 
-    /// Sends logind a request. [`PATIENCE`] covers the connection and the response.
+    /// Sends logind a request. [`CALL_TIMEOUT`] covers the connection and the response.
     async fn ask<T>(&self, request: &str, ask: impl AsyncFnOnce(Connection) -> Result<T, Error>) -> Result<T, PowerError> {
         let asked = async {
             let connection = self.connect().await?;
@@ -81,11 +81,11 @@ impl Power {
             Ok(answer)
         };
         let silent = || {
-            let secs = PATIENCE.as_secs();
+            let secs = CALL_TIMEOUT.as_secs();
             let why = format!("logind did not answer for {secs} s; see `systemctl status systemd-logind`");
             PowerError::Unreachable { request: request.to_owned(), why }
         };
-        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(silent()))
+        timeout(CALL_TIMEOUT, asked).await.unwrap_or_else(|_| Err(silent()))
     }
 }
 

@@ -48,7 +48,7 @@ const RECORD_BYTES: u64 = 4 << 20;
 /// six bytes.
 const TARGETS_BYTES: u64 = 64 << 20;
 /// Name prefix of the empty file that marks a target as reached; the target's fingerprint follows.
-const PROVED: &str = "proved-";
+const REACHED: &str = "proved-";
 /// Suffix of a temporary file.
 const DRAFT: &str = ".new";
 
@@ -57,14 +57,14 @@ pub type ParseTarget = dyn Fn(&str) -> Result<Target, TargetError> + Send + Sync
 
 /// The records, in a directory.
 pub struct Store<F = Disk> {
-    shelf: Arc<Shelf<F>>,
+    shared: Arc<SharedStore<F>>,
 }
 
-struct Shelf<F> {
+struct SharedStore<F> {
     files: StateDirectory<F>,
     parse: Box<ParseTarget>,
     /// Complaints from before there was a store. A load reports them with its own.
-    told: Vec<String>,
+    complaints: Vec<String>,
     /// What is known of each file. Locked while writing: a save continues even if its caller no longer waits.
     known: Mutex<BTreeMap<&'static str, Known>>,
 }
@@ -95,10 +95,10 @@ impl<F: StoreFiles> Store<F> {
     #[must_use]
     pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
         Self {
-            shelf: Arc::new(Shelf {
+            shared: Arc::new(SharedStore {
                 files: StateDirectory::new(files, path),
                 parse,
-                told: Vec::new(),
+                complaints: Vec::new(),
                 known: Mutex::default(),
             }),
         }
@@ -108,23 +108,23 @@ impl<F: StoreFiles> Store<F> {
 impl<F: StoreFiles> Store<F> {
     /// Adds complaints from before there was a store: a load reports them too.
     #[must_use]
-    pub fn telling(self, told: Vec<String>) -> Self {
-        let before = Arc::into_inner(self.shelf).expect("no load or save has begun");
-        Self { shelf: Arc::new(Shelf { told, ..before }) }
+    pub fn with_complaints(self, complaints: Vec<String>) -> Self {
+        let before = Arc::into_inner(self.shared).expect("no load or save has begun");
+        Self { shared: Arc::new(SharedStore { complaints, ..before }) }
     }
 }
 
 impl<F: StoreFiles> port::Store for Store<F> {
     async fn load(&self) -> Result<StoredState, StoreError> {
-        let shared = Arc::clone(&self.shelf);
+        let shared = Arc::clone(&self.shared);
         off_thread(move || shared.load()).await.map_err(StoreError::Interrupted)?
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shelf);
+        let shared = Arc::clone(&self.shared);
         if let Record::Proved(fingerprint) = record {
-            let mark = format!("{PROVED}{fingerprint}");
-            return off_thread(move || shared.mark(&mark)).await.map_err(StoreError::Interrupted)?;
+            let mark = format!("{REACHED}{fingerprint}");
+            return off_thread(move || shared.mark_reached(&mark)).await.map_err(StoreError::Interrupted)?;
         }
         let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
@@ -171,8 +171,8 @@ pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
 
 /// Saves what the device's provisioning file says, for a start at which that file cannot be read.
 pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let shelf = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shelf;
-    shelf.keep(PROVISIONED, bytes)
+    let shared = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shared;
+    shared.keep(PROVISIONED, bytes)
 }
 
 /// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.
@@ -192,11 +192,11 @@ pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
 
 impl<F: StoreFiles> fmt::Debug for Store<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Store").field(&self.shelf.files).finish()
+        f.debug_tuple("Store").field(&self.shared.files).finish()
     }
 }
 
-impl<F: StoreFiles> Shelf<F> {
+impl<F: StoreFiles> SharedStore<F> {
     fn load(&self) -> Result<StoredState, StoreError> {
         self.files.prepare().map_err(|why| failed(&self.files, "make", "", &why))?;
         let names = self.files.names().map_err(|why| failed(&self.files, "read", "", &why))?;
@@ -205,7 +205,7 @@ impl<F: StoreFiles> Shelf<F> {
             let _ = self.files.remove(draft);
         }
         let mut memory =
-            StoredState { complaints: [self.told.clone(), self.files.doubts()].concat(), ..StoredState::default() };
+            StoredState { complaints: [self.complaints.clone(), self.files.doubts()].concat(), ..StoredState::default() };
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::IdentityFile::into_state);
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
@@ -214,7 +214,7 @@ impl<F: StoreFiles> Shelf<F> {
         if let Some(targets) = self.read::<wire::TargetsFile>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;
-            let proved = |it: &Target| names.contains(&format!("{PROVED}{}", it.fingerprint()));
+            let proved = |it: &Target| names.contains(&format!("{REACHED}{}", it.fingerprint()));
             if memory.targets.wanted.as_ref().is_some_and(proved) {
                 memory.targets.good.clone_from(&memory.targets.wanted);
             }
@@ -328,7 +328,7 @@ impl<F: StoreFiles> Shelf<F> {
 
     /// Creates an empty file. It has no bytes that could be torn, and whether it survives a power cut makes no difference to
     /// its reader, so it is not synced.
-    fn mark(&self, mark: &str) -> Result<(), StoreError> {
+    fn mark_reached(&self, mark: &str) -> Result<(), StoreError> {
         let _turn = self.known();
         match self.files.make(mark) {
             Err(why) if why.kind() != io::ErrorKind::AlreadyExists => Err(failed(&self.files, "keep", mark, &why)),
@@ -338,7 +338,7 @@ impl<F: StoreFiles> Shelf<F> {
 
     /// Removes the marks of targets that are no longer wanted: they do no harm, but would pile up.
     fn sweep(&self) {
-        for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(PROVED)) {
+        for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(REACHED)) {
             let _ = self.files.remove(mark); // The next sweep tries again.
         }
     }
@@ -376,12 +376,12 @@ impl<F: StoreFiles> Shelf<F> {
     }
 
     /// Does something with a file. A directory of that name is renamed first.
-    fn past_a_directory(&self, name: &str, deed: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        match deed() {
+    fn past_a_directory(&self, name: &str, call: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match call() {
             Err(why) if why.kind() == io::ErrorKind::IsADirectory => {
                 let free = self.move_aside(name)?;
                 warn!("`{}` is a directory, not a file; it was put aside as `{free}`", self.files.shown(name));
-                deed()
+                call()
             }
             done => done,
         }

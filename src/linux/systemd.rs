@@ -11,7 +11,7 @@ use zbus::wire::{OwnedObjectPath, OwnedVariant};
 use zbus::{Connection, Error};
 
 /// Timeout of a request. D-Bus's own is the same.
-const PATIENCE: Duration = Duration::from_secs(25);
+const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// systemd, behind a system bus.
@@ -66,8 +66,8 @@ impl Systemd {
     }
 
     /// Queues a job for a unit. Mode `fail`: a conflicting job that is already queued is not replaced.
-    pub(in crate::linux) async fn tell(&self, name: &str, deed: UnitAction) -> Result<(), String> {
-        let method = match deed {
+    pub(in crate::linux) async fn control(&self, name: &str, action: UnitAction) -> Result<(), String> {
+        let method = match action {
             UnitAction::Stop => "StopUnit",
             UnitAction::Restart => "RestartUnit",
         };
@@ -115,10 +115,10 @@ impl Systemd {
     }
 
     async fn within<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-        match timeout(PATIENCE, asked).await {
+        match timeout(CALL_TIMEOUT, asked).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(format!("{error} (systemd on the bus at `{}`)", self.bus)),
-            Err(_) => Err(format!("systemd on the bus at `{}` did not answer for {} s", self.bus, PATIENCE.as_secs())),
+            Err(_) => Err(format!("systemd on the bus at `{}` did not answer for {} s", self.bus, CALL_TIMEOUT.as_secs())),
         }
     }
 }

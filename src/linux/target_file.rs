@@ -238,14 +238,14 @@ mod tests {
             fs::rename(self.path("new"), self.path(name)).unwrap();
         }
 
-        async fn told(&self) -> Result<String, String> {
-            let told = timeout(Duration::from_secs(10), self.file.next()).await.expect("it is told in time");
-            told.map(|it| it.name.unwrap_or_default()).map_err(|it| it.0)
+        async fn next_name(&self) -> Result<String, String> {
+            let next_name = timeout(Duration::from_secs(10), self.file.next()).await.expect("it is told in time");
+            next_name.map(|it| it.name.unwrap_or_default()).map_err(|it| it.0)
         }
 
         async fn quiet(&self) {
-            let told = timeout(QUIET, self.file.next()).await;
-            assert!(told.is_err(), "{told:?}");
+            let next_name = timeout(QUIET, self.file.next()).await;
+            assert!(next_name.is_err(), "{next_name:?}");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
     async fn the_first_comes_at_once_and_each_once() {
         let lab = Lab::new("t.json");
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         lab.quiet().await;
         lab.write("t.json", &named("one"));
         lab.file.look_again();
@@ -268,11 +268,11 @@ mod tests {
     async fn it_may_be_replaced_or_written_in_place() {
         let lab = Lab::new("t.json");
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         lab.replace("t.json", &named("two"));
-        assert_eq!(lab.told().await.unwrap(), "two");
+        assert_eq!(lab.next_name().await.unwrap(), "two");
         lab.write("t.json", &named("three"));
-        assert_eq!(lab.told().await.unwrap(), "three");
+        assert_eq!(lab.next_name().await.unwrap(), "three");
         lab.write("other.json", &named("four"));
         lab.quiet().await;
     }
@@ -281,14 +281,14 @@ mod tests {
     async fn it_may_go_and_come_back() {
         let lab = Lab::new("t.json");
         let missing = format!("{}: no such file; it is read as soon as it appears", lab.path("t.json").display());
-        assert_eq!(lab.told().await.unwrap_err(), missing);
+        assert_eq!(lab.next_name().await.unwrap_err(), missing);
         lab.quiet().await;
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         fs::remove_file(lab.path("t.json")).unwrap();
-        assert_eq!(lab.told().await.unwrap_err(), missing);
+        assert_eq!(lab.next_name().await.unwrap_err(), missing);
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         // Removed and back within [`SETTLE`]: nothing is reported.
         fs::remove_file(lab.path("t.json")).unwrap();
         lab.write("t.json", &named("one"));
@@ -299,17 +299,17 @@ mod tests {
     async fn a_bad_one_is_told_once_and_a_good_one_after_it() {
         let lab = Lab::new("t.json");
         lab.write("t.json", "{");
-        let said = lab.told().await.unwrap_err();
+        let said = lab.next_name().await.unwrap_err();
         assert!(said.contains("t.json: it is not JSON: EOF"), "{said}");
         lab.quiet().await;
         lab.replace("t.json", "{");
         lab.quiet().await;
         lab.replace("t.json", &named("good"));
-        assert_eq!(lab.told().await.unwrap(), "good");
+        assert_eq!(lab.next_name().await.unwrap(), "good");
         lab.replace("t.json", "{");
-        assert!(lab.told().await.is_err());
+        assert!(lab.next_name().await.is_err());
         lab.replace("t.json", &named("good"));
-        assert_eq!(lab.told().await.unwrap(), "good");
+        assert_eq!(lab.next_name().await.unwrap(), "good");
     }
 
     #[tokio::test]
@@ -317,39 +317,39 @@ mod tests {
         use std::io::Write;
         let lab = Lab::new("t.json");
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         let text = named("two");
         let mut slow = fs::File::create(lab.path("t.json")).unwrap();
         slow.write_all(&text.as_bytes()[..9]).unwrap();
         lab.quiet().await;
         slow.write_all(&text.as_bytes()[9..]).unwrap();
         drop(slow);
-        assert_eq!(lab.told().await.unwrap(), "two");
+        assert_eq!(lab.next_name().await.unwrap(), "two");
         // A file that is never closed is read after [`WRITING`].
         let mut open = fs::File::create(lab.path("t.json")).unwrap();
         open.write_all(named("three").as_bytes()).unwrap();
-        assert_eq!(lab.told().await.unwrap(), "three");
+        assert_eq!(lab.next_name().await.unwrap(), "three");
     }
 
     #[tokio::test]
     async fn directories_may_come_go_and_move() {
         let lab = Lab::new("a/b/t.json");
-        assert!(lab.told().await.unwrap_err().contains("no such file"));
+        assert!(lab.next_name().await.unwrap_err().contains("no such file"));
         fs::create_dir_all(lab.path("a/b")).unwrap();
         lab.quiet().await;
         lab.write("a/b/t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         fs::rename(lab.path("a"), lab.path("z")).unwrap();
-        assert!(lab.told().await.is_err());
+        assert!(lab.next_name().await.is_err());
         lab.write("z/b/t.json", &named("elsewhere"));
         lab.quiet().await;
         fs::create_dir_all(lab.path("a/b")).unwrap();
         lab.write("a/b/t.json", &named("two"));
-        assert_eq!(lab.told().await.unwrap(), "two");
+        assert_eq!(lab.next_name().await.unwrap(), "two");
         fs::remove_dir_all(lab.path("a")).unwrap();
-        assert!(lab.told().await.is_err());
+        assert!(lab.next_name().await.is_err());
         fs::rename(lab.path("z"), lab.path("a")).unwrap();
-        assert_eq!(lab.told().await.unwrap(), "elsewhere");
+        assert_eq!(lab.next_name().await.unwrap(), "elsewhere");
     }
 
     #[tokio::test]
@@ -360,52 +360,52 @@ mod tests {
         lab.write("store/one", &named("one"));
         lab.write("store/two", &named("two"));
         symlink("store/one", lab.path("t.json")).unwrap();
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         lab.write("store/one", &named("edited"));
-        assert_eq!(lab.told().await.unwrap(), "edited");
+        assert_eq!(lab.next_name().await.unwrap(), "edited");
         symlink("store/two", lab.path("next")).unwrap();
         fs::rename(lab.path("next"), lab.path("t.json")).unwrap();
-        assert_eq!(lab.told().await.unwrap(), "two");
+        assert_eq!(lab.next_name().await.unwrap(), "two");
     }
 
     #[tokio::test]
     async fn what_is_dropped_is_not_lost() {
         let lab = Lab::new("t.json");
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         lab.replace("t.json", &named("two"));
         // The future is dropped again and again, at whatever await it has reached.
         let mut patience = Duration::ZERO;
-        let told = loop {
-            if let Ok(told) = timeout(patience, lab.file.next()).await {
-                break told;
+        let next_name = loop {
+            if let Ok(next_name) = timeout(patience, lab.file.next()).await {
+                break next_name;
             }
             patience += Duration::from_millis(1);
         };
-        assert_eq!(told.unwrap().name.as_deref(), Some("two"));
+        assert_eq!(next_name.unwrap().name.as_deref(), Some("two"));
         lab.replace("t.json", &named("three"));
-        lab.told().now_or_never();
-        assert_eq!(lab.told().await.unwrap(), "three");
+        lab.next_name().now_or_never();
+        assert_eq!(lab.next_name().await.unwrap(), "three");
     }
 
     #[tokio::test]
     async fn who_waits_is_woken() {
         let lab = Rc::new(Lab::new("t.json"));
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         let later = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             lab.replace("t.json", &named("two"));
         };
-        let (told, ()) = tokio::join!(lab.told(), later);
-        assert_eq!(told.unwrap(), "two");
+        let (next_name, ()) = tokio::join!(lab.next_name(), later);
+        assert_eq!(next_name.unwrap(), "two");
     }
 
     #[tokio::test]
     async fn waiting_costs_no_wake_up() {
         let lab = Lab::new("t.json");
         lab.write("t.json", &named("one"));
-        assert_eq!(lab.told().await.unwrap(), "one");
+        assert_eq!(lab.next_name().await.unwrap(), "one");
         lab.quiet().await;
         let mut waiting = std::pin::pin!(lab.file.next());
         let mut polls = 0;
@@ -422,12 +422,12 @@ mod tests {
     async fn what_is_no_document_is_told_as_such() {
         let lab = Lab::new("t.json");
         fs::create_dir(lab.path("t.json")).unwrap();
-        assert!(lab.told().await.unwrap_err().ends_with("it is not a file"));
+        assert!(lab.next_name().await.unwrap_err().ends_with("it is not a file"));
         fs::remove_dir(lab.path("t.json")).unwrap();
-        assert!(lab.told().await.unwrap_err().contains("no such file"));
+        assert!(lab.next_name().await.unwrap_err().contains("no such file"));
         lab.write("t.json", &" ".repeat(4 * 1024 * 1024 + 1));
-        assert!(lab.told().await.unwrap_err().contains("larger than 4194304 bytes"));
+        assert!(lab.next_name().await.unwrap_err().contains("larger than 4194304 bytes"));
         fs::write(lab.path("t.json"), b"{}\xff").unwrap();
-        assert!(lab.told().await.unwrap_err().contains("not UTF-8 text from byte 2 on"));
+        assert!(lab.next_name().await.unwrap_err().contains("not UTF-8 text from byte 2 on"));
     }
 }

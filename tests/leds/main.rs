@@ -39,7 +39,7 @@ fn dir() -> PathBuf {
     PathBuf::from("/sys/class/leds/ACT")
 }
 
-fn wire() -> LedLocation {
+fn location() -> LedLocation {
     LedLocation::Class { name: "ACT".into(), dir: dir() }
 }
 

@@ -173,7 +173,7 @@ impl TestReport {
 impl TestedLed {
     pub(super) fn new(item: &ListedLed) -> Self {
         Self {
-            name: item.wire.to_string(),
+            name: item.location.to_string(),
             label: item.label,
             colour: item.colour,
             place: item.spot.clone(),
@@ -207,14 +207,14 @@ impl TestedLed {
     }
 
     /// Records what was read after a write.
-    pub(super) fn read_back(&mut self, told: u32, read: Option<u32>) {
+    pub(super) fn read_back(&mut self, written: u32, read: Option<u32>) {
         match read {
             None => self.read_back.untold += 1,
-            Some(read) if read == told => self.read_back.right += 1,
+            Some(read) if read == written => self.read_back.right += 1,
             Some(read) => {
                 self.read_back.wrong += 1;
                 self.driver_ok = false;
-                let example = format!("{told} was written, and {read} is read");
+                let example = format!("{written} was written, and {read} is read");
                 self.read_back.example.get_or_insert(example);
             }
         }
@@ -278,9 +278,9 @@ mod tests {
 
     #[test]
     fn a_read_back_that_lies_fails_the_driver_and_says_how() {
-        let wire = crate::board::LedLocation::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
+        let location = crate::board::LedLocation::Class { name: "ACT".into(), dir: "/sys/class/leds/ACT".into() };
         let mut tested = TestedLed::new(&ListedLed {
-            wire,
+            location,
             label: None,
             role: "identify".into(),
             colour: None,

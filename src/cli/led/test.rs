@@ -16,7 +16,7 @@ use crate::cli::led::report::{LedState, Sighting, TestReport, TestedLed};
 use crate::cli::tool::{LedTool, OnExit, ToolResult, ToolStop, complain, say};
 use crate::linux::leds::LedError;
 use crate::linux::leds::host::{LedHost, ListedLed};
-use crate::linux::leds::wire::{find_line, look_at_line};
+use crate::linux::leds::location::{find_line, look_at_line};
 use crate::state::LedLevel;
 
 /// How long each level is held: slow enough to follow, fast enough to tell from a heartbeat.
@@ -71,9 +71,9 @@ pub(super) fn run(host: &LedHost, args: &TestArgs) -> ToolResult {
 /// Tests one LED. An error ends the whole test; a failure of the LED is in the result.
 async fn test(host: &LedHost, bench: &LedTool, item: &ListedLed, assume_seen: bool) -> Result<TestedLed, ToolStop> {
     let mut tested = TestedLed::new(item);
-    tested.before = look(host, &item.wire);
+    tested.before = look(host, &item.location);
     let seen = loop {
-        if let Err(error) = blink(host, bench, &item.wire, &mut tested).await {
+        if let Err(error) = blink(host, bench, &item.location, &mut tested).await {
             tested.fail(error);
             break None;
         }
@@ -88,20 +88,20 @@ async fn test(host: &LedHost, bench: &LedTool, item: &ListedLed, assume_seen: bo
         }
     };
     tested.operator = seen;
-    if let Err(error) = bench.release(&item.wire) {
+    if let Err(error) = bench.release(&item.location) {
         tested.fail(error);
     }
-    tested.after = look(host, &item.wire);
+    tested.after = look(host, &item.location);
     tested.check_restored();
     Ok(tested)
 }
 
 /// Blinks by writing each change, and reads back what was written.
-async fn blink(host: &LedHost, bench: &LedTool, wire: &LedLocation, tested: &mut TestedLed) -> Result<(), LedError> {
+async fn blink(host: &LedHost, bench: &LedTool, location: &LedLocation, tested: &mut TestedLed) -> Result<(), LedError> {
     for level in (0..BLINKS).flat_map(|_| [LedLevel::Lit, LedLevel::Dark]) {
-        bench.hold(wire, level).await?;
+        bench.hold(location, level).await?;
         sleep(HELD).await;
-        if let LedLocation::Class { dir, .. } = wire {
+        if let LedLocation::Class { dir, .. } = location {
             let class = host.class(dir);
             let told = if level == LedLevel::Lit { class.max()? } else { 0 };
             tested.read_back(told, class.brightness()?);
@@ -111,11 +111,11 @@ async fn blink(host: &LedHost, bench: &LedTool, wire: &LedLocation, tested: &mut
 }
 
 /// The LED's state while no program of ours holds it.
-fn look(host: &LedHost, wire: &LedLocation) -> Option<LedState> {
-    match wire {
+fn look(host: &LedHost, location: &LedLocation) -> Option<LedState> {
+    match location {
         LedLocation::Class { dir, .. } => host.class(dir).look().ok().map(LedState::Led),
         LedLocation::Line { .. } => {
-            let (chip, info) = find_line(host.gpio(), wire).ok()?;
+            let (chip, info) = find_line(host.gpio(), location).ok()?;
             let (direction, level) = look_at_line(host.gpio(), &chip, &info).ok()?;
             Some(LedState::Line { direction, level })
         }
@@ -125,10 +125,10 @@ fn look(host: &LedHost, wire: &LedLocation) -> Option<LedState> {
 /// Asks the user whether the LED blinked.
 async fn ask(item: &ListedLed) -> Result<Answer, ToolStop> {
     let colour = item.colour.unwrap_or_default();
-    let name = if item.label.is_some_and(|label| label != item.wire.to_string()) {
-        format!("{} ({})", item.wire, item.label.unwrap_or_default())
+    let name = if item.label.is_some_and(|label| label != item.location.to_string()) {
+        format!("{} ({})", item.location, item.label.unwrap_or_default())
     } else {
-        item.wire.to_string()
+        item.location.to_string()
     };
     let question = format!("did the {colour} LED {name} {} blink? [y/n/r/s]", item.spot);
     let question = question.split_whitespace().collect::<Vec<_>>().join(" ") + " ";

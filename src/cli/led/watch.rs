@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_millis(40);
 /// Shows the LEDs for this long; without a length, until interrupted.
 pub(super) fn run(host: &LedHost, length: Option<Duration>) -> ToolResult {
     let mut items = host.items();
-    items.retain(|item| matches!(item.wire, LedLocation::Class { .. }));
+    items.retain(|item| matches!(item.location, LedLocation::Class { .. }));
     if items.is_empty() {
         return Err(LedError::None(host.choice(&host.offer()).why).into());
     }
@@ -53,7 +53,7 @@ async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
 
 /// One LED: a disc in its colour, or a word if standard output is no terminal.
 fn lamp(host: &LedHost, item: &ListedLed, live: bool) -> String {
-    let LedLocation::Class { name, dir } = &item.wire else { return String::new() };
+    let LedLocation::Class { name, dir } = &item.location else { return String::new() };
     let class = host.class(dir);
     let now = class.brightness().and_then(|now| Ok((now, class.max()?)));
     let disc = match (now, item.colour) {

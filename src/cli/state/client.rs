@@ -8,44 +8,44 @@ use crate::config::Config;
 use crate::state::Secret;
 
 /// Connect timeout: an agent on this machine accepts at once, or is not running.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Read and write timeout: the agent answers from memory.
-const ANSWER: Duration = Duration::from_secs(10);
+const IO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Size limit of a response; none is that long.
-const MOST: u64 = 16 * 1024 * 1024;
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Requests `path` and returns the response's body.
 pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, String> {
     let at = reachable(
         config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())),
     );
-    let answer = http_get(at, key, path).map_err(|why| {
+    let response = http_get(at, key, path).map_err(|why| {
         format!("no agent answers at {at}: {why}; start it with `boardkeeper run`, or name its address with --listen")
     })?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| stranger(at))?;
+    let (head, body) = response.split_once("\r\n\r\n").ok_or_else(|| not_this_agent(at))?;
     match head.split_whitespace().nth(1) {
         Some("200") => Ok(body.to_owned()),
         Some("401") => {
             let dir = config.state_dir.display();
             Err(format!("the agent at {at} does not know the key in `{dir}`; name that agent's directory with --state-dir"))
         }
-        Some("404") | None => Err(stranger(at)),
+        Some("404") | None => Err(not_this_agent(at)),
         Some(code) => Err(format!("the agent at {at} answers {code}: {}", body.trim())),
     }
 }
 
 fn http_get(at: SocketAddr, key: &Secret, path: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&at, CONNECT)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    let mut stream = TcpStream::connect_timeout(&at, CONNECT_TIMEOUT)?;
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {at}\r\nAuthorization: Bearer {}\r\n\r\n", key.reveal());
     stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(MOST).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.take(MAX_BYTES).read_to_string(&mut response)?;
+    Ok(response)
 }
 
-fn stranger(at: SocketAddr) -> String {
+fn not_this_agent(at: SocketAddr) -> String {
     format!("another program answers at {at}; name the agent's address with --listen")
 }
 

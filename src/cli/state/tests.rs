@@ -20,7 +20,7 @@ const ANSWER: &str = r#"{
 
 #[test]
 fn a_person_sees_what_runs_and_why() {
-    let told: AgentState = serde_json::from_str(ANSWER).unwrap();
+    let state: AgentState = serde_json::from_str(ANSWER).unwrap();
     let expected = "\
 kitchen: raspberrypi3, aarch64, Resin OS, abc
 boardkeeper 0.1.0: applying; engine up; looked 3 s ago
@@ -38,21 +38,21 @@ trouble   kill 2/old: no (failed once, again in 2 s)
 error     2/old: bad
 rejected  the last target: it is not JSON
 ";
-    assert_eq!(told.for_people(), expected);
+    assert_eq!(state.for_people(), expected);
 }
 
 #[test]
 fn an_agent_that_has_just_begun() {
-    let told: AgentState =
+    let state: AgentState =
         serde_json::from_str(r#"{"engine":{"state":"down","why":"no socket","seconds":4},"apps":null,"more":1}"#).unwrap();
-    let text = told.for_people();
+    let text = state.for_people();
     assert!(text.contains("no target yet; engine down for 4 s: no socket; not looked yet"), "{text}");
     assert!(text.ends_with("no services\n"), "{text}");
 }
 
 #[test]
 fn a_device_that_shuts_down() {
-    let told: AgentState =
+    let state: AgentState =
         serde_json::from_str(r#"{"activity":"shutting down","shutdown":{"state":"under_way","ending":"reboot"}}"#).unwrap();
-    assert!(told.for_people().contains(": shutting down; "), "{}", told.for_people());
+    assert!(state.for_people().contains(": shutting down; "), "{}", state.for_people());
 }

@@ -17,21 +17,21 @@ const DEVICE_TYPE_FILES: &[&str] = &["mnt/boot/device-type.json", "resin-boot/de
 const LONGEST: u64 = 64 * 1024;
 
 /// Detects the board. Everything is read under `root`.
-pub fn detect(root: &Path, told: &BoardHints) -> DetectedBoard {
-    recognise(read_evidence(root, told))
+pub fn detect(root: &Path, hints: &BoardHints) -> DetectedBoard {
+    recognise(read_evidence(root, hints))
 }
 
-fn read_evidence(root: &Path, told: &BoardHints) -> BoardEvidence {
+fn read_evidence(root: &Path, hints: &BoardHints) -> BoardEvidence {
     let property = |name: &str| DEVICE_TREES.iter().find_map(|tree| read(&root.join(tree).join(name)));
     let model = property("model").and_then(|bytes| strings(&bytes).into_iter().next());
     let cpuinfo = if model.is_none() { read(&root.join("proc/cpuinfo")).and_then(|it| cpuinfo_model(&it)) } else { None };
-    let environment = told.device_type.iter().map(|slug| (slug.clone(), "the environment".to_owned()));
+    let environment = hints.device_type.iter().map(|slug| (slug.clone(), "the environment".to_owned()));
     let files = DEVICE_TYPE_FILES.iter().filter_map(|path| {
         let slug = read(&root.join(path)).and_then(|bytes| slug(&bytes))?;
         Some((slug, format!("`/{path}`")))
     });
     BoardEvidence {
-        configured: told.board.clone().filter(|it| !it.trim().is_empty() && it != "auto"),
+        configured: hints.board.clone().filter(|it| !it.trim().is_empty() && it != "auto"),
         model,
         compatible: property("compatible").map(|bytes| strings(&bytes)).unwrap_or_default(),
         cpuinfo,

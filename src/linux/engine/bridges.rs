@@ -31,7 +31,7 @@ impl Engine {
     /// The bridges of all networks, foreign ones included.
     pub async fn bridges(&self) -> Result<Vec<Bridge>, EngineError> {
         let ask = async {
-            let list = self.link().await?.docker.list_networks(None::<ListNetworksOptions>).await;
+            let list = self.connection().await?.docker.list_networks(None::<ListNetworksOptions>).await;
             Ok(list.map_err(|error| sort("list networks", &error))?.into_iter().filter_map(bridge).collect())
         };
         self.within(OBSERVE, ask).await

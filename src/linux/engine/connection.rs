@@ -122,29 +122,30 @@ pub fn hosts(docker_host: Option<&str>, root: &Path) -> Vec<String> {
 
 impl Engine {
     /// The connection to the engine. Connects and requests its facts if there is none.
-    pub(super) async fn link(&self) -> Result<EngineConnection, EngineError> {
-        if let Some(link) = &self.link.borrow().live {
-            return Ok(link.clone());
+    pub(super) async fn connection(&self) -> Result<EngineConnection, EngineError> {
+        if let Some(connection) = &self.connection.borrow().live {
+            return Ok(connection.clone());
         }
-        let link = self.find().await?;
-        if let Some(link) = &self.link.borrow().live {
+        let connection = self.find().await?;
+        if let Some(connection) = &self.connection.borrow().live {
             // A concurrent call found it meanwhile.
-            return Ok(link.clone());
+            return Ok(connection.clone());
         }
-        info!(host = %link.facts.version.host, engine = %link.facts.version.engine, api = %link.facts.version.api, "engine found");
-        let mut state = self.link.borrow_mut();
-        state.settled = Some(link.facts.version.host.clone());
-        state.live = Some(link.clone());
-        Ok(link)
+        let EngineVersion { host, engine, api, .. } = &connection.facts.version;
+        info!(%host, %engine, %api, "engine found");
+        let mut state = self.connection.borrow_mut();
+        state.settled = Some(host.clone());
+        state.live = Some(connection.clone());
+        Ok(connection)
     }
 
     /// Has the next call connect anew: the engine may come back as another release.
-    pub(super) fn forget_link(&self) {
-        self.link.borrow_mut().live = None;
+    pub(super) fn forget_connection(&self) {
+        self.connection.borrow_mut().live = None;
     }
 
     async fn find(&self) -> Result<EngineConnection, EngineError> {
-        let settled = self.link.borrow().settled.clone();
+        let settled = self.connection.borrow().settled.clone();
         let hosts = settled.as_ref().map_or(self.settings.hosts.as_slice(), std::slice::from_ref);
         // The first socket that exists decides. Were the next one tried because an engine is slow to start, its containers
         // would be created a second time on another engine.

@@ -25,7 +25,7 @@ const AFTER_GRACE: Duration = Duration::from_secs(30);
 
 impl Engine {
     pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("create container {} of {} from {}", spec.name, spec.key, spec.image);
         if let Some(device) = self.missing_device(spec) {
             return Err(EngineError::Refused(format!(
@@ -33,30 +33,30 @@ impl Engine {
             )));
         }
         let options = CreateContainerOptions { name: Some(spec.name.clone()), ..CreateContainerOptions::default() };
-        let base = self.base_of(&link, spec.image.as_str(), spec.config.network_mode == NetworkMode::Host).await?;
+        let base = self.base_of(&connection, spec.image.as_str(), spec.config.network_mode == NetworkMode::Host).await?;
         let body = body(spec, base.as_ref());
         // Engines before API 1.44 take a MAC address in a field that the client's library no longer has.
-        let mac = spec.config.mac_address.as_deref().filter(|_| link.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
-        let docker = with_field(&link.docker, &body, mac);
+        let mac = spec.config.mac_address.as_deref().filter(|_| connection.api() < (1, 44)).map(|it| ("MacAddress", it.into()));
+        let docker = with_field(&connection.docker, &body, mac);
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,
                 Some(said) => {
-                    // It would exit at once and be restarted for ever.
-                    let _ = link.docker.remove_container(&made.id, Some(removal())).await; // If this fails, the retry finds it.
+                    // It would exit at once and be restarted for ever. If this fails, the retry finds it.
+                    let _ = connection.docker.remove_container(&made.id, Some(removal())).await;
                     let arch = &self.settings.arch;
                     let advice = format!("the image is for another architecture ({said}); publish it for {arch} too");
                     return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
                 }
             },
-            Err(error) if is_conflict(&error) => return self.accept(&link, spec, &what).await,
+            Err(error) if is_conflict(&error) => return self.use_existing(&connection, spec, &what).await,
             Err(error) => return Err(sort(&what, &error)),
         };
-        let seen = self.inspect(&link, &id, &what).await?;
-        let connected = self.connect_missing(&link, &seen, &what).await;
+        let seen = self.inspect(&connection, &id, &what).await?;
+        let connected = self.connect_missing(&connection, &seen, &what).await;
         if let Err(EngineError::Refused(_)) = &connected {
-            // It would only be in the way of the retry.
-            let _ = link.docker.remove_container(&id, Some(removal())).await; // If this fails too, its start connects it.
+            // It would only be in the way of the retry. If this fails too, its start connects it.
+            let _ = connection.docker.remove_container(&id, Some(removal())).await;
         }
         connected
     }
@@ -85,12 +85,12 @@ impl Engine {
     }
 
     /// Accepts the container that has the name, if it is the one that was to be created.
-    async fn accept(&self, link: &EngineConnection, spec: &ContainerSpec, what: &str) -> Result<(), EngineError> {
-        let seen = self.inspect(link, &spec.name, what).await?;
+    async fn use_existing(&self, connection: &EngineConnection, spec: &ContainerSpec, what: &str) -> Result<(), EngineError> {
+        let seen = self.inspect(connection, &spec.name, what).await?;
         let labels = labels_of(&seen);
         let same = labels.get(labels::CONFIG) == Some(&spec.hash.0) && labels::service(&labels).as_ref() == Some(&spec.key);
         if same && labels::supervised(&labels) {
-            return self.connect_missing(link, &seen, what).await;
+            return self.connect_missing(connection, &seen, what).await;
         }
         let id = seen.text("/Id");
         let whose = if labels::supervised(&labels) { "another supervised container" } else { "a container no supervisor made" };
@@ -101,13 +101,13 @@ impl Engine {
     }
 
     /// Connects a container to the networks of its label that it lacks: its creation may have been interrupted.
-    async fn connect_missing(&self, link: &EngineConnection, seen: &EngineJson, what: &str) -> Result<(), EngineError> {
+    async fn connect_missing(&self, connection: &EngineConnection, seen: &EngineJson, what: &str) -> Result<(), EngineError> {
         let has = seen.networks();
         for (name, endpoint) in later(&labels_of(seen)) {
             if has.as_ref().is_some_and(|it| it.contains_key(&name)) {
                 continue;
             }
-            attach(link, seen.text("/Id"), &name, &endpoint, &format!("{what}: connect it to network {name}")).await?;
+            attach(connection, seen.text("/Id"), &name, &endpoint, &format!("{what}: connect it to network {name}")).await?;
         }
         Ok(())
     }
@@ -115,15 +115,15 @@ impl Engine {
     /// Attaches a container to networks. If it has an endpoint on a network that is gone, that is detached first: at the next
     /// start the engine would look for that network, even if another has its name now.
     pub(super) async fn reconnect(&self, which: &ContainerRef, networks: &[NetworkConnection]) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let connected = async {
             for it in networks {
                 let what = format!("connect {} to network {}", which.key, it.network);
                 let network = if it.id.0.is_empty() { &it.network } else { &it.id.0 };
                 if let Some(old) = &it.instead_of {
-                    detach(&link, &which.id.0, [&old.0, network], &what).await?;
+                    detach(&connection, &which.id.0, [&old.0, network], &what).await?;
                 }
-                attach(&link, &which.id.0, network, &LaterEndpoint::from(&it.attachment), &what).await?;
+                attach(&connection, &which.id.0, network, &LaterEndpoint::from(&it.attachment), &what).await?;
             }
             Ok(())
         };
@@ -133,21 +133,21 @@ impl Engine {
     }
 
     pub(super) async fn start(&self, which: &ContainerRef) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("start {}", which.key);
-        let seen = self.inspect(&link, &which.id.0, &what).await?;
+        let seen = self.inspect(&connection, &which.id.0, &what).await?;
         if seen.is("/State/Paused") {
-            return self.unpause(&link, which, &what).await;
+            return self.unpause(&connection, which, &what).await;
         }
         if seen.is("/State/Running") {
             return Ok(());
         }
         // Its creation may have been interrupted. A network that it cannot be connected to is gone, and the planner deals with
         // what replaced it.
-        if let Err(lost @ EngineError::Unreachable(_)) = self.connect_missing(&link, &seen, &what).await {
+        if let Err(lost @ EngineError::Unreachable(_)) = self.connect_missing(&connection, &seen, &what).await {
             return Err(lost);
         }
-        let started = link.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
+        let started = connection.docker.start_container(&which.id.0, None::<StartContainerOptions>).await;
         self.forget(which);
         match started {
             Err(error) if !is_so_already(&error) => {
@@ -159,8 +159,8 @@ impl Engine {
     }
 
     /// Resumes a paused container.
-    async fn unpause(&self, link: &EngineConnection, which: &ContainerRef, what: &str) -> Result<(), EngineError> {
-        let unpaused = link.docker.unpause_container(&which.id.0).await;
+    async fn unpause(&self, connection: &EngineConnection, which: &ContainerRef, what: &str) -> Result<(), EngineError> {
+        let unpaused = connection.docker.unpause_container(&which.id.0).await;
         self.forget(which);
         match unpaused {
             Err(error) if !has(&error.to_string(), &["is not paused"]) => found(what, Err(error)).map(|_: Option<()>| ()),
@@ -169,14 +169,14 @@ impl Engine {
     }
 
     pub(super) async fn stop(&self, which: &ContainerRef) -> Result<(), EngineError> {
-        self.halt(which, &format!("stop {}", which.key)).await.map(drop)
+        self.stop_by_signal(which, &format!("stop {}", which.key)).await.map(drop)
     }
 
     pub(super) async fn kill(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("kill {}", which.key);
-        let Some(link) = self.halt(which, &what).await? else { return Ok(()) };
+        let Some(connection) = self.stop_by_signal(which, &what).await? else { return Ok(()) };
         let removed = self.within(CALL, async {
-            match link.docker.remove_container(&which.id.0, Some(removal())).await {
+            match connection.docker.remove_container(&which.id.0, Some(removal())).await {
                 Err(error) if !is_so_already(&error) => found(&what, Err(error)).map(|_: Option<()>| ()),
                 Ok(()) | Err(_) => Ok(()),
             }
@@ -187,13 +187,13 @@ impl Engine {
     }
 
     /// Stops a container, within its own grace period. `None`: it is gone.
-    async fn halt(&self, which: &ContainerRef, what: &str) -> Result<Option<EngineConnection>, EngineError> {
-        let link = self.within(CALL, self.link()).await?;
+    async fn stop_by_signal(&self, which: &ContainerRef, what: &str) -> Result<Option<EngineConnection>, EngineError> {
+        let connection = self.within(CALL, self.connection()).await?;
         let look = async {
-            let seen = self.details_of(&link, &which.id.0, what).await?;
+            let seen = self.details_of(&connection, &which.id.0, what).await?;
             if seen.as_ref().is_some_and(|it| it.is("/State/Paused")) {
                 // A paused program handles no signal, and some engines refuse to stop it.
-                self.unpause(&link, which, what).await?;
+                self.unpause(&connection, which, what).await?;
             }
             Ok(seen)
         };
@@ -208,7 +208,7 @@ impl Engine {
         };
         if runs {
             let stopped = self.within(grace + AFTER_GRACE, async {
-                match link.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
+                match connection.docker.stop_container(&which.id.0, None::<StopContainerOptions>).await {
                     Err(error) if !is_so_already(&error) => found(what, Err(error)).map(|_: Option<()>| ()),
                     Ok(()) | Err(_) => Ok(()),
                 }
@@ -217,20 +217,20 @@ impl Engine {
             self.forget(which);
             stopped?;
         }
-        Ok(Some(link))
+        Ok(Some(connection))
     }
 
     /// One call, so that the engine finishes it even if the agent ends.
     pub(super) async fn restart(&self, which: &ContainerRef) -> Result<(), EngineError> {
         let what = format!("restart {}", which.key);
         let look = async {
-            let link = self.link().await?;
-            let seen = self.inspect(&link, &which.id.0, &what).await?;
-            Ok((link, seen))
+            let connection = self.connection().await?;
+            let seen = self.inspect(&connection, &which.id.0, &what).await?;
+            Ok((connection, seen))
         };
-        let (link, seen) = self.within(CALL, look).await?;
+        let (connection, seen) = self.within(CALL, look).await?;
         let restarted = self.within(grace(&seen) + AFTER_GRACE, async {
-            let done = link.docker.restart_container(&which.id.0, None::<RestartContainerOptions>).await;
+            let done = connection.docker.restart_container(&which.id.0, None::<RestartContainerOptions>).await;
             done.map_err(|error| sort(&what, &error))
         });
         let restarted = restarted.await;
@@ -239,32 +239,32 @@ impl Engine {
     }
 
     pub(super) async fn rename(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
-        let link = self.link().await?;
-        self.give_name(&link, which, name, &format!("rename {} to {name}", which.key)).await
+        let connection = self.connection().await?;
+        self.give_name(&connection, which, name, &format!("rename {} to {name}", which.key)).await
     }
 
     pub(super) async fn retire(&self, which: &ContainerRef, name: &str) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("retire {} as {name}", which.key);
         let update = ContainerUpdateBody { restart_policy: Some(restart(RestartPolicy::No)), ..ContainerUpdateBody::default() };
-        let updated = link.docker.update_container(&which.id.0, update).await;
+        let updated = connection.docker.update_container(&which.id.0, update).await;
         self.forget(which);
         updated.map_err(|error| sort(&what, &error))?;
-        self.give_name(&link, which, name, &what).await
+        self.give_name(&connection, which, name, &what).await
     }
 
     async fn give_name(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         which: &ContainerRef,
         name: &str,
         what: &str,
     ) -> Result<(), EngineError> {
-        let seen = self.inspect(link, &which.id.0, what).await?;
+        let seen = self.inspect(connection, &which.id.0, what).await?;
         if seen.text("/Name").trim_start_matches('/') == name {
             return Ok(());
         }
-        let renamed = link.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await;
+        let renamed = connection.docker.rename_container(&which.id.0, RenameContainerOptions { name: name.to_owned() }).await;
         self.forget(which);
         match renamed {
             Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
@@ -272,36 +272,36 @@ impl Engine {
         }
     }
 
-    async fn inspect(&self, link: &EngineConnection, name: &str, what: &str) -> Result<EngineJson, EngineError> {
-        let seen = self.details_of(link, name, what).await?;
+    async fn inspect(&self, connection: &EngineConnection, name: &str, what: &str) -> Result<EngineJson, EngineError> {
+        let seen = self.details_of(connection, name, what).await?;
         seen.ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine no longer has that container")))
     }
 
     fn forget(&self, which: &ContainerRef) {
-        self.seen.borrow_mut().forget(&which.id);
+        self.container_cache.borrow_mut().forget(&which.id);
     }
 }
 
 async fn attach(
-    link: &EngineConnection,
+    connection: &EngineConnection,
     id: &str,
     network: &str,
     endpoint: &LaterEndpoint,
     what: &str,
 ) -> Result<(), EngineError> {
     let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint.settings()) };
-    match link.docker.connect_network(network, request).await {
+    match connection.docker.connect_network(network, request).await {
         Err(error) if !is_so_already(&error) => Err(sort(what, &error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Detaches a container from a network, by the network's id, or by the name that its successor has.
-async fn detach(link: &EngineConnection, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
+async fn detach(connection: &EngineConnection, id: &str, networks: [&String; 2], what: &str) -> Result<(), EngineError> {
     let mut detached = Ok(());
     for network in networks {
         let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
-        detached = link.docker.disconnect_network(network, request).await.map_err(|error| sort(what, &error));
+        detached = connection.docker.disconnect_network(network, request).await.map_err(|error| sort(what, &error));
         if detached.is_ok() {
             break;
         }

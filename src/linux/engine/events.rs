@@ -15,27 +15,27 @@ use crate::linux::engine::{Engine, labels, transport};
 use crate::state::{ContainerId, HealthStatus};
 
 /// The first and the longest backoff between two attempts to find the engine.
-const LEAST: Duration = Duration::from_millis(200);
-const MOST: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A connection that lived so long resets the backoff.
-const GOOD: Duration = Duration::from_secs(5);
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// How many events are read as one batch if they arrive together.
-const TOGETHER: usize = 256;
+const BATCH: usize = 256;
 /// Rate limit of the stream's items: each causes a snapshot of the whole engine. The first event after a pause gives an item at
 /// once.
-const BETWEEN: Duration = Duration::from_millis(200);
-/// Limit of events read within [`BETWEEN`]. An engine that sends more is not read to the end: the agent subscribes anew after
-/// [`AFTER_FLOOD`], and every container is inspected again. A hundred containers that start at once send 400.
-const MOST_EVENTS: usize = 512;
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+/// Limit of events read within [`MIN_INTERVAL`]. An engine that sends more is not read to the end: the agent subscribes
+/// anew after [`FLOOD_PAUSE`], and every container is inspected again. A hundred containers that start at once send 400.
+const MAX_EVENTS: usize = 512;
 /// How long the agent stays unsubscribed from an engine that floods the stream.
-const AFTER_FLOOD: Duration = Duration::from_secs(1);
+const FLOOD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The kinds of objects subscribed to. The engine filters, so that a health check every second causes no snapshot: `exec_start`
 /// and its like are left out.
 const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
 /// The actions subscribed to. `remove` is podman's term for `destroy`. Docker sends `health_status: healthy` when a container's
 /// health changed; podman sends `health_status` after every check.
-const DEEDS: [&str; 20] = [
+const ACTIONS: [&str; 20] = [
     "create",
     "start",
     "restart",
@@ -69,7 +69,7 @@ struct EventWatcher<'a> {
     pause: Duration,
     /// The earliest time of the next item.
     next_item: Instant,
-    /// How many events were read since an instant, which is at most [`BETWEEN`] ago.
+    /// How many events were read since an instant, which is at most [`MIN_INTERVAL`] ago.
     events: (Instant, usize),
 }
 
@@ -77,7 +77,7 @@ impl Engine {
     /// An item whenever one of the agent's objects may have changed, and when the engine was found or lost; at most five a
     /// second, however many events the engine sends. Never ends.
     pub(super) fn watch(&self) -> impl Stream<Item = ()> {
-        let (backoff, now) = (Backoff::new(LEAST, MOST), Instant::now());
+        let (backoff, now) = (Backoff::new(MIN_BACKOFF, MAX_BACKOFF), Instant::now());
         let watch = EventWatcher { engine: self, live: None, backoff, pause: Duration::ZERO, next_item: now, events: (now, 0) };
         stream::unfold(watch, async |mut watch| {
             watch.next().await;
@@ -87,42 +87,42 @@ impl Engine {
 
     async fn subscribe(&self) -> Option<Batches> {
         // Found anew each time: the engine that comes back may be another release.
-        self.forget_link();
+        self.forget_connection();
         // Events were missed meanwhile.
-        self.seen.borrow_mut().forget_all();
-        let link = self.link().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
-        let filters = json!({"type": KINDS, "event": DEEDS}).to_string();
+        self.container_cache.borrow_mut().forget_all();
+        let connection = self.connection().await.inspect_err(|error| debug!(%error, "no engine to listen to")).ok()?;
+        let filters = json!({"type": KINDS, "event": ACTIONS}).to_string();
         // Events since the engine was found: what happens before the subscription begins is not lost.
-        let since = link.facts.since.as_ref().map(|it| format!("&since={it}")).unwrap_or_default();
-        let path = format!("{}/events?filters={}{since}", link.version_path(), escaped(&filters));
-        let events = transport::lines(link.facts.host(), &path).await;
+        let since = connection.facts.since.as_ref().map(|it| format!("&since={it}")).unwrap_or_default();
+        let path = format!("{}/events?filters={}{since}", connection.version_path(), escaped(&filters));
+        let events = transport::lines(connection.facts.host(), &path).await;
         let events = events.inspect_err(|error| debug!(%error, "the engine tells no events")).ok()?;
-        Some(events.ready_chunks(TOGETHER).boxed_local())
+        Some(events.ready_chunks(BATCH).boxed_local())
     }
 
     /// Whether an event may concern the agent's objects. Has the event's container inspected again, or every container if the
     /// event has an unknown form. An unknown term ends nothing: the engine may be newer, and run foreign containers.
     pub(super) fn concerns(&self, event: &EngineJson) -> bool {
-        let mut seen = self.seen.borrow_mut();
+        let mut cache = self.container_cache.borrow_mut();
         if event.at("/Actor").is_none() {
-            seen.forget_all();
+            cache.forget_all();
             return true;
         }
         let id = event.text("/Actor/ID");
         match event.text("/Type") {
             "container" => {
-                if told_health(event).is_some_and(|it| seen.knows_health(id, Some(it))) {
+                if health_of(event).is_some_and(|it| cache.knows_health(id, Some(it))) {
                     return false;
                 }
-                let lends = seen.lends_its_network(id);
-                seen.forget(&ContainerId(id.to_owned()));
+                let lends = cache.lends_its_network(id);
+                cache.forget(&ContainerId(id.to_owned()));
                 lends || labels::supervised(&event.labels("/Actor/Attributes"))
             }
             // Containers leave networks all the time. The agent's do when they are stopped, or when a user disconnects them.
             "network" if event.text("/Action") == "disconnect" => {
                 let container = event.text("/Actor/Attributes/container");
-                let ours = seen.knows(container);
-                seen.forget(&ContainerId(container.to_owned()));
+                let ours = cache.knows(container);
+                cache.forget(&ContainerId(container.to_owned()));
                 ours
             }
             _ => true,
@@ -137,7 +137,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The health that an event reports.
-fn told_health(event: &EngineJson) -> Option<HealthStatus> {
+fn health_of(event: &EngineJson) -> Option<HealthStatus> {
     let said = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
     // Labels are among the attributes, so podman's attribute counts only if the action has no health.
     HealthStatus::named(if said.is_empty() { event.text("/Actor/Attributes/health_status") } else { said })
@@ -165,14 +165,14 @@ impl EventWatcher<'_> {
                 () = sleep_until(self.next_item), if concerned => return self.gave_item(),
             };
             let lost = batch.as_ref().is_none_or(|it| it.iter().any(Result::is_err));
-            if self.events.0.elapsed() >= BETWEEN {
+            if self.events.0.elapsed() >= MIN_INTERVAL {
                 self.events = (Instant::now(), 0);
             }
             for event in batch.into_iter().flatten().flatten() {
                 self.events.1 += 1;
                 concerned |= self.engine.concerns(&EngineJson(event));
             }
-            if lost || self.events.1 > MOST_EVENTS {
+            if lost || self.events.1 > MAX_EVENTS {
                 self.hang_up(lost);
                 return self.gave_item();
             }
@@ -187,18 +187,18 @@ impl EventWatcher<'_> {
         let since = self.live.take().map_or_else(Instant::now, |(_, since)| since);
         if !lost {
             warn!(events = self.events.1, "the engine sends too many events; the agent reads its whole state instead");
-            self.engine.seen.borrow_mut().forget_all();
-            self.pause = AFTER_FLOOD;
+            self.engine.container_cache.borrow_mut().forget_all();
+            self.pause = FLOOD_PAUSE;
             return;
         }
-        if since.elapsed() >= GOOD {
+        if since.elapsed() >= STABLE_AFTER {
             self.backoff.succeed();
         }
         self.pause = self.backoff.fail();
     }
 
     fn gave_item(&mut self) {
-        self.next_item = Instant::now() + BETWEEN;
+        self.next_item = Instant::now() + MIN_INTERVAL;
     }
 }
 

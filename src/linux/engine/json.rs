@@ -20,8 +20,8 @@ pub(super) struct EngineJson(pub(super) Value);
 
 impl Engine {
     /// Requests one document from the engine. `path` begins with a slash.
-    pub(super) async fn get(&self, link: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
-        transport::get(link.facts.host(), &format!("{}{path}", link.version_path())).await.map(EngineJson)
+    pub(super) async fn get(&self, connection: &EngineConnection, path: &str) -> Result<EngineJson, Error> {
+        transport::get(connection.facts.host(), &format!("{}{path}", connection.version_path())).await.map(EngineJson)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct ContainerCache {
     /// Containers that were inspected, with their state at that time.
     known: BTreeMap<ContainerId, (String, Container)>,
     /// The last error for each container that the engine cannot describe.
-    untold: BTreeMap<ContainerId, String>,
+    undescribed: BTreeMap<ContainerId, String>,
     /// What images give, by image and by whether the container is on the host's network.
     bases: BTreeMap<(ImageId, bool), Arc<ContainerConfig>>,
     /// Foreign containers whose networks the agent's containers share.
@@ -63,25 +63,25 @@ impl ContainerCache {
     }
 
     /// Records an error for a container. Whether the last one was the same.
-    fn hears(&mut self, id: &ContainerId, why: &str) -> bool {
-        self.untold.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
+    fn set_error(&mut self, id: &ContainerId, why: &str) -> bool {
+        self.undescribed.insert(id.clone(), why.to_owned()).is_some_and(|it| it == why)
     }
 }
 
 impl Engine {
     pub(super) async fn look(&self) -> Result<EngineSnapshot, EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let containers = async {
-            let all = self.list(&link, "list containers", "/containers/json?all=true").await?;
-            self.containers(&link, &all).await
+            let all = self.list(&connection, "list containers", "/containers/json?all=true").await?;
+            self.containers(&connection, &all).await
         };
         let images = async {
-            let all = self.list(&link, "list images", "/images/json?digests=true").await?;
+            let all = self.list(&connection, "list images", "/images/json?digests=true").await?;
             Ok(all.iter().filter_map(image).collect())
         };
-        let networks = async { Ok(super::resources::networks(self.list(&link, "list networks", "/networks").await?)) };
+        let networks = async { Ok(super::resources::networks(self.list(&connection, "list networks", "/networks").await?)) };
         let volumes = async {
-            let all = self.get(&link, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
+            let all = self.get(&connection, "/volumes").await.map_err(|error| sort("list volumes", &error))?;
             Ok(super::resources::volumes(all.items("/Volumes")))
         };
         let (containers, images, networks, volumes) = try_join!(containers, images, networks, volumes)?;
@@ -89,14 +89,19 @@ impl Engine {
     }
 
     /// Requests a list. `what` completes "cannot …".
-    pub(super) async fn list(&self, link: &EngineConnection, what: &str, path: &str) -> Result<Vec<EngineJson>, EngineError> {
-        self.get(link, path).await.and_then(list).map_err(|error| sort(what, &error))
+    pub(super) async fn list(
+        &self,
+        connection: &EngineConnection,
+        what: &str,
+        path: &str,
+    ) -> Result<Vec<EngineJson>, EngineError> {
+        self.get(connection, path).await.and_then(list).map_err(|error| sort(what, &error))
     }
 
     /// Inspects a container; `None` if there is none.
     pub(super) async fn details_of(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         id: &str,
         what: &str,
     ) -> Result<Option<EngineJson>, EngineError> {
@@ -104,39 +109,39 @@ impl Engine {
         if !is_id {
             return Err(sort(what, &transport::not_understood("it is no id of a container")));
         }
-        found(what, self.get(link, &format!("/containers/{id}/json")).await)
+        found(what, self.get(connection, &format!("/containers/{id}/json")).await)
     }
 
     /// Inspects an image; `None` if it is not present.
-    pub(super) async fn image(&self, link: &EngineConnection, name: &str) -> Result<Option<ImageInspect>, EngineError> {
-        found(&format!("look at image {name}"), link.docker.inspect_image(name).await)
+    pub(super) async fn image(&self, connection: &EngineConnection, name: &str) -> Result<Option<ImageInspect>, EngineError> {
+        found(&format!("look at image {name}"), connection.docker.inspect_image(name).await)
     }
 
     /// What an image and the engine give to a container that asks for nothing. `None`: the image is not present, or the engine
     /// cannot describe it.
     pub(super) async fn base_of(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         image: &str,
         on_host: bool,
     ) -> Result<Option<ContainerConfig>, EngineError> {
-        let image = match self.image(link, image).await {
+        let image = match self.image(connection, image).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             said => said.ok().flatten(),
         };
-        Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &link.facts, on_host)))
+        Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &connection.facts, on_host)))
     }
 
     /// Adds the outcome of each container that was inspected. An image never changes, so each image is inspected once.
-    async fn tell_of_outcomes(&self, link: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
+    async fn log_outcomes(&self, connection: &EngineConnection, looked: &mut [Looked]) -> Result<(), EngineError> {
         for it in looked {
             let Some((hash, on_host)) = it.outcome.take() else { continue };
             let of = (it.container.image.clone(), on_host);
-            let known = self.seen.borrow().bases.get(&of).cloned();
+            let known = self.container_cache.borrow().bases.get(&of).cloned();
             let base = match known {
                 Some(base) => base,
-                None => match self.base_of(link, &of.0.0, on_host).await? {
-                    Some(base) => self.seen.borrow_mut().bases.entry(of).or_insert(Arc::new(base)).clone(),
+                None => match self.base_of(connection, &of.0.0, on_host).await? {
+                    Some(base) => self.container_cache.borrow_mut().bases.entry(of).or_insert(Arc::new(base)).clone(),
                     None => continue,
                 },
             };
@@ -145,43 +150,43 @@ impl Engine {
         Ok(())
     }
 
-    async fn containers(&self, link: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
+    async fn containers(&self, connection: &EngineConnection, list: &[EngineJson]) -> Result<Vec<Container>, EngineError> {
         let ours: Vec<_> = list.iter().filter_map(ListedContainer::new).collect();
         // Forget what is not listed any more, or is listed in another state.
         let listed: BTreeMap<_, _> = ours.iter().map(|it| (&it.id, &it.state)).collect();
-        self.seen.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
-        let new: Vec<_> = ours.into_iter().filter(|it| !self.seen.borrow().known.contains_key(&it.id)).collect();
-        let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(link, it))).buffer_unordered(AT_ONCE);
+        self.container_cache.borrow_mut().known.retain(|id, (state, _)| listed.get(id) == Some(&&*state));
+        let new: Vec<_> = ours.into_iter().filter(|it| !self.container_cache.borrow().known.contains_key(&it.id)).collect();
+        let looked = stream::iter(new.into_iter().map(|it| self.details_or_less(connection, it))).buffer_unordered(AT_ONCE);
         let looked: Vec<Option<Looked>> = looked.try_collect().await?;
         let mut looked: Vec<_> = looked.into_iter().flatten().collect();
-        self.tell_of_outcomes(link, &mut looked).await?;
+        self.log_outcomes(connection, &mut looked).await?;
         let mut all = self.remember(looked);
-        self.tell_of_owners(link, list, &mut all).await?;
+        self.log_owners(connection, list, &mut all).await?;
         all.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
     }
 
     /// Caches what was inspected. Returns every container there is now.
     fn remember(&self, looked: Vec<Looked>) -> Vec<Container> {
-        let mut seen = self.seen.borrow_mut();
-        let mut untold = Vec::new();
+        let mut seen = self.container_cache.borrow_mut();
+        let mut undescribed = Vec::new();
         for Looked { state, container, .. } in looked {
             match state {
                 Some(state) => drop(seen.known.insert(container.id.clone(), (state, container))),
-                None => untold.push(container),
+                None => undescribed.push(container),
             }
         }
-        seen.untold.retain(|id, _| untold.iter().any(|it| it.id == *id));
+        seen.undescribed.retain(|id, _| undescribed.iter().any(|it| it.id == *id));
         let ContainerCache { known, bases, .. } = &mut *seen;
         bases.retain(|(image, _), _| known.values().any(|(_, it)| it.image == *image));
-        seen.known.values().map(|(_, container)| container.clone()).chain(untold).collect()
+        seen.known.values().map(|(_, container)| container.clone()).chain(undescribed).collect()
     }
 
     /// For each container that shares namespaces: since when their owners run, and whether they exist. The owners may be
     /// foreign.
-    async fn tell_of_owners(
+    async fn log_owners(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         list: &[EngineJson],
         all: &mut [Container],
     ) -> Result<(), EngineError> {
@@ -201,25 +206,25 @@ impl Engine {
                     *since
                 } else {
                     others.insert(owner.clone());
-                    let since = self.runs_since(link, &owner, &container.key).await?;
+                    let since = self.runs_since(connection, &owner, &container.key).await?;
                     *owners.entry(owner).or_insert(since)
                 };
                 container.shares_since = container.shares_since.max(since);
             }
         }
-        self.seen.borrow_mut().owners = others;
+        self.container_cache.borrow_mut().owners = others;
         Ok(())
     }
 
     /// Since when a container runs whose namespace one of the agent's containers shares. `None`: it does not run.
     async fn runs_since(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         owner: &str,
         sharer: &ServiceKey,
     ) -> Result<Option<EngineTime>, EngineError> {
         let what = format!("look at the container whose namespace {sharer} shares");
-        let said = match self.details_of(link, owner, &what).await {
+        let said = match self.details_of(connection, owner, &what).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
             said => said.ok().flatten().unwrap_or_default(),
         };
@@ -229,15 +234,19 @@ impl Engine {
 
     /// Inspects a container. If the engine responds but cannot describe it, the listed fields must do: one broken container is
     /// no reason to leave all the others alone. `None` if it was removed meanwhile.
-    async fn details_or_less(&self, link: &EngineConnection, listed: ListedContainer) -> Result<Option<Looked>, EngineError> {
-        match self.details(link, &listed).await {
+    async fn details_or_less(
+        &self,
+        connection: &EngineConnection,
+        listed: ListedContainer,
+    ) -> Result<Option<Looked>, EngineError> {
+        match self.details(connection, &listed).await {
             Ok(seen) => Ok(seen.map(|(container, outcome)| Looked { state: Some(listed.state), container, outcome })),
             Err(lost @ EngineError::Unreachable(_)) => Err(lost),
             Err(EngineError::Refused(why) | EngineError::InUse(why) | EngineError::Full(why)) => {
-                if !self.seen.borrow_mut().hears(&listed.id, &why) {
+                if !self.container_cache.borrow_mut().set_error(&listed.id, &why) {
                     warn!(service = %listed.key, why, "the engine cannot inspect a container; its list entry is used");
                 }
-                Ok(Some(Looked { state: None, container: untold(listed, why), outcome: None }))
+                Ok(Some(Looked { state: None, container: undescribed(listed, why), outcome: None }))
             }
         }
     }
@@ -245,20 +254,20 @@ impl Engine {
     /// Inspects a container; `None` if it was removed meanwhile.
     async fn details(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         listed: &ListedContainer,
     ) -> Result<Option<(Container, Label)>, EngineError> {
         let what = format!("look at container {}", listed.name);
-        let Some(seen) = self.details_of(link, &listed.id.0, &what).await? else { return Ok(None) };
+        let Some(seen) = self.details_of(connection, &listed.id.0, &what).await? else { return Ok(None) };
         let made = if let Some(hash) = listed.labels.get(labels::CONFIG) {
             Origin::Ours(ConfigHash(hash.clone()))
         } else {
             let whole = ContainerInspectResponse::deserialize(&seen.0);
             let whole = whole.map_err(|error| sort(&what, &transport::not_understood(&error.to_string())))?;
             // If the image is gone, nothing can be subtracted.
-            let image = self.image(link, whole.image.as_deref().unwrap_or_default()).await?;
+            let image = self.image(connection, whole.image.as_deref().unwrap_or_default()).await?;
             let defaults = image.and_then(|it| it.config).unwrap_or_default();
-            Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &link.facts)))
+            Origin::Adopted(Box::new(decode::foreign(&whole, &defaults, &connection.facts)))
         };
         let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
         let outcome = outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host"));
@@ -364,7 +373,7 @@ fn listed_health(status: &str) -> &str {
 /// A container of which only the list entry is known. If it runs, it stays up while its label says that it was created from the
 /// wanted configuration: nothing else may stop it without its locks. In any other known state it counts as dead, which is
 /// removed and created anew.
-fn untold(listed: ListedContainer, why: String) -> Container {
+fn undescribed(listed: ListedContainer, why: String) -> Container {
     let made = listed.labels.get(labels::CONFIG).map(|hash| Origin::Ours(ConfigHash(hash.clone())));
     Container {
         phase: match listed.word.as_str() {

@@ -23,22 +23,22 @@ const STALL: Duration = Duration::from_secs(5 * 60);
 impl Engine {
     /// Pulls an image that is not present.
     pub(super) async fn pull(&self, image: &ImageRef, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
-        let Some((link, login)) = self.within(CALL, self.prepare(image)).await? else {
+        let Some((connection, login)) = self.within(CALL, self.prepare(image)).await? else {
             progress(100);
             return Ok(());
         };
-        let _claim = RoomReservation { engine: self, image };
-        self.claim(image, &link, 0, 0)?;
-        let layers = PullProgress::foreseen(self.fits(image, &link, &login).await?);
+        let _reservation = RoomReservation { engine: self, image };
+        self.reserve(image, &connection, 0, 0)?;
+        let layers = PullProgress::foreseen(self.fits(image, &connection, &login).await?);
         let (credentials, hint) = self.credentials(login);
         let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
-        let stream = pin!(link.docker.create_image(Some(options), None, credentials));
-        if let Err(error) = self.follow(image, (stream, layers), &link, (progress, &hint)).await {
+        let stream = pin!(connection.docker.create_image(Some(options), None, credentials));
+        if let Err(error) = self.follow(image, (stream, layers), &connection, (progress, &hint)).await {
             return self.within(CALL, async { Err(error) }).await;
         }
         // A stream that was cut off looks like one that ended.
         let here = async {
-            let found = self.image(&link, image.as_str()).await?;
+            let found = self.image(&connection, image.as_str()).await?;
             found.ok_or_else(|| EngineError::Unreachable(format!("the engine ended the pull of {image} without a word")))
         };
         self.within(CALL, here).await?;
@@ -48,15 +48,15 @@ impl Engine {
 
     /// What a pull needs; `None` if the image is present.
     pub(super) async fn prepare(&self, image: &ImageRef) -> Result<Option<(EngineConnection, RegistryLogin)>, EngineError> {
-        let link = self.link().await?;
-        if self.image(&link, image.as_str()).await?.is_some() {
+        let connection = self.connection().await?;
+        if self.image(&connection, image.as_str()).await?.is_some() {
             return Ok(None);
         }
         let login = match &self.settings.logins {
             Some(path) => login::read(path, login::registry(image.as_str())).await?,
             None => RegistryLogin::None,
         };
-        Ok(Some((link, login)))
+        Ok(Some((connection, login)))
     }
 
     /// Credentials for the engine, and a hint for the user in case the registry rejects them.
@@ -75,7 +75,7 @@ impl Engine {
         &self,
         image: &ImageRef,
         (mut stream, mut layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, PullProgress),
-        link: &EngineConnection,
+        connection: &EngineConnection,
         (progress, hint): (&dyn Fn(u8), &str),
     ) -> Result<(), EngineError> {
         let mut moved = Instant::now();
@@ -100,7 +100,7 @@ impl Engine {
                 moved = Instant::now();
             }
             if news == PullEvent::Sized {
-                self.claim(image, link, layers.room_bytes(), layers.foreseen_room_bytes())?;
+                self.reserve(image, connection, layers.room_bytes(), layers.foreseen_room_bytes())?;
             }
             if let Some(percent) = layers.rise() {
                 progress(percent);
@@ -124,7 +124,7 @@ pub(super) enum PullEvent {
 #[derive(Debug, Default)]
 pub(super) struct PullProgress {
     known: BTreeMap<String, LayerProgress>,
-    told: Option<u8>,
+    reported: Option<u8>,
     /// Compressed bytes of all layers, as the registry said. 0: not known.
     foreseen: u64,
 }
@@ -195,8 +195,8 @@ impl PullProgress {
     /// before.
     pub(super) fn rise(&mut self) -> Option<u8> {
         let percent = self.percent();
-        let rises = self.told.is_none_or(|told| told < percent);
-        rises.then(|| *self.told.insert(percent))
+        let rises = self.reported.is_none_or(|reported| reported < percent);
+        rises.then(|| *self.reported.insert(percent))
     }
 
     fn percent(&self) -> u8 {
@@ -286,21 +286,21 @@ mod tests {
     #[tokio::test]
     async fn what_a_registry_told_is_claimed_until_the_engine_has_told_of_every_layer() {
         let (engine, image) = (scripted::engine(Path::new("/nowhere")), ImageRef::new("app:1"));
-        let link = EngineConnection { docker: transport::client("unix:///nowhere").unwrap(), facts: Rc::default() };
+        let connection = EngineConnection { docker: transport::client("unix:///nowhere").unwrap(), facts: Rc::default() };
         let begun = || ["a", "b", "c"].map(|it| line(it, if it == "c" { "Already exists" } else { "Pulling fs layer" }, 0, 0));
-        let claimed = async |told: u64, lines: &[CreateImageInfo]| {
+        let reserved = async |reported: u64, lines: &[CreateImageInfo]| {
             let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);
             let lines = futures_util::stream::iter(lines);
-            engine.follow(&image, (lines, PullProgress::foreseen(told)), &link, (&|_| (), "")).await.unwrap();
-            engine.claims.borrow()[&image]
+            engine.follow(&image, (lines, PullProgress::foreseen(reported)), &connection, (&|_| (), "")).await.unwrap();
+            engine.reserved_bytes.borrow()[&image]
         };
         let (small, large) = (line("a", "Downloading", 0, 40), line("b", "Downloading", 0, 60));
-        assert_eq!(claimed(100, std::slice::from_ref(&small)).await, 100 + 150);
-        assert_eq!(claimed(100, &[small.clone(), large.clone()]).await, 250);
+        assert_eq!(reserved(100, std::slice::from_ref(&small)).await, 100 + 150);
+        assert_eq!(reserved(100, &[small.clone(), large.clone()]).await, 250);
         // A registry that said less, or nothing; and one that counted what is present too.
-        assert_eq!(claimed(0, std::slice::from_ref(&small)).await, 100);
-        assert_eq!(claimed(u64::MAX, std::slice::from_ref(&small)).await, u64::MAX);
-        assert_eq!(claimed(u64::MAX, &[small, large]).await, 250);
+        assert_eq!(reserved(0, std::slice::from_ref(&small)).await, 100);
+        assert_eq!(reserved(u64::MAX, std::slice::from_ref(&small)).await, u64::MAX);
+        assert_eq!(reserved(u64::MAX, &[small, large]).await, 250);
     }
 
     proptest! {

@@ -47,38 +47,38 @@ impl Engine {
     pub(super) async fn fits(
         &self,
         image: &ImageRef,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         login: &RegistryLogin,
     ) -> Result<u64, EngineError> {
-        if !self.asks_registries(link) {
+        if !self.asks_registries(connection) {
             return Ok(0);
         }
-        let does = |bytes| self.claim(image, link, room::room_for(bytes), 0);
-        let bytes = self.missing([(image, login)], link, |bytes| does(bytes).is_ok()).await;
+        let does = |bytes| self.reserve(image, connection, room::room_for(bytes), 0);
+        let bytes = self.missing([(image, login)], connection, |bytes| does(bytes).is_ok()).await;
         does(bytes).map(|()| bytes)
     }
 
-    /// Rejects images that are known not to fit together. Pulls in flight have claimed what they need.
+    /// Rejects images that are known not to fit together. Pulls in flight have reserved what they need.
     pub(super) async fn fit_together(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
-        let link = self.within(CALL, self.link()).await?;
-        if !self.asks_registries(&link) {
+        let connection = self.within(CALL, self.connection()).await?;
+        if !self.asks_registries(&connection) {
             return Ok(());
         }
         let mut wanted = Vec::new();
-        for image in images.iter().filter(|it| !self.claims.borrow().contains_key(*it)) {
+        for image in images.iter().filter(|it| !self.reserved_bytes.borrow().contains_key(*it)) {
             let login = self.within(CALL, self.prepare(image)).await?.map(|(_, login)| login);
             wanted.extend(login.map(|login| (image, login)));
         }
         let names = images.iter().map(ImageRef::as_str).collect::<Vec<_>>().join(", ");
         let what = if images.len() > 1 { format!("{names}, which are of use only together") } else { names };
-        let does = |bytes| self.has_room(&link, &what, |_| true, room::room_for(bytes));
+        let does = |bytes| self.has_room(&connection, &what, |_| true, room::room_for(bytes));
         let wanted = wanted.iter().map(|(image, login)| (*image, login));
-        does(self.missing(wanted, &link, |bytes| does(bytes).is_ok()).await)
+        does(self.missing(wanted, &connection, |bytes| does(bytes).is_ok()).await)
     }
 
     /// Not if asking would be of no use, because free space is unknown.
-    fn asks_registries(&self, link: &EngineConnection) -> bool {
-        self.settings.asks_registries && self.free(link).is_some()
+    fn asks_registries(&self, connection: &EngineConnection) -> bool {
+        self.settings.asks_registries && self.free(connection).is_some()
     }
 
     /// Compressed bytes of images that are not present, as far as they are known. What is present already matters only if all
@@ -86,37 +86,42 @@ impl Engine {
     async fn missing<'a>(
         &self,
         images: impl IntoIterator<Item = (&'a ImageRef, &'a RegistryLogin)>,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         does: impl Fn(u64) -> bool,
     ) -> u64 {
-        let told = images.into_iter().map(async |(image, login)| {
-            let found = in_time(image, self.told(image, link, login)).await?;
+        let known = images.into_iter().map(async |(image, login)| {
+            let found = in_time(image, self.remote_image(image, connection, login)).await?;
             Some((image, login, found))
         });
-        let told: Vec<_> = join_all(told).await.into_iter().flatten().collect();
-        let whole = manifest::bytes(told.iter().flat_map(|(_, _, found)| &found.layers));
-        let Some((first, ..)) = told.first().filter(|_| !does(whole)) else { return whole };
-        let Some(here) = in_time(first, self.here(link)).await else { return 0 };
-        let missing = told.iter().map(async |(image, login, found)| {
-            in_time(image, async { found.missing(&self.ids(image, link, login, found).await?, &here) }).await
+        let known: Vec<_> = join_all(known).await.into_iter().flatten().collect();
+        let whole = manifest::bytes(known.iter().flat_map(|(_, _, found)| &found.layers));
+        let Some((first, ..)) = known.first().filter(|_| !does(whole)) else { return whole };
+        let Some(here) = in_time(first, self.here(connection)).await else { return 0 };
+        let missing = known.iter().map(async |(image, login, found)| {
+            in_time(image, async { found.missing(&self.ids(image, connection, login, found).await?, &here) }).await
         });
         let missing = join_all(missing).await;
         let bytes = manifest::bytes(missing.into_iter().flatten().flatten());
-        debug!(images = told.len(), bytes, "registries told how much is missing");
+        debug!(images = known.len(), bytes, "registries told how much is missing");
         bytes
     }
 
     /// What the registry says of an image, or said less than [`REMEMBERED`] ago.
-    async fn told(&self, image: &ImageRef, link: &EngineConnection, login: &RegistryLogin) -> Result<Rc<RemoteImage>, String> {
+    async fn remote_image(
+        &self,
+        image: &ImageRef,
+        connection: &EngineConnection,
+        login: &RegistryLogin,
+    ) -> Result<Rc<RemoteImage>, String> {
         let is_fresh = |(at, _): &(Instant, Rc<RemoteImage>)| at.elapsed() < REMEMBERED;
-        if let Some((_, found)) = self.told.borrow().get(image).filter(|it| is_fresh(it)) {
+        if let Some((_, found)) = self.remote_images.borrow().get(image).filter(|it| is_fresh(it)) {
             return Ok(found.clone());
         }
-        let (client, place) = self.client(image, link, login).await?;
-        let found = Rc::new(client.image(&place, &link.facts.machine()).await?);
-        let mut told = self.told.borrow_mut();
-        told.retain(|_, it| is_fresh(it));
-        told.insert(image.clone(), (Instant::now(), found.clone()));
+        let (client, place) = self.client(image, connection, login).await?;
+        let found = Rc::new(client.image(&place, &connection.facts.machine()).await?);
+        let mut known = self.remote_images.borrow_mut();
+        known.retain(|_, it| is_fresh(it));
+        known.insert(image.clone(), (Instant::now(), found.clone()));
         Ok(found)
     }
 
@@ -124,33 +129,33 @@ impl Engine {
     async fn ids(
         &self,
         image: &ImageRef,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         login: &RegistryLogin,
         found: &RemoteImage,
     ) -> Result<Vec<String>, String> {
-        let (client, place) = self.client(image, link, login).await?;
+        let (client, place) = self.client(image, connection, login).await?;
         client.diff_ids(&place, found).await
     }
 
     async fn client(
         &self,
         image: &ImageRef,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         login: &RegistryLogin,
     ) -> Result<(RegistryClient, ImageLocation), String> {
         let place = ImageLocation::of(image.as_str()).ok_or("it is not named as registries name images")?;
-        let way = link.facts.registries.way(&place.host)?;
+        let way = connection.facts.registries.way(&place.host)?;
         let client = RegistryClient::new(&self.settings.root, &place.host, way, login).await?;
         Ok((client, place))
     }
 
     /// The layers of each image that is present, the lowest first.
-    async fn here(&self, link: &EngineConnection) -> Result<Vec<Vec<String>>, String> {
-        let list = self.list(link, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
+    async fn here(&self, connection: &EngineConnection) -> Result<Vec<Vec<String>>, String> {
+        let list = self.list(connection, "list images", "/images/json?all=true").await.map_err(|error| error.to_string())?;
         let mut here = Vec::new();
         for summary in list {
             // An image that was removed meanwhile has no layers here.
-            if let Ok(Some(image)) = self.image(link, summary.text("/Id")).await {
+            if let Ok(Some(image)) = self.image(connection, summary.text("/Id")).await {
                 here.extend(image.root_fs.and_then(|it| it.layers));
             }
         }

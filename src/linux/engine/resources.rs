@@ -19,28 +19,28 @@ const ADDED: [&str; 2] = ["com.docker.network.enable_ipv4", "com.docker.network.
 
 impl Engine {
     pub(super) async fn create_network(&self, network: &Network) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("create network {}", network.name);
-        if self.ensure_single_network(&link, network).await? {
+        if self.ensure_single_network(&connection, network).await? {
             return Ok(());
         }
         let body = network_body(network);
         // Two requests at once would create two. Engines from API 1.44 on reject the second by themselves.
-        let check = (link.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
-        match with_field(&link.docker, &body, check).create_network(body.clone()).await {
+        let check = (connection.api() < (1, 44)).then(|| ("CheckDuplicate", true.into()));
+        match with_field(&connection.docker, &body, check).create_network(body.clone()).await {
             Err(error) if !is_conflict(&error) => return Err(lacks_driver(network, sort(&what, &error))),
             Ok(_) | Err(_) => {}
         }
         // Older engines allow two networks of one name: an earlier request that timed out may have created one all the same.
-        let made = self.ensure_single_network(&link, network).await?;
+        let made = self.ensure_single_network(&connection, network).await?;
         made.then_some(())
             .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine took it and does not have it")))
     }
 
     /// Whether the network exists and a supervisor created it. Of duplicates the oldest stays.
-    async fn ensure_single_network(&self, link: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
+    async fn ensure_single_network(&self, connection: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
         let name = &network.name;
-        let mut same = self.list(link, "list networks", "/networks").await?;
+        let mut same = self.list(connection, "list networks", "/networks").await?;
         same.retain(|it| it.text("/Name") == name);
         if same.iter().any(|it| !is_ours(it)) {
             return Err(EngineError::Refused(format!(
@@ -49,29 +49,29 @@ impl Engine {
         }
         same.sort_by(|a, b| age(a).cmp(&age(b)));
         for twin in same.iter().skip(1) {
-            found(&format!("remove the second network {name}"), link.docker.remove_network(twin.text("/Id")).await)?;
+            found(&format!("remove the second network {name}"), connection.docker.remove_network(twin.text("/Id")).await)?;
         }
         Ok(!same.is_empty())
     }
 
     pub(super) async fn remove_network(&self, name: &str, id: &NetworkId) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("remove network {name}");
-        let mut same = self.list(&link, "list networks", "/networks").await?;
+        let mut same = self.list(&connection, "list networks", "/networks").await?;
         same.retain(|it| it.text("/Name") == name && id.may_be(&NetworkId(it.text("/Id").to_owned())));
         for seen in same {
             if !labels::supervised(&seen.labels("/Labels")) {
                 return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
             }
-            found(&what, link.docker.remove_network(seen.text("/Id")).await)?;
+            found(&what, connection.docker.remove_network(seen.text("/Id")).await)?;
         }
         Ok(())
     }
 
     pub(super) async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let (name, what) = (&volume.name, format!("create volume {}", volume.name));
-        if let Some(seen) = found(&what, link.docker.inspect_volume(name).await)? {
+        if let Some(seen) = found(&what, connection.docker.inspect_volume(name).await)? {
             let labels: Labels = seen.labels.into_iter().collect();
             return if labels::supervised(&labels) {
                 Ok(())
@@ -91,22 +91,22 @@ impl Engine {
             labels: Some(labels.into_iter().collect()),
             cluster_volume_spec: None,
         };
-        link.docker.create_volume(body).await.map(drop).map_err(|error| sort(&what, &error))
+        connection.docker.create_volume(body).await.map(drop).map_err(|error| sort(&what, &error))
     }
 
     pub(super) async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        let link = self.link().await?;
+        let connection = self.connection().await?;
         let what = format!("remove volume {name}");
-        let Some(seen) = found(&what, link.docker.inspect_volume(name).await)? else { return Ok(()) };
+        let Some(seen) = found(&what, connection.docker.inspect_volume(name).await)? else { return Ok(()) };
         if !labels::supervised(&seen.labels.into_iter().collect()) {
             return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
         }
-        found(&what, link.docker.remove_volume(name, None::<RemoveVolumeOptions>).await).map(drop)
+        found(&what, connection.docker.remove_volume(name, None::<RemoveVolumeOptions>).await).map(drop)
     }
 
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {
-        let link = self.link().await?;
-        let removed = link.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await;
+        let connection = self.connection().await?;
+        let removed = connection.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await;
         let what = format!("remove image {image}");
         match removed {
             // The agent's own containers that use it are removed first.

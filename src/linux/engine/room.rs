@@ -1,4 +1,4 @@
-//! Disk space for images: what is free, and what pulls in flight claim.
+//! Disk space for images: what is free, and what pulls in flight have reserved.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,23 @@ use crate::state::ImageRef;
 
 impl Engine {
     /// Where the engine keeps images, and the free space there in bytes. `None`: the agent cannot see that directory.
-    pub(super) fn free(&self, link: &EngineConnection) -> Option<(PathBuf, u64)> {
-        let path = self.settings.root.join(link.facts.data_root.as_deref()?.trim_start_matches('/'));
+    pub(super) fn free(&self, connection: &EngineConnection) -> Option<(PathBuf, u64)> {
+        let path = self.settings.root.join(connection.facts.data_root.as_deref()?.trim_start_matches('/'));
         let disk = rustix::fs::statvfs(&path).ok()?;
         Some((path, disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
-    /// Claims space for a pull, in place of its earlier claim. `needed` bytes must be free; `foreseen` bytes are only expected.
-    pub(super) fn claim(
+    /// Reserves space for a pull, in place of what it reserved earlier. `needed` bytes must be free; `foreseen` bytes are only
+    /// expected.
+    pub(super) fn reserve(
         &self,
         image: &ImageRef,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         needed: u64,
         foreseen: u64,
     ) -> Result<(), EngineError> {
-        self.has_room(link, image.as_str(), |other| other != image, needed)?;
-        self.claims.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
+        self.has_room(connection, image.as_str(), |other| other != image, needed)?;
+        self.reserved_bytes.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
         Ok(())
     }
 
@@ -32,13 +33,13 @@ impl Engine {
     /// unknown, everything fits.
     pub(super) fn has_room(
         &self,
-        link: &EngineConnection,
+        connection: &EngineConnection,
         what: &str,
         is_other: impl Fn(&ImageRef) -> bool,
         needed: u64,
     ) -> Result<(), EngineError> {
-        let Some((path, free)) = self.free(link) else { return Ok(()) };
-        let others = added(self.claims.borrow().iter().filter(|(image, _)| is_other(image)).map(|(_, bytes)| *bytes));
+        let Some((path, free)) = self.free(connection) else { return Ok(()) };
+        let others = added(self.reserved_bytes.borrow().iter().filter(|(image, _)| is_other(image)).map(|(_, bytes)| *bytes));
         let floor = self.settings.floor_bytes;
         if free >= needed.saturating_add(others).saturating_add(floor) {
             return Ok(());
@@ -55,7 +56,7 @@ impl Engine {
     }
 }
 
-/// A pull's claim on space, released when the pull ends in any way.
+/// The space that a pull reserved, released when the pull ends in any way.
 pub(super) struct RoomReservation<'a> {
     pub(super) engine: &'a Engine,
     pub(super) image: &'a ImageRef,
@@ -63,7 +64,7 @@ pub(super) struct RoomReservation<'a> {
 
 impl Drop for RoomReservation<'_> {
     fn drop(&mut self) {
-        self.engine.claims.borrow_mut().remove(self.image);
+        self.engine.reserved_bytes.borrow_mut().remove(self.image);
     }
 }
 

@@ -77,8 +77,8 @@ pub(super) async fn asked(stream: &mut UnixStream) -> String {
         asked += &String::from_utf8_lossy(&part[..length]);
         let lower = asked.to_lowercase();
         let Some((head, body)) = lower.split_once("\r\n\r\n").filter(|_| length > 0) else { return asked };
-        let told = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse().ok());
-        if body.len() >= told.unwrap_or(0) {
+        let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse().ok());
+        if body.len() >= length.unwrap_or(0) {
             return asked;
         }
     }

@@ -144,7 +144,7 @@ fn an_image_has_no_say_in_networks() {
 
 #[tokio::test(start_paused = true)]
 async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
-    for deed in [
+    for action in [
         EngineAction::Start(a()),
         EngineAction::Stop(a()),
         EngineAction::Kill(a()),
@@ -158,9 +158,9 @@ async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
             other => Some(empty(other)),
         };
         let began = Instant::now();
-        let done = asked_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
-        assert!(matches!(done, Err(EngineError::Unreachable(_))), "{deed} gives {done:?}");
-        assert!(began.elapsed() <= CALL + Duration::from_secs(1), "{deed} takes {:?}", began.elapsed());
+        let done = asked_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
+        assert!(matches!(done, Err(EngineError::Unreachable(_))), "{action} gives {done:?}");
+        assert!(began.elapsed() <= CALL + Duration::from_secs(1), "{action} takes {:?}", began.elapsed());
     }
 }
 
@@ -240,8 +240,8 @@ async fn an_engine_that_allows_two_networks_of_one_name_is_asked_not_to() {
         let config = crate::state::NetworkConfig::default();
         let id = crate::state::NetworkId::default();
         let network = crate::state::Network { id, name: "u_default".into(), app: Some(AppId(1)), config };
-        let deed = EngineAction::CreateNetwork(network);
-        let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
+        let action = EngineAction::CreateNetwork(network);
+        let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
         assert_eq!(done, Ok(()), "{api}");
         let [sent] = &sent.into_inner()[..] else { panic!("{api}: it is created once") };
         assert_eq!(sent.get("CheckDuplicate"), asks_for_it.then_some(&true.into()), "{api}: {sent}");
@@ -264,8 +264,8 @@ async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
     };
     let labels = [("io.balena.app-uuid", "u"), ("mine", "yes")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = crate::state::VolumeConfig { labels: labels.into(), ..crate::state::VolumeConfig::default() };
-    let deed = EngineAction::CreateVolume(crate::state::Volume { name: "1_data".into(), app: AppId(1), config });
-    let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&deed, &|_| ()).await).await;
+    let action = EngineAction::CreateVolume(crate::state::Volume { name: "1_data".into(), app: AppId(1), config });
+    let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
     assert_eq!(done, Ok(()));
     let [sent] = &sent.into_inner()[..] else { panic!("it is created once") };
     assert_eq!(sent["Name"], "1_data");

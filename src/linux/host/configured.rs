@@ -147,7 +147,7 @@ pub(super) async fn apply(systemd: &Systemd) -> Result<(), String> {
         }
         match found {
             Some((name, unit)) if unit.part_of.iter().any(|it| it == TARGET) => info!("{name} is restarted by {TARGET}"),
-            Some((name, _)) => systemd.tell(name, UnitAction::Restart).await.map_err(failed)?,
+            Some((name, _)) => systemd.control(name, UnitAction::Restart).await.map_err(failed)?,
             None => return Err(failed(format!("this host has no {}", names.join(" or ")))),
         }
     }

@@ -10,8 +10,8 @@ use crate::board::{LedLocation, Polarity};
 use crate::linux::leds::class::{ClassLed, OurChanges, RestoreOutcome};
 use crate::linux::leds::files::{LedFiles, refusal};
 use crate::linux::leds::gpio::{Chip, Direction, Gpio, HeldLine, LineAddress, LineLevel, LineRequest};
+use crate::linux::leds::location::{find_line, look_at_line, volts};
 use crate::linux::leds::saved::{self, LedRecord, LockFile, SavedState};
-use crate::linux::leds::wire::{find_line, look_at_line, volts};
 use crate::port::LedError;
 use crate::state::{LedLevel, Pattern, Player};
 
@@ -40,7 +40,7 @@ pub struct LedDriver {
 /// A LED or line that this driver has changed, or is about to.
 struct HeldLed {
     /// Held as long as this value: no other program of ours changes the LED.
-    _claim: LockFile,
+    _lock: LockFile,
     before: SavedState,
     line: Option<Line>,
 }
@@ -69,12 +69,12 @@ impl LedDriver {
     }
 
     /// Begins a pattern from its start. `rounds`: after how many the kernel ends it, in case the agent is gone by then.
-    pub fn play(&mut self, wire: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
-        self.acquire(wire)?;
-        let LedLocation::Class { dir, .. } = wire else { return Ok(Player::Agent) };
+    pub fn play(&mut self, location: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
+        self.acquire(location)?;
+        let LedLocation::Class { dir, .. } = location else { return Ok(Player::Agent) };
         let mut failure = None;
         for plan in ClassLed::new(&*self.files, dir).plans(pattern, rounds)? {
-            match self.carry_out(wire, &plan) {
+            match self.carry_out(location, &plan) {
                 // The kernel lists a trigger but rejects its settings, or we may not write them: the next plan asks for less.
                 Err(error @ (LedError::Failed(_) | LedError::Permission(_))) => failure = Some(error),
                 done => return done,
@@ -84,34 +84,34 @@ impl LedDriver {
     }
 
     /// Lights or darkens a LED whatever it does now, in place of a pattern of ours, until it is released.
-    pub fn hold(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        self.acquire(wire)?;
-        if let LedLocation::Class { .. } = wire {
-            self.carry_out(wire, &OurChanges::by_hand())?;
+    pub fn hold(&mut self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        self.acquire(location)?;
+        if let LedLocation::Class { .. } = location {
+            self.carry_out(location, &OurChanges::by_hand())?;
         }
-        self.set(wire, level)
+        self.set(location, level)
     }
 
     /// Lights or darkens a LED, after [`LedDriver::play`] returned [`Player::Agent`].
-    pub fn set(&mut self, wire: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        let Some(grip) = self.held.get(&key_of(wire)) else { return self.hold(wire, level) };
-        self.tell(grip, level)
+    pub fn set(&mut self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
+        let Some(led) = self.held.get(&key_of(location)) else { return self.hold(location, level) };
+        self.set_level(led, level)
     }
 
     /// Restores one LED. One that is not held is as it was.
-    pub fn release(&mut self, wire: &LedLocation) -> Result<RestoreOutcome, LedError> {
-        self.put_back(&key_of(wire))
+    pub fn release(&mut self, location: &LedLocation) -> Result<RestoreOutcome, LedError> {
+        self.release_key(&key_of(location))
     }
 
     /// Restores everything that this driver changed. All are tried; the first error is returned.
     pub fn release_all(&mut self) -> Result<(), LedError> {
         let keys: Vec<String> = self.held.keys().cloned().collect();
-        let failures: Vec<LedError> = keys.iter().filter_map(|key| self.put_back(key).err()).collect();
+        let failures: Vec<LedError> = keys.iter().filter_map(|key| self.release_key(key).err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn tell(&self, grip: &HeldLed, level: LedLevel) -> Result<(), LedError> {
-        match (&grip.before, &grip.line) {
+    fn set_level(&self, led: &HeldLed, level: LedLevel) -> Result<(), LedError> {
+        match (&led.before, &led.line) {
             (SavedState::Class { dir, .. }, _) => ClassLed::new(&*self.files, dir).set(level),
             (SavedState::Line { address, .. }, Some(line)) => {
                 let done = line.held.set(volts(line.polarity, level));
@@ -123,8 +123,8 @@ impl LedDriver {
 
     /// Lets go of everything without restoring it. The records stay, for a later request to restore.
     pub fn leave_all(&mut self) -> Result<(), LedError> {
-        for (key, grip) in std::mem::take(&mut self.held) {
-            saved::keep(&*self.files, &self.path(&key), &self.record(grip.before, true))?;
+        for (key, led) in std::mem::take(&mut self.held) {
+            saved::keep(&*self.files, &self.path(&key), &self.record(led.before, true))?;
         }
         Ok(())
     }
@@ -144,15 +144,15 @@ impl LedDriver {
     }
 
     fn recover_one(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
-        match LockFile::take(&self.claim_path(key), self.who) {
+        match LockFile::take(&self.lock_path(key), self.who) {
             // The holder is alive, and restores the LED itself.
             Err(LedError::Busy(_)) => None,
             Err(error) => Some(Err(error)),
-            Ok(_claim) => self.recover_claimed(key, left),
+            Ok(_lock) => self.recover_locked(key, left),
         }
     }
 
-    fn recover_claimed(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
+    fn recover_locked(&self, key: &str, left: PersistentChanges) -> Option<Result<RestoreOutcome, LedError>> {
         let path = self.path(key);
         let record = match saved::read(&*self.files, &path) {
             Ok(record) => record?,
@@ -175,10 +175,10 @@ impl LedDriver {
     }
 
     /// Locks the LED and records its present state.
-    fn acquire(&mut self, wire: &LedLocation) -> Result<(), LedError> {
-        let key = key_of(wire);
-        if let Some(grip) = self.held.get(&key) {
-            let SavedState::Class { dir, was, ours } = &grip.before else { return Ok(()) };
+    fn acquire(&mut self, location: &LedLocation) -> Result<(), LedError> {
+        let key = key_of(location);
+        if let Some(led) = self.held.get(&key) {
+            let SavedState::Class { dir, was, ours } = &led.before else { return Ok(()) };
             if ClassLed::new(&*self.files, dir).still_ours(was, ours)? {
                 return Ok(());
             }
@@ -186,18 +186,18 @@ impl LedDriver {
             self.held.remove(&key);
             self.forget(&key)?;
         }
-        let claim = LockFile::take(&self.claim_path(&key), self.who)?;
+        let lock = LockFile::take(&self.lock_path(&key), self.who)?;
         if matches!(self.recorded(&key), Some(LedRecord { left: false, .. })) {
             // The program that wrote the record and does not hold the lock was killed: the record has the state before it.
-            self.recover_claimed(&key, PersistentChanges::Keep).transpose()?;
+            self.recover_locked(&key, PersistentChanges::Keep).transpose()?;
         }
-        let grip = self.look(&key, wire, claim)?;
-        self.held.insert(key, grip);
+        let led = self.read_before(&key, location, lock)?;
+        self.held.insert(key, led);
         Ok(())
     }
 
-    fn look(&self, key: &str, wire: &LedLocation, claim: LockFile) -> Result<HeldLed, LedError> {
-        match wire {
+    fn read_before(&self, key: &str, location: &LedLocation, lock: LockFile) -> Result<HeldLed, LedError> {
+        match location {
             LedLocation::Class { dir, .. } => {
                 let class = ClassLed::new(&*self.files, dir);
                 let was = class.look()?;
@@ -208,11 +208,11 @@ impl LedDriver {
                     }
                     Some(_) | None => SavedState::Class { dir: dir.clone(), was, ours: Vec::new() },
                 };
-                Ok(HeldLed { _claim: claim, before, line: None })
+                Ok(HeldLed { _lock: lock, before, line: None })
             }
             LedLocation::Line { polarity, .. } => {
-                let (before, held) = self.take_line(key, wire, *polarity)?;
-                Ok(HeldLed { _claim: claim, before, line: Some(Line { held, polarity: *polarity }) })
+                let (before, held) = self.take_line(key, location, *polarity)?;
+                Ok(HeldLed { _lock: lock, before, line: Some(Line { held, polarity: *polarity }) })
             }
         }
     }
@@ -221,11 +221,11 @@ impl LedDriver {
     fn take_line(
         &self,
         key: &str,
-        wire: &LedLocation,
+        location: &LedLocation,
         polarity: Polarity,
     ) -> Result<(SavedState, Box<dyn HeldLine>), LedError> {
-        let failed = |error: std::io::Error| refusal(&format!("take {wire}"), &error);
-        let (chip, info) = find_line(&*self.gpio, wire)?;
+        let failed = |error: std::io::Error| refusal(&format!("take {location}"), &error);
+        let (chip, info) = find_line(&*self.gpio, location)?;
         let (direction, level) = look_at_line(&*self.gpio, &chip, &info).map_err(failed)?;
         let address = LineAddress { chip: chip.name.clone(), device: chip.device.clone(), offset: info.offset };
         let kept = self.recorded(key).map(|record| record.before);
@@ -237,8 +237,8 @@ impl LedDriver {
     }
 
     /// Records the change, then makes it.
-    fn carry_out(&mut self, wire: &LedLocation, plan: &OurChanges) -> Result<Player, LedError> {
-        let key = key_of(wire);
+    fn carry_out(&mut self, location: &LedLocation, plan: &OurChanges) -> Result<Player, LedError> {
+        let key = key_of(location);
         let Some(HeldLed { before: SavedState::Class { dir, was, ours }, .. }) = self.held.get_mut(&key) else {
             return Ok(Player::Agent);
         };
@@ -252,10 +252,10 @@ impl LedDriver {
         ClassLed::new(&*self.files, dir).play(plan)
     }
 
-    fn put_back(&mut self, key: &str) -> Result<RestoreOutcome, LedError> {
-        let Some(grip) = self.held.get_mut(key) else { return Ok(RestoreOutcome::Exactly) };
-        let line = grip.line.take();
-        let before = grip.before.clone();
+    fn release_key(&mut self, key: &str) -> Result<RestoreOutcome, LedError> {
+        let Some(led) = self.held.get_mut(key) else { return Ok(RestoreOutcome::Exactly) };
+        let line = led.line.take();
+        let before = led.before.clone();
         let outcome = self.undo(&before, line);
         if let Ok(_) | Err(LedError::Vanished(_)) = &outcome {
             self.forget(key)?;
@@ -304,15 +304,15 @@ impl LedDriver {
         self.dir.join(format!("{key}.json"))
     }
 
-    fn claim_path(&self, key: &str) -> PathBuf {
+    fn lock_path(&self, key: &str) -> PathBuf {
         self.dir.join(format!("{key}.lock"))
     }
 }
 
 /// The name of the LED's files in the runtime directory, without extension.
-fn key_of(wire: &LedLocation) -> String {
+fn key_of(location: &LedLocation) -> String {
     let plain = |text: &str| text.replace(['/', '\0'], "!");
-    match wire {
+    match location {
         LedLocation::Class { name, .. } => format!("led-{}", plain(name)),
         LedLocation::Line { device, offset, .. } => format!("line-{}-{offset}", plain(device)),
     }

@@ -62,19 +62,19 @@ impl LedFiles for HostFiles {
     }
 }
 
-/// Maps the kernel's error. `deed`: the action that failed, `write /sys/…/brightness`.
-pub fn refusal(deed: &str, error: &io::Error) -> LedError {
+/// Maps the kernel's error. `action`: the action that failed, `write /sys/…/brightness`.
+pub fn refusal(action: &str, error: &io::Error) -> LedError {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::ACCESS | Errno::PERM) => {
-            LedError::Permission(format!("may not {deed}: run as root, or give this user the right to"))
+            LedError::Permission(format!("may not {action}: run as root, or give this user the right to"))
         }
         Some(Errno::ROFS) => LedError::ReadOnly(format!(
-            "cannot {deed}: /sys is read-only here; a container must be privileged, or have /sys mounted writable"
+            "cannot {action}: /sys is read-only here; a container must be privileged, or have /sys mounted writable"
         )),
-        Some(Errno::BUSY) => LedError::Busy(format!("cannot {deed}: a driver or another program has it")),
+        Some(Errno::BUSY) => LedError::Busy(format!("cannot {action}: a driver or another program has it")),
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
-            LedError::Vanished(format!("cannot {deed}: the LED or its device went away"))
+            LedError::Vanished(format!("cannot {action}: the LED or its device went away"))
         }
-        Some(_) | None => LedError::Failed(format!("cannot {deed}: {error}")),
+        Some(_) | None => LedError::Failed(format!("cannot {action}: {error}")),
     }
 }

@@ -165,7 +165,7 @@ pub fn by_any_name<'a>(chips: &'a [Chip], name: &str) -> Option<&'a Chip> {
 
 /// The chips that could be read. A chip may have gone away meanwhile, or may belong to another user; if no chip is left, the
 /// error.
-fn tellable(asked: impl Iterator<Item = io::Result<Chip>>) -> io::Result<Vec<Chip>> {
+fn readable_chips(asked: impl Iterator<Item = io::Result<Chip>>) -> io::Result<Vec<Chip>> {
     let mut chips = Vec::new();
     let mut refused = None;
     for chip in asked {

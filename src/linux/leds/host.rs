@@ -52,7 +52,7 @@ pub struct LedHost {
 #[derive(Debug, Clone)]
 pub struct ListedLed {
     /// Where it is connected.
-    pub wire: LedLocation,
+    pub location: LedLocation,
     /// The label printed beside it, if the board's file gives one.
     pub label: Option<&'static str>,
     /// What the agent uses it for.
@@ -140,19 +140,19 @@ impl LedHost {
         let offer = self.offer();
         let choice = self.choice(&offer);
         let mut items = Vec::new();
-        if let Some(wire) = choice.led.clone() {
-            items.push(item(wire, choice.described, "identify", None));
+        if let Some(location) = choice.led.clone() {
+            items.push(item(location, choice.described, "identify", None));
         }
         for other in &choice.others {
-            let wire = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
-            items.push(item(wire, other.described, "", None));
+            let location = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
+            items.push(item(location, other.described, "", None));
         }
         for led in offer.leds {
-            let wire = LedLocation::Class { name: led.name.clone(), dir: led.dir };
-            if items.iter().all(|item| item.wire != wire) {
+            let location = LedLocation::Class { name: led.name.clone(), dir: led.dir };
+            if items.iter().all(|item| item.location != location) {
                 let guard = choice.passed_over.iter().find(|(name, _)| *name == led.name).map(|(_, why)| why.clone());
                 let guard = guard.unwrap_or_else(|| "it is not one of the LEDs of this board".into());
-                items.push(item(wire, None, "-", Some(guard)));
+                items.push(item(location, None, "-", Some(guard)));
             }
         }
         items
@@ -186,10 +186,12 @@ impl LedHost {
 
 fn pick_one(items: &[ListedLed], name: &str, force: bool) -> Result<ListedLed, LedError> {
     let is = |item: &&ListedLed| {
-        item.wire.to_string() == name || item.label.is_some_and(|label| label.eq_ignore_ascii_case(name)) || item.role == name
+        item.location.to_string() == name
+            || item.label.is_some_and(|label| label.eq_ignore_ascii_case(name))
+            || item.role == name
     };
     let Some(item) = items.iter().find(is) else {
-        let known: Vec<String> = items.iter().map(|item| item.wire.to_string()).collect();
+        let known: Vec<String> = items.iter().map(|item| item.location.to_string()).collect();
         let known = if known.is_empty() { "none at all".into() } else { known.join(", ") };
         return Err(LedError::None(format!("there is no LED `{name}` here; there is {known}")));
     };
@@ -199,7 +201,7 @@ fn pick_one(items: &[ListedLed], name: &str, force: bool) -> Result<ListedLed, L
     }
 }
 
-fn item(wire: LedLocation, described: Option<&'static boards::Led>, role: &str, guard: Option<String>) -> ListedLed {
+fn item(location: LedLocation, described: Option<&'static boards::Led>, role: &str, guard: Option<String>) -> ListedLed {
     let colour = described.and_then(|led| match led.colour {
         Colour::Blue => Some("blue"),
         Colour::Green => Some("green"),
@@ -215,5 +217,5 @@ fn item(wire: LedLocation, described: Option<&'static boards::Led>, role: &str, 
         ("", Some(led)) => format!("{:?}", led.role).to_lowercase(),
         (role, _) => role.to_owned(),
     };
-    ListedLed { wire, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
+    ListedLed { location, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
 }

@@ -74,16 +74,16 @@ pub fn read(files: &dyn LedFiles, path: &Path) -> Result<Option<LedRecord>, Stri
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
     };
-    let wire: RecordFile =
+    let file: RecordFile =
         serde_json::from_str(&text).map_err(|error| format!("{} is no record of ours: {error}", path.display()))?;
-    if wire.version != VERSION {
+    if file.version != VERSION {
         return Err(format!(
             "{} has layout {}, and we know {VERSION}: its own program must restore it",
             path.display(),
-            wire.version
+            file.version
         ));
     }
-    Ok(Some(wire.into()))
+    Ok(Some(file.into()))
 }
 
 /// An exclusive lock on a LED, among programs of ours. Held for as long as this value lives.
@@ -182,8 +182,8 @@ impl From<&LedRecord> for RecordFile {
 }
 
 impl From<RecordFile> for LedRecord {
-    fn from(wire: RecordFile) -> Self {
-        let before = match wire.before {
+    fn from(file: RecordFile) -> Self {
+        let before = match file.before {
             WireBefore::Led { dir, was, ours } => {
                 let ours = ours.into_iter().map(|it| OurChanges { trigger: it.trigger, settings: it.settings }).collect();
                 let WireSnapshot { trigger, settings, brightness, multi_intensity: intensity } = was;
@@ -194,6 +194,6 @@ impl From<RecordFile> for LedRecord {
                 SavedState::Line { address: LineAddress { chip, device, offset }, direction, level }
             }
         };
-        Self { before, pid: wire.pid, boot_id: wire.boot_id, left: wire.left }
+        Self { before, pid: file.pid, boot_id: file.boot_id, left: file.left }
     }
 }

@@ -187,14 +187,14 @@ async fn a_tree_that_a_stranger_made_is_not_trusted() {
 }
 
 /// Runs a function as a user of the host who may not read every directory.
-fn without_roots_rights<T: Send>(deed: impl FnOnce() -> T + Send) -> T {
+fn without_roots_rights<T: Send>(call: impl FnOnce() -> T + Send) -> T {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let limited = || {
         let mut mine = capabilities(None).unwrap();
         mine.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
         // Only for this thread.
         set_capabilities(None, mine).unwrap();
-        deed()
+        call()
     };
     std::thread::scope(|scope| scope.spawn(limited).join().unwrap())
 }

@@ -17,13 +17,13 @@ use dir::{EntryKind, OpenDir};
 /// The files of a lock. A supervisor creates both; either one holds up updates.
 const FILES: [&CStr; 2] = [c"updates.lock", c"resin-updates.lock"];
 /// Any file with this suffix is a lock.
-const ENDING: &[u8] = b"updates.lock";
+const LOCK_SUFFIX: &[u8] = b"updates.lock";
 /// The files by which a new container reports that it is ready: the present name, and that of 2017.
-const SIGNALS: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
+const HANDOVER_FILES: [&CStr; 2] = [c"handover-complete", c"resin-kill-me"];
 /// Owner of the locks that supervisors create.
 const OWNER: Uid = Uid::from_raw_unchecked(65534);
 /// The content of the agent's locks, for the user.
-const WORD: &[u8] = b"boardkeeper\n";
+const LOCK_TEXT: &[u8] = b"boardkeeper\n";
 /// The mode of the agent's locks. The sticky bit tells them from files of a service with the same uid: it takes no space, and
 /// means nothing else.
 const MARKED: Mode = Mode::from_raw_mode(0o1644);
@@ -44,11 +44,11 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) struct LockTree {
     tmp: PathBuf,
-    mine: Mine,
+    own_locks: OwnLocks,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Mine {
+enum OwnLocks {
     /// By the owner that supervisors give their locks, and by the mode.
     Owner,
     /// By the agent's uid and the mode.
@@ -65,14 +65,14 @@ struct FoundLocks {
 impl LockTree {
     pub(super) fn new(root: &Path) -> Self {
         let uid = rustix::process::geteuid();
-        let mine = if uid.is_root() { Mine::Owner } else { Mine::Mark(uid) };
-        Self { tmp: root.join("tmp"), mine }
+        let own_locks = if uid.is_root() { OwnLocks::Owner } else { OwnLocks::Mark(uid) };
+        Self { tmp: root.join("tmp"), own_locks }
     }
 
     /// The locks as an agent of this user would see them.
     #[cfg(test)]
     pub(super) fn by_mark(root: &Path, uid: Uid) -> Self {
-        Self { tmp: root.join("tmp"), mine: Mine::Mark(uid) }
+        Self { tmp: root.join("tmp"), own_locks: OwnLocks::Mark(uid) }
     }
 
     /// Who holds the locks of an app, of which these services can hold one. `None`: there is none. A service whose directory
@@ -136,7 +136,7 @@ impl LockTree {
     pub(super) fn forget_signals(&self, key: &ServiceKey) -> Result<(), LockError> {
         let Some(app) = self.app(key.app)? else { return Ok(()) };
         let Some(dir) = app.open(&named(&key.service)?)? else { return Ok(()) };
-        SIGNALS.iter().try_for_each(|signal| dir.remove(signal))
+        HANDOVER_FILES.iter().try_for_each(|signal| dir.remove(signal))
     }
 
     /// The directory of a service, created if it is missing.
@@ -148,7 +148,7 @@ impl LockTree {
     /// Whether the service reported that it is ready.
     pub(super) fn is_signalled(&self, key: &ServiceKey) -> Result<bool, LockError> {
         let service = self.service(key)?;
-        for signal in SIGNALS {
+        for signal in HANDOVER_FILES {
             if service.kind(signal)?.is_some() {
                 return Ok(true);
             }
@@ -213,11 +213,11 @@ impl LockTree {
     /// Creates a lock that has the agent's marks from its first moment. `false`: another program was faster.
     fn make_lock(&self, app: &OpenDir, service: &OpenDir, file: &CStr) -> Result<bool, LockError> {
         app.remove(DRAFT)?;
-        let owner = match self.mine {
-            Mine::Owner => Some(OWNER),
-            Mine::Mark(_) => None,
+        let owner = match self.own_locks {
+            OwnLocks::Owner => Some(OWNER),
+            OwnLocks::Mark(_) => None,
         };
-        app.write_new(DRAFT, WORD, MARKED, owner)?;
+        app.write_new(DRAFT, LOCK_TEXT, MARKED, owner)?;
         let made = app.link(DRAFT, service, file);
         app.remove(DRAFT)?;
         made
@@ -232,7 +232,8 @@ impl LockTree {
         let mut survey = FoundLocks::default();
         // The two files that matter most are found in a directory of any number of names.
         let known = FILES.iter().map(|it| (*it).to_owned());
-        let all: BTreeSet<_> = service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(ENDING)).collect();
+        let all: BTreeSet<_> =
+            service.files()?.into_iter().chain(known).filter(|it| it.to_bytes().ends_with(LOCK_SUFFIX)).collect();
         let left_behind = self.are_left_behind(service)?;
         for file in all {
             // A file that is gone by now holds nothing up.
@@ -250,16 +251,16 @@ impl LockTree {
     }
 
     fn is_ours(&self, kind: EntryKind) -> bool {
-        match self.mine {
-            Mine::Owner => kind.regular && kind.uid == OWNER && kind.mode == MARKED,
-            Mine::Mark(uid) => kind.regular && kind.uid == uid && kind.mode == MARKED,
+        match self.own_locks {
+            OwnLocks::Owner => kind.regular && kind.uid == OWNER && kind.mode == MARKED,
+            OwnLocks::Mark(uid) => kind.regular && kind.uid == uid && kind.mode == MARKED,
         }
     }
 
     /// Whether another supervisor created the service's lock: see the head of [`super`].
     fn are_left_behind(&self, service: &OpenDir) -> Result<bool, LockError> {
         // Only root can create such files, and remove them.
-        if matches!(self.mine, Mine::Mark(_)) {
+        if matches!(self.own_locks, OwnLocks::Mark(_)) {
             return Ok(false);
         }
         for file in FILES {
@@ -289,12 +290,12 @@ impl LockTree {
     fn make_own(&self, parent: &OpenDir, name: &CStr) -> Result<OpenDir, LockError> {
         let dir = parent.make(name, PRIVATE)?;
         let uid = dir.owner()?;
-        match self.mine {
-            Mine::Owner if !uid.is_root() => {
+        match self.own_locks {
+            OwnLocks::Owner if !uid.is_root() => {
                 let path = dir.shown();
                 Err(LockError::Failed(format!("`{path}` belongs to uid {}, not to root: remove it", uid.as_raw())))
             }
-            Mine::Owner | Mine::Mark(_) => Ok(dir),
+            OwnLocks::Owner | OwnLocks::Mark(_) => Ok(dir),
         }
     }
 

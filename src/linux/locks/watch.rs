@@ -197,8 +197,8 @@ impl Watched {
     /// Discards events that the item just given covers, unless they are about directories.
     fn drain(&mut self) {
         while let Some(Some(Ok(event))) = self.events.next().now_or_never() {
-            let heard = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());
-            if heard == LockEvent::Directory {
+            let meaning = self.meaning(event.mask, event.wd.get_watch_descriptor_id(), event.name.as_deref());
+            if meaning == LockEvent::Directory {
                 self.stale = true;
             }
         }

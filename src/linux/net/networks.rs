@@ -75,14 +75,14 @@ impl EngineNetworks {
 /// Queries the engine's bridges whenever addresses change, and publishes the result. Must be called within a runtime.
 pub async fn follow(
     ask: impl AsyncFn() -> Result<Vec<Bridge>, EngineError>,
-    told: watch::Sender<EngineNetworks>,
+    publish: watch::Sender<EngineNetworks>,
 ) -> Infallible {
     let changes = AddressChanges::new().inspect_err(|why| warn!(%why, "changes of addresses are not followed")).ok();
     let mut wait = FIRST_WAIT;
     loop {
         let (next, longest) = match look(&ask).await {
             Ok((networks, complete)) => {
-                told.send_if_modified(|it| {
+                publish.send_if_modified(|it| {
                     let differs = *it != networks;
                     *it = networks;
                     differs

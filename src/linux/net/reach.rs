@@ -74,11 +74,11 @@ impl port::Net for NetAdapter {
                 if before != Some(now) {
                     break now;
                 }
-                let told = match watch.as_mut().filter(|_| armed) {
+                let is_watched = match watch.as_mut().filter(|_| armed) {
                     Some(watch) => poll_fn(|context| watch.poll_change(context)).await.is_ok(),
                     None => false,
                 };
-                if !told {
+                if !is_watched {
                     sleep(BLIND).await;
                 }
             };
@@ -89,12 +89,12 @@ impl port::Net for NetAdapter {
     async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError::Service)? else { return Ok(UnitChange::Already) };
         let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
-        let deed = match to {
+        let action = match to {
             VpnState::Up if !runs => UnitAction::Restart,
             VpnState::Down if runs => UnitAction::Stop,
             VpnState::Up | VpnState::Down => return Ok(UnitChange::Already),
         };
-        self.systemd.tell(SERVICE, deed).await.map(|()| UnitChange::Now).map_err(NetError::Service)
+        self.systemd.control(SERVICE, action).await.map(|()| UnitChange::Now).map_err(NetError::Service)
     }
 }
 

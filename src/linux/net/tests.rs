@@ -11,7 +11,7 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 /// An engine that has reported nothing.
-fn untold() -> watch::Receiver<EngineNetworks> {
+fn no_networks() -> watch::Receiver<EngineNetworks> {
     watch::channel(EngineNetworks::default()).1
 }
 
@@ -30,7 +30,7 @@ fn tell(listeners: &mut Listeners, known: &[InterfaceAddress], bridges: &[Bridge
 }
 
 fn bound() -> (Listeners, SocketAddr) {
-    let listeners = Listeners::bind(Path::new("/"), &[loopback(0)], None, untold()).unwrap();
+    let listeners = Listeners::bind(Path::new("/"), &[loopback(0)], None, no_networks()).unwrap();
     let at = listeners.addresses()[0];
     (listeners, at)
 }
@@ -45,11 +45,12 @@ async fn a_caller_on_the_device_is_local() {
 #[tokio::test]
 async fn a_taken_port_is_told_with_who_has_it() {
     let (listeners, at) = bound();
-    let error = Listeners::bind(Path::new("/"), &[at], None, untold()).unwrap_err().to_string();
+    let error = Listeners::bind(Path::new("/"), &[at], None, no_networks()).unwrap_err().to_string();
     assert!(error.contains(&format!("(process {})", std::process::id())) && error.contains("--listen"), "{error}");
     drop(listeners);
-    Listeners::bind(Path::new("/"), &[at], None, untold()).unwrap();
-    let error = Listeners::bind(Path::new("/"), &["192.0.2.1:1".parse().unwrap()], None, untold()).unwrap_err().to_string();
+    Listeners::bind(Path::new("/"), &[at], None, no_networks()).unwrap();
+    let error =
+        Listeners::bind(Path::new("/"), &["192.0.2.1:1".parse().unwrap()], None, no_networks()).unwrap_err().to_string();
     assert!(error.contains("does not have that address"), "{error}");
 }
 
@@ -71,7 +72,7 @@ async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses(
     for (interface, bridges, origin) in [
         ("docker0", vec![bridge("docker0", false)], ConnectionOrigin::Open),
         ("docker0", vec![bridge("docker0", true)], ConnectionOrigin::Internal),
-        ("docker0", Vec::new(), ConnectionOrigin::Untold),
+        ("docker0", Vec::new(), ConnectionOrigin::Unknown),
         ("eth0", Vec::new(), ConnectionOrigin::Elsewhere),
         ("mine", vec![bridge("mine", true)], ConnectionOrigin::Internal),
         ("mine", vec![bridge("mine", false)], ConnectionOrigin::Elsewhere),
@@ -132,7 +133,7 @@ fn every_open_bridge_is_answered_at_the_address_that_containers_are_told() {
     let second = address("br-0123456789ab", 4, "172.19.0.1", 16);
     let sixth = address("br-0123456789ab", 4, "fd00::1", 64);
     let inner = address("br-ba9876543210", 6, "172.20.0.1", 16);
-    let untold = address("br-aaaaaaaaaaaa", 7, "172.21.0.1", 16);
+    let no_networks = address("br-aaaaaaaaaaaa", 7, "172.21.0.1", 16);
     let podman = address("podman1", 8, "10.89.0.1", 24);
     let supervisor = address("supervisor0", 5, SUPERVISOR_GATEWAY, 25);
     let own = [vpn.clone(), app.clone(), second.clone(), podman.clone(), supervisor.clone()];
@@ -142,7 +143,7 @@ fn every_open_bridge_is_answered_at_the_address_that_containers_are_told() {
     let bridges = [bridge("br-0123456789ab", false), bridge("br-ba9876543210", true), bridge("supervisor0", false), by_subnet];
     let served = |known: &[InterfaceAddress]| served(known, &EngineNetworks::new(known, &bridges));
 
-    let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, inner, untold, podman, supervisor]);
+    let with = served(&[eth0.clone(), vpn.clone(), app.clone(), second.clone(), sixth, inner, no_networks, podman, supervisor]);
     assert_eq!(with, [&own[..], &also].concat(), "once on each bridge that is open, and on nothing else");
     assert_eq!(served(&[eth0, vpn.clone(), app.clone(), second.clone()]), [vpn, app.clone(), second], "not where it is not");
     let elsewhere = address("eth0", 2, SUPERVISOR_GATEWAY, 25);
@@ -179,7 +180,7 @@ async fn neighbours_are_those_in_a_local_private_network() {
 #[tokio::test]
 async fn local_mode_is_for_the_network_of_an_address_that_was_named() {
     let named = |at: &str, bridges| {
-        let listeners = Listeners::bind(Path::new("/"), &[at.parse().unwrap()], bridges, untold()).unwrap();
+        let listeners = Listeners::bind(Path::new("/"), &[at.parse().unwrap()], bridges, no_networks()).unwrap();
         (listeners.sockets[0].named, listeners.addresses()[0].ip())
     };
     assert_eq!(named("127.0.0.1:0", None), (true, IpAddr::from([127, 0, 0, 1])));

@@ -1,7 +1,7 @@
 //! Listening for announcements of a shutdown, over a connection that is made again whenever it is lost.
 //!
 //! Only signals from logind itself count: any program on the bus may send a signal of that name. If logind goes away, its
-//! announcement counts as cancelled, unless logind is back within [`BACK_WITHIN`] and still announces it.
+//! announcement counts as cancelled, unless logind is back within [`ANNOUNCEMENT_KEPT`] and still announces it.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use tracing::{debug, info, warn};
 use zbus::message::Type;
 use zbus::{Connection, Error, MatchRule, Message, MessageStream, OwnedFd};
 
-use super::{LOGIND, LOGIND_PATH, MANAGER, PATIENCE, Power, call};
+use super::{CALL_TIMEOUT, LOGIND, LOGIND_PATH, MANAGER, Power, call};
 use crate::backoff::Backoff;
 use crate::port::InhibitorNotice;
 
 /// How long an announced shutdown stays valid while logind is unreachable. After a cancelled one all work resumes within five
 /// seconds.
-const BACK_WITHIN: Duration = Duration::from_secs(3);
+const ANNOUNCEMENT_KEPT: Duration = Duration::from_secs(3);
 /// The first and the longest backoff between two attempts to reach logind.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(60));
 
 const BUS: (&str, &str) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
 
@@ -55,7 +55,7 @@ struct Link {
 
 impl<'p> ShutdownWatcher<'p> {
     pub(super) fn new(power: &'p Power) -> Self {
-        let pauses = Backoff::new(PAUSES.0, PAUSES.1);
+        let pauses = Backoff::new(BACKOFF.0, BACKOFF.1);
         Self { power, link: None, announced: false, lost: Instant::now(), pauses, complained: None }
     }
 
@@ -64,7 +64,7 @@ impl<'p> ShutdownWatcher<'p> {
         loop {
             let turned = match &mut self.link {
                 Some(link) => link.next().await,
-                None => self.join().await,
+                None => self.subscribe().await,
             };
             match turned {
                 Ok(preparing) if preparing == self.announced => (),
@@ -82,7 +82,7 @@ impl<'p> ShutdownWatcher<'p> {
                     );
                 }
                 Err(why) => {
-                    if let Some(notice) = self.without(why).await {
+                    if let Some(notice) = self.on_unreachable(why).await {
                         return notice;
                     }
                 }
@@ -91,9 +91,9 @@ impl<'p> ShutdownWatcher<'p> {
     }
 
     /// Connects, and reads the present state.
-    async fn join(&mut self) -> Result<bool, String> {
+    async fn subscribe(&mut self) -> Result<bool, String> {
         let connection = self.power.connect().await.map_err(|error| error.to_string())?;
-        let joined = timeout(PATIENCE, Link::join(connection)).await;
+        let joined = timeout(CALL_TIMEOUT, Link::subscribe(connection)).await;
         let (mut link, preparing) = joined
             .map_err(|_| "logind does not answer".to_owned())?
             .map_err(|error| super::failed("cannot watch for shutdowns", &error).to_string())?;
@@ -107,14 +107,14 @@ impl<'p> ShutdownWatcher<'p> {
     }
 
     /// Handles an unreachable logind. An announced shutdown stays valid for a while.
-    async fn without(&mut self, why: String) -> Option<InhibitorNotice<InhibitorLock>> {
+    async fn on_unreachable(&mut self, why: String) -> Option<InhibitorNotice<InhibitorLock>> {
         if self.link.take().is_some() {
             self.lost = Instant::now();
             self.pauses.succeed();
             debug!(%why, "logind is gone");
             return None;
         }
-        if self.announced && self.lost.elapsed() >= BACK_WITHIN {
+        if self.announced && self.lost.elapsed() >= ANNOUNCEMENT_KEPT {
             self.announced = false;
             return Some(InhibitorNotice::ShutdownCancelled(format!(
                 "the connection to logind, which announced it, was lost: {why}"
@@ -125,7 +125,7 @@ impl<'p> ShutdownWatcher<'p> {
             self.complained = Some(why);
         }
         let pause = self.pauses.fail();
-        let pause = if self.announced { pause.min(BACK_WITHIN / 6) } else { pause };
+        let pause = if self.announced { pause.min(ANNOUNCEMENT_KEPT / 6) } else { pause };
         // If logind just answered another request, an announcement may follow soon: retry now.
         let _ = timeout(pause, self.power.answered.notified()).await;
         None
@@ -140,7 +140,7 @@ impl<'p> ShutdownWatcher<'p> {
 
 impl Link {
     /// Subscribes before it asks, so that nothing is missed in between.
-    async fn join(connection: Connection) -> Result<(Self, bool), Error> {
+    async fn subscribe(connection: Connection) -> Result<(Self, bool), Error> {
         let signal = |sender: &'static str, path: &'static str, interface: &'static str, member: &'static str| {
             MatchRule::builder().msg_type(Type::Signal).sender(sender).path(path).interface(interface).member(member)
         };
@@ -180,7 +180,7 @@ impl Link {
     async fn delay(&self) -> Option<OwnedFd> {
         let words = ("shutdown", "boardkeeper", "finishes what it does to containers", "delay");
         let asked = async { call(&self.connection, "Inhibit", &words).await?.body().deserialize::<OwnedFd>() };
-        match timeout(PATIENCE, asked).await {
+        match timeout(CALL_TIMEOUT, asked).await {
             Ok(Ok(fd)) => Some(fd),
             Ok(Err(error)) => {
                 warn!(%error, "logind grants no delay before a shutdown; allow org.freedesktop.login1.inhibit-delay-shutdown");

@@ -153,7 +153,7 @@ mod tests {
         EngineMachine { arch: arch.to_owned(), kernel: kernel.to_owned() }
     }
 
-    fn told(text: &str) -> Result<ManifestKind, String> {
+    fn read_text(text: &str) -> Result<ManifestKind, String> {
         read(text.as_bytes(), &machine("arm64", "aarch64"))
     }
 
@@ -161,7 +161,7 @@ mod tests {
     fn an_image_tells_what_its_layers_weigh() {
         let text = r#"{"schemaVersion": 2, "config": {"digest": "sha256:c0", "size": 7},
             "layers": [{"digest": "sha256:a", "size": 100}, {"digest": "sha256:b", "size": 20}]}"#;
-        let Ok(ManifestKind::Image(found)) = told(text) else { panic!("{:?}", told(text)) };
+        let Ok(ManifestKind::Image(found)) = read_text(text) else { panic!("{:?}", read_text(text)) };
         assert_eq!((found.config.as_str(), bytes(&found.layers)), ("sha256:c0", 120));
         assert_eq!(bytes(found.layers.iter().chain(&found.layers[..1])), 120, "a layer of two images");
         let ids = ["x".to_owned(), "y".to_owned()];
@@ -201,10 +201,12 @@ mod tests {
     #[test]
     fn what_is_no_manifest_is_none() {
         for text in ["", "[]", "{}", r#"{"layers": []}"#, r#"{"schemaVersion": 1, "fsLayers": [{"blobSum": "sha256:a"}]}"#] {
-            assert!(told(text).is_err(), "{text}");
+            assert!(read_text(text).is_err(), "{text}");
         }
-        assert!(told(r#"{"config": {"digest": "sha256:../../x", "size": 1}, "layers": []}"#).is_err());
-        assert!(told(r#"{"config": {"digest": "sha256:a", "size": 1}, "layers": [{"digest": "x", "size": -1}]}"#).is_err());
+        assert!(read_text(r#"{"config": {"digest": "sha256:../../x", "size": 1}, "layers": []}"#).is_err());
+        assert!(
+            read_text(r#"{"config": {"digest": "sha256:a", "size": 1}, "layers": [{"digest": "x", "size": -1}]}"#).is_err()
+        );
         assert!(diff_ids(b"{}").is_err());
     }
 
@@ -214,7 +216,7 @@ mod tests {
             r#"{{"config": {{"digest": "sha256:a", "size": 1}}, "layers": [{{"digest": "x", "size": {0}}}, {{"digest": "y", "size": {0}}}]}}"#,
             u64::MAX
         );
-        let Ok(ManifestKind::Image(found)) = told(&text) else { panic!("no image") };
+        let Ok(ManifestKind::Image(found)) = read_text(&text) else { panic!("no image") };
         assert_eq!(bytes(&found.layers), u64::MAX);
         assert_eq!(found.missing(&["a".into(), "b".into()], &[]).map(bytes), Ok(u64::MAX));
     }

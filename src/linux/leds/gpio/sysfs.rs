@@ -47,8 +47,8 @@ impl Gpio for SysfsGpio {
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {
         let pin = Self::pin(chip, offset)?;
-        let told = std::fs::read_to_string(self.root.join("sys/kernel/debug/gpio")).unwrap_or_default();
-        let mut info = told_of(&told, pin.get_pin(), offset);
+        let text = std::fs::read_to_string(self.root.join("sys/kernel/debug/gpio")).unwrap_or_default();
+        let mut info = parse_debug_line(&text, pin.get_pin(), offset);
         if pin.is_exported() {
             (info.used, info.direction) = (true, way(pin)?);
             info.consumer.get_or_insert_with(|| "sysfs".to_owned());
@@ -118,7 +118,7 @@ fn way(pin: Pin) -> io::Result<Direction> {
 /// What the kernel reports of a line, to root only and not always: ` gpio-517 (name |ACT                 ) out lo` for a line
 /// with a holder, which the kernel refuses to export; ` gpio-517 (name                )` for one without. Old kernels show no
 /// names, and write ` gpio-517 (ACT                 ) out lo`.
-fn told_of(all: &str, number: u64, offset: u32) -> LineInfo {
+fn parse_debug_line(all: &str, number: u64, offset: u32) -> LineInfo {
     let of = |line: &str| {
         let (digits, rest) = line.trim_start().strip_prefix("gpio-")?.split_once([' ', '('])?;
         let (names, state) = rest.trim_start().trim_start_matches('(').rsplit_once(')')?;
@@ -157,8 +157,8 @@ mod tests {
         let all = "gpiochip0: GPIOs 512-519, parent: platform/gpio-sim.0, held:\n gpio-514 (STATUS_LED_N        )\n \
                    gpio-515 (STATUS_LED_N        |sysfs               ) in  lo \n \
                    gpio-517 (                    |ACT                 ) out lo \n gpio-5   (led0                ) out hi    \n";
-        let told = |number| told_of(all, number, 3);
-        let held = |number| (told(number).name, told(number).consumer, told(number).used, told(number).direction);
+        let text = |number| parse_debug_line(all, number, 3);
+        let held = |number| (text(number).name, text(number).consumer, text(number).used, text(number).direction);
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(held(517), (None, text("ACT"), true, Direction::Output));
         assert_eq!(held(515), (text("STATUS_LED_N"), text("sysfs"), true, Direction::Input));

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::board::{LedLocation, Polarity};
-use crate::linux::leds::wire::find_line;
+use crate::linux::leds::location::find_line;
 use crate::port::LedError;
 
 /// A backend that reports what a test sets, and counts how often it was asked.

@@ -9,7 +9,7 @@ use gpio_cdev::{LineDirection, LineHandle, LineRequestFlags};
 
 use crate::linux::leds::gpio::uapi_v2::{devices, owner};
 use crate::linux::leds::gpio::{
-    CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest, system_error, tellable,
+    CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest, readable_chips, system_error,
 };
 
 /// Lines through `gpio-cdev`.
@@ -28,16 +28,16 @@ impl UapiV1 {
 impl Gpio for UapiV1 {
     fn chips(&self) -> io::Result<Vec<Chip>> {
         let ask = |(name, path): (String, PathBuf)| {
-            let chip = gpio_cdev::Chip::new(&path).map_err(told)?;
+            let chip = gpio_cdev::Chip::new(&path).map_err(io_error)?;
             let device = owner(&self.root, &name);
             Ok(Chip { name, path, device, label: chip.label().to_owned(), lines: chip.num_lines() })
         };
-        tellable(devices(&self.root)?.into_iter().map(ask))
+        readable_chips(devices(&self.root)?.into_iter().map(ask))
     }
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {
-        let line = gpio_cdev::Chip::new(&chip.path).and_then(|mut chip| chip.get_line(offset)).map_err(told)?;
-        let info = line.info().map_err(told)?;
+        let line = gpio_cdev::Chip::new(&chip.path).and_then(|mut chip| chip.get_line(offset)).map_err(io_error)?;
+        let info = line.info().map_err(io_error)?;
         Ok(LineInfo {
             offset,
             name: info.name().map(str::to_owned).filter(|name| !name.is_empty()),
@@ -50,13 +50,13 @@ impl Gpio for UapiV1 {
     }
 
     fn request(&self, chip: &Chip, offset: u32, want: LineRequest) -> io::Result<Box<dyn HeldLine>> {
-        let line = gpio_cdev::Chip::new(&chip.path).and_then(|mut chip| chip.get_line(offset)).map_err(told)?;
+        let line = gpio_cdev::Chip::new(&chip.path).and_then(|mut chip| chip.get_line(offset)).map_err(io_error)?;
         let (flags, level) = match want {
             LineRequest::AsIs => (LineRequestFlags::empty(), 0),
             LineRequest::Input => (LineRequestFlags::INPUT, 0),
             LineRequest::Output(volts) => (LineRequestFlags::OUTPUT, number(volts)),
         };
-        Ok(Box::new(Line(line.request(flags, level, CONSUMER).map_err(told)?)))
+        Ok(Box::new(Line(line.request(flags, level, CONSUMER).map_err(io_error)?)))
     }
 }
 
@@ -64,11 +64,11 @@ struct Line(LineHandle);
 
 impl HeldLine for Line {
     fn get(&self) -> io::Result<LineLevel> {
-        Ok(if self.0.get_value().map_err(told)? == 0 { LineLevel::Low } else { LineLevel::High })
+        Ok(if self.0.get_value().map_err(io_error)? == 0 { LineLevel::Low } else { LineLevel::High })
     }
 
     fn set(&self, volts: LineLevel) -> io::Result<()> {
-        self.0.set_value(number(volts)).map_err(told)
+        self.0.set_value(number(volts)).map_err(io_error)
     }
 }
 
@@ -80,7 +80,7 @@ const fn number(volts: LineLevel) -> u8 {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
-fn told(error: gpio_cdev::Error) -> io::Error {
+fn io_error(error: gpio_cdev::Error) -> io::Error {
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     system_error(&cause)
 }

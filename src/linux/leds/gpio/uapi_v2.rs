@@ -7,7 +7,7 @@ use gpiocdev::line::{Direction as Theirs, Value};
 use gpiocdev::request::Request;
 
 use crate::linux::leds::gpio::{
-    CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest, system_error, tellable,
+    CONSUMER, Chip, Direction, Gpio, HeldLine, LineInfo, LineLevel, LineRequest, readable_chips, system_error,
 };
 
 /// Lines through `gpiocdev`.
@@ -26,15 +26,15 @@ impl UapiV2 {
 impl Gpio for UapiV2 {
     fn chips(&self) -> io::Result<Vec<Chip>> {
         let ask = |(name, path): (String, PathBuf)| {
-            let info = gpiocdev::Chip::from_path(&path).and_then(|chip| chip.info()).map_err(told)?;
+            let info = gpiocdev::Chip::from_path(&path).and_then(|chip| chip.info()).map_err(io_error)?;
             let device = owner(&self.root, &name);
             Ok(Chip { name, path, device, label: info.label, lines: info.num_lines })
         };
-        tellable(devices(&self.root)?.into_iter().map(ask))
+        readable_chips(devices(&self.root)?.into_iter().map(ask))
     }
 
     fn line(&self, chip: &Chip, offset: u32) -> io::Result<LineInfo> {
-        let info = gpiocdev::Chip::from_path(&chip.path).and_then(|chip| chip.line_info(offset)).map_err(told)?;
+        let info = gpiocdev::Chip::from_path(&chip.path).and_then(|chip| chip.line_info(offset)).map_err(io_error)?;
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         Ok(LineInfo {
             offset,
@@ -54,7 +54,7 @@ impl Gpio for UapiV2 {
             LineRequest::Input => request.as_input(),
             LineRequest::Output(volts) => request.as_output(value(volts)),
         };
-        Ok(Box::new(Line { request: request.request().map_err(told)?, offset }))
+        Ok(Box::new(Line { request: request.request().map_err(io_error)?, offset }))
     }
 }
 
@@ -65,12 +65,12 @@ struct Line {
 
 impl HeldLine for Line {
     fn get(&self) -> io::Result<LineLevel> {
-        let value = self.request.value(self.offset).map_err(told)?;
+        let value = self.request.value(self.offset).map_err(io_error)?;
         Ok(if value == Value::Active { LineLevel::High } else { LineLevel::Low })
     }
 
     fn set(&self, volts: LineLevel) -> io::Result<()> {
-        self.request.set_value(self.offset, value(volts)).map(drop).map_err(told)
+        self.request.set_value(self.offset, value(volts)).map(drop).map_err(io_error)
     }
 }
 
@@ -81,7 +81,7 @@ const fn value(volts: LineLevel) -> Value {
     }
 }
 
-fn told(error: gpiocdev::Error) -> io::Error {
+fn io_error(error: gpiocdev::Error) -> io::Error {
     match error {
         gpiocdev::Error::Os(errno) => io::Error::from_raw_os_error(errno.0),
         gpiocdev::Error::Uapi(_, error) => system_error(&error.to_string()),

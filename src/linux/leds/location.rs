@@ -17,30 +17,34 @@ pub const fn volts(polarity: Polarity, level: LedLevel) -> LineLevel {
 /// Finds a LED among those that may be driven.
 pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo), LedError> {
     let main = choice.led.clone().ok_or_else(|| LedError::None(choice.why.clone()));
-    let main = main.map(|wire| (LedInfo { name: wire.to_string(), why: choice.why.clone() }, wire));
-    let LedRef::Named(name) = which else { return main.map(|(lamp, wire)| (wire, lamp)) };
+    let main = main.map(|location| (LedInfo { name: location.to_string(), why: choice.why.clone() }, location));
+    let LedRef::Named(name) = which else { return main.map(|(led_info, location)| (location, led_info)) };
     let is_label = |led: Option<&boards::Led>| led.is_some_and(|led| led.name.eq_ignore_ascii_case(name));
-    if let Ok((lamp, wire)) = &main
-        && (lamp.name == *name || is_label(choice.described))
+    if let Ok((led_info, location)) = &main
+        && (led_info.name == *name || is_label(choice.described))
     {
-        return Ok((wire.clone(), lamp.clone()));
+        return Ok((location.clone(), led_info.clone()));
     }
     let named = choice.others.iter().find(|other| other.name == *name);
     if let Some(other) = named.or_else(|| choice.others.iter().find(|other| is_label(other.described))) {
-        let wire = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
-        return Ok((wire, lamp(other)));
+        let location = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
+        return Ok((location, led_info(other)));
     }
     if let Some((_, why)) = choice.passed_over.iter().find(|(it, _)| it == name) {
         return Err(LedError::Guarded(format!("{name} is not driven: {why}")));
     }
-    let there: Vec<&str> =
-        main.iter().map(|(lamp, _)| &lamp.name).chain(choice.others.iter().map(|it| &it.name)).map(String::as_str).collect();
+    let there: Vec<&str> = main
+        .iter()
+        .map(|(led_info, _)| &led_info.name)
+        .chain(choice.others.iter().map(|it| &it.name))
+        .map(String::as_str)
+        .collect();
     let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
     Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {there}")))
 }
 
 /// The name of a LED that was not chosen, and why it may be driven.
-pub fn lamp(other: &OtherLed) -> LedInfo {
+pub fn led_info(other: &OtherLed) -> LedInfo {
     let why = other.described.map_or_else(
         || "it looks like a LED for people".to_owned(),
         |led| format!("it is {} of the board, its {} LED", led.name, format!("{:?}", led.role).to_lowercase()),
@@ -52,27 +56,27 @@ pub fn lamp(other: &OtherLed) -> LedInfo {
 ///
 /// The line is found by the device that owns the chip; else by the chip's label, where that is unique; else by the line's name.
 /// A line of another name is another line. Chip numbers, and labels made of them, are never used.
-pub fn find_line(gpio: &dyn Gpio, wire: &LedLocation) -> Result<(Chip, LineInfo), LedError> {
-    let LedLocation::Line { device, label, name, offset, .. } = wire else {
-        return Err(LedError::None(format!("{wire} is not a GPIO line")));
+pub fn find_line(gpio: &dyn Gpio, location: &LedLocation) -> Result<(Chip, LineInfo), LedError> {
+    let LedLocation::Line { device, label, name, offset, .. } = location else {
+        return Err(LedError::None(format!("{location} is not a GPIO line")));
     };
     let chips = gpio.chips().map_err(|error| refusal("list the GPIO chips", &error))?;
     let labelled = || label.as_ref().and_then(|label| chips.iter().find(|chip| chip.label == *label));
     // If no device is shown to own the chips, the user names the chip's number.
     let numbered = || chips.iter().find(|chip| chip.device.is_empty() && chip.name == *device);
     let here = match by_device(&chips, device).or_else(labelled).or_else(numbered) {
-        Some(chip) => Some((chip.clone(), tell(gpio, chip, *offset)?)),
+        Some(chip) => Some((chip.clone(), read_line(gpio, chip, *offset)?)),
         None => None,
     };
     let right = |info: &LineInfo| info.name.is_none() || name.is_none() || info.name == *name;
     let found = match here {
         Some((chip, info)) if right(&info) => (chip, info),
         Some(_) | None => by_name(gpio, &chips, name.as_deref())
-            .ok_or_else(|| LedError::None(format!("{wire}: no GPIO chip of this kernel has this line")))?,
+            .ok_or_else(|| LedError::None(format!("{location}: no GPIO chip of this kernel has this line")))?,
     };
     if found.1.used {
         let holder = found.1.consumer.as_deref().unwrap_or("a program that gives no name");
-        return Err(LedError::Busy(format!("{wire} ({} line {offset}) is held by {holder}", found.0.name)));
+        return Err(LedError::Busy(format!("{location} ({} line {offset}) is held by {holder}", found.0.name)));
     }
     Ok(found)
 }
@@ -94,6 +98,6 @@ fn by_name(gpio: &dyn Gpio, chips: &[Chip], name: Option<&str>) -> Option<(Chip,
     }
 }
 
-fn tell(gpio: &dyn Gpio, chip: &Chip, offset: u32) -> Result<LineInfo, LedError> {
+fn read_line(gpio: &dyn Gpio, chip: &Chip, offset: u32) -> Result<LineInfo, LedError> {
     gpio.line(chip, offset).map_err(|error| refusal(&format!("ask about line {offset} of {}", chip.name), &error))
 }
