@@ -121,7 +121,7 @@ async fn control_vpn(net: &impl Net, mut status: watch::Receiver<Status>) -> Inf
         let action = async {
             let Some(to) = wanted else { return pending().await };
             sleep_until(not_before).await;
-            let steered = net.steer_vpn(to).await;
+            let steered = net.ensure_vpn(to).await;
             // Only now: a target that changes while systemd is being called cancels this call, and must be applied at once.
             if steered != Ok(UnitChange::Already) {
                 not_before = Instant::now() + VPN_COMMAND_EVERY;

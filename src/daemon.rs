@@ -96,7 +96,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     }
     manager.notify(&Notification::Stopping);
     end_in_good_order(&world.store, seen.get()).await;
-    match timeout(LAST_LIGHT, world.leds.restore()).await {
+    match timeout(LAST_LIGHT, world.leds.restore_all()).await {
         Ok(Ok(())) => (),
         Ok(Err(error)) => error!(%error, "the LED is not restored; the next start restores it"),
         Err(_) => error!("the LED's driver does not answer; the next start restores the LED"),

@@ -34,7 +34,7 @@ const RETRY_SLOWLY: Duration = Duration::from_secs(60);
 
 /// Owns the LEDs for as long as it is polled.
 ///
-/// The caller drops it and then calls [`Leds::restore`]. Otherwise the next start restores the LEDs.
+/// The caller drops it and then calls [`Leds::restore_all`]. Otherwise the next start restores the LEDs.
 pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LedRequest>, publish: watch::Sender<LedStatus>) -> Infallible {
     let mut controller = LedController::new(leds, publish);
     let mut open = true;
@@ -204,7 +204,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
         // No LED is requested now, so it is no error if there is none.
         let _ = self.survey().await;
-        (self.restore_at, self.restore_failure) = match self.leds.restore().await {
+        (self.restore_at, self.restore_failure) = match self.leds.restore_all().await {
             Ok(()) => (None, None),
             Err(error) => {
                 warn!(%error, "a LED that an earlier run changed cannot be restored");

@@ -7,7 +7,7 @@
 //!                           ├─ mpsc<Request>(16) ─▶ reconcile ─ watch<Status> ─┤
 //!   client ─request─▶ api ──┤        ▲             │  ▲                        └─▶ notify (systemd)
 //!                           │        └─ Response ──┘  │ Engine::observe
-//!                           │      target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::take
+//!                           │      target ──▶ plan ──▶ Plan{steps, waiting} ──▶ Engine::execute
 //!                           └─ mpsc<LedRequest>(16) ─▶ led ─ watch<LedStatus> ─▶ api (reads)
 //! ```
 //!

@@ -70,7 +70,7 @@ pub trait World {
     /// Wall time.
     fn clock(&self) -> &Self::Clock;
     /// Randomness.
-    fn chance(&self) -> &Self::Random;
+    fn random(&self) -> &Self::Random;
     /// The machine's networks.
     fn net(&self) -> &Self::Net;
     /// The host.

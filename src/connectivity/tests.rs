@@ -38,7 +38,7 @@ impl Net for Fake {
         })
     }
 
-    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
+    async fn ensure_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         // systemd takes its time.
         sleep(Duration::from_secs(1)).await;
         let last = self.steered.borrow().last().map(|(_, it)| *it);

@@ -69,7 +69,7 @@ impl<'a> LedOutput<'a> {
             self.may_need_restore = true;
         }
         if self.may_need_restore {
-            leds.put_back(&self.which).await?;
+            leds.restore(&self.which).await?;
             self.may_need_restore = false;
             debug!(led = ?self.which, "the LED is restored");
         }

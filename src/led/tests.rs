@@ -80,11 +80,11 @@ impl Leds for &Fake {
         }
     }
 
-    async fn put_back(&self, which: &LedRef) -> Result<(), LedError> {
+    async fn restore(&self, which: &LedRef) -> Result<(), LedError> {
         self.note(&format!("{}put back", short(which)))
     }
 
-    async fn restore(&self) -> Result<(), LedError> {
+    async fn restore_all(&self) -> Result<(), LedError> {
         self.note("restore")
     }
 

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_does_not_repeat() {
+    fn random_bytes_do_not_repeat() {
         assert_ne!(Random.bytes(), Random.bytes());
     }
 }

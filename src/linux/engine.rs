@@ -152,11 +152,11 @@ impl port::Engine for Engine {
         Box::pin(self.within(OBSERVE, self.look())).await
     }
 
-    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         Box::pin(self.fit_together(images)).await
     }
 
-    async fn take(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         // Boxed: the future is as large as the largest of the engine's actions.
         Box::pin(self.execute_action(action, progress)).await
     }

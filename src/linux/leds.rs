@@ -123,7 +123,7 @@ impl port::Leds for Leds {
         self.with(move |work| {
             // Another LED may have been this one until now.
             if work.locations.get(&which).is_some_and(|before| *before != location) {
-                work.put_back(&which)?;
+                work.restore_one(&which)?;
             }
             work.locations.insert(which, location.clone());
             work.driver.play(&location, &pattern, rounds)
@@ -144,12 +144,12 @@ impl port::Leds for Leds {
         player::play(pattern.clone(), since.into_std(), set).await
     }
 
-    async fn put_back(&self, which: &LedRef) -> Result<(), LedError> {
+    async fn restore(&self, which: &LedRef) -> Result<(), LedError> {
         let which = which.clone();
-        self.with(move |work| work.put_back(&which)).await
+        self.with(move |work| work.restore_one(&which)).await
     }
 
-    async fn restore(&self) -> Result<(), LedError> {
+    async fn restore_all(&self) -> Result<(), LedError> {
         self.with(|work| {
             work.locations.clear();
             work.driver.release_all()?;
@@ -194,7 +194,7 @@ impl DriverState {
     }
 
     /// Restores what was driven as this LED, unless it is also driven as another.
-    fn put_back(&mut self, which: &LedRef) -> Result<(), LedError> {
+    fn restore_one(&mut self, which: &LedRef) -> Result<(), LedError> {
         let Some(location) = self.locations.get(which) else { return Ok(()) };
         if !self.locations.iter().any(|(other, it)| other != which && it == location) {
             match self.driver.release(location) {

@@ -92,7 +92,7 @@ impl Power {
 impl port::Power for Power {
     type Inhibition = InhibitorLock;
 
-    async fn can(&self, ending: PowerAction) -> Result<(), PowerError> {
+    async fn check_shutdown(&self, ending: PowerAction) -> Result<(), PowerError> {
         let method = match ending {
             PowerAction::Reboot => "CanReboot",
             PowerAction::PowerOff => "CanPowerOff",
@@ -128,7 +128,7 @@ impl port::Power for Power {
         off_thread(move || crumb.look()).await.ok().flatten()
     }
 
-    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
+    async fn shut_down(&self, ending: PowerAction) -> Result<(), PowerError> {
         let method = match ending {
             PowerAction::Reboot => "Reboot",
             PowerAction::PowerOff => "PowerOff",

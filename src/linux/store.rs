@@ -216,7 +216,7 @@ impl<F: StoreFiles> SharedStore<F> {
             memory.targets = targeted;
             let proved = |it: &Target| names.contains(&format!("{REACHED}{}", it.fingerprint()));
             if memory.targets.wanted.as_ref().is_some_and(proved) {
-                memory.targets.good.clone_from(&memory.targets.wanted);
+                memory.targets.last_good.clone_from(&memory.targets.wanted);
             }
             if let Some(why) = wrong {
                 self.known().remove(TARGETS);

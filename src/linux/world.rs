@@ -66,7 +66,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     fn clock(&self) -> &Clock {
         &self.clock
     }
-    fn chance(&self) -> &Random {
+    fn random(&self) -> &Random {
         &self.chance
     }
     fn net(&self) -> &NetAdapter {

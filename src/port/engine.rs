@@ -10,7 +10,7 @@ use crate::state::{Container, EngineAction, Image, ImageRef, Network, Volume};
 ///
 /// # Guarantees
 /// - [`Engine::observe`] reports supervised containers, networks and volumes only, and every image.
-/// - [`Engine::take`] is cancel-safe: the action was then done, or not, or half, and the next observation shows which.
+/// - [`Engine::execute`] is cancel-safe: the action was then done, or not, or half, and the next observation shows which.
 /// - Actions are idempotent: starting what runs, removing what is gone, creating what exists *with the same label and hash*
 ///   succeed. Creating under a name that a foreign container has is rejected.
 /// - Every call ends, even if the engine hangs.
@@ -23,10 +23,10 @@ pub trait Engine {
 
     /// Rejects images with [`EngineError::Full`] that are of use only together, and are known not to fit beside each other.
     /// If it is not known whether they fit, they are not rejected.
-    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
+    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
 
     /// Performs one action. A pull reports its progress in per cent over all layers.
-    async fn take(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
+    async fn execute(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
 
     /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
     fn events(&self) -> impl Stream<Item = ()>;

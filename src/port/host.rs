@@ -9,7 +9,7 @@ pub trait Host {
     /// The device's addresses: at once, and whenever they change. Never ends.
     fn addresses(&self) -> impl Stream<Item = HostAddresses>;
     /// The metrics that change all the time. Reads memory, not disks, so it does not block.
-    fn figures(&self) -> HostMetrics;
+    fn metrics(&self) -> HostMetrics;
     /// The host's configuration.
     async fn config(&self) -> Result<HostConfig, HostError>;
     /// Changes the configuration, and has the host use it. Each file is the old one or the new one, also after a power cut.

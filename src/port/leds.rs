@@ -9,9 +9,9 @@ use crate::state::{LedInfo, LedRef, Pattern, Player};
 /// The board's LEDs.
 ///
 /// # Guarantees
-/// - The original state of an LED is saved before the first change, where a crash does not lose it. [`Leds::put_back`] restores
-///   exactly that, and [`Leds::restore`] does so for every LED, whether this process changed it or one that was killed. What
-///   another program set meanwhile stays.
+/// - The original state of an LED is saved before the first change, where a crash does not lose it. [`Leds::restore`] restores
+///   exactly that, and [`Leds::restore_all`] does so for every LED, whether this process changed it or one that was killed.
+///   What another program set meanwhile stays.
 /// - Every call is cancel-safe, and the next one finds a consistent state.
 /// - An LED that must not be driven, or that a driver or another program holds, is not touched.
 ///
@@ -40,9 +40,9 @@ pub trait Leds {
     /// and from then on it changes nothing.
     async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError;
     /// Restores an LED that `show` or `play` changed. Nothing to restore is fine.
-    async fn put_back(&self, which: &LedRef) -> Result<(), LedError>;
+    async fn restore(&self, which: &LedRef) -> Result<(), LedError>;
     /// Restores every LED that was ever changed. Nothing to restore is fine.
-    async fn restore(&self) -> Result<(), LedError>;
+    async fn restore_all(&self) -> Result<(), LedError>;
     /// Waits until the tool lock differs from `now`: a person tries LEDs out, or no longer does.
     async fn bench(&self, now: ToolLock) -> ToolLock;
 }

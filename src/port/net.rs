@@ -16,7 +16,7 @@ pub trait Net {
     /// The VPN's state: at once, and whenever it may have changed. Never ends.
     fn vpn(&self) -> impl Stream<Item = VpnState>;
     /// Starts or stops the VPN service. A host without one needs no change.
-    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError>;
+    async fn ensure_vpn(&self, to: VpnState) -> Result<UnitChange, NetError>;
 }
 
 /// The outcome of starting or stopping a service.

@@ -8,7 +8,7 @@ use crate::state::PowerAction;
 ///
 /// # Guarantees
 /// - Every call ends within five seconds, even if the called service hangs.
-/// - No call but [`Power::end`] changes anything, and [`Power::end`] does so only if it is accepted.
+/// - No call but [`Power::shut_down`] changes anything, and [`Power::shut_down`] does so only if it is accepted.
 /// - [`Power::notices`] reports every shutdown, by any requester, also one already in progress when the stream starts.
 ///   After [`InhibitorNotice::ShutdownBegins`] comes [`InhibitorNotice::ShutdownCancelled`], or the power goes off; where no
 ///   notice can come any more, the shutdown counts as cancelled.
@@ -16,14 +16,14 @@ use crate::state::PowerAction;
 ///   machine grants. It may grant nothing: then the inhibitor is empty, and nothing waits.
 ///
 /// # Caveats
-/// - Between [`Power::can`] and [`Power::end`] anything may change.
-/// - An error of [`Power::end`] after a lost reply may be wrong: then the notices show what happened.
+/// - Between [`Power::check_shutdown`] and [`Power::shut_down`] anything may change.
+/// - An error of [`Power::shut_down`] after a lost reply may be wrong: then the notices show what happened.
 pub trait Power {
     /// An inhibitor: delays an announced shutdown until it is dropped.
     type Inhibition;
 
     /// Whether the machine would accept this action from us, or who rejects it.
-    async fn can(&self, ending: PowerAction) -> Result<(), PowerError>;
+    async fn check_shutdown(&self, ending: PowerAction) -> Result<(), PowerError>;
     /// Every inhibitor of a shutdown that is not ours.
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError>;
     /// The file that says that a host OS update is in progress, if there is one.
@@ -32,7 +32,7 @@ pub trait Power {
     /// not happened.
     async fn boot_wanted(&self) -> Option<String>;
     /// Requests the action. `Ok`: it was accepted.
-    async fn end(&self, ending: PowerAction) -> Result<(), PowerError>;
+    async fn shut_down(&self, ending: PowerAction) -> Result<(), PowerError>;
     /// Shutdown notices. Never ends.
     fn notices(&self) -> impl Stream<Item = InhibitorNotice<Self::Inhibition>>;
 }

@@ -44,7 +44,7 @@ pub struct StoredTargets {
     /// The last accepted target.
     pub wanted: Option<Target>,
     /// The last target that was reached. The same as `wanted`, most of the time.
-    pub good: Option<Target>,
+    pub last_good: Option<Target>,
     /// Images that were pulled for a target, or were about to be.
     pub pulled: BTreeSet<ImageRef>,
 }

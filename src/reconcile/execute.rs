@@ -34,7 +34,7 @@ pub(super) struct Updates<'w>(Vec<(AppUpdate, Fits<'w>)>);
 
 impl<'w> Updates<'w> {
     pub(super) fn new<W: World>(world: &'w W, updates: &[AppUpdate]) -> Self {
-        let fits = |images: BTreeSet<ImageRef>| async move { world.engine().fit(&images).await }.boxed_local().shared();
+        let fits = |images: BTreeSet<ImageRef>| async move { world.engine().check_room(&images).await }.boxed_local().shared();
         Self(updates.iter().map(|it| (it.clone(), fits(it.images.clone()))).collect())
     }
 
@@ -84,7 +84,7 @@ async fn execute_now<W: World>(world: &W, publish: &watch::Sender<Status>, step:
         Step::ReleaseLocks(app) => world.locks().release(*app).await.map_err(StepFailure::Lock),
         Step::HandOver { old, timeout } => {
             wait_for_hand_over(world, &old.key, *timeout).await?;
-            world.engine().take(&EngineAction::Kill(old.clone()), &|_| ()).await.map_err(StepFailure::Engine)
+            world.engine().execute(&EngineAction::Kill(old.clone()), &|_| ()).await.map_err(StepFailure::Engine)
         }
         // The whole agent quiesces for a reboot, so it is not one step among others: see `shutdown`.
         Step::Reboot => Ok(()),
@@ -113,7 +113,7 @@ async fn execute_action<W: World>(
     if matches!(action, EngineAction::Pull(_)) {
         progress(0);
     }
-    world.engine().take(action, &progress).await.map_err(StepFailure::Engine)
+    world.engine().execute(action, &progress).await.map_err(StepFailure::Engine)
 }
 
 /// Creates a service's lock directory before it is mounted, so that it is ours. It is gone after every boot.

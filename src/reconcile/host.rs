@@ -30,8 +30,8 @@ impl<W: World> Reconciler<'_, W> {
         let Context { world, publish } = self.context;
         let fresh = publish.borrow().metrics.up.is_some_and(|(_, at)| at.elapsed() < METRICS_EVERY);
         if !fresh {
-            let figures = world.host().figures();
-            publish.send_modify(|it| it.metrics = figures);
+            let metrics = world.host().metrics();
+            publish.send_modify(|it| it.metrics = metrics);
         }
     }
 

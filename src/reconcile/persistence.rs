@@ -67,7 +67,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
 }
 
 async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Identity {
-    let made = || Secret::from_bytes(world.chance().bytes()).reveal()[..32].to_owned();
+    let made = || Secret::from_bytes(world.random().bytes()).reveal()[..32].to_owned();
     let identity = Identity { uuid: settings.uuid.clone().unwrap_or_else(made) };
     info!(uuid = identity.uuid, "generated the device's identity");
     if !save(world, &Record::Identity(identity.clone())).await {
@@ -77,8 +77,8 @@ async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsave
 }
 
 async fn new_keys<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Keys {
-    let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.chance().bytes()));
-    let keys = Keys { device, root: Secret::from_bytes(world.chance().bytes()), generations: BTreeMap::new() };
+    let device = settings.device_key.clone().unwrap_or_else(|| Secret::from_bytes(world.random().bytes()));
+    let keys = Keys { device, root: Secret::from_bytes(world.random().bytes()), generations: BTreeMap::new() };
     if !save(world, &Record::Keys(keys.clone())).await {
         unsaved.insert(RecordKind::Keys);
     }

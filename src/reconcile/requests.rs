@@ -165,7 +165,7 @@ impl<W: World> Reconciler<'_, W> {
     /// Regenerates the caller's API key. The old one is invalid once the response carries the new one.
     async fn renew_key(&mut self, caller: Caller) -> Result<Secret, Refusal> {
         let world = self.context.world;
-        let (keys, key) = self.targets.renewed_keys(caller, || Secret::from_bytes(world.chance().bytes()))?;
+        let (keys, key) = self.targets.renewed_keys(caller, || Secret::from_bytes(world.random().bytes()))?;
         if !save(world, &Record::Keys(keys.clone())).await {
             // The disk may hold the new keys all the same: the old ones must be written over them.
             self.records.mark(RecordKind::Keys);

@@ -130,7 +130,7 @@ impl<W: World> Reconciler<'_, W> {
         let world = self.context.world;
         let call = async move {
             sleep(CALL_DELAY).await;
-            ShutdownEvent::Called(world.power().end(ending).await)
+            ShutdownEvent::Called(world.power().shut_down(ending).await)
         };
         self.shutdown.call(call.boxed_local());
     }

@@ -52,7 +52,7 @@ impl TargetTracker {
         trial: Option<StartCount>,
     ) -> Self {
         let device = Device { uuid: identity.uuid, ..settings.device };
-        let reached = stored.wanted.is_some() && stored.wanted == stored.good;
+        let reached = stored.wanted.is_some() && stored.wanted == stored.last_good;
         Self {
             device,
             keys,
@@ -72,7 +72,7 @@ impl TargetTracker {
         if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached) {
             self.crash_loop.count_start(wanted, context).await;
             if self.crash_loop.refuses(wanted) {
-                self.stored.wanted.clone_from(&self.stored.good);
+                self.stored.wanted.clone_from(&self.stored.last_good);
                 self.reached = self.stored.wanted.is_some();
                 self.publish_refusal(context.publish);
             }
@@ -155,7 +155,7 @@ impl TargetTracker {
         let apps: Vec<String> =
             target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
         info!(apps = apps.join(", "), "a new target");
-        self.reached = self.stored.good.as_ref() == Some(&target);
+        self.reached = self.stored.last_good.as_ref() == Some(&target);
         publish_check(self.stored.wanted.as_ref(), &target, context.publish);
         self.stored.wanted = Some(target);
         self.crash_loop.reset(context).await;
@@ -264,7 +264,7 @@ impl TargetTracker {
     /// rollback needs no network; unless the space is needed, or a service has the strategy `delete-then-download`.
     pub(super) fn removable_images(&self, is_out_of_space: bool) -> BTreeSet<ImageRef> {
         let mut removable = self.stored.pulled.clone();
-        let good = self.stored.good.iter().filter(|_| !self.reached && !is_out_of_space);
+        let good = self.stored.last_good.iter().filter(|_| !self.reached && !is_out_of_space);
         let makes_room = |app: AppId, name: &String| {
             let wanted = self.stored.wanted.as_ref().and_then(|it| it.apps.get(&app)?.services.get(name));
             wanted.is_some_and(|it| it.strategy == Strategy::DeleteThenDownload)
@@ -282,10 +282,10 @@ impl TargetTracker {
     pub(super) async fn mark_reached<W: World>(&mut self, is_dirty: bool, context: &Context<'_, W>) -> bool {
         self.reached = true;
         info!("the device is as wanted");
-        if self.stored.good == self.stored.wanted {
+        if self.stored.last_good == self.stored.wanted {
             return false;
         }
-        self.stored.good.clone_from(&self.stored.wanted);
+        self.stored.last_good.clone_from(&self.stored.wanted);
         let proved = self.stored.wanted.as_ref().map(|it| Record::Proved(it.fingerprint()));
         // A record that is not on the disk yet cannot be marked as reached there.
         match proved.filter(|_| !is_dirty) {

@@ -195,6 +195,6 @@ async fn the_agent_makes_way_for_the_tool() {
         }
     };
     timeout(Duration::from_secs(20), life).await.unwrap();
-    leds.restore().await.unwrap();
+    leds.restore_all().await.unwrap();
     assert_eq!(board.trigger("ACT"), "mmc0");
 }

@@ -129,13 +129,13 @@ async fn some_lives(seed: u64, lives: u32) -> Tally {
             kernel.kill();
         } else {
             live(&first, &mut rng, Duration::from_secs(20)).await;
-            first.restore().await.unwrap();
+            first.restore_all().await.unwrap();
         }
         drop(first);
         kernel.start_anew();
         tally.changed += u32::from(state(&kernel.led(&dir())) != state(&was));
         let next = leds(&kernel, runtime.path());
-        next.restore().await.unwrap();
+        next.restore_all().await.unwrap();
         assert_eq!(state(&kernel.led(&dir())), state(&was), "seed {seed}, life {life}");
         assert_eq!(kernel.records(), 0, "seed {seed}, life {life}");
     }

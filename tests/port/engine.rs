@@ -112,7 +112,7 @@ pub(crate) async fn take(lab: &impl Lab, mut action: EngineAction) -> Result<(),
         let name = |name: &String| (name.clone(), if own(name) { network(name).name } else { name.clone() });
         spec.networks = spec.config.networks.keys().map(name).collect();
     }
-    lab.engine().take(&action, &|_| {}).await
+    lab.engine().execute(&action, &|_| {}).await
 }
 
 /// Executes an action, and executes it again.
@@ -189,7 +189,7 @@ pub(crate) async fn an_image_is_pulled_and_removed(lab: &impl Lab) {
     for _ in 0..2 {
         let told = std::cell::RefCell::new(Vec::new());
         let progress = |percent| told.borrow_mut().push(percent);
-        assert_eq!(lab.engine().take(&EngineAction::Pull(image.clone()), &progress).await, Ok(()));
+        assert_eq!(lab.engine().execute(&EngineAction::Pull(image.clone()), &progress).await, Ok(()));
         let told = told.into_inner();
         assert!(told.is_sorted() && told.iter().all(|it| *it <= 100), "{told:?}");
         assert_eq!(told.iter().position(|it| *it == 100), Some(told.len() - 1), "{told:?}");
@@ -246,7 +246,7 @@ pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
 /// An action that is dropped after that many polls. Whether it completed before.
 async fn dropped(lab: &impl Lab, action: &EngineAction, polls: usize) -> bool {
     let mut left = polls;
-    let mut taking = pin!(lab.engine().take(action, &|_| {}));
+    let mut taking = pin!(lab.engine().execute(action, &|_| {}));
     poll_fn(|context| {
         if left == 0 {
             return Poll::Ready(false);
@@ -310,13 +310,13 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
 
     let here = BTreeSet::from([lab.image()]);
-    let result = wait(lab.engine().fit(&here)).await;
+    let result = wait(lab.engine().check_room(&here)).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
 
     lab.revive();
     wait(events.next()).await;
     assert!(phase(lab, "main").await.is_some());
-    assert_eq!(wait(lab.engine().fit(&here)).await, Ok(()));
+    assert_eq!(wait(lab.engine().check_room(&here)).await, Ok(()));
 }
 
 /// What must come, and soon.

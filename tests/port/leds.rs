@@ -49,7 +49,7 @@ pub(crate) async fn how_it_was_comes_back(world: impl Fixture) {
         show(&world, &pattern(), Some(SOON)).await;
         show(&world, &"50,950".parse().unwrap(), None).await;
         assert_ne!(world.shows(), before);
-        world.leds().put_back(&LedRef::Identify).await.unwrap();
+        world.leds().restore(&LedRef::Identify).await.unwrap();
         assert_eq!(world.shows(), before);
     }
 }
@@ -57,8 +57,8 @@ pub(crate) async fn how_it_was_comes_back(world: impl Fixture) {
 /// Where nothing was changed, there is nothing to put back.
 pub(crate) async fn nothing_to_put_back_is_fine(world: impl Fixture) {
     let before = world.shows();
-    world.leds().put_back(&LedRef::Identify).await.unwrap();
-    world.leds().restore().await.unwrap();
+    world.leds().restore(&LedRef::Identify).await.unwrap();
+    world.leds().restore_all().await.unwrap();
     assert_eq!(world.shows(), before);
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn what_a_killed_one_changed_is_put_back(mut world: impl Fixtur
     show(&world, &pattern(), None).await;
     world.dies();
     assert_ne!(world.shows(), before);
-    world.leds().restore().await.unwrap();
+    world.leds().restore_all().await.unwrap();
     assert_eq!(world.shows(), before);
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn what_another_program_set_stays(mut world: impl Fixture) {
         if dies {
             world.dies();
         }
-        world.leds().restore().await.unwrap();
+        world.leds().restore_all().await.unwrap();
         assert_eq!(world.shows(), theirs);
     }
 }
@@ -96,7 +96,7 @@ pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) 
         let ended = timeout(WHILE, world.leds().play(&LedRef::Identify, &fast, Instant::now())).await;
         assert!(ended.is_err(), "{ended:?}");
     }
-    world.leds().put_back(&LedRef::Identify).await.unwrap();
+    world.leds().restore(&LedRef::Identify).await.unwrap();
     sleep(WHILE).await;
     assert_eq!(world.shows(), before);
 }

@@ -45,9 +45,9 @@ enum Answers {
 
 async fn it_is_asked_for_and_accepted(machine: &impl Fixture) {
     for ending in [PowerAction::Reboot, PowerAction::PowerOff] {
-        machine.power().can(ending).await.unwrap();
+        machine.power().check_shutdown(ending).await.unwrap();
         assert_eq!(machine.power().inhibitors().await, Ok(Vec::new()));
-        machine.power().end(ending).await.unwrap();
+        machine.power().shut_down(ending).await.unwrap();
     }
     assert_eq!(machine.accepted().await, [PowerAction::Reboot, PowerAction::PowerOff]);
 }
@@ -55,7 +55,9 @@ async fn it_is_asked_for_and_accepted(machine: &impl Fixture) {
 async fn a_refusal_is_returned_and_nothing_happens(machine: &impl Fixture) {
     machine.answers(Answers::Refused).await;
     for ending in [PowerAction::Reboot, PowerAction::PowerOff] {
-        for error in [machine.power().can(ending).await.unwrap_err(), machine.power().end(ending).await.unwrap_err()] {
+        for error in
+            [machine.power().check_shutdown(ending).await.unwrap_err(), machine.power().shut_down(ending).await.unwrap_err()]
+        {
             assert!(matches!(&error, PowerError::Refused { why, .. } if why.contains("logind refuses it")), "{error:?}");
         }
     }
@@ -75,7 +77,7 @@ async fn a_logind_that_hangs_is_given_up(machine: &impl Fixture) {
     let power = machine.power();
     let before = Instant::now();
     let (can, inhibitors, end) =
-        tokio::join!(power.can(PowerAction::Reboot), power.inhibitors(), power.end(PowerAction::PowerOff));
+        tokio::join!(power.check_shutdown(PowerAction::Reboot), power.inhibitors(), power.shut_down(PowerAction::PowerOff));
     assert!(before.elapsed() <= PROMISED, "{:?}", before.elapsed());
     for error in [can.unwrap_err(), inhibitors.unwrap_err(), end.unwrap_err()] {
         assert!(is_unreachable(&error, "did not answer for 4 s"), "{error:?}");
@@ -84,17 +86,17 @@ async fn a_logind_that_hangs_is_given_up(machine: &impl Fixture) {
 
 async fn a_logind_that_exits_during_a_request_is_reported(machine: &impl Fixture) {
     machine.answers(Answers::Vanishing).await;
-    machine.power().can(PowerAction::Reboot).await.unwrap();
-    let said = timeout(PROMISED, machine.power().end(PowerAction::Reboot)).await.unwrap().unwrap_err();
+    machine.power().check_shutdown(PowerAction::Reboot).await.unwrap();
+    let said = timeout(PROMISED, machine.power().shut_down(PowerAction::Reboot)).await.unwrap().unwrap_err();
     assert!(is_unreachable(&said, "went away before it answered"), "{said:?}");
 }
 
 async fn a_missing_logind_is_reported(machine: &impl Fixture) {
     machine.answers(Answers::Gone).await;
     for error in [
-        machine.power().can(PowerAction::Reboot).await.unwrap_err(),
+        machine.power().check_shutdown(PowerAction::Reboot).await.unwrap_err(),
         machine.power().inhibitors().await.unwrap_err(),
-        machine.power().end(PowerAction::PowerOff).await.unwrap_err(),
+        machine.power().shut_down(PowerAction::PowerOff).await.unwrap_err(),
     ] {
         assert!(is_unreachable(&error, "there is no logind"), "{error:?}");
     }
@@ -138,7 +140,7 @@ async fn an_announcement_ends_with_the_logind_that_made_it(machine: &impl Fixtur
     machine.announces(true).await;
     assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));
     machine.answers(Answers::Vanishing).await;
-    assert!(machine.power().end(PowerAction::Reboot).await.is_err());
+    assert!(machine.power().shut_down(PowerAction::Reboot).await.is_err());
     assert!(matches!(timeout(PROMISED, notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownCancelled(_))));
     // It comes back, and is listened to again.
     machine.answers(Answers::Yes).await;

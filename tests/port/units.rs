@@ -132,10 +132,10 @@ async fn the_vpns_service_is_started_and_stopped_only_where_it_is_otherwise() {
         let units: &[Unit] = Box::leak(Box::new([("openvpn.service", active, [].as_slice())]));
         let systemd = Systemd::new(root.path(), units).await;
         let reach = NetAdapter::new(root.path(), None);
-        assert_eq!(systemd.during(reach.steer_vpn(to)).await, Ok(came), "{active}");
+        assert_eq!(systemd.during(reach.ensure_vpn(to)).await, Ok(came), "{active}");
         assert_eq!(systemd.told.take(), told.into_iter().map(str::to_owned).collect::<Vec<_>>(), "{active}");
     }
     let root = tempfile::tempdir().unwrap();
     let none = Systemd::new(root.path(), &[]).await;
-    assert_eq!(none.during(NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up)).await, Ok(UnitChange::Already));
+    assert_eq!(none.during(NetAdapter::new(root.path(), None).ensure_vpn(VpnState::Up)).await, Ok(UnitChange::Already));
 }

@@ -26,7 +26,7 @@ async fn dies_of(world: &World, action: &str) {
 async fn a_device_with_a_bad_target() -> World {
     let world = settled();
     life(&world, async |_| ()).await;
-    assert_eq!(world.memory.borrow().targets.good, world.memory.borrow().targets.wanted);
+    assert_eq!(world.memory.borrow().targets.last_good, world.memory.borrow().targets.wanted);
     world.wants(&[("web", "bad:1", "")]);
     for _ in 0..6 {
         dies_of(&world, "pull bad:1").await;

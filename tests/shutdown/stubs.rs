@@ -35,12 +35,12 @@ impl port::Leds for World {
         pending().await
     }
 
-    async fn put_back(&self, _: &LedRef) -> Result<(), LedError> {
+    async fn restore(&self, _: &LedRef) -> Result<(), LedError> {
         *self.shown.borrow_mut() = None;
         Ok(())
     }
 
-    async fn restore(&self) -> Result<(), LedError> {
+    async fn restore_all(&self) -> Result<(), LedError> {
         *self.shown.borrow_mut() = None;
         Ok(())
     }
@@ -65,7 +65,7 @@ impl port::Net for World {
         stream::iter([VpnState::Down]).chain(stream::pending())
     }
 
-    async fn steer_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
+    async fn ensure_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
         Ok(UnitChange::Already)
     }
 }
@@ -75,7 +75,7 @@ impl port::Host for World {
         stream::pending()
     }
 
-    fn figures(&self) -> HostMetrics {
+    fn metrics(&self) -> HostMetrics {
         HostMetrics::default()
     }
 

@@ -210,7 +210,7 @@ impl port::World for World {
     fn clock(&self) -> &Self {
         self
     }
-    fn chance(&self) -> &Self {
+    fn random(&self) -> &Self {
         self
     }
     fn leds(&self) -> &Self {
@@ -233,11 +233,11 @@ impl port::Engine for World {
         Ok(self.seen.borrow().clone())
     }
 
-    async fn fit(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         Ok(())
     }
 
-    async fn take(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), action.to_string()));
         match action {
             EngineAction::Pull(image) => {
@@ -294,7 +294,7 @@ impl port::Store for World {
             Record::Trial(it) => memory.trial = it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;
-                targets.good.clone_from(&targets.wanted);
+                targets.last_good.clone_from(&targets.wanted);
             }
         }
         Ok(())

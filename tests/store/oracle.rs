@@ -59,7 +59,7 @@ impl Allowed {
             Record::Proved(it) => {
                 let proved =
                     self.targets.iter().filter(|old| old.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it));
-                let proved: Vec<_> = proved.map(|old| StoredTargets { good: old.wanted.clone(), ..old.clone() }).collect();
+                let proved: Vec<_> = proved.map(|old| StoredTargets { last_good: old.wanted.clone(), ..old.clone() }).collect();
                 self.targets.extend(proved);
             }
         }
@@ -176,7 +176,7 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             let document = |n: usize| target(&format!("document {n} ").repeat(1 + [0, 5, 40, 500][n % 4]));
             let good = if n.is_multiple_of(2) { n } else { n - 1 };
             let pulled = (0..n % 3).map(|it| ImageRef::new(&format!("r/app:{it}"))).collect();
-            Record::Targets(Box::new(StoredTargets { wanted: Some(document(n)), good: Some(document(good)), pulled }))
+            Record::Targets(Box::new(StoredTargets { wanted: Some(document(n)), last_good: Some(document(good)), pulled }))
         }
         3 => Record::Stopped(services().collect()),
         4 => Record::Trial(

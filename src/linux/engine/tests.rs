@@ -104,7 +104,7 @@ async fn a_container_the_engine_cannot_tell_of_is_stopped_and_removed() {
             done.borrow_mut().extend(asked.contains("/a").then(|| asked.to_owned()));
             Some(troubled(asked, "dead", &trouble))
         };
-        let killed = asked_of(answer, async |engine: &Engine| engine.take(&EngineAction::Kill(a()), &|_| ()).await).await;
+        let killed = asked_of(answer, async |engine: &Engine| engine.execute(&EngineAction::Kill(a()), &|_| ()).await).await;
         assert_eq!(killed, Ok(()), "{trouble:?}");
         assert_eq!(done.into_inner(), ["GET /containers/a/json", "POST /containers/a/stop", "DELETE /containers/a"]);
     }
@@ -158,7 +158,7 @@ async fn no_deed_waits_for_ever_for_a_container_the_engine_never_tells_of() {
             other => Some(empty(other)),
         };
         let began = Instant::now();
-        let done = asked_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
+        let done = asked_of(answer, async |engine: &Engine| engine.execute(&action, &|_| ()).await).await;
         assert!(matches!(done, Err(EngineError::Unreachable(_))), "{action} gives {done:?}");
         assert!(began.elapsed() <= CALL + Duration::from_secs(1), "{action} takes {:?}", began.elapsed());
     }
@@ -241,7 +241,7 @@ async fn an_engine_that_allows_two_networks_of_one_name_is_asked_not_to() {
         let id = crate::state::NetworkId::default();
         let network = crate::state::Network { id, name: "u_default".into(), app: Some(AppId(1)), config };
         let action = EngineAction::CreateNetwork(network);
-        let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
+        let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.execute(&action, &|_| ()).await).await;
         assert_eq!(done, Ok(()), "{api}");
         let [sent] = &sent.into_inner()[..] else { panic!("{api}: it is created once") };
         assert_eq!(sent.get("CheckDuplicate"), asks_for_it.then_some(&true.into()), "{api}: {sent}");
@@ -265,7 +265,7 @@ async fn the_engine_is_asked_for_a_volume_with_all_its_labels() {
     let labels = [("io.balena.app-uuid", "u"), ("mine", "yes")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let config = crate::state::VolumeConfig { labels: labels.into(), ..crate::state::VolumeConfig::default() };
     let action = EngineAction::CreateVolume(crate::state::Volume { name: "1_data".into(), app: AppId(1), config });
-    let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.take(&action, &|_| ()).await).await;
+    let done = asked_with_bodies_of(answer, async |engine: &Engine| engine.execute(&action, &|_| ()).await).await;
     assert_eq!(done, Ok(()));
     let [sent] = &sent.into_inner()[..] else { panic!("it is created once") };
     assert_eq!(sent["Name"], "1_data");

@@ -284,7 +284,7 @@ mod tests {
             let error = engine.observe().await.unwrap_err();
             assert!(matches!(&error, EngineError::Unreachable(why) if why.contains("longer than 16 MiB")), "{error}");
             let pull = EngineAction::Pull(ImageRef::new("r.example/app:1"));
-            let error = engine.take(&pull, &|_| ()).await.unwrap_err();
+            let error = engine.execute(&pull, &|_| ()).await.unwrap_err();
             assert!(matches!(&error, EngineError::Unreachable(_)), "{error}");
         };
         tokio::select! {

@@ -77,7 +77,7 @@ impl port::Host for LiveHost {
         })
     }
 
-    fn figures(&self) -> HostMetrics {
+    fn metrics(&self) -> HostMetrics {
         let proc = self.root.join("proc");
         let up = text(&proc.join("uptime")).as_deref().and_then(seconds);
         HostMetrics {
@@ -176,20 +176,20 @@ mod tests {
             ("sys/class/thermal/thermal_zone1/type", "cpu-thermal\n"),
             ("sys/class/thermal/thermal_zone1/temp", "48312\n"),
         ]);
-        let figures = host.figures();
-        assert_eq!(figures.up.unwrap().0, Duration::from_millis(350_735_470));
-        assert_eq!(figures.boot_id.as_deref(), Some("d6f8"));
-        assert_eq!(figures.memory, Some(Capacity { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
-        assert_eq!(figures.temperature_millicelsius, Some(48312));
-        let disk = figures.disk.unwrap();
+        let metrics = host.metrics();
+        assert_eq!(metrics.up.unwrap().0, Duration::from_millis(350_735_470));
+        assert_eq!(metrics.boot_id.as_deref(), Some("d6f8"));
+        assert_eq!(metrics.memory, Some(Capacity { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
+        assert_eq!(metrics.temperature_millicelsius, Some(48312));
+        let disk = metrics.disk.unwrap();
         assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);
     }
 
     #[tokio::test]
     async fn a_host_that_measures_nothing_is_no_error() {
         let (_root, host) = host(&[("proc/uptime", "-1 x"), ("proc/meminfo", "MemTotal: lots\n")]);
-        let figures = host.figures();
-        assert_eq!((figures.up, figures.memory, figures.temperature_millicelsius), (None, None, None));
+        let metrics = host.metrics();
+        assert_eq!((metrics.up, metrics.memory, metrics.temperature_millicelsius), (None, None, None));
     }
 
     #[tokio::test]

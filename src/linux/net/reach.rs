@@ -86,7 +86,7 @@ impl port::Net for NetAdapter {
         })
     }
 
-    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
+    async fn ensure_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         let Some(unit) = self.systemd.unit(SERVICE).await.map_err(NetError::Service)? else { return Ok(UnitChange::Already) };
         let runs = matches!(unit.active.as_str(), "active" | "activating" | "reloading");
         let action = match to {
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_without_a_bus_says_so() {
         let root = tempfile::tempdir().unwrap();
-        let why = NetAdapter::new(root.path(), None).steer_vpn(VpnState::Up).await.unwrap_err().to_string();
+        let why = NetAdapter::new(root.path(), None).ensure_vpn(VpnState::Up).await.unwrap_err().to_string();
         assert!(why.contains("run/dbus/system_bus_socket"), "{why}");
     }
 }

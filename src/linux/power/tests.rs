@@ -7,9 +7,9 @@ use crate::port::Power as _;
 async fn without_a_bus_it_says_where_it_looked() {
     let root = tempfile::tempdir().unwrap();
     for power in [Power::new(root.path(), None), Power::new(root.path(), Some("nonsense"))] {
-        let said = power.end(PowerAction::Reboot).await.unwrap_err().to_string();
+        let said = power.shut_down(PowerAction::Reboot).await.unwrap_err().to_string();
         assert!(said.contains("cannot reach the system bus at `") && said.contains("DBUS_SYSTEM_BUS_ADDRESS"), "{said}");
-        assert_eq!(power.can(PowerAction::PowerOff).await.unwrap_err().to_string(), said);
+        assert_eq!(power.check_shutdown(PowerAction::PowerOff).await.unwrap_err().to_string(), said);
         assert_eq!(power.inhibitors().await.unwrap_err().to_string(), said);
     }
 }

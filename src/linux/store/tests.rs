@@ -49,16 +49,16 @@ async fn a_target_is_kept_once_and_what_cannot_be_read_of_it_is_put_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::new(dir.path(), Box::new(parse));
     let pulled = BTreeSet::from([ImageRef::new("a")]);
-    let both = StoredTargets { wanted: Some(target("one")), good: Some(target("one")), pulled };
+    let both = StoredTargets { wanted: Some(target("one")), last_good: Some(target("one")), pulled };
     store.save(&Record::Targets(Box::new(both.clone()))).await.unwrap();
     let text = std::fs::read_to_string(dir.path().join(TARGETS)).unwrap();
     assert_eq!(text.matches("\"one\"").count(), 1, "{text}");
     assert_eq!(store.load().await.unwrap().targets, both);
 
-    let half = StoredTargets { wanted: Some(target("bad")), good: Some(target("two")), ..both.clone() };
+    let half = StoredTargets { wanted: Some(target("bad")), last_good: Some(target("two")), ..both.clone() };
     store.save(&Record::Targets(Box::new(half))).await.unwrap();
     let memory = store.load().await.unwrap();
-    assert_eq!(memory.targets, StoredTargets { wanted: None, good: Some(target("two")), ..both });
+    assert_eq!(memory.targets, StoredTargets { wanted: None, last_good: Some(target("two")), ..both });
     assert!(memory.complaints[0].contains("it is bad") && memory.complaints[0].contains("targets.json.unreadable-1"));
     let again = store.load().await.unwrap();
     assert_eq!((again.targets, again.complaints), (memory.targets, Vec::new()));

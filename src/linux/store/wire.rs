@@ -150,8 +150,8 @@ impl KeysFile {
 
 impl TargetsFile {
     fn of(targets: &StoredTargets) -> Self {
-        let good_is_wanted = targets.good.is_some() && targets.good == targets.wanted;
-        let good = targets.good.as_ref().filter(|_| !good_is_wanted);
+        let good_is_wanted = targets.last_good.is_some() && targets.last_good == targets.wanted;
+        let good = targets.last_good.as_ref().filter(|_| !good_is_wanted);
         Self {
             wanted: targets.wanted.as_ref().map(|it| it.document.clone()),
             good: good.map(|it| it.document.clone()),
@@ -173,7 +173,7 @@ impl TargetsFile {
         let wanted = read(self.wanted);
         let good = if self.good_is_wanted { wanted.clone() } else { read(self.good) };
         let pulled = self.pulled.iter().map(|it| ImageRef::new(it)).collect();
-        (StoredTargets { wanted, good, pulled }, wrong)
+        (StoredTargets { wanted, last_good: good, pulled }, wrong)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn check<W: World>(
     if let Some(it) = inhibitors.iter().find(|it| it.mode == InhibitorMode::Block) {
         return Err(Refusal::Failed(format!("no {ending} now: {it}")));
     }
-    power.can(ending).await.map_err(failed)?;
+    power.check_shutdown(ending).await.map_err(failed)?;
     if force == Force::No
         && let Some(file) = power.host_update().await
     {

@@ -35,7 +35,7 @@ fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker
         .into_iter()
         .flatten()
         .flat_map(|it| target(it).services().map(|(.., service)| service.image.clone()).collect::<Vec<_>>());
-    let stored = StoredTargets { pulled: pulled.collect(), wanted: wanted.map(target), good: good.map(target) };
+    let stored = StoredTargets { pulled: pulled.collect(), wanted: wanted.map(target), last_good: good.map(target) };
     TargetTracker::new(settings, Identity { uuid: "uuid".to_owned() }, keys, stored, trial)
 }
 
@@ -211,7 +211,7 @@ async fn a_reached_target_is_marked_beside_its_record() {
     assert!(!targets.mark_reached(false, &world.context()).await);
     assert!(targets.is_reached());
     assert_eq!(*world.saved.borrow(), [Record::Proved(target("web web:2").fingerprint())]);
-    assert_eq!(targets.stored.good, Some(target("web web:2")));
+    assert_eq!(targets.stored.last_good, Some(target("web web:2")));
     // It was marked already.
     assert!(!targets.mark_reached(false, &world.context()).await);
     assert_eq!(world.saved.borrow().len(), 1);

@@ -80,10 +80,10 @@ impl Engine for TestWorld {
     async fn observe(&self) -> Result<EngineSnapshot, EngineError> {
         unreachable!()
     }
-    async fn fit(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn take(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
         unreachable!()
     }
     fn events(&self) -> impl Stream<Item = ()> {
@@ -100,7 +100,7 @@ impl Targets for TestWorld {
 
 impl Power for TestWorld {
     type Inhibition = ();
-    async fn can(&self, _: PowerAction) -> Result<(), PowerError> {
+    async fn check_shutdown(&self, _: PowerAction) -> Result<(), PowerError> {
         unreachable!()
     }
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
@@ -112,7 +112,7 @@ impl Power for TestWorld {
     async fn boot_wanted(&self) -> Option<String> {
         unreachable!()
     }
-    async fn end(&self, _: PowerAction) -> Result<(), PowerError> {
+    async fn shut_down(&self, _: PowerAction) -> Result<(), PowerError> {
         unreachable!()
     }
     fn notices(&self) -> impl Stream<Item = InhibitorNotice<()>> {
@@ -138,10 +138,10 @@ impl Leds for TestWorld {
     async fn play(&self, _: &LedRef, _: &Pattern, _: Instant) -> LedError {
         unreachable!()
     }
-    async fn put_back(&self, _: &LedRef) -> Result<(), LedError> {
+    async fn restore(&self, _: &LedRef) -> Result<(), LedError> {
         unreachable!()
     }
-    async fn restore(&self) -> Result<(), LedError> {
+    async fn restore_all(&self) -> Result<(), LedError> {
         unreachable!()
     }
     async fn bench(&self, _: ToolLock) -> ToolLock {
@@ -174,7 +174,7 @@ impl Net for TestWorld {
     fn vpn(&self) -> impl Stream<Item = VpnState> {
         stream::empty()
     }
-    async fn steer_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
+    async fn ensure_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
         unreachable!()
     }
 }
@@ -183,7 +183,7 @@ impl Host for TestWorld {
     fn addresses(&self) -> impl Stream<Item = HostAddresses> {
         stream::empty()
     }
-    fn figures(&self) -> HostMetrics {
+    fn metrics(&self) -> HostMetrics {
         unreachable!()
     }
     async fn config(&self) -> Result<HostConfig, HostError> {
@@ -224,7 +224,7 @@ impl World for TestWorld {
         self
     }
     type Random = Self;
-    fn chance(&self) -> &Self {
+    fn random(&self) -> &Self {
         self
     }
     type Net = Self;

@@ -98,7 +98,7 @@ async fn asked(socket: &Path) {
     // Found again or not: who is not is waited for.
     let _ = tokio::time::timeout(Duration::from_millis(5), futures_util::StreamExt::next(&mut events)).await;
     let pull = EngineAction::Pull(ImageRef::new("r.example/app:1"));
-    let _ = tokio::time::timeout(soon, engine.take(&pull, &|_| ())).await.expect("nor is a pull");
+    let _ = tokio::time::timeout(soon, engine.execute(&pull, &|_| ())).await.expect("nor is a pull");
 }
 
 async fn answers(listener: &UnixListener, data: &[u8]) -> std::convert::Infallible {

@@ -110,8 +110,8 @@ pub fn sysfs(data: &[u8]) {
         let survey = leds.survey().await.expect("the survey itself does not fail");
         let _ = leds.find(&survey, &LedRef::Identify);
         let _ = leds.show(&survey, &LedRef::Identify, &pattern, Some(Duration::from_secs(15))).await;
-        let _ = leds.put_back(&LedRef::Identify).await;
-        let _ = leds.restore().await;
+        let _ = leds.restore(&LedRef::Identify).await;
+        let _ = leds.restore_all().await;
     });
 }
 

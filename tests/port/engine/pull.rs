@@ -14,7 +14,7 @@ use super::Lab;
 use super::lab::Real;
 
 async fn pull(engine: &Engine, image: &str) -> Result<(), EngineError> {
-    engine.take(&EngineAction::Pull(ImageRef::new(image)), &|_| {}).await
+    engine.execute(&EngineAction::Pull(ImageRef::new(image)), &|_| {}).await
 }
 
 async fn refusal(engine: &Engine, image: &str) -> String {
@@ -86,7 +86,7 @@ async fn what_is_known_not_to_fit_is_not_begun() {
     let engine = lab.another(|it| it.asks_registries = true);
     fill(&lab, 50);
     let told = Cell::new(None);
-    let result = engine.take(&EngineAction::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
+    let result = engine.execute(&EngineAction::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
     // Two and a half times 30 MiB, and the layer that is below.
     let Err(EngineError::Full(why)) = result else { panic!("{result:?}") };
     assert!(why.contains(" 76 MiB are needed"), "{why}");
@@ -123,7 +123,7 @@ async fn images_of_one_update_must_fit_beside_each_other() {
     lab.docker(&["rmi", base.as_str()]);
     lab.reachable(&registry);
     let engine = lab.another(|it| it.asks_registries = true);
-    let fit = async |images: &[ImageRef]| engine.fit(&images.iter().cloned().collect()).await;
+    let fit = async |images: &[ImageRef]| engine.check_room(&images.iter().cloned().collect()).await;
     for one in &images {
         assert_eq!(fit(std::slice::from_ref(one)).await, Ok(()));
     }
@@ -169,7 +169,7 @@ async fn what_does_not_fit_is_not_pulled() {
     fill(&lab, 50);
     lab.throttle(80);
     let last = Cell::new(0);
-    let during = lab.engine().take(&EngineAction::Pull(image.clone()), &|percent| last.set(percent)).await;
+    let during = lab.engine().execute(&EngineAction::Pull(image.clone()), &|percent| last.set(percent)).await;
     assert!(matches!(&during, Err(EngineError::Full(why)) if why.contains("MiB are needed")), "{during:?}");
     assert!(last.get() < 50, "it was given up at {} %", last.get());
 

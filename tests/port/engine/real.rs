@@ -92,7 +92,7 @@ async fn an_engine_that_hangs_is_given_up() {
     let began = Instant::now();
     let result = engine.observe().await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
-    let result = engine.take(&EngineAction::RemoveNetwork("x".into(), NetworkId::default(), None), &|_| {}).await;
+    let result = engine.execute(&EngineAction::RemoveNetwork("x".into(), NetworkId::default(), None), &|_| {}).await;
     assert!(matches!(result, Err(EngineError::Unreachable(_))), "{result:?}");
     assert!(began.elapsed() <= Duration::from_secs(61), "{:?}", began.elapsed());
 }

@@ -113,7 +113,7 @@ async fn a_response_wakes_the_stream_of_notices() {
     // By now it tries every eight seconds, and more seldom with every try.
     assert!(timeout(Duration::from_millis(8500), notices.next()).await.is_err());
     let logind = Logind::begin(bus.root.path());
-    power.can(PowerAction::Reboot).await.unwrap();
+    power.check_shutdown(PowerAction::Reboot).await.unwrap();
     assert!(timeout(Duration::from_millis(500), notices.next()).await.is_err());
     logind.announce(true);
     assert!(matches!(timeout(Duration::from_secs(2), notices.next()).await.unwrap(), Some(InhibitorNotice::ShutdownBegins(_))));

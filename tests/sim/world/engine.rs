@@ -243,7 +243,7 @@ impl Engine for Sim {
         Ok(EngineSnapshot { containers, ..rest })
     }
 
-    async fn fit(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
+    async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         self.pass(1, 2000).await;
         self.answers(None)?;
         self.with(|model| {
@@ -258,7 +258,7 @@ impl Engine for Sim {
         })
     }
 
-    async fn take(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
         self.with(|model| model.check_action(action));
         let mut underway = Underway { sim: self, action, sent: false };
         let call_fault = self.with(Model::call_fault);

@@ -91,7 +91,7 @@ impl port::Net for Sim {
         })
     }
 
-    async fn steer_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
+    async fn ensure_vpn(&self, to: VpnState) -> Result<UnitChange, NetError> {
         sleep(Duration::from_millis(100)).await;
         self.with(|model| {
             if model.rngs.host.happens(model.rates.faults) {
@@ -122,7 +122,7 @@ impl port::Host for Sim {
         })
     }
 
-    fn figures(&self) -> HostMetrics {
+    fn metrics(&self) -> HostMetrics {
         HostMetrics::default()
     }
 

@@ -92,7 +92,7 @@ impl Checker {
     /// The agent starts with what it saved: it acts on that until a document comes, and falls back to it when it
     /// crashes again and again.
     pub(crate) fn starts_with(&mut self, kept: &StoredTargets) {
-        self.kept = [&kept.wanted, &kept.good].into_iter().flatten().cloned().collect();
+        self.kept = [&kept.wanted, &kept.last_good].into_iter().flatten().cloned().collect();
     }
 
     /// A client got the response that these are stopped. A service that the newest target no longer has does not count.

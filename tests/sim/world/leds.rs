@@ -222,11 +222,11 @@ impl port::Leds for Sim {
         }
     }
 
-    async fn put_back(&self, _: &LedRef) -> Result<(), LedError> {
-        self.restore().await
+    async fn restore(&self, _: &LedRef) -> Result<(), LedError> {
+        self.restore_all().await
     }
 
-    async fn restore(&self) -> Result<(), LedError> {
+    async fn restore_all(&self) -> Result<(), LedError> {
         let mark = self.led("restore", Led::put_back).await?;
         if let Some(mark) = mark {
             self.with(|model| model.hit(mark));

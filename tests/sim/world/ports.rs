@@ -44,7 +44,7 @@ impl port::World for Sim {
         self
     }
 
-    fn chance(&self) -> &Self {
+    fn random(&self) -> &Self {
         self
     }
 

@@ -115,7 +115,7 @@ impl Power {
 impl port::Power for Power {
     type Inhibition = InhibitorLock;
 
-    async fn can(&self, _: PowerAction) -> Result<(), PowerError> {
+    async fn check_shutdown(&self, _: PowerAction) -> Result<(), PowerError> {
         self.asked(false).await
     }
 
@@ -136,7 +136,7 @@ impl port::Power for Power {
         self.model.borrow().boot_wanted.clone()
     }
 
-    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
+    async fn shut_down(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.asked(true).await?;
         self.with(|it| {
             it.accepted.push(ending);

@@ -15,9 +15,9 @@ use crate::world::{CrashKind, Model, Sim};
 impl port::Power for Sim {
     type Inhibition = InhibitorLock;
 
-    async fn can(&self, ending: PowerAction) -> Result<(), PowerError> {
+    async fn check_shutdown(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.pass(1, 50).await;
-        self.logind().can(ending).await
+        self.logind().check_shutdown(ending).await
     }
 
     async fn inhibitors(&self) -> Result<Vec<Inhibitor>, PowerError> {
@@ -38,13 +38,13 @@ impl port::Power for Sim {
         self.logind().boot_wanted().await
     }
 
-    async fn end(&self, ending: PowerAction) -> Result<(), PowerError> {
+    async fn shut_down(&self, ending: PowerAction) -> Result<(), PowerError> {
         self.pass(1, 200).await;
         self.with(|model| {
             model.note(format_args!("{ending} asked for"));
             model.check_reboot();
         });
-        let asked = self.logind().end(ending).await;
+        let asked = self.logind().shut_down(ending).await;
         // A logind that exits takes the shutdown that another program announced with it.
         if asked.is_err() && !self.with(|model| model.power.with(|it| it.announced)) {
             self.with(Model::stay_up);

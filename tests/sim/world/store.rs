@@ -46,7 +46,7 @@ impl Disk {
             Record::Proved(it) => {
                 let targets = &mut self.kept.targets;
                 if targets.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it) {
-                    targets.good.clone_from(&targets.wanted);
+                    targets.last_good.clone_from(&targets.wanted);
                 }
             }
         }
