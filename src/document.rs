@@ -70,9 +70,9 @@ fn document(at: &Cursor<'_>, device_uuid: Option<&str>) -> Target {
 /// This device's part of a v3 document: the one under its uuid, else the only one.
 fn ours<'a>(at: &Cursor<'a>, device_uuid: Option<&str>) -> Option<Cursor<'a>> {
     let mut parts = at.entries();
-    let mine = parts.iter().position(|(key, _)| Some(*key) == device_uuid);
-    let found = match (mine, parts.len()) {
-        (Some(mine), _) => parts.swap_remove(mine).1,
+    let own = parts.iter().position(|(key, _)| Some(*key) == device_uuid);
+    let found = match (own, parts.len()) {
+        (Some(own), _) => parts.swap_remove(own).1,
         (None, 1) => {
             let (_, only) = parts.remove(0);
             if let Some(uuid) = device_uuid {

@@ -197,6 +197,61 @@ fn comments_name_who_acts() {
     }
 }
 
+/// Words of our own that once stood for terms of the field, and what to call the thing instead.
+const PRIVATE: [(&str, &str); 20] = [
+    ("deed", "action"),
+    ("told", "reported, described"),
+    ("said", "message, text"),
+    ("intent", "request"),
+    ("asker", "requester"),
+    ("stranger", "unauthenticated, other program"),
+    ("house", "limiter, prefix"),
+    ("door", "handle"),
+    ("crowd", "limits"),
+    ("guest", "connection"),
+    ("lamp", "led"),
+    ("grip", "held led"),
+    ("crumb", "breadcrumb"),
+    ("patient", "checks"),
+    ("spared", "skipped"),
+    ("shelf", "inner"),
+    ("fates", "rngs"),
+    ("weather", "fault rates"),
+    ("doom", "power cut"),
+    ("figures", "metrics"),
+];
+
+/// Tests may be called what happens in them.
+#[test]
+fn names_are_terms_of_the_field() {
+    for source in sources("src").iter().filter(|it| !it.is_tests()) {
+        for line in source.code().take_while(|line| !line.ends_with("mod tests {")) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let kinds = ["fn", "struct", "enum", "trait", "type", "const", "static", "mod", "let", "mut"];
+            let defined = words.windows(2).filter(|it| kinds.contains(&it[0])).map(|it| snake(it[1]));
+            for name in defined {
+                let found = PRIVATE
+                    .iter()
+                    .find(|(word, _)| name.split('_').any(|it| it == *word || it.strip_suffix('s') == Some(word)));
+                assert_eq!(found, None, "{}: `{name}` needs a dictionary of our own", source.path.display());
+            }
+        }
+    }
+}
+
+/// A name in lower case, with `_` between its words.
+fn snake(name: &str) -> String {
+    let is_type = name.chars().any(char::is_lowercase);
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && is_type && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(c.to_lowercase());
+    }
+    snake
+}
+
 /// Functions whose names say nothing without the module's name before them.
 const GENERAL: [&str; 4] = ["read", "run", "of", "tell"];
 

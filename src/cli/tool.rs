@@ -202,20 +202,20 @@ impl LedTool {
         }
     }
 
-    fn with<T>(&self, deed: impl FnOnce(&mut LedDriver) -> T) -> T {
-        deed(&mut self.driver.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, action: impl FnOnce(&mut LedDriver) -> T) -> T {
+        action(&mut self.driver.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// Retries while another program holds the LED: the agent releases it as soon as it sees the tool's lock.
-async fn retry_while_busy<T>(mut deed: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
+async fn retry_while_busy<T>(mut action: impl FnMut() -> Result<T, LedError>) -> Result<T, LedError> {
     for _ in 0..RELEASE_RETRIES {
-        match deed() {
+        match action() {
             Err(LedError::Busy(_)) => sleep(RETRY_AFTER).await,
             done => return done,
         }
     }
-    deed()
+    action()
 }
 
 /// Restores everything on a panic, also where a panic ends the process at once.

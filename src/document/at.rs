@@ -17,13 +17,13 @@ const QUOTED_CHARS: usize = 60;
 /// Mistakes and warnings found while a document is read.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
-    mistakes: RefCell<Pile>,
-    warnings: RefCell<Pile>,
+    mistakes: RefCell<Messages>,
+    warnings: RefCell<Messages>,
 }
 
 #[derive(Debug, Default)]
-struct Pile {
-    said: Vec<String>,
+struct Messages {
+    lines: Vec<String>,
     more: usize,
 }
 
@@ -40,31 +40,31 @@ pub(super) struct Cursor<'a> {
 impl Diagnostics {
     /// The warnings. Error: every mistake, in one line.
     pub(super) fn verdict(self) -> Result<Vec<String>, String> {
-        let Pile { said, more } = self.mistakes.into_inner();
-        let count = said.len() + more;
-        let said = Pile { said, more }.into_said().join("; ");
+        let Messages { lines, more } = self.mistakes.into_inner();
+        let count = lines.len() + more;
+        let text = Messages { lines, more }.into_lines().join("; ");
         match count {
-            0 => Ok(self.warnings.into_inner().into_said()),
-            1 => Err(said),
-            _ => Err(format!("{count} mistakes: {said}")),
+            0 => Ok(self.warnings.into_inner().into_lines()),
+            1 => Err(text),
+            _ => Err(format!("{count} mistakes: {text}")),
         }
     }
 }
 
-impl Pile {
-    fn add(&mut self, most: usize, text: String) {
-        if self.said.len() < most {
-            self.said.push(text);
+impl Messages {
+    fn add(&mut self, limit: usize, text: String) {
+        if self.lines.len() < limit {
+            self.lines.push(text);
         } else {
             self.more += 1;
         }
     }
 
-    fn into_said(mut self) -> Vec<String> {
+    fn into_lines(mut self) -> Vec<String> {
         if self.more > 0 {
-            self.said.push(format!("and {} more", self.more));
+            self.lines.push(format!("and {} more", self.more));
         }
-        self.said
+        self.lines
     }
 }
 
@@ -232,12 +232,12 @@ impl<'a> Cursor<'a> {
 
     /// Notes a mistake.
     pub(super) fn wrong(&self, why: &str) {
-        self.notes.mistakes.borrow_mut().add(MAX_MISTAKES, self.said(why));
+        self.notes.mistakes.borrow_mut().add(MAX_MISTAKES, self.located(why));
     }
 
     /// Notes a warning for the owner.
     pub(super) fn warn(&self, why: &str) {
-        self.notes.warnings.borrow_mut().add(MAX_WARNINGS, self.said(why));
+        self.notes.warnings.borrow_mut().add(MAX_WARNINGS, self.located(why));
     }
 
     /// Notes every name and text in it that contains a NUL: to the kernel it ends a string, so no engine can pass it on.
@@ -267,7 +267,7 @@ impl<'a> Cursor<'a> {
         self.warn("not supported, ignored");
     }
 
-    fn said(&self, why: &str) -> String {
+    fn located(&self, why: &str) -> String {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
         format!("{path}: {why}")
     }

@@ -165,8 +165,8 @@ fn macs(net: &Path) -> String {
 /// Addresses at which other hosts may reach the device, IPv4 first.
 fn own(addresses: &[InterfaceAddress]) -> Vec<String> {
     let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let mine = addresses.iter().filter(|it| !it.ip.is_loopback() && !link_local(&it.ip));
-    let mut ips: Vec<IpAddr> = mine.filter(|it| !interfaces::is_containers(&it.interface)).map(|it| it.ip).collect();
+    let own = addresses.iter().filter(|it| !it.ip.is_loopback() && !link_local(&it.ip));
+    let mut ips: Vec<IpAddr> = own.filter(|it| !interfaces::is_containers(&it.interface)).map(|it| it.ip).collect();
     // A stable sort: within a family, in the kernel's order.
     ips.sort_by_key(IpAddr::is_ipv6);
     ips.iter().map(IpAddr::to_string).collect()

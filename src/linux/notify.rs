@@ -36,16 +36,16 @@ impl NotifySocket {
 impl ServiceManager for NotifySocket {
     fn notify(&self, word: &Notification) {
         let Some((socket, address)) = &self.socket else { return };
-        let said = match word {
+        let state = match word {
             Notification::Ready => "READY=1".to_owned(),
             // A newline would begin another assignment.
             Notification::Status(what) => format!("STATUS={}", what.replace(char::is_control, " ")),
             Notification::Watchdog => "WATCHDOG=1".to_owned(),
             Notification::Stopping => "STOPPING=1".to_owned(),
         };
-        if let Err(error) = socket.send_to_addr(said.as_bytes(), address) {
+        if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {
             // Only logged at debug level: what matters is sent again.
-            debug!(%error, said, "the service manager does not listen");
+            debug!(%error, state, "the service manager does not listen");
         }
     }
 

@@ -43,7 +43,7 @@ const BREADCRUMBS: [&str; 2] = ["mnt/state/rollback-health-breadcrumb", "mnt/sta
 pub struct Power {
     root: PathBuf,
     bus: String,
-    crumb: Breadcrumb,
+    breadcrumb: Breadcrumb,
     /// logind answered a request, so the watcher need not wait out its backoff.
     answered: Arc<Notify>,
 }
@@ -56,7 +56,7 @@ impl Power {
         Self {
             root: root.to_owned(),
             bus: bus.map_or_else(own, str::to_owned),
-            crumb: Breadcrumb::new(root),
+            breadcrumb: Breadcrumb::new(root),
             answered: Arc::default(),
         }
     }
@@ -107,12 +107,12 @@ impl port::Power for Power {
         let rows = self.ask("cannot see who holds up a shutdown", list).await?;
         let ours = |pid: u32| pid == std::process::id();
         let of_shutdown = rows.into_iter().filter(|(what, .., pid)| what.split(':').any(|it| it == "shutdown") && !ours(*pid));
-        let told = |(_, who, why, mode, uid, pid): Row| {
+        let inhibitor = |(_, who, why, mode, uid, pid): Row| {
             // `block-weak` binds only the user whose session it is.
             let mode = if mode == "block" { InhibitorMode::Block } else { InhibitorMode::Delay };
             Inhibitor { who, why, mode, uid, pid }
         };
-        Ok(of_shutdown.map(told).collect())
+        Ok(of_shutdown.map(inhibitor).collect())
     }
 
     async fn host_update(&self) -> Option<String> {
@@ -123,9 +123,9 @@ impl port::Power for Power {
     }
 
     async fn boot_wanted(&self) -> Option<String> {
-        let crumb = self.crumb.clone();
+        let breadcrumb = self.breadcrumb.clone();
         // If the disk cannot be read, no reboot is assumed.
-        off_thread(move || crumb.look()).await.ok().flatten()
+        off_thread(move || breadcrumb.look()).await.ok().flatten()
     }
 
     async fn shut_down(&self, ending: PowerAction) -> Result<(), PowerError> {

@@ -103,8 +103,8 @@ async fn blink(host: &LedHost, bench: &LedTool, location: &LedLocation, tested: 
         sleep(HELD).await;
         if let LedLocation::Class { dir, .. } = location {
             let class = host.class(dir);
-            let told = if level == LedLevel::Lit { class.max()? } else { 0 };
-            tested.read_back(told, class.brightness()?);
+            let expected = if level == LedLevel::Lit { class.max()? } else { 0 };
+            tested.read_back(expected, class.brightness()?);
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
     let (begun, live) = (Instant::now(), stdout().is_terminal());
     let mut last = String::new();
     while length.is_none_or(|length| begun.elapsed() < length) {
-        let picture: Vec<String> = items.iter().map(|item| lamp(host, item, live)).collect();
+        let picture: Vec<String> = items.iter().map(|item| picture_of(host, item, live)).collect();
         let picture = picture.join("   ");
         if picture != last {
             let secs = begun.elapsed().as_secs_f32();
@@ -52,7 +52,7 @@ async fn watch(host: &LedHost, items: &[ListedLed], length: Option<Duration>) {
 }
 
 /// One LED: a disc in its colour, or a word if standard output is no terminal.
-fn lamp(host: &LedHost, item: &ListedLed, live: bool) -> String {
+fn picture_of(host: &LedHost, item: &ListedLed, live: bool) -> String {
     let LedLocation::Class { name, dir } = &item.location else { return String::new() };
     let class = host.class(dir);
     let now = class.brightness().and_then(|now| Ok((now, class.max()?)));

@@ -37,10 +37,10 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
     let responses: EngineResponses = serde_json::from_slice(responses).ok()?;
     let mut facts = EngineFacts::default();
     facts.since = connection::instant(&responses.time);
-    let said = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
-    let mut inspected = said(responses.inspected).into_iter();
+    let objects = |list: Vec<Value>| list.into_iter().map(EngineJson).collect::<Vec<_>>();
+    let mut inspected = objects(responses.inspected).into_iter();
     let mut last = EngineJson::default();
-    let containers = said(responses.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
+    let containers = objects(responses.containers).iter().filter_map(observe::ListedContainer::new).collect::<Vec<_>>();
     let containers = containers.into_iter().filter_map(|listed| {
         last = inspected.next().unwrap_or_else(|| last.clone());
         let made = match listed.labels.get(labels::CONFIG) {
@@ -60,9 +60,9 @@ pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<
         let _ = layers.room_bytes();
         progress.extend(layers.rise());
     }
-    let images = said(responses.images).iter().filter_map(observe::image).collect();
+    let images = objects(responses.images).iter().filter_map(observe::image).collect();
     let (networks, volumes) =
-        (resources::networks(said(responses.networks)), resources::volumes(said(responses.volumes).into_iter()));
+        (resources::networks(objects(responses.networks)), resources::volumes(objects(responses.volumes).into_iter()));
     Some((EngineSnapshot { containers, images, networks, volumes }, progress))
 }
 

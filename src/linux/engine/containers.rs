@@ -41,11 +41,11 @@ impl Engine {
         let id = match docker.create_container(Some(options), body).await {
             Ok(made) => match self.foreign(&made.warnings) {
                 None => made.id,
-                Some(said) => {
+                Some(platforms) => {
                     // It would exit at once and be restarted for ever. If this fails, the retry finds it.
                     let _ = connection.docker.remove_container(&made.id, Some(removal())).await;
                     let arch = &self.settings.arch;
-                    let advice = format!("the image is for another architecture ({said}); publish it for {arch} too");
+                    let advice = format!("the image is for another architecture ({platforms}); publish it for {arch} too");
                     return Err(EngineError::Refused(format!("cannot {what}: {advice}")));
                 }
             },
@@ -77,11 +77,11 @@ impl Engine {
 
     /// The engine's warning about an image for another machine, if the host has no emulator for it.
     fn foreign(&self, warnings: &[String]) -> Option<String> {
-        let said = warnings.iter().find(|it| has(it, &["does not match the detected host platform"]))?;
+        let warning = warnings.iter().find(|it| has(it, &["does not match the detected host platform"]))?;
         let handlers = std::fs::read_dir(self.settings.root.join("proc/sys/fs/binfmt_misc"));
         let emulated =
             handlers.is_ok_and(|list| list.flatten().any(|it| it.file_name().to_string_lossy().starts_with("qemu-")));
-        (!emulated).then(|| said.split(" and no specific").next().unwrap_or(said).to_owned())
+        (!emulated).then(|| warning.split(" and no specific").next().unwrap_or(warning).to_owned())
     }
 
     /// Accepts the container that has the name, if it is the one that was to be created.

@@ -37,17 +37,17 @@ pub(super) fn sort(what: &str, error: &Error) -> EngineError {
 
 /// Sorts an error that the engine itself reports.
 fn sort_answer(what: &str, status: u16, message: &str) -> EngineError {
-    let said = one_line(message);
-    if has(&said, &["no space left on device", "not enough space", "disk quota exceeded"]) {
-        return EngineError::Full(format!("cannot {what}: the disk is full ({said}); delete files or unused images"));
+    let message_line = one_line(message);
+    if has(&message_line, &["no space left on device", "not enough space", "disk quota exceeded"]) {
+        return EngineError::Full(format!("cannot {what}: the disk is full ({message_line}); delete files or unused images"));
     }
     // These are about the daemons behind the engine, and about an engine that was replaced by an older one.
     let broken =
         ["containerd.sock", "transport is closing", "rpc error: code = unavailable", "shutting down", "client version"];
-    if (502..=504).contains(&status) || has(&said, &broken) {
-        return EngineError::Unreachable(format!("cannot {what}: {said}"));
+    if (502..=504).contains(&status) || has(&message_line, &broken) {
+        return EngineError::Unreachable(format!("cannot {what}: {message_line}"));
     }
-    EngineError::Refused(format!("cannot {what}: {said}"))
+    EngineError::Refused(format!("cannot {what}: {message_line}"))
 }
 
 /// Whether the engine reports that there is no such object.
@@ -87,8 +87,8 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     if !matches!(sorted, EngineError::Refused(_)) {
         return sorted;
     }
-    let said = one_line(message);
-    let saying = |words: &[&str]| has(&said, words);
+    let message_line = one_line(message);
+    let saying = |words: &[&str]| has(&message_line, words);
     // The order matters: a registry's "denied" is part of longer messages.
     let why = if saying(&["no matching manifest", "does not match the specified platform"]) {
         format!("it is not made for this board's architecture ({arch}); build it for that")
@@ -110,23 +110,23 @@ pub(super) fn pull(image: &str, registry: &str, hint: &str, arch: &str, error: &
     } else {
         return sorted;
     };
-    EngineError::Refused(format!("cannot pull {image}: {why} ({said})"))
+    EngineError::Refused(format!("cannot pull {image}: {why} ({message_line})"))
 }
 
 /// Whether the engine reports that a port of the host is taken.
-pub(super) fn is_port_taken(said: &str) -> bool {
-    has(said, &["port is already allocated", "address already in use"])
+pub(super) fn is_port_taken(message: &str) -> bool {
+    has(message, &["port is already allocated", "address already in use"])
 }
 
 /// A container that does not start, with advice for the user.
 pub(super) fn not_started(error: EngineError, image: &str, arch: &str) -> EngineError {
-    let EngineError::Refused(said) = error else { return error };
-    EngineError::Refused(if has(&said, &["exec format error"]) {
-        format!("{said}; {image} is made for another architecture than this board's ({arch}): build it for that")
-    } else if is_port_taken(&said) {
-        format!("{said}; a port it publishes is taken on this board: free it, or publish another")
+    let EngineError::Refused(message) = error else { return error };
+    EngineError::Refused(if has(&message, &["exec format error"]) {
+        format!("{message}; {image} is made for another architecture than this board's ({arch}): build it for that")
+    } else if is_port_taken(&message) {
+        format!("{message}; a port it publishes is taken on this board: free it, or publish another")
     } else {
-        said
+        message
     })
 }
 

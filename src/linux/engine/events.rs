@@ -138,9 +138,9 @@ fn escaped(text: &str) -> String {
 
 /// The health that an event reports.
 fn health_of(event: &EngineJson) -> Option<HealthStatus> {
-    let said = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
+    let health = event.text("/Action").strip_prefix(HEALTH)?.trim_start_matches([':', ' ']);
     // Labels are among the attributes, so podman's attribute counts only if the action has no health.
-    HealthStatus::named(if said.is_empty() { event.text("/Actor/Attributes/health_status") } else { said })
+    HealthStatus::named(if health.is_empty() { event.text("/Actor/Attributes/health_status") } else { health })
 }
 
 impl EventWatcher<'_> {

@@ -127,7 +127,7 @@ impl Engine {
     ) -> Result<Option<ContainerConfig>, EngineError> {
         let image = match self.image(connection, image).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-            said => said.ok().flatten(),
+            details => details.ok().flatten(),
         };
         Ok(image.map(|it| decode::base(&it.config.unwrap_or_default(), &connection.facts, on_host)))
     }
@@ -224,12 +224,12 @@ impl Engine {
         sharer: &ServiceKey,
     ) -> Result<Option<EngineTime>, EngineError> {
         let what = format!("look at the container whose namespace {sharer} shares");
-        let said = match self.details_of(connection, owner, &what).await {
+        let details = match self.details_of(connection, owner, &what).await {
             Err(lost @ EngineError::Unreachable(_)) => return Err(lost),
-            said => said.ok().flatten().unwrap_or_default(),
+            details => details.ok().flatten().unwrap_or_default(),
         };
-        let runs = phase(&said) == Some(ContainerPhase::Running);
-        Ok(moment(said.text("/State/StartedAt")).filter(|_| runs))
+        let runs = phase(&details) == Some(ContainerPhase::Running);
+        Ok(moment(details.text("/State/StartedAt")).filter(|_| runs))
     }
 
     /// Inspects a container. If the engine responds but cannot describe it, the listed fields must do: one broken container is
@@ -271,8 +271,9 @@ impl Engine {
         };
         let outcome = listed.labels.get(labels::OUTCOME).filter(|it| !it.is_empty());
         let outcome = outcome.map(|it| (ConfigHash(it.clone()), seen.text("/HostConfig/NetworkMode") == "host"));
-        let told = container(listed, &seen, made);
-        told.map(|it| Some((it, outcome)))
+        let described = container(listed, &seen, made);
+        described
+            .map(|it| Some((it, outcome)))
             .ok_or_else(|| sort(&what, &transport::not_understood(&format!("its state is {:?}", seen.text("/State/Status")))))
     }
 }
@@ -304,35 +305,35 @@ pub(super) struct ListedContainer {
 }
 
 impl ListedContainer {
-    pub(super) fn new(said: &EngineJson) -> Option<Self> {
-        let labels = said.labels("/Labels");
+    pub(super) fn new(json: &EngineJson) -> Option<Self> {
+        let labels = json.labels("/Labels");
         if !labels::supervised(&labels) {
             return None;
         }
-        let name = said.texts("/Names").first()?.trim_start_matches('/').to_owned();
+        let name = json.texts("/Names").first()?.trim_start_matches('/').to_owned();
         let Some(key) = labels::service(&labels).filter(|_| labels::is_name(&name)) else {
             debug!(container = ?name, "its labels name no service; it is left alone");
             return None;
         };
-        let word = said.text("/State").to_owned();
+        let word = json.text("/State").to_owned();
         // `Exited (1) 5 minutes ago`: the code matters, the time would change every minute.
-        let code = if word == "exited" { said.text("/Status").split(')').next().unwrap_or_default() } else { "" };
+        let code = if word == "exited" { json.text("/Status").split(')').next().unwrap_or_default() } else { "" };
         // Each start gives a container new endpoints.
         let endpoint = |(_, it): (&String, &serde_json::Value)| Some(format!(" {}", it.get("EndpointID")?.as_str()?));
-        let endpoints: String = said.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
-        let health = listed_health(said.text("/Status"));
+        let endpoints: String = json.fields("/NetworkSettings/Networks").filter_map(endpoint).collect();
+        let health = listed_health(json.text("/Status"));
         let state = format!("{word} {name} {code}{health}{endpoints}");
         Some(Self {
-            id: ContainerId(said.some_text("/Id")?),
+            id: ContainerId(json.some_text("/Id")?),
             key,
             name,
-            created_secs: said.number("/Created"),
+            created_secs: json.number("/Created"),
             labels,
             state,
             word,
-            image: ImageId(said.text("/ImageID").to_owned()),
-            image_ref: ImageRef::new(said.text("/Image")),
-            shares: decode::shares(said),
+            image: ImageId(json.text("/ImageID").to_owned()),
+            image_ref: ImageRef::new(json.text("/Image")),
+            shares: decode::shares(json),
         })
     }
 }
@@ -430,9 +431,9 @@ fn phase(seen: &EngineJson) -> Option<ContainerPhase> {
 }
 
 /// An image, as listed.
-pub(super) fn image(said: &EngineJson) -> Option<Image> {
-    let names = [said.texts("/RepoTags"), said.texts("/RepoDigests")].into_iter().flatten();
+pub(super) fn image(json: &EngineJson) -> Option<Image> {
+    let names = [json.texts("/RepoTags"), json.texts("/RepoDigests")].into_iter().flatten();
     let names: BTreeSet<_> = names.filter(|it| !it.contains("<none>")).map(|it| ImageRef::new(&it)).collect();
-    let size_bytes = u64::try_from(said.number("/Size")).unwrap_or(0);
-    Some(Image { id: ImageId(said.some_text("/Id")?), names, size_bytes })
+    let size_bytes = u64::try_from(json.number("/Size")).unwrap_or(0);
+    Some(Image { id: ImageId(json.some_text("/Id")?), names, size_bytes })
 }

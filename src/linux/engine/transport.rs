@@ -84,9 +84,9 @@ async fn open(host: &str, path: &str) -> Result<Response<Incoming>, Error> {
         return Ok(response);
     }
     let body = response.into_body().collect().await?.to_bytes();
-    let said = serde_json::from_slice::<Value>(&body).ok();
-    let said = said.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
-    let message = said.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    let error = serde_json::from_slice::<Value>(&body).ok();
+    let error = error.as_ref().and_then(|it| it.get("message")).and_then(Value::as_str).map(str::to_owned);
+    let message = error.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
     Err(Error::DockerResponseServerError { status_code: status_code.as_u16(), message })
 }
 

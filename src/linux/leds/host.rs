@@ -90,8 +90,8 @@ impl LedHost {
     fn look(place: HostPaths) -> Self {
         let board = SimulatedBoard::open(&place.root);
         let simulated = board.is_some();
-        let told = BoardHints { board: place.board.clone(), device_type: place.device_type.clone() };
-        let detected = detect(&place.root, &told);
+        let hints = BoardHints { board: place.board.clone(), device_type: place.device_type.clone() };
+        let detected = detect(&place.root, &hints);
         let (files, gpio): (Arc<dyn LedFiles>, Arc<dyn Gpio>) = match board {
             Some(board) => (Arc::new(board), Arc::new(SimulatedLines::new(&place.root))),
             None => (Arc::new(HostFiles), Arc::new(GpioFallback::new(&place.root))),

@@ -144,16 +144,16 @@ enum LockEvent {
 
 impl Watched {
     fn new(tree: &LockTree) -> Result<Self, String> {
-        let said = |why: io::Error| why.to_string();
+        let text = |why: io::Error| why.to_string();
         let top = tree.make_services().map_err(|why| why.to_string())?;
-        let mut watched = Self { events: events().map_err(said)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
-        watched.above(&top).map_err(said)?;
+        let mut watched = Self { events: events().map_err(text)?, services: BTreeSet::new(), stale: false, _kept: tree.keep() };
+        watched.above(&top).map_err(text)?;
         // Each directory is watched before it is listed, so that none in it is missed.
         for app in children(&top) {
-            watched.above(&app).map_err(said)?;
+            watched.above(&app).map_err(text)?;
             for service in children(&app) {
                 let mask = WatchMask::DELETE | WatchMask::MOVED_FROM | WatchMask::ONLYDIR;
-                let descriptor = watched.events.watches().add(service.handle_path(), mask).map_err(said)?;
+                let descriptor = watched.events.watches().add(service.handle_path(), mask).map_err(text)?;
                 watched.services.insert(descriptor.get_watch_descriptor_id());
             }
         }
