@@ -14,6 +14,7 @@ place=$(mktemp -d) key=$(printf 'd1%.0s' $(seq 32))
 mkdir -p "$place/root/etc" "$place/root/tmp" "$place/root/mnt/boot" "$place/root/proc" "$place/root/sys"
 echo lab > "$place/root/etc/hostname"
 echo '{}' > "$place/root/mnt/boot/config.json"
+: > "$place/log"
 DOCKER_HOST=unix://$place/none.sock DBUS_SYSTEM_BUS_ADDRESS=unix:path=$place/none.bus BOARDKEEPER_API_KEY=$key \
   "${CARGO_TARGET_DIR:-target}/debug/boardkeeper" run --root "$place/root" --state-dir "$place/state" --runtime-dir "$place/run" \
   --board simulated --listen 127.0.0.1:0 > "$place/log" 2>&1 &
