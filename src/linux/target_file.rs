@@ -239,7 +239,8 @@ mod tests {
         }
 
         async fn next_name(&self) -> Result<String, String> {
-            let next_name = timeout(Duration::from_secs(10), self.file.next()).await.expect("it is told in time");
+            let next_name =
+                timeout(Duration::from_secs(10), self.file.next()).await.expect("the target file reports it in time");
             next_name.map(|it| it.name.unwrap_or_default()).map_err(|it| it.0)
         }
 

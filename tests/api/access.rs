@@ -96,8 +96,8 @@ async fn refusals_have_the_bodies_their_clients_know() {
     assert_eq!(device.post_with(&key, "/v1/update", "").await.message(), "Unauthorized");
     let got = device.call(asking("GET", "/v1/apps/3134", Some(&key), true)).await;
     assert_eq!((got.status.as_u16(), got.message().as_str()), (401, "Application is not available"));
-    let nobody = device.call(asking("GET", "/ping", None, true)).await;
-    assert_eq!((nobody.body.as_str(), nobody.kind()), ("Unauthorized", "text/plain; charset=utf-8"));
+    let keyless = device.call(asking("GET", "/ping", None, true)).await;
+    assert_eq!((keyless.body.as_str(), keyless.kind()), ("Unauthorized", "text/plain; charset=utf-8"));
     assert_eq!(device.asked, []);
 }
 

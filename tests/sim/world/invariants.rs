@@ -369,7 +369,7 @@ impl Model {
     /// The agent takes locks.
     pub(crate) fn check_force(&mut self, app: AppId, force: Force) {
         if force == Force::Yes && !self.may_force(app) {
-            self.violation(format_args!("the locks of {app} are overridden, and nobody asked for it"));
+            self.violation(format_args!("the locks of {app} are overridden without a request"));
         }
     }
 

@@ -128,7 +128,7 @@ impl Model {
         // A driver that hangs delays the agent's reaction to the lock.
         let grace = if self.rates.hangs > 0 { Duration::from_secs(70) } else { Duration::from_secs(1) };
         if self.led.tool_lock.is_some_and(|since| since.elapsed() > grace) {
-            self.violation(format_args!("the LED is told to {what}, while somebody tries it out"));
+            self.violation(format_args!("the LED is set to {what} while the bring-up tool has it"));
         }
     }
 
