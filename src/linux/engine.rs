@@ -16,7 +16,6 @@
 //! registry    the size of an image, before it is pulled             engine/registry.rs
 //! events      the event stream, which triggers snapshots            engine/events.rs
 //! codec       decoding and encoding without an engine, for tests    engine/codec.rs
-//! scripted    a fake engine whose responses a test writes           engine/scripted.rs
 //! ```
 //!
 //! Engines a decade apart get the same requests: they use the API version negotiated with the engine, and only fields that API
@@ -40,8 +39,6 @@ mod pull;
 mod registry;
 mod resources;
 mod room;
-#[cfg(test)]
-mod scripted;
 mod transport;
 
 #[cfg(test)]

@@ -211,7 +211,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::linux::engine::scripted::{HELLO, asked, engine, serve};
+    use crate::linux::engine::tests::scripted::{HELLO, asked, engine, serve};
     use crate::port::Engine as _;
 
     const EVENT: &str =

@@ -225,7 +225,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::linux::engine::{scripted, transport};
+    use crate::linux::engine::tests::scripted;
+    use crate::linux::engine::transport;
 
     fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
         let progress = ProgressDetail { current: Some(current), total: Some(total) };

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 
-use super::scripted::{HELLO, asked_of, asked_with_bodies_of, empty};
 use super::*;
 use crate::port::Engine as _;
 use crate::state::{
     AppId, ConfigHash, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerRef, ContainerSpec, Origin, ServiceKey,
 };
+use scripted::{HELLO, asked_of, asked_with_bodies_of, empty};
+
+pub(super) mod scripted;
 
 /// dockerd's error for a container whose layer is gone.
 const NO_LAYER: &str = r#"{"message":"RWLayer of container a is unexpectedly nil"}"#;

@@ -252,7 +252,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::linux::engine::scripted::{HELLO, asked, engine, serve};
+    use crate::linux::engine::tests::scripted::{HELLO, asked, engine, serve};
     use crate::port::{Engine as _, EngineError};
     use crate::state::{EngineAction, ImageRef};
 

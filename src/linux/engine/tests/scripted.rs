@@ -10,18 +10,21 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::linux::engine::{Engine, EngineSettings};
 
 /// The response to the first requests: the engine's version.
-pub(super) const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
+pub(in crate::linux::engine) const HELLO: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
 
 /// A status and a document. `None`: the engine hangs.
-pub(super) type Answer = Option<(u16, String)>;
+pub(in crate::linux::engine) type Answer = Option<(u16, String)>;
 
 /// Runs `asks` against an engine that responds as the test says. A request is given as `GET /containers/json`.
-pub(super) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
+pub(in crate::linux::engine) async fn asked_of<T>(answer: impl Fn(&str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
     asked_with_bodies_of(|asked, _| answer(asked), asks).await
 }
 
 /// The same for a test that checks request bodies, too.
-pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answer, asks: impl AsyncFnOnce(&Engine) -> T) -> T {
+pub(in crate::linux::engine) async fn asked_with_bodies_of<T>(
+    answer: impl Fn(&str, &str) -> Answer,
+    asks: impl AsyncFnOnce(&Engine) -> T,
+) -> T {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
     let engine = engine(&socket);
@@ -47,7 +50,7 @@ pub(super) async fn asked_with_bodies_of<T>(answer: impl Fn(&str, &str) -> Answe
 }
 
 /// The responses of an engine that has no objects.
-pub(super) fn empty(asked: &str) -> (u16, String) {
+pub(in crate::linux::engine) fn empty(asked: &str) -> (u16, String) {
     let body = match asked {
         "GET /containers/json" | "GET /images/json" | "GET /networks" => "[]",
         "GET /volumes" => "{}",
@@ -58,7 +61,7 @@ pub(super) fn empty(asked: &str) -> (u16, String) {
 }
 
 /// A server at a socket, with concurrent connections.
-pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
+pub(in crate::linux::engine) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
     let listener = UnixListener::bind(socket).unwrap();
     let mut open = FuturesUnordered::new();
     loop {
@@ -70,7 +73,7 @@ pub(super) async fn serve(socket: &Path, answer: impl AsyncFn(UnixStream)) {
 }
 
 /// Reads a request, with its body.
-pub(super) async fn asked(stream: &mut UnixStream) -> String {
+pub(in crate::linux::engine) async fn asked(stream: &mut UnixStream) -> String {
     let (mut asked, mut part) = (String::new(), [0; 2048]);
     loop {
         let length = stream.read(&mut part).await.unwrap();
@@ -85,7 +88,7 @@ pub(super) async fn asked(stream: &mut UnixStream) -> String {
 }
 
 /// An adapter for the engine at a socket.
-pub(super) fn engine(socket: &Path) -> Engine {
+pub(in crate::linux::engine) fn engine(socket: &Path) -> Engine {
     Engine::connect(EngineSettings {
         hosts: vec![format!("unix://{}", socket.display())],
         root: "/nowhere".into(),
