@@ -7,7 +7,7 @@ mod limits;
 mod serve;
 mod stream_ref;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use tokio::net::TcpStream;
 

@@ -230,7 +230,7 @@ fn ends(progress: ShutdownProgress) -> Status {
 }
 
 /// Waits until connections are refused, or accepted again.
-async fn refuses(at: SocketAddr, wanted: bool) {
+pub(crate) async fn refuses(at: SocketAddr, wanted: bool) {
     let refused = async || TcpStream::connect(at).await.is_err_and(|why| why.kind() == io::ErrorKind::ConnectionRefused);
     let until = async {
         while refused().await != wanted {

@@ -2,8 +2,7 @@ use std::net::{Ipv4Addr, SocketAddrV6};
 
 use super::*;
 
-use tokio::time::timeout;
-
+use crate::http::tests::refuses;
 use crate::linux::engine::Bridge;
 
 fn loopback(port: u16) -> SocketAddr {
@@ -203,17 +202,6 @@ async fn who_is_gone_without_a_word_is_given_up_after_a_minute() {
     let asked = sockopt::tcp_keepintvl(&accepted).unwrap() * sockopt::tcp_keepcnt(&accepted).unwrap();
     assert_eq!(silent + asked, Duration::from_secs(60));
     assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 60_000);
-}
-
-/// Waits until connections are refused, or accepted again.
-async fn refuses(at: SocketAddr, wanted: bool) {
-    let refused = async || TcpStream::connect(at).await.is_err_and(|why| why.kind() == io::ErrorKind::ConnectionRefused);
-    let until = async {
-        while refused().await != wanted {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(5), until).await.expect("it is late");
 }
 
 #[tokio::test]
