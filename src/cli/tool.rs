@@ -4,14 +4,13 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::board::LedLocation;
-use crate::linux::leds::driver::LedDriver;
+use crate::linux::leds::guarded::GuardedDriver;
 use crate::linux::leds::host::{HostPaths, LedHost};
 use crate::linux::leds::saved::LockFile;
 use crate::linux::leds::{LedError, tool_lock};
@@ -121,7 +120,7 @@ fn own_runtime_dir(root: &std::path::Path) -> PathBuf {
 
 /// The tool's driver, while the tool lock is held.
 pub struct LedTool {
-    driver: Arc<Mutex<LedDriver>>,
+    driver: GuardedDriver,
 }
 
 /// What becomes of the changes when the work is done.
@@ -136,9 +135,7 @@ pub enum OnExit {
 impl LedTool {
     /// Runs `work` until it is done or a signal interrupts it, then restores everything.
     pub fn work(host: &LedHost, afterwards: OnExit, work: impl AsyncFnOnce(&Self) -> ToolResult) -> ToolResult {
-        let driver = Arc::new(Mutex::new(host.driver(HOLDER)));
-        restore_on_panic(&driver);
-        let bench = Self { driver };
+        let bench = Self { driver: GuardedDriver::new(host.driver(HOLDER), |error| complain(error)) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ToolStop::Led(LedError::Failed(format!("cannot begin: {error}"))))?;
         let done = runtime.block_on(async {
@@ -148,7 +145,7 @@ impl LedTool {
                 () = interrupted() => Err(ToolStop::Interrupted),
                 done = work(&bench) => done,
             };
-            let put = bench.with(|driver| match afterwards {
+            let put = bench.driver.with(|driver| match afterwards {
                 OnExit::Leave if done.is_ok() => driver.leave_all(),
                 OnExit::Leave | OnExit::PutBack => driver.release_all(),
             });
@@ -162,22 +159,22 @@ impl LedTool {
 
     /// Lights or darkens a LED.
     pub async fn hold(&self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        retry_while_busy(|| self.with(|driver| driver.hold(location, level))).await
+        retry_while_busy(|| self.driver.with(|driver| driver.hold(location, level))).await
     }
 
     /// Begins a pattern.
     pub async fn play(&self, location: &LedLocation, pattern: &Pattern, rounds: Option<u32>) -> Result<Player, LedError> {
-        retry_while_busy(|| self.with(|driver| driver.play(location, pattern, rounds))).await
+        retry_while_busy(|| self.driver.with(|driver| driver.play(location, pattern, rounds))).await
     }
 
     /// Lights or darkens a LED of which the agent's code is the player.
     pub fn set(&self, location: &LedLocation, level: LedLevel) -> Result<(), LedError> {
-        self.with(|driver| driver.set(location, level))
+        self.driver.with(|driver| driver.set(location, level))
     }
 
     /// Restores a LED.
     pub fn release(&self, location: &LedLocation) -> Result<(), LedError> {
-        self.with(|driver| driver.release(location)).map(drop)
+        self.driver.with(|driver| driver.release(location)).map(drop)
     }
 
     /// Plays a pattern for this long; without a length, until interrupted.
@@ -201,10 +198,6 @@ impl LedTool {
             }
         }
     }
-
-    fn with<T>(&self, action: impl FnOnce(&mut LedDriver) -> T) -> T {
-        action(&mut self.driver.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// Retries while another program holds the LED: the agent releases it as soon as it sees the tool's lock.
@@ -216,21 +209,6 @@ async fn retry_while_busy<T>(mut action: impl FnMut() -> Result<T, LedError>) ->
         }
     }
     action()
-}
-
-/// Restores everything on a panic, also where a panic ends the process at once.
-fn restore_on_panic(driver: &Arc<Mutex<LedDriver>>) {
-    let driver = Arc::downgrade(driver);
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        usual(panic);
-        if let Some(driver) = driver.upgrade()
-            && let Ok(mut driver) = driver.try_lock()
-            && let Err(error) = driver.release_all()
-        {
-            complain(&error);
-        }
-    }));
 }
 
 /// Waits for SIGINT, SIGTERM or SIGHUP.
@@ -306,9 +284,8 @@ mod tests {
         let LedLocation::Class { dir, .. } = &location else { unreachable!("it has a LED of the LED class") };
         let trigger = || host.class(dir).look().map(|now| now.trigger);
         let was = trigger();
-        let driver = Arc::new(Mutex::new(host.driver(HOLDER)));
-        restore_on_panic(&driver);
-        driver.lock().expect("no other thread has it").hold(&location, LedLevel::Lit).expect("it can be lit");
+        let driver = GuardedDriver::new(host.driver(HOLDER), |error| complain(error));
+        driver.with(|it| it.hold(&location, LedLevel::Lit)).expect("it can be lit");
         assert_ne!(trigger(), was);
         let fell = std::panic::catch_unwind(|| unreachable!("a defect, as this test wants one"));
         assert!(fell.is_err());

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod facts;
 pub mod files;
 pub mod gpio;
+pub mod guarded;
 pub mod host;
 pub mod location;
 mod player;
