@@ -43,6 +43,7 @@ use tokio::time::{Instant, timeout};
 pub use route::{Route, RouteAccess, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request};
+use crate::state::cloud::CloudStatus;
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
 use crate::state::{ClientAddress, Connectivity, Status};
 use audit::{Audit, UnauthenticatedLog};
@@ -61,6 +62,8 @@ pub struct ApiHandle {
     pub status: watch::Receiver<Status>,
     /// Whether the device reaches its cloud.
     pub connectivity: watch::Receiver<Connectivity>,
+    /// What became of the requests to the cloud.
+    pub cloud: watch::Receiver<CloudStatus>,
     /// The LEDs.
     pub leds: LedHandle,
     /// When the agent started.

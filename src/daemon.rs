@@ -10,11 +10,13 @@ use boardkeeper::board::BoardHints;
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
+use boardkeeper::cloud::CloudSettings;
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
 use boardkeeper::http;
 use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
+use boardkeeper::linux::cloud::CloudClient;
 use boardkeeper::linux::engine::{self, Engine};
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
@@ -77,7 +79,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     };
     let manager = NotifySocket::new(&|name| std::env::var_os(name));
     let seen = OnceCell::new();
-    let running = boardkeeper::run(&world, settings, async |router, door| {
+    let running = boardkeeper::run(&world, settings, CloudSettings::default(), async |router, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
         tokio::select! {
@@ -195,6 +197,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
         chance: Random,
+        cloud: CloudClient::new(&config.root),
         net: net::NetAdapter::new(&config.root, config.bus.as_deref()),
         host: host::LiveHost::new(
             &config.root,

@@ -30,6 +30,7 @@ pub mod api;
 pub mod backoff;
 pub mod board;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod connectivity;
 pub mod document;
@@ -48,18 +49,20 @@ pub mod state;
 use std::convert::Infallible;
 use std::future::pending;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::port::World;
 
 /// Capacity of the request queue; senders wait when it is full.
 const REQUEST_QUEUE: usize = 16;
+/// How many events are kept for tasks that read them later. A task that is further behind learns how many it missed.
+const EVENT_QUEUE: usize = 128;
 
 /// Runs the agent for as long as it is polled.
 ///
 /// `serve` receives the API router once the channels behind it exist, and those channels; the caller decides which sockets to
 /// listen on, and which service manager to notify.
-pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, serve: S)
+pub async fn run<W, S>(world: &W, settings: reconcile::ReconcilerSettings, cloud: cloud::CloudSettings, serve: S)
 where
     W: World,
     S: AsyncFnOnce(axum::Router, api::ApiHandle),
@@ -71,19 +74,24 @@ where
     let (led_publish, led_status) = watch::channel(state::LedStatus::default());
     let leds = request::LedHandle { requests: led_requests, status: led_status };
     let (report, connectivity) = watch::channel(state::Connectivity::default());
+    let (cloud_publish, cloud_status) = watch::channel(state::cloud::CloudStatus::default());
+    let (announce, events) = broadcast::channel(EVENT_QUEUE);
+    let links = cloud::CloudLinks { status: status.clone(), events, requests: requests.clone(), publish: cloud_publish };
     let handle = api::ApiHandle {
         requests: requests.clone(),
         status: status.clone(),
         connectivity: connectivity.clone(),
+        cloud: cloud_status,
         leds,
         started,
     };
     let router = api::router(handle.clone());
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publish, settings) => match never {},
+        never = reconcile::run(world, inbox, publish, announce, settings) => match never {},
         never = connectivity::run(world.net(), status, report) => match never {},
         never = poll::run(world.targets(), requests) => match never {},
+        never = cloud::run(world, cloud, links) => match never {},
         never = led::run(world.leds(), led_inbox, led_publish) => match never {},
         never = forward_reachability(connectivity, handle.leds.requests.clone()) => match never {},
         () = serve(router, handle) => (),

@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod clock;
+pub mod cloud;
 pub mod doctor;
 pub mod engine;
 pub mod host;

@@ -9,6 +9,7 @@
 #![expect(async_fn_in_trait, reason = "the agent is one thread, so nothing need be Send")]
 
 mod clock;
+mod cloud;
 mod engine;
 mod file_error;
 mod host;
@@ -21,6 +22,7 @@ mod store;
 mod targets;
 
 pub use clock::{Clock, Random};
+pub use cloud::{Cloud, CloudError, TargetAnswer};
 pub use engine::{Engine, EngineError, EngineSnapshot};
 pub use file_error::FileError;
 pub use host::{Host, HostError};
@@ -54,6 +56,8 @@ pub trait World {
     type Net: Net;
     /// The host.
     type Host: Host;
+    /// The cloud.
+    type Cloud: Cloud;
 
     /// The container engine.
     fn engine(&self) -> &Self::Engine;
@@ -75,4 +79,6 @@ pub trait World {
     fn net(&self) -> &Self::Net;
     /// The host.
     fn host(&self) -> &Self::Host;
+    /// The cloud.
+    fn cloud(&self) -> &Self::Cloud;
 }

@@ -28,11 +28,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -52,7 +53,8 @@ use crate::reconcile::work::Work;
 use crate::request::{Refusal, Request};
 use crate::state::keys::DeviceAction;
 use crate::state::{
-    AppId, ContainerPhase, Current, Device, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status, Step, Target,
+    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status,
+    Step, Target,
 };
 
 mod conflicts;
@@ -104,11 +106,12 @@ pub async fn run<W: World>(
     world: &W,
     inbox: mpsc::Receiver<Request>,
     publish: watch::Sender<Status>,
+    events: broadcast::Sender<Arc<DeviceEvent>>,
     settings: ReconcilerSettings,
 ) -> Infallible {
     let loaded = persistence::load(world, &settings, &publish).await;
     let mut reconciler = Reconciler {
-        context: Context { world, publish: &publish },
+        context: Context { world, publish: &publish, events: &events },
         overrides: ActiveOverrides::new(loaded.stopped),
         observed: Observed::new(loaded.awaiting, Schedule::new(settings.observe_every)),
         work: Work::default(),
@@ -134,10 +137,20 @@ struct Reconciler<'w, W: World> {
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
 }
 
-/// The ports, and the status that other tasks read.
+/// The ports, and the channels that other tasks read.
 struct Context<'w, W: World> {
     world: &'w W,
+    /// How things are.
     publish: &'w watch::Sender<Status>,
+    /// What happened.
+    events: &'w broadcast::Sender<Arc<DeviceEvent>>,
+}
+
+impl<W: World> Context<'_, W> {
+    /// Publishes what happened. Where no task listens, nothing becomes of it.
+    fn announce(&self, event: DeviceEvent) {
+        let _ = self.events.send(Arc::new(event));
+    }
 }
 
 impl<'w, W: World> Reconciler<'w, W> {

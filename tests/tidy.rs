@@ -21,6 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("poll", &["request", "port", "backoff"]),
     ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
+    ("cloud", &["state", "request", "document", "port", "backoff"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
     // The facts of a connection that the API reads, and whether the machine shuts down.

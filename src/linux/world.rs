@@ -1,6 +1,7 @@
 //! The whole outside world, on a Linux board.
 
 use crate::linux::clock::{Clock, Random};
+use crate::linux::cloud::CloudClient;
 use crate::linux::host::LiveHost;
 use crate::linux::leds::Leds;
 use crate::linux::locks::Locks;
@@ -31,6 +32,8 @@ pub struct Linux<E, T> {
     pub net: NetAdapter,
     /// The host.
     pub host: LiveHost,
+    /// The cloud.
+    pub cloud: CloudClient,
 }
 
 impl<E: Engine, T: Targets> World for Linux<E, T> {
@@ -44,6 +47,7 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     type Random = Random;
     type Net = NetAdapter;
     type Host = LiveHost;
+    type Cloud = CloudClient;
 
     fn engine(&self) -> &E {
         &self.engine
@@ -74,5 +78,8 @@ impl<E: Engine, T: Targets> World for Linux<E, T> {
     }
     fn host(&self) -> &LiveHost {
         &self.host
+    }
+    fn cloud(&self) -> &CloudClient {
+        &self.cloud
     }
 }

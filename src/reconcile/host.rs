@@ -27,7 +27,7 @@ pub(super) enum JobOutcome {
 impl<W: World> Reconciler<'_, W> {
     /// Refreshes the published host metrics.
     pub(super) fn refresh_host_metrics(&self) {
-        let Context { world, publish } = self.context;
+        let Context { world, publish, .. } = self.context;
         let fresh = publish.borrow().metrics.up.is_some_and(|(_, at)| at.elapsed() < METRICS_EVERY);
         if !fresh {
             let metrics = world.host().metrics();

@@ -104,6 +104,7 @@ impl<W: World> Reconciler<'_, W> {
             self.set_target(target).await;
         }
         self.context.world.targets().look_again();
+        self.context.publish.send_modify(|it| it.update_requests = it.update_requests.wrapping_add(1));
         if locks == Force::Yes {
             self.overrides.force_update(self.known_apps());
         }

@@ -12,7 +12,7 @@ use crate::reconcile::conflicts::conflicts;
 use crate::reconcile::execute::{StepEnded, StepFailure, Updates, execute, make_lock_directory};
 use crate::reconcile::persistence::RecordKind;
 use crate::reconcile::{Context, Reconciler};
-use crate::state::{AppId, EngineAction, ServiceKey, Step, Target};
+use crate::state::{AppId, DeviceEvent, EngineAction, ServiceKey, Step, Target};
 
 /// The steps that run, each on the real ports.
 pub(super) type StepsInFlight<'w> = FuturesUnordered<LocalBoxFuture<'w, StepEnded>>;
@@ -34,7 +34,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.save(RecordKind::Targets).await;
             return self.observed.set_plan_ready(true);
         }
-        let Context { world, publish } = self.context;
+        let Context { world, publish, .. } = self.context;
         let updates = Updates::new(world, &self.observed.plan().updates);
         for step in startable {
             if step == Step::Reboot {
@@ -42,6 +42,7 @@ impl<'w, W: World> Reconciler<'w, W> {
                 continue;
             }
             info!(%step, "executing");
+            self.context.announce(DeviceEvent::Begun(step.clone()));
             let cancelled = self.work.launch(&step);
             let updates = updates.begun_by(&step);
             steps.push(execute(world, publish, step, updates, cancelled).boxed_local());
@@ -57,9 +58,18 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.observed.forget_ours(|it| it == *app);
         }
         match result {
-            Ok(Ok(())) => self.on_step_succeeded(&step).await,
-            Ok(Err(failure)) => self.on_step_failed(&step, &failure),
-            Err(Aborted) => info!(%step, "cancelled: the target no longer needs it"),
+            Ok(Ok(())) => {
+                self.context.announce(DeviceEvent::Succeeded(step.clone()));
+                self.on_step_succeeded(&step).await;
+            }
+            Ok(Err(failure)) => {
+                self.context.announce(DeviceEvent::Failed { step: step.clone(), why: failure.to_string() });
+                self.on_step_failed(&step, &failure);
+            }
+            Err(Aborted) => {
+                info!(%step, "cancelled: the target no longer needs it");
+                self.context.announce(DeviceEvent::Cancelled(step.clone()));
+            }
         }
         if let Step::Engine(EngineAction::Pull(image)) = &step {
             self.context.publish.send_if_modified(|it| it.progress.remove(image).is_some());

@@ -58,6 +58,8 @@ pub struct Status {
     pub check: ConnectivityCheck,
     /// Metrics of the host, as of the last observation.
     pub metrics: HostMetrics,
+    /// How many updates were requested since the agent started. Sources of targets that are polled look at once when it grows.
+    pub update_requests: u64,
 }
 
 /// Whether the engine answers.

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, respond};
+use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
@@ -118,8 +119,9 @@ impl TestDevice {
         let (requests, led_requests) = mpsc::channel(2);
         let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
+        let (_cloud, cloud) = watch::channel(CloudStatus::default());
         let leds = LedHandle { requests, status: shown };
-        let router = api::router(ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() });
+        let router = api::router(ApiHandle { requests: intents, status, connectivity, cloud, leds, started: Instant::now() });
         let mut device = Self {
             router,
             inbox: Some(inbox),

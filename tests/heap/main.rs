@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use boardkeeper::cloud::CloudSettings;
 use boardkeeper::state::ContainerPhase;
 use http_body_util::BodyExt;
 use peak_alloc::PeakAlloc;
@@ -54,7 +55,7 @@ fn busy_days_leave_no_byte_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let world = World::new();
     let mut held = Vec::with_capacity(days);
-    runtime.block_on(boardkeeper::run(&world, settings(), async |router, _| {
+    runtime.block_on(boardkeeper::run(&world, settings(), CloudSettings::default(), async |router, _| {
         for day in 0..days {
             live_a_day(&world, &router, day).await;
             held.push(HEAP.current_usage());

@@ -1,5 +1,6 @@
 //! A target that crashes the agent again and again.
 
+use boardkeeper::cloud::CloudSettings;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,7 +18,7 @@ async fn dies_of(world: &World, action: &str) {
         }
     };
     tokio::select! {
-        () = boardkeeper::run(world, settings(), async |_, _| sleep(Duration::from_secs(60)).await) => panic!("it lived"),
+        () = boardkeeper::run(world, settings(), CloudSettings::default(), async |_, _| sleep(Duration::from_secs(60)).await) => panic!("it lived"),
         () = deadly => (),
     }
 }

@@ -1,6 +1,7 @@
 //! When the API's listener is closed: from the moment logind has accepted the shutdown, until the shutdown is cancelled.
 
 use boardkeeper::api::ApiHandle;
+use boardkeeper::cloud::CloudSettings;
 use tokio::time::timeout;
 
 use super::world::power::Answer;
@@ -19,7 +20,7 @@ fn is_closed(door: &ApiHandle) -> bool {
 }
 
 async fn with_its_door(world: &World, story: impl AsyncFnOnce(Agent, ApiHandle)) {
-    boardkeeper::run(world, settings(), async |router, door| {
+    boardkeeper::run(world, settings(), CloudSettings::default(), async |router, door| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router), door).await;
     })

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use boardkeeper::cloud::CloudSettings;
 use boardkeeper::port::{Inhibitor, InhibitorMode};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::{AppId, ContainerPhase, LockState, PowerAction};
@@ -42,7 +43,7 @@ async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
 }
 
 async fn life_with(world: &World, settings: ReconcilerSettings, story: impl AsyncFnOnce(Agent)) {
-    boardkeeper::run(world, settings, async |router, _| {
+    boardkeeper::run(world, settings, CloudSettings::default(), async |router, _| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router)).await;
     })
@@ -296,7 +297,7 @@ async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
         ] {
             // Asked before the agent has looked at anything.
             let asked = async |router, _| assert_eq!(Agent(router).post(path, body).await.0, expected, "{path}, down: {down}");
-            boardkeeper::run(&world, settings(), asked).await;
+            boardkeeper::run(&world, settings(), CloudSettings::default(), asked).await;
             assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Held(_))), "it stays theirs");
         }
     }

@@ -3,9 +3,10 @@
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::port::{self, HostError, LedError, NetError, ToolLock, UnitChange};
+use boardkeeper::port::{self, CloudError, HostError, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
+use boardkeeper::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
-use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, VpnState};
+use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, Secret, VpnState};
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio::time::Instant;
 
@@ -86,5 +87,29 @@ impl port::Host for World {
 
     async fn configure(&self, _: &HostPatch) -> Result<(), HostError> {
         Ok(())
+    }
+}
+
+impl port::Cloud for World {
+    async fn register(&self, _: &str, _: &Secret, _: &RegistrationForm) -> Result<RegisteredDevice, CloudError> {
+        pending().await
+    }
+    async fn device_id(&self, _: &str, _: &Secret, _: &str) -> Result<Option<u64>, CloudError> {
+        pending().await
+    }
+    async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        pending().await
+    }
+    async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
+        pending().await
+    }
+    async fn report(&self, _: &CloudAccount, _: &DeviceReport) -> Result<(), CloudError> {
+        pending().await
+    }
+    async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        pending().await
+    }
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
     }
 }

@@ -191,6 +191,7 @@ impl port::World for World {
     type Leds = Self;
     type Net = Self;
     type Host = Self;
+    type Cloud = Self;
 
     fn engine(&self) -> &Self {
         self
@@ -220,6 +221,9 @@ impl port::World for World {
         self
     }
     fn host(&self) -> &Self {
+        self
+    }
+    fn cloud(&self) -> &Self {
         self
     }
 }

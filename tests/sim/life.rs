@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
+use boardkeeper::cloud::CloudSettings;
 use boardkeeper::notify;
 use boardkeeper::plan::{inject_supervisor_env, plan};
 use boardkeeper::port::{self, Notification};
@@ -114,7 +115,7 @@ impl Sim {
                 model.checker.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
-            let run = boardkeeper::run(self, settings, async |router, door| {
+            let run = boardkeeper::run(self, settings, CloudSettings::default(), async |router, door| {
                 self.with(|model| {
                     model.status = Some(door.status.clone());
                     model.connectivity = Some(door.connectivity.clone());

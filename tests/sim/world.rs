@@ -11,6 +11,7 @@
 //! locks         update locks, hand-over signals
 //! host          networks, the host
 //! targets       target documents
+//! cloud         the cloud
 //! events        random events: crashes, full disks, users that bypass the agent
 //! invariants    what must never happen
 //! power         logind, which accepts, refuses, hangs or goes away
@@ -22,6 +23,8 @@
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
+#[path = "world/cloud.rs"]
+mod cloud;
 #[path = "world/crashes.rs"]
 pub(crate) mod crashes;
 #[path = "world/depends.rs"]

@@ -2,21 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::port::{
-    Clock, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, LedError, Leds, LockError, Locks,
-    Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState, Targets, ToolLock, UnitChange, World,
+    Clock, Cloud, CloudError, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, LedError, Leds,
+    LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState, TargetAnswer, Targets,
+    ToolLock, UnitChange, World,
 };
 use crate::reconcile::Context;
+use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
-    AppId, EngineAction, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState, Pattern, Player, PowerAction, ServiceKey,
-    Status, Target, TargetError, VpnState,
+    AppId, DeviceEvent, EngineAction, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState, Pattern, Player, PowerAction,
+    Secret, ServiceKey, Status, Target, TargetError, VpnState,
 };
 
 /// A world that has a disk and update locks, and the status published in it.
@@ -27,11 +30,21 @@ pub(in crate::reconcile) struct TestWorld {
     /// What is seen of the locks. `None`: they cannot be read.
     pub(in crate::reconcile) locks: Option<BTreeMap<AppId, LockState>>,
     pub(in crate::reconcile) publish: watch::Sender<Status>,
+    pub(in crate::reconcile) events: Events,
+}
+
+/// A channel of events that no test reads.
+pub(in crate::reconcile) struct Events(broadcast::Sender<Arc<DeviceEvent>>);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(1))
+    }
 }
 
 impl TestWorld {
     pub(in crate::reconcile) const fn context(&self) -> Context<'_, Self> {
-        Context { world: self, publish: &self.publish }
+        Context { world: self, publish: &self.publish, events: &self.events.0 }
     }
 }
 
@@ -194,6 +207,30 @@ impl Host for TestWorld {
     }
 }
 
+impl Cloud for TestWorld {
+    async fn register(&self, _: &str, _: &Secret, _: &RegistrationForm) -> Result<RegisteredDevice, CloudError> {
+        unreachable!()
+    }
+    async fn device_id(&self, _: &str, _: &Secret, _: &str) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
+        unreachable!()
+    }
+    async fn report(&self, _: &CloudAccount, _: &DeviceReport) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
 impl World for TestWorld {
     type Engine = Self;
     fn engine(&self) -> &Self {
@@ -233,6 +270,10 @@ impl World for TestWorld {
     }
     type Host = Self;
     fn host(&self) -> &Self {
+        self
+    }
+    type Cloud = Self;
+    fn cloud(&self) -> &Self {
         self
     }
 }

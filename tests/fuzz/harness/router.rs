@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::http;
 use boardkeeper::request::{LedHandle, LedRequest, Request, respond};
+use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
@@ -45,8 +46,9 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (_show, panel) = watch::channel(LedStatus::default());
     let (_publish, status) = watch::channel(known());
     let (_report, connectivity) = watch::channel(Connectivity::Unknown);
+    let (_cloud, cloud) = watch::channel(CloudStatus::default());
     let leds = LedHandle { requests, status: panel };
-    let door = ApiHandle { requests: intents, status, connectivity, leds, started: Instant::now() };
+    let door = ApiHandle { requests: intents, status, connectivity, cloud, leds, started: Instant::now() };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     let served = http::serve_connection(stream, api::router(door), peer);
     let asks = async {

@@ -15,6 +15,7 @@ impl port::World for Sim {
     type Random = Self;
     type Net = Self;
     type Host = Self;
+    type Cloud = Self;
 
     fn engine(&self) -> &Self {
         self
@@ -53,6 +54,10 @@ impl port::World for Sim {
     }
 
     fn host(&self) -> &Self {
+        self
+    }
+
+    fn cloud(&self) -> &Self {
         self
     }
 }

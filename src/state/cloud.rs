@@ -1,0 +1,41 @@
+//! The cloud, as far as this device knows it: its account there, and what became of the last requests.
+
+mod log_upload;
+mod polling;
+mod registration;
+mod report;
+mod traffic;
+
+use crate::state::Secret;
+
+pub use log_upload::{CloudLogLine, LogSource, LogUpload};
+pub use polling::{PollOutcome, Polling};
+pub use registration::{RegisteredDevice, Registration, RegistrationForm};
+pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
+pub use traffic::{ByteCount, Traffic, TrafficPurpose};
+
+/// What the device needs to be served as itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudAccount {
+    /// The API's address, `https://api.balena-cloud.com`, without a slash at its end.
+    pub endpoint: String,
+    /// The address for logs, where it is another.
+    pub logs_endpoint: Option<String>,
+    /// The device's uuid.
+    pub uuid: String,
+    /// The device's key in the cloud, `deviceApiKey` of its config.json.
+    pub key: Secret,
+}
+
+/// What became of the requests to the cloud. Each field has one writer: the loop that sends these requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CloudStatus {
+    /// Whether the device is registered.
+    pub registration: Registration,
+    /// The requests for a target.
+    pub polling: Polling,
+    /// The reports of the current state.
+    pub reporting: Reporting,
+    /// The upload of logs.
+    pub log_upload: LogUpload,
+}
