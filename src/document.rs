@@ -11,6 +11,7 @@ mod app;
 mod apps;
 mod at;
 mod compose;
+mod contract;
 mod depends;
 mod fields;
 mod labels;

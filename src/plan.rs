@@ -18,6 +18,7 @@
 //! input            what a plan is made from, with the queries that several planning modules need
 //! compare          whether a container matches its service
 //! ports            which port of the host each service gets, where its document leaves a choice
+//! contracts        whether the device meets what a release and its services require
 //! supervisor_env   injects what every container is given: environment, lock directories, features
 //! ```
 //!
@@ -32,6 +33,7 @@ use crate::state::{
 mod app_plan;
 mod compare;
 mod container;
+mod contracts;
 mod depends;
 mod images;
 mod input;
@@ -48,6 +50,7 @@ pub(crate) mod tests;
 
 use app_plan::AppPlan;
 
+pub use contracts::{check_contracts, leave_out_unmet};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
 pub use supervisor_env::{grants, inject_supervisor_env};

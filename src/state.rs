@@ -14,6 +14,7 @@ mod canonical_form;
 pub mod cloud;
 pub mod config;
 pub mod connectivity;
+pub mod contract;
 pub mod dependency;
 pub mod device;
 pub mod effective;

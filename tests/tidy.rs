@@ -45,6 +45,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("http_body_util", &["linux"]),
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),
+    ("semver", &["plan"]),
     ("serde", &["api", "cli", "config", "json", "linux"]),
     ("serde_json", &["api", "cli", "config", "document", "json", "linux"]),
     ("subtle", &["state"]),

@@ -20,6 +20,7 @@ pub(super) fn empty(id: AppId) -> App {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        contracts: Vec::new(),
         shape: Generation::Services,
     }
 }

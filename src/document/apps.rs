@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::state::switch::is_on;
 use crate::state::{App, AppId, Service};
 
 use super::app::{app_id, checked_commit, digits, empty, title};
 use super::at::{Cursor, listed, quoted};
 use super::fields::ObjectFields;
 use super::release_names::ReleaseNames;
-use super::{depends, networks, rules, service, single};
+use super::{contract, depends, networks, rules, service, single};
 
 /// Uuids of the cloud's own apps for the supervisors that this agent replaces, by architecture: amd64, aarch64, armv7hf, i386,
 /// rpi. A target names one of them beside the apps to be run.
@@ -19,6 +20,9 @@ const SUPERVISORS: [&str; 5] = [
     "531b357e155c480cbec0fdd33041a1f5",
     "6822565f766e413e96d9bebe2227cdcc",
 ];
+
+/// The label by which a service is left out where its contract is unmet.
+const OPTIONAL: &str = "io.balena.features.optional";
 
 /// Limits of a document: its apps, and the services, networks and volumes of all its apps together. A board runs some tens;
 /// more than these limits is a mistake or an attack, and each object costs memory and work at every observation of the engine.
@@ -131,7 +135,13 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
         if several {
             at.warn("has no `commit`, so that none of its services is run");
         }
-        app = App { services: BTreeMap::new(), networks: BTreeMap::new(), volumes: BTreeMap::new(), ..app };
+        app = App {
+            services: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            contracts: Vec::new(),
+            ..app
+        };
     }
     Some(app)
 }
@@ -167,6 +177,7 @@ fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut Obj
         volumes: app.volumes.keys().cloned().collect(),
     };
     let mut places = BTreeMap::new();
+    app.contracts.extend(fields.take("contract").and_then(|it| contract::read(&it, None, false)));
     for (name, id, at) in services {
         if let Some(expected) = rules::docker_name(&name) {
             at.wrong(&format!("the service's name must be {expected}"));
@@ -175,6 +186,8 @@ fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut Obj
             at.wrong(&format!("the app has the service {} twice", quoted(&name)));
         }
         if let Some(service) = service::read(id.unwrap_or_default(), &name, &at, &known) {
+            let optional = service.config.labels.get(OPTIONAL).is_some_and(|it| is_on(it));
+            app.contracts.extend(at.key("contract").and_then(|it| contract::read(&it, Some(&name), optional)));
             app.services.insert(name, service);
         }
     }

@@ -19,10 +19,7 @@ pub(super) const HANDOVER: Duration = Duration::from_secs(60);
 /// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: the agent must not run it.
 pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -> Option<Service> {
     let mut fields = ObjectFields::of(at);
-    fields.skip(&["id", "service_name", "service_id", "app_id", "release_id", "commit", "created_at", "status"]);
-    if fields.take("contract").is_some_and(|it| !it.is_empty()) {
-        at.warn("its contract is not checked");
-    }
+    fields.skip(&["contract", "id", "service_name", "service_id", "app_id", "release_id", "commit", "created_at", "status"]);
     let image = image(at, &mut fields);
     let image_id = fields.id("image_id");
     let running = fields.flag("running");
@@ -115,7 +112,7 @@ fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feat
                 }
                 features.insert(feature);
             }
-            // It matters only to contracts, and a warning already says that they are not checked.
+            // It says what becomes of the service where its contract is unmet.
             None if feature == "optional" => {}
             None => at.warn(&format!("the label {} is not supported, ignored", quoted(name))),
         }

@@ -1,6 +1,7 @@
 //! Whole documents: each shape, and each class of mistake.
 
 mod any;
+mod contracts;
 mod depends;
 mod labels;
 mod limits;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::plan::{ConfigHashes, changes, grants, inject_supervisor_env};
+use crate::plan::{ConfigHashes, changes, check_contracts, grants, inject_supervisor_env, leave_out_unmet};
 use crate::port::{Record, StoredTargets, World};
 use crate::reconcile::crash_loop::CrashLoopGuard;
 use crate::reconcile::persistence::save;
@@ -145,6 +145,11 @@ impl TargetTracker {
             self.publish_refusal(context.publish);
             return false;
         }
+        if let Err(error) = check_contracts(&target, &self.device) {
+            warn!(%error, "the target was not accepted; the last good one stays");
+            context.publish.send_modify(|it| it.rejected = Some(error.to_string()));
+            return false;
+        }
         context.publish.send_modify(|it| it.rejected = None);
         if self.stored.wanted.as_ref() == Some(&target) {
             return false;
@@ -173,7 +178,7 @@ impl TargetTracker {
     /// key authorizes.
     pub(super) fn complete(&mut self, publish: &watch::Sender<Status>) {
         let before = self.completed.take();
-        self.completed = self.stored.wanted.as_ref().map(|it| Arc::new(inject_supervisor_env(it, &self.device, &self.keys)));
+        self.completed = self.stored.wanted.as_ref().map(|it| Arc::new(self.completed_from(it)));
         if let (Some(before), Some(now)) = (before, &self.completed) {
             for (service, fields) in changes(&before, now) {
                 info!(%service, fields, "its configuration changed");
@@ -189,6 +194,15 @@ impl TargetTracker {
             status.access = access;
             status.target.clone_from(&self.completed);
         });
+    }
+
+    /// A target as this device runs it: without optional services that it cannot run, and with what its containers are given.
+    fn completed_from(&self, target: &Target) -> Target {
+        let mut target = target.clone();
+        for left_out in leave_out_unmet(&mut target, &self.device) {
+            warn!("{left_out}");
+        }
+        inject_supervisor_env(&target, &self.device, &self.keys)
     }
 
     /// As [`TargetTracker::complete`], after a change that has to be planned for.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::state::contract::Contract;
 use crate::state::{AppId, NetworkConfig, Service, VolumeConfig};
 
 /// The target state of one app.
@@ -23,6 +24,8 @@ pub struct App {
     pub networks: BTreeMap<String, NetworkConfig>,
     /// Volumes of the release by their name in the document.
     pub volumes: BTreeMap<String, VolumeConfig>,
+    /// What the release and its services require of the device.
+    pub contracts: Vec<Contract>,
     /// The document has the shape of 2017: one container, host network, privileged, `/data`.
     pub shape: Generation,
 }

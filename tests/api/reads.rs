@@ -203,6 +203,7 @@ fn busy(device: &TestDevice) {
         services: BTreeMap::new(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        contracts: Vec::new(),
         shape: Generation::Services,
     };
     device.lock(ONE, "main");

@@ -272,6 +272,7 @@ pub(super) fn empty_app() -> App {
         services: std::collections::BTreeMap::new(),
         networks: std::iter::once(("default".to_owned(), NetworkConfig::default())).collect(),
         volumes: std::collections::BTreeMap::new(),
+        contracts: Vec::new(),
         shape: Generation::Services,
     }
 }

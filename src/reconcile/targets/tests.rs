@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::reconcile::testing::{APP, TestWorld, act, key, parse_device, parse_target, pull};
 use crate::state::ServiceKey;
+use crate::state::contract::{Contract, Requirement};
 use crate::state::keys::KeyScope;
 
 /// A target with a document of its own, and so a fingerprint of its own.
@@ -51,6 +52,44 @@ async fn a_new_target_is_accepted_once() {
     assert!(targets.accept(target("web web:1"), &world.context()).await);
     assert!(!targets.accept(target("web web:1"), &world.context()).await);
     assert!(targets.accept(target("web web:2"), &world.context()).await);
+}
+
+/// A target of which a service requires another architecture.
+fn with_contract(words: &str, optional: bool) -> Target {
+    let mut target = target(words);
+    let requires = vec![Requirement::One { kind: "arch.sw".to_owned(), slug: Some("vax".to_owned()), version: None }];
+    let contract = Contract { service: Some("db".to_owned()), optional, requires };
+    target.apps.get_mut(&APP).unwrap().contracts.push(contract);
+    target
+}
+
+#[tokio::test]
+async fn a_target_with_an_unmet_contract_is_rejected_and_the_last_one_stays() {
+    let world = TestWorld::default();
+    let mut targets = stored(Some("web web:1"), None, 0);
+    assert!(!targets.accept(with_contract("web web:2\ndb db:2", false), &world.context()).await);
+    assert!(
+        rejected(&world).starts_with("the service db of app requires arch.sw vax, and this device is a "),
+        "{}",
+        rejected(&world)
+    );
+    targets.complete(&world.publish);
+    assert_eq!(targets.completed().unwrap().services().count(), 1);
+    assert!(targets.accept(target("web web:3"), &world.context()).await);
+    assert_eq!(rejected(&world), "");
+}
+
+#[tokio::test]
+async fn an_optional_service_with_an_unmet_contract_is_left_out_and_the_rest_runs() {
+    let world = TestWorld::default();
+    let mut targets = stored(None, None, 0);
+    assert!(targets.accept(with_contract("web web:2 after:db\ndb db:2", true), &world.context()).await);
+    targets.complete(&world.publish);
+    let services: Vec<_> =
+        targets.completed().unwrap().services().map(|(_, name, it)| (name.clone(), it.depends_on.len())).collect();
+    assert_eq!(services, [("web".to_owned(), 0)]);
+    // Another release of the agent may meet it: the stored target has it.
+    assert_eq!(targets.stored.wanted.as_ref().unwrap().services().count(), 2);
 }
 
 #[tokio::test]

@@ -148,6 +148,7 @@ pub(crate) fn app(id: u32, services: impl IntoIterator<Item = (&'static str, Ser
         services: services.into_iter().map(|(name, service)| (name.to_owned(), service)).collect(),
         networks: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        contracts: Vec::new(),
         shape: Generation::Services,
     }
 }
