@@ -13,6 +13,7 @@ use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
 mod configured;
+mod hardware;
 mod live;
 mod redsocks;
 

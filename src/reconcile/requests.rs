@@ -22,7 +22,10 @@ impl<W: World> Reconciler<'_, W> {
         }
         match request {
             Request::Target(target) => self.set_target(*target).await,
-            Request::Rejected(why) => self.context.publish.send_modify(|it| it.rejected = Some(why)),
+            Request::Rejected(why) => self.context.publish.send_modify(|it| {
+                it.rejected = Some(why);
+                it.rejected_releases.clear();
+            }),
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;
                 respond(reply, Ok(()));

@@ -72,9 +72,9 @@ impl TargetTracker {
         if let Some(wanted) = self.stored.wanted.as_ref().filter(|_| !self.reached) {
             self.crash_loop.count_start(wanted, context).await;
             if self.crash_loop.refuses(wanted) {
-                self.stored.wanted.clone_from(&self.stored.last_good);
+                let refused = std::mem::replace(&mut self.stored.wanted, self.stored.last_good.clone());
                 self.reached = self.stored.wanted.is_some();
-                self.publish_refusal(context.publish);
+                self.publish_refusal(refused.as_ref(), context.publish);
             }
         }
         if let Some(target) = &self.stored.wanted {
@@ -142,15 +142,18 @@ impl TargetTracker {
     /// for its crash loop.
     pub(super) async fn accept<W: World>(&mut self, target: Target, context: &Context<'_, W>) -> bool {
         if self.crash_loop.refuses(&target) {
-            self.publish_refusal(context.publish);
+            self.publish_refusal(Some(&target), context.publish);
             return false;
         }
         if let Err(error) = check_contracts(&target, &self.device) {
             warn!(%error, "the target was not accepted; the last good one stays");
-            context.publish.send_modify(|it| it.rejected = Some(error.to_string()));
+            publish_rejection(error.to_string(), &target, context.publish);
             return false;
         }
-        context.publish.send_modify(|it| it.rejected = None);
+        context.publish.send_modify(|it| {
+            it.rejected = None;
+            it.rejected_releases.clear();
+        });
         if self.stored.wanted.as_ref() == Some(&target) {
             return false;
         }
@@ -192,6 +195,7 @@ impl TargetTracker {
         publish.send_modify(|status| {
             status.device.clone_from(&self.device);
             status.access = access;
+            status.device_key = Some(self.keys.device.clone());
             status.target.clone_from(&self.completed);
         });
     }
@@ -319,7 +323,7 @@ impl TargetTracker {
         value.is_some_and(|it| is_on(it))
     }
 
-    fn publish_refusal(&self, publish: &watch::Sender<Status>) {
+    fn publish_refusal(&self, refused: Option<&Target>, publish: &watch::Sender<Status>) {
         let kept = match &self.stored.wanted {
             Some(good) => {
                 let apps: Vec<_> = good.apps.values().map(|it| it.name.as_str()).collect();
@@ -333,8 +337,17 @@ impl TargetTracker {
             StartCount::MAX_STARTS
         );
         error!("{why}");
-        publish.send_modify(|it| it.rejected = Some(why));
+        publish_rejection(why, refused.unwrap_or(&Target::default()), publish);
     }
+}
+
+/// Publishes that a target is rejected, and which releases it names.
+fn publish_rejection(why: String, target: &Target, publish: &watch::Sender<Status>) {
+    let commits = target.apps.values().filter_map(|it| Some((it.uuid.clone(), it.commit.clone()?)));
+    publish.send_modify(|it| {
+        it.rejected = Some(why);
+        it.rejected_releases = commits.collect();
+    });
 }
 
 /// The target's setting of the connectivity check holds until a request changes it, or a target with another setting arrives.

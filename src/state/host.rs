@@ -22,6 +22,16 @@ pub struct HostMetrics {
     pub memory: Option<Capacity>,
     /// Temperature of the processor, in thousandths of a degree Celsius.
     pub temperature_millicelsius: Option<i32>,
+    /// Use of all processors since the metrics were read before, in per cent.
+    pub cpu_percent: Option<u8>,
+    /// The serial number of the processor, where the board has one.
+    pub cpu_serial: Option<String>,
+    /// Whether the supply voltage was too low at a reading since the agent started. `None`: the board does not measure it.
+    pub undervolted: Option<bool>,
+    /// The disk that the container engine's data is on.
+    pub storage: Option<Capacity>,
+    /// The block device of that disk, `/dev/mmcblk0p2`.
+    pub storage_device: Option<String>,
 }
 
 /// Capacity of a disk or of memory.

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::state::host::HostMetrics;
 use crate::state::{
-    Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, ServiceKey, ShutdownStatus, StartCount, Step,
-    StepKind, Target, Unmet, Waiting,
+    Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
+    StartCount, Step, StepKind, Target, Unmet, Waiting,
 };
 
 /// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large
@@ -19,6 +19,8 @@ pub struct Status {
     pub device: Device,
     /// The API keys, and what each authorizes.
     pub access: Access,
+    /// The device's own API key, for the cloud, which sends it with every request to the API.
+    pub device_key: Option<Secret>,
     /// The target, completed with what every container is given. `None`: no target was received yet.
     pub target: Option<Arc<Target>>,
     /// What users requested on top of the target.
@@ -41,6 +43,8 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
     /// Why the last document was rejected. The last good target stays in force.
     pub rejected: Option<String>,
+    /// The releases of that document, as far as they are known: the commit, by the app's uuid.
+    pub rejected_releases: BTreeMap<String, String>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
     /// Saved state that could not be read at startup, and where it was put.
@@ -142,6 +146,27 @@ impl StepFault {
 }
 
 impl Status {
+    /// The most significant step in progress; if none, of a step that failed and is retried, or waits for a dependency: that
+    /// is not idle.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        let fails = self.troubles.iter().map(Trouble::kind);
+        let waits = self.waiting.iter().filter(|it| matches!(it, Waiting::Dependency(..))).map(|_| StepKind::Starting);
+        let kinds: Vec<StepKind> = if self.steps_in_flight.iter().all(|it| it.kind() == StepKind::Housekeeping) {
+            fails.chain(waits).collect()
+        } else {
+            self.steps_in_flight.iter().map(Step::kind).collect()
+        };
+        let does = |kind| kinds.contains(&kind);
+        let words = [
+            (StepKind::Downloading, "Downloading"),
+            (StepKind::Installing, "Installing"),
+            (StepKind::Stopping, "Stopping"),
+            (StepKind::Starting, "Starting"),
+        ];
+        words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
+    }
+
     /// The dependency for which a service is held back.
     #[must_use]
     pub fn unmet_dependency(&self, service: &ServiceKey) -> Option<&Unmet> {

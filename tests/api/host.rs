@@ -93,6 +93,7 @@ async fn figures_are_in_the_state() {
             disk: Some(Capacity { free_bytes: 1, total_bytes: 2 }),
             memory: Some(Capacity { free_bytes: 3, total_bytes: 4 }),
             temperature_millicelsius: Some(48312),
+            ..HostMetrics::default()
         }
     });
     advance(Duration::from_secs(5)).await;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::configured::{self, HostConfigFiles, ProxyChange};
+use super::hardware::Hardware;
 use super::{macs, own, text};
 use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::off_thread;
@@ -28,6 +29,7 @@ pub struct LiveHost {
     root: PathBuf,
     state_dir: PathBuf,
     board: Option<String>,
+    hardware: Hardware,
     files: HostConfigFiles,
     systemd: Systemd,
 }
@@ -43,6 +45,7 @@ impl LiveHost {
             root: root.to_owned(),
             state_dir: state_dir.to_owned(),
             board,
+            hardware: Hardware::new(root),
             files: HostConfigFiles { hostname: root.join("etc/hostname"), config, proxy },
             systemd: Systemd::new(root, bus),
         }
@@ -80,6 +83,7 @@ impl port::Host for LiveHost {
     fn metrics(&self) -> HostMetrics {
         let proc = self.root.join("proc");
         let up = text(&proc.join("uptime")).as_deref().and_then(seconds);
+        let storage = self.hardware.storage_path(&self.state_dir);
         HostMetrics {
             up: up.map(|up| (up, Instant::now())),
             hostnames: hostnames(&self.root),
@@ -88,6 +92,11 @@ impl port::Host for LiveHost {
             disk: disk(&self.state_dir),
             memory: fs::read_to_string(proc.join("meminfo")).ok().as_deref().and_then(memory),
             temperature_millicelsius: temperature(&self.root.join("sys/class/thermal")),
+            cpu_percent: self.hardware.cpu_percent(),
+            cpu_serial: self.hardware.cpu_serial(),
+            undervolted: self.hardware.undervolted(),
+            storage: disk(&storage),
+            storage_device: self.hardware.storage_device(&storage),
         }
     }
 
@@ -166,10 +175,12 @@ mod tests {
 
     #[tokio::test]
     async fn figures_are_the_kernels() {
-        let (_root, host) = host(&[
+        let (root, host) = host(&[
             ("proc/uptime", "350735.47 234388.90\n"),
             ("proc/sys/kernel/random/boot_id", "d6f8\n"),
             ("proc/meminfo", "MemTotal:         949444 kB\nMemFree:          1 kB\nMemAvailable:     500000 kB\n"),
+            ("proc/stat", "cpu  10 0 0 90\n"),
+            ("proc/cpuinfo", "Serial : 10000000deadbeef\n"),
             ("sys/class/thermal/cooling_device0/type", "fan"),
             ("sys/class/thermal/thermal_zone0/type", "gpu-thermal\n"),
             ("sys/class/thermal/thermal_zone0/temp", "1000\n"),
@@ -181,6 +192,11 @@ mod tests {
         assert_eq!(metrics.boot_id.as_deref(), Some("d6f8"));
         assert_eq!(metrics.memory, Some(Capacity { free_bytes: 512_000_000, total_bytes: 949_444 * 1024 }));
         assert_eq!(metrics.temperature_millicelsius, Some(48312));
+        assert_eq!(metrics.cpu_serial.as_deref(), Some("10000000deadbeef"));
+        assert_eq!((metrics.cpu_percent, metrics.undervolted), (None, None));
+        fs::write(root.path().join("proc/stat"), "cpu  60 0 0 140\n").unwrap();
+        assert_eq!(host.metrics().cpu_percent, Some(50));
+        assert_eq!(metrics.storage, metrics.disk);
         let disk = metrics.disk.unwrap();
         assert!(disk.free_bytes > 0 && disk.free_bytes <= disk.total_bytes);
     }

@@ -80,6 +80,31 @@ async fn a_target_with_an_unmet_contract_is_rejected_and_the_last_one_stays() {
 }
 
 #[tokio::test]
+async fn releases_of_a_rejected_target_are_published_until_another_is_accepted() {
+    let world = TestWorld::default();
+    let mut targets = stored(Some("release two\nweb web:2"), Some("release one\nweb web:1"), StartCount::MAX_STARTS + 1);
+    let published = || world.publish.borrow().rejected_releases.clone();
+    let commit = |it: &str| BTreeMap::from([("app".to_owned(), it.to_owned())]);
+    targets.start(&world.context()).await;
+    assert_eq!(published(), commit("two"));
+    assert!(targets.accept(target("release three\nweb web:3"), &world.context()).await);
+    assert_eq!(published(), BTreeMap::new());
+    assert!(!targets.accept(with_contract("release four\nweb web:2\ndb db:2", false), &world.context()).await);
+    assert_eq!(published(), commit("four"));
+}
+
+#[tokio::test]
+async fn the_devices_own_key_is_published_and_stays_hidden() {
+    let world = TestWorld::default();
+    stored(None, None, 0).start(&world.context()).await;
+    let status = world.publish.borrow().clone();
+    assert_eq!(status.device_key, Some(secret(2)));
+    let shown = format!("{status:?}");
+    let key = hex::encode([2; 32]);
+    assert!(!shown.contains(&key), "{shown}");
+}
+
+#[tokio::test]
 async fn an_optional_service_with_an_unmet_contract_is_left_out_and_the_rest_runs() {
     let world = TestWorld::default();
     let mut targets = stored(None, None, 0);

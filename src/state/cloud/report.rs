@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use crate::state::Secret;
+
 /// The reports, as far as they went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reporting {
@@ -13,12 +15,14 @@ pub struct Reporting {
     pub why: Option<String>,
     /// The parts that the cloud refused, and that are not sent again before they change.
     pub refused: Vec<RefusedPart>,
+    /// While the machine shuts down: the cloud was told, or cannot be told now.
+    pub farewell_over: bool,
 }
 
 /// A part of a report that the cloud refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedPart {
-    /// The field of the device, or `app UUID`.
+    /// `device`, a field of the device, `app UUID`, `app UUID release COMMIT` or `app UUID service NAME`.
     pub part: String,
     /// What the cloud answered.
     pub why: String,
@@ -38,6 +42,8 @@ pub struct DeviceReport {
 pub enum ReportValue {
     /// A text.
     Text(String),
+    /// A text that no log may show: the key of the device's API.
+    Secret(Secret),
     /// A whole number.
     Number(i64),
     /// Yes or no.

@@ -11,7 +11,7 @@ use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::route::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::state::{Container, EngineState, Status, Step, StepKind, Trouble, Waiting, parse_name};
+use crate::state::{Container, EngineState, Status, StepKind, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
@@ -77,7 +77,7 @@ pub(in crate::api) fn device(call: &ApiRequest) -> ApiResponse {
             api_port: device.api_port,
             ip_address: device.ip_addresses.join(" "),
             commit: commit(status),
-            status: in_one_word(status),
+            status: status.word(),
             download_progress: progress(status),
             os_version: &device.os_version,
             supervisor_version: &device.supervisor_version,
@@ -153,26 +153,6 @@ fn liveliest_first(container: &Container) -> (bool, Reverse<i64>) {
 fn commit(status: &Status) -> Option<String> {
     let named = status.current.containers.iter().filter_map(|it| Some((it, parse_name(&it.name)?.commit)));
     named.min_by_key(|(it, _)| (it.key.app, liveliest_first(it))).map(|(_, commit)| commit)
-}
-
-/// The most significant step in progress; if none, of a step that failed and is retried, or waits for a dependency: that is
-/// not idle.
-fn in_one_word(status: &Status) -> &'static str {
-    let fails = status.troubles.iter().map(Trouble::kind);
-    let waits = status.waiting.iter().filter(|it| matches!(it, Waiting::Dependency(..))).map(|_| StepKind::Starting);
-    let kinds: Vec<StepKind> = if status.steps_in_flight.iter().all(|it| it.kind() == StepKind::Housekeeping) {
-        fails.chain(waits).collect()
-    } else {
-        status.steps_in_flight.iter().map(Step::kind).collect()
-    };
-    let does = |kind| kinds.contains(&kind);
-    let words = [
-        (StepKind::Downloading, "Downloading"),
-        (StepKind::Installing, "Installing"),
-        (StepKind::Stopping, "Stopping"),
-        (StepKind::Starting, "Starting"),
-    ];
-    words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
 }
 
 /// The mean progress of the downloads, in per cent.
