@@ -22,7 +22,7 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus busybox tools trace
+	@$(LAB)/install.sh rust engine registry bus vpn busybox tools trace
 	@$(MAKE) --no-print-directory unit lives bus engine
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
@@ -73,9 +73,9 @@ kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS=
 	@ONLY="$(ONLY)" $(LAB)/kernel.sh test $(FLAVOURS)
 
 bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
-	@$(LAB)/install.sh rust bus tools
+	@$(LAB)/install.sh rust bus tools vpn
 	cargo test --locked --quiet --test port -- --ignored power::real units
-	$(INSIDE) cargo test --locked --quiet --test port -- --ignored --test-threads=1 listen
+	$(INSIDE) cargo test --locked --quiet --test port -- --ignored --test-threads=1 listen vpn
 
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn

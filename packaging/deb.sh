@@ -39,7 +39,7 @@ Architecture: $1
 Maintainer: The boardkeeper developers <boardkeeper@localhost>
 Installed-Size: $(du --apparent-size -sk "$root" | cut -f1)
 Depends: init-system-helpers, systemd | systemd-sysusers
-Recommends: docker.io | docker-ce | moby-engine | podman, polkitd | policykit-1
+Recommends: docker.io | docker-ce | moby-engine | podman, openvpn, polkitd | policykit-1
 Section: admin
 Priority: optional
 Description: keeps the containers on an ARM board as their owner wants them
@@ -69,6 +69,7 @@ fill() {
   install -D -m 755 "$(binary_of "$1")" "$root/usr/bin/boardkeeper"
   install -d -m 755 "$root/etc/boardkeeper"
   file $packaged/boardkeeper.service usr/lib/systemd/system/boardkeeper.service
+  file $packaged/boardkeeper-vpn.service usr/lib/systemd/system/boardkeeper-vpn.service
   file $packaged/boardkeeper.sysusers usr/lib/sysusers.d/boardkeeper.conf
   file $packaged/boardkeeper.tmpfiles usr/lib/tmpfiles.d/boardkeeper.conf
   file $packaged/boardkeeper.udev usr/lib/udev/rules.d/70-boardkeeper.rules

@@ -9,12 +9,14 @@
 //! poll        requests the target                                            cloud/poll.rs
 //! report      reports what is new of the state                               cloud/report.rs
 //! logs        uploads the lines of containers and of the agent               cloud/logs.rs
+//! vpn         hands the VPN's configuration to the host                      cloud/vpn.rs
 //! pace        when requests may be sent: one back-off for all                cloud/pace.rs
 //! jitter      chance for waits                                               cloud/jitter.rs
 //! ```
 
 mod jitter;
 mod pace;
+mod vpn;
 
 use std::convert::Infallible;
 use std::future::pending;

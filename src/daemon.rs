@@ -198,7 +198,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
         clock: Clock::new(&config.root),
         chance: Random,
         cloud: CloudClient::new(&config.root),
-        net: net::NetAdapter::new(&config.root, config.bus.as_deref()),
+        net: net::NetAdapter::new(&config.root, &config.state_dir, config.bus.as_deref()),
         host: host::LiveHost::new(
             &config.root,
             &config.state_dir,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::port::NetError;
 use crate::state::Target;
+use crate::state::cloud::{CloudAccount, VpnProfile};
 
 /// A fake network. `open`: whether connections succeed; `None`: they never complete.
 struct Fake {
@@ -47,6 +48,14 @@ impl Net for Fake {
         }
         self.steered.borrow_mut().push((Instant::now(), to));
         Ok(UnitChange::Now)
+    }
+
+    async fn takes_vpn_profile(&self) -> Result<bool, NetError> {
+        unreachable!()
+    }
+
+    async fn install_vpn(&self, _: &VpnProfile, _: &CloudAccount) -> Result<UnitChange, NetError> {
+        unreachable!()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
+use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
 
 /// A client of the cloud's API.
 #[derive(Debug)]
@@ -38,6 +38,9 @@ impl Cloud for CloudClient {
         pending().await
     }
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        pending().await
+    }
+    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         pending().await
     }
     fn traffic(&self) -> Traffic {

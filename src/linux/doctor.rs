@@ -262,7 +262,7 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
 
 async fn cloud(checks: &Checks) -> Finding {
     let Some((host, port)) = &checks.cloud else { return skipped("cloud", "none is configured") };
-    let reach = NetAdapter::new(&checks.root, checks.bus.as_deref());
+    let reach = NetAdapter::new(&checks.root, Path::new(""), checks.bus.as_deref());
     match timeout(CONNECT_TIMEOUT, reach.dial(host, *port)).await {
         Ok(Ok(())) => fine("cloud", format!("{host} port {port} can be reached")),
         Ok(Err(why)) => wrong("cloud", why.to_string()),

@@ -31,10 +31,11 @@ use crate::state::network::SUPERVISOR_GATEWAY;
 pub mod interfaces;
 mod links;
 pub mod networks;
+pub mod openvpn;
 pub(in crate::linux) mod port_owner;
 mod reach;
 
-pub use reach::NetAdapter;
+pub use reach::{NetAdapter, VPN_DIR};
 
 use interfaces::{AddressChanges, InterfaceAddress};
 use networks::{ContainerAccess, EngineNetworks};

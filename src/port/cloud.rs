@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::state::Secret;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
+use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
 
 /// The cloud's API, as a device uses it.
 ///
@@ -42,6 +42,8 @@ pub trait Cloud {
     async fn report(&self, account: &CloudAccount, report: &DeviceReport) -> Result<(), CloudError>;
     /// Uploads lines of logs, at most 50 (`POST /device/v2/UUID/log-stream`). `Ok`: the cloud has them.
     async fn upload_logs(&self, account: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError>;
+    /// How the cloud's VPN is reached (`GET /os/v1/config`). `None`: it has none.
+    async fn vpn_profile(&self, account: &CloudAccount) -> Result<Option<VpnProfile>, CloudError>;
     /// The bytes sent and received since the agent started.
     fn traffic(&self) -> Traffic;
 }

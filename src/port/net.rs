@@ -3,6 +3,7 @@
 use futures_util::Stream;
 
 use crate::state::VpnState;
+use crate::state::cloud::{CloudAccount, VpnProfile};
 
 /// The machine's networks.
 ///
@@ -17,6 +18,11 @@ pub trait Net {
     fn vpn(&self) -> impl Stream<Item = VpnState>;
     /// Starts or stops the VPN service. A host without one needs no change.
     async fn ensure_vpn(&self, to: VpnState) -> Result<UnitChange, NetError>;
+    /// Whether the host runs the VPN with a configuration from the agent. `false`: it brings its own, or none.
+    async fn takes_vpn_profile(&self) -> Result<bool, NetError>;
+    /// Gives the VPN service its configuration and the device's credentials, and restarts it if they changed. No other user of
+    /// the host can read them, and no command line has them.
+    async fn install_vpn(&self, profile: &VpnProfile, account: &CloudAccount) -> Result<UnitChange, NetError>;
 }
 
 /// The outcome of starting or stopping a service.
@@ -49,6 +55,9 @@ pub enum NetError {
         /// What the kernel returned, for each address.
         why: String,
     },
+    /// The VPN's configuration could not be written. Says why, and what to do.
+    #[error("{0}")]
+    Files(String),
     /// systemd did not start or stop the service. Says why, and what to do.
     #[error("{0}")]
     Service(String),

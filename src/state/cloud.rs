@@ -5,6 +5,7 @@ mod polling;
 mod registration;
 mod report;
 mod traffic;
+mod vpn;
 
 use crate::state::Secret;
 
@@ -13,6 +14,7 @@ pub use polling::{PollOutcome, Polling};
 pub use registration::{RegisteredDevice, Registration, RegistrationForm};
 pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
 pub use traffic::{ByteCount, Traffic, TrafficPurpose};
+pub use vpn::VpnProfile;
 
 /// What the device needs to be served as itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,7 +122,7 @@ fn named_units() -> Vec<String> {
 #[ignore = "needs `make power`"]
 fn polkit_lets_the_agents_user_restart_and_stop_its_units_and_never_run_a_command_as_root() {
     let units = named_units();
-    assert_eq!(units.len(), 4, "{units:?}");
+    assert_eq!(units.len(), 5, "{units:?}");
     for suite in Suite::ALL {
         let machine = Machine::with_package(&format!("rule-{}", suite.name()), suite);
         let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
@@ -180,15 +180,15 @@ fn as_packaged_polkit_lets_it_reboot_shut_down_and_steer_the_vpn_and_nothing_els
 fn reboots_shuts_down_and_steers_the_vpn(suite: Suite) {
     let mut machine = settled_on(suite, &format!("granted-{}", suite.name()));
     machine.run(
-        "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' | tee /etc/systemd/system/openvpn.service \
-        > /etc/systemd/system/other.service; systemctl daemon-reload; systemctl start openvpn other",
+        "printf '[Service]\\nExecStart=/bin/sleep 1000\\n' | tee /etc/systemd/system/boardkeeper-vpn.service \
+        > /etc/systemd/system/other.service; systemctl daemon-reload; systemctl start boardkeeper-vpn other",
     );
     machine.set_target(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "false"}));
-    until("the VPN is stopped", SOON, || machine.run("systemctl is-active openvpn || true") == "inactive");
+    until("the VPN is stopped", SOON, || machine.run("systemctl is-active boardkeeper-vpn || true") == "inactive");
     machine.set_target(&[("web", IMAGE)], &json!({"SUPERVISOR_VPN_CONTROL": "true"}));
     // Told again at most once an hour by one agent.
     machine.run("systemctl restart boardkeeper");
-    until("the VPN runs again", SOON, || machine.run("systemctl is-active openvpn || true") == "active");
+    until("the VPN runs again", SOON, || machine.run("systemctl is-active boardkeeper-vpn || true") == "active");
     let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
     assert!(!as_it("systemctl --no-ask-password stop other").status.success());
     assert_eq!(machine.run("systemctl is-active other"), "active");

@@ -9,6 +9,7 @@
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
 #   bus       dbus-daemon
+#   vpn       openvpn
 #   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
@@ -71,6 +72,7 @@ need() {
     has htpasswd || want apache2-utils ;;
   bus)
     has dbus-daemon || want dbus ;;
+  vpn) has openvpn || want openvpn ;;
   nspawn)
     has systemd-nspawn || want systemd-container
     has debootstrap || want debootstrap

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-const PORT: u16 = 48484;
+pub(crate) const PORT: u16 = 48484;
 /// A careless service that listens on every address, so that the test sees what would have come in.
 const OPEN: u16 = 48485;
 /// Where another program listens everywhere.
@@ -36,10 +36,10 @@ const OTHERS: u16 = 48486;
 const NAMED: u16 = 48487;
 
 /// A machine at the other end of a cable.
-struct Other(Child);
+pub(crate) struct Other(Child);
 
 impl Other {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let other = Self(Command::new("unshare").args(["--net", "sleep", "600"]).stdout(Stdio::null()).spawn().unwrap());
         // It has a network of its own as soon as it sleeps.
         while std::fs::read_to_string(format!("/proc/{}/comm", other.0.id())).unwrap() != "sleep\n" {
@@ -49,14 +49,21 @@ impl Other {
     }
 
     /// Connects the host's interface with this machine, and gives it an address there.
-    fn cable(&self, interface: &str, address: &str) {
+    pub(crate) fn cable(&self, interface: &str, address: &str) {
         run(&format!("ip link add {interface} type veth peer name wire netns {}", self.0.id()));
         self.inside("ip link set lo up");
         self.inside("ip link set wire up");
         self.inside(&format!("ip address add {address} dev wire"));
     }
 
-    fn inside(&self, command: &str) {
+    /// A program in its network.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--target", &self.0.id().to_string(), program]);
+        command
+    }
+
+    pub(crate) fn inside(&self, command: &str) {
         run(&format!("nsenter --net --target {} {command}", self.0.id()));
     }
 
@@ -66,7 +73,7 @@ impl Other {
     }
 
     /// What the API answers it.
-    async fn asks(&self, address: &str) -> Option<String> {
+    pub(crate) async fn asks(&self, address: &str) -> Option<String> {
         self.asks_at(address, PORT).await
     }
 
@@ -93,7 +100,7 @@ impl Drop for Other {
     }
 }
 
-fn run(command: &str) {
+pub(crate) fn run(command: &str) {
     let mut words = command.split(' ');
     let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
     assert!(status.success(), "{command}");
@@ -108,7 +115,7 @@ async fn asks_from(process: u32, address: &str, port: u16) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-fn router() -> Router {
+pub(crate) fn router() -> Router {
     let who = async |axum::Extension(peer): axum::Extension<ClientAddress>| format!("{} {}", peer.addr, peer.local);
     Router::new().route("/who", get(who))
 }
@@ -216,7 +223,7 @@ async fn only_a_named_private_network_is_local(cloud: &Other) {
     }
 }
 
-fn no_networks_yet() -> watch::Receiver<EngineNetworks> {
+pub(crate) fn no_networks_yet() -> watch::Receiver<EngineNetworks> {
     watch::channel(EngineNetworks::default()).1
 }
 

@@ -14,6 +14,7 @@ mod real;
 mod simulated;
 mod store;
 mod units;
+mod vpn;
 #[path = "../sim/world.rs"]
 #[expect(dead_code, reason = "the simulator uses more of it")]
 mod world;

@@ -95,7 +95,7 @@ struct Wires {
 impl Wires {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let reach = NetAdapter::new(root.path(), None);
+        let reach = NetAdapter::new(root.path(), root.path(), None);
         Self { root, reach, somebody: RefCell::new(Some(TcpListener::bind("127.0.0.1:0").unwrap())) }
     }
 }

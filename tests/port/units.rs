@@ -16,18 +16,18 @@ use zbus::{Connection, Message, MessageStream, ObjectPath, Variant};
 use crate::bus::{self, Daemon};
 
 /// A unit: its name, whether it runs, what it is part of.
-type Unit = (&'static str, &'static str, &'static [&'static str]);
+pub(crate) type Unit = (&'static str, &'static str, &'static [&'static str]);
 
 /// systemd, and the calls it got.
-struct Systemd {
+pub(crate) struct Systemd {
     _daemon: Daemon,
     bus: Connection,
     units: &'static [Unit],
-    told: RefCell<Vec<String>>,
+    pub(crate) told: RefCell<Vec<String>>,
 }
 
 impl Systemd {
-    async fn new(root: &Path, units: &'static [Unit]) -> Self {
+    pub(crate) async fn new(root: &Path, units: &'static [Unit]) -> Self {
         let (daemon, address) = (Daemon::start(root), bus::address(root));
         let bus = zbus::connection::Builder::address(address.as_str()).build().await.unwrap();
         let (name, dbus) = (("org.freedesktop.systemd1", 4_u32), "org.freedesktop.DBus");
@@ -36,7 +36,7 @@ impl Systemd {
     }
 
     /// Answers while something happens.
-    async fn during<T>(&self, action: impl Future<Output = T>) -> T {
+    pub(crate) async fn during<T>(&self, action: impl Future<Output = T>) -> T {
         let mut calls = MessageStream::from(&self.bus);
         let mut action = std::pin::pin!(action);
         loop {
@@ -131,11 +131,14 @@ async fn the_vpns_service_is_started_and_stopped_only_where_it_is_otherwise() {
         let root = tempfile::tempdir().unwrap();
         let units: &[Unit] = Box::leak(Box::new([("openvpn.service", active, [].as_slice())]));
         let systemd = Systemd::new(root.path(), units).await;
-        let reach = NetAdapter::new(root.path(), None);
+        let reach = NetAdapter::new(root.path(), root.path(), None);
         assert_eq!(systemd.during(reach.ensure_vpn(to)).await, Ok(came), "{active}");
         assert_eq!(systemd.told.take(), told.into_iter().map(str::to_owned).collect::<Vec<_>>(), "{active}");
     }
     let root = tempfile::tempdir().unwrap();
     let none = Systemd::new(root.path(), &[]).await;
-    assert_eq!(none.during(NetAdapter::new(root.path(), None).ensure_vpn(VpnState::Up)).await, Ok(UnitChange::Already));
+    assert_eq!(
+        none.during(NetAdapter::new(root.path(), root.path(), None).ensure_vpn(VpnState::Up)).await,
+        Ok(UnitChange::Already)
+    );
 }

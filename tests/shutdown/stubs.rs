@@ -4,7 +4,9 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::port::{self, CloudError, HostError, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
-use boardkeeper::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
+use boardkeeper::state::cloud::{
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
+};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
 use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, Secret, VpnState};
 use futures_util::stream::{self, Stream, StreamExt};
@@ -69,6 +71,14 @@ impl port::Net for World {
     async fn ensure_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
         Ok(UnitChange::Already)
     }
+
+    async fn takes_vpn_profile(&self) -> Result<bool, NetError> {
+        Ok(false)
+    }
+
+    async fn install_vpn(&self, _: &VpnProfile, _: &CloudAccount) -> Result<UnitChange, NetError> {
+        Ok(UnitChange::Already)
+    }
 }
 
 impl port::Host for World {
@@ -107,6 +117,9 @@ impl port::Cloud for World {
         pending().await
     }
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        pending().await
+    }
+    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         pending().await
     }
     fn traffic(&self) -> Traffic {

@@ -15,7 +15,7 @@ use crate::port::{
     ToolLock, UnitChange, World,
 };
 use crate::reconcile::Context;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
+use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
     AppId, DeviceEvent, EngineAction, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState, Pattern, Player, PowerAction,
@@ -190,6 +190,14 @@ impl Net for TestWorld {
     async fn ensure_vpn(&self, _: VpnState) -> Result<UnitChange, NetError> {
         unreachable!()
     }
+
+    async fn takes_vpn_profile(&self) -> Result<bool, NetError> {
+        unreachable!()
+    }
+
+    async fn install_vpn(&self, _: &VpnProfile, _: &CloudAccount) -> Result<UnitChange, NetError> {
+        unreachable!()
+    }
 }
 
 impl Host for TestWorld {
@@ -224,6 +232,9 @@ impl Cloud for TestWorld {
         unreachable!()
     }
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         unreachable!()
     }
     fn traffic(&self) -> Traffic {

@@ -4,7 +4,9 @@ use std::future::pending;
 
 use boardkeeper::port::{self, CloudError, TargetAnswer};
 use boardkeeper::state::Secret;
-use boardkeeper::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic};
+use boardkeeper::state::cloud::{
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
+};
 
 use super::Sim;
 
@@ -25,6 +27,9 @@ impl port::Cloud for Sim {
         pending().await
     }
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        pending().await
+    }
+    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         pending().await
     }
     fn traffic(&self) -> Traffic {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use boardkeeper::port::{self, HostError, NetError, UnitChange};
 use boardkeeper::state::VpnState;
+use boardkeeper::state::cloud::{CloudAccount, VpnProfile};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
@@ -103,6 +104,14 @@ impl port::Net for Sim {
             model.turn_vpn();
             Ok(UnitChange::Now)
         })
+    }
+
+    async fn takes_vpn_profile(&self) -> Result<bool, NetError> {
+        Ok(false)
+    }
+
+    async fn install_vpn(&self, _: &VpnProfile, _: &CloudAccount) -> Result<UnitChange, NetError> {
+        Ok(UnitChange::Already)
     }
 }
 
