@@ -190,7 +190,8 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
-            .with_complaints(config.troubles.clone()),
+            .with_complaints(config.troubles.clone())
+            .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
         targets: SwappableSource::new(target_file(config)),
         power: Power::new(&config.root, config.bus.as_deref()),

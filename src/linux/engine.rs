@@ -14,6 +14,7 @@
 //! login       credentials for registries                            engine/login.rs
 //! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
+//! logs        the output of containers                          engine/logs.rs
 //! events      the event stream, which triggers snapshots            engine/events.rs
 //! codec       decoding and encoding without an engine, for tests    engine/codec.rs
 //! ```
@@ -34,6 +35,7 @@ mod events;
 mod json;
 mod labels;
 mod login;
+mod logs;
 mod observe;
 mod pull;
 mod registry;
@@ -55,7 +57,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use crate::port::{self, EngineError, EngineSnapshot};
-use crate::state::{EngineAction, ImageRef};
+use crate::state::{ContainerId, EngineAction, EngineLogLine, ImageRef, LogCursor};
 
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};
@@ -160,5 +162,9 @@ impl port::Engine for Engine {
 
     fn events(&self) -> impl Stream<Item = ()> {
         self.watch()
+    }
+
+    fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from)
     }
 }

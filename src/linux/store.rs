@@ -22,9 +22,10 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::linux::off_thread;
-use crate::port::{self, FileError, Record, StoreError, StoredState};
-use crate::state::{Identity, Secret, Target, TargetError};
+use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState};
+use crate::state::{Identity, LogCursors, Secret, Target, TargetError};
 
+mod cursors;
 mod disk;
 mod wire;
 
@@ -39,9 +40,11 @@ const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
 const AWAITING: &str = "awaiting-boot.json";
 const TRIAL: &str = "trial.json";
+/// In the state directory, and a newer copy in the runtime directory.
+const LOG_CURSORS: &str = "log-cursors.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 7] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL];
+const RECORDS: [&str; 8] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
@@ -62,6 +65,8 @@ pub struct Store<F = Disk> {
 
 struct SharedStore<F> {
     files: StateDirectory<F>,
+    /// For what need not outlive a reboot. `None`: nothing is kept there.
+    runtime: Option<StateDirectory<F>>,
     parse: Box<ParseTarget>,
     /// Complaints from before there was a store. A load reports them with its own.
     complaints: Vec<String>,
@@ -97,11 +102,21 @@ impl<F: StoreFiles> Store<F> {
         Self {
             shared: Arc::new(SharedStore {
                 files: StateDirectory::new(files, path),
+                runtime: None,
                 parse,
                 complaints: Vec::new(),
                 known: Mutex::default(),
             }),
         }
+    }
+}
+
+impl Store {
+    /// Keeps what need not outlive a reboot in the directory `path`.
+    #[must_use]
+    pub fn with_runtime_directory(self, path: &Path) -> Self {
+        let before = Arc::into_inner(self.shared).expect("no load or save has begun");
+        Self { shared: Arc::new(SharedStore { runtime: Some(StateDirectory::new(Disk, path)), ..before }) }
     }
 }
 
@@ -130,6 +145,16 @@ impl<F: StoreFiles> port::Store for Store<F> {
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
             .map_err(StoreError::Interrupted)?
+    }
+
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.log_cursors()).await.map_err(StoreError::Interrupted)?
+    }
+
+    async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), cursors::encode(cursors));
+        off_thread(move || shared.keep_log_cursors(&bytes, copy)).await.map_err(StoreError::Interrupted)?
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::Stream;
 
-use crate::state::{Container, EngineAction, Image, ImageRef, Network, Volume};
+use crate::state::{Container, ContainerId, EngineAction, EngineLogLine, Image, ImageRef, LogCursor, Network, Volume};
 
 /// A container engine.
 ///
@@ -14,9 +14,15 @@ use crate::state::{Container, EngineAction, Image, ImageRef, Network, Volume};
 /// - Actions are idempotent: starting what runs, removing what is gone, creating what exists *with the same label and hash*
 ///   succeed. Creating under a name that a foreign container has is rejected.
 /// - Every call ends, even if the engine hangs.
+/// - [`Engine::logs`] gives each line once and in the order of its stream, and none twice to a reader that goes on from
+///   [`EngineLogLine::next`], be it after an engine's crash. A line is at most 10,000 characters long; what is read ahead of
+///   the caller takes some ten kilobytes, however long the lines are.
 ///
 /// # Assumptions
 /// - No two actions on the same image, network or volume, or on containers of the same service, are in flight at once.
+///
+/// # Caveats
+/// - A clock that is set back has lines repeated, or left out until it catches up, where a reader goes on from a cursor.
 pub trait Engine {
     /// Takes a snapshot of everything supervised.
     async fn observe(&self) -> Result<EngineSnapshot, EngineError>;
@@ -30,6 +36,11 @@ pub trait Engine {
 
     /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
     fn events(&self) -> impl Stream<Item = ()>;
+
+    /// The lines of a container's output from a cursor on, as they are written. Ends when the container does not run any more
+    /// and every line was read; a container that is started again is read on from the last line's cursor. An error is the last
+    /// item: [`EngineError::Unreachable`] may be over soon, any other stays, such as a logging driver that keeps no lines.
+    fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
 }
 
 /// The objects on an engine.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use crate::port::FileError;
-use crate::state::{ContainerId, Identity, ImageRef, Keys, ServiceKey, StartCount, Target};
+use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
 ///
@@ -17,6 +17,19 @@ pub trait Store {
     async fn load(&self) -> Result<StoredState, StoreError>;
     /// Saves a record, replacing the one of its kind.
     async fn save(&self, record: &Record) -> Result<(), StoreError>;
+    /// Loads the newest cursors that were saved.
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError>;
+    /// Saves how far logs were uploaded. May be called some ten times a second for [`CursorCopy::Boot`], which writes no flash.
+    async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError>;
+}
+
+/// Which copy of the cursors is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CursorCopy {
+    /// One that is kept until the machine reboots.
+    Boot,
+    /// One that survives a power cut.
+    Durable,
 }
 
 /// The stored records.

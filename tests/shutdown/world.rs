@@ -6,12 +6,13 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::document;
-use boardkeeper::port::{self, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState};
+use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, Force, HeldLock, Image, ImageId,
-    ImageRef, Keys, LockHolders, LockState, Origin, Pattern, Secret, ServiceKey, Target, TargetError,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
+    ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret, ServiceKey, Target,
+    TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -276,6 +277,10 @@ impl port::Engine for World {
     fn events(&self) -> impl Stream<Item = ()> {
         stream::pending()
     }
+
+    fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::pending()
+    }
 }
 
 impl port::Store for World {
@@ -301,6 +306,14 @@ impl port::Store for World {
                 targets.last_good.clone_from(&targets.wanted);
             }
         }
+        Ok(())
+    }
+
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
+        Ok(None)
+    }
+
+    async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
         Ok(())
     }
 }

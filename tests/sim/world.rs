@@ -8,6 +8,7 @@
 //! refusals      containers that the engine refuses to create
 //! store         a disk that keeps what it acknowledged, and little else
 //! leds          a LED that fails, and goes away
+//! logs          what containers print
 //! locks         update locks, hand-over signals
 //! host          networks, the host
 //! targets       target documents
@@ -43,6 +44,8 @@ pub(crate) mod invariants;
 pub(crate) mod leds;
 #[path = "world/locks.rs"]
 pub(crate) mod locks;
+#[path = "world/logs.rs"]
+pub(crate) mod logs;
 #[path = "world/marks.rs"]
 pub(crate) mod marks;
 #[path = "world/networks.rs"]
@@ -196,6 +199,7 @@ pub(crate) struct Notifiers {
     host: watch::Sender<u64>,
     ready: watch::Sender<u64>,
     moment: watch::Sender<u64>,
+    printed: watch::Sender<u64>,
     crash: Rc<Notify>,
     job: Rc<Notify>,
     over: Rc<Notify>,
@@ -223,6 +227,7 @@ impl Sim {
             host: notifier(),
             ready: notifier(),
             moment: notifier(),
+            printed: notifier(),
             crash: Rc::default(),
             job: Rc::default(),
             over: Rc::default(),

@@ -28,6 +28,9 @@ pub(super) const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 /// arrives, so that the work grows with its square. An event carries its container's labels.
 const LINE_BYTES: u64 = 1024 * 1024;
 
+/// How much of an endless response is read ahead of its reader, in bytes.
+const ENDLESS_BUFFER_BYTES: usize = 16 * 1024;
+
 /// The client's timeout for the first byte of a response, in seconds. Far longer than any timeout of the agent, which are those
 /// that count.
 const NEVER_SECS: u64 = 24 * 3600;
@@ -72,6 +75,12 @@ fn whole_lines(rest: &mut Vec<u8>, part: &[u8]) -> Vec<Value> {
     let lines = std::mem::replace(rest, next.to_vec());
     let lines = lines.split(|it| *it == b'\n').filter(|it| !it.trim_ascii().is_empty());
     lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect()
+}
+
+/// Requests a stream of bytes that has no end of its own from the engine at a host. Parts are read as the caller takes them.
+pub(super) async fn bytes(host: &str, path: &str) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
+    let response = open(host, path).await?;
+    Ok(response.into_body().into_data_stream().map(|part| part.map_err(Error::from)))
 }
 
 /// Sends a request to the engine at a host. A status other than success is an error.
@@ -146,9 +155,12 @@ async fn over<S>(stream: S, mut request: BollardRequest) -> Result<Response<Inco
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let lines = ["/events", "/images/create"].iter().any(|it| request.uri().path().ends_with(it));
-    let kind = if lines { Kind::Lines } else { Kind::Whole };
-    let (mut asks, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Bounded::new(stream, kind))).await?;
+    let kind = Kind::of(request.uri().path());
+    let mut client = hyper::client::conn::http1::Builder::new();
+    if kind == Kind::Endless {
+        client.max_buf_size(ENDLESS_BUFFER_BYTES);
+    }
+    let (mut asks, connection) = client.handshake(TokioIo::new(Bounded::new(stream, kind))).await?;
     drive(async move {
         if let Err(error) = connection.await {
             debug!(%error, "a connection to the engine broke");
@@ -187,6 +199,19 @@ enum Kind {
     Whole,
     /// One value on each line.
     Lines,
+    /// Bytes without end, of which few are kept.
+    Endless,
+}
+
+impl Kind {
+    /// The form of the response to a request.
+    fn of(path: &str) -> Self {
+        match path {
+            _ if path.ends_with("/events") || path.ends_with("/images/create") => Self::Lines,
+            _ if path.starts_with("/v1.") && path.contains("/containers/") && path.ends_with("/logs") => Self::Endless,
+            _ => Self::Whole,
+        }
+    }
 }
 
 impl<S> Bounded<S> {
@@ -196,6 +221,9 @@ impl<S> Bounded<S> {
 
     /// Counts bytes that were read.
     fn count(&mut self, bytes: &[u8]) {
+        if self.kind == Kind::Endless {
+            return;
+        }
         self.left_bytes = self.left_bytes.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if self.kind == Kind::Whole {
             return;

@@ -10,16 +10,16 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::port::{
-    Clock, Cloud, CloudError, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, LedError, Leds,
-    LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState, TargetAnswer, Targets,
-    ToolLock, UnitChange, World,
+    Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice,
+    LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState,
+    TargetAnswer, Targets, ToolLock, UnitChange, World,
 };
 use crate::reconcile::Context;
 use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
-    AppId, DeviceEvent, EngineAction, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState, Pattern, Player, PowerAction,
-    Secret, ServiceKey, Status, Target, TargetError, VpnState,
+    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState,
+    LogCursor, LogCursors, Pattern, Player, PowerAction, Secret, ServiceKey, Status, Target, TargetError, VpnState,
 };
 
 /// A world that has a disk and update locks, and the status published in it.
@@ -59,6 +59,14 @@ impl Store for TestWorld {
         }
         self.saved.borrow_mut().push(record.clone());
         Ok(())
+    }
+
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
+        unreachable!()
+    }
+
+    async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
+        unreachable!()
     }
 }
 
@@ -101,6 +109,9 @@ impl Engine for TestWorld {
     }
     fn events(&self) -> impl Stream<Item = ()> {
         stream::empty()
+    }
+    fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::pending()
     }
 }
 

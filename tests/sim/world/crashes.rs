@@ -113,6 +113,7 @@ impl Sim {
             model.engine.die();
             model.led.lose_power();
             model.locks.lose_tmpfs();
+            model.disk.boot_cursors = None;
             model.jobs.retain(|_, job| job.outlives_power());
             model.booted = Instant::now();
             model.boots += 1;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
 use boardkeeper::state::config::{Port, RestartPolicy};
 use boardkeeper::state::{
-    Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, ImageRef, Network, Origin, Volume,
+    Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, EngineLogLine, ImageRef, LogCursor, Network, Origin,
+    Volume,
 };
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
@@ -285,6 +286,10 @@ impl Engine for Sim {
             changed.expect("the world outlives its agents");
             Some(((), notifier))
         })
+    }
+
+    fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from)
     }
 }
 

@@ -9,7 +9,7 @@ use boardkeeper::port::EngineError;
 use boardkeeper::state::config::{Mount, RestartPolicy};
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, EngineTime, HealthStatus, Image, ImageId, ImageRef,
-    NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
+    NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
 };
 use tokio::time::Instant;
 
@@ -104,6 +104,8 @@ pub(crate) struct SimContainer {
     pub(crate) made_by: u64,
     /// The agent that retired it, likewise.
     pub(crate) retired_by: Option<u64>,
+    /// What it printed, in the engine's order.
+    pub(crate) log: Vec<(EngineTime, OutputStream, String)>,
     pub(super) networks: BTreeMap<String, NetworkId>,
     volumes: BTreeSet<String>,
 }
@@ -123,6 +125,7 @@ impl SimContainer {
             started: 0,
             made_by: 0,
             retired_by: None,
+            log: Vec::new(),
             networks: BTreeMap::new(),
             volumes: BTreeSet::new(),
         }

@@ -1,6 +1,7 @@
 //! A disk that keeps what it acknowledged, and little else.
 
-use boardkeeper::port::{Record, Store, StoreError, StoredState, StoredTargets};
+use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets};
+use boardkeeper::state::LogCursors;
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -30,6 +31,10 @@ pub(crate) struct Disk {
     unsaved: bool,
     /// How every save behaves, besides random faults.
     pub(crate) mode: SaveMode,
+    /// How far logs were uploaded, on the disk.
+    cursors: Option<LogCursors>,
+    /// The same, until the machine reboots.
+    pub(super) boot_cursors: Option<LogCursors>,
     /// How often an agent crashed since the last load.
     pub(crate) cuts: u32,
 }
@@ -162,6 +167,26 @@ impl Store for Sim {
             model.checker.kept(record);
             if std::mem::take(&mut model.disk.unsaved) {
                 model.hit(Mark::SavedAgain);
+            }
+            Ok(())
+        })
+    }
+
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
+        self.pass(1, 50).await;
+        self.with(|model| {
+            let both = [&model.disk.cursors, &model.disk.boot_cursors];
+            Ok(both.into_iter().flatten().max_by_key(|it| it.saves).cloned())
+        })
+    }
+
+    async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError> {
+        self.pass(1, 20).await;
+        self.with(|model| {
+            match (copy, model.disk.trouble()) {
+                (CursorCopy::Boot, _) => model.disk.boot_cursors = Some(cursors.clone()),
+                (CursorCopy::Durable, None) => model.disk.cursors = Some(cursors.clone()),
+                (CursorCopy::Durable, Some(trouble)) => return Err(trouble),
             }
             Ok(())
         })

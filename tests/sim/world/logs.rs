@@ -1,0 +1,98 @@
+//! What containers print, as an engine gives it to its readers.
+
+use std::pin::pin;
+
+use boardkeeper::port::EngineError;
+use boardkeeper::state::{ContainerId, EngineLogLine, EngineTime, LogCursor, OutputStream};
+use futures_util::{Stream, stream};
+
+use super::{Model, Sim};
+
+/// A reader of a container's output.
+struct Reader {
+    container: ContainerId,
+    /// The lines before it in the engine's log were read, or are not wanted.
+    index: usize,
+    cursor: LogCursor,
+    /// Lines of the cursor's time that are still to be skipped, of each stream.
+    skipped: [u32; 2],
+    epoch: Option<u64>,
+    over: bool,
+}
+
+impl Model {
+    /// A container prints a line.
+    pub(crate) fn print(&mut self, id: &ContainerId, stream: OutputStream, text: &str) {
+        let at = EngineTime(self.now_secs() * 1_000_000_000);
+        if let Some(it) = self.engine.containers.get_mut(id) {
+            it.log.push((at, stream, text.to_owned()));
+        }
+        self.notifiers.printed.send_modify(|count| *count += 1);
+    }
+
+    fn read_on(&mut self, reader: &mut Reader) -> Option<Result<EngineLogLine, EngineError>> {
+        let unreachable = || Some(Err(EngineError::Unreachable("connection reset by peer".into())));
+        if !self.engine.up || reader.epoch.is_some_and(|it| it != self.engine.epoch) {
+            return unreachable();
+        }
+        reader.epoch = Some(self.engine.epoch);
+        let Some(container) = self.engine.containers.get(&reader.container) else {
+            return Some(Err(EngineError::Refused("no such container".into())));
+        };
+        while let Some((at, stream, text)) = container.log.get(reader.index) {
+            let (at, stream) = (*at, *stream);
+            reader.index += 1;
+            let (cursor, skipped) =
+                (reader.cursor.of(stream), &mut reader.skipped[usize::from(stream == OutputStream::Stderr)]);
+            if at < cursor.at || at == cursor.at && *skipped > 0 {
+                *skipped -= u32::from(at == cursor.at);
+                continue;
+            }
+            reader.cursor.advance(stream, at);
+            return Some(Ok(EngineLogLine { text: text.clone(), at, stream, next: reader.cursor, after_gap: false }));
+        }
+        None
+    }
+}
+
+impl Sim {
+    /// The lines of a container's output from a cursor on.
+    pub(super) fn output(
+        &self,
+        container: ContainerId,
+        cursor: LogCursor,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> + use<> {
+        let sim = self.clone();
+        let skipped = [cursor.stdout.lines, cursor.stderr.lines];
+        let reader = Reader { container, index: 0, cursor, skipped, epoch: None, over: false };
+        let mut notifiers = self.with(|model| (model.notifiers.printed.subscribe(), model.notifiers.events.subscribe()));
+        notifiers.0.mark_changed();
+        stream::unfold((reader, notifiers), move |(mut reader, mut notifiers)| {
+            let sim = sim.clone();
+            async move {
+                sim.pass(1, 20).await;
+                loop {
+                    if reader.over {
+                        return None;
+                    }
+                    if let Some(item) = sim.with(|model| model.read_on(&mut reader)) {
+                        reader.over = item.is_err();
+                        return Some((item, (reader, notifiers)));
+                    }
+                    let alive = |model: &mut Model| {
+                        model.engine.containers.get(&reader.container).is_some_and(|it| it.view.phase.is_alive())
+                    };
+                    if !sim.with(alive) {
+                        return None;
+                    }
+                    let (printed, events) = &mut notifiers;
+                    tokio::select! {
+                        biased;
+                        _ = pin!(printed.changed()) => (),
+                        _ = pin!(events.changed()) => (),
+                    }
+                }
+            }
+        })
+    }
+}
