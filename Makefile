@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -23,7 +23,7 @@ clean-run: ## take away everything `make run` made
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
 	@$(LAB)/install.sh rust engine registry bus vpn busybox tools trace
-	@$(MAKE) --no-print-directory unit lives bus engine
+	@$(MAKE) --no-print-directory unit lives bus engine cloud
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
@@ -67,6 +67,11 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 	@$(LAB)/install.sh rust engine registry busybox tools trace
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+cloud: ## the whole agent with a fake cloud, a real engine and a real registry; ONLY=name for some
+	@$(LAB)/install.sh rust engine registry busybox tools
+	cargo test --locked --quiet --test cloud
+	$(HALVES) cargo test --locked --test cloud -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
 	@$(LAB)/install.sh rust kernel busybox
