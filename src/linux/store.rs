@@ -22,11 +22,12 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::linux::off_thread;
-use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState};
+use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::{Identity, LogCursors, Secret, Target, TargetError};
 
 mod cursors;
 mod disk;
+mod target_tag;
 mod wire;
 
 pub use disk::{Disk, StoreFiles};
@@ -141,6 +142,10 @@ impl<F: StoreFiles> port::Store for Store<F> {
             let mark = format!("{REACHED}{fingerprint}");
             return off_thread(move || shared.mark_reached(&mark)).await.map_err(StoreError::Interrupted)?;
         }
+        if let Record::TargetTag(tag) = record {
+            let bytes = target_tag::encode(tag);
+            return off_thread(move || shared.keep_target_tag(&bytes)).await.map_err(StoreError::Interrupted)?;
+        }
         let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
@@ -155,6 +160,11 @@ impl<F: StoreFiles> port::Store for Store<F> {
     async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError> {
         let (shared, bytes) = (Arc::clone(&self.shared), cursors::encode(cursors));
         off_thread(move || shared.keep_log_cursors(&bytes, copy)).await.map_err(StoreError::Interrupted)?
+    }
+
+    async fn target_tag(&self) -> Option<TargetTag> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.target_tag()).await.ok()?
     }
 }
 

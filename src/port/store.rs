@@ -10,7 +10,7 @@ use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey
 ///
 /// # Guarantees
 /// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one. Only
-///   [`Record::Proved`] may be lost by a power cut within seconds.
+///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds.
 /// - A record that cannot be read is moved aside under a new name and reported; the others are not affected.
 pub trait Store {
     /// Loads every stored record.
@@ -21,6 +21,8 @@ pub trait Store {
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError>;
     /// Saves how far logs were uploaded. May be called some ten times a second for [`CursorCopy::Boot`], which writes no flash.
     async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError>;
+    /// The stored ETag of the cloud's target. `None`: there is none, or it cannot be read. Changes nothing.
+    async fn target_tag(&self) -> Option<TargetTag>;
 }
 
 /// Which copy of the cursors is saved.
@@ -30,6 +32,15 @@ pub enum CursorCopy {
     Boot,
     /// One that survives a power cut.
     Durable,
+}
+
+/// The ETag that the cloud gave a target's document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetTag {
+    /// The ETag.
+    pub etag: String,
+    /// The target's fingerprint.
+    pub fingerprint: String,
 }
 
 /// The stored records.
@@ -80,6 +91,8 @@ pub enum Record {
     /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release
     /// costs few; if it is lost, the target is marked as reached again after the next start.
     Proved(String),
+    /// The ETag of the cloud's target. It costs no sync: if it is lost, the cloud sends the target once more.
+    TargetTag(TargetTag),
 }
 
 /// Why a record could not be saved or loaded.

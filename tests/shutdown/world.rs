@@ -6,7 +6,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::document;
-use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState};
+use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
@@ -305,6 +305,7 @@ impl port::Store for World {
                 let targets = &mut memory.targets;
                 targets.last_good.clone_from(&targets.wanted);
             }
+            Record::TargetTag(_) => (),
         }
         Ok(())
     }
@@ -315,6 +316,10 @@ impl port::Store for World {
 
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn target_tag(&self) -> Option<TargetTag> {
+        None
     }
 }
 

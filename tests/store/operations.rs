@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use boardkeeper::port::{Record, Store as _};
+use boardkeeper::port::{Record, Store as _, TargetTag};
 
 use super::layer::{Kind, Layer, Lie, Trouble};
 use super::oracle::{Allowed, DIR, FILES, KINDS, open, record};
@@ -50,6 +50,11 @@ async fn operations(lie: Option<Lie>) -> Vec<Operation> {
     let Record::Targets(targets) = record(2, 1) else { unreachable!("the second kind") };
     let proved = Record::Proved(targets.wanted.unwrap().fingerprint());
     all.push(Operation { name: "a target is reached".into(), before, allowed, saves: vec![proved, record(2, 2)] });
+    let (before, mut allowed) = lived_in(lie).await;
+    let tag = |n| Record::TargetTag(TargetTag { etag: format!("\"{n}\""), fingerprint: format!("{n:064x}") });
+    open(&before).save(&tag(1)).await.unwrap();
+    allowed.begins(&tag(1));
+    all.push(Operation { name: "an ETag is saved".into(), before, allowed, saves: vec![tag(2), record(2, 2)] });
     for name in FILES {
         let flat = br#"{"uuid": "", "device": "", "root": "", "services": [7], "wanted": 1}"#;
         let zeros = format!(

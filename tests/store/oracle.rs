@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use boardkeeper::linux::store::Store;
-use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets};
+use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
@@ -26,6 +26,8 @@ pub(crate) struct Allowed {
     stopped: Vec<BTreeSet<ServiceKey>>,
     awaiting: Vec<BTreeMap<ContainerId, String>>,
     trial: Vec<Option<StartCount>>,
+    /// Every ETag that was saved once. Which one is found, if any, makes no difference.
+    tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
     pub(crate) relics: Vec<Vec<u8>>,
 }
@@ -40,6 +42,7 @@ impl Allowed {
             stopped: Vec::new(),
             awaiting: Vec::new(),
             trial: Vec::new(),
+            tags: Vec::new(),
             relics: Vec::new(),
         };
         allowed.found(&StoredState::default());
@@ -62,6 +65,7 @@ impl Allowed {
                 let proved: Vec<_> = proved.map(|old| StoredTargets { last_good: old.wanted.clone(), ..old.clone() }).collect();
                 self.targets.extend(proved);
             }
+            Record::TargetTag(it) => self.tags.push(it),
         }
     }
 
@@ -74,7 +78,7 @@ impl Allowed {
             Record::Stopped(it) => self.stopped = vec![it],
             Record::Awaiting(it) => self.awaiting = vec![it],
             Record::Trial(it) => self.trial = vec![it],
-            Record::Proved(_) => (),
+            Record::Proved(_) | Record::TargetTag(_) => (),
         }
     }
 
@@ -116,6 +120,10 @@ impl Allowed {
         CUTS.fetch_add(1, Ordering::Relaxed);
         let memory = open(left).load().await.map_err(|why| format!("it does not open: {why}"))?;
         self.judge(&memory)?;
+        let tag = open(left).target_tag().await;
+        if tag.as_ref().is_some_and(|it| !self.tags.contains(it)) {
+            return Err(format!("found {tag:?}, which was never saved"));
+        }
         if self.relics.is_empty() && !memory.complaints.is_empty() {
             return Err(format!("a cut alone made something unreadable: {:?}", memory.complaints));
         }

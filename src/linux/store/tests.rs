@@ -1,5 +1,6 @@
 //! The store on a real disk. What power cuts leave is in tests/store.
 
+use super::target_tag::TARGET_TAG;
 use super::*;
 use crate::port::{Store as _, StoredTargets};
 use crate::state::{AppId, ImageRef, Keys, ServiceKey};
@@ -232,4 +233,26 @@ async fn a_directory_that_takes_a_records_name_meanwhile_is_in_nobodys_way() {
     store.save(&Record::Keys(keys(2))).await.unwrap();
     assert_eq!(Store::new(dir.path(), Box::new(parse)).load().await.unwrap().keys, Some(keys(2)));
     assert!(dir.path().join("keys.json.unreadable-1/full").is_dir());
+}
+
+#[tokio::test]
+async fn an_etag_is_read_as_it_was_saved_and_costs_nothing_when_it_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(dir.path(), Box::new(parse));
+    assert_eq!(store.target_tag().await, None);
+    for etag in ["W/\"a\"", "\"b\""] {
+        let tag = TargetTag { etag: etag.to_owned(), fingerprint: target(etag).fingerprint() };
+        store.save(&Record::TargetTag(tag.clone())).await.unwrap();
+        assert_eq!(Store::new(dir.path(), Box::new(parse)).target_tag().await, Some(tag));
+    }
+    for garbage in ["", "{\"etag\": \"\\\"b", "{\"etag\": 1, \"document\": \"\"}"] {
+        std::fs::write(dir.path().join(TARGET_TAG), garbage).unwrap();
+        assert_eq!(store.target_tag().await, None, "{garbage}");
+    }
+    assert_eq!(store.load().await.unwrap().complaints, [""; 0]);
+    std::fs::remove_file(dir.path().join(TARGET_TAG)).unwrap();
+    std::fs::create_dir(dir.path().join(TARGET_TAG)).unwrap();
+    let tag = TargetTag { etag: "c".to_owned(), fingerprint: String::new() };
+    store.save(&Record::TargetTag(tag.clone())).await.unwrap();
+    assert_eq!(store.target_tag().await, Some(tag));
 }

@@ -106,13 +106,13 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
-        // A mark, without content.
-        Record::Proved(_) => Vec::new(),
+        // A mark, without content; and a file that is written without a sync.
+        Record::Proved(_) | Record::TargetTag(_) => Vec::new(),
     }
 }
 
 /// Indented: a user may have to read it.
-fn json(record: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(record: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(record).expect("texts and numbers can be written as JSON");
     bytes.push(b'\n');
     bytes

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::port::{
     Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice,
     LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState,
-    TargetAnswer, Targets, ToolLock, UnitChange, World,
+    TargetAnswer, TargetTag, Targets, ToolLock, UnitChange, World,
 };
 use crate::reconcile::Context;
 use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
@@ -66,6 +66,10 @@ impl Store for TestWorld {
     }
 
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn target_tag(&self) -> Option<TargetTag> {
         unreachable!()
     }
 }

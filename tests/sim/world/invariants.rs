@@ -138,7 +138,12 @@ impl Checker {
         match record {
             Record::Identity(identity) => self.identity = Some(identity.clone()),
             Record::Keys(keys) => self.keys = Some(keys.clone()),
-            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) | Record::Proved(_) => (),
+            Record::Targets(_)
+            | Record::Stopped(_)
+            | Record::Awaiting(_)
+            | Record::Trial(_)
+            | Record::Proved(_)
+            | Record::TargetTag(_) => (),
         }
     }
 
@@ -441,7 +446,12 @@ impl Model {
                 let renewed = it.device != keys.device || it.generations != keys.generations;
                 it.root != keys.root || (renewed && !self.checker.renewed)
             }),
-            Record::Targets(_) | Record::Stopped(_) | Record::Awaiting(_) | Record::Trial(_) | Record::Proved(_) => false,
+            Record::Targets(_)
+            | Record::Stopped(_)
+            | Record::Awaiting(_)
+            | Record::Trial(_)
+            | Record::Proved(_)
+            | Record::TargetTag(_) => false,
         };
         if broken {
             self.violation("the device becomes another, or has other keys");

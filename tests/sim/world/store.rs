@@ -1,6 +1,6 @@
 //! A disk that keeps what it acknowledged, and little else.
 
-use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets};
+use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::LogCursors;
 
 use super::marks::Mark;
@@ -23,6 +23,8 @@ pub(crate) enum SaveMode {
 pub(crate) struct Disk {
     /// What a load returns.
     pub(crate) kept: StoredState,
+    /// The ETag of the cloud's target.
+    pub(crate) tag: Option<TargetTag>,
     /// It is full.
     pub(crate) full: bool,
     /// It cannot be written.
@@ -48,6 +50,7 @@ impl Disk {
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
             Record::Trial(trial) => self.kept.trial = trial,
+            Record::TargetTag(tag) => self.tag = Some(tag),
             Record::Proved(it) => {
                 let targets = &mut self.kept.targets;
                 if targets.wanted.as_ref().is_some_and(|wanted| wanted.fingerprint() == it) {
@@ -101,6 +104,10 @@ impl Drop for Writing<'_> {
             0 => {
                 model.disk.keep(record);
                 Mark::SaveCutNew
+            }
+            1 if matches!(record, Record::TargetTag(_)) => {
+                model.disk.tag = None;
+                Mark::SaveTorn
             }
             1 => {
                 model.disk.kept.complaints = vec!["a record was torn, and put aside".into()];
@@ -191,6 +198,11 @@ impl Store for Sim {
             Ok(())
         })
     }
+
+    async fn target_tag(&self) -> Option<TargetTag> {
+        self.pass(1, 20).await;
+        self.with(|model| model.disk.tag.clone())
+    }
 }
 
 const fn name(record: &Record) -> &'static str {
@@ -202,5 +214,6 @@ const fn name(record: &Record) -> &'static str {
         Record::Awaiting(_) => "awaiting",
         Record::Trial(_) => "trial",
         Record::Proved(_) => "proof",
+        Record::TargetTag(_) => "tag",
     }
 }
