@@ -16,6 +16,7 @@
 
 mod jitter;
 mod pace;
+mod poll;
 mod vpn;
 
 use std::convert::Infallible;
@@ -29,9 +30,14 @@ use crate::request::Request;
 use crate::state::cloud::CloudStatus;
 use crate::state::{DeviceEvent, Status};
 
+pub use poll::PollSettings;
+
 /// What the cloud's loops need before they start.
 #[derive(Debug, Clone, Default)]
-pub struct CloudSettings {}
+pub struct CloudSettings {
+    /// How the target is requested.
+    pub poll: PollSettings,
+}
 
 /// The channels to the rest of the agent.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ mod vpn;
 use crate::state::Secret;
 
 pub use log_upload::{CloudLogLine, LogSource, LogUpload};
-pub use polling::{PollOutcome, Polling};
+pub use polling::{PollCause, PollOutcome, Polling, TargetOrigin};
 pub use registration::{RegisteredDevice, Registration, RegistrationForm};
 pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
 pub use traffic::{ByteCount, Traffic, TrafficPurpose};
@@ -29,7 +29,8 @@ pub struct CloudAccount {
     pub key: Secret,
 }
 
-/// What became of the requests to the cloud. Each field has one writer: the loop that sends these requests.
+/// What became of the requests to the cloud. Each field has one writer, the loop that sends these requests; except the traffic,
+/// which each loop counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloudStatus {
     /// Whether the device is registered.
@@ -40,4 +41,8 @@ pub struct CloudStatus {
     pub reporting: Reporting,
     /// The upload of logs.
     pub log_upload: LogUpload,
+    /// Whose targets are applied.
+    pub targets_from: TargetOrigin,
+    /// Bytes sent and received, as of the last request that ended.
+    pub traffic: Traffic,
 }
