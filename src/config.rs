@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
 
+use crate::state::cloud::TargetOrigin;
 use crate::state::keys::DeviceAction;
 use crate::state::{Force, Secret};
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub bridges: Option<u16>,
     /// The target-state file to keep the device at.
     pub target: Option<PathBuf>,
+    /// Whose targets are applied.
+    pub targets_from: TargetOrigin,
     /// What the provisioning file says.
     pub provisioning: Provisioning,
     /// How the board is determined.
@@ -155,6 +158,18 @@ impl Config {
             }
             Parse::Addresses | Parse::SettingsFile => Ok(()),
         }
+    }
+
+    /// Whether the device has a cloud.
+    #[must_use]
+    pub const fn has_cloud(&self) -> bool {
+        self.provisioning.api_endpoint.is_some()
+    }
+
+    /// The target-state file, if its targets are applied.
+    #[must_use]
+    pub fn applied_file(&self) -> Option<&Path> {
+        self.target.as_deref().filter(|_| self.targets_from == TargetOrigin::File)
     }
 
     /// The API port that containers get in their environment.

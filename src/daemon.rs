@@ -4,13 +4,14 @@ use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use boardkeeper::board::BoardHints;
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
-use boardkeeper::cloud::CloudSettings;
+use boardkeeper::cloud::{CloudSettings, PollSettings};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
 use boardkeeper::http;
@@ -31,6 +32,7 @@ use boardkeeper::linux::{Linux, host};
 use boardkeeper::notify;
 use boardkeeper::port::{Leds, Notification, Record, ServiceManager, Store as _, Targets as _};
 use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::cloud::TargetOrigin;
 use boardkeeper::state::{Device, Status};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -77,9 +79,10 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         force: config.force,
         service_verbs: config.service_verbs.clone(),
     };
+    let poll = PollSettings { interval: config.provisioning.poll_interval, targets_from: config.targets_from };
     let manager = NotifySocket::new(&|name| std::env::var_os(name));
     let seen = OnceCell::new();
-    let running = boardkeeper::run(&world, settings, CloudSettings::default(), async |router, door| {
+    let running = boardkeeper::run(&world, settings, CloudSettings { poll }, async |router, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
         tokio::select! {
@@ -134,7 +137,7 @@ async fn reload(
     verbosity: &Verbosity,
     targets: &SwappableSource<TargetFile>,
 ) -> Infallible {
-    let mut target = config.target.clone();
+    let mut target = config.applied_file().map(ToOwned::to_owned);
     loop {
         if hangups.recv().await.is_none() {
             pending::<()>().await;
@@ -154,9 +157,12 @@ async fn reload(
         }
         verbosity.set(&new.log);
         info!("the configuration was read again");
-        if new.target != target {
-            targets.replace(target_file(&new));
-            target.clone_from(&new.target);
+        // Where there is a cloud, the source of targets changes at the next start: two at once would contradict each other.
+        let may_follow = !config.has_cloud() || new.targets_from == config.targets_from;
+        let file = new.applied_file().filter(|_| may_follow).map(ToOwned::to_owned);
+        if file != target {
+            targets.replace(target_file(&new, file.as_deref()));
+            target.clone_from(&file);
             let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
             info!("targets come from {from}");
         }
@@ -173,8 +179,8 @@ fn uuid(config: &Config) -> Option<String> {
     store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone())
 }
 
-fn target_file(config: &Config) -> Option<TargetFile> {
-    config.target.as_deref().map(|path| TargetFile::new(path, uuid(config).as_deref()))
+fn target_file(config: &Config, path: Option<&Path>) -> Option<TargetFile> {
+    path.map(|path| TargetFile::new(path, uuid(config).as_deref()))
 }
 
 fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
@@ -193,7 +199,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
             .with_complaints(config.troubles.clone())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
-        targets: SwappableSource::new(target_file(config)),
+        targets: SwappableSource::new(target_file(config, config.applied_file())),
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
@@ -273,7 +279,12 @@ fn board_name(config: &Config) -> Option<String> {
 /// Logs what a reader of a log needs first.
 fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
     let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
-    let target = config.target.as_ref().map_or_else(|| "the last one kept".to_owned(), |it| it.display().to_string());
+    let target = match (config.applied_file(), &config.provisioning.api_endpoint) {
+        (Some(file), None) => file.display().to_string(),
+        (Some(file), Some(_)) => format!("{}; the cloud's is not applied (--target-from)", file.display()),
+        (None, Some(cloud)) if config.targets_from == TargetOrigin::Cloud => format!("of the cloud at {cloud}"),
+        (None, _) => "the last one kept".to_owned(),
+    };
     info!("boardkeeper {}, state in {}", env!("CARGO_PKG_VERSION"), config.state_dir.display());
     info!("board: {}; LED: {}", device.board.recognised, device.board.led.as_deref().unwrap_or("none"));
     info!("engine {engine}, target {target}");

@@ -11,6 +11,7 @@ use crate::cli::table::{plain, table};
 use crate::cli::{CommandError, key, print};
 
 mod client;
+mod cloud;
 
 /// Which agent, and how it is printed.
 #[derive(Debug, Clone, Default, Args)]
@@ -54,6 +55,7 @@ struct AgentState {
     waiting: Option<Vec<String>>,
     troubles: Option<Vec<Trouble>>,
     rejected: Option<String>,
+    cloud: Option<cloud::CloudSummary>,
     device: Device,
 }
 
@@ -215,6 +217,7 @@ impl AgentState {
         let errors = self.containers.iter().filter_map(|it| Some((it, it.error.as_ref()?)));
         lines.extend(errors.map(|(it, error)| ("error", format!("{}/{}: {error}", it.app_id, it.service))));
         lines.extend(self.rejected.iter().map(|it| ("rejected", format!("the last target: {it}"))));
+        lines.extend(self.cloud.iter().flat_map(cloud::CloudSummary::lines).map(|it| ("cloud", it)));
         lines
     }
 }

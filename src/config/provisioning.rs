@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,8 @@ pub struct Provisioning {
     pub api_endpoint: Option<String>,
     /// `listenPort`: the port of the supervisor API.
     pub listen_port: Option<u16>,
+    /// `appUpdatePollInterval`, in milliseconds: the time between two requests for a target.
+    pub poll_interval: Option<Duration>,
 }
 
 /// Reads the given file, or else the one at its standard path if it exists.
@@ -69,13 +72,14 @@ impl Provisioning {
     /// A file with the same fields to cache, without the secrets in the device's own file.
     #[must_use]
     pub fn to_keep(&self) -> Vec<u8> {
-        let Self { path: _, uuid, device_type, name, api_endpoint, listen_port } = self;
+        let Self { path: _, uuid, device_type, name, api_endpoint, listen_port, poll_interval } = self;
         let fields = json!({
             "uuid": uuid,
             "deviceType": device_type,
             "initialDeviceName": name,
             "apiEndpoint": api_endpoint,
             "listenPort": listen_port,
+            "appUpdatePollInterval": poll_interval.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
         });
         format!("{fields:#}\n").into_bytes()
     }
@@ -102,6 +106,7 @@ impl Provisioning {
             name: fields.text("initialDeviceName").or(fields.text("hostname")),
             api_endpoint: fields.text("apiEndpointOverride").or(fields.text("apiEndpoint")),
             listen_port: fields.port("listenPort"),
+            poll_interval: fields.milliseconds("appUpdatePollInterval"),
             path: None,
         };
         (provisioning, mistakes)
@@ -134,6 +139,16 @@ impl ProvisioningFields<'_> {
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         port.filter(|it| *it != 0).or_else(|| self.wrong(name, "a port, 1 to 65535"))
+    }
+
+    /// Milliseconds, as a number or as a string of digits. Anything else counts as missing: it is no reason not to start.
+    fn milliseconds(&self, name: &str) -> Option<Duration> {
+        let count = match self.map.get(name)? {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        count.filter(|it| *it > 0).map(Duration::from_millis)
     }
 
     /// 32 hex digits, or 62 on devices of 2017.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Config, values};
 use crate::state::Force;
+use crate::state::cloud::TargetOrigin;
 
 /// A setting: a flag, a variable in the environment and the settings file, and how its text becomes a part of [`Config`].
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,19 @@ pub const RUN: &[Setting] = &[
             Ok(())
         }),
         differs: None,
+    },
+    Setting {
+        flag: "--target-from",
+        variable: "BOARDKEEPER_TARGET_FROM",
+        value_name: "SOURCE",
+        help: "Whose targets are applied: `cloud` or `file`. With `file` the cloud is polled all the same, which shows it that \
+               the device is online",
+        default: DefaultValue::Derived("`file` if `--target` is given, else `cloud`"),
+        parse: Parse::Text(|config, text| {
+            let default = if config.target.is_some() { TargetOrigin::File } else { TargetOrigin::Cloud };
+            values::target_origin(text).map(|it| config.targets_from = it.unwrap_or(default))
+        }),
+        differs: Some(|old, new| old.has_cloud() && old.targets_from != new.targets_from),
     },
     Setting {
         flag: "--board",

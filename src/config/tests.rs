@@ -192,3 +192,36 @@ fn a_setting_has_one_name_and_a_default_that_is_no_mistake() {
         assert_eq!(Config::default().set_one(setting, None), Ok(()), "{}", setting.flag);
     }
 }
+
+#[test]
+fn targets_come_from_the_file_that_is_given_unless_the_cloud_is_named() {
+    let read = |target: &str, from: &str| Config::read(&given([("--target", target), ("--target-from", from)]), &nothing);
+    let of = |target, from| {
+        let config = read(target, from).unwrap();
+        (config.targets_from, config.applied_file().is_some())
+    };
+    assert_eq!(of("", ""), (TargetOrigin::Cloud, false));
+    assert_eq!(of("/t.json", ""), (TargetOrigin::File, true));
+    assert_eq!(of("/t.json", "cloud"), (TargetOrigin::Cloud, false));
+    assert_eq!(of("", "file"), (TargetOrigin::File, false));
+    let Mistakes(mistakes) = read("", "usb").unwrap_err();
+    assert_eq!(mistakes, ["--target-from: `usb` is neither `cloud` nor `file`"]);
+}
+
+#[test]
+fn the_poll_interval_is_milliseconds_and_survives_in_what_is_kept() {
+    let of = |text: &str| {
+        let (read, wrong) = Provisioning::parse(text.as_bytes(), "config.json");
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let (kept, _) = Provisioning::parse(&read.to_keep(), "kept");
+        assert_eq!(kept, read);
+        read.poll_interval.map(|it| it.as_secs())
+    };
+    assert_eq!(of(r#"{"appUpdatePollInterval": 600000}"#), Some(600));
+    assert_eq!(of(r#"{"appUpdatePollInterval": "900000"}"#), Some(900));
+    for odd in
+        ["{}", r#"{"appUpdatePollInterval": -1}"#, r#"{"appUpdatePollInterval": "soon"}"#, r#"{"appUpdatePollInterval": 0}"#]
+    {
+        assert_eq!(of(odd), None, "{odd}");
+    }
+}

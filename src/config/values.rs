@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::{BoardChoice, LogFilter};
 use crate::state::Secret;
+use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
 
 /// The longest configuration file that is read: a hundred times the longest one seen.
@@ -75,6 +76,16 @@ pub(super) fn yes_or_no(given: &str) -> Result<bool, String> {
         "" | "yes" => Ok(true),
         "no" => Ok(false),
         other => Err(format!("`{other}` is neither `yes` nor `no`")),
+    }
+}
+
+/// `cloud` or `file`. `None`: an empty value.
+pub(super) fn target_origin(given: &str) -> Result<Option<TargetOrigin>, String> {
+    match given {
+        "" => Ok(None),
+        "cloud" => Ok(Some(TargetOrigin::Cloud)),
+        "file" => Ok(Some(TargetOrigin::File)),
+        other => Err(format!("`{other}` is neither `cloud` nor `file`")),
     }
 }
 

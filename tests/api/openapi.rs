@@ -148,7 +148,10 @@ fn fits(schema: &Value, it: &Value) -> bool {
         "enum" => value.as_array().unwrap().contains(it),
         "oneOf" => value.as_array().unwrap().iter().filter(|schema| fits(schema, it)).count() == 1,
         "items" => it.as_array().is_none_or(|items| items.iter().all(|it| fits(value, it))),
-        "required" => value.as_array().unwrap().iter().all(|name| it.get(name.as_str().unwrap()).is_some()),
+        "required" => {
+            let names = value.as_array().unwrap();
+            it.as_object().is_none_or(|fields| names.iter().all(|name| fields.contains_key(name.as_str().unwrap())))
+        }
         "properties" => it
             .as_object()
             .is_none_or(|fields| fields.iter().all(|(name, it)| value.get(name).is_some_and(|schema| fits(schema, it)))),

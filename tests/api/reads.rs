@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use boardkeeper::document;
 use boardkeeper::state::app::{App, Generation};
+use boardkeeper::state::cloud::{ByteCount, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
 use boardkeeper::state::{
     Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, Never,
     ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
@@ -146,6 +147,7 @@ async fn a_service_sees_its_own_app_and_the_device() {
         (&json!([]), &json!([]), &json!([]), &json!([]))
     );
     assert_eq!((&state["waiting"], &state["troubles"], &state["rejected"]), (&json!(null), &json!(null), &json!(null)));
+    assert_eq!(state["cloud"], json!(null));
     assert_eq!(state["containers"].as_array().unwrap().len(), 1);
     assert_eq!(state["containers"][0]["app_id"], 3134);
     assert_eq!(state["device"]["name"], "still-water");
@@ -169,6 +171,45 @@ async fn connectivity_is_reported_with_why_and_since_when() {
     advance(Duration::from_secs(7)).await;
     let told = device.get("/agent/v1/state").await.json()["connectivity"].clone();
     assert_eq!(told, json!({"state": "offline", "check": true, "why": "no route", "seconds": 7}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cloud_is_reported_without_a_key() {
+    let mut device = TestDevice::new();
+    let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
+    assert_eq!((&cloud["registration"], &cloud["polling"]["last"]), (&json!({"state": "no_cloud"}), &json!(null)));
+    let at = Instant::now();
+    device.cloud.send_modify(|it| {
+        it.registration = Registration::Registered { endpoint: "https://api.example.com".to_owned(), device_id: Some(57) };
+        it.polling.last = Some((at, PollOutcome::Rejected("apps: missing".to_owned())));
+        it.polling.cause = Some(PollCause::Update);
+        it.polling.next = Some(at + Duration::from_secs(905));
+        it.polling.interval = Duration::from_secs(900);
+        it.reporting.accepted = Some(at);
+        it.reporting.refused = vec![RefusedPart { part: "os_version".to_owned(), why: "400".to_owned() }];
+        it.log_upload.why = Some("no route".to_owned());
+        it.log_upload.dropped_lines = 3;
+        it.traffic.add(TrafficPurpose::Poll, ByteCount { sent: 400, received: 100 });
+    });
+    advance(Duration::from_secs(5)).await;
+    let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
+    let expected = json!({
+        "registration": {"state": "registered", "endpoint": "https://api.example.com", "device_id": 57},
+        "polling": {
+            "targets_from": "cloud", "interval_seconds": 900, "cause": "update", "why": null,
+            "last": {"answer": "rejected", "why": "apps: missing", "seconds_ago": 5},
+            "next_in_seconds": 900, "next_cause": "interval",
+        },
+        "reporting": {"accepted_seconds_ago": 5, "why": null, "refused": [{"part": "os_version", "why": "400"}]},
+        "log_upload": {"accepted_seconds_ago": null, "why": "no route", "dropped_lines": 3},
+        "traffic": {"poll": {"sent": 400, "received": 100}},
+    });
+    assert_eq!(cloud, expected);
+    device.cloud.send_modify(|it| {
+        it.registration = Registration::Pending { why: Some("no route".to_owned()), next: Some(at + Duration::from_secs(30)) };
+    });
+    let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
+    assert_eq!(cloud["registration"], json!({"state": "pending", "why": "no route", "next_in_seconds": 25}));
 }
 
 #[tokio::test]

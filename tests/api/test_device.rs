@@ -48,6 +48,8 @@ pub(crate) struct TestDevice {
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
+    /// What became of the requests to the cloud.
+    pub(crate) cloud: watch::Sender<CloudStatus>,
     pub(crate) keys: Keys,
     /// Every request that the reconciler got.
     pub(crate) asked: Vec<Received>,
@@ -119,7 +121,7 @@ impl TestDevice {
         let (requests, led_requests) = mpsc::channel(2);
         let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
-        let (_cloud, cloud) = watch::channel(CloudStatus::default());
+        let (cloud_report, cloud) = watch::channel(CloudStatus::default());
         let leds = LedHandle { requests, status: shown };
         let router = api::router(ApiHandle { requests: intents, status, connectivity, cloud, leds, started: Instant::now() });
         let mut device = Self {
@@ -129,6 +131,7 @@ impl TestDevice {
             led_status,
             publish,
             connectivity: report,
+            cloud: cloud_report,
             keys,
             asked: Vec::new(),
             identifies: Some(IdentifyOutcome::By("ACT".to_owned())),

@@ -7,9 +7,12 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use tokio::time::Instant;
 
+mod cloud;
+
 use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
+use crate::state::cloud::CloudStatus;
 use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
     Status, Step, StepKind,
@@ -19,7 +22,8 @@ use crate::state::{
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let connectivity = call.api.connectivity.borrow();
-    let view = View { status: &status, connectivity: &connectivity, callers: &call.callers };
+    let cloud = call.api.cloud.borrow();
+    let view = View { status: &status, connectivity: &connectivity, cloud: &cloud, callers: &call.callers };
     json(StatusCode::OK, &view.body(call.api.started))
 }
 
@@ -27,6 +31,7 @@ pub(super) fn state(call: &ApiRequest) -> ApiResponse {
 struct View<'a> {
     status: &'a Status,
     connectivity: &'a state::Connectivity,
+    cloud: &'a CloudStatus,
     callers: &'a AuthenticatedCallers,
 }
 
@@ -42,11 +47,12 @@ struct StateBody<'a> {
     containers: Vec<Container<'a>>,
     doing: Vec<Doing>,
     downloads: Vec<Download<'a>>,
-    // These are texts about the whole device. `None`: the caller may not see all of it.
+    // These are about the whole device. `None`: the caller may not see all of it.
     waiting: Option<Vec<String>>,
     troubles: Option<Vec<Trouble<'a>>>,
     complaints: Option<&'a [String]>,
     rejected: Option<&'a str>,
+    cloud: Option<cloud::CloudBody<'a>>,
     locks: Vec<Lock<'a>>,
     update: Update,
     connectivity: Connectivity<'a>,
@@ -195,6 +201,7 @@ impl<'a> View<'a> {
             troubles: self.may_see_all().then(|| status.troubles.iter().map(trouble).collect()),
             complaints: self.may_see_all().then_some(status.unreadable_records.as_slice()),
             rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
+            cloud: self.may_see_all().then(|| self.cloud.into()),
             locks: self.locks(),
             update: Update {
                 pending: status.update_pending,

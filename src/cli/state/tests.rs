@@ -56,3 +56,38 @@ fn a_device_that_shuts_down() {
         serde_json::from_str(r#"{"activity":"shutting down","shutdown":{"state":"under_way","ending":"reboot"}}"#).unwrap();
     assert!(state.for_people().contains(": shutting down; "), "{}", state.for_people());
 }
+
+#[test]
+fn what_became_of_the_requests_to_the_cloud() {
+    let lines = |cloud: &str| {
+        let state: AgentState = serde_json::from_str(&format!(r#"{{"cloud":{cloud}}}"#)).unwrap();
+        let text = state.for_people();
+        text.lines().filter_map(|it| it.strip_prefix("cloud     ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(lines(r#"{"registration":{"state":"no_cloud"}}"#).is_empty() && lines("null").is_empty());
+    assert_eq!(
+        lines(r#"{"registration":{"state":"pending","why":"the key is refused","next_in_seconds":30}}"#),
+        ["not registered: the key is refused (again in 30 s)"]
+    );
+    let fine = r#"{"registration":{"state":"registered","endpoint":"https://api.example.com","device_id":7},
+        "polling":{"targets_from":"cloud","last":{"answer":"unchanged","why":null,"seconds_ago":3},"cause":"update","why":null,
+        "next_in_seconds":890,"next_cause":"interval"}}"#;
+    assert_eq!(
+        lines(fine),
+        ["registered at https://api.example.com", "polled 3 s ago: no new target; next in 890 s, as usual"]
+    );
+    let bad = r#"{"registration":{"state":"registered","endpoint":"e"},
+        "polling":{"targets_from":"file","why":"no route","next_in_seconds":15,"next_cause":"retry"},
+        "reporting":{"accepted_seconds_ago":60,"why":"no route","refused":[{"part":"app u","why":"401"}]},
+        "log_upload":{"why":"no route","dropped_lines":5}}"#;
+    assert_eq!(
+        lines(bad)[1..],
+        [
+            "no answer: no route; next in 15 s, to try again; its targets are not applied, a file's are",
+            "the last report failed: no route; accepted 60 s ago",
+            "refuses the report of app u: 401",
+            "logs are not uploaded: no route",
+            "5 lines of logs were dropped",
+        ]
+    );
+}
