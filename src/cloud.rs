@@ -15,6 +15,7 @@
 //! ```
 
 mod jitter;
+mod logs;
 mod pace;
 mod poll;
 mod vpn;
