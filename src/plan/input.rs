@@ -9,8 +9,8 @@ use crate::state::app::Generation;
 use crate::state::config::{Mount, NetworkMode};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment, SUPERVISOR_NETWORK};
 use crate::state::{
-    App, AppId, ConfigHash, Container, Current, ImageRef, Network, NetworkConfig, NetworkConnection, NetworkId, Overrides,
-    Service, ServiceKey, Target, Volume,
+    App, AppId, ConfigHash, Container, ContainerPhase, Current, ImageRef, Network, NetworkConfig, NetworkConnection, NetworkId,
+    Overrides, Service, ServiceKey, Target, Volume,
 };
 
 /// Everything a plan is made from.
@@ -80,6 +80,16 @@ impl<'a> PlanInput<'a> {
 
     pub(super) fn containers_of(self, app: AppId) -> impl Iterator<Item = &'a Container> {
         self.current.containers.iter().filter(move |it| it.key.app == app)
+    }
+
+    /// An app that left the target and still runs, if this one has run nothing yet: a device that moves to another fleet runs
+    /// one after the other, and never both because of a lock.
+    pub(super) fn predecessor(self, app: AppId) -> Option<AppId> {
+        if self.containers_of(app).any(|it| it.phase != ContainerPhase::Created) {
+            return None;
+        }
+        let leaving = |it: &&Container| it.phase.is_alive() && !self.target.apps.contains_key(&it.key.app);
+        self.current.containers.iter().find(leaving).map(|it| it.key.app)
     }
 
     /// The app's networks that exist on the engine but differ from the target. A volume is never recreated for a difference:

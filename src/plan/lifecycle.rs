@@ -107,6 +107,8 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
         draft.wait(Waiting::Boot(container.key.clone()));
     } else if let Some(other) = unmet(draft.input, app, service) {
         draft.wait(Waiting::Dependency(container.key.clone(), other));
+    } else if let Some(other) = draft.input.predecessor(app.id) {
+        draft.wait(Waiting::Predecessor(container.key.clone(), other));
     } else {
         draft.propose_action(Precondition::Always, EngineAction::Start(ref_of(container)));
     }

@@ -22,7 +22,7 @@ use model::{parse_target, story, story_of};
 use crate::plan::{Plan, changes, inject_supervisor_env, plan};
 use crate::state::app::Generation;
 use crate::state::service::Feature;
-use crate::state::{AppId, Device, HeldLock, Keys, LockState, Overrides, Secret, ServiceKey, VolumeConfig};
+use crate::state::{AppId, Current, Device, HeldLock, Keys, LockState, Overrides, Secret, ServiceKey, Volume, VolumeConfig};
 
 #[test]
 fn nothing_to_do() {
@@ -35,6 +35,40 @@ fn first_start() {
     pull db:1, pull web:1, create network app_default
     create 1/db from db:1, create 1/web from web:1
     start 1/db, start 1/web
+    ");
+}
+
+/// The device moves to another fleet: its containers belong to an app that the target no longer has.
+fn of_another_app(current: &mut Current) {
+    let other = AppId(7);
+    for container in &mut current.containers {
+        container.key.app = other;
+    }
+    current.volumes.push(Volume { name: "7_data".to_owned(), app: other, config: VolumeConfig::default() });
+}
+
+#[test]
+fn a_device_that_moves_to_another_fleet_runs_one_app_after_the_other() {
+    assert_snapshot!(story_of("web web:2", "old old:1 running", |_, current| of_another_app(current)), @"
+    pull web:2, lock 7 (old)
+    create 1/web from web:2, kill 7/old
+    start 1/web, remove volume 7_data, remove image old:1
+    unlock 7
+    ");
+}
+
+#[test]
+fn a_lock_of_the_app_that_leaves_holds_up_the_move_and_its_data_stays_as_long() {
+    let held = HeldLock { service: "old".to_owned(), path: "/lock".to_owned(), since_secs: 0 };
+    let moves = |_: &mut Overrides, current: &mut Current| {
+        of_another_app(current);
+        current.locks.insert(AppId(7), LockState::Held(held));
+    };
+    assert_snapshot!(story_of("web web:2", "old old:1 running", moves), @"
+    pull web:2
+    create 1/web from web:2
+    … 1/web waits until app 7, which left the target, is gone
+    … app 7 is locked by its service old (/lock)
     ");
 }
 

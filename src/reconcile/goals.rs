@@ -98,7 +98,12 @@ impl<'a> GoalCheck<'a> {
         let waits = self.waiting().any(|it| match it {
             Waiting::Dependency(key, _) => key.app == app && !is_out_of_patience(since),
             Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => key.app == app,
-            Waiting::Lock(..) | Waiting::Images(_) | Waiting::Paused(_) | Waiting::Boot(_) | Waiting::Configured(_) => false,
+            Waiting::Lock(..)
+            | Waiting::Images(_)
+            | Waiting::Predecessor(..)
+            | Waiting::Paused(_)
+            | Waiting::Boot(_)
+            | Waiting::Configured(_) => false,
         });
         let is_there = |(name, service): (&String, &Service)| {
             // A service that never was here yet is not what the request is about.

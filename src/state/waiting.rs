@@ -20,6 +20,8 @@ pub enum Waiting {
     Engine(ServiceKey),
     /// A network or volume that is not there yet.
     Resource(ServiceKey, String),
+    /// An app that left the target and still runs. It may have the devices and ports that the service needs.
+    Predecessor(ServiceKey, AppId),
     /// The user who paused the container on the engine.
     Paused(ServiceKey),
     /// The next boot, which starts the service.
@@ -78,6 +80,7 @@ impl fmt::Display for Waiting {
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
+            Self::Predecessor(key, app) => write!(f, "{key} waits until app {app}, which left the target, is gone"),
             Self::Paused(key) => write!(f, "{key} is paused on the engine; `docker unpause` or the start verb lets it go on"),
             Self::Boot(key) => write!(f, "{key} is started by the next boot"),
             Self::Configured(file) => write!(f, "the host's configuration counts from the next boot ({file})"),
