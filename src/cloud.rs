@@ -18,6 +18,7 @@ mod jitter;
 mod logs;
 mod pace;
 mod poll;
+mod report;
 mod vpn;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use crate::state::cloud::CloudStatus;
 use crate::state::{DeviceEvent, Status};
 
 pub use poll::PollSettings;
+pub use report::farewell::wait_for_farewell;
 
 /// What the cloud's loops need before they start.
 #[derive(Debug, Clone, Default)]

@@ -11,7 +11,7 @@ use boardkeeper::board::BoardHints;
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
-use boardkeeper::cloud::{CloudSettings, PollSettings};
+use boardkeeper::cloud::{CloudSettings, PollSettings, wait_for_farewell};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
 use boardkeeper::http;
@@ -85,11 +85,13 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     let running = boardkeeper::run(&world, settings, CloudSettings { poll }, async |router, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
+        let (status, mut cloud) = (door.status.clone(), door.cloud);
         tokio::select! {
             biased;
             () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
             never = notify::run(&manager, door.requests, door.status) => match never {},
         }
+        wait_for_farewell(&status, &mut cloud).await;
     });
     tokio::select! {
         biased;

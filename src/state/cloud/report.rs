@@ -37,6 +37,14 @@ pub struct DeviceReport {
     pub apps: BTreeMap<String, AppReport>,
 }
 
+impl DeviceReport {
+    /// Whether it reports nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.apps.is_empty()
+    }
+}
+
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReportValue {

@@ -1,0 +1,236 @@
+//! A device of these tests, and a cloud that answers as a script says.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::document;
+use crate::port::{Cloud, CloudError, TargetAnswer};
+use crate::state::cloud::{
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReportValue, Traffic, VpnProfile,
+};
+use crate::state::config::RestartPolicy;
+use crate::state::host::{Capacity, HostMetrics};
+use crate::state::{
+    AppId, ConfigHash, Container, ContainerId, ContainerPhase, ContainerRef, Current, Device, EngineAction, EngineState, Image,
+    ImageId, ImageRef, Origin, Secret, ServiceKey, Status, Step, StepFault, Target, Trouble,
+};
+
+pub(super) const APP: &str = "797e233cf79543d3bc61aaf99e793a26";
+pub(super) const ONE: &str = "19c48bcaffa860000000000000000000";
+pub(super) const TWO: &str = "28d59cdb00b970000000000000000000";
+
+/// A target of the cloud: a release with these services.
+pub(super) fn target(commit: &str, services: &[&str], config: &str) -> Arc<Target> {
+    let services: Vec<String> = services
+        .iter()
+        .map(|it| {
+            let image = image(commit, it);
+            let fields = r#""environment":{},"labels":{},"composition":{}"#;
+            format!(r#""{it}":{{"id":1,"image_id":2,"image":"{}",{fields}}}"#, image.as_str())
+        })
+        .collect();
+    let text = format!(
+        r#"{{"uuid":{{"name":"d","config":{{{config}}},"apps":{{"{APP}":{{"id":24,"name":"fleet","is_host":false,"class":"fleet",
+        "releases":{{"{commit}":{{"id":7,"services":{{{}}}}}}}}}}}}}}}"#,
+        services.join(",")
+    );
+    Arc::new(document::parse(&text, Some("uuid")).unwrap())
+}
+
+/// The image of a service, as the cloud names it.
+pub(super) fn image(commit: &str, service: &str) -> ImageRef {
+    let mut location = hex::encode(format!("{service}{commit}"));
+    location.truncate(32);
+    ImageRef::new(&format!("127.0.0.1:15000/v2/{location}@sha256:{}", "f".repeat(64)))
+}
+
+pub(super) fn key(service: &str) -> ServiceKey {
+    ServiceKey::new(AppId(24), service)
+}
+
+pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> Container {
+    Container {
+        id: ContainerId(format!("{service} of {commit}")),
+        name: format!("{service}_2_7_{commit}"),
+        key: key(service),
+        phase,
+        created_secs: 5,
+        image: ImageId(format!("sha256:{service}{commit}")),
+        image_ref: image(commit, service),
+        made: Origin::Ours(ConfigHash(String::new())),
+        outcome: None,
+        env: Arc::default(),
+        restart: RestartPolicy::Always,
+        started: None,
+        networks: None,
+        ports: BTreeSet::new(),
+        is_port_taken: false,
+        shares: BTreeMap::new(),
+        shares_since: None,
+        is_orphaned: false,
+        error: None,
+        health: None,
+    }
+}
+
+/// A device that runs a release of these services.
+pub(super) fn running(commit: &str, services: &[&str]) -> Status {
+    let mut status = Status {
+        device: Device {
+            os_version: "balenaOS 6.4.0".to_owned(),
+            os_variant: Some("prod".to_owned()),
+            supervisor_version: "19.0.5".to_owned(),
+            api_port: 48484,
+            mac_address: "02:42:AC:11:00:02".to_owned(),
+            ip_addresses: vec!["10.0.0.5".to_owned(), "fe80::1".to_owned()],
+            ..Device::default()
+        },
+        device_key: Some(Secret::new("5eca908fe6803c7dda6f13eadcd1f7e0".to_owned())),
+        engine: EngineState::Up,
+        observed_at: Some(Instant::now()),
+        target: Some(target(commit, services, "")),
+        metrics: HostMetrics {
+            temperature_millicelsius: Some(48_312),
+            cpu_percent: Some(7),
+            cpu_serial: Some("0000000000000001".to_owned()),
+            undervolted: Some(false),
+            memory: Some(Capacity { free_bytes: 806 << 20, total_bytes: 926 << 20 }),
+            storage: Some(Capacity { free_bytes: 5700 << 20, total_bytes: 6000 << 20 }),
+            storage_device: Some("/dev/mmcblk0p6".to_owned()),
+            ..HostMetrics::default()
+        },
+        ..Status::default()
+    };
+    change(&mut status, |it| {
+        for service in services {
+            it.containers.push(container(commit, service, ContainerPhase::Running));
+        }
+    });
+    for service in services {
+        add_image(&mut status, commit, service);
+    }
+    status
+}
+
+/// Changes what was observed.
+pub(super) fn change(status: &mut Status, change: impl FnOnce(&mut Current)) {
+    change(Arc::make_mut(&mut status.current));
+}
+
+pub(super) fn add_image(status: &mut Status, commit: &str, service: &str) {
+    let id = ImageId(format!("sha256:{service}{commit}"));
+    change(status, |it| it.images.push(Image { id, names: [image(commit, service)].into(), size_bytes: 1 }));
+}
+
+/// A step on a service's container.
+pub(super) fn act(action: fn(ContainerRef) -> EngineAction, commit: &str, service: &str) -> Step {
+    Step::Engine(action(ContainerRef { key: key(service), id: ContainerId(format!("{service} of {commit}")) }))
+}
+
+pub(super) fn pull(commit: &str, service: &str) -> Step {
+    Step::Engine(EngineAction::Pull(image(commit, service)))
+}
+
+/// A step that failed this often.
+pub(super) fn trouble(step: Step, failures: u32) -> Trouble {
+    let why = StepFault::Failed("no such host".to_owned());
+    Trouble::Step { step: Box::new(step), why, failures, again: Instant::now() }
+}
+
+/// A report in one line, without the image names: `status=Idle app 797e running 19c4 19c4:done main=Running`.
+pub(super) fn shown(report: &DeviceReport) -> String {
+    let short = |it: &str| it.chars().take(4).collect::<String>();
+    let mut words = Vec::new();
+    for (name, value) in &report.fields {
+        words.push(match value {
+            ReportValue::Text(it) => format!("{name}={it}"),
+            ReportValue::Secret(_) => format!("{name}=…"),
+            ReportValue::Number(it) => format!("{name}={it}"),
+            ReportValue::Flag(it) => format!("{name}={it}"),
+            ReportValue::Null => format!("{name}=null"),
+        });
+    }
+    for (uuid, app) in &report.apps {
+        words.push(format!("app {}", short(uuid)));
+        words.extend(app.release_uuid.iter().map(|it| format!("runs {}", short(it))));
+        for (commit, release) in &app.releases {
+            words.push(format!("{}:{}", short(commit), release.update_status.unwrap_or("?")));
+            for (name, service) in &release.services {
+                let progress = service.download_progress.map(|it| format!(" {it} %")).unwrap_or_default();
+                words.push(format!("{name}={}{progress}", service.status));
+            }
+        }
+    }
+    words.join(" ")
+}
+
+/// What a scripted cloud answers.
+type Script = Box<dyn Fn(&DeviceReport) -> Result<(), CloudError>>;
+
+/// A cloud that answers reports as its script says, and keeps them.
+pub(super) struct ScriptedCloud {
+    script: RefCell<Script>,
+    begun: Instant,
+    pub(super) reports: RefCell<Vec<(Duration, DeviceReport)>>,
+}
+
+impl ScriptedCloud {
+    pub(super) fn new(script: impl Fn(&DeviceReport) -> Result<(), CloudError> + 'static) -> Self {
+        Self { script: RefCell::new(Box::new(script)), begun: Instant::now(), reports: RefCell::default() }
+    }
+
+    pub(super) fn accepting() -> Self {
+        Self::new(|_| Ok(()))
+    }
+
+    /// Answers differently from now on.
+    pub(super) fn answer(&self, script: impl Fn(&DeviceReport) -> Result<(), CloudError> + 'static) {
+        *self.script.borrow_mut() = Box::new(script);
+    }
+
+    /// The reports since the last call: seconds since the begin, and the report in one line.
+    pub(super) fn take(&self) -> Vec<(u64, String)> {
+        self.reports.take().into_iter().map(|(at, report)| (at.as_secs(), shown(&report))).collect()
+    }
+}
+
+pub(super) fn refused(status: u16) -> Result<(), CloudError> {
+    Err(CloudError::Refused { status, why: "no".to_owned(), retry_after: None })
+}
+
+pub(super) fn account() -> CloudAccount {
+    let key = Secret::new("k".repeat(32));
+    CloudAccount { endpoint: "https://api".to_owned(), logs_endpoint: None, uuid: "uuid".to_owned(), key }
+}
+
+impl Cloud for ScriptedCloud {
+    async fn register(&self, _: &str, _: &Secret, _: &RegistrationForm) -> Result<RegisteredDevice, CloudError> {
+        unreachable!()
+    }
+    async fn device_id(&self, _: &str, _: &Secret, _: &str) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
+        unreachable!()
+    }
+    async fn report(&self, _: &CloudAccount, report: &DeviceReport) -> Result<(), CloudError> {
+        self.reports.borrow_mut().push((self.begun.elapsed(), report.clone()));
+        (self.script.borrow())(report)
+    }
+    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
+        unreachable!()
+    }
+    async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
