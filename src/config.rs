@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::DeviceAction;
+use crate::state::proxy_variables::ProxyVariables;
 use crate::state::{Force, Secret};
 
 mod file;
@@ -77,6 +78,8 @@ pub struct Config {
     pub docker_host: Option<String>,
     /// `DBUS_SYSTEM_BUS_ADDRESS`.
     pub bus: Option<String>,
+    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, for connections to the cloud.
+    pub proxies: ProxyVariables,
     /// `BOARDKEEPER_API_KEY`, the key of a device that has none yet.
     pub device_key: Option<Secret>,
     /// `BALENA_DEVICE_TYPE` or `RESIN_DEVICE_TYPE`, as the host's scripts set it.
@@ -129,6 +132,7 @@ impl Config {
         }
         config.docker_host = checked(values::docker_host(env("DOCKER_HOST")), &mut mistakes);
         config.bus = env("DBUS_SYSTEM_BUS_ADDRESS");
+        config.proxies = proxies(&env);
         config.device_key = checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes);
         config.device_type = env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE"));
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
@@ -176,6 +180,16 @@ impl Config {
     #[must_use]
     pub fn api_port(&self) -> u16 {
         self.listen.first().map_or(PORT, SocketAddr::port)
+    }
+}
+
+/// As other programs look for them: in lower case too.
+fn proxies(env: &dyn Fn(&str) -> Option<String>) -> ProxyVariables {
+    let either = |name: &str| env(name).or_else(|| env(&name.to_ascii_lowercase()));
+    ProxyVariables {
+        https: either("HTTPS_PROXY").map(Secret::new),
+        all: either("ALL_PROXY").map(Secret::new),
+        exceptions: either("NO_PROXY"),
     }
 }
 
@@ -229,7 +243,8 @@ impl Config {
         let flags = settings::all().filter(|it| it.differs.is_some_and(|differs| differs(self, new))).map(|it| it.flag);
         let docker_host = (self.docker_host != new.docker_host).then_some("DOCKER_HOST");
         let bus = (self.bus != new.bus).then_some("DBUS_SYSTEM_BUS_ADDRESS");
-        flags.chain(docker_host).chain(bus).collect()
+        let proxies = (self.proxies != new.proxies).then_some("HTTPS_PROXY, ALL_PROXY or NO_PROXY");
+        flags.chain(docker_host).chain(bus).chain(proxies).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use boardkeeper::board::BoardHints;
@@ -17,8 +18,8 @@ use boardkeeper::document;
 use boardkeeper::http;
 use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
-use boardkeeper::linux::cloud::CloudClient;
-use boardkeeper::linux::engine::{self, Engine};
+use boardkeeper::linux::cloud::{CloudClient, CloudClientSettings};
+use boardkeeper::linux::engine::{self, Engine, RegistryAccess};
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
@@ -28,6 +29,8 @@ use boardkeeper::linux::power::Power;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::swappable_source::SwappableSource;
 use boardkeeper::linux::target_file::TargetFile;
+use boardkeeper::linux::traffic::TrafficCounter;
+use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::linux::{Linux, host};
 use boardkeeper::notify;
 use boardkeeper::port::{Leds, Notification, Record, ServiceManager, Store as _, Targets as _};
@@ -187,12 +190,15 @@ fn target_file(config: &Config, path: Option<&Path>) -> Option<TargetFile> {
 
 fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
     let uuid = uuid(config);
+    let trust = Rc::new(TrustStore::new(&config.root, None));
+    let traffic = TrafficCounter::default();
+    let access = RegistryAccess { trust: trust.clone(), traffic: traffic.clone() };
     let engine = Engine::connect(engine::EngineSettings {
         hosts,
         root: config.root.clone(),
         logins: Some(config.registry_auth.clone()),
         floor_bytes: config.disk_floor_bytes,
-        asks_registries: config.asks_registries,
+        registries: config.asks_registries.then_some(access),
         arch: device.arch.clone(),
     });
     Linux {
@@ -206,7 +212,13 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
         chance: Random,
-        cloud: CloudClient::new(&config.root),
+        cloud: CloudClient::new(CloudClientSettings {
+            root: config.root.clone(),
+            trust,
+            traffic,
+            user_agent: format!("Supervisor/{}", device.supervisor_version),
+            proxies: config.proxies.clone(),
+        }),
         net: net::NetAdapter::new(&config.root, &config.state_dir, config.bus.as_deref()),
         host: host::LiveHost::new(
             &config.root,

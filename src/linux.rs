@@ -3,6 +3,7 @@
 pub mod board;
 pub mod clock;
 pub mod cloud;
+mod dial;
 pub mod doctor;
 pub mod engine;
 pub mod host;
@@ -15,6 +16,8 @@ pub mod store;
 pub mod swappable_source;
 mod systemd;
 pub mod target_file;
+pub mod traffic;
+pub mod trust;
 mod watch;
 pub mod world;
 

@@ -29,6 +29,7 @@ pub mod logging;
 pub mod network;
 pub mod pattern;
 pub mod ports;
+pub mod proxy_variables;
 pub mod service;
 pub mod shutdown;
 pub mod status;

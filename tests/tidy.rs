@@ -39,10 +39,12 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("boards", &["board", "linux"]),
     ("clap", &["cli", "main"]),
     ("dlmalloc", &["main"]),
+    ("flate2", &["linux"]),
     ("gpio_cdev", &["linux"]),
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
     ("http_body_util", &["linux"]),
+    ("httpdate", &["linux"]),
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),
     ("semver", &["plan"]),
@@ -52,6 +54,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("sysfs_gpio", &["linux"]),
     ("tokio_io_timeout", &["http"]),
     ("tokio_rustls", &["linux"]),
+    ("webpki", &["linux"]),
     ("zbus", &["linux"]),
 ];
 

@@ -11,7 +11,6 @@ use crate::cli::{CommandError, print};
 use crate::config::{BoardChoice, Config};
 use crate::linux::doctor::{CheckResult, Checks, Finding, run_checks};
 use crate::linux::engine;
-use crate::state::connectivity::host_and_port;
 
 /// The agent's own flags, so that what is checked is what it would use.
 #[derive(Debug, Clone, Default, Args)]
@@ -57,7 +56,9 @@ fn checks(config: &Config) -> Checks {
         bus: config.bus.clone(),
         registry_auth: config.registry_auth.clone(),
         keys: config.state_dir.join("keys.json"),
-        cloud: config.provisioning.api_endpoint.as_deref().and_then(host_and_port),
+        cloud: config.provisioning.api_endpoint.clone(),
+        root_ca: None,
+        proxies: config.proxies.clone(),
         board: board.map(|board| BoardHints { board, device_type: config.device_type.clone() }),
         led_file: config.led_file.as_ref().map(|it| it.display().to_string()),
         troubles: config.troubles.clone(),

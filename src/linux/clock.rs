@@ -1,10 +1,24 @@
 //! Wall time, and random numbers good enough for keys.
 
 use std::fs;
+use std::future::pending;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
 use crate::port;
+
+/// When the timer expires that is cancelled when the clock is set, in seconds since 1970: after the device's life. Kernels
+/// before 5.1 on 32 bits take no more than the second one.
+const NEVER_SECS: [i64; 2] = [1 << 33, i32::MAX as i64];
 
 /// The machine's clock.
 #[derive(Debug, Clone)]
@@ -42,6 +56,42 @@ impl port::Clock for Clock {
 
     fn boot_id(&self) -> String {
         fs::read_to_string(&self.boot_id).map_or_else(|_| String::new(), |it| it.trim().to_owned())
+    }
+
+    fn jumps(&self) -> impl Stream<Item = ()> {
+        let timer = cancelled_timer().inspect_err(|why| warn!(%why, "the kernel cannot say when the clock is set"));
+        unfold(timer.ok(), async |timer| {
+            let Some(timer) = timer else { pending().await };
+            set(&timer).await;
+            Some(((), Some(timer)))
+        })
+    }
+}
+
+/// A timer that the kernel cancels when the clock is set.
+fn cancelled_timer() -> io::Result<AsyncFd<OwnedFd>> {
+    let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let armed = |secs| {
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let time = Itimerspec { it_interval, it_value: Timespec { tv_sec: secs, tv_nsec: 0 } };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &time).map(drop)
+    };
+    let [late, earlier] = NEVER_SECS;
+    armed(late).or_else(|_| armed(earlier))?;
+    #[expect(deprecated, reason = "its successor is unsafe; what owns its descriptor keeps it open")]
+    AsyncFd::new(timer)
+}
+
+/// Returns when the clock was set.
+async fn set(timer: &AsyncFd<OwnedFd>) {
+    loop {
+        let Ok(mut ready) = timer.readable().await else { pending().await };
+        let mut expirations = [0; 8];
+        match rustix::io::read(timer, &mut expirations) {
+            Err(Errno::CANCELED) => return,
+            // Nothing to read any more, or the end of the kernel's time.
+            Ok(_) | Err(_) => ready.clear_ready(),
+        }
     }
 }
 

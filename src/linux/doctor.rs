@@ -1,29 +1,28 @@
 //! Checks all that the agent needs of its host, without changing anything.
 
+mod cloud;
+
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Access, access};
 use serde_json::Value;
-use tokio::time::timeout;
 
 use crate::board::{BoardHints, LedLocation, choose_led};
 use crate::linux::board::{detect, read_leds};
 use crate::linux::clock::Clock;
 use crate::linux::engine::{Engine, EngineSettings};
-use crate::linux::net::{NetAdapter, port_owner};
+use crate::linux::net::port_owner;
 use crate::linux::systemd::Systemd;
 use crate::linux::{read_small, without_mark};
-use crate::port::{Clock as _, Net as _};
+use crate::port::Clock as _;
+use crate::state::proxy_variables::ProxyVariables;
 
 /// 2026-01-01, the year this was written: a clock before that has not been set.
 const NOT_BEFORE_SECS: i64 = 1_767_225_600;
-/// How long the cloud may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to check: the configuration, as far as it is about the host.
 #[derive(Debug, Clone)]
@@ -42,8 +41,12 @@ pub struct Checks {
     pub registry_auth: PathBuf,
     /// The file of API keys.
     pub keys: PathBuf,
-    /// Host and port of the cloud's API.
-    pub cloud: Option<(String, u16)>,
+    /// The address of the cloud's API.
+    pub cloud: Option<String>,
+    /// The certificates that are trusted beside the host's, base64 of PEM.
+    pub root_ca: Option<String>,
+    /// The proxies on the way to the cloud.
+    pub proxies: ProxyVariables,
     /// Hints about the board. `None`: LEDs are simulated.
     pub board: Option<BoardHints>,
     /// A LED chosen by its path.
@@ -85,7 +88,7 @@ pub async fn run_checks(checks: &Checks) -> Vec<Finding> {
     findings.push(led(checks));
     findings.push(registry_auth(&checks.registry_auth));
     findings.extend(checks.listen.iter().map(|it| port(&checks.root, *it)));
-    findings.push(cloud(checks).await);
+    findings.push(cloud::check(checks).await);
     findings
 }
 
@@ -167,7 +170,7 @@ async fn engine(checks: &Checks) -> Finding {
         root: checks.root.clone(),
         logins: None,
         floor_bytes: 0,
-        asks_registries: false,
+        registries: None,
         arch: String::new(),
     };
     match Engine::connect(settings).version().await {
@@ -260,22 +263,6 @@ fn port(root: &Path, at: SocketAddr) -> Finding {
     }
 }
 
-async fn cloud(checks: &Checks) -> Finding {
-    let Some((host, port)) = &checks.cloud else { return skipped("cloud", "none is configured") };
-    let reach = NetAdapter::new(&checks.root, Path::new(""), checks.bus.as_deref());
-    match timeout(CONNECT_TIMEOUT, reach.dial(host, *port)).await {
-        Ok(Ok(())) => fine("cloud", format!("{host} port {port} can be reached")),
-        Ok(Err(why)) => wrong("cloud", why.to_string()),
-        Err(_) => wrong(
-            "cloud",
-            format!(
-                "{host} port {port} does not answer within {} s; check the network's firewall and proxy",
-                CONNECT_TIMEOUT.as_secs()
-            ),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -293,6 +280,8 @@ mod tests {
             registry_auth: root.join("auth.json"),
             keys: root.join("state/keys.json"),
             cloud: None,
+            root_ca: None,
+            proxies: ProxyVariables::default(),
             board: Some(BoardHints::default()),
             led_file: None,
             troubles: Vec::new(),
@@ -365,19 +354,12 @@ mod tests {
         fs::create_dir_all(path.join("proc")).unwrap();
         fs::write(path.join("proc/stat"), "btime 1760000000\n").unwrap();
         fs::write(path.join("auth.json"), "{\"auths\": \"sesame").unwrap();
-        let cloud = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = cloud.local_addr().unwrap();
-        let checks = Checks {
-            listen: vec![at],
-            cloud: Some(("127.0.0.1".to_owned(), at.port())),
-            board: None,
-            writes: vec![path.join("auth.json/below")],
-            ..checks(path)
-        };
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = other.local_addr().unwrap();
+        let checks = Checks { listen: vec![at], board: None, writes: vec![path.join("auth.json/below")], ..checks(path) };
         let findings = run_checks(&checks).await;
         let of = |what: &str| findings.iter().find(|it| it.what == what).unwrap();
         assert_eq!(of("clock").verdict, CheckResult::Fine);
-        assert_eq!(of("cloud").verdict, CheckResult::Fine);
         assert_eq!((of("led").verdict, of("directory").verdict), (CheckResult::Skipped, CheckResult::Wrong));
         assert_eq!(of("port").verdict, CheckResult::Wrong);
         assert_eq!(of("registry-auth").verdict, CheckResult::Wrong);

@@ -56,6 +56,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
+use crate::linux::traffic::TrafficCounter;
+use crate::linux::trust::TrustStore;
 use crate::port::{self, EngineError, EngineSnapshot};
 use crate::state::{ContainerId, EngineAction, EngineLogLine, ImageRef, LogCursor};
 
@@ -78,10 +80,19 @@ pub struct EngineSettings {
     pub logins: Option<PathBuf>,
     /// Space that pulls leave free on the disk where the engine keeps images, in bytes.
     pub floor_bytes: u64,
-    /// Whether to ask registries for an image's size before it is pulled.
-    pub asks_registries: bool,
+    /// How registries are asked for an image's size before it is pulled. `None`: they are not asked.
+    pub registries: Option<RegistryAccess>,
     /// The board's architecture, for error messages.
     pub arch: String,
+}
+
+/// What the agent needs to ask registries itself.
+#[derive(Debug, Clone)]
+pub struct RegistryAccess {
+    /// The certificates that are trusted.
+    pub trust: Rc<TrustStore>,
+    /// Where the bytes are counted.
+    pub traffic: TrafficCounter,
 }
 
 /// A container engine, which may stop and start again at any time.

@@ -1,5 +1,7 @@
 //! The ports of wall time and of randomness.
 
+use futures_util::Stream;
+
 /// Wall time. Durations are measured with [`tokio::time`].
 pub trait Clock {
     /// Seconds since 1970, on the same clock as the engine's timestamps.
@@ -8,6 +10,9 @@ pub trait Clock {
     fn booted_secs(&self) -> i64;
     /// The boot id: no other boot has the same. Empty if unknown.
     fn boot_id(&self) -> String;
+    /// An item whenever the clock was set, by a user or a time service. Corrections that only make it run faster or slower for
+    /// a while count as none. Several changes may give one item. Never ends.
+    fn jumps(&self) -> impl Stream<Item = ()>;
 }
 
 /// Randomness, good enough for keys.

@@ -46,6 +46,9 @@ pub trait Cloud {
     async fn vpn_profile(&self, account: &CloudAccount) -> Result<Option<VpnProfile>, CloudError>;
     /// The bytes sent and received since the agent started.
     fn traffic(&self) -> Traffic;
+    /// By how many seconds this device's clock is ahead of the cloud's; negative where it is behind. As of the cloud's last
+    /// answer, to about two seconds. `None`: there was no answer yet.
+    fn clock_skew(&self) -> Option<i64>;
 }
 
 /// The answer to a request for a target.
@@ -55,10 +58,10 @@ pub enum TargetAnswer {
     Document {
         /// Its text.
         text: String,
-        /// Its ETag, to be sent with the next request.
+        /// Its `ETag`, to be sent with the next request.
         etag: Option<String>,
     },
-    /// 304. The document is the one with the ETag that was sent. Where none was sent, there is no such device.
+    /// 304. The document is the one with the `ETag` that was sent. Where none was sent, there is no such device.
     NotModified,
 }
 

@@ -4,6 +4,7 @@
 
 mod bus;
 mod clock;
+mod cloud;
 mod engine;
 mod leds;
 mod listen;

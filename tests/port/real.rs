@@ -16,6 +16,7 @@ use boardkeeper::linux::store::Store;
 use boardkeeper::port::ToolLock;
 use boardkeeper::state::{ServiceKey, VpnState};
 
+use crate::cloud::lab::OverTls;
 use crate::{clock, leds, locks, net, store};
 
 struct Host {
@@ -238,9 +239,10 @@ macro_rules! hold {
 }
 
 mod on_linux {
-    use super::{Board, Disk, Host, Machine, Wires};
+    use super::{Board, Disk, Host, Machine, OverTls, Wires};
 
     crate::clock::every_fact!(hold, clock, Machine);
+    crate::cloud::every_fact!(hold, cloud, OverTls);
     crate::leds::every_fact!(hold, leds, Board);
     crate::locks::every_fact!(hold, locks, Host);
     crate::net::every_fact!(hold, net, Wires);

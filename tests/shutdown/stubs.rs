@@ -125,4 +125,7 @@ impl port::Cloud for World {
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
 }

@@ -393,6 +393,10 @@ impl port::Clock for World {
     fn boot_id(&self) -> String {
         format!("boot-{}", self.boot.get())
     }
+
+    fn jumps(&self) -> impl Stream<Item = ()> {
+        stream::pending()
+    }
 }
 
 impl port::Random for World {

@@ -200,6 +200,7 @@ pub(crate) struct Notifiers {
     ready: watch::Sender<u64>,
     moment: watch::Sender<u64>,
     printed: watch::Sender<u64>,
+    clock: watch::Sender<u64>,
     crash: Rc<Notify>,
     job: Rc<Notify>,
     over: Rc<Notify>,
@@ -228,6 +229,7 @@ impl Sim {
             ready: notifier(),
             moment: notifier(),
             printed: notifier(),
+            clock: notifier(),
             crash: Rc::default(),
             job: Rc::default(),
             over: Rc::default(),
@@ -345,8 +347,11 @@ impl Model {
     }
 
     /// The clock is so far ahead, or behind.
-    pub(crate) const fn skew(&mut self, secs: i64) {
-        self.skew_secs = secs;
+    pub(crate) fn skew(&mut self, secs: i64) {
+        if self.skew_secs != secs {
+            self.skew_secs = secs;
+            self.notifiers.clock.send_modify(|count| *count += 1);
+        }
     }
 
     /// Wall time, in seconds.

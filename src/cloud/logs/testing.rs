@@ -208,6 +208,9 @@ impl Clock for WallClock {
     fn booted_secs(&self) -> i64 {
         unreachable!()
     }
+    fn jumps(&self) -> impl Stream<Item = ()> {
+        stream::pending()
+    }
     fn boot_id(&self) -> String {
         unreachable!()
     }
@@ -343,6 +346,9 @@ impl Cloud for ScriptedCloud {
     }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         unreachable!()
+    }
+    fn clock_skew(&self) -> Option<i64> {
+        None
     }
     fn traffic(&self) -> Traffic {
         Traffic::default()

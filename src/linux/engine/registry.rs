@@ -78,7 +78,7 @@ impl Engine {
 
     /// Not if asking would be of no use, because free space is unknown.
     fn asks_registries(&self, connection: &EngineConnection) -> bool {
-        self.settings.asks_registries && self.free(connection).is_some()
+        self.settings.registries.is_some() && self.free(connection).is_some()
     }
 
     /// Compressed bytes of images that are not present, as far as they are known. What is present already matters only if all
@@ -145,7 +145,8 @@ impl Engine {
     ) -> Result<(RegistryClient, ImageLocation), String> {
         let place = ImageLocation::of(image.as_str()).ok_or("it is not named as registries name images")?;
         let way = connection.facts.registries.way(&place.host)?;
-        let client = RegistryClient::new(&self.settings.root, &place.host, way, login).await?;
+        let access = self.settings.registries.as_ref().ok_or("registries are not asked")?;
+        let client = RegistryClient::new(access, &place.host, way, login).await?;
         Ok((client, place))
     }
 

@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, unfold};
-use futures_util::{Stream, StreamExt};
-use tokio::net::{TcpStream, lookup_host};
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::linux::dial;
 use crate::linux::net::openvpn;
 use crate::linux::off_thread;
 use crate::linux::systemd::{Systemd, UnitAction, UnitState};
@@ -30,8 +29,6 @@ const OUR_SERVICE: &str = "boardkeeper-vpn.service";
 pub const VPN_DIR: &str = "vpn";
 /// The polling interval where inotify is not available.
 const BLIND: Duration = Duration::from_secs(30);
-/// The most addresses of one name that are tried.
-const ADDRESSES: usize = 8;
 
 /// The real networks of the host whose root it was created with.
 #[derive(Debug, Clone)]
@@ -63,23 +60,7 @@ impl NetAdapter {
 
 impl port::Net for NetAdapter {
     async fn dial(&self, host: &str, port: u16) -> Result<(), NetError> {
-        let found: Vec<SocketAddr> = match lookup_host((host, port)).await {
-            Ok(found) => found.take(ADDRESSES).collect(),
-            Err(why) => {
-                return Err(NetError::Lookup { host: host.to_owned(), why: why.to_string() });
-            }
-        };
-        // All at once: where one address family has no route, its timeouts must not use up the time of the other.
-        let mut dials: FuturesUnordered<_> = found.iter().map(async |at| (at, TcpStream::connect(at).await)).collect();
-        let mut whys = Vec::new();
-        while let Some((at, dialled)) = dials.next().await {
-            match dialled {
-                Ok(_connection) => return Ok(()),
-                Err(why) => whys.push(format!("{at}: {why}")),
-            }
-        }
-        let why = if whys.is_empty() { "it has no address".to_owned() } else { whys.join(", ") };
-        Err(NetError::Connect { host: host.to_owned(), port, why })
+        dial::connect(host, port).await.map(drop)
     }
 
     fn vpn(&self) -> impl Stream<Item = VpnState> {
@@ -147,6 +128,7 @@ fn state(active: &Path) -> VpnState {
 mod tests {
     use std::pin::pin;
 
+    use futures_util::StreamExt;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 

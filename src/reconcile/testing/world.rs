@@ -187,6 +187,9 @@ impl Clock for TestWorld {
     fn boot_id(&self) -> String {
         unreachable!()
     }
+    fn jumps(&self) -> impl Stream<Item = ()> {
+        stream::pending()
+    }
 }
 
 impl Random for TestWorld {
@@ -254,6 +257,9 @@ impl Cloud for TestWorld {
     }
     fn traffic(&self) -> Traffic {
         Traffic::default()
+    }
+    fn clock_skew(&self) -> Option<i64> {
+        None
     }
 }
 

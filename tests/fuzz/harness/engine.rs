@@ -143,7 +143,7 @@ fn an_engine(socket: &Path) -> Engine {
         root: PathBuf::from("/"),
         logins: None,
         floor_bytes: 0,
-        asks_registries: false,
+        registries: None,
         arch: "armv7l".to_owned(),
     })
 }

@@ -157,7 +157,7 @@ pub(crate) fn settings(host: &str) -> EngineSettings {
         root: "/".into(),
         logins: None,
         floor_bytes: 0,
-        asks_registries: false,
+        registries: None,
         arch: "armv7l".into(),
     }
 }

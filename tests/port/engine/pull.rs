@@ -4,9 +4,12 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::linux::engine::Engine;
+use boardkeeper::linux::engine::{Engine, RegistryAccess};
+use boardkeeper::linux::traffic::TrafficCounter;
+use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::port::{Engine as _, EngineError};
 use boardkeeper::state::{EngineAction, ImageRef};
 
@@ -72,6 +75,10 @@ fn small_disk(dir: &Path) {
 }
 
 /// Takes so many mebibytes of the engine's disk, with a container that is called `full`.
+fn registries() -> RegistryAccess {
+    RegistryAccess { trust: Rc::new(TrustStore::new(Path::new("/"), None)), traffic: TrafficCounter::default() }
+}
+
 fn fill(lab: &Real, mebibytes: usize) {
     let fill = format!("dd if=/dev/zero of=/f bs=1048576 count={mebibytes}");
     lab.docker(&["run", "--name", "full", "--network", "none", "tests/busybox:1", "sh", "-c", &fill]);
@@ -83,7 +90,7 @@ async fn what_is_known_not_to_fit_is_not_begun() {
     let registry = lab.registry(None);
     let (image, above) = (lab.publish(&registry, 30), format!("{registry}/app:30"));
     lab.reachable(&registry);
-    let engine = lab.another(|it| it.asks_registries = true);
+    let engine = lab.another(|it| it.registries = Some(registries()));
     fill(&lab, 50);
     let told = Cell::new(None);
     let result = engine.execute(&EngineAction::Pull(image.clone()), &|percent| told.set(Some(percent))).await;
@@ -122,7 +129,7 @@ async fn images_of_one_update_must_fit_beside_each_other() {
     let alike = above.map(|mebibytes| lab.publish_above(&below, &registry, mebibytes));
     lab.docker(&["rmi", base.as_str()]);
     lab.reachable(&registry);
-    let engine = lab.another(|it| it.asks_registries = true);
+    let engine = lab.another(|it| it.registries = Some(registries()));
     let fit = async |images: &[ImageRef]| engine.check_room(&images.iter().cloned().collect()).await;
     for one in &images {
         assert_eq!(fit(std::slice::from_ref(one)).await, Ok(()));
@@ -144,7 +151,7 @@ async fn two_pulls_do_not_count_on_the_same_room() {
     let images = [lab.publish(&registry, 20), lab.publish(&registry, 21)];
     lab.reachable(&registry);
     lab.throttle(80);
-    let engine = lab.another(|it| it.asks_registries = true);
+    let engine = lab.another(|it| it.registries = Some(registries()));
     let (one, other) = tokio::join!(pull(&engine, images[0].as_str()), pull(&engine, images[1].as_str()));
     let (here, does_not) = if one.is_ok() { (&images[0], other) } else { (&images[1], one) };
     assert!(matches!(&does_not, Err(EngineError::Full(why)) if why.contains("MiB for other pulls")), "{does_not:?}");

@@ -35,4 +35,7 @@ impl port::Cloud for Sim {
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
 }

@@ -346,7 +346,8 @@ impl Model {
             }
             Event::ClockJumps => {
                 let before = self.skew_secs;
-                self.skew_secs = i64::try_from(self.rngs.events.below(7200)).unwrap() - 3600;
+                let secs = i64::try_from(self.rngs.events.below(7200)).unwrap() - 3600;
+                self.skew(secs);
                 self.hit(if self.skew_secs < before { Mark::ClockBack } else { Mark::ClockAhead });
             }
             Event::Lock => self.locks_itself(),
@@ -477,7 +478,7 @@ impl Model {
         self.engine.containers.retain(|_, it| !it.foreign || it.view.name.starts_with("foreign"));
         self.disk.full = false;
         self.disk.read_only = false;
-        self.skew_secs = 0;
+        self.skew(0);
         let held: Vec<_> = self.locks.held.keys().cloned().collect();
         for key in &held {
             self.unlock(key);

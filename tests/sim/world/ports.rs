@@ -1,6 +1,7 @@
 //! This world as `port::World`; its wall time, and its randomness.
 
 use boardkeeper::port;
+use futures_util::{Stream, stream};
 
 use super::Sim;
 
@@ -73,6 +74,13 @@ impl port::Clock for Sim {
 
     fn boot_id(&self) -> String {
         self.with(|model| model.boot_id())
+    }
+
+    fn jumps(&self) -> impl Stream<Item = ()> {
+        stream::unfold(self.with(|model| model.notifiers.clock.subscribe()), async |mut notifier| {
+            notifier.changed().await.expect("the world outlives its agents");
+            Some(((), notifier))
+        })
     }
 }
 

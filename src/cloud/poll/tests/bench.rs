@@ -57,6 +57,9 @@ impl Cloud for TestCloud {
             Some(_) | None => TargetAnswer::NotModified,
         })
     }
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
     fn traffic(&self) -> Traffic {
         let polls = u64::try_from(self.polls.borrow().len()).unwrap();
         let mut traffic = Traffic::default();

@@ -230,6 +230,9 @@ impl Cloud for ScriptedCloud {
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
         unreachable!()
     }
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
     fn traffic(&self) -> Traffic {
         Traffic::default()
     }

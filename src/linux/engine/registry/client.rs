@@ -1,10 +1,7 @@
 //! A client of the distribution API: it fetches a token first if the registry demands one, and follows redirects to blobs.
 
 use std::cell::RefCell;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,22 +14,18 @@ use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Position, Url};
 
+use crate::linux::dial;
+use crate::linux::engine::RegistryAccess;
 use crate::linux::engine::login::RegistryLogin;
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind, RemoteImage};
 use crate::linux::engine::registry::place::{ImageLocation, Transport, without_port};
-use crate::linux::{off_thread, read_small};
+use crate::linux::traffic::TrafficCounter;
+use crate::state::cloud::TrafficPurpose;
 
-/// Where distributions keep their trusted certificates, below the host's root: Debian, and Red Hat and its kin.
-const TRUSTED: [&str; 2] = ["etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"];
-/// Where an engine keeps the certificates trusted for one registry, in a directory of its name.
-const TRUSTED_FOR_ONE: &str = "etc/docker/certs.d";
 /// How many redirects in a row are followed.
 const DETOURS: usize = 3;
 
@@ -41,6 +34,7 @@ pub(super) struct RegistryClient {
     host: String,
     way: Transport,
     tls: Option<TlsConnector>,
+    traffic: TrafficCounter,
     login: Option<DockerCredentials>,
     /// The `Authorization` header of each request, once the registry has demanded one.
     pass: RefCell<Option<HeaderValue>>,
@@ -61,19 +55,21 @@ struct Token {
 }
 
 impl RegistryClient {
-    pub(super) async fn new(root: &Path, host: &str, way: Transport, login: &RegistryLogin) -> Result<Self, String> {
+    pub(super) async fn new(
+        access: &RegistryAccess,
+        host: &str,
+        way: Transport,
+        login: &RegistryLogin,
+    ) -> Result<Self, String> {
         let tls = match way {
             Transport::Plain => None,
-            Transport::Tls => {
-                let (root, host) = (root.to_owned(), host.to_owned());
-                Some(off_thread(move || connector(&root, &host)).await??)
-            }
+            Transport::Tls => Some(TlsConnector::from(access.trust.for_registry(host).await?)),
         };
         let login = match login {
             RegistryLogin::Found(credentials) => Some((**credentials).clone()),
             RegistryLogin::None | RegistryLogin::Helper => None,
         };
-        Ok(Self { host: host.to_owned(), way, tls, login, pass: RefCell::default() })
+        Ok(Self { host: host.to_owned(), way, tls, traffic: access.traffic.clone(), login, pass: RefCell::default() })
     }
 
     /// An image for a machine, as the registry describes it.
@@ -183,7 +179,8 @@ impl RegistryClient {
         let broken = |error: &dyn std::fmt::Display| format!("{} does not answer: {error}", name(url));
         let host = without_port(name(url)).to_owned();
         let port = url.port_or_known_default().unwrap_or_default();
-        let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| broken(&error))?;
+        let stream = dial::connect(&host, port).await.map_err(|error| broken(&error))?;
+        let stream = self.traffic.meter(TrafficPurpose::Registry).on(stream);
         let request = request(url, pass)?;
         let Some(tls) = &self.tls else { return exchange(stream, request).await.map_err(|error| broken(&error)) };
         let whom = ServerName::try_from(host).map_err(|error| broken(&error))?;
@@ -232,27 +229,6 @@ where
         Either::Left((answer, _)) => answer,
         Either::Right((_, answer)) => answer.await,
     }
-}
-
-/// A connector that trusts the host's certificates, and those its engine trusts for this registry.
-fn connector(root: &Path, host: &str) -> Result<TlsConnector, String> {
-    let mut trusted = RootCertStore::empty();
-    let own =
-        fs::read_dir(root.join(TRUSTED_FOR_ONE).join(host)).into_iter().flatten().filter_map(Result::ok).map(|it| it.path());
-    let own = own.filter(|it| it.extension().is_some_and(|it| it == "crt"));
-    let files: Vec<PathBuf> = TRUSTED.iter().map(|it| root.join(it)).chain(own).collect();
-    for bytes in files.iter().filter_map(|it| read_small(it).ok()) {
-        trusted.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
-    }
-    if trusted.is_empty() {
-        return Err(format!("no CA certificates found: install ca-certificates, so that {} is there", files[0].display()));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(trusted)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// A header value that is hidden from logs.

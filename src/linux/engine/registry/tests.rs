@@ -2,9 +2,13 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bollard::auth::DockerCredentials;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -16,7 +20,11 @@ use tokio_rustls::rustls::{ServerConfig, crypto};
 use super::client::RegistryClient;
 use super::manifest::{EngineMachine, bytes};
 use super::place::{ImageLocation, Transport};
+use crate::linux::engine::RegistryAccess;
 use crate::linux::engine::login::RegistryLogin;
+use crate::linux::traffic::TrafficCounter;
+use crate::linux::trust::TrustStore;
+use crate::state::cloud::TrafficPurpose;
 
 // Of a certificate authority made for these tests, whose own key is thrown away; for 127.0.0.1, until 2126. Each by `openssl
 // ecparam -name prime256v1 -genkey` and `openssl req -x509`, `openssl x509 -req`.
@@ -130,10 +138,15 @@ fn host_root(registry: Option<&str>) -> tempfile::TempDir {
     root
 }
 
+/// The access to registries of a host.
+fn access(root: &Path) -> RegistryAccess {
+    RegistryAccess { trust: Rc::new(TrustStore::new(root, None)), traffic: TrafficCounter::default() }
+}
+
 /// The compressed bytes of `me/app:1`, and of the layers to pull if the first one is present.
 async fn sizes(host: &str, way: Transport, login: &RegistryLogin) -> Result<(u64, u64), String> {
     let root = host_root(None);
-    let client = RegistryClient::new(root.path(), host, way, login).await?;
+    let client = RegistryClient::new(&access(root.path()), host, way, login).await?;
     let place = ImageLocation::of(&format!("{host}/me/app:1")).unwrap();
     let found = client.image(&place, &EngineMachine { arch: "arm64".into(), kernel: "aarch64".into() }).await?;
     let ids = client.diff_ids(&place, &found).await?;
@@ -196,18 +209,40 @@ async fn only_who_is_trusted_is_asked() {
             let trusting = host_root(Some(&host));
             let place = ImageLocation::of(&format!("{host}/me/app:1")).unwrap();
             let machine = EngineMachine { arch: "arm64".into(), kernel: "aarch64".into() };
-            let client = RegistryClient::new(trusting.path(), &host, Transport::Tls, &RegistryLogin::None).await.unwrap();
+            let client =
+                RegistryClient::new(&access(trusting.path()), &host, Transport::Tls, &RegistryLogin::None).await.unwrap();
             assert_eq!(bytes(&client.image(&place, &machine).await.unwrap().layers), 120);
             let before = asked.borrow().len();
 
             let empty = tempfile::tempdir().unwrap();
-            let why = RegistryClient::new(empty.path(), &host, Transport::Tls, &RegistryLogin::None).await.err().unwrap();
+            let why =
+                RegistryClient::new(&access(empty.path()), &host, Transport::Tls, &RegistryLogin::None).await.err().unwrap();
             assert!(why.contains("install ca-certificates"), "{why}");
             // The certificate names 127.0.0.1, and not localhost.
             let other = host.replace("127.0.0.1", "localhost");
             let why = sizes(&other, Transport::Tls, &RegistryLogin::None).await.unwrap_err();
             assert!(why.contains("does not answer") && why.contains("certificate"), "{why}");
             assert_eq!(asked.borrow().len(), before);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_registry_is_trusted_by_the_devices_own_ca_and_its_bytes_are_counted() {
+    with(
+        Transport::Tls,
+        |path, _| documents(path),
+        async |host, _| {
+            let root = tempfile::tempdir().unwrap();
+            let trust = Rc::new(TrustStore::new(root.path(), Some(BASE64_STANDARD.encode(AUTHORITY))));
+            let access = RegistryAccess { trust, traffic: TrafficCounter::default() };
+            let client = RegistryClient::new(&access, &host, Transport::Tls, &RegistryLogin::None).await.unwrap();
+            let machine = EngineMachine { arch: "arm64".into(), kernel: "aarch64".into() };
+            client.image(&ImageLocation::of(&format!("{host}/me/app:1")).unwrap(), &machine).await.unwrap();
+            let traffic = access.traffic.so_far();
+            let count = traffic.0[&TrafficPurpose::Registry];
+            assert!(count.sent > 500 && count.received > 1000 && traffic.0.len() == 1, "{traffic:?}");
         },
     )
     .await;

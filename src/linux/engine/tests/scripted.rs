@@ -94,7 +94,7 @@ pub(in crate::linux::engine) fn engine(socket: &Path) -> Engine {
         root: "/nowhere".into(),
         logins: None,
         floor_bytes: 0,
-        asks_registries: false,
+        registries: None,
         arch: String::new(),
     })
 }
