@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::builder::{FalseyValueParser, ValueParser};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::cli::CommandError;
@@ -119,15 +120,49 @@ fn arg(setting: &Setting) -> Arg {
         .value_delimiter(matches!(setting.parse, Parse::Addresses).then_some(','))
 }
 
-/// The texts of the flags that a command has, or of the variables in their place. A switch that is off counts as not given.
+/// The texts of the flags that a command has, or of the variables in their place. An empty variable of a switch counts as not
+/// given; one that says no wins over the settings file.
 fn given(matches: &ArgMatches) -> Given {
     let mut given = Given::new();
     for setting in settings::all() {
         let Ok(Some(texts)) = matches.try_get_raw(setting.flag) else { continue };
-        let is_off = matches!(setting.parse, Parse::Switch(_)) && !matches.get_flag(setting.flag);
-        if !is_off {
-            given.push((setting.flag, texts.collect::<Vec<_>>().join(OsStr::new(","))));
+        let text = texts.collect::<Vec<_>>().join(OsStr::new(","));
+        let is_default = matches.value_source(setting.flag) == Some(ValueSource::DefaultValue);
+        if !is_default && !(text.is_empty() && matches!(setting.parse, Parse::Switch(_))) {
+            given.push((setting.flag, text));
         }
     }
     given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Force;
+
+    /// The settings with the switch's variable under this name, with these arguments and this settings file.
+    fn raw(variable: &'static str, arguments: &[&str], file: &str) -> RawSettings {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("boardkeeper");
+        std::fs::write(&path, file).unwrap();
+        let switch = RUN.iter().find(|it| it.flag == "--override-locks").unwrap();
+        let command = Command::new("run").arg(arg(switch).env(variable));
+        let matches = command.try_get_matches_from(["run"].iter().chain(arguments)).unwrap();
+        RawSettings { given: super::given(&matches), file: SettingsFile::read(&path).unwrap(), kept: None }
+    }
+
+    #[test]
+    fn a_variable_that_says_no_wins_over_the_settings_file() {
+        // No test may change the environment of the others: these are variables that cargo sets for every test.
+        let (zero, empty, unset) = ("CARGO_PKG_VERSION_MAJOR", "CARGO_PKG_VERSION_PRE", "BOARDKEEPER_NOT_SET");
+        assert_eq!((std::env::var(zero).as_deref(), std::env::var(empty).as_deref()), (Ok("0"), Ok("")));
+        let force =
+            |variable, arguments: &[&str], file| Config::read(&raw(variable, arguments, file), &|_| None).unwrap().force;
+        let on = "BOARDKEEPER_OVERRIDE_LOCKS=1\n";
+        assert_eq!(force(unset, &[], on), Force::Yes);
+        assert_eq!(force(zero, &[], on), Force::No);
+        assert_eq!(force(empty, &[], on), Force::Yes, "an empty variable counts as not given");
+        assert_eq!(force(zero, &["--override-locks"], ""), Force::Yes, "the flag wins");
+        assert_eq!(force(unset, &[], ""), Force::No);
+    }
 }
