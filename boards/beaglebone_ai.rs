@@ -3,7 +3,7 @@
 //! Sources: `am5729-beagleboneai.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr4`.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-ai",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &[],
     models: &["BeagleBoard.org BeagleBone AI"],
     compatible: &["beagle,am5729-beagleboneai", "beagleboard.org,am5729-beagleboneai"],
+    boot_config: BootConfig::UEnv,
     leds: &[
         Led {
             name: "USR0",

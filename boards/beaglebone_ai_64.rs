@@ -4,7 +4,7 @@
 //!
 //! Sources: `k3-j721e-beagleboneai64.dts` of mainline 7.2 and of beagleboard/linux at 02b80992.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-ai-64",
@@ -13,6 +13,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beaglebone-ai64"],
     models: &["BeagleBoard.org BeagleBone AI-64"],
     compatible: &["beagle,j721e-beagleboneai64"],
+    boot_config: BootConfig::Extlinux,
     leds: &[
         Led {
             name: "USR0",

@@ -6,7 +6,7 @@
 //! Sources: `am335x-boneblack.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-black",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beaglebone-black", "beaglebone"],
     models: &["TI AM335x BeagleBone Black"],
     compatible: &["ti,am335x-bone-black"],
+    boot_config: BootConfig::UEnv,
     leds: &[
         Led {
             name: "USR0",

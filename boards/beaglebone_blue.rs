@@ -3,7 +3,7 @@
 //! Sources: `am335x-boneblue.dts` of mainline, which names the first four as the vendor does; the trees of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-blue",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beaglebone-black", "beaglebone"],
     models: &["TI AM335x BeagleBone Blue"],
     compatible: &["ti,am335x-bone-blue"],
+    boot_config: BootConfig::UEnv,
     leds: &[
         Led {
             name: "USR0",

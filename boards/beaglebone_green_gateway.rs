@@ -4,7 +4,7 @@
 //!
 //! Sources: the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-green-gateway",
@@ -13,6 +13,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beaglebone-green-gateway"],
     models: &["SeeedStudio BeagleBone Green Gateway"],
     compatible: &["ti,am335x-bone-green-gateway"],
+    boot_config: BootConfig::UEnv,
     leds: &[
         Led {
             name: "USR0",

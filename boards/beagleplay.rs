@@ -4,7 +4,7 @@
 //!
 //! Sources: `k3-am625-beagleplay.dts` of mainline 7.2; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 5.10 to 6.6.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beagleplay",
@@ -13,6 +13,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beagleplay"],
     models: &["BeagleBoard.org BeaglePlay"],
     compatible: &["beagle,am625-beagleplay"],
+    boot_config: BootConfig::Extlinux,
     leds: &[
         Led {
             name: "USR0",

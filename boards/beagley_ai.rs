@@ -6,7 +6,7 @@
 //! Sources: `k3-am67a-beagley-ai.dts` of mainline 7.2 and of beagleboard/linux at 028a2d72; the tree of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 6.1.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beagley-ai",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &[],
     models: &["BeagleBoard.org BeagleY-AI"],
     compatible: &["beagle,am67a-beagley-ai", "beagle,j722s-beagley-ai"],
+    boot_config: BootConfig::Extlinux,
     leds: &[
         Led {
             name: "ACT",

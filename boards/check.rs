@@ -172,7 +172,7 @@ mod tests {
     use std::panic::catch_unwind;
     use std::path::Path;
 
-    use crate::{ALL, Board, Chip, Colour, Led, Light, Line, NEVER_BLINK, Place, Polarity, Role};
+    use crate::{ALL, Board, BootConfig, Chip, Colour, Led, Light, Line, NEVER_BLINK, Place, Polarity, Role};
 
     const CHIP: Chip = Chip { device: "1.gpio", label: None };
     const LINE: Line = Line { chip: CHIP, offset: 1, name: None, lit_by: Polarity::ActiveHigh };
@@ -193,6 +193,7 @@ mod tests {
         slugs: &["good"],
         models: &["Good"],
         compatible: &["acme,good"],
+        boot_config: BootConfig::ConfigTxt,
         leds: &[ONE, TWO],
         not_leds: &["mcu_bsl"],
         not_lines: &[],

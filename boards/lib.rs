@@ -104,12 +104,28 @@ pub struct Board {
     pub models: &'static [&'static str],
     /// Device-tree `compatible` strings that mean this board and no other.
     pub compatible: &'static [&'static str],
+    /// The file in which its boot loader or firmware is configured.
+    pub boot_config: BootConfig,
     /// LEDs the agent may drive. Empty when the board has none to spare.
     pub leds: &'static [Led],
     /// Names in the LED class of this board that are not LEDs. All of them are in [`NEVER_BLINK`].
     pub not_leds: &'static [&'static str],
     /// GPIO lines that look like a LED's and must never be driven.
     pub not_lines: &'static [Line],
+}
+
+/// The file in which a board's boot loader or firmware is configured.
+///
+/// Sources: the Raspberry Pi documentation of `config.txt`; the images of `BeagleBoard`, which have `uEnv.txt` for the boards
+/// with an `AM335x` or AM57 and `extlinux.conf` for those with a K3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootConfig {
+    /// `config.txt`, which Raspberry Pi's firmware reads.
+    ConfigTxt,
+    /// `uEnv.txt`, which U-Boot reads into its environment.
+    UEnv,
+    /// `extlinux.conf`, the menu of U-Boot's `sysboot`.
+    Extlinux,
 }
 
 /// A LED and its purpose.
@@ -207,6 +223,18 @@ pub enum Polarity {
     ActiveHigh,
     /// The LED is lit when the line is at ground.
     ActiveLow,
+}
+
+impl BootConfig {
+    /// Where the file is below the host's root: the first of these that exists.
+    #[must_use]
+    pub const fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::ConfigTxt => &["boot/firmware/config.txt", "boot/config.txt", "mnt/boot/config.txt"],
+            Self::UEnv => &["boot/uEnv.txt"],
+            Self::Extlinux => &["boot/firmware/extlinux/extlinux.conf", "boot/extlinux/extlinux.conf"],
+        }
+    }
 }
 
 impl Board {

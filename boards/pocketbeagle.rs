@@ -3,7 +3,7 @@
 //! Sources: `am335x-pocketbeagle.dts` of mainline, which names the LEDs as the vendor does; the trees of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "pocketbeagle",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["beaglebone-pocket"],
     models: &["TI AM335x PocketBeagle"],
     compatible: &["ti,am335x-pocketbeagle"],
+    boot_config: BootConfig::UEnv,
     leds: &[
         Led {
             name: "USR0",

@@ -7,7 +7,7 @@
 //!
 //! Sources: `k3-am62-pocketbeagle2.dts` of mainline 7.2; `k3-am6232-pocketbeagle2.dts` of beagleboard/linux at 0b32e049.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "pocketbeagle-2",
@@ -16,6 +16,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &[],
     models: &["BeagleBoard.org PocketBeagle2"],
     compatible: &["beagle,am62-pocketbeagle2", "beagle,am6232-pocketbeagle2", "beagle,am625-pocketbeagle2"],
+    boot_config: BootConfig::Extlinux,
     leds: &[
         Led {
             name: "USR3",

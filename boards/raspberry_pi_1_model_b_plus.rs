@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-b-plus.dts` of mainline, `bcm2708-rpi-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-b-plus",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberry-pi", "raspberrypi"],
     models: &["Raspberry Pi Model B Plus", "Raspberry Pi Model B+"],
     compatible: &["raspberrypi,model-b-plus"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

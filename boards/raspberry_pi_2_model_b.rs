@@ -6,7 +6,7 @@
 //! `bcm2709-rpi-2-b.dts` and `bcm2710-rpi-2-b.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1
 //! (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-2-model-b",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberry-pi2", "raspberrypi2"],
     models: &["Raspberry Pi 2 Model B"],
     compatible: &["raspberrypi,2-model-b", "raspberrypi,2-model-b-rev2"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

@@ -6,7 +6,7 @@
 //! Sources: `bcm2837-rpi-3-a-plus.dts` of mainline, `bcm2710-rpi-3-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-3-model-a-plus",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi3", "raspberrypi3-64"],
     models: &["Raspberry Pi 3 Model A Plus", "Raspberry Pi 3 Model A+"],
     compatible: &["raspberrypi,3-model-a-plus"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

@@ -5,7 +5,7 @@
 //! Sources: `bcm2711-rpi-400.dts` of mainline and of the vendor, where the node of `ACT` is there and disabled. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-400",
@@ -14,6 +14,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi400-64"],
     models: &["Raspberry Pi 400"],
     compatible: &["raspberrypi,400"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "PWR",
         role: Role::Identify,

@@ -3,7 +3,7 @@
 //! Sources: `bcm2711-rpi-4-b.dts` of mainline and of the vendor. `led0` and `led1` are the names before Linux 6.1
 //! (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-4-model-b",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi4-64"],
     models: &["Raspberry Pi 4 Model B"],
     compatible: &["raspberrypi,4-model-b"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

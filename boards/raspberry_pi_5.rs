@@ -6,7 +6,7 @@
 //! Sources: `bcm2712-rpi-5-b.dts` of mainline, without LEDs; `bcm2712-rpi-5-b.dts` and `bcm2712d0-rpi-5-b.dts` of the vendor;
 //! raspberrypi/documentation#3505 for the one case.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-5",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi5"],
     models: &["Raspberry Pi 5", "Raspberry Pi 5 Model B"],
     compatible: &["raspberrypi,5-model-b"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2712-rpi-500.dts` of the vendor.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-500",
@@ -14,6 +14,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi5"],
     models: &["Raspberry Pi 500"],
     compatible: &["raspberrypi,500"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-cm1-io1.dts` of mainline, `bcm2708-rpi-cm.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-1",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberry-pi", "raspberrypi"],
     models: &["Raspberry Pi Compute Module", "Raspberry Pi Compute Module IO board"],
     compatible: &["raspberrypi,compute-module"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,

@@ -5,7 +5,7 @@
 //! Sources: `bcm2837-rpi-cm3-io3.dts` of mainline, `bcm2710-rpi-cm3.dts` of the vendor, which boots the 3+ too. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-3",
@@ -19,6 +19,7 @@ pub(crate) const BOARD: Board = Board {
         "Raspberry Pi Compute Module 3+",
     ],
     compatible: &["raspberrypi,3-compute-module", "raspberrypi,3-compute-module-plus"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,

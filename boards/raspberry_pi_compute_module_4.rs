@@ -3,7 +3,7 @@
 //! Sources: `bcm2711-rpi-cm4-io.dts` of mainline, `bcm2711-rpi-cm4.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-4",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypicm4-ioboard"],
     models: &["Raspberry Pi Compute Module 4", "Raspberry Pi Compute Module 4 IO Board"],
     compatible: &["raspberrypi,4-compute-module"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

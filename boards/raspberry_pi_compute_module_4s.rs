@@ -5,7 +5,7 @@
 //! Sources: `bcm2711-rpi-cm4s.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1 (raspberrypi/linux
 //! ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-4s",
@@ -14,6 +14,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["revpi-connect-s"],
     models: &["Raspberry Pi Compute Module 4S"],
     compatible: &["raspberrypi,4-compute-module-s"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,

@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2712-rpi-cm5-cm5io.dts`, `-cm5-cm4io.dts` and `-cm5l-*.dts` of the vendor.
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-5",
@@ -14,6 +14,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi5"],
     models: &["Raspberry Pi Compute Module 5", "Raspberry Pi Compute Module 5 Lite"],
     compatible: &["raspberrypi,5-compute-module", "raspberrypi,5-compute-model"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[
         Led {
             name: "ACT",

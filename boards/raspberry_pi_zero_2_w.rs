@@ -6,7 +6,7 @@
 //! Sources: `bcm2837-rpi-zero-2-w.dts` of mainline, booted on an emulated board with Linux 6.1 and 7.2;
 //! `bcm2710-rpi-zero-2-w.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-zero-2-w",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberrypi0-2w-64"],
     models: &["Raspberry Pi Zero 2 W", "Raspberry Pi Zero 2"],
     compatible: &["raspberrypi,model-zero-2-w", "raspberrypi,model-zero-2"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,

@@ -3,7 +3,7 @@
 //! Sources: `bcm2835-rpi-zero-w.dts` of mainline, `bcm2708-rpi-zero-w.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-zero-w",
@@ -12,6 +12,7 @@ pub(crate) const BOARD: Board = Board {
     slugs: &["raspberry-pi", "raspberrypi"],
     models: &["Raspberry Pi Zero W"],
     compatible: &["raspberrypi,model-zero-w"],
+    boot_config: BootConfig::ConfigTxt,
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,

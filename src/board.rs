@@ -11,7 +11,7 @@ mod recognise;
 #[cfg(test)]
 mod tests;
 
-pub use boards::Polarity;
+pub use boards::{BootConfig, Polarity};
 pub use choose::choose_led;
 pub use recognise::{BoardEvidence, recognise};
 
@@ -39,6 +39,14 @@ pub struct DetectedBoard {
     pub compatible: Vec<String>,
     /// A warning about a statement on the board that was overruled: what, where and what to do.
     pub complaint: Option<String>,
+}
+
+impl DetectedBoard {
+    /// How its firmware or boot loader is configured: boards that share a device type have that in common.
+    #[must_use]
+    pub fn boot_config(&self) -> Option<BootConfig> {
+        self.board.or(self.perhaps.first().copied()).map(|it| it.boot_config)
+    }
 }
 
 /// What identified the board.

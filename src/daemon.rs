@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use boardkeeper::board::BoardHints;
+use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
@@ -20,12 +20,14 @@ use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
 use boardkeeper::linux::cloud::{CloudClient, CloudClientSettings};
 use boardkeeper::linux::engine::{self, Engine, RegistryAccess};
+use boardkeeper::linux::host::boot_file::BootFiles;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
 use boardkeeper::linux::net::{self, Listeners};
 use boardkeeper::linux::notify::NotifySocket;
 use boardkeeper::linux::power::Power;
+use boardkeeper::linux::preload::Preload;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::swappable_source::SwappableSource;
 use boardkeeper::linux::target_file::TargetFile;
@@ -125,12 +127,17 @@ fn keep_provisioned(config: &Config) {
     }
 }
 
-/// Resets the start count on a requested end: a target that the crash-loop guard still counts did not cause it.
+/// Takes this start off the counts on a requested end: neither a target nor a boot configuration caused it.
 async fn end_in_good_order(store: &Store, status: Option<&watch::Receiver<Status>>) {
-    let counted = status.is_some_and(|it| it.borrow().start_count.as_ref().is_some_and(|it| !it.is_over()));
-    if counted {
+    let Some(status) = status.map(|it| it.borrow().clone()) else { return };
+    let trial = status.start_count.is_some_and(|it| !it.is_over()).then_some(Record::Trial(None));
+    let boot = status.boot_config.on_trial.map(|mut record| {
+        record.starts = record.starts.saturating_sub(1);
+        Record::BootConfig(Box::new(record))
+    });
+    for record in trial.into_iter().chain(boot) {
         // If it cannot be saved now, this start counts as one more; there is no other consequence.
-        let _ = timeout(LAST_WORK, store.save(&Record::Trial(None))).await;
+        let _ = timeout(LAST_WORK, store.save(&record)).await;
     }
 }
 
@@ -188,6 +195,13 @@ fn target_file(config: &Config, path: Option<&Path>) -> Option<TargetFile> {
     path.map(|path| TargetFile::new(path, uuid(config).as_deref()))
 }
 
+/// The preloaded target, unless the target file has one.
+fn preload(config: &Config) -> Option<Preload> {
+    let has_file = config.applied_file().is_some_and(Path::exists);
+    let provisioning = config.provisioning.path.as_deref();
+    (!has_file).then(|| Preload::new(&config.root, provisioning, &config.state_dir, uuid(config).as_deref()))
+}
+
 fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
     let uuid = uuid(config);
     let trust = Rc::new(TrustStore::new(&config.root, None));
@@ -207,7 +221,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
             .with_complaints(config.troubles.clone())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
-        targets: SwappableSource::new(target_file(config, config.applied_file())),
+        targets: SwappableSource::new(target_file(config, config.applied_file())).with_preload(preload(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
@@ -226,7 +240,8 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
             config.provisioning.path.as_deref(),
             board_name(config),
             config.bus.as_deref(),
-        ),
+        )
+        .with_boot_files(boot_files(config)),
     }
 }
 
@@ -280,14 +295,26 @@ fn device(config: &Config, engines: &[String]) -> Device {
 
 /// The board's display name.
 fn board_name(config: &Config) -> Option<String> {
+    match detected(config) {
+        Some(detected) => detected.board.map(|it| it.name.to_owned()).or(detected.model),
+        None => Some("simulated".to_owned()),
+    }
+}
+
+/// Where the board's firmware or boot loader is configured.
+fn boot_files(config: &Config) -> BootFiles {
+    let kind = detected(config).and_then(|it| it.boot_config());
+    BootFiles::new(&config.root, config.provisioning.path.as_deref(), kind)
+}
+
+/// The board. `None`: it is simulated.
+fn detected(config: &Config) -> Option<DetectedBoard> {
     let board = match &config.board {
         config::BoardChoice::Auto => None,
-        config::BoardChoice::Simulated => return Some("simulated".to_owned()),
+        config::BoardChoice::Simulated => return None,
         config::BoardChoice::Slug(slug) => Some(slug.clone()),
     };
-    let hints = BoardHints { board, device_type: config.device_type.clone() };
-    let detected = detect(&config.root, &hints);
-    detected.board.map(|it| it.name.to_owned()).or(detected.model)
+    Some(detect(&config.root, &BoardHints { board, device_type: config.device_type.clone() }))
 }
 
 /// Logs what a reader of a log needs first.

@@ -27,6 +27,7 @@ mod values;
 use std::collections::BTreeMap;
 
 use crate::json;
+use crate::state::variable::ConfigVariable;
 use crate::state::{Target, TargetError};
 
 use at::{Cursor, Diagnostics, listed};
@@ -113,6 +114,10 @@ fn device(at: &Cursor<'_>) -> Target {
         None => at.missing("apps", "an object, empty if nothing is to run"),
     }
     target.config.extend(config);
+    // Of a preloaded document.
+    if let Some(pin) = fields.take("pin_device").filter(|it| it.flag() == Some(true)) {
+        pin.warn("ignored: the agent pins no device; pin it to the release in the cloud");
+    }
     fields.rest();
     target
 }
@@ -120,6 +125,11 @@ fn device(at: &Cursor<'_>) -> Target {
 /// Settings, by name without the prefix; if both prefixes are there, `BALENA_` wins.
 fn settings(at: &Cursor<'_>) -> BTreeMap<String, String> {
     let all = fields::pairs(at, rules::setting);
+    for (name, value) in &all {
+        if let (Some(why), Some(field)) = (ConfigVariable::ignored(&bare_setting(name), value), at.key(name)) {
+            field.warn(&format!("ignored: {why}"));
+        }
+    }
     let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| name.starts_with("BALENA_"));
     older.into_iter().chain(newer).map(|(name, value)| (bare_setting(&name), value)).collect()
 }

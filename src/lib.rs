@@ -29,6 +29,7 @@
 pub mod api;
 pub mod backoff;
 pub mod board;
+pub mod boot_config;
 pub mod cli;
 pub mod cloud;
 pub mod config;

@@ -12,6 +12,7 @@ pub mod locks;
 pub mod net;
 pub mod notify;
 pub mod power;
+pub mod preload;
 pub mod store;
 pub mod swappable_source;
 mod systemd;
@@ -59,11 +60,11 @@ fn read_small_text(path: &Path) -> io::Result<String> {
 
 /// Replaces a file atomically, by way of a draft beside it: a reader sees the old file or the new one, and so does the next
 /// boot after a power cut. The new one is certain to be on disk only once its directory is synced too.
-fn replace_file(path: &Path, draft: &Path, text: &str, mode: u32) -> io::Result<()> {
+fn replace_file(path: &Path, draft: &Path, content: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
     // A leftover draft may belong to any user.
     let _ = fs::remove_file(draft);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(content.as_ref())?;
     file.sync_all()?;
     fs::rename(draft, path)
 }

@@ -18,6 +18,7 @@
 //!                                                                conflicts   steps held back by work in flight
 //! waiters        requests that are not answered yet             goals       whether what they wait for was reached
 //! persistence    records that could not be saved yet
+//! boot_config    the file of the firmware or boot loader, and whether the machine booted with it
 //! shutdown       reboot and power-off
 //! ```
 //!
@@ -39,6 +40,7 @@ use tracing::{info, warn};
 
 use crate::plan::plan_with;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
+use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::observed::Observed;
@@ -57,6 +59,7 @@ use crate::state::{
     Step, Target,
 };
 
+mod boot_config;
 mod conflicts;
 mod crash_loop;
 mod execute;
@@ -118,9 +121,11 @@ pub async fn run<W: World>(
         requests: PendingRequests::new(),
         records: Records::new(loaded.unsaved),
         shutdown: ShutdownFlow::new(),
+        boot_config: BootConfigTracker::new(loaded.boot_config),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial),
     };
     reconciler.targets.start(&reconciler.context).await;
+    reconciler.boot_config.start(&reconciler.context).await;
     reconciler.make_lock_directories().await;
     reconciler.run(inbox).await
 }
@@ -135,6 +140,7 @@ struct Reconciler<'w, W: World> {
     requests: PendingRequests<'w>,
     records: Records,
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
+    boot_config: BootConfigTracker,
 }
 
 /// The ports, and the channels that other tasks read.
@@ -210,6 +216,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.record_expected_pulls(&observation.engine);
         // Before the plan: the target must be on the disk before steps follow from it.
         self.save_dirty_records().await;
+        self.apply_boot_config().await;
         let snapshot = match observation.engine {
             Ok(snapshot) => snapshot,
             // No step starts from an earlier snapshot: it may be done already.
@@ -293,7 +300,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             booted_secs: clock.booted_secs(),
             now_secs: clock.now_secs(),
             boot_waits: self.observed.awaited_boots(&clock.boot_id()),
-            reboot_request_file: boot_wanted,
+            reboot_request_file: boot_wanted.or_else(|| self.boot_config.awaits_boot()),
             out_of_space: lacks_room,
             failing: self.failing_services(),
         });
@@ -330,6 +337,9 @@ impl<'w, W: World> Reconciler<'w, W> {
     async fn mark_reached_target(&mut self) {
         let plan = self.observed.plan();
         let settled = plan.busy.is_empty() && plan.steps.is_empty() && self.work.is_idle();
+        if settled && self.targets.completed().is_some() {
+            self.boot_config.on_good(&self.context).await;
+        }
         if !settled || self.targets.is_reached() || self.targets.completed().is_none() {
             return;
         }

@@ -10,6 +10,7 @@ pub mod action;
 pub mod app;
 pub mod app_id;
 pub mod board;
+pub mod boot_config;
 mod canonical_form;
 pub mod cloud;
 pub mod config;
@@ -37,6 +38,7 @@ pub mod step;
 pub mod supervisor_mounts;
 pub mod switch;
 pub mod utc;
+pub mod variable;
 pub mod volume;
 pub mod waiting;
 

@@ -12,6 +12,7 @@ use crate::linux::{read_small, without_mark};
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
+pub mod boot_file;
 mod configured;
 mod hardware;
 mod live;

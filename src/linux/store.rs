@@ -43,9 +43,10 @@ const AWAITING: &str = "awaiting-boot.json";
 const TRIAL: &str = "trial.json";
 /// In the state directory, and a newer copy in the runtime directory.
 const LOG_CURSORS: &str = "log-cursors.json";
+const BOOT_CONFIG: &str = "boot-file.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 8] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS];
+const RECORDS: [&str; 9] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS, BOOT_CONFIG];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
@@ -246,6 +247,8 @@ impl<F: StoreFiles> SharedStore<F> {
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();
         memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
+        memory.boot_config =
+            self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();
         if let Some(targets) = self.read::<wire::TargetsFile>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;

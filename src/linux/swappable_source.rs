@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 
+use crate::linux::preload::Preload;
 use crate::port::Targets;
 use crate::state::{Target, TargetError};
 
@@ -11,13 +12,20 @@ use crate::state::{Target, TargetError};
 #[derive(Debug)]
 pub struct SwappableSource<T> {
     now: watch::Sender<Option<Rc<T>>>,
+    preload: Option<Preload>,
 }
 
 impl<T> SwappableSource<T> {
     /// Starts with a source. `None`: the last target stays in force.
     #[must_use]
     pub fn new(source: Option<T>) -> Self {
-        Self { now: watch::Sender::new(source.map(Rc::new)) }
+        Self { now: watch::Sender::new(source.map(Rc::new)), preload: None }
+    }
+
+    /// The same source, on a device that may have a preloaded target.
+    #[must_use]
+    pub fn with_preload(self, preload: Option<Preload>) -> Self {
+        Self { preload, ..self }
     }
 
     /// Replaces the source. The target of the old source stays in force until the new one returns one.
@@ -49,6 +57,16 @@ impl<T: Targets> Targets for SwappableSource<T> {
     fn look_again(&self) {
         if let Some(source) = &*self.now.borrow() {
             source.look_again();
+        }
+    }
+
+    async fn preloaded(&self) -> Option<Result<Target, TargetError>> {
+        self.preload.as_ref()?.read().await
+    }
+
+    async fn on_preloaded_saved(&self) {
+        if let Some(preload) = &self.preload {
+            preload.on_saved();
         }
     }
 }

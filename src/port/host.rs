@@ -2,6 +2,7 @@
 
 use futures_util::Stream;
 
+use crate::state::boot_config::BootFile;
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 
 /// The host: its metrics, its addresses, and its configuration.
@@ -16,6 +17,14 @@ pub trait Host {
     ///
     /// Must not be called concurrently. May be dropped at any await: then part of the change was made.
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError>;
+    /// The file in which the board's firmware or boot loader is configured. `None`: the board is not known, or has none.
+    async fn boot_file(&self) -> Result<Option<BootFile>, HostError>;
+    /// Replaces the content of that file. After a power cut at any time it is the old one or the new one, and once this
+    /// returned it is the new one. `good`: what the machine is known to work with; a copy of it is beside the file before the
+    /// file changes.
+    ///
+    /// Must not be called concurrently. May be dropped at any await: then the file is the old one or the new one.
+    async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError>;
 }
 
 /// Why the host's configuration could not be read or changed. Says what, where and what to do.

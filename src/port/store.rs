@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use crate::port::FileError;
+use crate::state::boot_config::BootConfigRecord;
 use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
@@ -58,6 +59,8 @@ pub struct StoredState {
     pub awaiting: BTreeMap<ContainerId, String>,
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
+    /// What is remembered of the boot configuration.
+    pub boot_config: BootConfigRecord,
     /// Records that could not be read and were moved aside, described in words.
     pub complaints: Vec<String>,
 }
@@ -88,6 +91,8 @@ pub enum Record {
     Awaiting(BTreeMap<ContainerId, String>),
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
+    /// What is remembered of the boot configuration.
+    BootConfig(Box<BootConfigRecord>),
     /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release
     /// costs few; if it is lost, the target is marked as reached again after the next start.
     Proved(String),

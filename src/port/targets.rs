@@ -10,4 +10,10 @@ pub trait Targets {
     async fn next(&self) -> Result<Target, TargetError>;
     /// Makes a waiting [`Targets::next`] look for a document now.
     fn look_again(&self);
+    /// The target that the device's image was made with. Asked for by a device that has no target. `None`: there is none.
+    async fn preloaded(&self) -> Option<Result<Target, TargetError>> {
+        None
+    }
+    /// The preloaded target is saved, and must not be given again.
+    async fn on_preloaded_saved(&self) {}
 }

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::port::{Random, Record, Store, StoredState, StoredTargets, World};
+use crate::port::{Random, Record, Store, StoredState, StoredTargets, Targets, World};
 use crate::reconcile::ReconcilerSettings;
+use crate::state::boot_config::BootConfigRecord;
 use crate::state::{ContainerId, Identity, Keys, Secret, ServiceKey, StartCount, Status};
 
 /// The state the agent starts with.
@@ -20,6 +21,7 @@ pub(super) struct LoadedState {
     pub(super) stopped: BTreeSet<ServiceKey>,
     pub(super) awaiting: BTreeMap<ContainerId, String>,
     pub(super) trial: Option<StartCount>,
+    pub(super) boot_config: BootConfigRecord,
     pub(super) unsaved: BTreeSet<RecordKind>,
 }
 
@@ -62,8 +64,40 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         Some(keys) => keys,
         None => new_keys(world, settings, &mut unsaved).await,
     };
-    let StoredState { targets, stopped, awaiting, trial, .. } = stored;
-    LoadedState { identity, keys, targets, stopped, awaiting, trial, unsaved }
+    let mut targets = stored.targets;
+    if targets.wanted.is_none() {
+        take_preloaded(world, &mut targets, publish, &mut unsaved).await;
+    }
+    let StoredState { stopped, awaiting, trial, boot_config, .. } = stored;
+    LoadedState { identity, keys, targets, stopped, awaiting, trial, boot_config, unsaved }
+}
+
+/// Takes the target that the device's image was made with. Its images are this device's, as if they had been pulled.
+async fn take_preloaded<W: World>(
+    world: &W,
+    targets: &mut StoredTargets,
+    publish: &watch::Sender<Status>,
+    unsaved: &mut BTreeSet<RecordKind>,
+) {
+    match world.targets().preloaded().await {
+        None => (),
+        Some(Err(why)) => {
+            warn!(error = %why, "the preloaded target is not accepted");
+            publish.send_modify(|it| it.rejected = Some(why.to_string()));
+        }
+        Some(Ok(target)) => {
+            for warning in &target.warnings {
+                warn!("{warning}");
+            }
+            targets.pulled.extend(target.services().map(|(.., it)| it.image.clone()));
+            targets.wanted = Some(target);
+            if save(world, &Record::Targets(Box::new(targets.clone()))).await {
+                world.targets().on_preloaded_saved().await;
+            } else {
+                unsaved.insert(RecordKind::Targets);
+            }
+        }
+    }
 }
 
 async fn new_identity<W: World>(world: &W, settings: &ReconcilerSettings, unsaved: &mut BTreeSet<RecordKind>) -> Identity {

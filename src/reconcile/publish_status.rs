@@ -33,7 +33,7 @@ impl<W: World> Reconciler<'_, W> {
         let never = plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));
         let pending = !self.targets.is_reached() && !plan.busy.is_empty();
         let doing: Vec<Step> = self.work.in_flight().cloned().collect();
-        let differences = plan.differences.iter().cloned().map(Trouble::Difference);
+        let differences = plan.differences.iter().cloned().chain(self.boot_config.differences()).map(Trouble::Difference);
         let activity = match self.targets.completed() {
             None => Activity::Waiting,
             Some(_) if plan.steps.is_empty() && plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
@@ -47,6 +47,7 @@ impl<W: World> Reconciler<'_, W> {
             status.troubles = differences.chain(self.work.retries().troubles()).collect();
             status.activity = activity;
             status.steps_in_flight = doing;
+            status.boot_config = self.boot_config.status();
             status.update_pending = pending;
             status.update_downloaded = pending && plan.downloaded;
             status.update_failed = pending && locked || self.work.retries().is_blocking() || never;

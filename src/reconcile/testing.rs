@@ -3,6 +3,7 @@
 pub(super) use crate::plan::tests::model::{APP, parse_device, parse_target};
 use crate::state::{ContainerId, ContainerRef, EngineAction, HeldLock, ImageRef, ServiceKey, Step};
 
+mod boot;
 mod world;
 
 pub(super) use world::TestWorld;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::state::boot_config::BootConfigStatus;
 use crate::state::host::HostMetrics;
 use crate::state::{
     Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
@@ -60,6 +61,8 @@ pub struct Status {
     pub update_failed: bool,
     /// Whether connectivity is checked.
     pub check: ConnectivityCheck,
+    /// What became of the target's variables for the board's firmware or boot loader.
+    pub boot_config: BootConfigStatus,
     /// Metrics of the host, as of the last observation.
     pub metrics: HostMetrics,
     /// How many updates were requested since the agent started. Sources of targets that are polled look at once when it grows.

@@ -8,3 +8,4 @@ mod limits;
 mod page;
 mod prose;
 mod settings;
+mod variables;

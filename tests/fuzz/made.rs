@@ -101,6 +101,7 @@ fn records() -> impl Strategy<Value = Vec<u8>> {
             "awaiting-boot.json",
             "trial.json",
             "boot-config.json",
+            "boot-file.json",
             ".keys.json.new",
             ".identity.json.new",
             "keys.json.unreadable-1",

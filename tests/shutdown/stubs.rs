@@ -4,6 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::port::{self, CloudError, HostError, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
+use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
 };
@@ -97,6 +98,14 @@ impl port::Host for World {
 
     async fn configure(&self, _: &HostPatch) -> Result<(), HostError> {
         Ok(())
+    }
+
+    async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
+        Ok(None)
+    }
+
+    async fn write_boot_file(&self, _: &BootFile, _: Option<&Vec<u8>>) -> Result<(), HostError> {
+        unreachable!("there is none")
     }
 }
 

@@ -301,6 +301,7 @@ impl port::Store for World {
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
             Record::Trial(it) => memory.trial = it,
+            Record::BootConfig(it) => memory.boot_config = *it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;
                 targets.last_good.clone_from(&targets.wanted);

@@ -168,9 +168,13 @@ impl Sim {
         });
         let Some(status) = status else { return Some("the agent does not run".into()) };
         let Some(keys) = keys else { return Some("the device has no keys".into()) };
-        if let Some(why) =
-            self.with(|model| model.led.unsettled().or_else(|| model.still()).or_else(|| model.engine.lost_network()))
-        {
+        if let Some(why) = self.with(|model| {
+            model
+                .wrongly_booted()
+                .or_else(|| model.led.unsettled())
+                .or_else(|| model.still())
+                .or_else(|| model.engine.lost_network())
+        }) {
             return Some(why);
         }
         let connectivity = self.with(|model| model.connectivity.as_ref().map(|it| it.borrow().clone()));

@@ -20,10 +20,13 @@
 //! crashes       how the agent's process ends: killed, without power, at any await
 //! depends       health checks, jobs, and what waits for them
 //! marks         coverage marks: the faults and recoveries that lives hit
+//! boot          the boot configuration
 //! ports         all this as `port::World`
 //! ```
 
 // Named by path, so that a suite elsewhere can take this file in by its path too.
+#[path = "world/boot.rs"]
+mod boot;
 #[path = "world/cloud.rs"]
 mod cloud;
 #[path = "world/crashes.rs"]
@@ -75,6 +78,7 @@ use boardkeeper::state::{AppId, Connectivity, Current, EngineTime, LockHolders, 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use boot::BootDisk;
 pub(crate) use crashes::CrashKind;
 use crashes::CrashPoint;
 use engine_model::EngineModel;
@@ -102,6 +106,10 @@ pub(crate) struct Model {
     pub(crate) engine: EngineModel,
     /// The disk.
     pub(crate) disk: Disk,
+    /// The boot configuration.
+    boot: BootDisk,
+    /// What the agent remembered of the boot configuration could not be read once.
+    boot_record_was_lost: bool,
     /// The LED.
     pub(crate) led: Led,
     /// Update locks.
@@ -240,6 +248,8 @@ impl Sim {
             rates,
             engine: EngineModel::new(u64::MAX),
             disk: Disk::default(),
+            boot: BootDisk::default(),
+            boot_record_was_lost: false,
             led: Led::new(of("leds")),
             locks: LockDir::default(),
             targets: TargetSource::new(of("owner")),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use boardkeeper::linux::store::Store;
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
+use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
@@ -26,6 +27,7 @@ pub(crate) struct Allowed {
     stopped: Vec<BTreeSet<ServiceKey>>,
     awaiting: Vec<BTreeMap<ContainerId, String>>,
     trial: Vec<Option<StartCount>>,
+    boot_config: Vec<BootConfigRecord>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -42,6 +44,7 @@ impl Allowed {
             stopped: Vec::new(),
             awaiting: Vec::new(),
             trial: Vec::new(),
+            boot_config: Vec::new(),
             tags: Vec::new(),
             relics: Vec::new(),
         };
@@ -58,6 +61,7 @@ impl Allowed {
             Record::Stopped(it) => self.stopped.push(it),
             Record::Awaiting(it) => self.awaiting.push(it),
             Record::Trial(it) => self.trial.push(it),
+            Record::BootConfig(it) => self.boot_config.push(*it),
             // Reached, or not known to be: both may be found from now on.
             Record::Proved(it) => {
                 let proved =
@@ -78,6 +82,7 @@ impl Allowed {
             Record::Stopped(it) => self.stopped = vec![it],
             Record::Awaiting(it) => self.awaiting = vec![it],
             Record::Trial(it) => self.trial = vec![it],
+            Record::BootConfig(it) => self.boot_config = vec![*it],
             Record::Proved(_) | Record::TargetTag(_) => (),
         }
     }
@@ -90,6 +95,7 @@ impl Allowed {
         self.stopped = vec![memory.stopped.clone()];
         self.awaiting = vec![memory.awaiting.clone()];
         self.trial = vec![memory.trial.clone()];
+        self.boot_config = vec![memory.boot_config.clone()];
     }
 
     /// Another program overwrote a file with garbage.
@@ -101,6 +107,7 @@ impl Allowed {
             "stopped.json" => self.stopped = vec![BTreeSet::new()],
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
             "trial.json" => self.trial = vec![None],
+            "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
             // There is a second copy.
             _ => (),
         }
@@ -112,7 +119,8 @@ impl Allowed {
         one_of(&self.targets, &memory.targets)?;
         one_of(&self.stopped, &memory.stopped)?;
         one_of(&self.awaiting, &memory.awaiting)?;
-        one_of(&self.trial, &memory.trial)
+        one_of(&self.trial, &memory.trial)?;
+        one_of(&self.boot_config, &memory.boot_config)
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
@@ -165,10 +173,18 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 7] =
-    ["identity.json", "identity.backup.json", "keys.json", "targets.json", "stopped.json", "awaiting-boot.json", "trial.json"];
+pub(crate) const FILES: [&str; 8] = [
+    "identity.json",
+    "identity.backup.json",
+    "keys.json",
+    "targets.json",
+    "stopped.json",
+    "awaiting-boot.json",
+    "trial.json",
+    "boot-file.json",
+];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 7;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -191,6 +207,12 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             (!n.is_multiple_of(2))
                 .then(|| StartCount { document: format!("{n:064x}"), starts: 1 + u32::try_from(n % 6).unwrap() }),
         ),
+        5 => {
+            let written: BTreeMap<_, _> = (0..n % 3).map(|it| (format!("HOST_CONFIG_{it}"), n.to_string())).collect();
+            let rejected = n.is_multiple_of(2).then(|| written.clone());
+            let boot_id = format!("boot {n}");
+            Record::BootConfig(Box::new(BootConfigRecord { written, rejected, boot_id, ..BootConfigRecord::default() }))
+        }
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

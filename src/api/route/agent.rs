@@ -12,6 +12,7 @@ mod cloud;
 use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
+use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
 use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
@@ -52,6 +53,7 @@ struct StateBody<'a> {
     troubles: Option<Vec<Trouble<'a>>>,
     complaints: Option<&'a [String]>,
     rejected: Option<&'a str>,
+    boot_config: Option<BootConfig<'a>>,
     cloud: Option<cloud::CloudBody<'a>>,
     locks: Vec<Lock<'a>>,
     update: Update,
@@ -65,6 +67,13 @@ enum Engine<'a> {
     Unknown,
     Up,
     Down { why: &'a str, seconds: u64 },
+}
+
+#[derive(Serialize)]
+struct BootConfig<'a> {
+    state: &'static str,
+    path: Option<&'a str>,
+    problems: &'a [String],
 }
 
 /// `unknown`: there is no cloud, the check is off, or it has not ended once.
@@ -201,6 +210,7 @@ impl<'a> View<'a> {
             troubles: self.may_see_all().then(|| status.troubles.iter().map(trouble).collect()),
             complaints: self.may_see_all().then_some(status.unreadable_records.as_slice()),
             rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
+            boot_config: self.may_see_all().then(|| boot_config(&status.boot_config)),
             cloud: self.may_see_all().then(|| self.cloud.into()),
             locks: self.locks(),
             update: Update {
@@ -283,6 +293,16 @@ fn engine(engine: &EngineState) -> Engine<'_> {
         EngineState::Up => Engine::Up,
         EngineState::Down { why, since } => Engine::Down { why, seconds: since.elapsed().as_secs() },
     }
+}
+
+fn boot_config(status: &BootConfigStatus) -> BootConfig<'_> {
+    let state = match status.progress {
+        BootConfigProgress::Unmanaged => "unmanaged",
+        BootConfigProgress::Applied => "applied",
+        BootConfigProgress::AwaitsBoot => "awaits_boot",
+        BootConfigProgress::Failed => "failed",
+    };
+    BootConfig { state, path: status.path.as_deref(), problems: &status.problems }
 }
 
 fn connectivity(connectivity: &state::Connectivity, check: ConnectivityCheck) -> Connectivity<'_> {

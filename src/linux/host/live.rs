@@ -9,6 +9,7 @@ use futures_util::stream::unfold;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use super::boot_file::BootFiles;
 use super::configured::{self, HostConfigFiles, ProxyChange};
 use super::hardware::Hardware;
 use super::{macs, own, text};
@@ -16,6 +17,7 @@ use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::off_thread;
 use crate::linux::systemd::Systemd;
 use crate::port::{self, HostError};
+use crate::state::boot_config::BootFile;
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
 
 /// An interface that comes up causes several notifications; within this time they count as one.
@@ -32,6 +34,7 @@ pub struct LiveHost {
     hardware: Hardware,
     files: HostConfigFiles,
     systemd: Systemd,
+    boot_files: BootFiles,
 }
 
 impl LiveHost {
@@ -48,7 +51,14 @@ impl LiveHost {
             hardware: Hardware::new(root),
             files: HostConfigFiles { hostname: root.join("etc/hostname"), config, proxy },
             systemd: Systemd::new(root, bus),
+            boot_files: BootFiles::default(),
         }
+    }
+
+    /// The same host, whose boot configuration is in one of these files.
+    #[must_use]
+    pub fn with_boot_files(self, boot_files: BootFiles) -> Self {
+        Self { boot_files, ..self }
     }
 
     fn addresses_now(&self) -> Option<HostAddresses> {
@@ -111,6 +121,16 @@ impl port::Host for LiveHost {
             ProxyChange::Unchanged => Ok(()),
             ProxyChange::Changed => configured::apply(&self.systemd).await.map_err(HostError),
         }
+    }
+
+    async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
+        let files = self.boot_files.clone();
+        off_thread(move || files.read()).await.and_then(|it| it).map_err(HostError)
+    }
+
+    async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
+        let (files, file, good) = (self.boot_files.clone(), file.clone(), good.cloned());
+        off_thread(move || files.write(&file, good.as_deref())).await.and_then(|it| it).map_err(HostError)
     }
 }
 

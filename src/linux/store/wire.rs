@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::{AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL};
+use super::{AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL};
 use crate::port::{Record, StoredTargets};
+use crate::state::boot_config::{BootConfigRecord, BootVariables};
 use crate::state::keys::{is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
@@ -72,6 +73,18 @@ pub(super) struct StartCountFile {
     starts: u32,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct BootConfigFile {
+    written: BootVariables,
+    booted: BootVariables,
+    good: BootVariables,
+    boot_id: String,
+    undone: u32,
+    starts: u32,
+    #[serde(deserialize_with = "Option::deserialize")]
+    rejected: Option<BootVariables>,
+}
+
 /// A damaged file must not make another device of this one.
 fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let is_uuid = |text: &str| (32..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
@@ -106,6 +119,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
+        Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
         // A mark, without content; and a file that is written without a sync.
         Record::Proved(_) | Record::TargetTag(_) => Vec::new(),
     }
@@ -205,5 +219,17 @@ impl StartCountFile {
 
     pub(super) fn into_state(self) -> Option<state::StartCount> {
         Some(state::StartCount { document: self.document?, starts: self.starts })
+    }
+}
+
+impl BootConfigFile {
+    fn of(record: &BootConfigRecord) -> Self {
+        let BootConfigRecord { written, booted, good, boot_id, undone, starts, rejected } = record.clone();
+        Self { written, booted, good, boot_id, undone, starts, rejected }
+    }
+
+    pub(super) fn into_state(self) -> BootConfigRecord {
+        let Self { written, booted, good, boot_id, undone, starts, rejected } = self;
+        BootConfigRecord { written, booted, good, boot_id, undone, starts, rejected }
     }
 }

@@ -15,6 +15,8 @@ use crate::port::{
     TargetAnswer, TargetTag, Targets, ToolLock, UnitChange, World,
 };
 use crate::reconcile::Context;
+use crate::reconcile::testing::boot::TestBoot;
+use crate::state::boot_config::BootFile;
 use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
@@ -31,6 +33,7 @@ pub(in crate::reconcile) struct TestWorld {
     pub(in crate::reconcile) locks: Option<BTreeMap<AppId, LockState>>,
     pub(in crate::reconcile) publish: watch::Sender<Status>,
     pub(in crate::reconcile) events: Events,
+    pub(in crate::reconcile) boot: TestBoot,
 }
 
 /// A channel of events that no test reads.
@@ -185,7 +188,7 @@ impl Clock for TestWorld {
         unreachable!()
     }
     fn boot_id(&self) -> String {
-        unreachable!()
+        self.boot.boot_id.borrow().clone()
     }
     fn jumps(&self) -> impl Stream<Item = ()> {
         stream::pending()
@@ -230,6 +233,12 @@ impl Host for TestWorld {
     }
     async fn configure(&self, _: &HostPatch) -> Result<(), HostError> {
         unreachable!()
+    }
+    async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
+        self.boot.file()
+    }
+    async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
+        self.boot.write(file, good)
     }
 }
 

@@ -117,6 +117,7 @@ impl Sim {
             model.jobs.retain(|_, job| job.outlives_power());
             model.booted = Instant::now();
             model.boots += 1;
+            model.boot_with_file();
             model.cancel_shutdown();
             if model.power.with(|it| it.boot_wanted.take()).is_some() {
                 model.hit(Mark::BootHad);

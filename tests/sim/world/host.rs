@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use boardkeeper::port::{self, HostError, NetError, UnitChange};
 use boardkeeper::state::VpnState;
+use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{CloudAccount, VpnProfile};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use futures_util::stream::{self, Stream};
@@ -141,6 +142,14 @@ impl port::Host for Sim {
             return Err(HostError("/etc/hostname: input/output error".into()));
         }
         Ok(self.with(|model| HostConfig { hostname: model.net.hostname.clone(), ..HostConfig::default() }))
+    }
+
+    async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
+        self.read_boot_file().await
+    }
+
+    async fn write_boot_file(&self, file: &BootFile, _: Option<&Vec<u8>>) -> Result<(), HostError> {
+        self.replace_boot_file(file).await
     }
 
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {

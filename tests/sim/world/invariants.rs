@@ -142,6 +142,7 @@ impl Checker {
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Trial(_)
+            | Record::BootConfig(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => (),
         }
@@ -450,6 +451,7 @@ impl Model {
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Trial(_)
+            | Record::BootConfig(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => false,
         };

@@ -2,6 +2,7 @@
 
 use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::LogCursors;
+use boardkeeper::state::boot_config::BootConfigRecord;
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -50,6 +51,7 @@ impl Disk {
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
             Record::Trial(trial) => self.kept.trial = trial,
+            Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::TargetTag(tag) => self.tag = Some(tag),
             Record::Proved(it) => {
                 let targets = &mut self.kept.targets;
@@ -73,8 +75,9 @@ impl Disk {
 impl Model {
     /// A record cannot be read any more, and is put aside. Of the identity there is a second copy.
     fn corrupt_record(&mut self) {
-        let StoredState { targets, stopped, awaiting, complaints, .. } = &mut self.disk.kept;
-        let kind = match self.rngs.calls.below(3) {
+        let reboots = self.targets.reboots;
+        let StoredState { targets, stopped, awaiting, boot_config, complaints, .. } = &mut self.disk.kept;
+        let kind = match self.rngs.calls.below(if reboots { 4 } else { 3 }) {
             0 => {
                 *targets = StoredTargets::default();
                 "targets"
@@ -83,9 +86,14 @@ impl Model {
                 stopped.clear();
                 "stopped"
             }
-            _ => {
+            2 => {
                 awaiting.clear();
                 "awaiting"
+            }
+            _ => {
+                *boot_config = BootConfigRecord::default();
+                self.boot_record_was_lost = true;
+                "boot configuration"
             }
         };
         complaints.push(format!("{kind} cannot be read, and was put aside"));
@@ -213,6 +221,7 @@ const fn name(record: &Record) -> &'static str {
         Record::Stopped(_) => "stopped",
         Record::Awaiting(_) => "awaiting",
         Record::Trial(_) => "trial",
+        Record::BootConfig(_) => "boot configuration",
         Record::Proved(_) => "proof",
         Record::TargetTag(_) => "tag",
     }

@@ -104,6 +104,7 @@ impl TargetSource {
                 return format!("app {new}, wholly new");
             }
             2 => return self.change_override(),
+            3 if self.reboots => return self.change_boot_config(),
             _ => (),
         }
         let version = self.version + 1;
@@ -122,6 +123,16 @@ impl TargetSource {
         }
         self.wanted.config.insert(key, "1".to_owned());
         "locks are overridden".to_owned()
+    }
+
+    fn change_boot_config(&mut self) -> String {
+        let key = self.rng.pick(&["HOST_CONFIG_gpu_mem", "HOST_CONFIG_dtoverlay", "HOST_CONFIG_kernel"]).unwrap();
+        if self.wanted.config.remove(*key).is_some() {
+            return format!("{key} is not set");
+        }
+        let value = self.rng.between(16, 76).to_string();
+        self.wanted.config.insert((*key).to_owned(), value.clone());
+        format!("{key} is {value}")
     }
 
     fn add_app(&mut self, id: u32) {

@@ -1,0 +1,37 @@
+//! A board's boot configuration file, without a board.
+
+use std::cell::{Cell, RefCell};
+
+use crate::port::HostError;
+use crate::state::boot_config::{BootFile, BootFormat};
+
+/// The file, the copy beside it, and the boot that the machine is in.
+#[derive(Default)]
+pub(in crate::reconcile) struct TestBoot {
+    /// Its content. `None`: there is no file.
+    pub(in crate::reconcile) bytes: RefCell<Option<Vec<u8>>>,
+    /// The copy of what was good.
+    pub(in crate::reconcile) good: RefCell<Option<Vec<u8>>>,
+    pub(in crate::reconcile) boot_id: RefCell<String>,
+    pub(in crate::reconcile) is_read_only: Cell<bool>,
+    pub(in crate::reconcile) writes: Cell<u32>,
+}
+
+impl TestBoot {
+    pub(in crate::reconcile) fn file(&self) -> Result<Option<BootFile>, HostError> {
+        let file = |bytes| BootFile { format: BootFormat::ConfigTxt, path: "/boot/config.txt".to_owned(), bytes };
+        Ok(self.bytes.borrow().clone().map(file))
+    }
+
+    pub(in crate::reconcile) fn write(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
+        if self.is_read_only.get() {
+            return Err(HostError("cannot write `/boot/config.txt`: read-only".to_owned()));
+        }
+        if let Some(good) = good {
+            *self.good.borrow_mut() = Some(good.clone());
+        }
+        *self.bytes.borrow_mut() = Some(file.bytes.clone());
+        self.writes.set(self.writes.get() + 1);
+        Ok(())
+    }
+}
