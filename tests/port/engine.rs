@@ -2,6 +2,7 @@
 
 mod fields;
 mod lab;
+mod logs;
 mod pull;
 mod real;
 
@@ -15,8 +16,8 @@ use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
 use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use boardkeeper::state::{
-    AppId, Container, ContainerConfig, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef, Network,
-    NetworkConfig, NetworkId, Origin, ServiceKey, Volume, VolumeConfig,
+    AppId, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef,
+    Network, NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
 };
 use futures_util::StreamExt;
 
@@ -39,6 +40,8 @@ pub(crate) trait Lab {
     fn create_foreign(&self, thing: Thing<'_>);
     /// What there is, by kind and name, ours or foreign.
     fn everything(&self) -> BTreeSet<String>;
+    /// A container prints lines.
+    fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]);
     /// The engine dies without a warning.
     fn crash(&self);
     /// It comes back.
@@ -320,7 +323,7 @@ pub(crate) async fn an_engine_that_dies_is_unreachable_until_it_is_back(lab: &im
 }
 
 /// What must come, and soon.
-async fn wait<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn wait<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(8), what).await.expect("it comes within 8 s")
 }
 
@@ -347,7 +350,14 @@ macro_rules! every_fact {
             what_is_not_there_cannot_be_started
             an_action_that_was_dropped_shows_in_the_next_observation
             an_engine_that_dies_is_unreachable_until_it_is_back
+            lines_arrive_once_from_any_cursor_on
+            a_log_ends_with_its_container_and_goes_on_with_its_next_start
+            a_log_goes_on_after_the_engine_died
         }
     };
 }
 pub(crate) use every_fact;
+pub(crate) use logs::{
+    a_log_ends_with_its_container_and_goes_on_with_its_next_start, a_log_goes_on_after_the_engine_died,
+    lines_arrive_once_from_any_cursor_on,
+};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use boardkeeper::port::{StoredState, ToolLock};
-use boardkeeper::state::{ImageRef, ServiceKey, VpnState};
+use boardkeeper::state::{ContainerId, ImageRef, OutputStream, ServiceKey, VpnState};
 
 use crate::engine::{Lab, Thing};
 use crate::world::engine_model::EngineModel;
@@ -201,6 +201,10 @@ impl Lab for Engine {
             let volumes = engine.volumes.keys().map(|it| format!("volume {it}"));
             containers.chain(networks).chain(volumes).collect()
         })
+    }
+
+    fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]) {
+        self.sim.with(|model| lines.iter().for_each(|it| model.print(container, stream, it)));
     }
 
     fn crash(&self) {

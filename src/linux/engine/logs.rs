@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A request for the log asks for lines *since* a time, which includes that time; the lines that the cursor counts are skipped.
-//! When the log ends, the container is inspected: if it still runs, the engine broke off, and the caller asks again.
+//! When the log ends, the container is inspected: if it still runs, the engine broke off, and the caller asks again. If it does
+//! not, the rest is requested once more: engines of 2020 end the log of a container that exits before its last lines.
 
 mod frames;
 mod text;
@@ -18,7 +19,8 @@ use bollard::errors::Error;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::body::Bytes;
 
-use crate::linux::engine::errors::sort;
+use crate::linux::engine::errors::{found, sort};
+use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::{CALL, Engine, transport};
 use crate::port::EngineError;
 use crate::state::{ContainerId, EngineLogLine, EngineTime, LogCursor, OutputStream};
@@ -40,7 +42,7 @@ enum ReaderState {
     /// Nothing was requested yet.
     Idle,
     /// The engine sends the log.
-    Open { parts: Parts, parser: LogParser, lines: VecDeque<ParsedLine> },
+    Open { parts: Parts, parser: LogParser, lines: VecDeque<ParsedLine>, follows: bool },
     /// The container has ended; these lines are left.
     Last(VecDeque<ParsedLine>),
     /// The last item was given.
@@ -64,7 +66,7 @@ impl Engine {
         })
     }
 
-    async fn open_log(&self, container: &ContainerId, since: EngineTime) -> Result<(Parts, LogParser), EngineError> {
+    async fn open_log(&self, container: &ContainerId, since: EngineTime) -> Result<ReaderState, EngineError> {
         let connection = self.connection().await?;
         let failed = |error: Error| sort(&format!("read the log of container {}", short(container)), &error);
         let inspected = self.get(&connection, &format!("/containers/{container}/json")).await.map_err(failed)?;
@@ -77,7 +79,8 @@ impl Engine {
             connection.version_path()
         );
         let parts = transport::bytes(connection.facts.host(), &path).await.map_err(failed)?;
-        Ok((parts.boxed_local(), LogParser::new(framing)))
+        let (parser, follows) = (LogParser::new(framing), is_running(&inspected));
+        Ok(ReaderState::Open { parts: parts.boxed_local(), parser, lines: VecDeque::new(), follows })
     }
 
     /// Whether a container runs. One that is gone does not.
@@ -85,8 +88,8 @@ impl Engine {
         let connection = self.connection().await?;
         let inspected = self.get(&connection, &format!("/containers/{container}/json")).await;
         let what = format!("inspect container {}", short(container));
-        let inspected = crate::linux::engine::errors::found(&what, inspected)?;
-        Ok(inspected.is_some_and(|it| it.is("/State/Running") && !it.is("/State/Restarting")))
+        let inspected = found(&what, inspected)?;
+        Ok(inspected.is_some_and(|it| is_running(&it)))
     }
 }
 
@@ -96,13 +99,12 @@ impl LogReader<'_> {
             match &mut self.state {
                 ReaderState::Idle => {
                     let open = self.engine.open_log(&self.container, self.resume.since);
-                    let (parts, parser) = match self.engine.within(CALL, open).await {
-                        Ok(opened) => opened,
+                    match self.engine.within(CALL, open).await {
+                        Ok(opened) => self.state = opened,
                         Err(error) => return Some(Err(error)),
-                    };
-                    self.state = ReaderState::Open { parts, parser, lines: VecDeque::new() };
+                    }
                 }
-                ReaderState::Open { parts, parser, lines } => {
+                ReaderState::Open { parts, parser, lines, follows } => {
                     if let Some(line) = lines.pop_front() {
                         if let Some(line) = self.resume.take(line) {
                             return Some(Ok(line));
@@ -120,10 +122,17 @@ impl LogReader<'_> {
                         Some(Err(error)) => {
                             return Some(Err(sort(&format!("read the log of container {}", short(&self.container)), &error)));
                         }
-                        None => match self.last_lines().await {
-                            Ok(lines) => self.state = ReaderState::Last(lines),
-                            Err(error) => return Some(Err(error)),
-                        },
+                        None if *follows => {
+                            if let Err(error) = self.check_ended().await {
+                                return Some(Err(error));
+                            }
+                            (self.state, self.resume) = (ReaderState::Idle, Resume::new(self.resume.cursor));
+                        }
+                        None => {
+                            // A line without a line end is one.
+                            parser.finish(&mut |line| lines.push_back(line));
+                            self.state = ReaderState::Last(std::mem::take(lines));
+                        }
                     }
                 }
                 ReaderState::Last(lines) => {
@@ -137,17 +146,13 @@ impl LogReader<'_> {
         }
     }
 
-    /// The log has ended: lines without a line end are lines if the container does not run.
-    async fn last_lines(&mut self) -> Result<VecDeque<ParsedLine>, EngineError> {
+    /// The log has ended, which is an error if the container runs.
+    async fn check_ended(&self) -> Result<(), EngineError> {
         if self.engine.within(CALL, self.engine.runs(&self.container)).await? {
             let container = short(&self.container);
             return Err(EngineError::Unreachable(format!("the engine ended the log of container {container}, which runs")));
         }
-        let mut lines = VecDeque::new();
-        if let ReaderState::Open { parser, .. } = &mut self.state {
-            parser.finish(&mut |line| lines.push_back(line));
-        }
-        Ok(lines)
+        Ok(())
     }
 }
 
@@ -198,6 +203,10 @@ impl Resume {
         self.cursor.advance(stream, at);
         Some(EngineLogLine { text, at, stream, next: self.cursor, after_gap })
     }
+}
+
+fn is_running(inspected: &EngineJson) -> bool {
+    inspected.is("/State/Running") && !inspected.is("/State/Restarting")
 }
 
 /// The id as command-line tools print it.

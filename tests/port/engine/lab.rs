@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use boardkeeper::linux::engine::{Engine, EngineSettings};
-use boardkeeper::state::ImageRef;
+use boardkeeper::state::{ContainerId, ImageRef, OutputStream};
 
 use super::{Lab, Thing};
 
@@ -211,6 +211,12 @@ impl Lab for Real {
             list(&["volume", "ls"], "{{.Name}}"),
         ];
         lists.into_iter().flatten().collect()
+    }
+
+    fn print(&self, container: &ContainerId, stream: OutputStream, lines: &[&str]) {
+        let descriptor = if stream == OutputStream::Stdout { 1 } else { 2 };
+        let print = format!("printf '%s\\n' \"$@\" > /proc/1/fd/{descriptor}");
+        self.docker(&[&["exec", container.0.as_str(), "sh", "-c", &print, "sh"], lines].concat());
     }
 
     fn crash(&self) {

@@ -11,6 +11,8 @@ use crate::state::{EngineTime, OutputStream};
 /// Length limit of a time: `2026-11-23T15:34:12.123456789+01:00`.
 const TIME_BYTES: usize = 40;
 const HEADER_BYTES: usize = 8;
+/// How much of a line engines put into one entry.
+const ENTRY_BYTES: usize = 16 * 1024;
 /// How much of the engine's own message is repeated.
 const MESSAGE_BYTES: usize = 300;
 
@@ -37,6 +39,8 @@ pub(in crate::linux::engine) struct LogParser {
     frame: Frame,
     /// The time of the entry that has begun. `Some`: it is still read.
     time: Option<Vec<u8>>,
+    /// Bytes until the next entry of a line, where there are no frames: its time stands in the middle of the line.
+    entry_left: Option<usize>,
     stdout: OpenLine,
     stderr: OpenLine,
 }
@@ -66,11 +70,11 @@ struct OpenLine {
 
 impl LogParser {
     pub(in crate::linux::engine) fn new(framing: Framing) -> Self {
-        let (frame, time) = match framing {
-            Framing::Multiplexed => (Frame::Header(Vec::new()), None),
-            Framing::Raw => (Frame::None, Some(Vec::new())),
+        let (frame, time, entry_left) = match framing {
+            Framing::Multiplexed => (Frame::Header(Vec::new()), None, None),
+            Framing::Raw => (Frame::None, Some(Vec::new()), Some(ENTRY_BYTES)),
         };
-        Self { frame, time, stdout: OpenLine::default(), stderr: OpenLine::default() }
+        Self { frame, time, entry_left, stdout: OpenLine::default(), stderr: OpenLine::default() }
     }
 
     /// Parses a part. An error ends the log: the engine reports one, or sends what is no log.
@@ -170,15 +174,22 @@ impl LogParser {
                 self.time = None;
                 continue;
             }
-            let Some(end) = bytes.iter().position(|it| *it == b'\n') else {
-                line.text.push(bytes);
-                return;
-            };
-            let (text, rest) = split(bytes, end);
-            line.text.push(text);
-            line.end(stream, give);
-            self.time = Some(Vec::new());
-            bytes = split(rest, 1).1;
+            let (part, rest) = split(bytes, self.entry_left.unwrap_or(usize::MAX));
+            if let Some(end) = part.iter().position(|it| *it == b'\n') {
+                line.text.push(split(bytes, end).0);
+                line.end(stream, give);
+                bytes = split(bytes, end + 1).1;
+                self.entry_left = self.entry_left.map(|_| ENTRY_BYTES);
+                self.time = Some(Vec::new());
+                continue;
+            }
+            line.text.push(part);
+            self.entry_left = self.entry_left.map(|left| left - part.len());
+            if self.entry_left == Some(0) {
+                self.entry_left = Some(ENTRY_BYTES);
+                self.time = Some(Vec::new());
+            }
+            bytes = rest;
         }
     }
 }

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use tokio::io::AsyncWriteExt;
+
 use crate::linux::engine::tests::scripted::{HELLO, asked, engine, serve};
 use crate::state::StreamCursor;
 
@@ -99,6 +101,20 @@ fn a_line_of_a_megabyte_is_cut_and_the_next_is_whole() {
 }
 
 #[test]
+fn the_times_within_a_terminals_long_line_are_no_text() {
+    let entry = |text: &[u8]| [TIME.as_bytes(), b" ", text].concat();
+    // A progress bar without a line end, and a line that fills its entry.
+    let bar = [b"working\r".repeat(2048), b"half".to_vec()].concat();
+    let log = [entry(&bar[..16 * 1024]), entry(b"half way\r\n"), entry(b"next\n")].concat();
+    assert_eq!(texts(Framing::Raw, &log), ["half way", "next"]);
+    let log = [entry(&[b'x'; 16 * 1024]), entry(b"\r\n"), entry(b"next\n")].concat();
+    assert_eq!(texts(Framing::Raw, &log)[1], "next");
+    // An entry that is longer, from another driver.
+    let log = [entry(&[b"y\r".repeat(8192), b"long text goes on\n".to_vec()].concat()), entry(b"next\n")].concat();
+    assert_eq!(texts(Framing::Raw, &log), ["long text goes on", "next"]);
+}
+
+#[test]
 fn what_is_no_log_ends_it_and_so_does_the_engines_own_message() {
     let (lines, ended) = parsed(Framing::Multiplexed, [&[entry(1, TIME, b"a\n"), b"nonsense".to_vec()].concat()[..]]);
     assert_eq!((lines.len(), ended), (1, Err("it sends what is no log".to_owned())));
@@ -160,25 +176,28 @@ fn lines_that_were_rotated_away_are_noticed() {
     assert!(!resume.take(line).unwrap().after_gap);
 }
 
-/// What an engine sends to readers of a log, one after the other, and whether the container runs afterwards.
-async fn reads(logs: &[(&str, Vec<u8>)], running: bool) -> Vec<Result<String, EngineError>> {
+/// What is read from an engine that gives these responses to requests for a log, and says of each inspection whether the
+/// container runs. The last ones count for all that follow.
+async fn reads(logs: &[(&str, Vec<u8>)], running: &[bool]) -> Vec<Result<String, EngineError>> {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
     let engine = engine(&socket);
+    let counts = std::cell::Cell::new((0, 0));
     let answer = async |mut stream: tokio::net::UnixStream| {
-        use tokio::io::AsyncWriteExt;
         let asked = asked(&mut stream).await;
-        let (status, body) = match asked.split(' ').nth(1).unwrap() {
-            it if it.contains("/logs?") => {
-                assert!(it.contains("since=1795448051.999999001"), "{it}");
-                ("200 OK", logs[0].1.clone())
-            }
-            it if it.contains("/containers/") => {
-                ("200 OK", format!(r#"{{"State":{{"Running":{running}}},"Config":{{"Tty":false}}}}"#).into_bytes())
-            }
-            _ => ("200 OK", HELLO.as_bytes().to_vec()),
+        let path = asked.split(' ').nth(1).unwrap();
+        let (inspections, readings) = counts.get();
+        let (status, body) = if path.contains("/logs?") {
+            assert!(path.contains("since=1795448051.999999001"), "{path}");
+            counts.set((inspections, readings + 1));
+            logs[readings.min(logs.len() - 1)].clone()
+        } else if path.contains("/containers/") {
+            counts.set((inspections + 1, readings));
+            let runs = running[inspections.min(running.len() - 1)];
+            ("200 OK", format!(r#"{{"State":{{"Running":{runs}}},"Config":{{"Tty":false}}}}"#).into_bytes())
+        } else {
+            ("200 OK", HELLO.as_bytes().to_vec())
         };
-        let status = if asked.contains("/logs?") { logs[0].0 } else { status };
         let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n").as_bytes()).await;
         let _ = stream.write_all(&body).await;
     };
@@ -196,16 +215,23 @@ async fn reads(logs: &[(&str, Vec<u8>)], running: bool) -> Vec<Result<String, En
 #[tokio::test]
 async fn a_log_ends_with_its_container_and_not_with_the_engine() {
     let log = [entry(1, TIME, b"a\n"), entry(2, TIME, b"no end")].concat();
-    assert_eq!(reads(&[("200 OK", log.clone())], false).await, [Ok("a".to_owned()), Ok("no end".to_owned())]);
-    let read = reads(&[("200 OK", log)], true).await;
+    assert_eq!(reads(&[("200 OK", log.clone())], &[false]).await, [Ok("a".to_owned()), Ok("no end".to_owned())]);
+    let read = reads(&[("200 OK", log)], &[true]).await;
     assert_eq!(read[0], Ok("a".to_owned()));
     assert!(matches!(&read[1], Err(EngineError::Unreachable(why)) if why.contains("which runs")), "{read:?}");
     assert_eq!(read.len(), 2);
 }
 
 #[tokio::test]
+async fn the_last_lines_of_a_container_that_exits_are_requested_again() {
+    let whole = [entry(1, TIME, b"a\n"), entry(1, TIME, b"b\n")].concat();
+    let logs = [("200 OK", entry(1, TIME, b"a\n")), ("200 OK", whole)];
+    assert_eq!(reads(&logs, &[true, false]).await, [Ok("a".to_owned()), Ok("b".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_driver_that_keeps_no_log_is_an_error_that_stays() {
     let said = br#"{"message":"configured logging driver does not support reading"}"#.to_vec();
-    let read = reads(&[("501 Not Implemented", said)], true).await;
+    let read = reads(&[("501 Not Implemented", said)], &[true]).await;
     assert!(matches!(&read[..], [Err(EngineError::Refused(why))] if why.contains("does not support reading")), "{read:?}");
 }
