@@ -13,7 +13,7 @@ use boardkeeper::linux::engine::codec;
 use boardkeeper::plan;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
 
-pub use engine::{engine, labels, replies};
+pub use engine::{engine, labels, logs, replies};
 pub use files::{config, locks, records, sysfs};
 pub use router::router;
 

@@ -16,11 +16,12 @@ const CORPORA_BYTES: u64 = 300 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its corpus.
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("config", harness::config),
     ("engine", harness::engine),
     ("labels", harness::labels),
     ("locks", harness::locks),
+    ("logs", harness::logs),
     ("records", harness::records),
     ("replies", harness::replies),
     ("router", harness::router),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::linux::engine::connection::{self, EngineFacts};
 use crate::linux::engine::json::EngineJson;
+use crate::linux::engine::logs::{Framing, LogParser};
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
 use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources};
 use crate::port::EngineSnapshot;
@@ -88,6 +89,18 @@ pub fn name_in_document<'a>(name: &'a str, labels: &BTreeMap<String, String>) ->
 #[must_use]
 pub fn env(list: &Vec<String>) -> BTreeMap<String, String> {
     decode::env(Some(list))
+}
+
+/// The texts of a container's log, which arrives in these parts; and whether it was one to its end.
+#[must_use]
+pub fn log_lines<'a>(has_terminal: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, bool) {
+    let mut parser = LogParser::new(if has_terminal { Framing::Raw } else { Framing::Multiplexed });
+    let mut texts = Vec::new();
+    let is_log = parts.into_iter().all(|it| parser.parse(it, &mut |line| texts.push(line.text)).is_ok());
+    if is_log {
+        parser.finish(&mut |line| texts.push(line.text));
+    }
+    (texts, is_log)
 }
 
 /// Whether a file of credentials has some for the registry of an image. `None`: the file is not as `docker login` writes it.

@@ -31,6 +31,18 @@ pub fn replies(data: &[u8]) {
     assert!(steps.iter().all(|it| !it.to_string().contains('\n')), "{steps:?}");
 }
 
+/// A container's log, after a byte that says how it is framed and cut: cut otherwise it has the same lines, and these are
+/// harmless.
+pub fn logs(data: &[u8]) {
+    let Some((how, log)) = data.split_first() else { return };
+    let has_terminal = how % 2 == 1;
+    let (texts, is_log) = codec::log_lines(has_terminal, [log]);
+    let cut = codec::log_lines(has_terminal, log.chunks(1 + usize::from(how / 2)));
+    assert_eq!(cut, (texts.clone(), is_log));
+    let is_harmless = |it: char| !it.is_control() || it == '\t' || it == '\u{1b}';
+    assert!(texts.iter().all(|it| it.chars().count() <= 10_000 && it.chars().all(is_harmless)));
+}
+
 /// Labels, an environment and a name on the engine: a line each, `L name=value`, `E name=value` or `N name`; and a file of
 /// credentials, in all of it.
 pub fn labels(data: &[u8]) {
