@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud open-balena bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -76,6 +76,10 @@ cloud: ## the whole agent with a fake cloud, a real engine and a real registry; 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
 	@$(LAB)/install.sh rust kernel busybox
 	@ONLY="$(ONLY)" $(LAB)/kernel.sh test $(FLAVOURS)
+
+open-balena: ## the agent in a running open-balena, driven by its SDK and CLI: API_URL=… TOKEN=… and what tests/lab/open-balena.sh names
+	@$(LAB)/install.sh rust engine bus busybox tools npm
+	@$(LAB)/open-balena.sh
 
 bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
 	@$(LAB)/install.sh rust bus tools vpn

@@ -5,6 +5,7 @@
 #   lint      rustfmt and clippy
 #   deny      cargo-deny, built from crates.io: some minutes, once
 #   fuzz      cargo-fuzz, built from crates.io: some minutes, once; and the C++ compiler libFuzzer wants
+#   npm       npm, for what comes from its registry
 #   python    python3 with venv, for what comes from PyPI
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
@@ -63,6 +64,7 @@ need() {
     has c++ || want g++
     works cargo fuzz || cargo install --quiet --locked cargo-fuzz ;;
   python) python3 -m venv --help > /dev/null 2>&1 && python3 -c 'import ensurepip' 2> /dev/null || want python3-venv ;;
+  npm) has npm || want npm ;;
   engine)
     has dockerd || want docker.io
     has docker || want docker-cli
