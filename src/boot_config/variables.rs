@@ -84,21 +84,31 @@ pub(super) fn problem(format: BootFormat, name: &str, value: &str) -> Option<Str
         return Some(format!("{name}: ignored, this board is configured in {file} with {prefix} variables; remove it"));
     };
     let wrong = match format {
-        BootFormat::ConfigTxt if FORBIDDEN.contains(&key) => Some("it decides what is booted, so the agent leaves it alone"),
-        BootFormat::ConfigTxt if ["power_mode", "fan_profile"].contains(&key) => Some("it is for other boards"),
-        BootFormat::ConfigTxt if !is_key(key) => Some("it is no key of config.txt"),
-        BootFormat::ConfigTxt => None,
-        BootFormat::UEnv | BootFormat::ExtraUEnv | BootFormat::Extlinux if ![ISOLCPUS, FDT].contains(&key) => {
-            Some("only HOST_EXTLINUX_isolcpus and HOST_EXTLINUX_fdt are supported")
-        }
-        BootFormat::UEnv | BootFormat::ExtraUEnv | BootFormat::Extlinux if !is_word(value) => {
-            Some("its value must be one word without `=`")
-        }
-        BootFormat::UEnv | BootFormat::ExtraUEnv | BootFormat::Extlinux => None,
+        BootFormat::ConfigTxt => wrong_key(key),
+        BootFormat::UEnv | BootFormat::ExtraUEnv | BootFormat::Extlinux => wrong_parameter(key, value),
     };
     let unreadable =
         || values(format, name, value).is_none().then_some("its value must be one line, or texts like \"a\",\"b\"");
     wrong.or_else(unreadable).map(|why| format!("{name}: ignored, {why}; change or remove it"))
+}
+
+/// What is wrong with a key of `config.txt`.
+fn wrong_key(key: &str) -> Option<&'static str> {
+    if FORBIDDEN.contains(&key) {
+        return Some("it decides what is booted, so the agent leaves it alone");
+    }
+    if ["power_mode", "fan_profile"].contains(&key) {
+        return Some("it is for other boards");
+    }
+    (!is_key(key)).then_some("it is no key of config.txt")
+}
+
+/// What is wrong with what the boot loader is to be given.
+fn wrong_parameter(key: &str, value: &str) -> Option<&'static str> {
+    if ![ISOLCPUS, FDT].contains(&key) {
+        return Some("only HOST_EXTLINUX_isolcpus and HOST_EXTLINUX_fdt are supported");
+    }
+    (!is_word(value)).then_some("its value must be one word without `=`")
 }
 
 /// The key in the file. `None`: the variable is for another kind of file.

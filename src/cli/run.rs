@@ -128,7 +128,8 @@ fn given(matches: &ArgMatches) -> Given {
         let Ok(Some(texts)) = matches.try_get_raw(setting.flag) else { continue };
         let text = texts.collect::<Vec<_>>().join(OsStr::new(","));
         let is_default = matches.value_source(setting.flag) == Some(ValueSource::DefaultValue);
-        if !is_default && !(text.is_empty() && matches!(setting.parse, Parse::Switch(_))) {
+        let is_unset = text.is_empty() && matches!(setting.parse, Parse::Switch(_));
+        if !is_default && !is_unset {
             given.push((setting.flag, text));
         }
     }

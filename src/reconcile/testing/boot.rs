@@ -18,9 +18,9 @@ pub(in crate::reconcile) struct TestBoot {
 }
 
 impl TestBoot {
-    pub(in crate::reconcile) fn file(&self) -> Result<Option<BootFile>, HostError> {
+    pub(in crate::reconcile) fn file(&self) -> Option<BootFile> {
         let file = |bytes| BootFile { format: BootFormat::ConfigTxt, path: "/boot/config.txt".to_owned(), bytes };
-        Ok(self.bytes.borrow().clone().map(file))
+        self.bytes.borrow().clone().map(file)
     }
 
     pub(in crate::reconcile) fn write(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {

@@ -235,7 +235,7 @@ impl Host for TestWorld {
         unreachable!()
     }
     async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
-        self.boot.file()
+        Ok(self.boot.file())
     }
     async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
         self.boot.write(file, good)
