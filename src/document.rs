@@ -44,6 +44,15 @@ pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetErro
     Ok(Target { document: minified(text), warnings, ..target })
 }
 
+/// The releases that a v3 document names, as far as it can be read: the commit, by the app's uuid. For one that is rejected.
+#[must_use]
+pub fn named_releases(text: &str, device_uuid: Option<&str>) -> BTreeMap<String, String> {
+    let Ok(value) = json::read(text.trim_start_matches('\u{feff}').as_bytes()) else { return BTreeMap::new() };
+    let mistakes = Diagnostics::default();
+    let apps = ours(&Cursor::root(&value, &mistakes), device_uuid).and_then(|it| it.key("apps"));
+    apps.map(|it| apps::releases(&it)).unwrap_or_default()
+}
+
 fn document(at: &Cursor<'_>, device_uuid: Option<&str>) -> Target {
     // An empty list would be one that removes everything.
     if at.is_list() && !at.is_empty() {

@@ -1,12 +1,13 @@
 //! The loop that polls for targets.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::port::Targets;
-use crate::request::Request;
+use crate::request::{RejectedDocument, Request};
 
 /// Sends every new target document to the reconciler, for as long as it is polled.
 pub async fn run(targets: &impl Targets, requests: mpsc::Sender<Request>) -> Infallible {
@@ -15,7 +16,8 @@ pub async fn run(targets: &impl Targets, requests: mpsc::Sender<Request>) -> Inf
             Ok(target) => Request::Target(Box::new(target)),
             Err(error) => {
                 warn!(%error, "the target was not accepted; the last good one stays");
-                Request::Rejected(error.to_string())
+                // What a file names is no release of the cloud, to which alone it would matter.
+                Request::Rejected(RejectedDocument { why: error.to_string(), releases: BTreeMap::new() })
             }
         };
         // The reconciler lives as long as this loop.

@@ -1,5 +1,6 @@
 //! Every request the device accepts. The set is closed on purpose.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,8 +24,8 @@ pub type NotStarted = Vec<(String, &'static str)>;
 pub enum Request {
     /// Set this target. No response.
     Target(Box<Target>),
-    /// A target document was rejected; the target stays. Says why. No response.
-    Rejected(String),
+    /// A target document was rejected; the target stays. No response.
+    Rejected(RejectedDocument),
     /// Look for a new target now, and apply the wanted one without waiting for retries. `locks`: whether update locks are
     /// overridden; `running`: whether downloads in flight are restarted.
     Update { locks: Force, running: InProgress, reply: Reply<()> },
@@ -48,6 +49,15 @@ pub enum Request {
     Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
     /// Changes nothing. A response shows that the reconciler makes progress.
     Probe(Reply<()>),
+}
+
+/// A target document that is no target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedDocument {
+    /// Why it is rejected.
+    pub why: String,
+    /// The releases that it names: the commit, by the app's uuid.
+    pub releases: BTreeMap<String, String>,
 }
 
 impl Request {

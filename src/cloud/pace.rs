@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
@@ -24,14 +24,26 @@ pub(super) struct Pace {
     not_before: watch::Sender<Instant>,
     /// Until when the cloud asked to wait.
     asked_until: Cell<Instant>,
+    turns: Semaphore,
 }
+
+/// The right to send a request, until it is dropped.
+#[derive(Debug)]
+pub(super) struct RequestTurn<'a>(#[expect(dead_code, reason = "dropping it ends the turn")] SemaphorePermit<'a>);
 
 impl Pace {
     /// No request failed yet. `longest`: the longest wait after failures, the poll interval.
     pub(super) fn new(jitter: Jitter, longest: Duration) -> Self {
         let backoff = RefCell::new(Backoff::new(FIRST_WAIT, longest.max(FIRST_WAIT)));
         let now = Instant::now();
-        Self { jitter, backoff, longest: Cell::new(longest), not_before: watch::Sender::new(now), asked_until: Cell::new(now) }
+        Self {
+            jitter,
+            backoff,
+            longest: Cell::new(longest),
+            not_before: watch::Sender::new(now),
+            asked_until: Cell::new(now),
+            turns: Semaphore::new(1),
+        }
     }
 
     /// The randomness of the waits.
@@ -60,6 +72,18 @@ impl Pace {
                 biased;
                 _ = changes.changed() => (),
                 () = sleep_until(not_before) => return,
+            }
+        }
+    }
+
+    /// Waits until a request may be sent and no other is in flight. While the turn is held, no other request begins: the next
+    /// one finds the connection that this one opened.
+    pub(super) async fn turn(&self) -> RequestTurn<'_> {
+        loop {
+            self.ready().await;
+            let turn = self.turns.acquire().await.expect("it is never closed");
+            if self.next().is_none() {
+                return RequestTurn(turn);
             }
         }
     }
@@ -150,6 +174,23 @@ mod tests {
         pace.reset();
         let waited = waited(&pace).await;
         assert!((25..=32).contains(&waited), "{waited}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_at_a_time_and_none_within_a_wait_that_the_one_before_was_given() {
+        let pace = pace();
+        let begun = Instant::now();
+        let first = async {
+            let _turn = pace.turn().await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            pace.on_answer(&unreachable());
+        };
+        let second = async {
+            let _turn = pace.turn().await;
+            begun.elapsed().as_secs()
+        };
+        let ((), sent) = tokio::join!(first, second);
+        assert!((20..=24).contains(&sent), "{sent}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 use crate::cloud::pace::Pace;
 use crate::document;
 use crate::port::{Clock, Cloud, Record, Store, TargetAnswer, TargetTag, World};
-use crate::request::Request;
+use crate::request::{RejectedDocument, Request};
 use crate::state::cloud::{CloudAccount, CloudStatus, PollCause, PollOutcome, TargetOrigin};
 use crate::state::switch::parse_switch;
 use crate::state::{Status, Target};
@@ -183,8 +183,10 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
     async fn poll(&self, cause: PollCause) -> bool {
         let etag = if cause == PollCause::RefusedReport { None } else { self.etag() };
         self.publish(|it| it.polling.cause = Some(cause));
+        let turn = self.pace.turn().await;
         let answer = self.cloud.target(self.account, etag.as_deref()).await;
         self.pace.on_answer(&answer);
+        drop(turn);
         let answer = match answer {
             Ok(answer) => answer,
             Err(why) => {
@@ -276,7 +278,7 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
     async fn apply(&self, text: &str) -> (PollOutcome, DocumentFate) {
         let target = match document::parse(text, Some(&self.account.uuid)) {
             Ok(target) => target,
-            Err(why) => return self.unreadable(&why.to_string()).await,
+            Err(why) => return self.unreadable(text, &why.to_string()).await,
         };
         let fingerprint = target.fingerprint();
         let before = {
@@ -297,12 +299,13 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
         (PollOutcome::Rejected(why.clone()), DocumentFate::Rejected(why))
     }
 
-    async fn unreadable(&self, why: &str) -> (PollOutcome, DocumentFate) {
+    async fn unreadable(&self, text: &str, why: &str) -> (PollOutcome, DocumentFate) {
         let why = format!("the cloud's target: {why}");
         if self.links.status.borrow().rejected.as_ref() != Some(&why) {
             warn!(error = why, "the target was not accepted; the last good one stays");
             // The reconciler lives as long as this loop.
-            let _ = self.links.requests.send(Request::Rejected(why.clone())).await;
+            let releases = document::named_releases(text, Some(&self.account.uuid));
+            let _ = self.links.requests.send(Request::Rejected(RejectedDocument { why: why.clone(), releases })).await;
             self.answered().await;
         }
         (PollOutcome::Rejected(why.clone()), DocumentFate::Rejected(why))

@@ -275,7 +275,6 @@ impl<C: Cloud> Reporter<'_, C> {
         let (cloud, account, pace) = (self.cloud, self.account, self.pace);
         let send_part = async |part: DeviceReport| {
             sleep(BETWEEN_PARTS).await;
-            pace.ready().await;
             send(cloud, account, pace, &part).await
         };
         let outcome = take_apart(report, refusal, ("status", self.word.clone()), send_part).await;
@@ -331,8 +330,10 @@ impl<C: Cloud> Reporter<'_, C> {
 }
 
 async fn send<C: Cloud>(cloud: &C, account: &CloudAccount, pace: &Pace, report: &DeviceReport) -> ReportAnswer {
+    let turn = pace.turn().await;
     let answer = cloud.report(account, report).await;
     pace.on_answer(&answer);
+    drop(turn);
     match answer {
         Ok(()) => ReportAnswer::Accepted,
         Err(CloudError::Refused { status, why, .. }) if !matches!(status, 408 | 429 | 500..) => {

@@ -114,6 +114,17 @@ fn by_uuid(uuid: &str, at: &Cursor<'_>) -> Option<App> {
     Some(app)
 }
 
+/// The commits that v3 apps name, by the apps' uuids. Those of the host are left out, as they are when apps are read.
+pub(super) fn releases(at: &Cursor<'_>) -> BTreeMap<String, String> {
+    let entries = at.entries().into_iter();
+    let is_ours = |uuid: &str, app: &Cursor<'_>| {
+        let of_host = app.key("is_host").and_then(|it| it.flag()).unwrap_or(false);
+        !of_host && !SUPERVISORS.contains(&uuid)
+    };
+    let apps = entries.filter(|(uuid, app)| is_ours(uuid, app));
+    apps.filter_map(|(uuid, app)| Some((uuid.to_owned(), app.key("releases")?.entries().first()?.0.to_owned()))).collect()
+}
+
 /// v2: `<id>: {name, commit, releaseId, services: {<id>: {serviceName, …}}}`.
 fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
     let mut fields = ObjectFields::of(at);

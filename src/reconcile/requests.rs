@@ -8,7 +8,7 @@ use crate::reconcile::Reconciler;
 use crate::reconcile::overrides::StoppedRecord;
 use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::waiters::Goal;
-use crate::request::{InProgress, Refusal, Reply, Request, respond};
+use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, respond};
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
 
@@ -22,9 +22,9 @@ impl<W: World> Reconciler<'_, W> {
         }
         match request {
             Request::Target(target) => self.set_target(*target).await,
-            Request::Rejected(why) => self.context.publish.send_modify(|it| {
+            Request::Rejected(RejectedDocument { why, releases }) => self.context.publish.send_modify(|it| {
                 it.rejected = Some(why);
-                it.rejected_releases.clear();
+                it.rejected_releases = releases;
             }),
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;

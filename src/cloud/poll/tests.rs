@@ -70,13 +70,16 @@ async fn a_document_that_the_device_is_at_is_no_new_target() {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_cannot_be_read_is_rejected_once_and_the_next_good_one_is_taken() {
-    let bench = Bench::new(Some(&document("one")), "{\"c0ffee\":{}}", Some("bad"));
+    let bad = "{\"c0ffee\":{\"apps\":{\"a\":{\"releases\":{\"beef\":{}}}},\"config\":7}}";
+    let bench = Bench::new(Some(&document("one")), bad, Some("bad"));
     let script = async {
         bench.next_poll().await;
         bench.next_poll().await;
         bench.next_poll().await;
         let PollOutcome::Rejected(why) = bench.outcome() else { panic!("{:?}", bench.outcome()) };
-        assert!(why.contains("the cloud's target: ") && why.contains("apps"), "{why}");
+        assert!(why.contains("the cloud's target: ") && why.contains("config"), "{why}");
+        let releases = bench.status.borrow().rejected_releases.clone();
+        assert_eq!(releases.into_iter().collect::<Vec<_>>(), [("a".to_owned(), "beef".to_owned())]);
         assert_eq!(bench.status.borrow().rejected.as_ref(), Some(&why));
         // The old document again: nothing is rejected any more.
         bench.publishes(&document("one"), Some("e1"));

@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::*;
 use crate::reconcile::testing::{APP, key};
+use crate::request::RejectedDocument;
 
 /// A goal about a service, and where its response arrives.
 fn stop(service: &str) -> (Goal, oneshot::Receiver<Result<ContainerId, Refusal>>) {
@@ -81,10 +84,11 @@ fn a_request_says_which_service_it_stops_and_whether_it_restarts() {
 #[tokio::test]
 async fn requests_that_came_too_early_are_handled_once_and_in_their_order() {
     let mut requests = PendingRequests::new();
-    requests.defer(Request::Rejected("first".to_owned()));
-    requests.defer(Request::Rejected("second".to_owned()));
+    let rejected = |why: &str| Request::Rejected(RejectedDocument { why: why.to_owned(), releases: BTreeMap::new() });
+    requests.defer(rejected("first"));
+    requests.defer(rejected("second"));
     let [Request::Rejected(first), Request::Rejected(second)] = &requests.take_deferred()[..] else { unreachable!() };
-    assert_eq!([first, second], ["first", "second"]);
+    assert_eq!([first.why.as_str(), second.why.as_str()], ["first", "second"]);
     assert!(requests.take_deferred().is_empty());
     assert!(!requests.has_jobs() && requests.next_job().await.is_none());
 }

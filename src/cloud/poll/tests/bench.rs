@@ -9,6 +9,7 @@ use super::super::*;
 use super::QUARTER_HOUR;
 use crate::cloud::jitter::Jitter;
 use crate::port::{CloudError, CursorCopy, StoreError, StoredState};
+use crate::request::RejectedDocument;
 use crate::state::cloud::{
     ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, Traffic, TrafficPurpose, VpnProfile,
 };
@@ -202,9 +203,12 @@ impl Bench {
                     it.rejected = refuses;
                 });
             }
-            Request::Rejected(why) => {
+            Request::Rejected(RejectedDocument { why, releases }) => {
                 self.received.borrow_mut().push(format!("rejected: {why}"));
-                self.status.send_modify(|it| it.rejected = Some(why));
+                self.status.send_modify(|it| {
+                    it.rejected = Some(why);
+                    it.rejected_releases = releases;
+                });
             }
             Request::Probe(reply) => drop(reply.send(Ok(()))),
             _ => unreachable!(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::device::device_report;
 use super::super::difference::{MetricsTurn, News, Urgency, acknowledge, difference};
-use super::model::{APP, ONE, TWO, act, add_image, change, container, image, key, pull, running, shown, target, trouble};
+use super::model::{
+    APP, ONE, TWO, act, add_image, change, container, image, json_bytes, key, pull, running, shown, target, trouble,
+};
 use crate::state::cloud::{DeviceReport, ReportValue};
 use crate::state::host::Capacity;
 use crate::state::{
@@ -261,4 +263,21 @@ async fn metrics_are_reported_by_steps() {
     let off = with(&|it| it.target = Some(target(ONE, &["main"], r#""SUPERVISOR_HARDWARE_METRICS":"0""#)));
     assert_eq!(off.1, Urgency::Soon);
     assert!(off.0.starts_with("cpu_id=null cpu_temp=null cpu_usage=null memory_total=null"), "{}", off.0);
+}
+
+/// Ours are as long as those that were recorded, and what follows the first one is some hundred bytes, or none.
+#[tokio::test]
+async fn reports_are_small() {
+    let before = running(ONE, &["main", "side"]);
+    let bytes = |news: News| json_bytes(&news.report);
+    let whole = device_report(&before);
+    let fields = DeviceReport { fields: whole.fields.clone(), ..DeviceReport::default() };
+    assert_eq!((json_bytes(&fields), json_bytes(&whole)), (516, 1022));
+    let mut now = before.clone();
+    now.metrics.cpu_percent = Some(90);
+    now.metrics.temperature_millicelsius = Some(61_000);
+    assert_eq!(bytes(difference_of(&before, &now)), 67);
+    let mut now = before.clone();
+    change(&mut now, |it| it.containers[0].phase = ContainerPhase::Exited(1));
+    assert_eq!(bytes(difference_of(&before, &now)), 543);
 }

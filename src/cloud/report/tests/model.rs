@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::document;
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReportValue, Traffic, VpnProfile,
+    AppReport, CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleaseReport, ReportValue,
+    ServiceReport, Traffic, VpnProfile,
 };
 use crate::state::config::RestartPolicy;
 use crate::state::host::{Capacity, HostMetrics};
@@ -166,6 +167,41 @@ pub(super) fn shown(report: &DeviceReport) -> String {
         }
     }
     words.join(" ")
+}
+
+/// The bytes of the body that reports this for a device, in JSON without spaces.
+pub(super) fn json_bytes(report: &DeviceReport) -> usize {
+    let text = |it: &str| format!("\"{it}\"");
+    let object = |members: Vec<String>| format!("{{{}}}", members.join(","));
+    let member = |name: &str, value: String| format!("{}:{value}", text(name));
+    let value = |it: &ReportValue| match it {
+        ReportValue::Text(it) => text(it),
+        ReportValue::Secret(key) => text(key.reveal()),
+        ReportValue::Number(it) => it.to_string(),
+        ReportValue::Flag(it) => it.to_string(),
+        ReportValue::Null => "null".to_owned(),
+    };
+    let service = |it: &ServiceReport| {
+        let progress = it.download_progress.map(|it| member("download_progress", it.to_string()));
+        let fields = [member("image", text(&it.image)), member("status", text(&it.status))];
+        object(fields.into_iter().chain(progress).collect())
+    };
+    let release = |it: &ReleaseReport| {
+        let services = it.services.iter().map(|(name, it)| member(name, service(it))).collect();
+        let status = it.update_status.map(|it| member("update_status", text(it)));
+        object(status.into_iter().chain([member("services", object(services))]).collect())
+    };
+    let app = |it: &AppReport| {
+        let releases = it.releases.iter().map(|(commit, it)| member(commit, release(it))).collect();
+        let running = it.release_uuid.iter().map(|it| member("release_uuid", text(it)));
+        object(running.chain([member("releases", object(releases))]).collect())
+    };
+    let mut fields: Vec<String> = report.fields.iter().map(|(name, it)| member(name, value(it))).collect();
+    if !report.apps.is_empty() {
+        let apps = report.apps.iter().map(|(uuid, it)| member(uuid, app(it))).collect();
+        fields.push(member("apps", object(apps)));
+    }
+    object(vec![member(&"f".repeat(32), object(fields))]).len()
 }
 
 /// What a scripted cloud answers.
