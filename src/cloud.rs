@@ -14,32 +14,60 @@
 //! jitter      chance for waits                                               cloud/jitter.rs
 //! ```
 
+mod identity;
 mod jitter;
 mod logs;
 mod pace;
 mod poll;
+mod provision;
 mod report;
 mod vpn;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::sleep;
+use tracing::{error, warn};
 
-use crate::port::World;
+use crate::backoff::Backoff;
+use crate::cloud::identity::AccountDecision;
+use crate::cloud::jitter::Jitter;
+use crate::cloud::pace::Pace;
+use crate::cloud::poll::PollLinks;
+use crate::cloud::provision::RegistrationLinks;
+use crate::cloud::report::ReportLinks;
+use crate::port::{Clock, Host, Random, Store, World};
 use crate::request::Request;
-use crate::state::cloud::CloudStatus;
+use crate::state::cloud::{AccountRecord, CloudAccount, CloudStatus, ProvisionedFields, Registration, TargetOrigin};
 use crate::state::{DeviceEvent, Status};
 
+pub use identity::CloudProvisioning;
 pub use poll::PollSettings;
 pub use report::farewell::wait_for_farewell;
 
+/// The longest wait after failures before a target says how often it is polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
 /// What the cloud's loops need before they start.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CloudSettings {
-    /// How the target is requested.
-    pub poll: PollSettings,
+    /// The device's cloud, read again at each SIGHUP. `None`: the device has none.
+    pub provisioning: watch::Receiver<Option<CloudProvisioning>>,
+    /// Whose targets are applied.
+    pub targets_from: TargetOrigin,
+}
+
+impl Default for CloudSettings {
+    /// Without a cloud, now and later.
+    fn default() -> Self {
+        Self { provisioning: watch::channel(None).1, targets_from: TargetOrigin::default() }
+    }
 }
 
 /// The channels to the rest of the agent.
@@ -56,6 +84,166 @@ pub struct CloudLinks {
 }
 
 /// Keeps in touch with the cloud for as long as it is polled.
-pub async fn run<W: World>(_world: &W, _settings: CloudSettings, _links: CloudLinks) -> Infallible {
+pub async fn run<W: World>(world: &W, settings: CloudSettings, mut links: CloudLinks) -> Infallible {
+    let CloudSettings { mut provisioning, targets_from } = settings;
+    // Before the device's identity is loaded, there is no uuid for an account.
+    if links.status.wait_for(|it| !it.device.uuid.is_empty()).await.is_err() {
+        pending::<()>().await;
+    }
+    let mut pace = None;
+    loop {
+        let wanted = provisioning.borrow_and_update().clone();
+        match &wanted {
+            None => {
+                let nothing = |it: &CloudStatus| CloudStatus {
+                    targets_from: it.targets_from,
+                    traffic: it.traffic.clone(),
+                    ..CloudStatus::default()
+                };
+                let nothing = nothing(&links.publish.borrow());
+                let before = links.publish.send_replace(nothing).registration;
+                if matches!(before, Registration::Registered { .. }) {
+                    // The reconciler lives as long as this future.
+                    let _ = links.requests.send(Request::Account(None)).await;
+                }
+            }
+            Some(_) if pace.is_none() => pace = Some(Pace::new(Jitter::new(world.random().bytes()), POLL_INTERVAL)),
+            Some(_) => (),
+        }
+        let in_touch = async {
+            match wanted.as_ref().zip(pace.as_ref()) {
+                Some((wanted, pace)) => keep_in_touch(world, (wanted, targets_from), pace, &links).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed(&mut provisioning) => (),
+            never = reset_at_jumps(world, pace.as_ref()) => match never {},
+            never = in_touch => match never {},
+        }
+    }
+}
+
+/// Ends the back-off whenever the clock jumps: with a wrong clock no certificate was valid.
+async fn reset_at_jumps<W: World>(world: &W, pace: Option<&Pace>) -> Infallible {
+    let mut jumps = pin!(world.clock().jumps());
+    while let (Some(pace), Some(())) = (pace, jumps.next().await) {
+        pace.reset();
+    }
     pending().await
 }
+
+/// Waits for another provisioning. Without a sender there will be none.
+async fn changed(provisioning: &mut watch::Receiver<Option<CloudProvisioning>>) {
+    if provisioning.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// Registers the device if it is not registered, and runs the loops of its account.
+async fn keep_in_touch<W: World>(
+    world: &W,
+    (wanted, targets_from): (&CloudProvisioning, TargetOrigin),
+    pace: &Pace,
+    links: &CloudLinks,
+) -> Infallible {
+    let registration = RegistrationLinks { pace, status: &links.status, publish: &links.publish };
+    let mut record = match decide(world, wanted, links).await {
+        AccountDecision::Keep(record) => record,
+        AccountDecision::Begin(record) => {
+            provision::save(world, &record, &registration).await;
+            record
+        }
+        AccountDecision::Lacking(what) => {
+            error!("the device cannot be registered: {what}");
+            let why = Some(what.to_owned());
+            links.publish.send_modify(|it| it.registration = Registration::Pending { why, next: None });
+            return pending().await;
+        }
+    };
+    if !record.is_registered() {
+        record = provision::run(world, wanted, record, &registration).await;
+    }
+    let account = record.account(wanted.logs_endpoint.clone());
+    // The reconciler lives as long as this future.
+    let _ = links.requests.send(Request::Account(Some(Box::new(account.clone())))).await;
+    links.publish.send_modify(|it| {
+        it.registration = Registration::Registered { endpoint: record.endpoint.clone(), device_id: record.device_id };
+    });
+    write_provisioning(world, wanted, &record).await;
+    let poll = PollSettings { interval: wanted.poll_interval, targets_from };
+    serve(world, &account, pace, &poll, links).await
+}
+
+/// The loops of a registered device.
+async fn serve<W: World>(
+    world: &W,
+    account: &CloudAccount,
+    pace: &Pace,
+    poll: &PollSettings,
+    links: &CloudLinks,
+) -> Infallible {
+    let report_refused = Rc::default();
+    let poll_links = PollLinks {
+        status: links.status.clone(),
+        requests: links.requests.clone(),
+        publish: links.publish.clone(),
+        polled: watch::Sender::new(0),
+        report_refused: Rc::clone(&report_refused),
+    };
+    let report_links = ReportLinks {
+        status: links.status.clone(),
+        polled: poll_links.polled.subscribe(),
+        targets_from: poll.targets_from,
+        report_refused: &report_refused,
+        publish: &links.publish,
+    };
+    let events = links.events.resubscribe();
+    // Biased, so that a simulation is reproducible.
+    tokio::select! {
+        biased;
+        never = report::run(world.cloud(), account, pace, report_links) => never,
+        never = poll::run(world, account, pace, poll, &poll_links) => never,
+        never = logs::run(world, account, pace, links.status.clone(), events, &links.publish) => never,
+        never = vpn::run(world, account, pace) => never,
+    }
+}
+
+/// Decides on the account, from what is stored. A store that cannot be read is read again: without the stored account the
+/// cloud would see another device.
+async fn decide<W: World>(world: &W, wanted: &CloudProvisioning, links: &CloudLinks) -> AccountDecision {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+    let stored = loop {
+        match world.store().account().await {
+            Ok(stored) => break stored,
+            Err(error) => {
+                error!(%error, "cannot read the account in the cloud; retrying");
+                sleep(backoff.fail()).await;
+            }
+        }
+    };
+    let uuid = links.status.borrow().device.uuid.clone();
+    identity::decide(wanted, stored, &uuid, || provision::new_key(world))
+}
+
+/// Has the provisioning file say that the device is registered, unless it does. The host's VPN reads its credentials there.
+async fn write_provisioning<W: World>(world: &W, wanted: &CloudProvisioning, record: &AccountRecord) {
+    let is_written = wanted.provisioning_key.is_none()
+        && wanted.device_key.as_ref() == Some(&record.key)
+        && wanted.uuid.as_ref() == Some(&record.uuid)
+        && wanted.registered_at_ms.is_some()
+        && (record.device_id.is_none() || wanted.device_id == record.device_id);
+    let fields = ProvisionedFields {
+        uuid: record.uuid.clone(),
+        key: record.key.clone(),
+        device_id: record.device_id,
+        registered_at_ms: record.registered_at_ms.unwrap_or_default(),
+    };
+    if !is_written && let Err(error) = world.host().write_provisioning(&fields).await {
+        warn!(%error, "config.json does not have the registration; the agent works without that, but not a VPN of the host's own");
+    }
+}
+
+#[cfg(test)]
+mod tests;

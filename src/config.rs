@@ -19,7 +19,7 @@ pub mod settings;
 mod values;
 
 pub use file::SettingsFile;
-pub use provisioning::Provisioning;
+pub use provisioning::{Provisioning, default_path};
 use settings::{Parse, Setting};
 
 /// The port that the API has answered on since 2017.
@@ -121,7 +121,8 @@ impl Config {
         config.set(settings::EVERY_COMMAND, raw, &mut mistakes);
         let (boot_config, state_dir) = (config.provisioning.path.take(), &config.state_dir);
         let kept = || raw.kept.and_then(|kept| kept(state_dir));
-        config.provisioning = provisioning::read(&config.root, boot_config, kept, &mut mistakes, &mut config.troubles);
+        config.provisioning =
+            provisioning::read((&config.root, state_dir), boot_config, kept, &mut mistakes, &mut config.troubles);
         let port = config.provisioning.listen_port.unwrap_or(PORT);
         (config.listen, config.bridges) = listen(raw.text("--listen"), port, &mut mistakes);
         config.set(settings::RUN, raw, &mut mistakes);
@@ -166,8 +167,8 @@ impl Config {
 
     /// Whether the device has a cloud.
     #[must_use]
-    pub const fn has_cloud(&self) -> bool {
-        self.provisioning.api_endpoint.is_some()
+    pub fn has_cloud(&self) -> bool {
+        self.provisioning.cloud().is_some()
     }
 
     /// The target-state file, if its targets are applied.

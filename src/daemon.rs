@@ -12,7 +12,7 @@ use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
 use boardkeeper::cli::run::RunArgs;
-use boardkeeper::cloud::{CloudSettings, PollSettings, wait_for_farewell};
+use boardkeeper::cloud::{CloudProvisioning, CloudSettings, wait_for_farewell};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
 use boardkeeper::http;
@@ -84,10 +84,11 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         force: config.force,
         service_verbs: config.service_verbs.clone(),
     };
-    let poll = PollSettings { interval: config.provisioning.poll_interval, targets_from: config.targets_from };
     let manager = NotifySocket::new(&|name| std::env::var_os(name));
+    let (provision, provisioning) = watch::channel(cloud(config));
     let seen = OnceCell::new();
-    let running = boardkeeper::run(&world, settings, CloudSettings { poll }, async |router, door| {
+    let cloud_settings = CloudSettings { provisioning, targets_from: config.targets_from };
+    let running = boardkeeper::run(&world, settings, cloud_settings, async |router, door| {
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
         let (status, mut cloud) = (door.status.clone(), door.cloud);
@@ -102,7 +103,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         biased;
         // A second Ctrl-C ends the agent at once.
         () = at_once.signalled(2) => (),
-        never = reload(hangups, run, config, verbosity, &world.targets) => match never {},
+        never = reload(hangups, run, config, verbosity, (&world, &provision)) => match never {},
         never = networks::follow(async || world.engine.bridges().await, tell_networks) => match never {},
         () = running => (),
     }
@@ -147,7 +148,7 @@ async fn reload(
     run: &RunArgs,
     config: &Config,
     verbosity: &Verbosity,
-    targets: &SwappableSource<TargetFile>,
+    (world, provision): (&Linux<Engine, SwappableSource<TargetFile>>, &watch::Sender<Option<CloudProvisioning>>),
 ) -> Infallible {
     let mut target = config.applied_file().map(ToOwned::to_owned);
     loop {
@@ -173,12 +174,18 @@ async fn reload(
         let may_follow = !config.has_cloud() || new.targets_from == config.targets_from;
         let file = new.applied_file().filter(|_| may_follow).map(ToOwned::to_owned);
         if file != target {
-            targets.replace(target_file(&new, file.as_deref()));
+            world.targets.replace(target_file(&new, file.as_deref()));
             target.clone_from(&file);
             let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
             info!("targets come from {from}");
         }
-        targets.look_again();
+        world.targets.look_again();
+        keep_provisioned(&new);
+        world.cloud.set_root_ca(new.provisioning.root_ca.clone());
+        let cloud = cloud(&new);
+        if provision.send_if_modified(|it| std::mem::replace(it, cloud.clone()) != cloud) {
+            info!("the cloud is {}", cloud.map_or_else(|| "none".to_owned(), |it| it.endpoint));
+        }
         let later = config.wants_a_restart(&new);
         if !later.is_empty() {
             warn!("other changes count from the agent's next start: {}", later.join(", "));
@@ -188,7 +195,27 @@ async fn reload(
 
 /// The device's uuid, by which v3 target documents list devices.
 fn uuid(config: &Config) -> Option<String> {
-    store::identity(&config.state_dir).map(|it| it.uuid).or_else(|| config.provisioning.uuid.clone())
+    store::uuid(&config.state_dir).or_else(|| config.provisioning.uuid.clone())
+}
+
+/// The device's cloud, as its provisioning says.
+fn cloud(config: &Config) -> Option<CloudProvisioning> {
+    let provisioning = &config.provisioning;
+    Some(CloudProvisioning {
+        endpoint: provisioning.cloud()?.to_owned(),
+        logs_endpoint: provisioning.logs_endpoint.clone(),
+        registry_endpoint: provisioning.registry_endpoint.clone(),
+        fleet: provisioning.fleet,
+        user: provisioning.user,
+        provisioning_key: provisioning.provisioning_key.clone(),
+        uuid: provisioning.uuid.clone(),
+        device_key: provisioning.device_key.clone(),
+        device_id: provisioning.device_id,
+        registered_at_ms: provisioning.registered_at_ms,
+        registration_retry: provisioning.registration_retry,
+        poll_interval: provisioning.poll_interval,
+        is_development: provisioning.is_development,
+    })
 }
 
 fn target_file(config: &Config, path: Option<&Path>) -> Option<TargetFile> {
@@ -204,7 +231,7 @@ fn preload(config: &Config) -> Option<Preload> {
 
 fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
     let uuid = uuid(config);
-    let trust = Rc::new(TrustStore::new(&config.root, None));
+    let trust = Rc::new(TrustStore::new(&config.root, config.provisioning.root_ca.clone()));
     let traffic = TrafficCounter::default();
     let access = RegistryAccess { trust: trust.clone(), traffic: traffic.clone() };
     let engine = Engine::connect(engine::EngineSettings {
@@ -283,10 +310,10 @@ fn device(config: &Config, engines: &[String]) -> Device {
         &config.root,
         host::KnownDevice {
             uuid: provisioning.uuid.clone(),
-            name: provisioning.name.clone(),
+            name: provisioning.name().map(str::to_owned),
             device_type: provisioning.device_type.clone().or_else(|| config.device_type.clone()),
             api_port: config.api_port(),
-            api_endpoint: provisioning.api_endpoint.clone(),
+            api_endpoint: provisioning.cloud().map(str::to_owned),
             boot: provisioning.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
             engines: engines.to_vec(),
         },
@@ -320,7 +347,7 @@ fn detected(config: &Config) -> Option<DetectedBoard> {
 /// Logs what a reader of a log needs first.
 fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
     let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
-    let target = match (config.applied_file(), &config.provisioning.api_endpoint) {
+    let target = match (config.applied_file(), config.provisioning.cloud()) {
         (Some(file), None) => file.display().to_string(),
         (Some(file), Some(_)) => format!("{}; the cloud's is not applied (--target-from)", file.display()),
         (None, Some(cloud)) if config.targets_from == TargetOrigin::Cloud => format!("of the cloud at {cloud}"),

@@ -46,6 +46,8 @@ pub mod port;
 pub mod reconcile;
 pub mod request;
 pub mod state;
+#[cfg(test)]
+mod testing;
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -113,6 +113,8 @@ pub async fn run<W: World>(
     settings: ReconcilerSettings,
 ) -> Infallible {
     let loaded = persistence::load(world, &settings, &publish).await;
+    let device = Device { cloud_key: loaded.cloud_key, ..settings.device };
+    let settings = ReconcilerSettings { device, ..settings };
     let mut reconciler = Reconciler {
         context: Context { world, publish: &publish, events: &events },
         overrides: ActiveOverrides::new(loaded.stopped),

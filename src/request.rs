@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::state::cloud::CloudAccount;
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
@@ -26,6 +27,9 @@ pub enum Request {
     Target(Box<Target>),
     /// A target document was rejected; the target stays. No response.
     Rejected(RejectedDocument),
+    /// The device's account in its cloud, now that it is registered; `None`: it has no cloud any more. Containers that may
+    /// use the cloud are given its key. No response.
+    Account(Option<Box<CloudAccount>>),
     /// Look for a new target now, and apply the wanted one without waiting for retries. `locks`: whether update locks are
     /// overridden; `running`: whether downloads in flight are restarted.
     Update { locks: Force, running: InProgress, reply: Reply<()> },
@@ -64,7 +68,7 @@ impl Request {
     /// Responds with this refusal.
     pub fn reject(self, why: Refusal) {
         match self {
-            Self::Target(_) | Self::Rejected(_) => (),
+            Self::Target(_) | Self::Rejected(_) | Self::Account(_) => (),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
             Self::Stop { reply, .. } | Self::Start { reply, .. } => respond(reply, Err(why)),
             Self::RenewKey { reply, .. } => respond(reply, Err(why)),

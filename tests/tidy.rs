@@ -18,11 +18,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("plan", &["state"]),
     ("request", &["state"]),
     ("port", &["state"]),
-    ("reconcile", &["state", "plan", "request", "port", "backoff", "boot_config"]),
+    // Worlds for tests.
+    ("testing", &["state", "port"]),
+    ("reconcile", &["state", "plan", "request", "port", "backoff", "boot_config", "testing"]),
     ("poll", &["request", "port", "backoff"]),
     ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
-    ("cloud", &["state", "request", "document", "port", "backoff"]),
+    ("cloud", &["state", "request", "document", "port", "backoff", "testing"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
     // The facts of a connection that the API reads, and whether the machine shuts down.

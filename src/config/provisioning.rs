@@ -1,5 +1,6 @@
 //! The device's provisioning file, `config.json`, as the cloud's tools write it onto the boot partition.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +8,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::values;
+use crate::state::Secret;
+
+/// A smaller `registered_at` is in seconds: as milliseconds it would be before 1973.
+const SECONDS_BELOW: u64 = 100_000_000_000;
 
 /// The fields that the agent uses; others are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,14 +22,55 @@ pub struct Provisioning {
     pub uuid: Option<String>,
     /// `deviceType`: the cloud's name of the board.
     pub device_type: Option<String>,
-    /// `initialDeviceName`, else `hostname`: the device's display name.
-    pub name: Option<String>,
-    /// `apiEndpointOverride`, else `apiEndpoint`: the cloud's API address.
+    /// `initialDeviceName`: the device's first name in the cloud.
+    pub initial_name: Option<String>,
+    /// `hostname`: the host's name.
+    pub hostname: Option<String>,
+    /// `apiEndpointOverride`, else `apiEndpoint`: the cloud's API address, without a slash at its end.
     pub api_endpoint: Option<String>,
+    /// `logsEndpoint`: the address for logs, without a slash at its end.
+    pub logs_endpoint: Option<String>,
+    /// `registryEndpoint`: the host of the cloud's registry, with its port if it has another than 443.
+    pub registry_endpoint: Option<String>,
+    /// `vpnEndpoint`: the host of the cloud's VPN.
+    pub vpn_endpoint: Option<String>,
+    /// `vpnPort`: its port.
+    pub vpn_port: Option<u16>,
+    /// `applicationId`: the fleet's number.
+    pub fleet: Option<u32>,
+    /// `userId`: the number of the user who made the file.
+    pub user: Option<u32>,
+    /// `apiKey`: the provisioning key, which registers devices in the fleet.
+    pub provisioning_key: Option<Secret>,
+    /// `deviceApiKey`: the device's key in the cloud.
+    pub device_key: Option<Secret>,
+    /// `deviceId`: the device's number in the cloud.
+    pub device_id: Option<u64>,
+    /// `registered_at`, in milliseconds since 1970, whatever the file has it in.
+    pub registered_at_ms: Option<i64>,
+    /// `appUpdatePollInterval`: how often a target is requested.
+    pub poll_interval: Option<Duration>,
+    /// `bootstrapRetryDelay`: how long after a failed registration the next one begins.
+    pub registration_retry: Option<Duration>,
+    /// `balenaRootCA`: certificates to trust, PEM in base64.
+    pub root_ca: Option<String>,
+    /// `developmentMode`: the host is a development variant.
+    pub is_development: bool,
+    /// `persistentLogging`: the host's log survives a boot.
+    pub persistent_logging: bool,
+    /// `supervisorOfflineMode`: the device has no cloud, whatever the other fields say.
+    pub is_offline: bool,
     /// `listenPort`: the port of the supervisor API.
     pub listen_port: Option<u16>,
-    /// `appUpdatePollInterval`, in milliseconds: the time between two requests for a target.
-    pub poll_interval: Option<Duration>,
+}
+
+/// The provisioning file's path if none is given: on the boot partition, or in the state directory, where `boardkeeper join`
+/// puts it on a host without such a partition.
+#[must_use]
+pub fn default_path(root: &Path, state_dir: &Path) -> PathBuf {
+    let joined = state_dir.join("config.json");
+    let boot = root.join("mnt/boot/config.json");
+    if joined.exists() && !boot.exists() { joined } else { boot }
 }
 
 /// Reads the given file, or else the one at its standard path if it exists.
@@ -33,14 +79,14 @@ pub struct Provisioning {
 /// problem goes to `troubles` as a warning. On a device without an identity it is a mistake: the device would take another
 /// identity than its cloud has for it.
 pub(super) fn read(
-    root: &Path,
+    (root, state_dir): (&Path, &Path),
     given: Option<PathBuf>,
     kept: impl FnOnce() -> Option<Vec<u8>>,
     mistakes: &mut Vec<String>,
     troubles: &mut Vec<String>,
 ) -> Provisioning {
     let must = given.is_some();
-    let path = given.unwrap_or_else(|| root.join("mnt/boot/config.json"));
+    let path = given.unwrap_or_else(|| default_path(root, state_dir));
     let shown = path.display().to_string();
     let is_missing = |why: &io::Error| why.kind() == io::ErrorKind::NotFound && !must;
     let (wrong, path) = match values::read(&path) {
@@ -69,19 +115,57 @@ pub(super) fn read(
 }
 
 impl Provisioning {
-    /// A file with the same fields to cache, without the secrets in the device's own file.
+    /// A file with the same fields, for a start at which this one cannot be read. It has the keys, so it is for its owner only.
     #[must_use]
     pub fn to_keep(&self) -> Vec<u8> {
-        let Self { path: _, uuid, device_type, name, api_endpoint, listen_port, poll_interval } = self;
+        let millis = |it: Option<Duration>| it.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let fields = json!({
-            "uuid": uuid,
-            "deviceType": device_type,
-            "initialDeviceName": name,
-            "apiEndpoint": api_endpoint,
-            "listenPort": listen_port,
-            "appUpdatePollInterval": poll_interval.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
+            "uuid": self.uuid,
+            "deviceType": self.device_type,
+            "initialDeviceName": self.initial_name,
+            "hostname": self.hostname,
+            "apiEndpoint": self.api_endpoint,
+            "logsEndpoint": self.logs_endpoint,
+            "registryEndpoint": self.registry_endpoint,
+            "vpnEndpoint": self.vpn_endpoint,
+            "vpnPort": self.vpn_port,
+            "applicationId": self.fleet,
+            "userId": self.user,
+            "apiKey": self.provisioning_key.as_ref().map(Secret::reveal),
+            "deviceApiKey": self.device_key.as_ref().map(Secret::reveal),
+            "deviceId": self.device_id,
+            "registered_at": self.registered_at_ms,
+            "appUpdatePollInterval": millis(self.poll_interval),
+            "bootstrapRetryDelay": millis(self.registration_retry),
+            "balenaRootCA": self.root_ca,
+            "developmentMode": self.is_development,
+            "persistentLogging": self.persistent_logging,
+            "supervisorOfflineMode": self.is_offline,
+            "listenPort": self.listen_port,
         });
         format!("{fields:#}\n").into_bytes()
+    }
+
+    /// The cloud's API address, if the device has a cloud.
+    #[must_use]
+    pub fn cloud(&self) -> Option<&str> {
+        self.api_endpoint.as_deref().filter(|_| !self.is_offline)
+    }
+
+    /// The device's display name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.initial_name.as_deref().or(self.hostname.as_deref())
+    }
+
+    /// Whether another file has effects that the running agent does not show.
+    #[must_use]
+    pub(super) fn wants_a_restart(&self, new: &Self) -> bool {
+        let fixed = |it: &Self| {
+            let names = (it.path.clone(), it.device_type.clone(), it.name().map(str::to_owned));
+            (names, it.listen_port, it.is_development)
+        };
+        fixed(self) != fixed(new)
     }
 
     /// Parses a file's bytes; returns the mistakes too. `shown`: the file's name in messages.
@@ -103,10 +187,26 @@ impl Provisioning {
         let provisioning = Self {
             uuid: fields.text("uuid").and_then(|it| fields.uuid(it)),
             device_type: fields.text("deviceType"),
-            name: fields.text("initialDeviceName").or(fields.text("hostname")),
-            api_endpoint: fields.text("apiEndpointOverride").or(fields.text("apiEndpoint")),
+            initial_name: fields.text("initialDeviceName"),
+            hostname: fields.text("hostname"),
+            api_endpoint: fields.address("apiEndpointOverride").or(fields.address("apiEndpoint")),
+            logs_endpoint: fields.address("logsEndpoint"),
+            registry_endpoint: fields.text("registryEndpoint"),
+            vpn_endpoint: fields.text("vpnEndpoint"),
+            vpn_port: fields.port("vpnPort"),
+            fleet: fields.number("applicationId", "the fleet's number"),
+            user: fields.number("userId", "the user's number"),
+            provisioning_key: fields.key("apiKey"),
+            device_key: fields.key("deviceApiKey"),
+            device_id: fields.number("deviceId", "the device's number"),
+            registered_at_ms: fields.time("registered_at"),
+            poll_interval: fields.millis("appUpdatePollInterval"),
+            registration_retry: fields.millis("bootstrapRetryDelay"),
+            root_ca: fields.text("balenaRootCA"),
+            is_development: fields.switch("developmentMode"),
+            persistent_logging: fields.switch("persistentLogging"),
+            is_offline: fields.switch("supervisorOfflineMode"),
             listen_port: fields.port("listenPort"),
-            poll_interval: fields.milliseconds("appUpdatePollInterval"),
             path: None,
         };
         (provisioning, mistakes)
@@ -141,14 +241,66 @@ impl ProvisioningFields<'_> {
         port.filter(|it| *it != 0).or_else(|| self.wrong(name, "a port, 1 to 65535"))
     }
 
+    /// A whole number, or a string of digits.
+    fn number<T: TryFrom<u64>>(&mut self, name: &str, what: &str) -> Option<T> {
+        let number = match self.map.get(name)? {
+            Value::Null => return None,
+            Value::String(text) if text.is_empty() => return None,
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        number.and_then(|it| T::try_from(it).ok()).or_else(|| self.wrong(name, &format!("{what}, a whole number")))
+    }
+
     /// Milliseconds, as a number or as a string of digits. Anything else counts as missing: it is no reason not to start.
-    fn milliseconds(&self, name: &str) -> Option<Duration> {
+    fn millis(&self, name: &str) -> Option<Duration> {
         let count = match self.map.get(name)? {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.trim().parse().ok(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         count.filter(|it| *it > 0).map(Duration::from_millis)
+    }
+
+    /// The cloud's tools write seconds, and supervisors milliseconds.
+    fn time(&mut self, name: &str) -> Option<i64> {
+        let number: u64 = self.number(name, "a time in seconds or milliseconds since 1970")?;
+        let millis = if number < SECONDS_BELOW { number.saturating_mul(1000) } else { number };
+        i64::try_from(millis).ok()
+    }
+
+    /// `true`, or one of the words that tools write for it.
+    fn switch(&mut self, name: &str) -> bool {
+        match self.map.get(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(is_on)) => *is_on,
+            Some(Value::Number(number)) => number.as_u64() != Some(0),
+            Some(Value::String(text)) => values::is_on(OsStr::new(text)),
+            Some(Value::Array(_) | Value::Object(_)) => self.wrong(name, "true or false").unwrap_or_default(),
+        }
+    }
+
+    /// A URL with a host and without a query, as far as a request needs it.
+    fn address(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        let address = text.trim().trim_end_matches('/');
+        let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+        let host = rest.map(|it| it.split_once('/').map_or(it, |(host, _)| host));
+        let is_right = |it: &str| !it.is_empty() && !it.contains(['@', '?', '#']) && it.bytes().all(|it| it.is_ascii_graphic());
+        if host.is_some_and(is_right) && address.bytes().all(|it| it.is_ascii_graphic()) {
+            return Some(address.to_owned());
+        }
+        self.wrong(name, "a URL such as `https://api.balena-cloud.com`")
+    }
+
+    /// A key, which is never repeated. It goes into a header.
+    fn key(&mut self, name: &str) -> Option<Secret> {
+        let key = self.text(name)?;
+        if key.bytes().all(|it| it.is_ascii_graphic()) {
+            return Some(Secret::new(key));
+        }
+        self.wrong(name, "a key: printable ASCII without blanks")
     }
 
     /// 32 hex digits, or 62 on devices of 2017.

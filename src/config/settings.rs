@@ -101,12 +101,12 @@ pub const EVERY_COMMAND: &[Setting] = &[
         variable: "BOARDKEEPER_BOOT_CONFIG",
         value_name: "FILE",
         help: "The device's provisioning file",
-        default: DefaultValue::Derived("`<root>/mnt/boot/config.json`, if it exists"),
+        default: DefaultValue::Derived("`<root>/mnt/boot/config.json`, or else `<state-dir>/config.json`, if it exists"),
         parse: Parse::Path(|config, path| {
             config.provisioning.path = Some(path);
             Ok(())
         }),
-        differs: Some(|old, new| old.provisioning != new.provisioning),
+        differs: Some(|old, new| old.provisioning.wants_a_restart(&new.provisioning)),
     },
 ];
 

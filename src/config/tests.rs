@@ -53,6 +53,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         "--root",
         "uuid",
         "deviceType",
+        "apiKey",
         "listenPort",
         "localhost",
         "70000",
@@ -97,7 +98,7 @@ fn the_provisioning_file_is_read_where_it_belongs() {
     let config = Config::read(&given, &nothing).unwrap();
     assert_eq!(config.provisioning.uuid, Some(uuid));
     assert_eq!((config.api_port(), config.bridges), (1234, Some(1234)));
-    assert_eq!(config.provisioning.name.as_deref(), Some("kitchen"));
+    assert_eq!(config.provisioning.name(), Some("kitchen"));
     assert_eq!(config.provisioning.path, Some(path.clone()));
     std::fs::write(&path, "{").unwrap();
     let mistakes = Config::read(&given, &nothing).unwrap_err().to_string();

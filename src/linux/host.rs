@@ -16,6 +16,7 @@ pub mod boot_file;
 mod configured;
 mod hardware;
 mod live;
+pub mod provisioned;
 mod redsocks;
 
 pub use live::LiveHost;
@@ -60,6 +61,7 @@ pub fn device(root: &Path, known: KnownDevice) -> Device {
         ip_addresses: own(&addresses),
         engine_socket: socket(root, engine(&known.engines)),
         api_endpoint: known.api_endpoint,
+        cloud_key: None,
         host_features: features(root, engine(&known.engines)),
         // The host has one value, and two names for it were in use.
         board_rev: os("BALENA_BOARD_REV").map(|rev| (rev.clone(), rev)),

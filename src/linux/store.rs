@@ -2,8 +2,8 @@
 //!
 //! One JSON file per kind of record. The new content goes to a temporary file, which is synced and renamed over the old file;
 //! then the directory is synced. So at any moment there is a whole old file or a whole new one. Bytes that are on disk already
-//! are not written again: flash wears. The device's identity has a backup copy, because without it the cloud would see another
-//! device.
+//! are not written again: flash wears. The device's identity and its account in the cloud have backup copies, because without
+//! them the cloud would see another device.
 //!
 //! A file that cannot be read is renamed to `<name>.unreadable-<n>` and reported; the other records are loaded all the same.
 //! The same goes for anything else of that name, be it a FIFO or a terabyte of zeros, and for a damaged file of keys: damaged
@@ -23,19 +23,24 @@ use tracing::warn;
 
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
-use crate::state::{Identity, LogCursors, Secret, Target, TargetError};
+use crate::state::cloud::AccountRecord;
+use crate::state::{LogCursors, Target, TargetError};
 
 mod cursors;
 mod disk;
+mod readers;
 mod target_tag;
 mod wire;
 
 pub use disk::{Disk, StoreFiles};
+pub use readers::{device_key, identity, keep_provisioned, provisioned, provisioned_path, uuid};
 
 use disk::StateDirectory;
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
+const ACCOUNT: &str = "account.json";
+const ACCOUNT_BACKUP: &str = "account.backup.json";
 const KEYS: &str = "keys.json";
 const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
@@ -46,7 +51,8 @@ const LOG_CURSORS: &str = "log-cursors.json";
 const BOOT_CONFIG: &str = "boot-file.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 9] = [IDENTITY, IDENTITY_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS, BOOT_CONFIG];
+const RECORDS: [&str; 11] =
+    [IDENTITY, IDENTITY_BACKUP, ACCOUNT, ACCOUNT_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS, BOOT_CONFIG];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
@@ -137,6 +143,11 @@ impl<F: StoreFiles> port::Store for Store<F> {
         off_thread(move || shared.load()).await.map_err(StoreError::Interrupted)?
     }
 
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || readers::account(&shared.files)).await.map_err(StoreError::Interrupted)?
+    }
+
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         if let Record::Proved(fingerprint) = record {
@@ -188,44 +199,6 @@ pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
     }
 }
 
-/// The device's identity, if the directory has one. Changes nothing and reports nothing: the store does that.
-#[must_use]
-pub fn identity(path: &Path) -> Option<Identity> {
-    let files = StateDirectory::new(Disk, path);
-    let read = |name| serde_json::from_slice::<wire::IdentityFile>(&files.read(name, RECORD_BYTES).ok()?).ok();
-    read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::IdentityFile::into_state)
-}
-
-/// The saved copy of the device's provisioning file. `None`: the directory has no identity.
-#[must_use]
-pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
-    identity(path)?;
-    let kept = StateDirectory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
-    // Without the copy the device runs all the same.
-    Some(kept.unwrap_or_else(|_| b"{}".to_vec()))
-}
-
-/// Saves what the device's provisioning file says, for a start at which that file cannot be read.
-pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let shared = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shared;
-    shared.keep(PROVISIONED, bytes)
-}
-
-/// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.
-pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
-    let files = StateDirectory::new(Disk, path);
-    let damaged = |why: &str| StoreError::Damaged { path: files.shown(KEYS), why: why.to_owned() };
-    match files.read(KEYS, most_bytes(KEYS)) {
-        Ok(bytes) => {
-            let keys = parsed::<wire::KeysFile>(KEYS, &bytes).map_err(|why| damaged(&why))?;
-            Ok(Some(keys.into_state().device))
-        }
-        Err(why) if is_spoiled(&why) => Err(damaged(&why.to_string())),
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(failed(&files, "read", KEYS, &why)),
-    }
-}
-
 impl<F: StoreFiles> fmt::Debug for Store<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Store").field(&self.shared.files).finish()
@@ -243,6 +216,7 @@ impl<F: StoreFiles> SharedStore<F> {
         let mut memory =
             StoredState { complaints: [self.complaints.clone(), self.files.doubts()].concat(), ..StoredState::default() };
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::IdentityFile::into_state);
+        memory.account = self.account(&mut memory.complaints)?.map(wire::AccountFile::into_state);
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();
@@ -298,22 +272,37 @@ impl<F: StoreFiles> SharedStore<F> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Either copy will do. Afterwards both exist.
     fn identity(&self, complaints: &mut Vec<String>) -> Result<Option<wire::IdentityFile>, StoreError> {
-        let first: Option<wire::IdentityFile> = self.read(IDENTITY, complaints)?;
-        let second = self.read(IDENTITY_BACKUP, complaints)?;
+        let record = |it: wire::IdentityFile| Record::Identity(it.into_state());
+        self.either([IDENTITY, IDENTITY_BACKUP], "the device's identity", record, complaints)
+    }
+
+    fn account(&self, complaints: &mut Vec<String>) -> Result<Option<wire::AccountFile>, StoreError> {
+        let record = |it: wire::AccountFile| Record::Account(it.into_state());
+        self.either([ACCOUNT, ACCOUNT_BACKUP], "the account in the cloud", record, complaints)
+    }
+
+    /// Either copy will do. Afterwards both exist.
+    fn either<T: DeserializeOwned + Clone + PartialEq>(
+        &self,
+        [name, backup]: [&'static str; 2],
+        what: &str,
+        record: impl FnOnce(T) -> Record,
+        complaints: &mut Vec<String>,
+    ) -> Result<Option<T>, StoreError> {
+        let first: Option<T> = self.read(name, complaints)?;
+        let second = self.read(backup, complaints)?;
         if first == second {
             return Ok(first);
         }
         if first.is_none() {
-            complaints
-                .push(format!("the device's identity was taken from its second copy, `{}`", self.files.shown(IDENTITY_BACKUP)));
+            complaints.push(format!("{what} was taken from its second copy, `{}`", self.files.shown(backup)));
         }
-        let identity = first.or(second);
-        if let Some(identity) = &identity {
-            self.mend(&Record::Identity(identity.clone().into_state()), complaints);
+        let found = first.or(second);
+        if let Some(found) = &found {
+            self.mend(&record(found.clone()), complaints);
         }
-        Ok(identity)
+        Ok(found)
     }
 
     fn mend(&self, record: &Record, complaints: &mut Vec<String>) {
@@ -445,10 +434,10 @@ fn most_bytes(name: &str) -> u64 {
     if name == TARGETS { TARGETS_BYTES } else { RECORD_BYTES }
 }
 
-/// Parses a file. The error quotes nothing of the file of keys.
+/// Parses a file. The error quotes nothing of the files of keys.
 fn parsed<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|why| match (name, why.to_string()) {
-        (KEYS, said) if said.contains("invalid type") => {
+        (KEYS | ACCOUNT | ACCOUNT_BACKUP, said) if said.contains("invalid type") => {
             format!("something is of another type at line {} column {}", why.line(), why.column())
         }
         (_, said) => said,

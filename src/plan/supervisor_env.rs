@@ -160,10 +160,12 @@ fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<
         env.both("APP_RELEASE", app.commit.as_deref().unwrap_or_default());
         env.both("SUPERVISOR_VERSION", &device.supervisor_version);
     }
-    // The cloud's address without a key: the cloud's key is not ours, and our key would grant access to every app, and be
-    // sent to that address.
     if let (true, Some(url)) = (service.features.contains(&Feature::BalenaApi), &device.api_endpoint) {
         env.both("API_URL", url);
+        // The device's key in the cloud, not its supervisor key, which would grant access to every app on the device.
+        if let Some(key) = &device.cloud_key {
+            env.both("API_KEY", key.reveal());
+        }
     }
     if let (true, Some((rev, build))) = (service.features.contains(&Feature::BoardRev), &device.board_rev) {
         env.both("HOST_OS_BOARD_REV", rev);

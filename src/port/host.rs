@@ -3,6 +3,7 @@
 use futures_util::Stream;
 
 use crate::state::boot_config::BootFile;
+use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 
 /// The host: its metrics, its addresses, and its configuration.
@@ -25,6 +26,12 @@ pub trait Host {
     ///
     /// Must not be called concurrently. May be dropped at any await: then the file is the old one or the new one.
     async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError>;
+    /// Writes into the device's provisioning file that it is registered, and deletes the provisioning key there. Every other
+    /// field stays as it is, and so does a file that needs no change. The file is the old one or the new one, also after a
+    /// power cut. A file that does not exist is not created, which is an error.
+    ///
+    /// Must not be called concurrently, nor with [`Host::configure`]. May be dropped at any await.
+    async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError>;
 }
 
 /// Why the host's configuration could not be read or changed. Says what, where and what to do.

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
+use crate::state::cloud::AccountRecord;
 use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
@@ -16,6 +17,8 @@ use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey
 pub trait Store {
     /// Loads every stored record.
     async fn load(&self) -> Result<StoredState, StoreError>;
+    /// Loads the account alone, after [`Store::load`]. Moves nothing aside: an account that cannot be read counts as absent.
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError>;
     /// Saves a record, replacing the one of its kind.
     async fn save(&self, record: &Record) -> Result<(), StoreError>;
     /// Loads the newest cursors that were saved.
@@ -49,6 +52,8 @@ pub struct TargetTag {
 pub struct StoredState {
     /// The device's identity.
     pub identity: Option<Identity>,
+    /// The account in the cloud.
+    pub account: Option<AccountRecord>,
     /// The API keys.
     pub keys: Option<Keys>,
     /// The targets.
@@ -81,6 +86,8 @@ pub struct StoredTargets {
 pub enum Record {
     /// The device's identity.
     Identity(Identity),
+    /// The account in the cloud.
+    Account(AccountRecord),
     /// The API keys.
     Keys(Keys),
     /// The targets.

@@ -16,6 +16,8 @@ use crate::state::{ContainerId, Identity, Keys, Secret, ServiceKey, StartCount, 
 /// The state the agent starts with.
 pub(super) struct LoadedState {
     pub(super) identity: Identity,
+    /// The key in the cloud, if the device is registered in the one that is configured.
+    pub(super) cloud_key: Option<Secret>,
     pub(super) keys: Keys,
     pub(super) targets: StoredTargets,
     pub(super) stopped: BTreeSet<ServiceKey>,
@@ -64,12 +66,19 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         Some(keys) => keys,
         None => new_keys(world, settings, &mut unsaved).await,
     };
+    // In the cloud the device is known by its account there.
+    let endpoint = settings.device.api_endpoint.as_ref();
+    let account = stored.account.filter(|it| it.is_registered() && Some(&it.endpoint) == endpoint);
+    let (identity, cloud_key) = match account {
+        Some(account) => (Identity { uuid: account.uuid }, Some(account.key)),
+        None => (identity, None),
+    };
     let mut targets = stored.targets;
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
     let StoredState { stopped, awaiting, trial, boot_config, .. } = stored;
-    LoadedState { identity, keys, targets, stopped, awaiting, trial, boot_config, unsaved }
+    LoadedState { identity, cloud_key, keys, targets, stopped, awaiting, trial, boot_config, unsaved }
 }
 
 /// Takes the target that the device's image was made with. Its images are this device's, as if they had been pulled.

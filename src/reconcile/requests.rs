@@ -26,6 +26,11 @@ impl<W: World> Reconciler<'_, W> {
                 it.rejected = Some(why);
                 it.rejected_releases = releases;
             }),
+            Request::Account(account) => {
+                if self.targets.set_account(account.as_deref()) {
+                    self.on_target_changed();
+                }
+            }
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;
                 respond(reply, Ok(()));
@@ -262,6 +267,7 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::ConfigureHost { .. } => true,
         Request::Target(_)
         | Request::Rejected(_)
+        | Request::Account(_)
         | Request::Update { .. }
         | Request::RenewKey { .. }
         | Request::CheckConnectivity { .. }

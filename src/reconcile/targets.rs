@@ -12,6 +12,7 @@ use crate::reconcile::crash_loop::CrashLoopGuard;
 use crate::reconcile::persistence::save;
 use crate::reconcile::{Context, ReconcilerSettings};
 use crate::request::Refusal;
+use crate::state::cloud::CloudAccount;
 use crate::state::host::HostAddresses;
 use crate::state::keys::DeviceAction;
 use crate::state::service::Strategy;
@@ -213,6 +214,19 @@ impl TargetTracker {
     pub(super) fn complete_changed(&mut self, publish: &watch::Sender<Status>) {
         self.complete(publish);
         self.changed = true;
+    }
+
+    /// The device's account in the cloud. Returns whether containers are given another environment.
+    pub(super) fn set_account(&mut self, account: Option<&CloudAccount>) -> bool {
+        let mut device = self.device.clone();
+        if let Some(account) = account {
+            device.uuid.clone_from(&account.uuid);
+        }
+        device.api_endpoint = account.map(|it| it.endpoint.clone());
+        device.cloud_key = account.map(|it| it.key.clone());
+        let differs = device != self.device;
+        self.device = device;
+        differs
     }
 
     /// The device's addresses changed.

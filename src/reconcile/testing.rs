@@ -1,12 +1,15 @@
 //! What the tests of several parts share: short names for services and steps, and a world.
 
 pub(super) use crate::plan::tests::model::{APP, parse_device, parse_target};
+use crate::reconcile::Context;
 use crate::state::{ContainerId, ContainerRef, EngineAction, HeldLock, ImageRef, ServiceKey, Step};
+pub(super) use crate::testing::TestWorld;
 
-mod boot;
-mod world;
-
-pub(super) use world::TestWorld;
+impl TestWorld {
+    pub(super) const fn context(&self) -> Context<'_, Self> {
+        Context { world: self, publish: &self.publish, events: &self.events.0 }
+    }
+}
 
 /// A service of the one app.
 pub(super) fn key(service: &str) -> ServiceKey {

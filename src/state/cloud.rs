@@ -1,5 +1,6 @@
 //! The cloud, as far as this device knows it: its account there, and what became of the last requests.
 
+mod account;
 mod log_upload;
 mod polling;
 mod registration;
@@ -7,27 +8,13 @@ mod report;
 mod traffic;
 mod vpn;
 
-use crate::state::Secret;
-
+pub use account::{AccountRecord, CloudAccount, ProvisionedFields, fingerprint};
 pub use log_upload::{CloudLogLine, LogSource, LogUpload};
 pub use polling::{PollCause, PollOutcome, Polling, TargetOrigin};
 pub use registration::{RegisteredDevice, Registration, RegistrationForm};
 pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
 pub use traffic::{ByteCount, Traffic, TrafficPurpose};
 pub use vpn::VpnProfile;
-
-/// What the device needs to be served as itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CloudAccount {
-    /// The API's address, `https://api.balena-cloud.com`, without a slash at its end.
-    pub endpoint: String,
-    /// The address for logs, where it is another.
-    pub logs_endpoint: Option<String>,
-    /// The device's uuid.
-    pub uuid: String,
-    /// The device's key in the cloud, `deviceApiKey` of its config.json.
-    pub key: Secret,
-}
 
 /// What became of the requests to the cloud. Each field has one writer, the loop that sends these requests; except the traffic,
 /// which each loop counts.

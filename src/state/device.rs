@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::state::Secret;
 use crate::state::board::BoardFacts;
 use crate::state::service::Feature;
 
@@ -41,6 +42,8 @@ pub struct Device {
     pub engine_socket: Option<String>,
     /// The cloud's API address.
     pub api_endpoint: Option<String>,
+    /// The device's key in the cloud, once it is registered.
+    pub cloud_key: Option<Secret>,
     /// Features whose files this host has.
     pub host_features: BTreeSet<Feature>,
     /// The board's revision and the host's build, for services that request them.

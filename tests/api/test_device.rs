@@ -96,7 +96,12 @@ impl Received {
             Request::ReadHost(_) => Self::ReadHost,
             Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
             Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
-            Request::Target(_) | Request::Rejected(_) | Request::Stop { .. } | Request::Start { .. } | Request::Probe(_) => {
+            Request::Target(_)
+            | Request::Rejected(_)
+            | Request::Account(_)
+            | Request::Stop { .. }
+            | Request::Start { .. }
+            | Request::Probe(_) => {
                 panic!("not asked over HTTP: {request:?}")
             }
         }
@@ -263,7 +268,9 @@ impl TestDevice {
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
-            Request::Target(_) | Request::Rejected(_) | Request::Probe(_) => unreachable!("not asked over HTTP"),
+            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::Probe(_) => {
+                unreachable!("not asked over HTTP")
+            }
         }
     }
 
@@ -386,6 +393,7 @@ fn device() -> Status {
         ip_addresses: vec!["192.168.0.114".to_owned(), "10.42.0.3".to_owned()],
         engine_socket: None,
         api_endpoint: None,
+        cloud_key: None,
         host_features: BTreeSet::new(),
         board_rev: None,
         board: BoardFacts::default(),

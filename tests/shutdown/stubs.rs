@@ -6,7 +6,7 @@ use std::time::Duration;
 use boardkeeper::port::{self, CloudError, HostError, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, ProvisionedFields, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
 };
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
 use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, Secret, VpnState};
@@ -106,6 +106,10 @@ impl port::Host for World {
 
     async fn write_boot_file(&self, _: &BootFile, _: Option<&Vec<u8>>) -> Result<(), HostError> {
         unreachable!("there is none")
+    }
+
+    async fn write_provisioning(&self, _: &ProvisionedFields) -> Result<(), HostError> {
+        Ok(())
     }
 }
 

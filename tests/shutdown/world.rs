@@ -8,6 +8,7 @@ use std::time::Duration;
 use boardkeeper::document;
 use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
 use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
@@ -288,6 +289,10 @@ impl port::Store for World {
         Ok(self.memory.borrow().clone())
     }
 
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        Ok(self.memory.borrow().account.clone())
+    }
+
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.full.get() {
             return Err(StoreError::Interrupted("there is no room".to_owned()));
@@ -296,6 +301,7 @@ impl port::Store for World {
         let mut memory = self.memory.borrow_mut();
         match record.clone() {
             Record::Identity(it) => memory.identity = Some(it),
+            Record::Account(it) => memory.account = Some(it),
             Record::Keys(it) => memory.keys = Some(it),
             Record::Targets(it) => memory.targets = *it,
             Record::Stopped(it) => memory.stopped = it,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use boardkeeper::linux::store::Store;
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
+use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
@@ -22,6 +23,7 @@ pub(crate) static CUTS: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, Clone)]
 pub(crate) struct Allowed {
     identity: Vec<Option<Identity>>,
+    account: Vec<Option<AccountRecord>>,
     keys: Vec<Option<Keys>>,
     targets: Vec<StoredTargets>,
     stopped: Vec<BTreeSet<ServiceKey>>,
@@ -39,6 +41,7 @@ impl Allowed {
     pub(crate) fn nothing() -> Self {
         let mut allowed = Self {
             identity: Vec::new(),
+            account: Vec::new(),
             keys: Vec::new(),
             targets: Vec::new(),
             stopped: Vec::new(),
@@ -56,6 +59,7 @@ impl Allowed {
     pub(crate) fn begins(&mut self, record: &Record) {
         match record.clone() {
             Record::Identity(it) => self.identity.push(Some(it)),
+            Record::Account(it) => self.account.push(Some(it)),
             Record::Keys(it) => self.keys.push(Some(it)),
             Record::Targets(it) => self.targets.push(*it),
             Record::Stopped(it) => self.stopped.push(it),
@@ -77,6 +81,7 @@ impl Allowed {
     pub(crate) fn saved(&mut self, record: &Record) {
         match record.clone() {
             Record::Identity(it) => self.identity = vec![Some(it)],
+            Record::Account(it) => self.account = vec![Some(it)],
             Record::Keys(it) => self.keys = vec![Some(it)],
             Record::Targets(it) => self.targets = vec![*it],
             Record::Stopped(it) => self.stopped = vec![it],
@@ -90,6 +95,7 @@ impl Allowed {
     /// It was loaded, and is acted on: this one.
     pub(crate) fn found(&mut self, memory: &StoredState) {
         self.identity = vec![memory.identity.clone()];
+        self.account = vec![memory.account.clone()];
         self.keys = vec![memory.keys.clone()];
         self.targets = vec![memory.targets.clone()];
         self.stopped = vec![memory.stopped.clone()];
@@ -115,6 +121,7 @@ impl Allowed {
 
     pub(crate) fn judge(&self, memory: &StoredState) -> Result<(), String> {
         one_of(&self.identity, &memory.identity)?;
+        one_of(&self.account, &memory.account)?;
         one_of(&self.keys, &memory.keys)?;
         one_of(&self.targets, &memory.targets)?;
         one_of(&self.stopped, &memory.stopped)?;
@@ -173,9 +180,11 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 8] = [
+pub(crate) const FILES: [&str; 10] = [
     "identity.json",
     "identity.backup.json",
+    "account.json",
+    "account.backup.json",
     "keys.json",
     "targets.json",
     "stopped.json",
@@ -184,7 +193,7 @@ pub(crate) const FILES: [&str; 8] = [
     "boot-file.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 7;
+pub(crate) const KINDS: usize = 8;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -213,6 +222,14 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             let boot_id = format!("boot {n}");
             Record::BootConfig(Box::new(BootConfigRecord { written, rejected, boot_id, ..BootConfigRecord::default() }))
         }
+        6 => Record::Account(AccountRecord {
+            endpoint: "https://api.example.com".into(),
+            uuid: format!("{:032x}", n / 4),
+            key: Secret::new(format!("key{n}")),
+            provisioned_by: n.is_multiple_of(2).then(|| "ab".repeat(32)),
+            device_id: (!n.is_multiple_of(3)).then_some(7),
+            registered_at_ms: (!n.is_multiple_of(3)).then_some(1_795_834_102_000),
+        }),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

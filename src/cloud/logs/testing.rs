@@ -18,7 +18,8 @@ use crate::document;
 use crate::port::{Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, EngineSnapshot, Record, Store, StoreError};
 use crate::port::{StoredState, TargetAnswer, TargetTag};
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
+    AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
+    Traffic, VpnProfile,
 };
 use crate::state::config::RestartPolicy;
 use crate::state::{
@@ -356,6 +357,9 @@ impl Cloud for ScriptedCloud {
 }
 
 impl Store for Memory {
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        unreachable!()
+    }
     async fn load(&self) -> Result<StoredState, StoreError> {
         unreachable!()
     }

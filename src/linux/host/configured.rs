@@ -171,7 +171,7 @@ fn remove(path: &Path) -> Result<ProxyChange, String> {
 }
 
 /// Replaces a file atomically: after a power cut it is the old one or the new one. It keeps its mode.
-fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".boardkeeper-new");

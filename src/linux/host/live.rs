@@ -12,12 +12,13 @@ use tracing::warn;
 use super::boot_file::BootFiles;
 use super::configured::{self, HostConfigFiles, ProxyChange};
 use super::hardware::Hardware;
-use super::{macs, own, text};
+use super::{macs, own, provisioned, text};
 use crate::linux::net::interfaces::{self, AddressChanges};
-use crate::linux::off_thread;
 use crate::linux::systemd::Systemd;
+use crate::linux::{off_thread, store};
 use crate::port::{self, HostError};
 use crate::state::boot_config::BootFile;
+use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
 
 /// An interface that comes up causes several notifications; within this time they count as one.
@@ -131,6 +132,17 @@ impl port::Host for LiveHost {
     async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
         let (files, file, good) = (self.boot_files.clone(), file.clone(), good.cloned());
         off_thread(move || files.write(&file, good.as_deref())).await.and_then(|it| it).map_err(HostError)
+    }
+
+    async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError> {
+        let (path, fields) = (self.files.config.clone(), fields.clone());
+        let copy = store::provisioned_path(&self.state_dir);
+        let written = off_thread(move || {
+            // The copy must not keep the provisioning key either. Without a copy there is none to keep.
+            let _ = provisioned::write(&copy, &fields);
+            provisioned::write(&path, &fields)
+        });
+        written.await.and_then(|it| it).map_err(HostError)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::target_tag::TARGET_TAG;
 use super::*;
 use crate::port::{Store as _, StoredTargets};
-use crate::state::{AppId, ImageRef, Keys, ServiceKey};
+use crate::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey};
 
 use std::collections::BTreeSet;
 
@@ -30,6 +30,17 @@ const ME: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
 
 fn me(uuid: &str) -> Record {
     Record::Identity(Identity { uuid: uuid.into() })
+}
+
+fn account() -> Record {
+    Record::Account(AccountRecord {
+        endpoint: "https://api.example.com".into(),
+        uuid: ME.into(),
+        key: Secret::new("sesame".into()),
+        provisioned_by: Some("ab".repeat(32)),
+        device_id: Some(5),
+        registered_at_ms: Some(1_795_834_102_000),
+    })
 }
 
 #[test]
@@ -141,7 +152,7 @@ const SHAPES: &[(&str, Shape)] = &[
 #[tokio::test]
 async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     let whole = tempfile::tempdir().unwrap();
-    let records = [me(ME), Record::Keys(keys(1)), Record::Targets(Box::default())];
+    let records = [me(ME), account(), Record::Keys(keys(1)), Record::Targets(Box::default())];
     let others = [
         Record::Stopped(BTreeSet::new()),
         Record::Awaiting(BTreeMap::new()),
@@ -173,6 +184,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
                 memory.complaints
             );
             assert_eq!(memory.identity.unwrap().uuid, ME);
+            assert_eq!(memory.account.map(Record::Account), Some(account()), "{name}: {why}");
             assert_eq!(memory.keys, (name != KEYS).then(|| keys(1)), "{name}: {why}");
             assert!(dir.path().join(format!("{name}.unreadable-1")).symlink_metadata().is_ok(), "{name}: {why}");
             // It is saved anew, and can be loaded.

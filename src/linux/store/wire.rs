@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::{AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL};
+use super::{
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL,
+};
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
+use crate::state::cloud::AccountRecord;
 use crate::state::keys::{is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
@@ -15,6 +18,19 @@ use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 pub(super) struct IdentityFile {
     #[serde(deserialize_with = "uuid")]
     uuid: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AccountFile {
+    endpoint: String,
+    #[serde(deserialize_with = "uuid")]
+    uuid: String,
+    #[serde(deserialize_with = "cloud_key")]
+    key: String,
+    provisioned_by: Option<String>,
+    device_id: Option<u64>,
+    #[serde(deserialize_with = "Option::deserialize")]
+    registered_at_ms: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +112,12 @@ fn device_key<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, is_device_key, "device must be 16 to 128 letters, digits or underscores, not all the same")
 }
 
+/// A damaged key would be refused by the cloud for ever.
+fn cloud_key<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let is_key = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_graphic());
+    checked(from, is_key, "key must be printable ASCII")
+}
+
 /// From a known root every service's key is known.
 fn root<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     checked(from, is_root, "root must be 64 hex digits, not all the same")
@@ -113,6 +135,10 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Identity(identity) => {
             let bytes = json(&IdentityFile { uuid: identity.uuid.clone() });
             vec![(IDENTITY, bytes.clone()), (IDENTITY_BACKUP, bytes)]
+        }
+        Record::Account(account) => {
+            let bytes = json(&AccountFile::of(account));
+            vec![(ACCOUNT, bytes.clone()), (ACCOUNT_BACKUP, bytes)]
         }
         Record::Keys(keys) => vec![(KEYS, json(&KeysFile::of(keys)))],
         Record::Targets(targets) => vec![(TARGETS, json(&TargetsFile::of(targets)))],
@@ -135,6 +161,30 @@ pub(super) fn json(record: &impl Serialize) -> Vec<u8> {
 impl IdentityFile {
     pub(super) fn into_state(self) -> state::Identity {
         state::Identity { uuid: self.uuid }
+    }
+}
+
+impl AccountFile {
+    fn of(account: &AccountRecord) -> Self {
+        Self {
+            endpoint: account.endpoint.clone(),
+            uuid: account.uuid.clone(),
+            key: account.key.reveal().to_owned(),
+            provisioned_by: account.provisioned_by.clone(),
+            device_id: account.device_id,
+            registered_at_ms: account.registered_at_ms,
+        }
+    }
+
+    pub(super) fn into_state(self) -> AccountRecord {
+        AccountRecord {
+            endpoint: self.endpoint,
+            uuid: self.uuid,
+            key: Secret::new(self.key),
+            provisioned_by: self.provisioned_by,
+            device_id: self.device_id,
+            registered_at_ms: self.registered_at_ms,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use boardkeeper::port::{self, HostError, NetError, UnitChange};
 use boardkeeper::state::VpnState;
 use boardkeeper::state::boot_config::BootFile;
-use boardkeeper::state::cloud::{CloudAccount, VpnProfile};
+use boardkeeper::state::cloud::{CloudAccount, ProvisionedFields, VpnProfile};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use futures_util::stream::{self, Stream};
 use tokio::time::sleep;
@@ -181,6 +181,11 @@ impl port::Host for Sim {
             model.net.hostname.clone_from(&patch.hostname.clone().unwrap_or_default());
         });
         note("has");
+        Ok(())
+    }
+
+    async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError> {
+        self.with(|model| model.note(format_args!("host: config.json has the device {}", fields.uuid)));
         Ok(())
     }
 }

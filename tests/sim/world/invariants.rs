@@ -138,7 +138,8 @@ impl Checker {
         match record {
             Record::Identity(identity) => self.identity = Some(identity.clone()),
             Record::Keys(keys) => self.keys = Some(keys.clone()),
-            Record::Targets(_)
+            Record::Account(_)
+            | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Trial(_)
@@ -447,7 +448,8 @@ impl Model {
                 let renewed = it.device != keys.device || it.generations != keys.generations;
                 it.root != keys.root || (renewed && !self.checker.renewed)
             }),
-            Record::Targets(_)
+            Record::Account(_)
+            | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Trial(_)

@@ -3,6 +3,7 @@
 use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::LogCursors;
 use boardkeeper::state::boot_config::BootConfigRecord;
+use boardkeeper::state::cloud::AccountRecord;
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -46,6 +47,7 @@ impl Disk {
     fn keep(&mut self, record: Record) {
         match record {
             Record::Identity(identity) => self.kept.identity = Some(identity),
+            Record::Account(account) => self.kept.account = Some(account),
             Record::Keys(keys) => self.kept.keys = Some(keys),
             Record::Targets(targets) => self.kept.targets = *targets,
             Record::Stopped(stopped) => self.kept.stopped = stopped,
@@ -149,6 +151,16 @@ impl Store for Sim {
         })
     }
 
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        self.pass(1, 50).await;
+        self.with(|model| {
+            if model.roll(model.rates.faults, Mark::LoadFails) {
+                return Err(StoreError::Interrupted("input/output error".into()));
+            }
+            Ok(model.disk.kept.account.clone())
+        })
+    }
+
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         self.with(|model| model.check_save(record));
         let mut writing = Writing(self, Some(record.clone()));
@@ -216,6 +228,7 @@ impl Store for Sim {
 const fn name(record: &Record) -> &'static str {
     match record {
         Record::Identity(_) => "identity",
+        Record::Account(_) => "account",
         Record::Keys(_) => "keys",
         Record::Targets(_) => "targets",
         Record::Stopped(_) => "stopped",

@@ -11,7 +11,8 @@ use crate::cloud::jitter::Jitter;
 use crate::port::{CloudError, CursorCopy, StoreError, StoredState};
 use crate::request::RejectedDocument;
 use crate::state::cloud::{
-    ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, Traffic, TrafficPurpose, VpnProfile,
+    AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, Traffic, TrafficPurpose,
+    VpnProfile,
 };
 use crate::state::{Device, LogCursors, Secret};
 
@@ -88,6 +89,9 @@ impl Cloud for TestCloud {
 }
 
 impl Store for TestCloud {
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        unreachable!()
+    }
     async fn load(&self) -> Result<StoredState, StoreError> {
         unreachable!()
     }

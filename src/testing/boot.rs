@@ -7,23 +7,23 @@ use crate::state::boot_config::{BootFile, BootFormat};
 
 /// The file, the copy beside it, and the boot that the machine is in.
 #[derive(Default)]
-pub(in crate::reconcile) struct TestBoot {
+pub(crate) struct TestBoot {
     /// Its content. `None`: there is no file.
-    pub(in crate::reconcile) bytes: RefCell<Option<Vec<u8>>>,
+    pub(crate) bytes: RefCell<Option<Vec<u8>>>,
     /// The copy of what was good.
-    pub(in crate::reconcile) good: RefCell<Option<Vec<u8>>>,
-    pub(in crate::reconcile) boot_id: RefCell<String>,
-    pub(in crate::reconcile) is_read_only: Cell<bool>,
-    pub(in crate::reconcile) writes: Cell<u32>,
+    pub(crate) good: RefCell<Option<Vec<u8>>>,
+    pub(crate) boot_id: RefCell<String>,
+    pub(crate) is_read_only: Cell<bool>,
+    pub(crate) writes: Cell<u32>,
 }
 
 impl TestBoot {
-    pub(in crate::reconcile) fn file(&self) -> Option<BootFile> {
+    pub(crate) fn file(&self) -> Option<BootFile> {
         let file = |bytes| BootFile { format: BootFormat::ConfigTxt, path: "/boot/config.txt".to_owned(), bytes };
         self.bytes.borrow().clone().map(file)
     }
 
-    pub(in crate::reconcile) fn write(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
+    pub(crate) fn write(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
         if self.is_read_only.get() {
             return Err(HostError("cannot write `/boot/config.txt`: read-only".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! A world that has a disk and update locks; everything else in it is never called.
+//! A world that has a disk, update locks, a clock, chance and a scripted cloud; everything else in it is never called.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,44 +10,48 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::port::{
-    Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice,
-    LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState,
-    TargetAnswer, TargetTag, Targets, ToolLock, UnitChange, World,
+    Clock, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, LedError, Leds,
+    LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState, TargetTag, Targets,
+    ToolLock, UnitChange, World,
 };
-use crate::reconcile::Context;
-use crate::reconcile::testing::boot::TestBoot;
 use crate::state::boot_config::BootFile;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
+use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::{
     AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState,
-    LogCursor, LogCursors, Pattern, Player, PowerAction, Secret, ServiceKey, Status, Target, TargetError, VpnState,
+    LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
 };
+use crate::testing::ScriptedCloud;
+use crate::testing::boot::TestBoot;
 
-/// A world that has a disk and update locks, and the status published in it.
+/// A world that has a disk, update locks and a scripted cloud, and the status published in it.
 #[derive(Default)]
-pub(in crate::reconcile) struct TestWorld {
-    pub(in crate::reconcile) saved: RefCell<Vec<Record>>,
-    pub(in crate::reconcile) is_full: Cell<bool>,
+pub(crate) struct TestWorld {
+    pub(crate) saved: RefCell<Vec<Record>>,
+    pub(crate) is_full: Cell<bool>,
     /// What is seen of the locks. `None`: they cannot be read.
-    pub(in crate::reconcile) locks: Option<BTreeMap<AppId, LockState>>,
-    pub(in crate::reconcile) publish: watch::Sender<Status>,
-    pub(in crate::reconcile) events: Events,
-    pub(in crate::reconcile) boot: TestBoot,
+    pub(crate) locks: Option<BTreeMap<AppId, LockState>>,
+    pub(crate) publish: watch::Sender<Status>,
+    pub(crate) events: EventChannel,
+    pub(crate) cloud: ScriptedCloud,
+    /// The account that is stored.
+    pub(crate) account: RefCell<Option<AccountRecord>>,
+    /// What was written into the provisioning file.
+    pub(crate) provisioned: RefCell<Vec<ProvisionedFields>>,
+    /// The provisioning file cannot be written.
+    pub(crate) is_boot_read_only: Cell<bool>,
+    pub(crate) now_secs: Cell<i64>,
+    /// How often random bytes were drawn: the next ones are this number.
+    pub(crate) drawn: Cell<u8>,
+    pub(crate) boot: TestBoot,
 }
 
-/// A channel of events that no test reads.
-pub(in crate::reconcile) struct Events(broadcast::Sender<Arc<DeviceEvent>>);
+/// What the reconciler announces.
+pub(crate) struct EventChannel(pub(crate) broadcast::Sender<Arc<DeviceEvent>>);
 
-impl Default for Events {
+impl Default for EventChannel {
     fn default() -> Self {
-        Self(broadcast::Sender::new(1))
-    }
-}
-
-impl TestWorld {
-    pub(in crate::reconcile) const fn context(&self) -> Context<'_, Self> {
-        Context { world: self, publish: &self.publish, events: &self.events.0 }
+        Self(broadcast::Sender::new(16))
     }
 }
 
@@ -56,24 +60,31 @@ impl Store for TestWorld {
         unreachable!()
     }
 
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        Ok(self.account.borrow().clone())
+    }
+
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         if self.is_full.get() {
             return Err(StoreError::Interrupted("no space left".to_owned()));
+        }
+        if let Record::Account(account) = record {
+            self.account.replace(Some(account.clone()));
         }
         self.saved.borrow_mut().push(record.clone());
         Ok(())
     }
 
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
-        unreachable!()
+        Ok(None)
     }
 
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
-        unreachable!()
+        Ok(())
     }
 
     async fn target_tag(&self) -> Option<TargetTag> {
-        unreachable!()
+        None
     }
 }
 
@@ -182,10 +193,10 @@ impl Leds for TestWorld {
 
 impl Clock for TestWorld {
     fn now_secs(&self) -> i64 {
-        unreachable!()
+        self.now_secs.get()
     }
     fn booted_secs(&self) -> i64 {
-        unreachable!()
+        0
     }
     fn boot_id(&self) -> String {
         self.boot.boot_id.borrow().clone()
@@ -197,7 +208,8 @@ impl Clock for TestWorld {
 
 impl Random for TestWorld {
     fn bytes(&self) -> [u8; 32] {
-        unreachable!()
+        self.drawn.set(self.drawn.get() + 1);
+        [self.drawn.get(); 32]
     }
 }
 
@@ -213,7 +225,7 @@ impl Net for TestWorld {
     }
 
     async fn takes_vpn_profile(&self) -> Result<bool, NetError> {
-        unreachable!()
+        Ok(false)
     }
 
     async fn install_vpn(&self, _: &VpnProfile, _: &CloudAccount) -> Result<UnitChange, NetError> {
@@ -240,35 +252,12 @@ impl Host for TestWorld {
     async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
         self.boot.write(file, good)
     }
-}
-
-impl Cloud for TestWorld {
-    async fn register(&self, _: &str, _: &Secret, _: &RegistrationForm) -> Result<RegisteredDevice, CloudError> {
-        unreachable!()
-    }
-    async fn device_id(&self, _: &str, _: &Secret, _: &str) -> Result<Option<u64>, CloudError> {
-        unreachable!()
-    }
-    async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
-        unreachable!()
-    }
-    async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
-        unreachable!()
-    }
-    async fn report(&self, _: &CloudAccount, _: &DeviceReport) -> Result<(), CloudError> {
-        unreachable!()
-    }
-    async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
-        unreachable!()
-    }
-    async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
-        unreachable!()
-    }
-    fn traffic(&self) -> Traffic {
-        Traffic::default()
-    }
-    fn clock_skew(&self) -> Option<i64> {
-        None
+    async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError> {
+        if self.is_boot_read_only.get() {
+            return Err(HostError("the boot partition is read-only".to_owned()));
+        }
+        self.provisioned.borrow_mut().push(fields.clone());
+        Ok(())
     }
 }
 
@@ -313,8 +302,8 @@ impl World for TestWorld {
     fn host(&self) -> &Self {
         self
     }
-    type Cloud = Self;
-    fn cloud(&self) -> &Self {
-        self
+    type Cloud = ScriptedCloud;
+    fn cloud(&self) -> &ScriptedCloud {
+        &self.cloud
     }
 }

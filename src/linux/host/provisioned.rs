@@ -1,0 +1,200 @@
+//! Changes to the device's provisioning file, `config.json`, which is the host's too: other programs read it, such as its VPN.
+//!
+//! Fields that are not changed keep their bytes and their order. The new file goes to a draft beside it, which is synced and
+//! renamed over the old one; that needs no owner and no mode, so FAT will do.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::configured::replace;
+use crate::linux::{read_small, without_mark};
+use crate::state::cloud::ProvisionedFields;
+
+/// The fields that make a device one of a cloud, and are removed when it leaves.
+pub const CLOUD_FIELDS: [&str; 19] = [
+    "apiEndpoint",
+    "apiEndpointOverride",
+    "apiKey",
+    "apiTimeout",
+    "applicationId",
+    "applicationName",
+    "balenaRootCA",
+    "deltaEndpoint",
+    "deviceApiKey",
+    "deviceApiKeys",
+    "deviceId",
+    "logsEndpoint",
+    "mixpanelToken",
+    "registered_at",
+    "registryEndpoint",
+    "userId",
+    "username",
+    "uuid",
+    "vpnEndpoint",
+];
+
+/// Writes into a file that the device is registered, and deletes the provisioning key there. A file that has it all is left
+/// alone.
+pub fn write(path: &Path, fields: &ProvisionedFields) -> Result<(), String> {
+    change(path, |file| {
+        file.set("uuid", &fields.uuid);
+        file.set("deviceApiKey", fields.key.reveal());
+        if let Some(id) = fields.device_id {
+            file.set("deviceId", &id);
+        }
+        // The cloud's tools write seconds, and may have.
+        if !file.has("registered_at") {
+            file.set("registered_at", &fields.registered_at_ms);
+        }
+        file.remove("apiKey");
+    })
+}
+
+/// Removes the fields of the cloud from a file.
+pub fn leave(path: &Path) -> Result<(), String> {
+    change(path, |file| CLOUD_FIELDS.iter().for_each(|it| file.remove(it)))
+}
+
+fn change(path: &Path, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String> {
+    let shown = path.display();
+    // A link stays one.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let bytes = read_small(&path).map_err(|why| format!("cannot read `{shown}`: {why}"))?;
+    // The parser's error could quote a key.
+    let old: JsonFields = serde_json::from_slice(without_mark(&bytes)).map_err(|why| {
+        format!("`{shown}` is not a JSON object (line {}); write the device's config.json there again", why.line())
+    })?;
+    let mut new = old.clone();
+    edit(&mut new);
+    if new == old {
+        return Ok(());
+    }
+    let text = serde_json::to_string(&new).map_err(|why| format!("cannot write `{shown}`: {why}"))?;
+    replace(&path, &format!("{text}\n"), 0o600).map_err(|why| format!("cannot write `{shown}`: {why}"))
+}
+
+/// The fields of a JSON object, in their order, each with the bytes of its value.
+#[derive(Debug, Clone)]
+struct JsonFields(Vec<(String, Box<RawValue>)>);
+
+impl JsonFields {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(it, value)| it == name && value.get() != "null")
+    }
+
+    fn set<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        let value = to_raw_value(value).expect("texts and numbers can be written as JSON");
+        match self.0.iter_mut().find(|(it, _)| it == name) {
+            Some((_, old)) if same(old, &value) => (),
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(it, _)| it != name);
+    }
+}
+
+/// Whether two values are the same, or will be read as the same: numbers may be written as texts.
+fn same(left: &RawValue, right: &RawValue) -> bool {
+    left.get().trim_matches('"') == right.get().trim_matches('"')
+}
+
+impl PartialEq for JsonFields {
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |it: &Self| it.0.iter().map(|(name, value)| (name.clone(), value.get().to_owned())).collect::<Vec<_>>();
+        bytes(self) == bytes(other)
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonFields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = JsonFields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonFields, A::Error> {
+                let mut fields: Vec<(String, Box<RawValue>)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+                    // Of two fields of one name the last one counts, for every reader.
+                    fields.retain(|(it, _)| *it != name);
+                    fields.push((name, value));
+                }
+                Ok(JsonFields(fields))
+            }
+        }
+        from.deserialize_map(Fields)
+    }
+}
+
+impl Serialize for JsonFields {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Secret;
+
+    fn fields() -> ProvisionedFields {
+        ProvisionedFields {
+            uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".to_owned(),
+            key: Secret::new("device".to_owned()),
+            device_id: Some(57),
+            registered_at_ms: 1_795_834_102_000,
+        }
+    }
+
+    #[test]
+    fn every_field_that_is_not_ours_keeps_its_place_and_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let text = "{\"wifi\": {\"b\":1.0, \"a\":[ ]},\n \"apiKey\":\"fleet\",\"deviceApiKey\":\"old\", \"big\":12345678901234567890123}";
+        fs::write(&path, text).unwrap();
+        write(&path, &fields()).unwrap();
+        let expected = concat!(
+            r#"{"wifi":{"b":1.0, "a":[ ]},"deviceApiKey":"device","big":12345678901234567890123,"#,
+            r#""uuid":"c0ffee00c0ffee00c0ffee00c0ffee00","deviceId":57,"registered_at":1795834102000}"#,
+            "\n",
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        let before = inode(&path);
+        write(&path, &fields()).unwrap();
+        assert_eq!(inode(&path), before, "it had it all, and was written again");
+        leave(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"wifi\":{\"b\":1.0, \"a\":[ ]},\"big\":12345678901234567890123}\n");
+    }
+
+    #[test]
+    fn what_the_clouds_tools_wrote_of_the_same_device_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let text =
+            r#"{"deviceId":"57","registered_at":1795834102,"uuid":"c0ffee00c0ffee00c0ffee00c0ffee00","deviceApiKey":"device"}"#;
+        fs::write(&path, text).unwrap();
+        write(&path, &fields()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_not_made_and_a_broken_one_tells_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        assert!(write(&path, &fields()).unwrap_err().contains("cannot read"));
+        assert!(!path.exists());
+        fs::write(&path, "{\"apiKey\": sesame}").unwrap();
+        let why = write(&path, &fields()).unwrap_err();
+        assert!(why.contains("not a JSON object") && !why.contains("sesame"), "{why}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What other parts and other commands read of a state directory, beside the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, StateDirectory, StoreFiles};
+use super::{
+    ACCOUNT, ACCOUNT_BACKUP, IDENTITY, IDENTITY_BACKUP, KEYS, PROVISIONED, RECORD_BYTES, Store, failed, is_spoiled, most_bytes,
+    parsed, wire,
+};
+use crate::port::StoreError;
+use crate::state::cloud::AccountRecord;
+use crate::state::{Identity, Secret, TargetError};
+
+/// The device's identity, if the directory has one. Changes nothing and reports nothing: the store does that.
+#[must_use]
+pub fn identity(path: &Path) -> Option<Identity> {
+    let files = StateDirectory::new(Disk, path);
+    let read = |name| serde_json::from_slice::<wire::IdentityFile>(&files.read(name, RECORD_BYTES).ok()?).ok();
+    read(IDENTITY).or_else(|| read(IDENTITY_BACKUP)).map(wire::IdentityFile::into_state)
+}
+
+/// The account, from either copy. Changes nothing and reports nothing: the store does that.
+pub(super) fn account<F: StoreFiles>(files: &StateDirectory<F>) -> Result<Option<AccountRecord>, StoreError> {
+    for name in [ACCOUNT, ACCOUNT_BACKUP] {
+        match files.read(name, RECORD_BYTES) {
+            Ok(bytes) => match serde_json::from_slice::<wire::AccountFile>(&bytes) {
+                Ok(account) => return Ok(Some(account.into_state())),
+                Err(_) => continue,
+            },
+            Err(why) if why.kind() == io::ErrorKind::NotFound || is_spoiled(&why) => (),
+            Err(why) => return Err(failed(files, "read", name, &why)),
+        }
+    }
+    Ok(None)
+}
+
+/// The uuid of the device: that of its account in the cloud, once it is registered; else that of its identity.
+#[must_use]
+pub fn uuid(path: &Path) -> Option<String> {
+    let account = account(&StateDirectory::new(Disk, path)).ok().flatten();
+    account.filter(AccountRecord::is_registered).map(|it| it.uuid).or_else(|| identity(path).map(|it| it.uuid))
+}
+
+/// The saved copy of the device's provisioning file. `None`: the directory has no identity.
+#[must_use]
+pub fn provisioned(path: &Path) -> Option<Vec<u8>> {
+    identity(path)?;
+    let kept = StateDirectory::new(Disk, path).read(PROVISIONED, most_bytes(PROVISIONED));
+    // Without the copy the device runs all the same.
+    Some(kept.unwrap_or_else(|_| b"{}".to_vec()))
+}
+
+/// The path of the saved copy of the device's provisioning file.
+#[must_use]
+pub fn provisioned_path(path: &Path) -> PathBuf {
+    path.join(PROVISIONED)
+}
+
+/// Saves what the device's provisioning file says, for a start at which that file cannot be read.
+pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let shared = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shared;
+    shared.keep(PROVISIONED, bytes)
+}
+
+/// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.
+pub fn device_key(path: &Path) -> Result<Option<Secret>, StoreError> {
+    let files = StateDirectory::new(Disk, path);
+    let damaged = |why: &str| StoreError::Damaged { path: files.shown(KEYS), why: why.to_owned() };
+    match files.read(KEYS, most_bytes(KEYS)) {
+        Ok(bytes) => {
+            let keys = parsed::<wire::KeysFile>(KEYS, &bytes).map_err(|why| damaged(&why))?;
+            Ok(Some(keys.into_state().device))
+        }
+        Err(why) if is_spoiled(&why) => Err(damaged(&why.to_string())),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(failed(&files, "read", KEYS, &why)),
+    }
+}
