@@ -68,7 +68,7 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
-cloud: ## the whole agent with a fake cloud, a real engine and a real registry; ONLY=name for some
+cloud: ## a fake cloud, held to recorded answers, with a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry busybox tools
 	cargo test --locked --quiet --test cloud
 	$(HALVES) cargo test --locked --test cloud -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)

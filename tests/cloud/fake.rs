@@ -16,6 +16,7 @@
 //! report      PATCH /device/v3/state                              fake/report.rs
 //! logs        POST /device/v2/UUID/log-stream                     fake/logs.rs
 //! odata       /v7 and the other small ones                        fake/odata.rs
+//! token       GET /auth/v1/token, for the registry                fake/token.rs
 //! relay       POST /supervisor/URL, on to a device                fake/relay.rs
 //! ```
 
@@ -31,6 +32,7 @@ mod route;
 mod serve;
 mod target;
 mod tls;
+mod token;
 mod user;
 
 use std::net::TcpListener;
@@ -44,7 +46,7 @@ use tokio::sync::watch;
 
 pub(crate) use answer::gzip;
 pub(crate) use fault::Fault;
-pub(crate) use model::{LogLine, Service};
+pub(crate) use model::Service;
 pub(crate) use relay::Relayed;
 pub(crate) use route::Call;
 pub(crate) use serve::{Exchange, Wire};

@@ -212,7 +212,8 @@ impl Lab {
         Box::leak(self.dir.join(name).display().to_string().into_boxed_str())
     }
 
-    fn script(&self, name: &str, args: &[&str]) {
+    /// Runs a script of `tests/lab`.
+    pub(crate) fn script(&self, name: &str, args: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name);
         let log = fs::File::create(self.dir.join(format!("{name}.log"))).unwrap();
         // Not a pipe: the engine inherits it and would keep it open.
@@ -285,7 +286,7 @@ pub(crate) fn pause(milliseconds: u64) {
 }
 
 /// Waits until something is so, and says how long it took. Fails after so many seconds.
-pub(crate) fn until(seconds: u64, what: &str, so: impl Fn() -> bool) -> Duration {
+pub(crate) fn until(seconds: u64, what: &str, mut so: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !so() {
         assert!(begun.elapsed() < Duration::from_secs(seconds), "after {seconds} s it is still not so that {what}");

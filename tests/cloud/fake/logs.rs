@@ -122,14 +122,14 @@ impl Buffer {
         let shown: String = String::from_utf8_lossy(line).chars().take(80).collect();
         let line: Value =
             serde_json::from_slice(line).map_err(|_| Answer::words(400, &format!("Could not parse row {shown}...")))?;
-        let (Some(timestamp), Some(message)) = (line["timestamp"].as_f64(), line["message"].as_str()) else { return Ok(()) };
+        let Some(message) = line["message"].as_str().filter(|_| line["timestamp"].is_number()) else { return Ok(()) };
         if self.lines.len() == BUFFER {
             self.lines.remove(0);
             self.suppressed += 1;
         }
         self.lines.push(LogLine {
             created_at: 0,
-            timestamp,
+            timestamp: line["timestamp"].as_u64().unwrap_or_default(),
             is_system: line["isSystem"] == true,
             is_stderr: line["isStdErr"] == true,
             service: line["serviceId"].as_u64(),
@@ -144,7 +144,7 @@ impl Buffer {
         if self.suppressed > 0 {
             let message =
                 format!("Warning: Suppressed {} message(s) due to rate limiting", std::mem::take(&mut self.suppressed));
-            let timestamp = self.lines.last().map_or(0.0, |it| it.timestamp);
+            let timestamp = self.lines.last().map_or(0, |it| it.timestamp);
             let (is_system, is_stderr, service) = (true, false, None);
             self.lines.push(LogLine { created_at: now, timestamp, is_system, is_stderr, service, message });
         }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use super::token::Signer;
+
 /// Everything that the cloud knows.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -16,6 +18,9 @@ pub(super) struct Model {
     pub(super) keys: Vec<ProvisioningKey>,
     /// The session token of the user.
     pub(super) user: String,
+    pub(super) signer: Signer,
+    /// The name by which a registry knows the cloud.
+    pub(super) issuer: String,
     last_id: u64,
     seed: u16,
 }
@@ -94,8 +99,8 @@ pub(super) struct Device {
 pub(crate) struct LogLine {
     /// When the cloud took it.
     pub(crate) created_at: u64,
-    /// When the device says it was written.
-    pub(crate) timestamp: f64,
+    /// When the device says it was written. 0 for what is no whole number.
+    pub(crate) timestamp: u64,
     pub(crate) is_system: bool,
     pub(crate) is_stderr: bool,
     pub(crate) service: Option<u64>,
@@ -104,8 +109,9 @@ pub(crate) struct LogLine {
 
 impl Model {
     pub(super) fn new(seed: u16) -> Self {
-        let mut this =
-            Self { fleets: Vec::new(), devices: Vec::new(), keys: Vec::new(), user: String::new(), last_id: 0, seed };
+        let (user, signer, issuer) = (String::new(), Signer::new(), format!("127.0.0.1:{seed}"));
+        let (fleets, devices, keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut this = Self { fleets, devices, keys, user, signer, issuer, last_id: 0, seed };
         this.user = this.hex("user");
         this
     }

@@ -1,10 +1,9 @@
-//! `/v7`, tags, key exchange, the registry's token, the configuration of the host, and who may enter the VPN.
+//! `/v7`, tags, key exchange, the configuration of the host, and who may enter the VPN.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::model::{Device, Model, now};
+use super::model::{Device, Model};
 use super::route::Request;
 
 /// `GET /v7/device?$select=id&$filter=uuid eq '…'`.
@@ -81,30 +80,6 @@ fn patch(device: &mut Device, body: &Value) -> Answer {
         device.pinned = release.as_u64();
     }
     Answer::empty(200)
-}
-
-/// `GET /auth/v1/token`: for the registry. Its signature is none.
-pub(super) fn registry_token(model: &Model, request: &Request) -> Answer {
-    let basic = request.header("authorization").and_then(|it| it.strip_prefix("Basic "));
-    let words = basic.and_then(|it| STANDARD.decode(it).ok()).and_then(|it| String::from_utf8(it).ok());
-    let words = words.unwrap_or_default();
-    let (user, key) = words.split_once(':').unwrap_or_default();
-    let device = user.strip_prefix("d_").and_then(|it| model.device(it)).filter(|it| it.key == key);
-    if device.is_none() && !user.is_empty() {
-        return Answer::empty(401);
-    }
-    let scope = request.query("scope").unwrap_or_default();
-    let name = scope.split(':').nth(1).unwrap_or_default();
-    let images =
-        device.and_then(|it| model.fleet(it.fleet)).into_iter().flat_map(|it| &it.releases).flat_map(|it| &it.services);
-    let mine = images.map(|it| it.image.as_str()).any(|it| it.split('@').next().is_some_and(|it| it.ends_with(name)));
-    let actions: &[&str] = if mine && !name.is_empty() { &["pull"] } else { &[] };
-    let since = now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let claims = json!({"access": [{"name": name, "type": "repository", "actions": actions}], "nbf": since - 10, "iat": since,
-        "exp": since + 14_400, "aud": request.query("service"), "sub": user});
-    let part = |it: &Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(it.to_string());
-    let token = format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims));
-    Answer::json(200, &json!({"token": token}))
 }
 
 /// `GET /os/v1/config`.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::fault::Fault;
-use super::{Shared, State, odata, register, relay, report, target};
+use super::{Shared, State, odata, register, relay, report, target, token};
 
 /// The kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub(super) async fn answer(shared: &Shared, call: Call, request: &Request, fault
         Call::DeviceId => odata::device_id(model, request),
         Call::ExchangeKey => odata::exchange_key(model, request),
         Call::Tags => odata::tags(model, request),
-        Call::RegistryToken => odata::registry_token(model, request),
+        Call::RegistryToken => token::answer(model, request),
         Call::OsConfig => odata::os_config(model, request),
         Call::VpnAuth => odata::vpn_auth(model, request),
         Call::Odata => odata::answer(model, request),
