@@ -33,7 +33,7 @@ pub(super) const BEGIN: i64 = 1_795_000_000;
 /// A device: its engine with what containers print, its store and its clock; and the cloud.
 pub(super) struct LogDevice {
     pub(super) engine: ScriptedEngine,
-    pub(super) cloud: ScriptedCloud,
+    pub(super) cloud: ScriptedUploads,
     pub(super) store: Memory,
     pub(super) clock: WallClock,
     pub(super) status: watch::Sender<Status>,
@@ -65,7 +65,7 @@ pub(super) struct ContainerLog {
     pub(super) floods: bool,
 }
 
-pub(super) struct ScriptedCloud {
+pub(super) struct ScriptedUploads {
     pub(super) bodies: RefCell<Vec<(Instant, Vec<CloudLogLine>)>>,
     /// Answers, the next one first; then every body is accepted.
     pub(super) answers: RefCell<VecDeque<CloudError>>,
@@ -137,7 +137,7 @@ impl LogDevice {
         engine.logs.replace(names.iter().map(|it| (id(it), ContainerLog::default())).collect());
         Self {
             engine,
-            cloud: ScriptedCloud {
+            cloud: ScriptedUploads {
                 bodies: RefCell::default(),
                 answers: RefCell::default(),
                 is_away: Cell::new(false),
@@ -313,7 +313,7 @@ impl ScriptedEngine {
     }
 }
 
-impl Cloud for ScriptedCloud {
+impl Cloud for ScriptedUploads {
     async fn register(&self, _: &str, _: &Secret, _: &RegistrationForm) -> Result<RegisteredDevice, CloudError> {
         unreachable!()
     }
