@@ -257,7 +257,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
             root: config.root.clone(),
             trust,
             traffic,
-            user_agent: format!("Supervisor/{}", device.supervisor_version),
+            user_agent: format!("Supervisor/{}", device.reported.supervisor_version),
             proxies: config.proxies.clone(),
         }),
         net: net::NetAdapter::new(&config.root, &config.state_dir, config.bus.as_deref()),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::linux::net::interfaces::{self, InterfaceAddress};
 use crate::linux::{read_small, without_mark};
+use crate::state::cloud::ReportedVersions;
 use crate::state::service::Feature;
 use crate::state::{BoardFacts, Device};
 
@@ -34,6 +35,8 @@ pub struct KnownDevice {
     pub api_port: u16,
     /// The cloud's API address.
     pub api_endpoint: Option<String>,
+    /// `developmentMode` of its provisioning file.
+    pub is_development: bool,
     /// The directory of its provisioning file, if one was read; `device-type.json` is beside it.
     pub boot: Option<PathBuf>,
     /// Addresses of possible engines, `unix:///…` or `tcp://…`, the most likely first.
@@ -48,15 +51,20 @@ pub fn device(root: &Path, known: KnownDevice) -> Device {
     let os = |field: &str| release.get(field).filter(|it| !it.is_empty()).cloned();
     let uname = rustix::system::uname();
     let addresses = interfaces::addresses().unwrap_or_default();
+    let (os_version, os_variant) = (os("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()), os("VARIANT_ID"));
+    let is_development = known.is_development || os_variant.as_deref() == Some("dev");
+    let agent = env!("CARGO_PKG_VERSION");
+    let reported = ReportedVersions::of(&os_version, os("VERSION_ID").as_deref(), is_development, agent);
     Device {
         uuid: known.uuid.unwrap_or_default(),
         name: known.name.or_else(|| text(&root.join("etc/hostname"))).unwrap_or_default(),
         device_type: built.slug.or(known.device_type).or_else(|| os("SLUG")).unwrap_or_default(),
         arch: built.arch.unwrap_or_else(|| arch(&uname.machine().to_string_lossy())),
-        os_version: os("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned()),
-        os_variant: os("VARIANT_ID"),
+        os_version,
+        os_variant,
         api_port: known.api_port,
-        supervisor_version: env!("CARGO_PKG_VERSION").to_owned(),
+        supervisor_version: agent.to_owned(),
+        reported,
         mac_address: macs(&root.join("sys/class/net")),
         ip_addresses: own(&addresses),
         engine_socket: socket(root, engine(&known.engines)),

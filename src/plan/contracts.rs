@@ -77,13 +77,13 @@ fn is_met(requirement: &Requirement, device: &Device) -> bool {
 
 /// The version that the agent reports to the cloud, without its own behind `+`.
 fn supervisor_version(device: &Device) -> Version {
-    let text = device.supervisor_version.split('+').next().unwrap_or_default();
+    let text = device.reported.supervisor_version.split('+').next().unwrap_or_default();
     Version::parse(text).unwrap_or(Version::new(0, 0, 0))
 }
 
 /// The last word of `balenaOS 6.4.0`, or of `12.9.0`. `None`: the host's system has no version that can be compared.
 fn os_version(device: &Device) -> Option<Version> {
-    let text = device.os_version.rsplit(' ').next()?.trim_start_matches('v');
+    let text = device.reported.os_version.rsplit(' ').next()?;
     Version::parse(text.split('+').next()?).ok()
 }
 
@@ -126,6 +126,7 @@ fn joined(range: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::cloud::ReportedVersions;
 
     #[test]
     fn ranges_are_those_of_npm() {
@@ -155,8 +156,7 @@ mod tests {
 
     fn device() -> Device {
         Device {
-            supervisor_version: "19.0.5+bk0.2.0".into(),
-            os_version: "balenaOS 6.4.0".into(),
+            reported: ReportedVersions::of("balenaOS 6.4.0", None, false, "0.2.0"),
             device_type: "raspberrypi3".into(),
             arch: "armv7hf".into(),
             ..Device::default()
@@ -187,7 +187,7 @@ mod tests {
         ] {
             assert_eq!(is_met(&requirement, &device()), met, "{requirement}");
         }
-        let unknown = Device { os_version: "Debian GNU/Linux 12 (bookworm)".into(), ..device() };
+        let unknown = Device { reported: ReportedVersions::default(), ..device() };
         assert!(!is_met(&one("sw.os", None, Some(">=2")), &unknown));
         assert!(is_met(&one("sw.os", None, None), &unknown));
     }

@@ -6,6 +6,7 @@ mod polling;
 mod registration;
 mod report;
 mod traffic;
+mod versions;
 mod vpn;
 
 pub use account::{AccountRecord, CloudAccount, ProvisionedFields, fingerprint};
@@ -14,6 +15,7 @@ pub use polling::{PollCause, PollOutcome, Polling, TargetOrigin};
 pub use registration::{RegisteredDevice, Registration, RegistrationForm};
 pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
 pub use traffic::{ByteCount, Traffic, TrafficPurpose};
+pub use versions::ReportedVersions;
 pub use vpn::VpnProfile;
 
 /// What became of the requests to the cloud. Each field has one writer, the loop that sends these requests; except the traffic,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::state::Secret;
 use crate::state::board::BoardFacts;
+use crate::state::cloud::ReportedVersions;
 use crate::state::service::Feature;
 
 /// The identity of the device. If it were lost, the cloud would see another device.
@@ -34,6 +35,8 @@ pub struct Device {
     pub api_port: u16,
     /// The agent's own version.
     pub supervisor_version: String,
+    /// The versions that it reports to its cloud, and to clients that know such supervisors.
+    pub reported: ReportedVersions,
     /// MAC addresses of its network interfaces, space-separated.
     pub mac_address: String,
     /// Its addresses, without those of container networks.

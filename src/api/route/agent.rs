@@ -174,6 +174,8 @@ struct Device<'a> {
     os_version: &'a str,
     os_variant: Option<&'a str>,
     supervisor_version: &'a str,
+    /// What the cloud is given in their place.
+    reported: Reported<'a>,
     api_port: u16,
     mac_address: &'a str,
     ip_addresses: &'a [String],
@@ -185,6 +187,13 @@ struct Device<'a> {
     disk: Option<Capacity>,
     memory: Option<Capacity>,
     temperature_celsius: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Reported<'a> {
+    os_version: &'a str,
+    os_variant: &'a str,
+    supervisor_version: &'a str,
 }
 
 #[derive(Serialize)]
@@ -413,6 +422,11 @@ fn device(status: &Status) -> Device<'_> {
         os_version: &device.os_version,
         os_variant: device.os_variant.as_deref(),
         supervisor_version: &device.supervisor_version,
+        reported: Reported {
+            os_version: &device.reported.os_version,
+            os_variant: &device.reported.os_variant,
+            supervisor_version: &device.reported.supervisor_version,
+        },
         api_port: device.api_port,
         mac_address: &device.mac_address,
         ip_addresses: &device.ip_addresses,

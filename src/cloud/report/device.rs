@@ -38,14 +38,14 @@ fn identity(status: &Status) -> impl Iterator<Item = (&'static str, ReportValue)
     let word = if status.shutdown.is_under_way() { SHUTTING_DOWN } else { status.word() };
     let mut fields = Fields::from([
         ("status", text(word, TEXT_CHARS)),
-        ("os_version", text(&device.os_version, OS_VERSION_CHARS)),
-        ("supervisor_version", text(&device.supervisor_version, SUPERVISOR_VERSION_CHARS)),
+        ("os_version", text(&device.reported.os_version, OS_VERSION_CHARS)),
+        ("supervisor_version", text(&device.reported.supervisor_version, SUPERVISOR_VERSION_CHARS)),
         // Set while the device was being provisioned by supervisors of 2016; the dashboard shows what is left there.
         ("provisioning_progress", ReportValue::Null),
         ("provisioning_state", text("", TEXT_CHARS)),
         ("api_port", ReportValue::Number(device.api_port.into())),
     ]);
-    if let Some(variant) = &device.os_variant {
+    if let Some(variant) = Some(&device.reported.os_variant).filter(|it| !it.is_empty()) {
         fields.insert("os_variant", text(variant, TEXT_CHARS));
     }
     // Not cut: half a key opens nothing. The cloud refuses one of more than 64 characters, and then this field stands among

@@ -79,13 +79,13 @@ pub(in crate::api) fn device(call: &ApiRequest) -> ApiResponse {
             commit: commit(status),
             status: status.word(),
             download_progress: progress(status),
-            os_version: &device.os_version,
-            supervisor_version: &device.supervisor_version,
+            os_version: &device.reported.os_version,
+            supervisor_version: &device.reported.supervisor_version,
             update_pending: status.update_pending,
             update_downloaded: status.update_downloaded,
             update_failed: status.update_failed,
             mac_address: &device.mac_address,
-            os_variant: device.os_variant.as_deref(),
+            os_variant: Some(device.reported.os_variant.as_str()).filter(|it| !it.is_empty()),
         },
     )
 }

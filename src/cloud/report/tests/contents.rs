@@ -54,8 +54,8 @@ async fn a_first_report_has_every_field_that_the_cloud_knows() {
 #[tokio::test]
 async fn texts_are_no_longer_than_the_cloud_takes_them() {
     let mut status = running(ONE, &[]);
-    status.device.os_version = "ü".repeat(100);
-    status.device.supervisor_version = "19.0.5+bk0.2.0-rc1-and-more".to_owned();
+    status.device.reported.os_version = "ü".repeat(100);
+    status.device.reported.supervisor_version = "19.0.5+bk0.2.0-rc1-and-more".to_owned();
     status.device.ip_addresses = (0..200).map(|it| format!("2001:db8::{it:x}")).collect();
     status.device.mac_address = vec!["02:42:AC:11:00:02"; 80].join(" ");
     let length = |name: &str| match field(&status, name) {

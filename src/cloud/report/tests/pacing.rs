@@ -268,7 +268,7 @@ async fn a_refused_part_is_not_sent_again_before_it_changes() {
         secs(7200).await;
         assert_eq!(cloud.take(), [(101, EXITED.to_owned())]);
         cloud.answer(|_| Ok(()));
-        lab.change(|it| it.device.os_version = "12.9.0".to_owned());
+        lab.change(|it| it.device.reported.os_version = "12.9.0".to_owned());
         secs(20).await;
         assert_eq!(cloud.take(), [(7301, "os_version=12.9.0".to_owned())]);
         assert_eq!(lab.refused(), []);
