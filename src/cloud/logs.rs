@@ -74,15 +74,20 @@ struct LogLinks<'w> {
     publish: &'w watch::Sender<CloudStatus>,
 }
 
+/// The upload's channels to the rest of the agent.
+#[derive(Debug)]
+pub(super) struct LogFeeds<'a> {
+    /// What the reconciler publishes.
+    pub(super) status: watch::Receiver<Status>,
+    /// What it does.
+    pub(super) events: broadcast::Receiver<Arc<DeviceEvent>>,
+    /// What became of the upload.
+    pub(super) publish: &'a watch::Sender<CloudStatus>,
+}
+
 /// Uploads lines for as long as it is polled.
-pub(super) async fn run<W: World>(
-    world: &W,
-    account: &CloudAccount,
-    pace: &Pace,
-    status: watch::Receiver<Status>,
-    events: broadcast::Receiver<Arc<DeviceEvent>>,
-    publish: &watch::Sender<CloudStatus>,
-) -> Infallible {
+pub(super) async fn run<W: World>(world: &W, account: &CloudAccount, pace: &Pace, feeds: LogFeeds<'_>) -> Infallible {
+    let LogFeeds { status, events, publish } = feeds;
     let ports = LogPorts { engine: world.engine(), cloud: world.cloud(), store: world.store(), clock: world.clock() };
     upload(&ports, &LogLinks { account, pace, publish }, status, events).await
 }

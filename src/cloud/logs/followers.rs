@@ -80,7 +80,7 @@ struct Follower<'e> {
     /// The start that was last observed when the log was requested.
     requested_run: Option<EngineTime>,
     /// The log of that start was read to its end.
-    ended_run: Option<Option<EngineTime>>,
+    has_ended: bool,
     retry_at: Option<Instant>,
     backoff: Backoff,
     overload: Overload,
@@ -167,7 +167,7 @@ impl<'e> Follower<'e> {
             run: container.started,
             lines: None,
             requested_run: None,
-            ended_run: None,
+            has_ended: false,
             retry_at: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             overload: Overload::default(),
@@ -218,18 +218,18 @@ impl<'e> Follower<'e> {
         if waits || !self.may_have_more() {
             return false;
         }
-        (self.retry_at, self.requested_run) = (None, self.run);
+        (self.retry_at, self.requested_run, self.has_ended) = (None, self.run, false);
         self.lines = Some(Box::pin(engine.logs(self.id.clone(), self.cursor)));
         true
     }
 
     /// Whether there may be lines that were not read.
     fn may_have_more(&self) -> bool {
-        !self.is_gone && self.ended_run != Some(self.run)
+        !self.is_gone && !(self.has_ended && self.requested_run == self.run)
     }
 
     fn on_end(&mut self) {
-        (self.lines, self.ended_run) = (None, Some(self.requested_run));
+        (self.lines, self.has_ended) = (None, true);
     }
 
     fn on_error(&mut self, error: &EngineError) {

@@ -277,7 +277,7 @@ impl Engine for ScriptedEngine {
                         return (index != usize::MAX).then_some((Err(error), (usize::MAX, cursor, skipped, changed, open)));
                     }
                     if let Some((at, stream, text)) = self.line(&container, index) {
-                        let now = EngineTime(self.now_nanos());
+                        let now = EngineTime(flood_nanos());
                         if self.logs.borrow()[&container].floods && at > now {
                             sleep(Duration::from_millis(1)).await;
                             continue;
@@ -303,14 +303,12 @@ impl Engine for ScriptedEngine {
     }
 }
 
-impl ScriptedEngine {
-    fn now_nanos(&self) -> i64 {
-        // The tests' time begins with the runtime, to which the flood's lines are aligned by their first reader.
-        thread_local!(static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) });
-        let begun = BEGUN.get().unwrap_or_else(Instant::now);
-        BEGUN.set(Some(begun));
-        BEGIN * 1_000_000_000 + i64::try_from(begun.elapsed().as_nanos()).unwrap()
-    }
+/// The tests' time begins with the runtime; a flood's lines are aligned to its first reader.
+fn flood_nanos() -> i64 {
+    thread_local!(static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) });
+    let begun = BEGUN.get().unwrap_or_else(Instant::now);
+    BEGUN.set(Some(begun));
+    BEGIN * 1_000_000_000 + i64::try_from(begun.elapsed().as_nanos()).unwrap()
 }
 
 impl Cloud for ScriptedUploads {

@@ -42,7 +42,7 @@ enum ReaderState {
     /// Nothing was requested yet.
     Idle,
     /// The engine sends the log.
-    Open { parts: Parts, parser: LogParser, lines: VecDeque<ParsedLine>, follows: bool },
+    Open { parts: Parts, parser: Box<LogParser>, lines: VecDeque<ParsedLine>, follows: bool },
     /// The container has ended; these lines are left.
     Last(VecDeque<ParsedLine>),
     /// The last item was given.
@@ -79,7 +79,7 @@ impl Engine {
             connection.version_path()
         );
         let parts = transport::bytes(connection.facts.host(), &path).await.map_err(failed)?;
-        let (parser, follows) = (LogParser::new(framing), is_running(&inspected));
+        let (parser, follows) = (Box::new(LogParser::new(framing)), is_running(&inspected));
         Ok(ReaderState::Open { parts: parts.boxed_local(), parser, lines: VecDeque::new(), follows })
     }
 

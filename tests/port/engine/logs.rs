@@ -175,7 +175,7 @@ async fn many_lines_of_two_streams_arrive_once_though_the_reader_stops_at_random
     while lines.len() < 6000 {
         round += 1;
         let mut log = pin!(lab.engine().logs(id.id.clone(), cursor));
-        for _ in 0..1 + round * 7919 % 400 {
+        for _ in 0..=round * 7919 % 400 {
             let Some(line) = wait(log.next()).await else { break };
             let line = line.unwrap();
             cursor = line.next;

@@ -214,9 +214,9 @@ async fn reads(logs: &[(&str, Vec<u8>)], running: &[bool]) -> Vec<Result<String,
 
 #[tokio::test]
 async fn a_log_ends_with_its_container_and_not_with_the_engine() {
-    let log = [entry(1, TIME, b"a\n"), entry(2, TIME, b"no end")].concat();
-    assert_eq!(reads(&[("200 OK", log.clone())], &[false]).await, [Ok("a".to_owned()), Ok("no end".to_owned())]);
-    let read = reads(&[("200 OK", log)], &[true]).await;
+    let whole = [("200 OK", [entry(1, TIME, b"a\n"), entry(2, TIME, b"no end")].concat())];
+    assert_eq!(reads(&whole, &[false]).await, [Ok("a".to_owned()), Ok("no end".to_owned())]);
+    let read = reads(&whole, &[true]).await;
     assert_eq!(read[0], Ok("a".to_owned()));
     assert!(matches!(&read[1], Err(EngineError::Unreachable(why)) if why.contains("which runs")), "{read:?}");
     assert_eq!(read.len(), 2);
