@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::cloud::CloudSettings;
+use boardkeeper::cloud::{CloudSettings, PollSettings};
 use boardkeeper::notify;
 use boardkeeper::plan::{inject_supervisor_env, plan};
 use boardkeeper::port::{self, Notification};
 use boardkeeper::reconcile::ReconcilerSettings;
+use boardkeeper::state::cloud::TargetOrigin;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
@@ -45,6 +46,10 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             let mut rng = Rng::of(seed, "life");
             model.targets.reboots = rng.happens(200);
             model.net.endpoint = rng.happens(400);
+            if model.net.endpoint && rng.happens(700) {
+                let interval = rng.secs(10, 600);
+                model.follow_cloud(interval);
+            }
             model.targets.begin();
             rng.secs(600, 2700)
         });
@@ -101,6 +106,11 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
     }
 }
 
+/// The settings of the loops that talk to the cloud.
+pub(crate) fn cloud_settings(targets_from: TargetOrigin) -> CloudSettings {
+    CloudSettings { poll: PollSettings { interval: None, targets_from } }
+}
+
 impl Sim {
     /// The agent and its API clients, from one start to the next, for ever.
     pub(crate) async fn agent(&self) {
@@ -115,10 +125,12 @@ impl Sim {
                 model.checker.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
-            let run = boardkeeper::run(self, settings, CloudSettings::default(), async |router, door| {
+            let cloud = self.with(|model| cloud_settings(model.cloud.targets_from));
+            let run = boardkeeper::run(self, settings, cloud, async |router, door| {
                 self.with(|model| {
                     model.status = Some(door.status.clone());
                     model.connectivity = Some(door.connectivity.clone());
+                    model.cloud.status = Some(door.cloud.clone());
                 });
                 let manager = Manager(self);
                 tokio::select! {
@@ -174,6 +186,7 @@ impl Sim {
                 .or_else(|| model.led.unsettled())
                 .or_else(|| model.still())
                 .or_else(|| model.engine.lost_network())
+                .or_else(|| model.cloud.unsettled())
         }) {
             return Some(why);
         }

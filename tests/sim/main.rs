@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
 mod clients;
+mod cloud;
 mod depends;
 mod life;
 mod locked;

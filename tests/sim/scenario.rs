@@ -73,7 +73,17 @@ pub(crate) fn run_scenario(apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
 
 /// The same in the world of a seed, where everything takes its own time.
 pub(crate) fn run_scenario_with_seed(seed: u64, apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
+    run_prepared(seed, |_| (), apps, script);
+}
+
+/// The same where targets come from a cloud, which is polled every quarter of an hour.
+pub(crate) fn run_cloud_scenario(apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
+    run_prepared(1, |model| model.follow_cloud(15 * MINUTE), apps, script);
+}
+
+fn run_prepared(seed: u64, prepare: impl FnOnce(&mut Model), apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
     let told = in_world(seed, FaultRates::default(), Trace::On, async |sim| {
+        sim.with(prepare);
         sim.with(|model| model.targets.write(apps.iter().cloned()));
         let scenario = Scenario { sim: sim.clone(), router: RefCell::default() };
         let clients = async |_: Sim, router| {

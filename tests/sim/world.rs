@@ -12,7 +12,8 @@
 //! locks         update locks, hand-over signals
 //! host          networks, the host
 //! targets       target documents
-//! cloud         the cloud
+//! cloud         the cloud, which lies
+//! document      target documents as the cloud writes them
 //! events        random events: crashes, full disks, users that bypass the agent
 //! invariants    what must never happen
 //! power         logind, which accepts, refuses, hangs or goes away
@@ -28,11 +29,13 @@
 #[path = "world/boot.rs"]
 mod boot;
 #[path = "world/cloud.rs"]
-mod cloud;
+pub(crate) mod cloud;
 #[path = "world/crashes.rs"]
 pub(crate) mod crashes;
 #[path = "world/depends.rs"]
 pub(crate) mod depends;
+#[path = "world/document.rs"]
+pub(crate) mod document;
 #[path = "world/engine.rs"]
 mod engine;
 #[path = "world/engine_model.rs"]
@@ -79,6 +82,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use boot::BootDisk;
+use cloud::CloudModel;
 pub(crate) use crashes::CrashKind;
 use crashes::CrashPoint;
 use engine_model::EngineModel;
@@ -116,6 +120,8 @@ pub(crate) struct Model {
     pub(crate) locks: LockDir,
     /// Where target documents come from.
     pub(crate) targets: TargetSource,
+    /// The cloud.
+    pub(crate) cloud: CloudModel,
     /// The invariants.
     pub(crate) checker: Checker,
     /// What the agent says of itself.
@@ -253,6 +259,7 @@ impl Sim {
             led: Led::new(of("leds")),
             locks: LockDir::default(),
             targets: TargetSource::new(of("owner")),
+            cloud: CloudModel::new(of("cloud")),
             checker: Checker::default(),
             status: None,
             connectivity: None,

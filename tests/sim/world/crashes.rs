@@ -101,6 +101,7 @@ impl Sim {
             model.locks.agent_died();
             model.engine.agent_died();
             model.targets.forget_given();
+            model.cloud.agent_died();
             model.status = None;
             model.connectivity = None;
             model.loaded = false;

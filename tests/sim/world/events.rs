@@ -486,6 +486,7 @@ impl Model {
         self.update_host(None);
         self.set_tool_lock(ToolLock::Free);
         self.net.offline = false;
+        self.cloud.clear();
         self.targets.nonsense = false;
         self.targets.publish();
         self.notify_documents();

@@ -163,6 +163,9 @@ impl Store for Sim {
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
         self.with(|model| model.check_save(record));
+        if let Record::TargetTag(tag) = record {
+            self.with(|model| model.check_tag(tag));
+        }
         let mut writing = Writing(self, Some(record.clone()));
         let slow = self.with(|model| model.roll(model.rates.hangs, Mark::SaveSlow));
         let least = if self.with(|model| model.disk.mode == SaveMode::Slow) { 20_000 } else { 1 };

@@ -12,6 +12,7 @@ use boardkeeper::state::{
 };
 
 use super::Sim;
+use super::document::parsed;
 use super::marks::Mark;
 use super::rng::Rng;
 
@@ -23,6 +24,8 @@ pub(crate) struct TargetSource {
     pub(crate) nonsense: bool,
     /// Documents may have changes that need a reboot.
     pub(crate) reboots: bool,
+    /// The cloud gives the documents, and a file none.
+    pub(crate) of_cloud: bool,
     rng: Rng,
     version: u64,
     given: Option<u64>,
@@ -36,7 +39,16 @@ const NAMES: [&str; 4] = ["db", "web", "mail", "job"];
 impl TargetSource {
     /// A source whose document has no apps yet.
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { wanted: Target::default(), nonsense: false, reboots: false, rng, version: 0, given: None, before: Vec::new() }
+        Self {
+            wanted: Target::default(),
+            nonsense: false,
+            reboots: false,
+            of_cloud: false,
+            rng,
+            version: 0,
+            given: None,
+            before: Vec::new(),
+        }
     }
 
     /// Publishes a document with these apps.
@@ -84,7 +96,13 @@ impl TargetSource {
     /// Publishes the target.
     pub(crate) fn publish(&mut self) {
         self.version += 1;
-        self.wanted.document = format!("document {}", self.version);
+        if self.of_cloud {
+            // No document is the same as one before, or a target that was refused for its crash loop would stay so.
+            self.wanted.config.insert("PUBLISHED".to_owned(), self.version.to_string());
+            self.wanted = parsed("c0ffee", &self.wanted);
+        } else {
+            self.wanted.document = format!("document {}", self.version);
+        }
     }
 
     fn change_one(&mut self) -> String {
@@ -328,7 +346,7 @@ impl Targets for Sim {
             self.pass(1, 500).await;
             let document = self.with(|model| {
                 let targets = &mut model.targets;
-                if targets.given == Some(targets.version) {
+                if targets.of_cloud || targets.given == Some(targets.version) {
                     return None;
                 }
                 targets.given = Some(targets.version);
