@@ -226,3 +226,17 @@ fn the_poll_interval_is_milliseconds_and_survives_in_what_is_kept() {
         assert_eq!(of(odd), None, "{odd}");
     }
 }
+
+#[test]
+fn proxies_are_read_in_either_case_and_a_change_counts_from_the_next_start() {
+    let read = |variables: &'static [(&str, &str)]| {
+        let env = |name: &str| variables.iter().find(|it| it.0 == name).map(|it| it.1.to_owned());
+        Config::read(&given([]), &env).unwrap()
+    };
+    let config = read(&[("HTTPS_PROXY", "http://me:sesame@p:1"), ("all_proxy", "q"), ("no_proxy", "a,b"), ("HTTP_PROXY", "r")]);
+    let ProxyVariables { https, all, exceptions } = &config.proxies;
+    let texts = [https, all].map(|it| it.as_ref().unwrap().reveal());
+    assert_eq!((texts, exceptions.as_deref()), (["http://me:sesame@p:1", "q"], Some("a,b")));
+    assert!(!format!("{config:?}").contains("sesame"));
+    assert_eq!(read(&[]).wants_a_restart(&config), ["HTTPS_PROXY, ALL_PROXY or NO_PROXY"]);
+}

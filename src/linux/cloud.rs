@@ -51,9 +51,9 @@ use crate::state::cloud::{
 use crate::state::proxy_variables::ProxyVariables;
 
 /// How long a connection may take, the lookup of the name and TLS included.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a whole call may take. The cloud answers 401 to logs of a device it does not know after 55 s.
-const CALL: Duration = Duration::from_secs(58);
+const CALL_TIMEOUT: Duration = Duration::from_secs(58);
 /// A body shorter than this gets no shorter by packing, with the header that says so.
 const PACKED_FROM: usize = 150;
 
@@ -151,11 +151,11 @@ impl CloudClient {
     async fn call(&self, request: &CloudRequest<'_>) -> Result<CloudAnswer, CloudError> {
         let to = self.destination(request.endpoint)?;
         let lane = if request.purpose == TrafficPurpose::Logs { &self.logs } else { &self.main };
-        let answer = timeout(CALL, self.exchange(lane, &to, request)).await.unwrap_or_else(|_| {
+        let answer = timeout(CALL_TIMEOUT, self.exchange(lane, &to, request)).await.unwrap_or_else(|_| {
             Err(CloudError::Unreachable(format!(
                 "{} takes the request and gives no whole answer within {} s; the agent tries again",
                 to.endpoint.authority,
-                CALL.as_secs()
+                CALL_TIMEOUT.as_secs()
             )))
         })?;
         let hidden: Vec<&Secret> = request.key.into_iter().chain(request.body_key).collect();
@@ -191,14 +191,14 @@ impl CloudClient {
 
     async fn open(&self, to: &Destination, purpose: TrafficPurpose) -> Result<CloudConnection, CloudError> {
         let meter = self.settings.traffic.meter(purpose);
-        let opened = timeout(CONNECT, CloudConnection::open(to.clone(), &self.settings.trust, meter)).await;
+        let opened = timeout(CONNECT_TIMEOUT, CloudConnection::open(to.clone(), &self.settings.trust, meter)).await;
         let slow = || {
             let place = to.proxy.as_ref().map_or_else(String::new, |it| format!(" through {}", it.shown()));
             format!(
                 "{} port {} does not answer within {} s{place}; check the network's firewall and proxy",
                 to.endpoint.host,
                 to.endpoint.port,
-                CONNECT.as_secs()
+                CONNECT_TIMEOUT.as_secs()
             )
         };
         opened.unwrap_or_else(|_| Err(slow())).map_err(CloudError::Unreachable)

@@ -2,6 +2,7 @@
 //!
 //! `make fuzz TARGET=…` has libFuzzer generate them; `tests/fuzz/main.rs` replays the corpus.
 
+mod cloud;
 mod engine;
 mod files;
 mod router;
@@ -13,6 +14,7 @@ use boardkeeper::linux::engine::codec;
 use boardkeeper::plan;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
 
+pub use cloud::cloud;
 pub use engine::{engine, labels, logs, replies};
 pub use files::{config, locks, records, sysfs};
 pub use router::router;

@@ -16,7 +16,8 @@ const CORPORA_BYTES: u64 = 300 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its corpus.
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
+    ("cloud", harness::cloud),
     ("config", harness::config),
     ("engine", harness::engine),
     ("labels", harness::labels),

@@ -1,6 +1,11 @@
 //! The contract of every world's clock.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use boardkeeper::port::Clock;
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
 /// A world with a clock, on a machine that can be started again.
 pub(crate) trait Fixture {
@@ -8,6 +13,8 @@ pub(crate) trait Fixture {
     fn clock(&self) -> &impl Clock;
     /// The machine is started again.
     fn boots(&self);
+    /// The clock is set. `false`: this process may not.
+    fn is_set(&self) -> bool;
 }
 
 /// The machine was started before now, and not before 2020.
@@ -31,6 +38,18 @@ pub(crate) async fn another_boot_has_another_name(world: impl Fixture) {
     assert!(world.clock().booted_secs() >= booted);
 }
 
+/// A subscriber learns that the clock was set, and nothing before.
+pub(crate) async fn a_step_of_the_clock_is_announced(world: impl Fixture) {
+    let mut jumps = pin!(world.clock().jumps());
+    assert!(timeout(Duration::from_millis(300), jumps.next()).await.is_err(), "it was not set");
+    for _ in 0..2 {
+        if !world.is_set() {
+            return;
+        }
+        assert_eq!(timeout(Duration::from_secs(5), jumps.next()).await, Ok(Some(())));
+    }
+}
+
 /// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
 macro_rules! every_fact {
     ($hold:ident, $($world:tt)*) => {
@@ -38,6 +57,7 @@ macro_rules! every_fact {
             the_boot_was_before_now
             a_boot_keeps_its_name
             another_boot_has_another_name
+            a_step_of_the_clock_is_announced
         }
     };
 }

@@ -154,6 +154,12 @@ impl clock::Fixture for Machine {
         fs::write(proc.join("stat"), format!("cpu 1 2\nbtime {now}\nprocesses 3\n")).unwrap();
         fs::write(proc.join("sys/kernel/random/boot_id"), format!("boot-{}\n", self.boots.get())).unwrap();
     }
+
+    fn is_set(&self) -> bool {
+        // To the time that it shows, which is a step all the same. Only root may, and no process in most containers.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        rustix::time::clock_settime(rustix::time::ClockId::Realtime, now).is_ok()
+    }
 }
 
 /// The board that `--board simulated` makes up: the real adapter, on files that behave as the kernel's.

@@ -29,7 +29,7 @@ use crate::linux::trust::TrustStore;
 use crate::state::cloud::TrafficPurpose;
 
 /// The most bytes of an answer, unpacked. Targets of hundreds of services are shorter.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// The most bytes that are read of a refusal, unpacked.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -128,10 +128,10 @@ impl CloudConnection {
         if !is_gzip && !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
             return Err(broken("its encoding is one that was not asked for"));
         }
-        let limit = if head.status.is_success() { ANSWER_BYTES } else { REFUSAL_BYTES };
+        let limit = if head.status.is_success() { REPLY_BYTES } else { REFUSAL_BYTES };
         let body = drive(&mut self.driver, body::read(incoming, is_gzip, limit)).await.map_err(|why| broken(&why))?;
         if body.is_cut && head.status.is_success() {
-            return Err(broken(&format!("it is longer than {} MiB", ANSWER_BYTES / 1024 / 1024)));
+            return Err(broken(&format!("it is longer than {} MiB", REPLY_BYTES / 1024 / 1024)));
         }
         let answer = CloudAnswer { status: head.status, headers: head.headers, body };
         match answer.kept_for() {

@@ -137,7 +137,8 @@ async fn answer(mut stream: UnixStream, bytes: &[u8]) {
     let _ = stream.shutdown().await;
 }
 
-fn split(data: &[u8]) -> Vec<&[u8]> {
+/// The parts of an input.
+pub(super) fn split(data: &[u8]) -> Vec<&[u8]> {
     const BETWEEN: &[u8] = b"\n----\n";
     let mut parts = Vec::new();
     let mut rest = data;
