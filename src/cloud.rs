@@ -38,6 +38,7 @@ use tracing::{error, warn};
 use crate::backoff::Backoff;
 use crate::cloud::identity::AccountDecision;
 use crate::cloud::jitter::Jitter;
+use crate::cloud::logs::LogFeeds;
 use crate::cloud::pace::Pace;
 use crate::cloud::poll::PollLinks;
 use crate::cloud::provision::RegistrationLinks;
@@ -199,13 +200,13 @@ async fn serve<W: World>(
         report_refused: &report_refused,
         publish: &links.publish,
     };
-    let events = links.events.resubscribe();
+    let log_feeds = LogFeeds { status: links.status.clone(), events: links.events.resubscribe(), publish: &links.publish };
     // Biased, so that a simulation is reproducible.
     tokio::select! {
         biased;
         never = report::run(world.cloud(), account, pace, report_links) => never,
         never = poll::run(world, account, pace, poll, &poll_links) => never,
-        never = logs::run(world, account, pace, links.status.clone(), events, &links.publish) => never,
+        never = logs::run(world, account, pace, log_feeds) => never,
         never = vpn::run(world, account, pace) => never,
     }
 }

@@ -315,6 +315,7 @@ fn device(config: &Config, engines: &[String]) -> Device {
             api_port: config.api_port(),
             api_endpoint: provisioning.cloud().map(str::to_owned),
             boot: provisioning.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
+            is_development: provisioning.is_development,
             engines: engines.to_vec(),
         },
     )

@@ -94,7 +94,8 @@ where
         never = reconcile::run(world, inbox, publish, announce, settings) => match never {},
         never = connectivity::run(world.net(), status, report) => match never {},
         never = poll::run(world.targets(), requests) => match never {},
-        never = cloud::run(world, cloud, links) => match never {},
+        // Boxed: it is large, and most devices have no cloud.
+        never = Box::pin(cloud::run(world, cloud, links)) => match never {},
         never = led::run(world.leds(), led_inbox, led_publish) => match never {},
         never = forward_reachability(connectivity, handle.leds.requests.clone()) => match never {},
         () = serve(router, handle) => (),

@@ -152,9 +152,9 @@ fn form(wanted: &CloudProvisioning, account: &AccountRecord, device: &Device) ->
         uuid: account.uuid.clone(),
         key: account.key.clone(),
         device_type: device.device_type.clone(),
-        os_version: some(&device.os_version),
-        os_variant: device.os_variant.clone(),
-        supervisor_version: device.supervisor_version.clone(),
+        os_version: some(&device.reported.os_version),
+        os_variant: some(&device.reported.os_variant),
+        supervisor_version: device.reported.supervisor_version.clone(),
         mac_address: some(&device.mac_address),
     })
 }

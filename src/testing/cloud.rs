@@ -51,11 +51,6 @@ impl<T> Answers<T> {
         self.0.borrow_mut().push_back(answer);
     }
 
-    /// How many answers are left.
-    pub(crate) fn left(&self) -> usize {
-        self.0.borrow().len()
-    }
-
     async fn next(&self) -> Result<T, CloudError> {
         let next = self.0.borrow_mut().pop_front();
         match next {
@@ -84,16 +79,6 @@ pub(crate) fn refused(status: u16, why: &str) -> CloudError {
 /// No answer.
 pub(crate) fn unreachable_cloud() -> CloudError {
     CloudError::Unreachable("no route to host".to_owned())
-}
-
-/// The account of a registered device.
-pub(crate) fn cloud_account() -> CloudAccount {
-    CloudAccount {
-        endpoint: "https://api.example.com".to_owned(),
-        logs_endpoint: None,
-        uuid: "c0ffee00c0ffee00c0ffee00c0ffee00".to_owned(),
-        key: Secret::new("device key".to_owned()),
-    }
 }
 
 fn revealed(key: &Secret) -> String {

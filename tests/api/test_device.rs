@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, respond};
-use boardkeeper::state::cloud::CloudStatus;
+use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
@@ -389,6 +389,12 @@ fn device() -> Status {
         os_variant: Some("prod".to_owned()),
         api_port: 48484,
         supervisor_version: "1.6.0".to_owned(),
+        // As the published reference has it.
+        reported: ReportedVersions {
+            os_version: "Resin OS 1.0.4 (fido)".to_owned(),
+            os_variant: "prod".to_owned(),
+            supervisor_version: "1.6.0".to_owned(),
+        },
         mac_address: "00:11:22:33:44:55".to_owned(),
         ip_addresses: vec!["192.168.0.114".to_owned(), "10.42.0.3".to_owned()],
         engine_socket: None,

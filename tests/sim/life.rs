@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::cloud::{CloudSettings, PollSettings};
+use boardkeeper::cloud::{CloudProvisioning, CloudSettings};
 use boardkeeper::notify;
 use boardkeeper::plan::{inject_supervisor_env, plan};
 use boardkeeper::port::{self, Notification};
@@ -14,10 +14,12 @@ use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
-    HealthStatus, Service, ServiceKey, Status, Step, Target, Waiting,
+    HealthStatus, Secret, Service, ServiceKey, Status, Step, Target, Waiting,
 };
+use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::world::cloud::{ENDPOINT, PROVISIONING_KEY};
 use crate::world::engine_model::EngineModel;
 use crate::world::invariants::WATCHDOG;
 use crate::world::marks::{Mark, Tally};
@@ -107,8 +109,23 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
 }
 
 /// The settings of the loops that talk to the cloud.
-pub(crate) fn cloud_settings(targets_from: TargetOrigin) -> CloudSettings {
-    CloudSettings { poll: PollSettings { interval: None, targets_from } }
+pub(crate) fn cloud_settings(endpoint: bool, targets_from: TargetOrigin) -> CloudSettings {
+    let provisioning = endpoint.then(|| CloudProvisioning {
+        endpoint: ENDPOINT.to_owned(),
+        logs_endpoint: None,
+        registry_endpoint: None,
+        fleet: Some(1),
+        user: None,
+        provisioning_key: Some(Secret::new(PROVISIONING_KEY.to_owned())),
+        uuid: None,
+        device_key: None,
+        device_id: None,
+        registered_at_ms: None,
+        registration_retry: None,
+        poll_interval: None,
+        is_development: false,
+    });
+    CloudSettings { provisioning: watch::channel(provisioning).1, targets_from }
 }
 
 impl Sim {
@@ -125,7 +142,7 @@ impl Sim {
                 model.checker.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
-            let cloud = self.with(|model| cloud_settings(model.cloud.targets_from));
+            let cloud = self.with(|model| cloud_settings(model.net.endpoint, model.cloud.targets_from));
             let run = boardkeeper::run(self, settings, cloud, async |router, door| {
                 self.with(|model| {
                     model.status = Some(door.status.clone());

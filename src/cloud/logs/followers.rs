@@ -225,7 +225,7 @@ impl<'e> Follower<'e> {
 
     /// Whether there may be lines that were not read.
     fn may_have_more(&self) -> bool {
-        !self.is_gone && !(self.has_ended && self.requested_run == self.run)
+        !(self.is_gone || self.has_ended && self.requested_run == self.run)
     }
 
     fn on_end(&mut self) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cloud::jitter::Jitter;
-use crate::state::cloud::{RegisteredDevice, fingerprint};
+use crate::state::cloud::{RegisteredDevice, ReportedVersions, fingerprint};
 use crate::testing::{CloudCall, TestWorld, refused, unreachable_cloud};
 
 const UUID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -44,9 +44,7 @@ impl Bench {
         let device = Device {
             uuid: UUID.to_owned(),
             device_type: "raspberrypi3".to_owned(),
-            os_version: "12.9.0".to_owned(),
-            os_variant: Some("prod".to_owned()),
-            supervisor_version: "19.0.5+bk0.2.0".to_owned(),
+            reported: ReportedVersions::of("Debian GNU/Linux 12 (bookworm)", Some("12.9"), false, "0.2.0"),
             mac_address: "B8:27:EB:00:00:01".to_owned(),
             ..Device::default()
         };

@@ -26,7 +26,8 @@ pub(super) fn account<F: StoreFiles>(files: &StateDirectory<F>) -> Result<Option
         match files.read(name, RECORD_BYTES) {
             Ok(bytes) => match serde_json::from_slice::<wire::AccountFile>(&bytes) {
                 Ok(account) => return Ok(Some(account.into_state())),
-                Err(_) => continue,
+                // The other copy may be whole.
+                Err(_) => (),
             },
             Err(why) if why.kind() == io::ErrorKind::NotFound || is_spoiled(&why) => (),
             Err(why) => return Err(failed(files, "read", name, &why)),
