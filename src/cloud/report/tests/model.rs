@@ -11,7 +11,7 @@ use crate::document;
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::cloud::{
     AppReport, CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleaseReport, ReportValue,
-    ServiceReport, Traffic, VpnProfile,
+    ReportedVersions, ServiceReport, Traffic, VpnProfile,
 };
 use crate::state::config::RestartPolicy;
 use crate::state::host::{Capacity, HostMetrics};
@@ -82,9 +82,11 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
 pub(super) fn running(commit: &str, services: &[&str]) -> Status {
     let mut status = Status {
         device: Device {
-            os_version: "balenaOS 6.4.0".to_owned(),
-            os_variant: Some("prod".to_owned()),
-            supervisor_version: "19.0.5".to_owned(),
+            reported: ReportedVersions {
+                os_version: "balenaOS 6.4.0".to_owned(),
+                os_variant: "prod".to_owned(),
+                supervisor_version: "19.0.5".to_owned(),
+            },
             api_port: 48484,
             mac_address: "02:42:AC:11:00:02".to_owned(),
             ip_addresses: vec!["10.0.0.5".to_owned(), "fe80::1".to_owned()],
