@@ -49,6 +49,8 @@ impl Agent {
         }
     }
 
+    /// The account that the reconciler was given since the last call, if it was given one or the lack of one.
+    #[expect(clippy::option_option, reason = "no word, the lack of an account, and an account are three things")]
     fn told(&mut self) -> Option<Option<CloudAccount>> {
         match self.inbox.try_recv() {
             Ok(Request::Account(account)) => Some(account.map(|it| *it)),

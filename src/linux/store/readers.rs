@@ -24,11 +24,12 @@ pub fn identity(path: &Path) -> Option<Identity> {
 pub(super) fn account<F: StoreFiles>(files: &StateDirectory<F>) -> Result<Option<AccountRecord>, StoreError> {
     for name in [ACCOUNT, ACCOUNT_BACKUP] {
         match files.read(name, RECORD_BYTES) {
-            Ok(bytes) => match serde_json::from_slice::<wire::AccountFile>(&bytes) {
-                Ok(account) => return Ok(Some(account.into_state())),
-                // The other copy may be whole.
-                Err(_) => (),
-            },
+            // Where this copy is damaged, the other one may be whole.
+            Ok(bytes) => {
+                if let Ok(account) = serde_json::from_slice::<wire::AccountFile>(&bytes) {
+                    return Ok(Some(account.into_state()));
+                }
+            }
             Err(why) if why.kind() == io::ErrorKind::NotFound || is_spoiled(&why) => (),
             Err(why) => return Err(failed(files, "read", name, &why)),
         }

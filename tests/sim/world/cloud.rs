@@ -305,17 +305,17 @@ impl Model {
         }
         let refused_part = report.apps.keys().find(|it| self.cloud.refused_apps.contains(*it)).cloned();
         if let Some(part) = refused_part {
-            self.refuse_part(part);
+            self.refuse_part(&part);
             return Err(refused(401, ""));
         }
         self.hit(Mark::Reported);
         Ok(())
     }
 
-    fn refuse_part(&mut self, part: String) {
+    fn refuse_part(&mut self, part: &str) {
         self.hit(Mark::ReportRefused);
         let refusals = &mut self.cloud.refusals;
-        refusals.push_back((Instant::now(), part.clone()));
+        refusals.push_back((Instant::now(), part.to_owned()));
         while refusals.front().is_some_and(|(at, _)| at.elapsed() > Duration::from_secs(3600)) {
             refusals.pop_front();
         }

@@ -114,7 +114,9 @@ pub(crate) fn misread(target: &Target) -> Option<String> {
     }
     let bare = |target: &Target| {
         let mut apps = target.apps.clone();
-        apps.values_mut().for_each(|it| it.services.clear());
+        for app in apps.values_mut() {
+            app.services.clear();
+        }
         (apps, target.config.clone())
     };
     (bare(target) != bare(&read)).then(|| format!("{:?}, meant {:?}", bare(&read), bare(target)))
