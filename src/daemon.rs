@@ -28,6 +28,7 @@ use boardkeeper::linux::net::{self, Listeners};
 use boardkeeper::linux::notify::NotifySocket;
 use boardkeeper::linux::power::Power;
 use boardkeeper::linux::preload::Preload;
+use boardkeeper::linux::registry_login::CloudLogin;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::swappable_source::SwappableSource;
 use boardkeeper::linux::target_file::TargetFile;
@@ -182,6 +183,7 @@ async fn reload(
         world.targets.look_again();
         keep_provisioned(&new);
         world.cloud.set_root_ca(new.provisioning.root_ca.clone());
+        world.cloud.set_registry(new.provisioning.registry_endpoint.clone());
         let cloud = cloud(&new);
         if provision.send_if_modified(|it| std::mem::replace(it, cloud.clone()) != cloud) {
             info!("the cloud is {}", cloud.map_or_else(|| "none".to_owned(), |it| it.endpoint));
@@ -234,6 +236,7 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
     let trust = Rc::new(TrustStore::new(&config.root, config.provisioning.root_ca.clone()));
     let traffic = TrafficCounter::default();
     let access = RegistryAccess { trust: trust.clone(), traffic: traffic.clone() };
+    let registry_login = CloudLogin::new(config.provisioning.registry_endpoint.clone());
     let engine = Engine::connect(engine::EngineSettings {
         hosts,
         root: config.root.clone(),
@@ -241,7 +244,8 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
         floor_bytes: config.disk_floor_bytes,
         registries: config.asks_registries.then_some(access),
         arch: device.arch.clone(),
-    });
+    })
+    .with_cloud_login(registry_login.clone());
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
@@ -259,7 +263,8 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
             traffic,
             user_agent: format!("Supervisor/{}", device.reported.supervisor_version),
             proxies: config.proxies.clone(),
-        }),
+        })
+        .with_registry_login(registry_login),
         net: net::NetAdapter::new(&config.root, &config.state_dir, config.bus.as_deref()),
         host: host::LiveHost::new(
             &config.root,

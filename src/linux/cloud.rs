@@ -41,6 +41,7 @@ use crate::linux::cloud::answer::CloudAnswer;
 use crate::linux::cloud::connection::{CloudConnection, Destination, ExchangeError};
 use crate::linux::cloud::endpoint::Endpoint;
 use crate::linux::cloud::proxy::ConnectProxy;
+use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
 use crate::port::{Clock as _, Cloud, CloudError, TargetAnswer};
@@ -75,6 +76,7 @@ pub struct CloudClientSettings {
 /// A client of the cloud's API.
 pub struct CloudClient {
     settings: CloudClientSettings,
+    registry_login: CloudLogin,
     clock: Clock,
     /// The connection for everything but logs.
     main: Lane,
@@ -121,7 +123,25 @@ impl CloudClient {
     #[must_use]
     pub fn new(settings: CloudClientSettings) -> Self {
         let clock = Clock::new(&settings.root);
-        Self { settings, clock, main: Lane::default(), logs: Lane::default(), skew_secs: Cell::default() }
+        Self {
+            settings,
+            registry_login: CloudLogin::default(),
+            clock,
+            main: Lane::default(),
+            logs: Lane::default(),
+            skew_secs: Cell::default(),
+        }
+    }
+
+    /// Says with which account the cloud is asked, for pulls from its registry.
+    #[must_use]
+    pub fn with_registry_login(self, registry_login: CloudLogin) -> Self {
+        Self { registry_login, ..self }
+    }
+
+    /// The cloud's registry is another from now on.
+    pub fn set_registry(&self, registry: Option<String>) {
+        self.registry_login.set_registry(registry);
     }
 
     /// Trusts other certificates from the next connection on, beside the host's: `balenaRootCA`, base64 of PEM.
@@ -310,6 +330,7 @@ impl Cloud for CloudClient {
     }
 
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError> {
+        self.registry_login.set_account(account);
         let path = format!("/device/v3/{}/state", wire::escaped(&account.uuid));
         let request = CloudRequest::new(Method::GET, &account.endpoint, path, TrafficPurpose::Poll).with_key(&account.key);
         let answer = self.call(&CloudRequest { etag, ..request }).await?;

@@ -56,6 +56,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tokio::time::Instant;
 
+use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
 use crate::port::{self, EngineError, EngineSnapshot};
@@ -99,6 +100,7 @@ pub struct RegistryAccess {
 #[derive(Debug)]
 pub struct Engine {
     settings: EngineSettings,
+    cloud_login: CloudLogin,
     connection: RefCell<connection::ConnectionState>,
     container_cache: RefCell<observe::ContainerCache>,
     /// Space that each pull in flight still needs, in bytes, so that no two pulls count on the same space.
@@ -113,11 +115,18 @@ impl Engine {
     pub fn connect(settings: EngineSettings) -> Self {
         Self {
             settings,
+            cloud_login: CloudLogin::default(),
             connection: RefCell::default(),
             container_cache: RefCell::default(),
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),
         }
+    }
+
+    /// Pulls from the cloud's registry with the device's own login, where no other is set.
+    #[must_use]
+    pub fn with_cloud_login(self, cloud_login: CloudLogin) -> Self {
+        Self { cloud_login, ..self }
     }
 
     /// The engine's version, or what is wrong with the connection.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::linux::{off_thread, read_small, without_mark};
 use crate::port::EngineError;
+use crate::state::Secret;
 
 /// The registry of references that name none, and its names in a `config.json`.
 const HUB: &str = "docker.io";
@@ -30,6 +31,19 @@ pub(super) enum RegistryLogin {
     Helper,
     /// These credentials.
     Found(Box<DockerCredentials>),
+    /// Nothing, and the registry is the cloud's: the device's own credentials there.
+    Device(Box<DockerCredentials>),
+}
+
+impl RegistryLogin {
+    pub(super) fn device(registry: &str, user: String, key: &Secret) -> Self {
+        Self::Device(Box::new(DockerCredentials {
+            username: Some(user),
+            password: Some(key.reveal().to_owned()),
+            serveraddress: Some(registry.to_owned()),
+            ..DockerCredentials::default()
+        }))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -130,7 +144,7 @@ mod tests {
     fn password(file: &str, image: &str) -> Option<String> {
         match parse(file.as_bytes(), registry(image)).unwrap() {
             RegistryLogin::Found(credentials) => credentials.password,
-            RegistryLogin::None | RegistryLogin::Helper => None,
+            RegistryLogin::None | RegistryLogin::Helper | RegistryLogin::Device(_) => None,
         }
     }
 

@@ -52,9 +52,14 @@ impl Engine {
         if self.image(&connection, image.as_str()).await?.is_some() {
             return Ok(None);
         }
+        let registry = login::registry(image.as_str());
         let login = match &self.settings.logins {
-            Some(path) => login::read(path, login::registry(image.as_str())).await?,
+            Some(path) => login::read(path, registry).await?,
             None => RegistryLogin::None,
+        };
+        let login = match (login, self.cloud_login.at(registry)) {
+            (RegistryLogin::None | RegistryLogin::Helper, Some((user, key))) => RegistryLogin::device(registry, user, &key),
+            (login, _) => login,
         };
         Ok(Some((connection, login)))
     }
@@ -68,6 +73,10 @@ impl Engine {
                 (None, format!("{file} names a credential helper, which is not supported: put the credentials in it"))
             }
             RegistryLogin::Found(credentials) => (Some(*credentials), format!("correct them in {file}")),
+            RegistryLogin::Device(credentials) => {
+                let hint = "they are the device's in its cloud: see there whether the device, its key and the release exist";
+                (Some(*credentials), hint.to_owned())
+            }
         }
     }
 
@@ -227,6 +236,8 @@ mod tests {
     use super::*;
     use crate::linux::engine::tests::scripted;
     use crate::linux::engine::transport;
+    use crate::state::Secret;
+    use crate::state::cloud::CloudAccount;
 
     fn line(id: &str, status: &str, current: i64, total: i64) -> CreateImageInfo {
         let progress = ProgressDetail { current: Some(current), total: Some(total) };
@@ -236,6 +247,31 @@ mod tests {
             progress_detail: Some(progress),
             ..CreateImageInfo::default()
         }
+    }
+
+    #[tokio::test]
+    async fn the_clouds_registry_gets_the_devices_own_login() {
+        scripted::asked_of(
+            |asked| Some(scripted::empty(asked)),
+            async |engine| {
+                let account = CloudAccount {
+                    endpoint: String::new(),
+                    logs_endpoint: None,
+                    uuid: "ab".into(),
+                    key: Secret::new("k".into()),
+                };
+                engine.cloud_login.set_registry(Some("r.example:5000".to_owned()));
+                engine.cloud_login.set_account(&account);
+                let login = async |image: &str| engine.prepare(&ImageRef::new(image)).await.unwrap().unwrap().1;
+                let RegistryLogin::Device(found) = login("r.example:5000/v2/0123@sha256:45").await else { unreachable!() };
+                let DockerCredentials { username, password, serveraddress, .. } = *found;
+                let all = [username, password, serveraddress].map(Option::unwrap);
+                assert_eq!(all, ["d_ab", "k", "r.example:5000"]);
+                assert_eq!(login("r.example/v2/0123").await, RegistryLogin::None);
+                assert_eq!(login("busybox:1").await, RegistryLogin::None);
+            },
+        )
+        .await;
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl RegistryClient {
             Transport::Tls => Some(TlsConnector::from(access.trust.for_registry(host).await?)),
         };
         let login = match login {
-            RegistryLogin::Found(credentials) => Some((**credentials).clone()),
+            RegistryLogin::Found(credentials) | RegistryLogin::Device(credentials) => Some((**credentials).clone()),
             RegistryLogin::None | RegistryLogin::Helper => None,
         };
         Ok(Self { host: host.to_owned(), way, tls, traffic: access.traffic.clone(), login, pass: RefCell::default() })
