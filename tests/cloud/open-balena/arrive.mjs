@@ -35,13 +35,6 @@ export async function arrive(it) {
   await story.must('the target is applied', () => applied(it, it.first));
   await story.step('the report: the device', () => reportedDevice(it));
   await story.step('the report: services', () => reportedServices(it, it.first));
-  await story.step('the report: metrics', async () => {
-    const names = ['memory_usage', 'memory_total', 'storage_usage', 'storage_total', 'cpu_usage'];
-    return until('memory, storage and CPU', 90, async () => {
-      const metrics = await cloud.devices.getMetrics(it.device.uuid);
-      return names.every((key) => typeof metrics[key] === 'number') && metrics;
-    });
-  });
   await story.step('one device, although it was registered a while ago', async () => {
     const all = await cloud.devices.getAllByApplication(it.fleet.id, { $select: 'id' });
     check(all.length === 1, `${all.length} devices`);
@@ -87,10 +80,13 @@ async function reportedDevice({ cloud, device }) {
   return { ...seen, api_secret: `${seen.api_secret.length} characters` };
 }
 
+/** The services of a device, of whichever app, as `getWithServiceDetails` lists them. */
+export const servicesOf = (device) => Object.assign({}, ...Object.values(device.current_services_by_app));
+
 export async function reportedServices({ cloud, device }, release) {
   return until(`both are Running with ${release.commit.slice(0, 7)}`, 60, async () => {
-    const { current_services: services, ...row } = await cloud.devices.getWithServiceDetails(device.uuid,
-      { $expand: { is_running__release: { $select: 'commit' } } });
+    const row = await cloud.devices.getWithServiceDetails(device.uuid, { $expand: { is_running__release: { $select: 'commit' } } });
+    const services = servicesOf(row);
     const running = NAMES.every((name) => services[name]?.length === 1 && services[name][0].status === 'Running' &&
       services[name][0].commit === release.commit);
     if (!running) throw new Error(JSON.stringify(services));

@@ -1,6 +1,6 @@
 // Releases, pins and variables.
 import { applied, MORE, NAMES, reportedServices, SERVICES } from './arrive.mjs';
-import { check, until } from './story.mjs';
+import { check, pause, until } from './story.mjs';
 
 export async function update(it) {
   const { story, cloud, engine, fleet, device: { uuid } } = it;
@@ -44,7 +44,8 @@ export async function update(it) {
 
   await story.step('a name given by the user stays', async () => {
     await devices.rename(uuid, 'kitchen-board');
-    await until('the agent knows it', 60, async () => (await it.agent.state()).device.name === 'kitchen-board');
+    // As long as the agent could report another one.
+    await pause(5);
     check((await devices.getName(uuid)) === 'kitchen-board', 'the device renamed itself');
     return 'kitchen-board';
   });
