@@ -9,7 +9,8 @@ export const SERVICES = {
     'while :; do n=$((n+1)); echo $n > /data/n; echo "line $n"; sleep 1 & wait $!; done',
   side: 'trap "exit 0" TERM; echo "side starts" >&2; while :; do sleep 3600 & wait $!; done',
 };
-export const MORE = { main: { volumes: ['data:/data'] } };
+// A terminal, which services have unless they say otherwise, has no stderr of its own.
+export const MORE = { main: { volumes: ['data:/data'] }, side: { tty: false } };
 export const NAMES = Object.keys(SERVICES);
 
 export async function arrive(it) {
