@@ -20,6 +20,7 @@
 //! difference  what is new, and how urgent it is
 //! parts       takes a refused report apart
 //! refusals    the refused parts, and when they are tried again
+//! returned    images that left the reports and return
 //! farewell    waits for the last report
 //! ```
 
@@ -40,6 +41,7 @@ use device::device_report;
 use difference::{MetricsTurn, News, Urgency, acknowledge, difference};
 use parts::{ReportAnswer, take_apart};
 use refusals::{Part, Refusals};
+use returned::ReturningImages;
 
 mod apps;
 mod device;
@@ -47,6 +49,7 @@ mod difference;
 pub(super) mod farewell;
 mod parts;
 mod refusals;
+mod returned;
 
 /// From the first change until the report: what changes meanwhile goes along.
 const GATHER: Duration = Duration::from_secs(1);
@@ -87,6 +90,7 @@ pub(super) async fn run<C: Cloud>(cloud: &C, account: &CloudAccount, pace: &Pace
         report_refused,
         publish,
         acknowledged: DeviceReport::default(),
+        returning: ReturningImages::default(),
         refusals: Refusals::default(),
         target: None,
         is_gone: false,
@@ -151,6 +155,7 @@ struct Reporter<'a, C> {
     publish: &'a watch::Sender<CloudStatus>,
     /// What the cloud has acknowledged.
     acknowledged: DeviceReport,
+    returning: ReturningImages,
     refusals: Refusals,
     /// The target that the refusals are about.
     target: Option<Arc<Target>>,
@@ -186,6 +191,7 @@ impl<C: Cloud> Reporter<'_, C> {
         self.word = wanted.fields.get("status").cloned().unwrap_or(ReportValue::Null);
         self.refusals.take_out(&mut wanted);
         self.publish_refused();
+        self.returning.announce(&mut wanted.apps);
         let metrics = match self.sent_metrics {
             Some(sent) if sent.elapsed() < BETWEEN_METRICS => MetricsTurn::Later,
             Some(_) | None => MetricsTurn::Now,
@@ -303,6 +309,7 @@ impl<C: Cloud> Reporter<'_, C> {
         if device::METRICS.iter().any(|it| report.fields.contains_key(it)) {
             self.sent_metrics = Some(now);
         }
+        self.returning.on_accepted(&self.acknowledged.apps, &report.apps);
         acknowledge(&mut self.acknowledged, report);
         self.publish.send_modify(|it| {
             it.reporting.accepted = Some(now);
