@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::cloud::PollOutcome;
+use boardkeeper::state::cloud::{PollOutcome, ReportValue};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::ApiCall;
@@ -216,5 +216,93 @@ fn a_report_that_is_refused_for_ever_is_taken_apart_and_told() {
         sleep(HOUR).await;
         let status = scenario.sim.with(|model| model.cloud.status.as_ref().unwrap().borrow().reporting.clone());
         assert!(status.refused.is_empty(), "{status:?}");
+    });
+}
+
+/// The key, the number and config.json are written again from what the cloud has.
+#[test]
+fn an_account_that_cannot_be_read_any_more_ends_in_the_same_device() {
+    for config_json_has_it in [true, false] {
+        run_cloud_scenario(&release(1), async |scenario| {
+            scenario.settles().await;
+            scenario.sim.with(|model| {
+                model.disk.kept.account = None;
+                if !config_json_has_it {
+                    model.net.provisioned = None;
+                }
+                model.crash(CrashKind::Power);
+            });
+            sleep(MINUTE).await;
+            scenario.settles().await;
+            assert_eq!(scenario.sim.with(|model| model.cloud.devices.len()), 1);
+            assert!(scenario.sim.with(|model| model.disk.kept.account.is_some() && model.net.provisioned.is_some()));
+        });
+    }
+}
+
+/// balena-supervisor#876: lines wait for as long as the cloud is away. The model checks each line.
+#[test]
+fn an_outage_of_the_cloud_costs_no_line_and_doubles_none() {
+    run_cloud_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
+        let (before, _) = scenario.sim.with(|model| model.lines.counts());
+        scenario.sim.with(|model| model.go_offline(true));
+        sleep(6 * HOUR).await;
+        let (printed, repeated) = scenario.sim.with(|model| model.lines.counts());
+        assert!(printed > before + 5000, "{printed} lines");
+        scenario.sim.with(|model| model.go_offline(false));
+        scenario.settles().await;
+        assert_eq!((repeated, scenario.sim.with(|model| model.lines.counts()).1), (0, 0));
+    });
+}
+
+/// balena-supervisor#911: of the lines around the end of an agent none is lost, and none but those of one request is there
+/// twice. After a power cut more may be: the durable cursors are an hour old.
+#[test]
+fn an_agent_that_is_killed_at_any_moment_loses_no_line_and_doubles_at_most_one_request() {
+    for after in (0..12).map(|it| 1 + it * it * 7) {
+        for cut in [CrashKind::Crash, CrashKind::Power] {
+            run_cloud_scenario(&release(1), async |scenario| {
+                scenario.settles().await;
+                scenario.sim.with(|model| model.crash_point = CrashPoint::AfterPoll(model.polls + after, cut));
+                sleep(5 * MINUTE).await;
+                scenario.settles().await;
+                let (printed, repeated) = scenario.sim.with(|model| model.lines.counts());
+                assert!(cut == CrashKind::Power || repeated <= 50, "{repeated} of {printed} after {after}");
+            });
+        }
+    }
+}
+
+/// A lost answer is all that it takes: the cloud has no way to recognise a line.
+#[test]
+fn lines_whose_answer_is_lost_are_sent_once_more_and_no_others() {
+    run_cloud_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
+        scenario.sim.with(|model| model.cloud.fates.extend([RequestFate::Lost; 2]));
+        sleep(10 * MINUTE).await;
+        scenario.settles().await;
+        let (_, repeated) = scenario.sim.with(|model| model.lines.counts());
+        assert!((1..=100).contains(&repeated), "{repeated}");
+    });
+}
+
+/// balena-supervisor#1540: the last report says that the device goes down, and the first one after it that it is back.
+#[test]
+fn the_cloud_learns_of_a_reboot_before_it_and_after_it() {
+    let said =
+        |model: &Model, word: &str| model.cloud.reported.fields.get("status") == Some(&ReportValue::Text(word.to_owned()));
+    run_cloud_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
+        sleep(MINUTE).await;
+        scenario.answers(&ApiCall::reboot(false), StatusCode::ACCEPTED).await;
+        scenario.until(|model| model.shutdown_since.is_some()).await;
+        let begun = Instant::now();
+        scenario.until(|model| said(model, "Stopping")).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(scenario.sim.with(|model| model.shutdown_since.is_some()), "it is told before the machine is down");
+        scenario.until(|model| model.shutdown_since.is_none()).await;
+        scenario.settles().await;
+        assert!(scenario.sim.with(|model| said(model, "Idle")));
     });
 }

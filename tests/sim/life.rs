@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::world::cloud::{ENDPOINT, PROVISIONING_KEY};
 use crate::world::engine_model::EngineModel;
+use crate::world::host::Net;
 use crate::world::invariants::WATCHDOG;
 use crate::world::marks::{Mark, Tally};
 use crate::world::{FaultRates, Model, Sim, Trace, rng::Rng};
@@ -47,8 +48,11 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
         let foul = sim.with(|model| {
             let mut rng = Rng::of(seed, "life");
             model.targets.reboots = rng.happens(200);
-            model.net.endpoint = rng.happens(400);
-            if model.net.endpoint && rng.happens(700) {
+            let has_cloud = rng.happens(400);
+            if has_cloud {
+                model.join_cloud();
+            }
+            if has_cloud && rng.happens(700) {
                 let interval = rng.secs(10, 600);
                 model.follow_cloud(interval);
             }
@@ -109,18 +113,20 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
 }
 
 /// The settings of the loops that talk to the cloud.
-pub(crate) fn cloud_settings(endpoint: bool, targets_from: TargetOrigin) -> CloudSettings {
-    let provisioning = endpoint.then(|| CloudProvisioning {
+pub(crate) fn cloud_settings(net: &Net, targets_from: TargetOrigin) -> CloudSettings {
+    let written = net.provisioned.as_ref();
+    let provisioning_key = || Secret::new(PROVISIONING_KEY.to_owned());
+    let provisioning = net.endpoint.then(|| CloudProvisioning {
         endpoint: ENDPOINT.to_owned(),
         logs_endpoint: None,
         registry_endpoint: None,
         fleet: Some(1),
         user: None,
-        provisioning_key: Some(Secret::new(PROVISIONING_KEY.to_owned())),
-        uuid: None,
-        device_key: None,
-        device_id: None,
-        registered_at_ms: None,
+        provisioning_key: written.is_none().then(provisioning_key),
+        uuid: written.map(|it| it.uuid.clone()),
+        device_key: written.map(|it| it.key.clone()),
+        device_id: written.and_then(|it| it.device_id),
+        registered_at_ms: written.map(|it| it.registered_at_ms),
         registration_retry: None,
         poll_interval: None,
         is_development: false,
@@ -142,7 +148,7 @@ impl Sim {
                 model.checker.starts_with(&model.disk.kept.targets);
                 model.net.endpoint
             }));
-            let cloud = self.with(|model| cloud_settings(model.net.endpoint, model.cloud.targets_from));
+            let cloud = self.with(|model| cloud_settings(&model.net, model.cloud.targets_from));
             let run = boardkeeper::run(self, settings, cloud, async |router, door| {
                 self.with(|model| {
                     model.status = Some(door.status.clone());
@@ -204,6 +210,7 @@ impl Sim {
                 .or_else(|| model.still())
                 .or_else(|| model.engine.lost_network())
                 .or_else(|| model.cloud.unsettled())
+                .or_else(|| model.lost_line())
         }) {
             return Some(why);
         }
@@ -219,7 +226,7 @@ impl Sim {
         if why.is_none() && !blocked.is_empty() {
             self.with(|model| model.hit(Mark::Blocked));
         }
-        why
+        why.or_else(|| self.with(|model| model.reported_otherwise(!blocked.is_empty())))
     }
 }
 

@@ -8,11 +8,13 @@
 //! refusals      containers that the engine refuses to create
 //! store         a disk that keeps what it acknowledged, and little else
 //! leds          a LED that fails, and goes away
+//! lines         what containers print by themselves, and what of it the cloud has
 //! logs          what containers print
 //! locks         update locks, hand-over signals
 //! host          networks, the host
 //! targets       target documents
 //! cloud         the cloud, which lies
+//! reported      what the device reports to the cloud
 //! document      target documents as the cloud writes them
 //! events        random events: crashes, full disks, users that bypass the agent
 //! invariants    what must never happen
@@ -43,11 +45,13 @@ pub(crate) mod engine_model;
 #[path = "world/events.rs"]
 pub(crate) mod events;
 #[path = "world/host.rs"]
-mod host;
+pub(crate) mod host;
 #[path = "world/invariants.rs"]
 pub(crate) mod invariants;
 #[path = "world/leds.rs"]
 pub(crate) mod leds;
+#[path = "world/lines.rs"]
+mod lines;
 #[path = "world/locks.rs"]
 pub(crate) mod locks;
 #[path = "world/logs.rs"]
@@ -62,6 +66,8 @@ mod ports;
 pub(crate) mod power;
 #[path = "world/refusals.rs"]
 mod refusals;
+#[path = "world/reported.rs"]
+mod reported;
 #[path = "world/rng.rs"]
 pub(crate) mod rng;
 #[path = "world/shutdown.rs"]
@@ -90,6 +96,7 @@ use events::Job;
 use host::Net;
 use invariants::Checker;
 use leds::Led;
+use lines::Lines;
 use locks::LockDir;
 use marks::{Mark, Tally};
 use rng::Rng;
@@ -122,6 +129,8 @@ pub(crate) struct Model {
     pub(crate) targets: TargetSource,
     /// The cloud.
     pub(crate) cloud: CloudModel,
+    /// What containers print.
+    pub(crate) lines: Lines,
     /// The invariants.
     pub(crate) checker: Checker,
     /// What the agent says of itself.
@@ -260,6 +269,7 @@ impl Sim {
             locks: LockDir::default(),
             targets: TargetSource::new(of("owner")),
             cloud: CloudModel::new(of("cloud")),
+            lines: Lines::new(of("lines")),
             checker: Checker::default(),
             status: None,
             connectivity: None,
@@ -367,6 +377,7 @@ impl Model {
     pub(crate) fn skew(&mut self, secs: i64) {
         if self.skew_secs != secs {
             self.skew_secs = secs;
+            self.lines.clock_jumps();
             self.notifiers.clock.send_modify(|count| *count += 1);
         }
     }

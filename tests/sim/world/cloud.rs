@@ -24,8 +24,6 @@ pub(crate) const PROVISIONING_KEY: &str = "provisioning-key-of-the-fleet";
 pub(crate) const ENDPOINT: &str = "https://api.example.com";
 /// More polls than this within a minute are a busy loop.
 const MOST_POLLS: usize = 65;
-/// A refused part is not sent more often within an hour.
-const MOST_REFUSALS: usize = 8;
 
 /// The cloud.
 pub(crate) struct CloudModel {
@@ -55,8 +53,10 @@ pub(crate) struct CloudModel {
     /// Fingerprints of the targets that were given, by ETag.
     given: BTreeMap<String, String>,
     /// Releases that documents named, by app and commit.
-    named: BTreeSet<(String, String)>,
-    refusals: VecDeque<(Instant, String)>,
+    pub(super) named: BTreeSet<(String, String)>,
+    pub(super) refusals: VecDeque<(Instant, String)>,
+    /// What the device reported.
+    pub(crate) reported: DeviceReport,
     /// Since when the agent knows that it is to wait.
     asked_to_wait: bool,
     traffic: Traffic,
@@ -104,6 +104,7 @@ impl CloudModel {
             given: BTreeMap::new(),
             named: BTreeSet::new(),
             refusals: VecDeque::new(),
+            reported: DeviceReport::default(),
             asked_to_wait: false,
             traffic: Traffic::default(),
         }
@@ -141,17 +142,17 @@ impl CloudModel {
         }
     }
 
-    fn is_frozen(&self) -> bool {
+    pub(super) fn is_frozen(&self) -> bool {
         self.frozen_until.is_some_and(|it| it > Instant::now())
     }
 
     /// Whether a device and its key are the cloud's.
-    fn knows(&self, account: &CloudAccount) -> bool {
+    pub(super) fn knows(&self, account: &CloudAccount) -> bool {
         self.devices.get(&account.uuid).is_some_and(|it| it.key == account.key.reveal())
     }
 }
 
-fn refused(status: u16, why: &str) -> CloudError {
+pub(super) fn refused(status: u16, why: &str) -> CloudError {
     CloudError::Refused { status, why: why.to_owned(), retry_after: None }
 }
 
@@ -162,9 +163,15 @@ fn etag(text: &str) -> String {
 }
 
 impl Model {
+    /// The device has a cloud, which gets the lines of its containers.
+    pub(crate) const fn join_cloud(&mut self) {
+        self.net.endpoint = true;
+        self.lines.are_printed = true;
+    }
+
     /// Targets come from the cloud, which is polled so often.
     pub(crate) fn follow_cloud(&mut self, interval: Duration) {
-        self.net.endpoint = true;
+        self.join_cloud();
         self.cloud.targets_from = TargetOrigin::Cloud;
         self.targets.of_cloud = true;
         self.targets.wanted.config.insert("SUPERVISOR_POLL_INTERVAL".to_owned(), interval.as_millis().to_string());
@@ -289,42 +296,6 @@ impl Model {
         Ok(RegisteredDevice { id })
     }
 
-    /// A report names what the cloud named, and no part that was refused again and again.
-    fn reported(&mut self, account: &CloudAccount, report: &DeviceReport) -> Result<(), CloudError> {
-        self.cloud.reports += 1;
-        if !self.cloud.knows(account) || self.cloud.is_frozen() {
-            return Err(refused(401, ""));
-        }
-        for (uuid, app) in &report.apps {
-            for commit in app.releases.keys().chain(&app.release_uuid) {
-                if self.cloud.targets_from == TargetOrigin::Cloud && !self.cloud.named.contains(&(uuid.clone(), commit.clone()))
-                {
-                    self.violation(format_args!("a report of the release {commit} of {uuid}, which no target named"));
-                }
-            }
-        }
-        let refused_part = report.apps.keys().find(|it| self.cloud.refused_apps.contains(*it)).cloned();
-        if let Some(part) = refused_part {
-            self.refuse_part(&part);
-            return Err(refused(401, ""));
-        }
-        self.hit(Mark::Reported);
-        Ok(())
-    }
-
-    fn refuse_part(&mut self, part: &str) {
-        self.hit(Mark::ReportRefused);
-        let refusals = &mut self.cloud.refusals;
-        refusals.push_back((Instant::now(), part.to_owned()));
-        while refusals.front().is_some_and(|(at, _)| at.elapsed() > Duration::from_secs(3600)) {
-            refusals.pop_front();
-        }
-        let times = refusals.iter().filter(|(_, it)| *it == part).count();
-        if times > MOST_REFUSALS {
-            self.violation(format_args!("the refused report of {part} was sent {times} times within an hour"));
-        }
-    }
-
     /// An ETag is kept only with the target that it names.
     pub(crate) fn check_tag(&mut self, tag: &TargetTag) {
         if self.cloud.given.get(&tag.etag) != Some(&tag.fingerprint) {
@@ -408,11 +379,25 @@ impl port::Cloud for Sim {
         self.request(TrafficPurpose::Report, |model| model.reported(account, report)).await
     }
 
-    async fn upload_logs(&self, _: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError> {
+    async fn upload_logs(&self, account: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError> {
         if lines.is_empty() || lines.len() > 50 {
             self.with(|model| model.violation(format_args!("{} lines of logs in one request", lines.len())));
         }
-        self.request(TrafficPurpose::Logs, |_| Ok(())).await
+        let arrive = |model: &mut Model| {
+            if !model.cloud.knows(account) || model.cloud.is_frozen() {
+                return Err(refused(401, ""));
+            }
+            model.hit(Mark::LinesUploaded);
+            Ok(model.lines_arrive(lines))
+        };
+        let answer = self.request(TrafficPurpose::Logs, arrive).await;
+        if matches!(answer, Err(CloudError::Refused { status: 401, .. })) {
+            // A brake for devices that were deleted.
+            sleep(Duration::from_secs(55)).await;
+        }
+        let lines = answer?;
+        self.with(|model| model.lines.acknowledged(&lines));
+        Ok(())
     }
 
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

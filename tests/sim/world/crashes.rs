@@ -102,6 +102,7 @@ impl Sim {
             model.engine.agent_died();
             model.targets.forget_given();
             model.cloud.agent_died();
+            model.lines.agent_died(cut);
             model.status = None;
             model.connectivity = None;
             model.loaded = false;

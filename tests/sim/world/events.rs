@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use boardkeeper::port::ToolLock;
-use boardkeeper::state::{ContainerId, ContainerPhase, EngineAction, ServiceKey};
+use boardkeeper::state::{ContainerId, ContainerPhase, EngineAction, EngineTime, ServiceKey};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::engine_model::EngineModel;
@@ -26,6 +26,8 @@ pub(crate) enum Job {
     Health(ContainerId),
     /// The engine starts a container again.
     Revive(ContainerId),
+    /// A container prints, if it still is in the run that began then.
+    Print(ContainerId, EngineTime),
     /// The engine has removed a container.
     Gone(ContainerId),
     /// A container says that it is ready to take over.
@@ -208,6 +210,7 @@ impl Model {
             Job::Exit(id, code) => self.exits(&id, code),
             Job::Health(id) => self.checks(&id),
             Job::Revive(id) => self.revives(&id),
+            Job::Print(id, run) => self.prints(&id, run),
             Job::Gone(id) => {
                 if self.engine.containers.get(&id).is_some_and(|it| it.view.phase == ContainerPhase::Removing) {
                     self.engine.containers.remove(&id);
@@ -265,6 +268,7 @@ impl Model {
         let Some(it) = self.engine.containers.get(id) else { return };
         let (key, brief) = (it.view.key.clone(), it.brief);
         self.check_later(id);
+        self.prints_later(id);
         if brief {
             let after = self.rngs.containers.secs(1, 10);
             self.schedule(after, Job::Exit(id.clone(), 0));
@@ -281,6 +285,7 @@ impl Model {
         let key = it.view.key.clone();
         let wait = Duration::from_millis(100 << it.restarts.min(9));
         self.note(format_args!("{key} ends with {code}"));
+        self.prints_last(id);
         let it = self.engine.containers.get_mut(id).unwrap();
         it.view.phase = if again { ContainerPhase::Restarting } else { ContainerPhase::Exited(code) };
         it.ended(code);

@@ -29,6 +29,8 @@ pub(crate) struct Net {
     pub(crate) endpoint: bool,
     /// The address of the device ends in this.
     address: u64,
+    /// What config.json has of the registered device.
+    pub(crate) provisioned: Option<ProvisionedFields>,
     /// The host's name.
     pub(crate) hostname: String,
     /// To configure the host takes minutes.
@@ -116,6 +118,19 @@ impl port::Net for Sim {
     }
 }
 
+/// A write of config.json under way. If it is dropped, the file is the old one or the new one.
+struct ProvisioningBeingWritten<'a>(&'a Sim, Option<ProvisionedFields>);
+
+impl Drop for ProvisioningBeingWritten<'_> {
+    fn drop(&mut self) {
+        let (Some(fields), Ok(mut model)) = (self.1.take(), self.0.0.try_borrow_mut()) else { return };
+        if model.rngs.partial.happens(500) {
+            model.net.provisioned = Some(fields);
+        }
+        model.hit(Mark::CutInProvisioning);
+    }
+}
+
 impl port::Host for Sim {
     fn addresses(&self) -> impl Stream<Item = HostAddresses> {
         let notifier = self.with(|model| model.notifiers.host.subscribe());
@@ -185,7 +200,17 @@ impl port::Host for Sim {
     }
 
     async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError> {
-        self.with(|model| model.note(format_args!("host: config.json has the device {}", fields.uuid)));
-        Ok(())
+        let mut writing = ProvisioningBeingWritten(self, Some(fields.clone()));
+        self.pass(1, 100).await;
+        writing.1 = None;
+        self.with(|model| {
+            let fails = model.roll(model.rates.faults, Mark::ProvisioningFails);
+            if fails && model.rngs.calls.happens(500) {
+                return Err(HostError("cannot write `/mnt/boot/config.json`: input/output error".to_owned()));
+            }
+            model.net.provisioned = Some(fields.clone());
+            model.note(format_args!("host: config.json has the device {}", fields.uuid));
+            if fails { Err(HostError("cannot write `/mnt/boot/config.json`: it was written".to_owned())) } else { Ok(()) }
+        })
     }
 }

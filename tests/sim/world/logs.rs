@@ -14,8 +14,8 @@ struct Reader {
     /// The lines before it in the engine's log were read, or are not wanted.
     index: usize,
     cursor: LogCursor,
-    /// Lines of the cursor's time that are still to be skipped, of each stream.
-    skipped: [u32; 2],
+    /// Lines of the cursor's time that are still to be skipped, of each stream. `None`: lines that were not read have begun.
+    skipped: [Option<u32>; 2],
     epoch: Option<u64>,
     over: bool,
 }
@@ -44,9 +44,15 @@ impl Model {
             reader.index += 1;
             let (cursor, skipped) =
                 (reader.cursor.of(stream), &mut reader.skipped[usize::from(stream == OutputStream::Stderr)]);
-            if at < cursor.at || at == cursor.at && *skipped > 0 {
-                *skipped -= u32::from(at == cursor.at);
-                continue;
+            if let Some(left) = skipped {
+                if at < cursor.at {
+                    continue;
+                }
+                if at == cursor.at && *left > 0 {
+                    *left -= 1;
+                    continue;
+                }
+                *skipped = None;
             }
             reader.cursor.advance(stream, at);
             return Some(Ok(EngineLogLine { text: text.clone(), at, stream, next: reader.cursor, after_gap: false }));
@@ -63,7 +69,7 @@ impl Sim {
         cursor: LogCursor,
     ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> + use<> {
         let sim = self.clone();
-        let skipped = [cursor.stdout.lines, cursor.stderr.lines];
+        let skipped = [Some(cursor.stdout.lines), Some(cursor.stderr.lines)];
         let reader = Reader { container, index: 0, cursor, skipped, epoch: None, over: false };
         let mut notifiers = self.with(|model| (model.notifiers.printed.subscribe(), model.notifiers.events.subscribe()));
         notifiers.0.mark_changed();

@@ -1,9 +1,9 @@
 //! A disk that keeps what it acknowledged, and little else.
 
 use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
-use boardkeeper::state::LogCursors;
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::{EngineTime, LogCursors};
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -64,6 +64,12 @@ impl Disk {
         }
     }
 
+    /// When the upload of logs began.
+    pub(super) fn logs_began(&self) -> Option<EngineTime> {
+        let both = [&self.cursors, &self.boot_cursors];
+        both.into_iter().flatten().max_by_key(|it| it.saves).map(|it| it.began)
+    }
+
     fn trouble(&self) -> Option<StoreError> {
         let why = match (self.full, self.read_only) {
             (true, _) => "no space left on device",
@@ -77,9 +83,10 @@ impl Disk {
 impl Model {
     /// A record cannot be read any more, and is put aside. Of the identity there is a second copy.
     fn corrupt_record(&mut self) {
-        let reboots = self.targets.reboots;
-        let StoredState { targets, stopped, awaiting, boot_config, complaints, .. } = &mut self.disk.kept;
-        let kind = match self.rngs.calls.below(if reboots { 4 } else { 3 }) {
+        let (reboots, has_cloud) = (self.targets.reboots, self.net.endpoint);
+        let StoredState { account, targets, stopped, awaiting, boot_config, complaints, .. } = &mut self.disk.kept;
+        let mut account_is_spoiled = false;
+        let kind = match self.rngs.calls.below(3 + u64::from(reboots) + u64::from(has_cloud)) {
             0 => {
                 *targets = StoredTargets::default();
                 "targets"
@@ -92,14 +99,21 @@ impl Model {
                 awaiting.clear();
                 "awaiting"
             }
-            _ => {
+            3 if reboots => {
                 *boot_config = BootConfigRecord::default();
                 self.boot_record_was_lost = true;
                 "boot configuration"
             }
+            _ => {
+                account_is_spoiled = account.take().is_some();
+                "account"
+            }
         };
         complaints.push(format!("{kind} cannot be read, and was put aside"));
         self.note(format_args!("{kind} cannot be read any more"));
+        if account_is_spoiled {
+            self.hit(Mark::AccountSpoiled);
+        }
         self.hit(Mark::RecordSpoiled);
     }
 }
@@ -218,6 +232,7 @@ impl Store for Sim {
                 (CursorCopy::Durable, None) => model.disk.cursors = Some(cursors.clone()),
                 (CursorCopy::Durable, Some(trouble)) => return Err(trouble),
             }
+            model.lines.cursors_saved(copy);
             Ok(())
         })
     }
