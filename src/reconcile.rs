@@ -226,6 +226,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         };
         self.on_engine_up();
         self.update_current(snapshot, locks, observation.boot_wanted);
+        self.publish_engine_up();
         self.drop_fulfilled_overrides().await;
         self.replan();
         self.cancel_unwanted_steps();
@@ -265,7 +266,16 @@ impl<'w, W: World> Reconciler<'w, W> {
             info!("the container engine answers again");
             self.work.retries_mut().forget_unreachable();
         }
-        self.context.publish.send_modify(|it| it.engine = EngineState::Up);
+    }
+
+    /// The engine and its containers are published together: an engine that answers and has no containers would mean that they
+    /// were removed.
+    fn publish_engine_up(&self) {
+        self.context.publish.send_modify(|status| {
+            status.engine = EngineState::Up;
+            status.observed_at = Some(Instant::now());
+            status.current.clone_from(self.observed.current());
+        });
     }
 
     /// The engine does not answer: nothing is planned, and waiters are answered with the reason.

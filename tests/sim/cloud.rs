@@ -274,6 +274,24 @@ fn an_agent_that_is_killed_at_any_moment_loses_no_line_and_doubles_at_most_one_r
     }
 }
 
+/// As on every boot on which the engine takes longer than the agent: an engine that is not there yet has not removed anything.
+#[test]
+fn an_agent_that_starts_before_its_engine_goes_on_with_each_log_where_it_was() {
+    run_cloud_scenario(&release(1), async |scenario| {
+        scenario.settles().await;
+        for _ in 0..10 {
+            sleep(5 * MINUTE).await;
+            scenario.sim.with(|model| {
+                model.engine_dies();
+                model.crash(CrashKind::Crash);
+            });
+            scenario.settles().await;
+        }
+        let (_, repeated) = scenario.sim.with(|model| model.lines.counts());
+        assert!(repeated <= 50, "{repeated}");
+    });
+}
+
 /// A lost answer is all that it takes: the cloud has no way to recognise a line.
 #[test]
 fn lines_whose_answer_is_lost_are_sent_once_more_and_no_others() {
