@@ -4,6 +4,7 @@
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent reports        cli/state.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
+//! join     a cloud is joined, and left      cli/join.rs
 //! key      the device's key                    cli/key.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 pub mod board;
 pub mod doctor;
 pub mod gpio;
+pub mod join;
 pub mod key;
 pub mod led;
 pub mod log;
@@ -45,6 +47,10 @@ pub enum Command {
     State(state::StateArgs),
     /// Check what the agent needs from its host, with what to do about each failure.
     Doctor(Box<doctor::DoctorArgs>),
+    /// Make the device one of a cloud, with the config.json that the cloud made for it.
+    Join(join::JoinArgs),
+    /// Make the device none of a cloud; its containers run on.
+    Leave(join::LeaveArgs),
     /// Print the device's key for the supervisor API.
     Key(key::KeyArgs),
     /// Show which board this is, how it was recognised, its LEDs and GPIO lines.

@@ -21,6 +21,7 @@ mod values;
 pub use file::SettingsFile;
 pub use provisioning::{Provisioning, default_path};
 use settings::{Parse, Setting};
+pub use values::read as read_file;
 
 /// The port that the API has answered on since 2017.
 pub const PORT: u16 = 48484;
@@ -136,6 +137,15 @@ impl Config {
         config.proxies = proxies(&env);
         config.device_key = checked(values::device_key(env("BOARDKEEPER_API_KEY")), &mut mistakes);
         config.device_type = env("BALENA_DEVICE_TYPE").or_else(|| env("RESIN_DEVICE_TYPE"));
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// Where things are, and the proxies. `provisioning.path` is the one that was given: the file need not exist yet.
+    pub fn read_paths(raw: &RawSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let (mut mistakes, mut config) = (Vec::new(), Self::default());
+        config.set(settings::EVERY_COMMAND, raw, &mut mistakes);
+        let env = |name: &str| env(name).or_else(|| raw.file.get(name).map(str::to_owned)).filter(|it| !it.is_empty());
+        config.proxies = proxies(&env);
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 

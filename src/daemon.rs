@@ -188,6 +188,9 @@ async fn reload(
         if provision.send_if_modified(|it| std::mem::replace(it, cloud.clone()) != cloud) {
             info!("the cloud is {}", cloud.map_or_else(|| "none".to_owned(), |it| it.endpoint));
         }
+        if !new.has_cloud() {
+            world.cloud.forget_account();
+        }
         let later = config.wants_a_restart(&new);
         if !later.is_empty() {
             warn!("other changes count from the agent's next start: {}", later.join(", "));

@@ -13,6 +13,7 @@ pub mod net;
 pub mod notify;
 pub mod power;
 pub mod preload;
+pub mod provision;
 pub mod registry_login;
 pub mod store;
 pub mod swappable_source;

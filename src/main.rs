@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Command::Run(run) => daemon::live(&run),
         Command::State(state) => state.show(),
         Command::Doctor(doctor) => doctor.show(),
+        Command::Join(join) => join.join(),
+        Command::Leave(leave) => leave.leave(),
         Command::Key(key) => key.show(),
         Command::Board(args) => return board::run(&args),
         Command::Led(args) => return led::run(args),

@@ -40,6 +40,11 @@ impl StateDirArgs {
     pub fn config(self) -> Result<Config, CommandError> {
         read(self.0)
     }
+
+    /// Where things are, whatever the provisioning file says.
+    pub fn paths(&self) -> Result<Config, CommandError> {
+        Config::read_paths(&raw(self.0.clone())?, &|name| std::env::var(name).ok()).map_err(wrong)
+    }
 }
 
 impl RunArgs {
@@ -50,12 +55,20 @@ impl RunArgs {
 }
 
 fn read(given: Given) -> Result<Config, CommandError> {
-    let wrong = |mistakes: Mistakes| CommandError::Wrong(mistakes.to_string());
+    Config::read(&raw(given)?, &|name| std::env::var(name).ok()).map_err(wrong)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of `map_err`")]
+fn wrong(mistakes: Mistakes) -> CommandError {
+    CommandError::Wrong(mistakes.to_string())
+}
+
+fn raw(given: Given) -> Result<RawSettings, CommandError> {
     let mut raw = RawSettings { given, kept: Some(store::provisioned), ..RawSettings::default() };
     if let Some(file) = raw.text("--config") {
         raw.file = SettingsFile::read(Path::new(file)).map_err(|mistakes| wrong(Mistakes(mistakes)))?;
     }
-    Config::read(&raw, &|name| std::env::var(name).ok()).map_err(wrong)
+    Ok(raw)
 }
 
 impl Args for StateDirArgs {

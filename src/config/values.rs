@@ -20,7 +20,7 @@ use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
 const FILE_BYTES: u64 = 1024 * 1024;
 
 /// A whole configuration file. Reading stops at the limit, in case the file never ends.
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Without `NONBLOCK`, opening a pipe would block until a program opens its other end.
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();

@@ -103,15 +103,7 @@ fn features(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> BTreeSet<Feat
     for (name, value) in labels {
         let Some(feature) = name.strip_prefix("io.balena.features.").filter(|_| is_on(value)) else { continue };
         match feature_named(feature) {
-            Some(feature) => {
-                if feature == Feature::BalenaApi {
-                    at.warn(&format!(
-                        "the label {} gives the cloud's address and no key, because the cloud's is not known",
-                        quoted(name)
-                    ));
-                }
-                features.insert(feature);
-            }
+            Some(feature) => drop(features.insert(feature)),
             // It says what becomes of the service where its contract is unmet.
             None if feature == "optional" => {}
             None => at.warn(&format!("the label {} is not supported, ignored", quoted(name))),

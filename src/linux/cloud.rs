@@ -35,6 +35,7 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 use tokio::time::timeout;
 use tracing::debug;
+use url::{Position, Url};
 
 use crate::linux::clock::Clock;
 use crate::linux::cloud::answer::CloudAnswer;
@@ -144,6 +145,11 @@ impl CloudClient {
         self.registry_login.set_registry(registry);
     }
 
+    /// The device has left its cloud: no pull uses its account any more.
+    pub fn forget_account(&self) {
+        self.registry_login.forget();
+    }
+
     /// Trusts other certificates from the next connection on, beside the host's: `balenaRootCA`, base64 of PEM.
     pub fn set_root_ca(&self, root_ca: Option<String>) {
         self.settings.trust.set_root_ca(root_ca);
@@ -159,6 +165,19 @@ impl CloudClient {
             proxy: to.proxy.map(|it| it.shown()),
             skew_secs: self.skew_secs.get(),
         })
+    }
+
+    /// A file at a URL, without a key.
+    pub async fn download(&self, url: &str) -> Result<Vec<u8>, CloudError> {
+        let wrong = |why: &str| CloudError::Unreachable(format!("the URL cannot be used: {why}; write one like https://…"));
+        let url = Url::parse(url).map_err(|why| wrong(&why.to_string()))?;
+        if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("it must be https, without a user"));
+        }
+        let (endpoint, path) = (&url[..Position::AfterPort], &url[Position::BeforePath..Position::AfterQuery]);
+        let request = CloudRequest::new(Method::GET, endpoint, path, TrafficPurpose::Registration);
+        let answer = self.expect(&request).await?;
+        if answer.body.is_cut { Err(wrong("the answer is too long for a config.json")) } else { Ok(answer.body.bytes) }
     }
 
     fn destination(&self, endpoint: &str) -> Result<Destination, CloudError> {

@@ -8,7 +8,7 @@ use crate::state::cloud::CloudAccount;
 
 /// The login of the device at its cloud's registry. The cloud's client says which account it is, and pulls use it.
 ///
-/// The key goes to this registry only: in local mode a target may name any other.
+/// The key goes to the cloud's registry only: in local mode a target may name any other.
 #[derive(Debug, Clone, Default)]
 pub struct CloudLogin(Rc<RefCell<CloudLoginParts>>);
 
@@ -34,12 +34,28 @@ impl CloudLogin {
         self.0.borrow_mut().account = Some((account.uuid.clone(), account.key.clone()));
     }
 
-    /// User and password at a registry, if it is the cloud's.
-    pub(super) fn at(&self, registry: &str) -> Option<(String, Secret)> {
+    /// The device has left its cloud.
+    pub fn forget(&self) {
+        *self.0.borrow_mut() = CloudLoginParts::default();
+    }
+
+    /// User and password for an image, if its registry is the cloud's: by its host, or by a name that only clouds give. A cloud
+    /// moves its registry, and no device has its `config.json` rewritten then. `path`: what follows the host.
+    pub(super) fn at(&self, registry: &str, path: &str) -> Option<(String, Secret)> {
         let parts = self.0.borrow();
-        let (uuid, key) = parts.account.as_ref().filter(|_| parts.registry.as_deref() == Some(registry))?;
+        let bare = |it: &str| it.strip_suffix(":443").unwrap_or(it).to_ascii_lowercase();
+        let is_named = parts.registry.as_deref().is_some_and(|it| bare(it) == bare(registry));
+        let (uuid, key) = parts.account.as_ref().filter(|_| is_named || is_cloud_path(path))?;
         Some((format!("d_{uuid}"), key.clone()))
     }
+}
+
+/// `/v2/`, 32 hex digits, perhaps a tag, and a digest: how clouds name the images of releases.
+fn is_cloud_path(path: &str) -> bool {
+    let is_hex = |it: &str, digits| it.len() == digits && it.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+    let Some((name, digest)) = path.strip_prefix("/v2/").and_then(|it| it.split_once("@sha256:")) else { return false };
+    let name = name.split_once(':').map_or(name, |(name, _)| name);
+    is_hex(name, 32) && is_hex(digest, 64)
 }
 
 #[cfg(test)]
@@ -49,14 +65,43 @@ mod tests {
     #[test]
     fn the_key_is_for_the_clouds_registry_only() {
         let login = CloudLogin::new(Some("registry.example:5000".to_owned()));
-        assert!(login.at("registry.example:5000").is_none(), "the device is not registered yet");
+        assert!(login.at("registry.example:5000", "/a:1").is_none(), "the device is not registered yet");
         let account =
             CloudAccount { endpoint: String::new(), logs_endpoint: None, uuid: "ab".into(), key: Secret::new("k".into()) };
         login.set_account(&account);
-        let (user, key) = login.at("registry.example:5000").unwrap();
+        let (user, key) = login.at("registry.example:5000", "/a:1").unwrap();
         assert_eq!((user.as_str(), key.reveal()), ("d_ab", "k"));
-        assert!(login.at("registry.example").is_none() && login.at("docker.io").is_none());
+        assert!(login.at("registry.example", "/a:1").is_none() && login.at("docker.io", "").is_none());
         login.set_registry(None);
-        assert!(login.at("registry.example:5000").is_none());
+        assert!(login.at("registry.example:5000", "/a:1").is_none());
+    }
+    #[test]
+    fn a_registry_that_has_moved_is_known_by_how_clouds_name_images() {
+        const NAME: &str = "/v2/fe7d961e053eb6995aac9085772d80b8";
+        let login = CloudLogin::default();
+        let account =
+            CloudAccount { endpoint: String::new(), logs_endpoint: None, uuid: "ab".into(), key: Secret::new("k".into()) };
+        login.set_account(&account);
+        let digest = format!("@sha256:{}", "0d".repeat(32));
+        for path in [format!("{NAME}{digest}"), format!("{NAME}:latest{digest}")] {
+            assert!(login.at("registry3.example", &path).is_some(), "{path}");
+        }
+        for path in [
+            format!("{NAME}:latest"),
+            format!("{NAME}/more{digest}"),
+            format!("/my{NAME}{digest}"),
+            format!("{NAME}0{digest}"),
+            format!("{NAME}@sha256:ab"),
+            format!("/v2/FE7D961E053EB6995AAC9085772D80B8{digest}"),
+            format!("v2/fe7d961e053eb6995aac9085772d80b8{digest}"),
+            String::new(),
+        ] {
+            assert!(login.at("registry3.example", &path).is_none(), "{path}");
+        }
+        login.set_registry(Some("Registry.example".to_owned()));
+        assert!(login.at("registry.example:443", "/a").is_some());
+        login.forget();
+        assert!(login.at("registry3.example", &format!("{NAME}{digest}")).is_none());
+        assert!(login.at("registry.example", "/a").is_none());
     }
 }

@@ -33,7 +33,9 @@ mod target_tag;
 mod wire;
 
 pub use disk::{Disk, StoreFiles};
-pub use readers::{device_key, identity, keep_provisioned, provisioned, provisioned_path, uuid};
+pub use readers::{
+    account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, uuid,
+};
 
 use disk::StateDirectory;
 

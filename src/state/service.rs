@@ -82,7 +82,7 @@ pub enum Feature {
     Firmware,
     /// The engine's socket.
     BalenaSocket,
-    /// The cloud's API address, without a key: the agent has none to give.
+    /// The cloud's API address, and the device's key there once it is registered.
     BalenaApi,
     /// This agent's API, with a key for the service.
     SupervisorApi,

@@ -57,6 +57,12 @@ impl Agent {
         self.said.lock().unwrap().clone()
     }
 
+    /// Has it read its settings again, as `systemctl reload` does.
+    pub(crate) fn reload(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Its directories, after it was killed as by a power cut.
     pub(crate) fn killed(mut self) -> TempDir {
         assert!(self.child.try_wait().unwrap().is_none(), "it lives to the end");

@@ -24,7 +24,7 @@ fn lived_in() -> tempfile::TempDir {
 const CONFIG: &str = r#"{"uuid": "c0ffee00c0ffee00c0ffee00c0ffee00", "deviceType": "raspberrypi3", "listenPort": 48999,
     "hostname": "kitchen", "apiEndpoint": "", "apiKey": "sesame", "developmentMode": false}"#;
 
-fn soon(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn soon(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !is() {
         assert!(Instant::now() < end, "{what}");

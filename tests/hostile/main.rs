@@ -9,5 +9,6 @@ mod agent;
 mod connections;
 mod files;
 mod garbage;
+mod join;
 mod key_guessing;
 mod slow;

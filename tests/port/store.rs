@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use boardkeeper::port::{Record, Store, StoredTargets};
+use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
@@ -26,6 +27,17 @@ fn keys() -> Keys {
     Keys { device: Secret::new("d1".repeat(32)), root: Secret::new("e2".repeat(32)), generations }
 }
 
+fn account(registered_at_ms: Option<i64>) -> AccountRecord {
+    AccountRecord {
+        endpoint: "https://api.example.com".into(),
+        uuid: "0badcafe0badcafe0badcafe0badcafe".into(),
+        key: Secret::new("own".into()),
+        provisioned_by: Some("fingerprint".into()),
+        device_id: registered_at_ms.map(|_| 57),
+        registered_at_ms,
+    }
+}
+
 /// A target as its document says; the fixture's parser makes this of any document.
 pub(crate) fn target(document: &str) -> Target {
     Target { document: document.to_owned(), ..Target::default() }
@@ -41,6 +53,7 @@ async fn save_everything(store: &impl Store) {
     store.save(&Record::Keys(keys())).await.unwrap();
     store.save(&Record::Targets(Box::new(targeted(Some("{}"), Some("{}"))))).await.unwrap();
     store.save(&Record::Stopped(BTreeSet::from([main_service()]))).await.unwrap();
+    store.save(&Record::Account(account(Some(1)))).await.unwrap();
 }
 
 /// A new device remembers nothing, and complains of nothing.
@@ -55,6 +68,8 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     assert_eq!((memory.identity, memory.keys), (Some(identity()), Some(keys())));
     assert_eq!(memory.targets, targeted(Some("{}"), Some("{}")));
     assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
+    assert_eq!(memory.account, Some(account(Some(1))));
+    assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
     assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
 }
 
@@ -68,6 +83,10 @@ pub(crate) async fn the_last_one_counts(world: impl Fixture) {
         assert_eq!(world.open().load().await.unwrap().targets, targeted(wanted, good));
     }
     store.save(&Record::Stopped(BTreeSet::new())).await.unwrap();
+    for registered_at_ms in [None, Some(2)] {
+        store.save(&Record::Account(account(registered_at_ms))).await.unwrap();
+        assert_eq!(world.open().account().await.unwrap(), Some(account(registered_at_ms)));
+    }
     let memory = world.open().load().await.unwrap();
     assert!(memory.stopped.is_empty());
     assert_eq!(memory.identity, Some(identity()));

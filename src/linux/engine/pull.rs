@@ -53,11 +53,13 @@ impl Engine {
             return Ok(None);
         }
         let registry = login::registry(image.as_str());
+        // A reference without a host has no slash before its path: the hub's.
+        let path = image.as_str().strip_prefix(registry).filter(|_| !login::is_hub(registry)).unwrap_or_default();
         let login = match &self.settings.logins {
             Some(path) => login::read(path, registry).await?,
             None => RegistryLogin::None,
         };
-        let login = match (login, self.cloud_login.at(registry)) {
+        let login = match (login, self.cloud_login.at(registry, path)) {
             (RegistryLogin::None | RegistryLogin::Helper, Some((user, key))) => RegistryLogin::device(registry, user, &key),
             (login, _) => login,
         };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -36,6 +37,8 @@ pub struct LiveHost {
     files: HostConfigFiles,
     systemd: Systemd,
     boot_files: BootFiles,
+    /// Held while the provisioning file is changed: a change reads it first, and may outlive the future that began it.
+    changing: Arc<Mutex<()>>,
 }
 
 impl LiveHost {
@@ -53,6 +56,7 @@ impl LiveHost {
             files: HostConfigFiles { hostname: root.join("etc/hostname"), config, proxy },
             systemd: Systemd::new(root, bus),
             boot_files: BootFiles::default(),
+            changing: Arc::default(),
         }
     }
 
@@ -117,8 +121,12 @@ impl port::Host for LiveHost {
     }
 
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {
-        let (files, patch) = (self.files.clone(), patch.clone());
-        match off_thread(move || files.write(&patch)).await.and_then(|it| it).map_err(HostError)? {
+        let (files, patch, changing) = (self.files.clone(), patch.clone(), Arc::clone(&self.changing));
+        let written = off_thread(move || {
+            let _held = changing.lock().unwrap_or_else(PoisonError::into_inner);
+            files.write(&patch)
+        });
+        match written.await.and_then(|it| it).map_err(HostError)? {
             ProxyChange::Unchanged => Ok(()),
             ProxyChange::Changed => configured::apply(&self.systemd).await.map_err(HostError),
         }
@@ -137,7 +145,9 @@ impl port::Host for LiveHost {
     async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError> {
         let (path, fields) = (self.files.config.clone(), fields.clone());
         let copy = store::provisioned_path(&self.state_dir);
+        let changing = Arc::clone(&self.changing);
         let written = off_thread(move || {
+            let _held = changing.lock().unwrap_or_else(PoisonError::into_inner);
             // The copy must not keep the provisioning key either. Without a copy there is none to keep.
             let _ = provisioned::write(&copy, &fields);
             provisioned::write(&path, &fields)

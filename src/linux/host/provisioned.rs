@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -16,7 +17,7 @@ use crate::linux::{read_small, without_mark};
 use crate::state::cloud::ProvisionedFields;
 
 /// The fields that make a device one of a cloud, and are removed when it leaves.
-pub const CLOUD_FIELDS: [&str; 19] = [
+pub const CLOUD_FIELDS: [&str; 20] = [
     "apiEndpoint",
     "apiEndpointOverride",
     "apiKey",
@@ -36,6 +37,7 @@ pub const CLOUD_FIELDS: [&str; 19] = [
     "username",
     "uuid",
     "vpnEndpoint",
+    "vpnPort",
 ];
 
 /// Writes into a file that the device is registered, and deletes the provisioning key there. A file that has it all is left
@@ -58,6 +60,30 @@ pub fn write(path: &Path, fields: &ProvisionedFields) -> Result<(), String> {
 /// Removes the fields of the cloud from a file.
 pub fn leave(path: &Path) -> Result<(), String> {
     change(path, |file| CLOUD_FIELDS.iter().for_each(|it| file.remove(it)))
+}
+
+/// Replaces the fields of a cloud in a file by those of another one, and sets whatever else that one has. A file that is
+/// missing or broken is replaced whole. Only its owner can read it afterwards.
+pub fn join(path: &Path, text: &[u8]) -> Result<(), String> {
+    let shown = path.display();
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let new: JsonFields = serde_json::from_slice(without_mark(text))
+        .map_err(|why| format!("the new `{shown}` is not a JSON object (line {})", why.line()))?;
+    let old = read_small(&path).ok().and_then(|it| serde_json::from_slice::<JsonFields>(without_mark(&it)).ok());
+    let mut fields = old.unwrap_or(JsonFields(Vec::new()));
+    for name in CLOUD_FIELDS {
+        fields.remove(name);
+    }
+    for (name, value) in &new.0 {
+        fields.set(name, value);
+    }
+    let text = serde_json::to_string(&fields).map_err(|why| format!("cannot write `{shown}`: {why}"))?;
+    if path.exists() {
+        // FAT has no modes.
+        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+    }
+    replace(&path, &format!("{text}\n"), 0o600)
+        .map_err(|why| format!("cannot write `{shown}`: {why}; run it as root or as the agent's user"))
 }
 
 fn change(path: &Path, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String> {

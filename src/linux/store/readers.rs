@@ -37,6 +37,23 @@ pub(super) fn account<F: StoreFiles>(files: &StateDirectory<F>) -> Result<Option
     Ok(None)
 }
 
+/// The account of the device in a cloud, if the directory has one. Changes nothing.
+pub fn account_in(path: &Path) -> Result<Option<AccountRecord>, StoreError> {
+    account(&StateDirectory::new(Disk, path))
+}
+
+/// Removes the account of the device in a cloud, with its copy. The running agent knows it until it reads its settings again.
+pub fn remove_account(path: &Path) -> io::Result<()> {
+    let files = StateDirectory::new(Disk, path);
+    for name in [ACCOUNT_BACKUP, ACCOUNT] {
+        match files.remove(name) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            _ => (),
+        }
+    }
+    if path.is_dir() { files.sync_names() } else { Ok(()) }
+}
+
 /// The uuid of the device: that of its account in the cloud, once it is registered; else that of its identity.
 #[must_use]
 pub fn uuid(path: &Path) -> Option<String> {

@@ -116,3 +116,25 @@ async fn a_host_with_ipv6_only_is_reached() {
     }
     assert_eq!(server.heard()[0].headers["host"], server.at.to_string());
 }
+
+/// `boardkeeper join https://…`
+#[tokio::test]
+async fn a_config_json_is_downloaded_whole_and_without_a_key() {
+    let server = CloudServer::tls(VALID, |heard, _| match heard.line.as_str() {
+        line if line.contains("/files/config.json?token=a%20b") => Reply::new("200 OK", "", "{\"applicationId\": 7}"),
+        _ => Reply::new("404 Not Found", "", "no such file"),
+    });
+    let root = host_root(AUTHORITY);
+    let get = async |path: &str| {
+        let url = format!("{}{path}", server.endpoint());
+        boardkeeper::linux::provision::download(&url, root.path(), &ProxyVariables::default()).await
+    };
+    assert_eq!(get("/files/config.json?token=a%20b#x").await, Ok(b"{\"applicationId\": 7}".to_vec()));
+    assert!(!server.heard()[0].headers.contains_key("authorization"));
+    let why = get("/other.json").await.unwrap_err();
+    assert!(why.contains("404") && !why.contains("tries again"), "{why}");
+    for url in ["http://127.0.0.1/config.json", "https://me:sesame@127.0.0.1/config.json", "https://"] {
+        let why = boardkeeper::linux::provision::download(url, root.path(), &ProxyVariables::default()).await.unwrap_err();
+        assert!(why.contains("write one like https://") && !why.contains("sesame"), "{why}");
+    }
+}
