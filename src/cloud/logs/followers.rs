@@ -219,6 +219,8 @@ impl<'e> Follower<'e> {
             return false;
         }
         (self.retry_at, self.requested_run, self.has_ended) = (None, self.run, false);
+        // Its lines may be old because the engine was away.
+        self.overload = Overload::default();
         self.lines = Some(Box::pin(engine.logs(self.id.clone(), self.cursor)));
         true
     }

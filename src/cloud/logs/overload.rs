@@ -3,7 +3,8 @@
 //! The rule: while the cloud accepts every body, and its lines grow older by at least half a second with each second for a
 //! whole minute, a container writes at least twice as much as can be sent. Then its lines are dropped until they are less than
 //! five seconds old, or none is left. Lines that are old because the cloud was away get younger while they are sent, so none of
-//! these is dropped; nor does a jump of the clock count.
+//! these is dropped; nor does a jump of the clock count. Nor do lines that are old because the engine was away: the observation
+//! begins anew with each request to the engine.
 
 use std::time::Duration;
 

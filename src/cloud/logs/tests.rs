@@ -212,6 +212,23 @@ async fn what_a_flood_drops_is_counted_and_said_and_nothing_else_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_engine_gives_late_is_no_flood() {
+    let device = LogDevice::with(&["a"]);
+    device
+        .uploads(400 * SECOND, async {
+            for index in 0..10 {
+                if [4, 7].contains(&index) {
+                    device.engine.set_up(index == 7);
+                }
+                device.print("a", OUT, &index.to_string());
+                sleep(20 * SECOND).await;
+            }
+        })
+        .await;
+    assert_eq!((device.texts(), suppressed(&device)), (numbered(10), 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_device_is_asked_rarely() {
     let device = LogDevice::with(&["a"]);
     device.cloud.answers.borrow_mut().extend((0..1000).map(|_| refused(401)));

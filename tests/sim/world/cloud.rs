@@ -123,6 +123,7 @@ impl CloudModel {
     /// The agent has forgotten what it was asked.
     pub(crate) fn agent_died(&mut self) {
         self.asked_to_wait = false;
+        self.busy_until = None;
         self.status = None;
     }
 
