@@ -17,6 +17,7 @@
 //! work           steps in flight                                retries     failed steps, and when they are retried
 //!                                                                conflicts   steps held back by work in flight
 //! waiters        requests that are not answered yet             goals       whether what they wait for was reached
+//!                                                                selection   which service a request is about
 //! persistence    records that could not be saved yet
 //! boot_config    the file of the firmware or boot loader, and whether the machine booted with it
 //! shutdown       reboot and power-off
@@ -74,6 +75,7 @@ mod publish_status;
 mod requests;
 mod retries;
 mod schedule;
+mod selection;
 mod shutdown;
 mod steps;
 mod targets;

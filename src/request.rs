@@ -37,10 +37,12 @@ pub enum Request {
     Restart { app: AppId, force: Force, reply: Reply<NotStarted> },
     /// Clear the app's volumes and bring it back. The response comes when it runs.
     Purge { app: AppId, force: Force, reply: Reply<NotStarted> },
-    /// Stop a service, and keep its container. `None`: the only one of the app.
-    Stop { app: AppId, service: Option<String>, force: Force, reply: Reply<ContainerId> },
-    /// Start a service that was stopped. `None`: the only one of the app.
-    Start { app: AppId, service: Option<String>, reply: Reply<ContainerId> },
+    /// Recreate the container of a service. The response comes when the new one runs.
+    RestartService { app: AppId, service: ServiceSelector, force: Force, reply: Reply<ContainerId> },
+    /// Stop a service, and keep its container.
+    Stop { app: AppId, service: ServiceSelector, force: Force, reply: Reply<ContainerId> },
+    /// Start a service that was stopped.
+    Start { app: AppId, service: ServiceSelector, reply: Reply<ContainerId> },
     /// Regenerate the caller's API key. The response is the new one.
     RenewKey { caller: Caller, reply: Reply<Secret> },
     /// Enable or disable the connectivity check.
@@ -53,6 +55,17 @@ pub enum Request {
     Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
     /// Changes nothing. A response shows that the reconciler makes progress.
     Probe(Reply<()>),
+}
+
+/// Which service of an app a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceSelector {
+    /// The only one of the app.
+    Only,
+    /// The one with this name. In an app of one service any name selects it, as in the supervisors of today.
+    Named(String),
+    /// The one whose image has this number in the cloud. In an app of one service any number selects it.
+    Image(i64),
 }
 
 /// A target document that is no target.
@@ -70,7 +83,9 @@ impl Request {
         match self {
             Self::Target(_) | Self::Rejected(_) | Self::Account(_) => (),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
-            Self::Stop { reply, .. } | Self::Start { reply, .. } => respond(reply, Err(why)),
+            Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
+                respond(reply, Err(why));
+            }
             Self::RenewKey { reply, .. } => respond(reply, Err(why)),
             Self::ReadHost(reply) => respond(reply, Err(why)),
             Self::Update { reply, .. }

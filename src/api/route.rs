@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! v1       the API of 2017, and what later supervisors added to it  route/v1.rs route/v1/
+//! v2       the API of multi-container devices: actions on a service  route/v2.rs
 //! agent    what the agent knows and does                            route/agent.rs
 //! leds     the board and its LEDs                                   route/leds.rs
 //! openapi  the API description                                      route/openapi.rs openapi.json
@@ -13,6 +14,7 @@ mod agent;
 mod leds;
 mod openapi;
 mod v1;
+mod v2;
 
 use std::pin::Pin;
 
@@ -85,9 +87,9 @@ static ROUTES: &[Route] = &[
     get("/v1/healthy", Public, Now(v1::healthy)),
     get("/v1/device/host-config", AnyKey, Waits(|call| Box::pin(v1::host_config(call)))),
     patch("/v1/device/host-config", Device(DeviceAction::HostConfig), Waits(|call| Box::pin(v1::configure_host(call)))),
-    post("/v2/applications/{appId}/restart-service", AnyKey, NotYet),
-    post("/v2/applications/{appId}/stop-service", AnyKey, NotYet),
-    post("/v2/applications/{appId}/start-service", AnyKey, NotYet),
+    post("/v2/applications/{appId}/restart-service", App, Waits(|call| Box::pin(v2::restart_service(call)))),
+    post("/v2/applications/{appId}/stop-service", App, Waits(|call| Box::pin(v2::stop_service(call)))),
+    post("/v2/applications/{appId}/start-service", App, Waits(|call| Box::pin(v2::start_service(call)))),
     post("/v2/applications/{appId}/restart", AnyKey, NotYet),
     post("/v2/applications/{appId}/purge", AnyKey, NotYet),
     get("/v2/applications/state", AnyKey, NotYet),

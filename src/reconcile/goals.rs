@@ -31,7 +31,9 @@ impl<'a> GoalCheck<'a> {
     /// first step, and counts as if it had been held all along.
     pub(super) fn lock_against(self, waiter: &Waiter) -> Option<&'a HeldLock> {
         match waiter.goal {
-            Goal::Settled(_) | Goal::Purged(..) | Goal::Stopped(..) => self.observed.blocking_lock(waiter.app),
+            Goal::Settled(_) | Goal::Purged(..) | Goal::Stopped(..) | Goal::Restarted(..) => {
+                self.observed.blocking_lock(waiter.app)
+            }
             Goal::Started(..) => None,
         }
     }
@@ -71,14 +73,13 @@ impl<'a> GoalCheck<'a> {
             }
             Goal::Stopped(key, reply) => respond_if(self.stopped(&key), reply).map(|reply| Goal::Stopped(key, reply)),
             Goal::Started(key, reply) => respond_if(self.started(&key), reply).map(|reply| Goal::Started(key, reply)),
+            Goal::Restarted(key, reply) => respond_if(self.restarted(&key), reply).map(|reply| Goal::Restarted(key, reply)),
         };
         goal.map(|goal| Waiter { app, goal, since })
     }
 
     fn stopped(self, key: &ServiceKey) -> Option<Result<ContainerId, Refusal>> {
-        // A requester may take the locks as soon as it is answered, so they must be released by then.
-        let is_unlocking = self.steps().any(|step| *step == Step::ReleaseLocks(key.app));
-        let busy = is_unlocking || self.observed.containers(key).any(|it| it.phase.is_alive());
+        let busy = self.is_unlocking(key.app) || self.observed.containers(key).any(|it| it.phase.is_alive());
         let id = self.observed.containers(key).next().map(|it| it.id.clone());
         (!busy).then(|| id.ok_or(Refusal::NoContainer))
     }
@@ -91,6 +92,18 @@ impl<'a> GoalCheck<'a> {
         };
         let starts_anew = |it: &&Container| self.overrides.is_start_requested(&it.id);
         self.observed.containers(key).find(|it| started(it) && !starts_anew(it)).map(|it| Ok(it.id.clone()))
+    }
+
+    fn restarted(self, key: &ServiceKey) -> Option<Result<ContainerId, Refusal>> {
+        let is_recreated = self.overrides.is_recreate_requested(key, self.observed.current());
+        // An exited container counts as one that has run, unless another request stopped it.
+        let pending = is_recreated || self.overrides.has_stopped(key) || self.is_unlocking(key.app);
+        if pending { None } else { self.started(key) }
+    }
+
+    /// Whether locks of the app are still to be released. A requester may take them as soon as it is answered.
+    fn is_unlocking(self, app: AppId) -> bool {
+        self.steps().any(|step| *step == Step::ReleaseLocks(app))
     }
 
     /// Whether the app has all that it can have now. It may still wait for an update's images, or for a reboot.
@@ -138,23 +151,33 @@ impl<'a> GoalCheck<'a> {
             Goal::Settled(_) | Goal::Purged(..) => self.cannot_settle(waiter.app),
             Goal::Stopped(key, _) => self.cannot_stop(key),
             Goal::Started(key, _) => self.cannot_start(key).or_else(|| self.starts_too_late(key, waiter.since)),
+            Goal::Restarted(key, _) => self.cannot_restart(key).or_else(|| self.starts_too_late(key, waiter.since)),
         }
     }
 
     /// The engine rejects a container or its network, and nothing is killed before they are created; or the image of a
     /// service that has no container cannot be pulled.
     fn cannot_settle(self, app: AppId) -> Option<Refusal> {
-        let containers = self.waiting().any(|it| matches!(it, Waiting::Containers(key) if key.app == app));
         let concerns = |step: &Step| match step {
-            Step::Engine(EngineAction::Create(spec)) => containers && spec.key.app == app,
-            Step::Engine(EngineAction::CreateNetwork(network)) => containers && network.app == Some(app),
             Step::Engine(EngineAction::Pull(image)) => {
                 let wanted = self.app(app).into_iter().flat_map(|it| &it.services).filter(|(_, it)| it.image == *image);
                 wanted.map(|(name, _)| ServiceKey::new(app, name)).any(|key| !self.observed.has_container(&key))
             }
             _ => false,
         };
-        self.failure_backing_off(concerns).or_else(|| self.unmet_for_ever(app, |_| true))
+        let created = self.creation_refused(app, |_| true);
+        created.or_else(|| self.failure_backing_off(concerns)).or_else(|| self.unmet_for_ever(app, |_| true))
+    }
+
+    /// The engine rejects a container or a network of the app, for which such a service of it waits.
+    fn creation_refused(self, app: AppId, such: impl Fn(&ServiceKey) -> bool) -> Option<Refusal> {
+        let waits = self.waiting().any(|it| matches!(it, Waiting::Containers(key) if key.app == app && such(key)));
+        let concerns = |step: &Step| match step {
+            Step::Engine(EngineAction::Create(spec)) => spec.key.app == app,
+            Step::Engine(EngineAction::CreateNetwork(network)) => network.app == Some(app),
+            _ => false,
+        };
+        if waits { self.failure_backing_off(concerns) } else { None }
     }
 
     /// The app has no container, and an image of it cannot be pulled: nothing was restarted, and a success would say that it
@@ -179,14 +202,34 @@ impl<'a> GoalCheck<'a> {
         self.failure_backing_off(stops)
     }
 
-    fn cannot_start(self, key: &ServiceKey) -> Option<Refusal> {
-        let Some(service) = self.service(key) else { return Some(Refusal::NotInTarget) };
+    fn cannot_restart(self, key: &ServiceKey) -> Option<Refusal> {
+        let is_recreated = self.overrides.is_recreate_requested(key, self.observed.current());
+        if !is_recreated && self.started(key).is_none() {
+            return self.cannot_start(key);
+        }
+        // The old container is still there, or was restarted: an update's image that cannot be pulled holds up neither.
+        let of_service = |step: &Step| step.subject() == Subject::Service(key.clone());
+        let created = || self.creation_refused(key.app, |it| it == key);
+        self.service_to_run(key).err().or_else(created).or_else(|| self.failure_backing_off(of_service))
+    }
+
+    /// The service as the target has it, if it is to run.
+    fn service_to_run(self, key: &ServiceKey) -> Result<&'a Service, Refusal> {
+        let service = self.service(key).ok_or(Refusal::NotInTarget)?;
         if !service.running {
-            return Some(Refusal::NotToRun(key.clone()));
+            return Err(Refusal::NotToRun(key.clone()));
         }
         if self.overrides.has_stopped(key) {
-            return Some(Refusal::Failed(format!("{key} was stopped by another request")));
+            return Err(Refusal::Failed(format!("{key} was stopped by another request")));
         }
+        Ok(service)
+    }
+
+    fn cannot_start(self, key: &ServiceKey) -> Option<Refusal> {
+        let service = match self.service_to_run(key) {
+            Ok(service) => service,
+            Err(why) => return Some(why),
+        };
         if self.waits_for_boot(key) {
             let why = format!("{key} is started by the next boot, as its label io.balena.update.requires-reboot asks");
             return Some(Refusal::Failed(why));

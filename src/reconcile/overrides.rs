@@ -16,6 +16,8 @@ pub(super) struct ActiveOverrides {
     requested: Overrides,
     /// Services the user had stopped when the agent last ended. Each is started again once, whatever its restart policy.
     restart_after_stop: BTreeSet<ServiceKey>,
+    /// Apps of which a restart was requested. Done as soon as none of the app's containers is to be recreated.
+    restarts: BTreeSet<AppId>,
     /// Apps whose locks a restart, a purge or a stop overrides, until it is done.
     forced_once: BTreeSet<AppId>,
     /// Until then forced apps stay forced, although they have settled.
@@ -42,6 +44,7 @@ impl ActiveOverrides {
         Self {
             requested: Overrides::default(),
             restart_after_stop: stopped,
+            restarts: BTreeSet::new(),
             forced_once: BTreeSet::new(),
             force_until: Instant::now(),
         }
@@ -75,10 +78,24 @@ impl ActiveOverrides {
         self.requested.start.contains(id)
     }
 
-    /// Whether a restart or a purge of an app is not done yet.
+    /// Whether a restart of an app or of one of its services, or a purge, is not done yet.
     pub(super) fn is_restart_requested(&self, app: AppId, current: &Current) -> bool {
-        let anew = |it: &Container| it.key.app == app && self.requested.recreate.contains(&it.id);
-        self.requested.purge.contains(&app) || current.containers.iter().any(anew)
+        self.requested.purge.contains(&app) || self.is_any_recreated(current, |key| key.app == app)
+    }
+
+    /// Whether a restart of a whole app, or a purge, is not done yet.
+    pub(super) fn is_app_restart_requested(&self, app: AppId, current: &Current) -> bool {
+        self.requested.purge.contains(&app)
+            || self.restarts.contains(&app) && self.is_any_recreated(current, |key| key.app == app)
+    }
+
+    /// Whether a container of a service is still to be recreated.
+    pub(super) fn is_recreate_requested(&self, key: &ServiceKey, current: &Current) -> bool {
+        self.requested.purge.contains(&key.app) || self.is_any_recreated(current, |it| it == key)
+    }
+
+    fn is_any_recreated(&self, current: &Current, such: impl Fn(&ServiceKey) -> bool) -> bool {
+        current.containers.iter().any(|it| such(&it.key) && self.requested.recreate.contains(&it.id))
     }
 
     /// A new target: drops the overrides that only the old one knows.
@@ -98,9 +115,24 @@ impl ActiveOverrides {
         self.forced_once.insert(app);
     }
 
-    /// Requests that these containers are recreated.
-    pub(super) fn recreate(&mut self, ids: impl Iterator<Item = ContainerId>) {
-        self.requested.recreate.extend(ids);
+    /// Requests that the containers of an app are recreated.
+    pub(super) fn restart(&mut self, app: AppId, current: &Current) {
+        self.restarts.insert(app);
+        self.recreate(current, |key| key.app == app);
+    }
+
+    /// Requests that the containers of a service are recreated.
+    pub(super) fn restart_service(&mut self, key: &ServiceKey, current: &Current) {
+        self.recreate(current, |it| it == key);
+    }
+
+    /// A restart of a service starts it: a user's stop of it is dropped.
+    pub(super) fn clear_stop(&mut self, key: &ServiceKey) -> StoppedRecord {
+        StoppedRecord::if_changed(self.requested.stopped.remove(key))
+    }
+
+    fn recreate(&mut self, current: &Current, such: impl Fn(&ServiceKey) -> bool) {
+        self.requested.recreate.extend(current.containers.iter().filter(|it| such(&it.key)).map(|it| it.id.clone()));
     }
 
     /// Requests that the volumes of an app are purged.
@@ -136,6 +168,7 @@ impl ActiveOverrides {
         self.requested.purge.remove(&app);
         let of_app = |id: &ContainerId| current.containers.iter().any(|it| it.key.app == app && it.id == *id);
         self.requested.recreate.retain(|id| !of_app(id));
+        self.restarts.remove(&app);
         if let Some(key) = stop {
             self.requested.stopped.remove(key);
         }
@@ -162,6 +195,9 @@ impl ActiveOverrides {
         let exists =
             |app: &AppId| containers.iter().any(|it| it.key.app == *app) || current.volumes.iter().any(|it| it.app == *app);
         self.requested.purge.retain(exists);
+        let is_recreated =
+            |app: &AppId| containers.iter().any(|it| it.key.app == *app && self.requested.recreate.contains(&it.id));
+        self.restarts.retain(is_recreated);
         self.request_pending_restarts(containers)
     }
 

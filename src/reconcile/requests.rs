@@ -1,14 +1,13 @@
 //! What a request changes: the target or the overrides, and nothing else. The action to take follows from the next
 //! observation.
 
-use std::collections::BTreeSet;
-
 use crate::port::{Random, Record, Targets, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::overrides::StoppedRecord;
 use crate::reconcile::persistence::{RecordKind, save};
+use crate::reconcile::selection::select;
 use crate::reconcile::waiters::Goal;
-use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, respond};
+use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, ServiceSelector, respond};
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
 
@@ -44,11 +43,15 @@ impl<W: World> Reconciler<'_, W> {
                 begun => self.wait_for(app, begun.map(|_| Goal::Settled), reply),
             },
             Request::Stop { app, service, force, reply } => {
-                let key = self.stop(app, service, force).await;
+                let key = self.stop(app, &service, force).await;
                 self.wait_for(app, key.map(|key| |reply| Goal::Stopped(key, reply)), reply);
             }
+            Request::RestartService { app, service, force, reply } => {
+                let key = self.restart_service(app, &service, force).await;
+                self.wait_for(app, key.map(|key| |reply| Goal::Restarted(key, reply)), reply);
+            }
             Request::Start { app, service, reply } => {
-                let key = self.start(app, service).await;
+                let key = self.start(app, &service).await;
                 self.wait_for(app, key.map(|key| |reply| Goal::Started(key, reply)), reply);
             }
             Request::RenewKey { caller, reply } => respond(reply, self.renew_key(caller).await),
@@ -128,8 +131,8 @@ impl<W: World> Reconciler<'_, W> {
         // Idempotent: a restart under way serves this request too. Requested every second, a restart would never end
         // otherwise.
         let current = self.observed.current();
-        if !self.requests.has_restart(app) && !self.overrides.is_restart_requested(app, current) {
-            self.overrides.recreate(current.containers.iter().filter(|it| it.key.app == app).map(|it| it.id.clone()));
+        if !self.requests.has_restart(app) && !self.overrides.is_app_restart_requested(app, current) {
+            self.overrides.restart(app, current);
         }
         let stopped = self.overrides.clear_stops(app);
         self.save_stopped(stopped).await;
@@ -145,26 +148,36 @@ impl<W: World> Reconciler<'_, W> {
         Ok(not_purged(app, &self.observed.current().volumes))
     }
 
-    async fn stop(&mut self, app: AppId, service: Option<String>, force: Force) -> Result<ServiceKey, Refusal> {
-        let key = self.one_service(app, service)?;
-        if !self.observed.has_container(&key) {
-            return Err(match &self.context.publish.borrow().engine {
-                // While the engine is down, it is not known whether there is a container.
-                EngineState::Down { why, .. } => Refusal::Failed(why.clone()),
-                EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
-            });
+    async fn restart_service(&mut self, app: AppId, service: &ServiceSelector, force: Force) -> Result<ServiceKey, Refusal> {
+        let key = self.select(app, service)?;
+        self.check_container(&key)?;
+        self.check_wanted_running(&key)?;
+        self.check_locks(app, force).await?;
+        let current = self.observed.current();
+        // Idempotent, as a restart of an app.
+        if !self.requests.has_restart_of(&key) && !self.overrides.is_recreate_requested(&key, current) {
+            self.overrides.restart_service(&key, current);
         }
+        let stopped = self.overrides.clear_stop(&key);
+        self.save_stopped(stopped).await;
+        Ok(key)
+    }
+
+    async fn stop(&mut self, app: AppId, service: &ServiceSelector, force: Force) -> Result<ServiceKey, Refusal> {
+        let key = self.select(app, service)?;
+        self.check_container(&key)?;
         self.check_locks(app, force).await?;
         let stopped = self.overrides.stop(&key);
         self.save_stopped(stopped).await;
         Ok(key)
     }
 
-    async fn start(&mut self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
-        let key = self.one_service(app, service)?;
-        if self.targets.completed().and_then(|it| it.service(&key)).is_some_and(|it| !it.running) {
-            return Err(Refusal::NotToRun(key));
+    async fn start(&mut self, app: AppId, service: &ServiceSelector) -> Result<ServiceKey, Refusal> {
+        let key = self.select(app, service)?;
+        if *service != ServiceSelector::Only {
+            self.check_container(&key)?;
         }
+        self.check_wanted_running(&key)?;
         self.work.retries_mut().retry_service_now(&key);
         let stopped = self.overrides.start(&key, self.observed.current());
         self.save_stopped(stopped).await;
@@ -201,35 +214,30 @@ impl<W: World> Reconciler<'_, W> {
         Ok(())
     }
 
-    fn wanted_app(&self, app: AppId) -> Result<&App, Refusal> {
-        self.targets.app(app).ok_or(Refusal::UnknownApp(app))
+    fn select(&self, app: AppId, service: &ServiceSelector) -> Result<ServiceKey, Refusal> {
+        select(app, service, self.targets.app(app), &self.observed.current().containers)
     }
 
-    /// The service that a request is about: the one it names, else the only one of its app. A service that has a container
-    /// but is no longer in the target can be neither stopped nor started: the reconciler removes it.
-    fn one_service(&self, app: AppId, service: Option<String>) -> Result<ServiceKey, Refusal> {
-        let containers = self.observed.current().containers.iter().filter(|it| it.key.app == app);
-        let present: BTreeSet<&str> = containers.map(|it| it.key.service.as_str()).collect();
-        let wanted = self.targets.app(app).into_iter().flat_map(|it| it.services.keys());
-        let wanted: BTreeSet<&str> = wanted.map(String::as_str).collect();
-        let name = match service {
-            Some(name) if wanted.contains(name.as_str()) => name,
-            Some(name) if present.contains(name.as_str()) => return Err(Refusal::NotInTarget),
-            Some(_) => {
-                self.wanted_app(app)?;
-                return Err(Refusal::NoContainer);
-            }
-            None if wanted.len() > 1 && !wanted.is_disjoint(&present) => return Err(Refusal::SeveralServices),
-            None => match (wanted.first(), present.first()) {
-                (Some(name), _) if wanted.len() == 1 && present.contains(name) => (*name).to_owned(),
-                _ if present.len() > 1 => return Err(Refusal::SeveralServices),
-                (_, Some(_)) => return Err(Refusal::NotInTarget),
-                (Some(_), None) if wanted.len() > 1 => return Err(Refusal::SeveralServices),
-                (Some(name), None) => (*name).to_owned(),
-                (None, None) => return Err(Refusal::UnknownApp(app)),
-            },
-        };
-        Ok(ServiceKey { app, service: name })
+    fn check_container(&self, key: &ServiceKey) -> Result<(), Refusal> {
+        if self.observed.has_container(key) {
+            return Ok(());
+        }
+        Err(match &self.context.publish.borrow().engine {
+            // While the engine is down, it is not known whether there is a container.
+            EngineState::Down { why, .. } => Refusal::Failed(why.clone()),
+            EngineState::Unknown | EngineState::Up => Refusal::NoContainer,
+        })
+    }
+
+    fn check_wanted_running(&self, key: &ServiceKey) -> Result<(), Refusal> {
+        match self.targets.completed().and_then(|it| it.service(key)) {
+            Some(service) if !service.running => Err(Refusal::NotToRun(key.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn wanted_app(&self, app: AppId) -> Result<&App, Refusal> {
+        self.targets.app(app).ok_or(Refusal::UnknownApp(app))
     }
 
     /// Saves which services the user stopped, and which are still to be restarted.
@@ -261,6 +269,7 @@ fn not_purged(app: AppId, volumes: &[Volume]) -> Option<String> {
 const fn changes_containers(request: &Request) -> bool {
     match request {
         Request::Restart { .. }
+        | Request::RestartService { .. }
         | Request::Purge { .. }
         | Request::Stop { .. }
         | Request::Start { .. }

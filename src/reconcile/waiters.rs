@@ -31,6 +31,8 @@ pub(super) enum Goal {
     Stopped(ServiceKey, Reply<ContainerId>),
     /// The service's container runs, or has run.
     Started(ServiceKey, Reply<ContainerId>),
+    /// The same, of a container that a restart of the service created.
+    Restarted(ServiceKey, Reply<ContainerId>),
 }
 
 impl Waiter {
@@ -38,7 +40,7 @@ impl Waiter {
     pub(super) const fn stops(&self) -> Option<&ServiceKey> {
         match &self.goal {
             Goal::Stopped(key, _) => Some(key),
-            Goal::Settled(_) | Goal::Purged(..) | Goal::Started(..) => None,
+            Goal::Settled(_) | Goal::Purged(..) | Goal::Started(..) | Goal::Restarted(..) => None,
         }
     }
 
@@ -52,14 +54,14 @@ impl Goal {
     fn reject(self, why: Refusal) {
         match self {
             Self::Settled(reply) | Self::Purged(_, reply) => respond(reply, Err(why)),
-            Self::Stopped(_, reply) | Self::Started(_, reply) => respond(reply, Err(why)),
+            Self::Stopped(_, reply) | Self::Started(_, reply) | Self::Restarted(_, reply) => respond(reply, Err(why)),
         }
     }
 
     fn is_closed(&self) -> bool {
         match self {
             Self::Settled(reply) | Self::Purged(_, reply) => reply.is_closed(),
-            Self::Stopped(_, reply) | Self::Started(_, reply) => reply.is_closed(),
+            Self::Stopped(_, reply) | Self::Started(_, reply) | Self::Restarted(_, reply) => reply.is_closed(),
         }
     }
 
@@ -70,6 +72,7 @@ impl Goal {
             Self::Purged(stays, _) => ("purged", stays.as_str()),
             Self::Stopped(key, _) => ("stopped", key.service.as_str()),
             Self::Started(key, _) => ("started", key.service.as_str()),
+            Self::Restarted(key, _) => ("restarted", key.service.as_str()),
         };
         (kind, about.to_owned())
     }
@@ -141,9 +144,14 @@ impl<'w> PendingRequests<'w> {
         self.waiters.iter().any(|it| it.app == app)
     }
 
-    /// Whether a restart of an app is waited for.
+    /// Whether a restart of a whole app is waited for.
     pub(super) fn has_restart(&self, app: AppId) -> bool {
         self.waiters.iter().any(|it| it.app == app && matches!(it.goal, Goal::Settled(_)))
+    }
+
+    /// Whether a restart of a service is waited for.
+    pub(super) fn has_restart_of(&self, key: &ServiceKey) -> bool {
+        self.waiters.iter().any(|it| matches!(&it.goal, Goal::Restarted(of, _) if of == key))
     }
 
     /// Of several waiters with the same goal whose requesters hung up, one is enough: the request is still being carried out.

@@ -31,6 +31,9 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("POST /v1/apps/{appId}/start", [401, 401, 200, 200, 401]),
     ("POST /v1/restart", [401, 401, 200, 200, 401]),
     ("POST /v1/purge", [401, 401, 200, 200, 401]),
+    ("POST /v2/applications/{appId}/restart-service", [401, 401, 200, 200, 401]),
+    ("POST /v2/applications/{appId}/stop-service", [401, 401, 200, 200, 401]),
+    ("POST /v2/applications/{appId}/start-service", [401, 401, 200, 200, 401]),
 ];
 const READS: [u16; 5] = [401, 401, 200, 200, 200];
 const NOT_YET: [u16; 5] = [401, 401, 501, 501, 501];
@@ -80,7 +83,7 @@ fn asking(method: &str, path: &str, key: Option<&str>, in_query: bool) -> Reques
     if let Some(key) = key.filter(|_| !in_query) {
         request = request.header("Authorization", format!("Bearer {key}"));
     }
-    request.body(Body::from("{\"appId\":2167}")).unwrap()
+    request.body(Body::from(r#"{"appId":2167,"serviceName":"main"}"#)).unwrap()
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod random_requests;
 mod reads;
 mod reference;
 mod refused;
+mod services;
 mod slow;
 mod test_device;
 mod wire;

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
-use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, respond};
+use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, ServiceSelector, respond};
 use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
@@ -76,6 +76,9 @@ pub(crate) enum Received {
     Purge(AppId, Force),
     Stop(AppId, Force),
     Start(AppId),
+    RestartService(AppId, ServiceSelector, Force),
+    StopService(AppId, ServiceSelector, Force),
+    StartService(AppId, ServiceSelector),
     RenewKey(Caller),
     CheckConnectivity(ConnectivityCheck),
     ReadHost,
@@ -89,19 +92,17 @@ impl Received {
             Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
             Request::Restart { app, force, .. } => Self::Restart(*app, *force),
             Request::Purge { app, force, .. } => Self::Purge(*app, *force),
-            Request::Stop { app, service: None, force, .. } => Self::Stop(*app, *force),
-            Request::Start { app, service: None, .. } => Self::Start(*app),
+            Request::Stop { app, service: ServiceSelector::Only, force, .. } => Self::Stop(*app, *force),
+            Request::Start { app, service: ServiceSelector::Only, .. } => Self::Start(*app),
+            Request::RestartService { app, service, force, .. } => Self::RestartService(*app, service.clone(), *force),
+            Request::Stop { app, service, force, .. } => Self::StopService(*app, service.clone(), *force),
+            Request::Start { app, service, .. } => Self::StartService(*app, service.clone()),
             Request::RenewKey { caller, .. } => Self::RenewKey(caller.clone()),
             Request::CheckConnectivity { check, .. } => Self::CheckConnectivity(*check),
             Request::ReadHost(_) => Self::ReadHost,
             Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
             Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
-            Request::Target(_)
-            | Request::Rejected(_)
-            | Request::Account(_)
-            | Request::Stop { .. }
-            | Request::Start { .. }
-            | Request::Probe(_) => {
+            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::Probe(_) => {
                 panic!("not asked over HTTP: {request:?}")
             }
         }
@@ -261,10 +262,10 @@ impl TestDevice {
                 let here = self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app));
                 respond(reply, here.and_then(|()| self.unlocked(app, force)).map(|()| self.except.clone()));
             }
-            Request::Stop { app, force, reply, .. } => {
-                respond(reply, self.only(app).and_then(|id| self.unlocked(app, force).map(|()| id)));
+            Request::Stop { app, service, force, reply } | Request::RestartService { app, service, force, reply } => {
+                respond(reply, self.selected(app, &service).and_then(|id| self.unlocked(app, force).map(|()| id)));
             }
-            Request::Start { app, reply, .. } => respond(reply, self.only(app)),
+            Request::Start { app, service, reply } => respond(reply, self.selected(app, &service)),
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
@@ -315,6 +316,17 @@ impl TestDevice {
             [id] => Ok(id.clone()),
             [..] => Err(Refusal::SeveralServices),
         }
+    }
+
+    fn selected(&self, app: AppId, service: &ServiceSelector) -> Result<ContainerId, Refusal> {
+        let ServiceSelector::Named(name) = service else { return self.only(app) };
+        let status = self.publish.borrow();
+        let named = status.current.containers.iter().find(|it| it.key == ServiceKey::new(app, name));
+        named.map(|it| it.id.clone()).ok_or(if self.containers(app).is_empty() {
+            Refusal::UnknownApp(app)
+        } else {
+            Refusal::NoContainer
+        })
     }
 
     fn unlocked(&self, app: AppId, force: Force) -> Result<(), Refusal> {

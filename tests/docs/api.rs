@@ -9,8 +9,6 @@ use serde_json::Value;
 use crate::page::{first_column, read, root, table};
 
 const PAGE: &str = "docs/api.md";
-/// Every route below it is one row, for as long as none of them is served.
-const FAMILY: &str = "everything under `/v2/`";
 /// What the HTTP server answers before a route is found.
 const OF_THE_SERVER: [u16; 3] = [405, 414, 431];
 
@@ -23,15 +21,9 @@ fn openapi() -> Value {
 #[test]
 fn every_endpoint_has_a_row_with_its_state() {
     let (old, openapi) = (table(PAGE, "endpoint"), openapi());
-    let family = |path: &str| path.starts_with("/v2/");
-    let is_missing = routes().iter().filter(|it| family(it.path)).all(|it| !it.is_in_this_release());
     let mut rows: Vec<Vec<String>> = Vec::new();
     for route in routes() {
-        let name =
-            if is_missing && family(route.path) { FAMILY.to_owned() } else { format!("`{} {}`", route.method, route.path) };
-        if rows.last().is_some_and(|it| it[0] == name) {
-            continue;
-        }
+        let name = format!("`{} {}`", route.method, route.path);
         let summary = &openapi["paths"][route.path][route.method.as_str().to_lowercase()]["summary"];
         let does = || summary.as_str().unwrap().trim_end_matches('.').to_owned();
         let does = old.iter().find(|it| it[0] == name).map_or_else(does, |it| it[1].clone());

@@ -152,7 +152,7 @@ fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body
     }
     let addr = if local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(192, 0, 2, 7) };
     let request = request.extension(ClientAddress { addr: IpAddr::V4(addr), local });
-    request.body(Body::from(format!("{{\"appId\":{app},\"network\":{{}}}}"))).unwrap()
+    request.body(Body::from(format!(r#"{{"appId":{app},"serviceName":"a","network":{{}}}}"#))).unwrap()
 }
 
 /// One request, and what is logged of it.

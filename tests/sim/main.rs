@@ -14,6 +14,7 @@ mod named;
 mod networks;
 mod refused;
 mod scenario;
+mod services;
 mod shutdown;
 mod waits;
 #[expect(dead_code, reason = "lives by the million use more of it")]

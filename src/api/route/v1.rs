@@ -12,31 +12,32 @@ use serde::Serialize;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::{ApiRequest, body};
-use crate::request::{NotStarted, Refusal, Reply, Request};
+use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ConnectivityCheck, ContainerId, Force};
 
 pub(super) use host::{configure_host, host_config};
 pub(super) use power::end;
 pub(super) use read::{app, device, healthy, ping};
 
-const OK: PlainText = PlainText::new("OK");
+pub(super) const OK: PlainText = PlainText::new("OK");
 const UNAUTHORIZED: PlainText = PlainText::new("Unauthorized");
 const MISSING_APP: PlainText = PlainText::new("Missing app id");
 const MISSING_APP_TO_PURGE: PlainText = PlainText::new("Invalid or missing appId");
 const INVALID_APP: PlainText = PlainText::new("Invalid app id");
 const APP_NOT_FOUND: PlainText = PlainText::new("App not found");
-const NO_APP: PlainText = PlainText::new(concat!(
+pub(super) const NO_APP: PlainText = PlainText::new(concat!(
     "App not found: an app needs to be installed for this endpoint to work.\n",
     "\tIf you've recently moved this device from another app,\n",
     "\tplease push an app and wait for it to be installed first."
 ));
 const SEVERAL_SERVICES: PlainText = PlainText::new("Some v1 endpoints are only allowed on single-container apps");
-const NAME_THE_SERVICE: PlainText = PlainText::new(concat!(
+pub(super) const NAME_THE_SERVICE: PlainText = PlainText::new(concat!(
     "serviceName or imageId parameters were not provided or the app is multi-container. ",
     "Use the v2 service action endpoints."
 ));
-const NO_CONTAINER: PlainText = PlainText::new("Service not found, a container must exist for this endpoint to work");
-const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
+pub(super) const NO_CONTAINER: PlainText =
+    PlainText::new("Service not found, a container must exist for this endpoint to work");
+pub(super) const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
 
 /// The body of the endpoints that were first written in Go.
 #[derive(Serialize)]
@@ -82,12 +83,12 @@ pub(super) async fn purge(call: ApiRequest) -> Result<ApiResponse, ApiResponse> 
 
 /// `POST /v1/apps/:appId/stop`.
 pub(super) async fn stop(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    of_service(call, |app, force, reply| Request::Stop { app, service: None, force, reply }).await
+    of_service(call, |app, force, reply| Request::Stop { app, service: ServiceSelector::Only, force, reply }).await
 }
 
 /// `POST /v1/apps/:appId/start`. It takes no lock, so there is nothing to force.
 pub(super) async fn start(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    of_service(call, |app, _, reply| Request::Start { app, service: None, reply }).await
+    of_service(call, |app, _, reply| Request::Start { app, service: ServiceSelector::Only, reply }).await
 }
 
 /// `POST /v1/regenerate-api-key`: renews the caller's own key.
@@ -134,7 +135,7 @@ async fn of_service(
 }
 
 /// The app with this number, if an ID can have it.
-fn app_id(number: i64) -> Option<AppId> {
+pub(super) fn app_id(number: i64) -> Option<AppId> {
     u32::try_from(number).ok().map(AppId)
 }
 
@@ -154,7 +155,7 @@ fn service_refused(app: AppId, why: &Refusal) -> ApiResponse {
     }
 }
 
-fn refused(app: AppId, why: &Refusal) -> ApiResponse {
+pub(super) fn refused(app: AppId, why: &Refusal) -> ApiResponse {
     match why {
         Refusal::Locked(held) => {
             let message = format!("Lockfile exists for {{ appId: {app}, service: {} }}", held.service);

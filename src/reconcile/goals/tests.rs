@@ -83,6 +83,10 @@ impl Scene {
         self.response(Goal::Settled)
     }
 
+    fn restart_service(&self, service: &str) -> Option<Result<String, Refusal>> {
+        self.response(|reply| Goal::Restarted(key(service), reply)).map(|it| it.map(|id| id.0))
+    }
+
     fn purge(&self) -> Option<Result<NotStarted, Refusal>> {
         self.response(|reply| Goal::Purged("/data stays".to_owned(), reply))
     }
@@ -103,7 +107,7 @@ fn stop(service: &str) -> impl FnOnce(&mut ActiveOverrides) {
 }
 
 fn recreate_web(overrides: &mut ActiveOverrides) {
-    overrides.recreate(std::iter::once(ContainerId("web-0".to_owned())));
+    overrides.restart_service(&key("web"), &parse_device("web web:1 running"));
 }
 
 /// Whether a request failed with a reason that has these words.
@@ -292,5 +296,42 @@ fn a_lock_rejects_whatever_would_disturb_its_service() {
     assert_eq!(against(Goal::Settled(oneshot::channel().0)), Some(held("web")));
     assert_eq!(against(Goal::Purged(String::new(), oneshot::channel().0)), Some(held("web")));
     assert_eq!(against(Goal::Stopped(key("web"), oneshot::channel().0)), Some(held("web")));
+    assert_eq!(against(Goal::Restarted(key("web"), oneshot::channel().0)), Some(held("web")));
     assert_eq!(against(Goal::Started(key("web"), oneshot::channel().0)), None);
+}
+
+#[test]
+fn a_restart_of_a_service_is_done_when_its_new_container_runs() {
+    let target = "web web:1\ndb db:1";
+    let before = Scene::requested(target, "web web:1 running\ndb db:1 running", recreate_web);
+    assert_eq!(before.restart_service("web"), None, "the old container runs");
+    assert_eq!(before.restart_service("db"), Some(Ok("db-1".to_owned())), "it is none of the other service");
+    let created = Scene::requested(target, "web web:1 created\ndb db:1 running", |_| ());
+    assert_eq!(created.restart_service("web"), None);
+    let runs = Scene::requested(target, "web web:1 running\ndb db:1 running", |_| ());
+    assert_eq!(runs.restart_service("web"), Some(Ok("web-0".to_owned())));
+}
+
+#[test]
+fn a_restart_of_a_service_is_answered_once_the_locks_are_released() {
+    let mut scene = Scene::new("web web:1", "web web:1 running");
+    scene.observed.set_plan(Plan { steps: vec![Step::ReleaseLocks(APP)], ..Plan::default() });
+    assert_eq!(scene.restart_service("web"), None);
+}
+
+#[test]
+fn a_restart_of_a_service_fails_when_the_engine_rejects_its_new_container() {
+    let is_create = |step: &Step| matches!(step, Step::Engine(EngineAction::Create(_)));
+    let target = "web web:1\ndb db:1";
+    let scene = Scene::requested(target, "web web:1 running\ndb db:1 running", recreate_web).refused(is_create);
+    assert!(failed(scene.restart_service("web"), "create 1/web from web:1: refused"));
+    assert_eq!(scene.restart_service("db"), Some(Ok("db-1".to_owned())));
+}
+
+#[test]
+fn a_restart_of_a_service_fails_when_another_request_stops_it() {
+    let scene = Scene::requested("web web:1", "web web:1 exited", stop("web"));
+    assert!(failed(scene.restart_service("web"), "1/web was stopped by another request"));
+    let scene = Scene::new("", "web web:1 exited");
+    assert_eq!(scene.restart_service("web"), Some(Err(Refusal::NotInTarget)));
 }

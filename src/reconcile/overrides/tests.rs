@@ -56,7 +56,7 @@ fn a_rejected_request_leaves_nothing_of_its_app_requested() {
     let _ = (overrides.stop(&key("web")), overrides.stop(&key("db")));
     overrides.purge(APP);
     overrides.purge(AppId(2));
-    overrides.recreate([id("web-0"), id("of app 2")].into_iter());
+    overrides.requested.recreate.extend([id("web-0"), id("of app 2")]);
     overrides.withdraw(APP, Some(&key("web")), &device);
     let left = Overrides {
         stopped: [key("db")].into(),
@@ -112,7 +112,7 @@ fn a_stop_takes_the_place_of_the_restart_that_is_still_due() {
 fn what_is_done_is_no_longer_requested() {
     let mut overrides = none();
     let _ = overrides.start(&key("web"), &parse_device("web web:1 exited"));
-    overrides.recreate([id("web-0")].into_iter());
+    overrides.requested.recreate.extend([id("web-0")]);
     overrides.purge(APP);
     let _ = overrides.drop_fulfilled(&parse_device("web web:1 exited"));
     assert!(overrides.is_start_requested(&id("web-0")));
@@ -132,13 +132,36 @@ fn a_restart_is_requested_until_its_containers_are_gone_or_restarted() {
     let device = parse_device("web web:1 running\ndb db:1 running");
     let mut overrides = none();
     assert!(!overrides.is_restart_requested(APP, &device));
-    overrides.recreate([id("web-0"), id("db-1")].into_iter());
+    overrides.restart(APP, &device);
     assert!(overrides.is_restart_requested(APP, &device) && !overrides.is_restart_requested(AppId(2), &device));
     overrides.on_restarted(&id("web-0"));
     assert!(overrides.is_restart_requested(APP, &device));
     assert!(!overrides.is_restart_requested(APP, &parse_device("web web:1 running")));
     overrides.purge(APP);
     assert!(overrides.is_restart_requested(APP, &parse_device("")));
+}
+
+#[test]
+fn a_restart_of_a_service_is_none_of_its_app() {
+    let device = parse_device("web web:1 running\ndb db:1 running");
+    let mut overrides = none();
+    let _ = (overrides.stop(&key("web")), overrides.stop(&key("db")));
+    overrides.restart_service(&key("web"), &device);
+    assert_eq!(overrides.requested().recreate, [id("web-0")].into());
+    assert!(overrides.is_restart_requested(APP, &device) && !overrides.is_app_restart_requested(APP, &device));
+    assert!(overrides.is_recreate_requested(&key("web"), &device) && !overrides.is_recreate_requested(&key("db"), &device));
+    assert_eq!(overrides.clear_stop(&key("web")), StoppedRecord::Changed);
+    assert_eq!(overrides.clear_stop(&key("web")), StoppedRecord::Same);
+    assert!(!overrides.has_stopped(&key("web")) && overrides.has_stopped(&key("db")));
+    // A restart of the app is requested although one of its services is being restarted.
+    overrides.restart(APP, &device);
+    assert!(overrides.is_app_restart_requested(APP, &device) && overrides.is_recreate_requested(&key("db"), &device));
+    // It is done once none of its containers is left. A later restart of a service is none of the app.
+    let _ = overrides.drop_fulfilled(&parse_device(""));
+    overrides.restart_service(&key("web"), &device);
+    assert!(overrides.is_restart_requested(APP, &device) && !overrides.is_app_restart_requested(APP, &device));
+    overrides.purge(APP);
+    assert!(overrides.is_app_restart_requested(APP, &device) && overrides.is_recreate_requested(&key("db"), &device));
 }
 
 #[test]
@@ -172,7 +195,7 @@ fn a_forced_request_lasts_until_it_is_answered_and_done() {
     let device = parse_device("web web:1 running");
     let mut overrides = none();
     overrides.force_once(APP);
-    overrides.recreate([id("web-0")].into_iter());
+    overrides.requested.recreate.extend([id("web-0")]);
     assert!(is_forced(&overrides) && overrides.requested().force.is_empty());
     overrides.expire_forced_requests(&device, |_| true);
     assert!(is_forced(&overrides));

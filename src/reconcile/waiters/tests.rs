@@ -17,6 +17,11 @@ fn start(service: &str) -> (Goal, oneshot::Receiver<Result<ContainerId, Refusal>
     (Goal::Started(key(service), reply), response)
 }
 
+fn restart_service(service: &str) -> (Goal, oneshot::Receiver<Result<ContainerId, Refusal>>) {
+    let (reply, response) = oneshot::channel();
+    (Goal::Restarted(key(service), reply), response)
+}
+
 fn restart() -> (Goal, oneshot::Receiver<Result<NotStarted, Refusal>>) {
     let (reply, response) = oneshot::channel();
     (Goal::Settled(reply), response)
@@ -36,11 +41,12 @@ fn of_several_requesters_that_hung_up_on_one_goal_one_is_enough() {
         requests.wait(APP, stop("web").0);
         requests.wait(APP, stop("db").0);
         requests.wait(APP, start("web").0);
+        requests.wait(APP, restart_service("web").0);
         requests.wait(APP, purge("/data").0);
         requests.wait(APP, purge("/home").0);
     }
     requests.drop_repeated_hang_ups();
-    assert_eq!(requests.waiters().len(), 7);
+    assert_eq!(requests.waiters().len(), 8);
 }
 
 #[test]
@@ -74,11 +80,13 @@ fn a_request_says_which_service_it_stops_and_whether_it_restarts() {
     let mut requests = PendingRequests::new();
     requests.wait(APP, stop("web").0);
     requests.wait(APP, start("db").0);
+    requests.wait(APP, restart_service("db").0);
     assert!(!requests.has_restart(APP));
+    assert!(requests.has_restart_of(&key("db")) && !requests.has_restart_of(&key("web")));
     requests.wait(APP, restart().0);
     assert!(requests.has_restart(APP) && !requests.has_restart(AppId(2)));
     let stops: Vec<_> = requests.waiters().iter().map(|it| it.stops().cloned()).collect();
-    assert_eq!(stops, [Some(key("web")), None, None]);
+    assert_eq!(stops, [Some(key("web")), None, None, None]);
 }
 
 #[tokio::test]

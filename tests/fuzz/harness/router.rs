@@ -94,7 +94,9 @@ fn answer(request: Request) {
     match request {
         Request::Target(_) | Request::Rejected(_) | Request::Account(_) => (),
         Request::Restart { reply, .. } | Request::Purge { reply, .. } => respond(reply, Ok(Vec::new())),
-        Request::Stop { reply, .. } | Request::Start { reply, .. } => respond(reply, Ok(ContainerId("c".repeat(64)))),
+        Request::RestartService { reply, .. } | Request::Stop { reply, .. } | Request::Start { reply, .. } => {
+            respond(reply, Ok(ContainerId("c".repeat(64))));
+        }
         Request::RenewKey { reply, .. } => respond(reply, Ok(Secret::new("e".repeat(64)))),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
         Request::Update { reply, .. }

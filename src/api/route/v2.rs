@@ -1,0 +1,70 @@
+//! The second version of the API, for apps of several services: the actions on one of them.
+//!
+//! Unlike those of the first version, they answer a success with a text, and 404 where they do not find what they act on.
+
+use axum::http::StatusCode;
+
+use crate::api::body::{BodyFields, integer};
+use crate::api::response::{ApiResponse, failed};
+use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, NO_CONTAINER, NOT_IN_TARGET, OK, app_id, refused};
+use crate::api::{ApiRequest, body};
+use crate::request::{Refusal, Reply, Request, ServiceSelector};
+use crate::state::{AppId, ContainerId, Force};
+
+/// `POST /v2/applications/:appId/restart-service`.
+pub(super) async fn restart_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_service(call, |app, service, force, reply| Request::RestartService { app, service, force, reply }).await
+}
+
+/// `POST /v2/applications/:appId/stop-service`.
+pub(super) async fn stop_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_service(call, |app, service, force, reply| Request::Stop { app, service, force, reply }).await
+}
+
+/// `POST /v2/applications/:appId/start-service`. It takes no lock, so there is nothing to force.
+pub(super) async fn start_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_service(call, |app, service, _, reply| Request::Start { app, service, reply }).await
+}
+
+/// Sends a request about the service that the body names, of the app in the path.
+async fn of_service(
+    call: ApiRequest,
+    request: fn(AppId, ServiceSelector, Force, Reply<ContainerId>) -> Request,
+) -> Result<ApiResponse, ApiResponse> {
+    let number = integer(&call.param).filter(|it| *it != 0);
+    let number = number.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "Invalid app id"))?;
+    if !call.callers.may_access(number) {
+        return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
+    }
+    let fields = body::read(call.request).await?;
+    let service = selector(&fields).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE))?;
+    let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::NOT_FOUND, NO_APP))?;
+    match call.api.send(|reply| request(app, service, fields.force(), reply)).await? {
+        Ok(_) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
+        Err(why) => Err(not_done(app, &why)),
+    }
+}
+
+/// The service that a body names. The name is preferred to the image's number: documents without numbers have names too.
+fn selector(fields: &BodyFields) -> Option<ServiceSelector> {
+    let name = fields.text("serviceName").filter(|it| !it.is_empty());
+    // 0 stands for an image without a number.
+    let image = || fields.number("imageId").filter(|it| *it != 0).map(ServiceSelector::Image);
+    name.map(|it| ServiceSelector::Named(it.to_owned())).or_else(image)
+}
+
+fn not_done(app: AppId, why: &Refusal) -> ApiResponse {
+    match why {
+        Refusal::UnknownApp(_) => ApiResponse::Text(StatusCode::NOT_FOUND, NO_APP),
+        Refusal::NoContainer => ApiResponse::Text(StatusCode::NOT_FOUND, NO_CONTAINER),
+        Refusal::NotInTarget => ApiResponse::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
+        Refusal::SeveralServices => ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
+        Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
+        Refusal::Locked(_)
+        | Refusal::LockedApp(..)
+        | Refusal::HostUpdate(_)
+        | Refusal::ShuttingDown
+        | Refusal::Failed(_)
+        | Refusal::UnknownKey => refused(app, why),
+    }
+}
