@@ -203,14 +203,20 @@ impl<'a> GoalCheck<'a> {
     }
 
     fn cannot_restart(self, key: &ServiceKey) -> Option<Refusal> {
-        let is_recreated = self.overrides.is_recreate_requested(key, self.observed.current());
-        if !is_recreated && self.started(key).is_none() {
+        if !self.observed.has_container(key) {
             return self.cannot_start(key);
         }
-        // The old container is still there, or was restarted: an update's image that cannot be pulled holds up neither.
+        // An update's image that cannot be pulled does not hold up a restart of the container that is there.
         let of_service = |step: &Step| step.subject() == Subject::Service(key.clone());
         let created = || self.creation_refused(key.app, |it| it == key);
-        self.service_to_run(key).err().or_else(created).or_else(|| self.failure_backing_off(of_service))
+        let refused = self.service_to_run(key).err().or_else(created).or_else(|| self.failure_backing_off(of_service));
+        refused.or_else(|| self.next_boot(key)).or_else(|| self.unmet_for_ever(key.app, |it| it == key))
+    }
+
+    /// The service is started by the next boot only.
+    fn next_boot(self, key: &ServiceKey) -> Option<Refusal> {
+        let why = || format!("{key} is started by the next boot, as its label io.balena.update.requires-reboot asks");
+        self.waits_for_boot(key).then(|| Refusal::Failed(why()))
     }
 
     /// The service as the target has it, if it is to run.
@@ -230,9 +236,8 @@ impl<'a> GoalCheck<'a> {
             Ok(service) => service,
             Err(why) => return Some(why),
         };
-        if self.waits_for_boot(key) {
-            let why = format!("{key} is started by the next boot, as its label io.balena.update.requires-reboot asks");
-            return Some(Refusal::Failed(why));
+        if let Some(why) = self.next_boot(key) {
+            return Some(why);
         }
         let needs_no_other = self.observed.has_container(key) && self.waits_for_dependency(key).is_none();
         let concerns = |step: &Step| match step.subject() {
