@@ -234,7 +234,9 @@ impl<C: Cloud> Reporter<'_, C> {
         // Only the first reports of a fleet come together.
         self.first_wait = Duration::ZERO;
         let is_gone = matches!(self.publish.borrow().polling.last, Some((_, PollOutcome::Gone)));
-        if !is_gone && self.is_gone {
+        if is_gone {
+            self.refusals.on_device_gone();
+        } else if self.is_gone {
             self.refusals.on_device_found();
         }
         self.is_gone = is_gone;
@@ -310,6 +312,7 @@ impl<C: Cloud> Reporter<'_, C> {
             self.sent_metrics = Some(now);
         }
         self.returning.on_accepted(&self.acknowledged.apps, &report.apps);
+        self.refusals.on_accepted();
         acknowledge(&mut self.acknowledged, report);
         self.publish.send_modify(|it| {
             it.reporting.accepted = Some(now);

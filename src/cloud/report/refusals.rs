@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::state::cloud::{DeviceReport, RefusedPart, ReportValue};
 
-/// After this time the device, apps, releases and services are tried again, although nothing changed here: something may have
-/// changed in the cloud.
+/// After this time apps, releases and services are tried again, although nothing changed here: something may have changed in
+/// the cloud. The device too, while the cloud says that it has no such device: a poll finds it sooner.
 const RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// After this time a device is tried again that the cloud refuses although it has a target for it. The time doubles with each
+/// refusal, up to [`RETRY_AFTER`].
+const DEVICE_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// A part of a report that can be refused by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,53 +31,77 @@ pub(super) enum Part {
 }
 
 /// The refused parts.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(Vec<Refused>);
+#[derive(Debug)]
+pub(super) struct Refusals {
+    refused: Vec<Refused>,
+    device: Backoff,
+}
 
 #[derive(Debug)]
 struct Refused {
     part: Part,
     why: String,
-    at: Instant,
+    /// When it is tried again, although nothing changed here.
+    until: Instant,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { refused: Vec::new(), device: Backoff::new(DEVICE_RETRY_AFTER, RETRY_AFTER) }
+    }
 }
 
 impl Refusals {
     /// Adds a part, and what the cloud answered.
     pub(super) fn add(&mut self, part: Part, why: String) {
-        self.0.retain(|it| it.part != part);
-        self.0.push(Refused { part, why, at: Instant::now() });
+        let wait = if part == Part::Device { self.device.fail() } else { RETRY_AFTER };
+        self.refused.retain(|it| it.part != part);
+        self.refused.push(Refused { part, why, until: Instant::now() + wait });
     }
 
     /// The target changed: it names other releases, or the cloud has them again.
     pub(super) fn on_new_target(&mut self) {
-        self.0.retain(|it| matches!(it.part, Part::Field(..)));
+        self.device.succeed();
+        self.refused.retain(|it| matches!(it.part, Part::Field(..)));
+    }
+
+    /// The cloud has accepted a report.
+    pub(super) const fn on_accepted(&mut self) {
+        self.device.succeed();
+    }
+
+    /// The cloud has no such device: before a poll finds it, no report can be accepted.
+    pub(super) fn on_device_gone(&mut self) {
+        for it in self.refused.iter_mut().filter(|it| it.part == Part::Device) {
+            it.until = Instant::now() + RETRY_AFTER;
+        }
     }
 
     /// The cloud has the device again.
     pub(super) fn on_device_found(&mut self) {
-        self.0.retain(|it| it.part != Part::Device);
+        self.refused.retain(|it| it.part != Part::Device);
     }
 
     /// When a refused part is tried again, although nothing changed.
     pub(super) fn next_retry(&self) -> Option<Instant> {
-        self.0.iter().filter(|it| !matches!(it.part, Part::Field(..))).map(|it| it.at + RETRY_AFTER).min()
+        self.refused.iter().filter(|it| !matches!(it.part, Part::Field(..))).map(|it| it.until).min()
     }
 
     /// Takes the refused parts out of a report. Those that have changed, or are old enough, are forgotten instead.
     pub(super) fn take_out(&mut self, report: &mut DeviceReport) {
         let now = Instant::now();
-        self.0.retain(|it| match &it.part {
+        self.refused.retain(|it| match &it.part {
             Part::Field(name, value) => report.fields.get(name).is_none_or(|it| it == value),
-            Part::Device | Part::App(_) | Part::Release(..) | Part::Service(..) => it.at + RETRY_AFTER > now,
+            Part::Device | Part::App(_) | Part::Release(..) | Part::Service(..) => it.until > now,
         });
-        for refused in &self.0 {
+        for refused in &self.refused {
             refused.part.take_out(report);
         }
     }
 
     /// The refused parts, for the device's state.
     pub(super) fn list(&self) -> Vec<RefusedPart> {
-        self.0.iter().map(|it| RefusedPart { part: it.part.to_string(), why: it.why.clone() }).collect()
+        self.refused.iter().map(|it| RefusedPart { part: it.part.to_string(), why: it.why.clone() }).collect()
     }
 }
 

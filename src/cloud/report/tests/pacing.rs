@@ -309,7 +309,7 @@ async fn a_deleted_release_is_tried_once_an_hour_and_with_every_new_target() {
 async fn when_the_device_is_refused_the_target_is_asked_for_and_an_hour_passes() {
     let cloud = ScriptedCloud::new(|_| refused(401));
     Lab::live(&cloud, running(ONE, &["main"]), async |lab| {
-        secs(60).await;
+        secs(30).await;
         assert_eq!((cloud.take().len(), lab.asks_for_target()), (2, true));
         assert_eq!(lab.refused(), [RefusedPart { part: "device".to_owned(), why: "no".to_owned() }]);
         lab.poll(PollOutcome::Gone);
@@ -324,6 +324,25 @@ async fn when_the_device_is_refused_the_target_is_asked_for_and_an_hour_passes()
         assert_eq!(reports.len(), 1, "{reports:?}");
         assert!(reports[0].1.starts_with("api_port") && reports[0].1.ends_with(EXITED), "{reports:?}");
         assert_eq!((lab.refused(), lab.reporting().why), (vec![], None));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_polls_and_may_not_report_tries_again_and_waits_twice_as_long_each_time() {
+    let cloud = ScriptedCloud::new(|_| refused(401));
+    Lab::live(&cloud, running(ONE, &["main"]), async |lab| {
+        secs(20).await;
+        lab.poll(PollOutcome::Unchanged);
+        secs(4 * 3600).await;
+        let tried: Vec<_> = cloud.take().into_iter().map(|it| it.0).step_by(2).collect();
+        let waits: Vec<_> = tried.windows(2).map(|it| it[1] - it[0]).collect();
+        for (wait, least) in waits.iter().zip([30, 60, 120, 240, 480, 960, 1920, 3600, 3600]) {
+            assert!((least..least + 15).contains(wait), "{waits:?}");
+        }
+        cloud.answer(|_| Ok(()));
+        secs(3700).await;
+        assert_eq!((cloud.take().len(), lab.refused()), (1, vec![]));
     })
     .await;
 }
