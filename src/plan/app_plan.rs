@@ -59,6 +59,11 @@ impl<'a> AppPlan<'a> {
         self.waiting.push(waiting);
     }
 
+    /// Whether a service waits for the images of the release.
+    pub(super) fn waits_for_images(&self) -> bool {
+        self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)))
+    }
+
     /// Records a difference from the target that stays.
     pub(super) fn record_difference(&mut self, what: String, why: String) {
         self.differences.push(Difference { what, why });
@@ -76,7 +81,7 @@ impl<'a> AppPlan<'a> {
         let is_locked = services.is_empty()
             || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held));
         let disruptive = self.proposals.iter().any(|(precondition, _)| *precondition == Precondition::Locked);
-        let images = self.waiting.iter().any(|it| matches!(it, Waiting::Images(_)));
+        let images = self.waits_for_images();
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
         let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
         let idle = self.proposals.is_empty() && self.waiting.iter().all(is_idle);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
+use crate::plan::images;
 use crate::plan::input::ChangedNetworks;
 use crate::plan::lifecycle::{create, maintain};
 use crate::plan::release::ReleaseProgress;
@@ -19,6 +20,22 @@ pub(super) fn propose(draft: &mut AppPlan<'_>) {
     draft.release = ReleaseProgress::of(draft.input, draft.input.app(draft.app), &changed);
     for name in names {
         propose_service(draft, &name, &changed);
+    }
+    pull_what_is_awaited(draft);
+}
+
+/// Pulls the images of services that have the right container already, if another waits for the images of the release. They
+/// need none themselves, so that nothing else pulls them; yet an engine deletes an image's name while a container runs.
+fn pull_what_is_awaited(draft: &mut AppPlan<'_>) {
+    if !draft.waits_for_images() {
+        return;
+    }
+    let input = draft.input;
+    for (name, service) in input.app(draft.app).into_iter().flat_map(|app| &app.services) {
+        let has_container = input.containers_of(draft.app).any(|it| it.key.service == *name && input.is_as_wanted(it, service));
+        if has_container && !input.has_image(&service.image) && images::may_pull(input, service) {
+            draft.propose_action(Precondition::Always, EngineAction::Pull(service.image.clone()));
+        }
     }
 }
 

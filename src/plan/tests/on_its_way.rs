@@ -155,3 +155,30 @@ fn locks_for_nothing_but_what_may_not_fit_are_asked_about_first() {
     // Another step needs the locks too, and does not have to wait for space.
     assert_snapshot!(begun("web web:2 kill-first\ndb db:1 off", "web web:1 running\ndb db:1 running"), @"");
 }
+
+#[test]
+fn an_image_that_was_deleted_under_its_container_is_pulled_for_the_next_release() {
+    let next = |device: &str, target: &str| {
+        story_of(target, device, |_, current| {
+            current.images.retain(|it| !it.answers_to(&ImageRef::new("web:1")));
+            // The release before this one.
+            for it in &mut current.containers {
+                it.name = it.name.replace("_1_one", "_0_zero");
+            }
+        })
+    };
+    assert_snapshot!(next("web web:1 running", "web web:1"), @"
+    pull web:1
+    lock 1 (web)
+    rename 1/web to web_1_1_one
+    unlock 1
+    ");
+    assert_snapshot!(next("web web:1 running\ndb db:1 running", "web web:1\ndb db:1 env:new"), @"
+    pull web:1
+    create 1/db from db:1
+    lock 1 (db web)
+    kill 1/db, rename 1/web to web_1_1_one
+    start 1/db
+    unlock 1
+    ");
+}
