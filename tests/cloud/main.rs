@@ -4,10 +4,13 @@
 //! are run by `make cloud`; one of them is run with `make cloud ONLY=name`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fall over")]
+#![expect(clippy::print_stderr, reason = "a test that fails shows what the agent said")]
 
+mod board;
+#[path = "../port/bus.rs"]
+mod bus;
 mod client;
 mod facts;
-#[expect(dead_code, reason = "the agent does not use all of it yet")]
 mod fake;
 #[path = "../engine/http.rs"]
 #[expect(dead_code, reason = "tests of the engine use more of it")]
@@ -16,4 +19,19 @@ mod images;
 #[path = "../engine/lab.rs"]
 #[expect(dead_code, reason = "tests of the engine use more of it")]
 mod lab;
+#[path = "../port/power/fake.rs"]
+#[expect(dead_code, reason = "tests of the port use more of it")]
+mod logind;
 mod stories;
+
+/// What becomes of a request to [`logind`]; here the first.
+#[expect(dead_code, reason = "tests of the port use more of it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Yes,
+    Refused,
+    Blocked,
+    Hanging,
+    Vanishing,
+    Gone,
+}

@@ -1,3 +1,11 @@
-//! What a real engine and a real registry do with the fake cloud.
+//! The real binary from its first start on, with the fake cloud, a real engine and a real registry.
 
+mod budget;
+mod identity;
+mod logs;
+mod reboot;
 mod registry;
+mod reports;
+mod targets;
+mod troubles;
+mod verbs;

@@ -7,10 +7,11 @@ use std::process::Command;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
+use crate::board::{Board, PATIENCE};
 use crate::client::Client;
-use crate::fake::{FakeCloud, Service};
+use crate::fake::{Call, Exchange, FakeCloud, Fault, Service};
 use crate::images::service;
-use crate::lab::Lab;
+use crate::lab::{Lab, until};
 
 /// Where the registry with tokens answers.
 const PORT: u16 = 5002;
@@ -71,4 +72,27 @@ fn a_registry_takes_the_token_of_the_fleets_own_device_only() {
         assert_eq!(pull(&uuid, &cloud.device_key(&uuid)), may);
         assert!(!pull(&uuid, "nope"));
     }
+}
+
+/// The agent gives the engine its own name and key.
+#[test]
+#[ignore = "needs `make cloud`"]
+fn images_are_pulled_with_the_devices_own_key() {
+    let (lab, cloud) = (Lab::enter(), FakeCloud::start());
+    let registry = TokenRegistry::new(&lab, &cloud);
+    let mut board = Board::new(&lab, &cloud);
+    // The key is given to this registry, and to no other.
+    let mut config = board.config();
+    config["registryEndpoint"] = json!(format!("127.0.0.1:{PORT}"));
+    board.write_config(&config);
+    let main = registry.service();
+    cloud.release(board.fleet, std::slice::from_ref(&main), &[]);
+    cloud.fails(Call::RegistryToken, Fault::RefusesKeys);
+    board.start();
+    let uuid = board.registers();
+    until(PATIENCE, "the agent says why it cannot pull", || board.state().to_string().contains("unauthorized"));
+    cloud.is_well();
+    board.runs(&["main"]);
+    let named = |it: &Exchange| it.request.query("account") == Some(format!("d_{uuid}")) && it.status == 200;
+    assert!(cloud.calls(Call::RegistryToken).iter().any(named));
 }
