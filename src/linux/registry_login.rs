@@ -39,13 +39,16 @@ impl CloudLogin {
         *self.0.borrow_mut() = CloudLoginParts::default();
     }
 
-    /// User and password for an image, if its registry is the cloud's: by its host, or by a name that only clouds give. A cloud
-    /// moves its registry, and no device has its `config.json` rewritten then. `path`: what follows the host.
+    /// User and password for an image, if its registry is the cloud's: the one that `config.json` names; where it names none,
+    /// one whose images are named as clouds name them. `path`: what follows the host.
     pub(super) fn at(&self, registry: &str, path: &str) -> Option<(String, Secret)> {
         let parts = self.0.borrow();
         let bare = |it: &str| it.strip_suffix(":443").unwrap_or(it).to_ascii_lowercase();
-        let is_named = parts.registry.as_deref().is_some_and(|it| bare(it) == bare(registry));
-        let (uuid, key) = parts.account.as_ref().filter(|_| is_named || is_cloud_path(path))?;
+        let is_clouds = match &parts.registry {
+            Some(named) => bare(named) == bare(registry),
+            None => is_cloud_path(path),
+        };
+        let (uuid, key) = parts.account.as_ref().filter(|_| is_clouds)?;
         Some((format!("d_{uuid}"), key.clone()))
     }
 }
@@ -75,8 +78,9 @@ mod tests {
         login.set_registry(None);
         assert!(login.at("registry.example:5000", "/a:1").is_none());
     }
+
     #[test]
-    fn a_registry_that_has_moved_is_known_by_how_clouds_name_images() {
+    fn where_no_registry_is_named_the_clouds_is_known_by_how_it_names_images() {
         const NAME: &str = "/v2/fe7d961e053eb6995aac9085772d80b8";
         let login = CloudLogin::default();
         let account =
@@ -99,6 +103,7 @@ mod tests {
             assert!(login.at("registry3.example", &path).is_none(), "{path}");
         }
         login.set_registry(Some("Registry.example".to_owned()));
+        assert!(login.at("registry3.example", &format!("{NAME}{digest}")).is_none(), "a target could name any host");
         assert!(login.at("registry.example:443", "/a").is_some());
         login.forget();
         assert!(login.at("registry3.example", &format!("{NAME}{digest}")).is_none());
