@@ -11,6 +11,7 @@ use boardkeeper::state::cloud::{CloudLogLine, LogSource};
 use boardkeeper::state::{ContainerId, ContainerPhase, EngineTime, OutputStream};
 use tokio::time::Instant;
 
+use super::engine_model::SimContainer;
 use super::events::Job;
 use super::marks::Mark;
 use super::rng::Rng;
@@ -112,8 +113,8 @@ impl Model {
 
     /// It prints, if it still runs.
     pub(super) fn prints(&mut self, id: &ContainerId, run: EngineTime) {
-        let runs = |it: &&super::engine_model::SimContainer| it.view.phase.is_alive() && it.view.started == Some(run);
-        if self.engine.containers.get(id).filter(runs).is_none() {
+        let runs = |it: &SimContainer| it.view.phase.is_alive() && it.view.started == Some(run);
+        if !self.engine.containers.get(id).is_some_and(runs) {
             return;
         }
         // More than two bodies, now and then.
