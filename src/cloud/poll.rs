@@ -190,6 +190,10 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
         let answer = match answer {
             Ok(answer) => answer,
             Err(why) => {
+                if cause == PollCause::RefusedReport {
+                    // The next poll still has to tell a device that is gone from a report that was refused.
+                    self.full_at.set(Instant::now());
+                }
                 self.failed(&why.to_string());
                 return false;
             }

@@ -14,7 +14,7 @@ use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::service::Strategy;
 use boardkeeper::state::{
     Activity, Condition, Connectivity, Container, ContainerPhase, Current, Dependency, Device, EngineAction, Force,
-    HealthStatus, Secret, Service, ServiceKey, Status, Step, Target, Waiting,
+    HealthStatus, Secret, Service, ServiceKey, Status, Step, Target, Trouble, Waiting,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -255,7 +255,9 @@ fn says_unsettled(status: &Status, blocked: &BTreeSet<ServiceKey>) -> Option<Str
     } else {
         // It says that it waits, for whom, and that this does not come.
         let told = |key: &ServiceKey| status.unmet_dependency(key).is_some_and(|it| it.never.is_some());
-        let at_rest = status.steps_in_flight.is_empty() && status.troubles.is_empty() && *update_failed;
+        // A difference that only the owner resolves stays, whatever is blocked.
+        let none_fails = status.troubles.iter().all(|it| matches!(it, Trouble::Difference(_)));
+        let at_rest = status.steps_in_flight.is_empty() && none_fails && *update_failed;
         *activity == Activity::Applying && at_rest && blocked.iter().all(told)
     };
     (!settled).then(|| {
