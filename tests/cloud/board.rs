@@ -156,6 +156,14 @@ impl<'a> Board<'a> {
         });
     }
 
+    /// Waits until of its containers these run, and the others are stopped.
+    pub(crate) fn runs_only(&self, services: &[&str]) {
+        until(PATIENCE, &format!("only {services:?} run"), || {
+            let seen = self.lab.containers();
+            seen.iter().all(|it| is_running(it) == services.contains(&it.service.as_str()))
+        });
+    }
+
     /// Whether the cloud has it that these services run.
     pub(crate) fn has_reported(&self, uuid: &str, services: &[&str]) -> bool {
         let app = self.cloud.reported_app(uuid, &self.cloud.fleet_uuid(self.fleet));

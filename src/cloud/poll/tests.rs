@@ -133,6 +133,21 @@ async fn a_304_to_a_poll_without_an_etag_means_that_there_is_no_such_device() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_poll_after_a_refused_report_that_fails_is_repeated_without_the_etag() {
+    let bench = Bench::new(None, &document("one"), Some("e1"));
+    let script = async {
+        bench.next_poll().await;
+        bench.cloud.document.replace(None);
+        bench.cloud.errors.borrow_mut().push_back(refused(503, None));
+        bench.links.report_refused.notify_one();
+        bench.next_poll().await;
+        bench.next_poll().await;
+        assert_eq!(bench.outcome(), PollOutcome::Gone);
+    };
+    bench.run(script).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_304_lasts_a_day_at_most() {
     let bench = Bench::new(None, &document("one"), Some("e1"));
     let script = async {

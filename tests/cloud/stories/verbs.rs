@@ -12,7 +12,7 @@ use crate::lab::{Lab, locks, until};
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 
-/// Every call of the SDK, in the form in which it arrives; the service verbs of v2 are not in this release.
+/// Every call of the SDK, in the form in which it arrives.
 #[test]
 #[ignore = "needs `make cloud`"]
 fn every_verb_of_the_sdk_is_done_and_its_answer_passed_on() {
@@ -41,6 +41,13 @@ fn every_verb_of_the_sdk_is_done_and_its_answer_passed_on() {
     restarted("restart", &|| board.asked(&POST, "/v1/restart", Some(&json!({ "appId": app }))), &ok);
     restarted("purge", &|| board.asked(&POST, "/v1/purge", Some(&json!({ "appId": app }))), &done);
     restarted("purge by text", &|| board.asked(&POST, "/v1/purge", Some(&json!({"appId": app.to_string()}))), &done);
+    let service = json!({"appId": app, "imageId": cloud.image_id(app, "main")});
+    let of_service = |verb: &str| board.asked(&POST, &format!("/v2/applications/{app}/{verb}-service"), Some(&service));
+    restarted("restart a service", &|| of_service("restart"), &ok);
+    assert_eq!(of_service("stop"), ok);
+    board.runs_only(&["side"]);
+    assert_eq!(of_service("start"), ok);
+    board.runs(&["main", "side"]);
     // There is no logind to ask; whatever is said of that must get through the relay.
     for (path, data) in [("/v1/reboot", json!({"force": false})), ("/v1/shutdown", json!({"force": true}))] {
         let refused = board.asked(&POST, path, Some(&data));
