@@ -38,7 +38,7 @@ use crate::port::{Cloud, CloudError};
 use crate::state::cloud::{CloudAccount, CloudStatus, DeviceReport, PollOutcome, ReportValue, TargetOrigin};
 use crate::state::{Status, Target};
 use device::device_report;
-use difference::{MetricsTurn, News, Urgency, acknowledge, difference};
+use difference::{MetricsTurn, News, Urgency, acknowledge, difference, forget};
 use parts::{ReportAnswer, take_apart};
 use refusals::{Part, Refusals};
 use returned::ReturningImages;
@@ -265,7 +265,11 @@ impl<C: Cloud> Reporter<'_, C> {
         let answer = send(self.cloud, self.account, self.pace, &report).await;
         match answer {
             ReportAnswer::Accepted => self.on_accepted(report),
-            ReportAnswer::Failed(why) => self.publish_failure(why),
+            ReportAnswer::Failed(why) => {
+                // The cloud may have taken it, and only its answer was lost.
+                forget(&mut self.acknowledged, &report);
+                self.publish_failure(why);
+            }
             ReportAnswer::Refused(_, why) if next.is_farewell => self.publish_failure(why),
             ReportAnswer::Refused(status, why) => self.take_apart(report, (status, why)).await,
         }
@@ -285,6 +289,8 @@ impl<C: Cloud> Reporter<'_, C> {
             sleep(BETWEEN_PARTS).await;
             send(cloud, account, pace, &part).await
         };
+        // A part whose answer is lost may have been taken.
+        forget(&mut self.acknowledged, &report);
         let outcome = take_apart(report, refusal, ("status", self.word.clone()), send_part).await;
         if !outcome.accepted.is_empty() {
             self.on_accepted(outcome.accepted);

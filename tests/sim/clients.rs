@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
-use boardkeeper::state::{AppId, ServiceKey};
+use boardkeeper::state::{AppId, ServiceKey, Target};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
@@ -332,7 +332,11 @@ impl crate::world::Model {
             }
             Operation::Start(app, service) | Operation::StartAnew(app, service) => {
                 checker.restarted.insert(*app);
-                checker.stopped.retain(|key| key.app != *app || service.as_ref().is_some_and(|it| *it != key.service));
+                // In an app of one service any name means that one; and which target the agent has is its own affair.
+                let is_single = |it: &Target| it.apps.get(app).is_none_or(|app| app.services.len() < 2);
+                let any = is_single(&self.targets.wanted) || self.disk.kept.targets.wanted.as_ref().is_none_or(is_single);
+                let is_meant = |key: &ServiceKey| any || service.as_ref().is_none_or(|it| *it == key.service);
+                checker.stopped.retain(|key| key.app != *app || !is_meant(key));
                 Some(*app)
             }
             Operation::Update | Operation::UpdateAnew | Operation::NameHost => {

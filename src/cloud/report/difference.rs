@@ -83,6 +83,14 @@ pub(super) fn acknowledge(acknowledged: &mut DeviceReport, accepted: DeviceRepor
     }
 }
 
+/// Forgets what the cloud has of a report's fields and apps: whether it took the report is not known.
+pub(super) fn forget(acknowledged: &mut DeviceReport, report: &DeviceReport) {
+    acknowledged.fields.retain(|name, _| !report.fields.contains_key(name));
+    if !report.apps.is_empty() {
+        acknowledged.apps.clear();
+    }
+}
+
 /// Whether a metric has moved by its step. One that is no number, or was not reported before, has.
 fn has_crossed(acknowledged: &DeviceReport, wanted: &DeviceReport, name: &str, value: &ReportValue) -> bool {
     let (Some(ReportValue::Number(before)), ReportValue::Number(now)) = (acknowledged.fields.get(name), value) else {

@@ -377,7 +377,11 @@ impl port::Cloud for Sim {
     }
 
     async fn report(&self, account: &CloudAccount, report: &DeviceReport) -> Result<(), CloudError> {
-        self.request(TrafficPurpose::Report, |model| model.reported(account, report)).await
+        let fields: Vec<_> = report.fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let apps: Vec<_> = report.apps.keys().map(|it| &it[..7.min(it.len())]).collect();
+        let answer = self.request(TrafficPurpose::Report, |model| model.reported(account, report)).await;
+        self.with(|model| model.note(format_args!("the report of {} and {}: {answer:?}", fields.join(" "), apps.join(" "))));
+        answer
     }
 
     async fn upload_logs(&self, account: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError> {

@@ -257,6 +257,27 @@ async fn a_cloud_that_is_away_gets_everything_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_as_before_when_the_answer_was_lost_is_reported_again() {
+    let cloud = ScriptedCloud::new(|_| Ok(()));
+    Lab::live(&cloud, running(ONE, &["main"]), async |lab| {
+        secs(100).await;
+        cloud.take();
+        let before = "balenaOS 6.4.0".to_owned();
+        // The cloud takes the report, and its answer does not arrive.
+        cloud.answer(|_| Err(CloudError::Unreachable("the connection was reset".to_owned())));
+        lab.change(|it| it.device.reported.os_version = "13.0.0".to_owned());
+        secs(5).await;
+        assert_eq!(cloud.take().len(), 1);
+        cloud.answer(|_| Ok(()));
+        lab.change(|it| it.device.reported.os_version.clone_from(&before));
+        secs(60).await;
+        let reports = cloud.take();
+        assert!(reports.len() == 1 && reports[0].1 == format!("os_version={before}"), "{reports:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_part_is_not_sent_again_before_it_changes() {
     let cloud = ScriptedCloud::new(|report| if report.fields.contains_key("os_version") { refused(400) } else { Ok(()) });
     Lab::live(&cloud, running(ONE, &["main"]), async |lab| {
