@@ -41,6 +41,10 @@ impl Accepting {
         self.last.get()
     }
 
+    fn pause(&self) {
+        self.since.set(None);
+    }
+
     fn learn(&self, is_accepted: bool) {
         let now = Instant::now();
         self.since.set(is_accepted.then(|| self.since.get().unwrap_or(now)));
@@ -55,6 +59,10 @@ pub(super) async fn send<C: Cloud>(cloud: &C, links: &LogLinks<'_>, accepting: &
     let mut count = body.lines().len();
     let mut refusals = Backoff::new(FIRST_REFUSAL, LONGEST_REFUSAL);
     loop {
+        if links.pace.next().is_some() {
+            // Another request failed, or the cloud asked to wait: lines grow old meanwhile, and not because they are many.
+            accepting.pause();
+        }
         links.pace.ready().await;
         let answer = cloud.upload_logs(links.account, body.lines().get(..count).unwrap_or_default()).await;
         links.pace.on_answer(&answer);
