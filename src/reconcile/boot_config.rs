@@ -40,6 +40,8 @@ const NO_FILE: &str =
 #[derive(Debug)]
 pub(super) struct BootConfigTracker {
     record: BootConfigRecord,
+    /// What the disk has of it.
+    saved: BootConfigRecord,
     /// What the last look wanted in the file, and when it was. `None`: no look yet.
     looked: Option<(BootVariables, Instant)>,
     /// What the last look found.
@@ -63,7 +65,14 @@ enum FoundFile {
 impl BootConfigTracker {
     /// The agent starts, with the record as stored.
     pub(super) fn new(record: BootConfigRecord) -> Self {
-        Self { record, looked: None, found: FoundFile::Unneeded, problems: Vec::new(), started: Instant::now() }
+        Self {
+            saved: record.clone(),
+            record,
+            looked: None,
+            found: FoundFile::Unneeded,
+            problems: Vec::new(),
+            started: Instant::now(),
+        }
     }
 
     /// Counts this start, if the machine booted with variables that are not known to be good.
@@ -90,18 +99,17 @@ impl BootConfigTracker {
     /// Makes the file as the target wants it.
     pub(super) async fn apply<W: World>(&mut self, target: &Target, context: &Context<'_, W>) {
         let asked = variables(&target.config);
-        let before = self.record.clone();
         self.record.rejected.take_if(|it| *it != asked);
         let is_rejected = self.record.rejected.is_some();
         let wanted = if is_rejected { self.record.good.clone() } else { asked };
         // Even if nothing is wanted, the agent looks once: its record may be lost, and its block still there.
         let is_idle = wanted.is_empty() && self.record.is_empty();
         if self.looked.as_ref().is_none_or(|(it, at)| *it != wanted || (!is_idle && at.elapsed() >= LOOK_EVERY)) {
-            let found = self.write(&wanted, &before, context).await;
+            let found = self.write(&wanted, context).await;
             self.looked = Some((wanted, Instant::now()));
             self.on_found(found, is_rejected);
         }
-        if self.record != before {
+        if self.record != self.saved {
             self.save(context).await;
         }
     }
@@ -156,12 +164,7 @@ impl BootConfigTracker {
     }
 
     /// Writes the file, if it is not as wanted. `None`: nothing is wanted, and nothing of the agent's is there.
-    async fn write<W: World>(
-        &mut self,
-        wanted: &BootVariables,
-        saved: &BootConfigRecord,
-        context: &Context<'_, W>,
-    ) -> Result<Option<BootFile>, String> {
+    async fn write<W: World>(&mut self, wanted: &BootVariables, context: &Context<'_, W>) -> Result<Option<BootFile>, String> {
         let host = context.world.host();
         let is_idle = wanted.is_empty() && self.record.is_empty();
         let file = match host.boot_file().await {
@@ -184,7 +187,7 @@ impl BootConfigTracker {
             self.record.written.clone_from(wanted);
             (self.record.undone, self.record.starts) = (0, 0);
         }
-        if self.record != *saved && !self.save(context).await {
+        if self.record != self.saved && !self.save(context).await {
             return Err("the agent cannot save what it is about to write; make room in its state directory".to_owned());
         }
         let new = BootFile { bytes, ..file.clone() };
@@ -267,8 +270,12 @@ impl BootConfigTracker {
         self.is_pending() && self.record.undone >= MAX_UNDONE
     }
 
-    async fn save<W: World>(&self, context: &Context<'_, W>) -> bool {
-        save(context.world, &Record::BootConfig(Box::new(self.record.clone()))).await
+    async fn save<W: World>(&mut self, context: &Context<'_, W>) -> bool {
+        let is_saved = save(context.world, &Record::BootConfig(Box::new(self.record.clone()))).await;
+        if is_saved {
+            self.saved.clone_from(&self.record);
+        }
+        is_saved
     }
 }
 
