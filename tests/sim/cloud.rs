@@ -318,7 +318,7 @@ fn the_cloud_learns_of_a_reboot_before_it_and_after_it() {
         let begun = Instant::now();
         scenario.until(|model| said(model, "Stopping")).await;
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-        assert!(scenario.sim.with(|model| model.shutdown_since.is_some()), "it is told before the machine is down");
+        assert!(scenario.sim.with(|model| model.shutdown_since.is_some()), "the cloud has it before the machine is down");
         scenario.until(|model| model.shutdown_since.is_none()).await;
         scenario.settles().await;
         assert!(scenario.sim.with(|model| said(model, "Idle")));
