@@ -40,10 +40,12 @@ const NO_FILE: &str =
 #[derive(Debug)]
 pub(super) struct BootConfigTracker {
     record: BootConfigRecord,
-    /// What the disk has of it.
-    saved: BootConfigRecord,
+    /// What the disk has of it. `None`: not known, because a save failed.
+    saved: Option<BootConfigRecord>,
     /// What the last look wanted in the file, and when it was. `None`: no look yet.
     looked: Option<(BootVariables, Instant)>,
+    /// Whether the last look could read the file, or found that there is none.
+    is_read: bool,
     /// What the last look found.
     found: FoundFile,
     /// Why variables are not in force.
@@ -66,9 +68,10 @@ impl BootConfigTracker {
     /// The agent starts, with the record as stored.
     pub(super) fn new(record: BootConfigRecord) -> Self {
         Self {
-            saved: record.clone(),
+            saved: Some(record.clone()),
             record,
             looked: None,
+            is_read: false,
             found: FoundFile::Unneeded,
             problems: Vec::new(),
             started: Instant::now(),
@@ -102,14 +105,14 @@ impl BootConfigTracker {
         self.record.rejected.take_if(|it| *it != asked);
         let is_rejected = self.record.rejected.is_some();
         let wanted = if is_rejected { self.record.good.clone() } else { asked };
-        // Even if nothing is wanted, the agent looks once: its record may be lost, and its block still there.
-        let is_idle = wanted.is_empty() && self.record.is_empty();
-        if self.looked.as_ref().is_none_or(|(it, at)| *it != wanted || (!is_idle && at.elapsed() >= LOOK_EVERY)) {
+        // Even if nothing is wanted, the agent looks until it has seen the file: its record may be lost, its block still there.
+        let is_done = self.is_read && wanted.is_empty() && self.record.is_empty() && self.found == FoundFile::Unneeded;
+        if self.looked.as_ref().is_none_or(|(it, at)| *it != wanted || (!is_done && at.elapsed() >= LOOK_EVERY)) {
             let found = self.write(&wanted, context).await;
             self.looked = Some((wanted, Instant::now()));
             self.on_found(found, is_rejected);
         }
-        if self.record != self.saved {
+        if !self.is_saved() {
             self.save(context).await;
         }
     }
@@ -167,7 +170,9 @@ impl BootConfigTracker {
     async fn write<W: World>(&mut self, wanted: &BootVariables, context: &Context<'_, W>) -> Result<Option<BootFile>, String> {
         let host = context.world.host();
         let is_idle = wanted.is_empty() && self.record.is_empty();
-        let file = match host.boot_file().await {
+        let file = host.boot_file().await;
+        self.is_read = file.is_ok();
+        let file = match file {
             Ok(Some(file)) => file,
             Ok(None) | Err(_) if is_idle => return Ok(None),
             Ok(None) => return Err(NO_FILE.to_owned()),
@@ -183,11 +188,13 @@ impl BootConfigTracker {
             return Ok(Some(file));
         }
         let was_good = !self.is_pending() && !self.record.is_on_trial();
+        let before = self.record.clone();
         if self.record.written != *wanted {
             self.record.written.clone_from(wanted);
             (self.record.undone, self.record.starts) = (0, 0);
         }
-        if self.record != self.saved && !self.save(context).await {
+        if !self.is_saved() && !self.save(context).await {
+            self.record = before;
             return Err("the agent cannot save what it is about to write; make room in its state directory".to_owned());
         }
         let new = BootFile { bytes, ..file.clone() };
@@ -272,10 +279,12 @@ impl BootConfigTracker {
 
     async fn save<W: World>(&mut self, context: &Context<'_, W>) -> bool {
         let is_saved = save(context.world, &Record::BootConfig(Box::new(self.record.clone()))).await;
-        if is_saved {
-            self.saved.clone_from(&self.record);
-        }
+        self.saved = is_saved.then(|| self.record.clone());
         is_saved
+    }
+
+    fn is_saved(&self) -> bool {
+        self.saved.as_ref() == Some(&self.record)
     }
 }
 

@@ -14,13 +14,17 @@ pub(crate) struct TestBoot {
     pub(crate) good: RefCell<Option<Vec<u8>>>,
     pub(crate) boot_id: RefCell<String>,
     pub(crate) is_read_only: Cell<bool>,
+    pub(crate) is_unreadable: Cell<bool>,
     pub(crate) writes: Cell<u32>,
 }
 
 impl TestBoot {
-    pub(crate) fn file(&self) -> Option<BootFile> {
+    pub(crate) fn file(&self) -> Result<Option<BootFile>, HostError> {
+        if self.is_unreadable.get() {
+            return Err(HostError("cannot read `/boot/config.txt`: input/output error".to_owned()));
+        }
         let file = |bytes| BootFile { format: BootFormat::ConfigTxt, path: "/boot/config.txt".to_owned(), bytes };
-        self.bytes.borrow().clone().map(file)
+        Ok(self.bytes.borrow().clone().map(file))
     }
 
     pub(crate) fn write(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {

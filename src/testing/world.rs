@@ -247,7 +247,7 @@ impl Host for TestWorld {
         unreachable!()
     }
     async fn boot_file(&self) -> Result<Option<BootFile>, HostError> {
-        Ok(self.boot.file())
+        self.boot.file()
     }
     async fn write_boot_file(&self, file: &BootFile, good: Option<&Vec<u8>>) -> Result<(), HostError> {
         self.boot.write(file, good)

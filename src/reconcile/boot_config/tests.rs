@@ -126,6 +126,35 @@ async fn nothing_is_written_that_could_not_be_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_longer_wanted_goes_though_its_record_could_not_be_saved_at_first() {
+    let mut board = Board::new().await;
+    assert!(board.wants(&[("gpu_mem", "16")]).await);
+    board.world.is_full.set(true);
+    board.wants(&[]).await;
+    assert!(board.problems().contains("make room"), "{}", board.problems());
+    board.world.is_full.set(false);
+    board.observe().await;
+    assert!(board.boots().await, "the machine booted with it, and it is gone from the file");
+    assert_eq!((board.file().as_str(), board.problems().as_str()), (ORIGINAL, ""));
+    assert!(!board.boots().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_record_left_behind_goes_though_the_file_was_unreadable_at_first() {
+    let mut board = Board::new().await;
+    assert!(board.wants(&[("gpu_mem", "16")]).await);
+    board.world.saved.borrow_mut().clear();
+    board.target = Target::default();
+    board.world.boot.is_unreadable.set(true);
+    assert!(!board.starts().await);
+    assert_eq!(board.problems(), "", "nothing is wanted in the file");
+    board.world.boot.is_unreadable.set(false);
+    tokio::time::advance(LOOK_EVERY).await;
+    assert!(!board.observe().await);
+    assert_eq!(board.file(), ORIGINAL);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_power_cut_between_record_and_file_is_noticed() {
     let mut board = Board::new().await;
     assert!(board.wants(&[("gpu_mem", "16")]).await);
