@@ -7,7 +7,7 @@ use boardkeeper::state::cloud::{PollOutcome, ReportValue};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::ApiCall;
-use crate::scenario::{HOUR, MINUTE, Scenario, release, run_cloud_scenario};
+use crate::scenario::{HOUR, MINUTE, Scenario, release, run_cloud_scenario, run_prepared};
 use crate::world::cloud::RequestFate;
 use crate::world::crashes::CrashPoint;
 use crate::world::document::misread;
@@ -71,6 +71,19 @@ impl Scenario {
 fn a_registration_whose_answer_is_lost_ends_in_one_device() {
     run_cloud_scenario(&release(1), async |scenario| {
         scenario.sim.with(|model| model.cloud.fates.push_back(RequestFate::Lost));
+        scenario.settles().await;
+        assert_eq!(scenario.sim.with(|model| model.cloud.devices.len()), 1);
+    });
+}
+
+/// A device of `balena device register`, whose config.json has its uuid only, becomes this device.
+#[test]
+fn a_device_that_was_registered_beforehand_takes_this_devices_key() {
+    let prepare = |model: &mut Model| {
+        model.follow_cloud(15 * MINUTE);
+        model.register_beforehand();
+    };
+    run_prepared(1, prepare, &release(1), async |scenario| {
         scenario.settles().await;
         assert_eq!(scenario.sim.with(|model| model.cloud.devices.len()), 1);
     });

@@ -56,6 +56,10 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
                 let interval = rng.secs(10, 600);
                 model.follow_cloud(interval);
             }
+            // Its own stream, so that the lives without it are as they are.
+            if has_cloud && Rng::of(seed, "registered beforehand").happens(150) {
+                model.register_beforehand();
+            }
             model.targets.begin();
             rng.secs(600, 2700)
         });
@@ -123,7 +127,7 @@ pub(crate) fn cloud_settings(net: &Net, targets_from: TargetOrigin) -> CloudSett
         fleet: Some(1),
         user: None,
         provisioning_key: written.is_none().then(provisioning_key),
-        uuid: written.map(|it| it.uuid.clone()),
+        uuid: written.map(|it| it.uuid.clone()).or_else(|| net.registered_uuid.clone()),
         device_key: written.map(|it| it.key.clone()),
         device_id: written.and_then(|it| it.device_id),
         registered_at_ms: written.map(|it| it.registered_at_ms),

@@ -81,7 +81,8 @@ pub(crate) fn run_cloud_scenario(apps: &[App], script: impl AsyncFnOnce(&Scenari
     run_prepared(1, |model| model.follow_cloud(15 * MINUTE), apps, script);
 }
 
-fn run_prepared(seed: u64, prepare: impl FnOnce(&mut Model), apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
+/// As [`run_cloud_scenario`], in the world of a seed that is prepared so.
+pub(crate) fn run_prepared(seed: u64, prepare: impl FnOnce(&mut Model), apps: &[App], script: impl AsyncFnOnce(&Scenario)) {
     let told = in_world(seed, FaultRates::default(), Trace::On, async |sim| {
         sim.with(prepare);
         sim.with(|model| model.targets.write(apps.iter().cloned()));

@@ -29,6 +29,8 @@ pub(crate) struct Net {
     pub(crate) endpoint: bool,
     /// The address of the device ends in this.
     address: u64,
+    /// The uuid in config.json of a device that a person registered in the cloud beforehand.
+    pub(crate) registered_uuid: Option<String>,
     /// What config.json has of the registered device.
     pub(crate) provisioned: Option<ProvisionedFields>,
     /// The host's name.
