@@ -174,7 +174,19 @@ impl Lab {
 
     /// Those that were ever started: not what is created beside the one that it will replace.
     pub(crate) fn started(&self) -> Vec<Seen> {
-        self.containers().into_iter().filter(|it| it.state != "created").collect()
+        self.containers().into_iter().filter(|it| self.was_started(it)).collect()
+    }
+
+    fn was_started(&self, container: &Seen) -> bool {
+        match container.state.as_str() {
+            "created" => false,
+            // The state of one that is being removed no longer says it; of one that is gone by now nothing does.
+            "removing" | "dead" => {
+                let started_at = &self.inspect(&container.id)["State"]["StartedAt"];
+                started_at.as_str().is_some_and(|it| !it.starts_with("0001-"))
+            }
+            _ => true,
+        }
     }
 
     /// The one container of a service. There must be one.
