@@ -112,8 +112,9 @@ schema: ## the API's description against the binary, with schemathesis; EXAMPLES
 	$(LAB)/schema.sh $(EXAMPLES)
 
 bench: ## measure; the figures are kept in target/bench.txt
-	@$(LAB)/install.sh rust engine busybox tools
+	@$(LAB)/install.sh rust engine registry bus busybox tools
 	$(INSIDE) cargo bench --locked --bench agent
+	$(INSIDE) tests/bench/cloud.sh $(CURDIR)/target/release/boardkeeper
 
 deny: ## licences, duplicates and advisories of what we depend on; CHECKS="bans licenses sources" where GitHub is not reached
 	@$(LAB)/install.sh rust deny

@@ -28,6 +28,8 @@ pub(crate) struct Board<'a> {
     pub(crate) fleet: u64,
     /// The address of the machine's system bus. `None`: there is none.
     pub(crate) system_bus: Option<String>,
+    /// The target file that it follows, not its cloud.
+    pub(crate) target_file: Option<PathBuf>,
     dir: TempDir,
     port: u16,
     child: Option<Child>,
@@ -41,7 +43,7 @@ impl<'a> Board<'a> {
         let dir = tempfile::Builder::new().prefix("board").tempdir_in(lab.dir()).unwrap();
         // Released at once; the tests have a network namespace of their own, so no other process takes it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let this = Self { lab, cloud, fleet, system_bus: None, dir, port, child: None };
+        let this = Self { lab, cloud, fleet, system_bus: None, target_file: None, dir, port, child: None };
         fs::create_dir(this.path("boot")).unwrap();
         let mut config = cloud.config_json(fleet, &cloud.provisioning_key(fleet, None));
         config["appUpdatePollInterval"] = json!(10_000);
@@ -100,6 +102,7 @@ impl<'a> Board<'a> {
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--board", "simulated", "--log", "debug"]);
         command.env("DOCKER_HOST", self.lab.docker_host()).env("BOARDKEEPER_API_KEY", KEY);
         command.envs(self.system_bus.iter().map(|it| ("DBUS_SYSTEM_BUS_ADDRESS", it)));
+        command.envs(self.target_file.iter().map(|it| ("BOARDKEEPER_TARGET", it)));
         command
     }
 
@@ -117,6 +120,11 @@ impl<'a> Board<'a> {
         let ended = child.wait().unwrap();
         assert!(ended.success(), "{ended}");
         ended
+    }
+
+    /// Its process. It must run.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// Whether its process is alive.
@@ -194,6 +202,11 @@ impl<'a> Board<'a> {
         self.get("/agent/v1/state").map_or(Value::Null, |it| serde_json::from_str(&it.body).unwrap_or_default())
     }
 
+    /// Whether nothing is left to do.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state()["activity"] == "settled"
+    }
+
     /// All it ever logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -201,9 +214,9 @@ impl<'a> Board<'a> {
 }
 
 /// Prints a figure, also of a test that passes.
-pub(crate) fn figure(text: &str) {
+pub(crate) fn figure(name: &str, value: &str) {
     // Not `eprintln!`, which the harness keeps to itself. A figure that cannot be printed fails no test.
-    let _ = writeln!(std::io::stderr(), "\n{text}");
+    let _ = writeln!(std::io::stderr(), "\nfigure: {name:<40} {value}");
 }
 
 fn is_running(seen: &Seen) -> bool {

@@ -22,6 +22,9 @@ mod lab;
 #[path = "../port/power/fake.rs"]
 #[expect(dead_code, reason = "tests of the port use more of it")]
 mod logind;
+#[path = "../bench/proc.rs"]
+#[expect(dead_code, reason = "the measurements use more of it")]
+mod proc;
 mod stories;
 
 /// What becomes of a request to [`logind`]; here the first.

@@ -1,6 +1,6 @@
 //! The real binary from its first start on, with the fake cloud, a real engine and a real registry.
 
-mod budget;
+mod costs;
 mod identity;
 mod logs;
 mod reboot;

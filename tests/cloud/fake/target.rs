@@ -39,7 +39,7 @@ pub(super) fn answer(model: &mut Model, request: &Request, fault: Option<&Fault>
 }
 
 /// The document of version 3.
-fn document(model: &Model, device: &Device) -> Value {
+pub(super) fn document(model: &Model, device: &Device) -> Value {
     let Some(fleet) = model.fleet(device.fleet) else { return Value::Null };
     let mut app = json!({"id": fleet.id, "name": fleet.name, "is_host": false, "class": "fleet"});
     if let Some(release) = model.release_of(device) {

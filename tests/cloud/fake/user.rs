@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::FakeCloud;
 use super::model::{Device, Fleet, LogLine, ProvisioningKey, Release, Service, Variables, now};
+use super::target::document;
 
 impl FakeCloud {
     /// Makes a fleet; its number.
@@ -142,6 +143,12 @@ impl FakeCloud {
     /// A device's name.
     pub(crate) fn device_name(&self, uuid: &str) -> String {
         self.device(uuid, |it| it.name.clone())
+    }
+
+    /// What a device gets when it polls.
+    pub(crate) fn target(&self, uuid: &str) -> Value {
+        let state = self.state();
+        document(&state.model, state.model.device(uuid).unwrap())
     }
 
     /// What a device reported of itself.

@@ -23,7 +23,7 @@ fn a_board_registers_and_writes_down_who_it_is() {
     let before = board.config();
     board.start();
     let took = until(PATIENCE, "the board is registered", || !cloud.devices().is_empty());
-    figure(&format!("registered: {:.1} s after exec", took.as_secs_f32()));
+    figure("exec to registered", &format!("{:.1} s", took.as_secs_f32()));
     let uuid = polls(&board);
     until(PATIENCE, "config.json is written back", || board.config().get("apiKey").is_none());
     let config = board.config();

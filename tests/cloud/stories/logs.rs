@@ -55,7 +55,7 @@ fn lines_arrive_once_and_in_order_over_an_outage_and_a_power_cut() {
         });
     }
     let all = unbroken(&board, "main");
-    figure(&format!("logs: {all} lines, each once and in order"));
+    figure("log lines over an outage and power cuts", &format!("{all}, each once and in order"));
 }
 
 #[test]

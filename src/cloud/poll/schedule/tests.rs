@@ -65,7 +65,8 @@ async fn ten_thousand_devices_after_a_power_cut_are_no_spike() {
     assert!((80..120).contains(&mean), "{mean}");
     assert!(later < mean * 2, "{later} polls in ten seconds, {mean} in the mean");
     eprintln!(
-        "figure: 10,000 devices after a power cut: {} polls/s at first, later {} at most, {} mean",
+        "\nfigure: {:<40} {} a second at first, later {} at most, {} in the mean",
+        "polls of 10,000 devices after a power cut",
         first / 10,
         later / 10,
         mean / 10
