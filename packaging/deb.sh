@@ -70,6 +70,7 @@ fill() {
   install -d -m 755 "$root/etc/boardkeeper"
   file $packaged/boardkeeper.service usr/lib/systemd/system/boardkeeper.service
   file $packaged/boardkeeper-vpn.service usr/lib/systemd/system/boardkeeper-vpn.service
+  file $packaged/boardkeeper-journal.service usr/lib/systemd/system/boardkeeper-journal.service
   file $packaged/boardkeeper.sysusers usr/lib/sysusers.d/boardkeeper.conf
   file $packaged/boardkeeper.tmpfiles usr/lib/tmpfiles.d/boardkeeper.conf
   file $packaged/boardkeeper.udev usr/lib/udev/rules.d/70-boardkeeper.rules

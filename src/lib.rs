@@ -36,6 +36,7 @@ pub mod config;
 pub mod connectivity;
 pub mod document;
 pub mod http;
+pub mod journal;
 pub mod json;
 pub mod led;
 pub mod linux;
@@ -92,7 +93,8 @@ where
     tokio::select! {
         biased;
         never = reconcile::run(world, inbox, publish, announce, settings) => match never {},
-        never = connectivity::run(world.net(), status, report) => match never {},
+        never = connectivity::run(world.net(), status.clone(), report) => match never {},
+        never = journal::run(world.host(), status) => match never {},
         never = poll::run(world.targets(), requests) => match never {},
         // Boxed: it is large, and most devices have no cloud.
         never = Box::pin(cloud::run(world, cloud, links)) => match never {},

@@ -25,7 +25,7 @@ pub use clock::{Clock, Random};
 pub use cloud::{Cloud, CloudError, TargetAnswer};
 pub use engine::{Engine, EngineError, EngineSnapshot};
 pub use file_error::FileError;
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, JournalChange};
 pub use leds::{LedError, Leds, ToolLock};
 pub use locks::{LockError, Locks};
 pub use manager::{Notification, ServiceManager};

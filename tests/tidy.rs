@@ -24,6 +24,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("poll", &["request", "port", "backoff"]),
     ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
+    ("journal", &["state", "port"]),
     ("cloud", &["state", "request", "document", "port", "backoff", "testing"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),

@@ -16,6 +16,7 @@ use crate::state::{BoardFacts, Device};
 pub mod boot_file;
 mod configured;
 mod hardware;
+mod journal;
 mod live;
 pub mod provisioned;
 mod redsocks;

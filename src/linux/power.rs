@@ -4,7 +4,7 @@
 //! announcements arrive over a permanent connection, see `power/watch.rs`.
 
 mod errors;
-mod reboot_required;
+pub(super) mod reboot_required;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -32,6 +32,21 @@ pub trait Host {
     ///
     /// Must not be called concurrently, nor with [`Host::configure`]. May be dropped at any await.
     async fn write_provisioning(&self, fields: &ProvisionedFields) -> Result<(), HostError>;
+    /// Has the host keep its journal over boots, or not. A host that does so already is left alone.
+    ///
+    /// May be dropped at any await: the next call finds out what was done.
+    async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError>;
+}
+
+/// What was done so that the host's journal is kept over boots, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalChange {
+    /// Nothing: it is so already.
+    Already,
+    /// It is so from now on.
+    Now,
+    /// It is so from the next boot on, which [`Power::boot_wanted`](super::Power::boot_wanted) asks for.
+    NextBoot,
 }
 
 /// Why the host's configuration could not be read or changed. Says what, where and what to do.

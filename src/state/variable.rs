@@ -56,7 +56,7 @@ pub const CONFIG_VARIABLES: &[ConfigVariable] = &[
     row("SUPERVISOR_LOCAL_MODE", "false", VariableEffect::Obeyed),
     row("SUPERVISOR_LOG_CONTROL", "true", VariableEffect::Obeyed),
     row("SUPERVISOR_OVERRIDE_LOCK", "false", VariableEffect::Obeyed),
-    row("SUPERVISOR_PERSISTENT_LOGGING", "false", VariableEffect::Ignored("configure the host's journald instead")),
+    row("SUPERVISOR_PERSISTENT_LOGGING", "false", VariableEffect::Obeyed),
     row("SUPERVISOR_POLL_INTERVAL", "900000", VariableEffect::Obeyed),
     row("SUPERVISOR_UPDATE_STRATEGY", "", VariableEffect::Obeyed),
     row("SUPERVISOR_VPN_CONTROL", "true", VariableEffect::Obeyed),

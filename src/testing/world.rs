@@ -10,9 +10,9 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::port::{
-    Clock, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, LedError, Leds,
-    LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState, TargetTag, Targets,
-    ToolLock, UnitChange, World,
+    Clock, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, JournalChange,
+    LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState,
+    TargetTag, Targets, ToolLock, UnitChange, World,
 };
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
@@ -258,6 +258,9 @@ impl Host for TestWorld {
         }
         self.provisioned.borrow_mut().push(fields.clone());
         Ok(())
+    }
+    async fn persist_journal(&self, _: bool) -> Result<JournalChange, HostError> {
+        unreachable!()
     }
 }
 

@@ -122,7 +122,7 @@ fn named_units() -> Vec<String> {
 #[ignore = "needs `make power`"]
 fn polkit_lets_the_agents_user_restart_and_stop_its_units_and_never_run_a_command_as_root() {
     let units = named_units();
-    assert_eq!(units.len(), 5, "{units:?}");
+    assert_eq!(units.len(), 6, "{units:?}");
     for suite in Suite::ALL {
         let machine = Machine::with_package(&format!("rule-{}", suite.name()), suite);
         let as_it = |command: &str| machine.shell(&format!("runuser -u boardkeeper -- {command}")).output().unwrap();
@@ -169,6 +169,38 @@ fn polkit_lets_the_agents_user_restart_and_stop_its_units_and_never_run_a_comman
         }
         assert_eq!(machine.run("ls /run/as-root 2> /dev/null || true"), "", "{suite:?}");
     }
+}
+
+#[test]
+#[ignore = "needs `make power`"]
+fn as_packaged_the_journal_outlives_a_boot_while_the_target_says_so() {
+    let mut machine = settled("journal");
+    // As on Raspberry Pi OS.
+    machine.run(
+        "mkdir -p /etc/systemd/journald.conf.d; printf '[Journal]\\nStorage=volatile\\n' \
+        > /etc/systemd/journald.conf.d/40-volatile.conf; rm -rf /var/log/journal; systemctl restart systemd-journald",
+    );
+    let on_disk =
+        |machine: &Machine| machine.run("ls /var/log/journal/$(cat /etc/machine-id)/system.journal 2> /dev/null || true");
+    assert_eq!(on_disk(&machine), "");
+    machine.set_target(&[("web", IMAGE)], &json!({"SUPERVISOR_PERSISTENT_LOGGING": "true"}));
+    until("the journal is on the disk", SOON, || !on_disk(&machine).is_empty());
+    machine.run("logger -t story before-the-boot; journalctl --sync");
+    let (status, said) = machine.post("/v1/reboot", "");
+    assert_eq!(status, 202, "{said}");
+    assert_eq!(machine.ends(), REBOOTED);
+    machine.boot();
+    until("its unit is active again", SOON, || machine.run("systemctl is-active boardkeeper-journal || true") == "active");
+    let kept = machine.run("journalctl --no-pager -o cat -t story -b -1");
+    assert_eq!(kept, "before-the-boot");
+    machine.set_target(&[("web", IMAGE)], &json!({}));
+    let drop_in = "ls /run/systemd/journald.conf.d/90-boardkeeper.conf 2> /dev/null || true";
+    until("its unit is stopped", SOON, || {
+        machine.run("systemctl is-active boardkeeper-journal || true") == "inactive" && machine.run(drop_in).is_empty()
+    });
+    machine.run("logger -t story after-it; journalctl --sync");
+    let on_disk = machine.run("journalctl --no-pager -o cat -t story -D /var/log/journal");
+    assert_eq!(on_disk, "before-the-boot", "what follows is in memory");
 }
 
 #[test]

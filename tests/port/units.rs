@@ -6,7 +6,7 @@ use std::path::Path;
 
 use boardkeeper::linux::host::LiveHost;
 use boardkeeper::linux::net::NetAdapter;
-use boardkeeper::port::{Host as _, Net as _, UnitChange};
+use boardkeeper::port::{Host as _, HostError, JournalChange, Net as _, UnitChange};
 use boardkeeper::state::VpnState;
 use boardkeeper::state::host::{HostPatch, Proxy, ProxyField, ProxyPatch};
 use futures_util::StreamExt;
@@ -117,6 +117,37 @@ async fn the_proxys_units_are_restarted_unless_their_target_does_it() {
     assert_eq!(configured(plain, &name).await, (Vec::new(), Ok(())));
     let (told, done) = configured(&[], &proxy()).await;
     assert!(told.is_empty() && done.unwrap_err().contains("no balena-proxy-config.service or resin-proxy-config.service"));
+}
+
+#[tokio::test]
+#[ignore = "needs dbus-daemon"]
+async fn the_journals_unit_is_started_and_stopped_only_where_it_is_otherwise() {
+    const UNIT: &str = "boardkeeper-journal.service";
+    let done = async |active, has_drop_in, persistent| {
+        let root = tempfile::tempdir().unwrap();
+        let drop_in = root.path().join("run/systemd/journald.conf.d/90-boardkeeper.conf");
+        fs::create_dir_all(drop_in.parent().unwrap()).unwrap();
+        if has_drop_in {
+            fs::write(&drop_in, "").unwrap();
+        }
+        let units: &[Unit] = Option::map_or(active, &[], |it| Box::leak(Box::new([(UNIT, it, [].as_slice())])));
+        let systemd = Systemd::new(root.path(), units).await;
+        let host = LiveHost::new(root.path(), root.path(), None, None, None);
+        let done: Result<JournalChange, HostError> = systemd.during(host.persist_journal(persistent)).await;
+        (done.map_err(|why| why.0), systemd.told.take().join(" "))
+    };
+    for (active, has_drop_in, persistent, came, told) in [
+        (Some("inactive"), false, true, JournalChange::Now, "RestartUnit boardkeeper-journal.service"),
+        (Some("failed"), false, true, JournalChange::Now, "RestartUnit boardkeeper-journal.service"),
+        (Some("active"), true, true, JournalChange::Already, ""),
+        (Some("active"), true, false, JournalChange::Now, "StopUnit boardkeeper-journal.service"),
+        (Some("inactive"), false, false, JournalChange::Already, ""),
+        (None, false, false, JournalChange::Already, ""),
+    ] {
+        assert_eq!(done(active, has_drop_in, persistent).await, (Ok(came), told.to_owned()), "{active:?} {persistent}");
+    }
+    let (refused, told) = done(None, false, true).await;
+    assert!(refused.unwrap_err().contains("install the package boardkeeper") && told.is_empty());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use boardkeeper::port::{self, CloudError, HostError, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
+use boardkeeper::port::{self, CloudError, HostError, JournalChange, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, ProvisionedFields, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
@@ -110,6 +110,10 @@ impl port::Host for World {
 
     async fn write_provisioning(&self, _: &ProvisionedFields) -> Result<(), HostError> {
         Ok(())
+    }
+
+    async fn persist_journal(&self, _: bool) -> Result<JournalChange, HostError> {
+        Ok(JournalChange::Already)
     }
 }
 

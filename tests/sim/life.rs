@@ -215,6 +215,7 @@ impl Sim {
                 .or_else(|| model.engine.lost_network())
                 .or_else(|| model.cloud.unsettled())
                 .or_else(|| model.lost_line())
+                .or_else(|| model.journal_unsettled())
         }) {
             return Some(why);
         }

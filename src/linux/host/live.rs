@@ -13,11 +13,12 @@ use tracing::warn;
 use super::boot_file::BootFiles;
 use super::configured::{self, HostConfigFiles, ProxyChange};
 use super::hardware::Hardware;
+use super::journal::{self, JournalHost};
 use super::{macs, own, provisioned, text};
 use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::systemd::Systemd;
 use crate::linux::{off_thread, store};
-use crate::port::{self, HostError};
+use crate::port::{self, HostError, JournalChange};
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
@@ -37,6 +38,7 @@ pub struct LiveHost {
     files: HostConfigFiles,
     systemd: Systemd,
     boot_files: BootFiles,
+    journal: JournalHost,
     /// Held while the provisioning file is changed: a change reads it first, and may outlive the future that began it.
     changing: Arc<Mutex<()>>,
 }
@@ -48,6 +50,7 @@ impl LiveHost {
     pub fn new(root: &Path, state_dir: &Path, boot_config: Option<&Path>, board: Option<String>, bus: Option<&str>) -> Self {
         let config = boot_config.map_or_else(|| root.join("mnt/boot/config.json"), Path::to_owned);
         let proxy = config.with_file_name("system-proxy");
+        let journal = JournalHost::of(root, &config);
         Self {
             root: root.to_owned(),
             state_dir: state_dir.to_owned(),
@@ -56,6 +59,7 @@ impl LiveHost {
             files: HostConfigFiles { hostname: root.join("etc/hostname"), config, proxy },
             systemd: Systemd::new(root, bus),
             boot_files: BootFiles::default(),
+            journal,
             changing: Arc::default(),
         }
     }
@@ -153,6 +157,21 @@ impl port::Host for LiveHost {
             provisioned::write(&path, &fields)
         });
         written.await.and_then(|it| it).map_err(HostError)
+    }
+
+    async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError> {
+        let changed = match self.journal.clone() {
+            JournalHost::BalenaOs { config, breadcrumb } => {
+                let changing = Arc::clone(&self.changing);
+                let written = off_thread(move || {
+                    let _held = changing.lock().unwrap_or_else(PoisonError::into_inner);
+                    journal::write_field(&config, &breadcrumb, persistent)
+                });
+                written.await.and_then(|it| it)
+            }
+            JournalHost::OurUnit { drop_in } => journal::steer_unit(&self.systemd, &drop_in, persistent).await,
+        };
+        changed.map_err(HostError)
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::configured::replace;
 use crate::linux::{read_small, without_mark};
 use crate::state::cloud::ProvisionedFields;
+use crate::state::switch::parse_switch;
 
 /// The fields that make a device one of a cloud, and are removed when it leaves.
 pub const CLOUD_FIELDS: [&str; 20] = [
@@ -86,15 +87,31 @@ pub fn join(path: &Path, text: &[u8]) -> Result<(), String> {
         .map_err(|why| format!("cannot write `{shown}`: {why}; run it as root or as the agent's user"))
 }
 
+/// Whether a switch of a file is on. One that is not there is off.
+pub(super) fn switch(path: &Path, name: &str) -> Result<bool, String> {
+    let file = read(path)?;
+    Ok(file.0.iter().any(|(it, value)| it == name && parse_switch(value.get().trim_matches('"')) == Some(true)))
+}
+
+/// Writes a switch into a file.
+pub(super) fn set_switch(path: &Path, name: &str, on: bool) -> Result<(), String> {
+    change(path, |file| file.set(name, &on))
+}
+
+fn read(path: &Path) -> Result<JsonFields, String> {
+    let shown = path.display();
+    let bytes = read_small(path).map_err(|why| format!("cannot read `{shown}`: {why}"))?;
+    // The parser's error could quote a key.
+    serde_json::from_slice(without_mark(&bytes)).map_err(|why| {
+        format!("`{shown}` is not a JSON object (line {}); write the device's config.json there again", why.line())
+    })
+}
+
 fn change(path: &Path, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String> {
     let shown = path.display();
     // A link stays one.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let bytes = read_small(&path).map_err(|why| format!("cannot read `{shown}`: {why}"))?;
-    // The parser's error could quote a key.
-    let old: JsonFields = serde_json::from_slice(without_mark(&bytes)).map_err(|why| {
-        format!("`{shown}` is not a JSON object (line {}); write the device's config.json there again", why.line())
-    })?;
+    let old = read(&path)?;
     let mut new = old.clone();
     edit(&mut new);
     if new == old {

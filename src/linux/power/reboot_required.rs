@@ -16,19 +16,47 @@ use crate::port::Clock as _;
 
 /// Its path, below the host's root.
 const FILE: &str = "tmp/balena-supervisor/reboot-after-apply";
+/// Whether the file was there when a reboot was requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linux) enum RebootRequest {
+    /// The file is new.
+    New,
+    /// A reboot was requested before.
+    There,
+}
+
 /// A boot id is shorter.
 const NAME_BYTES: u64 = 128;
 
 /// The file.
 #[derive(Debug, Clone)]
-pub(super) struct Breadcrumb {
+pub(in crate::linux) struct Breadcrumb {
     path: PathBuf,
     clock: Clock,
 }
 
 impl Breadcrumb {
-    pub(super) fn new(root: &Path) -> Self {
+    pub(in crate::linux) fn new(root: &Path) -> Self {
         Self { path: root.join(FILE), clock: Clock::new(root) }
+    }
+
+    /// Makes the file, unless it is there. The agent itself configures the host, with effect from the next boot.
+    pub(in crate::linux) fn request(&self) -> io::Result<RebootRequest> {
+        if let Some(dir) = self.path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        match self.open(OpenOptions::new().write(true).create_new(true)) {
+            Ok(mut file) => file.write_all(self.clock.boot_id().as_bytes()).map(|()| RebootRequest::New),
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(RebootRequest::There),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Takes the file away: what it was made for was not written.
+    pub(in crate::linux) fn withdraw(&self) {
+        if let Err(why) = fs::remove_file(&self.path) {
+            warn!(%why, "`{}` cannot be removed, so the device reboots for nothing once; remove it", self.path.display());
+        }
     }
 
     /// The file's path, until the reboot it asks for is done.
@@ -137,6 +165,21 @@ mod tests {
         host.boots("second", 10);
         assert!(!host.wants());
         assert!(!host.file().exists());
+    }
+
+    #[test]
+    fn the_agents_own_request_counts_until_the_next_boot_and_is_made_once() {
+        let host = Host::new();
+        fs::remove_dir(host.0.path().join("tmp/balena-supervisor")).unwrap();
+        let breadcrumb = Breadcrumb::new(host.0.path());
+        assert_eq!(breadcrumb.request().unwrap(), RebootRequest::New);
+        assert_eq!(breadcrumb.request().unwrap(), RebootRequest::There);
+        assert!(host.wants());
+        breadcrumb.withdraw();
+        assert!(!host.wants());
+        breadcrumb.request().unwrap();
+        host.boots("second", 100_000);
+        assert!(!host.wants(), "whatever the clock says");
     }
 
     #[test]

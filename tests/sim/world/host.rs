@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use boardkeeper::port::{self, HostError, NetError, UnitChange};
+use boardkeeper::port::{self, HostError, JournalChange, NetError, UnitChange};
 use boardkeeper::state::VpnState;
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{CloudAccount, ProvisionedFields, VpnProfile};
@@ -17,6 +17,20 @@ use super::{Model, Sim};
 
 /// How long a slow host takes to apply a configuration: longer than the agent's observation interval.
 const TAKES: Duration = Duration::from_secs(10 * 60);
+
+/// How long the host keeps its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum JournalKept {
+    #[default]
+    ThisBoot,
+    OverBoots,
+}
+
+impl JournalKept {
+    const fn of(persistent: bool) -> Self {
+        if persistent { Self::OverBoots } else { Self::ThisBoot }
+    }
+}
 
 /// The networks.
 #[derive(Debug, Default)]
@@ -33,6 +47,8 @@ pub(crate) struct Net {
     pub(crate) registered_uuid: Option<String>,
     /// What config.json has of the registered device.
     pub(crate) provisioned: Option<ProvisionedFields>,
+    /// How long the host keeps its journal.
+    journal: JournalKept,
     /// The host's name.
     pub(crate) hostname: String,
     /// To configure the host takes minutes.
@@ -133,6 +149,14 @@ impl Drop for ProvisioningBeingWritten<'_> {
     }
 }
 
+impl Model {
+    /// Why the host does not do with its journal as the target says.
+    pub(crate) fn journal_unsettled(&self) -> Option<String> {
+        let wanted = JournalKept::of(self.targets.wanted.config.contains_key("SUPERVISOR_PERSISTENT_LOGGING"));
+        (self.net.journal != wanted).then(|| format!("the host's journal is kept {:?}, not {wanted:?}", self.net.journal))
+    }
+}
+
 impl port::Host for Sim {
     fn addresses(&self) -> impl Stream<Item = HostAddresses> {
         let notifier = self.with(|model| model.notifiers.host.subscribe());
@@ -167,6 +191,28 @@ impl port::Host for Sim {
 
     async fn write_boot_file(&self, file: &BootFile, _: Option<&Vec<u8>>) -> Result<(), HostError> {
         self.replace_boot_file(file).await
+    }
+
+    async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError> {
+        let wanted = JournalKept::of(persistent);
+        if self.with(|model| model.net.journal == wanted) {
+            return Ok(JournalChange::Already);
+        }
+        sleep(Duration::from_millis(100)).await;
+        self.with(|model| {
+            if model.roll(model.rates.faults, Mark::HostSaysNo) {
+                return Err(HostError("systemd does not answer".into()));
+            }
+            model.net.journal = wanted;
+            model.hit(if persistent { Mark::JournalKept } else { Mark::JournalForgotten });
+            model.note(format_args!("host: its journal is kept {wanted:?}"));
+            // A device that reboots for its configuration does so for this one, too.
+            if !model.targets.reboots {
+                return Ok(JournalChange::Now);
+            }
+            model.want_boot();
+            Ok(JournalChange::NextBoot)
+        })
     }
 
     async fn configure(&self, patch: &HostPatch) -> Result<(), HostError> {

@@ -118,6 +118,8 @@ marks! {
     BootFileFails "host: its boot configuration cannot be read or written"
     CutInBootFile "cut: while the boot configuration is being written"
     HostSaysNo "host: it cannot be configured"
+    JournalKept "host: it keeps its journal over boots"
+    JournalForgotten "host: it no longer keeps its journal over boots"
     HostSlow "host: to configure it takes minutes"
     Restart "people: restart an app"
     Purge "people: purge an app"

@@ -123,6 +123,7 @@ impl TargetSource {
             }
             2 => return self.change_override(),
             3 if self.reboots => return self.change_boot_config(),
+            4 => return self.change_journal(),
             _ => (),
         }
         let version = self.version + 1;
@@ -141,6 +142,15 @@ impl TargetSource {
         }
         self.wanted.config.insert(key, "1".to_owned());
         "locks are overridden".to_owned()
+    }
+
+    fn change_journal(&mut self) -> String {
+        let key = "SUPERVISOR_PERSISTENT_LOGGING".to_owned();
+        if self.wanted.config.remove(&key).is_some() {
+            return "the host's journal is for this boot".to_owned();
+        }
+        self.wanted.config.insert(key, "true".to_owned());
+        "the host's journal is kept".to_owned()
     }
 
     fn change_boot_config(&mut self) -> String {
