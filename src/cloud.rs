@@ -185,22 +185,27 @@ async fn serve<W: World>(
     poll: &PollSettings,
     links: &CloudLinks,
 ) -> Infallible {
-    let report_refused = Rc::default();
+    let request_refused = Rc::default();
     let poll_links = PollLinks {
         status: links.status.clone(),
         requests: links.requests.clone(),
         publish: links.publish.clone(),
         polled: watch::Sender::new(0),
-        report_refused: Rc::clone(&report_refused),
+        request_refused: Rc::clone(&request_refused),
     };
     let report_links = ReportLinks {
         status: links.status.clone(),
         polled: poll_links.polled.subscribe(),
         targets_from: poll.targets_from,
-        report_refused: &report_refused,
+        request_refused: &request_refused,
         publish: &links.publish,
     };
-    let log_feeds = LogFeeds { status: links.status.clone(), events: links.events.resubscribe(), publish: &links.publish };
+    let log_feeds = LogFeeds {
+        status: links.status.clone(),
+        events: links.events.resubscribe(),
+        request_refused: &request_refused,
+        publish: &links.publish,
+    };
     // Biased, so that a simulation is reproducible.
     tokio::select! {
         biased;

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
@@ -71,6 +71,7 @@ struct LogPorts<'w, E, C, S, K> {
 struct LogLinks<'w> {
     account: &'w CloudAccount,
     pace: &'w Pace,
+    request_refused: &'w Notify,
     publish: &'w watch::Sender<CloudStatus>,
 }
 
@@ -81,15 +82,17 @@ pub(super) struct LogFeeds<'a> {
     pub(super) status: watch::Receiver<Status>,
     /// What it does.
     pub(super) events: broadcast::Receiver<Arc<DeviceEvent>>,
+    /// Asks for a poll without an `ETag`: the cloud may not have the device any more.
+    pub(super) request_refused: &'a Notify,
     /// What became of the upload.
     pub(super) publish: &'a watch::Sender<CloudStatus>,
 }
 
 /// Uploads lines for as long as it is polled.
 pub(super) async fn run<W: World>(world: &W, account: &CloudAccount, pace: &Pace, feeds: LogFeeds<'_>) -> Infallible {
-    let LogFeeds { status, events, publish } = feeds;
+    let LogFeeds { status, events, request_refused, publish } = feeds;
     let ports = LogPorts { engine: world.engine(), cloud: world.cloud(), store: world.store(), clock: world.clock() };
-    upload(&ports, &LogLinks { account, pace, publish }, status, events).await
+    upload(&ports, &LogLinks { account, pace, request_refused, publish }, status, events).await
 }
 
 /// A request under way.

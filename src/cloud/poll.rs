@@ -56,8 +56,8 @@ pub(super) struct PollLinks {
     pub(super) publish: watch::Sender<CloudStatus>,
     /// Counts answered polls.
     pub(super) polled: watch::Sender<u64>,
-    /// Asks for a poll without an ETag, soon: the cloud refused a report with 401.
-    pub(super) report_refused: Rc<Notify>,
+    /// Asks for a poll without an ETag, soon: the cloud refused a report or logs as if it did not have the device.
+    pub(super) request_refused: Rc<Notify>,
 }
 
 /// Polls for as long as it is polled itself.
@@ -159,8 +159,8 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
                     }
                     continue;
                 }
-                () = self.links.report_refused.notified() => {
-                    wish.get_or_insert(PollCause::RefusedReport);
+                () = self.links.request_refused.notified() => {
+                    wish.get_or_insert(PollCause::RefusedRequest);
                     continue;
                 }
                 () = self.may_send(due) => (),
@@ -181,7 +181,7 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
 
     /// Sends one request. Returns whether it was answered.
     async fn poll(&self, cause: PollCause) -> bool {
-        let etag = if cause == PollCause::RefusedReport { None } else { self.etag() };
+        let etag = if cause == PollCause::RefusedRequest { None } else { self.etag() };
         self.publish(|it| it.polling.cause = Some(cause));
         let turn = self.pace.turn().await;
         let answer = self.cloud.target(self.account, etag.as_deref()).await;
@@ -190,7 +190,7 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
         let answer = match answer {
             Ok(answer) => answer,
             Err(why) => {
-                if cause == PollCause::RefusedReport {
+                if cause == PollCause::RefusedRequest {
                     // The next poll still has to tell a device that is gone from a report that was refused.
                     self.full_at.set(Instant::now());
                 }

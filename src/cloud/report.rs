@@ -74,20 +74,20 @@ pub(super) struct ReportLinks<'a> {
     /// Whose targets are applied.
     pub(super) targets_from: TargetOrigin,
     /// Asks for a poll without an `ETag`: the cloud may not have the device any more.
-    pub(super) report_refused: &'a Notify,
+    pub(super) request_refused: &'a Notify,
     /// Where it stands what became of the reports.
     pub(super) publish: &'a watch::Sender<CloudStatus>,
 }
 
 /// Reports for as long as it is polled.
 pub(super) async fn run<C: Cloud>(cloud: &C, account: &CloudAccount, pace: &Pace, links: ReportLinks<'_>) -> Infallible {
-    let ReportLinks { mut status, mut polled, targets_from, report_refused, publish } = links;
+    let ReportLinks { mut status, mut polled, targets_from, request_refused, publish } = links;
     let mut reporter = Reporter {
         cloud,
         account,
         pace,
         targets_from,
-        report_refused,
+        request_refused,
         publish,
         acknowledged: DeviceReport::default(),
         returning: ReturningImages::default(),
@@ -151,7 +151,7 @@ struct Reporter<'a, C> {
     account: &'a CloudAccount,
     pace: &'a Pace,
     targets_from: TargetOrigin,
-    report_refused: &'a Notify,
+    request_refused: &'a Notify,
     publish: &'a watch::Sender<CloudStatus>,
     /// What the cloud has acknowledged.
     acknowledged: DeviceReport,
@@ -298,7 +298,7 @@ impl<C: Cloud> Reporter<'_, C> {
         for (part, why) in outcome.refused {
             warn!(%part, %why, "the cloud refuses a part of the report; it is not sent again before it changes");
             if part == Part::Device {
-                self.report_refused.notify_one();
+                self.request_refused.notify_one();
                 self.publish_failure(why.clone());
             }
             self.refusals.add(part, why);

@@ -104,7 +104,7 @@ impl Polling {
         let why = match self.next_cause.as_str() {
             "retry" => "to try again",
             "update" => "for an update request",
-            "refused_report" => "for a refused report",
+            "refused_request" => "for a refused request",
             _ => "as usual",
         };
         let next = self.next_in_seconds.map(|it| format!("; next in {it} s, {why}")).unwrap_or_default();

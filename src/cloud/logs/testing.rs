@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep};
 
 use super::{LogLinks, LogPorts, upload};
@@ -39,6 +39,7 @@ pub(super) struct LogDevice {
     pub(super) status: watch::Sender<Status>,
     pub(super) events: broadcast::Sender<Arc<DeviceEvent>>,
     pub(super) publish: watch::Sender<CloudStatus>,
+    pub(super) request_refused: Notify,
 }
 
 /// The wall clock goes with tokio's.
@@ -150,6 +151,7 @@ impl LogDevice {
             status: watch::Sender::new(status(names.iter().map(|it| container(it)).collect(), "{}")),
             events: broadcast::Sender::new(4),
             publish: watch::Sender::new(CloudStatus::default()),
+            request_refused: Notify::new(),
         }
     }
 
@@ -163,7 +165,7 @@ impl LogDevice {
         };
         let pace = Pace::new(Jitter::new([7; 32]), Duration::from_secs(900));
         let ports = LogPorts { engine: &self.engine, cloud: &self.cloud, store: &self.store, clock: &self.clock };
-        let links = LogLinks { account: &account, pace: &pace, publish: &self.publish };
+        let links = LogLinks { account: &account, pace: &pace, request_refused: &self.request_refused, publish: &self.publish };
         let alive = async {
             tokio::join!(meanwhile, sleep(life));
         };

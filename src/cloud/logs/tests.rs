@@ -1,5 +1,6 @@
 //! The upload, with an engine and a cloud whose behaviour the tests write.
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::time::sleep;
 
@@ -235,6 +236,8 @@ async fn a_deleted_device_is_asked_rarely() {
     device.uploads(Duration::from_secs(24 * 3600), nothing()).await;
     assert!((80..120).contains(&device.cloud.requests.get()), "{}", device.cloud.requests.get());
     assert!(device.publish.borrow().log_upload.why.as_deref().is_some_and(|it| it.contains("401")));
+    // A poll without an ETag tells whether it is gone.
+    assert!(device.request_refused.notified().now_or_never().is_some());
 }
 
 #[tokio::test(start_paused = true)]

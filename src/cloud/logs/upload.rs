@@ -57,6 +57,7 @@ impl Accepting {
 /// Sends a body, again and again, until the cloud has lines of it or refuses one for its content.
 pub(super) async fn send<C: Cloud>(cloud: &C, links: &LogLinks<'_>, accepting: &Accepting, body: Body) -> (Body, Sent) {
     let mut count = body.lines().len();
+    let mut has_asked = false;
     let mut refusals = Backoff::new(FIRST_REFUSAL, LONGEST_REFUSAL);
     loop {
         if links.pace.next().is_some() {
@@ -83,7 +84,12 @@ pub(super) async fn send<C: Cloud>(cloud: &C, links: &LogLinks<'_>, accepting: &
                     | CloudError::Foreign(_)
                     | CloudError::Refused { status: 429 | 500.., .. }
                     | CloudError::Refused { retry_after: Some(_), .. } => (),
-                    CloudError::Refused { .. } => {
+                    CloudError::Refused { status, .. } => {
+                        // Once for each body: a device that is gone finds out by one poll.
+                        if status == 401 && !has_asked {
+                            has_asked = true;
+                            links.request_refused.notify_one();
+                        }
                         let wait = refusals.fail();
                         sleep(wait + links.pace.jitter().below(wait / 4)).await;
                     }

@@ -119,8 +119,8 @@ impl PollSchedule {
         let was_first = matches!(self.wait, Wait::First(_) | Wait::Retry { is_first: true });
         self.wait = match next {
             PollCause::Retry => Wait::Retry { is_first: was_first },
-            PollCause::Interval | PollCause::Update | PollCause::RefusedReport if was_first => Wait::Second,
-            PollCause::Interval | PollCause::Update | PollCause::RefusedReport => Wait::Regular,
+            PollCause::Interval | PollCause::Update | PollCause::RefusedRequest if was_first => Wait::Second,
+            PollCause::Interval | PollCause::Update | PollCause::RefusedRequest => Wait::Regular,
         };
         self.since = Instant::now();
         self.due = self.since + length(self.wait, self.interval, jitter);

@@ -116,9 +116,9 @@ async fn a_304_to_a_poll_without_an_etag_means_that_there_is_no_such_device() {
         bench.next_poll().await;
         assert_eq!(bench.outcome(), PollOutcome::Unchanged, "it cannot be told");
         // The cloud refuses a report.
-        bench.links.report_refused.notify_one();
+        bench.links.request_refused.notify_one();
         bench.next_poll().await;
-        assert_eq!(bench.polling().cause, Some(PollCause::RefusedReport));
+        assert_eq!(bench.polling().cause, Some(PollCause::RefusedRequest));
         assert_eq!(bench.outcome(), PollOutcome::Gone);
         bench.next_poll().await;
         assert_eq!(bench.outcome(), PollOutcome::Gone);
@@ -139,7 +139,7 @@ async fn a_poll_after_a_refused_report_that_fails_is_repeated_without_the_etag()
         bench.next_poll().await;
         bench.cloud.document.replace(None);
         bench.cloud.errors.borrow_mut().push_back(refused(503, None));
-        bench.links.report_refused.notify_one();
+        bench.links.request_refused.notify_one();
         bench.next_poll().await;
         bench.next_poll().await;
         assert_eq!(bench.outcome(), PollOutcome::Gone);

@@ -45,7 +45,7 @@ pub enum PollCause {
     /// An update was requested.
     Update,
     /// The cloud refused a report: it may not have the device any more.
-    RefusedReport,
+    RefusedRequest,
 }
 
 impl PollCause {
@@ -56,7 +56,7 @@ impl PollCause {
             Self::Interval => "interval",
             Self::Retry => "retry",
             Self::Update => "update",
-            Self::RefusedReport => "refused_report",
+            Self::RefusedRequest => "refused_request",
         }
     }
 }

@@ -152,7 +152,7 @@ impl Bench {
             requests,
             publish: watch::Sender::default(),
             polled: watch::Sender::new(0),
-            report_refused: Rc::default(),
+            request_refused: Rc::default(),
         };
         Self {
             cloud,

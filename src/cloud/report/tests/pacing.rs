@@ -21,7 +21,7 @@ use crate::state::{ContainerPhase, PowerAction, ShutdownOrigin, ShutdownProgress
 struct Lab {
     status: watch::Sender<Status>,
     polled: watch::Sender<u64>,
-    report_refused: Notify,
+    request_refused: Notify,
     publish: watch::Sender<CloudStatus>,
 }
 
@@ -35,7 +35,7 @@ impl Lab {
         let lab = Self {
             status: watch::Sender::new(status),
             polled: watch::Sender::new(0),
-            report_refused: Notify::new(),
+            request_refused: Notify::new(),
             publish: watch::Sender::new(CloudStatus::default()),
         };
         let pace = Pace::new(Jitter::new([7; 32]), Duration::from_secs(900));
@@ -44,7 +44,7 @@ impl Lab {
             status: lab.status.subscribe(),
             polled: lab.polled.subscribe(),
             targets_from,
-            report_refused: &lab.report_refused,
+            request_refused: &lab.request_refused,
             publish: &lab.publish,
         };
         tokio::select! {
@@ -74,7 +74,7 @@ impl Lab {
 
     /// Whether a poll without an `ETag` was asked for.
     fn asks_for_target(&self) -> bool {
-        self.report_refused.notified().now_or_never().is_some()
+        self.request_refused.notified().now_or_never().is_some()
     }
 
     fn shut_down(&self) {
