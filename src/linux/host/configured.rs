@@ -115,13 +115,13 @@ impl HostConfigFiles {
         }
         fields.insert("hostname".to_owned(), hostname.into());
         let text = Value::Object(fields).to_string();
-        replace(path, &text, 0o600).map_err(|why| failed("write", path, &why))
+        replace(path, &text, 0o600, Writer::Agent).map_err(|why| failed("write", path, &why))
     }
 
     fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<ProxyChange, String> {
         let directory = fs::create_dir(&self.proxy).or_else(|why| if self.proxy.is_dir() { Ok(()) } else { Err(why) });
         directory.map_err(|why| failed("make", &self.proxy, &why))?;
-        replace(path, text, mode).map_err(|why| failed("write", path, &why))?;
+        replace(path, text, mode, Writer::Agent).map_err(|why| failed("write", path, &why))?;
         Ok(ProxyChange::Changed)
     }
 
@@ -170,11 +170,23 @@ fn remove(path: &Path) -> Result<ProxyChange, String> {
     }
 }
 
+/// The program that replaces a file. Each has a draft of its own: the agent and a command may write at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// The agent.
+    Agent,
+    /// A command of its binary, such as `join`.
+    Command,
+}
+
 /// Replaces a file atomically: after a power cut it is the old one or the new one. It keeps its mode.
-pub(super) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str, mode: u32, writer: Writer) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".boardkeeper-new");
+    name.push(match writer {
+        Writer::Agent => ".boardkeeper-new",
+        Writer::Command => ".boardkeeper-command",
+    });
     replace_file(path, &path.with_file_name(name), text, mode)?;
     sync_directory(path)
 }

@@ -12,7 +12,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::configured::replace;
+use super::configured::{Writer, replace};
 use crate::linux::{read_small, without_mark};
 use crate::state::cloud::ProvisionedFields;
 use crate::state::switch::parse_switch;
@@ -44,7 +44,7 @@ pub const CLOUD_FIELDS: [&str; 20] = [
 /// Writes into a file that the device is registered, and deletes the provisioning key there. A file that has it all is left
 /// alone.
 pub fn write(path: &Path, fields: &ProvisionedFields) -> Result<(), String> {
-    change(path, |file| {
+    change(path, Writer::Agent, |file| {
         file.set("uuid", &fields.uuid);
         file.set("deviceApiKey", fields.key.reveal());
         if let Some(id) = fields.device_id {
@@ -60,7 +60,7 @@ pub fn write(path: &Path, fields: &ProvisionedFields) -> Result<(), String> {
 
 /// Removes the fields of the cloud from a file.
 pub fn leave(path: &Path) -> Result<(), String> {
-    change(path, |file| CLOUD_FIELDS.iter().for_each(|it| file.remove(it)))
+    change(path, Writer::Command, |file| CLOUD_FIELDS.iter().for_each(|it| file.remove(it)))
 }
 
 /// Replaces the fields of a cloud in a file by those of another one, and sets whatever else that one has. A file that is
@@ -83,7 +83,7 @@ pub fn join(path: &Path, text: &[u8]) -> Result<(), String> {
         // FAT has no modes.
         let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
     }
-    replace(&path, &format!("{text}\n"), 0o600)
+    replace(&path, &format!("{text}\n"), 0o600, Writer::Command)
         .map_err(|why| format!("cannot write `{shown}`: {why}; run it as root or as the agent's user"))
 }
 
@@ -95,7 +95,7 @@ pub(super) fn switch(path: &Path, name: &str) -> Result<bool, String> {
 
 /// Writes a switch into a file.
 pub(super) fn set_switch(path: &Path, name: &str, on: bool) -> Result<(), String> {
-    change(path, |file| file.set(name, &on))
+    change(path, Writer::Agent, |file| file.set(name, &on))
 }
 
 fn read(path: &Path) -> Result<JsonFields, String> {
@@ -107,7 +107,7 @@ fn read(path: &Path) -> Result<JsonFields, String> {
     })
 }
 
-fn change(path: &Path, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String> {
+fn change(path: &Path, writer: Writer, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String> {
     let shown = path.display();
     // A link stays one.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -118,7 +118,7 @@ fn change(path: &Path, edit: impl FnOnce(&mut JsonFields)) -> Result<(), String>
         return Ok(());
     }
     let text = serde_json::to_string(&new).map_err(|why| format!("cannot write `{shown}`: {why}"))?;
-    replace(&path, &format!("{text}\n"), 0o600).map_err(|why| format!("cannot write `{shown}`: {why}"))
+    replace(&path, &format!("{text}\n"), 0o600, writer).map_err(|why| format!("cannot write `{shown}`: {why}"))
 }
 
 /// The fields of a JSON object, in their order, each with the bytes of its value.
@@ -217,6 +217,26 @@ mod tests {
         assert_eq!(inode(&path), before, "it had it all, and was written again");
         leave(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"wifi\":{\"b\":1.0, \"a\":[ ]},\"big\":12345678901234567890123}\n");
+    }
+
+    #[test]
+    fn a_command_and_the_agent_that_write_at_once_leave_a_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let padding = "x".repeat(100_000);
+        let joined = format!(r#"{{"uuid":"another","padding":"{padding}"}}"#);
+        join(&path, joined.as_bytes()).unwrap();
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for id in 0..100 {
+                    write(&path, &ProvisionedFields { device_id: Some(id), ..fields() }).unwrap();
+                }
+            });
+            for _ in 0..100 {
+                join(&path, joined.as_bytes()).unwrap();
+            }
+        });
+        write(&path, &fields()).unwrap();
     }
 
     #[test]
