@@ -6,6 +6,7 @@
 //! ```text
 //! identity    the account: uuid and key, saved before the first request      cloud/identity.rs
 //! provision   registers the device                                           cloud/provision.rs
+//! pin         pins the device on its preloaded release               cloud/pin.rs
 //! poll        requests the target                                            cloud/poll.rs
 //! report      reports what is new of the state                               cloud/report.rs
 //! logs        uploads the lines of containers and of the agent               cloud/logs.rs
@@ -18,6 +19,7 @@ mod identity;
 mod jitter;
 mod logs;
 mod pace;
+mod pin;
 mod poll;
 mod provision;
 mod report;
@@ -45,7 +47,7 @@ use crate::cloud::provision::RegistrationLinks;
 use crate::cloud::report::ReportLinks;
 use crate::port::{Clock, Host, Random, Store, World};
 use crate::request::Request;
-use crate::state::cloud::{AccountRecord, CloudAccount, CloudStatus, ProvisionedFields, Registration, TargetOrigin};
+use crate::state::cloud::{AccountRecord, CloudAccount, CloudStatus, Pinning, ProvisionedFields, Registration, TargetOrigin};
 use crate::state::{DeviceEvent, Status};
 
 pub use identity::CloudProvisioning;
@@ -153,6 +155,8 @@ async fn keep_in_touch<W: World>(
     let mut record = match decide(world, wanted, links).await {
         AccountDecision::Keep(record) => record,
         AccountDecision::Begin(record) => {
+            // What another cloud refused says nothing of this one.
+            links.publish.send_modify(|it| it.pin = Pinning::default());
             provision::save(world, &record, &registration).await;
             record
         }
@@ -174,13 +178,13 @@ async fn keep_in_touch<W: World>(
     });
     write_provisioning(world, wanted, &record).await;
     let poll = PollSettings { interval: wanted.poll_interval, targets_from };
-    serve(world, &account, pace, &poll, links).await
+    serve(world, (&account, record.device_id), pace, &poll, links).await
 }
 
 /// The loops of a registered device.
 async fn serve<W: World>(
     world: &W,
-    account: &CloudAccount,
+    (account, device_id): (&CloudAccount, Option<u64>),
     pace: &Pace,
     poll: &PollSettings,
     links: &CloudLinks,
@@ -206,11 +210,15 @@ async fn serve<W: World>(
         request_refused: &request_refused,
         publish: &links.publish,
     };
+    let pin_and_poll = async {
+        pin::settle(world.cloud(), (account, device_id), pace, &poll_links).await;
+        poll::run(world, account, pace, poll, &poll_links).await
+    };
     // Biased, so that a simulation is reproducible.
     tokio::select! {
         biased;
         never = report::run(world.cloud(), account, pace, report_links) => never,
-        never = poll::run(world, account, pace, poll, &poll_links) => never,
+        never = pin_and_poll => never,
         never = logs::run(world, account, pace, log_feeds) => never,
         never = vpn::run(world, account, pace) => never,
     }

@@ -27,8 +27,9 @@ mod values;
 use std::collections::BTreeMap;
 
 use crate::json;
+use crate::state::cloud::ReleasePin;
 use crate::state::variable::ConfigVariable;
-use crate::state::{Target, TargetError};
+use crate::state::{App, AppId, Target, TargetError};
 
 use at::{Cursor, Diagnostics, listed};
 use fields::ObjectFields;
@@ -125,10 +126,22 @@ fn device(at: &Cursor<'_>) -> Target {
     target.config.extend(config);
     // Of a preloaded document.
     if let Some(pin) = fields.take("pin_device").filter(|it| it.flag() == Some(true)) {
-        pin.warn("ignored: the agent pins no device; pin it to the release in the cloud");
+        target.pin = only_release(&target.apps);
+        if target.pin.is_none() {
+            pin.warn(
+                "ignored: a device is pinned on the release of one app, and there is not exactly one; pin it in the cloud",
+            );
+        }
     }
     fields.rest();
     target
+}
+
+/// The release that a device can be pinned on: that of the only app.
+fn only_release(apps: &BTreeMap<AppId, App>) -> Option<ReleasePin> {
+    let mut apps = apps.values();
+    let (Some(App { id, commit: Some(commit), .. }), None) = (apps.next(), apps.next()) else { return None };
+    Some(ReleasePin { fleet: id.0, commit: commit.clone() })
 }
 
 /// Settings, by name without the prefix; if both prefixes are there, `BALENA_` wins.

@@ -417,6 +417,7 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     async fn save(&mut self, kind: RecordKind) {
         let record = match kind {
+            RecordKind::Pin => Record::Pin(self.context.publish.borrow().pin.clone()),
             RecordKind::Identity => self.targets.identity_record(),
             RecordKind::Keys => self.targets.keys_record(),
             RecordKind::Targets => self.targets.targets_record(),

@@ -30,6 +30,8 @@ pub enum Request {
     /// The device's account in its cloud, now that it is registered; `None`: it has no cloud any more. Containers that may
     /// use the cloud are given its key. No response.
     Account(Option<Box<CloudAccount>>),
+    /// The device is pinned on its preloaded release, or its cloud refuses that: it is not asked again. No response.
+    PinSettled,
     /// Look for a new target now, and apply the wanted one without waiting for retries. `locks`: whether update locks are
     /// overridden; `running`: whether downloads in flight are restarted.
     Update { locks: Force, running: InProgress, reply: Reply<()> },
@@ -81,7 +83,7 @@ impl Request {
     /// Responds with this refusal.
     pub fn reject(self, why: Refusal) {
         match self {
-            Self::Target(_) | Self::Rejected(_) | Self::Account(_) => (),
+            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled => (),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
             Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
                 respond(reply, Err(why));

@@ -46,6 +46,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use crate::state::cloud::ReleasePin;
+
 pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
 pub use app::App;
 pub use app_id::AppId;
@@ -81,6 +83,8 @@ pub struct Target {
     pub config: BTreeMap<String, String>,
     /// The apps that should be on the device, and no others.
     pub apps: BTreeMap<AppId, App>,
+    /// The release that the document asks to pin the device on (`pinDevice`). Only a preloaded target's is obeyed.
+    pub pin: Option<ReleasePin>,
     /// The document this was parsed from. It is persisted, and parsed again after a power cut.
     pub document: String,
     /// Unsupported parts of the document, each with its path. Logged once, when the target is accepted.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::state::Secret;
-use crate::state::cloud::RegisteredDevice;
+use crate::state::cloud::{RegisteredDevice, ReleasePin};
 use crate::testing::{CloudCall, TestWorld, refused};
 
 const UUID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -95,6 +95,30 @@ async fn the_account_is_saved_before_the_first_request_and_survives_every_cut() 
     let is_registration = |it: &CloudCall| matches!(it, CloudCall::Register { .. } | CloudCall::DeviceId { .. });
     assert!(!calls.is_empty() && !calls.iter().any(is_registration), "{calls:?}");
     assert_eq!(agent.told(), Some(Some(account)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_target_is_requested_before_the_device_is_pinned_on_its_preload() {
+    let agent = Agent::new(Some(provisioning()));
+    let pin = ReleasePin { fleet: 7, commit: "19c48bc".to_owned() };
+    agent.world.publish.send_modify(|it| it.pin = Some(pin.clone()));
+    agent.world.cloud.registrations.push(Ok(RegisteredDevice { id: 5 }));
+    agent.world.cloud.releases.push(Ok(Some(3)));
+    let polls = |calls: &[CloudCall]| calls.iter().any(|it| matches!(it, CloudCall::Target { .. }));
+    // The cloud does not answer, and the power is cut.
+    agent.lives(Duration::from_secs(40)).await;
+    let account = agent.world.account.borrow().as_ref().unwrap().account(None);
+    let calls = agent.world.cloud.take_calls();
+    assert!(matches!(calls[0], CloudCall::Register { .. }), "{calls:?}");
+    assert_eq!(calls[1], CloudCall::ReleaseId { account: account.clone(), release: pin });
+    assert_eq!(calls[2], CloudCall::Pin { account, device_id: 5, release_id: 3 });
+    assert!(!polls(&calls), "{calls:?}");
+    agent.world.cloud.releases.push(Ok(Some(3)));
+    agent.world.cloud.pins.push(Ok(()));
+    agent.lives(Duration::from_secs(1000)).await;
+    let calls = agent.world.cloud.take_calls();
+    assert!(matches!(calls[..], [CloudCall::ReleaseId { .. }, CloudCall::Pin { .. }, ..]) && polls(&calls), "{calls:?}");
+    assert_eq!(agent.seen.borrow().pin, Pinning::Pinned("19c48bc".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

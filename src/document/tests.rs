@@ -5,6 +5,7 @@ mod contracts;
 mod depends;
 mod labels;
 mod limits;
+mod pin;
 mod rejected;
 mod shares;
 mod strict;

@@ -48,7 +48,8 @@ use crate::linux::trust::TrustStore;
 use crate::port::{Clock as _, Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, TrafficPurpose, VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, TrafficPurpose,
+    VpnProfile,
 };
 use crate::state::proxy_variables::ProxyVariables;
 
@@ -346,6 +347,19 @@ impl Cloud for CloudClient {
             .with_key(provisioning_key)
             .with_json(wire::new_key(new_key));
         self.expect(&CloudRequest { body_key: Some(new_key), ..request }).await.map(drop)
+    }
+
+    async fn release_id(&self, account: &CloudAccount, release: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        let path = wire::release_query(release);
+        let request = CloudRequest::new(Method::GET, &account.endpoint, path, TrafficPurpose::Registration);
+        let answer = self.expect(&request.with_key(&account.key)).await?;
+        wire::found(&answer.body.bytes).map_err(|_| self.not_json(&account.endpoint))
+    }
+
+    async fn pin(&self, account: &CloudAccount, device_id: u64, release_id: u64) -> Result<(), CloudError> {
+        let path = format!("/v7/device({device_id})");
+        let request = CloudRequest::new(Method::PATCH, &account.endpoint, path, TrafficPurpose::Registration);
+        self.expect(&request.with_key(&account.key).with_json(wire::pin(release_id))).await.map(drop)
     }
 
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError> {

@@ -77,6 +77,7 @@ impl Preload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::cloud::ReleasePin;
 
     const DOCUMENT: &str = include_str!("../../tests/data/target-preloaded.json");
 
@@ -120,17 +121,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pin_is_not_kept_and_that_is_told() {
+    async fn a_pin_is_that_on_the_release_of_the_document() {
         let root = tempfile::tempdir().unwrap();
-        write(root.path(), "state/apps.json", &DOCUMENT.replace(r#""pinDevice": false"#, r#""pinDevice": true"#));
-        let target = preload(root.path()).read().await.unwrap().unwrap();
-        assert!(
-            target.warnings.iter().any(|it| it.contains("pinDevice") && it.contains("in the cloud")),
-            "{:?}",
-            target.warnings
-        );
-        write(root.path(), "state/apps.json", DOCUMENT);
-        let target = preload(root.path()).read().await.unwrap().unwrap();
-        assert!(!target.warnings.iter().any(|it| it.contains("pinDevice")), "{:?}", target.warnings);
+        for (asks, expected) in [("true", Some(1)), ("false", None)] {
+            write(
+                root.path(),
+                "state/apps.json",
+                &DOCUMENT.replace(r#""pinDevice": false"#, &format!(r#""pinDevice": {asks}"#)),
+            );
+            let target = preload(root.path()).read().await.unwrap().unwrap();
+            let expected = expected.map(|fleet| ReleasePin { fleet, commit: "19c48bcaffa860".to_owned() });
+            assert_eq!((target.pin, target.warnings.iter().any(|it| it.contains("pinDevice"))), (expected, false));
+        }
     }
 }

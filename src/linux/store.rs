@@ -43,6 +43,7 @@ const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
 const ACCOUNT: &str = "account.json";
 const ACCOUNT_BACKUP: &str = "account.backup.json";
+const PIN: &str = "pin.json";
 const KEYS: &str = "keys.json";
 const TARGETS: &str = "targets.json";
 const STOPPED: &str = "stopped.json";
@@ -53,8 +54,20 @@ const LOG_CURSORS: &str = "log-cursors.json";
 const BOOT_CONFIG: &str = "boot-file.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 11] =
-    [IDENTITY, IDENTITY_BACKUP, ACCOUNT, ACCOUNT_BACKUP, KEYS, TARGETS, STOPPED, AWAITING, TRIAL, LOG_CURSORS, BOOT_CONFIG];
+const RECORDS: [&str; 12] = [
+    IDENTITY,
+    IDENTITY_BACKUP,
+    ACCOUNT,
+    ACCOUNT_BACKUP,
+    PIN,
+    KEYS,
+    TARGETS,
+    STOPPED,
+    AWAITING,
+    TRIAL,
+    LOG_CURSORS,
+    BOOT_CONFIG,
+];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
@@ -219,6 +232,7 @@ impl<F: StoreFiles> SharedStore<F> {
             StoredState { complaints: [self.complaints.clone(), self.files.doubts()].concat(), ..StoredState::default() };
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::IdentityFile::into_state);
         memory.account = self.account(&mut memory.complaints)?.map(wire::AccountFile::into_state);
+        memory.pin = self.read(PIN, &mut memory.complaints)?.and_then(wire::PinFile::into_state);
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();

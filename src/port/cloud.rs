@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::state::Secret;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
+use crate::state::cloud::{
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
+};
 
 /// The cloud's API, as a device uses it.
 ///
@@ -36,6 +38,11 @@ pub trait Cloud {
         device_id: u64,
         new_key: &Secret,
     ) -> Result<(), CloudError>;
+    /// The number of a fleet's release, by its commit (`GET /v7/release`). `None`: the fleet has no successful release of that
+    /// commit, or the account's key may not see it; an unknown key is answered so, too.
+    async fn release_id(&self, account: &CloudAccount, release: &ReleasePin) -> Result<Option<u64>, CloudError>;
+    /// Pins the device on a release (`PATCH /v7/device(ID)`). To repeat it changes nothing.
+    async fn pin(&self, account: &CloudAccount, device_id: u64, release_id: u64) -> Result<(), CloudError>;
     /// The target's document (`GET /device/v3/UUID/state`). `etag`: that of the document the device has.
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError>;
     /// Reports the current state, or what is new of it (`PATCH /device/v3/state`).

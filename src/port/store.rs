@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
-use crate::state::cloud::AccountRecord;
+use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
@@ -54,6 +54,8 @@ pub struct StoredState {
     pub identity: Option<Identity>,
     /// The account in the cloud.
     pub account: Option<AccountRecord>,
+    /// The release that the device is still to be pinned on.
+    pub pin: Option<ReleasePin>,
     /// The API keys.
     pub keys: Option<Keys>,
     /// The targets.
@@ -88,6 +90,8 @@ pub enum Record {
     Identity(Identity),
     /// The account in the cloud.
     Account(AccountRecord),
+    /// The release that the device is still to be pinned on. `None`: that is settled, or was never asked for.
+    Pin(Option<ReleasePin>),
     /// The API keys.
     Keys(Keys),
     /// The targets.

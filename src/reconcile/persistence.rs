@@ -35,6 +35,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum RecordKind {
     Identity,
     Keys,
+    /// Before the targets, as in [`take_preloaded`].
+    Pin,
     Targets,
     Stopped,
     Awaiting,
@@ -73,6 +75,7 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
         Some(account) => (Identity { uuid: account.uuid }, Some(account.key)),
         None => (identity, None),
     };
+    publish.send_modify(|it| it.pin = stored.pin);
     let mut targets = stored.targets;
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
@@ -99,8 +102,16 @@ async fn take_preloaded<W: World>(
                 warn!("{warning}");
             }
             targets.pulled.extend(target.services().map(|(.., it)| it.image.clone()));
+            // Before the target: a start between the two takes the preloaded target, and with it the pin, once more.
+            let pin_is_saved = target.pin.is_none() || save(world, &Record::Pin(target.pin.clone())).await;
+            if let Some(pin) = &target.pin {
+                info!(commit = pin.commit, "the cloud is to pin the device on its preloaded release");
+                publish.send_modify(|it| it.pin = Some(pin.clone()));
+            }
             targets.wanted = Some(target);
-            if save(world, &Record::Targets(Box::new(targets.clone()))).await {
+            if !pin_is_saved {
+                unsaved.extend([RecordKind::Pin, RecordKind::Targets]);
+            } else if save(world, &Record::Targets(Box::new(targets.clone()))).await {
                 world.targets().on_preloaded_saved().await;
             } else {
                 unsaved.insert(RecordKind::Targets);

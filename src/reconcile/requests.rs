@@ -26,10 +26,14 @@ impl<W: World> Reconciler<'_, W> {
                 it.rejected_releases = releases;
             }),
             Request::Account(account) => {
+                if account.is_none() {
+                    self.forget_pin().await;
+                }
                 if self.targets.set_account(account.as_deref()) {
                     self.on_target_changed();
                 }
             }
+            Request::PinSettled => self.forget_pin().await,
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;
                 respond(reply, Ok(()));
@@ -63,6 +67,13 @@ impl<W: World> Reconciler<'_, W> {
             Request::ConfigureHost { patch, force, reply } => self.configure_host(*patch, force, reply),
             Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
             Request::Probe(reply) => respond(reply, Ok(())),
+        }
+    }
+
+    /// The cloud is not to pin the device any more.
+    async fn forget_pin(&mut self) {
+        if self.context.publish.send_if_modified(|it| it.pin.take().is_some()) {
+            self.save(RecordKind::Pin).await;
         }
     }
 
@@ -277,6 +288,7 @@ const fn changes_containers(request: &Request) -> bool {
         Request::Target(_)
         | Request::Rejected(_)
         | Request::Account(_)
+        | Request::PinSettled
         | Request::Update { .. }
         | Request::RenewKey { .. }
         | Request::CheckConnectivity { .. }

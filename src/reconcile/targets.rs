@@ -161,6 +161,9 @@ impl TargetTracker {
         for warning in &target.warnings {
             warn!("{warning}");
         }
+        if target.pin.is_some() {
+            warn!("`pinDevice` is ignored: only that of a preloaded `apps.json` pins the device; pin it in the cloud");
+        }
         let apps: Vec<String> =
             target.apps.values().map(|it| format!("{} ({} services)", it.name, it.services.len())).collect();
         info!(apps = apps.join(", "), "a new target");

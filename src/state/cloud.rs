@@ -2,6 +2,7 @@
 
 mod account;
 mod log_upload;
+mod pin;
 mod polling;
 mod registration;
 mod report;
@@ -11,6 +12,7 @@ mod vpn;
 
 pub use account::{AccountRecord, CloudAccount, ProvisionedFields, fingerprint};
 pub use log_upload::{CloudLogLine, LogSource, LogUpload};
+pub use pin::{Pinning, ReleasePin};
 pub use polling::{PollCause, PollOutcome, Polling, TargetOrigin};
 pub use registration::{RegisteredDevice, Registration, RegistrationForm};
 pub use report::{AppReport, DeviceReport, RefusedPart, ReleaseReport, ReportValue, Reporting, ServiceReport};
@@ -24,6 +26,8 @@ pub use vpn::VpnProfile;
 pub struct CloudStatus {
     /// Whether the device is registered.
     pub registration: Registration,
+    /// The pin of the device on the release that it was preloaded with.
+    pub pin: Pinning,
     /// The requests for a target.
     pub polling: Polling,
     /// The reports of the current state.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::state::boot_config::BootConfigStatus;
+use crate::state::cloud::ReleasePin;
 use crate::state::host::HostMetrics;
 use crate::state::{
     Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
@@ -24,6 +25,8 @@ pub struct Status {
     pub device_key: Option<Secret>,
     /// The target, completed with what every container is given. `None`: no target was received yet.
     pub target: Option<Arc<Target>>,
+    /// The release that the device is still to be pinned on in its cloud.
+    pub pin: Option<ReleasePin>,
     /// What users requested on top of the target.
     pub overrides: Overrides,
     /// The last observation of the machine.

@@ -6,7 +6,9 @@ use std::future::pending;
 
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
-use crate::state::cloud::{CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, Traffic, VpnProfile};
+use crate::state::cloud::{
+    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
+};
 
 /// A request to the cloud, as the test sees it. Keys are revealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub(crate) enum CloudCall {
     Register { key: String, form: Box<RegistrationForm> },
     DeviceId { key: String, uuid: String },
     ExchangeKey { key: String, device_id: u64, new_key: String },
+    ReleaseId { account: CloudAccount, release: ReleasePin },
+    Pin { account: CloudAccount, device_id: u64, release_id: u64 },
     Target { account: CloudAccount, etag: Option<String> },
     Report { account: CloudAccount, report: DeviceReport },
     VpnProfile { account: CloudAccount },
@@ -28,6 +32,8 @@ pub(crate) struct ScriptedCloud {
     pub(crate) registrations: Answers<RegisteredDevice>,
     pub(crate) device_ids: Answers<Option<u64>>,
     pub(crate) exchanges: Answers<()>,
+    pub(crate) releases: Answers<Option<u64>>,
+    pub(crate) pins: Answers<()>,
     pub(crate) targets: Answers<TargetAnswer>,
     pub(crate) reports: Answers<()>,
     pub(crate) uploads: Answers<()>,
@@ -99,6 +105,16 @@ impl Cloud for ScriptedCloud {
     async fn exchange_key(&self, _: &str, key: &Secret, device_id: u64, new_key: &Secret) -> Result<(), CloudError> {
         self.note(CloudCall::ExchangeKey { key: revealed(key), device_id, new_key: revealed(new_key) });
         self.exchanges.next().await
+    }
+
+    async fn release_id(&self, account: &CloudAccount, release: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        self.note(CloudCall::ReleaseId { account: account.clone(), release: release.clone() });
+        self.releases.next().await
+    }
+
+    async fn pin(&self, account: &CloudAccount, device_id: u64, release_id: u64) -> Result<(), CloudError> {
+        self.note(CloudCall::Pin { account: account.clone(), device_id, release_id });
+        self.pins.next().await
     }
 
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError> {

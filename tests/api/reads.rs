@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use boardkeeper::document;
 use boardkeeper::state::app::{App, Generation};
-use boardkeeper::state::cloud::{ByteCount, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
+use boardkeeper::state::cloud::{ByteCount, Pinning, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
 use boardkeeper::state::{
     Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, Never,
     ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
@@ -178,6 +178,7 @@ async fn the_cloud_is_reported_without_a_key() {
     let mut device = TestDevice::new();
     let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
     assert_eq!((&cloud["registration"], &cloud["polling"]["last"]), (&json!({"state": "no_cloud"}), &json!(null)));
+    assert_eq!(cloud["pin"], json!(null));
     let at = Instant::now();
     device.cloud.send_modify(|it| {
         it.registration = Registration::Registered { endpoint: "https://api.example.com".to_owned(), device_id: Some(57) };
@@ -187,6 +188,7 @@ async fn the_cloud_is_reported_without_a_key() {
         it.polling.interval = Duration::from_secs(900);
         it.reporting.accepted = Some(at);
         it.reporting.refused = vec![RefusedPart { part: "os_version".to_owned(), why: "400".to_owned() }];
+        it.pin = Pinning::Refused { commit: "19c4".to_owned(), why: "403".to_owned() };
         it.log_upload.why = Some("no route".to_owned());
         it.log_upload.dropped_lines = 3;
         it.traffic.add(TrafficPurpose::Poll, ByteCount { sent: 400, received: 100 });
@@ -195,6 +197,7 @@ async fn the_cloud_is_reported_without_a_key() {
     let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
     let expected = json!({
         "registration": {"state": "registered", "endpoint": "https://api.example.com", "device_id": 57},
+        "pin": {"state": "refused", "commit": "19c4", "why": "403", "next_in_seconds": null},
         "polling": {
             "targets_from": "cloud", "interval_seconds": 900, "cause": "update", "why": null,
             "last": {"answer": "rejected", "why": "apps: missing", "seconds_ago": 5},
@@ -206,10 +209,16 @@ async fn the_cloud_is_reported_without_a_key() {
     });
     assert_eq!(cloud, expected);
     device.cloud.send_modify(|it| {
-        it.registration = Registration::Pending { why: Some("no route".to_owned()), next: Some(at + Duration::from_secs(30)) };
+        let (why, next) = (Some("no route".to_owned()), Some(at + Duration::from_secs(30)));
+        it.registration = Registration::Pending { why: why.clone(), next };
+        it.pin = Pinning::Pending { commit: "19c4".to_owned(), why, next };
     });
     let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
     assert_eq!(cloud["registration"], json!({"state": "pending", "why": "no route", "next_in_seconds": 25}));
+    assert_eq!(cloud["pin"], json!({"state": "pending", "commit": "19c4", "why": "no route", "next_in_seconds": 25}));
+    device.cloud.send_modify(|it| it.pin = Pinning::Pinned("19c4".to_owned()));
+    let cloud = device.get("/agent/v1/state").await.json()["cloud"].clone();
+    assert_eq!(cloud["pin"], json!({"state": "pinned", "commit": "19c4", "why": null, "next_in_seconds": null}));
 }
 
 #[tokio::test]

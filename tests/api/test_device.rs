@@ -102,7 +102,7 @@ impl Received {
             Request::ReadHost(_) => Self::ReadHost,
             Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
             Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
-            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::Probe(_) => {
+            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
                 panic!("not asked over HTTP: {request:?}")
             }
         }
@@ -269,7 +269,7 @@ impl TestDevice {
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
-            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::Probe(_) => {
+            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
                 unreachable!("not asked over HTTP")
             }
         }

@@ -245,6 +245,29 @@ fn large_targets_are_compressed_and_what_is_asked_is_recorded_with_its_bytes() {
 }
 
 #[test]
+fn a_device_pins_itself_on_a_release_of_its_fleet() {
+    let scene = Scene::registered();
+    let device = format!("/v7/device({})", scene.cloud.device_id(UUID));
+    let found = |key: &str, commit: &str| {
+        let of = format!("commit%20eq%20%27{commit}%27%20and%20belongs_to__application%20eq%20{}", scene.fleet);
+        let path = format!("/v7/release?$select=id&$filter={of}%20and%20status%20eq%20%27success%27");
+        let reply = scene.client.ask("GET", &path, key, &Value::Null);
+        assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-cache")));
+        reply.json()["d"].clone()
+    };
+    let number = found(KEY, &scene.commit)[0]["id"].as_u64().unwrap();
+    for (key, commit) in [("nope", scene.commit.as_str()), (KEY, "dead")] {
+        assert_eq!(found(key, commit), json!([]));
+    }
+    let pin = |key: &str, number: u64| scene.client.ask("PATCH", &device, key, &json!({ "is_pinned_on__release": number }));
+    is_words(&pin(KEY, 99999), 409, "Data is referenced by is_pinned_on__release.");
+    is_empty(&pin("nope", number), 401);
+    assert_eq!(scene.cloud.pinned(UUID), None);
+    is_empty(&pin(KEY, number), 200);
+    assert_eq!(scene.cloud.pinned(UUID).as_ref(), Some(&scene.commit));
+}
+
+#[test]
 fn a_device_names_itself_sets_its_configuration_and_its_tags() {
     let scene = Scene::registered();
     let id = scene.cloud.device_id(UUID);

@@ -3,6 +3,7 @@
 mod costs;
 mod identity;
 mod logs;
+mod preload;
 mod reboot;
 mod registry;
 mod reports;

@@ -45,11 +45,12 @@ fn a_running_agent_joins_and_leaves_at_a_reload() {
 
     fs::create_dir_all(at.join("state/vpn")).unwrap();
     fs::write(at.join("state/vpn/credentials"), "sesame").unwrap();
+    fs::write(at.join("state/pin.json"), "{}").unwrap();
     let (code, said) = ran(&at, &["leave"], "");
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("run on") && said.contains("stays listed") && said.contains("reload"), "{said}");
     assert_eq!(fs::read_to_string(&stored).unwrap(), "{\"deviceType\":\"raspberrypi3\",\"initialDeviceName\":\"kitchen\"}\n");
-    for gone in ["vpn", "account.json", "account.backup.json"] {
+    for gone in ["vpn", "account.json", "account.backup.json", "pin.json"] {
         assert!(!at.join("state").join(gone).exists(), "{gone} is there");
     }
     assert!(!fs::read_to_string(at.join("state/boot-config.json")).unwrap().contains("sesame"));

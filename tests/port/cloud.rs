@@ -14,7 +14,8 @@ use std::time::Duration;
 use boardkeeper::port::{Cloud, CloudError, TargetAnswer};
 use boardkeeper::state::Secret;
 use boardkeeper::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, LogSource, RegisteredDevice, RegistrationForm, ReportValue, TrafficPurpose,
+    CloudAccount, CloudLogLine, DeviceReport, LogSource, RegisteredDevice, RegistrationForm, ReleasePin, ReportValue,
+    TrafficPurpose,
 };
 
 /// A world with a cloud in which a device is registered.
@@ -29,6 +30,10 @@ pub(crate) trait Fixture {
     fn refuses(&self, status: u16, why: &'static str, wait_secs: u64);
     /// The cloud cannot be reached any more.
     fn goes_away(&self);
+    /// The fleet 7 has a release of this commit; its number.
+    fn releases(&self, commit: &'static str) -> u64;
+    /// The release that the device is pinned on.
+    fn pinned(&self) -> Option<u64>;
     /// How many lines of logs it has.
     fn uploaded(&self) -> usize;
 }
@@ -83,6 +88,21 @@ pub(crate) async fn a_registered_device_has_a_number(world: impl Fixture) {
     assert_eq!(cloud.device_id(&account.endpoint, &account.key, &account.uuid).await, Ok(Some(id)));
 }
 
+/// A device is pinned on a release that its fleet has; of one that it has not there is no number.
+pub(crate) async fn a_device_is_pinned_on_a_release_of_its_fleet(world: impl Fixture) {
+    let (cloud, account) = (world.cloud(), world.account());
+    let number = world.releases("19c48bcaffa860");
+    let release = |fleet, commit: &str| ReleasePin { fleet, commit: commit.to_owned() };
+    assert_eq!(cloud.release_id(&account, &release(7, "19c48bcaffa860")).await, Ok(Some(number)));
+    for other in [release(7, "414e65cd378a69"), release(8, "19c48bcaffa860")] {
+        assert_eq!(cloud.release_id(&account, &other).await, Ok(None), "{other:?}");
+    }
+    for _ in 0..2 {
+        cloud.pin(&account, 5, number).await.unwrap();
+        assert_eq!(world.pinned(), Some(number));
+    }
+}
+
 /// Bytes are counted in both directions, for what they were sent.
 pub(crate) async fn bytes_are_counted_by_purpose(world: impl Fixture) {
     let (cloud, account) = (world.cloud(), world.account());
@@ -118,6 +138,7 @@ macro_rules! every_fact {
             a_cloud_that_is_gone_is_unreachable
             reports_and_logs_are_accepted
             a_registered_device_has_a_number
+            a_device_is_pinned_on_a_release_of_its_fleet
             bytes_are_counted_by_purpose
         }
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use boardkeeper::port::{Record, Store, StoredTargets};
-use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
@@ -38,6 +38,10 @@ fn account(registered_at_ms: Option<i64>) -> AccountRecord {
     }
 }
 
+fn pin() -> ReleasePin {
+    ReleasePin { fleet: 7, commit: "19c48bcaffa860".into() }
+}
+
 /// A target as its document says; the fixture's parser makes this of any document.
 pub(crate) fn target(document: &str) -> Target {
     Target { document: document.to_owned(), ..Target::default() }
@@ -54,6 +58,7 @@ async fn save_everything(store: &impl Store) {
     store.save(&Record::Targets(Box::new(targeted(Some("{}"), Some("{}"))))).await.unwrap();
     store.save(&Record::Stopped(BTreeSet::from([main_service()]))).await.unwrap();
     store.save(&Record::Account(account(Some(1)))).await.unwrap();
+    store.save(&Record::Pin(Some(pin()))).await.unwrap();
 }
 
 /// A new device remembers nothing, and complains of nothing.
@@ -68,7 +73,7 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     assert_eq!((memory.identity, memory.keys), (Some(identity()), Some(keys())));
     assert_eq!(memory.targets, targeted(Some("{}"), Some("{}")));
     assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
-    assert_eq!(memory.account, Some(account(Some(1))));
+    assert_eq!((memory.account, memory.pin), (Some(account(Some(1))), Some(pin())));
     assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
     assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
 }
@@ -83,12 +88,13 @@ pub(crate) async fn the_last_one_counts(world: impl Fixture) {
         assert_eq!(world.open().load().await.unwrap().targets, targeted(wanted, good));
     }
     store.save(&Record::Stopped(BTreeSet::new())).await.unwrap();
+    store.save(&Record::Pin(None)).await.unwrap();
     for registered_at_ms in [None, Some(2)] {
         store.save(&Record::Account(account(registered_at_ms))).await.unwrap();
         assert_eq!(world.open().account().await.unwrap(), Some(account(registered_at_ms)));
     }
     let memory = world.open().load().await.unwrap();
-    assert!(memory.stopped.is_empty());
+    assert!(memory.stopped.is_empty() && memory.pin.is_none());
     assert_eq!(memory.identity, Some(identity()));
 }
 

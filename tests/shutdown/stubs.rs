@@ -6,7 +6,8 @@ use std::time::Duration;
 use boardkeeper::port::{self, CloudError, HostError, JournalChange, LedError, NetError, TargetAnswer, ToolLock, UnitChange};
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, ProvisionedFields, RegisteredDevice, RegistrationForm, Traffic, VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, ProvisionedFields, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
+    VpnProfile,
 };
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
 use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, Secret, VpnState};
@@ -126,6 +127,12 @@ impl port::Cloud for World {
     }
     async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
         pending().await
+    }
+    async fn release_id(&self, _: &CloudAccount, _: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn pin(&self, _: &CloudAccount, _: u64, _: u64) -> Result<(), CloudError> {
+        unreachable!()
     }
     async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
         pending().await

@@ -302,6 +302,7 @@ impl port::Store for World {
         match record.clone() {
             Record::Identity(it) => memory.identity = Some(it),
             Record::Account(it) => memory.account = Some(it),
+            Record::Pin(it) => memory.pin = it,
             Record::Keys(it) => memory.keys = Some(it),
             Record::Targets(it) => memory.targets = *it,
             Record::Stopped(it) => memory.stopped = it,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use boardkeeper::state::cloud::{PollOutcome, ReportValue};
+use boardkeeper::state::cloud::{Pinning, PollOutcome, ReportValue};
 use tokio::time::{Instant, sleep};
 
 use crate::clients::ApiCall;
@@ -99,6 +99,73 @@ fn a_cut_at_any_moment_of_the_registration_ends_in_one_device() {
             assert_eq!(scenario.sim.with(|model| model.cloud.devices.len()), 1);
         });
     }
+}
+
+/// A preloaded device that is to be pinned on its release, whose fleet has moved on. The model checks that it does not
+/// poll before it is pinned, and that it is not pinned again afterwards.
+#[test]
+fn a_preloaded_device_is_pinned_before_it_hears_of_a_newer_release_wherever_it_is_cut() {
+    let prepare = |model: &mut Model| {
+        model.follow_cloud(15 * MINUTE);
+        let [app] = release(1);
+        model.preload(app, true);
+    };
+    // What has happened when the polls are counted from which the agent is cut.
+    let moments: [fn(&Model) -> bool; 3] =
+        [|_| true, |model| !model.cloud.devices.is_empty(), |model| model.cloud.pins.asked > 0];
+    let cuts = moments.into_iter().flat_map(|moment| (0..48).step_by(3).map(move |after| (moment, after)));
+    for ((moment, after), cut) in cuts.zip([CrashKind::Crash, CrashKind::Power].into_iter().cycle()) {
+        run_prepared(1, prepare, &release(2), async |scenario| {
+            scenario.until(moment).await;
+            scenario.sim.with(|model| model.crash_point = CrashPoint::AfterPoll(model.polls + after, cut));
+            scenario.until(|model| last_answer(model) == Some(PollOutcome::New)).await;
+            scenario.settles().await;
+            assert!(scenario.runs("r/web:1") && !scenario.runs("r/web:2"), "{after}");
+            let asked = scenario.sim.with(|model| {
+                assert_eq!((model.cloud.pins.pinned, &model.disk.kept.pin, &model.targets.preload), (Some(1), &None, &None));
+                model.cloud.pins.asked
+            });
+            scenario.sim.with(|model| model.crash(cut));
+            sleep(MINUTE).await;
+            assert_eq!(scenario.sim.with(|model| model.cloud.pins.asked), asked);
+        });
+    }
+}
+
+/// An answer that is lost leaves it open whether the device is pinned.
+#[test]
+fn a_preloaded_device_whose_pins_answer_is_lost_asks_again() {
+    let prepare = |model: &mut Model| {
+        model.follow_cloud(15 * MINUTE);
+        let [app] = release(1);
+        model.preload(app, true);
+        model.cloud.pins.lost_answers = 2;
+    };
+    run_prepared(1, prepare, &release(2), async |scenario| {
+        scenario.until(|model| last_answer(model) == Some(PollOutcome::New)).await;
+        assert_eq!(scenario.sim.with(|model| model.cloud.pins.asked), 3);
+        scenario.settles().await;
+        assert!(scenario.runs("r/web:1"));
+    });
+}
+
+/// The device says so, and follows its fleet.
+#[test]
+fn a_preloaded_device_whose_release_the_cloud_does_not_have_follows_its_fleet() {
+    let prepare = |model: &mut Model| {
+        model.follow_cloud(15 * MINUTE);
+        let [app] = release(1);
+        model.preload(app, false);
+    };
+    run_prepared(1, prepare, &release(2), async |scenario| {
+        scenario.until(|model| last_answer(model) == Some(PollOutcome::New)).await;
+        scenario.settles().await;
+        assert!(scenario.runs("r/web:2") && !scenario.runs("r/web:1"));
+        let said = scenario.sim.with(|model| model.cloud.status.as_ref().unwrap().borrow().pin.clone());
+        let Pinning::Refused { commit, why } = said else { panic!("{said:?}") };
+        assert!(commit == "c1" && why.contains("fleet 1"), "{why}");
+        assert_eq!(scenario.sim.with(|model| model.disk.kept.pin.clone()), None);
+    });
 }
 
 /// balena-supervisor#2039: the ETag is kept with the target.

@@ -14,6 +14,7 @@
 //! host          networks, the host
 //! targets       target documents
 //! cloud         the cloud, which lies
+//! pin           a device that was preloaded, and is to be pinned on that release
 //! reported      what the device reports to the cloud
 //! document      target documents as the cloud writes them
 //! events        random events: crashes, full disks, users that bypass the agent
@@ -60,6 +61,8 @@ pub(crate) mod logs;
 pub(crate) mod marks;
 #[path = "world/networks.rs"]
 mod networks;
+#[path = "world/pin.rs"]
+mod pin;
 #[path = "world/ports.rs"]
 mod ports;
 #[path = "world/power.rs"]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use boardkeeper::linux::store::Store;
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
-use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
@@ -24,6 +24,7 @@ pub(crate) static CUTS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Allowed {
     identity: Vec<Option<Identity>>,
     account: Vec<Option<AccountRecord>>,
+    pin: Vec<Option<ReleasePin>>,
     keys: Vec<Option<Keys>>,
     targets: Vec<StoredTargets>,
     stopped: Vec<BTreeSet<ServiceKey>>,
@@ -42,6 +43,7 @@ impl Allowed {
         let mut allowed = Self {
             identity: Vec::new(),
             account: Vec::new(),
+            pin: Vec::new(),
             keys: Vec::new(),
             targets: Vec::new(),
             stopped: Vec::new(),
@@ -60,6 +62,7 @@ impl Allowed {
         match record.clone() {
             Record::Identity(it) => self.identity.push(Some(it)),
             Record::Account(it) => self.account.push(Some(it)),
+            Record::Pin(it) => self.pin.push(it),
             Record::Keys(it) => self.keys.push(Some(it)),
             Record::Targets(it) => self.targets.push(*it),
             Record::Stopped(it) => self.stopped.push(it),
@@ -82,6 +85,7 @@ impl Allowed {
         match record.clone() {
             Record::Identity(it) => self.identity = vec![Some(it)],
             Record::Account(it) => self.account = vec![Some(it)],
+            Record::Pin(it) => self.pin = vec![it],
             Record::Keys(it) => self.keys = vec![Some(it)],
             Record::Targets(it) => self.targets = vec![*it],
             Record::Stopped(it) => self.stopped = vec![it],
@@ -96,6 +100,7 @@ impl Allowed {
     pub(crate) fn found(&mut self, memory: &StoredState) {
         self.identity = vec![memory.identity.clone()];
         self.account = vec![memory.account.clone()];
+        self.pin = vec![memory.pin.clone()];
         self.keys = vec![memory.keys.clone()];
         self.targets = vec![memory.targets.clone()];
         self.stopped = vec![memory.stopped.clone()];
@@ -108,6 +113,7 @@ impl Allowed {
     pub(crate) fn spoiled(&mut self, name: &str, garbage: &[u8]) {
         self.relics.push(garbage.to_vec());
         match name {
+            "pin.json" => self.pin = vec![None],
             "keys.json" => self.keys = vec![None],
             "targets.json" => self.targets = vec![StoredTargets::default()],
             "stopped.json" => self.stopped = vec![BTreeSet::new()],
@@ -122,6 +128,7 @@ impl Allowed {
     pub(crate) fn judge(&self, memory: &StoredState) -> Result<(), String> {
         one_of(&self.identity, &memory.identity)?;
         one_of(&self.account, &memory.account)?;
+        one_of(&self.pin, &memory.pin)?;
         one_of(&self.keys, &memory.keys)?;
         one_of(&self.targets, &memory.targets)?;
         one_of(&self.stopped, &memory.stopped)?;
@@ -180,11 +187,12 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 10] = [
+pub(crate) const FILES: [&str; 11] = [
     "identity.json",
     "identity.backup.json",
     "account.json",
     "account.backup.json",
+    "pin.json",
     "keys.json",
     "targets.json",
     "stopped.json",
@@ -193,7 +201,7 @@ pub(crate) const FILES: [&str; 10] = [
     "boot-file.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 8;
+pub(crate) const KINDS: usize = 9;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -230,6 +238,9 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
             device_id: (!n.is_multiple_of(3)).then_some(7),
             registered_at_ms: (!n.is_multiple_of(3)).then_some(1_795_834_102_000),
         }),
+        7 => Record::Pin(
+            n.is_multiple_of(2).then(|| ReleasePin { fleet: u32::try_from(n).unwrap(), commit: format!("{n:014x}") }),
+        ),
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

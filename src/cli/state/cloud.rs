@@ -6,6 +6,7 @@ use serde::Deserialize;
 #[serde(default)]
 pub(super) struct CloudSummary {
     registration: Registration,
+    pin: Option<Pin>,
     polling: Polling,
     reporting: Reporting,
     log_upload: LogUpload,
@@ -18,6 +19,15 @@ struct Registration {
     why: Option<String>,
     next_in_seconds: Option<u64>,
     endpoint: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pin {
+    state: String,
+    commit: String,
+    why: Option<String>,
+    next_in_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,7 +75,9 @@ impl CloudSummary {
     pub(super) fn lines(&self) -> Vec<String> {
         match self.registration.state.as_str() {
             "registered" => {
-                let mut lines = vec![format!("registered at {}", self.registration.endpoint), self.polling.line()];
+                let mut lines = vec![format!("registered at {}", self.registration.endpoint)];
+                lines.extend(self.pin.as_ref().and_then(Pin::line));
+                lines.push(self.polling.line());
                 lines.extend(self.reporting.lines());
                 lines.extend(self.log_upload.lines());
                 lines
@@ -82,6 +94,19 @@ impl Registration {
         match &self.why {
             Some(why) => format!("not registered: {why}{again}"),
             None => "not registered yet".to_owned(),
+        }
+    }
+}
+
+impl Pin {
+    /// What is not as the preloaded target asks.
+    fn line(&self) -> Option<String> {
+        let (commit, why) = (&self.commit, self.why.as_deref());
+        let again = self.next_in_seconds.map(|it| format!(" (again in {it} s)")).unwrap_or_default();
+        match self.state.as_str() {
+            "pending" => Some(format!("not pinned on its preloaded release {commit} yet: {}{again}", why.unwrap_or("asking"))),
+            "refused" => Some(format!("not pinned on its preloaded release {commit}: {}", why.unwrap_or("reason unknown"))),
+            _ => None,
         }
     }
 }

@@ -76,6 +76,13 @@ fn what_became_of_the_requests_to_the_cloud() {
         lines(fine),
         ["registered at https://api.example.com", "polled 3 s ago: no new target; next in 890 s, as usual"]
     );
+    let pin = |pin: &str| lines(&format!(r#"{{"registration":{{"state":"registered"}},"pin":{pin}}}"#))[1..].to_vec();
+    assert_eq!(pin("null"), pin(r#"{"state":"pinned","commit":"19c4","why":null}"#));
+    assert_eq!(
+        pin(r#"{"state":"pending","commit":"19c4","why":"no route","next_in_seconds":15}"#)[0],
+        "not pinned on its preloaded release 19c4 yet: no route (again in 15 s)"
+    );
+    assert_eq!(pin(r#"{"state":"refused","commit":"19c4","why":"403"}"#)[0], "not pinned on its preloaded release 19c4: 403");
     let bad = r#"{"registration":{"state":"registered","endpoint":"e"},
         "polling":{"targets_from":"file","why":"no route","next_in_seconds":15,"next_cause":"retry"},
         "reporting":{"accepted_seconds_ago":60,"why":"no route","refused":[{"part":"app u","why":"401"}]},

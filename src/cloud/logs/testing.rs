@@ -19,7 +19,7 @@ use crate::port::{Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, Eng
 use crate::port::{StoredState, TargetAnswer, TargetTag};
 use crate::state::cloud::{
     AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
-    Traffic, VpnProfile,
+    ReleasePin, Traffic, VpnProfile,
 };
 use crate::state::config::RestartPolicy;
 use crate::state::{
@@ -321,6 +321,12 @@ impl Cloud for ScriptedUploads {
         unreachable!()
     }
     async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn release_id(&self, _: &CloudAccount, _: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn pin(&self, _: &CloudAccount, _: u64, _: u64) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {

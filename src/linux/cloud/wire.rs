@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::state::Secret;
 use crate::state::cloud::{
-    AppReport, CloudLogLine, DeviceReport, LogSource, RegistrationForm, ReleaseReport, ReportValue, VpnProfile,
+    AppReport, CloudLogLine, DeviceReport, LogSource, RegistrationForm, ReleasePin, ReleaseReport, ReportValue, VpnProfile,
 };
 
 #[derive(Serialize)]
@@ -148,7 +148,7 @@ pub(super) fn registered(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Id>(body).ok().map(|it| it.id)
 }
 
-/// The number of the device that was asked for. `None`: there is none, or the key may not see it.
+/// The number of the device or release that was asked for. `None`: there is none, or the key may not see it.
 pub(super) fn found(body: &[u8]) -> serde_json::Result<Option<u64>> {
     serde_json::from_slice::<Ids>(body).map(|it| it.d.first().map(|it| it.id))
 }
@@ -162,6 +162,21 @@ pub(super) fn vpn_profile(body: &[u8]) -> serde_json::Result<Option<VpnProfile>>
 /// The path of the question for a device's number.
 pub(super) fn device_query(uuid: &str) -> String {
     format!("/v7/device?$select=id&$filter=uuid%20eq%20%27{}%27", escaped(uuid))
+}
+
+/// The path of the question for a release's number.
+pub(super) fn release_query(release: &ReleasePin) -> String {
+    format!(
+        "/v7/release?$select=id&$filter=commit%20eq%20%27{}%27%20and%20belongs_to__application%20eq%20{}\
+         %20and%20status%20eq%20%27success%27",
+        escaped(&release.commit),
+        release.fleet
+    )
+}
+
+/// The pin of a device.
+pub(super) fn pin(release_id: u64) -> Vec<u8> {
+    json!({ "is_pinned_on__release": release_id }).to_string().into_bytes()
 }
 
 /// A part of a path.
@@ -182,6 +197,12 @@ mod tests {
             assert_eq!(registered(wrong.as_bytes()), None, "{wrong}");
             assert!(found(wrong.as_bytes()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_commit_cannot_leave_its_place_in_a_path() {
+        let query = release_query(&ReleasePin { fleet: 7, commit: "0a'&".to_owned() });
+        assert!(query.contains("commit%20eq%20%270a%27%26%27%20and%20belongs_to__application%20eq%207"), "{query}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, StateDirectory, StoreFiles};
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, IDENTITY, IDENTITY_BACKUP, KEYS, PROVISIONED, RECORD_BYTES, Store, failed, is_spoiled, most_bytes,
-    parsed, wire,
+    ACCOUNT, ACCOUNT_BACKUP, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, PROVISIONED, RECORD_BYTES, Store, failed, is_spoiled,
+    most_bytes, parsed, wire,
 };
 use crate::port::StoreError;
 use crate::state::cloud::AccountRecord;
@@ -42,10 +42,11 @@ pub fn account_in(path: &Path) -> Result<Option<AccountRecord>, StoreError> {
     account(&StateDirectory::new(Disk, path))
 }
 
-/// Removes the account of the device in a cloud, with its copy. The running agent knows it until it reads its settings again.
+/// Removes the account of the device in a cloud, with its copy, and the pin that it was to have there. The running agent knows
+/// both until it reads its settings again.
 pub fn remove_account(path: &Path) -> io::Result<()> {
     let files = StateDirectory::new(Disk, path);
-    for name in [ACCOUNT_BACKUP, ACCOUNT] {
+    for name in [PIN, ACCOUNT_BACKUP, ACCOUNT] {
         match files.remove(name) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             _ => (),

@@ -154,6 +154,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     let whole = tempfile::tempdir().unwrap();
     let records = [me(ME), account(), Record::Keys(keys(1)), Record::Targets(Box::default())];
     let others = [
+        Record::Pin(None),
         Record::Stopped(BTreeSet::new()),
         Record::Awaiting(BTreeMap::new()),
         Record::Trial(None),

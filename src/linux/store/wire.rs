@@ -6,11 +6,11 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, ParseTarget, STOPPED, TARGETS, TRIAL,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, ParseTarget, STOPPED, TARGETS, TRIAL,
 };
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
-use crate::state::cloud::AccountRecord;
+use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::keys::{is_device_key, is_root};
 use crate::state::{self, AppId, ContainerId, ImageRef, Secret, ServiceKey};
 
@@ -31,6 +31,19 @@ pub(super) struct AccountFile {
     device_id: Option<u64>,
     #[serde(deserialize_with = "Option::deserialize")]
     registered_at_ms: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct PinFile {
+    /// `None`: the device is to be pinned on none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    release: Option<PinnedRelease>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PinnedRelease {
+    fleet: u32,
+    commit: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,6 +153,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
             let bytes = json(&AccountFile::of(account));
             vec![(ACCOUNT, bytes.clone()), (ACCOUNT_BACKUP, bytes)]
         }
+        Record::Pin(pin) => vec![(PIN, json(&PinFile::of(pin.as_ref())))],
         Record::Keys(keys) => vec![(KEYS, json(&KeysFile::of(keys)))],
         Record::Targets(targets) => vec![(TARGETS, json(&TargetsFile::of(targets)))],
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
@@ -185,6 +199,16 @@ impl AccountFile {
             device_id: self.device_id,
             registered_at_ms: self.registered_at_ms,
         }
+    }
+}
+
+impl PinFile {
+    fn of(pin: Option<&ReleasePin>) -> Self {
+        Self { release: pin.map(|it| PinnedRelease { fleet: it.fleet, commit: it.commit.clone() }) }
+    }
+
+    pub(super) fn into_state(self) -> Option<ReleasePin> {
+        self.release.map(|PinnedRelease { fleet, commit }| ReleasePin { fleet, commit })
     }
 }
 

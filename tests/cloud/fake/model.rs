@@ -107,6 +107,12 @@ pub(crate) struct LogLine {
     pub(crate) message: String,
 }
 
+impl Fleet {
+    pub(super) fn has_release(&self, id: u64) -> bool {
+        self.releases.iter().any(|it| it.id == id)
+    }
+}
+
 impl Model {
     pub(super) fn new(seed: u16) -> Self {
         let (user, signer, issuer) = (String::new(), Signer::new(), format!("127.0.0.1:{seed}"));

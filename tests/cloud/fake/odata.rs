@@ -20,6 +20,20 @@ pub(super) fn device_id(model: &Model, request: &Request) -> Answer {
     uncached(Answer::json(200, &json!({"d": found})))
 }
 
+/// `GET /v7/release?$select=id&$filter=commit eq '…' and belongs_to__application eq ID …`. A key that the cloud does not know
+/// sees none.
+pub(super) fn release_id(model: &Model, request: &Request) -> Answer {
+    let key = request.key().unwrap_or_default();
+    let filter = request.query("$filter").unwrap_or_default();
+    let commit = filter.split('\'').nth(1).unwrap_or_default();
+    let fleet = filter.split("belongs_to__application eq ").nth(1).and_then(|it| it.split(' ').next()?.parse().ok());
+    let may_see = model.devices.iter().any(|it| it.key == key && Some(it.fleet) == fleet);
+    let releases = fleet.filter(|_| may_see).and_then(|it| model.fleet(it)).map(|it| &it.releases);
+    let found = releases.into_iter().flatten().filter(|it| it.commit == commit);
+    let found: Vec<_> = found.map(|it| json!({"id": it.id})).collect();
+    uncached(Answer::json(200, &json!({"d": found})))
+}
+
 /// `POST /api-key/device/ID/device-key`: for users; a plain provisioning key may not.
 pub(super) fn exchange_key(model: &mut Model, request: &Request) -> Answer {
     if request.key().as_ref() != Some(&model.user) {
@@ -48,8 +62,11 @@ pub(super) fn tags(model: &mut Model, request: &Request) -> Answer {
 pub(super) fn answer(model: &mut Model, request: &Request) -> Answer {
     let key = request.key().unwrap_or_default();
     let id = model.id();
-    let Some(device) = model.devices.iter_mut().find(|it| it.key == key) else { return uncached(Answer::empty(401)) };
     let body = request.json();
+    if body["is_pinned_on__release"].as_u64().is_some_and(|id| !model.fleets.iter().any(|it| it.has_release(id))) {
+        return uncached(Answer::words(409, "Data is referenced by is_pinned_on__release."));
+    }
+    let Some(device) = model.devices.iter_mut().find(|it| it.key == key) else { return uncached(Answer::empty(401)) };
     uncached(match (request.method.as_str(), request.part(1)) {
         ("PATCH", of) if of == format!("device({})", device.id) => patch(device, &body),
         ("POST", "device_config_variable") if body["device"] == device.id => {

@@ -15,6 +15,8 @@ pub(crate) enum Call {
     Register,
     /// `GET /v7/device?$filter=uuid eq …`.
     DeviceId,
+    /// `GET /v7/release?$filter=commit eq …`.
+    ReleaseId,
     /// `POST /api-key/device/ID/device-key`.
     ExchangeKey,
     /// `GET /device/v3/UUID/state`.
@@ -61,6 +63,7 @@ impl Call {
         match (method.as_str(), &words[..]) {
             ("POST", ["device", "register"]) => Self::Register,
             ("GET", ["v7", "device"]) => Self::DeviceId,
+            ("GET", ["v7", "release"]) => Self::ReleaseId,
             ("POST", ["api-key", "device", _, "device-key"]) => Self::ExchangeKey,
             ("GET", ["device", "v3", _, "state"]) => Self::Target,
             ("PATCH", ["device", "v3", "state"]) => Self::Report,
@@ -121,6 +124,7 @@ pub(super) async fn answer(shared: &Shared, call: Call, request: &Request, fault
         Call::Target => target::answer(model, request, fault),
         Call::Report => report::answer(model, request, fault),
         Call::DeviceId => odata::device_id(model, request),
+        Call::ReleaseId => odata::release_id(model, request),
         Call::ExchangeKey => odata::exchange_key(model, request),
         Call::Tags => odata::tags(model, request),
         Call::RegistryToken => token::answer(model, request),

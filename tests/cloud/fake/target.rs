@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, etag};
 use super::fault::Fault;
-use super::model::{Device, Model, Release, Service, Variables};
+use super::model::{Device, Fleet, Model, Release, Service, Variables};
 use super::route::Request;
 
 pub(super) fn answer(model: &mut Model, request: &Request, fault: Option<&Fault>) -> Answer {
@@ -41,12 +41,18 @@ pub(super) fn answer(model: &mut Model, request: &Request, fault: Option<&Fault>
 /// The document of version 3.
 pub(super) fn document(model: &Model, device: &Device) -> Value {
     let Some(fleet) = model.fleet(device.fleet) else { return Value::Null };
-    let mut app = json!({"id": fleet.id, "name": fleet.name, "is_host": false, "class": "fleet"});
-    if let Some(release) = model.release_of(device) {
-        app["releases"] = json!({ &release.commit: release_part(release, &fleet.variables, &device.variables) });
-    }
+    let app = app(fleet, model.release_of(device), &device.variables);
     let config: Variables = fleet.config.clone().into_iter().chain(device.config.clone()).collect();
     json!({ &device.uuid: {"name": device.name, "apps": {&fleet.uuid: app}, "config": config} })
+}
+
+/// A fleet's part of a document.
+pub(super) fn app(fleet: &Fleet, release: Option<&Release>, variables: &Variables) -> Value {
+    let mut app = json!({"id": fleet.id, "name": fleet.name, "is_host": false, "class": "fleet"});
+    if let Some(release) = release {
+        app["releases"] = json!({ &release.commit: release_part(release, &fleet.variables, variables) });
+    }
+    app
 }
 
 fn release_part(release: &Release, fleet: &Variables, device: &Variables) -> Value {

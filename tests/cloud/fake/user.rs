@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::FakeCloud;
 use super::model::{Device, Fleet, LogLine, ProvisioningKey, Release, Service, Variables, now};
-use super::target::document;
+use super::target::{app, document};
 
 impl FakeCloud {
     /// Makes a fleet; its number.
@@ -149,6 +149,22 @@ impl FakeCloud {
     pub(crate) fn target(&self, uuid: &str) -> Value {
         let state = self.state();
         document(&state.model, state.model.device(uuid).unwrap())
+    }
+
+    /// The `apps.json` of an image that is made with the newest release of a fleet, and whose devices are to be pinned on it.
+    pub(crate) fn apps_json(&self, fleet: u64) -> Value {
+        let state = self.state();
+        let fleet = state.model.fleet(fleet).unwrap();
+        json!({"apps": {&fleet.uuid: app(fleet, fleet.releases.last(), &Variables::new())}, "config": {}, "pinDevice": true})
+    }
+
+    /// The commit of the release that a device is pinned on.
+    pub(crate) fn pinned(&self, uuid: &str) -> Option<String> {
+        let state = self.state();
+        let device = state.model.device(uuid).unwrap();
+        let pinned = device.pinned?;
+        let releases = &state.model.fleet(device.fleet)?.releases;
+        releases.iter().find(|it| it.id == pinned).map(|it| it.commit.clone())
     }
 
     /// What a device reported of itself.

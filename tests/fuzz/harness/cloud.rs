@@ -10,7 +10,7 @@ use boardkeeper::linux::traffic::TrafficCounter;
 use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::port::{Cloud as _, CloudError, TargetAnswer};
 use boardkeeper::state::Secret;
-use boardkeeper::state::cloud::{CloudAccount, DeviceReport};
+use boardkeeper::state::cloud::{CloudAccount, DeviceReport, ReleasePin};
 use boardkeeper::state::proxy_variables::ProxyVariables;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -61,6 +61,9 @@ async fn asked(at: &str) {
         direct.report(&account, &DeviceReport::default()).await.unwrap_or_else(|error| checked(&error));
         direct.upload_logs(&account, &[]).await.unwrap_or_else(|error| checked(&error));
         let _ = direct.device_id(at, &account.key, UUID).await.map_err(|error| checked(&error));
+        let release = ReleasePin { fleet: 1, commit: "19c48bcaffa860".to_owned() };
+        let _ = direct.release_id(&account, &release).await.map_err(|error| checked(&error));
+        direct.pin(&account, 5, 3).await.unwrap_or_else(|error| checked(&error));
         let _ = direct.vpn_profile(&account).await.map_err(|error| checked(&error));
         let _ = client(proxies).check("http://api.example.com").await.map_err(|error| checked(&error));
     };

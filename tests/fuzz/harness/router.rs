@@ -92,7 +92,7 @@ fn known() -> Status {
 
 fn answer(request: Request) {
     match request {
-        Request::Target(_) | Request::Rejected(_) | Request::Account(_) => (),
+        Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled => (),
         Request::Restart { reply, .. } | Request::Purge { reply, .. } => respond(reply, Ok(Vec::new())),
         Request::RestartService { reply, .. } | Request::Stop { reply, .. } | Request::Start { reply, .. } => {
             respond(reply, Ok(ContainerId("c".repeat(64))));

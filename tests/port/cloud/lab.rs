@@ -12,6 +12,7 @@ use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::state::Secret;
 use boardkeeper::state::cloud::CloudAccount;
 use boardkeeper::state::proxy_variables::ProxyVariables;
+use serde_json::Value;
 
 use super::server::{AUTHORITY, CloudServer, Heard, Reply, VALID};
 
@@ -66,6 +67,9 @@ struct State {
     refusal: Option<(u16, &'static str, u64)>,
     is_gone: bool,
     uploaded: usize,
+    /// The commit of the only release, whose number is 3.
+    release: Option<&'static str>,
+    pinned: Option<u64>,
 }
 
 impl OverTls {
@@ -87,6 +91,15 @@ fn says(state: &mut State, heard: &Heard) -> Reply {
     match heard.line.split(['?', '/']).next_back() {
         _ if heard.line.starts_with("GET /v7/device") => {
             Reply::new("200 OK", "Content-Type: application/json\r\n", "{\"d\":[{\"id\":5}]}")
+        }
+        _ if heard.line.starts_with("GET /v7/release") => {
+            let is_it = |commit| heard.line.contains(&format!("%27{commit}%27%20and%20belongs_to__application%20eq%207%20"));
+            let found = if state.release.is_some_and(is_it) { "{\"d\":[{\"id\":3}]}" } else { "{\"d\":[]}" };
+            Reply::new("200 OK", "Content-Type: application/json\r\n", found)
+        }
+        _ if heard.line == "PATCH /v7/device(5)" => {
+            state.pinned = serde_json::from_str::<Value>(&heard.text).unwrap()["is_pinned_on__release"].as_u64();
+            Reply::new("200 OK", "", "")
         }
         Some("register") => Reply::new("201 Created", "Content-Type: application/json\r\n", "{\"id\": 5}"),
         Some("log-stream") => {
@@ -123,6 +136,15 @@ impl super::Fixture for OverTls {
 
     fn goes_away(&self) {
         self.state.lock().unwrap().is_gone = true;
+    }
+
+    fn releases(&self, commit: &'static str) -> u64 {
+        self.state.lock().unwrap().release = Some(commit);
+        3
+    }
+
+    fn pinned(&self) -> Option<u64> {
+        self.state.lock().unwrap().pinned
     }
 
     fn uploaded(&self) -> usize {

@@ -3,7 +3,7 @@
 use boardkeeper::port::{Cloud as _, CloudError, TargetAnswer};
 use boardkeeper::state::Secret;
 use boardkeeper::state::cloud::{
-    AppReport, CloudLogLine, DeviceReport, LogSource, ReleaseReport, ReportValue, ServiceReport, VpnProfile,
+    AppReport, CloudLogLine, DeviceReport, LogSource, ReleasePin, ReleaseReport, ReportValue, ServiceReport, VpnProfile,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -199,6 +199,32 @@ async fn a_refusal_gives_its_reason_in_one_line_and_no_key() {
         (304, "Not Modified", None),
     ];
     assert_eq!(told, expected.map(|(status, why, wait)| (status, why.to_owned(), wait)));
+}
+
+#[tokio::test]
+async fn a_pin_is_as_it_was_recorded() {
+    let server = CloudServer::tls(VALID, |_, before| match before {
+        0 => Reply::new("200 OK", JSON, "{\"d\":[{\"id\":16}]}"),
+        1 => Reply::new("200 OK", JSON, "{\"d\":[]}"),
+        2 => Reply::new("200 OK", JSON, "[]"),
+        3 => Reply::new("200 OK", "", ""),
+        _ => Reply::new("409 Conflict", JSON, "\"Data is referenced by is_pinned_on__release.\""),
+    });
+    let (client, account) = (client(), account(&server.endpoint()));
+    let release = ReleasePin { fleet: 1, commit: "a563a373193fa06723a3190488063056".to_owned() };
+    assert_eq!(client.release_id(&account, &release).await, Ok(Some(16)));
+    assert_eq!(client.release_id(&account, &release).await, Ok(None));
+    assert!(matches!(client.release_id(&account, &release).await, Err(CloudError::Foreign(_))));
+    assert_eq!(client.pin(&account, 5, 16).await, Ok(()));
+    let why = "Data is referenced by is_pinned_on__release.".to_owned();
+    assert_eq!(client.pin(&account, 5, 17).await, Err(CloudError::Refused { status: 409, why, retry_after: None }));
+    let heard = server.heard();
+    let query = "$select=id&$filter=commit%20eq%20%27a563a373193fa06723a3190488063056%27%20and%20belongs_to__application\
+                 %20eq%201%20and%20status%20eq%20%27success%27";
+    assert_eq!(heard[0].line, format!("GET /v7/release?{query}"));
+    assert_eq!(headers(&heard[0]), Vec::<String>::new());
+    assert_eq!((heard[3].line.as_str(), heard[3].text.as_str()), ("PATCH /v7/device(5)", "{\"is_pinned_on__release\":16}"));
+    assert_eq!(headers(&heard[3]), ["content-type: application/json"]);
 }
 
 #[tokio::test]

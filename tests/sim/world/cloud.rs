@@ -7,7 +7,7 @@ use boardkeeper::document;
 use boardkeeper::port::{self, CloudError, TargetAnswer, TargetTag};
 use boardkeeper::state::cloud::{
     ByteCount, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, PollOutcome, RegisteredDevice, Registration,
-    RegistrationForm, TargetOrigin, Traffic, TrafficPurpose, VpnProfile,
+    RegistrationForm, ReleasePin, TargetOrigin, Traffic, TrafficPurpose, VpnProfile,
 };
 use boardkeeper::state::{Secret, Target};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::document::v3;
 use super::marks::Mark;
+use super::pin::Pins;
 use super::rng::Rng;
 use super::{Model, Sim};
 
@@ -59,6 +60,7 @@ pub(crate) struct CloudModel {
     pub(crate) reported: DeviceReport,
     /// Since when the agent knows that it is to wait.
     asked_to_wait: bool,
+    pub(crate) pins: Pins,
     traffic: Traffic,
 }
 
@@ -106,6 +108,7 @@ impl CloudModel {
             refusals: VecDeque::new(),
             reported: DeviceReport::default(),
             asked_to_wait: false,
+            pins: Pins::default(),
             traffic: Traffic::default(),
         }
     }
@@ -145,6 +148,11 @@ impl CloudModel {
 
     pub(super) fn is_frozen(&self) -> bool {
         self.frozen_until.is_some_and(|it| it > Instant::now())
+    }
+
+    /// Whether a device has this number.
+    pub(super) fn has_number(&self, account: &CloudAccount, number: u64) -> bool {
+        self.devices.get(&account.uuid).is_some_and(|it| it.id == number)
     }
 
     /// Whether a device and its key are the cloud's.
@@ -222,6 +230,7 @@ impl Model {
     }
 
     fn poll_arrives(&mut self, account: &CloudAccount, etag: Option<&str>) {
+        self.check_poll_of_preloaded();
         self.cloud.polls.push((Instant::now(), etag.is_some()));
         let last_minute = self.cloud.polls.iter().rev().take_while(|(at, _)| at.elapsed() < Duration::from_secs(60)).count();
         if last_minute > MOST_POLLS {
@@ -376,6 +385,14 @@ impl port::Cloud for Sim {
             Ok(())
         })
         .await
+    }
+
+    async fn release_id(&self, account: &CloudAccount, release: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        self.request(TrafficPurpose::Registration, |model| Ok(model.release_number(account, release))).await
+    }
+
+    async fn pin(&self, account: &CloudAccount, device_id: u64, release_id: u64) -> Result<(), CloudError> {
+        self.request(TrafficPurpose::Registration, |model| model.pin(account, device_id, release_id)).await
     }
 
     async fn target(&self, account: &CloudAccount, etag: Option<&str>) -> Result<TargetAnswer, CloudError> {

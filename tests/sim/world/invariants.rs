@@ -139,6 +139,7 @@ impl Checker {
             Record::Identity(identity) => self.identity = Some(identity.clone()),
             Record::Keys(keys) => self.keys = Some(keys.clone()),
             Record::Account(_)
+            | Record::Pin(_)
             | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)
@@ -449,6 +450,7 @@ impl Model {
                 it.root != keys.root || (renewed && !self.checker.renewed)
             }),
             Record::Account(_)
+            | Record::Pin(_)
             | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)

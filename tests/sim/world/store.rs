@@ -48,6 +48,7 @@ impl Disk {
         match record {
             Record::Identity(identity) => self.kept.identity = Some(identity),
             Record::Account(account) => self.kept.account = Some(account),
+            Record::Pin(pin) => self.kept.pin = pin,
             Record::Keys(keys) => self.kept.keys = Some(keys),
             Record::Targets(targets) => self.kept.targets = *targets,
             Record::Stopped(stopped) => self.kept.stopped = stopped,
@@ -247,6 +248,7 @@ const fn name(record: &Record) -> &'static str {
     match record {
         Record::Identity(_) => "identity",
         Record::Account(_) => "account",
+        Record::Pin(_) => "pin",
         Record::Keys(_) => "keys",
         Record::Targets(_) => "targets",
         Record::Stopped(_) => "stopped",

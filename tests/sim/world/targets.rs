@@ -26,6 +26,8 @@ pub(crate) struct TargetSource {
     pub(crate) reboots: bool,
     /// The cloud gives the documents, and a file none.
     pub(crate) of_cloud: bool,
+    /// What the device's image was made with, until it is taken.
+    pub(crate) preload: Option<Target>,
     rng: Rng,
     version: u64,
     given: Option<u64>,
@@ -44,6 +46,7 @@ impl TargetSource {
             nonsense: false,
             reboots: false,
             of_cloud: false,
+            preload: None,
             rng,
             version: 0,
             given: None,
@@ -378,5 +381,20 @@ impl Targets for Sim {
 
     fn look_again(&self) {
         self.with(|model| model.notifiers.documents.send_modify(|count| *count += 1));
+    }
+
+    async fn preloaded(&self) -> Option<Result<Target, TargetError>> {
+        let target = self.with(|model| model.targets.preload.clone())?;
+        self.pass(1, 50).await;
+        self.with(|model| {
+            model.note("its preloaded target is read");
+            model.checker.target_received(&target);
+        });
+        Some(Ok(target))
+    }
+
+    async fn on_preloaded_saved(&self) {
+        self.pass(1, 50).await;
+        self.with(|model| model.targets.preload = None);
     }
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::state::cloud::{self, CloudStatus, PollOutcome};
+use crate::state::cloud::{self, CloudStatus, Pinning, PollOutcome};
 
 /// What became of the requests to the cloud. No key is in it.
 #[derive(Serialize)]
 pub(super) struct CloudBody<'a> {
     registration: Registration<'a>,
+    /// `None`: no preloaded target asks for one, or it was settled before the agent started.
+    pin: Option<Pin<'a>>,
     polling: Polling<'a>,
     reporting: Reporting<'a>,
     log_upload: LogUpload<'a>,
@@ -24,6 +26,14 @@ enum Registration<'a> {
     NoCloud,
     Pending { why: Option<&'a str>, next_in_seconds: Option<u64> },
     Registered { endpoint: &'a str, device_id: Option<u64> },
+}
+
+#[derive(Serialize)]
+struct Pin<'a> {
+    state: &'static str,
+    commit: &'a str,
+    why: Option<&'a str>,
+    next_in_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -74,11 +84,12 @@ struct ByteCount {
 
 impl<'a> From<&'a CloudStatus> for CloudBody<'a> {
     fn from(it: &'a CloudStatus) -> Self {
-        let CloudStatus { registration, polling, reporting, log_upload, targets_from, traffic } = it;
+        let CloudStatus { registration, pin, polling, reporting, log_upload, targets_from, traffic } = it;
         let refused = reporting.refused.iter().map(|it| RefusedPart { part: &it.part, why: &it.why });
         let bytes = |it: &cloud::ByteCount| ByteCount { sent: it.sent, received: it.received };
         Self {
             registration: Registration::from(registration),
+            pin: Pin::of(pin),
             polling: Polling {
                 targets_from: targets_from.name(),
                 interval_seconds: Some(polling.interval.as_secs()).filter(|it| *it > 0),
@@ -112,6 +123,18 @@ impl<'a> From<&'a cloud::Registration> for Registration<'a> {
             }
             cloud::Registration::Registered { endpoint, device_id } => Self::Registered { endpoint, device_id: *device_id },
         }
+    }
+}
+
+impl<'a> Pin<'a> {
+    fn of(pin: &'a Pinning) -> Option<Self> {
+        let (state, commit, why, next) = match pin {
+            Pinning::NotAsked => return None,
+            Pinning::Pending { commit, why, next } => ("pending", commit, why.as_deref(), *next),
+            Pinning::Pinned(commit) => ("pinned", commit, None, None),
+            Pinning::Refused { commit, why } => ("refused", commit, Some(why.as_str()), None),
+        };
+        Some(Self { state, commit, why, next_in_seconds: next.map(until) })
     }
 }
 

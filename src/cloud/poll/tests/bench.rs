@@ -11,8 +11,8 @@ use crate::cloud::jitter::Jitter;
 use crate::port::{CloudError, CursorCopy, StoreError, StoredState};
 use crate::request::RejectedDocument;
 use crate::state::cloud::{
-    AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, Traffic, TrafficPurpose,
-    VpnProfile,
+    AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
+    TrafficPurpose, VpnProfile,
 };
 use crate::state::{Device, LogCursors, Secret};
 
@@ -75,6 +75,12 @@ impl Cloud for TestCloud {
         unreachable!()
     }
     async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn release_id(&self, _: &CloudAccount, _: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn pin(&self, _: &CloudAccount, _: u64, _: u64) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn report(&self, _: &CloudAccount, _: &DeviceReport) -> Result<(), CloudError> {

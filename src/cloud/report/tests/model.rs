@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::document;
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::cloud::{
-    AppReport, CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleaseReport, ReportValue,
-    ReportedVersions, ServiceReport, Traffic, VpnProfile,
+    AppReport, CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, ReleaseReport,
+    ReportValue, ReportedVersions, ServiceReport, Traffic, VpnProfile,
 };
 use crate::state::config::RestartPolicy;
 use crate::state::host::{Capacity, HostMetrics};
@@ -253,6 +253,12 @@ impl Cloud for ScriptedCloud {
         unreachable!()
     }
     async fn exchange_key(&self, _: &str, _: &Secret, _: u64, _: &Secret) -> Result<(), CloudError> {
+        unreachable!()
+    }
+    async fn release_id(&self, _: &CloudAccount, _: &ReleasePin) -> Result<Option<u64>, CloudError> {
+        unreachable!()
+    }
+    async fn pin(&self, _: &CloudAccount, _: u64, _: u64) -> Result<(), CloudError> {
         unreachable!()
     }
     async fn target(&self, _: &CloudAccount, _: Option<&str>) -> Result<TargetAnswer, CloudError> {
