@@ -25,6 +25,31 @@ fn a_new_release_takes_the_place_of_the_old_one() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn an_app_with_another_number_and_the_same_uuid_takes_its_place() {
+    let lab = Lab::enter();
+    let app = |number| App::new(number, "c1", vec![Service::new("main", &lab.image("1"))]);
+    let document = |number| {
+        json!({"device": {"name": "board", "config": {}, "apps": {
+            "5eed".repeat(8): app(number).v3()["device"]["apps"][app(number).uuid()]
+        }}})
+    };
+    let mut agent = Agent::new(&lab);
+    agent.want(&document(207));
+    agent.start();
+    // A higher number and a lower one: the order of the apps must not matter.
+    for number in [207, 208, 206] {
+        agent.want(&document(number));
+        let text = number.to_string();
+        let is_of = |it: &str| lab.inspect(it)["Config"]["Labels"]["io.balena.app-id"] == text.as_str();
+        until(PATIENCE, &format!("app {number} runs"), || {
+            let seen = lab.containers();
+            seen.len() == 1 && seen[0].state == "running" && is_of(&seen[0].id) && agent.is_settled()
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn a_release_that_changes_nothing_only_renames() {
     let lab = Lab::enter();
     let app = |commit| App::new(201, commit, vec![Service::new("main", &lab.image("1"))]);

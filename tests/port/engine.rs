@@ -228,6 +228,19 @@ pub(crate) async fn foreign_objects_are_neither_seen_nor_touched(lab: &impl Lab)
     assert_eq!(lab.everything(), before);
 }
 
+pub(crate) async fn a_network_of_another_app_is_not_taken_for_ones_own(lab: &impl Lab) {
+    let others = Network { app: Some(AppId(APP.0 + 1)), ..network("default") };
+    take(lab, EngineAction::CreateNetwork(others.clone())).await.unwrap();
+    match take(lab, EngineAction::CreateNetwork(network("default"))).await {
+        Err(EngineError::Refused(why)) => assert!(why.contains(&others.name), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bare(lab.engine().observe().await.unwrap().networks), std::slice::from_ref(&others));
+    take(lab, EngineAction::RemoveNetwork(others.name, NetworkId::default(), others.app)).await.unwrap();
+    take(lab, EngineAction::CreateNetwork(network("default"))).await.unwrap();
+    assert_eq!(bare(lab.engine().observe().await.unwrap().networks), [network("default")]);
+}
+
 pub(crate) async fn what_is_not_there_cannot_be_started(lab: &impl Lab) {
     take(lab, EngineAction::Create(Box::new(spec(lab, "main")))).await.unwrap();
     let gone = which(lab, "main").await;
@@ -347,6 +360,7 @@ macro_rules! every_fact {
         $hold! {
             every_action_is_idempotent
             foreign_objects_are_neither_seen_nor_touched
+            a_network_of_another_app_is_not_taken_for_ones_own
             what_is_not_there_cannot_be_started
             an_action_that_was_dropped_shows_in_the_next_observation
             an_engine_that_dies_is_unreachable_until_it_is_back

@@ -404,3 +404,23 @@ fn the_cloud_learns_of_a_reboot_before_it_and_after_it() {
         assert!(scenario.sim.with(|model| said(model, "Idle")));
     });
 }
+
+/// The number of an app may change, and its uuid stay.
+#[test]
+fn an_app_with_another_number_and_the_same_uuid_takes_its_place() {
+    for (before, after) in [(7, 8), (8, 7)] {
+        run_cloud_scenario(&[], async |scenario| {
+            let numbered = |number: u32| {
+                let [mut app] = release(1);
+                (app.id, app.uuid) = (boardkeeper::state::AppId(number), "5eed".repeat(8));
+                [app]
+            };
+            scenario.writes(numbered(before));
+            scenario.settles().await;
+            assert_eq!(scenario.alive().len(), 3);
+            scenario.writes(numbered(after));
+            scenario.settles().await;
+            assert_eq!(scenario.alive().len(), 3);
+        });
+    }
+}

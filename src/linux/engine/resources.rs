@@ -37,7 +37,7 @@ impl Engine {
             .ok_or_else(|| EngineError::Refused(format!("cannot {what}: the engine took it and does not have it")))
     }
 
-    /// Whether the network exists and a supervisor created it. Of duplicates the oldest stays.
+    /// Whether the network exists and a supervisor created it for this app. Of duplicates the oldest stays.
     async fn ensure_single_network(&self, connection: &EngineConnection, network: &Network) -> Result<bool, EngineError> {
         let name = &network.name;
         let mut same = self.list(connection, "list networks", "/networks").await?;
@@ -45,6 +45,12 @@ impl Engine {
         if same.iter().any(|it| !is_ours(it)) {
             return Err(EngineError::Refused(format!(
                 "cannot create network {name}: there is one of that name that no supervisor made; remove or rename it"
+            )));
+        }
+        let app_of = |it: &EngineJson| labels::app_of(name, &it.labels("/Labels"));
+        if let Some(other) = same.iter().filter_map(app_of).find(|it| network.app.is_some_and(|app| app != *it)) {
+            return Err(EngineError::Refused(format!(
+                "cannot create network {name}: app {other} has one of that name; it is created once that is removed"
             )));
         }
         same.sort_by(|a, b| age(a).cmp(&age(b)));
