@@ -301,7 +301,9 @@ impl<'w, W: World> Reconciler<'w, W> {
     }
 
     fn update_current(&mut self, snapshot: EngineSnapshot, locks: BTreeMap<AppId, LockState>, boot_wanted: Option<String>) {
-        let EngineSnapshot { containers, images, networks, volumes } = snapshot;
+        let EngineSnapshot { containers, images, mut networks, volumes } = snapshot;
+        // What a plan before removes is no ground for this one: a container that gives way must find the next one's networks.
+        networks.retain(|it| !self.work.is_removing(it));
         let clock = self.context.world.clock();
         let lacks_room = self.work.retries().is_out_of_space();
         self.observed.set_current(Current {

@@ -7,7 +7,7 @@ use futures_util::future::{AbortHandle, AbortRegistration};
 
 use crate::reconcile::execute::StepFailure;
 use crate::reconcile::retries::Retries;
-use crate::state::{AppId, EngineAction, ImageRef, Step, Subject};
+use crate::state::{AppId, EngineAction, ImageRef, Network, Step, Subject};
 
 /// The steps that were launched, and those that failed.
 #[derive(Debug, Default)]
@@ -93,6 +93,12 @@ impl Work {
     /// Whether an image is being pulled.
     pub(super) fn is_pulling(&self, image: &ImageRef) -> bool {
         self.in_flight().any(|step| matches!(step, Step::Engine(EngineAction::Pull(it)) if it == image))
+    }
+
+    /// Whether a network is being removed, or was since the observation. One whose removal has failed stays.
+    pub(super) fn is_removing(&self, network: &Network) -> bool {
+        let removes = |step: &Step| matches!(step, Step::Engine(EngineAction::RemoveNetwork(name, id, _)) if *name == network.name && network.id.may_be(id));
+        self.under_way().any(|step| removes(step) && !self.retries.has_failed(step))
     }
 
     /// Whether a step of an app is in flight.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::port::EngineError;
 use crate::reconcile::testing::{APP, act, pull, remove_image};
+use crate::state::{NetworkConfig, NetworkId};
 
 const EVERYTHING: fn(&Step) -> bool = |_| false;
 
@@ -33,6 +34,28 @@ fn a_step_waits_for_an_observation_after_the_last_one_with_its_subject_ended() {
     work.on_observation_begins();
     assert!(!work.has_ended_steps());
     assert_eq!(work.startable(std::slice::from_ref(&start), EVERYTHING), [start]);
+}
+
+#[test]
+fn a_network_is_being_removed_until_an_observation_after_its_removal() {
+    let network = |id: &str| {
+        let config = NetworkConfig::default();
+        Network { id: NetworkId(id.to_owned()), name: "u_back".to_owned(), app: Some(APP), config }
+    };
+    let removal =
+        |id: &str| Step::Engine(EngineAction::RemoveNetwork("u_back".to_owned(), NetworkId(id.to_owned()), Some(APP)));
+    let mut work = Work::default();
+    assert!(!work.is_removing(&network("1")));
+    work.launch(&removal("1"));
+    assert!(work.is_removing(&network("1")) && !work.is_removing(&network("2")));
+    work.remove(&removal("1"));
+    work.on_ended(removal("1"));
+    assert!(work.is_removing(&network("1")), "the observation under way may have it still");
+    work.fail(&removal("1"), &StepFailure::Engine(EngineError::Refused("has active endpoints".to_owned())));
+    assert!(!work.is_removing(&network("1")), "or its failure would be forgotten, and the delay with it");
+    work.succeed(&removal("1"));
+    work.on_observation_begins();
+    assert!(!work.is_removing(&network("1")));
 }
 
 #[tokio::test(start_paused = true)]
