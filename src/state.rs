@@ -9,6 +9,7 @@
 pub mod action;
 pub mod app;
 pub mod app_id;
+pub mod app_status;
 pub mod board;
 pub mod boot_config;
 mod canonical_form;

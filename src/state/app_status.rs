@@ -1,0 +1,163 @@
+//! What an app of the target is like on this device, in the words of supervisors of 2026. The reports to the cloud and the API
+//! read it here, so that they never contradict each other.
+//!
+//! `aborted` is a release of which a step failed twice in a row and is retried; the service whose image cannot be pulled is
+//! `Aborted` until bytes arrive again, so that a retry every few minutes is no change.
+
+use crate::state::{
+    Activity, App, AppId, Container, ContainerPhase, EngineAction, Service, ServiceKey, Status, Step, StepFault, StepKind,
+    Trouble, Waiting, parse_name,
+};
+
+/// A step that failed this often in a row aborts its release.
+const ABORTED_AFTER: u32 = 2;
+
+/// An app of the target, on this device.
+#[derive(Debug, Clone, Copy)]
+pub struct AppStatus<'a> {
+    status: &'a Status,
+    app: &'a App,
+}
+
+/// A service of the target, on this device.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceStatus<'a> {
+    /// What it does.
+    pub word: &'static str,
+    /// How much of its image is pulled, in per cent, while it is.
+    pub download_progress: Option<u8>,
+    /// Its container of the target's release.
+    pub container: Option<&'a Container>,
+}
+
+impl<'a> AppStatus<'a> {
+    /// An app of the status's target.
+    #[must_use]
+    pub const fn new(status: &'a Status, app: &'a App) -> Self {
+        Self { status, app }
+    }
+
+    /// Its services, by name.
+    pub fn services(self) -> impl Iterator<Item = (&'a String, &'a Service, ServiceStatus<'a>)> {
+        self.app.services.iter().map(move |(name, service)| (name, service, self.service(name, service)))
+    }
+
+    /// How far the device is with the app's release.
+    #[must_use]
+    pub fn update_status(&self) -> &'static str {
+        let is = |word: &str| self.services().any(|(.., it)| it.word == word);
+        if is("Aborted") || self.failing_steps().any(|it| it.app() == Some(self.app.id)) {
+            "aborted"
+        } else if is("Downloading") {
+            "downloading"
+        } else if self.is_settled() {
+            "done"
+        } else if is("Downloaded") && !self.is_being_changed() {
+            "downloaded"
+        } else {
+            "applying changes"
+        }
+    }
+
+    fn service(&self, name: &str, service: &Service) -> ServiceStatus<'a> {
+        let key = ServiceKey::new(self.app.id, name);
+        let container = self.container(&key, service);
+        let (word, download_progress) =
+            container.map_or_else(|| self.missing_status(&key, service), |it| (container_word(self.status, it), None));
+        ServiceStatus { word, download_progress, container }
+    }
+
+    /// What a service does that has no container.
+    fn missing_status(&self, key: &ServiceKey, service: &Service) -> (&'static str, Option<u8>) {
+        if !self.status.current.has_image(&service.image) {
+            let progress = self.status.progress.get(&service.image).copied().unwrap_or_default();
+            let pulls = |step: &Step| matches!(step, Step::Engine(EngineAction::Pull(image)) if *image == service.image);
+            let fails = progress == 0 && self.failing_steps().any(pulls);
+            return if fails { ("Aborted", None) } else { ("Downloading", Some(progress)) };
+        }
+        let creates = |step: &Step| matches!(step, Step::Engine(EngineAction::Create(spec)) if spec.key == *key);
+        (if self.status.steps_in_flight.iter().any(creates) { "Installing" } else { "Downloaded" }, None)
+    }
+
+    /// The newest container of the service that belongs to the target's release. That of another supervisor may have a name
+    /// that says no release; then its image decides.
+    fn container(&self, key: &ServiceKey, service: &Service) -> Option<&'a Container> {
+        let is_of_release = |it: &&Container| match parse_name(&it.name) {
+            Some(named) => Some(&named.commit) == self.app.commit.as_ref(),
+            None => it.image_ref == service.image,
+        };
+        let containers = self.status.current.containers.iter().filter(|it| it.key == *key);
+        containers.filter(is_of_release).max_by_key(|it| it.created_secs)
+    }
+
+    /// Whether every service of the release is as the target has it.
+    fn is_settled(&self) -> bool {
+        let waits = self.status.waiting.iter().any(|it| waiting_app(it) == Some(self.app.id));
+        let is_there = |(name, service): (&String, &Service)| {
+            let container = self.container(&ServiceKey::new(self.app.id, name), service);
+            container.is_some_and(|it| it.phase != ContainerPhase::Created || !service.running)
+        };
+        self.status.activity == Activity::Settled
+            || !waits && !self.is_being_changed() && self.app.services.iter().all(is_there)
+    }
+
+    /// Whether a step changes the app's containers.
+    fn is_being_changed(&self) -> bool {
+        let changes = |step: &Step| step.kind() != StepKind::Housekeeping || matches!(step, Step::HandOver { .. });
+        self.status.steps_in_flight.iter().any(|it| it.app() == Some(self.app.id) && changes(it))
+    }
+
+    /// Steps that fail again and again. Those of an engine that does not answer are the engine's trouble; images and volumes
+    /// that cannot be deleted, and locks, keep no release from running.
+    fn failing_steps(&self) -> impl Iterator<Item = &'a Step> {
+        self.status.troubles.iter().filter_map(|it| match it {
+            Trouble::Step { step, why: StepFault::Failed(_) | StepFault::OutOfSpace(_), failures, .. }
+                if *failures >= ABORTED_AFTER && step.kind() != StepKind::Housekeeping =>
+            {
+                Some(&**step)
+            }
+            Trouble::Step { .. } | Trouble::Difference(_) => None,
+        })
+    }
+}
+
+/// What a container does.
+#[must_use]
+pub fn container_word(status: &Status, container: &Container) -> &'static str {
+    for step in &status.steps_in_flight {
+        match step {
+            Step::Engine(EngineAction::Start(which)) if which.id == container.id => return "Starting",
+            Step::Engine(EngineAction::Stop(which) | EngineAction::Kill(which) | EngineAction::Restart(which))
+                if which.id == container.id =>
+            {
+                return "Stopping";
+            }
+            Step::HandOver { old, .. } if old.key == container.key && old.id != container.id => return "Awaiting handover",
+            _ => (),
+        }
+    }
+    match container.phase {
+        ContainerPhase::Created => "Installed",
+        ContainerPhase::Running => "Running",
+        ContainerPhase::Restarting => "restarting",
+        ContainerPhase::Paused => "paused",
+        ContainerPhase::Exited(_) => "exited",
+        ContainerPhase::Removing => "removing",
+        ContainerPhase::Dead => "Dead",
+    }
+}
+
+/// The app that waits, if the wait keeps it from its target. A user who paused a container does not.
+const fn waiting_app(waiting: &Waiting) -> Option<AppId> {
+    match waiting {
+        Waiting::Lock(app, _) => Some(*app),
+        Waiting::Dependency(key, _)
+        | Waiting::Images(key)
+        | Waiting::Containers(key)
+        | Waiting::Engine(key)
+        | Waiting::Resource(key, _)
+        | Waiting::Predecessor(key, _)
+        | Waiting::Boot(key) => Some(key.app),
+        Waiting::Paused(_) | Waiting::Configured(_) => None,
+    }
+}
