@@ -11,6 +11,7 @@ mod leds;
 mod lines;
 mod log;
 mod malformed;
+mod multi;
 mod openapi;
 mod power;
 mod random_requests;

@@ -106,18 +106,25 @@ fn expected(row: &Row, app: u32, asker: &[Option<Known>], scene: Scene) -> u16 {
     let at_home = scene.local_mode && scene.local;
     // Any one valid credential is enough, whatever the others say.
     let opens = |known: &Known| match (row.about, known) {
-        (About::Health | About::Reading | About::OwnKey | About::Missing, _) | (_, Known::Device) => true,
+        (About::Health | About::Reading | About::ReadingApp | About::OwnKey | About::Missing, _) | (_, Known::Device) => true,
         (About::App, Known::Service { app: own, .. }) => *own == app,
         (About::Device(_), Known::Service { wide, .. }) => *wide,
     };
     if !at_home && !known.iter().any(opens) {
         return 401;
     }
+    let is_own = |known: &Known| match known {
+        Known::Device => true,
+        Known::Service { app: own, .. } => *own == app,
+    };
     match row.about {
+        About::ReadingApp if !at_home && !known.iter().any(is_own) => 409,
         // Who has no key has none that could be made anew.
         About::OwnKey if known.is_empty() => 503,
         About::App | About::Device(_) if scene.shutting_down && row.disturbs => 503,
-        About::Health | About::Reading | About::OwnKey | About::Missing | About::App | About::Device(_) => row.answer(app),
+        About::Health | About::Reading | About::ReadingApp | About::OwnKey | About::Missing | About::App | About::Device(_) => {
+            row.answer(app)
+        }
     }
 }
 

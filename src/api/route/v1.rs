@@ -17,7 +17,7 @@ use crate::state::{AppId, ConnectivityCheck, ContainerId, Force};
 
 pub(super) use host::{configure_host, host_config};
 pub(super) use power::end;
-pub(super) use read::{app, device, healthy, ping};
+pub(super) use read::{app, commit_of, device, healthy, liveliest_first, ping, progress};
 
 pub(super) const OK: PlainText = PlainText::new("OK");
 const UNAUTHORIZED: PlainText = PlainText::new("Unauthorized");
@@ -111,9 +111,7 @@ async fn of_app(
     if !call.callers.may_access(number) {
         return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
     }
-    let unknown =
-        || failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"));
-    let app = app_id(number).ok_or_else(unknown)?;
+    let app = app_id(number).ok_or_else(|| unknown_app(number))?;
     call.api.send(|reply| request(app, fields.force(), reply)).await?.map_err(|why| refused(app, &why))
 }
 
@@ -132,6 +130,11 @@ async fn of_service(
         Ok(ContainerId(id)) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
         Err(why) => Err(service_refused(app, &why)),
     }
+}
+
+/// The response to a request about an app with a number that none can have.
+pub(super) fn unknown_app(number: i64) -> ApiResponse {
+    failed(StatusCode::SERVICE_UNAVAILABLE, &format!("Application with ID {number} is not in the current state"))
 }
 
 /// The app with this number, if an ID can have it.

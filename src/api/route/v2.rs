@@ -1,15 +1,30 @@
-//! The second version of the API, for apps of several services: the actions on one of them.
+//! The second version of the API, for apps of several services: the actions on an app or one of its services here, the
+//! endpoints that read the device in [`read`].
 //!
 //! Unlike those of the first version, they answer a success with a text, and 404 where they do not find what they act on.
+
+mod read;
 
 use axum::http::StatusCode;
 
 use crate::api::body::{BodyFields, integer};
 use crate::api::response::{ApiResponse, failed};
-use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, NO_CONTAINER, NOT_IN_TARGET, OK, app_id, refused};
+use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, NO_CONTAINER, NOT_IN_TARGET, OK, app_id, refused, unknown_app};
 use crate::api::{ApiRequest, body};
-use crate::request::{Refusal, Reply, Request, ServiceSelector};
+use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ContainerId, Force};
+
+pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version};
+
+/// `POST /v2/applications/:appId/restart`.
+pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_app(call, |app, force, reply| Request::Restart { app, force, reply }).await
+}
+
+/// `POST /v2/applications/:appId/purge`.
+pub(super) async fn purge(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    of_app(call, |app, force, reply| Request::Purge { app, force, reply }).await
+}
 
 /// `POST /v2/applications/:appId/restart-service`.
 pub(super) async fn restart_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
@@ -24,6 +39,20 @@ pub(super) async fn stop_service(call: ApiRequest) -> Result<ApiResponse, ApiRes
 /// `POST /v2/applications/:appId/start-service`. It takes no lock, so there is nothing to force.
 pub(super) async fn start_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     of_service(call, |app, service, _, reply| Request::Start { app, service, reply }).await
+}
+
+/// Sends a request about the app in the path.
+async fn of_app(call: ApiRequest, request: fn(AppId, Force, Reply<NotStarted>) -> Request) -> Result<ApiResponse, ApiResponse> {
+    let number = integer(&call.param).filter(|it| *it != 0);
+    let number = number.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "Missing app id"))?;
+    if !call.callers.may_access(number) {
+        return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
+    }
+    let fields = body::read(call.request).await?;
+    let app = app_id(number).ok_or_else(|| unknown_app(number))?;
+    let done = call.api.send(|reply| request(app, fields.force(), reply)).await?;
+    let not_started = done.map_err(|why| refused(app, &why))?;
+    Ok(ApiResponse::Text(StatusCode::OK, OK).with_not_started(&not_started))
 }
 
 /// Sends a request about the service that the body names, of the app in the path.

@@ -12,6 +12,8 @@ pub(super) enum About {
     Health,
     /// Reading the device: any caller with a key.
     Reading,
+    /// Reading one app: any caller with a key; an app that no key of the caller opens does not exist for it.
+    ReadingApp,
     /// The caller's own key.
     OwnKey,
     /// One app: the device key, and the keys of its own services.
@@ -80,6 +82,9 @@ static LISTED: &[Row] = &[
     Row::new("PATCH", "/v1/device/host-config", About::Device(DeviceAction::HostConfig), &[200]).disturbs(),
     Row::new("POST", "/v1/apps/{appId}/stop", About::App, &[200, 400]).disturbs(),
     Row::new("POST", "/v1/apps/{appId}/start", About::App, &[200, 400]).disturbs(),
+    Row::new("GET", "/v2/applications/{appId}/state", About::ReadingApp, &[200, 200]),
+    Row::new("POST", "/v2/applications/{appId}/restart", About::App, &[200, 200]).disturbs(),
+    Row::new("POST", "/v2/applications/{appId}/purge", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v2/applications/{appId}/stop-service", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v2/applications/{appId}/start-service", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v2/applications/{appId}/restart-service", About::App, &[200, 200]).disturbs(),

@@ -11,7 +11,7 @@ use crate::api::ApiRequest;
 use crate::api::body::integer;
 use crate::api::response::{ApiResponse, PlainText, failed, json};
 use crate::api::route::v1::{APP_NOT_FOUND, MISSING_APP, OK, SEVERAL_SERVICES};
-use crate::state::{Container, EngineState, Status, StepKind, parse_name};
+use crate::state::{AppId, Container, EngineState, Status, StepKind, parse_name};
 
 const UNHEALTHY: PlainText = PlainText::new("Unhealthy");
 
@@ -145,18 +145,27 @@ fn is_key(name: &str) -> bool {
 }
 
 /// The order in which containers represent their app: running ones first, then the newest.
-fn liveliest_first(container: &Container) -> (bool, Reverse<i64>) {
+pub(in crate::api) fn liveliest_first(container: &Container) -> (bool, Reverse<i64>) {
     (!container.phase.is_alive(), Reverse(container.created_secs))
 }
 
 /// The commit of the first app that has one.
 fn commit(status: &Status) -> Option<String> {
-    let named = status.current.containers.iter().filter_map(|it| Some((it, parse_name(&it.name)?.commit)));
+    commit_among(status.current.containers.iter())
+}
+
+/// The commit of what runs of an app.
+pub(in crate::api) fn commit_of(status: &Status, app: AppId) -> Option<String> {
+    commit_among(status.current.containers.iter().filter(|it| it.key.app == app))
+}
+
+fn commit_among<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<String> {
+    let named = containers.filter_map(|it| Some((it, parse_name(&it.name)?.commit)));
     named.min_by_key(|(it, _)| (it.key.app, liveliest_first(it))).map(|(_, commit)| commit)
 }
 
 /// The mean progress of the downloads, in per cent.
-fn progress(status: &Status) -> Option<u32> {
+pub(in crate::api) fn progress(status: &Status) -> Option<u32> {
     status.steps_in_flight.iter().find(|it| it.kind() == StepKind::Downloading)?;
     let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
