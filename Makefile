@@ -71,7 +71,7 @@ engine: ## the whole agent against a real engine and a real registry; ONLY=name 
 cloud: ## a fake cloud, held to recorded answers, with a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry bus busybox tools
 	cargo test --locked --quiet --test cloud
-	BOARDKEEPER_LABS=4 $(HALVES) cargo test --locked --test cloud -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+	BOARDKEEPER_LABS=7 $(HALVES) cargo test --locked --test cloud -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
 	@$(LAB)/install.sh rust kernel busybox
