@@ -38,8 +38,9 @@ pub trait Engine {
     fn events(&self) -> impl Stream<Item = ()>;
 
     /// The lines of a container's output from a cursor on, as they are written. Ends when the container does not run any more
-    /// and every line was read; a container that is started again is read on from the last line's cursor. An error is the last
-    /// item: [`EngineError::Unreachable`] may be over soon, any other stays, such as a logging driver that keeps no lines.
+    /// and every line was read; a container that is started again is read on from the last line's cursor. One that was removed,
+    /// or is being removed, has no lines any more. An error is the last item: [`EngineError::Unreachable`] may be over soon,
+    /// any other stays, such as a logging driver that keeps no lines.
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
 }
 

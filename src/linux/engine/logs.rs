@@ -19,7 +19,7 @@ use bollard::errors::Error;
 use futures_util::{Stream, StreamExt, stream};
 use hyper::body::Bytes;
 
-use crate::linux::engine::errors::{found, sort};
+use crate::linux::engine::errors::{found, is_conflict, sort};
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::{CALL, Engine, transport};
 use crate::port::EngineError;
@@ -68,8 +68,10 @@ impl Engine {
 
     async fn open_log(&self, container: &ContainerId, since: EngineTime) -> Result<ReaderState, EngineError> {
         let connection = self.connection().await?;
-        let failed = |error: Error| sort(&format!("read the log of container {}", short(container)), &error);
-        let inspected = self.get(&connection, &format!("/containers/{container}/json")).await.map_err(failed)?;
+        let what = format!("read the log of container {}", short(container));
+        let inspected = self.get(&connection, &format!("/containers/{container}/json")).await;
+        // A container that was removed, or is being removed, has no log any more, as after every update.
+        let Some(inspected) = found(&what, inspected)? else { return Ok(ReaderState::Over) };
         let framing = if inspected.is("/Config/Tty") { Framing::Raw } else { Framing::Multiplexed };
         // Podman reads the number as a float, which is a little off.
         let since = since.0.saturating_sub(1000).max(0);
@@ -78,7 +80,13 @@ impl Engine {
             "{}/containers/{container}/logs?follow=1&stdout=1&stderr=1&timestamps=1&since={secs}.{nanos:09}",
             connection.version_path()
         );
-        let parts = transport::bytes(connection.facts.host(), &path).await.map_err(failed)?;
+        let parts = match transport::bytes(connection.facts.host(), &path).await {
+            Err(error) if is_conflict(&error) => return Ok(ReaderState::Over),
+            other => match found(&what, other)? {
+                Some(parts) => parts,
+                None => return Ok(ReaderState::Over),
+            },
+        };
         let (parser, follows) = (Box::new(LogParser::new(framing)), is_running(&inspected));
         Ok(ReaderState::Open { parts: parts.boxed_local(), parser, lines: VecDeque::new(), follows })
     }

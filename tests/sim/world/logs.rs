@@ -36,9 +36,7 @@ impl Model {
             return unreachable();
         }
         reader.epoch = Some(self.engine.epoch);
-        let Some(container) = self.engine.containers.get(&reader.container) else {
-            return Some(Err(EngineError::Refused("no such container".into())));
-        };
+        let container = self.engine.containers.get(&reader.container)?;
         while let Some((at, stream, text)) = container.log.get(reader.index) {
             let (at, stream) = (*at, *stream);
             reader.index += 1;
