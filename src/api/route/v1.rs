@@ -35,9 +35,8 @@ pub(super) const NAME_THE_SERVICE: PlainText = PlainText::new(concat!(
     "serviceName or imageId parameters were not provided or the app is multi-container. ",
     "Use the v2 service action endpoints."
 ));
-pub(super) const NO_CONTAINER: PlainText =
-    PlainText::new("Service not found, a container must exist for this endpoint to work");
-pub(super) const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
+const NO_CONTAINER: PlainText = PlainText::new("Service not found, a container must exist for this endpoint to work");
+const NOT_IN_TARGET: PlainText = PlainText::new("Service does not exist in target release");
 
 /// The body of the endpoints that were first written in Go.
 #[derive(Serialize)]
@@ -128,7 +127,7 @@ async fn of_service(
     let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP))?;
     match call.api.send(|reply| request(app, fields.force(), reply)).await? {
         Ok(ContainerId(id)) => Ok(json(StatusCode::OK, &Container { container_id: &id })),
-        Err(why) => Err(service_refused(app, &why)),
+        Err(why) => Err(service_refused(app, &why, StatusCode::BAD_REQUEST)),
     }
 }
 
@@ -142,11 +141,12 @@ pub(super) fn app_id(number: i64) -> Option<AppId> {
     u32::try_from(number).ok().map(AppId)
 }
 
-fn service_refused(app: AppId, why: &Refusal) -> ApiResponse {
+/// The response to a refusal that concerns a service. `missing`: the status of an app or a container that is not there.
+pub(super) fn service_refused(app: AppId, why: &Refusal, missing: StatusCode) -> ApiResponse {
     match why {
-        Refusal::UnknownApp(_) => ApiResponse::Text(StatusCode::BAD_REQUEST, NO_APP),
+        Refusal::UnknownApp(_) => ApiResponse::Text(missing, NO_APP),
         Refusal::SeveralServices => ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
-        Refusal::NoContainer => ApiResponse::Text(StatusCode::BAD_REQUEST, NO_CONTAINER),
+        Refusal::NoContainer => ApiResponse::Text(missing, NO_CONTAINER),
         Refusal::NotInTarget => ApiResponse::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
         Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
         Refusal::Locked(_)

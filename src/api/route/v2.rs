@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 
 use crate::api::body::{BodyFields, integer};
 use crate::api::response::{ApiResponse, failed};
-use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, NO_CONTAINER, NOT_IN_TARGET, OK, app_id, refused, unknown_app};
+use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, OK, app_id, refused, service_refused, unknown_app};
 use crate::api::{ApiRequest, body};
-use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
+use crate::request::{NotStarted, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ContainerId, Force};
 
 pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version};
@@ -43,11 +43,7 @@ pub(super) async fn start_service(call: ApiRequest) -> Result<ApiResponse, ApiRe
 
 /// Sends a request about the app in the path.
 async fn of_app(call: ApiRequest, request: fn(AppId, Force, Reply<NotStarted>) -> Request) -> Result<ApiResponse, ApiResponse> {
-    let number = integer(&call.param).filter(|it| *it != 0);
-    let number = number.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "Missing app id"))?;
-    if !call.callers.may_access(number) {
-        return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
-    }
+    let number = app_number(&call, "Missing app id")?;
     let fields = body::read(call.request).await?;
     let app = app_id(number).ok_or_else(|| unknown_app(number))?;
     let done = call.api.send(|reply| request(app, fields.force(), reply)).await?;
@@ -60,18 +56,21 @@ async fn of_service(
     call: ApiRequest,
     request: fn(AppId, ServiceSelector, Force, Reply<ContainerId>) -> Request,
 ) -> Result<ApiResponse, ApiResponse> {
-    let number = integer(&call.param).filter(|it| *it != 0);
-    let number = number.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "Invalid app id"))?;
-    if !call.callers.may_access(number) {
-        return Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized"));
-    }
+    let number = app_number(&call, "Invalid app id")?;
     let fields = body::read(call.request).await?;
     let service = selector(&fields).ok_or(ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE))?;
     let app = app_id(number).ok_or(ApiResponse::Text(StatusCode::NOT_FOUND, NO_APP))?;
     match call.api.send(|reply| request(app, service, fields.force(), reply)).await? {
         Ok(_) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
-        Err(why) => Err(not_done(app, &why)),
+        Err(why) => Err(service_refused(app, &why, StatusCode::NOT_FOUND)),
     }
+}
+
+/// The number of the app in the path, if the callers may change that app.
+fn app_number(call: &ApiRequest, missing: &str) -> Result<i64, ApiResponse> {
+    let number = integer(&call.param).filter(|it| *it != 0);
+    let number = number.ok_or_else(|| failed(StatusCode::BAD_REQUEST, missing))?;
+    if call.callers.may_access(number) { Ok(number) } else { Err(failed(StatusCode::UNAUTHORIZED, "Unauthorized")) }
 }
 
 /// The service that a body names. The name is preferred to the image's number: documents without numbers have names too.
@@ -80,20 +79,4 @@ fn selector(fields: &BodyFields) -> Option<ServiceSelector> {
     // 0 stands for an image without a number.
     let image = || fields.number("imageId").filter(|it| *it != 0).map(ServiceSelector::Image);
     name.map(|it| ServiceSelector::Named(it.to_owned())).or_else(image)
-}
-
-fn not_done(app: AppId, why: &Refusal) -> ApiResponse {
-    match why {
-        Refusal::UnknownApp(_) => ApiResponse::Text(StatusCode::NOT_FOUND, NO_APP),
-        Refusal::NoContainer => ApiResponse::Text(StatusCode::NOT_FOUND, NO_CONTAINER),
-        Refusal::NotInTarget => ApiResponse::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
-        Refusal::SeveralServices => ApiResponse::Text(StatusCode::BAD_REQUEST, NAME_THE_SERVICE),
-        Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
-        Refusal::Locked(_)
-        | Refusal::LockedApp(..)
-        | Refusal::HostUpdate(_)
-        | Refusal::ShuttingDown
-        | Refusal::Failed(_)
-        | Refusal::UnknownKey => refused(app, why),
-    }
 }
