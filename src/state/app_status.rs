@@ -37,7 +37,7 @@ impl<'a> AppStatus<'a> {
         Self { status, app }
     }
 
-    /// Its services, by name.
+    /// Its services, by name, each as it is now.
     pub fn services(self) -> impl Iterator<Item = (&'a String, &'a Service, ServiceStatus<'a>)> {
         self.app.services.iter().map(move |(name, service)| (name, service, self.service(name, service)))
     }
@@ -45,7 +45,8 @@ impl<'a> AppStatus<'a> {
     /// How far the device is with the app's release.
     #[must_use]
     pub fn update_status(&self) -> &'static str {
-        let is = |word: &str| self.services().any(|(.., it)| it.word == word);
+        let words: Vec<_> = self.services().map(|(.., it)| it.word).collect();
+        let is = |word: &str| words.contains(&word);
         if is("Aborted") || self.failing_steps().any(|it| it.app() == Some(self.app.id)) {
             "aborted"
         } else if is("Downloading") {
