@@ -345,6 +345,4 @@ async fn at(instant: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;

@@ -242,10 +242,7 @@ impl<'e> Follower<'e> {
                 self.retry_at = Some(Instant::now() + self.backoff.fail());
             }
             EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_) => {
-                // A container that was removed has none.
-                if !self.is_gone {
-                    warn!(service = %self.service, %error, "its output is not uploaded until it is started again");
-                }
+                warn!(service = %self.service, %error, "its output is not uploaded until it is started again");
                 self.on_end();
             }
         }

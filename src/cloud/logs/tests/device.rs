@@ -11,8 +11,8 @@ use futures_util::{Stream, stream};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, sleep};
 
-use super::{LogLinks, LogPorts, upload};
 use crate::cloud::jitter::Jitter;
+use crate::cloud::logs::{LogLinks, LogPorts, upload};
 use crate::cloud::pace::Pace;
 use crate::document;
 use crate::port::{Clock, Cloud, CloudError, CursorCopy, Engine, EngineError, EngineSnapshot, Record, Store, StoreError};
@@ -28,68 +28,68 @@ use crate::state::{
 };
 
 /// When the tests begin, in seconds of the wall clock.
-pub(super) const BEGIN: i64 = 1_795_000_000;
+pub(crate) const BEGIN: i64 = 1_795_000_000;
 
 /// A device: its engine with what containers print, its store and its clock; and the cloud.
-pub(super) struct LogDevice {
-    pub(super) engine: ScriptedEngine,
-    pub(super) cloud: ScriptedUploads,
-    pub(super) store: Memory,
-    pub(super) clock: WallClock,
-    pub(super) status: watch::Sender<Status>,
-    pub(super) events: broadcast::Sender<Arc<DeviceEvent>>,
-    pub(super) publish: watch::Sender<CloudStatus>,
-    pub(super) request_refused: Notify,
+pub(crate) struct LogDevice {
+    pub(crate) engine: ScriptedEngine,
+    pub(crate) cloud: ScriptedUploads,
+    pub(crate) store: Memory,
+    pub(crate) clock: WallClock,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) events: broadcast::Sender<Arc<DeviceEvent>>,
+    pub(crate) publish: watch::Sender<CloudStatus>,
+    pub(crate) request_refused: Notify,
 }
 
 /// The wall clock goes with tokio's.
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     begun: Instant,
-    pub(super) ahead_secs: Cell<i64>,
+    pub(crate) ahead_secs: Cell<i64>,
 }
 
 #[derive(Default)]
-pub(super) struct ScriptedEngine {
-    pub(super) logs: RefCell<BTreeMap<ContainerId, ContainerLog>>,
-    pub(super) is_up: Cell<bool>,
+pub(crate) struct ScriptedEngine {
+    pub(crate) logs: RefCell<BTreeMap<ContainerId, ContainerLog>>,
+    pub(crate) is_up: Cell<bool>,
     epoch: Cell<u64>,
     changed: watch::Sender<u64>,
-    pub(super) open: Rc<Cell<usize>>,
-    pub(super) given: Cell<u64>,
+    pub(crate) open: Rc<Cell<usize>>,
+    pub(crate) given: Cell<u64>,
 }
 
 #[derive(Default)]
-pub(super) struct ContainerLog {
-    pub(super) lines: Vec<(EngineTime, OutputStream, String)>,
-    pub(super) ended: bool,
+pub(crate) struct ContainerLog {
+    pub(crate) lines: Vec<(EngineTime, OutputStream, String)>,
+    pub(crate) ended: bool,
     /// Prints this without end, by the clock.
-    pub(super) floods: bool,
+    pub(crate) floods: bool,
 }
 
-pub(super) struct ScriptedUploads {
-    pub(super) bodies: RefCell<Vec<(Instant, Vec<CloudLogLine>)>>,
+pub(crate) struct ScriptedUploads {
+    pub(crate) bodies: RefCell<Vec<(Instant, Vec<CloudLogLine>)>>,
     /// Answers, the next one first; then every body is accepted.
-    pub(super) answers: RefCell<VecDeque<CloudError>>,
-    pub(super) is_away: Cell<bool>,
-    pub(super) takes: Cell<Duration>,
+    pub(crate) answers: RefCell<VecDeque<CloudError>>,
+    pub(crate) is_away: Cell<bool>,
+    pub(crate) takes: Cell<Duration>,
     /// A body with this text is refused.
-    pub(super) poison: RefCell<Option<String>>,
-    pub(super) requests: Cell<u32>,
+    pub(crate) poison: RefCell<Option<String>>,
+    pub(crate) requests: Cell<u32>,
 }
 
 #[derive(Default)]
-pub(super) struct Memory {
-    pub(super) boot: RefCell<Option<LogCursors>>,
-    pub(super) durable: RefCell<Option<LogCursors>>,
-    pub(super) durable_writes: Cell<u32>,
+pub(crate) struct Memory {
+    pub(crate) boot: RefCell<Option<LogCursors>>,
+    pub(crate) durable: RefCell<Option<LogCursors>>,
+    pub(crate) durable_writes: Cell<u32>,
 }
 
-pub(super) fn id(name: &str) -> ContainerId {
+pub(crate) fn id(name: &str) -> ContainerId {
     ContainerId(name.to_owned())
 }
 
 /// A container of the service `main`, which is number 7.
-pub(super) fn container(name: &str) -> Container {
+pub(crate) fn container(name: &str) -> Container {
     Container {
         id: id(name),
         name: format!("main_1_2_{name}"),
@@ -115,7 +115,7 @@ pub(super) fn container(name: &str) -> Container {
 }
 
 /// A device with these containers of the service `main`, with that configuration.
-pub(super) fn status(containers: Vec<Container>, config: &str) -> Status {
+pub(crate) fn status(containers: Vec<Container>, config: &str) -> Status {
     let text = format!(
         r#"{{"local": {{"config": {config}, "apps": {{"1": {{"commit": "c", "services": {{
             "7": {{"serviceName": "main", "image": "r/main:1"}}}}}}}}}}}}"#
@@ -132,7 +132,7 @@ pub(super) fn status(containers: Vec<Container>, config: &str) -> Status {
 
 impl LogDevice {
     /// A device on which these containers run.
-    pub(super) fn with(names: &[&str]) -> Self {
+    pub(crate) fn with(names: &[&str]) -> Self {
         let engine = ScriptedEngine::default();
         engine.is_up.set(true);
         engine.logs.replace(names.iter().map(|it| (id(it), ContainerLog::default())).collect());
@@ -156,7 +156,7 @@ impl LogDevice {
     }
 
     /// An agent uploads for so long, while something else happens; then it is killed.
-    pub(super) async fn uploads(&self, life: Duration, meanwhile: impl Future<Output = ()>) {
+    pub(crate) async fn uploads(&self, life: Duration, meanwhile: impl Future<Output = ()>) {
         let account = CloudAccount {
             endpoint: "https://api.example".to_owned(),
             logs_endpoint: None,
@@ -177,23 +177,23 @@ impl LogDevice {
     }
 
     /// A container prints a line now.
-    pub(super) fn print(&self, name: &str, stream: OutputStream, text: &str) {
+    pub(crate) fn print(&self, name: &str, stream: OutputStream, text: &str) {
         let at = EngineTime((BEGIN + self.clock.ahead_secs.get()) * 1_000_000_000 + self.clock.elapsed_nanos());
         self.engine.logs.borrow_mut().get_mut(&id(name)).unwrap().lines.push((at, stream, text.to_owned()));
         self.engine.tell();
     }
 
     /// The texts that the cloud has, without the agent's own.
-    pub(super) fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.lines().into_iter().filter(|it| it.source != LogSource::System).map(|it| it.text).collect()
     }
 
     /// The agent's own lines that the cloud has.
-    pub(super) fn system(&self) -> Vec<String> {
+    pub(crate) fn system(&self) -> Vec<String> {
         self.lines().into_iter().filter(|it| it.source == LogSource::System).map(|it| it.text).collect()
     }
 
-    pub(super) fn lines(&self) -> Vec<CloudLogLine> {
+    pub(crate) fn lines(&self) -> Vec<CloudLogLine> {
         self.cloud.bodies.borrow().iter().flat_map(|(_, it)| it.clone()).collect()
     }
 }
@@ -220,12 +220,12 @@ impl Clock for WallClock {
 }
 
 impl ScriptedEngine {
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.changed.send_modify(|it| *it += 1);
     }
 
     /// The engine dies, or comes back.
-    pub(super) fn set_up(&self, is_up: bool) {
+    pub(crate) fn set_up(&self, is_up: bool) {
         self.is_up.set(is_up);
         self.epoch.set(self.epoch.get() + 1);
         self.tell();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::cloud::logs::testing::{container, status};
+use crate::cloud::logs::tests::device::{container, status};
 use crate::state::{
     AppId, ConfigHash, ContainerConfig, ContainerSpec, Force, HeldLock, Image, ImageId, Network, NetworkConfig, NetworkId,
     ServiceKey, ShutdownOrigin, ShutdownProgress, Volume, VolumeConfig,
