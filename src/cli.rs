@@ -6,6 +6,7 @@
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
 //! key      the device's key                    cli/key.rs
+//! local-mode  the owner's apps give way to a developer's   cli/local_mode.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
 //! ```
@@ -15,11 +16,13 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 pub mod board;
+mod client;
 pub mod doctor;
 pub mod gpio;
 pub mod join;
 pub mod key;
 pub mod led;
+pub mod local_mode;
 pub mod log;
 pub mod run;
 pub mod state;
@@ -53,6 +56,8 @@ pub enum Command {
     Leave(join::LeaveArgs),
     /// Print the device's key for the supervisor API.
     Key(key::KeyArgs),
+    /// Switch local mode: the owner's apps stand still, and what a developer pushes runs.
+    LocalMode(local_mode::LocalModeArgs),
     /// Show which board this is, how it was recognised, its LEDs and GPIO lines.
     Board(board::BoardArgs),
     /// Light, blink, walk and test LEDs.

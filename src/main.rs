@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Join(join) => join.join(),
         Command::Leave(leave) => leave.leave(),
         Command::Key(key) => key.show(),
+        Command::LocalMode(args) => args.switch(),
         Command::Board(args) => return board::run(&args),
         Command::Led(args) => return led::run(args),
         Command::Gpio(args) => return gpio::run(args),

@@ -97,8 +97,7 @@ pub fn plan(target: &Target, overrides: &Overrides, current: &Current) -> Plan {
 pub fn plan_with(target: &Target, hashes: &ConfigHashes, overrides: &Overrides, current: &Current) -> Plan {
     let ports = ports::Ports::of(target, overrides, current);
     let input = input::PlanInput { target, overrides, current, hashes, ports: &ports };
-    let services = || target.apps.values().flat_map(|app| app.services.values());
-    let downloaded = services().all(|it| input.has_image(&it.image));
+    let downloaded = input.active_apps().flat_map(|app| app.services.values()).all(|it| input.has_image(&it.image));
     let updates = if downloaded { Vec::new() } else { images::updates(input) };
     let mut plan = Plan { downloaded, updates, ..Plan::default() };
     for app in input.apps() {

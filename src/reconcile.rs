@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! targets        the wanted target and the last good one        crash_loop  rolls back a target in a crash loop
+//!                                                                local_mode  pushed apps beside it, in local mode
 //! overrides      what users requested on top of the target
 //! observed       the last observation, and the plan             locks       the update locks that count
 //!                                                                schedule    when the next observation begins
@@ -66,6 +67,7 @@ mod crash_loop;
 mod execute;
 mod goals;
 mod host;
+mod local_mode;
 mod locks;
 mod observe;
 mod observed;
@@ -126,7 +128,8 @@ pub async fn run<W: World>(
         records: Records::new(loaded.unsaved),
         shutdown: ShutdownFlow::new(),
         boot_config: BootConfigTracker::new(loaded.boot_config),
-        targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial),
+        targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
+            .with_local_mode(loaded.local_mode),
     };
     reconciler.targets.start(&reconciler.context).await;
     reconciler.boot_config.start(&reconciler.context).await;
@@ -228,6 +231,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         };
         self.on_engine_up();
         self.update_current(snapshot, locks, observation.boot_wanted);
+        self.follow_local_mode().await;
         self.publish_engine_up();
         self.drop_fulfilled_overrides().await;
         self.replan();
@@ -319,6 +323,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             reboot_request_file: boot_wanted.or_else(|| self.boot_config.awaits_boot()),
             out_of_space: lacks_room,
             failing: self.failing_services(),
+            stopped_lately: BTreeSet::new(),
         });
     }
 
@@ -356,7 +361,8 @@ impl<'w, W: World> Reconciler<'w, W> {
         if settled && self.targets.completed().is_some() {
             self.boot_config.on_good(&self.context).await;
         }
-        if !settled || self.targets.is_reached() || self.targets.completed().is_none() {
+        let is_owners = self.targets.completed().is_some_and(|it| it.local.is_none());
+        if !settled || self.targets.is_reached() || !is_owners {
             return;
         }
         // Images kept for a rollback may now go.
@@ -369,6 +375,7 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     /// Answers the waiters whose goal was reached, or cannot be reached.
     fn answer_waiters(&mut self) {
+        self.reject_kept();
         for waiter in self.requests.take_waiters() {
             if let Some(held) = self.goal_check().lock_against(&waiter).cloned() {
                 self.overrides.withdraw(waiter.app, waiter.stops(), self.observed.current());
@@ -425,6 +432,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             RecordKind::Targets => self.targets.targets_record(),
             RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
             RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
+            RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
         };
         self.records.save(kind, &record, self.context.world).await;
     }
@@ -443,7 +451,7 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     /// The overrides, plus those that configuration adds.
     fn effective_overrides(&self) -> Overrides {
-        let configured = if self.targets.force() == Force::Yes { self.known_apps() } else { BTreeSet::new() };
+        let configured = if self.targets.force() == Force::Yes { self.known_apps() } else { self.targets.leaving() };
         self.overrides.effective(configured)
     }
 

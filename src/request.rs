@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::CloudAccount;
 use crate::state::host::{HostConfig, HostPatch};
+use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
     LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
@@ -49,6 +50,10 @@ pub enum Request {
     RenewKey { caller: Caller, reply: Reply<Secret> },
     /// Enable or disable the connectivity check.
     CheckConnectivity { check: ConnectivityCheck, reply: Reply<()> },
+    /// Switch local mode on or off, over what the target says. The response is what results.
+    SwitchLocalMode { switch: LocalModeRequest, reply: Reply<LocalModeStatus> },
+    /// Run the apps of this document in local mode. The response comes when the document is saved.
+    PushTarget { document: String, force: Force, reply: Reply<()> },
     /// Read the host's configuration.
     ReadHost(Reply<HostConfig>),
     /// Change the host's configuration.
@@ -90,10 +95,12 @@ impl Request {
             }
             Self::RenewKey { reply, .. } => respond(reply, Err(why)),
             Self::ReadHost(reply) => respond(reply, Err(why)),
+            Self::SwitchLocalMode { reply, .. } => respond(reply, Err(why)),
             Self::Update { reply, .. }
             | Self::CheckConnectivity { reply, .. }
             | Self::ConfigureHost { reply, .. }
             | Self::Shutdown { reply, .. }
+            | Self::PushTarget { reply, .. }
             | Self::Probe(reply) => respond(reply, Err(why)),
         }
     }
@@ -111,6 +118,18 @@ pub enum InProgress {
     Keep,
     /// Steps that can be cancelled are cancelled.
     Cancel,
+}
+
+/// How local mode is switched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalModeRequest {
+    /// On, for this many seconds; without a length, until it is switched off or the target says something else.
+    On {
+        /// For how many seconds.
+        length_secs: Option<u32>,
+    },
+    /// Off.
+    Off,
 }
 
 /// Why a request was rejected, or failed.
@@ -131,6 +150,15 @@ pub enum Refusal {
     /// The target says that the service is not to run.
     #[error("{0} is not to run: its target says `running: false`; change the target")]
     NotToRun(ServiceKey),
+    /// Local mode keeps the app.
+    #[error("local mode keeps the app {0} stopped; leave local mode first")]
+    Kept(AppId),
+    /// Local mode is off, so that no target can be pushed.
+    #[error("Target state can only set when device is in local mode")]
+    NotInLocalMode,
+    /// The document is no target.
+    #[error("{0}")]
+    Document(String),
     /// A service holds an update lock.
     #[error("Updates are locked: service {} holds {}", .0.service, .0.path)]
     Locked(HeldLock),

@@ -27,6 +27,7 @@ pub mod image;
 pub mod keys;
 pub mod labels;
 pub mod led;
+pub mod local_mode;
 pub mod logging;
 pub mod network;
 pub mod pattern;
@@ -48,6 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use crate::state::cloud::ReleasePin;
+use crate::state::local_mode::LocalApps;
 
 pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
 pub use app::App;
@@ -86,6 +88,8 @@ pub struct Target {
     pub apps: BTreeMap<AppId, App>,
     /// The release that the document asks to pin the device on (`pinDevice`). Only a preloaded target's is obeyed.
     pub pin: Option<ReleasePin>,
+    /// Local mode, while it is on, and until everything of it is removed. `None` in the owner's own target.
+    pub local: Option<LocalApps>,
     /// The document this was parsed from. It is persisted, and parsed again after a power cut.
     pub document: String,
     /// Unsupported parts of the document, each with its path. Logged once, when the target is accepted.
@@ -102,6 +106,18 @@ impl Target {
     #[must_use]
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
         self.apps.get(&key.app)?.services.get(&key.service)
+    }
+
+    /// Whether local mode keeps an app: it is stopped, and nothing of it is removed, replaced or pulled.
+    #[must_use]
+    pub fn keeps(&self, app: AppId) -> bool {
+        self.local.as_ref().is_some_and(|it| it.keeps(app))
+    }
+
+    /// Whether an app was pushed in local mode.
+    #[must_use]
+    pub fn is_pushed(&self, app: AppId) -> bool {
+        self.local.as_ref().is_some_and(|it| it.pushed.contains(&app))
     }
 
     /// Identifies the document: its SHA-256 in hex.
@@ -179,6 +195,8 @@ pub struct Current {
     pub out_of_space: bool,
     /// Services whose image, container or start failed several times in a row, and is retried later.
     pub failing: BTreeSet<ServiceKey>,
+    /// Containers of pushed apps that another program stopped a moment ago. That program is about to start them again.
+    pub stopped_lately: BTreeSet<ContainerId>,
 }
 
 impl Current {

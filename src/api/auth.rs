@@ -88,6 +88,17 @@ impl AuthenticatedCallers {
         })
     }
 
+    /// Whether they have the device's key.
+    pub(super) fn have_the_device_key(&self) -> bool {
+        self.0.contains(&Caller::Device)
+    }
+
+    /// Whether they may have the device run anything: its owner, and in local mode every program near it.
+    pub(super) fn may_push(&self) -> bool {
+        let everything = |it: &Caller| matches!(it, Caller::Service { reach: KeyScope::Everything, .. });
+        self.own_the_device() || self.0.iter().any(everything)
+    }
+
     /// Whether the device's owner is among them.
     pub(super) fn own_the_device(&self) -> bool {
         self.0.iter().any(|caller| matches!(caller, Caller::Device | Caller::Local))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::RequestExt;
 use axum::body::{Bytes, HttpBody};
-use axum::extract::Request as HttpRequest;
+use axum::extract::{DefaultBodyLimit, Request as HttpRequest};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Map, Value};
@@ -17,8 +17,8 @@ use crate::request::InProgress;
 use crate::state::Force;
 use crate::state::switch::is_on;
 
-/// The most bytes of a body: the limit of the supervisors of 2017. The largest body of this API has three fields;
-/// it takes no target documents.
+/// The most bytes of a body, where an endpoint takes no target document: the limit of the supervisors of 2017. The largest such
+/// body has three fields.
 pub(super) const LIMIT_BYTES: usize = 100 * 1024;
 
 /// How long a body may take to arrive.
@@ -34,18 +34,24 @@ enum BodyType {
     Form,
 }
 
-/// Reads a body to its end.
+/// Reads a body of up to [`LIMIT_BYTES`] to its end.
 pub(super) async fn read(request: HttpRequest) -> Result<BodyFields, ApiResponse> {
+    read_up_to(request, LIMIT_BYTES).await
+}
+
+/// Reads a body of up to this many bytes to its end.
+pub(super) async fn read_up_to(mut request: HttpRequest, most: usize) -> Result<BodyFields, ApiResponse> {
     let Some(kind) = kind(request.headers()) else { return Ok(BodyFields::default()) };
     let encoding = header(request.headers(), &CONTENT_ENCODING);
     if encoding.is_some_and(|it| !it.eq_ignore_ascii_case("identity")) {
         return Err(failed(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed; send it as it is"));
     }
-    let too_large = || failed(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 100 kB");
+    let too_large = || failed(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {} kB", most / 1024));
     // A body whose declared length is over the limit is rejected without being read.
-    if request.body().size_hint().lower() > LIMIT_BYTES as u64 {
+    if request.body().size_hint().lower() > most as u64 {
         return Err(too_large());
     }
+    DefaultBodyLimit::max(most).apply(&mut request);
     let bytes = match timeout(BODY_TIMEOUT, request.extract::<Bytes, _>()).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(refused)) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_large()),
@@ -133,6 +139,13 @@ impl BodyFields {
             Value::String(text) => integer(text),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
+    }
+
+    /// The whole, as a target document: without what is about the request.
+    pub(super) fn into_document(self) -> String {
+        let mut fields = self.0;
+        fields.remove("force");
+        Value::Object(fields).to_string()
     }
 
     /// The host configuration that is requested.

@@ -7,11 +7,13 @@
 //! v2       the API of multi-container devices: actions on a service  route/v2.rs
 //! agent    what the agent knows and does                            route/agent.rs
 //! leds     the board and its LEDs                                   route/leds.rs
+//! local    local mode: what is pushed, and its switch               route/local.rs
 //! openapi  the API description                                      route/openapi.rs openapi.json
 //! ```
 
 mod agent;
 mod leds;
+mod local;
 mod openapi;
 mod v1;
 mod v2;
@@ -26,7 +28,7 @@ use crate::api::{ApiRequest, form};
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, ConnectivityCheck, PowerAction};
 use Handler::{NotYet, Now, Waits};
-use RouteAccess::{AnyKey, App, Device, Public};
+use RouteAccess::{AnyKey, App, Developer, Device, DeviceKey, Public};
 
 /// An endpoint of the HTTP API.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub enum RouteAccess {
     App,
     /// Callers that may use this action on the whole device.
     Device(DeviceAction),
+    /// The device's key only.
+    DeviceKey,
+    /// The device's key, and in local mode every caller that needs no key.
+    Developer,
 }
 
 /// What answers a request.
@@ -96,8 +102,8 @@ static ROUTES: &[Route] = &[
     get("/v2/applications/{appId}/state", App, Now(v2::app_state_of)),
     get("/v2/state/status", AnyKey, Now(v2::state_status)),
     get("/v2/containerId", AnyKey, Now(v2::container_id)),
-    get("/v2/local/target-state", AnyKey, NotYet),
-    post("/v2/local/target-state", AnyKey, NotYet),
+    get("/v2/local/target-state", AnyKey, Now(local::target_state)),
+    post("/v2/local/target-state", Developer, Waits(|call| Box::pin(local::push(call)))),
     get("/v2/local/device-info", AnyKey, Now(v2::device_info)),
     get("/v2/local/logs", AnyKey, NotYet),
     get("/v2/version", AnyKey, Now(v2::version)),
@@ -114,6 +120,8 @@ static ROUTES: &[Route] = &[
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
     delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::release(call)))),
     get("/agent/v1/board", AnyKey, Now(leds::board)),
+    post("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_on(call)))),
+    delete("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_off(call)))),
 ];
 
 /// Every route, in the order of the published reference.
@@ -179,6 +187,8 @@ impl Route {
         match self.access {
             Public | AnyKey | App => true,
             Device(action) => callers.may_use(action, access),
+            DeviceKey => callers.have_the_device_key(),
+            Developer => callers.may_push(),
         }
     }
 

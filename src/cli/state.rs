@@ -8,9 +8,8 @@ use serde::Deserialize;
 
 use crate::cli::run::StateDirArgs;
 use crate::cli::table::{plain, table};
-use crate::cli::{CommandError, key, print};
+use crate::cli::{CommandError, client, key, print};
 
-mod client;
 mod cloud;
 
 /// Which agent, and how it is printed.
@@ -56,7 +55,16 @@ struct AgentState {
     troubles: Option<Vec<Trouble>>,
     rejected: Option<String>,
     cloud: Option<cloud::CloudSummary>,
+    local_mode: LocalMode,
     device: Device,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LocalMode {
+    on: bool,
+    until: Option<String>,
+    leaving: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -206,6 +214,7 @@ impl AgentState {
     /// What is in progress, waiting or failed, the most current first.
     fn details(&self) -> Vec<(&'static str, String)> {
         let mut lines: Vec<(&str, String)> = self.shutdown.failure().into_iter().map(|it| ("trouble", it)).collect();
+        lines.extend(self.local_mode.line().map(|it| ("local", it)));
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
@@ -232,6 +241,17 @@ impl Shutdown {
     fn failure(&self) -> Option<String> {
         let why = self.why.as_deref().filter(|_| self.state == "came_to_nothing")?;
         Some(format!("the {} did not happen: {why}", self.ending.as_deref().unwrap_or("shutdown")))
+    }
+}
+
+impl LocalMode {
+    fn line(&self) -> Option<String> {
+        if self.leaving {
+            return Some("local mode was left; what was pushed is being removed".to_owned());
+        }
+        let until = self.until.as_ref().map(|it| format!(" until {it}")).unwrap_or_default();
+        let opens = "programs near the device need no key, and the owner's apps are kept stopped";
+        self.on.then(|| format!("local mode is on{until}: {opens}"))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::state::{LogCursors, Target, TargetError};
 
 mod cursors;
 mod disk;
+mod local_mode;
 mod readers;
 mod target_tag;
 mod wire;
@@ -52,9 +53,10 @@ const TRIAL: &str = "trial.json";
 /// In the state directory, and a newer copy in the runtime directory.
 const LOG_CURSORS: &str = "log-cursors.json";
 const BOOT_CONFIG: &str = "boot-file.json";
+const LOCAL_MODE: &str = "local-mode.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 12] = [
+const RECORDS: [&str; 13] = [
     IDENTITY,
     IDENTITY_BACKUP,
     ACCOUNT,
@@ -67,6 +69,7 @@ const RECORDS: [&str; 12] = [
     TRIAL,
     LOG_CURSORS,
     BOOT_CONFIG,
+    LOCAL_MODE,
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
@@ -239,6 +242,11 @@ impl<F: StoreFiles> SharedStore<F> {
         memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
         memory.boot_config =
             self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();
+        if let Some(record) = self.read::<local_mode::LocalModeFile>(LOCAL_MODE, &mut memory.complaints)? {
+            let (record, wrong) = record.into_state(&self.parse);
+            memory.local_mode = record;
+            memory.complaints.extend(wrong.map(|why| format!("the target that was pushed in local mode is dropped: {why}")));
+        }
         if let Some(targets) = self.read::<wire::TargetsFile>(TARGETS, &mut memory.complaints)? {
             let (targeted, wrong) = targets.into_state(&self.parse);
             memory.targets = targeted;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tokio::sync::watch;
 
 use crate::linux::preload::Preload;
+use crate::linux::target_file::parse_off_thread;
 use crate::port::Targets;
 use crate::state::{Target, TargetError};
 
@@ -52,6 +53,10 @@ impl<T: Targets> Targets for SwappableSource<T> {
                 news = next => return news,
             }
         }
+    }
+
+    async fn parse(&self, document: String) -> Result<Target, TargetError> {
+        parse_off_thread(document).await
     }
 
     fn look_again(&self) {

@@ -167,9 +167,18 @@ impl Targets for TargetFile {
         }
     }
 
+    async fn parse(&self, document: String) -> Result<Target, TargetError> {
+        parse_off_thread(document).await
+    }
+
     fn look_again(&self) {
         self.asked.notify_one();
     }
+}
+
+/// Parses a document that was pushed in local mode.
+pub(super) async fn parse_off_thread(document: String) -> Result<Target, TargetError> {
+    off_thread(move || parse(&document, None)).await.unwrap_or_else(|why| Err(TargetError(why)))
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -83,7 +83,7 @@ impl<'a> AppPlan<'a> {
         let disruptive = self.proposals.iter().any(|(precondition, _)| *precondition == Precondition::Locked);
         let images = self.waits_for_images();
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
-        let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_));
+        let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_) | Waiting::StoppedByHand(_));
         let idle = self.proposals.is_empty() && self.waiting.iter().all(is_idle);
         // A service held back only by a dependency disturbs nothing, however long that takes.
         let held_back = |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..));

@@ -11,7 +11,7 @@ use crate::state::{App, EngineAction, ImageRef, Service, Step};
 /// Deletes the unused images; not while a pull is due that may share layers with them, unless space is needed more: a wanted
 /// image does not fit, or a strategy says to delete first.
 pub(super) fn remove_unused(input: PlanInput<'_>, plan: &mut Plan) {
-    let mut services = input.target.apps.values().flat_map(|app| app.services.values());
+    let mut services = input.active_apps().flat_map(|app| app.services.values());
     let mut is_room_needed = || services.any(|it| it.strategy == Strategy::DeleteThenDownload && !input.has_image(&it.image));
     if plan.downloaded || input.current.out_of_space || is_room_needed() {
         plan.steps.extend(unused(input).map(|it| Step::Engine(EngineAction::RemoveImage(it.clone()))));
@@ -22,7 +22,7 @@ pub(super) fn remove_unused(input: PlanInput<'_>, plan: &mut Plan) {
 /// those of an app without a container, for some of its services are better than none; those of a service whose container is
 /// already gone; and those of a service that deletes first, since the space that frees is not known.
 pub(super) fn updates(input: PlanInput<'_>) -> Vec<AppUpdate> {
-    let apps = || input.target.apps.values();
+    let apps = || input.active_apps();
     let by_itself: BTreeSet<&ImageRef> = apps()
         .flat_map(|app| app.services.iter().filter(|(name, it)| !can_wait(input, app, name, it)))
         .map(|(_, it)| &it.image)

@@ -54,6 +54,11 @@ impl<'a> PlanInput<'a> {
         wanted.chain(existing).chain(networks).chain(volumes).chain(locked).collect()
     }
 
+    /// The apps of the target, without those that local mode keeps.
+    pub(super) fn active_apps(self) -> impl Iterator<Item = &'a App> {
+        self.target.apps.values().filter(move |app| !self.target.keeps(app.id))
+    }
+
     /// The app as the target wants it.
     pub(super) fn app(self, id: AppId) -> Option<&'a App> {
         self.target.apps.get(&id)
@@ -71,6 +76,13 @@ impl<'a> PlanInput<'a> {
     pub(super) fn is_as_wanted(self, container: &Container, service: &Service) -> bool {
         let hash = self.hashes.get(&container.key);
         hash.is_some_and(|hash| compare::is_as_wanted(container, service, hash, &self.current.images))
+            && !(self.target.is_pushed(container.key.app) && self.is_rebuilt(container, service))
+    }
+
+    /// Whether the name of a service's image means another image than the container runs: it was built anew under that name.
+    fn is_rebuilt(self, container: &Container, service: &Service) -> bool {
+        let mut named = self.current.images.iter().filter(|it| it.answers_to(&service.image)).peekable();
+        named.peek().is_some() && named.all(|it| it.id != container.image)
     }
 
     /// Whether every image of the app's release is here.
@@ -83,8 +95,18 @@ impl<'a> PlanInput<'a> {
     }
 
     /// An app that left the target and still runs, if this one has run nothing yet: a device that moves to another fleet runs
-    /// one after the other, and never both because of a lock.
+    /// one after the other, and never both because of a lock. When local mode is entered or left, pushed apps and those of the
+    /// owner run one after the other too, whatever has run before.
     pub(super) fn predecessor(self, app: AppId) -> Option<AppId> {
+        let is_pushed = self.target.is_pushed(app);
+        let makes_way = |it: &&Container| match &self.target.local {
+            Some(local) if local.is_on => is_pushed && local.keeps(it.key.app),
+            Some(local) => !is_pushed && local.pushed.contains(&it.key.app),
+            None => false,
+        };
+        if let Some(other) = self.current.containers.iter().filter(|it| it.phase.is_alive()).find(makes_way) {
+            return Some(other.key.app);
+        }
         if self.containers_of(app).any(|it| it.phase != ContainerPhase::Created) {
             return None;
         }

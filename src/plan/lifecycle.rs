@@ -105,6 +105,8 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
         };
     if service.requires_reboot && new {
         draft.wait(Waiting::Boot(container.key.clone()));
+    } else if draft.input.current.stopped_lately.contains(&container.id) {
+        draft.wait(Waiting::StoppedByHand(container.key.clone()));
     } else if let Some(other) = unmet(draft.input, app, service) {
         draft.wait(Waiting::Dependency(container.key.clone(), other));
     } else if let Some(other) = draft.input.predecessor(app.id) {

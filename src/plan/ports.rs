@@ -23,7 +23,8 @@ struct Claim<'a> {
 impl Ports {
     /// Chooses ports for a target. Two services never get the same port; each keeps the one that it has, where it can.
     pub(super) fn of(target: &Target, overrides: &Overrides, current: &Current) -> Self {
-        let services: Vec<_> = target.services().map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
+        let active = target.services().filter(|(app, ..)| !target.keeps(app.id));
+        let services: Vec<_> = active.map(|(app, name, it)| (ServiceKey::new(app.id, name), it)).collect();
         let choosing = |it: &Service| it.config.network_mode == NetworkMode::App && it.config.ports.iter().any(is_choice);
         if !services.iter().any(|(_, it)| choosing(it)) {
             return Self::default();
@@ -32,7 +33,7 @@ impl Ports {
         for (key, service) in &services {
             claims.extend(service.config.ports.iter().filter(|it| !is_choice(it)).cloned().map(|port| Claim { key, port }));
         }
-        for it in &current.containers {
+        for it in current.containers.iter().filter(|it| !target.keeps(it.key.app)) {
             claims.extend(it.ports.iter().filter(|port| !is_choice(port)).cloned().map(|port| Claim { key: &it.key, port }));
         }
         let mut all: BTreeMap<ServiceKey, BTreeMap<Port, Option<u16>>> = BTreeMap::new();

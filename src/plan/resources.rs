@@ -15,6 +15,9 @@ use crate::state::{App, EngineAction, Network, NetworkConfig, NetworkId, Service
 /// Plans the networks and volumes of an app.
 pub(super) fn propose(draft: &mut AppPlan<'_>) {
     let input = draft.input;
+    if input.target.keeps(draft.app) {
+        return;
+    }
     let Some(app) = input.app(draft.app) else {
         remove_all(draft);
         return;

@@ -6,7 +6,7 @@ use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::container::{Outdated, is_fresh, is_retired, rank, ref_of};
 use crate::plan::images;
 use crate::plan::input::ChangedNetworks;
-use crate::plan::lifecycle::{create, maintain};
+use crate::plan::lifecycle::{create, maintain, stop};
 use crate::plan::release::ReleaseProgress;
 use crate::plan::strategies;
 use crate::state::{Container, ContainerPhase, EngineAction, ServiceKey, Waiting};
@@ -43,6 +43,13 @@ fn propose_service(draft: &mut AppPlan<'_>, name: &str, changed: &ChangedNetwork
     let input = draft.input;
     let key = ServiceKey::new(draft.app, name);
     let mut containers: Vec<&Container> = input.containers_of(draft.app).filter(|it| it.key == key).collect();
+    if input.target.keeps(draft.app) {
+        // A device that has no target is left as it is, but for what was pushed.
+        for container in containers.into_iter().filter(|_| input.target.local.as_ref().is_some_and(|it| it.is_on)) {
+            stop(draft, container);
+        }
+        return;
+    }
     // Newest first; ids only make the order deterministic.
     containers.sort_by(|a, b| (b.created_secs, &b.id).cmp(&(a.created_secs, &a.id)));
     containers.retain(|it| !skip_removed(draft, it));

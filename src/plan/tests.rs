@@ -8,6 +8,7 @@ mod api;
 mod beside;
 mod depends;
 mod laws;
+mod local_mode;
 pub(crate) mod model;
 mod on_its_way;
 mod ports;

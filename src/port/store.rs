@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
+use crate::state::local_mode::LocalModeRecord;
 use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
@@ -68,6 +69,8 @@ pub struct StoredState {
     pub trial: Option<StartCount>,
     /// What is remembered of the boot configuration.
     pub boot_config: BootConfigRecord,
+    /// What is remembered of local mode.
+    pub local_mode: LocalModeRecord,
     /// Records that could not be read and were moved aside, described in words.
     pub complaints: Vec<String>,
 }
@@ -104,6 +107,8 @@ pub enum Record {
     Trial(Option<StartCount>),
     /// What is remembered of the boot configuration.
     BootConfig(Box<BootConfigRecord>),
+    /// What is remembered of local mode.
+    LocalMode(Box<LocalModeRecord>),
     /// The wanted target was reached: the good one is the one with this fingerprint. It costs no sync, so that a release
     /// costs few; if it is lost, the target is marked as reached again after the next start.
     Proved(String),

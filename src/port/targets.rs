@@ -8,6 +8,8 @@ pub trait Targets {
     ///
     /// Cancel-safe: no document is lost.
     async fn next(&self) -> Result<Target, TargetError>;
+    /// Parses a document that comes from elsewhere, as this source parses its own.
+    async fn parse(&self, document: String) -> Result<Target, TargetError>;
     /// Makes a waiting [`Targets::next`] look for a document now.
     fn look_again(&self);
     /// The target that the device's image was made with. Asked for by a device that has no target. `None`: there is none.

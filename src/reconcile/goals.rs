@@ -115,6 +115,7 @@ impl<'a> GoalCheck<'a> {
             | Waiting::Images(_)
             | Waiting::Predecessor(..)
             | Waiting::Paused(_)
+            | Waiting::StoppedByHand(_)
             | Waiting::Boot(_)
             | Waiting::Configured(_) => false,
         });

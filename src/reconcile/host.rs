@@ -9,7 +9,7 @@ use crate::port::{Host, HostError, LockError, Locks, World};
 use crate::reconcile::{Context, Reconciler};
 use crate::request::{Refusal, Reply, respond};
 use crate::state::host::{HostConfig, HostPatch};
-use crate::state::{AppId, Force};
+use crate::state::{AppId, Force, Target, TargetError};
 
 /// Minimum interval between two readings of the host metrics, however often the engine is observed.
 const METRICS_EVERY: Duration = Duration::from_secs(5);
@@ -22,6 +22,8 @@ pub(super) enum JobOutcome {
     Read(Result<HostConfig, Refusal>, Reply<HostConfig>),
     /// The host was configured, under the locks of these apps, as far as they were taken.
     Configured(Result<(), Refusal>, Vec<AppId>, Reply<()>),
+    /// A pushed document was parsed.
+    Pushed(Result<Target, TargetError>, Force, Reply<()>),
 }
 
 impl<W: World> Reconciler<'_, W> {
@@ -78,6 +80,7 @@ impl<W: World> Reconciler<'_, W> {
     pub(super) async fn on_job_ended(&mut self, outcome: JobOutcome) {
         match outcome {
             JobOutcome::Read(response, reply) => respond(reply, response),
+            JobOutcome::Pushed(parsed, force, reply) => self.take_pushed(parsed, force, reply).await,
             JobOutcome::Configured(response, taken, reply) => {
                 let leased = self.observed.locks_mut().end_lease();
                 self.release_locks(&leased, taken).await;

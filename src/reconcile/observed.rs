@@ -144,6 +144,13 @@ impl Observed {
         wanted.chain(self.current.containers.iter().map(|it| it.key.app)).chain(self.current.locks.keys().copied()).collect()
     }
 
+    /// Sets which containers another program stopped a moment ago.
+    pub(super) fn set_stopped_lately(&mut self, containers: BTreeSet<ContainerId>) {
+        if self.current.stopped_lately != containers {
+            Arc::make_mut(&mut self.current).stopped_lately = containers;
+        }
+    }
+
     /// Services that can hold locks, as far as known: those of the target and those that had containers at the last
     /// observation.
     pub(super) fn lock_holders(&self, target: Option<&Target>) -> BTreeMap<AppId, LockHolders> {

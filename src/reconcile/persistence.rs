@@ -11,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::port::{Random, Record, Store, StoredState, StoredTargets, Targets, World};
 use crate::reconcile::ReconcilerSettings;
 use crate::state::boot_config::BootConfigRecord;
+use crate::state::local_mode::LocalModeRecord;
 use crate::state::{ContainerId, Identity, Keys, Secret, ServiceKey, StartCount, Status};
 
 /// The state the agent starts with.
@@ -24,6 +25,7 @@ pub(super) struct LoadedState {
     pub(super) awaiting: BTreeMap<ContainerId, String>,
     pub(super) trial: Option<StartCount>,
     pub(super) boot_config: BootConfigRecord,
+    pub(super) local_mode: LocalModeRecord,
     pub(super) unsaved: BTreeSet<RecordKind>,
 }
 
@@ -40,6 +42,7 @@ pub(super) enum RecordKind {
     Targets,
     Stopped,
     Awaiting,
+    LocalMode,
 }
 
 /// Loads what is stored, and generates and saves what is not.
@@ -80,8 +83,8 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
-    let StoredState { stopped, awaiting, trial, boot_config, .. } = stored;
-    LoadedState { identity, cloud_key, keys, targets, stopped, awaiting, trial, boot_config, unsaved }
+    let StoredState { stopped, awaiting, trial, boot_config, local_mode, .. } = stored;
+    LoadedState { identity, cloud_key, keys, targets, stopped, awaiting, trial, boot_config, local_mode, unsaved }
 }
 
 /// Takes the target that the device's image was made with. Its images are this device's, as if they had been pulled.

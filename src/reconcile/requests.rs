@@ -63,6 +63,8 @@ impl<W: World> Reconciler<'_, W> {
                 self.context.publish.send_modify(|it| it.check = check);
                 respond(reply, Ok(()));
             }
+            Request::SwitchLocalMode { switch, reply } => self.switch_local_mode(switch, reply).await,
+            Request::PushTarget { document, force, reply } => self.push_target(document, force, reply),
             Request::ReadHost(reply) => self.read_host(reply),
             Request::ConfigureHost { patch, force, reply } => self.configure_host(*patch, force, reply),
             Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
@@ -85,7 +87,8 @@ impl<W: World> Reconciler<'_, W> {
         let is_unlocking = || self.work.in_flight().any(|it| matches!(it, Step::ReleaseLocks(_)));
         match request {
             Request::ConfigureHost { .. } => blind || is_unlocking(),
-            Request::Shutdown { .. } => blind,
+            // What is on the engine decides which numbers are free, and which images were there before.
+            Request::Shutdown { .. } | Request::PushTarget { .. } => blind,
             other => blind && changes_containers(other),
         }
     }
@@ -113,7 +116,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// The target or the keys of its services changed. Steps are cancelled by the observation due now.
-    fn on_target_changed(&mut self) {
+    pub(super) fn on_target_changed(&mut self) {
         self.targets.complete_changed(self.context.publish);
         if let Some(target) = self.targets.completed() {
             self.overrides.keep_only(target);
@@ -226,6 +229,9 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     fn select(&self, app: AppId, service: &ServiceSelector) -> Result<ServiceKey, Refusal> {
+        if self.targets.completed().is_some_and(|it| it.keeps(app)) {
+            return Err(Refusal::Kept(app));
+        }
         select(app, service, self.targets.app(app), &self.observed.current().containers)
     }
 
@@ -248,6 +254,9 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     fn wanted_app(&self, app: AppId) -> Result<&App, Refusal> {
+        if self.targets.completed().is_some_and(|it| it.keeps(app)) {
+            return Err(Refusal::Kept(app));
+        }
         self.targets.app(app).ok_or(Refusal::UnknownApp(app))
     }
 
@@ -291,6 +300,8 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::PinSettled
         | Request::Update { .. }
         | Request::RenewKey { .. }
+        | Request::SwitchLocalMode { .. }
+        | Request::PushTarget { .. }
         | Request::CheckConnectivity { .. }
         | Request::ReadHost(_)
         | Request::Shutdown { .. }

@@ -9,17 +9,19 @@ use tracing::{error, info, warn};
 use crate::plan::{ConfigHashes, changes, check_contracts, grants, inject_supervisor_env, leave_out_unmet};
 use crate::port::{Record, StoredTargets, World};
 use crate::reconcile::crash_loop::CrashLoopGuard;
+use crate::reconcile::local_mode::LocalModeTracker;
 use crate::reconcile::persistence::save;
 use crate::reconcile::{Context, ReconcilerSettings};
 use crate::request::Refusal;
 use crate::state::cloud::CloudAccount;
 use crate::state::host::HostAddresses;
 use crate::state::keys::DeviceAction;
+use crate::state::local_mode::LocalModeRecord;
 use crate::state::service::Strategy;
 use crate::state::switch::is_on;
 use crate::state::{
-    App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret, StartCount,
-    Status, Step, Target,
+    Activity, App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret,
+    StartCount, Status, Step, Target,
 };
 
 /// The targets, and the identity and the keys with which the wanted one is completed.
@@ -41,6 +43,7 @@ pub(super) struct TargetTracker {
     force: Force,
     /// Device-wide actions that the services' API keys may be used for.
     service_verbs: BTreeSet<DeviceAction>,
+    local_mode: LocalModeTracker,
 }
 
 impl TargetTracker {
@@ -65,7 +68,13 @@ impl TargetTracker {
             crash_loop: CrashLoopGuard::new(trial),
             force: settings.force,
             service_verbs: settings.service_verbs,
+            local_mode: LocalModeTracker::new(LocalModeRecord::default()),
         }
+    }
+
+    /// The same, with what is remembered of local mode.
+    pub(super) fn with_local_mode(self, record: LocalModeRecord) -> Self {
+        Self { local_mode: LocalModeTracker::new(record), ..self }
     }
 
     /// Counts this start, rolls back to the last good target if there were too many, and publishes the target.
@@ -185,7 +194,9 @@ impl TargetTracker {
     /// key authorizes.
     pub(super) fn complete(&mut self, publish: &watch::Sender<Status>) {
         let before = self.completed.take();
-        self.completed = self.stored.wanted.as_ref().map(|it| Arc::new(self.completed_from(it)));
+        let says = self.target_says_local_mode();
+        let in_force = self.local_mode.in_force(self.stored.wanted.as_ref(), says);
+        self.completed = in_force.map(|it| Arc::new(self.completed_from(it)));
         if let (Some(before), Some(now)) = (before, &self.completed) {
             for (service, fields) in changes(&before, now) {
                 info!(%service, fields, "its configuration changed");
@@ -194,29 +205,59 @@ impl TargetTracker {
         self.hashes = self.completed.as_deref().map(ConfigHashes::of).unwrap_or_default();
         let services = self.completed.as_deref().map(grants).unwrap_or_default();
         let mut access = self.keys.access(services);
-        access.local_mode = self.setting("SUPERVISOR_LOCAL_MODE");
+        access.local_mode = self.is_local_mode();
         access.service_verbs.clone_from(&self.service_verbs);
         publish.send_modify(|status| {
             status.device.clone_from(&self.device);
             status.access = access;
             status.device_key = Some(self.keys.device.clone());
             status.target.clone_from(&self.completed);
+            status.local_mode = self.local_mode.status(says);
         });
     }
 
+    /// Whether the owner's target asks for local mode.
+    pub(super) fn target_says_local_mode(&self) -> bool {
+        self.setting("SUPERVISOR_LOCAL_MODE")
+    }
+
+    /// Whether local mode is on.
+    pub(super) fn is_local_mode(&self) -> bool {
+        self.local_mode.is_on(self.target_says_local_mode())
+    }
+
+    /// Local mode.
+    pub(super) const fn local_mode(&self) -> &LocalModeTracker {
+        &self.local_mode
+    }
+
+    /// Changes local mode, given what the owner's target says of it.
+    pub(super) fn follow_local_mode<T>(&mut self, change: impl FnOnce(&mut LocalModeTracker, bool) -> T) -> T {
+        let says = self.target_says_local_mode();
+        change(&mut self.local_mode, says)
+    }
+
+    /// The pushed apps, if local mode was left and they are still to be removed.
+    pub(super) fn leaving(&self) -> BTreeSet<AppId> {
+        self.local_mode.leaving(self.target_says_local_mode())
+    }
+
     /// A target as this device runs it: without optional services that it cannot run, and with what its containers are given.
-    fn completed_from(&self, target: &Target) -> Target {
-        let mut target = target.clone();
+    fn completed_from(&self, mut target: Target) -> Target {
         for left_out in leave_out_unmet(&mut target, &self.device) {
             warn!("{left_out}");
         }
         inject_supervisor_env(&target, &self.device, &self.keys)
     }
 
-    /// As [`TargetTracker::complete`], after a change that has to be planned for.
+    /// As [`TargetTracker::complete`], after a change that has to be planned for. Until that is done, the device counts as busy:
+    /// a client that asks right after its push must not learn that all is done.
     pub(super) fn complete_changed(&mut self, publish: &watch::Sender<Status>) {
         self.complete(publish);
         self.changed = true;
+        if self.completed.is_some() {
+            publish.send_modify(|it| it.activity = Activity::Applying);
+        }
     }
 
     /// The device's account in the cloud. Returns whether containers are given another environment.
@@ -287,6 +328,13 @@ impl TargetTracker {
                 self.stored.pulled.insert(image.clone());
             }
         }
+        self.stored.pulled.len() != before
+    }
+
+    /// Records images as this device's, to be deleted once nothing needs them. Returns whether there was anything to record.
+    pub(super) fn remember_pulled(&mut self, images: BTreeSet<ImageRef>) -> bool {
+        let before = self.stored.pulled.len();
+        self.stored.pulled.extend(images);
         self.stored.pulled.len() != before
     }
 

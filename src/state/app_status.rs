@@ -159,6 +159,6 @@ const fn waiting_app(waiting: &Waiting) -> Option<AppId> {
         | Waiting::Resource(key, _)
         | Waiting::Predecessor(key, _)
         | Waiting::Boot(key) => Some(key.app),
-        Waiting::Paused(_) | Waiting::Configured(_) => None,
+        Waiting::Paused(_) | Waiting::StoppedByHand(_) | Waiting::Configured(_) => None,
     }
 }

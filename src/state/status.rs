@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::state::boot_config::BootConfigStatus;
 use crate::state::cloud::ReleasePin;
 use crate::state::host::HostMetrics;
+use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
     Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
     StartCount, Step, StepKind, Target, Unmet, Waiting,
@@ -21,6 +22,8 @@ pub struct Status {
     pub device: Device,
     /// The API keys, and what each authorizes.
     pub access: Access,
+    /// Local mode.
+    pub local_mode: LocalModeStatus,
     /// The device's own API key, for the cloud, which sends it with every request to the API.
     pub device_key: Option<Secret>,
     /// The target, completed with what every container is given. `None`: no target was received yet.

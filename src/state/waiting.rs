@@ -24,6 +24,8 @@ pub enum Waiting {
     Predecessor(ServiceKey, AppId),
     /// The user who paused the container on the engine.
     Paused(ServiceKey),
+    /// The developer's program, which stopped the container of a pushed app a moment ago and starts it again.
+    StoppedByHand(ServiceKey),
     /// The next boot, which starts the service.
     Boot(ServiceKey),
     /// The next boot, with which the host's configuration takes effect, as this file says.
@@ -82,6 +84,12 @@ impl fmt::Display for Waiting {
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
             Self::Predecessor(key, app) => write!(f, "{key} waits until app {app}, which left the target, is gone"),
             Self::Paused(key) => write!(f, "{key} is paused on the engine; `docker unpause` or the start verb lets it go on"),
+            Self::StoppedByHand(key) => {
+                write!(
+                    f,
+                    "{key} was stopped on the engine; unless that program starts it again, the agent does in some seconds"
+                )
+            }
             Self::Boot(key) => write!(f, "{key} is started by the next boot"),
             Self::Configured(file) => write!(f, "the host's configuration counts from the next boot ({file})"),
         }

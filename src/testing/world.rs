@@ -137,6 +137,9 @@ impl Targets for TestWorld {
     async fn next(&self) -> Result<Target, TargetError> {
         unreachable!()
     }
+    async fn parse(&self, document: String) -> Result<Target, TargetError> {
+        crate::document::parse(&document, None)
+    }
     fn look_again(&self) {}
 }
 

@@ -9,6 +9,7 @@ mod cross_site;
 mod host;
 mod leds;
 mod lines;
+mod local_mode;
 mod log;
 mod malformed;
 mod multi;

@@ -9,12 +9,13 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
-use boardkeeper::request::{InProgress, LedHandle, LedRequest, Refusal, Request, ServiceSelector, respond};
+use boardkeeper::request::{InProgress, LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, respond};
 use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, ConfigHash, Connectivity, ConnectivityCheck, Container, ContainerId, ContainerPhase,
     ContainerRef, Current, Device, EngineAction, EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef,
@@ -84,6 +85,8 @@ pub(crate) enum Received {
     ReadHost,
     ConfigureHost(Box<HostPatch>, Force),
     Shutdown(PowerAction, Force),
+    SwitchLocalMode(LocalModeRequest),
+    PushTarget(String, Force),
 }
 
 impl Received {
@@ -102,6 +105,8 @@ impl Received {
             Request::ReadHost(_) => Self::ReadHost,
             Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
             Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
+            Request::SwitchLocalMode { switch, .. } => Self::SwitchLocalMode(*switch),
+            Request::PushTarget { document, force, .. } => Self::PushTarget(document.clone(), *force),
             Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
                 panic!("not asked over HTTP: {request:?}")
             }
@@ -257,6 +262,18 @@ impl TestDevice {
         match request {
             Request::Update { reply, .. } | Request::Shutdown { reply, .. } | Request::CheckConnectivity { reply, .. } => {
                 respond(reply, Ok(()));
+            }
+            Request::SwitchLocalMode { switch, reply } => {
+                let until_secs = match switch {
+                    LocalModeRequest::On { length_secs } => length_secs.map(|it| 1_700_000_000 + i64::from(it)),
+                    LocalModeRequest::Off => None,
+                };
+                self.say(|it| it.access.local_mode = switch != LocalModeRequest::Off);
+                respond(reply, Ok(LocalModeStatus { until_secs, is_switched: true, ..LocalModeStatus::default() }));
+            }
+            Request::PushTarget { document, reply, .. } => {
+                let parsed = boardkeeper::document::parse(&document, None).map(drop);
+                respond(reply, parsed.map_err(|why| Refusal::Document(why.0)));
             }
             Request::Restart { app, force, reply } | Request::Purge { app, force, reply } => {
                 let here = self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app));

@@ -86,8 +86,10 @@ fn every_subcommand_that_a_page_names_is_there() {
         for (at, name) in page.match_indices("boardkeeper ") {
             let (before, after) = (&page[..at], &page[at + name.len()..]);
             let in_block = before.matches("```").count() % 2 == 1 && before.ends_with('\n');
-            let word: String = after.chars().take_while(char::is_ascii_lowercase).collect();
-            if (in_block || ["`", "/", "sudo "].iter().any(|it| before.ends_with(it))) && !word.is_empty() {
+            let word: String = after.chars().take_while(|it| it.is_ascii_lowercase() || *it == '-').collect();
+            if (in_block || ["`", "/", "sudo "].iter().any(|it| before.ends_with(it)))
+                && word.starts_with(|it: char| it.is_ascii_lowercase())
+            {
                 assert!(cli.find_subcommand(&word).is_some(), "{path}: boardkeeper {word}");
             }
         }

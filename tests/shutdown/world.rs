@@ -309,6 +309,7 @@ impl port::Store for World {
             Record::Awaiting(it) => memory.awaiting = it,
             Record::Trial(it) => memory.trial = it,
             Record::BootConfig(it) => memory.boot_config = *it,
+            Record::LocalMode(it) => memory.local_mode = *it,
             Record::Proved(_) => {
                 let targets = &mut memory.targets;
                 targets.last_good.clone_from(&targets.wanted);
@@ -384,6 +385,10 @@ impl port::Targets for World {
             }
             self.told.notified().await;
         }
+    }
+
+    async fn parse(&self, document: String) -> Result<Target, TargetError> {
+        boardkeeper::document::parse(&document, None)
     }
 
     fn look_again(&self) {}

@@ -417,6 +417,7 @@ impl Model {
             reboot_request_file: self.power.with(|it| it.boot_wanted.clone()),
             out_of_space: false,
             failing: BTreeSet::new(),
+            stopped_lately: BTreeSet::new(),
         };
         let mut all: BTreeMap<AppId, LockHolders> =
             self.targets.wanted.apps.keys().map(|app| (*app, LockHolders::default())).collect();

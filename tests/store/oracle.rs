@@ -9,7 +9,8 @@ use boardkeeper::linux::store::Store;
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
-use boardkeeper::state::{AppId, ContainerId, Identity, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
+use boardkeeper::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
+use boardkeeper::state::{AppId, ContainerId, Identity, ImageId, ImageRef, Keys, Secret, ServiceKey, StartCount, Target};
 
 use super::layer::Layer;
 
@@ -31,6 +32,7 @@ pub(crate) struct Allowed {
     awaiting: Vec<BTreeMap<ContainerId, String>>,
     trial: Vec<Option<StartCount>>,
     boot_config: Vec<BootConfigRecord>,
+    local_mode: Vec<LocalModeRecord>,
     /// Every ETag that was saved once. Which one is found, if any, makes no difference.
     tags: Vec<TargetTag>,
     /// Bytes that could not be read, and must be somewhere still.
@@ -50,6 +52,7 @@ impl Allowed {
             awaiting: Vec::new(),
             trial: Vec::new(),
             boot_config: Vec::new(),
+            local_mode: Vec::new(),
             tags: Vec::new(),
             relics: Vec::new(),
         };
@@ -69,6 +72,7 @@ impl Allowed {
             Record::Awaiting(it) => self.awaiting.push(it),
             Record::Trial(it) => self.trial.push(it),
             Record::BootConfig(it) => self.boot_config.push(*it),
+            Record::LocalMode(it) => self.local_mode.push(*it),
             // Reached, or not known to be: both may be found from now on.
             Record::Proved(it) => {
                 let proved =
@@ -92,6 +96,7 @@ impl Allowed {
             Record::Awaiting(it) => self.awaiting = vec![it],
             Record::Trial(it) => self.trial = vec![it],
             Record::BootConfig(it) => self.boot_config = vec![*it],
+            Record::LocalMode(it) => self.local_mode = vec![*it],
             Record::Proved(_) | Record::TargetTag(_) => (),
         }
     }
@@ -107,6 +112,7 @@ impl Allowed {
         self.awaiting = vec![memory.awaiting.clone()];
         self.trial = vec![memory.trial.clone()];
         self.boot_config = vec![memory.boot_config.clone()];
+        self.local_mode = vec![memory.local_mode.clone()];
     }
 
     /// Another program overwrote a file with garbage.
@@ -120,6 +126,7 @@ impl Allowed {
             "awaiting-boot.json" => self.awaiting = vec![BTreeMap::new()],
             "trial.json" => self.trial = vec![None],
             "boot-file.json" => self.boot_config = vec![BootConfigRecord::default()],
+            "local-mode.json" => self.local_mode = vec![LocalModeRecord::default()],
             // There is a second copy.
             _ => (),
         }
@@ -134,7 +141,8 @@ impl Allowed {
         one_of(&self.stopped, &memory.stopped)?;
         one_of(&self.awaiting, &memory.awaiting)?;
         one_of(&self.trial, &memory.trial)?;
-        one_of(&self.boot_config, &memory.boot_config)
+        one_of(&self.boot_config, &memory.boot_config)?;
+        one_of(&self.local_mode, &memory.local_mode)
     }
 
     /// Opens what a cut left, as the agent does, and again after another cut; says what is wrong.
@@ -187,7 +195,7 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 11] = [
+pub(crate) const FILES: [&str; 12] = [
     "identity.json",
     "identity.backup.json",
     "account.json",
@@ -199,9 +207,10 @@ pub(crate) const FILES: [&str; 11] = [
     "awaiting-boot.json",
     "trial.json",
     "boot-file.json",
+    "local-mode.json",
 ];
 /// How many kinds of records there are.
-pub(crate) const KINDS: usize = 9;
+pub(crate) const KINDS: usize = 10;
 
 /// The kinds of records, each as it is for the `n`th time. An identity never changes.
 pub(crate) fn record(kind: usize, n: usize) -> Record {
@@ -241,6 +250,21 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
         7 => Record::Pin(
             n.is_multiple_of(2).then(|| ReleasePin { fleet: u32::try_from(n).unwrap(), commit: format!("{n:014x}") }),
         ),
+        8 => {
+            let ends = n.is_multiple_of(3).then(|| {
+                let length_secs = i64::try_from(n).unwrap();
+                SwitchEnd { boot_id: format!("boot {n}"), uptime_secs: 7 + length_secs, length_secs, at_secs: -1 }
+            });
+            let switch =
+                (!n.is_multiple_of(2)).then(|| LocalModeSwitch { is_on: n.is_multiple_of(3), target_says: true, ends });
+            let session = n.is_multiple_of(2).then(|| LocalSession {
+                images: (0..n % 3).map(|it| ImageId(format!("sha256:{it:064x}"))).collect(),
+                target: n.is_multiple_of(4).then(|| target(&format!("pushed {n}"))),
+                renumbered: services().map(|it| (it.app, AppId(2_000_000_000))).collect(),
+                pushed: services().map(|it| it.app).collect(),
+            });
+            Record::LocalMode(Box::new(LocalModeRecord { switch, session }))
+        }
         _ => Record::Awaiting((0..n % 3).map(|it| (ContainerId(format!("{it:064x}")), format!("boot {n}"))).collect()),
     }
 }

@@ -14,6 +14,7 @@ use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
 use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
+use crate::state::utc::utc;
 use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
     Status, Step, StepKind,
@@ -58,6 +59,7 @@ struct StateBody<'a> {
     locks: Vec<Lock<'a>>,
     update: Update,
     connectivity: Connectivity<'a>,
+    local_mode: LocalMode,
     device: Device<'a>,
 }
 
@@ -202,6 +204,14 @@ struct Capacity {
     total_bytes: u64,
 }
 
+#[derive(Serialize)]
+struct LocalMode {
+    on: bool,
+    switched: bool,
+    until: Option<String>,
+    leaving: bool,
+}
+
 impl<'a> View<'a> {
     fn body(&self, started: Instant) -> StateBody<'a> {
         let status = self.status;
@@ -228,6 +238,7 @@ impl<'a> View<'a> {
                 failed: status.update_failed,
             },
             connectivity: connectivity(self.connectivity, status.check),
+            local_mode: local_mode(status),
             device: device(status),
         }
     }
@@ -301,6 +312,16 @@ fn engine(engine: &EngineState) -> Engine<'_> {
         EngineState::Unknown => Engine::Unknown,
         EngineState::Up => Engine::Up,
         EngineState::Down { why, since } => Engine::Down { why, seconds: since.elapsed().as_secs() },
+    }
+}
+
+fn local_mode(status: &Status) -> LocalMode {
+    let local = &status.local_mode;
+    LocalMode {
+        on: status.access.local_mode,
+        switched: local.is_switched,
+        until: local.until_secs.map(utc),
+        leaving: local.is_leaving,
     }
 }
 

@@ -154,6 +154,9 @@ pub(super) fn service_refused(app: AppId, why: &Refusal, missing: StatusCode) ->
         | Refusal::HostUpdate(_)
         | Refusal::ShuttingDown
         | Refusal::Failed(_)
+        | Refusal::Kept(_)
+        | Refusal::NotInLocalMode
+        | Refusal::Document(_)
         | Refusal::UnknownKey => refused(app, why),
     }
 }
@@ -173,6 +176,9 @@ pub(super) fn refused(app: AppId, why: &Refusal) -> ApiResponse {
         | Refusal::HostUpdate(_)
         | Refusal::ShuttingDown
         | Refusal::Failed(_)
+        | Refusal::Kept(_)
+        | Refusal::NotInLocalMode
+        | Refusal::Document(_)
         | Refusal::UnknownKey => failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
 }

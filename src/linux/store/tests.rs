@@ -159,6 +159,7 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
         Record::Awaiting(BTreeMap::new()),
         Record::Trial(None),
         Record::BootConfig(Box::default()),
+        Record::LocalMode(Box::default()),
     ];
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();

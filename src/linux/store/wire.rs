@@ -6,8 +6,10 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, ParseTarget, STOPPED, TARGETS, TRIAL,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, BOOT_CONFIG, IDENTITY, IDENTITY_BACKUP, KEYS, LOCAL_MODE, PIN, ParseTarget, STOPPED,
+    TARGETS, TRIAL,
 };
+use crate::linux::store::local_mode::LocalModeFile;
 use crate::port::{Record, StoredTargets};
 use crate::state::boot_config::{BootConfigRecord, BootVariables};
 use crate::state::cloud::{AccountRecord, ReleasePin};
@@ -159,6 +161,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Stopped(services) => vec![(STOPPED, json(&StoppedFile::of(services)))],
         Record::Awaiting(containers) => vec![(AWAITING, json(&AwaitingFile::of(containers)))],
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
+        Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
         // A mark, without content; and a file that is written without a sync.
         Record::Proved(_) | Record::TargetTag(_) => Vec::new(),

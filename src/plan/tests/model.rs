@@ -26,13 +26,17 @@ pub(super) fn story(target: &str, device: &str) -> String {
 
 /// As `story`, after a change to the overrides or the device.
 pub(super) fn story_of(target: &str, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
-    let target = parse_target(target);
+    story_with(&parse_target(target), device, change)
+}
+
+/// As `story_of`, of a target that is no app of the words alone.
+pub(super) fn story_with(target: &Target, device: &str, change: impl FnOnce(&mut Overrides, &mut Current)) -> String {
     let mut current = parse_device(device);
     let mut overrides = Overrides::default();
     change(&mut overrides, &mut current);
     let mut story = Vec::new();
     for _ in 0..20 {
-        let plan = plan(&target, &overrides, &current);
+        let plan = plan(target, &overrides, &current);
         if plan.steps.is_empty() {
             let waits = plan.waiting.iter().map(|it| format!("… {it}"));
             return story.into_iter().chain(waits).collect::<Vec<_>>().join("\n");

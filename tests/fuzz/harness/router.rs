@@ -11,6 +11,7 @@ use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{AppId, Connectivity, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
@@ -98,11 +99,13 @@ fn answer(request: Request) {
             respond(reply, Ok(ContainerId("c".repeat(64))));
         }
         Request::RenewKey { reply, .. } => respond(reply, Ok(Secret::new("e".repeat(64)))),
+        Request::SwitchLocalMode { reply, .. } => respond(reply, Ok(LocalModeStatus::default())),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
         Request::Update { reply, .. }
         | Request::CheckConnectivity { reply, .. }
         | Request::ConfigureHost { reply, .. }
         | Request::Shutdown { reply, .. }
+        | Request::PushTarget { reply, .. }
         | Request::Probe(reply) => respond(reply, Ok(())),
     }
 }

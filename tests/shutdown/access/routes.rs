@@ -20,6 +20,10 @@ pub(super) enum About {
     App,
     /// The whole device: the device key, and services that reach it.
     Device(DeviceAction),
+    /// What runs in local mode: the device key, and there every caller that needs no key.
+    Developing,
+    /// Local mode itself: the device key.
+    LocalMode,
     /// What this release does not implement: any caller with a key gets that answer.
     Missing,
 }
@@ -56,7 +60,7 @@ impl Row {
 
     /// Afterwards keys are others, or the machine ends.
     pub(super) fn ends_the_life(&self) -> bool {
-        matches!(self.about, About::OwnKey | About::Device(DeviceAction::Reboot | DeviceAction::Shutdown))
+        matches!(self.about, About::OwnKey | About::LocalMode | About::Device(DeviceAction::Reboot | DeviceAction::Shutdown))
     }
 
     /// The body of a 401 to a caller whose key is known, as the supervisors of today have it.
@@ -90,6 +94,10 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v2/applications/{appId}/restart-service", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v1/restart", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v1/purge", About::App, &[200, 200]).disturbs(),
+    // The body is no target.
+    Row::new("POST", "/v2/local/target-state", About::Developing, &[400]),
+    Row::new("POST", "/agent/v1/local-mode", About::LocalMode, &[200]),
+    Row::new("DELETE", "/agent/v1/local-mode", About::LocalMode, &[200]),
     Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
     Row::new("POST", "/v1/reboot", About::Device(DeviceAction::Reboot), &[202]).disturbs(),
     Row::new("POST", "/v1/shutdown", About::Device(DeviceAction::Shutdown), &[202]).disturbs(),

@@ -145,6 +145,7 @@ impl Checker {
             | Record::Awaiting(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
+            | Record::LocalMode(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => (),
         }
@@ -456,6 +457,7 @@ impl Model {
             | Record::Awaiting(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
+            | Record::LocalMode(_)
             | Record::Proved(_)
             | Record::TargetTag(_) => false,
         };

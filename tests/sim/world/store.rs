@@ -55,6 +55,7 @@ impl Disk {
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
             Record::Trial(trial) => self.kept.trial = trial,
             Record::BootConfig(record) => self.kept.boot_config = *record,
+            Record::LocalMode(record) => self.kept.local_mode = *record,
             Record::TargetTag(tag) => self.tag = Some(tag),
             Record::Proved(it) => {
                 let targets = &mut self.kept.targets;
@@ -255,6 +256,7 @@ const fn name(record: &Record) -> &'static str {
         Record::Awaiting(_) => "awaiting",
         Record::Trial(_) => "trial",
         Record::BootConfig(_) => "boot configuration",
+        Record::LocalMode(_) => "local mode",
         Record::Proved(_) => "proof",
         Record::TargetTag(_) => "tag",
     }

@@ -379,6 +379,11 @@ impl Targets for Sim {
         }
     }
 
+    async fn parse(&self, document: String) -> Result<Target, TargetError> {
+        self.pass(1, 50).await;
+        boardkeeper::document::parse(&document, None)
+    }
+
     fn look_again(&self) {
         self.with(|model| model.notifiers.documents.send_modify(|count| *count += 1));
     }

@@ -42,6 +42,9 @@ fn status_and_text(why: &Refusal) -> (StatusCode, String) {
         | Refusal::NotInTarget
         | Refusal::NotToRun(_)
         | Refusal::Failed(_)
+        | Refusal::Kept(_)
+        | Refusal::NotInLocalMode
+        | Refusal::Document(_)
         | Refusal::UnknownKey => (StatusCode::INTERNAL_SERVER_ERROR, why.to_string()),
     }
 }

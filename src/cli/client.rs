@@ -16,10 +16,15 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Requests `path` and returns the response's body.
 pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, String> {
+    ask(config, key, "GET", path, "")
+}
+
+/// Sends a request with a JSON body, and returns the response's body. An empty body is not sent.
+pub(super) fn ask(config: &Config, key: &Secret, method: &str, path: &str, body: &str) -> Result<String, String> {
     let at = reachable(
         config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())),
     );
-    let response = http_get(at, key, path).map_err(|why| {
+    let response = http(at, key, method, path, body).map_err(|why| {
         format!("no agent answers at {at}: {why}; start it with `boardkeeper run`, or name its address with --listen")
     })?;
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(|| not_this_agent(at))?;
@@ -34,11 +39,17 @@ pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, S
     }
 }
 
-fn http_get(at: SocketAddr, key: &Secret, path: &str) -> io::Result<String> {
+fn http(at: SocketAddr, key: &Secret, method: &str, path: &str, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&at, CONNECT_TIMEOUT)?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     stream.set_write_timeout(Some(IO_TIMEOUT))?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {at}\r\nAuthorization: Bearer {}\r\n\r\n", key.reveal());
+    let content = if body.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+    };
+    let request =
+        format!("{method} {path} HTTP/1.0\r\nHost: {at}\r\nAuthorization: Bearer {}\r\n{content}\r\n{body}", key.reveal());
     stream.write_all(request.as_bytes())?;
     let mut response = String::new();
     stream.take(MAX_BYTES).read_to_string(&mut response)?;

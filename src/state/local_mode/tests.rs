@@ -1,0 +1,86 @@
+use super::*;
+use crate::document::parse;
+
+fn clock(boot: &str, uptime_secs: i64, now_secs: i64) -> ClockReading {
+    ClockReading { boot_id: boot.to_owned(), uptime_secs, now_secs }
+}
+
+fn switch(is_on: bool, target_says: bool, ends: Option<SwitchEnd>) -> LocalModeRecord {
+    LocalModeRecord { switch: Some(LocalModeSwitch { is_on, target_says, ends }), session: None }
+}
+
+fn pushed(apps: &[u32]) -> Target {
+    let apps: Vec<String> = apps
+        .iter()
+        .map(|id| {
+            let service = r#"{"1": {"serviceName": "main", "imageId": 1, "image": "local_image_main:latest"}}"#;
+            format!(r#""{id}": {{"name": "localapp", "commit": "10ca12e1ea5e", "releaseId": "1", "services": {service}}}"#)
+        })
+        .collect();
+    parse(&format!(r#"{{"local": {{"name": "d", "config": {{}}, "apps": {{{}}}}}}}"#, apps.join(",")), None).unwrap()
+}
+
+fn ids(apps: impl IntoIterator<Item = u32>) -> BTreeSet<AppId> {
+    apps.into_iter().map(AppId).collect()
+}
+
+#[test]
+fn a_switch_counts_until_the_target_says_something_else() {
+    let nothing = LocalModeRecord::default();
+    assert!(nothing.is_on(true) && !nothing.is_on(false));
+    let on = switch(true, false, None);
+    assert!(on.is_on(false));
+    // The owner switched it on as well, so that it is the owner's to switch off.
+    assert!(on.is_on(true));
+    let off = switch(false, true, None);
+    assert!(!off.is_on(true) && !off.is_on(false));
+    let over = off.switch.unwrap();
+    assert!(over.is_over(false, &clock("a", 0, 0)) && !over.is_over(true, &clock("a", 0, 0)));
+}
+
+#[test]
+fn its_time_passes_whatever_the_clock_is_set_to() {
+    let end = SwitchEnd::after(7200, &clock("a", 100, 1_000_000));
+    assert_eq!(end.left_secs(&clock("a", 3700, 5)), 3600);
+    assert_eq!(end.left_secs(&clock("a", 3700, 9_000_000)), 3600);
+    assert!(end.left_secs(&clock("a", 7300, 5)) <= 0);
+    // After a reboot the wall clock decides,
+    assert_eq!(end.left_secs(&clock("b", 10, 1_003_600)), 3600);
+    // and where it is wrong, no more than the whole length from that boot on.
+    assert_eq!(end.left_secs(&clock("b", 10, 0)), 7190);
+    assert!(end.left_secs(&clock("b", 7200, 0)) <= 0);
+    // Without a boot id every start counts as another boot.
+    let unknown = SwitchEnd::after(60, &clock("", 100, 1000));
+    assert_eq!(unknown.left_secs(&clock("", 30, 1010)), 30);
+}
+
+#[test]
+fn a_pushed_app_gets_a_number_of_its_own() {
+    let mut session = LocalSession::default();
+    session.push(pushed(&[1]), &ids([7]));
+    assert_eq!(session.target.as_ref().unwrap().apps.keys().collect::<Vec<_>>(), [&AppId(1)]);
+    // It stays, although by now there is something of this app on the device.
+    session.push(pushed(&[1]), &ids([7]));
+    assert_eq!((session.pushed.clone(), session.renumbered.len()), (ids([1]), 0));
+
+    let mut session = LocalSession::default();
+    session.push(pushed(&[1, 2]), &ids([1, 2_000_000_000]));
+    let target = session.target.clone().unwrap();
+    let (one, two) = (&target.apps[&AppId(2_000_000_001)], &target.apps[&AppId(2)]);
+    assert_eq!((one.uuid.as_str(), one.id, two.id), ("2000000001", AppId(2_000_000_001), AppId(2)));
+    assert_eq!(session.pushed, ids([2, 2_000_000_001]));
+    // The same the next time, whatever else was pushed between.
+    session.push(pushed(&[5]), &ids([1]));
+    session.push(pushed(&[1]), &ids([1]));
+    assert_eq!(session.target.as_ref().unwrap().apps.keys().collect::<Vec<_>>(), [&AppId(2_000_000_001)]);
+    assert_eq!(session.numbered(pushed(&[1])), session.target.clone().unwrap());
+}
+
+#[test]
+fn only_pushed_apps_are_touched() {
+    let apps = |is_on, has_owner| LocalApps { is_on, has_owner, pushed: ids([1]) };
+    assert!(apps(true, true).keeps(AppId(2)) && !apps(true, true).keeps(AppId(1)));
+    assert!(!apps(false, true).keeps(AppId(2)));
+    // A device without a target removes nothing but what was pushed.
+    assert!(apps(false, false).keeps(AppId(2)) && !apps(false, false).keeps(AppId(1)));
+}
