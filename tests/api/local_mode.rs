@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use boardkeeper::document;
 use boardkeeper::request::{LocalModeRequest, Refusal};
-use boardkeeper::state::{ClientAddress, Force};
+use boardkeeper::state::local_mode::LocalApps;
+use boardkeeper::state::{AppId, ClientAddress, Force, Target};
 use serde_json::{Value, json};
 
 use crate::test_device::{ONE, Received, Response, TWO, TestDevice, request};
@@ -129,4 +130,22 @@ async fn a_person_switches_it_with_the_devices_key_only() {
         let service = request(method, &format!("{path}?apikey={key}")).extension(NEARBY).body(Body::empty()).unwrap();
         assert_eq!(device.call(service).await.status.as_u16(), 401, "{method}");
     }
+}
+
+#[tokio::test]
+async fn the_status_is_that_of_what_was_pushed() {
+    let mut device = TestDevice::new();
+    let mut target = document::parse(&pushed().to_string(), None).unwrap();
+    let local = LocalApps { is_on: true, has_owner: true, pushed: [AppId(1)].into() };
+    let mut kept = target.apps[&AppId(1)].clone();
+    (kept.id, kept.name) = (AppId(0), "owners".to_owned());
+    target.apps.insert(kept.id, kept);
+    device.say(|it| it.target = Some(Arc::new(Target { local: Some(local.clone()), ..target.clone() })));
+    let shown = device.get("/v2/state/status").await.json();
+    assert_eq!(shown["images"][0]["appId"], 1);
+    // Before anything is pushed there is nothing to show.
+    target.apps.remove(&AppId(1));
+    device.say(|it| it.target = Some(Arc::new(Target { local: Some(local), ..target })));
+    let shown = device.get("/v2/state/status").await.json();
+    assert_eq!((&shown["images"], &shown["containers"]), (&json!([]), &json!([])));
 }

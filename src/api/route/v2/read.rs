@@ -211,10 +211,11 @@ pub(in crate::api) fn app_state_of(call: &ApiRequest) -> ApiResponse {
     json(StatusCode::OK, &OneAppState { commit: commit_of(&status, app.id), local })
 }
 
-/// `GET /v2/state/status`: the containers and images of the first app that the caller may see.
+/// `GET /v2/state/status`: the containers and images of the first app that the caller may see; in local mode, of the first one
+/// that was pushed.
 pub(in crate::api) fn state_status(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
-    let app = apps(&status, &call.callers).next();
+    let app = apps(&status, &call.callers).find(|app| !status.target.as_ref().is_some_and(|it| it.keeps(app.id)));
     success(StateStatus {
         app_state: if status.activity == Activity::Applying { "applying" } else { "applied" },
         overall_download_progress: progress(&status),
