@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::plan::check_contracts;
-use crate::port::{Clock, Targets, World};
+use crate::port::{Clock, Record, Targets, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::host::JobOutcome;
-use crate::reconcile::persistence::RecordKind;
+use crate::reconcile::persistence::{RecordKind, save};
 use crate::request::{LocalModeRequest, Refusal, Reply, respond};
 use crate::state::local_mode::{
-    ClockReading, LocalApps, LocalModeRecord, LocalModeStatus, LocalModeSwitch, LocalSession, SwitchEnd,
+    ClockReading, LocalApps, LocalModeRecord, LocalModeStatus, LocalModeSwitch, LocalSession, SwitchEnd, numbered,
 };
 use crate::state::utc::utc;
-use crate::state::{AppId, ContainerId, ContainerPhase, Current, Force, Image, ImageRef, Target, TargetError};
+use crate::state::{AppId, ContainerId, ContainerPhase, Current, Force, Image, ImageRef, ServiceKey, Target, TargetError};
 
 /// How long a container of a pushed app stays as another program on the engine left it: tools of developers kill a container
 /// and start it again at once.
@@ -99,34 +99,35 @@ impl LocalModeTracker {
         self.record.switch = switch;
     }
 
-    /// Takes a pushed target. `owners`: the numbers of the owner's apps.
-    fn push(&mut self, target: Target, owners: &BTreeSet<AppId>, images: &[Image]) {
-        self.begin(images).push(target, owners);
-    }
-
     /// The session; begun now, if there is none.
-    fn begin(&mut self, images: &[Image]) -> &mut LocalSession {
+    fn begin(&mut self, current: &Current) -> &mut LocalSession {
         self.record.session.get_or_insert_with(|| LocalSession {
-            images: images.iter().map(|it| it.id.clone()).collect(),
+            images: current.images.iter().map(|it| it.id.clone()).collect(),
+            interrupted: current.containers.iter().filter(|it| it.phase.is_alive()).map(|it| it.key.clone()).collect(),
             ..LocalSession::default()
         })
     }
 
-    /// What an observation changes. Returns whether the record changed, and which images are to be removed because local mode
-    /// was left.
-    fn follow(&mut self, current: &Current, clock: &ClockReading, target_says: bool) -> (bool, BTreeSet<ImageRef>) {
+    /// What an observation changes.
+    fn follow(&mut self, current: &Current, clock: &ClockReading, target_says: bool) -> LocalModeChange {
         let before = self.record.clone();
         if self.record.switch.as_ref().is_some_and(|it| it.is_over(target_says, clock)) {
             self.record.switch = None;
         }
-        let mut built = BTreeSet::new();
+        let mut change = LocalModeChange::default();
         if self.is_on(target_says) {
-            self.begin(&current.images);
-        } else if let Some(session) = self.record.session.take_if(|it| !has_any(current, &it.pushed)) {
-            built = built_since(&session, &current.images);
+            self.begin(current);
+        } else {
+            if let Some(session) = &mut self.record.session {
+                change.interrupted = std::mem::take(&mut session.interrupted);
+            }
+            if let Some(session) = self.record.session.take_if(|it| !has_any(current, &it.pushed)) {
+                change.built = built_since(&session, &current.images);
+            }
         }
         self.follow_stopped(current);
-        (self.record != before, built)
+        change.is_changed = self.record != before;
+        change
     }
 
     /// Notes which containers of pushed apps are stopped, and since when.
@@ -152,6 +153,17 @@ impl LocalModeTracker {
     }
 }
 
+/// What an observation changes.
+#[derive(Debug, Default)]
+struct LocalModeChange {
+    /// The record changed.
+    is_changed: bool,
+    /// Images to be removed, because local mode was left.
+    built: BTreeSet<ImageRef>,
+    /// Services to be started again, because local mode was left.
+    interrupted: BTreeSet<ServiceKey>,
+}
+
 /// Whether anything of these apps is left.
 fn has_any(current: &Current, apps: &BTreeSet<AppId>) -> bool {
     current.containers.iter().any(|it| apps.contains(&it.key.app))
@@ -173,13 +185,14 @@ impl<W: World> Reconciler<'_, W> {
     pub(super) async fn follow_local_mode(&mut self) {
         let clock = self.clock_reading();
         let was_on = self.targets.is_local_mode();
-        let (changed, built) =
-            self.targets.follow_local_mode(|local, says| local.follow(self.observed.current(), &clock, says));
-        if changed {
-            // Before the record: a power cut between the two has them found once more.
-            if self.targets.remember_pulled(built) {
+        let change = self.targets.follow_local_mode(|local, says| local.follow(self.observed.current(), &clock, says));
+        if change.is_changed {
+            // Before the record: a power cut in between has all of this found once more.
+            if self.targets.remember_pulled(change.built) {
                 self.save(RecordKind::Targets).await;
             }
+            let stopped = self.overrides.restart_interrupted(change.interrupted);
+            self.save_stopped(stopped).await;
             self.save(RecordKind::LocalMode).await;
             self.targets.complete_changed(self.context.publish);
         }
@@ -222,18 +235,36 @@ impl<W: World> Reconciler<'_, W> {
             // Nothing to remember, where the target says so too.
             LocalModeRequest::Off => target_says.then_some(LocalModeSwitch { is_on: false, target_says, ends: None }),
         };
-        self.targets.follow_local_mode(|local, _| local.set_switch(switch));
-        let status = self.targets.local_mode().status(target_says);
-        match (self.targets.is_local_mode(), status.until_secs) {
-            (true, Some(until)) => {
-                warn!(until = utc(until), "local mode was switched on: programs near the device need no key")
-            }
-            (true, None) => warn!("local mode was switched on: programs near the device need no key"),
-            (false, _) => info!("local mode was switched off; what was pushed is removed, and the owner's apps come back"),
+        if let Err(why) = self.change_local_mode(|local| local.set_switch(switch)).await {
+            return respond(reply, Err(why));
         }
-        self.save(RecordKind::LocalMode).await;
-        self.on_target_changed();
+        let status = self.targets.local_mode().status(target_says);
+        if self.targets.is_local_mode() {
+            let until = status.until_secs.map_or_else(|| "it is switched off".to_owned(), utc);
+            warn!(until, "local mode was switched on: programs near the device need no key");
+        } else {
+            info!("local mode was switched off; what was pushed is removed, and the owner's apps come back");
+        }
         respond(reply, Ok(status));
+    }
+
+    /// Changes what is remembered of local mode, and saves it. If that fails, nothing changes: a client must not be answered what
+    /// a power cut takes back.
+    async fn change_local_mode(&mut self, change: impl FnOnce(&mut LocalModeTracker)) -> Result<(), Refusal> {
+        let before = self.targets.follow_local_mode(|local, _| {
+            let before = local.record.clone();
+            change(local);
+            before
+        });
+        let record = Record::LocalMode(Box::new(self.targets.local_mode().record.clone()));
+        if save(self.context.world, &record).await {
+            self.on_target_changed();
+            return Ok(());
+        }
+        self.targets.follow_local_mode(|local, _| local.record = before);
+        // The disk may hold the new record all the same: the old one must be written over it.
+        self.records.mark(RecordKind::LocalMode);
+        Err(Refusal::Failed("it cannot be saved, so nothing was changed; look at the disk of the state directory".to_owned()))
     }
 
     /// A document was pushed: it is parsed beside the steps.
@@ -249,7 +280,7 @@ impl<W: World> Reconciler<'_, W> {
     /// A pushed document was parsed. It is answered once it is saved; what it wants is done afterwards.
     pub(super) async fn take_pushed(&mut self, parsed: Result<Target, TargetError>, force: Force, reply: Reply<()>) {
         let device = self.context.publish.borrow().device.clone();
-        let checked = parsed.map_err(|error| error.0).and_then(|target| {
+        let checked = parsed.and_then(numbered).map_err(|error| error.0).and_then(|target| {
             check_contracts(&target, &device).map_err(|error| error.to_string())?;
             Ok(target)
         });
@@ -263,25 +294,15 @@ impl<W: World> Reconciler<'_, W> {
         }
         let names: Vec<&str> = target.services().map(|(_, name, _)| name.as_str()).collect();
         info!(services = names.join(", "), "a target was pushed");
-        let owners = self.owners_apps();
-        let images = &self.observed.current().images;
-        self.targets.follow_local_mode(|local, _| local.push(target, &owners, images));
-        self.save(RecordKind::LocalMode).await;
-        self.on_target_changed();
+        let current = self.observed.current().clone();
+        if let Err(why) = self.change_local_mode(|local| local.begin(&current).push(target)).await {
+            return respond(reply, Err(why));
+        }
         if force == Force::Yes {
             self.overrides.force_update(self.known_apps());
         }
         self.work.retries_mut().retry_now();
         respond(reply, Ok(()));
-    }
-
-    /// The numbers of apps that are not pushed ones: those of the owner's target, and those with anything on the device.
-    fn owners_apps(&self) -> BTreeSet<AppId> {
-        let pushed = |app: &AppId| self.target().is_some_and(|it| it.is_pushed(*app));
-        let current = self.observed.current();
-        let volumes = current.volumes.iter().map(|it| it.app);
-        let networks = current.networks.iter().filter_map(|it| it.app);
-        self.known_apps().into_iter().chain(volumes).chain(networks).filter(|it| !pushed(it)).collect()
     }
 
     fn clock_reading(&self) -> ClockReading {

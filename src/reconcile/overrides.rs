@@ -14,7 +14,8 @@ const FORCE_LASTS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct ActiveOverrides {
     requested: Overrides,
-    /// Services the user had stopped when the agent last ended. Each is started again once, whatever its restart policy.
+    /// Services the user had stopped when the agent last ended, and those that local mode interrupted. Each is started again
+    /// once, whatever its restart policy.
     restart_after_stop: BTreeSet<ServiceKey>,
     /// Apps of which a restart was requested. Done as soon as none of the app's containers is to be recreated.
     restarts: BTreeSet<AppId>,
@@ -161,6 +162,13 @@ impl ActiveOverrides {
         let before = self.requested.stopped.len();
         self.requested.stopped.retain(|key| key.app != app);
         StoppedRecord::if_changed(self.requested.stopped.len() != before)
+    }
+
+    /// Local mode was left: the services that it interrupted are started again, each once.
+    pub(super) fn restart_interrupted(&mut self, services: BTreeSet<ServiceKey>) -> StoppedRecord {
+        let before = self.restart_after_stop.len();
+        self.restart_after_stop.extend(services.into_iter().filter(|it| !self.requested.stopped.contains(it)));
+        StoppedRecord::if_changed(self.restart_after_stop.len() != before)
     }
 
     /// Drops what a rejected request changed: `stop` is the service that it would have stopped.

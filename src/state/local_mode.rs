@@ -4,12 +4,13 @@
 //! have set. What was pushed since it was entered is a session. Both are one record, so that a power cut at any moment ends in
 //! one of two: local mode with the last target that was pushed, or the owner's target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::state::{AppId, ImageId, Target};
+use crate::state::{AppId, ImageId, ServiceKey, Target, TargetError};
 
-/// Where pushed apps get their numbers, if the owner has an app of the number that was pushed. Clouds count from 1.
-const RENUMBERED: u32 = 2_000_000_000;
+/// The lowest number of a pushed app on this device, and how many there are. Clouds count from 1.
+const PUSHED: u32 = 4_000_000_000;
+const NUMBERS: u32 = 100_000_000;
 
 /// What is remembered of local mode.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,10 +61,10 @@ pub struct ClockReading {
 pub struct LocalSession {
     /// The images that were on the device when it was entered.
     pub images: BTreeSet<ImageId>,
-    /// The target that was pushed last, with its apps numbered as on this device. `None`: none was pushed.
+    /// Services that ran when it was entered. They are started again when it is left, whatever their restart policies say.
+    pub interrupted: BTreeSet<ServiceKey>,
+    /// The target that was pushed last, [numbered](numbered) as on this device. `None`: none was pushed.
     pub target: Option<Target>,
-    /// The numbers that the owner's apps have too: those in the pushed documents, and those on this device.
-    pub renumbered: BTreeMap<AppId, AppId>,
     /// Every app that was pushed, by its number on this device.
     pub pushed: BTreeSet<AppId>,
 }
@@ -133,43 +134,29 @@ impl SwitchEnd {
 }
 
 impl LocalSession {
-    /// Takes a target that was pushed. Its apps get other numbers where the device has apps of the owner with theirs.
-    pub fn push(&mut self, target: Target, owners: &BTreeSet<AppId>) {
-        for id in target.apps.keys() {
-            let is_taken = |it: &AppId| owners.contains(it) && !self.pushed.contains(it);
-            if !is_taken(id) || self.renumbered.contains_key(id) {
-                continue;
-            }
-            let is_free = |it: &AppId| !owners.contains(it) && !self.pushed.contains(it) && !target.apps.contains_key(it);
-            if let Some(free) = (RENUMBERED..).map(AppId).find(is_free) {
-                self.renumbered.insert(*id, free);
-                // The next one gets another.
-                self.pushed.insert(free);
-            }
-        }
-        let target = self.numbered(target);
+    /// Takes a target that was pushed.
+    pub fn push(&mut self, target: Target) {
         self.pushed.extend(target.apps.keys());
         self.target = Some(target);
     }
+}
 
-    /// A target that was pushed, with the numbers that its apps have on this device.
-    #[must_use]
-    pub fn numbered(&self, mut target: Target) -> Target {
-        let apps = std::mem::take(&mut target.apps);
-        target.apps = apps.into_values().map(|app| self.app(app)).map(|app| (app.id, app)).collect();
-        target
-    }
-
-    fn app(&self, mut app: crate::state::App) -> crate::state::App {
-        if let Some(id) = self.renumbered.get(&app.id) {
-            // Networks are named by it.
-            if app.uuid == app.id.to_string() {
-                app.uuid = id.to_string();
-            }
-            app.id = *id;
+/// A target that was pushed, with the numbers and uuids that its apps have on this device: the last eight digits of theirs, after
+/// 40. No app of an owner has such a number, so that what was pushed is known by its number for ever. `Err`: two of its apps get
+/// the same one.
+pub fn numbered(mut target: Target) -> Result<Target, TargetError> {
+    for (id, mut app) in std::mem::take(&mut target.apps) {
+        let number = AppId(PUSHED + id.0 % NUMBERS);
+        // Networks are named by the uuid.
+        if app.uuid == id.to_string() {
+            app.uuid = number.to_string();
         }
-        app
+        app.id = number;
+        if let Some(other) = target.apps.insert(number, app) {
+            return Err(TargetError(format!("the apps {} and {id} differ in more than their last eight digits", other.name)));
+        }
     }
+    Ok(target)
 }
 
 impl LocalApps {

@@ -53,6 +53,10 @@ enum Operation {
     Check(bool),
     Blink,
     Read,
+    /// `None`: until it is switched off.
+    LocalModeOn(Option<u64>),
+    LocalModeOff,
+    Push,
     /// No valid JSON.
     Garbled,
 }
@@ -141,6 +145,30 @@ impl ApiCall {
         Self::new("/v1/restart".into(), r#"{"appId":1,"#.into(), Operation::Garbled, false)
     }
 
+    /// Switch local mode on.
+    pub(crate) fn local_mode_on(seconds: Option<u64>) -> Self {
+        let body = seconds.map_or_else(String::new, |it| format!(r#"{{"seconds":{it}}}"#));
+        Self::new("/agent/v1/local-mode".into(), body, Operation::LocalModeOn(seconds), false)
+    }
+
+    /// Switch it off.
+    pub(crate) fn local_mode_off() -> Self {
+        let call = Self::new("/agent/v1/local-mode".into(), String::new(), Operation::LocalModeOff, false);
+        Self { method: Method::DELETE, ..call }
+    }
+
+    /// Run this version of a developer's app, in local mode.
+    pub(crate) fn push(app: u32, version: u64, force: bool) -> Self {
+        let service = format!(
+            r#"{{"serviceName":"pushed","imageId":1,"image":"r/pushed:{version}","environment":{{}},"labels":{{}},"volumes":["cache:/c"]}}"#
+        );
+        let app = format!(
+            r#""{app}":{{"name":"localapp","commit":"c0de","releaseId":"1","volumes":{{"cache":{{}}}},"networks":{{}},"services":{{"1":{service}}}}}"#
+        );
+        let body = format!(r#"{{"local":{{"name":"d","config":{{}},"apps":{{{app}}}}},"force":{force}}}"#);
+        Self::new("/v2/local/target-state".into(), body, Operation::Push, force)
+    }
+
     /// A client that has no key of this device.
     pub(crate) fn with_a_wrong_key(self) -> Self {
         Self { key: Key::Wrong, ..self }
@@ -198,6 +226,9 @@ impl ApiCall {
             Operation::Check(false) => Mark::CheckOff,
             Operation::Blink => Mark::Blink,
             Operation::Read => Mark::Read,
+            Operation::LocalModeOn(_) => Mark::LocalModeOn,
+            Operation::LocalModeOff => Mark::LocalModeOff,
+            Operation::Push => Mark::Push,
             Operation::Garbled => Mark::Garbled,
         }
     }
@@ -220,11 +251,23 @@ impl Sim {
             let wait = self.with(|model| model.rngs.clients.secs(10, 300));
             sleep(wait).await;
             if self.with(|model| model.rates.events.is_empty()) {
+                self.end_local_mode(&router).await;
                 return std::future::pending().await;
             }
-            let call = self.with(|model| any_call(&mut model.rngs.clients));
+            let call = self.with(|model| {
+                let developers = model.developer.as_mut().and_then(developers_call);
+                developers.unwrap_or_else(|| any_call(&mut model.rngs.clients))
+            });
             let patience = self.with(|model| model.rngs.clients.secs(1, 600));
             let _ = self.send(&router, &call, patience).await;
+        }
+    }
+
+    /// Switches local mode off, until it is off: a life ends with what its owner wants.
+    async fn end_local_mode(&self, router: &Router) {
+        while self.with(|model| model.status.as_ref().is_none_or(|it| it.borrow().access.local_mode)) {
+            let _ = self.send(router, &ApiCall::local_mode_off(), Duration::from_secs(60)).await;
+            sleep(Duration::from_secs(5)).await;
         }
     }
 
@@ -293,6 +336,9 @@ impl Sim {
             if model.status.is_some() && status == StatusCode::INTERNAL_SERVER_ERROR && !call.may_be_500() {
                 model.violation(format_args!("{} answers {status}: {body}", call.path));
             }
+            if let (Operation::LocalModeOn(None), StatusCode::OK) = (&call.operation, status) {
+                model.checker.local_since.get_or_insert_with(Instant::now);
+            }
             if let (Operation::Stop(app, service), StatusCode::OK) = (&call.operation, status) {
                 // Which one it was is in the answer, where the request does not say.
                 let it = model.engine.ours().find(|it| it.view.key.app == *app && body.contains(&it.view.id.0));
@@ -339,8 +385,20 @@ impl crate::world::Model {
                 checker.stopped.retain(|key| key.app != *app || !is_meant(key));
                 Some(*app)
             }
-            Operation::Update | Operation::UpdateAnew | Operation::NameHost => {
+            Operation::Update | Operation::UpdateAnew | Operation::NameHost | Operation::Push => {
                 checker.forced_all |= call.force;
+                None
+            }
+            // What ran when it was entered is started again when it is left, be it done or not.
+            Operation::LocalModeOn(seconds) => {
+                checker.developed = true;
+                if seconds.is_some() {
+                    checker.local_since = None;
+                }
+                None
+            }
+            Operation::LocalModeOff => {
+                checker.local_since = None;
                 None
             }
             Operation::RenewKey => {
@@ -390,4 +448,17 @@ fn any_call(rng: &mut Rng) -> ApiCall {
         ),
     };
     if rng.happens(30) { call.with_a_wrong_key() } else { call }
+}
+
+/// What a developer does beside the other clients.
+fn developers_call(rng: &mut Rng) -> Option<ApiCall> {
+    if !rng.happens(500) {
+        return None;
+    }
+    Some(match rng.below(10) {
+        0..=2 => ApiCall::local_mode_on(rng.happens(300).then(|| rng.between(20, 1200))),
+        3 => ApiCall::local_mode_off(),
+        // The owner has an app 1, and none with the number 9.
+        _ => ApiCall::push(if rng.happens(500) { 1 } else { 9 }, rng.between(1, 3), rng.happens(200)),
+    })
 }

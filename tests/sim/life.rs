@@ -60,6 +60,11 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             if has_cloud && Rng::of(seed, "registered beforehand").happens(150) {
                 model.register_beforehand();
             }
+            // Their own stream, too.
+            let mut developer = Rng::of(seed, "developer");
+            if developer.happens(200) {
+                model.developer = Some(developer);
+            }
             model.targets.begin();
             rng.secs(600, 2700)
         });

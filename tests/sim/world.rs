@@ -151,6 +151,8 @@ pub(crate) struct Model {
     pub(crate) loaded: bool,
     /// The networks.
     pub(crate) net: Net,
+    /// A developer works on the device.
+    pub(crate) developer: Option<Rng>,
     /// The registry's tokens are good for one layer.
     pub(crate) brief_tokens: bool,
     born: Instant,
@@ -282,6 +284,7 @@ impl Sim {
             tally: Tally::default(),
             loaded: false,
             net: Net::default(),
+            developer: None,
             brief_tokens: false,
             born: now,
             booted: now,

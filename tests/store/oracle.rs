@@ -259,8 +259,8 @@ pub(crate) fn record(kind: usize, n: usize) -> Record {
                 (!n.is_multiple_of(2)).then(|| LocalModeSwitch { is_on: n.is_multiple_of(3), target_says: true, ends });
             let session = n.is_multiple_of(2).then(|| LocalSession {
                 images: (0..n % 3).map(|it| ImageId(format!("sha256:{it:064x}"))).collect(),
+                interrupted: services().collect(),
                 target: n.is_multiple_of(4).then(|| target(&format!("pushed {n}"))),
-                renumbered: services().map(|it| (it.app, AppId(2_000_000_000))).collect(),
                 pushed: services().map(|it| it.app).collect(),
             });
             Record::LocalMode(Box::new(LocalModeRecord { switch, session }))

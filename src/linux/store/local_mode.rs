@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::ParseTarget;
-use crate::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd};
-use crate::state::{AppId, ImageId, Target};
+use crate::state::local_mode::{LocalModeRecord, LocalModeSwitch, LocalSession, SwitchEnd, numbered};
+use crate::state::{AppId, ImageId, ServiceKey, Target};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct LocalModeFile {
@@ -34,10 +34,10 @@ struct EndFields {
 #[derive(Serialize, Deserialize)]
 struct SessionFields {
     images: BTreeSet<String>,
+    /// Apps and services that ran when local mode was entered.
+    interrupted: BTreeSet<(u32, String)>,
     /// The document, as it was pushed.
     document: Option<String>,
-    /// Numbers in pushed documents, and on this device.
-    renumbered: Vec<(u32, u32)>,
     pushed: BTreeSet<u32>,
 }
 
@@ -45,8 +45,8 @@ impl LocalModeFile {
     pub(super) fn of(record: &LocalModeRecord) -> Self {
         let session = record.session.as_ref().map(|it| SessionFields {
             images: it.images.iter().map(|id| id.0.clone()).collect(),
+            interrupted: it.interrupted.iter().map(|it| (it.app.0, it.service.clone())).collect(),
             document: it.target.as_ref().map(|it| it.document.clone()),
-            renumbered: it.renumbered.iter().map(|(from, to)| (from.0, to.0)).collect(),
             pushed: it.pushed.iter().map(|it| it.0).collect(),
         });
         Self { switch: record.switch.as_ref().map(SwitchFields::of), session }
@@ -58,12 +58,12 @@ impl LocalModeFile {
         let session = self.session.map(|it| {
             let session = LocalSession {
                 images: it.images.into_iter().map(ImageId).collect(),
+                interrupted: it.interrupted.iter().map(|(app, service)| ServiceKey::new(AppId(*app), service)).collect(),
                 target: None,
-                renumbered: it.renumbered.into_iter().map(|(from, to)| (AppId(from), AppId(to))).collect(),
                 pushed: it.pushed.into_iter().map(AppId).collect(),
             };
             let mut read = |document: String| -> Option<Target> {
-                parse(&document).map(|it| session.numbered(it)).map_err(|why| wrong = Some(why.to_string())).ok()
+                parse(&document).and_then(numbered).map_err(|why| wrong = Some(why.to_string())).ok()
             };
             let target = it.document.and_then(&mut read);
             LocalSession { target, ..session }

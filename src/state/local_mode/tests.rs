@@ -55,25 +55,18 @@ fn its_time_passes_whatever_the_clock_is_set_to() {
 }
 
 #[test]
-fn a_pushed_app_gets_a_number_of_its_own() {
+fn a_pushed_app_gets_a_number_that_no_owners_app_has() {
+    let target = numbered(pushed(&[1, 2_345_678_901])).unwrap();
+    let numbers: Vec<_> = target.apps.values().map(|it| (it.id, it.uuid.as_str())).collect();
+    assert_eq!(numbers, [(AppId(4_000_000_001), "4000000001"), (AppId(4_045_678_901), "4045678901")]);
+    let why = numbered(pushed(&[1, 100_000_001])).unwrap_err().0;
+    assert!(why.contains("last eight digits"), "{why}");
+    // What was pushed before is remembered, to be removed.
     let mut session = LocalSession::default();
-    session.push(pushed(&[1]), &ids([7]));
-    assert_eq!(session.target.as_ref().unwrap().apps.keys().collect::<Vec<_>>(), [&AppId(1)]);
-    // It stays, although by now there is something of this app on the device.
-    session.push(pushed(&[1]), &ids([7]));
-    assert_eq!((session.pushed.clone(), session.renumbered.len()), (ids([1]), 0));
-
-    let mut session = LocalSession::default();
-    session.push(pushed(&[1, 2]), &ids([1, 2_000_000_000]));
-    let target = session.target.clone().unwrap();
-    let (one, two) = (&target.apps[&AppId(2_000_000_001)], &target.apps[&AppId(2)]);
-    assert_eq!((one.uuid.as_str(), one.id, two.id), ("2000000001", AppId(2_000_000_001), AppId(2)));
-    assert_eq!(session.pushed, ids([2, 2_000_000_001]));
-    // The same the next time, whatever else was pushed between.
-    session.push(pushed(&[5]), &ids([1]));
-    session.push(pushed(&[1]), &ids([1]));
-    assert_eq!(session.target.as_ref().unwrap().apps.keys().collect::<Vec<_>>(), [&AppId(2_000_000_001)]);
-    assert_eq!(session.numbered(pushed(&[1])), session.target.clone().unwrap());
+    session.push(numbered(pushed(&[1])).unwrap());
+    session.push(numbered(pushed(&[2])).unwrap());
+    assert_eq!(session.pushed, ids([4_000_000_001, 4_000_000_002]));
+    assert_eq!(session.target.unwrap().apps.len(), 1);
 }
 
 #[test]

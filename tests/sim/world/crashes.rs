@@ -96,6 +96,9 @@ impl Sim {
     pub(crate) fn after_crash(&self, cut: CrashKind) {
         self.with(|model| {
             model.note(format_args!("the agent dies: {cut:?}"));
+            if model.status.as_ref().is_some_and(|it| it.borrow().access.local_mode) {
+                model.hit(Mark::CutInLocalMode);
+            }
             model.checker.agent_died();
             model.led.agent_died();
             model.locks.agent_died();

@@ -39,6 +39,10 @@ pub(crate) struct Checker {
     pub(crate) ever_stopped: BTreeSet<AppId>,
     /// Apps that a client asked to purge.
     pub(crate) purged: BTreeSet<AppId>,
+    /// A client asked for local mode.
+    pub(crate) developed: bool,
+    /// Since when local mode is on, without an end.
+    pub(crate) local_since: Option<Instant>,
     /// A client asked for a new key.
     pub(crate) renewed: bool,
     /// What was removed bypassing the agent, and when.
@@ -169,6 +173,11 @@ pub(super) fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Se
     target.apps.get(&key.app)?.services.get(&key.service)
 }
 
+/// Whether an app is one that developers push: no owner has one of its number.
+pub(super) const fn is_pushed(app: AppId) -> bool {
+    app.0 >= 4_000_000_000
+}
+
 impl Model {
     /// Visits every target the agent may still have in memory.
     fn known_targets(&self, mut look: impl FnMut(&Target)) {
@@ -202,6 +211,7 @@ impl Model {
         }
         *self.checker.begun.entry(action.to_string()).or_default() += 1;
         self.check_rate(action);
+        self.check_kept(action);
         if let EngineAction::Kill(which) | EngineAction::Stop(which) = action {
             self.checker.leaving.insert(which.id.clone());
         }
@@ -255,6 +265,25 @@ impl Model {
         }
     }
 
+    /// While local mode is on, nothing of the owner's apps is started, removed or replaced.
+    fn check_kept(&mut self, action: &EngineAction) {
+        let app = match action {
+            EngineAction::Create(spec) => spec.key.app,
+            EngineAction::Kill(which) | EngineAction::Start(which) | EngineAction::Restart(which) => which.key.app,
+            EngineAction::RemoveVolume(_, app) => *app,
+            _ => return,
+        };
+        if is_pushed(app) {
+            match action {
+                EngineAction::Start(_) => self.hit(Mark::PushedRuns),
+                EngineAction::RemoveVolume(..) => self.hit(Mark::PushedRemoved),
+                _ => (),
+            }
+        } else if self.checker.local_since.is_some_and(|it| it.elapsed() > MAX_STALENESS) {
+            self.violation(format_args!("{action}, whose app local mode keeps"));
+        }
+    }
+
     fn check_rate(&mut self, action: &EngineAction) {
         let now = Instant::now();
         self.checker.recent.push_back((now, action.to_string()));
@@ -281,7 +310,9 @@ impl Model {
                 && !it.stopped
                 && it.view.error.is_none()
         });
-        let asked = self.checker.restarted.contains(&which.key.app) || self.checker.ever_stopped.contains(&which.key.app);
+        let asked = self.checker.developed
+            || self.checker.restarted.contains(&which.key.app)
+            || self.checker.ever_stopped.contains(&which.key.app);
         if done && !asked {
             self.violation(format_args!("start {}, which is done", which.key));
         }
@@ -385,7 +416,8 @@ impl Model {
     /// Whether a client or a target permits to override the locks of an app.
     fn may_force(&self, app: AppId) -> bool {
         let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
-        self.checker.forced_all || self.checker.forced.contains(&app) || self.any_target(overridden)
+        // What was pushed is removed whatever it locks.
+        is_pushed(app) || self.checker.forced_all || self.checker.forced.contains(&app) || self.any_target(overridden)
     }
 
     /// The agent asks for a reboot.

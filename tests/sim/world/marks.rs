@@ -141,6 +141,9 @@ marks! {
     ReadHost "people: read how the host is configured"
     Read "people: read something"
     Garbled "people: send what is no JSON"
+    LocalModeOn "people: switch local mode on"
+    LocalModeOff "people: switch local mode off"
+    Push "people: push a target"
     HangUp "people: hang up before the answer"
     Answered "answer: done"
     SaidLocked "answer: locked"
@@ -166,6 +169,9 @@ marks! {
     ConditionHeld "depends_on: one is started once its condition holds"
     DependentRestarted "depends_on: one is restarted after its dependency was made anew"
     Blocked "depends_on: one waits for what does not come, and says so"
+    PushedRuns "local mode: what was pushed runs"
+    PushedRemoved "local mode: what was pushed is removed"
+    CutInLocalMode "cut: in local mode"
     Settled "recovery: everything is as wanted in the end"
 }
 
