@@ -68,7 +68,7 @@ fn a_lock_of_the_app_that_leaves_holds_up_the_move_and_its_data_stays_as_long() 
     assert_snapshot!(story_of("web web:2", "old old:1 running", moves), @"
     pull web:2
     create 1/web from web:2
-    … 1/web waits until app 7, which left the target, is gone
+    … 1/web waits until app 7, which gives way to it, no longer runs
     … app 7 is locked by its service old (/lock)
     ");
 }

@@ -82,7 +82,7 @@ impl fmt::Display for Waiting {
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),
             Self::Engine(key) => write!(f, "{key} waits for the engine to stop or remove its container"),
             Self::Resource(key, name) => write!(f, "{key} waits for {name}"),
-            Self::Predecessor(key, app) => write!(f, "{key} waits until app {app}, which left the target, is gone"),
+            Self::Predecessor(key, app) => write!(f, "{key} waits until app {app}, which gives way to it, no longer runs"),
             Self::Paused(key) => write!(f, "{key} is paused on the engine; `docker unpause` or the start verb lets it go on"),
             Self::StoppedByHand(key) => {
                 write!(

@@ -77,6 +77,10 @@ async fn what_was_pushed_is_read_back_as_it_was() {
     device.say(|it| it.local_mode.document = Some(pushed().to_string()));
     let apps = nearby(&mut device, "GET", "").await.json()["state"]["local"]["apps"].clone();
     assert_eq!(apps, pushed()["local"]["apps"]);
+    // Not by an owner's service from another network: a developer's variables may be secret.
+    let key = device.key(ONE, "main");
+    let got = device.call(request("GET", &format!("{PATH}?apikey={key}")).body(Body::empty()).unwrap()).await.json();
+    assert_eq!(got, nothing);
 }
 
 #[tokio::test]

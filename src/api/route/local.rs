@@ -48,8 +48,12 @@ struct Switched<'a> {
 /// `GET /v2/local/target-state`: in local mode what was pushed, else the apps of the owner's target.
 pub(super) fn target_state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
-    let apps =
-        if status.access.local_mode { pushed(&status.local_mode) } else { Value::Object(owners(&status, &call.callers)) };
+    let apps = match status.access.local_mode {
+        true if call.callers.may_push() => pushed(&status.local_mode),
+        // A service's key from elsewhere is none of a developer's.
+        true => value!({}),
+        false => Value::Object(owners(&status, &call.callers)),
+    };
     let target = status.target.as_ref();
     let name = target.and_then(|it| it.name.as_deref()).unwrap_or(&status.device.name);
     let config: BTreeMap<_, _> = target.map(|it| it.config.clone()).unwrap_or_default();
