@@ -45,7 +45,7 @@ pub use route::{Route, RouteAccess, routes};
 use crate::request::{LedHandle, Refusal, Reply, Request};
 use crate::state::cloud::CloudStatus;
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
-use crate::state::{ClientAddress, Connectivity, Status};
+use crate::state::{ClientAddress, Connectivity, Status, VpnState};
 use audit::{Audit, UnauthenticatedLog};
 use auth::{AuthFailure, AuthenticatedCallers, MAX_CREDENTIALS};
 use guess_limit::KeyGuessLimiter;
@@ -62,6 +62,8 @@ pub struct ApiHandle {
     pub status: watch::Receiver<Status>,
     /// Whether the device reaches its cloud.
     pub connectivity: watch::Receiver<Connectivity>,
+    /// Whether the VPN is up.
+    pub vpn: watch::Receiver<VpnState>,
     /// What became of the requests to the cloud.
     pub cloud: watch::Receiver<CloudStatus>,
     /// The LEDs.

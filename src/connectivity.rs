@@ -16,7 +16,6 @@ use tracing::{info, warn};
 
 use crate::port::{Net, UnitChange};
 use crate::state::connectivity::host_and_port;
-use crate::state::switch::parse_switch;
 use crate::state::{Connectivity, ConnectivityCheck, Status, VpnState};
 
 /// From the end of one attempt to the next. Supervisors have used this value since 2015.
@@ -25,11 +24,18 @@ const ATTEMPT_EVERY: Duration = Duration::from_secs(10);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Minimum interval between two commands to the VPN service.
 const VPN_COMMAND_EVERY: Duration = Duration::from_secs(60 * 60);
-/// The target's setting that says whether the VPN service runs.
-const VPN_CONTROL: &str = "SUPERVISOR_VPN_CONTROL";
+
+/// What the checks publish.
+#[derive(Debug, Clone)]
+pub struct ConnectivityPublishers {
+    /// Whether the cloud is reached.
+    pub connectivity: watch::Sender<Connectivity>,
+    /// Whether the VPN is up.
+    pub vpn: watch::Sender<VpnState>,
+}
 
 /// Checks for as long as it is polled, and publishes the result. `status` says what to check.
-pub async fn run(net: &impl Net, status: watch::Receiver<Status>, publish: watch::Sender<Connectivity>) -> Infallible {
+pub async fn run(net: &impl Net, status: watch::Receiver<Status>, publish: ConnectivityPublishers) -> Infallible {
     tokio::select! {
         biased;
         never = check(net, status.clone(), &publish) => never,
@@ -44,7 +50,7 @@ struct CheckTarget {
     check: ConnectivityCheck,
 }
 
-async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &watch::Sender<Connectivity>) -> Infallible {
+async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &ConnectivityPublishers) -> Infallible {
     let mut changes = pin!(net.vpn());
     let mut vpn = VpnState::Down;
     loop {
@@ -57,9 +63,10 @@ async fn check(net: &impl Net, mut status: watch::Receiver<Status>, publish: &wa
                     info!("the VPN is {}", if now == VpnState::Up { "up" } else { "down" });
                 }
                 vpn = now;
+                publish.vpn.send_replace(now);
             }
             () = differs(&mut status, CheckTarget::of, &target) => (),
-            never = attempt(net, publish, &target, vpn) => match never {},
+            never = attempt(net, &publish.connectivity, &target, vpn) => match never {},
         }
     }
 }
@@ -145,8 +152,7 @@ async fn control_vpn(net: &impl Net, mut status: watch::Receiver<Status>) -> Inf
 }
 
 fn vpn_wanted(status: &Status) -> Option<VpnState> {
-    let value = status.target.as_ref()?.config.get(VPN_CONTROL)?;
-    Some(if parse_switch(value) == Some(false) { VpnState::Down } else { VpnState::Up })
+    status.target.as_ref()?.vpn_wanted()
 }
 
 /// Waits until a part of the status differs from `now`.

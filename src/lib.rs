@@ -78,6 +78,7 @@ where
     let (led_publish, led_status) = watch::channel(state::LedStatus::default());
     let leds = request::LedHandle { requests: led_requests, status: led_status };
     let (report, connectivity) = watch::channel(state::Connectivity::default());
+    let (report_vpn, vpn) = watch::channel(state::VpnState::default());
     let (cloud_publish, cloud_status) = watch::channel(state::cloud::CloudStatus::default());
     let (announce, events) = broadcast::channel(EVENT_QUEUE);
     let links = cloud::CloudLinks { status: status.clone(), events, requests: requests.clone(), publish: cloud_publish };
@@ -85,10 +86,12 @@ where
         requests: requests.clone(),
         status: status.clone(),
         connectivity: connectivity.clone(),
+        vpn,
         cloud: cloud_status,
         leds,
         started,
     };
+    let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };
     let router = api::router(handle.clone());
     tokio::select! {
         biased;

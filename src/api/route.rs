@@ -110,7 +110,7 @@ static ROUTES: &[Route] = &[
     get("/v2/device/name", AnyKey, Now(v2::device_name)),
     get("/v2/device/tags", AnyKey, NotYet),
     patch("/v2/device/tags", AnyKey, NotYet),
-    get("/v2/device/vpn", AnyKey, NotYet),
+    get("/v2/device/vpn", AnyKey, Now(v2::vpn)),
     get("/v2/cleanup-volumes", AnyKey, NotYet),
     post("/v2/journal-logs", AnyKey, NotYet),
     // The agent's own.

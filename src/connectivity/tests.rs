@@ -63,11 +63,13 @@ impl Net for Fake {
 struct Channels {
     status: watch::Sender<Status>,
     connectivity: watch::Sender<Connectivity>,
+    vpn: watch::Sender<VpnState>,
 }
 
 impl Channels {
     async fn run(&self, fake: &Fake) -> Infallible {
-        run(fake, self.status.subscribe(), self.connectivity.clone()).await
+        let publish = ConnectivityPublishers { connectivity: self.connectivity.clone(), vpn: self.vpn.clone() };
+        run(fake, self.status.subscribe(), publish).await
     }
 }
 
@@ -80,7 +82,8 @@ fn device(endpoint: Option<&str>) -> (Fake, Channels) {
         dialled: RefCell::default(),
         steered: RefCell::default(),
     };
-    (fake, Channels { status: watch::Sender::new(status), connectivity: watch::Sender::default() })
+    let (connectivity, vpn) = (watch::Sender::default(), watch::Sender::default());
+    (fake, Channels { status: watch::Sender::new(status), connectivity, vpn })
 }
 
 /// Runs for `secs` seconds.
@@ -140,11 +143,12 @@ async fn the_vpn_is_proof_enough_and_its_end_is_noticed_at_once() {
     fake.vpn.send_replace(VpnState::Up);
     let story = async {
         sleep(Duration::from_secs(100)).await;
-        assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
+        assert_eq!((channels.connectivity.borrow().clone(), *channels.vpn.borrow()), (Connectivity::Online, VpnState::Up));
         assert!(fake.dialled.borrow().is_empty());
         fake.vpn.send_replace(VpnState::Down);
         sleep(Duration::from_millis(1)).await;
         assert!(is_offline(&channels));
+        assert_eq!(*channels.vpn.borrow(), VpnState::Down);
         fake.vpn.send_replace(VpnState::Up);
         sleep(Duration::from_millis(1)).await;
         assert_eq!(*channels.connectivity.borrow(), Connectivity::Online);
@@ -185,7 +189,7 @@ async fn the_vpns_service_is_told_once_an_hour_and_only_by_a_target_that_says_so
     let (fake, channels) = device(None);
     let began = Instant::now();
     let say = |text: &str| {
-        let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
+        let config = BTreeMap::from([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
         channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
     };
     let story = async {
@@ -209,7 +213,7 @@ async fn the_vpn_comes_up_at_once_when_the_target_changes_while_systemd_is_asked
     let began = Instant::now();
     let story = async {
         for (text, wait_ms) in [("false", 500), ("true", 10_000)] {
-            let config = BTreeMap::from([(VPN_CONTROL.to_owned(), text.to_owned())]);
+            let config = BTreeMap::from([("SUPERVISOR_VPN_CONTROL".to_owned(), text.to_owned())]);
             channels.status.send_modify(|it| it.target = Some(Target { config, ..Target::default() }.into()));
             sleep(Duration::from_millis(wait_ms)).await;
         }

@@ -7,6 +7,8 @@ use crate::state::switch::parse_switch;
 
 /// The target's setting that enables the connectivity check.
 const CHECK_VARIABLE: &str = "SUPERVISOR_CONNECTIVITY_CHECK";
+/// The target's setting that says whether the VPN service runs.
+const VPN_VARIABLE: &str = "SUPERVISOR_VPN_CONTROL";
 
 /// Whether the device reaches its cloud, as of the last check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +45,15 @@ pub enum VpnState {
     /// The VPN is down, or there is none.
     #[default]
     Down,
+}
+
+impl Target {
+    /// Whether the VPN is to be up. `None`: the target has no setting for it, so it stays as it is.
+    #[must_use]
+    pub fn vpn_wanted(&self) -> Option<VpnState> {
+        let value = self.config.get(VPN_VARIABLE)?;
+        Some(if parse_switch(value) == Some(false) { VpnState::Down } else { VpnState::Up })
+    }
 }
 
 impl ConnectivityCheck {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use boardkeeper::document;
-use boardkeeper::state::{Activity, AppId, ContainerPhase, Force, Image, ImageId, ImageRef, ServiceKey, StepKind};
+use boardkeeper::state::{Activity, AppId, ContainerPhase, Force, Image, ImageId, ImageRef, ServiceKey, StepKind, VpnState};
 use serde_json::{Value, json};
 
 use crate::test_device::{COMMIT, ONE, Received, Response, TWO, TestDevice, container, request, step};
@@ -52,6 +52,26 @@ async fn the_device_says_its_name_type_and_version() {
     device.say(|it| it.target = None);
     device.say(|it| "board".clone_into(&mut it.device.name));
     assert_eq!(device.get("/v2/device/name").await.json()["deviceName"], "board");
+}
+
+#[tokio::test]
+async fn the_vpn_is_enabled_unless_the_target_switches_it_off() {
+    let mut device = device();
+    let shown =
+        |enabled: bool, connected: bool| json!({"status": "success", "vpn": {"enabled": enabled, "connected": connected}});
+    assert_eq!(device.get("/v2/device/vpn").await.json(), shown(true, false));
+    device.vpn.send_replace(VpnState::Up);
+    assert_eq!(with_key(&mut device, ONE, "/v2/device/vpn").await.json(), shown(true, true));
+    for (value, enabled) in [("0", false), ("false", false), ("true", true)] {
+        device.say(|it| {
+            let target = Arc::make_mut(it.target.as_mut().unwrap());
+            target.config.insert("SUPERVISOR_VPN_CONTROL".to_owned(), value.to_owned());
+        });
+        assert_eq!(device.get("/v2/device/vpn").await.json(), shown(enabled, true), "{value}");
+    }
+    device.vpn.send_replace(VpnState::Down);
+    device.say(|it| it.target = None);
+    assert_eq!(device.get("/v2/device/vpn").await.json(), shown(true, false));
 }
 
 #[tokio::test]

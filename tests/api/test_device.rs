@@ -20,7 +20,7 @@ use boardkeeper::state::{
     AppId, BoardFacts, Caller, ConfigHash, Connectivity, ConnectivityCheck, Container, ContainerId, ContainerPhase,
     ContainerRef, Current, Device, EngineAction, EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef,
     Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Origin, Pattern, Player, PowerAction, Secret, ServiceKey,
-    Status, Step, StepKind,
+    Status, Step, StepKind, VpnState,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -49,6 +49,8 @@ pub(crate) struct TestDevice {
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
+    /// Whether the VPN is up.
+    pub(crate) vpn: watch::Sender<VpnState>,
     /// What became of the requests to the cloud.
     pub(crate) cloud: watch::Sender<CloudStatus>,
     pub(crate) keys: Keys,
@@ -133,8 +135,10 @@ impl TestDevice {
         let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
         let (cloud_report, cloud) = watch::channel(CloudStatus::default());
+        let (vpn_report, vpn) = watch::channel(VpnState::default());
         let leds = LedHandle { requests, status: shown };
-        let router = api::router(ApiHandle { requests: intents, status, connectivity, cloud, leds, started: Instant::now() });
+        let handle = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, started: Instant::now() };
+        let router = api::router(handle);
         let mut device = Self {
             router,
             inbox: Some(inbox),
@@ -142,6 +146,7 @@ impl TestDevice {
             led_status,
             publish,
             connectivity: report,
+            vpn: vpn_report,
             cloud: cloud_report,
             keys,
             asked: Vec::new(),

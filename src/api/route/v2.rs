@@ -14,7 +14,7 @@ use crate::api::{ApiRequest, body};
 use crate::request::{NotStarted, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ContainerId, Force};
 
-pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version};
+pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version, vpn};
 
 /// `POST /v2/applications/:appId/restart`.
 pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {

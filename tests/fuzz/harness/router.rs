@@ -12,7 +12,9 @@ use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::local_mode::LocalModeStatus;
-use boardkeeper::state::{AppId, Connectivity, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status};
+use boardkeeper::state::{
+    AppId, Connectivity, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status, VpnState,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -48,8 +50,9 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (_publish, status) = watch::channel(known());
     let (_report, connectivity) = watch::channel(Connectivity::Unknown);
     let (_cloud, cloud) = watch::channel(CloudStatus::default());
+    let (_vpn, vpn) = watch::channel(VpnState::default());
     let leds = LedHandle { requests, status: panel };
-    let door = ApiHandle { requests: intents, status, connectivity, cloud, leds, started: Instant::now() };
+    let door = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, started: Instant::now() };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     let served = http::serve_connection(stream, api::router(door), peer);
     let asks = async {

@@ -14,7 +14,7 @@ use crate::api::response::{ApiResponse, failed, json};
 use crate::api::route::v1::{commit_of, liveliest_first, progress};
 use crate::state::app_status::{AppStatus, ServiceStatus, container_word};
 use crate::state::utc::utc;
-use crate::state::{Activity, App, AppId, Container, Service, Status, parse_name};
+use crate::state::{Activity, App, AppId, Container, Service, Status, VpnState, parse_name};
 
 /// A success, and what it shows.
 #[derive(Serialize)]
@@ -33,6 +33,17 @@ struct Version<'a> {
 #[serde(rename_all = "camelCase")]
 struct DeviceName<'a> {
     device_name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Vpn {
+    vpn: VpnFields,
+}
+
+#[derive(Serialize)]
+struct VpnFields {
+    enabled: bool,
+    connected: bool,
 }
 
 #[derive(Serialize)]
@@ -143,6 +154,14 @@ pub(in crate::api) fn device_name(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let wanted = status.target.as_ref().and_then(|it| it.name.as_deref());
     success(DeviceName { device_name: wanted.unwrap_or(&status.device.name) })
+}
+
+/// `GET /v2/device/vpn`. The VPN is enabled unless the target switches it off, as in the supervisors of today.
+pub(in crate::api) fn vpn(call: &ApiRequest) -> ApiResponse {
+    let wanted = call.api.status.borrow().target.as_ref().and_then(|it| it.vpn_wanted());
+    let enabled = wanted != Some(VpnState::Down);
+    let connected = *call.api.vpn.borrow() == VpnState::Up;
+    success(Vpn { vpn: VpnFields { enabled, connected } })
 }
 
 /// `GET /v2/local/device-info`.
