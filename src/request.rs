@@ -1,6 +1,6 @@
 //! Every request the device accepts. The set is closed on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,6 +40,9 @@ pub enum Request {
     Restart { app: AppId, force: Force, reply: Reply<NotStarted> },
     /// Clear the app's volumes and bring it back. The response comes when it runs.
     Purge { app: AppId, force: Force, reply: Reply<NotStarted> },
+    /// Remove the volumes of these apps that no container has and the target does not name. `None`: of all apps. The response
+    /// comes when they are gone.
+    CleanUpVolumes { apps: Option<BTreeSet<AppId>>, reply: Reply<()> },
     /// Recreate the container of a service. The response comes when the new one runs.
     RestartService { app: AppId, service: ServiceSelector, force: Force, reply: Reply<ContainerId> },
     /// Stop a service, and keep its container.
@@ -97,6 +100,7 @@ impl Request {
             Self::ReadHost(reply) => respond(reply, Err(why)),
             Self::SwitchLocalMode { reply, .. } => respond(reply, Err(why)),
             Self::Update { reply, .. }
+            | Self::CleanUpVolumes { reply, .. }
             | Self::CheckConnectivity { reply, .. }
             | Self::ConfigureHost { reply, .. }
             | Self::Shutdown { reply, .. }

@@ -163,6 +163,8 @@ pub struct Overrides {
     pub recreate: BTreeSet<ContainerId>,
     /// Apps whose containers and volumes are removed before they are created again.
     pub purge: BTreeSet<AppId>,
+    /// Volumes to remove, by their names on the engine, unless the target names them.
+    pub unused_volumes: BTreeSet<String>,
     /// Apps whose update locks are overridden until the app has settled.
     pub force: BTreeSet<AppId>,
 }

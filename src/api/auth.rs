@@ -9,7 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use crate::api::form;
 use crate::api::site::{self, CrossSite};
 use crate::state::keys::{DeviceAction, KeyScope};
-use crate::state::{Access, Caller, ClientAddress, Status};
+use crate::state::{Access, AppId, Caller, ClientAddress, Status};
 
 /// The most credentials of one request: an unauthenticated caller must not make the agent hash a whole URL of them. A request
 /// with more is refused, whatever they are, so that none is skipped.
@@ -77,6 +77,15 @@ impl AuthenticatedCallers {
             Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => true,
             Caller::Service { key, reach: KeyScope::App | KeyScope::Device } => i64::from(key.app.0) == app,
         })
+    }
+
+    /// The apps that they may see and change. `None`: all.
+    pub(super) fn apps(&self) -> Option<BTreeSet<AppId>> {
+        let of = |caller: &Caller| match caller {
+            Caller::Device | Caller::Local | Caller::Service { reach: KeyScope::Everything, .. } => None,
+            Caller::Service { key, reach: KeyScope::App | KeyScope::Device } => Some(key.app),
+        };
+        self.0.iter().map(of).collect()
     }
 
     /// Whether they may use an action on the whole device.

@@ -111,7 +111,7 @@ static ROUTES: &[Route] = &[
     get("/v2/device/tags", AnyKey, NotYet),
     patch("/v2/device/tags", AnyKey, NotYet),
     get("/v2/device/vpn", AnyKey, Now(v2::vpn)),
-    get("/v2/cleanup-volumes", AnyKey, NotYet),
+    get("/v2/cleanup-volumes", AnyKey, Waits(|call| Box::pin(v2::clean_up_volumes(call)))),
     post("/v2/journal-logs", AnyKey, NotYet),
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),

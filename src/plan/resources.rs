@@ -2,7 +2,7 @@
 //!
 //! A network that differs from the target is removed once it is unused, and recreated. If it should have another driver, a
 //! trial network with that driver is created under another name first: only the engine knows whether it has the driver. A
-//! volume is only removed by a purge or with its app: an app's data is not lost through a change or a mistake in a document.
+//! volume is only removed by a purge, by a clean-up that a person asks for, or with its app: an app's data is not lost through a change or a mistake in a document.
 //! A volume that differs from the document is reported.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
@@ -111,6 +111,12 @@ fn propose_volumes(draft: &mut AppPlan<'_>, app: &App) {
                 }
             }
         }
+    }
+    let wanted = |it: &Volume| app.volumes.keys().any(|name| Volume::engine_name(app.id, name) == it.name);
+    let unused = |it: &&Volume| it.app == app.id && draft.input.overrides.unused_volumes.contains(&it.name) && !wanted(it);
+    for volume in draft.input.current.volumes.iter().filter(unused) {
+        // No container has it, so no lock is needed. The engine refuses to remove one that a container has.
+        draft.propose_action(Precondition::Always, EngineAction::RemoveVolume(volume.name.clone(), volume.app));
     }
 }
 

@@ -66,7 +66,7 @@ pub enum EngineError {
     /// The engine answered with an error. Says why, where and what to do.
     #[error("{0}")]
     Refused(String),
-    /// A foreign container uses what was to be removed. Says which, where the engine does.
+    /// A container uses the image or the volume that was to be removed, be it a foreign one. Says which, where the engine does.
     #[error("{0}")]
     InUse(String),
     /// Not enough disk space. Nothing was begun, or it was given up. Says how much is missing where.

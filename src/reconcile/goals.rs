@@ -1,5 +1,6 @@
 //! Whether the goal of a request was reached, and why waiting does not bring it closer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ impl<'a> GoalCheck<'a> {
             Goal::Settled(_) | Goal::Purged(..) | Goal::Stopped(..) | Goal::Restarted(..) => {
                 self.observed.blocking_lock(waiter.app)
             }
-            Goal::Started(..) => None,
+            Goal::Started(..) | Goal::CleanedUp(..) => None,
         }
     }
 
@@ -70,6 +71,10 @@ impl<'a> GoalCheck<'a> {
             Goal::Purged(stays, reply) => {
                 let failure = is_done().then(|| Err(Refusal::Failed(stays.clone())));
                 respond_if(failure, reply).map(|reply| Goal::Purged(stays, reply))
+            }
+            Goal::CleanedUp(volumes, reply) => {
+                let is_done = !self.overrides.removes_any_volume(&volumes);
+                respond_if(is_done.then_some(Ok(())), reply).map(|reply| Goal::CleanedUp(volumes, reply))
             }
             Goal::Stopped(key, reply) => respond_if(self.stopped(&key), reply).map(|reply| Goal::Stopped(key, reply)),
             Goal::Started(key, reply) => respond_if(self.started(&key), reply).map(|reply| Goal::Started(key, reply)),
@@ -150,6 +155,7 @@ impl<'a> GoalCheck<'a> {
     fn failure(self, waiter: &Waiter) -> Option<Refusal> {
         match &waiter.goal {
             Goal::Settled(_) | Goal::Purged(..) => self.cannot_settle(waiter.app),
+            Goal::CleanedUp(volumes, _) => self.cannot_clean_up(volumes),
             Goal::Stopped(key, _) => self.cannot_stop(key),
             Goal::Started(key, _) => self.cannot_start(key).or_else(|| self.starts_too_late(key, waiter.since)),
             Goal::Restarted(key, _) => self.cannot_restart(key).or_else(|| self.starts_too_late(key, waiter.since)),
@@ -188,6 +194,11 @@ impl<'a> GoalCheck<'a> {
         let pulls = |step: &Step| matches!(step, Step::Engine(EngineAction::Pull(image)) if has_image(image));
         let empty = !self.is_restart_requested(app) && !self.observed.current().containers.iter().any(|it| it.key.app == app);
         empty.then(|| self.work.retries().last_failure(pulls)).flatten().map(Refusal::Failed)
+    }
+
+    fn cannot_clean_up(self, volumes: &BTreeSet<String>) -> Option<Refusal> {
+        let removes = |step: &Step| matches!(step, Step::Engine(EngineAction::RemoveVolume(name, _)) if volumes.contains(name));
+        self.failure_backing_off(removes)
     }
 
     fn cannot_stop(self, key: &ServiceKey) -> Option<Refusal> {

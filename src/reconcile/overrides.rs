@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::{AppId, Container, ContainerId, ContainerPhase, Current, Overrides, ServiceKey, Target};
+use crate::state::{AppId, Container, ContainerId, ContainerPhase, Current, Overrides, ServiceKey, Target, Volume};
 
 /// How long a forced update overrides locks at the least: the target it is meant for may not have arrived yet.
 const FORCE_LASTS: Duration = Duration::from_secs(10);
@@ -103,6 +103,10 @@ impl ActiveOverrides {
     pub(super) fn keep_only(&mut self, target: &Target) {
         self.requested.stopped.retain(|key| target.service(key).is_some());
         self.requested.purge.retain(|app| target.apps.contains_key(app));
+        let is_named = |volume: &String| {
+            target.apps.values().any(|app| app.volumes.keys().any(|name| Volume::engine_name(app.id, name) == *volume))
+        };
+        self.requested.unused_volumes.retain(|it| !is_named(it));
     }
 
     /// Requests that the locks of these apps are overridden until each has settled.
@@ -139,6 +143,21 @@ impl ActiveOverrides {
     /// Requests that the volumes of an app are purged.
     pub(super) fn purge(&mut self, app: AppId) {
         self.requested.purge.insert(app);
+    }
+
+    /// Requests that volumes are removed which no container has and the target does not name.
+    pub(super) fn remove_unused_volumes(&mut self, names: &BTreeSet<String>) {
+        self.requested.unused_volumes.extend(names.iter().cloned());
+    }
+
+    /// Whether one of these volumes is still to be removed.
+    pub(super) fn removes_any_volume(&self, names: &BTreeSet<String>) -> bool {
+        !self.requested.unused_volumes.is_disjoint(names)
+    }
+
+    /// Whether a volume was to be removed as unused, and now stays.
+    pub(super) fn keep_volume(&mut self, name: &str) -> bool {
+        self.requested.unused_volumes.remove(name)
     }
 
     /// Requests that a service stays stopped.
@@ -203,6 +222,7 @@ impl ActiveOverrides {
         let exists =
             |app: &AppId| containers.iter().any(|it| it.key.app == *app) || current.volumes.iter().any(|it| it.app == *app);
         self.requested.purge.retain(exists);
+        self.requested.unused_volumes.retain(|name| current.volumes.iter().any(|it| it.name == *name));
         let is_recreated =
             |app: &AppId| containers.iter().any(|it| it.key.app == *app && self.requested.recreate.contains(&it.id));
         self.restarts.retain(is_recreated);

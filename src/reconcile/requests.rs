@@ -1,6 +1,8 @@
 //! What a request changes: the target or the overrides, and nothing else. The action to take follows from the next
 //! observation.
 
+use std::collections::BTreeSet;
+
 use crate::port::{Random, Record, Targets, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::overrides::StoppedRecord;
@@ -46,6 +48,7 @@ impl<W: World> Reconciler<'_, W> {
                 Ok(Some(stays)) => self.wait_for(app, Ok(|reply| Goal::Purged(stays, reply)), reply),
                 begun => self.wait_for(app, begun.map(|_| Goal::Settled), reply),
             },
+            Request::CleanUpVolumes { apps, reply } => self.clean_up_volumes(apps, reply).await,
             Request::Stop { app, service, force, reply } => {
                 let key = self.stop(app, &service, force).await;
                 self.wait_for(app, key.map(|key| |reply| Goal::Stopped(key, reply)), reply);
@@ -160,6 +163,42 @@ impl<W: World> Reconciler<'_, W> {
         let stopped = self.overrides.clear_stops(app);
         self.save_stopped(stopped).await;
         Ok(not_purged(app, &self.observed.current().volumes))
+    }
+
+    /// Has the unused volumes of these apps removed, of all where none are named.
+    async fn clean_up_volumes(&mut self, apps: Option<BTreeSet<AppId>>, reply: Reply<()>) {
+        match self.unused_volumes(apps).await {
+            Ok(Some((app, names))) => {
+                self.overrides.remove_unused_volumes(&names);
+                self.wait_for(app, Ok(|reply| Goal::CleanedUp(names, reply)), reply);
+            }
+            Ok(None) => respond(reply, Ok(())),
+            Err(why) => respond(reply, Err(why)),
+        }
+    }
+
+    /// The volumes that the target does not name, and the first app that has one. Rejects if the update locks of such an app
+    /// are held: a container that is held back may be about to use them.
+    async fn unused_volumes(&mut self, apps: Option<BTreeSet<AppId>>) -> Result<Option<(AppId, BTreeSet<String>)>, Refusal> {
+        if let EngineState::Down { why, .. } = &self.context.publish.borrow().engine {
+            // While the engine is down, it is not known which volumes there are.
+            return Err(Refusal::Failed(why.clone()));
+        }
+        let unused = |it: &&Volume| {
+            let app = self.target().and_then(|target| target.apps.get(&it.app));
+            let is_named = |app: &App| app.volumes.keys().any(|name| Volume::engine_name(app.id, name) == it.name);
+            apps.as_ref().is_none_or(|apps| apps.contains(&it.app)) && app.is_some_and(|app| !is_named(app))
+        };
+        let found = self.observed.current().volumes.iter().filter(unused);
+        let found: Vec<(AppId, String)> = found.map(|it| (it.app, it.name.clone())).collect();
+        for app in found.iter().map(|(app, _)| *app).collect::<BTreeSet<_>>() {
+            match self.check_locks(app, Force::No).await {
+                Err(Refusal::Locked(held)) => return Err(Refusal::LockedApp(app, held)),
+                checked => checked?,
+            }
+        }
+        let first = found.first().map(|(app, _)| *app);
+        Ok(first.map(|app| (app, found.into_iter().map(|(_, name)| name).collect())))
     }
 
     async fn restart_service(&mut self, app: AppId, service: &ServiceSelector, force: Force) -> Result<ServiceKey, Refusal> {
@@ -291,6 +330,7 @@ const fn changes_containers(request: &Request) -> bool {
         Request::Restart { .. }
         | Request::RestartService { .. }
         | Request::Purge { .. }
+        | Request::CleanUpVolumes { .. }
         | Request::Stop { .. }
         | Request::Start { .. }
         | Request::ConfigureHost { .. } => true,

@@ -112,6 +112,13 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.work.succeed(step);
             return;
         }
+        if let (Step::Engine(EngineAction::RemoveVolume(name, _)), StepFailure::Engine(EngineError::InUse(why))) =
+            (step, failure)
+            && self.overrides.keep_volume(name)
+        {
+            info!(volume = name, why, "a container has the volume; keeping it");
+            return self.work.succeed(step);
+        }
         let again = self.work.fail(step, failure);
         warn!(error = %failure, %step, ?again, "step failed");
         if let Some(app) = step.app() {

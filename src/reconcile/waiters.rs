@@ -27,6 +27,8 @@ pub(super) enum Goal {
     Settled(Reply<NotStarted>),
     /// The same, after a purge that cannot delete everything: says which data stays where, and what to do.
     Purged(String, Reply<NotStarted>),
+    /// None of these volumes is left that is to be removed.
+    CleanedUp(BTreeSet<String>, Reply<()>),
     /// The service's container does not run.
     Stopped(ServiceKey, Reply<ContainerId>),
     /// The service's container runs, or has run.
@@ -40,7 +42,7 @@ impl Waiter {
     pub(super) const fn stops(&self) -> Option<&ServiceKey> {
         match &self.goal {
             Goal::Stopped(key, _) => Some(key),
-            Goal::Settled(_) | Goal::Purged(..) | Goal::Started(..) | Goal::Restarted(..) => None,
+            Goal::Settled(_) | Goal::Purged(..) | Goal::CleanedUp(..) | Goal::Started(..) | Goal::Restarted(..) => None,
         }
     }
 
@@ -54,6 +56,7 @@ impl Goal {
     fn reject(self, why: Refusal) {
         match self {
             Self::Settled(reply) | Self::Purged(_, reply) => respond(reply, Err(why)),
+            Self::CleanedUp(_, reply) => respond(reply, Err(why)),
             Self::Stopped(_, reply) | Self::Started(_, reply) | Self::Restarted(_, reply) => respond(reply, Err(why)),
         }
     }
@@ -61,6 +64,7 @@ impl Goal {
     fn is_closed(&self) -> bool {
         match self {
             Self::Settled(reply) | Self::Purged(_, reply) => reply.is_closed(),
+            Self::CleanedUp(_, reply) => reply.is_closed(),
             Self::Stopped(_, reply) | Self::Started(_, reply) | Self::Restarted(_, reply) => reply.is_closed(),
         }
     }
@@ -70,6 +74,8 @@ impl Goal {
         let (kind, about) = match self {
             Self::Settled(_) => ("settled", ""),
             Self::Purged(stays, _) => ("purged", stays.as_str()),
+            // Requests for different volumes are the same goal: all of them are pursued.
+            Self::CleanedUp(..) => ("cleaned up", ""),
             Self::Stopped(key, _) => ("stopped", key.service.as_str()),
             Self::Started(key, _) => ("started", key.service.as_str()),
             Self::Restarted(key, _) => ("restarted", key.service.as_str()),

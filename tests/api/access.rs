@@ -9,7 +9,7 @@ use boardkeeper::state::{Caller, ClientAddress};
 
 use crate::test_device::{ONE, Received, Response, TWO, TestDevice, WIDE, request};
 
-const ON_DEVICE: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
+pub(crate) const ON_DEVICE: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
 
 /// The status a route answers to each kind of caller, for a request about the app of one service. A route that is not here only
 /// reads the device, and answers any key of it.
@@ -34,6 +34,7 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("POST /v1/apps/{appId}/start", [401, 401, 200, 200, 401]),
     ("POST /v1/restart", [401, 401, 200, 200, 401]),
     ("POST /v1/purge", [401, 401, 200, 200, 401]),
+    ("GET /v2/cleanup-volumes", [401, 401, 200, 200, 200]),
     ("POST /v2/applications/{appId}/restart", [401, 401, 200, 200, 401]),
     ("POST /v2/applications/{appId}/purge", [401, 401, 200, 200, 401]),
     ("GET /v2/applications/{appId}/state", [401, 401, 409, 409, 409]),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use boardkeeper::document;
+use boardkeeper::request::Refusal;
 use boardkeeper::state::{Activity, AppId, ContainerPhase, Force, Image, ImageId, ImageRef, ServiceKey, StepKind, VpnState};
 use serde_json::{Value, json};
 
+use crate::access::ON_DEVICE;
 use crate::test_device::{COMMIT, ONE, Received, Response, TWO, TestDevice, container, request, step};
 
 /// A device on which one app of the target runs, and another one is being downloaded.
@@ -168,4 +170,38 @@ async fn an_app_is_restarted_and_purged_by_its_number_in_the_path() {
         device.asked.clear();
         device.see(|it| it.locks.clear());
     }
+}
+
+#[tokio::test]
+async fn unused_volumes_are_removed_of_the_apps_that_the_key_opens() {
+    let mut device = device();
+    let done = json!({"status": "success"});
+    assert_eq!(device.get("/v2/cleanup-volumes").await.json(), done);
+    assert_eq!(with_key(&mut device, ONE, "/v2/cleanup-volumes").await.json(), done);
+    assert_eq!(device.asked, [Received::CleanUpVolumes(None), Received::CleanUpVolumes(Some([ONE].into()))]);
+    device.asked.clear();
+    let key = "d".repeat(64);
+    let head = device.call(request("HEAD", &format!("/v2/cleanup-volumes?apikey={key}")).body(Body::empty()).unwrap()).await;
+    assert_eq!((head.status.as_u16(), device.asked.len()), (200, 0), "a look changes nothing");
+    device.lock(ONE, "main");
+    let got = device.get("/v2/cleanup-volumes").await;
+    let message = "Lockfile exists for { appId: 2167, service: main }";
+    assert_eq!((got.status.as_u16(), got.message().as_str()), (423, message));
+    for why in [Refusal::ShuttingDown, Refusal::Failed("the engine is down".to_owned())] {
+        device.refuses = Some(why.clone());
+        let got = device.get("/v2/cleanup-volumes").await;
+        assert_eq!((got.status.as_u16(), got.message()), (503, why.to_string()));
+    }
+}
+
+/// Another site's page can make a browser send a GET; only in local mode would that need no key.
+#[tokio::test]
+async fn another_sites_page_removes_no_volume() {
+    let mut device = device();
+    device.say(|it| it.access.local_mode = true);
+    let from = |origin: &str| request("GET", "/v2/cleanup-volumes").header("Origin", origin).extension(ON_DEVICE);
+    let got = device.call(from("http://evil.example").body(Body::empty()).unwrap()).await;
+    assert_eq!((got.status.as_u16(), device.asked.len()), (403, 0));
+    let got = device.call(from("http://127.0.0.1:48484").body(Body::empty()).unwrap()).await;
+    assert_eq!((got.status.as_u16(), device.asked.len()), (200, 1));
 }

@@ -77,6 +77,7 @@ pub(crate) enum Received {
     Update { locks: Force, running: InProgress },
     Restart(AppId, Force),
     Purge(AppId, Force),
+    CleanUpVolumes(Option<BTreeSet<AppId>>),
     Stop(AppId, Force),
     Start(AppId),
     RestartService(AppId, ServiceSelector, Force),
@@ -97,6 +98,7 @@ impl Received {
             Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
             Request::Restart { app, force, .. } => Self::Restart(*app, *force),
             Request::Purge { app, force, .. } => Self::Purge(*app, *force),
+            Request::CleanUpVolumes { apps, .. } => Self::CleanUpVolumes(apps.clone()),
             Request::Stop { app, service: ServiceSelector::Only, force, .. } => Self::Stop(*app, *force),
             Request::Start { app, service: ServiceSelector::Only, .. } => Self::Start(*app),
             Request::RestartService { app, service, force, .. } => Self::RestartService(*app, service.clone(), *force),
@@ -283,6 +285,11 @@ impl TestDevice {
             Request::Restart { app, force, reply } | Request::Purge { app, force, reply } => {
                 let here = self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app));
                 respond(reply, here.and_then(|()| self.unlocked(app, force)).map(|()| self.except.clone()));
+            }
+            Request::CleanUpVolumes { reply, .. } => {
+                let locks = &self.publish.borrow().current.locks;
+                let held = locks.iter().find_map(|(app, it)| Some(Refusal::LockedApp(*app, it.held()?.clone())));
+                respond(reply, held.map_or(Ok(()), Err));
             }
             Request::Stop { app, service, force, reply } | Request::RestartService { app, service, force, reply } => {
                 respond(reply, self.selected(app, &service).and_then(|id| self.unlocked(app, force).map(|()| id)));

@@ -30,6 +30,34 @@ fn purge_empties_the_volume_and_brings_the_app_back() {
 
 #[test]
 #[ignore = "needs `make engine`"]
+fn a_clean_up_removes_the_volumes_that_no_container_has_and_the_target_does_not_name() {
+    let lab = Lab::enter();
+    let main = Service::new("main", &lab.image("1")).with("volumes", json!(["data:/data"]));
+    let agent = Agent::with(&lab, &App::new(514, "c1", vec![main]).volumes(&["data", "spare"]));
+    let labels = ["--label", "io.balena.supervised=true", "--label", "io.balena.app-id=514"];
+    for name in ["514_old", "514_held"] {
+        lab.docker(&[&["volume", "create"], &labels[..], &[name]].concat());
+    }
+    lab.docker(&["volume", "create", "514_foreign"]);
+    lab.docker(&["create", "--name", "foreign", "-v", "514_held:/x", &lab.image("1")]);
+    // The agent plans from what it last observed.
+    until(PATIENCE, "the unused volume is gone", || {
+        agent.ask("POST", "/v1/update", &json!({}));
+        agent.settles();
+        let reply = agent.get("/v2/cleanup-volumes");
+        assert_eq!((reply.status, &*reply.body), (200, r#"{"status":"success"}"#));
+        !lab.docker(&["volume", "ls", "-q"]).contains("514_old")
+    });
+    let left = lab.docker(&["volume", "ls", "-q"]);
+    for name in ["514_data", "514_spare", "514_held", "514_foreign"] {
+        assert!(left.lines().any(|it| it == name), "{name} stays: {left}");
+    }
+    agent.settles();
+    assert_eq!(agent.state()["troubles"], json!([]));
+}
+
+#[test]
+#[ignore = "needs `make engine`"]
 fn a_volume_whose_options_changed_keeps_its_data_until_its_owner_purges() {
     let lab = Lab::enter();
     let main = |tag: &str| vec![Service::new("main", &lab.image(tag)).with("volumes", json!(["data:/data"]))];

@@ -177,6 +177,10 @@ pub(crate) async fn every_action_is_idempotent(lab: &impl Lab) {
     );
     twice(lab, EngineAction::Stop(main.clone())).await;
     assert_eq!(phase(lab, "main").await, Some(ContainerPhase::Exited(137)));
+    match take(lab, EngineAction::RemoveVolume(volume("data").name, APP)).await {
+        Err(EngineError::InUse(why)) => assert!(why.contains(&volume("data").name), "{why}"),
+        other => panic!("a container has the volume, and its removal gives {other:?}"),
+    }
     twice(lab, EngineAction::Kill(main)).await;
     assert_eq!(phase(lab, "main").await, None);
 

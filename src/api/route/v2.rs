@@ -5,13 +5,13 @@
 
 mod read;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 
 use crate::api::body::{BodyFields, integer};
 use crate::api::response::{ApiResponse, failed};
 use crate::api::route::v1::{NAME_THE_SERVICE, NO_APP, OK, app_id, refused, service_refused, unknown_app};
 use crate::api::{ApiRequest, body};
-use crate::request::{NotStarted, Reply, Request, ServiceSelector};
+use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ContainerId, Force};
 
 pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version, vpn};
@@ -39,6 +39,20 @@ pub(super) async fn stop_service(call: ApiRequest) -> Result<ApiResponse, ApiRes
 /// `POST /v2/applications/:appId/start-service`. It takes no lock, so there is nothing to force.
 pub(super) async fn start_service(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     of_service(call, |app, service, _, reply| Request::Start { app, service, reply }).await
+}
+
+/// `GET /v2/cleanup-volumes`: of the apps that the callers may change. `HEAD` removes nothing: only `GET` is what clients of
+/// today know to have an effect.
+pub(super) async fn clean_up_volumes(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let apps = call.callers.apps();
+    if call.request.method() != Method::HEAD {
+        match call.api.send(|reply| Request::CleanUpVolumes { apps, reply }).await? {
+            Ok(()) => (),
+            Err(Refusal::LockedApp(app, held)) => return Err(refused(app, &Refusal::Locked(held))),
+            Err(why) => return Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
+        }
+    }
+    Ok(read::success(()))
 }
 
 /// Sends a request about the app in the path.

@@ -107,7 +107,10 @@ impl Engine {
         if !labels::supervised(&seen.labels.into_iter().collect()) {
             return Err(EngineError::Refused(format!("cannot {what}: no supervisor made it")));
         }
-        found(&what, connection.docker.remove_volume(name, None::<RemoveVolumeOptions>).await).map(drop)
+        match connection.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
+            Err(error) if is_conflict(&error) => Err(EngineError::InUse(sort(&what, &error).to_string())),
+            removed => found(&what, removed).map(drop),
+        }
     }
 
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<(), EngineError> {

@@ -50,6 +50,21 @@ fn a_restart_of_an_app_drops_its_own_stops_only() {
 }
 
 #[test]
+fn a_volume_is_unused_until_it_is_gone_or_the_target_names_it() {
+    let mut device = parse_device("volume old\nvolume data\nvolume held");
+    let all: BTreeSet<String> = ["1_old", "1_data", "1_held"].map(str::to_owned).into();
+    let mut overrides = none();
+    overrides.remove_unused_volumes(&all);
+    overrides.keep_only(&parse_target("web web:1 volume:data"));
+    assert_eq!(overrides.requested().unused_volumes, ["1_old", "1_held"].map(str::to_owned).into());
+    device.volumes.retain(|it| it.name != "1_old");
+    assert_eq!(overrides.drop_fulfilled(&device), StoppedRecord::Same);
+    assert!(overrides.removes_any_volume(&all));
+    assert!(overrides.keep_volume("1_held") && !overrides.keep_volume("1_held"));
+    assert!(!overrides.removes_any_volume(&all));
+}
+
+#[test]
 fn a_rejected_request_leaves_nothing_of_its_app_requested() {
     let device = parse_device("web web:1 running");
     let mut overrides = none();

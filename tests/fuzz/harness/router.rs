@@ -105,6 +105,7 @@ fn answer(request: Request) {
         Request::SwitchLocalMode { reply, .. } => respond(reply, Ok(LocalModeStatus::default())),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
         Request::Update { reply, .. }
+        | Request::CleanUpVolumes { reply, .. }
         | Request::CheckConnectivity { reply, .. }
         | Request::ConfigureHost { reply, .. }
         | Request::Shutdown { reply, .. }

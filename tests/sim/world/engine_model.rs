@@ -340,7 +340,7 @@ impl EngineModel {
             return refuse(format!("no supervisor made volume {name}"));
         }
         if self.containers.values().any(|it| it.volumes.contains(name)) {
-            return refuse(format!("volume {name} is in use"));
+            return Err(EngineError::InUse(format!("volume {name} is in use")));
         }
         self.volumes.remove(name);
         Ok(())

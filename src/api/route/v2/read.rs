@@ -283,6 +283,6 @@ fn is_open(callers: &AuthenticatedCallers, app: AppId) -> bool {
     callers.may_access(i64::from(app.0))
 }
 
-fn success(shown: impl Serialize) -> ApiResponse {
+pub(super) fn success(shown: impl Serialize) -> ApiResponse {
     json(StatusCode::OK, &Success { status: "success", shown })
 }
