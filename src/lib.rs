@@ -35,6 +35,7 @@ pub mod cloud;
 pub mod config;
 pub mod connectivity;
 pub mod document;
+mod followers;
 pub mod http;
 pub mod journal;
 pub mod json;
@@ -47,6 +48,8 @@ pub mod port;
 pub mod reconcile;
 pub mod request;
 pub mod state;
+mod streams;
+mod system_words;
 #[cfg(test)]
 mod testing;
 
@@ -81,6 +84,8 @@ where
     let (report_vpn, vpn) = watch::channel(state::VpnState::default());
     let (cloud_publish, cloud_status) = watch::channel(state::cloud::CloudStatus::default());
     let (announce, events) = broadcast::channel(EVENT_QUEUE);
+    let (stream_requests, stream_inbox) = mpsc::channel(REQUEST_QUEUE);
+    let stream_events = events.resubscribe();
     let links = cloud::CloudLinks { status: status.clone(), events, requests: requests.clone(), publish: cloud_publish };
     let handle = api::ApiHandle {
         requests: requests.clone(),
@@ -89,6 +94,7 @@ where
         vpn,
         cloud: cloud_status,
         leds,
+        streams: stream_requests,
         started,
     };
     let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };
@@ -97,7 +103,8 @@ where
         biased;
         never = reconcile::run(world, inbox, publish, announce, settings) => match never {},
         never = connectivity::run(world.net(), status.clone(), report) => match never {},
-        never = journal::run(world.host(), status) => match never {},
+        never = journal::run(world.host(), status.clone()) => match never {},
+        never = streams::run(world, status, stream_events, stream_inbox) => match never {},
         never = poll::run(world.targets(), requests) => match never {},
         // Boxed: it is large, and most devices have no cloud.
         never = Box::pin(cloud::run(world, cloud, links)) => match never {},

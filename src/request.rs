@@ -1,12 +1,14 @@
 //! Every request the device accepts. The set is closed on purpose.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::CloudAccount;
 use crate::state::host::{HostConfig, HostPatch};
+use crate::state::live_log::LiveLogLine;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
@@ -181,6 +183,27 @@ pub enum Refusal {
     /// There is no such key.
     #[error("the key is not one of this device's")]
     UnknownKey,
+}
+
+/// A request to the task that serves streams. A stream ends when its receiver is dropped.
+#[derive(Debug)]
+pub enum StreamRequest {
+    /// The lines of these apps' containers, as they are written, and those of the agent. `apps`: `None` stands for all of
+    /// them, and for the agent's lines about the device.
+    Logs {
+        /// The apps.
+        apps: Option<BTreeSet<AppId>>,
+        /// Where the lines come from.
+        reply: oneshot::Sender<Result<mpsc::Receiver<Arc<LiveLogLine>>, StreamRefusal>>,
+    },
+}
+
+/// Why a stream was not begun.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamRefusal {
+    /// So many other clients are sent such a stream.
+    #[error("{0} other clients are sent such a stream already; end one of them and ask again")]
+    TooMany(usize),
 }
 
 /// A handle to the LED task: requests to it, and its status.

@@ -27,6 +27,7 @@ pub mod image;
 pub mod keys;
 pub mod labels;
 pub mod led;
+pub mod live_log;
 pub mod local_mode;
 pub mod logging;
 pub mod network;

@@ -19,13 +19,16 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("request", &["state"]),
     ("port", &["state"]),
     // Worlds for tests.
-    ("testing", &["state", "port"]),
+    ("testing", &["state", "port", "document"]),
+    ("followers", &["state", "port", "backoff"]),
+    ("system_words", &["state", "testing"]),
     ("reconcile", &["state", "plan", "request", "port", "backoff", "boot_config", "testing"]),
     ("poll", &["request", "port", "backoff"]),
     ("led", &["state", "request", "port"]),
     ("connectivity", &["state", "port"]),
+    ("streams", &["state", "request", "port", "followers", "system_words", "testing"]),
     ("journal", &["state", "port"]),
-    ("cloud", &["state", "request", "document", "port", "backoff", "testing"]),
+    ("cloud", &["state", "request", "document", "port", "backoff", "followers", "system_words", "testing"]),
     ("notify", &["state", "request", "port"]),
     ("api", &["state", "request", "json"]),
     // The facts of a connection that the API reads, and whether the machine shuts down.

@@ -1,11 +1,12 @@
 //! The shapes of a response, with the content types Express gives them, which clients and the cloud's proxy rely on.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::state::device::EndlessAnswer;
 use crate::state::{IdentifyOutcome, Secret};
 
 /// A response.
@@ -21,6 +22,8 @@ pub(super) enum ApiResponse {
     File(&'static [u8]),
     /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
+    /// A stream of this type, which ends with the server.
+    Stream(&'static str, Body),
     /// No body; a header says which LED blinks.
     Identified(IdentifyOutcome),
     /// Another response, with a header that names the services that do not run.
@@ -87,7 +90,7 @@ impl ApiResponse {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
-            Self::File(_) | Self::Key(_) | Self::Identified(_) => StatusCode::OK,
+            Self::File(_) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
             Self::WithNotStarted(response, _) => response.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -107,6 +110,12 @@ impl IntoResponse for ApiResponse {
             Self::Json(_, body) => typed(status, JSON, body),
             Self::File(body) => typed(status, JSON, body),
             Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
+            Self::Stream(kind, body) => {
+                // The connection ends with the stream.
+                let mut response = (status, [(CONTENT_TYPE, kind), (CONNECTION, "close")], body).into_response();
+                response.extensions_mut().insert(EndlessAnswer);
+                response
+            }
             Self::Identified(led) => {
                 let led = HeaderValue::from_str(&led.to_string()).expect("it displays as printable ASCII");
                 (status, [("identify-led", led)]).into_response()

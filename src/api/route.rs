@@ -8,6 +8,7 @@
 //! agent    what the agent knows and does                            route/agent.rs
 //! leds     the board and its LEDs                                   route/leds.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
+//! streams  responses that go on for as long as the client reads      route/streams.rs
 //! openapi  the API description                                      route/openapi.rs openapi.json
 //! ```
 
@@ -15,6 +16,7 @@ mod agent;
 mod leds;
 mod local;
 mod openapi;
+mod streams;
 mod v1;
 mod v2;
 
@@ -105,7 +107,7 @@ static ROUTES: &[Route] = &[
     get("/v2/local/target-state", AnyKey, Now(local::target_state)),
     post("/v2/local/target-state", Developer, Waits(|call| Box::pin(local::push(call)))),
     get("/v2/local/device-info", AnyKey, Now(v2::device_info)),
-    get("/v2/local/logs", AnyKey, NotYet),
+    get("/v2/local/logs", AnyKey, Waits(|call| Box::pin(streams::local_logs(call)))),
     get("/v2/version", AnyKey, Now(v2::version)),
     get("/v2/device/name", AnyKey, Now(v2::device_name)),
     get("/v2/device/tags", AnyKey, NotYet),

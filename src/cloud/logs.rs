@@ -2,11 +2,8 @@
 //!
 //! ```text
 //! body       the lines of one request                                logs/body.rs
-//! followers  the containers that are read, in turn                   logs/followers.rs
-//! overload   when lines are dropped                                  logs/overload.rs
 //! progress   how far each container was uploaded, saved              logs/progress.rs
 //! upload     a body is sent until the cloud has it                   logs/upload.rs
-//! words      the agent's own lines                                   logs/words.rs
 //! ```
 //!
 //! A body of at most 50 lines is sent, and kept until its 201; meanwhile the next one is gathered, a line of each container in
@@ -18,15 +15,12 @@
 //! The durable copy is written once an hour, and before the machine goes down; after a power cut up to an hour of lines is sent
 //! again rather than lost.
 //!
-//! Lines are dropped only by the rule in `logs/overload.rs`, never because the cloud is away. What the engine rotates away
+//! Lines are dropped only by the rule in `followers/overload.rs`, never because the cloud is away. What the engine rotates away
 //! meanwhile is lost, and said. The agent's own lines are not kept by any engine: of these the newest hundred wait.
 
 mod body;
-mod followers;
-mod overload;
 mod progress;
 mod upload;
-mod words;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -42,15 +36,15 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::cloud::logs::body::Body;
-use crate::cloud::logs::followers::{Followers, Moment, Taken};
 use crate::cloud::logs::progress::Progress;
 use crate::cloud::logs::upload::{Accepting, Sent, send};
-use crate::cloud::logs::words::SystemWords;
 use crate::cloud::pace::Pace;
+use crate::followers::{Followed, Followers, Moment, Taken};
 use crate::port::{Clock, Cloud, Engine, Store, World};
 use crate::state::cloud::{CloudAccount, CloudLogLine, CloudStatus, LogSource};
 use crate::state::switch::parse_switch;
 use crate::state::{DeviceEvent, OutputStream, Status};
+use crate::system_words::{self, SystemWords};
 
 /// How many of the agent's own lines wait.
 const SYSTEM_LINES: usize = 100;
@@ -128,7 +122,7 @@ async fn upload<E: Engine, C: Cloud, S: Store, K: Clock>(
     let mut it = LogUploader {
         ports,
         links,
-        followers: Followers::new(ports.engine),
+        followers: Followers::new(ports.engine, Followed::Numbered),
         progress,
         words: SystemWords::default(),
         system: VecDeque::new(),
@@ -140,7 +134,7 @@ async fn upload<E: Engine, C: Cloud, S: Store, K: Clock>(
         dropped_logged: None,
         is_on: true,
     };
-    it.say(words::STARTING.to_owned());
+    it.say(system_words::STARTING.to_owned());
     it.on_status(&status.borrow_and_update());
     let mut sending: Option<Sending<'_>> = None;
     loop {
@@ -280,7 +274,10 @@ impl<'w, E: Engine, C: Cloud, S: Store, K: Clock> LogUploader<'w, E, C, S, K> {
             return yield_now().await;
         };
         if line.after_gap {
-            self.say(format!("Warning: Messages of service '{service}' were lost: the container engine rotated its log"));
+            self.say(format!(
+                "Warning: Messages of service '{}' were lost: the container engine rotated its log",
+                service.service
+            ));
         }
         let source = match line.stream {
             OutputStream::Stdout => LogSource::Stdout(service_id),

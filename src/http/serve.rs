@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -31,7 +31,7 @@ use super::Listener;
 use super::limits::{ConnectionLimiter, Slot};
 use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::state::Status;
-use crate::state::device::{AnswerDelay, ClientAddress, ConcurrentRequests, LocalAddress};
+use crate::state::device::{AnswerDelay, ClientAddress, ConcurrentRequests, EndlessAnswer, LocalAddress, ServerStop};
 
 /// The most bytes of a request head, first line included: the limit of other supervisors. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -96,7 +96,8 @@ pub async fn serve_while_up(
             // Responses are small, and a client waits for each: no Nagle delay.
             let _ = stream.set_nodelay(true);
             let reached = stream.local_addr().ok().map(|it| LocalAddress(it.ip().to_canonical()));
-            open.push(serve_stream(stream, Answering::new(router.clone(), peer, reached, slot), stopping.clone()));
+            let service = Answering::new(router.clone(), peer, reached, slot, stopping.clone());
+            open.push(serve_stream(stream, service, stopping.clone()));
         }
         if !is_accepting {
             info!("the machine shuts down; the API refuses new connections");
@@ -126,20 +127,22 @@ pub async fn serve_connection(stream: impl AsyncRead + AsyncWrite, router: Route
     let limiter = ConnectionLimiter::default();
     let Some(slot) = limiter.admit(peer.addr) else { return };
     let router = TowerToHyperService::new(router);
-    answer(stream, async || (), pending(), Answering::new(router, peer, None, slot), stopping).await;
+    let service = Answering::new(router, peer, None, slot, stopping.clone());
+    answer(stream, async || (), (pending(), pending()), service, stopping).await;
 }
 
 async fn serve_stream(stream: TcpStream, service: Answering<'_>, stopping: watch::Receiver<()>) {
     let stream = StreamRef(&stream);
-    answer(stream, async || stream.readable().await, stream.broken(), service, stopping).await;
+    let ends = (stream.broken(), stream.closed());
+    answer(stream, async || stream.readable().await, ends, service, stopping).await;
 }
 
 /// `readable` completes when there may be something to read. `broken` completes when the client can no longer be answered:
-/// while a response is pending, nothing else polls the connection.
+/// while a response is pending, nothing else polls the connection. `closed` completes when the client sends nothing any more.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite,
     readable: impl AsyncFn(),
-    broken: impl Future<Output = ()>,
+    (broken, closed): (impl Future<Output = ()>, impl Future<Output = ()>),
     service: Answering<'_>,
     stopping: watch::Receiver<()>,
 ) {
@@ -152,6 +155,9 @@ async fn answer(
             debug!(%error, "a connection broke");
         },
         () = service.slot.displaced() => debug!(from = %service.peer.addr, "a connection made room for others"),
+        () = async { service.endless.notified().await; closed.await } => {
+            debug!(from = %service.peer.addr, "a client that was sent a stream has left");
+        }
         () = broken => debug!(from = %service.peer.addr, "a client disconnected before the answer"),
     }
 }
@@ -244,7 +250,10 @@ struct Answering<'a> {
     peer: ClientAddress,
     reached: Option<LocalAddress>,
     slot: Slot<'a>,
+    stop: ServerStop,
     turn: Rc<Cell<Turn>>,
+    /// Notified when a response begins that goes on until the client leaves.
+    endless: Rc<Notify>,
 }
 
 /// Whether a connection has begun a response since it was polled. A client that pipelines many requests, or sends the next one
@@ -258,8 +267,15 @@ enum Turn {
 }
 
 impl<'a> Answering<'a> {
-    fn new(router: TowerToHyperService<Router>, peer: ClientAddress, reached: Option<LocalAddress>, slot: Slot<'a>) -> Self {
-        Self { router, peer, reached, slot, turn: Rc::new(Cell::new(Turn::Free)) }
+    fn new(
+        router: TowerToHyperService<Router>,
+        peer: ClientAddress,
+        reached: Option<LocalAddress>,
+        slot: Slot<'a>,
+        stopping: watch::Receiver<()>,
+    ) -> Self {
+        let (turn, endless) = (Rc::new(Cell::new(Turn::Free)), Rc::default());
+        Self { router, peer, reached, slot, stop: ServerStop(stopping), turn, endless }
     }
 
     /// Whether a request is in flight: each holds a clone of `turn`.
@@ -276,18 +292,22 @@ impl Service<Request<Incoming>> for Answering<'_> {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let (guard, concurrent) = self.slot.begin();
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.stop.clone());
         request.extensions_mut().insert(ConcurrentRequests(concurrent));
         if let Some(reached) = self.reached {
             request.extensions_mut().insert(reached);
         }
         let answered = self.router.call(request);
-        let turn = Rc::clone(&self.turn);
+        let (turn, endless) = (Rc::clone(&self.turn), Rc::clone(&self.endless));
         Box::pin(async move {
             while turn.replace(Turn::Taken) == Turn::Taken {
                 yield_now().await;
             }
             let answer = answered.await;
             drop(guard);
+            if answer.as_ref().is_ok_and(|it| it.extensions().get::<EndlessAnswer>().is_some()) {
+                endless.notify_one();
+            }
             // The connection counts as idle from here on: another one may displace it.
             if let Ok(Some(AnswerDelay(long))) = answer.as_ref().map(|it| it.extensions().get().copied()) {
                 sleep(long).await;

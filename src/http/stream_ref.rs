@@ -1,6 +1,7 @@
 //! A connection as the server sees it: read and written by the HTTP server, and watched for errors beside it.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,13 @@ impl StreamRef<'_> {
         // Not `TcpStream::readable`: tokio takes a new connection for readable until a read was tried. Errors are reported by
         // the read that follows.
         let _ = self.0.peek(&mut [0]).await;
+    }
+
+    /// Completes when the client has closed the connection or its sending side, unless it has sent something that was not read.
+    pub(super) async fn closed(self) {
+        if matches!(self.0.peek(&mut [0]).await, Ok(1..)) {
+            pending::<()>().await;
+        }
     }
 
     /// Completes when the connection is broken: reset, or the client is gone. Not when the client only shuts down its sending

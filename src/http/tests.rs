@@ -3,16 +3,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::routing::get;
 use axum::{Extension, Router};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::state::device::{AnswerDelay, LocalAddress};
+use crate::state::device::{AnswerDelay, EndlessAnswer, LocalAddress, ServerStop};
 use crate::state::{ClientAddress, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
 
 const PEER: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
@@ -107,6 +108,70 @@ async fn the_end_is_near_whatever_is_under_way() {
     let ((), began) = tokio::join!(served, asks);
     assert!(began.elapsed() < Duration::from_secs(1));
     assert!(TcpStream::connect(at).await.is_err());
+}
+
+/// A router whose response goes on until the server stops. It holds one of these for as long as it goes on.
+fn endless(held: Arc<()>) -> Router {
+    let answer = async move |Extension(ServerStop(stop)): Extension<ServerStop>| {
+        let held = Arc::clone(&held);
+        let parts = stream::unfold((Some("begun"), stop, held), async |(first, mut stop, held)| {
+            if first.is_none() {
+                // A stop that was announced and a server that is gone are the same.
+                drop(stop.changed().await);
+                return None;
+            }
+            Some((Ok::<_, io::Error>(first?), (None, stop, held)))
+        });
+        (Extension(EndlessAnswer), Body::from_stream(parts))
+    };
+    Router::new().route("/endless", get(answer))
+}
+
+async fn reads_endless(at: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(at).await.unwrap();
+    client.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    while !text.contains("begun") {
+        let mut part = [0; 256];
+        let length = client.read(&mut part).await.unwrap();
+        assert!(length > 0, "{text}");
+        text.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+    client
+}
+
+#[tokio::test]
+async fn an_endless_response_ends_with_the_server_and_is_whole() {
+    let (listener, at) = bound();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let reads = async {
+        let mut client = reads_endless(at).await;
+        stop.send(()).unwrap();
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        rest
+    };
+    let served = serve(endless(Arc::new(())), listener, async { stopped.await.unwrap() });
+    let ((), rest) = tokio::join!(served, reads);
+    assert!(rest.ends_with("0\r\n\r\n"), "the last chunk is empty: {rest:?}");
+}
+
+#[tokio::test]
+async fn an_endless_response_ends_when_its_client_leaves_though_nothing_is_sent() {
+    let (listener, at) = bound();
+    let held = Arc::new(());
+    let story = async {
+        let first = reads_endless(at).await;
+        assert_eq!(Arc::strong_count(&held), 3, "the router's and the response's");
+        drop(first);
+        while Arc::strong_count(&held) > 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = serve(endless(Arc::clone(&held)), listener, std::future::pending()) => (),
+        ended = timeout(Duration::from_secs(10), story) => ended.unwrap(),
+    }
 }
 
 #[tokio::test(start_paused = true)]

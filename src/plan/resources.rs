@@ -2,8 +2,8 @@
 //!
 //! A network that differs from the target is removed once it is unused, and recreated. If it should have another driver, a
 //! trial network with that driver is created under another name first: only the engine knows whether it has the driver. A
-//! volume is only removed by a purge, by a clean-up that a person asks for, or with its app: an app's data is not lost through a change or a mistake in a document.
-//! A volume that differs from the document is reported.
+//! volume is only removed by a purge, by a clean-up that a person asks for, or with its app: an app's data is not lost through
+//! a change or a mistake in a document. A volume that differs from the document is reported.
 
 use crate::plan::app_plan::{AppPlan, Precondition};
 use crate::plan::input::{ChangedNetworks, PlanInput, has_networks, trial_name};

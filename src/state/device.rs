@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::state::Secret;
 use crate::state::board::BoardFacts;
 use crate::state::cloud::ReportedVersions;
@@ -68,6 +70,15 @@ pub struct ClientAddress {
 /// The address of the device that a connection to the API was made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalAddress(pub IpAddr);
+
+/// Changes, or loses its sender, when the server wants a response that goes on for ever to end.
+#[derive(Debug, Clone)]
+pub struct ServerStop(pub watch::Receiver<()>);
+
+/// A response that goes on until its client leaves. The server ends it when the client closes the connection or its sending
+/// side; one that is only read would never show that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndlessAnswer;
 
 /// How long the server delays a response before it sends it. Meanwhile the connection counts as idle, so that any other may
 /// take its slot.

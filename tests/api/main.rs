@@ -21,5 +21,6 @@ mod reference;
 mod refused;
 mod services;
 mod slow;
+mod streams;
 mod test_device;
 mod wire;

@@ -9,12 +9,16 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
-use boardkeeper::request::{InProgress, LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, respond};
+use boardkeeper::request::{
+    InProgress, LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest,
+    respond,
+};
 use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, ConfigHash, Connectivity, ConnectivityCheck, Container, ContainerId, ContainerPhase,
@@ -45,12 +49,21 @@ pub(crate) struct TestDevice {
     router: Router,
     inbox: Option<mpsc::Receiver<Request>>,
     led_requests: Option<mpsc::Receiver<LedRequest>>,
+    stream_requests: mpsc::Receiver<StreamRequest>,
     led_status: watch::Sender<LedStatus>,
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
     /// Whether the VPN is up.
     pub(crate) vpn: watch::Sender<VpnState>,
+    /// The lines of the log, and which apps' were requested. After the lines the stream ends.
+    pub(crate) log: Vec<LiveLogLine>,
+    pub(crate) followed: Vec<Option<BTreeSet<AppId>>>,
+    /// Whether a stream goes on after these lines, for as long as this lives.
+    pub(crate) keeps_streams: bool,
+    kept: Vec<mpsc::Sender<Arc<LiveLogLine>>>,
+    /// The refusal of the next streams.
+    pub(crate) refuses_streams: Option<StreamRefusal>,
     /// What became of the requests to the cloud.
     pub(crate) cloud: watch::Sender<CloudStatus>,
     pub(crate) keys: Keys,
@@ -137,18 +150,25 @@ impl TestDevice {
         let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
         let (cloud_report, cloud) = watch::channel(CloudStatus::default());
+        let (streams, stream_requests) = mpsc::channel(2);
         let (vpn_report, vpn) = watch::channel(VpnState::default());
         let leds = LedHandle { requests, status: shown };
-        let handle = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, started: Instant::now() };
+        let handle = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, started: Instant::now() };
         let router = api::router(handle);
         let mut device = Self {
             router,
             inbox: Some(inbox),
             led_requests: Some(led_requests),
+            stream_requests,
             led_status,
             publish,
             connectivity: report,
             vpn: vpn_report,
+            log: Vec::new(),
+            followed: Vec::new(),
+            keeps_streams: false,
+            kept: Vec::new(),
+            refuses_streams: None,
             cloud: cloud_report,
             keys,
             asked: Vec::new(),
@@ -219,9 +239,8 @@ impl TestDevice {
         self.call(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    /// Asks, and lets the reconciler answer.
-    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Response {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    /// Asks, and lets the agent's tasks answer.
+    pub(crate) async fn begin(&mut self, request: HttpRequest<Body>) -> axum::response::Response {
         let mut forgotten = Vec::new();
         let mut response = Box::pin(self.router.clone().oneshot(request));
         let response = loop {
@@ -230,6 +249,15 @@ impl TestDevice {
                 biased;
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
+                Some(ask) = self.stream_requests.recv() => match ask {
+                    StreamRequest::Logs { apps, reply } => {
+                        self.followed.push(apps);
+                        let (lines, given) = mpsc::channel(100);
+                        self.log.iter().for_each(|it| lines.try_send(Arc::new(it.clone())).unwrap());
+                        self.kept.extend(self.keeps_streams.then_some(lines));
+                        drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
+                    }
+                },
                 ask = led_requests.recv() => match (ask.unwrap(), &self.identifies) {
                     (LedRequest::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
                     (LedRequest::Hold(which, pattern, length, asker), Some(_)) => {
@@ -244,7 +272,13 @@ impl TestDevice {
                 },
             }
         };
-        let (parts, body) = response.unwrap().into_parts();
+        response.unwrap()
+    }
+
+    /// Asks, and reads the whole response.
+    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Response {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (parts, body) = self.begin(request).await.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let held_back = parts.extensions.get().map_or(Duration::ZERO, |AnswerDelay(long)| *long);
         let got = Response { status: parts.status, headers: parts.headers, held_back, body };

@@ -17,6 +17,7 @@ mod install;
 mod internal;
 mod keys;
 mod lab;
+mod local_logs;
 mod local_mode;
 mod locks;
 mod networks;

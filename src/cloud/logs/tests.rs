@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::*;
 use crate::port::CloudError;
 use crate::state::{ContainerPhase, EngineTime, OutputStream, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
-use device::{BEGIN, LogDevice, container, id, status};
+use crate::testing::{BEGIN, ContainerLog, container, id, status};
+use device::LogDevice;
 
 const SECOND: Duration = Duration::from_secs(1);
 const OUT: OutputStream = OutputStream::Stdout;
@@ -266,7 +267,7 @@ async fn what_was_printed_before_the_registration_is_not_uploaded_and_a_new_cont
         .uploads(10 * SECOND, async {
             sleep(SECOND).await;
             device.print("old", OUT, "now");
-            device.engine.logs.borrow_mut().insert(id("new"), device::ContainerLog::default());
+            device.engine.logs.borrow_mut().insert(id("new"), ContainerLog::default());
             device.print("new", OUT, "first");
             sleep(SECOND).await;
             device.status.send_replace(status(vec![old, container("new")], "{}"));

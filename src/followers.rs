@@ -1,4 +1,10 @@
 //! The containers whose output is read, each with its place in its log, and one line after the other in turn.
+//!
+//! ```text
+//! overload   when lines are dropped                                  followers/overload.rs
+//! ```
+
+mod overload;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -11,10 +17,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::cloud::logs::overload::Overload;
+use crate::followers::overload::Overload;
 use crate::port::{Engine, EngineError};
 use crate::state::{
-    Container, ContainerId, ContainerPhase, EngineLogLine, EngineTime, LogCursor, LogCursors, OutputStream, Status,
+    Container, ContainerId, ContainerPhase, EngineLogLine, EngineTime, LogCursor, LogCursors, OutputStream, ServiceKey, Status,
 };
 
 /// The shortest and the longest wait before an engine that broke off is asked again.
@@ -25,9 +31,19 @@ const TURN_LINES: u32 = 256;
 
 type Lines<'e> = Pin<Box<dyn Stream<Item = Result<EngineLogLine, EngineError>> + 'e>>;
 
+/// Which containers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// Those of services that have a number in the cloud.
+    Numbered,
+    /// All.
+    All,
+}
+
 /// The containers whose output is read.
-pub(super) struct Followers<'e, E> {
+pub(crate) struct Followers<'e, E> {
     engine: &'e E,
+    which: Followed,
     all: Vec<Follower<'e>>,
     /// Which one is asked first.
     turn: usize,
@@ -35,19 +51,19 @@ pub(super) struct Followers<'e, E> {
 
 /// What a container's output gave.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// The container.
-    pub(super) container: ContainerId,
+    pub(crate) container: ContainerId,
     /// Its service.
-    pub(super) service: String,
+    pub(crate) service: ServiceKey,
     /// The service's number.
-    pub(super) service_id: u32,
+    pub(crate) service_id: u32,
     /// How far it is read.
-    pub(super) cursor: LogCursor,
+    pub(crate) cursor: LogCursor,
     /// A line to be sent. `None`: there were only lines that are not sent.
-    pub(super) line: Option<EngineLogLine>,
+    pub(crate) line: Option<EngineLogLine>,
     /// How many lines before it were dropped.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 /// How much of a service's output is sent: `BALENA_LOGS_LEVEL` in its environment.
@@ -60,17 +76,17 @@ enum Level {
 
 /// When the lines are taken, for the decision whether they are dropped.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// The wall clock.
-    pub(super) now_secs: i64,
+    pub(crate) now_secs: i64,
     /// Since when the cloud accepts every body.
-    pub(super) accepting_since: Option<Instant>,
+    pub(crate) accepting_since: Option<Instant>,
 }
 
 /// One container.
 struct Follower<'e> {
     id: ContainerId,
-    service: String,
+    service: ServiceKey,
     service_id: u32,
     level: Level,
     cursor: LogCursor,
@@ -89,17 +105,17 @@ struct Follower<'e> {
 
 impl<'e, E: Engine> Followers<'e, E> {
     /// No container.
-    pub(super) const fn new(engine: &'e E) -> Self {
-        Self { engine, all: Vec::new(), turn: 0 }
+    pub(crate) const fn new(engine: &'e E, which: Followed) -> Self {
+        Self { engine, which, all: Vec::new(), turn: 0 }
     }
 
     /// Whether a container is among them.
-    pub(super) fn has(&self, id: &ContainerId) -> bool {
+    pub(crate) fn has(&self, id: &ContainerId) -> bool {
         self.all.iter().any(|it| it.id == *id)
     }
 
     /// Follows the containers that were observed.
-    pub(super) fn update(&mut self, status: &Status, cursors: &LogCursors, now_secs: i64) {
+    pub(crate) fn update(&mut self, status: &Status, cursors: &LogCursors, now_secs: i64) {
         let observed: BTreeMap<_, _> = status.current.containers.iter().map(|it| (&it.id, it)).collect();
         for it in &mut self.all {
             it.is_gone = !observed.contains_key(&it.id);
@@ -113,31 +129,34 @@ impl<'e, E: Engine> Followers<'e, E> {
                 if service_id != 0 {
                     it.service_id = service_id;
                 }
-            } else if service_id != 0 && level(container) != Level::None && was_started(container) {
+            } else if (service_id != 0 || self.which == Followed::All)
+                && level(container) != Level::None
+                && was_started(container)
+            {
                 self.all.push(Follower::new(container, service_id, begin(container, cursors, now_secs)));
             }
         }
     }
 
     /// Stops reading. What was not read stays with the engine.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         for it in &mut self.all {
             it.lines = None;
         }
     }
 
     /// Forgets every container.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.all.clear();
     }
 
     /// When an engine that broke off is asked again.
-    pub(super) fn next_attempt(&self) -> Option<Instant> {
+    pub(crate) fn next_attempt(&self) -> Option<Instant> {
         self.all.iter().filter(|it| it.lines.is_none() && it.may_have_more()).filter_map(|it| it.retry_at).min()
     }
 
     /// The next line, of each container in turn. May be dropped: no line is lost.
-    pub(super) async fn next(&mut self, moment: Moment) -> Taken {
+    pub(crate) async fn next(&mut self, moment: Moment) -> Taken {
         poll_fn(|context| self.poll_next(context, moment)).await
     }
 
@@ -160,7 +179,7 @@ impl<'e> Follower<'e> {
     fn new(container: &Container, service_id: u32, cursor: LogCursor) -> Self {
         Self {
             id: container.id.clone(),
-            service: container.key.service.clone(),
+            service: container.key.clone(),
             service_id,
             level: level(container),
             cursor,
@@ -242,7 +261,7 @@ impl<'e> Follower<'e> {
                 self.retry_at = Some(Instant::now() + self.backoff.fail());
             }
             EngineError::Refused(_) | EngineError::InUse(_) | EngineError::Full(_) => {
-                warn!(service = %self.service, %error, "its output is not uploaded until it is started again");
+                warn!(service = %self.service, %error, "its output is not read until it is started again");
                 self.on_end();
             }
         }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::state::{
-    Container, ContainerId, ContainerPhase, ContainerRef, Current, DeviceEvent, EngineAction, ImageRef, PowerAction,
+    AppId, Container, ContainerId, ContainerPhase, ContainerRef, Current, DeviceEvent, EngineAction, ImageRef, PowerAction,
     ShutdownStatus, Status, Step, StepFault, Trouble, Waiting,
 };
 
 /// The first line.
-pub(super) const STARTING: &str = "Supervisor starting";
+pub(crate) const STARTING: &str = "Supervisor starting";
 /// Locks of other programs are watched, and looked at this often in any case.
 const LOCKS_EVERY: Duration = Duration::from_secs(180);
 /// Settings whose changes are logged: those that take effect at once.
@@ -19,7 +19,7 @@ const SETTINGS: &str = "SUPERVISOR_";
 
 /// What is needed to say only what is new.
 #[derive(Debug, Default)]
-pub(super) struct SystemWords {
+pub(crate) struct SystemWords {
     /// What containers are called that a step acts on: afterwards they may be gone.
     names: BTreeMap<ContainerId, String>,
     /// The words for the container that is being removed: its phase changes meanwhile.
@@ -59,7 +59,7 @@ const NO_NETWORK: Phrases = ["Removing network", "", "Error removing network"];
 
 impl SystemWords {
     /// What to say of an event, if anything.
-    pub(super) fn on_event(&mut self, event: &DeviceEvent, current: &Current) -> Option<String> {
+    pub(crate) fn on_event(&mut self, event: &DeviceEvent, current: &Current) -> Option<String> {
         let (step, stage) = match event {
             DeviceEvent::Begun(step) => (step, Stage::Begun),
             DeviceEvent::Succeeded(step) => (step, Stage::Succeeded),
@@ -85,9 +85,15 @@ impl SystemWords {
     }
 
     /// What to say of the status.
-    pub(super) fn on_status(&mut self, status: &Status) -> Vec<String> {
+    pub(crate) fn on_status(&mut self, status: &Status) -> Vec<String> {
+        let mut words: Vec<String> = self.exits(status).into_iter().map(|(_, text)| text).collect();
+        words.extend(self.on_device_status(status));
+        words
+    }
+
+    /// The same, without what concerns a single app.
+    pub(crate) fn on_device_status(&mut self, status: &Status) -> Vec<String> {
         let mut words = Vec::new();
-        words.extend(self.exits(status));
         if self.rejected != status.rejected {
             self.rejected.clone_from(&status.rejected);
             words.extend(self.rejected.as_ref().map(|why| format!("Could not move to new release: {why}")));
@@ -156,8 +162,8 @@ impl SystemWords {
         }
     }
 
-    /// Containers that ended by themselves.
-    fn exits(&mut self, status: &Status) -> Vec<String> {
+    /// Containers that ended by themselves, each with its app.
+    pub(crate) fn exits(&mut self, status: &Status) -> Vec<(AppId, String)> {
         let acted_on = |it: &Container| status.steps_in_flight.iter().any(|step| step.service().as_ref() == Some(&it.key));
         let mut words = Vec::new();
         let containers = &status.current.containers;
@@ -168,7 +174,7 @@ impl SystemWords {
             // One that a step stopped is logged as killed.
             let is_stopped = status.overrides.stopped.contains(&it.key) || self.names.contains_key(&it.id) || acted_on(it);
             if ran && is_over && !is_stopped {
-                words.push(format!("Service exited '{} {}'", it.key.service, it.image));
+                words.push((it.key.app, format!("Service exited '{} {}'", it.key.service, it.image)));
             }
         }
         self.phases.retain(|id, _| containers.iter().any(|it| it.id == *id));

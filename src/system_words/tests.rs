@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::cloud::logs::tests::device::{container, status};
+
 use crate::state::{
-    AppId, ConfigHash, ContainerConfig, ContainerSpec, Force, HeldLock, Image, ImageId, Network, NetworkConfig, NetworkId,
-    ServiceKey, ShutdownOrigin, ShutdownProgress, Volume, VolumeConfig,
+    ConfigHash, ContainerConfig, ContainerSpec, Force, HeldLock, Image, ImageId, Network, NetworkConfig, NetworkId, ServiceKey,
+    ShutdownOrigin, ShutdownProgress, Volume, VolumeConfig,
 };
+use crate::testing::{container, status};
 
 fn which(name: &str) -> ContainerRef {
     let it = container(name);

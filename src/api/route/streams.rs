@@ -1,0 +1,116 @@
+//! Responses that go on for as long as the client reads: the log of the services.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request as HttpRequest;
+use axum::http::{Method, StatusCode};
+use futures_util::stream::{self, StreamExt};
+use serde::Serialize;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::response::{ApiResponse, failed};
+use crate::api::{ApiHandle, ApiRequest};
+use crate::request::{StreamRefusal, StreamRequest};
+use crate::state::OutputStream;
+use crate::state::device::ServerStop;
+use crate::state::live_log::LiveLogLine;
+
+const NDJSON: &str = "application/x-ndjson";
+/// How long a request waits for the task that serves streams, which does nothing else.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
+
+/// A line of `GET /v2/local/logs`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogRow<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_std_err: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_system: bool,
+}
+
+/// `GET /v2/local/logs`: the lines of the apps that the callers may see, from now on.
+pub(in crate::api) async fn local_logs(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    if call.request.method() == Method::HEAD {
+        return Ok(ApiResponse::Stream(NDJSON, Body::empty()));
+    }
+    let apps = call.callers.apps();
+    let lines = begin(&call.api, |reply| StreamRequest::Logs { apps, reply }).await?;
+    let first =
+        row(&LogRow { message: "Streaming logs", timestamp: None, service_name: None, is_std_err: false, is_system: true });
+    let rows = items(lines, &call.request).map(|it: Arc<LiveLogLine>| row(&LogRow::of(&it)));
+    let rows = stream::iter([first]).chain(rows).map(Ok::<_, Infallible>);
+    Ok(ApiResponse::Stream(NDJSON, Body::from_stream(rows)))
+}
+
+impl<'a> LogRow<'a> {
+    fn of(line: &'a LiveLogLine) -> Self {
+        let (service_name, stream) = line.from.as_ref().map(|(name, stream)| (name.as_str(), *stream)).unzip();
+        Self {
+            message: &line.text,
+            timestamp: Some(line.at_ms),
+            service_name,
+            is_std_err: stream == Some(OutputStream::Stderr),
+            is_system: stream.is_none(),
+        }
+    }
+}
+
+fn row(row: &LogRow<'_>) -> Bytes {
+    let mut text = serde_json::to_string(row).expect("texts, numbers and switches");
+    text.push('\n');
+    text.into()
+}
+
+/// Requests a stream.
+async fn begin<T>(
+    api: &ApiHandle,
+    request: impl FnOnce(oneshot::Sender<Result<T, StreamRefusal>>) -> StreamRequest,
+) -> Result<T, ApiResponse> {
+    let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
+    let (reply, answer) = oneshot::channel();
+    match api.streams.send_timeout(request(reply), BEGIN_WAIT).await {
+        Ok(()) => {}
+        Err(SendTimeoutError::Timeout(_)) => return Err(unavailable("the agent has too much to do; ask again")),
+        Err(SendTimeoutError::Closed(_)) => return Err(unavailable("the agent is stopping")),
+    }
+    match answer.await {
+        Ok(Ok(begun)) => Ok(begun),
+        Ok(Err(why @ StreamRefusal::TooMany(_))) => Err(failed(StatusCode::TOO_MANY_REQUESTS, &why.to_string())),
+        Err(_) => Err(unavailable("the agent is stopping")),
+    }
+}
+
+/// What a stream gives, until its sender or the server ends it.
+fn items<T: Send + 'static>(
+    receiver: mpsc::Receiver<T>,
+    request: &HttpRequest,
+) -> impl futures_util::Stream<Item = T> + use<T> {
+    let stop = request.extensions().get::<ServerStop>().cloned();
+    stream::unfold((receiver, stop), async |(mut receiver, mut stop)| {
+        let item = tokio::select! {
+            biased;
+            () = stopped(stop.as_mut()) => None,
+            item = receiver.recv() => item,
+        };
+        Some((item?, (receiver, stop)))
+    })
+}
+
+/// Completes when the server stops, if it said how it would.
+async fn stopped(stop: Option<&mut ServerStop>) {
+    match stop {
+        // A value that changes and a sender that is gone both end the stream.
+        Some(ServerStop(stop)) => drop(stop.changed().await),
+        None => std::future::pending().await,
+    }
+}
