@@ -83,6 +83,8 @@ mod tests {
     use crate::state::boot_config::BootFile;
     use crate::state::cloud::ProvisionedFields;
     use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+    use crate::state::journal::JournalQuery;
+    use futures_util::stream::LocalBoxStream;
 
     /// A host that notes what it is asked.
     #[derive(Default)]
@@ -111,6 +113,9 @@ mod tests {
             unreachable!()
         }
         async fn write_provisioning(&self, _: &ProvisionedFields) -> Result<(), HostError> {
+            unreachable!()
+        }
+        async fn read_journal(&self, _: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError> {
             unreachable!()
         }
         async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError> {

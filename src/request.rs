@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::CloudAccount;
 use crate::state::host::{HostConfig, HostPatch};
+use crate::state::journal::JournalQuery;
 use crate::state::live_log::LiveLogLine;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
@@ -196,6 +197,13 @@ pub enum StreamRequest {
         /// Where the lines come from.
         reply: oneshot::Sender<Result<mpsc::Receiver<Arc<LiveLogLine>>, StreamRefusal>>,
     },
+    /// The host's journal.
+    Journal {
+        /// What of it.
+        query: JournalQuery,
+        /// Where its parts come from.
+        reply: oneshot::Sender<Result<mpsc::Receiver<Vec<u8>>, StreamRefusal>>,
+    },
 }
 
 /// Why a stream was not begun.
@@ -204,6 +212,9 @@ pub enum StreamRefusal {
     /// So many other clients are sent such a stream.
     #[error("{0} other clients are sent such a stream already; end one of them and ask again")]
     TooMany(usize),
+    /// There is nothing to be sent. Says why, and what to do.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A handle to the LED task: requests to it, and its status.

@@ -24,6 +24,7 @@ pub mod engine_log;
 pub mod event;
 pub mod host;
 pub mod image;
+pub mod journal;
 pub mod keys;
 pub mod labels;
 pub mod led;

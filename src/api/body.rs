@@ -127,6 +127,11 @@ impl BodyFields {
         self.0.contains_key(name)
     }
 
+    /// A field.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     /// A field that is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.as_str()
@@ -153,7 +158,8 @@ impl BodyFields {
         self.0.get("network")?.as_object()
     }
 
-    fn is_true(&self, name: &str) -> bool {
+    /// Whether a field is true, in one of the spellings of clients.
+    pub(super) fn is_true(&self, name: &str) -> bool {
         match self.0.get(name) {
             Some(Value::Bool(is)) => *is,
             Some(Value::Number(number)) => ["1", "1.0"].contains(&number.to_string().as_str()),

@@ -114,7 +114,7 @@ static ROUTES: &[Route] = &[
     patch("/v2/device/tags", AnyKey, NotYet),
     get("/v2/device/vpn", AnyKey, Now(v2::vpn)),
     get("/v2/cleanup-volumes", AnyKey, Waits(|call| Box::pin(v2::clean_up_volumes(call)))),
-    post("/v2/journal-logs", AnyKey, NotYet),
+    post("/v2/journal-logs", Device(DeviceAction::Journal), Waits(|call| Box::pin(streams::journal_logs(call)))),
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),

@@ -225,7 +225,7 @@ pub const RUN: &[Setting] = &[
         variable: "BOARDKEEPER_SERVICE_VERBS",
         value_name: "VERBS",
         help: "What service keys may do to the whole device: some of reboot, shutdown, update, blink, \
-               tcp-ping, host-config, with commas between, or `none`",
+               tcp-ping, host-config, journal-logs, with commas between, or `none`",
         default: DefaultValue::Derived("all"),
         parse: Parse::Text(|config, text| values::service_verbs(text).map(|it| config.service_verbs = it)),
         differs: Some(|old, new| old.service_verbs != new.service_verbs),

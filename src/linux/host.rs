@@ -17,6 +17,7 @@ pub mod boot_file;
 mod configured;
 mod hardware;
 mod journal;
+mod journalctl;
 mod live;
 pub mod provisioned;
 mod redsocks;

@@ -1,10 +1,12 @@
 //! The port of the host.
 
 use futures_util::Stream;
+use futures_util::stream::LocalBoxStream;
 
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::journal::JournalQuery;
 
 /// The host: its metrics, its addresses, and its configuration.
 pub trait Host {
@@ -36,6 +38,12 @@ pub trait Host {
     ///
     /// May be dropped at any await: the next call finds out what was done.
     async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError>;
+    /// What the host's journal has, in the form in which the host's own tool prints it, in parts of any length. An error: there
+    /// is no journal, or it may not be read; says what to do.
+    ///
+    /// The stream ends with the journal, or never, if the query follows it. Nothing is read ahead of the caller but some
+    /// kilobytes. To drop the future or the stream ends what reads the journal.
+    async fn read_journal(&self, query: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError>;
 }
 
 /// What was done so that the host's journal is kept over boots, or not.

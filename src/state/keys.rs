@@ -82,6 +82,8 @@ pub enum DeviceAction {
     TcpPing,
     /// Changes the host's name and proxy, and reads the proxy's credentials.
     HostConfig,
+    /// Reads the host's journal, in which every app's output may be.
+    Journal,
 }
 
 /// Valid lengths of a device key: long enough not to be guessed, short enough for every client.
@@ -107,7 +109,8 @@ fn varies(text: &str) -> bool {
 
 impl DeviceAction {
     /// Every action.
-    pub const ALL: [Self; 6] = [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig];
+    pub const ALL: [Self; 7] =
+        [Self::Reboot, Self::Shutdown, Self::Update, Self::Blink, Self::TcpPing, Self::HostConfig, Self::Journal];
 
     /// Its name: the end of its path.
     #[must_use]
@@ -119,6 +122,7 @@ impl DeviceAction {
             Self::Blink => "blink",
             Self::TcpPing => "tcp-ping",
             Self::HostConfig => "host-config",
+            Self::Journal => "journal-logs",
         }
     }
 }

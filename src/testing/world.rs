@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::LocalBoxStream;
 use futures_util::{Stream, stream};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::port::{
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::journal::JournalQuery;
 use crate::state::{
     AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState,
     LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
@@ -263,6 +265,9 @@ impl Host for TestWorld {
         Ok(())
     }
     async fn persist_journal(&self, _: bool) -> Result<JournalChange, HostError> {
+        unreachable!()
+    }
+    async fn read_journal(&self, _: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError> {
         unreachable!()
     }
 }

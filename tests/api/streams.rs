@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::request::StreamRefusal;
 use boardkeeper::state::device::{EndlessAnswer, ServerStop};
+use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::{AppId, OutputStream};
 use http_body_util::BodyExt;
@@ -99,4 +100,54 @@ async fn a_stream_ends_when_the_server_stops() {
     assert_eq!(first, "{\"message\":\"Streaming logs\",\"isSystem\":true}\n");
     drop(stop);
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn the_journal_is_read_as_the_body_says() {
+    let mut device = TestDevice::new();
+    let got = device.post("/v2/journal-logs", "").await;
+    assert_eq!((got.status, got.kind(), got.body.as_str()), (StatusCode::OK, "text/plain; charset=utf-8", "one\ntwo\n"));
+    let body = json!({"all": true, "follow": "1", "count": "10", "unit": "docker.service", "containerId": "4c1a", "format": "json",
+        "since": "5 min ago", "until": "now"});
+    assert_eq!(device.post("/v2/journal-logs", &body.to_string()).await.status, StatusCode::OK);
+    assert_eq!(device.post("/v2/journal-logs", r#"{"count": "all", "unit": null}"#).await.status, StatusCode::OK);
+    let some = |text: &str| Some(text.to_owned());
+    let query = JournalQuery {
+        all: true,
+        follow: true,
+        count: Some(10),
+        unit: some("docker.service"),
+        identifier: some("4c1a"),
+        since: some("5 min ago"),
+        until: some("now"),
+        format: some("json"),
+    };
+    assert_eq!(device.journal_queries, [JournalQuery::default(), query, JournalQuery::default()]);
+}
+
+#[tokio::test]
+async fn what_is_no_argument_of_journalctl_is_refused_by_name() {
+    let mut device = TestDevice::new();
+    for (body, field) in [
+        (json!({"unit": "-x"}), "unit"),
+        (json!({"unit": ""}), "unit"),
+        (json!({"unit": 5}), "unit"),
+        (json!({"containerId": "--file=/etc/shadow"}), "containerId"),
+        (json!({"since": "-5min"}), "since"),
+        (json!({"until": "a\nb"}), "until"),
+        (json!({"until": "x".repeat(201)}), "until"),
+        (json!({"format": "html"}), "format"),
+        (json!({"format": ["json"]}), "format"),
+        (json!({"count": -1}), "count"),
+        (json!({"count": "many"}), "count"),
+    ] {
+        let got = device.post("/v2/journal-logs", &body.to_string()).await;
+        assert_eq!(got.status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(got.message().starts_with(field), "{body}: {}", got.body);
+    }
+    assert_eq!(device.journal_queries, []);
+    let why = "the journal cannot be read: journalctl cannot be run; run the agent as root";
+    device.refuses_streams = Some(StreamRefusal::Failed(why.to_owned()));
+    let got = device.post("/v2/journal-logs", "").await;
+    assert_eq!((got.status, got.message().as_str()), (StatusCode::SERVICE_UNAVAILABLE, why));
 }

@@ -17,6 +17,7 @@ use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
 use boardkeeper::state::config::RestartPolicy;
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
+use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_mode::LocalModeStatus;
@@ -59,6 +60,8 @@ pub(crate) struct TestDevice {
     /// The lines of the log, and which apps' were requested. After the lines the stream ends.
     pub(crate) log: Vec<LiveLogLine>,
     pub(crate) followed: Vec<Option<BTreeSet<AppId>>>,
+    /// What of the journal was requested.
+    pub(crate) journal_queries: Vec<JournalQuery>,
     /// Whether a stream goes on after these lines, for as long as this lives.
     pub(crate) keeps_streams: bool,
     kept: Vec<mpsc::Sender<Arc<LiveLogLine>>>,
@@ -166,6 +169,7 @@ impl TestDevice {
             vpn: vpn_report,
             log: Vec::new(),
             followed: Vec::new(),
+            journal_queries: Vec::new(),
             keeps_streams: false,
             kept: Vec::new(),
             refuses_streams: None,
@@ -255,6 +259,12 @@ impl TestDevice {
                         let (lines, given) = mpsc::channel(100);
                         self.log.iter().for_each(|it| lines.try_send(Arc::new(it.clone())).unwrap());
                         self.kept.extend(self.keeps_streams.then_some(lines));
+                        drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
+                    }
+                    StreamRequest::Journal { query, reply } => {
+                        self.journal_queries.push(query);
+                        let (parts, given) = mpsc::channel(2);
+                        ["one\n", "two\n"].iter().for_each(|it| parts.try_send(it.as_bytes().to_vec()).unwrap());
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
                     }
                 },

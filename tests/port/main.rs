@@ -6,6 +6,7 @@ mod bus;
 mod clock;
 mod cloud;
 mod engine;
+mod host;
 mod leds;
 mod listen;
 mod locks;

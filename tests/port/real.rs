@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use boardkeeper::linux::clock::Clock;
+use boardkeeper::linux::host::LiveHost;
 use boardkeeper::linux::leds::files::LedFiles as _;
 use boardkeeper::linux::leds::saved::LockFile;
 use boardkeeper::linux::leds::simulated::folder::SimulatedBoard;
@@ -242,6 +243,14 @@ macro_rules! hold {
             })*
         }
     };
+}
+
+#[tokio::test]
+#[ignore = "needs journalctl"]
+async fn a_journal_is_read_to_its_end_or_followed() {
+    let state = tempfile::tempdir().unwrap();
+    let host = LiveHost::new(Path::new("/"), state.path(), None, None, None);
+    crate::host::a_journal_is_read_to_its_end_or_followed(&host).await;
 }
 
 mod on_linux {

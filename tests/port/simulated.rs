@@ -248,6 +248,11 @@ crate::locks::every_fact!(hold, locks, Directory);
 crate::net::every_fact!(hold, net, World);
 crate::store::every_fact!(hold, store, World);
 
+#[tokio::test(start_paused = true)]
+async fn a_journal_is_read_to_its_end_or_followed() {
+    crate::host::a_journal_is_read_to_its_end_or_followed(&fair()).await;
+}
+
 /// As above; an engine finishes an action although its caller is gone.
 macro_rules! promises {
     ($($fact:ident)*) => {$(

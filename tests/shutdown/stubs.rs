@@ -10,8 +10,9 @@ use boardkeeper::state::cloud::{
     VpnProfile,
 };
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
+use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::{LedInfo, LedRef, Pattern, Player, Secret, VpnState};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::world::World;
@@ -111,6 +112,10 @@ impl port::Host for World {
 
     async fn write_provisioning(&self, _: &ProvisionedFields) -> Result<(), HostError> {
         Ok(())
+    }
+
+    async fn read_journal(&self, _: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError> {
+        Ok(stream::empty().boxed_local())
     }
 
     async fn persist_journal(&self, _: bool) -> Result<JournalChange, HostError> {

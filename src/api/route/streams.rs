@@ -1,25 +1,28 @@
-//! Responses that go on for as long as the client reads: the log of the services.
+//! Responses that go on for as long as the client reads: the log of the services, and the host's journal.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Request as HttpRequest;
 use axum::http::{Method, StatusCode};
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::api::body::BodyFields;
 use crate::api::response::{ApiResponse, failed};
-use crate::api::{ApiHandle, ApiRequest};
+use crate::api::{ApiHandle, ApiRequest, body};
 use crate::request::{StreamRefusal, StreamRequest};
 use crate::state::OutputStream;
 use crate::state::device::ServerStop;
+use crate::state::journal::JournalQuery;
 use crate::state::live_log::LiveLogLine;
 
 const NDJSON: &str = "application/x-ndjson";
+const TEXT: &str = "text/plain; charset=utf-8";
 /// How long a request waits for the task that serves streams, which does nothing else.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 
@@ -39,7 +42,7 @@ struct LogRow<'a> {
 }
 
 /// `GET /v2/local/logs`: the lines of the apps that the callers may see, from now on.
-pub(in crate::api) async fn local_logs(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+pub(in crate::api) async fn local_logs(mut call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     if call.request.method() == Method::HEAD {
         return Ok(ApiResponse::Stream(NDJSON, Body::empty()));
     }
@@ -47,9 +50,58 @@ pub(in crate::api) async fn local_logs(call: ApiRequest) -> Result<ApiResponse, 
     let lines = begin(&call.api, |reply| StreamRequest::Logs { apps, reply }).await?;
     let first =
         row(&LogRow { message: "Streaming logs", timestamp: None, service_name: None, is_std_err: false, is_system: true });
-    let rows = items(lines, &call.request).map(|it: Arc<LiveLogLine>| row(&LogRow::of(&it)));
+    let rows =
+        items(lines, call.request.extensions_mut().remove::<ServerStop>()).map(|it: Arc<LiveLogLine>| row(&LogRow::of(&it)));
     let rows = stream::iter([first]).chain(rows).map(Ok::<_, Infallible>);
     Ok(ApiResponse::Stream(NDJSON, Body::from_stream(rows)))
+}
+
+/// `POST /v2/journal-logs`: the host's journal, as journalctl prints it.
+pub(in crate::api) async fn journal_logs(mut call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let stop = call.request.extensions_mut().remove::<ServerStop>();
+    let query = query(&body::read(call.request).await?)?;
+    let parts = begin(&call.api, |reply| StreamRequest::Journal { query, reply }).await?;
+    Ok(ApiResponse::Stream(TEXT, Body::from_stream(items(parts, stop).map(Ok::<_, Infallible>))))
+}
+
+/// What of the journal a body asks for.
+fn query(fields: &BodyFields) -> Result<JournalQuery, ApiResponse> {
+    let refused = |why: &str| failed(StatusCode::BAD_REQUEST, why);
+    let text = |name: &str, example: &str| match fields.value(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if is_argument(text) => Ok(Some(text.clone())),
+        Some(_) => Err(refused(&format!(
+            "{name} must be a text of 1 to 200 printable characters that does not begin with -, such as {example}"
+        ))),
+    };
+    let count = match fields.value("count") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(all)) if all == "all" => None,
+        Some(_) => {
+            let count = fields.number("count").and_then(|it| u32::try_from(it).ok());
+            Some(count.ok_or_else(|| refused("count must be a number of lines from 0 to 4294967295, or all"))?)
+        }
+    };
+    let format = text("format", "short")?;
+    if let Some(unknown) = format.as_ref().filter(|it| !JournalQuery::FORMATS.contains(&it.as_str())) {
+        let known = JournalQuery::FORMATS.join(", ");
+        return Err(refused(&format!("format {unknown} is not known; use one of {known}")));
+    }
+    Ok(JournalQuery {
+        all: fields.is_true("all"),
+        follow: fields.is_true("follow"),
+        count,
+        unit: text("unit", "docker.service")?,
+        identifier: text("containerId", "4c1a5b0e3d2f")?,
+        since: text("since", "2026-01-31 18:00:00 or 5 min ago")?,
+        until: text("until", "2026-01-31 18:00:00 or 5 min ago")?,
+        format,
+    })
+}
+
+/// Whether a text may be the value of an argument.
+fn is_argument(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && !text.starts_with('-') && !text.chars().any(char::is_control)
 }
 
 impl<'a> LogRow<'a> {
@@ -76,7 +128,7 @@ async fn begin<T>(
     api: &ApiHandle,
     request: impl FnOnce(oneshot::Sender<Result<T, StreamRefusal>>) -> StreamRequest,
 ) -> Result<T, ApiResponse> {
-    let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
+    let unavailable = |why: &str| failed(StatusCode::SERVICE_UNAVAILABLE, why);
     let (reply, answer) = oneshot::channel();
     match api.streams.send_timeout(request(reply), BEGIN_WAIT).await {
         Ok(()) => {}
@@ -86,16 +138,13 @@ async fn begin<T>(
     match answer.await {
         Ok(Ok(begun)) => Ok(begun),
         Ok(Err(why @ StreamRefusal::TooMany(_))) => Err(failed(StatusCode::TOO_MANY_REQUESTS, &why.to_string())),
+        Ok(Err(StreamRefusal::Failed(why))) => Err(unavailable(&why)),
         Err(_) => Err(unavailable("the agent is stopping")),
     }
 }
 
 /// What a stream gives, until its sender or the server ends it.
-fn items<T: Send + 'static>(
-    receiver: mpsc::Receiver<T>,
-    request: &HttpRequest,
-) -> impl futures_util::Stream<Item = T> + use<T> {
-    let stop = request.extensions().get::<ServerStop>().cloned();
+fn items<T: Send + 'static>(receiver: mpsc::Receiver<T>, stop: Option<ServerStop>) -> impl Stream<Item = T> + use<T> {
     stream::unfold((receiver, stop), async |(mut receiver, mut stop)| {
         let item = tokio::select! {
             biased;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{LocalBoxStream, unfold};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -14,6 +14,7 @@ use super::boot_file::BootFiles;
 use super::configured::{self, HostConfigFiles, ProxyChange};
 use super::hardware::Hardware;
 use super::journal::{self, JournalHost};
+use super::journalctl;
 use super::{macs, own, provisioned, text};
 use crate::linux::net::interfaces::{self, AddressChanges};
 use crate::linux::systemd::Systemd;
@@ -22,6 +23,7 @@ use crate::port::{self, HostError, JournalChange};
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
 use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::journal::JournalQuery;
 
 /// An interface that comes up causes several notifications; within this time they count as one.
 const SETTLES: Duration = Duration::from_millis(500);
@@ -157,6 +159,10 @@ impl port::Host for LiveHost {
             provisioned::write(&path, &fields)
         });
         written.await.and_then(|it| it).map_err(HostError)
+    }
+
+    async fn read_journal(&self, query: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError> {
+        journalctl::read(None, &self.root, query).await
     }
 
     async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError> {

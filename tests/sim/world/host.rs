@@ -9,7 +9,8 @@ use boardkeeper::state::VpnState;
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{CloudAccount, ProvisionedFields, VpnProfile};
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
-use futures_util::stream::{self, Stream};
+use boardkeeper::state::journal::JournalQuery;
+use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 use tokio::time::sleep;
 
 use super::marks::Mark;
@@ -191,6 +192,14 @@ impl port::Host for Sim {
 
     async fn write_boot_file(&self, file: &BootFile, _: Option<&Vec<u8>>) -> Result<(), HostError> {
         self.replace_boot_file(file).await
+    }
+
+    async fn read_journal(&self, query: &JournalQuery) -> Result<LocalBoxStream<'static, Vec<u8>>, HostError> {
+        if self.with(|model| model.roll(model.rates.faults, Mark::HostSaysNo)) {
+            return Err(HostError("the journal cannot be read: no such file".into()));
+        }
+        let lines = stream::iter([b"a line\n".to_vec()]);
+        Ok(if query.follow { lines.chain(stream::pending()).boxed_local() } else { lines.boxed_local() })
     }
 
     async fn persist_journal(&self, persistent: bool) -> Result<JournalChange, HostError> {
