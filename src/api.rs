@@ -42,7 +42,7 @@ use tokio::time::{Instant, timeout};
 
 pub use route::{Route, RouteAccess, routes};
 
-use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest};
+use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest, TagRequest};
 use crate::state::cloud::CloudStatus;
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
 use crate::state::{ClientAddress, Connectivity, Status, VpnState};
@@ -68,6 +68,8 @@ pub struct ApiHandle {
     pub cloud: watch::Receiver<CloudStatus>,
     /// The LEDs.
     pub leds: LedHandle,
+    /// Requests about the device's tags in its cloud.
+    pub tags: mpsc::Sender<TagRequest>,
     /// The inbox of the task that serves streams.
     pub streams: mpsc::Sender<StreamRequest>,
     /// When the agent started.

@@ -10,6 +10,7 @@
 //! poll        requests the target                                            cloud/poll.rs
 //! report      reports what is new of the state                               cloud/report.rs
 //! logs        uploads the lines of containers and of the agent               cloud/logs.rs
+//! tags        the device's tags, for programs on the device                  cloud/tags.rs
 //! vpn         hands the VPN's configuration to the host                      cloud/vpn.rs
 //! pace        when requests may be sent: one back-off for all                cloud/pace.rs
 //! jitter      chance for waits                                               cloud/jitter.rs
@@ -23,6 +24,7 @@ mod pin;
 mod poll;
 mod provision;
 mod report;
+mod tags;
 mod vpn;
 
 use std::convert::Infallible;
@@ -45,8 +47,9 @@ use crate::cloud::pace::Pace;
 use crate::cloud::poll::PollLinks;
 use crate::cloud::provision::RegistrationLinks;
 use crate::cloud::report::ReportLinks;
+use crate::cloud::tags::PendingTags;
 use crate::port::{Clock, Host, Random, Store, World};
-use crate::request::Request;
+use crate::request::{Request, TagRequest};
 use crate::state::cloud::{AccountRecord, CloudAccount, CloudStatus, Pinning, ProvisionedFields, Registration, TargetOrigin};
 use crate::state::{DeviceEvent, Status};
 
@@ -84,6 +87,8 @@ pub struct CloudLinks {
     pub requests: mpsc::Sender<Request>,
     /// What became of the requests to the cloud.
     pub publish: watch::Sender<CloudStatus>,
+    /// Requests about the device's tags.
+    pub tags: mpsc::Receiver<TagRequest>,
 }
 
 /// Keeps in touch with the cloud for as long as it is polled.
@@ -94,7 +99,11 @@ pub async fn run<W: World>(world: &W, settings: CloudSettings, mut links: CloudL
         pending::<()>().await;
     }
     let mut pace = None;
+    let registered = watch::Sender::new(None);
+    let (_, no_tags) = mpsc::channel(1);
+    let (mut tag_requests, mut kept_tags) = (std::mem::replace(&mut links.tags, no_tags), PendingTags::default());
     loop {
+        registered.send_replace(None);
         let wanted = provisioning.borrow_and_update().clone();
         match &wanted {
             None => {
@@ -115,7 +124,7 @@ pub async fn run<W: World>(world: &W, settings: CloudSettings, mut links: CloudL
         }
         let in_touch = async {
             match wanted.as_ref().zip(pace.as_ref()) {
-                Some((wanted, pace)) => keep_in_touch(world, (wanted, targets_from), pace, &links).await,
+                Some((wanted, pace)) => keep_in_touch(world, (wanted, targets_from), pace, (&links, &registered)).await,
                 None => pending().await,
             }
         };
@@ -124,6 +133,13 @@ pub async fn run<W: World>(world: &W, settings: CloudSettings, mut links: CloudL
             () = changed(&mut provisioning) => (),
             never = reset_at_jumps(world, pace.as_ref()) => match never {},
             never = in_touch => match never {},
+            never = tags::run(
+                world.cloud(),
+                registered.subscribe(),
+                pace.as_ref(),
+                &mut tag_requests,
+                &mut kept_tags
+            ) => match never {},
         }
     }
 }
@@ -149,7 +165,7 @@ async fn keep_in_touch<W: World>(
     world: &W,
     (wanted, targets_from): (&CloudProvisioning, TargetOrigin),
     pace: &Pace,
-    links: &CloudLinks,
+    (links, registered): (&CloudLinks, &watch::Sender<Option<CloudAccount>>),
 ) -> Infallible {
     let registration = RegistrationLinks { pace, status: &links.status, publish: &links.publish };
     let mut record = match decide(world, wanted, links).await {
@@ -171,6 +187,7 @@ async fn keep_in_touch<W: World>(
         record = provision::run(world, wanted, record, &registration).await;
     }
     let account = record.account(wanted.logs_endpoint.clone());
+    registered.send_replace(Some(account.clone()));
     // The reconciler lives as long as this future.
     let _ = links.requests.send(Request::Account(Some(Box::new(account.clone())))).await;
     links.publish.send_modify(|it| {

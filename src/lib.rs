@@ -86,7 +86,14 @@ where
     let (announce, events) = broadcast::channel(EVENT_QUEUE);
     let (stream_requests, stream_inbox) = mpsc::channel(REQUEST_QUEUE);
     let stream_events = events.resubscribe();
-    let links = cloud::CloudLinks { status: status.clone(), events, requests: requests.clone(), publish: cloud_publish };
+    let (tags, tag_inbox) = mpsc::channel(REQUEST_QUEUE);
+    let links = cloud::CloudLinks {
+        status: status.clone(),
+        events,
+        requests: requests.clone(),
+        publish: cloud_publish,
+        tags: tag_inbox,
+    };
     let handle = api::ApiHandle {
         requests: requests.clone(),
         status: status.clone(),
@@ -95,6 +102,7 @@ where
         cloud: cloud_status,
         leds,
         streams: stream_requests,
+        tags,
         started,
     };
     let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };

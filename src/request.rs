@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::state::cloud::CloudAccount;
+use crate::state::cloud::{CloudAccount, DeviceTag};
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::live_log::LiveLogLine;
@@ -184,6 +184,37 @@ pub enum Refusal {
     /// There is no such key.
     #[error("the key is not one of this device's")]
     UnknownKey,
+}
+
+/// A request about the device's tags, to the task that speaks to the cloud.
+#[derive(Debug)]
+pub enum TagRequest {
+    /// The tags, as the cloud has them.
+    Read(oneshot::Sender<Result<Vec<DeviceTag>, TagRefusal>>),
+    /// Set these. Answered at once; the cloud gets them as soon as it can.
+    Set(BTreeMap<String, String>, oneshot::Sender<Result<(), TagRefusal>>),
+}
+
+/// Why tags were not read or set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TagRefusal {
+    /// The device has no account in a cloud.
+    #[error("the device has no cloud, or is not registered yet; `boardkeeper join` gives it one")]
+    NoCloud,
+    /// The cloud did not answer, or refused. Says why.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl TagRequest {
+    /// Answers with this refusal.
+    pub fn reject(self, why: TagRefusal) {
+        // The requester may have hung up; the response is then of no use.
+        match self {
+            Self::Read(reply) => drop(reply.send(Err(why))),
+            Self::Set(_, reply) => drop(reply.send(Err(why))),
+        }
+    }
 }
 
 /// A request to the task that serves streams. A stream ends when its receiver is dropped.

@@ -127,6 +127,11 @@ impl BodyFields {
         self.0.contains_key(name)
     }
 
+    /// All fields.
+    pub(super) const fn all(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// A field.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.0.get(name)

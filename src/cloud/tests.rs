@@ -40,6 +40,7 @@ impl Agent {
             events: self.world.events.0.subscribe(),
             requests: self.requests.clone(),
             publish: self.publish.clone(),
+            tags: mpsc::channel(1).1,
         };
         let settings = CloudSettings { provisioning: self.wanted.subscribe(), ..CloudSettings::default() };
         tokio::select! {

@@ -23,6 +23,7 @@ mod tls_error;
 mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,8 +49,8 @@ use crate::linux::trust::TrustStore;
 use crate::port::{Clock as _, Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, TrafficPurpose,
-    VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
+    TrafficPurpose, VpnProfile,
 };
 use crate::state::proxy_variables::ProxyVariables;
 
@@ -397,6 +398,19 @@ impl Cloud for CloudClient {
         let request = CloudRequest::new(Method::GET, &account.endpoint, "/os/v1/config", TrafficPurpose::Vpn);
         let answer = self.expect(&request.with_key(&account.key)).await?;
         wire::vpn_profile(&answer.body.bytes).map_err(|_| self.not_json(&account.endpoint))
+    }
+
+    async fn tags(&self, account: &CloudAccount) -> Result<Vec<DeviceTag>, CloudError> {
+        let path = wire::tags_query(&account.uuid);
+        let request = CloudRequest::new(Method::GET, &account.endpoint, path, TrafficPurpose::Registration);
+        let answer = self.expect(&request.with_key(&account.key)).await?;
+        wire::tags(&answer.body.bytes).map_err(|_| self.not_json(&account.endpoint))
+    }
+
+    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+        let body = wire::new_tags(&account.uuid, tags);
+        let request = CloudRequest::new(Method::PATCH, &account.endpoint, "/device/v3/tags", TrafficPurpose::Registration);
+        self.expect(&request.with_key(&account.key).with_json(body)).await.map(drop)
     }
 
     fn traffic(&self) -> Traffic {

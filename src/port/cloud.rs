@@ -1,10 +1,11 @@
 //! The port of the cloud.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::state::Secret;
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
 };
 
 /// The cloud's API, as a device uses it.
@@ -51,6 +52,10 @@ pub trait Cloud {
     async fn upload_logs(&self, account: &CloudAccount, lines: &[CloudLogLine]) -> Result<(), CloudError>;
     /// How the cloud's VPN is reached (`GET /os/v1/config`). `None`: it has none.
     async fn vpn_profile(&self, account: &CloudAccount) -> Result<Option<VpnProfile>, CloudError>;
+    /// The device's tags (`GET /v7/device_tag`).
+    async fn tags(&self, account: &CloudAccount) -> Result<Vec<DeviceTag>, CloudError>;
+    /// Sets these tags of the device, and leaves its others (`PATCH /device/v3/tags`). To repeat it changes nothing.
+    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError>;
     /// The bytes sent and received since the agent started.
     fn traffic(&self) -> Traffic;
     /// By how many seconds this device's clock is ahead of the cloud's; negative where it is behind. As of the cloud's last

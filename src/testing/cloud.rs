@@ -1,13 +1,13 @@
 //! A cloud whose answers are scripted, for the tests of the loops.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 
 use crate::port::{Cloud, CloudError, TargetAnswer};
 use crate::state::Secret;
 use crate::state::cloud::{
-    CloudAccount, CloudLogLine, DeviceReport, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
+    CloudAccount, CloudLogLine, DeviceReport, DeviceTag, RegisteredDevice, RegistrationForm, ReleasePin, Traffic, VpnProfile,
 };
 
 /// A request to the cloud, as the test sees it. Keys are revealed.
@@ -21,6 +21,8 @@ pub(crate) enum CloudCall {
     Target { account: CloudAccount, etag: Option<String> },
     Report { account: CloudAccount, report: DeviceReport },
     VpnProfile { account: CloudAccount },
+    Tags { account: CloudAccount },
+    SetTags { account: CloudAccount, tags: BTreeMap<String, String> },
     UploadLogs { account: CloudAccount, lines: Vec<CloudLogLine> },
 }
 
@@ -37,6 +39,8 @@ pub(crate) struct ScriptedCloud {
     pub(crate) targets: Answers<TargetAnswer>,
     pub(crate) reports: Answers<()>,
     pub(crate) uploads: Answers<()>,
+    pub(crate) tags: Answers<Vec<DeviceTag>>,
+    pub(crate) set_tags: Answers<()>,
     pub(crate) vpn_profiles: Answers<Option<VpnProfile>>,
     pub(crate) traffic: RefCell<Traffic>,
 }
@@ -135,6 +139,16 @@ impl Cloud for ScriptedCloud {
     async fn vpn_profile(&self, account: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         self.note(CloudCall::VpnProfile { account: account.clone() });
         self.vpn_profiles.next().await
+    }
+
+    async fn tags(&self, account: &CloudAccount) -> Result<Vec<DeviceTag>, CloudError> {
+        self.note(CloudCall::Tags { account: account.clone() });
+        self.tags.next().await
+    }
+
+    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+        self.note(CloudCall::SetTags { account: account.clone(), tags: tags.clone() });
+        self.set_tags.next().await
     }
 
     fn clock_skew(&self) -> Option<i64> {

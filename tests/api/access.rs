@@ -35,6 +35,7 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("POST /v1/restart", [401, 401, 200, 200, 401]),
     ("POST /v1/purge", [401, 401, 200, 200, 401]),
     ("POST /v2/journal-logs", [401, 401, 200, 401, 200]),
+    ("PATCH /v2/device/tags", [401, 401, 400, 400, 400]),
     ("GET /v2/local/logs", [401, 401, 200, 200, 200]),
     ("GET /v2/cleanup-volumes", [401, 401, 200, 200, 200]),
     ("POST /v2/applications/{appId}/restart", [401, 401, 200, 200, 401]),

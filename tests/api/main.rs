@@ -13,6 +13,7 @@ mod local_mode;
 mod log;
 mod malformed;
 mod multi;
+mod objects;
 mod openapi;
 mod power;
 mod random_requests;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use boardkeeper::document;
-use boardkeeper::request::Refusal;
+use boardkeeper::request::{Refusal, TagRefusal};
+use boardkeeper::state::cloud::DeviceTag;
 use boardkeeper::state::{Activity, AppId, ContainerPhase, Force, Image, ImageId, ImageRef, ServiceKey, StepKind, VpnState};
 use serde_json::{Value, json};
 
@@ -204,4 +205,36 @@ async fn another_sites_page_removes_no_volume() {
     assert_eq!((got.status.as_u16(), device.asked.len()), (403, 0));
     let got = device.call(from("http://127.0.0.1:48484").body(Body::empty()).unwrap()).await;
     assert_eq!((got.status.as_u16(), device.asked.len()), (200, 1));
+}
+
+#[tokio::test]
+async fn tags_are_read_from_the_cloud_and_set_there() {
+    let mut device = device();
+    device.tags = Ok(vec![DeviceTag { id: 7, name: "fw".to_owned(), value: "1.0".to_owned() }]);
+    let shown = json!({"status": "success", "tags": [{"id": 7, "name": "fw", "value": "1.0"}]});
+    assert_eq!(device.get("/v2/device/tags").await.json(), shown);
+    let got = patch_tags(&mut device, r#"{"fw": "1.1", "site": ""}"#).await;
+    assert_eq!((got.status.as_u16(), got.json()), (202, json!({"status": "success"})));
+    let invalid = "Invalid tags body, must be an object like `{[tagKey: string]: string}`";
+    for (body, why) in [
+        (r#"{"fw": 1}"#, invalid),
+        (r#"{"fw": null}"#, invalid),
+        (r#"{"": "x"}"#, invalid),
+        ("{}", invalid),
+        (r#"{"f w": "x"}"#, "Tag keys cannot contain whitespace"),
+    ] {
+        let got = patch_tags(&mut device, body).await;
+        assert_eq!((got.status.as_u16(), got.message().as_str()), (400, why), "{body}");
+    }
+    assert_eq!(device.set_tags.len(), 1);
+    device.tags = Err(TagRefusal::NoCloud);
+    let got = device.get("/v2/device/tags").await;
+    assert!(got.status.as_u16() == 500 && got.message().contains("has no cloud"), "{}", got.body);
+    assert_eq!(patch_tags(&mut device, r#"{"a": "b"}"#).await.status.as_u16(), 500);
+}
+
+async fn patch_tags(device: &mut TestDevice, body: &str) -> Response {
+    let path = format!("/v2/device/tags?apikey={}", "d".repeat(64));
+    let asking = request("PATCH", &path).header("Content-Type", "application/json");
+    device.call(asking.body(Body::from(body.to_owned())).unwrap()).await
 }

@@ -144,12 +144,3 @@ async fn reboot_and_shutdown_are_accepted_as_the_reference_shows() {
         assert_eq!(device.asked, [Received::Shutdown(ending, Force::No)]);
     }
 }
-
-#[tokio::test]
-async fn what_is_not_in_this_release_says_so() {
-    let mut device = TestDevice::new();
-    let got = curl(&mut device, "GET", "/v2/device/tags").await;
-    assert_eq!(got.status, StatusCode::NOT_IMPLEMENTED);
-    assert_eq!(got.message(), "this release of the agent does not have this endpoint");
-    assert_eq!(device.asked, []);
-}

@@ -11,10 +11,9 @@ use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{
     InProgress, LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest,
-    respond,
+    TagRefusal, TagRequest, respond,
 };
-use boardkeeper::state::cloud::{CloudStatus, ReportedVersions};
-use boardkeeper::state::config::RestartPolicy;
+use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
 use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::journal::JournalQuery;
@@ -22,16 +21,16 @@ use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, ConfigHash, Connectivity, ConnectivityCheck, Container, ContainerId, ContainerPhase,
-    ContainerRef, Current, Device, EngineAction, EngineState, Force, HeldLock, HeldPattern, IdentifyOutcome, ImageId, ImageRef,
-    Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Origin, Pattern, Player, PowerAction, Secret, ServiceKey,
-    Status, Step, StepKind, VpnState,
+    AppId, BoardFacts, Caller, Connectivity, ConnectivityCheck, ContainerId, Current, Device, EngineState, Force, HeldLock,
+    HeldPattern, IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, PowerAction,
+    Secret, ServiceKey, Status, VpnState,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
+pub(crate) use crate::objects::{container, step};
 use crate::openapi;
 
 /// The commit of the reference's examples.
@@ -51,6 +50,10 @@ pub(crate) struct TestDevice {
     inbox: Option<mpsc::Receiver<Request>>,
     led_requests: Option<mpsc::Receiver<LedRequest>>,
     stream_requests: mpsc::Receiver<StreamRequest>,
+    tag_requests: mpsc::Receiver<TagRequest>,
+    /// What the cloud's task answers to requests about tags, and those that were set.
+    pub(crate) tags: Result<Vec<DeviceTag>, TagRefusal>,
+    pub(crate) set_tags: Vec<BTreeMap<String, String>>,
     led_status: watch::Sender<LedStatus>,
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
@@ -153,16 +156,21 @@ impl TestDevice {
         let (led_status, shown) = watch::channel(LedStatus::default());
         let (report, connectivity) = watch::channel(Connectivity::Unknown);
         let (cloud_report, cloud) = watch::channel(CloudStatus::default());
+        let (tags, tag_requests) = mpsc::channel(2);
         let (streams, stream_requests) = mpsc::channel(2);
         let (vpn_report, vpn) = watch::channel(VpnState::default());
         let leds = LedHandle { requests, status: shown };
-        let handle = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, started: Instant::now() };
+        let handle =
+            ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, tags, started: Instant::now() };
         let router = api::router(handle);
         let mut device = Self {
             router,
             inbox: Some(inbox),
             led_requests: Some(led_requests),
             stream_requests,
+            tag_requests,
+            tags: Ok(Vec::new()),
+            set_tags: Vec::new(),
             led_status,
             publish,
             connectivity: report,
@@ -266,6 +274,13 @@ impl TestDevice {
                         let (parts, given) = mpsc::channel(2);
                         ["one\n", "two\n"].iter().for_each(|it| parts.try_send(it.as_bytes().to_vec()).unwrap());
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
+                    }
+                },
+                Some(ask) = self.tag_requests.recv() => match ask {
+                    TagRequest::Read(reply) => drop(reply.send(self.tags.clone())),
+                    TagRequest::Set(tags, reply) => {
+                        self.set_tags.push(tags);
+                        drop(reply.send(self.tags.clone().map(drop)));
                     }
                 },
                 ask = led_requests.recv() => match (ask.unwrap(), &self.identifies) {
@@ -436,34 +451,6 @@ pub(crate) fn bare_request(method: &str, path: &str) -> axum::http::request::Bui
     HttpRequest::builder().method(method).uri(path)
 }
 
-pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
-    let keys = ["RESIN_API_KEY", "RESIN_SUPERVISOR_API_KEY", "BALENA_API_KEY", "BALENA_SUPERVISOR_API_KEY"];
-    let mut env: BTreeMap<_, _> = keys.map(|it| (it.to_owned(), "secret".to_owned())).into();
-    env.insert("FOO".to_owned(), "bar".to_owned());
-    Container {
-        id: ContainerId(id.to_string().repeat(64)),
-        name: format!("{service}_12_34_{COMMIT}"),
-        key: ServiceKey::new(app, service),
-        phase: ContainerPhase::Running,
-        created_secs: 1_600_000_000,
-        image: ImageId(format!("sha256:{}", "0".repeat(64))),
-        image_ref: ImageRef::new("registry.resin.io/superapp/app@sha256:ab"),
-        made: Origin::Ours(ConfigHash("h".to_owned())),
-        outcome: None,
-        env: env.into(),
-        restart: RestartPolicy::Always,
-        shares: BTreeMap::new(),
-        ports: std::collections::BTreeSet::new(),
-        is_port_taken: false,
-        shares_since: None,
-        is_orphaned: false,
-        started: None,
-        networks: None,
-        error: None,
-        health: None,
-    }
-}
-
 fn device() -> Status {
     let device = Device {
         uuid: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -493,17 +480,4 @@ fn device() -> Status {
     let containers = apps.map(|(app, service, id)| container(app, service, id)).into();
     let current = Arc::new(Current { containers, ..Current::default() });
     Status { device, current, engine: EngineState::Up, observed_at: Some(Instant::now()), ..Status::default() }
-}
-
-/// A step of that kind, on a service.
-pub(crate) fn step(kind: StepKind, key: ServiceKey) -> Step {
-    let id = ContainerId("c".to_owned());
-    let container = ContainerRef { key, id };
-    Step::Engine(match kind {
-        StepKind::Downloading => EngineAction::Pull(ImageRef::new("superapp")),
-        StepKind::Installing => EngineAction::Rename(container, "new".to_owned()),
-        StepKind::Starting => EngineAction::Start(container),
-        StepKind::Stopping => EngineAction::Stop(container),
-        StepKind::Housekeeping => EngineAction::RemoveImage(ImageRef::new("old")),
-    })
 }

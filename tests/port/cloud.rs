@@ -103,6 +103,18 @@ pub(crate) async fn a_device_is_pinned_on_a_release_of_its_fleet(world: impl Fix
     }
 }
 
+/// Tags that are set are read afterwards, beside those that were there.
+pub(crate) async fn tags_that_are_set_are_there(world: impl Fixture) {
+    let (cloud, account) = (world.cloud(), world.account());
+    assert_eq!(cloud.tags(&account).await, Ok(Vec::new()));
+    for (name, value) in [("fw", "1"), ("site", "a \"b\""), ("fw", "2")] {
+        cloud.set_tags(&account, &[(name.to_owned(), value.to_owned())].into()).await.unwrap();
+    }
+    let tags = cloud.tags(&account).await.unwrap();
+    let shown: Vec<_> = tags.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
+    assert_eq!(shown, [("fw", "2"), ("site", "a \"b\"")]);
+}
+
 /// Bytes are counted in both directions, for what they were sent.
 pub(crate) async fn bytes_are_counted_by_purpose(world: impl Fixture) {
     let (cloud, account) = (world.cloud(), world.account());
@@ -139,6 +151,7 @@ macro_rules! every_fact {
             reports_and_logs_are_accepted
             a_registered_device_has_a_number
             a_device_is_pinned_on_a_release_of_its_fleet
+            tags_that_are_set_are_there
             bytes_are_counted_by_purpose
         }
     };

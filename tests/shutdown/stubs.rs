@@ -148,6 +148,12 @@ impl port::Cloud for World {
     async fn upload_logs(&self, _: &CloudAccount, _: &[CloudLogLine]) -> Result<(), CloudError> {
         pending().await
     }
+    async fn tags(&self, _: &CloudAccount) -> Result<Vec<boardkeeper::state::cloud::DeviceTag>, CloudError> {
+        pending().await
+    }
+    async fn set_tags(&self, _: &CloudAccount, _: &std::collections::BTreeMap<String, String>) -> Result<(), CloudError> {
+        pending().await
+    }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         pending().await
     }

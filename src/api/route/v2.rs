@@ -4,6 +4,7 @@
 //! Unlike those of the first version, they answer a success with a text, and 404 where they do not find what they act on.
 
 mod read;
+mod tags;
 
 use axum::http::{Method, StatusCode};
 
@@ -15,6 +16,7 @@ use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ContainerId, Force};
 
 pub(super) use read::{app_state_of, apps_state, container_id, device_info, device_name, state_status, version, vpn};
+pub(super) use tags::{set_tags, tags};
 
 /// `POST /v2/applications/:appId/restart`.
 pub(super) async fn restart(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {

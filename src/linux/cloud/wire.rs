@@ -1,13 +1,28 @@
 //! What the cloud is sent, and what it answers, in JSON.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::state::Secret;
 use crate::state::cloud::{
-    AppReport, CloudLogLine, DeviceReport, LogSource, RegistrationForm, ReleasePin, ReleaseReport, ReportValue, VpnProfile,
+    AppReport, CloudLogLine, DeviceReport, DeviceTag, LogSource, RegistrationForm, ReleasePin, ReleaseReport, ReportValue,
+    VpnProfile,
 };
+
+#[derive(Deserialize)]
+struct Tags {
+    d: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    id: u64,
+    tag_key: String,
+    value: String,
+}
 
 #[derive(Serialize)]
 struct Registration<'a> {
@@ -157,6 +172,22 @@ pub(super) fn found(body: &[u8]) -> serde_json::Result<Option<u64>> {
 pub(super) fn vpn_profile(body: &[u8]) -> serde_json::Result<Option<VpnProfile>> {
     let found = serde_json::from_slice::<OsConfig>(body)?.services.openvpn;
     Ok(found.filter(|it| !it.config.trim().is_empty()).map(|it| VpnProfile { config: it.config, ca: it.ca }))
+}
+
+/// The path of the question for a device's tags.
+pub(super) fn tags_query(uuid: &str) -> String {
+    format!("/v7/device_tag?$filter=device/uuid%20eq%20%27{}%27&$select=id,tag_key,value", escaped(uuid))
+}
+
+/// The tags that were asked for.
+pub(super) fn tags(body: &[u8]) -> serde_json::Result<Vec<DeviceTag>> {
+    let found = serde_json::from_slice::<Tags>(body)?.d.into_iter();
+    Ok(found.map(|it| DeviceTag { id: it.id, name: it.tag_key, value: it.value }).collect())
+}
+
+/// New values of tags.
+pub(super) fn new_tags(uuid: &str, tags: &BTreeMap<String, String>) -> Vec<u8> {
+    json!({ uuid: tags }).to_string().into_bytes()
 }
 
 /// The path of the question for a device's number.

@@ -18,7 +18,7 @@ pub struct ByteCount {
 /// What bytes are sent and received for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrafficPurpose {
-    /// Registration, the exchange of keys, and the pin on a preloaded release.
+    /// Registration, the exchange of keys, the pin on a preloaded release, and tags.
     Registration,
     /// Requests for a target.
     Poll,

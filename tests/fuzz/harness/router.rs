@@ -51,9 +51,10 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (_report, connectivity) = watch::channel(Connectivity::Unknown);
     let (_cloud, cloud) = watch::channel(CloudStatus::default());
     let (_vpn, vpn) = watch::channel(VpnState::default());
+    let (tags, _) = mpsc::channel(1);
     let (streams, _) = mpsc::channel(1);
     let leds = LedHandle { requests, status: panel };
-    let door = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, started: Instant::now() };
+    let door = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, tags, started: Instant::now() };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     let served = http::serve_connection(stream, api::router(door), peer);
     let asks = async {

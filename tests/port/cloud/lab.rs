@@ -1,5 +1,6 @@
 //! The real adapter, and a server for it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::state::Secret;
 use boardkeeper::state::cloud::CloudAccount;
 use boardkeeper::state::proxy_variables::ProxyVariables;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::server::{AUTHORITY, CloudServer, Heard, Reply, VALID};
 
@@ -70,6 +71,7 @@ struct State {
     /// The commit of the only release, whose number is 3.
     release: Option<&'static str>,
     pinned: Option<u64>,
+    tags: BTreeMap<String, String>,
 }
 
 impl OverTls {
@@ -89,6 +91,16 @@ fn says(state: &mut State, heard: &Heard) -> Reply {
         return Reply::new(&format!("{status} No"), &format!("Retry-After: {wait}\r\n"), why);
     }
     match heard.line.split(['?', '/']).next_back() {
+        _ if heard.line.starts_with("GET /v7/device_tag?$filter=device/uuid%20eq%20%27") => {
+            let all = state.tags.iter().enumerate();
+            let all: Vec<_> = all.map(|(id, (name, value))| json!({"id": id, "tag_key": name, "value": value})).collect();
+            Reply::new("200 OK", "Content-Type: application/json\r\n", json!({"d": all}).to_string())
+        }
+        Some("tags") if heard.line.starts_with("PATCH") => {
+            let body: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&heard.text).unwrap();
+            state.tags.extend(body.into_values().flatten());
+            Reply::new("200 OK", "", "")
+        }
         _ if heard.line.starts_with("GET /v7/device") => {
             Reply::new("200 OK", "Content-Type: application/json\r\n", "{\"d\":[{\"id\":5}]}")
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use boardkeeper::document;
 use boardkeeper::port::{self, CloudError, TargetAnswer, TargetTag};
 use boardkeeper::state::cloud::{
-    ByteCount, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, PollOutcome, RegisteredDevice, Registration,
+    ByteCount, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, DeviceTag, PollOutcome, RegisteredDevice, Registration,
     RegistrationForm, ReleasePin, TargetOrigin, Traffic, TrafficPurpose, VpnProfile,
 };
 use boardkeeper::state::{Secret, Target};
@@ -30,6 +30,8 @@ const MOST_POLLS: usize = 65;
 pub(crate) struct CloudModel {
     /// Devices, by uuid.
     pub(crate) devices: BTreeMap<String, CloudDevice>,
+    /// The tags of the one device that lives.
+    pub(crate) tags: BTreeMap<String, String>,
     /// Whose targets the device applies.
     pub(crate) targets_from: TargetOrigin,
     /// The device is frozen until then.
@@ -92,6 +94,7 @@ impl CloudModel {
     pub(crate) fn new(rng: Rng) -> Self {
         Self {
             devices: BTreeMap::new(),
+            tags: BTreeMap::new(),
             targets_from: TargetOrigin::File,
             frozen_until: None,
             stale_etags: false,
@@ -427,6 +430,28 @@ impl port::Cloud for Sim {
         let lines = answer?;
         self.with(|model| model.lines.acknowledged(&lines));
         Ok(())
+    }
+
+    async fn tags(&self, account: &CloudAccount) -> Result<Vec<DeviceTag>, CloudError> {
+        let tags = |model: &mut Model| {
+            if !model.cloud.knows(account) {
+                return Err(refused(401, ""));
+            }
+            let all = (1..).zip(&model.cloud.tags);
+            Ok(all.map(|(id, (name, value))| DeviceTag { id, name: name.clone(), value: value.clone() }).collect())
+        };
+        self.request(TrafficPurpose::Registration, tags).await
+    }
+
+    async fn set_tags(&self, account: &CloudAccount, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+        let set = |model: &mut Model| {
+            if !model.cloud.knows(account) {
+                return Err(refused(401, ""));
+            }
+            model.cloud.tags.extend(tags.clone());
+            Ok(())
+        };
+        self.request(TrafficPurpose::Registration, set).await
     }
 
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {

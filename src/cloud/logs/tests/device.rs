@@ -156,6 +156,12 @@ impl Cloud for ScriptedUploads {
         self.bodies.borrow_mut().push((Instant::now(), lines.to_vec()));
         Ok(())
     }
+    async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
+        unreachable!()
+    }
+    async fn set_tags(&self, _: &CloudAccount, _: &std::collections::BTreeMap<String, String>) -> Result<(), CloudError> {
+        unreachable!()
+    }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         unreachable!()
     }

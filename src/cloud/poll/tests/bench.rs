@@ -86,6 +86,12 @@ impl Cloud for TestCloud {
     async fn report(&self, _: &CloudAccount, _: &DeviceReport) -> Result<(), CloudError> {
         unreachable!()
     }
+    async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
+        unreachable!()
+    }
+    async fn set_tags(&self, _: &CloudAccount, _: &std::collections::BTreeMap<String, String>) -> Result<(), CloudError> {
+        unreachable!()
+    }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         unreachable!()
     }

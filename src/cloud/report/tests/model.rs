@@ -268,6 +268,12 @@ impl Cloud for ScriptedCloud {
         self.reports.borrow_mut().push((self.begun.elapsed(), report.clone()));
         (self.script.borrow())(report)
     }
+    async fn tags(&self, _: &CloudAccount) -> Result<Vec<crate::state::cloud::DeviceTag>, CloudError> {
+        unreachable!()
+    }
+    async fn set_tags(&self, _: &CloudAccount, _: &std::collections::BTreeMap<String, String>) -> Result<(), CloudError> {
+        unreachable!()
+    }
     async fn vpn_profile(&self, _: &CloudAccount) -> Result<Option<VpnProfile>, CloudError> {
         unreachable!()
     }
