@@ -32,6 +32,7 @@ pub mod live_log;
 pub mod local_mode;
 pub mod logging;
 pub mod network;
+pub mod own_names;
 pub mod pattern;
 pub mod ports;
 pub mod proxy_variables;

@@ -6,8 +6,6 @@
 //! send no `Origin`, and a `Host` that is the address they connect to. A valid key makes all of this irrelevant: a page does
 //! not know one.
 
-use std::net::IpAddr;
-
 use axum::extract::Request as HttpRequest;
 use axum::http::header::{HOST, ORIGIN, REFERER};
 use axum::http::uri::Authority;
@@ -16,13 +14,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use crate::api::response::{ApiResponse, failed};
 use crate::state::Status;
 use crate::state::device::LocalAddress;
-use crate::state::network::SUPERVISOR_GATEWAY;
+use crate::state::own_names::{OwnNames, RequestHost};
 
 /// The header by which browsers describe the page that sends a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// Names that container engines give their host in containers. No public DNS name ends in `.internal`.
-const ENGINE_HOST_NAMES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 /// Checks what HTTP requires of the `Host` header: HTTP/1.1 has one, and no version has two.
 pub(super) fn has_one_host(request: &HttpRequest) -> Result<(), ApiResponse> {
@@ -86,69 +81,6 @@ fn is_of_foreign_page(headers: &HeaderMap, own: OwnNames<'_>) -> bool {
     headers.get_all(SEC_FETCH_SITE).iter().any(|it| it.as_bytes().eq_ignore_ascii_case(b"cross-site"))
         || headers.get_all(ORIGIN).iter().any(|it| !is_own(it))
         || headers.get_all(REFERER).iter().any(|it| is_url(it) && !is_own(it))
-}
-
-/// The names and addresses by which clients reach the device.
-#[derive(Clone, Copy)]
-struct OwnNames<'a> {
-    status: &'a Status,
-    /// The address that the client connected to, if it is known.
-    reached: Option<IpAddr>,
-}
-
-/// A host in a request.
-#[derive(Debug, PartialEq, Eq)]
-enum RequestHost {
-    Address(IpAddr),
-    /// In lower case, without a trailing dot.
-    Name(String),
-}
-
-impl OwnNames<'_> {
-    fn has(&self, host: &RequestHost) -> bool {
-        match host {
-            RequestHost::Address(ip) => {
-                let mut known = self.status.device.ip_addresses.iter().map(String::as_str).chain([SUPERVISOR_GATEWAY]);
-                ip.is_loopback() || self.reached == Some(*ip) || known.any(|it| it.parse() == Ok(*ip))
-            }
-            RequestHost::Name(name) => is_localhost(name) || ENGINE_HOST_NAMES.contains(&name.as_str()) || self.is_called(name),
-        }
-    }
-
-    /// Whether this is the hostname, its first label, or the mDNS name of that.
-    fn is_called(&self, name: &str) -> bool {
-        self.status.metrics.hostnames.iter().any(|hostname| {
-            let hostname = hostname.to_ascii_lowercase();
-            let short = hostname.split('.').next().unwrap_or_default();
-            let multicast = || name.strip_suffix(".local").is_some_and(|it| it == short);
-            !short.is_empty() && (name == hostname || name == short || multicast())
-        })
-    }
-}
-
-impl RequestHost {
-    /// `text` is a host without a port; an IPv6 address is in brackets.
-    fn of(text: &str) -> Self {
-        let bare = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(text);
-        // A link-local address may have its interface as a zone.
-        let bare = bare.split('%').next().unwrap_or_default();
-        match bare.parse::<IpAddr>() {
-            Ok(ip) => Self::Address(ip.to_canonical()),
-            Err(_) => Self::Name(text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()),
-        }
-    }
-
-    fn is_loopback(&self) -> bool {
-        match self {
-            Self::Address(ip) => ip.is_loopback(),
-            Self::Name(name) => is_localhost(name),
-        }
-    }
-}
-
-/// Browsers resolve these names to loopback without DNS.
-fn is_localhost(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// The host of a `Host` header. `None`: it names none.
