@@ -45,6 +45,7 @@ pub use route::{Route, RouteAccess, routes};
 use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest, TagRequest};
 use crate::state::cloud::CloudStatus;
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
+use crate::state::local_engine::LocalEngine;
 use crate::state::{ClientAddress, Connectivity, Status, VpnState};
 use audit::{Audit, UnauthenticatedLog};
 use auth::{AuthFailure, AuthenticatedCallers, MAX_CREDENTIALS};
@@ -72,6 +73,8 @@ pub struct ApiHandle {
     pub tags: mpsc::Sender<TagRequest>,
     /// The inbox of the task that serves streams.
     pub streams: mpsc::Sender<StreamRequest>,
+    /// Whether the engine is forwarded in local mode. The adapter that forwards it is the only writer.
+    pub local_engine: watch::Sender<LocalEngine>,
     /// When the agent started.
     pub started: Instant,
 }

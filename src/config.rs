@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::DeviceAction;
+use crate::state::private_network::PrivateNetwork;
 use crate::state::proxy_variables::ProxyVariables;
 use crate::state::{Force, Secret};
 
@@ -75,6 +76,8 @@ pub struct Config {
     pub force: Force,
     /// The device-wide actions that services' keys permit.
     pub service_verbs: BTreeSet<DeviceAction>,
+    /// The networks to which the engine's API is forwarded in local mode.
+    pub local_engine: Vec<PrivateNetwork>,
     /// `DOCKER_HOST`, the container engine.
     pub docker_host: Option<String>,
     /// `DBUS_SYSTEM_BUS_ADDRESS`.
@@ -164,7 +167,7 @@ impl Config {
                 Some(path) => set(self, path),
                 None => Ok(()),
             },
-            Parse::Text(set) => set(self, &given.unwrap_or(default).to_string_lossy()),
+            Parse::Text(set) | Parse::List(set) => set(self, &given.unwrap_or(default).to_string_lossy()),
             Parse::Switch(set) => {
                 if given.is_some_and(values::is_on) {
                     set(self);

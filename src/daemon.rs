@@ -23,6 +23,7 @@ use boardkeeper::linux::engine::{self, Engine, RegistryAccess};
 use boardkeeper::linux::host::boot_file::BootFiles;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
+use boardkeeper::linux::net::engine_forward::EngineForward;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
 use boardkeeper::linux::net::{self, Listeners};
 use boardkeeper::linux::notify::NotifySocket;
@@ -70,6 +71,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
     let (tell_networks, networks) = watch::channel(EngineNetworks::default());
     let listeners = Listeners::bind(&config.root, &config.listen, config.bridges, networks)
         .map_err(|why| CommandError::Failed(why.to_string()))?;
+    let containers = tell_networks.subscribe();
     let _only_one = store::hold(&config.state_dir).map_err(|why| CommandError::Failed(why.to_string()))?;
     keep_provisioned(config);
     let engines = engine::hosts(config.docker_host.as_deref(), &config.root);
@@ -93,10 +95,19 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         // `boardkeeper::run` calls this once.
         let _ = seen.set(door.status.clone());
         let (status, mut cloud) = (door.status.clone(), door.cloud);
+        let forward = EngineForward {
+            engine: &world.engine,
+            root: &config.root,
+            networks: &config.local_engine,
+            containers,
+            status: door.status.clone(),
+            publish: door.local_engine,
+        };
         tokio::select! {
             biased;
             () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
             never = notify::run(&manager, door.requests, door.status) => match never {},
+            never = forward.run() => match never {},
         }
         wait_for_farewell(&status, &mut cloud).await;
     });

@@ -94,6 +94,7 @@ where
         publish: cloud_publish,
         tags: tag_inbox,
     };
+    let (local_engine, _) = watch::channel(state::local_engine::LocalEngine::default());
     let handle = api::ApiHandle {
         requests: requests.clone(),
         status: status.clone(),
@@ -103,6 +104,7 @@ where
         leds,
         streams: stream_requests,
         tags,
+        local_engine,
         started,
     };
     let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };

@@ -51,6 +51,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("gpiocdev", &["linux"]),
     ("heapless", &["state"]),
     ("http_body_util", &["linux"]),
+    ("httparse", &["linux"]),
     ("httpdate", &["linux"]),
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),

@@ -119,7 +119,7 @@ fn arg(setting: &Setting) -> Arg {
         Parse::Path(_) => (ValueParser::os_string(), ArgAction::Set),
         Parse::Text(_) => (ValueParser::string(), ArgAction::Set),
         Parse::Switch(_) => (FalseyValueParser::new().into(), ArgAction::SetTrue),
-        Parse::Addresses => (ValueParser::string(), ArgAction::Append),
+        Parse::Addresses | Parse::List(_) => (ValueParser::string(), ArgAction::Append),
         Parse::SettingsFile => (ValueParser::path_buf(), ArgAction::Set),
     };
     let default = setting.default.words().map(|it| format!(". Default: {it}")).unwrap_or_default();
@@ -130,7 +130,7 @@ fn arg(setting: &Setting) -> Arg {
         .help(format!("{}{default}", setting.help))
         .value_parser(parser)
         .action(action)
-        .value_delimiter(matches!(setting.parse, Parse::Addresses).then_some(','))
+        .value_delimiter(matches!(setting.parse, Parse::Addresses | Parse::List(_)).then_some(','))
 }
 
 /// The texts of the flags that a command has, or of the variables in their place. An empty variable of a switch counts as not

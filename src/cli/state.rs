@@ -55,6 +55,7 @@ struct AgentState {
     troubles: Option<Vec<Trouble>>,
     rejected: Option<String>,
     cloud: Option<cloud::CloudSummary>,
+    local_engine: Option<LocalEngine>,
     local_mode: LocalMode,
     device: Device,
 }
@@ -134,6 +135,14 @@ struct Trouble {
     why: String,
     failures: u32,
     again_in_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LocalEngine {
+    listens: Vec<String>,
+    networks: Vec<String>,
+    trouble: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,6 +236,7 @@ impl AgentState {
         lines.extend(errors.map(|(it, error)| ("error", format!("{}/{}: {error}", it.app_id, it.service))));
         lines.extend(self.rejected.iter().map(|it| ("rejected", format!("the last target: {it}"))));
         lines.extend(self.cloud.iter().flat_map(cloud::CloudSummary::lines).map(|it| ("cloud", it)));
+        lines.extend(self.local_engine.iter().flat_map(LocalEngine::lines).map(|it| ("engine", it)));
         lines
     }
 }
@@ -252,6 +262,17 @@ impl LocalMode {
         let until = self.until.as_ref().map(|it| format!(" until {it}")).unwrap_or_default();
         let opens = "programs near the device need no key, and the owner's apps are kept stopped";
         self.on.then(|| format!("local mode is on{until}: {opens}"))
+    }
+}
+
+impl LocalEngine {
+    /// Who reaches the engine over the network, and why others do not although local mode is on.
+    fn lines(&self) -> Vec<String> {
+        let open = || {
+            let (at, networks) = (self.listens.join(", "), self.networks.join(", "));
+            format!("open at {at}: every computer in {networks} can become root on this board")
+        };
+        (!self.listens.is_empty()).then(open).into_iter().chain(self.trouble.clone()).collect()
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Parse {
     Path(fn(&mut Config, PathBuf) -> Result<(), String>),
     /// Text; the default, or an empty one, when it is not given.
     Text(fn(&mut Config, &str) -> Result<(), String>),
+    /// As `Text`, of a flag that may be repeated: the values with commas between.
+    List(fn(&mut Config, &str) -> Result<(), String>),
     /// A flag without a value. Called if it is on.
     Switch(fn(&mut Config)),
     /// `--listen`: addresses with commas between, parsed after the provisioning file, which may have another default port.
@@ -229,6 +231,16 @@ pub const RUN: &[Setting] = &[
         default: DefaultValue::Derived("all"),
         parse: Parse::Text(|config, text| values::service_verbs(text).map(|it| config.service_verbs = it)),
         differs: Some(|old, new| old.service_verbs != new.service_verbs),
+    },
+    Setting {
+        flag: "--local-engine",
+        variable: "BOARDKEEPER_LOCAL_ENGINE",
+        value_name: "NETWORK",
+        help: "While local mode is on, forward port 2375 to the engine for this private network, such as 192.168.1.0/24, so \
+               that `balena push` reaches it; repeat it for more. Every computer there is then root on this board",
+        default: DefaultValue::None,
+        parse: Parse::List(|config, text| values::private_networks(text).map(|it| config.local_engine = it)),
+        differs: Some(|old, new| old.local_engine != new.local_engine),
     },
 ];
 

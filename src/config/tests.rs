@@ -42,6 +42,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         ("--registry-auth", "/nowhere"),
         ("--disk-floor", "much"),
         ("--ask-registries", "perhaps"),
+        ("--local-engine", "192.168.1.0/24,0.0.0.0/0,10.0.0.7/8"),
     ]);
     let env = |name: &str| match name {
         "BOARDKEEPER_API_KEY" => Some("se!cret".into()),
@@ -62,6 +63,7 @@ fn every_mistake_is_told_at_once_and_no_key() {
         "--registry-auth",
         "--disk-floor",
         "--ask-registries",
+        "--local-engine",
         "DOCKER_HOST",
         "BOARDKEEPER_API_KEY",
     ];
@@ -81,6 +83,17 @@ fn addresses_given_are_all_there_are() {
     // An empty environment variable counts as unset.
     let config = Config::read(&given([("--listen", "")]), &nothing).unwrap();
     assert_eq!(config.bridges, Some(PORT));
+}
+
+#[test]
+fn the_engine_is_forwarded_to_the_private_networks_that_are_named() {
+    let networks = |text: &str| Config::read(&given([("--local-engine", text)]), &nothing).map(|it| it.local_engine);
+    let read = networks("192.168.1.0/24, fd00::/64,192.168.1.0/24").unwrap();
+    assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.168.1.0/24", "fd00::/64"]);
+    assert_eq!(networks("").unwrap(), []);
+    assert_eq!(Config::read(&given([]), &nothing).unwrap().local_engine, []);
+    let Mistakes(mistakes) = networks("192.168.1.0/24,0.0.0.0/0,10.0.0.7/8").unwrap_err();
+    assert!(mistakes[0].contains("`0.0.0.0/0` is not a private") && mistakes[0].contains("`10.0.0.0/8`"), "{mistakes:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::{BoardChoice, LogFilter};
 use crate::state::Secret;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
+use crate::state::private_network::PrivateNetwork;
 
 /// The longest configuration file that is read: a hundred times the longest one seen.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -133,6 +134,19 @@ fn service_verb(word: &str) -> Result<DeviceAction, String> {
         let all = DeviceAction::ALL.map(DeviceAction::name).join(", ");
         format!("`{word}` is unknown; write some of {all}, with commas between, or `none`")
     })
+}
+
+/// Private networks, with commas between. Every mistake is reported.
+pub(super) fn private_networks(given: &str) -> Result<Vec<PrivateNetwork>, String> {
+    let (mut networks, mut mistakes) = (Vec::new(), Vec::new());
+    for text in given.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        match PrivateNetwork::read(text) {
+            Ok(network) if networks.contains(&network) => (),
+            Ok(network) => networks.push(network),
+            Err(why) => mistakes.push(why),
+        }
+    }
+    if mistakes.is_empty() { Ok(networks) } else { Err(mistakes.join("; ")) }
 }
 
 /// A number of bytes, with K, M or G after it for powers of 1024.

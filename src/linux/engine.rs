@@ -64,6 +64,7 @@ use crate::state::{ContainerId, EngineAction, EngineLogLine, ImageRef, LogCursor
 
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};
+pub(in crate::linux) use transport::EngineStream;
 
 /// Timeout of a snapshot.
 const OBSERVE: Duration = Duration::from_secs(30);

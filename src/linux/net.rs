@@ -28,6 +28,7 @@ use crate::http::Listener;
 use crate::state::device::ClientAddress;
 use crate::state::network::SUPERVISOR_GATEWAY;
 
+pub mod engine_forward;
 pub mod interfaces;
 mod links;
 pub mod networks;
@@ -218,7 +219,7 @@ impl Listeners {
         if addr.is_loopback() || ours == addr {
             return Some((stream, ClientAddress { addr, local: true }));
         }
-        let via = self.network_of(from);
+        let via = network_of(&self.known, from);
         let origins: Vec<_> = via.iter().map(|it| self.origin(it)).collect();
         if let Some(origin @ (ConnectionOrigin::Internal | ConnectionOrigin::Unknown)) =
             origins.iter().find(|it| it.is_closed())
@@ -233,20 +234,6 @@ impl Listeners {
         }
         let local = contained || socket.named && self.is_neighbour(ours, &via);
         Some((stream, ClientAddress { addr, local }))
-    }
-
-    /// The machine's addresses in the client's network: the smallest one, as the kernel chooses it too. The answers are routed
-    /// there, so a TCP handshake with a forged address of another network does not complete.
-    fn network_of(&self, from: SocketAddr) -> Vec<&InterfaceAddress> {
-        let addr = from.ip().to_canonical();
-        // Link-local addresses exist on every interface; the scope ID says which one it is.
-        let interface = match from {
-            SocketAddr::V6(it) if it.scope_id() != 0 => Some(it.scope_id()),
-            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
-        };
-        let near = |it: &&InterfaceAddress| it.contains(addr) && interface.is_none_or(|index| it.index == index);
-        let smallest = self.known.iter().filter(near).map(|it| it.prefix).max();
-        self.known.iter().filter(near).filter(|it| Some(it.prefix) == smallest).collect()
     }
 
     /// The kind of interface by which clients in the network of this address come.
@@ -339,6 +326,20 @@ fn served(known: &[InterfaceAddress], networks: &EngineNetworks) -> Vec<Interfac
         }
     }
     served
+}
+
+/// The machine's addresses in the client's network: the smallest one, as the kernel chooses it too. The answers are routed
+/// there, so a TCP handshake with a forged address of another network does not complete.
+fn network_of(known: &[InterfaceAddress], from: SocketAddr) -> Vec<&InterfaceAddress> {
+    let addr = from.ip().to_canonical();
+    // Link-local addresses exist on every interface; the scope ID says which one it is.
+    let interface = match from {
+        SocketAddr::V6(it) if it.scope_id() != 0 => Some(it.scope_id()),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+    };
+    let near = |it: &&InterfaceAddress| it.contains(addr) && interface.is_none_or(|index| it.index == index);
+    let smallest = known.iter().filter(near).map(|it| it.prefix).max();
+    known.iter().filter(near).filter(|it| Some(it.prefix) == smallest).collect()
 }
 
 /// A connection, its source address, and the number of the socket that accepted it.

@@ -8,6 +8,7 @@ use axum::body::Body;
 use boardkeeper::document;
 use boardkeeper::state::app::{App, Generation};
 use boardkeeper::state::cloud::{ByteCount, Pinning, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
+use boardkeeper::state::private_network::PrivateNetwork;
 use boardkeeper::state::{
     Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, Never,
     ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
@@ -240,6 +241,25 @@ async fn what_waits_for_a_dependency_is_reported_with_its_service_and_is_not_set
     let told: Vec<_> = services.map(|it| &it["waits_for"]).filter(|it| !it.is_null()).collect();
     assert_eq!(told, [&json!(words)]);
     assert_eq!((&state["containers"][0]["health"], &state["containers"][1]["health"]), (&json!("unhealthy"), &json!(null)));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_open_to_a_network_is_shown_to_the_owner() {
+    let mut device = TestDevice::new();
+    let told = device.get("/agent/v1/state").await.json()["local_engine"].clone();
+    assert_eq!(told, json!({"open": false, "listens": [], "networks": [], "trouble": null}));
+    device.local_engine.send_modify(|it| {
+        it.networks = vec![PrivateNetwork::read("192.168.1.0/24").unwrap()];
+        it.listens = vec!["192.168.1.7:2375".parse().unwrap()];
+        it.trouble = Some("fd00::7 is taken".to_owned());
+    });
+    let told = device.get("/agent/v1/state").await.json()["local_engine"].clone();
+    let expected =
+        json!({"open": true, "listens": ["192.168.1.7:2375"], "networks": ["192.168.1.0/24"], "trouble": "fd00::7 is taken"});
+    assert_eq!(told, expected);
+    let key = device.key(WIDE, "main");
+    let request = request("GET", &format!("/agent/v1/state?apikey={key}")).body(Body::empty()).unwrap();
+    assert_eq!(device.call(request).await.json()["local_engine"], json!(null));
 }
 
 /// A device on which a lot goes on.

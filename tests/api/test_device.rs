@@ -19,6 +19,7 @@ use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::live_log::LiveLogLine;
+use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, Connectivity, ConnectivityCheck, ContainerId, Current, Device, EngineState, Force, HeldLock,
@@ -72,6 +73,8 @@ pub(crate) struct TestDevice {
     pub(crate) refuses_streams: Option<StreamRefusal>,
     /// What became of the requests to the cloud.
     pub(crate) cloud: watch::Sender<CloudStatus>,
+    /// Whether the engine is forwarded.
+    pub(crate) local_engine: watch::Sender<LocalEngine>,
     pub(crate) keys: Keys,
     /// Every request that the reconciler got.
     pub(crate) asked: Vec<Received>,
@@ -159,10 +162,20 @@ impl TestDevice {
         let (tags, tag_requests) = mpsc::channel(2);
         let (streams, stream_requests) = mpsc::channel(2);
         let (vpn_report, vpn) = watch::channel(VpnState::default());
+        let (local_engine, _) = watch::channel(LocalEngine::default());
         let leds = LedHandle { requests, status: shown };
-        let handle =
-            ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, tags, started: Instant::now() };
-        let router = api::router(handle);
+        let router = api::router(ApiHandle {
+            requests: intents,
+            status,
+            connectivity,
+            vpn,
+            cloud,
+            leds,
+            streams,
+            tags,
+            local_engine: local_engine.clone(),
+            started: Instant::now(),
+        });
         let mut device = Self {
             router,
             inbox: Some(inbox),
@@ -182,6 +195,7 @@ impl TestDevice {
             kept: Vec::new(),
             refuses_streams: None,
             cloud: cloud_report,
+            local_engine,
             keys,
             asked: Vec::new(),
             identifies: Some(IdentifyOutcome::By("ACT".to_owned())),

@@ -11,6 +11,7 @@ mod crashes;
 mod demands;
 mod depends;
 mod documents;
+mod forward;
 mod full;
 mod http;
 mod install;

@@ -10,6 +10,7 @@
 #   engine    dockerd, docker, iptables
 #   registry  docker-registry, and htpasswd
 #   bus       dbus-daemon
+#   avahi     avahi-daemon, and avahi-browse
 #   vpn       openvpn
 #   nspawn    systemd-nspawn, and debootstrap for what it boots
 #   busybox   the static busybox that the sample and test images are made of
@@ -74,6 +75,9 @@ need() {
     has htpasswd || want apache2-utils ;;
   bus)
     has dbus-daemon || want dbus ;;
+  avahi)
+    has avahi-daemon || want avahi-daemon
+    has avahi-browse || want avahi-utils ;;
   vpn) has openvpn || want openvpn ;;
   nspawn)
     has systemd-nspawn || want systemd-container

@@ -8,12 +8,14 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 mod cloud;
+mod local_engine;
 
 use crate::api::ApiRequest;
 use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
 use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
+use crate::state::local_engine::LocalEngine;
 use crate::state::utc::utc;
 use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
@@ -25,7 +27,14 @@ pub(super) fn state(call: &ApiRequest) -> ApiResponse {
     let status = call.api.status.borrow();
     let connectivity = call.api.connectivity.borrow();
     let cloud = call.api.cloud.borrow();
-    let view = View { status: &status, connectivity: &connectivity, cloud: &cloud, callers: &call.callers };
+    let local_engine = call.api.local_engine.borrow();
+    let view = View {
+        status: &status,
+        connectivity: &connectivity,
+        cloud: &cloud,
+        local_engine: &local_engine,
+        callers: &call.callers,
+    };
     json(StatusCode::OK, &view.body(call.api.started))
 }
 
@@ -34,6 +43,7 @@ struct View<'a> {
     status: &'a Status,
     connectivity: &'a state::Connectivity,
     cloud: &'a CloudStatus,
+    local_engine: &'a LocalEngine,
     callers: &'a AuthenticatedCallers,
 }
 
@@ -56,6 +66,7 @@ struct StateBody<'a> {
     rejected: Option<&'a str>,
     boot_config: Option<BootConfig<'a>>,
     cloud: Option<cloud::CloudBody<'a>>,
+    local_engine: Option<local_engine::LocalEngineBody<'a>>,
     locks: Vec<Lock<'a>>,
     update: Update,
     connectivity: Connectivity<'a>,
@@ -231,6 +242,7 @@ impl<'a> View<'a> {
             rejected: status.rejected.as_deref().filter(|_| self.may_see_all()),
             boot_config: self.may_see_all().then(|| boot_config(&status.boot_config)),
             cloud: self.may_see_all().then(|| self.cloud.into()),
+            local_engine: self.may_see_all().then(|| self.local_engine.into()),
             locks: self.locks(),
             update: Update {
                 pending: status.update_pending,

@@ -98,3 +98,18 @@ fn what_became_of_the_requests_to_the_cloud() {
         ]
     );
 }
+
+#[test]
+fn an_engine_that_is_open_to_a_network_is_shown() {
+    let lines = |local_engine: &str| {
+        let state: AgentState = serde_json::from_str(&format!(r#"{{"local_engine":{local_engine}}}"#)).unwrap();
+        let text = state.for_people();
+        text.lines().filter_map(|it| it.strip_prefix("engine    ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(lines(r#"{"open":false,"listens":[],"networks":["10.0.0.0/8"],"trouble":null}"#).is_empty());
+    assert!(lines("null").is_empty());
+    assert_eq!(
+        lines(r#"{"open":true,"listens":["10.0.0.7:2375"],"networks":["10.0.0.0/8"],"trouble":"fd00::7 is taken"}"#),
+        ["open at 10.0.0.7:2375: every computer in 10.0.0.0/8 can become root on this board", "fd00::7 is taken"]
+    );
+}

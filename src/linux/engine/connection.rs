@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::linux::engine::errors::unreachable;
 use crate::linux::engine::registry::{EngineMachine, Registries};
-use crate::linux::engine::{Engine, OBSERVE, transport};
+use crate::linux::engine::{Engine, EngineStream, OBSERVE, transport};
 use crate::port::EngineError;
 use crate::state::EngineTime;
 use crate::state::utc::days_since_1970;
@@ -144,15 +144,28 @@ impl Engine {
         self.connection.borrow_mut().live = None;
     }
 
-    async fn find(&self) -> Result<EngineConnection, EngineError> {
+    /// A connection to the engine in use, for a client that speaks to it directly. The error says what to do.
+    pub(in crate::linux) async fn dial(&self) -> Result<EngineStream, String> {
+        let host = self.host().map_err(|why| why.to_string())?;
+        transport::dial(&host).await.map_err(|why| format!("the engine at {host} cannot be reached: {why}; is it started?"))
+    }
+
+    /// Where the engine listens, as far as that can be told without asking it.
+    fn host(&self) -> Result<String, EngineError> {
         let settled = self.connection.borrow().settled.clone();
         let hosts = settled.as_ref().map_or(self.settings.hosts.as_slice(), std::slice::from_ref);
         // The first socket that exists decides. Were the next one tried because an engine is slow to start, its containers
         // would be created a second time on another engine.
-        let host = hosts.iter().find(|it| is_there(it)).ok_or_else(|| {
-            EngineError::Unreachable(format!("no socket at {}; is it installed and started?", hosts.join(", ")))
-        })?;
-        let found = tokio::time::timeout(OBSERVE, ask(host)).await;
+        hosts
+            .iter()
+            .find(|it| is_there(it))
+            .cloned()
+            .ok_or_else(|| EngineError::Unreachable(format!("no socket at {}; is it installed and started?", hosts.join(", "))))
+    }
+
+    async fn find(&self) -> Result<EngineConnection, EngineError> {
+        let host = self.host()?;
+        let found = tokio::time::timeout(OBSERVE, ask(&host)).await;
         found
             .unwrap_or_else(|_| Err(EngineError::Unreachable(format!("{host} gives no answer within {} s", OBSERVE.as_secs()))))
     }

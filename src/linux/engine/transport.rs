@@ -118,6 +118,15 @@ pub(super) fn not_understood(why: &str) -> Error {
     Error::JsonDataError { message: why.to_owned(), column: 0 }
 }
 
+/// A connection to an engine, on which nothing was sent yet.
+#[derive(Debug)]
+pub(in crate::linux) enum EngineStream {
+    /// To its socket on this machine.
+    Unix(UnixStream),
+    /// To an address.
+    Tcp(TcpStream),
+}
+
 /// Where an engine listens.
 #[derive(Debug, Clone)]
 enum Place {
@@ -141,6 +150,14 @@ impl Place {
             Self::Unix(_) => "http://engine".to_owned(),
             Self::Tcp(address) => format!("http://{address}"),
         }
+    }
+}
+
+/// A connection to the engine at a host, for a client that speaks to it directly.
+pub(super) async fn dial(host: &str) -> io::Result<EngineStream> {
+    match Place::of(host) {
+        Place::Unix(path) => UnixStream::connect(path).await.map(EngineStream::Unix),
+        Place::Tcp(address) => TcpStream::connect(address).await.map(EngineStream::Tcp),
     }
 }
 

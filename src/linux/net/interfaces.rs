@@ -8,6 +8,8 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netdevice, recv, send, socket_with};
 use tokio::io::unix::AsyncFd;
 
+use crate::state::private_network::same_network;
+
 // Numbers of rtnetlink(7) and netlink(7).
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -57,19 +59,6 @@ impl InterfaceAddress {
     /// Whether another address is in the same network.
     pub(super) fn contains(&self, other: IpAddr) -> bool {
         same_network(self.ip, other, self.prefix)
-    }
-}
-
-/// Whether two addresses share their first `prefix` bits.
-pub(in crate::linux) fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
-    let same = |one: u128, other: u128, width: u32| {
-        let free = width.saturating_sub(prefix.into());
-        one.checked_shr(free).unwrap_or_default() == other.checked_shr(free).unwrap_or_default()
-    };
-    match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => same(one.to_bits().into(), other.to_bits().into(), 32),
-        (IpAddr::V6(one), IpAddr::V6(other)) => same(one.to_bits(), other.to_bits(), 128),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::interfaces::{self, AddressChanges, InterfaceAddress};
 use crate::linux::engine::Bridge;
 use crate::port::EngineError;
+use crate::state::private_network::same_network;
 
 /// The wait between an engine query that left a bridge unknown and the next query. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -51,7 +52,7 @@ impl EngineNetworks {
         let mut ways = BTreeMap::new();
         for address in addresses {
             let its = |it: &&Bridge| {
-                let in_subnet = |(subnet, prefix): &_| interfaces::same_network(*subnet, address.ip, *prefix);
+                let in_subnet = |(subnet, prefix): &_| same_network(*subnet, address.ip, *prefix);
                 // Only bridges of an engine may be matched by subnet: the device's networks may have the same one.
                 it.interface == address.interface
                     || interfaces::is_bridge(&address.interface) && it.subnets.iter().any(in_subnet)

@@ -77,7 +77,7 @@ async fn without_the_capability_callers_on_a_bridge_are_told_by_their_addresses(
         ("mine", vec![bridge("mine", false)], ConnectionOrigin::Elsewhere),
     ] {
         tell(&mut listeners, &[InterfaceAddress { ip: at, ..address(interface, 9, "::", 16) }], &bridges);
-        let via = listeners.network_of(from);
+        let via = network_of(&listeners.known, from);
         assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{interface}");
     }
 }
@@ -89,10 +89,10 @@ async fn a_bridge_that_shares_addresses_with_a_local_network_lets_nobody_of_it_i
     let bridges = [bridge("docker0", false)];
     // The kernel routes answers by the smaller network.
     tell(&mut listeners, &[address("docker0", 9, "172.17.0.1", 16), address("eth0", 2, "172.17.5.1", 24)], &bridges);
-    let via: Vec<_> = listeners.network_of(from).into_iter().map(|it| it.interface.as_str()).collect();
+    let via: Vec<_> = network_of(&listeners.known, from).into_iter().map(|it| it.interface.as_str()).collect();
     assert_eq!(via, ["eth0"]);
     let callers = [SocketAddr::from(([172, 17, 6, 9], 1)), SocketAddr::from(([8, 8, 8, 8], 1))];
-    assert_eq!(callers.map(|it| listeners.network_of(it).len()), [1, 0]);
+    assert_eq!(callers.map(|it| network_of(&listeners.known, it).len()), [1, 0]);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_link_local_caller_is_in_the_network_of_its_interface() {
     tell(&mut listeners, &known, &[bridge("docker0", false), bridge("br-0123456789ab", true)]);
     for (scope, origin) in [(9, ConnectionOrigin::Open), (7, ConnectionOrigin::Internal), (2, ConnectionOrigin::Elsewhere)] {
         let from = SocketAddr::V6(SocketAddrV6::new("fe80::77".parse().unwrap(), 1, 0, scope));
-        let via = listeners.network_of(from);
+        let via = network_of(&listeners.known, from);
         assert_eq!(via.iter().map(|it| listeners.origin(it)).collect::<Vec<_>>(), [origin], "{scope}");
     }
 }
@@ -171,7 +171,7 @@ async fn neighbours_are_those_in_a_local_private_network() {
         ("10.8.0.5", "10.8.0.77", false),
         ("100.100.0.5", "100.100.0.77", false),
     ] {
-        let via = listeners.network_of(SocketAddr::new(theirs.parse().unwrap(), 1));
+        let via = network_of(&listeners.known, SocketAddr::new(theirs.parse().unwrap(), 1));
         assert_eq!(listeners.is_neighbour(ours.parse().unwrap(), &via), expected, "{ours} {theirs}");
     }
 }

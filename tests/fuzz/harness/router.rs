@@ -11,6 +11,7 @@ use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, Connectivity, ContainerId, IdentifyOutcome, Keys, LedStatus, Secret, ServiceKey, Status, VpnState,
@@ -53,8 +54,20 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
     let (_vpn, vpn) = watch::channel(VpnState::default());
     let (tags, _) = mpsc::channel(1);
     let (streams, _) = mpsc::channel(1);
+    let (local_engine, _) = watch::channel(LocalEngine::default());
     let leds = LedHandle { requests, status: panel };
-    let door = ApiHandle { requests: intents, status, connectivity, vpn, cloud, leds, streams, tags, started: Instant::now() };
+    let door = ApiHandle {
+        requests: intents,
+        status,
+        connectivity,
+        vpn,
+        cloud,
+        leds,
+        streams,
+        tags,
+        local_engine,
+        started: Instant::now(),
+    };
     let peer = ClientAddress { addr: IpAddr::V4(Ipv4Addr::LOCALHOST), local: true };
     let served = http::serve_connection(stream, api::router(door), peer);
     let asks = async {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bollard::models::{RegistryServiceConfig, SystemInfo};
 
 use crate::linux::engine::login;
-use crate::linux::net::interfaces::same_network;
+use crate::state::private_network::same_network;
 
 /// The host of the registry for references that name none.
 const HUB: &str = "registry-1.docker.io";
