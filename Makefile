@@ -22,7 +22,7 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus vpn busybox tools trace
+	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox tools trace
 	@$(MAKE) --no-print-directory unit lives bus engine cloud
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
@@ -81,10 +81,10 @@ open-balena: ## the agent in a running open-balena, driven by its SDK and CLI: A
 	@$(LAB)/install.sh rust engine bus busybox tools npm
 	@$(LAB)/open-balena.sh
 
-bus: ## what is said to logind and systemd, on buses of their own; and where the port answers, in networks of its own
-	@$(LAB)/install.sh rust bus tools vpn
+bus: ## what is said to logind, systemd and avahi, on buses of their own; and where the port answers, in networks of its own
+	@$(LAB)/install.sh rust bus avahi tools vpn
 	cargo test --locked --quiet --test port -- --ignored power::real units
-	$(INSIDE) cargo test --locked --quiet --test port -- --ignored --test-threads=1 listen vpn
+	$(INSIDE) cargo test --locked --quiet --test port -- --ignored --test-threads=1 listen vpn mdns
 
 power: bus ## real reboots and shutdowns: the agent in machines that systemd-nspawn boots
 	@$(LAB)/install.sh rust engine busybox tools nspawn

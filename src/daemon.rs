@@ -23,6 +23,7 @@ use boardkeeper::linux::engine::{self, Engine, RegistryAccess};
 use boardkeeper::linux::host::boot_file::BootFiles;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
+use boardkeeper::linux::mdns::Mdns;
 use boardkeeper::linux::net::engine_forward::EngineForward;
 use boardkeeper::linux::net::networks::{self, EngineNetworks};
 use boardkeeper::linux::net::{self, Listeners};
@@ -103,11 +104,13 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
             status: door.status.clone(),
             publish: door.local_engine,
         };
+        let mdns = Mdns::new(&config.root, config.bus.as_deref()).run(door.status.clone());
         tokio::select! {
             biased;
             () = http::serve_while_up(router, listeners, door.status.clone(), stop.signalled(1)) => (),
             never = notify::run(&manager, door.requests, door.status) => match never {},
             never = forward.run() => match never {},
+            never = mdns => match never {},
         }
         wait_for_farewell(&status, &mut cloud).await;
     });

@@ -10,6 +10,7 @@ mod host;
 mod leds;
 mod listen;
 mod locks;
+mod mdns;
 mod net;
 mod power;
 mod real;

@@ -31,6 +31,7 @@ use super::interfaces::AddressChanges;
 use super::networks::EngineNetworks;
 use super::{changed, is_theirs};
 use crate::linux::engine::Engine;
+use crate::linux::local_mode::{self, LocalMode};
 use crate::state::Status;
 use crate::state::local_engine::{ENGINE_PORT, LocalEngine};
 use crate::state::private_network::PrivateNetwork;
@@ -72,11 +73,11 @@ impl EngineForward<'_> {
             return pending().await;
         }
         loop {
-            wait_for(&mut self.status, Mode::Local).await;
+            local_mode::wait_for(&mut self.status, LocalMode::On).await;
             let mut status = self.status.clone();
             tokio::select! {
                 biased;
-                () = wait_for(&mut status, Mode::Ordinary) => (),
+                () = local_mode::wait_for(&mut status, LocalMode::Off) => (),
                 never = self.serve(port) => match never {},
             }
             if self.publish.send_replace(closed.clone()).is_open() {
@@ -119,20 +120,6 @@ impl EngineForward<'_> {
                 }
             }
         }
-    }
-}
-
-/// Whether local mode is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Local,
-    Ordinary,
-}
-
-async fn wait_for(status: &mut watch::Receiver<Status>, mode: Mode) {
-    if status.wait_for(|it| it.access.local_mode == (mode == Mode::Local)).await.is_err() {
-        // The reconciler has ended, and so does the agent.
-        pending::<()>().await;
     }
 }
 
