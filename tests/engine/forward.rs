@@ -99,7 +99,8 @@ fn a_computer_of_the_named_network_uses_the_engine_while_local_mode_is_on() {
     counts.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["33554432", "1000000"]);
     assert!(counts.wait().unwrap().success());
-    let main = lab.the("main").id;
+    // The owner's app stands still in local mode.
+    let main = run(&mut computer.docker(&["run", "-d", &image])).trim().to_owned();
     assert_eq!(run(&mut computer.docker(&["exec", &main, "echo", "hello"])), "hello\n");
 
     // Neither a browser there, nor a container, nor the board itself.
@@ -138,5 +139,6 @@ fn a_computer_of_the_named_network_uses_the_engine_while_local_mode_is_on() {
         log.contains("every computer there can become root on this board") && log.contains("local mode has ended"),
         "{log}"
     );
+    lab.docker(&["rm", "-f", &main]);
     agent.arrives(&app(&image, "false"));
 }
