@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud open-balena bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -80,6 +80,10 @@ kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS=
 open-balena: ## the agent in a running open-balena, driven by its SDK and CLI: API_URL=… TOKEN=… and what tests/lab/open-balena.sh names
 	@$(LAB)/install.sh rust engine bus busybox tools npm
 	@$(LAB)/open-balena.sh
+
+clients: ## real clients from npm in local mode: balena-cli pushes, edits and follows an app on a real engine; AGENT=file for another build
+	@$(LAB)/install.sh rust engine registry bus avahi busybox tools npm
+	@$(LAB)/clients.sh
 
 bus: ## what is said to logind, systemd and avahi, on buses of their own; and where the port answers, in networks of its own
 	@$(LAB)/install.sh rust bus avahi tools vpn
@@ -156,7 +160,7 @@ torture: ## the long forms of what is promised, and the table of it with what wa
 picture: ## docs/session.svg for the README, recorded from a real run
 	@docs/record.sh
 
-ci: fmt lint doc test ## what CI runs
+ci: fmt lint doc test clients ## what CI runs
 	@$(MAKE) --no-print-directory kernel FLAVOURS="all second"
 	@if packaging/cross.sh prepare; then \
 		$(MAKE) --no-print-directory release TARGETS="aarch64-unknown-linux-musl arm-unknown-linux-musleabihf" && \

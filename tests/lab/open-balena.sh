@@ -22,14 +22,7 @@ if [ "${1:-}" != inside ]; then
     sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '$d' >&2
     exit 2
   fi
-  kept=$PWD/target/open-balena
-  mkdir -p "$kept"
-  if ! cmp -s tests/cloud/open-balena/package.json "$kept/package.json"; then
-    echo "open-balena.sh: installing balena-sdk, balena-cli and node with npm, in target/open-balena (minutes, once)"
-    cp tests/cloud/open-balena/package.json "$kept/wanted.json"
-    (cd "$kept" && cp wanted.json package.json && npm install --no-audit --no-fund --no-package-lock --loglevel=error) ||
-      { rm -f "$kept/package.json"; exit 1; }
-  fi
+  kept=$("$lab/npm.sh")
   built=${CARGO_TARGET_DIR:-target}/debug
   cargo build --locked --quiet --example fake_logind
   if [ -z "${AGENT:-}" ]; then

@@ -9,9 +9,9 @@ import { until } from './story.mjs';
 const PORT = 48484;
 
 export class Agent {
-  /** `lab` is a directory of its own, `log` a file. */
-  constructor({ program, lab, log, dockerHost, bus }) {
-    Object.assign(this, { program, log, dockerHost, bus });
+  /** `lab` is a directory of its own, `log` a file, `more` further arguments. */
+  constructor({ program, lab, log, dockerHost, bus, more = [] }) {
+    Object.assign(this, { program, log, dockerHost, bus, more });
     this.stateDir = path.join(lab, 'state');
     this.runtimeDir = path.join(lab, 'runtime');
     this.bootConfig = path.join(lab, 'boot/config.json');
@@ -22,8 +22,9 @@ export class Agent {
   start() {
     const env = { ...process.env, DOCKER_HOST: this.dockerHost, DBUS_SYSTEM_BUS_ADDRESS: this.bus };
     delete env.TOKEN;
-    const args = ['run', '--state-dir', this.stateDir, '--runtime-dir', this.runtimeDir, '--boot-config', this.bootConfig,
-      '--board', 'simulated', '--log', 'debug'];
+    const bootConfig = fs.existsSync(this.bootConfig) ? ['--boot-config', this.bootConfig] : [];
+    const args = ['run', '--state-dir', this.stateDir, '--runtime-dir', this.runtimeDir, ...bootConfig, '--board', 'simulated',
+      '--log', 'debug', ...this.more];
     const out = fs.openSync(this.log, 'a');
     this.child = spawn(this.program, args, { env, stdio: ['ignore', out, out] });
     fs.closeSync(out);
