@@ -1,7 +1,7 @@
 //! The device's tags, as programs on the device read and set them.
 //!
-//! A tag that is set is kept until the cloud has it, or refuses it. What was set in the meantime goes along, in one request; two
-//! of them are at least ten seconds apart. After a power cut a program sets its tags anew, so they are not saved.
+//! A tag that is set is kept until the cloud has it, or refuses it. What was set in the meantime goes along, in one request;
+//! two of them are at least ten seconds apart. After a power cut a program sets its tags anew, so they are not saved.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,8 +27,8 @@ pub(super) struct PendingTags {
     not_before: Option<Instant>,
 }
 
-/// Answers requests for as long as it is polled. Without an account each is refused. May be dropped at any await: what is kept
-/// is in `pending_tags`.
+/// Answers requests for as long as it is polled. Without an account each is refused. May be dropped at any await: the
+/// tags that were not sent yet are in `kept`.
 pub(super) async fn run<C: Cloud>(
     cloud: &C,
     mut account: watch::Receiver<Option<CloudAccount>>,
@@ -91,8 +91,9 @@ async fn send<C: Cloud>(cloud: &C, account: &CloudAccount, pace: &Pace, kept: &m
     kept.not_before = Some(Instant::now() + APART);
     let is_final = match &answer {
         Ok(()) => true,
-        Err(CloudError::Refused { status: 408 | 425 | 429, .. }) => false,
-        Err(CloudError::Refused { status, retry_after, .. }) => *status < 500 && retry_after.is_none(),
+        Err(CloudError::Refused { status, retry_after, .. }) => {
+            *status < 500 && ![408, 425, 429].contains(status) && retry_after.is_none()
+        }
         Err(CloudError::Unreachable(_) | CloudError::Foreign(_)) => false,
     };
     if let Err(error) = &answer {

@@ -279,14 +279,18 @@ impl TestDevice {
                     StreamRequest::Logs { apps, reply } => {
                         self.followed.push(apps);
                         let (lines, given) = mpsc::channel(100);
-                        self.log.iter().for_each(|it| lines.try_send(Arc::new(it.clone())).unwrap());
+                        for line in &self.log {
+                            lines.try_send(Arc::new(line.clone())).unwrap();
+                        }
                         self.kept.extend(self.keeps_streams.then_some(lines));
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
                     }
                     StreamRequest::Journal { query, reply } => {
                         self.journal_queries.push(query);
                         let (parts, given) = mpsc::channel(2);
-                        ["one\n", "two\n"].iter().for_each(|it| parts.try_send(it.as_bytes().to_vec()).unwrap());
+                        for part in ["one\n", "two\n"] {
+                            parts.try_send(part.as_bytes().to_vec()).unwrap();
+                        }
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
                     }
                 },

@@ -20,7 +20,8 @@ struct Tags {
 #[derive(Deserialize)]
 struct Tag {
     id: u64,
-    tag_key: String,
+    #[serde(rename = "tag_key")]
+    name: String,
     value: String,
 }
 
@@ -182,7 +183,7 @@ pub(super) fn tags_query(uuid: &str) -> String {
 /// The tags that were asked for.
 pub(super) fn tags(body: &[u8]) -> serde_json::Result<Vec<DeviceTag>> {
     let found = serde_json::from_slice::<Tags>(body)?.d.into_iter();
-    Ok(found.map(|it| DeviceTag { id: it.id, name: it.tag_key, value: it.value }).collect())
+    Ok(found.map(|it| DeviceTag { id: it.id, name: it.name, value: it.value }).collect())
 }
 
 /// New values of tags.
