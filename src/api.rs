@@ -1,9 +1,9 @@
 //! The HTTP API. It can send requests to the reconciler and read its status, and nothing else.
 //!
 //! One table, [`routes`], lists all endpoints. A request is checked in this order: its `Host` header (400), its key (401, or
-//! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), how many requests of the same
-//! address wait already (429), and whether this release has the endpoint (501). What is left is answered from the watched
-//! [`Status`], or sent to the reconciler as a [`Request`]. A read never waits for the engine.
+//! 403 if it comes from another site's page), the table (404, 405), what the key may do (401), and how many requests of the
+//! same address wait already (429). What is left is answered from the watched [`Status`], or sent to the reconciler as a
+//! [`Request`]. A read never waits for the engine.
 //!
 //! ```text
 //! route        the table, how a path is found in it, the endpoints     api/route.rs api/route/
@@ -213,7 +213,6 @@ async fn serve(handler: Handler, call: ApiRequest) -> ApiResponse {
     match handler {
         Handler::Now(handler) => handler(&call),
         Handler::Waits(handler) => handler(call).await.unwrap_or_else(|rejection| rejection),
-        Handler::NotYet => failed(StatusCode::NOT_IMPLEMENTED, "this release of the agent does not have this endpoint"),
     }
 }
 

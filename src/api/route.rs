@@ -69,9 +69,6 @@ pub(super) enum Handler {
     Now(fn(&ApiRequest) -> ApiResponse),
     /// Waits for a body, or for an action to complete.
     Waits(fn(ApiRequest) -> ResponseFuture),
-    /// The endpoint is not part of this release.
-    #[expect(dead_code, reason = "every endpoint that is announced is made; the next one is announced so again")]
-    NotYet,
 }
 
 /// A response that may take long. `Err` is the response to a request that was not carried out.
@@ -173,12 +170,6 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
 }
 
 impl Route {
-    /// Whether this release has it. If not, it answers 501.
-    #[must_use]
-    pub const fn is_in_this_release(&self) -> bool {
-        !matches!(self.handler, Handler::NotYet)
-    }
-
     /// Whether its response may take long.
     #[must_use]
     pub const fn waits(&self) -> bool {
