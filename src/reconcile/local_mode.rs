@@ -1,7 +1,7 @@
 //! Local mode: whether it is on, which target results from it, and what is left to remove when it was left.
 //!
-//! Entering and leaving are no actions. The target in force follows from the owner's target and the record alone, and so does
-//! every step: the apps of the owner are stopped while it is on, pushed apps are removed when it is off.
+//! Entering and leaving are no actions. The target in force follows from the owner's target and the record alone, and
+//! so does every step: the apps of the owner are stopped while it is on, pushed apps are removed when it is off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::state::local_mode::{
 use crate::state::utc::utc;
 use crate::state::{AppId, ContainerId, ContainerPhase, Current, Force, Image, ImageRef, ServiceKey, Target, TargetError};
 
-/// How long a container of a pushed app stays as another program on the engine left it: tools of developers kill a container
-/// and start it again at once.
+/// How long a container of a pushed app stays as another program on the engine left it: tools of developers kill a
+/// container and start it again at once.
 const DEVELOPER_WAIT: Duration = Duration::from_secs(10);
 
 /// The prefix of the names under which the cloud's command line builds images on the device.
@@ -171,8 +171,8 @@ fn has_any(current: &Current, apps: &BTreeSet<AppId>) -> bool {
         || current.volumes.iter().any(|it| apps.contains(&it.app))
 }
 
-/// The images that were built on the device since local mode was entered: those of the cloud's command line, and those without
-/// a name, which builds leave behind. Others may be a user's.
+/// The images that were built on the device since local mode was entered: those of the cloud's command line, and those
+/// without a name, which builds leave behind. Others may be a user's.
 fn built_since(session: &LocalSession, images: &[Image]) -> BTreeSet<ImageRef> {
     let new = images.iter().filter(|it| !session.images.contains(&it.id));
     let unnamed = new.clone().filter(|it| it.names.is_empty()).map(|it| ImageRef::new(&it.id.0));
@@ -248,8 +248,8 @@ impl<W: World> Reconciler<'_, W> {
         respond(reply, Ok(status));
     }
 
-    /// Changes what is remembered of local mode, and saves it. If that fails, nothing changes: a client must not be answered what
-    /// a power cut takes back.
+    /// Changes what is remembered of local mode, and saves it. If that fails, nothing changes: a client must not be
+    /// answered what a power cut takes back.
     async fn change_local_mode(&mut self, change: impl FnOnce(&mut LocalModeTracker)) -> Result<(), Refusal> {
         let before = self.targets.follow_local_mode(|local, _| {
             let before = local.record.clone();

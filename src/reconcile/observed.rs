@@ -19,6 +19,8 @@ use crate::state::{
 pub(super) struct Observed {
     current: Arc<Current>,
     plan: Plan,
+    /// A plan was made; until then `plan` is empty.
+    has_plan: bool,
     /// `plan` was recomputed, and its steps were not launched yet.
     plan_ready: bool,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
@@ -31,7 +33,7 @@ impl Observed {
     /// Nothing was observed yet. `awaiting_reboot`: as stored.
     pub(super) fn new(awaiting_reboot: BTreeMap<ContainerId, String>, schedule: Schedule) -> Self {
         let (current, plan, locks) = Default::default();
-        Self { current, plan, plan_ready: false, awaiting_reboot, locks, schedule }
+        Self { current, plan, has_plan: false, plan_ready: false, awaiting_reboot, locks, schedule }
     }
 
     /// When the next observation begins.
@@ -95,6 +97,12 @@ impl Observed {
     /// Replaces the plan.
     pub(super) fn set_plan(&mut self, plan: Plan) {
         self.plan = plan;
+        self.has_plan = true;
+    }
+
+    /// Whether a plan was made yet.
+    pub(super) const fn has_plan(&self) -> bool {
+        self.has_plan
     }
 
     /// Records which containers wait for the next boot, by boot id, so that no correct clock is needed to tell that boot from

@@ -36,6 +36,8 @@ impl<W: World> Reconciler<'_, W> {
         let differences = plan.differences.iter().cloned().chain(self.boot_config.differences()).map(Trouble::Difference);
         let activity = match self.targets.completed() {
             None => Activity::Waiting,
+            // An empty plan tells nothing of a target that it was not made for.
+            Some(_) if !self.observed.has_plan() || self.targets.has_changed() => Activity::Applying,
             Some(_) if plan.steps.is_empty() && plan.waiting.is_empty() && doing.is_empty() => Activity::Settled,
             Some(_) => Activity::Applying,
         };

@@ -70,6 +70,10 @@ impl<'a> AppStatus<'a> {
 
     /// What a service does that has no container.
     fn missing_status(&self, key: &ServiceKey, service: &Service) -> (&'static str, Option<u8>) {
+        if self.status.target.as_ref().is_some_and(|it| it.keeps(key.app)) {
+            // Local mode pulls and creates nothing of it.
+            return ("exited", None);
+        }
         if !self.status.current.has_image(&service.image) {
             let progress = self.status.progress.get(&service.image).copied().unwrap_or_default();
             let pulls = |step: &Step| matches!(step, Step::Engine(EngineAction::Pull(image)) if *image == service.image);

@@ -1,8 +1,8 @@
 //! Local mode: a person nearby develops an app on the device, and the owner's apps stand still meanwhile.
 //!
-//! Whether it is on follows from the owner's target (`SUPERVISOR_LOCAL_MODE`) and from a switch that a person on the device may
-//! have set. What was pushed since it was entered is a session. Both are one record, so that a power cut at any moment ends in
-//! one of two: local mode with the last target that was pushed, or the owner's target.
+//! Whether it is on follows from the owner's target (`SUPERVISOR_LOCAL_MODE`) and from a switch that a person on the
+//! device may have set. What was pushed since it was entered is a session. Both are one record, so that a power cut at
+//! any moment ends in one of two: local mode with the last target that was pushed, or the owner's target.
 
 use std::collections::BTreeSet;
 
@@ -122,7 +122,8 @@ impl SwitchEnd {
         }
     }
 
-    /// Seconds until then. After another boot the wall clock decides; if it was set back, the whole length from that boot on.
+    /// Seconds until then. After another boot the wall clock decides; if it was set back, the whole length from that
+    /// boot on.
     #[must_use]
     pub fn left_secs(&self, clock: &ClockReading) -> i64 {
         if self.boot_id == clock.boot_id && !clock.boot_id.is_empty() {
@@ -141,9 +142,9 @@ impl LocalSession {
     }
 }
 
-/// A target that was pushed, with the numbers and uuids that its apps have on this device: the last eight digits of theirs, after
-/// 40. No app of an owner has such a number, so that what was pushed is known by its number for ever. `Err`: two of its apps get
-/// the same one.
+/// A target that was pushed, with the numbers and uuids that its apps have on this device: the last eight digits of
+/// theirs, after 40. No app of an owner has such a number, so that what was pushed is known by its number for ever.
+/// `Err`: two of its apps get the same one.
 pub fn numbered(mut target: Target) -> Result<Target, TargetError> {
     for (id, mut app) in std::mem::take(&mut target.apps) {
         let number = AppId(PUSHED + id.0 % NUMBERS);

@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::document::parse;
+use crate::state::App;
+use crate::state::app::Generation;
 
 fn clock(boot: &str, uptime_secs: i64, now_secs: i64) -> ClockReading {
     ClockReading { boot_id: boot.to_owned(), uptime_secs, now_secs }
@@ -10,14 +13,19 @@ fn switch(is_on: bool, target_says: bool, ends: Option<SwitchEnd>) -> LocalModeR
 }
 
 fn pushed(apps: &[u32]) -> Target {
-    let apps: Vec<String> = apps
-        .iter()
-        .map(|id| {
-            let service = r#"{"1": {"serviceName": "main", "imageId": 1, "image": "local_image_main:latest"}}"#;
-            format!(r#""{id}": {{"name": "localapp", "commit": "10ca12e1ea5e", "releaseId": "1", "services": {service}}}"#)
-        })
-        .collect();
-    parse(&format!(r#"{{"local": {{"name": "d", "config": {{}}, "apps": {{{}}}}}}}"#, apps.join(",")), None).unwrap()
+    let app = |id: &u32| App {
+        id: AppId(*id),
+        uuid: id.to_string(),
+        name: "localapp".to_owned(),
+        commit: Some("10ca12e1ea5e".to_owned()),
+        release_id: 1,
+        services: BTreeMap::new(),
+        networks: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        contracts: Vec::new(),
+        shape: Generation::Services,
+    };
+    Target { apps: apps.iter().map(|id| (AppId(*id), app(id))).collect(), ..Target::default() }
 }
 
 fn ids(apps: impl IntoIterator<Item = u32>) -> BTreeSet<AppId> {

@@ -141,6 +141,7 @@ marks! {
     ReadHost "people: read how the host is configured"
     Read "people: read something"
     Garbled "people: send what is no JSON"
+    ViewsCompared "people: compare what the API's views of the device say"
     LocalModeOn "people: switch local mode on"
     LocalModeOff "people: switch local mode off"
     Push "people: push a target"
