@@ -47,6 +47,8 @@ struct Switched {
     on: bool,
     until: Option<String>,
     addresses: Vec<String>,
+    #[serde(default)]
+    engine_networks: Vec<String>,
 }
 
 impl LocalModeArgs {
@@ -100,6 +102,19 @@ fn opened(config: &Config, switched: &Switched) -> String {
             writeln!(text, "- no other computer: start the agent with --listen {example}:{port} for `balena push {example}`");
     } else {
         let _ = writeln!(text, "- computers in the private networks of {}", named.join(", "));
+    }
+    if switched.engine_networks.is_empty() {
+        text.push_str(
+            "The engine is not forwarded. `balena push` needs it at port 2375: start the agent with --local-engine and your network, \
+             such as 192.168.1.0/24, unless the engine listens there itself.\n",
+        );
+    } else {
+        let networks = switched.engine_networks.join(", ");
+        let _ = writeln!(
+            text,
+            "The engine is open at port 2375 to {networks}: every computer there can become root on this board. \
+             `boardkeeper state` shows the addresses."
+        );
     }
     text
 }

@@ -112,7 +112,7 @@ async fn a_person_switches_it_with_the_devices_key_only() {
     let path = "/agent/v1/local-mode";
     device.say(|it| it.device.ip_addresses = vec!["192.168.1.7".to_owned()]);
     let got = device.post(path, r#"{"seconds": 7200}"#).await;
-    let on = json!({"on": true, "until": "2023-11-15T00:13:20Z", "addresses": ["192.168.1.7"]});
+    let on = json!({"on": true, "until": "2023-11-15T00:13:20Z", "addresses": ["192.168.1.7"], "engine_networks": []});
     assert_eq!((got.status.as_u16(), got.json()), (200, on));
     let got = device.post(path, "").await.json();
     assert_eq!((&got["on"], &got["until"]), (&json!(true), &Value::Null));

@@ -43,6 +43,8 @@ struct Switched<'a> {
     until: Option<String>,
     /// The addresses of the device; where one was named with `--listen`, its private network needs no key either.
     addresses: &'a [String],
+    /// The networks to which the engine is forwarded in local mode.
+    engine_networks: Vec<String>,
 }
 
 /// `GET /v2/local/target-state`: in local mode what was pushed, else the apps of the owner's target.
@@ -140,7 +142,8 @@ async fn switch(api: &crate::api::ApiHandle, switch: LocalModeRequest) -> Result
         Ok(local) => {
             let status = api.status.borrow();
             let (on, addresses) = (status.access.local_mode, &status.device.ip_addresses);
-            Ok(json(StatusCode::OK, &Switched { on, until: local.until_secs.map(utc), addresses }))
+            let engine_networks = api.local_engine.borrow().networks.iter().map(ToString::to_string).collect();
+            Ok(json(StatusCode::OK, &Switched { on, until: local.until_secs.map(utc), addresses, engine_networks }))
         }
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
