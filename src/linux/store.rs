@@ -26,6 +26,7 @@ use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, 
 use crate::state::cloud::AccountRecord;
 use crate::state::{LogCursors, Target, TargetError};
 
+mod accepted;
 mod cursors;
 mod disk;
 mod local_mode;
@@ -33,6 +34,7 @@ mod readers;
 mod target_tag;
 mod wire;
 
+pub use accepted::AcceptedDocuments;
 pub use disk::{Disk, StoreFiles};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, uuid,

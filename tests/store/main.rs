@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
 
+mod accepted;
 mod ext4;
 mod layer;
 mod lives;
