@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
@@ -56,6 +57,12 @@ pub struct Config {
     pub bridges: Option<u16>,
     /// The target-state file to keep the device at.
     pub target: Option<PathBuf>,
+    /// The URL of the target-state document, in place of a file. `{uuid}` in it stands for the device's uuid.
+    pub target_url: Option<String>,
+    /// The time between two requests to it.
+    pub target_interval: Duration,
+    /// The key whose signature a target must have, in base64 as minisign writes it.
+    pub target_key: Option<String>,
     /// Whose targets are applied.
     pub targets_from: TargetOrigin,
     /// What the provisioning file says.
@@ -90,6 +97,15 @@ pub struct Config {
     pub device_type: Option<String>,
     /// Warnings: problems that do not keep the agent from starting. Each says what to do.
     pub troubles: Vec<String>,
+}
+
+/// Where a document is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file, by its absolute path.
+    File(PathBuf),
+    /// At a URL, not yet checked.
+    Url(String),
 }
 
 /// How the board is determined.
@@ -130,6 +146,7 @@ impl Config {
         let port = config.provisioning.listen_port.unwrap_or(PORT);
         (config.listen, config.bridges) = listen(raw.text("--listen"), port, &mut mistakes);
         config.set(settings::RUN, raw, &mut mistakes);
+        config.check_signatures(&mut mistakes);
         let env = |name: &str| env(name).or_else(|| raw.file.get(name).map(str::to_owned)).filter(|it| !it.is_empty());
         config.led_file = config.led_file.or_else(|| env("LED_FILE").map(PathBuf::from));
         if config.registry_auth.as_os_str().is_empty() {
@@ -167,6 +184,10 @@ impl Config {
                 Some(path) => set(self, path),
                 None => Ok(()),
             },
+            Parse::Place(set) => match given.and_then(values::place) {
+                Some(place) => set(self, place),
+                None => Ok(()),
+            },
             Parse::Text(set) | Parse::List(set) => set(self, &given.unwrap_or(default).to_string_lossy()),
             Parse::Switch(set) => {
                 if given.is_some_and(values::is_on) {
@@ -176,6 +197,24 @@ impl Config {
             }
             Parse::Addresses | Parse::SettingsFile => Ok(()),
         }
+    }
+
+    /// Over http any machine on the way could replace a target, which decides what runs on the device.
+    fn check_signatures(&self, mistakes: &mut Vec<String>) {
+        let is_open = self.target_url.as_ref().is_some_and(|it| it.starts_with("http:"));
+        if is_open && self.target_key.is_none() {
+            mistakes.push(
+                "--target: a target over http must be signed, for every machine on the way could change it; write https, or give \
+                 --target-key"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Whether `--target` is given.
+    #[must_use]
+    pub const fn names_a_target(&self) -> bool {
+        self.target.is_some() || self.target_url.is_some()
     }
 
     /// Whether the device has a cloud.
@@ -188,6 +227,12 @@ impl Config {
     #[must_use]
     pub fn applied_file(&self) -> Option<&Path> {
         self.target.as_deref().filter(|_| self.targets_from == TargetOrigin::File)
+    }
+
+    /// The URL of the target-state document, if its targets are applied.
+    #[must_use]
+    pub fn applied_url(&self) -> Option<&str> {
+        self.target_url.as_deref().filter(|_| self.targets_from == TargetOrigin::File)
     }
 
     /// The API port that containers get in their environment.

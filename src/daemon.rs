@@ -33,7 +33,7 @@ use boardkeeper::linux::preload::Preload;
 use boardkeeper::linux::registry_login::CloudLogin;
 use boardkeeper::linux::store::{self, Store};
 use boardkeeper::linux::swappable_source::SwappableSource;
-use boardkeeper::linux::target_file::TargetFile;
+use boardkeeper::linux::target_sources::{SourceSettings, TargetSources};
 use boardkeeper::linux::traffic::TrafficCounter;
 use boardkeeper::linux::trust::TrustStore;
 use boardkeeper::linux::{Linux, host};
@@ -163,9 +163,9 @@ async fn reload(
     run: &RunArgs,
     config: &Config,
     verbosity: &Verbosity,
-    (world, provision): (&Linux<Engine, SwappableSource<TargetFile>>, &watch::Sender<Option<CloudProvisioning>>),
+    (world, provision): (&Linux<Engine, SwappableSource<TargetSources>>, &watch::Sender<Option<CloudProvisioning>>),
 ) -> Infallible {
-    let mut target = config.applied_file().map(ToOwned::to_owned);
+    let mut before = sources(config);
     loop {
         if hangups.recv().await.is_none() {
             pending::<()>().await;
@@ -187,12 +187,12 @@ async fn reload(
         info!("the configuration was read again");
         // Where there is a cloud, the source of targets changes at the next start: two at once would contradict each other.
         let may_follow = !config.has_cloud() || new.targets_from == config.targets_from;
-        let file = new.applied_file().filter(|_| may_follow).map(ToOwned::to_owned);
-        if file != target {
-            world.targets.replace(target_file(&new, file.as_deref()));
-            target.clone_from(&file);
-            let from = target.as_ref().map_or_else(|| "nowhere: the last one stays".to_owned(), |it| it.display().to_string());
+        let wanted = if may_follow { sources(&new) } else { SourceSettings::default() };
+        if wanted != before {
+            world.targets.replace(wanted.open(&world.cloud));
+            let from = wanted.shown().unwrap_or_else(|| "nowhere: the last one stays".to_owned());
             info!("targets come from {from}");
+            before = wanted;
         }
         world.targets.look_again();
         keep_provisioned(&new);
@@ -237,8 +237,16 @@ fn cloud(config: &Config) -> Option<CloudProvisioning> {
     })
 }
 
-fn target_file(config: &Config, path: Option<&Path>) -> Option<TargetFile> {
-    path.map(|path| TargetFile::new(path, uuid(config).as_deref()))
+/// Where targets come from, as configured.
+fn sources(config: &Config) -> SourceSettings {
+    SourceSettings {
+        file: config.applied_file().map(ToOwned::to_owned),
+        url: config.applied_url().map(ToOwned::to_owned),
+        interval: config.target_interval,
+        key: config.target_key.clone(),
+        state_dir: config.state_dir.clone(),
+        uuid: config.provisioning.uuid.clone(),
+    }
 }
 
 /// The preloaded target, unless the target file has one.
@@ -248,7 +256,12 @@ fn preload(config: &Config) -> Option<Preload> {
     (!has_file).then(|| Preload::new(&config.root, provisioning, &config.state_dir, uuid(config).as_deref()))
 }
 
-fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) -> Linux<Engine, SwappableSource<TargetFile>> {
+fn world(
+    config: &Config,
+    hosts: Vec<String>,
+    device: &Device,
+    board: &LedHost,
+) -> Linux<Engine, SwappableSource<TargetSources>> {
     let uuid = uuid(config);
     let trust = Rc::new(TrustStore::new(&config.root, config.provisioning.root_ca.clone()));
     let traffic = TrafficCounter::default();
@@ -263,25 +276,26 @@ fn world(config: &Config, hosts: Vec<String>, device: &Device, board: &LedHost) 
         arch: device.arch.clone(),
     })
     .with_cloud_login(registry_login.clone());
+    let cloud = CloudClient::new(CloudClientSettings {
+        root: config.root.clone(),
+        trust,
+        traffic,
+        user_agent: format!("Supervisor/{}", device.reported.supervisor_version),
+        proxies: config.proxies.clone(),
+    })
+    .with_registry_login(registry_login);
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
             .with_complaints(config.troubles.clone())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
-        targets: SwappableSource::new(target_file(config, config.applied_file())).with_preload(preload(config)),
+        targets: SwappableSource::new(sources(config).open(&cloud)).with_preload(preload(config)),
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),
         chance: Random,
-        cloud: CloudClient::new(CloudClientSettings {
-            root: config.root.clone(),
-            trust,
-            traffic,
-            user_agent: format!("Supervisor/{}", device.reported.supervisor_version),
-            proxies: config.proxies.clone(),
-        })
-        .with_registry_login(registry_login),
+        cloud,
         net: net::NetAdapter::new(&config.root, &config.state_dir, config.bus.as_deref()),
         host: host::LiveHost::new(
             &config.root,
@@ -370,9 +384,9 @@ fn detected(config: &Config) -> Option<DetectedBoard> {
 /// Logs what a reader of a log needs first.
 fn greet(config: &Config, engine: &str, listeners: &Listeners, device: &Device) {
     let at: Vec<_> = listeners.addresses().iter().map(ToString::to_string).collect();
-    let target = match (config.applied_file(), config.provisioning.cloud()) {
-        (Some(file), None) => file.display().to_string(),
-        (Some(file), Some(_)) => format!("{}; the cloud's is not applied (--target-from)", file.display()),
+    let target = match (sources(config).shown(), config.provisioning.cloud()) {
+        (Some(source), None) => source,
+        (Some(source), Some(_)) => format!("{source}; the cloud's is not applied (--target-from)"),
         (None, Some(cloud)) if config.targets_from == TargetOrigin::Cloud => format!("of the cloud at {cloud}"),
         (None, _) => "the last one kept".to_owned(),
     };

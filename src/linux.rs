@@ -17,10 +17,14 @@ pub mod power;
 pub mod preload;
 pub mod provision;
 pub mod registry_login;
+pub mod signed;
+pub mod signed_file;
 pub mod store;
 pub mod swappable_source;
 mod systemd;
 pub mod target_file;
+pub mod target_sources;
+pub mod target_url;
 pub mod traffic;
 pub mod trust;
 mod watch;
@@ -82,6 +86,10 @@ fn without_mark(text: &[u8]) -> &[u8] {
 async fn off_thread<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(call).await.map_err(|why| format!("work on the disk was broken off: {why}"))
 }
+
+#[cfg(test)]
+#[path = "../tests/lab/signer.rs"]
+mod signer;
 
 #[cfg(test)]
 mod tests {

@@ -55,6 +55,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("httpdate", &["linux"]),
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),
+    ("minisign_verify", &["config", "linux"]),
     ("semver", &["plan"]),
     ("serde", &["api", "cli", "config", "json", "linux"]),
     ("serde_json", &["api", "cli", "config", "document", "json", "linux"]),

@@ -116,7 +116,7 @@ impl FromArgMatches for RunArgs {
 /// A setting as clap knows it.
 fn arg(setting: &Setting) -> Arg {
     let (parser, action) = match setting.parse {
-        Parse::Path(_) => (ValueParser::os_string(), ArgAction::Set),
+        Parse::Path(_) | Parse::Place(_) => (ValueParser::os_string(), ArgAction::Set),
         Parse::Text(_) => (ValueParser::string(), ArgAction::Set),
         Parse::Switch(_) => (FalseyValueParser::new().into(), ArgAction::SetTrue),
         Parse::Addresses | Parse::List(_) => (ValueParser::string(), ArgAction::Append),

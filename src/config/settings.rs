@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, values};
+use super::{Config, Place, values};
 use crate::state::Force;
 use crate::state::cloud::TargetOrigin;
 
@@ -41,6 +41,8 @@ pub enum DefaultValue {
 pub enum Parse {
     /// A path, made absolute. It need not be UTF-8. An empty one counts as not given.
     Path(fn(&mut Config, PathBuf) -> Result<(), String>),
+    /// A URL, which has `://` in it, or a path as above.
+    Place(fn(&mut Config, Place) -> Result<(), String>),
     /// Text; the default, or an empty one, when it is not given.
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// As `Text`, of a flag that may be repeated: the values with commas between.
@@ -129,24 +131,48 @@ pub const RUN: &[Setting] = &[
     Setting {
         flag: "--target",
         variable: "BOARDKEEPER_TARGET",
-        value_name: "FILE",
-        help: "The target-state file. The agent watches it for changes; it need not exist yet",
+        value_name: "FILE|URL",
+        help: "The target-state file, which the agent watches for changes and which need not exist yet, or its https:// URL, where \
+               {uuid} stands for the device's uuid",
         default: DefaultValue::None,
-        parse: Parse::Path(|config, path| {
-            config.target = Some(path);
+        parse: Parse::Place(|config, place| {
+            match place {
+                Place::File(path) => config.target = Some(path),
+                Place::Url(url) => config.target_url = Some(values::target_url(&url)?),
+            }
             Ok(())
         }),
+        differs: None,
+    },
+    Setting {
+        flag: "--target-interval",
+        variable: "BOARDKEEPER_TARGET_INTERVAL",
+        value_name: "TIME",
+        help: "The time between two requests for a target at a URL, such as 90s, 15m or 2h",
+        // As often as a cloud is asked.
+        default: DefaultValue::Text("15m"),
+        parse: Parse::Text(|config, text| values::interval(text).map(|it| config.target_interval = it)),
+        differs: None,
+    },
+    Setting {
+        flag: "--target-key",
+        variable: "BOARDKEEPER_TARGET_KEY",
+        value_name: "KEY|FILE",
+        help: "The public key of minisign whose signature, beside the target as `.minisig`, a target must have: its line of \
+               base64, or a .pub file",
+        default: DefaultValue::None,
+        parse: Parse::Text(|config, text| values::target_key(text).map(|it| config.target_key = it)),
         differs: None,
     },
     Setting {
         flag: "--target-from",
         variable: "BOARDKEEPER_TARGET_FROM",
         value_name: "SOURCE",
-        help: "Whose targets are applied: `cloud` or `file`. With `file` the cloud is polled all the same, which shows it that \
-               the device is online",
+        help: "Whose targets are applied: `cloud` or `file`, which is what `--target` names. With `file` the cloud is polled all \
+               the same, which shows it that the device is online",
         default: DefaultValue::Derived("`file` if `--target` is given, else `cloud`"),
         parse: Parse::Text(|config, text| {
-            let default = if config.target.is_some() { TargetOrigin::File } else { TargetOrigin::Cloud };
+            let default = if config.names_a_target() { TargetOrigin::File } else { TargetOrigin::Cloud };
             values::target_origin(text).map(|it| config.targets_from = it.unwrap_or(default))
         }),
         differs: Some(|old, new| old.has_cloud() && old.targets_from != new.targets_from),

@@ -253,3 +253,56 @@ fn proxies_are_read_in_either_case_and_a_change_counts_from_the_next_start() {
     assert!(!format!("{config:?}").contains("sesame"));
     assert_eq!(read(&[]).wants_a_restart(&config), ["HTTPS_PROXY, ALL_PROXY or NO_PROXY"]);
 }
+
+fn read_flags(flags: &[(&'static str, &str)]) -> Result<Config, Mistakes> {
+    let mut raw = given([]);
+    raw.given.extend(flags.iter().map(|(flag, text)| (*flag, text.into())));
+    Config::read(&raw, &nothing)
+}
+
+#[test]
+fn a_target_may_be_at_a_url_that_is_https_or_signed() {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let config = read_flags(&[("--target", "https://example.com/{uuid}.json")]).unwrap();
+    assert_eq!((config.applied_url(), config.target.as_deref()), (Some("https://example.com/{uuid}.json"), None));
+    assert_eq!((config.targets_from, config.target_interval.as_secs()), (TargetOrigin::File, 900));
+    let http = ("--target", "http://192.168.1.2/t.json");
+    let why = read_flags(&[http]).unwrap_err().to_string();
+    assert!(why.contains("--target: a target over http must be signed") && why.contains("--target-key"), "{why}");
+    assert_eq!(read_flags(&[http, ("--target-key", key)]).unwrap().target_key.as_deref(), Some(key));
+    for (url, words) in
+        [("ftp://h/t", "neither https nor http"), ("https://me:secret@h/t", "not sent"), ("https://", "no URL of a target")]
+    {
+        let why = read_flags(&[("--target", url)]).unwrap_err().to_string();
+        assert!(why.contains("--target: ") && why.contains(words) && !why.contains("secret"), "{why}");
+    }
+}
+
+#[test]
+fn the_key_of_targets_is_a_line_or_a_file_and_anything_else_is_a_mistake() {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("minisign.pub");
+    std::fs::write(&path, format!("untrusted comment: minisign public key E7620F1842B4E81F\r\n{key}\r\n")).unwrap();
+    let of = |text: &str| read_flags(&[("--target-key", text)]).map(|it| it.target_key);
+    assert_eq!(of(path.to_str().unwrap()).unwrap().as_deref(), Some(key));
+    assert_eq!(of("").unwrap(), None);
+    std::fs::write(&path, "untrusted comment: minisign encrypted secret key\nRWRTY0Iy\n").unwrap();
+    for (text, words) in
+        [(path.to_str().unwrap(), "no public key"), ("/nowhere.pub", "neither a key nor a file"), (&key[1..], "minisign -G")]
+    {
+        let why = of(text).unwrap_err().to_string();
+        assert!(why.contains("--target-key: ") && why.contains(words), "{why}");
+    }
+}
+
+#[test]
+fn the_interval_of_a_target_at_a_url_has_a_unit() {
+    let secs = |text: &str| read_flags(&[("--target-interval", text)]).map(|it| it.target_interval.as_secs());
+    for (text, expected) in [("10s", 10), ("90", 90), ("15m", 900), ("2h", 7200), ("7d", 604_800)] {
+        assert_eq!(secs(text).unwrap(), expected);
+    }
+    for text in ["9s", "8d", "soon", "-1m", "1w", "99999999999999999999h"] {
+        assert!(secs(text).unwrap_err().to_string().contains("write one like"), "{text}");
+    }
+}

@@ -5,13 +5,17 @@ use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use minisign_verify::PublicKey;
 use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
+use url::Url;
 
-use super::{BoardChoice, LogFilter};
+use super::{BoardChoice, LogFilter, Place};
 use crate::state::Secret;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
@@ -19,6 +23,9 @@ use crate::state::private_network::PrivateNetwork;
 
 /// The longest configuration file that is read: a hundred times the longest one seen.
 const FILE_BYTES: u64 = 1024 * 1024;
+
+/// The times that may be between two requests for a target, in seconds.
+const INTERVAL_SECS: RangeInclusive<u64> = 10..=7 * 24 * 60 * 60;
 
 /// A whole configuration file. Reading stops at the limit, in case the file never ends.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -45,6 +52,62 @@ pub(super) fn without_mark(text: &[u8]) -> &[u8] {
 pub(super) fn path(given: &OsStr) -> Option<PathBuf> {
     // Watches and mounts must not depend on the agent's working directory.
     (!given.is_empty()).then(|| std::path::absolute(given).unwrap_or_else(|_| PathBuf::from(given)))
+}
+
+/// A URL or a path; an empty one counts as not given.
+pub(super) fn place(given: &OsStr) -> Option<Place> {
+    match given.to_str() {
+        Some(text) if text.contains("://") => Some(Place::Url(text.trim().to_owned())),
+        Some(_) | None => path(given).map(Place::File),
+    }
+}
+
+/// The URL of a target, in which `{uuid}` may stand for the device's.
+pub(super) fn target_url(text: &str) -> Result<String, String> {
+    let wrong =
+        |why: &str| format!("it is no URL of a target: {why}; write one like https://example.com/targets/{{uuid}}.json");
+    // What stands for the uuid is no part of a host's name, nor of a port.
+    let url = Url::parse(&text.replace("{uuid}", "0")).map_err(|why| wrong(&why.to_string()))?;
+    if !["https", "http"].contains(&url.scheme()) || !url.has_host() {
+        return Err(wrong("it is neither https nor http"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("a user or a password in it is not sent"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A time of ten seconds to a week, with s, m, h or d after it.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time from 10s to 7d; write one like `90s`, `15m` or `2h`");
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    let unit: u64 = match &trimmed[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(wrong()),
+    };
+    let secs = digits.parse::<u64>().ok().and_then(|it| it.checked_mul(unit)).filter(|it| INTERVAL_SECS.contains(it));
+    secs.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+/// A public key of minisign: its line of base64, or a file with it. An empty value: none.
+pub(super) fn target_key(given: &str) -> Result<Option<String>, String> {
+    let given = given.trim();
+    if given.is_empty() {
+        return Ok(None);
+    }
+    if PublicKey::from_base64(given).is_ok() {
+        return Ok(Some(given.to_owned()));
+    }
+    let advice = "give the line of base64 of a public key as `minisign -G` prints it, or its .pub file";
+    let bytes = read(Path::new(given))
+        .map_err(|why| format!("`{given}` is neither a key nor a file that can be read ({why}); {advice}"))?;
+    let text = String::from_utf8_lossy(without_mark(&bytes)).into_owned();
+    let key = text.lines().map(str::trim).find(|it| PublicKey::from_base64(it).is_ok());
+    key.map(|it| Some(it.to_owned())).ok_or_else(|| format!("`{given}` has no public key of minisign in it; {advice}"))
 }
 
 pub(super) fn is_directory(path: &Path) -> Result<(), String> {

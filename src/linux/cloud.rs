@@ -7,6 +7,7 @@
 //! tls_error   why there is none, in words                                    cloud/tls_error.rs
 //! body        bodies, packed and unpacked                                    cloud/body.rs
 //! answer      answers: the cloud's, its refusals, and those of others        cloud/answer.rs
+//! fetch       a document at a URL, of a server that is no cloud              cloud/fetch.rs
 //! wire        what the bodies say                                            cloud/wire.rs
 //! ```
 //!
@@ -18,6 +19,7 @@ mod answer;
 mod body;
 mod connection;
 mod endpoint;
+pub(in crate::linux) mod fetch;
 mod proxy;
 mod tls_error;
 mod wire;
@@ -136,6 +138,12 @@ impl CloudClient {
         }
     }
 
+    /// A client with the same settings, and with connections of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::new(self.settings.clone())
+    }
+
     /// Says with which account the cloud is asked, for pulls from its registry.
     #[must_use]
     pub fn with_registry_login(self, registry_login: CloudLogin) -> Self {
@@ -190,6 +198,18 @@ impl CloudClient {
 
     /// Sends a request, and returns the cloud's answer: a success, or 304.
     async fn call(&self, request: &CloudRequest<'_>) -> Result<CloudAnswer, CloudError> {
+        let (to, answer) = self.answer(request).await?;
+        let hidden: Vec<&Secret> = request.key.into_iter().chain(request.body_key).collect();
+        let date = answer.date_secs();
+        let judged = answer.judged(&to.endpoint, &hidden);
+        if let (Some(date), Ok(_) | Err(CloudError::Refused { .. })) = (date, &judged) {
+            self.skew_secs.set(Some(self.clock.now_secs() - date));
+        }
+        judged
+    }
+
+    /// Sends a request, and returns any answer.
+    async fn answer(&self, request: &CloudRequest<'_>) -> Result<(Destination, CloudAnswer), CloudError> {
         let to = self.destination(request.endpoint)?;
         let lane = if request.purpose == TrafficPurpose::Logs { &self.logs } else { &self.main };
         let answer = timeout(CALL_TIMEOUT, self.exchange(lane, &to, request)).await.unwrap_or_else(|_| {
@@ -199,13 +219,7 @@ impl CloudClient {
                 CALL_TIMEOUT.as_secs()
             )))
         })?;
-        let hidden: Vec<&Secret> = request.key.into_iter().chain(request.body_key).collect();
-        let date = answer.date_secs();
-        let judged = answer.judged(&to.endpoint, &hidden);
-        if let (Some(date), Ok(_) | Err(CloudError::Refused { .. })) = (date, &judged) {
-            self.skew_secs.set(Some(self.clock.now_secs() - date));
-        }
-        judged
+        Ok((to, answer))
     }
 
     async fn exchange(&self, lane: &Lane, to: &Destination, request: &CloudRequest<'_>) -> Result<CloudAnswer, CloudError> {

@@ -33,7 +33,7 @@ pub(super) struct CloudAnswer {
 impl CloudAnswer {
     /// The cloud's answer. 304 is one: only some requests expect it. `hidden`: keys that no error may repeat.
     pub(super) fn judged(self, endpoint: &Endpoint, hidden: &[&Secret]) -> Result<Self, CloudError> {
-        if self.status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED || (self.status.is_success() && self.is_page()) {
+        if self.is_portal() {
             return Err(foreign_page(endpoint));
         }
         if self.is_redirect() {
@@ -90,6 +90,11 @@ impl CloudAnswer {
         // By the server's own clock, for this device's may be wrong.
         let now = httpdate::parse_http_date(self.text(DATE)).unwrap_or_else(|_| now());
         Some(then.duration_since(now).unwrap_or_default().min(LONGEST_WAIT))
+    }
+
+    /// Whether it is the page of a captive portal, or of another site.
+    pub(super) fn is_portal(&self) -> bool {
+        self.status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED || (self.status.is_success() && self.is_page())
     }
 
     /// Only the target and its like are sent to a page's reader: the cloud has no page for a device.
