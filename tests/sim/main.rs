@@ -16,6 +16,7 @@ mod refused;
 mod scenario;
 mod services;
 mod shutdown;
+mod signed;
 mod waits;
 #[expect(dead_code, reason = "lives by the million use more of it")]
 mod world;

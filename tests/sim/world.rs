@@ -13,6 +13,7 @@
 //! locks         update locks, hand-over signals
 //! host          networks, the host
 //! targets       target documents
+//! signed        target documents that are signed, and may be old
 //! cloud         the cloud, which lies
 //! pin           a device that was preloaded, and is to be pinned on that release
 //! reported      what the device reports to the cloud
@@ -75,6 +76,8 @@ mod reported;
 pub(crate) mod rng;
 #[path = "world/shutdown.rs"]
 mod shutdown;
+#[path = "world/signed.rs"]
+pub(crate) mod signed;
 #[path = "world/store.rs"]
 pub(crate) mod store;
 #[path = "world/targets.rs"]

@@ -182,6 +182,9 @@ impl Store for Sim {
         if let Record::TargetTag(tag) = record {
             self.with(|model| model.check_tag(tag));
         }
+        if let Record::Targets(targets) = record {
+            self.with(|model| model.check_signed(targets));
+        }
         let mut writing = Writing(self, Some(record.clone()));
         let slow = self.with(|model| model.roll(model.rates.hangs, Mark::SaveSlow));
         let least = if self.with(|model| model.disk.mode == SaveMode::Slow) { 20_000 } else { 1 };

@@ -15,6 +15,7 @@ use super::Sim;
 use super::document::parsed;
 use super::marks::Mark;
 use super::rng::Rng;
+use super::signed::SignedDocuments;
 
 /// The source of target documents, and its latest.
 pub(crate) struct TargetSource {
@@ -28,6 +29,8 @@ pub(crate) struct TargetSource {
     pub(crate) of_cloud: bool,
     /// What the device's image was made with, until it is taken.
     pub(crate) preload: Option<Target>,
+    /// Documents count only where they are signed. `None`: they need no signature.
+    pub(crate) signed: Option<SignedDocuments>,
     rng: Rng,
     version: u64,
     given: Option<u64>,
@@ -47,6 +50,7 @@ impl TargetSource {
             reboots: false,
             of_cloud: false,
             preload: None,
+            signed: None,
             rng,
             version: 0,
             given: None,
@@ -369,11 +373,12 @@ impl Targets for Sim {
                 if nonsense {
                     return Some(Err(TargetError("apps.1: expected sense".into())));
                 }
-                model.checker.target_received(&target);
                 Some(Ok(target))
             });
             if let Some(document) = document {
-                return document;
+                let accepted = self.accept_signed(document?).await?;
+                self.with(|model| model.checker.target_received(&accepted));
+                return Ok(accepted);
             }
             notifier.changed().await.expect("the world outlives its agents");
         }
