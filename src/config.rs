@@ -63,6 +63,8 @@ pub struct Config {
     pub target_interval: Duration,
     /// The key whose signature a target must have, in base64 as minisign writes it.
     pub target_key: Option<String>,
+    /// Whether signed targets are taken from removable media.
+    pub target_from_media: bool,
     /// Whose targets are applied.
     pub targets_from: TargetOrigin,
     /// What the provisioning file says.
@@ -199,7 +201,8 @@ impl Config {
         }
     }
 
-    /// Over http any machine on the way could replace a target, which decides what runs on the device.
+    /// Over http any machine on the way could replace a target, which decides what runs on the device; and anyone may plug in a
+    /// medium.
     fn check_signatures(&self, mistakes: &mut Vec<String>) {
         let is_open = self.target_url.as_ref().is_some_and(|it| it.starts_with("http:"));
         if is_open && self.target_key.is_none() {
@@ -209,12 +212,24 @@ impl Config {
                     .to_owned(),
             );
         }
+        if self.target_from_media && self.target_key.is_none() {
+            mistakes.push(
+                "--target-from-media: a target on a medium must be signed, for anyone may plug one in; give --target-key"
+                    .to_owned(),
+            );
+        }
     }
 
-    /// Whether `--target` is given.
+    /// Whether a source of targets is given, beside a cloud.
     #[must_use]
     pub const fn names_a_target(&self) -> bool {
-        self.target.is_some() || self.target_url.is_some()
+        self.target.is_some() || self.target_url.is_some() || self.target_from_media
+    }
+
+    /// Whether targets on removable media are applied.
+    #[must_use]
+    pub fn applies_media(&self) -> bool {
+        self.target_from_media && self.targets_from == TargetOrigin::File
     }
 
     /// Whether the device has a cloud.

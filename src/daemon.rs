@@ -189,7 +189,7 @@ async fn reload(
         let may_follow = !config.has_cloud() || new.targets_from == config.targets_from;
         let wanted = if may_follow { sources(&new) } else { SourceSettings::default() };
         if wanted != before {
-            world.targets.replace(wanted.open(&world.cloud));
+            world.targets.replace(wanted.open(&world.cloud, &world.engine));
             let from = wanted.shown().unwrap_or_else(|| "nowhere: the last one stays".to_owned());
             info!("targets come from {from}");
             before = wanted;
@@ -244,6 +244,7 @@ fn sources(config: &Config) -> SourceSettings {
         url: config.applied_url().map(ToOwned::to_owned),
         interval: config.target_interval,
         key: config.target_key.clone(),
+        media_of: config.applies_media().then(|| config.root.clone()),
         state_dir: config.state_dir.clone(),
         uuid: config.provisioning.uuid.clone(),
     }
@@ -284,13 +285,14 @@ fn world(
         proxies: config.proxies.clone(),
     })
     .with_registry_login(registry_login);
+    let targets = SwappableSource::new(sources(config).open(&cloud, &engine)).with_preload(preload(config));
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
             .with_complaints(config.troubles.clone())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
-        targets: SwappableSource::new(sources(config).open(&cloud)).with_preload(preload(config)),
+        targets,
         power: Power::new(&config.root, config.bus.as_deref()),
         leds: board.leds("boardkeeper run"),
         clock: Clock::new(&config.root),

@@ -11,6 +11,7 @@ pub mod leds;
 mod local_mode;
 pub mod locks;
 pub mod mdns;
+pub mod media;
 pub mod net;
 pub mod notify;
 pub mod power;

@@ -165,12 +165,21 @@ pub const RUN: &[Setting] = &[
         differs: None,
     },
     Setting {
+        flag: "--target-from-media",
+        variable: "BOARDKEEPER_TARGET_FROM_MEDIA",
+        value_name: "",
+        help: "Take signed targets, and images, from USB sticks that are plugged in; needs `--target-key`",
+        default: DefaultValue::None,
+        parse: Parse::Switch(|config| config.target_from_media = true),
+        differs: None,
+    },
+    Setting {
         flag: "--target-from",
         variable: "BOARDKEEPER_TARGET_FROM",
         value_name: "SOURCE",
-        help: "Whose targets are applied: `cloud` or `file`, which is what `--target` names. With `file` the cloud is polled all \
-               the same, which shows it that the device is online",
-        default: DefaultValue::Derived("`file` if `--target` is given, else `cloud`"),
+        help: "Whose targets are applied: `cloud` or `file`, which is what `--target` names and what media bring. With `file` \
+               the cloud is polled all the same, which shows it that the device is online",
+        default: DefaultValue::Derived("`file` if `--target` or `--target-from-media` is given, else `cloud`"),
         parse: Parse::Text(|config, text| {
             let default = if config.names_a_target() { TargetOrigin::File } else { TargetOrigin::Cloud };
             values::target_origin(text).map(|it| config.targets_from = it.unwrap_or(default))

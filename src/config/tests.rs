@@ -306,3 +306,13 @@ fn the_interval_of_a_target_at_a_url_has_a_unit() {
         assert!(secs(text).unwrap_err().to_string().contains("write one like"), "{text}");
     }
 }
+
+#[test]
+fn targets_on_media_need_a_key() {
+    let why = read_flags(&[("--target-from-media", "1")]).unwrap_err().to_string();
+    assert!(why.contains("--target-from-media: ") && why.contains("give --target-key"), "{why}");
+    let key = ("--target-key", "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3");
+    let config = read_flags(&[("--target-from-media", "1"), key]).unwrap();
+    assert!(config.applies_media() && config.targets_from == TargetOrigin::File);
+    assert!(!read_flags(&[("--target-from-media", "1"), key, ("--target-from", "cloud")]).unwrap().applies_media());
+}

@@ -11,6 +11,7 @@
 //! decode      the configuration of an adopted container             engine/decode.rs
 //! encode      the request that creates a container                  engine/encode.rs
 //! containers, resources, pull      the actions                      engine/….rs
+//! load        images of an archive                                  engine/load.rs
 //! login       credentials for registries                            engine/login.rs
 //! room        disk space for images                                 engine/room.rs
 //! registry    the size of an image, before it is pulled             engine/registry.rs
@@ -34,6 +35,7 @@ mod errors;
 mod events;
 mod json;
 mod labels;
+mod load;
 mod login;
 mod logs;
 mod observe;
@@ -122,6 +124,12 @@ impl Engine {
             reserved_bytes: RefCell::default(),
             remote_images: RefCell::default(),
         }
+    }
+
+    /// The same engine, over connections of its own. What pulls of the first one have reserved does not count here.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::connect(self.settings.clone())
     }
 
     /// Pulls from the cloud's registry with the device's own login, where no other is set.

@@ -67,11 +67,22 @@ impl TargetVerifier {
         Ok(Self { key: Arc::new(public), name: key.into(), accepted: Arc::new(AcceptedDocuments::new(state_dir)) })
     }
 
+    /// The key, for content that is verified in parts: an archive.
+    pub(in crate::linux) fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     fn version(&self, bytes: &[u8], signature: &[u8]) -> Result<SignedDocument, UnverifiedTarget> {
         let signature = decoded(signature).map_err(UnverifiedTarget::Mismatch)?;
         self.key.verify(bytes, &signature, true).map_err(|why| UnverifiedTarget::Mismatch(in_words(&why)))?;
         let created_secs = created_secs(signature.trusted_comment()).map_err(UnverifiedTarget::Refused)?;
         Ok(SignedDocument { created_secs, fingerprint: hex::encode(Sha256::digest(bytes)) })
+    }
+
+    /// Whether a document may be taken after those that were accepted. Changes nothing.
+    pub(in crate::linux) async fn check(&self, version: &SignedDocument) -> Result<SignedOrder, String> {
+        let (this, version) = (self.clone(), version.clone());
+        off_thread(move || this.accepted.check(&this.name, &version)).await?
     }
 
     /// Accepts a document, unless it is outdated. Once it returns, no older one is taken, whatever happens to the power.
@@ -98,7 +109,9 @@ impl ReadDocument {
     fn verified_now(self, verifier: Option<&TargetVerifier>, uuid: Option<&str>) -> Result<VerifiedTarget, UnverifiedTarget> {
         let version = match (verifier, &self.signature) {
             (Some(verifier), Some(signature)) => Some(verifier.version(&self.bytes, signature)?),
-            (Some(_), None) => return Err(UnverifiedTarget::Mismatch("it has no signature".to_owned())),
+            (Some(_), None) => {
+                return Err(UnverifiedTarget::Mismatch("it has no signature; sign it with `minisign -S`".to_owned()));
+            }
             (None, _) => None,
         };
         let text = String::from_utf8(self.bytes).map_err(|error| {

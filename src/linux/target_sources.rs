@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::linux::cloud::CloudClient;
+use crate::linux::engine::Engine;
+use crate::linux::media::TargetMedia;
 use crate::linux::signed::TargetVerifier;
 use crate::linux::signed_file::SignedFile;
 use crate::linux::store;
@@ -27,6 +29,8 @@ pub struct SourceSettings {
     pub interval: Duration,
     /// The key whose signature a target must have, in base64.
     pub key: Option<String>,
+    /// The root of the host whose removable media have targets too. `None`: media have none.
+    pub media_of: Option<PathBuf>,
     /// The state directory, which has the device's uuid and what was accepted under the key.
     pub state_dir: PathBuf,
     /// The uuid of a device whose state directory has none yet.
@@ -47,12 +51,15 @@ pub enum NamedTarget {
 pub struct TargetSources {
     /// What `--target` names.
     pub named: Option<NamedTarget>,
+    /// Removable media.
+    pub media: Option<TargetMedia>,
 }
 
 impl SourceSettings {
-    /// The sources. `None`: there is none. A URL is asked through a client as `client` is.
+    /// The sources. `None`: there is none. A URL is asked through a client as `client` is, and images are loaded into the same
+    /// engine as `engine` is, each over connections of its own.
     #[must_use]
-    pub fn open(&self, client: &CloudClient) -> Option<TargetSources> {
+    pub fn open(&self, client: &CloudClient, engine: &Engine) -> Option<TargetSources> {
         let uuid = store::uuid(&self.state_dir).or_else(|| self.uuid.clone());
         let key = self.key.as_deref();
         let verifier = key.map(|key| TargetVerifier::new(key, &self.state_dir).expect("the configuration has been checked"));
@@ -66,7 +73,12 @@ impl SourceSettings {
             (None, Some(file), None) => Some(NamedTarget::File(TargetFile::new(file, uuid.as_deref()))),
             (None, None, _) => None,
         };
-        named.is_some().then_some(TargetSources { named })
+        let media = self
+            .media_of
+            .as_ref()
+            .zip(verifier)
+            .map(|(root, verifier)| TargetMedia::new(root, verifier, engine.beside(), &self.state_dir, self.uuid.clone()));
+        (named.is_some() || media.is_some()).then_some(TargetSources { named, media })
     }
 
     fn polled(&self, url: &str) -> TargetUrlSettings {
@@ -83,18 +95,27 @@ impl SourceSettings {
     pub fn shown(&self) -> Option<String> {
         let without_query = |url: &String| url.split(['?', '#']).next().unwrap_or_default().to_owned();
         let file = || self.file.as_ref().map(|it| it.display().to_string());
-        let named = self.url.as_ref().map(without_query).or_else(file)?;
-        Some(if self.key.is_some() { format!("{named}, where it is signed") } else { named })
+        let named = self.url.as_ref().map(without_query).or_else(file);
+        let media = self.media_of.as_ref().map(|_| "removable media".to_owned());
+        let places: Vec<_> = named.into_iter().chain(media).collect();
+        let signed = if self.key.is_some() { ", where it is signed" } else { "" };
+        (!places.is_empty()).then(|| format!("{}{signed}", places.join(" and ")))
     }
 }
 
 impl Targets for TargetSources {
     async fn next(&self) -> Result<Target, TargetError> {
-        match &self.named {
-            Some(NamedTarget::File(file)) => file.next().await,
-            Some(NamedTarget::Signed(file)) => file.next().await,
-            Some(NamedTarget::Url(url)) => url.next().await,
-            None => pending().await,
+        let media = async {
+            match &self.media {
+                Some(media) => media.next().await,
+                None => pending().await,
+            }
+        };
+        // Both may be dropped at any time: a document that was accepted is accepted once more.
+        tokio::select! {
+            biased;
+            news = self.next_named() => news,
+            news = media => news,
         }
     }
 
@@ -108,6 +129,20 @@ impl Targets for TargetSources {
             Some(NamedTarget::Signed(file)) => file.look_again(),
             Some(NamedTarget::Url(url)) => url.look_again(),
             None => (),
+        }
+        if let Some(media) = &self.media {
+            media.look_again();
+        }
+    }
+}
+
+impl TargetSources {
+    async fn next_named(&self) -> Result<Target, TargetError> {
+        match &self.named {
+            Some(NamedTarget::File(file)) => file.next().await,
+            Some(NamedTarget::Signed(file)) => file.next().await,
+            Some(NamedTarget::Url(url)) => url.next().await,
+            None => pending().await,
         }
     }
 }

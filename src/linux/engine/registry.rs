@@ -70,7 +70,8 @@ impl Engine {
             wanted.extend(login.map(|login| (image, login)));
         }
         let names = images.iter().map(ImageRef::as_str).collect::<Vec<_>>().join(", ");
-        let what = if images.len() > 1 { format!("{names}, which are of use only together") } else { names };
+        let together = if images.len() > 1 { ", which are of use only together" } else { "" };
+        let what = format!("pull {names}{together}");
         let does = |bytes| self.has_room(&connection, &what, |_| true, room::room_for(bytes));
         let wanted = wanted.iter().map(|(image, login)| (*image, login));
         does(self.missing(wanted, &connection, |bytes| does(bytes).is_ok()).await)

@@ -24,13 +24,13 @@ impl Engine {
         needed: u64,
         foreseen: u64,
     ) -> Result<(), EngineError> {
-        self.has_room(connection, image.as_str(), |other| other != image, needed)?;
+        self.has_room(connection, &format!("pull {image}"), |other| other != image, needed)?;
         self.reserved_bytes.borrow_mut().insert(image.clone(), needed.saturating_add(foreseen));
         Ok(())
     }
 
     /// Checks that `needed` bytes fit, beside what other pulls in flight still need, and leave the floor free. If free space is
-    /// unknown, everything fits.
+    /// unknown, everything fits. `what` completes "cannot …".
     pub(super) fn has_room(
         &self,
         connection: &EngineConnection,
@@ -47,7 +47,7 @@ impl Engine {
         let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
         let others = if others == 0 { String::new() } else { format!("{} MiB for other pulls, ", mebibytes(others)) };
         Err(EngineError::Full(format!(
-            "cannot pull {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or unused images",
+            "cannot {what}: {} MiB are free in {}, {} MiB are needed, {others}and {} MiB must stay free; delete files or unused images",
             mebibytes(free),
             path.display(),
             mebibytes(needed),
