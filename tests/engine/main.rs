@@ -21,6 +21,7 @@ mod lab;
 mod local_logs;
 mod local_mode;
 mod locks;
+mod media;
 mod networks;
 mod outages;
 mod paused;
@@ -31,6 +32,9 @@ mod refused;
 mod same;
 mod session;
 mod shares;
+#[expect(dead_code, reason = "unit tests use more of it")]
+#[path = "../lab/signer.rs"]
+mod signer;
 mod soak;
 mod strategies;
 mod takeover;
