@@ -7,6 +7,7 @@ mod proxy;
 mod server;
 mod slow;
 mod trust;
+mod url;
 mod wire;
 
 use std::time::Duration;
