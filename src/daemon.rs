@@ -288,7 +288,7 @@ fn world(
     let targets = SwappableSource::new(sources(config).open(&cloud, &engine)).with_preload(preload(config));
     Linux {
         engine,
-        store: Store::new(&config.state_dir, Box::new(move |text| document::parse(text, uuid.as_deref())))
+        store: Store::new(&config.state_dir, Box::new(move |text| document::parse_kept(text, uuid.as_deref())))
             .with_complaints(config.troubles.clone())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),

@@ -2,6 +2,7 @@
 //!
 //! A document has one of three shapes, which is detected: v3 (`{"<device>": {"apps": …}}`), v2 and that of 2017 (both
 //! `{"local": {"apps": …}}`), or `{"apps": …}` of any of them alone; or it is the list of apps on a card of 2016 (`apps.json`).
+//! A [compose file](compose_file) has a reader of its own above the readers of services, networks and volumes.
 //! [`parse`] turns each into one [`Target`]. All mistakes are reported together, each with its path. What is ignored is named
 //! in [`Target::warnings`].
 //!
@@ -11,6 +12,7 @@ mod app;
 mod apps;
 mod at;
 mod compose;
+pub mod compose_file;
 mod contract;
 mod depends;
 mod fields;
@@ -43,6 +45,12 @@ pub fn parse(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetErro
     let target = document(&Cursor::root(&value, &notes), device_uuid);
     let warnings = notes.verdict().map_err(TargetError)?;
     Ok(Target { document: minified(text), warnings, ..target })
+}
+
+/// Parses a document that the agent kept: one that [`parse`] takes, or a compose file's target.
+pub fn parse_kept(text: &str, device_uuid: Option<&str>) -> Result<Target, TargetError> {
+    let kept = json::read(text.as_bytes()).ok().and_then(|value| compose_file::kept(&value, text));
+    kept.unwrap_or_else(|| parse(text, device_uuid))
 }
 
 /// The releases that a v3 document names, as far as it can be read: the commit, by the app's uuid. For one that is rejected.

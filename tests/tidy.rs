@@ -56,6 +56,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),
     ("minisign_verify", &["config", "linux"]),
+    ("saphyr_parser", &["document"]),
     ("semver", &["plan"]),
     ("serde", &["api", "cli", "config", "json", "linux"]),
     ("serde_json", &["api", "cli", "config", "document", "json", "linux"]),

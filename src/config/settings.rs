@@ -132,8 +132,8 @@ pub const RUN: &[Setting] = &[
         flag: "--target",
         variable: "BOARDKEEPER_TARGET",
         value_name: "FILE|URL",
-        help: "The target-state file, which the agent watches for changes and which need not exist yet, or its https:// URL, where \
-               {uuid} stands for the device's uuid",
+        help: "The target-state file, a compose file, or a folder with a compose file; the agent watches it for changes, and it \
+               need not exist yet. Or a target's https:// URL, where {uuid} stands for the device's uuid",
         default: DefaultValue::None,
         parse: Parse::Place(|config, place| {
             match place {

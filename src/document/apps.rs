@@ -8,7 +8,7 @@ use crate::state::{App, AppId, Service};
 use super::app::{app_id, checked_commit, digits, empty, title};
 use super::at::{Cursor, listed, quoted};
 use super::fields::ObjectFields;
-use super::release_names::ReleaseNames;
+use super::release_names::{DocumentOrigin, ReleaseNames};
 use super::{contract, depends, networks, rules, service, single};
 
 /// Uuids of the cloud's own apps for the supervisors that this agent replaces, by architecture: amd64, aarch64, armv7hf, i386,
@@ -32,7 +32,7 @@ const NETWORKS: usize = 256;
 const VOLUMES: usize = 512;
 
 /// Rejects a document that exceeds these limits.
-fn within(apps: &BTreeMap<AppId, App>, at: &Cursor<'_>) {
+pub(super) fn within(apps: &BTreeMap<AppId, App>, at: &Cursor<'_>) {
     let sum = |of: fn(&App) -> usize| apps.values().map(of).sum::<usize>();
     for (what, found, most) in [
         ("apps", apps.len(), APPS),
@@ -108,7 +108,7 @@ fn by_uuid(uuid: &str, at: &Cursor<'_>) -> Option<App> {
         app.release_id = fields.id("id");
         let services = fields.take("services").map(|it| it.entries()).unwrap_or_default();
         let services = services.into_iter().map(|(name, at)| (name.to_owned(), at.key("id").and_then(|it| it.id()), at));
-        release_of(services.collect(), &mut fields, &mut app);
+        release_of(services.collect(), &mut fields, &mut app, DocumentOrigin::Cloud);
         fields.rest();
     }
     Some(app)
@@ -140,7 +140,7 @@ fn by_id(key: &str, at: &Cursor<'_>) -> Option<App> {
         .filter_map(|(id, at)| Some((service_name(&at)?, service_id(id, &at), at)))
         .collect();
     let several = !services.is_empty();
-    release_of(services, &mut fields, &mut app);
+    release_of(services, &mut fields, &mut app, DocumentOrigin::Cloud);
     fields.rest();
     if app.commit.is_none() {
         if several {
@@ -179,13 +179,24 @@ fn service_id(key: &str, at: &Cursor<'_>) -> Option<u32> {
 }
 
 /// Reads services, networks and volumes: first their names, then the services, which refer to these names.
-fn release_of(services: Vec<(String, Option<u32>, Cursor<'_>)>, fields: &mut ObjectFields<'_>, app: &mut App) {
+pub(super) fn release_of(
+    services: Vec<(String, Option<u32>, Cursor<'_>)>,
+    fields: &mut ObjectFields<'_>,
+    app: &mut App,
+    origin: DocumentOrigin,
+) {
     app.networks = networks::networks(fields.take("networks"));
-    app.volumes = networks::volumes(fields.take("volumes"));
+    app.volumes = networks::volumes(fields.take("volumes"), origin);
+    let external_volumes = match origin {
+        DocumentOrigin::Cloud => BTreeMap::new(),
+        DocumentOrigin::ComposeFile => fields.pairs("external_volumes", rules::docker_name),
+    };
     let known = ReleaseNames {
         services: services.iter().map(|(name, ..)| name.clone()).collect(),
         networks: app.networks.keys().cloned().collect(),
         volumes: app.volumes.keys().cloned().collect(),
+        external_volumes,
+        origin,
     };
     let mut places = BTreeMap::new();
     app.contracts.extend(fields.take("contract").and_then(|it| contract::read(&it, None, false)));

@@ -1,7 +1,7 @@
 //! A cursor in a document: a value that knows its path, so that every mistake says where it is.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -19,6 +19,8 @@ const QUOTED_CHARS: usize = 60;
 pub(super) struct Diagnostics {
     mistakes: RefCell<Messages>,
     warnings: RefCell<Messages>,
+    /// Where the value of each path is in the file that the document was made of, such as `compose.yaml:3:5`.
+    places: RefCell<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,38 @@ pub(super) struct Cursor<'a> {
 }
 
 impl Diagnostics {
+    /// Names the places of paths in messages from now on.
+    pub(super) fn set_places(&self, places: BTreeMap<String, String>) {
+        self.places.replace(places);
+    }
+
+    /// Notes a mistake at a place in a file.
+    pub(super) fn wrong_at(&self, place: &str, why: &str) {
+        self.mistakes.borrow_mut().add(MAX_MISTAKES, format!("{place}: {why}"));
+    }
+
+    /// Notes a warning at a place in a file.
+    pub(super) fn warn_at(&self, place: &str, why: &str) {
+        self.warnings.borrow_mut().add(MAX_WARNINGS, format!("{place}: {why}"));
+    }
+
+    /// Whether a mistake was noted.
+    pub(super) fn has_mistakes(&self) -> bool {
+        !self.mistakes.borrow().lines.is_empty()
+    }
+
+    /// The place of a path, or of the nearest value around it.
+    fn place(&self, path: &str) -> Option<String> {
+        let places = self.places.borrow();
+        let mut path = path;
+        loop {
+            if let Some(place) = places.get(path) {
+                return Some(place.clone());
+            }
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+
     /// The warnings. Error: every mistake, in one line.
     pub(super) fn verdict(self) -> Result<Vec<String>, String> {
         let Messages { lines, more } = self.mistakes.into_inner();
@@ -80,8 +114,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn child(&self, step: &str, value: &'a Value) -> Self {
-        let step = step_text(step);
-        let path = if self.path.is_empty() { step } else { format!("{}.{step}", self.path) };
+        let path = path_of(&self.path, step);
         Self { path, value, notes: self.notes, redacts: self.redacts }
     }
 
@@ -269,7 +302,10 @@ impl<'a> Cursor<'a> {
 
     fn located(&self, why: &str) -> String {
         let path = if self.path.is_empty() { "the document" } else { &self.path };
-        format!("{path}: {why}")
+        match self.notes.place(&self.path) {
+            Some(place) => format!("{place}: {path}: {why}"),
+            None => format!("{path}: {why}"),
+        }
     }
 
     fn found(&self) -> String {
@@ -311,6 +347,12 @@ pub(super) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let first: Vec<_> = names.iter().take(5).map(|it| step_text(it)).collect();
     let more = names.len() - first.len();
     if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+}
+
+/// The path of a value below another path.
+pub(super) fn path_of(above: &str, step: &str) -> String {
+    let step = step_text(step);
+    if above.is_empty() { step } else { format!("{above}.{step}") }
 }
 
 fn step_text(step: &str) -> String {

@@ -9,17 +9,18 @@ use crate::state::logging::Logging;
 
 use super::at::{Cursor, quoted, whole};
 use super::fields::{ObjectFields, pairs, texts};
+use super::ports::HostPort;
 use super::release_names::ReleaseNames;
 use super::{mounts, ports, rules, values};
 
 /// Reads the configuration of a container, except its environment, labels and networks.
 pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames) -> ContainerConfig {
-    let mut config = ContainerConfig::default();
+    let mut config = known.defaults();
     process(fields, &mut config);
     rights(fields, &mut config);
     namespaces(fields, known, &mut config);
     limits(fields, &mut config);
-    network(fields, &mut config);
+    network(fields, known, &mut config);
     mounts::read(fields, known, &mut config);
     config
 }
@@ -30,6 +31,7 @@ fn process(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
     config.entrypoint = fields.take("entrypoint").filter(|it| !it.is_null()).and_then(|it| argv(&it));
     config.working_dir = fields.text("working_dir").map(|it| without_slash(&it));
     config.user = fields.text("user");
+    config.open_stdin = fields.flag("stdin_open").unwrap_or(config.open_stdin);
     config.tty = fields.flag("tty").unwrap_or(config.tty);
     config.init = fields.flag("init").unwrap_or(config.init);
     config.stop_signal = fields.text("stop_signal").map(|it| signal(&it));
@@ -95,8 +97,9 @@ fn limits(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
     }
 }
 
-fn network(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
-    config.ports = fields.take("ports").map(|it| ports::published(&it)).unwrap_or_default();
+fn network(fields: &mut ObjectFields<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
+    let host_port = if known.is_compose_file() { HostPort::Chosen } else { HostPort::Same };
+    config.ports = fields.take("ports").map(|it| ports::published(&it, host_port)).unwrap_or_default();
     config.expose = fields.take("expose").map(|it| ports::exposed(&it)).unwrap_or_default();
     config.expose.extend(config.ports.iter().map(ports::exposure));
     config.dns = fields.list("dns");

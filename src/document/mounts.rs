@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::state::ContainerConfig;
-use crate::state::config::{Mount, MountMode};
+use crate::state::config::{Mount, MountMode, Propagation};
 use crate::state::service::Feature;
 use crate::state::supervisor_mounts::supervisor_paths;
 
@@ -79,14 +79,20 @@ fn short(item: &Cursor<'_>, known: &ReleaseNames) -> Option<Mount> {
     };
     let (path, options) = rest.split_once(':').unwrap_or((rest, ""));
     let mut access = MountMode::Write;
+    let mut propagation = Propagation::default();
     for option in options.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         match option {
             "ro" => access = MountMode::ReadOnly,
             "rw" => access = MountMode::Write,
+            // They mean something to other systems than Linux only.
+            "cached" | "consistent" | "delegated" if known.is_compose_file() => {}
+            _ if known.is_compose_file() && Propagation::named(option).is_some() => {
+                propagation = Propagation::named(option).unwrap_or_default();
+            }
             _ => item.warn(&format!("the option {} is not supported, ignored", quoted(option))),
         }
     }
-    named(item, known, source.trim(), path.trim(), access)
+    named(item, known, source.trim(), path.trim(), (access, propagation))
 }
 
 fn long(item: &Cursor<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
@@ -96,15 +102,22 @@ fn long(item: &Cursor<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
     let target = fields.take("target");
     let access = if fields.flag("read_only").unwrap_or(false) { MountMode::ReadOnly } else { MountMode::Write };
     let size = fields.take("tmpfs");
-    // Propagation of a bind mount, which is dropped anyway.
-    fields.skip(&["bind"]);
+    let bind = fields.take("bind");
+    if known.is_compose_file() {
+        // There is one meaning of these for a mount of this kind: the default.
+        fields.skip(&["consistency"]);
+    }
     fields.rest();
     let Some(target) = target.as_ref().and_then(Cursor::text) else {
         return item.missing("target", "a path in the container");
     };
     match (kind.as_str(), source) {
-        ("volume", Some(source)) => config.mounts.extend(named(item, known, &source, target, access)),
+        ("volume", Some(source)) => config.mounts.extend(named(item, known, &source, target, (access, Propagation::default()))),
         ("volume", None) => config.mounts.extend(absolute(item, target).map(|path| Mount::Anonymous { path })),
+        ("bind", Some(source)) if known.is_compose_file() => {
+            let propagation = bind.map(|it| propagation(&it)).unwrap_or_default();
+            config.mounts.extend(named(item, known, &source, target, (access, propagation)));
+        }
         ("bind", _) => dropped(item),
         ("tmpfs", None) => {
             let options = size.map(|it| tmpfs_options(&it)).unwrap_or_default();
@@ -113,6 +126,22 @@ fn long(item: &Cursor<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
         ("tmpfs", Some(_)) => item.wrong("a tmpfs has no `source`"),
         (other, _) => item.wrong(&format!("expected `type` volume or tmpfs, found {}", quoted(other))),
     }
+}
+
+/// `bind` of a mount in its long form.
+fn propagation(at: &Cursor<'_>) -> Propagation {
+    let mut fields = ObjectFields::of(at);
+    // The engine creates a directory that is missing, whatever this says.
+    fields.skip(&["create_host_path"]);
+    let found = fields.take("propagation").and_then(|it| {
+        let found = Propagation::named(it.text()?);
+        if found.is_none() {
+            it.expected("private, rprivate, shared, rshared, slave or rslave");
+        }
+        found
+    });
+    fields.rest();
+    found.unwrap_or_default()
 }
 
 fn tmpfs_options(at: &Cursor<'_>) -> String {
@@ -150,7 +179,21 @@ pub(super) fn size(at: &Cursor<'_>) -> Option<i64> {
     size
 }
 
-fn named(item: &Cursor<'_>, known: &ReleaseNames, source: &str, path: &str, access: MountMode) -> Option<Mount> {
+fn named(
+    item: &Cursor<'_>,
+    known: &ReleaseNames,
+    source: &str,
+    path: &str,
+    (access, propagation): (MountMode, Propagation),
+) -> Option<Mount> {
+    if known.is_compose_file() {
+        let external = known.external_volumes.get(source).map(String::as_str);
+        // The engine takes a source without a slash for a volume of that name.
+        if let Some(host) = external.or_else(|| source.starts_with('/').then_some(source)) {
+            let path = absolute(item, path)?;
+            return Some(Mount::Bind { host: host.to_owned(), path, access, propagation });
+        }
+    }
     if source.starts_with(['/', '.', '~']) {
         dropped(item);
         return None;

@@ -11,7 +11,7 @@ use crate::state::{ContainerConfig, NetworkConfig, VolumeConfig};
 use super::at::{Cursor, quoted};
 use super::fields::{ObjectFields, pairs};
 use super::labels::owners_labels;
-use super::release_names::{DEFAULT_NETWORK, ReleaseNames};
+use super::release_names::{DEFAULT_NETWORK, DocumentOrigin, ReleaseNames};
 use super::rules;
 
 /// Reads the networks of a release.
@@ -20,11 +20,11 @@ pub(super) fn networks(at: Option<Cursor<'_>>) -> BTreeMap<String, NetworkConfig
 }
 
 /// Reads the volumes of a release.
-pub(super) fn volumes(at: Option<Cursor<'_>>) -> BTreeMap<String, VolumeConfig> {
-    named(at, volume)
+pub(super) fn volumes(at: Option<Cursor<'_>>, origin: DocumentOrigin) -> BTreeMap<String, VolumeConfig> {
+    named(at, |at, fields| volume(at, fields, origin))
 }
 
-fn named<T: Default>(at: Option<Cursor<'_>>, read: fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> BTreeMap<String, T> {
+fn named<T: Default>(at: Option<Cursor<'_>>, read: impl Fn(&Cursor<'_>, ObjectFields<'_>) -> T) -> BTreeMap<String, T> {
     let mut all = BTreeMap::new();
     for (name, it) in at.map(|it| it.entries()).unwrap_or_default() {
         if let Some(expected) = rules::docker_name(name) {
@@ -74,7 +74,7 @@ fn pool(at: &Cursor<'_>) -> AddressPool {
     pool
 }
 
-fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>) -> VolumeConfig {
+fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>, origin: DocumentOrigin) -> VolumeConfig {
     let options = fields.take("driver_opts");
     let mut config = VolumeConfig {
         driver: fields.text("driver").unwrap_or_else(|| VolumeConfig::default().driver),
@@ -82,7 +82,7 @@ fn volume(it: &Cursor<'_>, mut fields: ObjectFields<'_>) -> VolumeConfig {
         labels: owners_labels(it, fields.pairs("labels", rules::label)),
     };
     // Dropped, as is a bind mount of a service.
-    if let (VolumeLocation::Host(path), Some(at)) = (config.place(), options) {
+    if let (VolumeLocation::Host(path), Some(at)) = (config.place(), options.filter(|_| origin == DocumentOrigin::Cloud)) {
         at.warn(&format!(
             "a path or device of the host ({}) cannot be mounted, ignored: the volume is a plain one; \
              use a label io.balena.features.*, or `devices` of the service",

@@ -15,11 +15,20 @@ const PORT_SYNTAX: &str = "a port such as 80, 8080:80, 127.0.0.1:8080:80/udp, 30
 /// Limit of ports of one service: more are a mistake, and would only fill the memory.
 const MAX_PORTS: usize = 10_000;
 
+/// Which port of the host a short form without one stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostPort {
+    /// The container's.
+    Same,
+    /// One that the engine chooses, as in compose files.
+    Chosen,
+}
+
 /// Reads published ports.
-pub(super) fn published(at: &Cursor<'_>) -> BTreeSet<Port> {
+pub(super) fn published(at: &Cursor<'_>, without: HostPort) -> BTreeSet<Port> {
     let mut ports = BTreeSet::new();
     for item in at.one_or_more() {
-        let found = if item.is_object() { long(&item) } else { short(&item) };
+        let found = if item.is_object() { long(&item) } else { short(&item, without) };
         let found = found.unwrap_or_default();
         if ports.len() + found.len() > MAX_PORTS {
             at.wrong(&format!("has more than {MAX_PORTS} ports"));
@@ -50,24 +59,24 @@ pub(super) fn exposure(port: &Port) -> String {
     format!("{}/{}", port.container, port.protocol)
 }
 
-fn short(item: &Cursor<'_>) -> Option<Vec<Port>> {
+fn short(item: &Cursor<'_>, without: HostPort) -> Option<Vec<Port>> {
     let text = item.scalar()?;
-    let ports = parse_short(text.trim());
+    let ports = parse_short(text.trim(), without);
     if ports.is_none() {
         item.expected(PORT_SYNTAX);
     }
     ports
 }
 
-/// `[[address:]host:]container[/protocol]`. Without a host port, it is the container's.
-fn parse_short(text: &str) -> Option<Vec<Port>> {
+/// `[[address:]host:]container[/protocol]`.
+fn parse_short(text: &str, without: HostPort) -> Option<Vec<Port>> {
     let (text, protocol) = split_protocol(text)?;
     let (rest, container) = match text.rsplit_once(':') {
         Some((rest, container)) => (Some(rest), container),
         None => (None, text),
     };
     let (host_ip, host) = match rest {
-        None => ("", container),
+        None => ("", if without == HostPort::Same { container } else { "" }),
         // An address may contain colons, so the last colon separates it from the port.
         Some(rest) => rest.rsplit_once(':').unwrap_or(("", rest)),
     };
@@ -162,7 +171,7 @@ mod tests {
 
     fn read(value: &Value) -> Result<Vec<String>, String> {
         let notes = Diagnostics::default();
-        let ports = published(&Cursor::root(value, &notes));
+        let ports = published(&Cursor::root(value, &notes), HostPort::Same);
         notes.verdict().map(|_| ports.iter().map(ToString::to_string).collect())
     }
 

@@ -13,6 +13,9 @@ use super::labels::owners_labels;
 use super::release_names::ReleaseNames;
 use super::{compose, depends, mounts, networks, rules};
 
+/// The label that holds a hash of the contents of a service's secrets and configs, from the reader of compose files.
+const MOUNTED_FILES: &str = "io.boardkeeper.mounted-files";
+
 /// How long a hand-over waits if no label sets it: the default of both generations of supervisors.
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
 
@@ -23,15 +26,21 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     let image = image(at, &mut fields);
     let image_id = fields.id("image_id");
     let running = fields.flag("running");
-    let env = fields.take("environment").map(|it| compose::environment(it, rules::variable)).unwrap_or_default();
-    let labels = fields.pairs("labels", rules::label);
+    // Beside a composition, names are those that a cloud accepts.
+    let (variable, label): (rules::Rule, rules::Rule) =
+        if known.is_compose_file() { (rules::key, rules::key) } else { (rules::variable, rules::label) };
+    let env = fields.take("environment").map(|it| compose::environment(it, variable)).unwrap_or_default();
+    let labels = fields.pairs("labels", label);
     let mut fields = inner(fields);
 
     let mut all_env = fields.take("environment").map(|it| compose::environment(it, rules::key)).unwrap_or_default();
     all_env.extend(env);
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
-    let labels = owners_labels(at, all_labels);
+    let mut labels = owners_labels(at, all_labels);
+    if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
+        labels.insert(MOUNTED_FILES.to_owned(), hash);
+    }
     if let Some(why) = host_image(&labels) {
         at.warn(&format!("an image of the host ({why}), left to it"));
         return None;

@@ -1,18 +1,18 @@
-//! A target-state file, read again whenever it changes. It is watched with inotify, never polled.
+//! A target-state file or a compose file, read again whenever it or a file that it names changes. They are watched with
+//! inotify, never polled.
 //!
 //! A mount over a directory on the path to the file is the one change that the kernel does not report. Then the file is read
 //! when an update is requested, through [`Targets::look_again`].
 
 use std::cell::{Cell, RefCell};
-use std::fs;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -23,8 +23,10 @@ use crate::state::{Target, TargetError};
 use super::off_thread;
 use super::watch::{FileChange, FileWatcher};
 
-/// Size limit of a document, in bytes. A release of a hundred services takes some 200 kB.
-pub const DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
+mod reading;
+
+pub use reading::{DOCUMENT_BYTES, read_once};
+use reading::{Print, look, print};
 
 /// Wait after the file was created, removed or closed: more events may follow at once, such as a new file after a removal.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -42,12 +44,12 @@ pub struct TargetFile {
     /// Why the file could not be watched, as last reported.
     complained: RefCell<Option<String>>,
     watch: RefCell<Option<FileWatcher>>,
+    /// The other files that the target was made of, or would be if they were there.
+    files: RefCell<BTreeSet<PathBuf>>,
     /// When the file may be read. `None`: now.
     judge_at: Cell<Option<Instant>>,
     asked: Notify,
 }
-
-type Print = [u8; 32];
 
 impl TargetFile {
     /// The file at a path, which need not exist yet. `device_uuid` selects this device's part of a v3 document.
@@ -60,6 +62,7 @@ impl TargetFile {
             given: Cell::new(None),
             complained: RefCell::new(None),
             watch: RefCell::new(None),
+            files: RefCell::default(),
             judge_at: Cell::new(None),
             asked: Notify::new(),
         }
@@ -83,6 +86,11 @@ impl TargetFile {
         let mut watch = self.watch.borrow_mut();
         if watch.is_none() {
             *watch = Some(FileWatcher::new(&self.path)?);
+        }
+        if let Some(watch) = watch.as_mut() {
+            let files = self.files.borrow();
+            let others = files.iter().filter(|it| **it != self.path).cloned();
+            watch.set_paths([self.path.clone()].into_iter().chain(others).collect());
         }
         watch.as_mut().map_or(Ok(()), FileWatcher::arm)
     }
@@ -121,28 +129,35 @@ impl TargetFile {
     }
 
     /// Reads the file. `None`: it says the same as last time.
-    async fn look(&self) -> Option<Result<Target, TargetError>> {
+    async fn look(&self) -> Look {
         let (path, uuid, given) = (self.path.clone(), self.device_uuid.clone(), self.given.get());
         // The largest document takes an old processor seconds, and API requests must not wait for it.
-        let looked = off_thread(move || {
-            let text = read(&path);
-            let print = print(&text);
-            let target =
-                (given != Some(print)).then(|| text.and_then(|it| parse(&it, uuid.as_deref()).map_err(|error| error.0)));
-            (print, target)
-        });
-        let (print, target) = match looked.await {
-            Ok((print, target)) => (print, target?),
+        let looked = off_thread(move || look(&path, uuid.as_deref(), given));
+        let (print, target, files) = match looked.await {
+            Ok(looked) => looked,
             Err(error) => {
                 let wrong = Err(format!("it cannot be read: {error}"));
-                (print(&wrong), wrong.map(|_| Target::default()))
+                (print(&wrong), Some(wrong.map(|_| Target::default())), BTreeSet::new())
             }
         };
-        if self.given.replace(Some(print)) == Some(print) {
-            return None;
+        let is_new = self.given.replace(Some(print)) != Some(print);
+        let has_other_files = self.files.replace(files.clone()) != files;
+        match target.filter(|_| is_new) {
+            Some(target) => Look::News(target.map_err(|why| TargetError(format!("{}: {why}", self.path.display())))),
+            None if has_other_files => Look::OtherFiles,
+            None => Look::Same,
         }
-        Some(target.map_err(|why| TargetError(format!("{}: {why}", self.path.display()))))
     }
+}
+
+/// What a look at the file showed.
+enum Look {
+    /// It says something new.
+    News(Result<Target, TargetError>),
+    /// It says the same, of other files, which are to be watched before they are read again.
+    OtherFiles,
+    /// It says the same.
+    Same,
 }
 
 impl Targets for TargetFile {
@@ -150,8 +165,10 @@ impl Targets for TargetFile {
         loop {
             let armed = self.arm();
             self.settled().await;
-            if let Some(news) = self.look().await {
-                return news;
+            match self.look().await {
+                Look::News(news) => return news,
+                Look::OtherFiles => continue,
+                Look::Same => {}
             }
             let complaint = armed.err();
             if self.complained.replace(complaint.clone()) != complaint
@@ -181,37 +198,9 @@ pub(super) async fn parse_off_thread(document: String) -> Result<Target, TargetE
     off_thread(move || parse(&document, None)).await.unwrap_or_else(|why| Err(TargetError(why)))
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err("no such file; it is read as soon as it appears".to_owned());
-        }
-        Err(error) => return Err(format!("it cannot be read: {error}")),
-    };
-    // Reading a pipe would block until there is a writer.
-    if !about.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    file.take(DOCUMENT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("it cannot be read: {error}"))?;
-    if bytes.len() as u64 > DOCUMENT_BYTES {
-        return Err(format!("it is larger than {DOCUMENT_BYTES} bytes, the most a document may have"));
-    }
-    String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text from byte {} on", error.utf8_error().valid_up_to()))
-}
-
-fn print(text: &Result<String, String>) -> Print {
-    let (kind, text) = match text {
-        Ok(text) => ("good", text),
-        Err(text) => ("bad", text),
-    };
-    Sha256::new().chain_update(kind).chain_update(text).finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::rc::Rc;
 
     use tempfile::TempDir;
@@ -432,7 +421,7 @@ mod tests {
     async fn what_is_no_document_is_told_as_such() {
         let lab = Lab::new("t.json");
         fs::create_dir(lab.path("t.json")).unwrap();
-        assert!(lab.next_name().await.unwrap_err().ends_with("it is not a file"));
+        assert!(lab.next_name().await.unwrap_err().contains("the folder has no compose file"));
         fs::remove_dir(lab.path("t.json")).unwrap();
         assert!(lab.next_name().await.unwrap_err().contains("no such file"));
         lab.write("t.json", &" ".repeat(4 * 1024 * 1024 + 1));

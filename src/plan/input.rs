@@ -276,5 +276,5 @@ pub(super) fn volumes(service: &Service) -> impl Iterator<Item = &String> {
 
 /// Whether the app's networks are ours to manage: supervisors of 2017 created none.
 pub(super) fn has_networks(app: &App) -> bool {
-    app.shape == Generation::Services
+    app.shape != Generation::Single
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::state::app::Generation;
-use crate::state::config::{Mount, MountMode, NetworkMode};
+use crate::state::config::{Mount, MountMode, NetworkMode, Propagation};
 use crate::state::keys::{Grant, KeyScope};
 use crate::state::network::{SUPERVISOR_GATEWAY, SUPERVISOR_NETWORK};
 use crate::state::service::Feature;
@@ -36,7 +36,7 @@ pub fn inject_supervisor_env(target: &Target, device: &Device, keys: &Keys) -> T
                 inject(service, &key, device, env);
             }
         }
-        if app.shape == Generation::Services {
+        if app.shape != Generation::Single {
             let default = app.networks.entry("default".to_owned()).or_default();
             // An engine would reserve addresses for a network without containers.
             default.config_only = app.services.values().all(|it| it.config.network_mode == NetworkMode::Host);
@@ -63,9 +63,10 @@ pub(super) fn needs_supervisor_network(target: &Target) -> bool {
 }
 
 /// Whether a service is given the API's address and a key: if its label says so, if it is its app's only service and has no
-/// such label, and in the single-container format of 2017.
+/// such label, and in the single-container format of 2017. In a compose file only a label says so: a program that was not made
+/// for a device gets no key of it.
 fn gets_api_variables(app: &App, service: &Service) -> bool {
-    let unlabelled = !service.config.labels.contains_key(API_LABEL);
+    let unlabelled = app.shape != Generation::Compose && !service.config.labels.contains_key(API_LABEL);
     service.features.contains(&Feature::SupervisorApi)
         || app.shape == Generation::Single
         || (unlabelled && app.services.len() == 1)
@@ -124,13 +125,22 @@ fn grant_feature(config: &mut ContainerConfig, feature: Feature, device: &Device
 }
 
 fn mount(config: &mut ContainerConfig, host: &str, path: &str, access: MountMode) {
-    config.mounts.insert(Mount::Bind { host: host.to_owned(), path: path.to_owned(), access });
+    config.mounts.insert(Mount::Bind {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        access,
+        propagation: Propagation::default(),
+    });
 }
 
 /// The environment given to a container; each name with both prefixes, `RESIN_` and `BALENA_`.
 fn environment(app: &App, name: &str, device: &Device, keys: &Keys) -> BTreeMap<String, String> {
     let key = ServiceKey::new(app.id, name);
     let service = &app.services[name];
+    // What was written for `docker compose` gets what that gives it, until a label asks for more.
+    if app.shape == Generation::Compose && service.features.is_empty() {
+        return BTreeMap::new();
+    }
     let host = match service.config.network_mode {
         NetworkMode::Host => "127.0.0.1",
         NetworkMode::App | NetworkMode::None | NetworkMode::Service(_) | NetworkMode::Container(_) => SUPERVISOR_GATEWAY,

@@ -37,6 +37,8 @@ pub enum Generation {
     Services,
     /// One container per app, run as supervisors of 2017 did.
     Single,
+    /// A compose file: what `docker compose` would run.
+    Compose,
 }
 
 impl App {

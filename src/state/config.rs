@@ -65,6 +65,8 @@ configuration! {
         pub working_dir: Option<String> = None,
         /// User, and group. `None`: the image's.
         pub user: Option<String> = None,
+        /// Whether its standard input is open.
+        pub open_stdin: bool = false,
         /// Whether it has a terminal.
         pub tty: bool = true,
         /// Whether the engine runs its own init before the program.
@@ -248,15 +250,46 @@ pub enum Mount {
         /// Where it is in the container.
         path: String,
     },
-    /// A path of the host. Only the agent creates these; a document's are dropped with a warning.
+    /// A path of the host. Only the agent and compose files of the device's owner create these; those of other documents are
+    /// dropped with a warning.
     Bind {
-        /// The path on the host.
+        /// The path on the host. A text without a slash: the engine's name of a volume that others made.
         host: String,
         /// Where it is in the container.
         path: String,
         /// Whether it can be written.
         access: MountMode,
+        /// Whether what is mounted below it later is seen on the other side.
+        propagation: Propagation,
     },
+}
+
+/// Whether what is mounted below a bind mount later, on the host or in the container, is seen on the other side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Propagation {
+    /// On neither: the engine's default (`rprivate`).
+    #[default]
+    None,
+    /// The engine's name of another kind.
+    Kind(&'static str),
+}
+
+impl Propagation {
+    /// A kind by its name in compose files and in the engine's API.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let kinds = ["private", "shared", "rshared", "slave", "rslave"];
+        if name == "rprivate" { Some(Self::None) } else { kinds.into_iter().find(|it| *it == name).map(Self::Kind) }
+    }
+
+    /// The engine's name, unless it is the default.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Kind(name) => Some(name),
+        }
+    }
 }
 
 impl Mount {
@@ -281,14 +314,18 @@ impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, from, path, access) = match self {
             Self::Volume { name, path, access } => ("volume", name.as_str(), path, access),
-            Self::Bind { host, path, access } => ("bind", host.as_str(), path, access),
+            Self::Bind { host, path, access, .. } => ("bind", host.as_str(), path, access),
             Self::Anonymous { path } => ("anonymous", "", path, &MountMode::Write),
         };
         let access = match access {
             MountMode::Write => "rw",
             MountMode::ReadOnly => "ro",
         };
-        write!(f, "{kind} {} {} {access}", from.canonical_text(), path.canonical_text())
+        write!(f, "{kind} {} {} {access}", from.canonical_text(), path.canonical_text())?;
+        match self {
+            Self::Bind { propagation: Propagation::Kind(name), .. } => write!(f, " {name}"),
+            Self::Bind { .. } | Self::Volume { .. } | Self::Anonymous { .. } => Ok(()),
+        }
     }
 }
 

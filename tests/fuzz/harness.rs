@@ -8,8 +8,10 @@ mod files;
 mod router;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use boardkeeper::document;
+use boardkeeper::document::compose_file::{self, ComposePath};
 use boardkeeper::linux::engine::codec;
 use boardkeeper::plan;
 use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Overrides, Secret, Step, Target};
@@ -29,6 +31,21 @@ pub fn target(data: &[u8]) {
         Ok(target) => {
             let again = document::parse(&target.document, Some(UUID)).expect("what was accepted is accepted again");
             assert_eq!(again, target);
+            planned(&target);
+        }
+        Err(error) => assert!(!error.0.contains('\n') && error.0.len() < 20_000, "{error}"),
+    }
+}
+
+/// A compose file, and the same bytes as each file that it names: what is accepted is kept and means the same.
+pub fn compose(data: &[u8]) {
+    let agent = BTreeMap::from([("HOME".to_owned(), "/root".to_owned())]);
+    let mut read = |path: &Path| Ok(Some(if path.ends_with("secret") { b"hunter2".to_vec() } else { data.to_vec() }));
+    let reading = compose_file::read(ComposePath::File(Path::new("/srv/app/c.yml")), &agent, &mut read);
+    match reading.target {
+        Ok(target) => {
+            let again = document::parse_kept(&target.document, Some(UUID)).expect("what was accepted is accepted again");
+            assert_eq!(again.apps, target.apps);
             planned(&target);
         }
         Err(error) => assert!(!error.0.contains('\n') && error.0.len() < 20_000, "{error}"),

@@ -16,8 +16,9 @@ const CORPORA_BYTES: u64 = 300 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its corpus.
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     ("cloud", harness::cloud),
+    ("compose", harness::compose),
     ("config", harness::config),
     ("engine", harness::engine),
     ("labels", harness::labels),

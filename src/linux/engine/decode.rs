@@ -14,7 +14,7 @@ use bollard::models::{
 use crate::linux::engine::connection::EngineFacts;
 use crate::linux::engine::json::EngineJson;
 use crate::linux::engine::labels::{self, Labels};
-use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, RestartPolicy};
+use crate::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment};
 use crate::state::{AdoptedContainer, ContainerConfig, ContainerId, Namespace};
 
@@ -111,6 +111,7 @@ fn process(program: &Program) -> ContainerConfig {
         env: env(program.env.as_ref()),
         working_dir: text(program.working_dir.as_ref()),
         user: text(program.user.as_ref()),
+        open_stdin: program.open_stdin.unwrap_or(false),
         tty: program.tty.unwrap_or(false),
         stop_signal: text(program.stop_signal.as_ref()),
         stop_grace: grace.map_or(plain.stop_grace, Duration::from_secs),
@@ -256,14 +257,14 @@ pub(super) fn ports(host: &HostConfig) -> BTreeSet<Port> {
 }
 
 fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
-    let bind = |from: &str, path: &str, access: MountMode| {
+    let bind = |from: &str, path: &str, access: MountMode, propagation: Propagation| {
         let path = path.to_owned();
         if from.starts_with('/') {
-            Mount::Bind { host: from.to_owned(), path, access }
+            Mount::Bind { host: from.to_owned(), path, access, propagation }
         } else {
             match labels::in_document(from, labels) {
                 // A volume of no app, such as `extra-firmware`.
-                name if name == from => Mount::Bind { host: from.to_owned(), path, access },
+                name if name == from => Mount::Bind { host: from.to_owned(), path, access, propagation },
                 name => Mount::Volume { name: name.to_owned(), path, access },
             }
         }
@@ -271,13 +272,15 @@ fn mounts(host: &HostConfig, labels: &Labels) -> BTreeSet<Mount> {
     let binds = host.binds.iter().flatten().filter_map(|it| {
         let mut parts = it.splitn(3, ':');
         let (from, path) = (parts.next()?, parts.next()?);
-        let read_only = parts.next().is_some_and(|options| options.split(',').any(|it| it == "ro"));
-        Some(bind(from, path, if read_only { MountMode::ReadOnly } else { MountMode::Write }))
+        let options: Vec<&str> = parts.next().unwrap_or_default().split(',').collect();
+        let access = if options.contains(&"ro") { MountMode::ReadOnly } else { MountMode::Write };
+        let propagation = options.into_iter().find_map(Propagation::named).unwrap_or_default();
+        Some(bind(from, path, access, propagation))
     });
     let mounts = host.mounts.iter().flatten().filter_map(|it| {
         let access = if it.read_only == Some(true) { MountMode::ReadOnly } else { MountMode::Write };
         let kept = matches!(it.typ, Some(MountType::BIND | MountType::VOLUME));
-        kept.then_some(bind(it.source.as_deref()?, it.target.as_deref()?, access))
+        kept.then_some(bind(it.source.as_deref()?, it.target.as_deref()?, access, Propagation::default()))
     });
     binds.chain(mounts).collect()
 }

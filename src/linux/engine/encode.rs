@@ -44,6 +44,7 @@ pub(super) fn body(spec: &ContainerSpec, base: Option<&ContainerConfig>) -> Cont
         labels: Some(all_labels(spec, base, &later).into_iter().collect()),
         working_dir: config.working_dir.clone(),
         user: config.user.clone(),
+        open_stdin: config.open_stdin.then_some(true),
         tty: Some(config.tty),
         stop_signal: config.stop_signal.clone(),
         stop_timeout: i64::try_from(config.stop_grace.as_secs()).ok(),
@@ -150,15 +151,17 @@ fn all_labels(spec: &ContainerSpec, base: Option<&ContainerConfig>, later: &Endp
 }
 
 fn bind(app: AppId, mount: &Mount) -> Option<String> {
-    let (from, path, access) = match mount {
-        Mount::Volume { name, path, access } => (Volume::engine_name(app, name), path, access),
-        Mount::Bind { host, path, access } => (host.clone(), path, access),
+    let (from, path, access, propagation) = match mount {
+        Mount::Volume { name, path, access } => (Volume::engine_name(app, name), path, access, None),
+        Mount::Bind { host, path, access, propagation } => (host.clone(), path, access, propagation.name()),
         Mount::Anonymous { .. } => return None,
     };
-    Some(match access {
+    Some(match (access, propagation) {
         // As other supervisors write it: they compare the text.
-        MountMode::Write => format!("{from}:{path}"),
-        MountMode::ReadOnly => format!("{from}:{path}:ro"),
+        (MountMode::Write, None) => format!("{from}:{path}"),
+        (MountMode::ReadOnly, None) => format!("{from}:{path}:ro"),
+        (MountMode::Write, Some(kind)) => format!("{from}:{path}:{kind}"),
+        (MountMode::ReadOnly, Some(kind)) => format!("{from}:{path}:ro,{kind}"),
     })
 }
 

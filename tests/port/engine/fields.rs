@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
-use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, RestartPolicy};
+use boardkeeper::state::config::{HealthCheck, Mount, MountMode, NetworkMode, Port, Propagation, RestartPolicy};
 use boardkeeper::state::logging::Logging;
 use boardkeeper::state::network::NetworkAttachment;
 use boardkeeper::state::{AdoptedContainer, ContainerConfig, ContainerSpec, EngineAction, ImageRef, Origin};
@@ -34,6 +34,7 @@ fn rich() -> ContainerConfig {
         labels: pairs(&[("mine", "yes"), ("io.balena.features.dbus", "1")]),
         working_dir: Some("/tmp".into()),
         user: Some("1000:1000".into()),
+        open_stdin: true,
         tty: false,
         init: true,
         stop_signal: Some("SIGINT".into()),
@@ -86,7 +87,12 @@ fn rich() -> ContainerConfig {
         domainname: Some("example".into()),
         mounts: BTreeSet::from([
             Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
-            Mount::Bind { host: "/tmp".into(), path: "/host-tmp".into(), access: MountMode::ReadOnly },
+            Mount::Bind {
+                host: "/tmp".into(),
+                path: "/host-tmp".into(),
+                access: MountMode::ReadOnly,
+                propagation: Propagation::Kind("private"),
+            },
         ]),
         tmpfs: pairs(&[("/run", "size=65536k")]),
         ..ContainerConfig::default()
@@ -317,7 +323,12 @@ async fn a_container_of_the_other_supervisor_is_read_as_its_document() {
         expose: texts(&["80/tcp"]),
         mounts: BTreeSet::from([
             Mount::Volume { name: "data".into(), path: "/data".into(), access: MountMode::Write },
-            Mount::Bind { host: "/tmp/lock".into(), path: "/tmp/balena".into(), access: MountMode::Write },
+            Mount::Bind {
+                host: "/tmp/lock".into(),
+                path: "/tmp/balena".into(),
+                access: MountMode::Write,
+                propagation: Propagation::default(),
+            },
         ]),
         ..ContainerConfig::default()
     };

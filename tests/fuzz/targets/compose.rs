@@ -1,0 +1,5 @@
+//! See `harness::compose`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::compose(data));
