@@ -3,6 +3,7 @@
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent reports        cli/state.rs
+//! target   a target, checked and planned for   cli/target.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
 //! key      the device's key                    cli/key.rs
@@ -27,6 +28,7 @@ pub mod log;
 pub mod run;
 pub mod state;
 mod table;
+pub mod target;
 pub mod tool;
 
 /// Runs the containers of this board as its target says.
@@ -48,6 +50,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Print what runs, what the target wants, which steps are in progress, and why.
     State(state::StateArgs),
+    /// Check a target-state document or a compose file, or say what it would change here. Nothing is changed.
+    Target(target::TargetArgs),
     /// Check what the agent needs from its host, with what to do about each failure.
     Doctor(Box<doctor::DoctorArgs>),
     /// Make the device one of a cloud, with the config.json that the cloud made for it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use boardkeeper::board::{BoardHints, DetectedBoard};
 use boardkeeper::cli::CommandError;
 use boardkeeper::cli::log::{self, Verbosity};
-use boardkeeper::cli::run::RunArgs;
+use boardkeeper::cli::run::{RunArgs, device};
 use boardkeeper::cloud::{CloudProvisioning, CloudSettings, wait_for_farewell};
 use boardkeeper::config::{self, Config};
 use boardkeeper::document;
@@ -340,23 +340,6 @@ fn board(config: &Config) -> LedHost {
             LedHost::bare(place)
         }
     }
-}
-
-fn device(config: &Config, engines: &[String]) -> Device {
-    let provisioning = &config.provisioning;
-    host::device(
-        &config.root,
-        host::KnownDevice {
-            uuid: provisioning.uuid.clone(),
-            name: provisioning.name().map(str::to_owned),
-            device_type: provisioning.device_type.clone().or_else(|| config.device_type.clone()),
-            api_port: config.api_port(),
-            api_endpoint: provisioning.cloud().map(str::to_owned),
-            boot: provisioning.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
-            is_development: provisioning.is_development,
-            engines: engines.to_vec(),
-        },
-    )
 }
 
 /// The board's display name.

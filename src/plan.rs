@@ -5,6 +5,7 @@
 //! power cut between two steps is not a case of its own.
 //!
 //! ```text
+//! forecast         the steps to the target, if each succeeds
 //! services         one service: from its containers to the one it should have
 //! resources        networks and volumes
 //! strategies       how an outdated container is replaced
@@ -35,6 +36,7 @@ mod compare;
 mod container;
 mod contracts;
 mod depends;
+mod forecast;
 mod images;
 mod input;
 mod lifecycle;
@@ -51,6 +53,7 @@ pub(crate) mod tests;
 use app_plan::AppPlan;
 
 pub use contracts::{check_contracts, leave_out_unmet};
+pub use forecast::{Forecast, forecast};
 pub use input::ConfigHashes;
 pub use spec::{changes, container_name};
 pub use supervisor_env::{grants, inject_supervisor_env};

@@ -25,7 +25,7 @@
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
-//! `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status
+//! `preview` (what would be done, for a user), `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status
 //! that other tasks read).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +73,7 @@ mod observe;
 mod observed;
 mod overrides;
 mod persistence;
+pub mod preview;
 mod publish_status;
 mod requests;
 mod retries;

@@ -10,7 +10,8 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 use crate::cli::CommandError;
 use crate::config::settings::{self, EVERY_COMMAND, Parse, RUN, Setting};
 use crate::config::{Config, Mistakes, RawSettings, SettingsFile};
-use crate::linux::store;
+use crate::linux::{host, store};
+use crate::state::Device;
 
 const AFTER_HELP: &str = "\
 Environment without a flag:
@@ -52,6 +53,25 @@ impl RunArgs {
     pub fn config(self) -> Result<Config, CommandError> {
         read(self.0)
     }
+}
+
+/// The facts about the device, as the agent begins with them. `engines`: addresses of possible engines.
+#[must_use]
+pub fn device(config: &Config, engines: &[String]) -> Device {
+    let provisioning = &config.provisioning;
+    host::device(
+        &config.root,
+        host::KnownDevice {
+            uuid: provisioning.uuid.clone(),
+            name: provisioning.name().map(str::to_owned),
+            device_type: provisioning.device_type.clone().or_else(|| config.device_type.clone()),
+            api_port: config.api_port(),
+            api_endpoint: provisioning.cloud().map(str::to_owned),
+            boot: provisioning.path.as_deref().and_then(|it| it.parent()).map(ToOwned::to_owned),
+            is_development: provisioning.is_development,
+            engines: engines.to_vec(),
+        },
+    )
 }
 
 fn read(given: Given) -> Result<Config, CommandError> {

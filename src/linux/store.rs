@@ -37,7 +37,7 @@ mod wire;
 pub use accepted::AcceptedDocuments;
 pub use disk::{Disk, StoreFiles};
 pub use readers::{
-    account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, uuid,
+    account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
 };
 
 use disk::StateDirectory;

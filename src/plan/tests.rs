@@ -7,6 +7,7 @@
 mod api;
 mod beside;
 mod depends;
+mod forecast;
 mod laws;
 mod local_mode;
 pub(crate) mod model;

@@ -3,12 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::disk::{Disk, StateDirectory, StoreFiles};
 use super::{
-    ACCOUNT, ACCOUNT_BACKUP, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, PROVISIONED, RECORD_BYTES, Store, failed, is_spoiled,
-    most_bytes, parsed, wire,
+    ACCOUNT, ACCOUNT_BACKUP, AWAITING, IDENTITY, IDENTITY_BACKUP, KEYS, PIN, PROVISIONED, RECORD_BYTES, STOPPED, Store,
+    TARGETS, failed, is_spoiled, most_bytes, parsed, wire,
 };
-use crate::port::StoreError;
+use crate::document;
+use crate::port::{StoreError, StoredState};
 use crate::state::cloud::AccountRecord;
 use crate::state::{Identity, Secret, TargetError};
 
@@ -53,6 +56,27 @@ pub fn remove_account(path: &Path) -> io::Result<()> {
         }
     }
     if path.is_dir() { files.sync_names() } else { Ok(()) }
+}
+
+/// What the agent keeps, as far as it can be read. Changes nothing and reports nothing: the store does that.
+#[must_use]
+pub fn stored(path: &Path, device_uuid: &str) -> StoredState {
+    let uuid = (!device_uuid.is_empty()).then(|| device_uuid.to_owned());
+    let parse = move |text: &str| document::parse_kept(text, uuid.as_deref());
+    let files = StateDirectory::new(Disk, path);
+    StoredState {
+        identity: identity(path),
+        account: account(&files).ok().flatten(),
+        keys: record::<wire::KeysFile>(&files, KEYS).map(wire::KeysFile::into_state),
+        targets: record::<wire::TargetsFile>(&files, TARGETS).map(|it| it.into_state(&parse).0).unwrap_or_default(),
+        stopped: record::<wire::StoppedFile>(&files, STOPPED).map(wire::StoppedFile::into_state).unwrap_or_default(),
+        awaiting: record::<wire::AwaitingFile>(&files, AWAITING).map(wire::AwaitingFile::into_state).unwrap_or_default(),
+        ..StoredState::default()
+    }
+}
+
+fn record<T: DeserializeOwned>(files: &StateDirectory<Disk>, name: &'static str) -> Option<T> {
+    serde_json::from_slice(&files.read(name, most_bytes(name)).ok()?).ok()
 }
 
 /// The uuid of the device: that of its account in the cloud, once it is registered; else that of its identity.
