@@ -22,7 +22,7 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox tools trace
+	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose tools trace
 	@$(MAKE) --no-print-directory unit lives bus engine cloud
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
@@ -63,8 +63,8 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 	$(if $(AGENT),,cargo build --release --locked)
 	AGENT=$(abspath $(or $(AGENT),target/release/boardkeeper)) DAYS=$(or $(DAYS),100) $(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 --nocapture soak::
 
-engine: ## the whole agent against a real engine and a real registry; ONLY=name for some
-	@$(LAB)/install.sh rust engine registry busybox tools trace
+engine: ## the whole agent against a real engine and a real registry; ONLY=name for some (compose: twenty compose files)
+	@$(LAB)/install.sh rust engine registry busybox compose tools trace
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 

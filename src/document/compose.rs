@@ -16,7 +16,7 @@ use super::{mounts, ports, rules, values};
 /// Reads the configuration of a container, except its environment, labels and networks.
 pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames) -> ContainerConfig {
     let mut config = known.defaults();
-    process(fields, &mut config);
+    process(fields, known, &mut config);
     rights(fields, &mut config);
     namespaces(fields, known, &mut config);
     limits(fields, &mut config);
@@ -25,10 +25,15 @@ pub(super) fn read(fields: &mut ObjectFields<'_>, known: &ReleaseNames) -> Conta
     config
 }
 
-fn process(fields: &mut ObjectFields<'_>, config: &mut ContainerConfig) {
-    // An empty command means the image's, as in engines; an empty entrypoint clears the image's.
-    config.command = fields.take("command").and_then(|it| argv(&it)).filter(|it| !it.is_empty());
+fn process(fields: &mut ObjectFields<'_>, known: &ReleaseNames, config: &mut ContainerConfig) {
+    // An empty command means the image's, as in engines; an empty entrypoint clears the image's. In a compose file an empty
+    // command clears the image's, and so does an entrypoint.
+    let is_compose_file = known.is_compose_file();
+    config.command = fields.take("command").and_then(|it| argv(&it)).filter(|it| is_compose_file || !it.is_empty());
     config.entrypoint = fields.take("entrypoint").filter(|it| !it.is_null()).and_then(|it| argv(&it));
+    if is_compose_file && config.entrypoint.is_some() {
+        config.command.get_or_insert_default();
+    }
     config.working_dir = fields.text("working_dir").map(|it| without_slash(&it));
     config.user = fields.text("user");
     config.open_stdin = fields.flag("stdin_open").unwrap_or(config.open_stdin);

@@ -27,6 +27,8 @@ pub(crate) struct Agent<'lab> {
     /// Where it listens; `None`: the default.
     listen: Option<String>,
     extra: Vec<String>,
+    /// The target file, from its directory on.
+    target: PathBuf,
     child: Option<Child>,
 }
 
@@ -36,7 +38,15 @@ impl<'lab> Agent<'lab> {
         let dir = tempfile::Builder::new().prefix("agent").tempdir_in(lab.dir()).unwrap();
         // Released at once; the tests have a network namespace of their own, so no other process takes it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { lab, dir, port, listen: Some(format!("127.0.0.1:{port}")), extra: Vec::new(), child: None }
+        Self {
+            lab,
+            dir,
+            port,
+            listen: Some(format!("127.0.0.1:{port}")),
+            extra: Vec::new(),
+            target: "target.json".into(),
+            child: None,
+        }
     }
 
     /// The same where containers reach it, too, at the default port.
@@ -65,6 +75,12 @@ impl<'lab> Agent<'lab> {
     /// The same with more arguments.
     pub(crate) fn arguments(mut self, more: &[&str]) -> Self {
         self.extra = more.iter().map(|it| (*it).to_owned()).collect();
+        self
+    }
+
+    /// The same with another target file, or a folder.
+    pub(crate) fn aimed_at(mut self, target: &Path) -> Self {
+        self.target = target.to_owned();
         self
     }
 
@@ -104,9 +120,10 @@ impl<'lab> Agent<'lab> {
         let binary = std::env::var_os("AGENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boardkeeper").into());
         let mut command = Command::new(binary);
         command.arg("run");
-        for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime"), ("--target", "target.json")] {
+        for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime")] {
             command.arg(flag).arg(self.path(value));
         }
+        command.arg("--target").arg(self.dir.path().join(&self.target));
         command.args(self.listen.iter().flat_map(|at| ["--listen", at])).args(["--board", "simulated"]).args(&self.extra);
         if !self.extra.iter().any(|it| it == "--log") {
             command.args(["--log", "debug"]);

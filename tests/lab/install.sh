@@ -16,6 +16,7 @@
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
+#   compose   docker-compose, the reference for compose files
 #   tools     curl, ip, make, openssl, unshare
 #   kernel    qemu for whole machines, and what the small kernel is built of and with
 #   arm       qemu-user for ARM programs, and libfaketime
@@ -93,6 +94,7 @@ need() {
   ext4)
     has mkfs.ext4 || want e2fsprogs
     has xfs_io || want xfsprogs ;;
+  compose) has docker-compose || want docker-compose ;;
   trace) has strace || want strace ;;
   tools)
     has curl || want curl

@@ -136,6 +136,16 @@ fn other_services_are_waited_for_and_reached_by_their_names() {
 }
 
 #[test]
+fn an_entrypoint_drops_the_images_command() {
+    let words = |fields: &str| web(fields).service("web").config.command;
+    assert_eq!(words(""), None);
+    assert_eq!(words("    command:"), None);
+    assert_eq!(words("    command: []"), Some(Vec::new()));
+    assert_eq!(words("    entrypoint: /run"), Some(Vec::new()));
+    assert_eq!(words("    entrypoint: /run\n    command: a b"), Some(vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
 fn profiles_decide_what_runs() {
     let text = "services: {web: {image: x}, debug: {image: x, profiles: [debug, dev]}}";
     let names = |project: Files| project.app().services.into_keys().collect::<Vec<_>>();

@@ -9,7 +9,7 @@ fn aliases_cannot_grow_without_end() {
     let mut text = "x-a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let before = format!("*a{}", level - 1);
-        let _ = write!(text, "x-{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "));
+        let _ = writeln!(text, "x-{level}: &a{level} [{}]", [before.as_str(); 10].join(", "));
     }
     let wrong = file(&(text + "services: {}")).wrong();
     assert!(wrong.contains("more than 50000 values"), "{wrong}");
@@ -19,7 +19,7 @@ fn aliases_cannot_grow_without_end() {
 fn variables_cannot_grow_without_end() {
     let mut env = "A0=0123456789\n".to_owned();
     for level in 1..30 {
-        let _ = write!(env, "A{level}=$A{0}$A{0}\n", level - 1);
+        let _ = writeln!(env, "A{level}=$A{0}$A{0}", level - 1);
     }
     let wrong = Files::new(&[("compose.yaml", "services: {}"), (".env", &env)]).wrong();
     assert!(wrong.contains("bytes"), "{wrong}");
