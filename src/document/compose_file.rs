@@ -17,7 +17,7 @@
 //!
 //! The app's number and uuid are derived from the project's name, so that the same project keeps its containers and volumes.
 //! The number is a hash between 1,000,000,000 and 1,999,999,999: a cloud counts its apps from 1, and no program that keeps the
-//! number in 32 bits with a sign loses it.
+//! number in 32 bits with a sign loses it. Apps that local mode renumbers begin at 2,000,000,000.
 //!
 //! The target is kept as the JSON that the readers took (`{"boardkeeper_compose": …}`), in which files and variables are
 //! resolved, so that it means the same after a power cut, whatever became of the files. Only [`super::parse_kept`] takes it: a

@@ -80,7 +80,7 @@ impl<'lab> Agent<'lab> {
 
     /// The same with another target file, or a folder.
     pub(crate) fn aimed_at(mut self, target: &Path) -> Self {
-        self.target = target.to_owned();
+        target.clone_into(&mut self.target);
         self
     }
 

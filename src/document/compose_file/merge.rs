@@ -19,6 +19,8 @@ enum Rule {
     Names,
     /// Items with the same path in the container count once.
     ByTarget,
+    /// A text is a list of one.
+    Joined,
     /// A map whose options belong to its driver.
     Driver,
 }
@@ -60,6 +62,7 @@ fn rule(field: &str) -> Rule {
         "environment" | "labels" | "annotations" | "sysctls" => Rule::Pairs,
         "depends_on" | "networks" => Rule::Names,
         "volumes" | "devices" | "secrets" | "configs" => Rule::ByTarget,
+        "env_file" | "dns" | "dns_opt" | "dns_search" | "expose" | "tmpfs" => Rule::Joined,
         "logging" => Rule::Driver,
         _ => Rule::General,
     }
@@ -71,6 +74,7 @@ fn field(rule: Rule, lower: Node, upper: Node) -> Node {
         Rule::Pairs => general(as_map(lower, '='), as_map(upper, '=')),
         Rule::Names => general(as_names(lower), as_names(upper)),
         Rule::ByTarget => by_target(lower, upper),
+        Rule::Joined => joined(lower, upper),
         Rule::Driver if upper.key("driver").is_none() || driver(&lower) == driver(&upper) => general(lower, upper),
         Rule::Replace | Rule::Driver => upper,
     }

@@ -35,6 +35,8 @@ fn a_service_is_told_of_the_api_where_its_label_says_so_or_it_is_alone_and_says_
         (two, Some("1"), Generation::Services, true),
         (two, Some("false"), Generation::Services, false),
         (alone, None, Generation::Single, true),
+        (alone, None, Generation::Compose, false),
+        (alone, Some("1"), Generation::Compose, true),
     ] {
         assert_eq!(gets_variables(words, label, shape), expected, "{words:?} {label:?} {shape:?}");
     }

@@ -35,6 +35,19 @@ fn an_override_file_adds_to_lists_and_replaces_scalars() {
 }
 
 #[test]
+fn one_text_and_another_are_a_list_where_a_list_may_be() {
+    let all = Files::new(&[
+        ("compose.yaml", "services: {web: {image: x, env_file: a, dns: 1.1.1.1, tmpfs: /a, working_dir: /a}}"),
+        ("compose.override.yml", "services: {web: {env_file: b, dns: 8.8.8.8, tmpfs: /b, working_dir: /b}}"),
+        ("a", "A=a\nB=a"),
+        ("b", "B=b"),
+    ]);
+    let config = all.service("web").config;
+    assert_eq!((config.env["A"].as_str(), config.env["B"].as_str()), ("a", "b"));
+    assert_eq!((config.dns.len(), config.tmpfs.len(), config.working_dir.as_deref()), (2, 2, Some("/b")));
+}
+
+#[test]
 fn a_service_extends_one_of_the_same_file_or_of_another() {
     let all = Files::new(&[
         (
