@@ -145,7 +145,13 @@ fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
         let held = locks.held().filter(|_| respected(app))?;
         Some(Waiting::Lock(*app, held.clone()))
     });
-    match locked {
+    // A lease of an app that has no container holds up nothing.
+    let is_there = |app: &&AppId| input.containers_of(**app).next().is_some();
+    let leased = || {
+        let mut apps = input.current.leases.keys().filter(is_there);
+        apps.find_map(|app| Some(Waiting::Lease(*app, input.lease(*app)?.clone())))
+    };
+    match locked.or_else(leased) {
         Some(waiting) => plan.waiting.push(waiting),
         None => plan.steps.push(Step::Reboot),
     }

@@ -14,7 +14,7 @@
 //!                                                                local_mode  pushed apps beside it, in local mode
 //! overrides      what users requested on top of the target
 //! observed       the last observation, and the plan             locks       the update locks that count
-//!                                                                schedule    when the next observation begins
+//! leases         update locks asked for over the API             schedule    when the next observation begins
 //! work           steps in flight                                retries     failed steps, and when they are retried
 //!                                                                conflicts   steps held back by work in flight
 //! waiters        requests that are not answered yet             goals       whether what they wait for was reached
@@ -44,6 +44,7 @@ use crate::plan::plan_with;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
+use crate::reconcile::leases::LeaseTracker;
 use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::overrides::ActiveOverrides;
@@ -54,7 +55,7 @@ use crate::reconcile::steps::StepsInFlight;
 use crate::reconcile::targets::TargetTracker;
 use crate::reconcile::waiters::PendingRequests;
 use crate::reconcile::work::Work;
-use crate::request::{Refusal, Request};
+use crate::request::Request;
 use crate::state::keys::DeviceAction;
 use crate::state::{
     AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status,
@@ -67,6 +68,7 @@ mod crash_loop;
 mod execute;
 mod goals;
 mod host;
+mod leases;
 mod local_mode;
 mod locks;
 mod observe;
@@ -124,6 +126,7 @@ pub async fn run<W: World>(
         context: Context { world, publish: &publish, events: &events },
         overrides: ActiveOverrides::new(loaded.stopped),
         observed: Observed::new(loaded.awaiting, Schedule::new(settings.observe_every)),
+        leases: LeaseTracker::new(loaded.leases, &world.clock().boot_id()),
         work: Work::default(),
         requests: PendingRequests::new(),
         records: Records::new(loaded.unsaved),
@@ -144,6 +147,7 @@ struct Reconciler<'w, W: World> {
     targets: TargetTracker,
     overrides: ActiveOverrides,
     observed: Observed,
+    leases: LeaseTracker,
     work: Work,
     requests: PendingRequests<'w>,
     records: Records,
@@ -221,6 +225,7 @@ impl<'w, W: World> Reconciler<'w, W> {
     /// relies on those before it.
     async fn on_observed(&mut self, observation: Observation) {
         let locks = self.merge_locks(observation.locks);
+        self.refresh_leases();
         self.record_expected_pulls(&observation.engine);
         // Before the plan: the target must be on the disk before steps follow from it.
         self.save_dirty_records().await;
@@ -318,6 +323,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             networks,
             volumes,
             locks,
+            leases: self.leases.all().clone(),
             booted_secs: clock.booted_secs(),
             now_secs: clock.now_secs(),
             boot_waits: self.observed.awaited_boots(&clock.boot_id()),
@@ -378,10 +384,10 @@ impl<'w, W: World> Reconciler<'w, W> {
     fn answer_waiters(&mut self) {
         self.reject_kept();
         for waiter in self.requests.take_waiters() {
-            if let Some(held) = self.goal_check().lock_against(&waiter).cloned() {
+            if let Some(refusal) = self.goal_check().lock_against(&waiter) {
                 self.overrides.withdraw(waiter.app, waiter.stops(), self.observed.current());
                 self.request_resync();
-                waiter.reject(Refusal::Locked(held));
+                waiter.reject(refusal);
             } else if let Some(waiting) = self.goal_check().answer(waiter) {
                 self.requests.keep(waiting);
             }
@@ -432,6 +438,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             RecordKind::Keys => self.targets.keys_record(),
             RecordKind::Targets => self.targets.targets_record(),
             RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
+            RecordKind::Leases => self.leases_record(),
             RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
             RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
         };

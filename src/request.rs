@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::state::cloud::{CloudAccount, DeviceTag};
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::journal::JournalQuery;
+use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
 use crate::state::live_log::LiveLogLine;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
@@ -52,6 +53,10 @@ pub enum Request {
     Stop { app: AppId, service: ServiceSelector, force: Force, reply: Reply<ContainerId> },
     /// Start a service that was stopped.
     Start { app: AppId, service: ServiceSelector, reply: Reply<ContainerId> },
+    /// Grant a lease of an app, or renew the owner's.
+    Lease { app: AppId, terms: LeaseTerms, reply: Reply<Lease> },
+    /// End the lease of this owner, or every lease of the app.
+    EndLease { app: AppId, owner: Option<String>, reply: Reply<()> },
     /// Regenerate the caller's API key. The response is the new one.
     RenewKey { caller: Caller, reply: Reply<Secret> },
     /// Enable or disable the connectivity check.
@@ -99,6 +104,7 @@ impl Request {
             Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
                 respond(reply, Err(why));
             }
+            Self::Lease { reply, .. } => respond(reply, Err(why)),
             Self::RenewKey { reply, .. } => respond(reply, Err(why)),
             Self::ReadHost(reply) => respond(reply, Err(why)),
             Self::SwitchLocalMode { reply, .. } => respond(reply, Err(why)),
@@ -108,6 +114,7 @@ impl Request {
             | Self::ConfigureHost { reply, .. }
             | Self::Shutdown { reply, .. }
             | Self::PushTarget { reply, .. }
+            | Self::EndLease { reply, .. }
             | Self::Probe(reply) => respond(reply, Err(why)),
         }
     }
@@ -172,6 +179,15 @@ pub enum Refusal {
     /// A service holds an update lock of this app, so the machine may not shut down.
     #[error("Lockfile exists for {{ appId: {}, service: {} }} at {}", .0, .1.service, .1.path)]
     LockedApp(AppId, HeldLock),
+    /// A lease holds the app's update lock. Of several, the one that ends last.
+    #[error("App {0} is locked by {1}")]
+    Leased(AppId, Lease),
+    /// The agent holds the app's update locks, so no lease is granted.
+    #[error("App {0} is being changed by the agent, under its update locks; ask again when that is done")]
+    Busy(AppId),
+    /// The app has as many leases as it can have.
+    #[error("App {0} has {MAX_PER_APP} leases, the most there can be; end one, or wait until one ends")]
+    TooManyLeases(AppId),
     /// A host OS update is in progress, as this file says.
     #[error("Waiting for Host OS update to finish")]
     HostUpdate(String),

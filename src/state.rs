@@ -27,6 +27,7 @@ pub mod image;
 pub mod journal;
 pub mod keys;
 pub mod labels;
+pub mod lease;
 pub mod led;
 pub mod live_log;
 pub mod local_engine;
@@ -55,6 +56,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use crate::state::cloud::ReleasePin;
+use crate::state::lease::Leases;
 use crate::state::local_mode::LocalApps;
 
 pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
@@ -191,6 +193,8 @@ pub struct Current {
     pub volumes: Vec<Volume>,
     /// Update locks, by app. An app without an entry has none.
     pub locks: BTreeMap<AppId, LockState>,
+    /// Leases, which count as update locks that services hold.
+    pub leases: Leases,
     /// When the machine booted, in seconds of the wall clock that the engine uses too.
     pub booted_secs: i64,
     /// The present time on the same clock, in seconds.

@@ -197,7 +197,7 @@ impl SystemWords {
 
 /// Why updates are locked, and when they are tried again.
 fn locked(status: &Status) -> Option<(Duration, String)> {
-    let held = status.waiting.iter().find(|it| matches!(it, Waiting::Lock(..)));
+    let held = status.waiting.iter().find(|it| matches!(it, Waiting::Lock(..) | Waiting::Lease(..)));
     let failed = || {
         status.troubles.iter().find_map(|it| match it {
             Trouble::Step { step, why: StepFault::Failed(why), again, .. } if matches!(**step, Step::TakeLocks(..)) => {

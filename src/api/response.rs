@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::state::device::EndlessAnswer;
+use crate::state::lease::Lease;
 use crate::state::{IdentifyOutcome, Secret};
 
 /// A response.
@@ -68,6 +69,33 @@ struct FailureBody<'a> {
 /// A failure and its reason.
 pub(super) fn failed(status: StatusCode, message: &str) -> ApiResponse {
     json(status, &FailureBody { status: "failed", message })
+}
+
+/// What a 423 says of the lease that it is because of, beside its message.
+#[derive(Serialize)]
+pub(super) struct LeaseFields<'a> {
+    owner: &'a str,
+    reason: &'a str,
+    ends: String,
+}
+
+impl<'a> LeaseFields<'a> {
+    pub(super) fn of(lease: &'a Lease) -> Self {
+        Self { owner: &lease.owner, reason: &lease.reason, ends: lease.ends() }
+    }
+}
+
+/// The answer to a request that a lease holds up.
+pub(super) fn leased(lease: &Lease, message: &str) -> ApiResponse {
+    #[derive(Serialize)]
+    struct LeasedBody<'a> {
+        #[serde(flatten)]
+        failure: FailureBody<'a>,
+        #[serde(flatten)]
+        lease: LeaseFields<'a>,
+    }
+    let failure = FailureBody { status: "failed", message };
+    json(StatusCode::LOCKED, &LeasedBody { failure, lease: LeaseFields::of(lease) })
 }
 
 /// A value as JSON.

@@ -119,6 +119,8 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
     delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::release(call)))),
+    post("/agent/v1/apps/{appId}/lock", App, Waits(|call| Box::pin(agent::lease(call)))),
+    delete("/agent/v1/apps/{appId}/lock", App, Waits(|call| Box::pin(agent::end_lease(call)))),
     get("/agent/v1/board", AnyKey, Now(leds::board)),
     post("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_on(call)))),
     delete("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_off(call)))),

@@ -52,6 +52,7 @@ struct AgentState {
     doing: Vec<Doing>,
     downloads: Vec<Download>,
     waiting: Option<Vec<String>>,
+    locks: Vec<Lock>,
     troubles: Option<Vec<Trouble>>,
     rejected: Option<String>,
     cloud: Option<cloud::CloudSummary>,
@@ -126,6 +127,16 @@ struct Doing {
 struct Download {
     image: String,
     percent: u8,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Lock {
+    held_by: String,
+    app_id: u32,
+    owner: String,
+    reason: String,
+    ends: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -227,6 +238,7 @@ impl AgentState {
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
+        lines.extend(self.locks.iter().filter_map(Lock::lease).map(|it| ("leased", it)));
         lines.extend(self.troubles.iter().flatten().map(|it| {
             let times = if it.failures == 1 { "once".to_owned() } else { format!("{} times", it.failures) };
             let tried = it.again_in_seconds.map(|again| format!(" (failed {times}, again in {again} s)")).unwrap_or_default();
@@ -273,6 +285,15 @@ impl LocalEngine {
             format!("open at {at}: every computer in {networks} can become root on this board")
         };
         (!self.listens.is_empty()).then(open).into_iter().chain(self.trouble.clone()).collect()
+    }
+}
+
+impl Lock {
+    /// The lease, if it is one.
+    fn lease(&self) -> Option<String> {
+        let Self { app_id, owner, reason, ends, .. } = self;
+        let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        (self.held_by == "lease").then(|| format!("app {app_id} by {owner} until {ends}{why}"))
     }
 }
 

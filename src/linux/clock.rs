@@ -5,12 +5,15 @@ use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_settime,
+};
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
@@ -52,6 +55,12 @@ impl port::Clock for Clock {
     /// the kernel gives none.
     fn booted_secs(&self) -> i64 {
         fs::read_to_string(&self.stat).ok().as_deref().and_then(btime).unwrap_or_default()
+    }
+
+    fn up(&self) -> Duration {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
+        // The kernel counts from 0, and has less than a second in the second part.
+        Duration::new(tv_sec.try_into().unwrap_or_default(), tv_nsec.try_into().unwrap_or_default())
     }
 
     fn boot_id(&self) -> String {

@@ -29,6 +29,7 @@ use crate::state::{LogCursors, Target, TargetError};
 mod accepted;
 mod cursors;
 mod disk;
+mod leases;
 mod local_mode;
 mod readers;
 mod target_tag;
@@ -178,6 +179,10 @@ impl<F: StoreFiles> port::Store for Store<F> {
             let bytes = target_tag::encode(tag);
             return off_thread(move || shared.keep_target_tag(&bytes)).await.map_err(StoreError::Interrupted)?;
         }
+        if let Record::Leases(stored) = record {
+            let bytes = leases::encode(stored);
+            return off_thread(move || shared.keep_leases(&bytes)).await.map_err(StoreError::Interrupted)?;
+        }
         let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
             .await
@@ -241,6 +246,7 @@ impl<F: StoreFiles> SharedStore<F> {
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();
+        memory.leases = self.leases(&mut memory.complaints);
         memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
         memory.boot_config =
             self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();

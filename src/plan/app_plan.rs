@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::plan::Plan;
 use crate::plan::input::PlanInput;
 use crate::plan::release::ReleaseProgress;
+use crate::state::lease::Lease;
 use crate::state::{AppId, Difference, EngineAction, Force, LockState, ServiceKey, Step, Waiting};
 
 /// The plan of one app.
@@ -78,8 +79,10 @@ impl<'a> AppPlan<'a> {
     pub(super) fn resolve(mut self, plan: &mut Plan) {
         let services = self.services();
         // An app without services has no locks to take.
-        let is_locked = services.is_empty()
-            || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held));
+        let lease = self.input.lease(self.app);
+        let is_locked = lease.is_none()
+            && (services.is_empty()
+                || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held)));
         let disruptive = self.proposals.iter().any(|(precondition, _)| *precondition == Precondition::Locked);
         let images = self.waits_for_images();
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
@@ -108,12 +111,12 @@ impl<'a> AppPlan<'a> {
         });
         plan.steps.extend(allowed.map(|(_, step)| step));
         if disruptive && !is_locked {
-            self.take_locks(services, plan);
+            self.take_locks(services, lease, plan);
         }
         let forced = self.input.overrides.force.contains(&self.app);
         let release_locks = match self.input.current.locks.get(&self.app) {
             // A release that is still being pulled disturbs no service, and may take hours to arrive.
-            Some(LockState::Ours(_)) => held_back || incomplete && !disruptive,
+            Some(LockState::Ours(_)) => held_back || lease.is_some() || incomplete && !disruptive,
             // Our locks are of no use beside a lock that is respected.
             Some(LockState::Both(_)) => !(disruptive && forced),
             Some(LockState::Held(_)) | None => false,
@@ -125,7 +128,10 @@ impl<'a> AppPlan<'a> {
         plan.differences.append(&mut self.differences);
     }
 
-    fn take_locks(&mut self, mut services: BTreeSet<String>, plan: &mut Plan) {
+    fn take_locks(&mut self, mut services: BTreeSet<String>, lease: Option<&Lease>, plan: &mut Plan) {
+        if let Some(lease) = lease {
+            return self.waiting.push(Waiting::Lease(self.app, lease.clone()));
+        }
         let forced = self.input.overrides.force.contains(&self.app);
         match self.input.current.locks.get(&self.app) {
             Some(LockState::Held(held) | LockState::Both(held)) if !forced => {

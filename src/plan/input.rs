@@ -7,6 +7,7 @@ use crate::plan::compare;
 use crate::plan::ports::Ports;
 use crate::state::app::Generation;
 use crate::state::config::{Mount, NetworkMode};
+use crate::state::lease::{self, Lease};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment, SUPERVISOR_NETWORK};
 use crate::state::{
     App, AppId, ConfigHash, Container, ContainerPhase, Current, ImageRef, Network, NetworkConfig, NetworkConnection, NetworkId,
@@ -62,6 +63,11 @@ impl<'a> PlanInput<'a> {
     /// The app as the target wants it.
     pub(super) fn app(self, id: AppId) -> Option<&'a App> {
         self.target.apps.get(&id)
+    }
+
+    /// The lease that holds up the app's disruptive steps, unless locks are overridden.
+    pub(super) fn lease(self, id: AppId) -> Option<&'a Lease> {
+        if self.overrides.force.contains(&id) { None } else { lease::last_of(&self.current.leases, id) }
     }
 
     pub(super) fn is_purged(self, id: AppId) -> bool {

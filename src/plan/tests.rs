@@ -9,6 +9,7 @@ mod beside;
 mod depends;
 mod forecast;
 mod laws;
+mod leases;
 mod local_mode;
 pub(crate) mod model;
 mod on_its_way;

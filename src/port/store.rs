@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
+use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
 use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
@@ -13,7 +14,8 @@ use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey
 ///
 /// # Guarantees
 /// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one. Only
-///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds.
+///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds, and [`Record::Leases`], which
+///   another boot has no use for.
 /// - A record that cannot be read is moved aside under a new name and reported; the others are not affected.
 pub trait Store {
     /// Loads every stored record.
@@ -65,6 +67,8 @@ pub struct StoredState {
     pub stopped: BTreeSet<ServiceKey>,
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
     pub awaiting: BTreeMap<ContainerId, String>,
+    /// Leases of apps. They count only in the boot that they are of.
+    pub leases: StoredLeases,
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
     /// What is remembered of the boot configuration.
@@ -86,6 +90,15 @@ pub struct StoredTargets {
     pub pulled: BTreeSet<ImageRef>,
 }
 
+/// Leases, and the boot that they are of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredLeases {
+    /// The boot id.
+    pub boot_id: String,
+    /// The leases.
+    pub leases: Leases,
+}
+
 /// One record to be saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -103,6 +116,8 @@ pub enum Record {
     Stopped(BTreeSet<ServiceKey>),
     /// Containers that wait for a reboot, each with the boot id under which that was first seen.
     Awaiting(BTreeMap<ContainerId, String>),
+    /// Leases of apps. They are saved for this boot only, which costs no sync: a lease may be renewed every few seconds.
+    Leases(StoredLeases),
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
     /// What is remembered of the boot configuration.

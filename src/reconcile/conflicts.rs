@@ -8,10 +8,10 @@ use crate::state::{AppId, EngineAction, ImageRef, ServiceKey, Step, Target};
 pub(super) fn conflicts(step: &Step, work: &Work, locks: &LockTracker, target: Option<&Target>) -> bool {
     match step {
         // Updates must not rely on locks under which the host is configured.
-        Step::TakeLocks(app, ..) => locks.is_leased(*app),
+        Step::TakeLocks(app, ..) => locks.is_lent(*app),
         // Locks that host configuration relies on stay. So do all locks of an app while one of its steps is in flight: that
         // step may rely on them although the plan no longer does.
-        Step::ReleaseLocks(app) => locks.has_lease() || work.concerns(*app),
+        Step::ReleaseLocks(app) => locks.has_loan() || work.concerns(*app),
         Step::Engine(EngineAction::Start(which)) => loses_a_dependency(&which.key, work, target),
         Step::Engine(EngineAction::Kill(which)) => loses_an_image(which.key.app, work, target),
         Step::Engine(_) | Step::HandOver { .. } | Step::Reboot => false,

@@ -11,8 +11,8 @@ use crate::reconcile::waiters::{Goal, Waiter};
 use crate::reconcile::work::Work;
 use crate::request::{Refusal, Reply, respond};
 use crate::state::{
-    App, AppId, Container, ContainerId, ContainerPhase, EngineAction, HeldLock, ImageRef, Service, ServiceKey, Step, Subject,
-    Target, Waiting,
+    App, AppId, Container, ContainerId, ContainerPhase, EngineAction, ImageRef, Service, ServiceKey, Step, Subject, Target,
+    Waiting,
 };
 
 /// How long a request waits for a dependency that is on its way: a program may take hours to complete.
@@ -28,9 +28,9 @@ pub(super) struct GoalCheck<'a> {
 }
 
 impl<'a> GoalCheck<'a> {
-    /// The lock for which a waiter is rejected, even if its goal seems to be reached: it was taken between the request and its
-    /// first step, and counts as if it had been held all along.
-    pub(super) fn lock_against(self, waiter: &Waiter) -> Option<&'a HeldLock> {
+    /// The lock or lease for which a waiter is rejected, even if its goal seems to be reached: it was taken between the request
+    /// and its first step, and counts as if it had been held all along.
+    pub(super) fn lock_against(self, waiter: &Waiter) -> Option<Refusal> {
         match waiter.goal {
             Goal::Settled(_) | Goal::Purged(..) | Goal::Stopped(..) | Goal::Restarted(..) => {
                 self.observed.blocking_lock(waiter.app)
@@ -117,6 +117,7 @@ impl<'a> GoalCheck<'a> {
             Waiting::Dependency(key, _) => key.app == app && !is_out_of_patience(since),
             Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => key.app == app,
             Waiting::Lock(..)
+            | Waiting::Lease(..)
             | Waiting::Images(_)
             | Waiting::Predecessor(..)
             | Waiting::Paused(_)
@@ -260,7 +261,7 @@ impl<'a> GoalCheck<'a> {
             }
             _ => !needs_no_other && step.app() == Some(key.app),
         };
-        let blocked = self.lock_against_start(key).map(|held| Refusal::Locked(held.clone()));
+        let blocked = self.lock_against_start(key);
         blocked.or_else(|| self.failure_backing_off(concerns)).or_else(|| self.unmet_for_ever(key.app, |it| it == key))
     }
 
@@ -279,7 +280,7 @@ impl<'a> GoalCheck<'a> {
     }
 
     /// The lock that holds up what a start waits for. Merely starting an existing container needs no lock.
-    fn lock_against_start(self, key: &ServiceKey) -> Option<&'a HeldLock> {
+    fn lock_against_start(self, key: &ServiceKey) -> Option<Refusal> {
         let goes_on = self.steps().any(|step| step.subject() == Subject::Service(key.clone()));
         self.observed.blocking_lock(key.app).filter(|_| !goes_on)
     }

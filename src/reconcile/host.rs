@@ -46,7 +46,7 @@ impl<W: World> Reconciler<'_, W> {
 
     /// Configures the host under the update locks of every app, so that no app is surprised by a changed network.
     pub(super) fn configure_host(&mut self, mut patch: HostPatch, force: Force, reply: Reply<()>) {
-        if self.observed.locks().has_lease() {
+        if self.observed.locks().has_loan() {
             let why = "the host is being configured for another request; nothing was changed, ask again";
             return respond(reply, Err(Refusal::Failed(why.to_owned())));
         }
@@ -55,6 +55,11 @@ impl<W: World> Reconciler<'_, W> {
         }
         let forced = if self.targets.force() == Force::Yes { Force::Yes } else { force };
         let (world, apps) = (self.context.world, self.lockable());
+        if forced == Force::No
+            && let Some((app, lease)) = apps.keys().find_map(|app| Some((*app, self.lease_against(*app)?)))
+        {
+            return respond(reply, Err(Refusal::Leased(app, lease)));
+        }
         self.observed.locks_mut().lend(apps.keys().copied().collect());
         let job = async move {
             let mut taken = Vec::new();
@@ -82,8 +87,8 @@ impl<W: World> Reconciler<'_, W> {
             JobOutcome::Read(response, reply) => respond(reply, response),
             JobOutcome::Pushed(parsed, force, reply) => self.take_pushed(parsed, force, reply).await,
             JobOutcome::Configured(response, taken, reply) => {
-                let leased = self.observed.locks_mut().end_lease();
-                self.release_locks(&leased, taken).await;
+                let lent = self.observed.locks_mut().end_loan();
+                self.release_locks(&lent, taken).await;
                 self.request_resync();
                 respond(reply, response);
             }

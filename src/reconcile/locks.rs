@@ -13,7 +13,7 @@ pub(super) struct LockTracker {
     /// no request.
     checked: BTreeSet<AppId>,
     /// Apps whose locks host configuration holds or is acquiring. `None` when none is in progress.
-    lease: Option<BTreeSet<AppId>>,
+    loan: Option<BTreeSet<AppId>>,
 }
 
 impl LockTracker {
@@ -50,22 +50,22 @@ impl LockTracker {
 
     /// Lends the locks of these apps to host configuration.
     pub(super) fn lend(&mut self, apps: BTreeSet<AppId>) {
-        self.lease = Some(apps);
+        self.loan = Some(apps);
     }
 
-    /// Ends the lease and returns its apps.
-    pub(super) fn end_lease(&mut self) -> BTreeSet<AppId> {
-        self.lease.take().unwrap_or_default()
+    /// Ends the loan and returns its apps.
+    pub(super) fn end_loan(&mut self) -> BTreeSet<AppId> {
+        self.loan.take().unwrap_or_default()
     }
 
     /// Whether the host is being configured.
-    pub(super) const fn has_lease(&self) -> bool {
-        self.lease.is_some()
+    pub(super) const fn has_loan(&self) -> bool {
+        self.loan.is_some()
     }
 
     /// Whether the locks of an app are those under which the host is configured.
-    pub(super) fn is_leased(&self, app: AppId) -> bool {
-        self.lease.as_ref().is_some_and(|it| it.contains(&app))
+    pub(super) fn is_lent(&self, app: AppId) -> bool {
+        self.loan.as_ref().is_some_and(|it| it.contains(&app))
     }
 }
 

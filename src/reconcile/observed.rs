@@ -9,6 +9,8 @@ use crate::plan::Plan;
 use crate::port::{Locks, World};
 use crate::reconcile::locks::{LockTracker, remove_ours};
 use crate::reconcile::schedule::Schedule;
+use crate::request::Refusal;
+use crate::state::lease::Leases;
 use crate::state::{
     AppId, BootState, Container, ContainerId, ContainerPhase, Current, HeldLock, LockHolders, LockState, ServiceKey, Target,
     Waiting,
@@ -91,6 +93,13 @@ impl Observed {
     pub(super) fn update_locks(&mut self, locks: BTreeMap<AppId, LockState>) {
         if self.current.locks != locks {
             *self.known_locks() = locks;
+        }
+    }
+
+    /// Replaces the leases only.
+    pub(super) fn update_leases(&mut self, leases: &Leases) {
+        if self.current.leases != *leases {
+            Arc::make_mut(&mut self.current).leases.clone_from(leases);
         }
     }
 
@@ -180,10 +189,11 @@ impl Observed {
         self.current.locks.get(&app).and_then(LockState::held)
     }
 
-    /// The lock that holds up the plan's steps of an app. A request that has just read the locks knows better.
-    pub(super) fn blocking_lock(&self, app: AppId) -> Option<&HeldLock> {
+    /// The lock or lease that holds up the plan's steps of an app. A request that has just read the locks knows better.
+    pub(super) fn blocking_lock(&self, app: AppId) -> Option<Refusal> {
         self.plan.waiting.iter().find_map(|it| match it {
-            Waiting::Lock(it, held) if *it == app && !self.locks.was_checked(app) => Some(held),
+            Waiting::Lock(it, held) if *it == app && !self.locks.was_checked(app) => Some(Refusal::Locked(held.clone())),
+            Waiting::Lease(it, lease) if *it == app => Some(Refusal::Leased(app, lease.clone())),
             _ => None,
         })
     }
@@ -211,7 +221,7 @@ impl Observed {
         is_releasing: impl Fn(AppId) -> bool,
     ) -> BTreeMap<AppId, LockState> {
         let mut locks = seen.unwrap_or_else(|| self.current.locks.clone());
-        remove_ours(&mut locks, |app| self.locks.were_released() || is_releasing(app) || self.locks.is_leased(app));
+        remove_ours(&mut locks, |app| self.locks.were_released() || is_releasing(app) || self.locks.is_lent(app));
         locks
     }
 

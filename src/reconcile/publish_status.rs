@@ -29,7 +29,7 @@ impl<W: World> Reconciler<'_, W> {
     /// Publishes the status.
     pub(super) fn publish_status(&self) {
         let plan = self.observed.plan();
-        let locked = plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..)));
+        let locked = plan.waiting.iter().any(|it| matches!(it, Waiting::Lock(..) | Waiting::Lease(..)));
         let never = plan.waiting.iter().any(|it| matches!(it, Waiting::Dependency(_, unmet) if unmet.never.is_some()));
         let pending = !self.targets.is_reached() && !plan.busy.is_empty();
         let doing: Vec<Step> = self.work.in_flight().cloned().collect();

@@ -61,6 +61,14 @@ impl<W: World> Reconciler<'_, W> {
                 let key = self.start(app, &service).await;
                 self.wait_for(app, key.map(|key| |reply| Goal::Started(key, reply)), reply);
             }
+            Request::Lease { app, terms, reply } => {
+                let lease = self.lease(app, terms).await;
+                respond(reply, lease);
+            }
+            Request::EndLease { app, owner, reply } => {
+                let ended = self.end_lease(app, owner.as_deref()).await;
+                respond(reply, ended);
+            }
             Request::RenewKey { caller, reply } => respond(reply, self.renew_key(caller).await),
             Request::CheckConnectivity { check, reply } => {
                 self.context.publish.send_modify(|it| it.check = check);
@@ -91,7 +99,7 @@ impl<W: World> Reconciler<'_, W> {
         match request {
             Request::ConfigureHost { .. } => blind || is_unlocking(),
             // What is on the engine decides which numbers are free, and which images were there before.
-            Request::Shutdown { .. } | Request::PushTarget { .. } => blind,
+            Request::Shutdown { .. } | Request::PushTarget { .. } | Request::Lease { .. } | Request::EndLease { .. } => blind,
             other => blind && changes_containers(other),
         }
     }
@@ -259,6 +267,9 @@ impl<W: World> Reconciler<'_, W> {
             if let Some(held) = self.observed.held_lock(app) {
                 return Err(Refusal::Locked(held.clone()));
             }
+            if let Some(lease) = self.lease_against(app) {
+                return Err(Refusal::Leased(app, lease));
+            }
         }
         if force == Force::Yes {
             // The override ends with the action: a lock taken afterwards is respected.
@@ -339,6 +350,8 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::Account(_)
         | Request::PinSettled
         | Request::Update { .. }
+        | Request::Lease { .. }
+        | Request::EndLease { .. }
         | Request::RenewKey { .. }
         | Request::SwitchLocalMode { .. }
         | Request::PushTarget { .. }

@@ -20,7 +20,8 @@ use crate::port::{InhibitorNotice, Power, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, Reply, respond};
-use crate::state::{Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Step};
+use crate::state::lease::last_of;
+use crate::state::{AppId, Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Step};
 use check::AppLocks;
 use flow::{OwnShutdown, ShutdownAction, ShutdownEvent, ShutdownRequester};
 
@@ -61,6 +62,7 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     fn check_shutdown(&mut self, ending: PowerAction, force: Force, requester: ShutdownRequester, by: ShutdownOrigin) {
+        self.refresh_leases();
         let mut services = self.observed.services();
         for (app, locks) in &self.observed.current().locks {
             if let Some(held) = locks.held() {
@@ -70,11 +72,22 @@ impl<W: World> Reconciler<'_, W> {
         let locked = services.keys().copied().filter(|app| !self.observed.are_ours(*app)).collect();
         let overridden =
             if matches!(requester, ShutdownRequester::Plan) { self.effective_overrides().force } else { BTreeSet::new() };
-        let force_of = |app| if overridden.contains(&app) { Force::Yes } else { force };
+        let force_of = |app: AppId| if overridden.contains(&app) { Force::Yes } else { force };
+        let leases = self.leases.all();
+        // A lease of an app that has no container holds up nothing.
+        let is_there = |app: &AppId| services.contains_key(app) || !self.observed.knows_containers();
+        let respected = leases.keys().find(|app| is_there(app) && force_of(**app) == Force::No);
+        let lease = respected.and_then(|app| Some((*app, last_of(leases, *app)?.clone())));
         let apps: AppLocks = services.into_iter().map(|(app, services)| (app, (services, force_of(app)))).collect();
-        let mut leased = self.lock_holders();
-        leased.retain(|app, _| self.observed.locks().is_leased(*app));
-        let check = check::check(self.context.world, ending, apps, leased, force).map(ShutdownEvent::Checked);
+        let mut lent = self.lock_holders();
+        lent.retain(|app, _| self.observed.locks().is_lent(*app));
+        let check = check::check(self.context.world, ending, apps, lent, force);
+        let check = async move {
+            ShutdownEvent::Checked(match lease {
+                Some((app, lease)) => Err(Refusal::Leased(app, lease)),
+                None => check.await,
+            })
+        };
         self.shutdown.check(OwnShutdown { ending, locked, by }, requester, check.boxed_local());
     }
 

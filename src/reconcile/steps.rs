@@ -85,7 +85,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         match step {
             // Known without an observation, in case locks are not readable just now. A host configuration job that started
             // meanwhile releases them.
-            Step::TakeLocks(app, services, _) if !self.observed.locks().is_leased(*app) => {
+            Step::TakeLocks(app, services, _) if !self.observed.locks().is_lent(*app) => {
                 self.observed.add_ours(*app, services);
             }
             Step::Engine(EngineAction::Start(which)) => {
@@ -136,7 +136,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.observed.set_plan_ready(false);
         self.observed.forget_ours(|app| apps.contains(&app));
         for app in taken {
-            if self.observed.locks().is_leased(app) || self.shutdown.has_locked(app) {
+            if self.observed.locks().is_lent(app) || self.shutdown.has_locked(app) {
                 continue;
             }
             if let Err(error) = self.context.world.locks().release(app).await {

@@ -155,7 +155,7 @@ pub fn container_word(status: &Status, container: &Container) -> &'static str {
 /// The app that waits, if the wait keeps it from its target. A user who paused a container does not.
 const fn waiting_app(waiting: &Waiting) -> Option<AppId> {
     match waiting {
-        Waiting::Lock(app, _) => Some(*app),
+        Waiting::Lock(app, _) | Waiting::Lease(app, _) => Some(*app),
         Waiting::Dependency(key, _)
         | Waiting::Images(key)
         | Waiting::Containers(key)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::state::config::RestartPolicy;
+use crate::state::lease::Lease;
 use crate::state::{AppId, Condition, HeldLock, ServiceKey};
 
 /// Something a plan waits for.
@@ -10,6 +11,8 @@ use crate::state::{AppId, Condition, HeldLock, ServiceKey};
 pub enum Waiting {
     /// An update lock that another program holds.
     Lock(AppId, HeldLock),
+    /// A lease of the app. Of several, the one that ends last.
+    Lease(AppId, Lease),
     /// A condition of a dependency, on which the service is started.
     Dependency(ServiceKey, Unmet),
     /// The images of the app's other services.
@@ -77,6 +80,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
+            Self::Lease(app, lease) => write!(f, "app {app} is locked by {lease}"),
             Self::Dependency(key, unmet) => write!(f, "{key} waits for {unmet}"),
             Self::Images(key) => write!(f, "{key} waits for the images of the release"),
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),

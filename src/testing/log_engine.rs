@@ -108,6 +108,9 @@ impl Clock for WallClock {
     fn jumps(&self) -> impl Stream<Item = ()> {
         stream::pending()
     }
+    fn up(&self) -> Duration {
+        unreachable!()
+    }
     fn boot_id(&self) -> String {
         unreachable!()
     }

@@ -203,6 +203,9 @@ impl Clock for TestWorld {
     fn booted_secs(&self) -> i64 {
         0
     }
+    fn up(&self) -> Duration {
+        Duration::ZERO
+    }
     fn boot_id(&self) -> String {
         self.boot.boot_id.borrow().clone()
     }

@@ -32,6 +32,8 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("GET /v1/apps/{appId}", [401, 401, 200, 200, 401]),
     ("POST /v1/apps/{appId}/stop", [401, 401, 200, 200, 401]),
     ("POST /v1/apps/{appId}/start", [401, 401, 200, 200, 401]),
+    ("POST /agent/v1/apps/{appId}/lock", [401, 401, 400, 400, 401]),
+    ("DELETE /agent/v1/apps/{appId}/lock", [401, 401, 400, 400, 401]),
     ("POST /v1/restart", [401, 401, 200, 200, 401]),
     ("POST /v1/purge", [401, 401, 200, 200, 401]),
     ("POST /v2/journal-logs", [401, 401, 200, 401, 200]),

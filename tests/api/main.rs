@@ -7,6 +7,7 @@
 mod access;
 mod cross_site;
 mod host;
+mod leases;
 mod leds;
 mod lines;
 mod local_mode;

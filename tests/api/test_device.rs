@@ -18,6 +18,7 @@ use boardkeeper::state::device::AnswerDelay;
 use boardkeeper::state::host::{HostConfig, HostPatch};
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
+use boardkeeper::state::lease::{Lease, LeaseTerms};
 use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
@@ -105,6 +106,8 @@ pub(crate) enum Received {
     RestartService(AppId, ServiceSelector, Force),
     StopService(AppId, ServiceSelector, Force),
     StartService(AppId, ServiceSelector),
+    Lease(AppId, LeaseTerms),
+    EndLease(AppId, Option<String>),
     RenewKey(Caller),
     CheckConnectivity(ConnectivityCheck),
     ReadHost,
@@ -126,6 +129,8 @@ impl Received {
             Request::RestartService { app, service, force, .. } => Self::RestartService(*app, service.clone(), *force),
             Request::Stop { app, service, force, .. } => Self::StopService(*app, service.clone(), *force),
             Request::Start { app, service, .. } => Self::StartService(*app, service.clone()),
+            Request::Lease { app, terms, .. } => Self::Lease(*app, terms.clone()),
+            Request::EndLease { app, owner, .. } => Self::EndLease(*app, owner.clone()),
             Request::RenewKey { caller, .. } => Self::RenewKey(caller.clone()),
             Request::CheckConnectivity { check, .. } => Self::CheckConnectivity(*check),
             Request::ReadHost(_) => Self::ReadHost,
@@ -372,6 +377,14 @@ impl TestDevice {
                 respond(reply, self.selected(app, &service).and_then(|id| self.unlocked(app, force).map(|()| id)));
             }
             Request::Start { app, service, reply } => respond(reply, self.selected(app, &service)),
+            Request::Lease { app, terms, reply } => {
+                let LeaseTerms { owner, reason, seconds } = terms;
+                let lease = Lease { owner, reason, seconds, ends_up: Duration::ZERO, ends_secs: 1_700_000_000 };
+                respond(reply, self.containers(app).first().map(|_| lease).ok_or(Refusal::UnknownApp(app)));
+            }
+            Request::EndLease { app, reply, .. } => {
+                respond(reply, self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app)));
+            }
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),

@@ -13,6 +13,8 @@ pub(crate) trait Fixture {
     fn clock(&self) -> &impl Clock;
     /// The machine is started again.
     fn boots(&self);
+    /// Time passes: at least a millisecond.
+    async fn waits(&self);
     /// The clock is set. `false`: this process may not.
     fn is_set(&self) -> bool;
 }
@@ -28,6 +30,16 @@ pub(crate) async fn a_boot_keeps_its_name(world: impl Fixture) {
     let name = world.clock().boot_id();
     assert!(!name.is_empty());
     assert_eq!(world.clock().boot_id(), name);
+}
+
+/// The time since the boot grows as time passes.
+pub(crate) async fn the_time_since_the_boot_only_grows(world: impl Fixture) {
+    for _ in 0..3 {
+        let before = world.clock().up();
+        world.waits().await;
+        let up = world.clock().up();
+        assert!(up > before && up - before < Duration::from_secs(600), "{before:?} {up:?}");
+    }
 }
 
 /// Another boot has another name, and is not before the one before it.
@@ -57,6 +69,7 @@ macro_rules! every_fact {
             the_boot_was_before_now
             a_boot_keeps_its_name
             another_boot_has_another_name
+            the_time_since_the_boot_only_grows
             a_step_of_the_clock_is_announced
         }
     };

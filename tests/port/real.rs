@@ -156,6 +156,10 @@ impl clock::Fixture for Machine {
         fs::write(proc.join("sys/kernel/random/boot_id"), format!("boot-{}\n", self.boots.get())).unwrap();
     }
 
+    async fn waits(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+
     fn is_set(&self) -> bool {
         // To the time that it shows, which is a step all the same. Only root may, and no process in most containers.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);

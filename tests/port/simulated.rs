@@ -131,6 +131,10 @@ impl crate::clock::Fixture for World {
         self.0.after_crash(CrashKind::Power);
     }
 
+    async fn waits(&self) {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+
     fn is_set(&self) -> bool {
         self.0.with(|model| {
             let now = model.now_secs();

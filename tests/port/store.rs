@@ -1,9 +1,11 @@
 //! The contract of every world's store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use boardkeeper::port::{Record, Store, StoredTargets};
+use boardkeeper::port::{Record, Store, StoredLeases, StoredTargets};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
+use boardkeeper::state::lease::Lease;
 use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
@@ -42,6 +44,13 @@ fn pin() -> ReleasePin {
     ReleasePin { fleet: 7, commit: "19c48bcaffa860".into() }
 }
 
+fn leases(seconds: u32) -> StoredLeases {
+    let ends_up = Duration::from_millis(7_500);
+    let lease = Lease { owner: "recorder".into(), reason: "recording".into(), seconds, ends_up, ends_secs: 1_795_443_722 };
+    let leases = BTreeMap::from([(AppId(1), BTreeMap::from([("recorder".into(), lease)]))]);
+    StoredLeases { boot_id: "this".into(), leases }
+}
+
 /// A target as its document says; the fixture's parser makes this of any document.
 pub(crate) fn target(document: &str) -> Target {
     Target { document: document.to_owned(), ..Target::default() }
@@ -59,6 +68,7 @@ async fn save_everything(store: &impl Store) {
     store.save(&Record::Stopped(BTreeSet::from([main_service()]))).await.unwrap();
     store.save(&Record::Account(account(Some(1)))).await.unwrap();
     store.save(&Record::Pin(Some(pin()))).await.unwrap();
+    store.save(&Record::Leases(leases(60))).await.unwrap();
 }
 
 /// A new device remembers nothing, and complains of nothing.
@@ -75,6 +85,7 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
     assert_eq!((memory.account, memory.pin), (Some(account(Some(1))), Some(pin())));
     assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
+    assert_eq!(memory.leases, leases(60));
     assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
 }
 
@@ -89,12 +100,15 @@ pub(crate) async fn the_last_one_counts(world: impl Fixture) {
     }
     store.save(&Record::Stopped(BTreeSet::new())).await.unwrap();
     store.save(&Record::Pin(None)).await.unwrap();
+    store.save(&Record::Leases(leases(90))).await.unwrap();
+    assert_eq!(world.open().load().await.unwrap().leases, leases(90));
+    store.save(&Record::Leases(StoredLeases::default())).await.unwrap();
     for registered_at_ms in [None, Some(2)] {
         store.save(&Record::Account(account(registered_at_ms))).await.unwrap();
         assert_eq!(world.open().account().await.unwrap(), Some(account(registered_at_ms)));
     }
     let memory = world.open().load().await.unwrap();
-    assert!(memory.stopped.is_empty() && memory.pin.is_none());
+    assert!(memory.stopped.is_empty() && memory.pin.is_none() && memory.leases == StoredLeases::default());
     assert_eq!(memory.identity, Some(identity()));
 }
 

@@ -307,6 +307,7 @@ impl port::Store for World {
             Record::Targets(it) => memory.targets = *it,
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
+            Record::Leases(it) => memory.leases = it,
             Record::Trial(it) => memory.trial = it,
             Record::BootConfig(it) => memory.boot_config = *it,
             Record::LocalMode(it) => memory.local_mode = *it,
@@ -401,6 +402,10 @@ impl port::Clock for World {
 
     fn booted_secs(&self) -> i64 {
         self.clock_secs.get() - 100
+    }
+
+    fn up(&self) -> Duration {
+        Duration::from_secs(100)
     }
 
     fn boot_id(&self) -> String {

@@ -50,6 +50,9 @@ enum Operation {
     NameHost,
     ReadHost,
     RenewKey,
+    /// An app, for that long.
+    Lease(AppId, String, Duration),
+    EndLease(AppId, String),
     Reboot,
     PowerOff,
     Check(bool),
@@ -142,6 +145,20 @@ impl ApiCall {
         Self { method: Method::GET, ..Self::new("/v1/device/host-config".into(), String::new(), Operation::ReadHost, false) }
     }
 
+    /// Lease an app, or renew the lease.
+    pub(crate) fn lease(app: u32, owner: &str, seconds: u32) -> Self {
+        let body = format!(r#"{{"owner":"{owner}","reason":"it records","seconds":{seconds}}}"#);
+        let operation = Operation::Lease(AppId(app), owner.to_owned(), Duration::from_secs(seconds.into()));
+        Self::new(format!("/agent/v1/apps/{app}/lock"), body, operation, false)
+    }
+
+    /// Give a lease back.
+    pub(crate) fn end_lease(app: u32, owner: &str) -> Self {
+        let operation = Operation::EndLease(AppId(app), owner.to_owned());
+        let path = format!("/agent/v1/apps/{app}/lock");
+        Self { method: Method::DELETE, ..Self::new(path, format!(r#"{{"owner":"{owner}"}}"#), operation, false) }
+    }
+
     /// Something that is no JSON.
     pub(crate) fn garbled() -> Self {
         Self::new("/v1/restart".into(), r#"{"appId":1,"#.into(), Operation::Garbled, false)
@@ -210,6 +227,8 @@ impl ApiCall {
             return Mark::OldKey;
         }
         match self.operation {
+            Operation::Lease(..) => Mark::LeaseAsked,
+            Operation::EndLease(..) => Mark::LeaseReturned,
             Operation::Restart(_) => Mark::Restart,
             Operation::Purge(_) => Mark::Purge,
             Operation::Stop(..) => Mark::Stop,
@@ -232,6 +251,19 @@ impl ApiCall {
             Operation::LocalModeOff => Mark::LocalModeOff,
             Operation::Push => Mark::Push,
             Operation::Garbled => Mark::Garbled,
+        }
+    }
+
+    /// What the answer says.
+    fn answered(&self, status: StatusCode, body: &str) -> Mark {
+        match status.as_u16() {
+            200..300 => Mark::Answered,
+            423 if matches!(self.operation, Operation::Lease(..)) => Mark::LeaseBusy,
+            423 if body.contains("\"ends\"") => Mark::SaidLeased,
+            423 => Mark::SaidLocked,
+            503 if body.contains("shutting down") => Mark::SaidEnding,
+            400 | 401 => Mark::SaidBad,
+            _ => Mark::SaidFailed,
         }
     }
 
@@ -340,13 +372,7 @@ impl Sim {
         };
         self.with(|model| {
             model.note(format_args!("person: {} says {status}", call.path));
-            model.hit(match status.as_u16() {
-                200..300 => Mark::Answered,
-                423 => Mark::SaidLocked,
-                503 if body.contains("shutting down") => Mark::SaidEnding,
-                400 | 401 => Mark::SaidBad,
-                _ => Mark::SaidFailed,
-            });
+            model.hit(call.answered(status, &body));
             // The health endpoint needs no key.
             if call.key == Key::Wrong && call.path != "/v1/healthy" && status != StatusCode::UNAUTHORIZED {
                 model.violation(format_args!("{} answers {status} to a key that is none", call.path));
@@ -362,6 +388,9 @@ impl Sim {
             }
             if let (Operation::LocalModeOn(None), StatusCode::OK) = (&call.operation, status) {
                 model.checker.local_since.get_or_insert_with(Instant::now);
+            }
+            if let (Operation::Lease(app, owner, length), StatusCode::OK) = (&call.operation, status) {
+                model.lease_granted(*app, owner, asked, *length);
             }
             if let (Operation::Stop(app, service), StatusCode::OK) = (&call.operation, status) {
                 // Which one it was is in the answer, where the request does not say.
@@ -389,6 +418,11 @@ impl crate::world::Model {
 
     /// What a request permits from the moment it is sent: the agent may act on it although the client got no response.
     fn permit(&mut self, call: &ApiCall) {
+        match &call.operation {
+            Operation::Lease(app, owner, length) => self.lease_may_end(*app, owner, Instant::now() + *length),
+            Operation::EndLease(app, owner) => self.lease_may_end(*app, owner, Instant::now()),
+            _ => (),
+        }
         let checker = &mut self.checker;
         let app = match &call.operation {
             Operation::Restart(app) | Operation::Purge(app) => {
@@ -435,11 +469,38 @@ impl crate::world::Model {
                 checker.reboot_reasons += 1;
                 None
             }
-            Operation::Blink | Operation::Read | Operation::ReadHost | Operation::Check(_) | Operation::Garbled => None,
+            Operation::Blink
+            | Operation::Read
+            | Operation::ReadHost
+            | Operation::Check(_)
+            | Operation::Garbled
+            | Operation::Lease(..)
+            | Operation::EndLease(..) => None,
         };
         checker.forced.extend(app.filter(|_| call.force));
         if let Operation::Purge(app) = call.operation {
             checker.purged.insert(app);
+        }
+    }
+}
+
+impl Sim {
+    /// Programs on the device that lease apps, until the agent dies.
+    pub(crate) async fn programs(&self, router: Router) {
+        loop {
+            let wait = self.with(|model| model.leases.rng.secs(5, 200));
+            sleep(wait).await;
+            if self.with(|model| model.rates.events.is_empty() || !model.leases.are_asked_for) {
+                return std::future::pending().await;
+            }
+            let call = self.with(|model| {
+                let rng = &mut model.leases.rng;
+                let app = u32::try_from(rng.between(1, 2)).unwrap();
+                let owner = *rng.pick(&["recorder", "backup"]).unwrap();
+                let seconds = u32::try_from(rng.between(1, 900)).unwrap();
+                if rng.happens(750) { ApiCall::lease(app, owner, seconds) } else { ApiCall::end_lease(app, owner) }
+            });
+            let _ = self.send(&router, &call, Duration::from_secs(60)).await;
         }
     }
 }

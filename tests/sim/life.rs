@@ -65,6 +65,8 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             if developer.happens(200) {
                 model.developer = Some(developer);
             }
+            // As that.
+            model.leases.are_asked_for = Rng::of(seed, "leases").happens(400);
             model.targets.begin();
             rng.secs(600, 2700)
         });
@@ -146,7 +148,14 @@ pub(crate) fn cloud_settings(net: &Net, targets_from: TargetOrigin) -> CloudSett
 impl Sim {
     /// The agent and its API clients, from one start to the next, for ever.
     pub(crate) async fn agent(&self) {
-        Box::pin(self.agent_with(async |sim, router| sim.clients(router).await)).await;
+        let clients = async |sim: Self, router: axum::Router| {
+            tokio::select! {
+                biased;
+                () = sim.clients(router.clone()) => (),
+                () = sim.programs(router) => (),
+            }
+        };
+        Box::pin(self.agent_with(clients)).await;
     }
 
     /// The agent and the clients of its API.

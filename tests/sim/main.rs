@@ -8,6 +8,7 @@
 mod clients;
 mod cloud;
 mod depends;
+mod leases;
 mod life;
 mod locked;
 mod named;

@@ -11,6 +11,7 @@
 //! lines         what containers print by themselves, and what of it the cloud has
 //! logs          what containers print
 //! locks         update locks, hand-over signals
+//! leases        what programs were granted: leases of apps
 //! host          networks, the host
 //! targets       target documents
 //! signed        target documents that are signed, and may be old
@@ -50,6 +51,8 @@ pub(crate) mod events;
 pub(crate) mod host;
 #[path = "world/invariants.rs"]
 pub(crate) mod invariants;
+#[path = "world/leases.rs"]
+pub(crate) mod leases;
 #[path = "world/leds.rs"]
 pub(crate) mod leds;
 #[path = "world/lines.rs"]
@@ -101,6 +104,7 @@ use engine_model::EngineModel;
 use events::Job;
 use host::Net;
 use invariants::Checker;
+use leases::LeaseBook;
 use leds::Led;
 use lines::Lines;
 use locks::LockDir;
@@ -131,6 +135,8 @@ pub(crate) struct Model {
     pub(crate) led: Led,
     /// Update locks.
     pub(crate) locks: LockDir,
+    /// Leases.
+    pub(crate) leases: LeaseBook,
     /// Where target documents come from.
     pub(crate) targets: TargetSource,
     /// The cloud.
@@ -275,6 +281,7 @@ impl Sim {
             boot_record_was_lost: false,
             led: Led::new(of("leds")),
             locks: LockDir::default(),
+            leases: LeaseBook::new(of("programs")),
             targets: TargetSource::new(of("owner")),
             cloud: CloudModel::new(of("cloud")),
             lines: Lines::new(of("lines")),
@@ -402,6 +409,11 @@ impl Model {
         EngineTime((1_800_000_000 + self.skew_secs) * 1_000_000_000 + nanos)
     }
 
+    /// The time since the machine was started.
+    pub(crate) fn up(&self) -> Duration {
+        self.booted.elapsed()
+    }
+
     /// When the machine was started. Kernels count it back from now, so it moves with the clock.
     pub(crate) fn booted_secs(&self) -> i64 {
         self.now_secs() - i64::try_from(self.booted.elapsed().as_secs()).unwrap()
@@ -417,6 +429,7 @@ impl Model {
             networks: seen.networks,
             volumes: seen.volumes,
             locks: BTreeMap::new(),
+            leases: self.lasting_leases(),
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
             boot_waits: self.awaiting(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 mod cloud;
+mod leases;
 mod local_engine;
 
 use crate::api::ApiRequest;
@@ -21,6 +22,8 @@ use crate::state::{
     self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
     Status, Step, StepKind,
 };
+
+pub(super) use leases::{end_lease, lease};
 
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app and the device.
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {
@@ -168,6 +171,7 @@ struct Trouble<'a> {
 enum Lock<'a> {
     Agent { app_id: u32, services: &'a BTreeSet<String> },
     Service { app_id: u32, service: &'a str, path: &'a str, since: i64 },
+    Lease { app_id: u32, owner: &'a str, reason: &'a str, seconds: u32, ends: String },
 }
 
 #[derive(Serialize)]
@@ -315,7 +319,9 @@ impl<'a> View<'a> {
 
     fn locks(&self) -> Vec<Lock<'a>> {
         let locks = self.status.current.locks.iter().filter(|(app, _)| self.may_see(**app));
-        locks.map(|(app, locks)| lock(*app, locks)).collect()
+        let leases = self.status.current.leases.iter().filter(|(app, _)| self.may_see(**app));
+        let leases = leases.flat_map(|(app, of_app)| of_app.values().map(|it| leased(*app, it)));
+        locks.map(|(app, locks)| lock(*app, locks)).chain(leases).collect()
     }
 }
 
@@ -442,6 +448,10 @@ fn lock(app: AppId, locks: &state::LockState) -> Lock<'_> {
             Lock::Service { app_id: app.0, service: &held.service, path: &held.path, since: held.since_secs }
         }
     }
+}
+
+fn leased(AppId(app_id): AppId, it: &state::lease::Lease) -> Lock<'_> {
+    Lock::Lease { app_id, owner: &it.owner, reason: &it.reason, seconds: it.seconds, ends: it.ends() }
 }
 
 fn device(status: &Status) -> Device<'_> {

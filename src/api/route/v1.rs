@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use crate::api::body::integer;
-use crate::api::response::{ApiResponse, PlainText, failed, json};
+use crate::api::response::{ApiResponse, PlainText, failed, json, leased};
 use crate::api::{ApiRequest, body};
 use crate::request::{NotStarted, Refusal, Reply, Request, ServiceSelector};
 use crate::state::{AppId, ConnectivityCheck, ContainerId, Force};
@@ -150,6 +150,9 @@ pub(super) fn service_refused(app: AppId, why: &Refusal, missing: StatusCode) ->
         Refusal::NotInTarget => ApiResponse::Text(StatusCode::NOT_FOUND, NOT_IN_TARGET),
         Refusal::NotToRun(_) => failed(StatusCode::BAD_REQUEST, &why.to_string()),
         Refusal::Locked(_)
+        | Refusal::Leased(..)
+        | Refusal::Busy(_)
+        | Refusal::TooManyLeases(_)
         | Refusal::LockedApp(..)
         | Refusal::HostUpdate(_)
         | Refusal::ShuttingDown
@@ -167,6 +170,9 @@ pub(super) fn refused(app: AppId, why: &Refusal) -> ApiResponse {
             let message = format!("Lockfile exists for {{ appId: {app}, service: {} }}", held.service);
             failed(StatusCode::LOCKED, &message)
         }
+        Refusal::Leased(_, lease) => leased(lease, &why.to_string()),
+        Refusal::Busy(_) => failed(StatusCode::LOCKED, &why.to_string()),
+        Refusal::TooManyLeases(_) => failed(StatusCode::CONFLICT, &why.to_string()),
         Refusal::UnknownApp(_)
         | Refusal::SeveralServices
         | Refusal::NoContainer

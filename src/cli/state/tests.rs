@@ -13,7 +13,9 @@ const ANSWER: &str = r#"{
   "downloads": [{"image": "busybox:latest", "percent": 40}],
   "waiting": ["1/main waits for the images of the release"],
   "troubles": [{"what": "kill 2/old", "why": "no", "failures": 1, "again_in_seconds": 2}],
-  "rejected": "it is not JSON", "locks": [], "update": {"pending": true, "downloaded": false, "failed": false},
+  "rejected": "it is not JSON", "locks": [{"held_by": "agent", "app_id": 1, "services": ["db"]},
+    {"held_by": "lease", "app_id": 1, "owner": "recorder", "reason": "it records", "seconds": 60, "ends": "2026-11-28T22:45:00Z"}],
+  "update": {"pending": true, "downloaded": false, "failed": false},
   "device": {"uuid": "abc", "name": "kitchen", "device_type": "raspberrypi3", "arch": "aarch64", "os_version": "Resin OS",
     "os_variant": null, "supervisor_version": "0.1.0", "api_port": 48484, "mac_address": "", "ip_addresses": [], "local_mode": false}
 }"#;
@@ -34,6 +36,7 @@ trouble   the reboot did not happen: refused
 doing     pull busybox:latest
 pulled    busybox:latest 40 %
 waiting   1/main waits for the images of the release
+leased    app 1 by recorder until 2026-11-28T22:45:00Z: it records
 trouble   kill 2/old: no (failed once, again in 2 s)
 error     2/old: bad
 rejected  the last target: it is not JSON

@@ -163,8 +163,8 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::Trial(trial) => vec![(TRIAL, json(&StartCountFile::of(trial.as_ref())))],
         Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
-        // A mark, without content; and a file that is written without a sync.
-        Record::Proved(_) | Record::TargetTag(_) => Vec::new(),
+        // A mark, without content; and files that are written without a sync.
+        Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) => Vec::new(),
     }
 }
 

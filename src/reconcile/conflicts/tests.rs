@@ -22,7 +22,7 @@ fn an_update_takes_no_locks_under_which_the_host_is_configured() {
     locks.lend([APP].into());
     assert!(conflicts(&take_locks(APP), &work, &locks, None));
     assert!(!conflicts(&take_locks(AppId(2)), &work, &locks, None));
-    locks.end_lease();
+    locks.end_loan();
     assert!(!conflicts(&take_locks(APP), &work, &locks, None));
 }
 
@@ -31,7 +31,7 @@ fn no_locks_are_released_while_the_host_is_configured() {
     let (work, mut locks) = (Work::default(), LockTracker::default());
     locks.lend([AppId(2)].into());
     assert!(conflicts(&Step::ReleaseLocks(APP), &work, &locks, None));
-    locks.end_lease();
+    locks.end_loan();
     assert!(!conflicts(&Step::ReleaseLocks(APP), &work, &locks, None));
 }
 

@@ -292,11 +292,11 @@ fn a_dependency_that_will_not_be_met_is_not_waited_for() {
 #[test]
 fn a_lock_rejects_whatever_would_disturb_its_service() {
     let scene = Scene::new("web web:1", "web web:1 running").locked();
-    let against = |goal| scene.check().lock_against(&Waiter { app: APP, goal, since: scene.since }).cloned();
-    assert_eq!(against(Goal::Settled(oneshot::channel().0)), Some(held("web")));
-    assert_eq!(against(Goal::Purged(String::new(), oneshot::channel().0)), Some(held("web")));
-    assert_eq!(against(Goal::Stopped(key("web"), oneshot::channel().0)), Some(held("web")));
-    assert_eq!(against(Goal::Restarted(key("web"), oneshot::channel().0)), Some(held("web")));
+    let against = |goal| scene.check().lock_against(&Waiter { app: APP, goal, since: scene.since });
+    assert_eq!(against(Goal::Settled(oneshot::channel().0)), Some(Refusal::Locked(held("web"))));
+    assert_eq!(against(Goal::Purged(String::new(), oneshot::channel().0)), Some(Refusal::Locked(held("web"))));
+    assert_eq!(against(Goal::Stopped(key("web"), oneshot::channel().0)), Some(Refusal::Locked(held("web"))));
+    assert_eq!(against(Goal::Restarted(key("web"), oneshot::channel().0)), Some(Refusal::Locked(held("web"))));
     assert_eq!(against(Goal::Started(key("web"), oneshot::channel().0)), None);
 }
 

@@ -16,16 +16,16 @@ fn what_happened_to_the_locks_counts_until_the_next_observation_begins() {
 }
 
 #[test]
-fn a_lease_lends_the_locks_of_its_apps_until_it_ends() {
+fn a_loan_lends_the_locks_of_its_apps_until_it_ends() {
     let mut locks = LockTracker::default();
-    assert!(!locks.has_lease() && !locks.is_leased(APP));
+    assert!(!locks.has_loan() && !locks.is_lent(APP));
     locks.lend([APP].into());
-    // A lease outlasts the observations.
+    // A loan outlasts the observations.
     locks.on_observation_begins();
-    assert!(locks.has_lease() && locks.is_leased(APP) && !locks.is_leased(AppId(2)));
-    assert_eq!(locks.end_lease(), [APP].into());
-    assert!(!locks.has_lease() && !locks.is_leased(APP));
-    assert_eq!(locks.end_lease(), [].into());
+    assert!(locks.has_loan() && locks.is_lent(APP) && !locks.is_lent(AppId(2)));
+    assert_eq!(locks.end_loan(), [APP].into());
+    assert!(!locks.has_loan() && !locks.is_lent(APP));
+    assert_eq!(locks.end_loan(), [].into());
 }
 
 #[test]

@@ -66,12 +66,12 @@ fn locks_that_cannot_be_read_count_as_they_were_last_known() {
 fn a_lock_blocks_unless_a_request_has_read_the_locks_since_the_observation_began() {
     let mut observed = observed("web web:1 running");
     waits(&mut observed, Waiting::Lock(APP, held("web")));
-    assert_eq!(observed.blocking_lock(APP), Some(&held("web")));
+    assert_eq!(observed.blocking_lock(APP), Some(Refusal::Locked(held("web"))));
     assert_eq!(observed.blocking_lock(OTHER), None);
     observed.locks_mut().on_checked(APP);
     assert_eq!(observed.blocking_lock(APP), None);
     observed.locks_mut().on_observation_begins();
-    assert_eq!(observed.blocking_lock(APP), Some(&held("web")));
+    assert_eq!(observed.blocking_lock(APP), Some(Refusal::Locked(held("web"))));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::state::{AppId, Force, LockHolders, LockState, PowerAction};
 pub(super) type AppLocks = BTreeMap<AppId, (BTreeSet<String>, Force)>;
 
 /// Apps under whose locks the host is being configured, and the services that can hold a lock of them.
-pub(super) type LeasedLocks = BTreeMap<AppId, LockHolders>;
+pub(super) type LentLocks = BTreeMap<AppId, LockHolders>;
 
 /// Checks whether the machine can shut down, and takes every lock. If it cannot, no lock stays taken that was not ours
 /// before.
@@ -20,7 +20,7 @@ pub(super) async fn check<W: World>(
     world: &W,
     ending: PowerAction,
     apps: AppLocks,
-    leased: LeasedLocks,
+    lent: LentLocks,
     force: Force,
 ) -> Result<(), Refusal> {
     let power = world.power();
@@ -36,7 +36,7 @@ pub(super) async fn check<W: World>(
         return Err(Refusal::HostUpdate(file));
     }
     for (app, (services, overrides)) in &apps {
-        let locked = match leased.get(app) {
+        let locked = match lent.get(app) {
             Some(holders) if *overrides == Force::No => none_held(world, *app, holders).await,
             Some(_) | None => world.locks().take(*app, services, *overrides).await,
         };

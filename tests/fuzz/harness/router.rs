@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::http;
-use boardkeeper::request::{LedHandle, LedRequest, Request, respond};
+use boardkeeper::request::{LedHandle, LedRequest, Refusal, Request, respond};
 use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
 use boardkeeper::state::host::HostConfig;
@@ -116,6 +116,7 @@ fn answer(request: Request) {
         Request::RestartService { reply, .. } | Request::Stop { reply, .. } | Request::Start { reply, .. } => {
             respond(reply, Ok(ContainerId("c".repeat(64))));
         }
+        Request::Lease { reply, .. } => respond(reply, Err(Refusal::Busy(AppId(1)))),
         Request::RenewKey { reply, .. } => respond(reply, Ok(Secret::new("e".repeat(64)))),
         Request::SwitchLocalMode { reply, .. } => respond(reply, Ok(LocalModeStatus::default())),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
@@ -125,6 +126,7 @@ fn answer(request: Request) {
         | Request::ConfigureHost { reply, .. }
         | Request::Shutdown { reply, .. }
         | Request::PushTarget { reply, .. }
+        | Request::EndLease { reply, .. }
         | Request::Probe(reply) => respond(reply, Ok(())),
     }
 }

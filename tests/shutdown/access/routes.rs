@@ -102,6 +102,8 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v2/local/target-state", About::Developing, &[400]),
     Row::new("POST", "/agent/v1/local-mode", About::LocalMode, &[200]),
     Row::new("DELETE", "/agent/v1/local-mode", About::LocalMode, &[200]),
+    Row::new("POST", "/agent/v1/apps/{appId}/lock", About::App, &[400, 400]),
+    Row::new("DELETE", "/agent/v1/apps/{appId}/lock", About::App, &[400, 400]),
     Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
     Row::new("POST", "/v1/reboot", About::Device(DeviceAction::Reboot), &[202]).disturbs(),
     Row::new("POST", "/v1/shutdown", About::Device(DeviceAction::Shutdown), &[202]).disturbs(),

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use boardkeeper::port::StoredLeases;
 use tokio::time::{Instant, sleep};
 
 use super::events::Job;
@@ -111,7 +112,7 @@ impl Sim {
             model.loaded = false;
             model.disk.cuts += 1;
             match cut {
-                CrashKind::Crash => return,
+                CrashKind::Crash => return model.leases_outlive_the_agent(),
                 CrashKind::Power => model.hit(Mark::CutByPower),
                 CrashKind::Reboot => model.hit(Mark::Reboots),
             }
@@ -119,6 +120,8 @@ impl Sim {
             model.led.lose_power();
             model.locks.lose_tmpfs();
             model.disk.boot_cursors = None;
+            model.disk.kept.leases = StoredLeases::default();
+            model.lose_leases();
             model.jobs.retain(|_, job| job.outlives_power());
             model.booted = Instant::now();
             model.boots += 1;

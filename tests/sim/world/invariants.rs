@@ -147,6 +147,7 @@ impl Checker {
             | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)
+            | Record::Leases(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
@@ -325,6 +326,7 @@ impl Model {
             self.violation(format_args!("{action}, without its update lock"));
         }
         if alive {
+            self.check_lease(&action.to_string(), which.key.app, Duration::ZERO);
             self.checker.disturbed.insert(which.key.clone());
         }
     }
@@ -414,7 +416,7 @@ impl Model {
     }
 
     /// Whether a client or a target permits to override the locks of an app.
-    fn may_force(&self, app: AppId) -> bool {
+    pub(super) fn may_force(&self, app: AppId) -> bool {
         let overridden = |it: &Target| it.config.contains_key("SUPERVISOR_OVERRIDE_LOCK");
         // What was pushed is removed whatever it locks.
         is_pushed(app) || self.checker.forced_all || self.checker.forced.contains(&app) || self.any_target(overridden)
@@ -431,6 +433,10 @@ impl Model {
         let held = self.locks.held.iter().find(|(key, holder)| old(holder) && there(key)).map(|(key, _)| key.clone());
         if let Some(key) = held.filter(|key| !self.may_force(key.app)) {
             self.violation(format_args!("reboot under the lock of {key}"));
+        }
+        let alive: BTreeSet<_> = self.engine.ours().filter(|it| it.view.phase.is_alive()).map(|it| it.view.key.app).collect();
+        for app in alive {
+            self.check_lease("reboot", app, MAX_STALENESS);
         }
         self.checker.reboots += 1;
         let (reboots, reasons) = (self.checker.reboots, self.checker.reboot_reasons);
@@ -487,6 +493,7 @@ impl Model {
             | Record::Targets(_)
             | Record::Stopped(_)
             | Record::Awaiting(_)
+            | Record::Leases(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)

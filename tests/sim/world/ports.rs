@@ -72,6 +72,10 @@ impl port::Clock for Sim {
         self.with(|model| model.booted_secs())
     }
 
+    fn up(&self) -> std::time::Duration {
+        self.with(|model| model.up())
+    }
+
     fn boot_id(&self) -> String {
         self.with(|model| model.boot_id())
     }

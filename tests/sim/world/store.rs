@@ -53,6 +53,7 @@ impl Disk {
             Record::Targets(targets) => self.kept.targets = *targets,
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
+            Record::Leases(leases) => self.kept.leases = leases,
             Record::Trial(trial) => self.kept.trial = trial,
             Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::LocalMode(record) => self.kept.local_mode = *record,
@@ -135,6 +136,8 @@ impl Drop for Writing<'_> {
                 model.disk.tag = None;
                 Mark::SaveTorn
             }
+            // Its file is replaced in memory.
+            1 if matches!(record, Record::Leases(_)) => Mark::SaveCutOld,
             1 => {
                 model.disk.kept.complaints = vec!["a record was torn, and put aside".into()];
                 Mark::SaveTorn
@@ -186,6 +189,15 @@ impl Store for Sim {
             self.with(|model| model.check_signed(targets));
         }
         let mut writing = Writing(self, Some(record.clone()));
+        if let Record::Leases(_) = record {
+            // In memory, until the machine reboots: no disk has a part in it.
+            self.pass(1, 20).await;
+            writing.1 = None;
+            return self.with(|model| {
+                model.disk.keep(record.clone());
+                Ok(())
+            });
+        }
         let slow = self.with(|model| model.roll(model.rates.hangs, Mark::SaveSlow));
         let least = if self.with(|model| model.disk.mode == SaveMode::Slow) { 20_000 } else { 1 };
         self.pass(least, if slow { 20_000 } else { least.max(60) }).await;
@@ -257,6 +269,7 @@ const fn name(record: &Record) -> &'static str {
         Record::Targets(_) => "targets",
         Record::Stopped(_) => "stopped",
         Record::Awaiting(_) => "awaiting",
+        Record::Leases(_) => "leases",
         Record::Trial(_) => "trial",
         Record::BootConfig(_) => "boot configuration",
         Record::LocalMode(_) => "local mode",

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use crate::api::response::{ApiResponse, failed, json};
+use crate::api::response::{ApiResponse, failed, json, leased};
 use crate::api::route::v1::OK;
 use crate::api::{ApiRequest, body};
 use crate::request::{Refusal, Request};
@@ -58,6 +58,7 @@ pub(in crate::api) async fn configure_host(call: ApiRequest) -> Result<ApiRespon
     match call.api.send(|reply| Request::ConfigureHost { patch, force: fields.force(), reply }).await? {
         Ok(()) => Ok(ApiResponse::Text(StatusCode::OK, OK)),
         Err(why @ Refusal::Locked(_)) => Err(failed(StatusCode::LOCKED, &why.to_string())),
+        Err(ref why @ Refusal::Leased(_, ref lease)) => Err(leased(lease, &why.to_string())),
         Err(why) => Err(failed(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())),
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use crate::api::response::{ApiResponse, json};
+use crate::api::response::{ApiResponse, LeaseFields, json};
 use crate::api::{ApiRequest, body};
 use crate::request::{Refusal, Request};
 use crate::state::utc::utc;
@@ -16,16 +16,20 @@ struct Outcome<'a> {
     data: &'a str,
     #[serde(rename = "Error")]
     error: &'a str,
+    /// The lease that it is refused for.
+    #[serde(flatten)]
+    lease: Option<LeaseFields<'a>>,
 }
 
 /// Reboots or powers off the machine. 202 means that logind can do it, and that the agent requests it in a second.
 pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result<ApiResponse, ApiResponse> {
     let fields = body::read(call.request).await?;
     match call.api.send(|reply| Request::Shutdown { ending, force: fields.force(), reply }).await? {
-        Ok(()) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "" })),
+        Ok(()) => Ok(json(StatusCode::ACCEPTED, &Outcome { data: "OK", error: "", lease: None })),
         Err(why) => {
             let (status, error) = status_and_text(&why);
-            Err(json(status, &Outcome { data: "", error: &error }))
+            let lease = if let Refusal::Leased(_, lease) = &why { Some(LeaseFields::of(lease)) } else { None };
+            Err(json(status, &Outcome { data: "", error: &error, lease }))
         }
     }
 }
@@ -33,9 +37,11 @@ pub(in crate::api) async fn end(call: ApiRequest, ending: PowerAction) -> Result
 fn status_and_text(why: &Refusal) -> (StatusCode, String) {
     match why {
         Refusal::LockedApp(app, held) => (StatusCode::LOCKED, locked(*app, held)),
-        Refusal::HostUpdate(_) => (StatusCode::LOCKED, why.to_string()),
+        Refusal::HostUpdate(_) | Refusal::Leased(..) => (StatusCode::LOCKED, why.to_string()),
         Refusal::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
         Refusal::Locked(_)
+        | Refusal::Busy(_)
+        | Refusal::TooManyLeases(_)
         | Refusal::UnknownApp(_)
         | Refusal::SeveralServices
         | Refusal::NoContainer
