@@ -13,6 +13,7 @@ use crate::state::cloud::TargetOrigin;
 use crate::state::keys::DeviceAction;
 use crate::state::private_network::PrivateNetwork;
 use crate::state::proxy_variables::ProxyVariables;
+use crate::state::window::UpdateWindow;
 use crate::state::{Force, Secret};
 
 mod file;
@@ -83,6 +84,8 @@ pub struct Config {
     pub asks_registries: bool,
     /// Whether update locks are always overridden.
     pub force: Force,
+    /// When updates may disturb services that have no window of their own. `None`: at any time.
+    pub update_window: Option<UpdateWindow>,
     /// The device-wide actions that services' keys permit.
     pub service_verbs: BTreeSet<DeviceAction>,
     /// The networks to which the engine's API is forwarded in local mode.

@@ -86,6 +86,7 @@ async fn agent(config: &Config, run: &RunArgs, verbosity: &Verbosity) -> Result<
         uuid: config.provisioning.uuid.clone(),
         device_key: config.device_key.clone(),
         force: config.force,
+        update_window: config.update_window.clone(),
         service_verbs: config.service_verbs.clone(),
     };
     let manager = NotifySocket::new(&|name| std::env::var_os(name));

@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use crate::json;
 use crate::state::cloud::ReleasePin;
 use crate::state::variable::ConfigVariable;
+use crate::state::window::{UPDATE_WINDOW_SETTING, UpdateWindow};
 use crate::state::{App, AppId, Target, TargetError};
 
 use at::{Cursor, Diagnostics, listed};
@@ -158,6 +159,11 @@ fn settings(at: &Cursor<'_>) -> BTreeMap<String, String> {
     for (name, value) in &all {
         if let (Some(why), Some(field)) = (ConfigVariable::ignored(&bare_setting(name), value), at.key(name)) {
             field.warn(&format!("ignored: {why}"));
+        }
+        if bare_setting(name) == UPDATE_WINDOW_SETTING
+            && let (Err(why), Some(field)) = (value.parse::<UpdateWindow>(), at.key(name))
+        {
+            field.wrong(&why.to_string());
         }
     }
     let (newer, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|(name, _)| name.starts_with("BALENA_"));

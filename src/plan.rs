@@ -140,6 +140,9 @@ fn reboot(input: input::PlanInput<'_>, plan: &mut Plan) {
     if !is_reboot_due || !plan.steps.is_empty() || plan.waiting.iter().any(other) {
         return;
     }
+    if let Some(window) = input.closed_reboot_window() {
+        return plan.waiting.push(Waiting::Window(None, window.clone()));
+    }
     let respected = |app: &AppId| !input.overrides.force.contains(app);
     let locked = input.current.locks.iter().find_map(|(app, locks)| {
         let held = locks.held().filter(|_| respected(app))?;

@@ -31,7 +31,7 @@ pub use locks::{LockError, Locks};
 pub use manager::{Notification, ServiceManager};
 pub use net::{Net, NetError, UnitChange};
 pub use power::{Inhibitor, InhibitorMode, InhibitorNotice, Power, PowerError};
-pub use store::{CursorCopy, Record, Store, StoreError, StoredLeases, StoredState, StoredTargets, TargetTag};
+pub use store::{BootWindow, CursorCopy, Record, Store, StoreError, StoredLeases, StoredState, StoredTargets, TargetTag};
 pub use targets::Targets;
 
 /// All ports, behind one type parameter.

@@ -14,6 +14,7 @@
 //!                                                                local_mode  pushed apps beside it, in local mode
 //! overrides      what users requested on top of the target
 //! observed       the last observation, and the plan             locks       the update locks that count
+//! windows        which update windows are closed
 //! leases         update locks asked for over the API             schedule    when the next observation begins
 //! work           steps in flight                                retries     failed steps, and when they are retried
 //!                                                                conflicts   steps held back by work in flight
@@ -54,9 +55,11 @@ use crate::reconcile::shutdown::flow::ShutdownFlow;
 use crate::reconcile::steps::StepsInFlight;
 use crate::reconcile::targets::TargetTracker;
 use crate::reconcile::waiters::PendingRequests;
+use crate::reconcile::windows::WindowTracker;
 use crate::reconcile::work::Work;
 use crate::request::Request;
 use crate::state::keys::DeviceAction;
+use crate::state::window::UpdateWindow;
 use crate::state::{
     AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status,
     Step, Target,
@@ -87,6 +90,7 @@ mod targets;
 #[cfg(test)]
 mod testing;
 mod waiters;
+mod windows;
 mod work;
 
 /// Resync interval while the engine is about to restart a container: it sends no event when the restart fails.
@@ -107,6 +111,8 @@ pub struct ReconcilerSettings {
     pub device_key: Option<Secret>,
     /// Whether update locks are always overridden, as configured.
     pub force: Force,
+    /// When updates may disturb services that have no window of their own, as configured. `None`: at any time.
+    pub update_window: Option<UpdateWindow>,
     /// Device-wide actions that the services' API keys may be used for.
     pub service_verbs: BTreeSet<DeviceAction>,
 }
@@ -127,6 +133,7 @@ pub async fn run<W: World>(
         overrides: ActiveOverrides::new(loaded.stopped),
         observed: Observed::new(loaded.awaiting, Schedule::new(settings.observe_every)),
         leases: LeaseTracker::new(loaded.leases, &world.clock().boot_id()),
+        windows: WindowTracker::new(settings.update_window.clone(), loaded.boot_window),
         work: Work::default(),
         requests: PendingRequests::new(),
         records: Records::new(loaded.unsaved),
@@ -138,6 +145,7 @@ pub async fn run<W: World>(
     reconciler.targets.start(&reconciler.context).await;
     reconciler.boot_config.start(&reconciler.context).await;
     reconciler.make_lock_directories().await;
+    reconciler.open_boot_window().await;
     reconciler.run(inbox).await
 }
 
@@ -148,6 +156,7 @@ struct Reconciler<'w, W: World> {
     overrides: ActiveOverrides,
     observed: Observed,
     leases: LeaseTracker,
+    windows: WindowTracker,
     work: Work,
     requests: PendingRequests<'w>,
     records: Records,
@@ -178,6 +187,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         let mut unlocked = std::pin::pin!(world.locks().changes());
         let mut addresses = std::pin::pin!(world.host().addresses());
         let mut notices = std::pin::pin!(world.power().notices());
+        let mut jumps = std::pin::pin!(world.clock().jumps());
         let mut steps = StepsInFlight::new();
         let mut observing: Option<LocalBoxFuture<'w, Observation>> = None;
         loop {
@@ -206,6 +216,8 @@ impl<'w, W: World> Reconciler<'w, W> {
                 Some(outcome) = self.requests.next_job(), if self.requests.has_jobs() => self.on_job_ended(outcome).await,
                 Some(addresses) = addresses.next() => self.targets.set_addresses(addresses, self.context.publish),
                 Some(()) = events.next() => self.observed.schedule().request_resync_soon(),
+                // Windows may have opened or closed, and leases end at another time of the day.
+                Some(()) = jumps.next() => self.request_resync(),
                 Some(()) = unlocked.next() => self.observed.schedule().request_resync_soon(),
                 () = sleep_until(self.observed.schedule().next()), if observing.is_none() => {
                     observing = Some(self.begin_observation().boxed_local());
@@ -236,6 +248,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             Err(error) => return self.on_engine_down(locks, &error),
         };
         self.on_engine_up();
+        self.refresh_windows(&snapshot.containers).await;
         self.update_current(snapshot, locks, observation.boot_wanted);
         self.follow_local_mode().await;
         self.publish_engine_up();
@@ -324,6 +337,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             volumes,
             locks,
             leases: self.leases.all().clone(),
+            windows: self.windows.closed().clone(),
             booted_secs: clock.booted_secs(),
             now_secs: clock.now_secs(),
             boot_waits: self.observed.awaited_boots(&clock.boot_id()),
@@ -345,6 +359,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         let plan = plan_with(target, self.targets.hashes(), &self.effective_overrides(), self.observed.current());
         self.work.retries_mut().keep_only(&plan.steps);
         self.overrides.expire_forced_update(|app| plan.busy.contains(&app) || self.work.concerns(app));
+        windows::log_new_waits(&self.observed.plan().waiting, &plan.waiting);
         self.observed.set_plan(plan);
     }
 
@@ -366,6 +381,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         let plan = self.observed.plan();
         let settled = plan.busy.is_empty() && plan.steps.is_empty() && self.work.is_idle();
         if settled && self.targets.completed().is_some() {
+            self.close_boot_window().await;
             self.boot_config.on_good(&self.context).await;
         }
         let is_owners = self.targets.completed().is_some_and(|it| it.local.is_none());
@@ -439,6 +455,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             RecordKind::Targets => self.targets.targets_record(),
             RecordKind::Awaiting => Record::Awaiting(self.observed.awaiting_reboot().clone()),
             RecordKind::Leases => self.leases_record(),
+            RecordKind::BootWindow => Record::BootWindow(self.windows.boot_window().clone()),
             RecordKind::Stopped => Record::Stopped(self.overrides.stopped_record()),
             RecordKind::LocalMode => Record::LocalMode(Box::new(self.targets.local_mode().record().clone())),
         };

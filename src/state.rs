@@ -50,6 +50,7 @@ pub mod utc;
 pub mod variable;
 pub mod volume;
 pub mod waiting;
+pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +85,7 @@ pub use signed_document::{OutdatedDocument, SignedDocument, SignedOrder};
 pub use status::{Activity, EngineState, Status, StepFault, Trouble};
 pub use step::{Step, StepKind, Subject};
 pub use volume::{Volume, VolumeConfig};
-pub use waiting::{Difference, Never, Unmet, Waiting};
+pub use waiting::{ClosedWindows, Difference, Never, Unmet, Waiting};
 
 /// The owner's target state for the device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -176,6 +177,8 @@ pub struct Overrides {
     pub unused_volumes: BTreeSet<String>,
     /// Apps whose update locks are overridden until the app has settled.
     pub force: BTreeSet<AppId>,
+    /// Apps that are updated outside their update windows too, until they have settled.
+    pub outside_windows: BTreeSet<AppId>,
 }
 
 /// The last observation of the machine. Only objects that carry supervisor labels, except images.
@@ -195,6 +198,8 @@ pub struct Current {
     pub locks: BTreeMap<AppId, LockState>,
     /// Leases, which count as update locks that services hold.
     pub leases: Leases,
+    /// Update windows that are closed.
+    pub windows: ClosedWindows,
     /// When the machine booted, in seconds of the wall clock that the engine uses too.
     pub booted_secs: i64,
     /// The present time on the same clock, in seconds.

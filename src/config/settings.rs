@@ -258,6 +258,16 @@ pub const RUN: &[Setting] = &[
         differs: Some(|old, new| old.force != new.force),
     },
     Setting {
+        flag: "--update-window",
+        variable: "BOARDKEEPER_UPDATE_WINDOW",
+        value_name: "WINDOW",
+        help: "When updates may disturb running services that have no window of their own, such as \
+               `Mon-Fri 02:00-04:00 Europe/Berlin` or `reboot`; several with `;` between",
+        default: DefaultValue::Derived("at any time"),
+        parse: Parse::Text(|config, text| values::update_window(text).map(|it| config.update_window = it)),
+        differs: Some(|old, new| old.update_window != new.update_window),
+    },
+    Setting {
         flag: "--service-verbs",
         variable: "BOARDKEEPER_SERVICE_VERBS",
         value_name: "VERBS",

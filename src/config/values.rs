@@ -20,6 +20,7 @@ use crate::state::Secret;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
 use crate::state::private_network::PrivateNetwork;
+use crate::state::window::{UpdateWindow, WindowError};
 
 /// The longest configuration file that is read: a hundred times the longest one seen.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -108,6 +109,11 @@ pub(super) fn target_key(given: &str) -> Result<Option<String>, String> {
     let text = String::from_utf8_lossy(without_mark(&bytes)).into_owned();
     let key = text.lines().map(str::trim).find(|it| PublicKey::from_base64(it).is_ok());
     key.map(|it| Some(it.to_owned())).ok_or_else(|| format!("`{given}` has no public key of minisign in it; {advice}"))
+}
+
+/// When updates may disturb services. `None`: it is not given.
+pub(super) fn update_window(text: &str) -> Result<Option<UpdateWindow>, String> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|why: WindowError| why.to_string()) }
 }
 
 pub(super) fn is_directory(path: &Path) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::state::service::{Feature, Strategy};
 use crate::state::switch::is_on;
+use crate::state::window::{UPDATE_WINDOW_LABEL, UpdateWindow, WindowError};
 use crate::state::{ImageRef, Service};
 
 use super::at::{Cursor, quoted};
@@ -37,6 +38,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     all_env.extend(env);
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
+    let update_window = update_window(at, &mut all_labels);
     let mut labels = owners_labels(at, all_labels);
     if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
         labels.insert(MOUNTED_FILES.to_owned(), hash);
@@ -74,6 +76,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
         strategy,
         handover_timeout,
         requires_reboot,
+        update_window,
         features,
         config,
     })
@@ -137,6 +140,13 @@ fn feature_named(name: &str) -> Option<Feature> {
         "extra-firmware" => Feature::ExtraFirmware,
         _ => return None,
     })
+}
+
+/// The update window of the label, which is taken out: a service is not recreated because its window changes.
+fn update_window(at: &Cursor<'_>, labels: &mut BTreeMap<String, String>) -> Option<UpdateWindow> {
+    let text = labels.remove(UPDATE_WINDOW_LABEL)?;
+    let window = text.parse().inspect_err(|why: &WindowError| at.wrong(&format!("the label {UPDATE_WINDOW_LABEL}: {why}")));
+    window.ok()
 }
 
 fn strategy(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Strategy {

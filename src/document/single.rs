@@ -77,6 +77,7 @@ fn app_of(
         strategy: policy.strategy(),
         handover_timeout: policy.handover(),
         requires_reboot: false,
+        update_window: None,
         features: FEATURES.into(),
         config: container,
     };

@@ -9,6 +9,7 @@ mod pin;
 mod rejected;
 mod shares;
 mod strict;
+mod windows;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::pending;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +18,11 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
+use crate::linux::off_thread;
 use crate::port;
+use crate::state::window::ZoneOffset;
+
+mod zone;
 
 /// When the timer expires that is cancelled when the clock is set, in seconds since 1970: after the device's life. Kernels
 /// before 5.1 on 32 bits take no more than the second one.
@@ -26,6 +31,7 @@ const NEVER_SECS: [i64; 2] = [1 << 33, i32::MAX as i64];
 /// The machine's clock.
 #[derive(Debug, Clone)]
 pub struct Clock {
+    root: PathBuf,
     stat: PathBuf,
     boot_id: PathBuf,
 }
@@ -38,7 +44,7 @@ impl Clock {
     /// The clock of the machine whose root is `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { stat: root.join("proc/stat"), boot_id: root.join("proc/sys/kernel/random/boot_id") }
+        Self { root: root.to_owned(), stat: root.join("proc/stat"), boot_id: root.join("proc/sys/kernel/random/boot_id") }
     }
 }
 
@@ -65,6 +71,11 @@ impl port::Clock for Clock {
 
     fn boot_id(&self) -> String {
         fs::read_to_string(&self.boot_id).map_or_else(|_| String::new(), |it| it.trim().to_owned())
+    }
+
+    async fn zone_offsets(&self, zone: Option<&str>, range: Range<i64>) -> Result<Vec<ZoneOffset>, String> {
+        let (root, zone) = (self.root.clone(), zone.map(str::to_owned));
+        off_thread(move || zone::offsets(&root, zone.as_deref(), range)).await?
     }
 
     fn jumps(&self) -> impl Stream<Item = ()> {

@@ -29,7 +29,7 @@ use crate::state::{LogCursors, Target, TargetError};
 mod accepted;
 mod cursors;
 mod disk;
-mod leases;
+mod for_boot;
 mod local_mode;
 mod readers;
 mod target_tag;
@@ -42,6 +42,7 @@ pub use readers::{
 };
 
 use disk::StateDirectory;
+use for_boot::{BOOT_WINDOW, LEASES};
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
@@ -179,9 +180,8 @@ impl<F: StoreFiles> port::Store for Store<F> {
             let bytes = target_tag::encode(tag);
             return off_thread(move || shared.keep_target_tag(&bytes)).await.map_err(StoreError::Interrupted)?;
         }
-        if let Record::Leases(stored) = record {
-            let bytes = leases::encode(stored);
-            return off_thread(move || shared.keep_leases(&bytes)).await.map_err(StoreError::Interrupted)?;
+        if let Some((name, bytes)) = for_boot::encode(record) {
+            return off_thread(move || shared.keep_for_boot(name, &bytes)).await.map_err(StoreError::Interrupted)?;
         }
         let bytes_of = wire::files(record);
         off_thread(move || bytes_of.into_iter().try_for_each(|(name, bytes)| shared.keep(name, &bytes)))
@@ -246,7 +246,8 @@ impl<F: StoreFiles> SharedStore<F> {
         memory.keys = self.read(KEYS, &mut memory.complaints)?.map(wire::KeysFile::into_state);
         memory.stopped = self.read(STOPPED, &mut memory.complaints)?.map(wire::StoppedFile::into_state).unwrap_or_default();
         memory.awaiting = self.read(AWAITING, &mut memory.complaints)?.map(wire::AwaitingFile::into_state).unwrap_or_default();
-        memory.leases = self.leases(&mut memory.complaints);
+        memory.leases = self.read_for_boot(LEASES, for_boot::leases, &mut memory.complaints);
+        memory.boot_window = self.read_for_boot(BOOT_WINDOW, for_boot::boot_window, &mut memory.complaints);
         memory.trial = self.read(TRIAL, &mut memory.complaints)?.and_then(wire::StartCountFile::into_state);
         memory.boot_config =
             self.read(BOOT_CONFIG, &mut memory.complaints)?.map(wire::BootConfigFile::into_state).unwrap_or_default();

@@ -31,8 +31,20 @@ pub(super) enum Precondition {
     /// When no disruptive step is due, or the locks are ours: a service whose old container is already gone does not wait for
     /// the release.
     Undisturbed,
-    /// When the update locks of the whole app are ours.
+    /// When the update locks of the whole app are ours, and the service's update window is open.
     Locked,
+    /// When the update locks of the whole app are ours: it finishes what was begun, or mends what does not work.
+    Mending,
+}
+
+impl Precondition {
+    /// Whether it disturbs what runs, so that update locks are taken for it.
+    const fn needs_locks(self) -> bool {
+        match self {
+            Self::Locked | Self::Mending => true,
+            Self::Always | Self::Images | Self::ReleaseReady | Self::Undisturbed => false,
+        }
+    }
 }
 
 impl<'a> AppPlan<'a> {
@@ -77,19 +89,20 @@ impl<'a> AppPlan<'a> {
 
     /// Adds the steps whose preconditions hold to the plan, and takes or releases the update locks.
     pub(super) fn resolve(mut self, plan: &mut Plan) {
+        self.hold_back_outside_windows();
         let services = self.services();
         // An app without services has no locks to take.
         let lease = self.input.lease(self.app);
         let is_locked = lease.is_none()
             && (services.is_empty()
                 || matches!(self.input.current.locks.get(&self.app), Some(LockState::Ours(held)) if services.is_subset(held)));
-        let disruptive = self.proposals.iter().any(|(precondition, _)| *precondition == Precondition::Locked);
+        let disruptive = self.proposals.iter().any(|(precondition, _)| precondition.needs_locks());
         let images = self.waits_for_images();
         let incomplete = images || self.waiting.iter().any(|it| matches!(it, Waiting::Containers(_)));
         let is_idle = |it: &Waiting| matches!(it, Waiting::Boot(_) | Waiting::Paused(_) | Waiting::StoppedByHand(_));
         let idle = self.proposals.is_empty() && self.waiting.iter().all(is_idle);
-        // A service held back only by a dependency disturbs nothing, however long that takes.
-        let held_back = |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..));
+        // A service held back only by a dependency or an update window disturbs nothing, however long that takes.
+        let held_back = |it: &Waiting| is_idle(it) || matches!(it, Waiting::Dependency(..) | Waiting::Window(..));
         let held_back = self.proposals.is_empty() && self.waiting.iter().all(held_back);
         if !idle {
             plan.busy.insert(self.app);
@@ -99,7 +112,7 @@ impl<'a> AppPlan<'a> {
         for update in plan.updates.iter_mut().filter(|it| it.app == self.app) {
             update.takes_locks = proposals
                 .iter()
-                .filter(|(precondition, _)| *precondition == Precondition::Locked)
+                .filter(|(precondition, _)| precondition.needs_locks())
                 .all(|(_, step)| update.begins_with(step));
         }
         let allowed = proposals.into_iter().filter(|(precondition, _)| match precondition {
@@ -107,7 +120,7 @@ impl<'a> AppPlan<'a> {
             Precondition::Images => !images,
             Precondition::ReleaseReady => !incomplete && (is_locked || !disruptive),
             Precondition::Undisturbed => is_locked || !disruptive,
-            Precondition::Locked => is_locked,
+            Precondition::Locked | Precondition::Mending => is_locked,
         });
         plan.steps.extend(allowed.map(|(_, step)| step));
         if disruptive && !is_locked {
@@ -126,6 +139,25 @@ impl<'a> AppPlan<'a> {
         }
         plan.waiting.append(&mut self.waiting);
         plan.differences.append(&mut self.differences);
+    }
+
+    /// Drops the steps that would disturb a service outside its update window, and waits for the windows instead.
+    fn hold_back_outside_windows(&mut self) {
+        for (precondition, step) in std::mem::take(&mut self.proposals) {
+            let closed = match precondition {
+                Precondition::Locked => self.input.window_against(&step),
+                Precondition::Always
+                | Precondition::Images
+                | Precondition::ReleaseReady
+                | Precondition::Undisturbed
+                | Precondition::Mending => None,
+            };
+            match closed {
+                None => self.proposals.push((precondition, step)),
+                Some(waiting) if self.waiting.contains(&waiting) => (),
+                Some(waiting) => self.waiting.push(waiting),
+            }
+        }
     }
 
     fn take_locks(&mut self, mut services: BTreeSet<String>, lease: Option<&Lease>, plan: &mut Plan) {

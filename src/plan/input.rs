@@ -9,9 +9,10 @@ use crate::state::app::Generation;
 use crate::state::config::{Mount, NetworkMode};
 use crate::state::lease::{self, Lease};
 use crate::state::network::{ENGINE_NETWORK, NetworkAttachment, SUPERVISOR_NETWORK};
+use crate::state::window::ClosedWindow;
 use crate::state::{
-    App, AppId, ConfigHash, Container, ContainerPhase, Current, ImageRef, Network, NetworkConfig, NetworkConnection, NetworkId,
-    Overrides, Service, ServiceKey, Target, Volume,
+    App, AppId, ConfigHash, Container, ContainerPhase, Current, EngineAction, ImageRef, Network, NetworkConfig,
+    NetworkConnection, NetworkId, Overrides, Service, ServiceKey, Step, Target, Volume, Waiting,
 };
 
 /// Everything a plan is made from.
@@ -68,6 +69,45 @@ impl<'a> PlanInput<'a> {
     /// The lease that holds up the app's disruptive steps, unless locks are overridden.
     pub(super) fn lease(self, id: AppId) -> Option<&'a Lease> {
         if self.overrides.force.contains(&id) { None } else { lease::last_of(&self.current.leases, id) }
+    }
+
+    /// The update window that holds up a step: of the running container that it disturbs, or of one that shares a namespace
+    /// with that one. What a person requested is not held up, and neither is what mends a container that lost a namespace.
+    pub(super) fn window_against(self, step: &Step) -> Option<Waiting> {
+        let Step::Engine(
+            EngineAction::Kill(which)
+            | EngineAction::Stop(which)
+            | EngineAction::Restart(which)
+            | EngineAction::Retire(which, _)
+            | EngineAction::Connect(which, _),
+        ) = step
+        else {
+            return None;
+        };
+        let requested = &self.overrides;
+        let is_requested = requested.recreate.contains(&which.id)
+            || requested.purge.contains(&which.key.app)
+            || requested.stopped.contains(&which.key);
+        if is_requested {
+            return None;
+        }
+        let concerned = |it: &&Container| it.id == which.id || it.shares.values().any(|owner| *owner == which.id);
+        let mut disturbed =
+            self.current.containers.iter().filter(concerned).filter(|it| it.phase.is_alive() && !it.is_orphaned);
+        disturbed.find_map(|it| Some(Waiting::Window(Some(it.key.clone()), self.closed_window(&it.key)?.clone())))
+    }
+
+    /// The update window of a service, if it is closed and counts. In local mode none does: a person switched it on or off.
+    pub(super) fn closed_window(self, key: &ServiceKey) -> Option<&'a ClosedWindow> {
+        let counts = !self.overrides.outside_windows.contains(&key.app) && self.target.local.is_none();
+        self.current.windows.services.get(key).filter(|_| counts)
+    }
+
+    /// The update window of a reboot, if it is closed and counts.
+    pub(super) fn closed_reboot_window(self) -> Option<&'a ClosedWindow> {
+        let outside = &self.overrides.outside_windows;
+        let counts = (outside.is_empty() || !self.apps().is_subset(outside)) && self.target.local.is_none();
+        self.current.windows.reboot.as_ref().filter(|_| counts)
     }
 
     pub(super) fn is_purged(self, id: AppId) -> bool {

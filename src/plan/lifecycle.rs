@@ -119,7 +119,7 @@ pub(super) fn start(draft: &mut AppPlan<'_>, app: &App, service: &Service, conta
 /// Restarts a live container that lost a namespace it shares, and waits for one that is paused.
 pub(super) fn keep_running(draft: &mut AppPlan<'_>, container: &Container) {
     if lost_shared_namespace(draft.input, container) {
-        draft.propose_action(Precondition::Locked, EngineAction::Restart(ref_of(container)));
+        draft.propose_action(Precondition::Mending, EngineAction::Restart(ref_of(container)));
     } else if container.phase == ContainerPhase::Paused {
         draft.wait(Waiting::Paused(container.key.clone()));
     }

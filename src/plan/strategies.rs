@@ -126,7 +126,7 @@ fn remove_replaced(draft: &mut AppPlan<'_>, old: &Outdated<'_>, fresh: &Containe
         let (which, timeout) = (ref_of(other), old.service.handover_timeout);
         let hand_over = handing_over && other.phase.is_alive();
         let step = if hand_over { Step::HandOver { old: which, timeout } } else { Step::Engine(EngineAction::Kill(which)) };
-        draft.propose(Precondition::Locked, step);
+        draft.propose(Precondition::Mending, step);
     }
 }
 
@@ -155,8 +155,17 @@ fn wait_for_containers(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
 
 fn kill_outdated(draft: &mut AppPlan<'_>, old: &Outdated<'_>) {
     for container in old.containers {
-        draft.propose_action(Precondition::Locked, EngineAction::Kill(ref_of(container)));
+        let action = if is_restarted_in_place(draft, old, container) { EngineAction::Restart } else { EngineAction::Kill };
+        draft.propose_action(Precondition::Locked, action(ref_of(container)));
     }
+}
+
+/// Whether a requested restart leaves the container as it is: what would replace it is an update, whose window is closed.
+fn is_restarted_in_place(draft: &AppPlan<'_>, old: &Outdated<'_>, container: &Container) -> bool {
+    let input = draft.input;
+    let is_update = !input.is_as_wanted(container, old.service) || old.changed.affects(old.service);
+    let requested = input.overrides.recreate.contains(&container.id) && !input.is_purged(old.key.app);
+    requested && is_update && container.phase.is_alive() && input.closed_window(old.key).is_some()
 }
 
 /// Removes all containers but the survivor: they play no part in what follows.

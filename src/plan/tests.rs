@@ -17,6 +17,7 @@ mod ports;
 mod same;
 mod shares;
 mod volumes;
+mod windows;
 
 use std::collections::BTreeMap;
 

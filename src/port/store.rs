@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
@@ -14,8 +15,8 @@ use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey
 ///
 /// # Guarantees
 /// - After [`Store::save`] returned, a power cut keeps the new record; before, the old one or the new one. Only
-///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds, and [`Record::Leases`], which
-///   another boot has no use for.
+///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds, and [`Record::Leases`] and
+///   [`Record::BootWindow`], which another boot has no use for.
 /// - A record that cannot be read is moved aside under a new name and reported; the others are not affected.
 pub trait Store {
     /// Loads every stored record.
@@ -69,6 +70,8 @@ pub struct StoredState {
     pub awaiting: BTreeMap<ContainerId, String>,
     /// Leases of apps. They count only in the boot that they are of.
     pub leases: StoredLeases,
+    /// When the window that a reboot opens closes.
+    pub boot_window: BootWindow,
     /// The start counter of a target that was never reached.
     pub trial: Option<StartCount>,
     /// What is remembered of the boot configuration.
@@ -99,6 +102,15 @@ pub struct StoredLeases {
     pub leases: Leases,
 }
 
+/// The window that the first start of the agent in a boot opens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootWindow {
+    /// The boot id.
+    pub boot_id: String,
+    /// When it closes, as time since that boot.
+    pub closes_up: Duration,
+}
+
 /// One record to be saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -118,6 +130,8 @@ pub enum Record {
     Awaiting(BTreeMap<ContainerId, String>),
     /// Leases of apps. They are saved for this boot only, which costs no sync: a lease may be renewed every few seconds.
     Leases(StoredLeases),
+    /// When the window that a reboot opens closes. Saved as leases are.
+    BootWindow(BootWindow),
     /// The start counter of a target that was never reached.
     Trial(Option<StartCount>),
     /// What is remembered of the boot configuration.

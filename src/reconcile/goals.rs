@@ -118,6 +118,7 @@ impl<'a> GoalCheck<'a> {
             Waiting::Resource(key, _) | Waiting::Engine(key) | Waiting::Containers(key) => key.app == app,
             Waiting::Lock(..)
             | Waiting::Lease(..)
+            | Waiting::Window(..)
             | Waiting::Images(_)
             | Waiting::Predecessor(..)
             | Waiting::Paused(_)

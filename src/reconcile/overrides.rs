@@ -59,6 +59,8 @@ impl ActiveOverrides {
     /// The overrides to plan with. `configured`: apps whose locks the configuration overrides.
     pub(super) fn effective(&self, configured: BTreeSet<AppId>) -> Overrides {
         let mut effective = self.requested.clone();
+        // Neither a forced restart nor locks that are always overridden say that an update may come at any time.
+        effective.outside_windows.extend(&self.requested.force);
         effective.force.extend(&self.forced_once);
         effective.force.extend(configured);
         effective

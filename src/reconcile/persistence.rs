@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::port::{Random, Record, Store, StoredLeases, StoredState, StoredTargets, Targets, World};
+use crate::port::{BootWindow, Random, Record, Store, StoredLeases, StoredState, StoredTargets, Targets, World};
 use crate::reconcile::ReconcilerSettings;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::local_mode::LocalModeRecord;
@@ -24,6 +24,7 @@ pub(super) struct LoadedState {
     pub(super) stopped: BTreeSet<ServiceKey>,
     pub(super) awaiting: BTreeMap<ContainerId, String>,
     pub(super) leases: StoredLeases,
+    pub(super) boot_window: BootWindow,
     pub(super) trial: Option<StartCount>,
     pub(super) boot_config: BootConfigRecord,
     pub(super) local_mode: LocalModeRecord,
@@ -45,6 +46,7 @@ pub(super) enum RecordKind {
     Awaiting,
     LocalMode,
     Leases,
+    BootWindow,
 }
 
 /// Loads what is stored, and generates and saves what is not.
@@ -85,8 +87,21 @@ pub(super) async fn load<W: World>(world: &W, settings: &ReconcilerSettings, pub
     if targets.wanted.is_none() {
         take_preloaded(world, &mut targets, publish, &mut unsaved).await;
     }
-    let StoredState { stopped, awaiting, leases, trial, boot_config, local_mode, .. } = stored;
-    LoadedState { identity, cloud_key, keys, targets, stopped, awaiting, leases, trial, boot_config, local_mode, unsaved }
+    let StoredState { stopped, awaiting, leases, boot_window, trial, boot_config, local_mode, .. } = stored;
+    LoadedState {
+        identity,
+        cloud_key,
+        keys,
+        targets,
+        stopped,
+        awaiting,
+        leases,
+        boot_window,
+        trial,
+        boot_config,
+        local_mode,
+        unsaved,
+    }
 }
 
 /// Takes the target that the device's image was made with. Its images are this device's, as if they had been pulled.

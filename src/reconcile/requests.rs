@@ -62,11 +62,12 @@ impl<W: World> Reconciler<'_, W> {
                 self.wait_for(app, key.map(|key| |reply| Goal::Started(key, reply)), reply);
             }
             Request::Lease { app, terms, reply } => {
-                let lease = self.lease(app, terms).await;
+                // Boxed: it is rare, and the future of every request would have its size.
+                let lease = Box::pin(self.lease(app, terms)).await;
                 respond(reply, lease);
             }
             Request::EndLease { app, owner, reply } => {
-                let ended = self.end_lease(app, owner.as_deref()).await;
+                let ended = Box::pin(self.end_lease(app, owner.as_deref())).await;
                 respond(reply, ended);
             }
             Request::RenewKey { caller, reply } => respond(reply, self.renew_key(caller).await),

@@ -103,6 +103,11 @@ impl TargetTracker {
         &self.hashes
     }
 
+    /// The last target that was reached.
+    pub(super) const fn last_good(&self) -> Option<&Target> {
+        self.stored.last_good.as_ref()
+    }
+
     /// An app of the target.
     pub(super) fn app(&self, app: AppId) -> Option<&App> {
         self.completed.as_ref()?.apps.get(&app)

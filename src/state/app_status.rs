@@ -156,13 +156,14 @@ pub fn container_word(status: &Status, container: &Container) -> &'static str {
 const fn waiting_app(waiting: &Waiting) -> Option<AppId> {
     match waiting {
         Waiting::Lock(app, _) | Waiting::Lease(app, _) => Some(*app),
-        Waiting::Dependency(key, _)
+        Waiting::Window(Some(key), _)
+        | Waiting::Dependency(key, _)
         | Waiting::Images(key)
         | Waiting::Containers(key)
         | Waiting::Engine(key)
         | Waiting::Resource(key, _)
         | Waiting::Predecessor(key, _)
         | Waiting::Boot(key) => Some(key.app),
-        Waiting::Paused(_) | Waiting::StoppedByHand(_) | Waiting::Configured(_) => None,
+        Waiting::Window(None, _) | Waiting::Paused(_) | Waiting::StoppedByHand(_) | Waiting::Configured(_) => None,
     }
 }

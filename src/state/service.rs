@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::config::{Namespace, Port, RestartPolicy};
+use crate::state::window::UpdateWindow;
 use crate::state::{
     AdoptedContainer, AppId, ConfigHash, ContainerConfig, Dependency, HealthStatus, ImageId, ImageRef, NetworkId, Outcome,
 };
@@ -38,6 +39,9 @@ pub struct Service {
     pub handover_timeout: Duration,
     /// Its container is started only by the boot after the one that created it.
     pub requires_reboot: bool,
+    /// When an update may disturb it, as its label says. `None`: it has no such label. Not part of its container's
+    /// configuration.
+    pub update_window: Option<UpdateWindow>,
     /// Features of the host and the agent that its labels request.
     pub features: BTreeSet<Feature>,
     /// The configuration of its container.

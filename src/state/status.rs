@@ -176,6 +176,17 @@ impl Status {
         words.into_iter().find(|(kind, _)| does(*kind)).map_or("Idle", |(_, word)| word)
     }
 
+    /// The dependency or the update window for which a service is held back, in words.
+    #[must_use]
+    pub fn held_back_by(&self, service: &ServiceKey) -> Option<String> {
+        let window = |it: &Waiting| match it {
+            Waiting::Window(Some(key), window) if key == service => Some(window.to_string()),
+            _ => None,
+        };
+        let unmet = self.unmet_dependency(service).map(ToString::to_string);
+        unmet.or_else(|| self.waiting.iter().find_map(window))
+    }
+
     /// The dependency for which a service is held back.
     #[must_use]
     pub fn unmet_dependency(&self, service: &ServiceKey) -> Option<&Unmet> {

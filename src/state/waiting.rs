@@ -1,9 +1,11 @@
 //! What a plan waits for, and what no plan changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::state::config::RestartPolicy;
 use crate::state::lease::Lease;
+use crate::state::window::ClosedWindow;
 use crate::state::{AppId, Condition, HeldLock, ServiceKey};
 
 /// Something a plan waits for.
@@ -13,6 +15,8 @@ pub enum Waiting {
     Lock(AppId, HeldLock),
     /// A lease of the app. Of several, the one that ends last.
     Lease(AppId, Lease),
+    /// An update window: of a service that runs, or of the device, for a reboot that its configuration requires.
+    Window(Option<ServiceKey>, ClosedWindow),
     /// A condition of a dependency, on which the service is started.
     Dependency(ServiceKey, Unmet),
     /// The images of the app's other services.
@@ -33,6 +37,15 @@ pub enum Waiting {
     Boot(ServiceKey),
     /// The next boot, with which the host's configuration takes effect, as this file says.
     Configured(String),
+}
+
+/// The windows that are closed, of everything that may be disturbed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClosedWindows {
+    /// Those of services. A service that is not in it may be disturbed.
+    pub services: BTreeMap<ServiceKey, ClosedWindow>,
+    /// That of a reboot which the device's configuration or a release requires.
+    pub reboot: Option<ClosedWindow>,
 }
 
 /// A condition that does not hold.
@@ -81,6 +94,8 @@ impl fmt::Display for Waiting {
         match self {
             Self::Lock(app, held) => write!(f, "app {app} is locked by its service {} ({})", held.service, held.path),
             Self::Lease(app, lease) => write!(f, "app {app} is locked by {lease}"),
+            Self::Window(Some(key), window) => write!(f, "{key} waits for {window}"),
+            Self::Window(None, window) => write!(f, "the reboot waits for {window}"),
             Self::Dependency(key, unmet) => write!(f, "{key} waits for {unmet}"),
             Self::Images(key) => write!(f, "{key} waits for the images of the release"),
             Self::Containers(key) => write!(f, "{key} waits until the new containers of the release are created"),

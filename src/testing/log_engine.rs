@@ -111,6 +111,13 @@ impl Clock for WallClock {
     fn up(&self) -> Duration {
         unreachable!()
     }
+    async fn zone_offsets(
+        &self,
+        _: Option<&str>,
+        _: std::ops::Range<i64>,
+    ) -> Result<Vec<crate::state::window::ZoneOffset>, String> {
+        unreachable!()
+    }
     fn boot_id(&self) -> String {
         unreachable!()
     }

@@ -206,6 +206,13 @@ impl Clock for TestWorld {
     fn up(&self) -> Duration {
         Duration::ZERO
     }
+    async fn zone_offsets(
+        &self,
+        _: Option<&str>,
+        _: std::ops::Range<i64>,
+    ) -> Result<Vec<crate::state::window::ZoneOffset>, String> {
+        unreachable!()
+    }
     fn boot_id(&self) -> String {
         self.boot.boot_id.borrow().clone()
     }

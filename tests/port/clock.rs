@@ -13,6 +13,8 @@ pub(crate) trait Fixture {
     fn clock(&self) -> &impl Clock;
     /// The machine is started again.
     fn boots(&self);
+    /// The name of a zone that is there.
+    fn zone(&self) -> &'static str;
     /// Time passes: at least a millisecond.
     async fn waits(&self);
     /// The clock is set. `false`: this process may not.
@@ -50,6 +52,21 @@ pub(crate) async fn another_boot_has_another_name(world: impl Fixture) {
     assert!(world.clock().booted_secs() >= booted);
 }
 
+/// Offsets follow each other and cover what was asked for; a zone that is not there is an error.
+pub(crate) async fn offsets_cover_the_range(world: impl Fixture) {
+    let now = world.clock().now_secs();
+    for zone in [None, Some(world.zone())] {
+        let offsets = world.clock().zone_offsets(zone, now..now + 400 * 86_400).await.unwrap();
+        let mut next = now;
+        for it in offsets {
+            assert!(it.begins == next && it.ends > it.begins && it.offset.abs() <= 15 * 3600, "{zone:?} {it:?}");
+            next = it.ends;
+        }
+        assert_eq!(next, now + 400 * 86_400, "{zone:?}");
+    }
+    assert!(world.clock().zone_offsets(Some("No/Where"), now..now + 1).await.is_err());
+}
+
 /// A subscriber learns that the clock was set, and nothing before.
 pub(crate) async fn a_step_of_the_clock_is_announced(world: impl Fixture) {
     let mut jumps = pin!(world.clock().jumps());
@@ -70,6 +87,7 @@ macro_rules! every_fact {
             a_boot_keeps_its_name
             another_boot_has_another_name
             the_time_since_the_boot_only_grows
+            offsets_cover_the_range
             a_step_of_the_clock_is_announced
         }
     };

@@ -156,6 +156,10 @@ impl clock::Fixture for Machine {
         fs::write(proc.join("sys/kernel/random/boot_id"), format!("boot-{}\n", self.boots.get())).unwrap();
     }
 
+    fn zone(&self) -> &'static str {
+        "+05:30"
+    }
+
     async fn waits(&self) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }

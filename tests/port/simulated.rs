@@ -131,6 +131,10 @@ impl crate::clock::Fixture for World {
         self.0.after_crash(CrashKind::Power);
     }
 
+    fn zone(&self) -> &'static str {
+        "Sim/Utc"
+    }
+
     async fn waits(&self) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }

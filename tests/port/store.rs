@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use boardkeeper::port::{Record, Store, StoredLeases, StoredTargets};
+use boardkeeper::port::{BootWindow, Record, Store, StoredLeases, StoredTargets};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::lease::Lease;
 use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
@@ -51,6 +51,10 @@ fn leases(seconds: u32) -> StoredLeases {
     StoredLeases { boot_id: "this".into(), leases }
 }
 
+fn boot_window() -> BootWindow {
+    BootWindow { boot_id: "this".into(), closes_up: Duration::from_millis(600_250) }
+}
+
 /// A target as its document says; the fixture's parser makes this of any document.
 pub(crate) fn target(document: &str) -> Target {
     Target { document: document.to_owned(), ..Target::default() }
@@ -69,6 +73,7 @@ async fn save_everything(store: &impl Store) {
     store.save(&Record::Account(account(Some(1)))).await.unwrap();
     store.save(&Record::Pin(Some(pin()))).await.unwrap();
     store.save(&Record::Leases(leases(60))).await.unwrap();
+    store.save(&Record::BootWindow(boot_window())).await.unwrap();
 }
 
 /// A new device remembers nothing, and complains of nothing.
@@ -85,7 +90,7 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     assert_eq!(memory.stopped, BTreeSet::from([main_service()]));
     assert_eq!((memory.account, memory.pin), (Some(account(Some(1))), Some(pin())));
     assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
-    assert_eq!(memory.leases, leases(60));
+    assert_eq!((memory.leases, memory.boot_window), (leases(60), boot_window()));
     assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
 }
 

@@ -174,6 +174,7 @@ pub(crate) fn settings() -> ReconcilerSettings {
         uuid: None,
         device_key: None,
         force: Force::No,
+        update_window: None,
         service_verbs: DeviceAction::ALL.into(),
     }
 }
@@ -308,6 +309,7 @@ impl port::Store for World {
             Record::Stopped(it) => memory.stopped = it,
             Record::Awaiting(it) => memory.awaiting = it,
             Record::Leases(it) => memory.leases = it,
+            Record::BootWindow(it) => memory.boot_window = it,
             Record::Trial(it) => memory.trial = it,
             Record::BootConfig(it) => memory.boot_config = *it,
             Record::LocalMode(it) => memory.local_mode = *it,
@@ -406,6 +408,14 @@ impl port::Clock for World {
 
     fn up(&self) -> Duration {
         Duration::from_secs(100)
+    }
+
+    async fn zone_offsets(
+        &self,
+        _: Option<&str>,
+        range: std::ops::Range<i64>,
+    ) -> Result<Vec<boardkeeper::state::window::ZoneOffset>, String> {
+        Ok(vec![boardkeeper::state::window::ZoneOffset { begins: range.start, ends: range.end, offset: 0 }])
     }
 
     fn boot_id(&self) -> String {

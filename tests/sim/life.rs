@@ -24,6 +24,7 @@ use crate::world::engine_model::EngineModel;
 use crate::world::host::Net;
 use crate::world::invariants::WATCHDOG;
 use crate::world::marks::{Mark, Tally};
+use crate::world::windows::often;
 use crate::world::{FaultRates, Model, Sim, Trace, rng::Rng};
 
 /// How a life went.
@@ -67,6 +68,7 @@ pub(crate) fn live(seed: u64, trace: Trace) -> Outcome {
             }
             // As that.
             model.leases.are_asked_for = Rng::of(seed, "leases").happens(400);
+            model.targets.window = Rng::of(seed, "windows").happens(300).then(|| often(""));
             model.targets.begin();
             rng.secs(600, 2700)
         });
@@ -119,6 +121,7 @@ pub(crate) fn settings(endpoint: bool) -> ReconcilerSettings {
         uuid: None,
         device_key: None,
         force: Force::No,
+        update_window: None,
         service_verbs: DeviceAction::ALL.into(),
     }
 }

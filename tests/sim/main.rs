@@ -19,6 +19,7 @@ mod services;
 mod shutdown;
 mod signed;
 mod waits;
+mod windows;
 #[expect(dead_code, reason = "lives by the million use more of it")]
 mod world;
 

@@ -27,6 +27,7 @@
 //! depends       health checks, jobs, and what waits for them
 //! marks         coverage marks: the faults and recoveries that lives hit
 //! boot          the boot configuration
+//! windows       update windows, and what keeps to them
 //! ports         all this as `port::World`
 //! ```
 
@@ -85,6 +86,8 @@ pub(crate) mod signed;
 pub(crate) mod store;
 #[path = "world/targets.rs"]
 pub(crate) mod targets;
+#[path = "world/windows.rs"]
+pub(crate) mod windows;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +170,8 @@ pub(crate) struct Model {
     born: Instant,
     booted: Instant,
     skew_secs: i64,
+    /// When the clock was last set.
+    jumped: Instant,
     /// logind.
     pub(crate) power: power::Power,
     /// Since when a shutdown is announced.
@@ -299,6 +304,7 @@ impl Sim {
             born: now,
             booted: now,
             skew_secs: 0,
+            jumped: now,
             power: power::Power::new(),
             shutdown_since: None,
             cancelled_at: None,
@@ -394,6 +400,7 @@ impl Model {
         if self.skew_secs != secs {
             self.skew_secs = secs;
             self.lines.clock_jumps();
+            self.note_jump();
             self.notifiers.clock.send_modify(|count| *count += 1);
         }
     }
@@ -430,6 +437,7 @@ impl Model {
             volumes: seen.volumes,
             locks: BTreeMap::new(),
             leases: self.lasting_leases(),
+            windows: boardkeeper::state::ClosedWindows::default(),
             booted_secs: self.booted_secs(),
             now_secs: self.now_secs(),
             boot_waits: self.awaiting(),

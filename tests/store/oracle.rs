@@ -81,7 +81,7 @@ impl Allowed {
                 self.targets.extend(proved);
             }
             // Another boot has no use for it, so it is not kept over a power cut.
-            Record::Leases(_) => (),
+            Record::Leases(_) | Record::BootWindow(_) => (),
             Record::TargetTag(it) => self.tags.push(it),
         }
     }
@@ -99,7 +99,7 @@ impl Allowed {
             Record::Trial(it) => self.trial = vec![it],
             Record::BootConfig(it) => self.boot_config = vec![*it],
             Record::LocalMode(it) => self.local_mode = vec![*it],
-            Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) => (),
+            Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => (),
         }
     }
 

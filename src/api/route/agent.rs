@@ -126,7 +126,8 @@ struct Service<'a> {
     image: &'a str,
     running: bool,
     stopped_by_hand: bool,
-    /// The dependency because of which the service is not started, and why that one is not ready.
+    /// The dependency because of which the service is not started, and why that one is not ready; or the update window for
+    /// which its update waits.
     waits_for: Option<String>,
 }
 
@@ -282,7 +283,7 @@ impl<'a> View<'a> {
             image: service.image.as_str(),
             running: service.running,
             stopped_by_hand: stopped(name),
-            waits_for: self.status.unmet_dependency(&ServiceKey::new(app.id, name)).map(ToString::to_string),
+            waits_for: self.status.held_back_by(&ServiceKey::new(app.id, name)),
         });
         App {
             id: app.id.0,

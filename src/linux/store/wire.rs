@@ -164,7 +164,7 @@ pub(super) fn files(record: &Record) -> Vec<(&'static str, Vec<u8>)> {
         Record::LocalMode(record) => vec![(LOCAL_MODE, json(&LocalModeFile::of(record)))],
         Record::BootConfig(record) => vec![(BOOT_CONFIG, json(&BootConfigFile::of(record)))],
         // A mark, without content; and files that are written without a sync.
-        Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) => Vec::new(),
+        Record::Proved(_) | Record::TargetTag(_) | Record::Leases(_) | Record::BootWindow(_) => Vec::new(),
     }
 }
 

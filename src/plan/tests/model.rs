@@ -180,6 +180,7 @@ pub(super) fn service(name: &str, image: &str, words: &[&str]) -> Service {
         depends_on: BTreeMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
+        update_window: None,
         requires_reboot: false,
         features: BTreeSet::new(),
         config,

@@ -28,6 +28,7 @@ fn stored(wanted: Option<&str>, good: Option<&str>, trial: u32) -> TargetTracker
         uuid: None,
         device_key: None,
         force: Force::No,
+        update_window: None,
         service_verbs: BTreeSet::new(),
     };
     let trial = wanted.map(|it| StartCount { document: target(it).fingerprint(), starts: trial });

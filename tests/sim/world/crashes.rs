@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use boardkeeper::port::StoredLeases;
+use boardkeeper::port::{BootWindow, StoredLeases};
 use tokio::time::{Instant, sleep};
 
 use super::events::Job;
@@ -121,6 +121,7 @@ impl Sim {
             model.locks.lose_tmpfs();
             model.disk.boot_cursors = None;
             model.disk.kept.leases = StoredLeases::default();
+            model.disk.kept.boot_window = BootWindow::default();
             model.lose_leases();
             model.jobs.retain(|_, job| job.outlives_power());
             model.booted = Instant::now();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use boardkeeper::document::parse;
 use boardkeeper::state::config::Mount;
 use boardkeeper::state::service::Strategy;
+use boardkeeper::state::window::UPDATE_WINDOW_LABEL;
 use boardkeeper::state::{App, Condition, Service, Target};
 use serde_json::{Map, Value, json};
 
@@ -93,6 +94,9 @@ fn labels(it: &Service) -> BTreeMap<String, String> {
         ("io.balena.update.strategy".to_owned(), strategy.to_owned()),
         ("io.balena.update.handover-timeout".to_owned(), timeout),
     ]);
+    if let Some(window) = &it.update_window {
+        labels.insert(UPDATE_WINDOW_LABEL.to_owned(), window.text.clone());
+    }
     if it.requires_reboot {
         labels.insert("io.balena.update.requires-reboot".to_owned(), "1".to_owned());
     }

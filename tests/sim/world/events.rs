@@ -312,6 +312,7 @@ impl Model {
 
     fn occur(&mut self, event: Event) {
         self.note(format_args!("nature: {event:?}"));
+        self.see_windows();
         let some = self.some_container();
         match event {
             Event::Crash => self.crash(CrashKind::Crash),

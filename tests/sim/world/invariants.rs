@@ -148,6 +148,7 @@ impl Checker {
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Leases(_)
+            | Record::BootWindow(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)
@@ -327,6 +328,9 @@ impl Model {
         }
         if alive {
             self.check_lease(&action.to_string(), which.key.app, Duration::ZERO);
+            if !matches!(action, EngineAction::Rename(..)) {
+                self.check_window(&action.to_string(), which);
+            }
             self.checker.disturbed.insert(which.key.clone());
         }
     }
@@ -494,6 +498,7 @@ impl Model {
             | Record::Stopped(_)
             | Record::Awaiting(_)
             | Record::Leases(_)
+            | Record::BootWindow(_)
             | Record::Trial(_)
             | Record::BootConfig(_)
             | Record::LocalMode(_)

@@ -54,6 +54,7 @@ impl Disk {
             Record::Stopped(stopped) => self.kept.stopped = stopped,
             Record::Awaiting(awaiting) => self.kept.awaiting = awaiting,
             Record::Leases(leases) => self.kept.leases = leases,
+            Record::BootWindow(window) => self.kept.boot_window = window,
             Record::Trial(trial) => self.kept.trial = trial,
             Record::BootConfig(record) => self.kept.boot_config = *record,
             Record::LocalMode(record) => self.kept.local_mode = *record,
@@ -137,7 +138,7 @@ impl Drop for Writing<'_> {
                 Mark::SaveTorn
             }
             // Its file is replaced in memory.
-            1 if matches!(record, Record::Leases(_)) => Mark::SaveCutOld,
+            1 if matches!(record, Record::Leases(_) | Record::BootWindow(_)) => Mark::SaveCutOld,
             1 => {
                 model.disk.kept.complaints = vec!["a record was torn, and put aside".into()];
                 Mark::SaveTorn
@@ -189,7 +190,7 @@ impl Store for Sim {
             self.with(|model| model.check_signed(targets));
         }
         let mut writing = Writing(self, Some(record.clone()));
-        if let Record::Leases(_) = record {
+        if let Record::Leases(_) | Record::BootWindow(_) = record {
             // In memory, until the machine reboots: no disk has a part in it.
             self.pass(1, 20).await;
             writing.1 = None;
@@ -270,6 +271,7 @@ const fn name(record: &Record) -> &'static str {
         Record::Stopped(_) => "stopped",
         Record::Awaiting(_) => "awaiting",
         Record::Leases(_) => "leases",
+        Record::BootWindow(_) => "boot window",
         Record::Trial(_) => "trial",
         Record::BootConfig(_) => "boot configuration",
         Record::LocalMode(_) => "local mode",

@@ -7,6 +7,7 @@ use boardkeeper::port::Targets;
 use boardkeeper::state::app::Generation;
 use boardkeeper::state::config::{HealthCheck, Mount, MountMode, RestartPolicy};
 use boardkeeper::state::service::Strategy;
+use boardkeeper::state::window::UpdateWindow;
 use boardkeeper::state::{
     App, AppId, Condition, ContainerConfig, Dependency, ImageRef, NetworkConfig, Service, Target, TargetError,
 };
@@ -25,6 +26,8 @@ pub(crate) struct TargetSource {
     pub(crate) nonsense: bool,
     /// Documents may have changes that need a reboot.
     pub(crate) reboots: bool,
+    /// The update window of services, in lives that have one.
+    pub(crate) window: Option<UpdateWindow>,
     /// The cloud gives the documents, and a file none.
     pub(crate) of_cloud: bool,
     /// What the device's image was made with, until it is taken.
@@ -48,6 +51,7 @@ impl TargetSource {
             wanted: Target::default(),
             nonsense: false,
             reboots: false,
+            window: None,
             of_cloud: false,
             preload: None,
             signed: None,
@@ -103,6 +107,9 @@ impl TargetSource {
     /// Publishes the target.
     pub(crate) fn publish(&mut self) {
         self.version += 1;
+        if let Some(window) = &self.window {
+            super::windows::give(&mut self.wanted, window);
+        }
         if self.of_cloud {
             // No document is the same as one before, or a target that was refused for its crash loop would stay so.
             self.wanted.config.insert("PUBLISHED".to_owned(), self.version.to_string());
@@ -209,6 +216,7 @@ pub(crate) fn service(image: &str) -> Service {
         depends_on: BTreeMap::new(),
         strategy: Strategy::DownloadThenKill,
         handover_timeout: Duration::from_secs(60),
+        update_window: None,
         requires_reboot: false,
         features: BTreeSet::new(),
         config: ContainerConfig::default(),
