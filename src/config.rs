@@ -106,7 +106,7 @@ pub struct Config {
 
 /// Where a document is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum TargetPlace {
     /// In a file, by its absolute path.
     File(PathBuf),
     /// At a URL, not yet checked.

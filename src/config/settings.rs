@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Place, values};
+use super::{Config, TargetPlace, values};
 use crate::state::Force;
 use crate::state::cloud::TargetOrigin;
 
@@ -42,7 +42,7 @@ pub enum Parse {
     /// A path, made absolute. It need not be UTF-8. An empty one counts as not given.
     Path(fn(&mut Config, PathBuf) -> Result<(), String>),
     /// A URL, which has `://` in it, or a path as above.
-    Place(fn(&mut Config, Place) -> Result<(), String>),
+    Place(fn(&mut Config, TargetPlace) -> Result<(), String>),
     /// Text; the default, or an empty one, when it is not given.
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// As `Text`, of a flag that may be repeated: the values with commas between.
@@ -137,8 +137,8 @@ pub const RUN: &[Setting] = &[
         default: DefaultValue::None,
         parse: Parse::Place(|config, place| {
             match place {
-                Place::File(path) => config.target = Some(path),
-                Place::Url(url) => config.target_url = Some(values::target_url(&url)?),
+                TargetPlace::File(path) => config.target = Some(path),
+                TargetPlace::Url(url) => config.target_url = Some(values::target_url(&url)?),
             }
             Ok(())
         }),

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
-use super::{BoardChoice, LogFilter, Place};
+use super::{BoardChoice, LogFilter, TargetPlace};
 use crate::state::Secret;
 use crate::state::cloud::TargetOrigin;
 use crate::state::keys::{DEVICE_KEY, DeviceAction, is_device_key};
@@ -56,10 +56,10 @@ pub(super) fn path(given: &OsStr) -> Option<PathBuf> {
 }
 
 /// A URL or a path; an empty one counts as not given.
-pub(super) fn place(given: &OsStr) -> Option<Place> {
+pub(super) fn place(given: &OsStr) -> Option<TargetPlace> {
     match given.to_str() {
-        Some(text) if text.contains("://") => Some(Place::Url(text.trim().to_owned())),
-        Some(_) | None => path(given).map(Place::File),
+        Some(text) if text.contains("://") => Some(TargetPlace::Url(text.trim().to_owned())),
+        Some(_) | None => path(given).map(TargetPlace::File),
     }
 }
 

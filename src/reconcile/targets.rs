@@ -255,8 +255,8 @@ impl TargetTracker {
         inject_supervisor_env(&target, &self.device, &self.keys)
     }
 
-    /// As [`TargetTracker::complete`], after a change that has to be planned for. Until that is done, the device counts as busy:
-    /// a client that asks right after its push must not learn that all is done.
+    /// As [`TargetTracker::complete`], after a change that has to be planned for. Until then the device counts as busy: a
+    /// client that asks right after its push must not learn that all is done.
     pub(super) fn complete_changed(&mut self, publish: &watch::Sender<Status>) {
         self.complete(publish);
         self.changed = true;

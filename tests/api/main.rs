@@ -19,6 +19,7 @@ mod openapi;
 mod power;
 mod random_requests;
 mod reads;
+mod received;
 mod reference;
 mod refused;
 mod services;

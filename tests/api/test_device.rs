@@ -10,12 +10,12 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use boardkeeper::api::{self, ApiHandle};
 use boardkeeper::request::{
-    InProgress, LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest,
-    TagRefusal, TagRequest, respond,
+    LedHandle, LedRequest, LocalModeRequest, Refusal, Request, ServiceSelector, StreamRefusal, StreamRequest, TagRefusal,
+    TagRequest, respond,
 };
 use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
 use boardkeeper::state::device::AnswerDelay;
-use boardkeeper::state::host::{HostConfig, HostPatch};
+use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::lease::{Lease, LeaseTerms};
@@ -23,9 +23,9 @@ use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, Connectivity, ConnectivityCheck, ContainerId, Current, Device, EngineState, Force, HeldLock,
-    HeldPattern, IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, PowerAction,
-    Secret, ServiceKey, Status, VpnState,
+    AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, HeldLock, HeldPattern,
+    IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey, Status,
+    VpnState,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +34,7 @@ use tower::ServiceExt;
 
 pub(crate) use crate::objects::{container, step};
 use crate::openapi;
+pub(crate) use crate::received::Received;
 
 /// The commit of the reference's examples.
 pub(crate) const COMMIT: &str = "414e65cd378a69a96f403b75f14b40b55856f860";
@@ -92,57 +93,6 @@ pub(crate) struct TestDevice {
     pub(crate) host: HostConfig,
     /// Whether replies are dropped.
     pub(crate) hangs_up: bool,
-}
-
-/// A request that the reconciler got, without its reply channel.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    Update { locks: Force, running: InProgress },
-    Restart(AppId, Force),
-    Purge(AppId, Force),
-    CleanUpVolumes(Option<BTreeSet<AppId>>),
-    Stop(AppId, Force),
-    Start(AppId),
-    RestartService(AppId, ServiceSelector, Force),
-    StopService(AppId, ServiceSelector, Force),
-    StartService(AppId, ServiceSelector),
-    Lease(AppId, LeaseTerms),
-    EndLease(AppId, Option<String>),
-    RenewKey(Caller),
-    CheckConnectivity(ConnectivityCheck),
-    ReadHost,
-    ConfigureHost(Box<HostPatch>, Force),
-    Shutdown(PowerAction, Force),
-    SwitchLocalMode(LocalModeRequest),
-    PushTarget(String, Force),
-}
-
-impl Received {
-    fn of(request: &Request) -> Self {
-        match request {
-            Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
-            Request::Restart { app, force, .. } => Self::Restart(*app, *force),
-            Request::Purge { app, force, .. } => Self::Purge(*app, *force),
-            Request::CleanUpVolumes { apps, .. } => Self::CleanUpVolumes(apps.clone()),
-            Request::Stop { app, service: ServiceSelector::Only, force, .. } => Self::Stop(*app, *force),
-            Request::Start { app, service: ServiceSelector::Only, .. } => Self::Start(*app),
-            Request::RestartService { app, service, force, .. } => Self::RestartService(*app, service.clone(), *force),
-            Request::Stop { app, service, force, .. } => Self::StopService(*app, service.clone(), *force),
-            Request::Start { app, service, .. } => Self::StartService(*app, service.clone()),
-            Request::Lease { app, terms, .. } => Self::Lease(*app, terms.clone()),
-            Request::EndLease { app, owner, .. } => Self::EndLease(*app, owner.clone()),
-            Request::RenewKey { caller, .. } => Self::RenewKey(caller.clone()),
-            Request::CheckConnectivity { check, .. } => Self::CheckConnectivity(*check),
-            Request::ReadHost(_) => Self::ReadHost,
-            Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
-            Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
-            Request::SwitchLocalMode { switch, .. } => Self::SwitchLocalMode(*switch),
-            Request::PushTarget { document, force, .. } => Self::PushTarget(document.clone(), *force),
-            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
-                panic!("not asked over HTTP: {request:?}")
-            }
-        }
-    }
 }
 
 /// The response.

@@ -1,0 +1,59 @@
+//! What the fake reconciler of the tests got.
+
+use std::collections::BTreeSet;
+
+use boardkeeper::request::{InProgress, LocalModeRequest, Request, ServiceSelector};
+use boardkeeper::state::host::HostPatch;
+use boardkeeper::state::lease::LeaseTerms;
+use boardkeeper::state::{AppId, Caller, ConnectivityCheck, Force, PowerAction};
+
+/// A request that the reconciler got, without its reply channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Update { locks: Force, running: InProgress },
+    Restart(AppId, Force),
+    Purge(AppId, Force),
+    CleanUpVolumes(Option<BTreeSet<AppId>>),
+    Stop(AppId, Force),
+    Start(AppId),
+    RestartService(AppId, ServiceSelector, Force),
+    StopService(AppId, ServiceSelector, Force),
+    StartService(AppId, ServiceSelector),
+    Lease(AppId, LeaseTerms),
+    EndLease(AppId, Option<String>),
+    RenewKey(Caller),
+    CheckConnectivity(ConnectivityCheck),
+    ReadHost,
+    ConfigureHost(Box<HostPatch>, Force),
+    Shutdown(PowerAction, Force),
+    SwitchLocalMode(LocalModeRequest),
+    PushTarget(String, Force),
+}
+
+impl Received {
+    pub(crate) fn of(request: &Request) -> Self {
+        match request {
+            Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
+            Request::Restart { app, force, .. } => Self::Restart(*app, *force),
+            Request::Purge { app, force, .. } => Self::Purge(*app, *force),
+            Request::CleanUpVolumes { apps, .. } => Self::CleanUpVolumes(apps.clone()),
+            Request::Stop { app, service: ServiceSelector::Only, force, .. } => Self::Stop(*app, *force),
+            Request::Start { app, service: ServiceSelector::Only, .. } => Self::Start(*app),
+            Request::RestartService { app, service, force, .. } => Self::RestartService(*app, service.clone(), *force),
+            Request::Stop { app, service, force, .. } => Self::StopService(*app, service.clone(), *force),
+            Request::Start { app, service, .. } => Self::StartService(*app, service.clone()),
+            Request::Lease { app, terms, .. } => Self::Lease(*app, terms.clone()),
+            Request::EndLease { app, owner, .. } => Self::EndLease(*app, owner.clone()),
+            Request::RenewKey { caller, .. } => Self::RenewKey(caller.clone()),
+            Request::CheckConnectivity { check, .. } => Self::CheckConnectivity(*check),
+            Request::ReadHost(_) => Self::ReadHost,
+            Request::ConfigureHost { patch, force, .. } => Self::ConfigureHost(patch.clone(), *force),
+            Request::Shutdown { ending, force, .. } => Self::Shutdown(*ending, *force),
+            Request::SwitchLocalMode { switch, .. } => Self::SwitchLocalMode(*switch),
+            Request::PushTarget { document, force, .. } => Self::PushTarget(document.clone(), *force),
+            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
+                panic!("not asked over HTTP: {request:?}")
+            }
+        }
+    }
+}
