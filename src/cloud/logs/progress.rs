@@ -59,11 +59,12 @@ impl Progress {
         &self.cursors
     }
 
-    /// Every container that is there is uploaded from now on.
+    /// Every container that is there is uploaded from now on. A durable copy says so at once, or a start after a power cut
+    /// would upload what was written before.
     pub(super) fn begin_anew(&mut self, now_secs: i64) {
         self.cursors.began = time(now_secs.saturating_add(1));
         self.cursors.containers.clear();
-        self.on_change();
+        self.next_durable = Some(Instant::now());
     }
 
     /// The cloud has these lines.

@@ -313,12 +313,16 @@ async fn log_control_switches_it_off_and_levels_limit_it() {
         .uploads(60 * SECOND, async {
             device.print("a", OUT, "on");
             sleep(5 * SECOND).await;
+            let began = || device.store.durable.borrow().as_ref().map(|it| it.began);
+            let at_first = began();
             device.status.send_replace(status(running(), r#"{"RESIN_SUPERVISOR_LOG_CONTROL": "false"}"#));
             sleep(5 * SECOND).await;
             device.print("a", OUT, "off");
             sleep(5 * SECOND).await;
             device.status.send_replace(status(running(), "{}"));
             sleep(5 * SECOND).await;
+            // No start after a power cut uploads what was printed meanwhile.
+            assert!(began() > at_first, "{:?}", began());
             device.print("a", OUT, "on again");
         })
         .await;

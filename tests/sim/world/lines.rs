@@ -43,6 +43,9 @@ struct Line {
     stream: OutputStream,
     at: EngineTime,
     printed: Instant,
+    /// It was printed in local mode: it is not meant for the cloud, which may get it all the same where the disk did not take
+    /// that the upload began anew.
+    in_local_mode: bool,
     /// How often the cloud got it.
     times: u32,
     may_repeat: bool,
@@ -135,7 +138,9 @@ impl Model {
         let stream = if self.lines.rng.happens(300) { OutputStream::Stderr } else { OutputStream::Stdout };
         let number = u64::try_from(self.lines.all.len()).unwrap();
         let at = EngineTime(self.now_secs() * 1_000_000_000);
-        let line = Line { container: id.clone(), stream, at, printed: Instant::now(), times: 0, may_repeat: false };
+        let in_local_mode = self.status.as_ref().is_some_and(|it| it.borrow().access.local_mode);
+        let printed = Instant::now();
+        let line = Line { container: id.clone(), stream, at, printed, in_local_mode, times: 0, may_repeat: false };
         self.lines.all.insert(number, line);
         self.print(id, stream, &number.to_string());
     }
@@ -159,10 +164,11 @@ impl Model {
             return self.violation(format_args!("the line {number} on {stream:?} was not printed there"));
         };
         let (times, may_repeat) = (line.times, std::mem::replace(&mut line.may_repeat, true));
+        let in_local_mode = line.in_local_mode;
         line.times += 1;
         let newest = self.lines.newest.entry((line.container.clone(), stream)).or_insert(number);
         let before = std::mem::replace(newest, number.max(*newest));
-        let (is_repeated, is_late) = (times > 0, times == 0 && before > number);
+        let (is_repeated, is_late) = (times > 0, times == 0 && before > number && !in_local_mode);
         if self.lines.clock_jumped {
             return;
         }
@@ -188,7 +194,7 @@ impl Model {
             let is_there = container.is_some_and(|it| {
                 it.view.phase != ContainerPhase::Created && (it.view.created_secs >= began.secs() || line.at >= began)
             });
-            line.times == 0 && is_there && line.printed.elapsed() > WITHIN
+            line.times == 0 && !line.in_local_mode && is_there && line.printed.elapsed() > WITHIN
         };
         let (number, line) = self.lines.all.iter().find(|(_, it)| is_lost(it))?;
         let key = &self.engine.containers.get(&line.container)?.view.key;
