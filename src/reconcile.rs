@@ -26,8 +26,8 @@
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
-//! `preview` (what would be done, for a user), `steps` (launched from the plan), `observe` and `execute` (the calls of the real ports), `publish_status` (the status
-//! that other tasks read).
+//! `preview` (what would be done, for a user), `steps` (launched from the plan), `observe` and `execute` (the calls of the real
+//! ports), `publish_status` (the status that other tasks read).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
