@@ -41,7 +41,13 @@ export class Computer {
     let text = '';
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (part) => (text += part));
     const ended = new Promise((done) => child.once('close', done));
-    return { text: () => text, stop: () => (child.kill('SIGINT'), ended) };
+    const stop = () => {
+      child.kill('SIGINT');
+      // Some commands go on for as long as the board sends.
+      const kill = setTimeout(() => child.kill('SIGKILL'), 5000);
+      return ended.then(() => clearTimeout(kill));
+    };
+    return { text: () => text, stop };
   }
 
   /** The requests since `from`, each once, with ids replaced: `port method path`. */
