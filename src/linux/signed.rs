@@ -1,8 +1,8 @@
 //! Documents that count only when they are signed, in the format of `minisign`: Ed25519, over the hash of the exact bytes
-//! (`ED`) or over the bytes themselves (`Ed`). The signature is in a file beside the document, of its name and [`SUFFIX`].
+//! (`ED`) or over the bytes themselves (`Ed`). The signature is in a file beside the document, of its name and `.minisig`.
 //!
 //! A signature that does not match may be that of the document before: two files cannot be replaced at once. So a source looks
-//! again [`TRIES`] times, [`PAUSE`] apart, before it reports that.
+//! again a few times before it reports that.
 
 use std::path::Path;
 use std::sync::Arc;

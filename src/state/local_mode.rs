@@ -63,7 +63,7 @@ pub struct LocalSession {
     pub images: BTreeSet<ImageId>,
     /// Services that ran when it was entered. They are started again when it is left, whatever their restart policies say.
     pub interrupted: BTreeSet<ServiceKey>,
-    /// The target that was pushed last, [numbered](numbered) as on this device. `None`: none was pushed.
+    /// The target that was pushed last, [`numbered`] as on this device. `None`: none was pushed.
     pub target: Option<Target>,
     /// Every app that was pushed, by its number on this device.
     pub pushed: BTreeSet<AppId>,

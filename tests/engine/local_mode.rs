@@ -15,11 +15,11 @@ const BUILT: &str = "local_image_pushed:latest";
 
 /// Builds the image as the cloud's command line has it built on the device.
 fn build(lab: &Lab, agent: &Agent<'_>, content: &str) -> String {
-    let context = agent.path("context");
-    fs::create_dir_all(&context).unwrap();
+    let folder = agent.path("context");
+    fs::create_dir_all(&folder).unwrap();
     let base = lab.image("1");
-    fs::write(context.join("Dockerfile"), format!("FROM {base}\nENV BUILT={content}\nLABEL io.resin.local.image=1\n")).unwrap();
-    lab.docker(&["build", "-q", "-t", BUILT, context.to_str().unwrap()]);
+    fs::write(folder.join("Dockerfile"), format!("FROM {base}\nENV BUILT={content}\nLABEL io.resin.local.image=1\n")).unwrap();
+    lab.docker(&["build", "-q", "-t", BUILT, folder.to_str().unwrap()]);
     lab.call("GET", &format!("/images/{BUILT}/json"), "").json()["Id"].as_str().unwrap().to_owned()
 }
 

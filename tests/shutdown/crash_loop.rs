@@ -17,8 +17,9 @@ async fn dies_of(world: &World, action: &str) {
             sleep(Duration::from_millis(10)).await;
         }
     };
+    let run = boardkeeper::run(world, settings(), CloudSettings::default(), async |_, _| sleep(Duration::from_secs(60)).await);
     tokio::select! {
-        () = boardkeeper::run(world, settings(), CloudSettings::default(), async |_, _| sleep(Duration::from_secs(60)).await) => panic!("it lived"),
+        () = Box::pin(run) => panic!("it lived"),
         () = deadly => (),
     }
 }

@@ -20,11 +20,11 @@ fn is_closed(door: &ApiHandle) -> bool {
 }
 
 async fn with_its_door(world: &World, story: impl AsyncFnOnce(Agent, ApiHandle)) {
-    boardkeeper::run(world, settings(), CloudSettings::default(), async |router, door| {
+    let run = boardkeeper::run(world, settings(), CloudSettings::default(), async |router, door| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router), door).await;
-    })
-    .await;
+    });
+    Box::pin(run).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,11 +43,12 @@ async fn life(world: &World, story: impl AsyncFnOnce(Agent)) {
 }
 
 async fn life_with(world: &World, settings: ReconcilerSettings, story: impl AsyncFnOnce(Agent)) {
-    boardkeeper::run(world, settings, CloudSettings::default(), async |router, _| {
+    let run = boardkeeper::run(world, settings, CloudSettings::default(), async |router, _| {
         sleep(Duration::from_secs(10)).await;
         story(Agent(router)).await;
-    })
-    .await;
+    });
+    // The whole agent is large.
+    Box::pin(run).await;
 }
 
 /// The agent's API.
@@ -297,7 +298,7 @@ async fn locks_count_from_the_first_request_on_and_without_an_engine_too() {
         ] {
             // Asked before the agent has looked at anything.
             let asked = async |router, _| assert_eq!(Agent(router).post(path, body).await.0, expected, "{path}, down: {down}");
-            boardkeeper::run(&world, settings(), CloudSettings::default(), asked).await;
+            Box::pin(boardkeeper::run(&world, settings(), CloudSettings::default(), asked)).await;
             assert!(matches!(world.locks.borrow().get(&AppId(1)), Some(LockState::Held(_))), "it stays theirs");
         }
     }

@@ -145,7 +145,7 @@ async fn a_signed_target_is_taken_once_and_again_when_it_is_plugged_in_again() {
 #[tokio::test]
 async fn an_older_one_is_refused_and_its_archive_is_not_loaded() {
     let lab = Lab::new();
-    with_engine(&lab, async || {
+    Box::pin(with_engine(&lab, async || {
         lab.write("boardkeeper.json", &document("two"), "created:2");
         let media = lab.media();
         assert_eq!(next(&media).await.unwrap(), "two");
@@ -155,14 +155,14 @@ async fn an_older_one_is_refused_and_its_archive_is_not_loaded() {
         assert!(why.contains("boardkeeper.json: ") && why.contains("no older one is taken"), "{why}");
         quiet(&media).await;
         assert_eq!(lab.loaded.borrow().len(), 0);
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn an_archive_is_loaded_before_the_target_is_taken_and_not_twice() {
     let lab = Lab::new();
-    with_engine(&lab, async || {
+    Box::pin(with_engine(&lab, async || {
         // Several parts, of which the last is short.
         let archive: Vec<u8> = (0..700_000_u32).map(|it| it.to_le_bytes()[0]).collect();
         lab.write("boardkeeper.json", &document("one"), "created:1");
@@ -173,14 +173,14 @@ async fn an_archive_is_loaded_before_the_target_is_taken_and_not_twice() {
         // The next start finds the images in the engine.
         assert_eq!(next(&lab.media()).await.unwrap(), "one");
         assert_eq!(lab.loaded.borrow().len(), 1);
-    })
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn an_archive_whose_signature_is_not_right_never_reaches_the_engine() {
     let lab = Lab::new();
-    with_engine(&lab, async || {
+    Box::pin(with_engine(&lab, async || {
         lab.write("boardkeeper.json", &document("one"), "created:1");
         lab.write("boardkeeper.oci.tar", b"archive", "created:1");
         let archive = lab.at("stick/boardkeeper.oci.tar");
@@ -206,7 +206,7 @@ async fn an_archive_whose_signature_is_not_right_never_reaches_the_engine() {
         fs::remove_file(&archive).unwrap();
         media.look_again();
         assert_eq!(next(&media).await.unwrap(), "zero");
-    })
+    }))
     .await;
 }
 
@@ -236,9 +236,9 @@ async fn an_engine_that_is_not_there_yet_is_waited_for() {
     let media = lab.media();
     assert!(next(&media).await.unwrap_err().contains("no socket"));
     quiet(&media).await;
-    with_engine(&lab, async || {
+    Box::pin(with_engine(&lab, async || {
         media.look_again();
         assert_eq!(next(&media).await.unwrap(), "one");
-    })
+    }))
     .await;
 }

@@ -93,7 +93,7 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v2/applications/{appId}/start-service", About::App, &[200, 200]).disturbs(),
     Row::new("POST", "/v2/applications/{appId}/restart-service", About::App, &[200, 200]).disturbs(),
     Row::new("GET", "/v2/device/tags", About::Reading, &[500]),
-    Row::new("PATCH", "/v2/device/tags", About::Reading, &[500]),
+    Row::new("PATCH", "/v2/device/tags", About::Reading, &[400]),
     Row::new("POST", "/v2/journal-logs", About::Device(DeviceAction::Journal), &[200]),
     Row::new("GET", "/v2/cleanup-volumes", About::Reading, &[200]).disturbs(),
     Row::new("POST", "/v1/restart", About::App, &[200, 200]).disturbs(),
