@@ -92,8 +92,10 @@ prepare() {
 
 # The tools are found, and the target's settings are what its musl and zig need.
 enter() {
-  local upper
+  local upper unwind=
   upper=$(tr a-z- A-Z_ <<< "$1")
+  # A binary that aborts on a panic never unwinds: its tables are an eighth of it. Tests unwind.
+  [ "$2" != zigbuild ] || unwind="-C force-unwind-tables=no "
   LD_LIBRARY_PATH=$cache/root/usr/lib/$(uname -m)-linux-gnu
   export LD_LIBRARY_PATH
   export PATH=$cache/root/usr/bin:$cache/venv/bin:$PATH RUSTC=$cache/root/usr/bin/rustc CARGO=$cache/root/usr/bin/cargo
@@ -102,7 +104,7 @@ enter() {
   # Seconds after 2038; tests/lab/arm.sh looks at a clock that stands there.
   case $1 in arm*) export RUSTC_WRAPPER=$here/packaging/rustc-time64.sh ;; esac
   # musl and its start files are zig's. Where it was built is nobody's business, and would differ between two machines.
-  export "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+  export "CARGO_TARGET_${upper}_RUSTFLAGS=$unwind-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 }
 
 [ $# -ge 1 ] || usage
@@ -112,5 +114,5 @@ prepare
 target=$1 verb=$2
 shift 2
 [ "$verb" != build ] || verb=zigbuild
-enter "$target"
+enter "$target" "$verb"
 exec nice -n 10 cargo-zigbuild "$verb" --target "$target" -Zbuild-std=std,panic_abort "$@"

@@ -55,13 +55,14 @@ build() {
   upper=$(tr a-z- A-Z_ <<< "$target")
   case $way in
   cross)
-    nice -n 10 cross build --release --locked --target "$target" >&2 || return 1
+    # The tables by which a panic unwinds are of no use to a binary that aborts.
+    env "CARGO_TARGET_${upper}_RUSTFLAGS=-C force-unwind-tables=no" nice -n 10 cross build --release --locked --target "$target" >&2 || return 1
     echo "$here/target/$target/release/boardkeeper" ;;
   rustup)
     local cc
     cc=$(c_compiler "$target") || return 1
     env "CC_${target//-/_}=$cc" "CARGO_TARGET_${upper}_LINKER=rust-lld" \
-      "CARGO_TARGET_${upper}_RUSTFLAGS=-C link-self-contained=yes --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
+      "CARGO_TARGET_${upper}_RUSTFLAGS=-C force-unwind-tables=no -C link-self-contained=yes --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
       nice -n 10 cargo build --release --locked --target "$target" >&2 || return 1
     echo "$here/target/$target/release/boardkeeper" ;;
   debian)

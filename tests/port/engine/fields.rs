@@ -203,7 +203,7 @@ async fn every_field_reaches_the_engine_and_is_read_back() {
         ("/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
         ("/HostConfig/NetworkMode", json!(network("default").name)),
         ("/HostConfig/PortBindings/80~1tcp", json!([{"HostIp": "127.0.0.1", "HostPort": "18080"}])),
-        ("/HostConfig/Binds", json!([format!("{APP}_data:/data"), "/var/tmp:/host-tmp:ro"])),
+        ("/HostConfig/Binds", json!([format!("{APP}_data:/data"), "/var/tmp:/host-tmp:ro,private"])),
         ("/HostConfig/Devices/0/PathInContainer", json!("/dev/mine")),
         ("/HostConfig/Memory", json!(64 << 20)),
         ("/HostConfig/Dns", json!(["10.0.0.2", "10.0.0.1"])),
