@@ -41,7 +41,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::plan::plan_with;
+use crate::plan::{Plan, plan_with};
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
@@ -355,7 +355,10 @@ impl<'w, W: World> Reconciler<'w, W> {
 
     /// Computes the plan. Retries and forced updates that it no longer needs expire.
     fn replan(&mut self) {
-        let Some(target) = self.targets.completed() else { return };
+        let Some(target) = self.targets.completed() else {
+            // What was pushed in local mode was removed, and the owner has no target: the last plan must not be launched again.
+            return self.observed.set_plan(Plan::default());
+        };
         let plan = plan_with(target, self.targets.hashes(), &self.effective_overrides(), self.observed.current());
         self.work.retries_mut().keep_only(&plan.steps);
         self.overrides.expire_forced_update(|app| plan.busy.contains(&app) || self.work.concerns(app));

@@ -1,8 +1,10 @@
 //! Named lives: what has gone wrong on users' devices, as short as possible.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::StatusCode;
 use boardkeeper::state::config::{Port, RestartPolicy};
 use boardkeeper::state::service::Strategy;
@@ -17,7 +19,7 @@ use crate::world::engine_model::{Dialect, EngineModel};
 use crate::world::locks::Holder;
 use crate::world::store::SaveMode;
 use crate::world::targets::{app, service};
-use crate::world::{CrashKind, FaultRates, Model, Trace};
+use crate::world::{CrashKind, FaultRates, Model, Sim, Trace};
 
 #[test]
 fn a_job_that_is_done_is_not_done_again() {
@@ -460,4 +462,31 @@ fn a_job_is_not_started_twice_because_a_look_failed() {
         scenario.settles().await;
         assert_eq!(scenario.begun("start 1/job"), 1);
     });
+}
+
+/// A device without a target is developed on, and left: what was pushed is removed once, and then nothing is done.
+#[test]
+fn a_device_without_a_target_is_at_rest_when_local_mode_was_left() {
+    let begun = std::cell::RefCell::new(BTreeMap::new());
+    let outcome = in_world(1, FaultRates::default(), Trace::Off, async |sim| {
+        sim.with(|model| model.targets.of_cloud = true);
+        let clients = async |sim: Sim, router: Router| {
+            sleep(MINUTE).await;
+            let ask = async |call: ApiCall| sim.send(&router, &call, MINUTE).await.unwrap().0;
+            assert_eq!(ask(ApiCall::local_mode_on(None)).await, StatusCode::OK);
+            assert_eq!(ask(ApiCall::push(1, 1, false)).await, StatusCode::OK);
+            sleep(HOUR).await;
+            assert_eq!(ask(ApiCall::local_mode_off()).await, StatusCode::OK);
+            sleep(HOUR).await;
+            sim.with(|model| {
+                assert!(model.engine.ours().next().is_none(), "something is left");
+                begun.replace(model.checker.begun.clone());
+            });
+        };
+        sim.agent_with(clients).await;
+    });
+    assert_eq!(outcome.violation, None);
+    let begun = begun.into_inner();
+    assert_eq!(begun["start 4000000001/pushed"], 1, "{begun:?}");
+    assert_eq!(begun["remove volume 4000000001_cache"], 1, "{begun:?}");
 }

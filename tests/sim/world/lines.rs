@@ -138,7 +138,9 @@ impl Model {
         let stream = if self.lines.rng.happens(300) { OutputStream::Stderr } else { OutputStream::Stdout };
         let number = u64::try_from(self.lines.all.len()).unwrap();
         let at = EngineTime(self.now_secs() * 1_000_000_000);
-        let in_local_mode = self.status.as_ref().is_some_and(|it| it.borrow().access.local_mode);
+        // As the agent says; and as its record says while it does not run, or has yet to read that.
+        let in_local_mode =
+            self.status.as_ref().is_some_and(|it| it.borrow().access.local_mode) || self.disk.kept.local_mode.session.is_some();
         let printed = Instant::now();
         let line = Line { container: id.clone(), stream, at, printed, in_local_mode, times: 0, may_repeat: false };
         self.lines.all.insert(number, line);
