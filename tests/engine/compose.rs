@@ -1,7 +1,7 @@
 //! Twenty compose files of the kinds that people run on a small board, under the agent and under `docker-compose`: what the
 //! engine says of both containers of a service agrees, except for what [`DIFFERENCES`] lists.
 //!
-//! The files are written after the settings that the projects document, with one small image in place of theirs.
+//! The files are written after the settings that the projects document, with one small image in place of the projects' own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

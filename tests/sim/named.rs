@@ -483,7 +483,7 @@ fn a_device_without_a_target_is_at_rest_when_local_mode_was_left() {
                 begun.replace(model.checker.begun.clone());
             });
         };
-        sim.agent_with(clients).await;
+        Box::pin(sim.agent_with(clients)).await;
     });
     assert_eq!(outcome.violation, None);
     let begun = begun.into_inner();
