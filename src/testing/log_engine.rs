@@ -82,7 +82,7 @@ pub(crate) fn status(containers: Vec<Container>, config: &str) -> Status {
         r#"{{"local": {{"config": {config}, "apps": {{"1": {{"commit": "c", "services": {{
             "7": {{"serviceName": "main", "image": "r/main:1"}}}}}}}}}}}}"#
     );
-    let target = document::parse(&text, None).unwrap();
+    let target = document::parse(&text, None).expect("it is a document");
     Status {
         target: Some(Arc::new(target)),
         current: Arc::new(Current { containers, ..Current::default() }),
@@ -94,7 +94,7 @@ pub(crate) fn status(containers: Vec<Container>, config: &str) -> Status {
 
 impl WallClock {
     pub(crate) fn elapsed_nanos(&self) -> i64 {
-        i64::try_from(self.begun.elapsed().as_nanos()).unwrap()
+        i64::try_from(self.begun.elapsed().as_nanos()).expect("a test is short")
     }
 }
 
@@ -140,7 +140,7 @@ impl ScriptedEngine {
         let log = logs.get(container)?;
         if log.floods {
             // A thousand lines a second.
-            let at = EngineTime(BEGIN * 1_000_000_000 + i64::try_from(index).unwrap() * 1_000_000);
+            let at = EngineTime(BEGIN * 1_000_000_000 + i64::try_from(index).expect("a test has few lines") * 1_000_000);
             return Some((at, OutputStream::Stdout, format!("flood {index}")));
         }
         log.lines.get(index).cloned()
@@ -214,5 +214,5 @@ fn flood_nanos() -> i64 {
     thread_local!(static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) });
     let begun = BEGUN.get().unwrap_or_else(Instant::now);
     BEGUN.set(Some(begun));
-    BEGIN * 1_000_000_000 + i64::try_from(begun.elapsed().as_nanos()).unwrap()
+    BEGIN * 1_000_000_000 + i64::try_from(begun.elapsed().as_nanos()).expect("a test is short")
 }

@@ -6,15 +6,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use boardkeeper::state::{AppId, ServiceKey, Target};
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
+use crate::random_calls::{any_call, developers_call};
 use crate::world::Sim;
 use crate::world::marks::Mark;
-use crate::world::rng::Rng;
 
 /// A request of a client.
 #[derive(Debug, Clone)]
@@ -300,25 +298,6 @@ impl Sim {
         }
     }
 
-    /// How the views of the device contradict each other, if they do. They are read at one moment.
-    fn contradiction(&self, router: &Router) -> Option<String> {
-        let key = self.with(|model| {
-            let knows_keys = model.status.as_ref().is_some_and(|it| it.borrow().access.is_known());
-            knows_keys.then(|| model.key(&Key::Device))
-        })?;
-        let view = |path: &str| -> Option<Value> {
-            let request = Request::get(path).header("host", "localhost").header("authorization", format!("Bearer {key}"));
-            let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).now_or_never()?.unwrap();
-            // A key that the disk has by now and the agent has not yet.
-            let known = response.status() == StatusCode::OK;
-            let body = response.into_body().collect().now_or_never()?.unwrap().to_bytes();
-            known.then(|| serde_json::from_slice(&body).unwrap())
-        };
-        let views = (view("/agent/v1/state")?, view("/v2/applications/state")?, view("/v2/state/status")?);
-        self.with(|model| model.hit(Mark::ViewsCompared));
-        contradiction(&views.0, &views.1, &views.2)
-    }
-
     /// Switches local mode off, until it is off: a life ends with what its owner wants.
     async fn end_local_mode(&self, router: &Router) {
         while self.with(|model| model.status.as_ref().is_none_or(|it| it.borrow().access.local_mode)) {
@@ -404,6 +383,11 @@ impl Sim {
 }
 
 impl crate::world::Model {
+    /// The device's key, as a client reads it from the state directory.
+    pub(crate) fn device_key(&self) -> String {
+        self.key(&Key::Device)
+    }
+
     /// A key as a client reads it from the state directory or from a service's environment.
     fn key(&self, whose: &Key) -> String {
         let Some(keys) = self.disk.kept.keys.as_ref().filter(|_| *whose != Key::Wrong) else { return "0".repeat(64) };
@@ -503,99 +487,4 @@ impl Sim {
             let _ = self.send(&router, &call, Duration::from_secs(60)).await;
         }
     }
-}
-
-fn any_call(rng: &mut Rng) -> ApiCall {
-    let app = u32::try_from(rng.between(1, 2)).unwrap();
-    let service = *rng.pick(&["db", "web", "mail", "job"]).unwrap();
-    let force = rng.happens(200);
-    let call = match rng.below(24) {
-        0 | 1 => ApiCall::restart(app, force),
-        2 => ApiCall::purge(app, force),
-        3 => ApiCall::stop(app, service, force),
-        4 => ApiCall::start(app, service),
-        5 => ApiCall::start_anew(app, service, force),
-        6 | 7 => ApiCall::stop_app(app, force),
-        8 => ApiCall::start_app(app),
-        9 => ApiCall::update(force),
-        10 => ApiCall::renew_key(),
-        11 => ApiCall::reboot(force),
-        12 | 13 => ApiCall::blink(),
-        14 => ApiCall::power_off(force),
-        15 => ApiCall::update_anew(),
-        16 => ApiCall::renew_own_key(app, service),
-        17 => ApiCall::check(rng.happens(600)),
-        18 => ApiCall::name_host(if rng.happens(500) { "kitchen" } else { "" }, force),
-        19 => ApiCall::read_host(),
-        20 => ApiCall::garbled(),
-        _ => ApiCall::read(
-            rng.pick(&["/v1/device", "/v1/healthy", "/v2/applications/state", "/v2/state/status", "/agent/v1/leds"]).unwrap(),
-        ),
-    };
-    if rng.happens(30) { call.with_a_wrong_key() } else { call }
-}
-
-/// What a developer does beside the other clients.
-fn developers_call(rng: &mut Rng) -> Option<ApiCall> {
-    if !rng.happens(500) {
-        return None;
-    }
-    Some(match rng.below(10) {
-        0..=2 => ApiCall::local_mode_on(rng.happens(300).then(|| rng.between(20, 1200))),
-        3 => ApiCall::local_mode_off(),
-        // The owner has an app 1, and none with the number 9.
-        _ => ApiCall::push(if rng.happens(500) { 1 } else { 9 }, rng.between(1, 3), rng.happens(200)),
-    })
-}
-
-/// How `GET /agent/v1/state`, `GET /v2/applications/state` and `GET /v2/state/status` contradict each other, if they do.
-fn contradiction(agent: &Value, apps: &Value, status: &Value) -> Option<String> {
-    let list = |it: &Value| it.as_array().cloned().unwrap_or_default();
-    let activity = agent["activity"].as_str().unwrap();
-    if activity != "shutting down" && (activity == "applying") != (status["appState"] == "applying") {
-        return Some(format!("{activity}, and {}", status["appState"]));
-    }
-    let containers = list(&agent["containers"]);
-    let runs = |app: &Value, service: &str| {
-        containers.iter().any(|it| it["app_id"] == *app && it["service"] == service && it["phase"] == "running")
-    };
-    let apps = apps.as_object().unwrap();
-    if apps.len() != list(&agent["apps"]).len() {
-        return Some(format!("{} apps, and {}", apps.len(), list(&agent["apps"]).len()));
-    }
-    for shown in list(&agent["apps"]) {
-        let Some(app) = apps.get(shown["name"].as_str().unwrap()) else {
-            return Some(format!("{} is not shown", shown["name"]));
-        };
-        let (id, services) = (&app["appId"], app["services"].as_object().unwrap());
-        if (id, &app["appUuid"], services.len()) != (&shown["app_id"], &shown["uuid"], list(&shown["services"]).len()) {
-            return Some(format!("{app}, and {shown}"));
-        }
-        if activity == "settled" && !["done", "aborted"].contains(&app["updateStatus"].as_str().unwrap()) {
-            return Some(format!("settled, and {app}"));
-        }
-        for service in list(&shown["services"]) {
-            let name = service["name"].as_str().unwrap();
-            let word = &services[name];
-            if word["image"] != service["image"] || word["status"] == "Running" && !runs(id, name) {
-                return Some(format!("{word}, and {service} of {containers:?}"));
-            }
-        }
-        // The status is that of one app.
-        for image in list(&status["images"]).iter().filter(|it| it["appId"] == *id) {
-            let word = &services[image["serviceName"].as_str().unwrap()];
-            let is_downloading = word["status"] == "Downloading" && image["status"] == "Downloading";
-            if (word["status"] == "Downloading" || image["status"] == "Downloading") && !is_downloading
-                || word["downloadProgress"] != image["downloadProgress"]
-                || status["release"] != app["commit"]
-            {
-                return Some(format!("{word}, and {image} of {}", status["release"]));
-            }
-        }
-    }
-    let unknown = |it: &Value| {
-        let same = containers.iter().find(|seen| seen["id"] == it["containerId"]);
-        same.is_none_or(|seen| seen["service"] != it["serviceName"] || it["status"] == "Running" && seen["phase"] != "running")
-    };
-    list(&status["containers"]).iter().find(|it| unknown(it)).map(|it| format!("{it}, and {containers:?}"))
 }

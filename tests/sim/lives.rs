@@ -16,6 +16,10 @@ mod clients;
 mod count;
 #[path = "life.rs"]
 mod life;
+#[path = "random_calls.rs"]
+mod random_calls;
+#[path = "views.rs"]
+mod views;
 #[path = "lives/worker.rs"]
 mod worker;
 #[path = "world.rs"]

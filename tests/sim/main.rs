@@ -13,11 +13,13 @@ mod life;
 mod locked;
 mod named;
 mod networks;
+mod random_calls;
 mod refused;
 mod scenario;
 mod services;
 mod shutdown;
 mod signed;
+mod views;
 mod waits;
 mod windows;
 #[expect(dead_code, reason = "lives by the million use more of it")]

@@ -27,6 +27,7 @@
 //! depends       health checks, jobs, and what waits for them
 //! marks         coverage marks: the faults and recoveries that lives hit
 //! boot          the boot configuration
+//! kept          the apps that local mode keeps, and those that are pushed
 //! windows       update windows, and what keeps to them
 //! ports         all this as `port::World`
 //! ```
@@ -52,6 +53,8 @@ pub(crate) mod events;
 pub(crate) mod host;
 #[path = "world/invariants.rs"]
 pub(crate) mod invariants;
+#[path = "world/kept.rs"]
+mod kept;
 #[path = "world/leases.rs"]
 pub(crate) mod leases;
 #[path = "world/leds.rs"]

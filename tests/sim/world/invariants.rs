@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::Model;
 use super::engine_model::Owned;
 use super::events::Job;
+use super::kept::is_pushed;
 use super::locks::Holder;
 use super::marks::Mark;
 
@@ -175,11 +176,6 @@ pub(super) fn service<'a>(target: &'a Target, key: &ServiceKey) -> Option<&'a Se
     target.apps.get(&key.app)?.services.get(&key.service)
 }
 
-/// Whether an app is one that developers push: no owner has one of its number.
-pub(super) const fn is_pushed(app: AppId) -> bool {
-    app.0 >= 4_000_000_000
-}
-
 impl Model {
     /// Visits every target the agent may still have in memory.
     fn known_targets(&self, mut look: impl FnMut(&Target)) {
@@ -264,25 +260,6 @@ impl Model {
                 }
             }
             EngineAction::CreateNetwork(_) | EngineAction::CreateVolume(_) => (),
-        }
-    }
-
-    /// While local mode is on, nothing of the owner's apps is started, removed or replaced.
-    fn check_kept(&mut self, action: &EngineAction) {
-        let app = match action {
-            EngineAction::Create(spec) => spec.key.app,
-            EngineAction::Kill(which) | EngineAction::Start(which) | EngineAction::Restart(which) => which.key.app,
-            EngineAction::RemoveVolume(_, app) => *app,
-            _ => return,
-        };
-        if is_pushed(app) {
-            match action {
-                EngineAction::Start(_) => self.hit(Mark::PushedRuns),
-                EngineAction::RemoveVolume(..) => self.hit(Mark::PushedRemoved),
-                _ => (),
-            }
-        } else if self.checker.local_since.is_some_and(|it| it.elapsed() > MAX_STALENESS) {
-            self.violation(format_args!("{action}, whose app local mode keeps"));
         }
     }
 
