@@ -148,7 +148,7 @@ async fn answer(AppState { api, unauthenticated_log, guess_limiter }: &AppState,
     let outcome = match admit(api, callers, request) {
         Ok((route, call)) => {
             // A health check comes every few seconds; its answer is logged, and that is enough.
-            if route.access != RouteAccess::Public {
+            if !route.access.is_without_key() {
                 audit.accepted();
             }
             serve(route.handler, call).await
@@ -173,8 +173,10 @@ fn admit(
     site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
     let is_public = matches!(found, RouteMatch::Route(Route { access: RouteAccess::Public, .. }, _));
+    let is_page = matches!(found, RouteMatch::Route(Route { access: RouteAccess::Page, .. }, _));
     let callers = match callers {
         Ok(callers) => callers,
+        Err(_) if is_page => AuthenticatedCallers::none(),
         Err(AuthFailure::Foreign(foreign)) => return Err(foreign.refusal()),
         Err(_) if is_public && site::foreign(&request, &api.status.borrow()) == Some(CrossSite::Page) => {
             return Err(CrossSite::Page.refusal());

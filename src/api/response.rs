@@ -1,7 +1,7 @@
 //! The shapes of a response, with the content types Express gives them, which clients and the cloud's proxy rely on.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -21,6 +21,10 @@ pub(super) enum ApiResponse {
     Json(StatusCode, String),
     /// JSON from a file in this repository.
     File(&'static [u8]),
+    /// A file of the page.
+    Page(&'static WebFile),
+    /// 304: the client has this file of the page already.
+    PageUnchanged(&'static WebFile),
     /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
     /// A stream of this type, which ends with the server.
@@ -34,6 +38,23 @@ pub(super) enum ApiResponse {
     /// 405, and the methods the path has.
     WrongMethod(String),
 }
+
+/// A file of the page.
+#[derive(Debug)]
+pub(super) struct WebFile {
+    /// Its name in `/web/`.
+    pub(super) name: &'static str,
+    /// Its content type.
+    pub(super) kind: &'static str,
+    /// Its contents.
+    pub(super) body: &'static [u8],
+    /// Its entity tag, between quotes.
+    pub(super) tag: &'static [u8],
+}
+
+/// What the page may load: its own files, and this API. It sends no forms and is in no frame.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A text that the cloud's proxy passes on. It replaces any other by `Bad API response from supervisor`.
 #[derive(Debug, Clone, Copy)]
@@ -118,9 +139,10 @@ impl ApiResponse {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
-            Self::File(_) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
+            Self::File(_) | Self::Page(_) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
             Self::WithNotStarted(response, _) => response.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
+            Self::PageUnchanged(_) => StatusCode::NOT_MODIFIED,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -137,6 +159,8 @@ impl IntoResponse for ApiResponse {
             Self::Status(_) => typed(status, TEXT, status.canonical_reason().unwrap_or_default()),
             Self::Json(_, body) => typed(status, JSON, body),
             Self::File(body) => typed(status, JSON, body),
+            Self::Page(file) => file.with_headers(typed(status, file.kind, file.body)),
+            Self::PageUnchanged(file) => file.with_headers(status.into_response()),
             Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
             Self::Stream(kind, body) => {
                 // The connection ends with the stream.
@@ -156,6 +180,22 @@ impl IntoResponse for ApiResponse {
                 ([(ALLOW, allow)], why).into_response()
             }
         }
+    }
+}
+
+impl WebFile {
+    /// The response with the headers that each answer about a file of the page has. A browser asks each time whether the file
+    /// is still the same, so that the page and the agent are of one version.
+    fn with_headers(&self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        headers.insert(ETAG, HeaderValue::from_bytes(self.tag).expect("hex digits and quotes"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // The policy of a document counts for all that it loads.
+        if self.kind.starts_with("text/html") {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+        }
+        response
     }
 }
 

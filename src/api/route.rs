@@ -10,12 +10,14 @@
 //! local    local mode: what is pushed, and its switch               route/local.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
 //! openapi  the API description                                      route/openapi.rs openapi.json
+//! page     the web page, as static files                            route/page.rs ../web/
 //! ```
 
 mod agent;
 mod leds;
 mod local;
 mod openapi;
+mod page;
 mod streams;
 mod v1;
 mod v2;
@@ -30,7 +32,7 @@ use crate::api::{ApiRequest, form};
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, ConnectivityCheck, PowerAction};
 use Handler::{Now, Waits};
-use RouteAccess::{AnyKey, App, Developer, Device, DeviceKey, Public};
+use RouteAccess::{AnyKey, App, Developer, Device, DeviceKey, Page, Public};
 
 /// An endpoint of the HTTP API.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct Route {
 pub enum RouteAccess {
     /// All, without a key too; only web pages of other sites are rejected.
     Public,
+    /// All, and links on pages of other sites too: it says nothing of the device.
+    Page,
     /// Callers with any key of this device.
     AnyKey,
     /// Callers whose key opens the app that the request names. The handler checks the app, because the path or the body has it.
@@ -124,6 +128,8 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/board", AnyKey, Now(leds::board)),
     post("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_on(call)))),
     delete("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_off(call)))),
+    get("/", Page, Now(page::index)),
+    get("/web/{file}", Page, Now(page::file)),
 ];
 
 /// Every route, in the order of the published reference.
@@ -171,6 +177,13 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
     if others.is_empty() { RouteMatch::Nothing } else { RouteMatch::OtherMethods(others.join(", ")) }
 }
 
+impl RouteAccess {
+    /// Whether a caller without a key may use the route, always.
+    pub(super) const fn is_without_key(self) -> bool {
+        matches!(self, Public | Page)
+    }
+}
+
 impl Route {
     /// Whether its response may take long.
     #[must_use]
@@ -181,7 +194,7 @@ impl Route {
     /// Whether these callers may use it at all.
     pub(super) fn is_open_to(&self, callers: &AuthenticatedCallers, access: &Access) -> bool {
         match self.access {
-            Public | AnyKey | App => true,
+            Public | Page | AnyKey | App => true,
             Device(action) => callers.may_use(action, access),
             DeviceKey => callers.have_the_device_key(),
             Developer => callers.may_push(),
@@ -191,7 +204,7 @@ impl Route {
     /// Whether the path matches; returns the segment in place of the parameter.
     fn matches(&self, path: &str) -> Option<String> {
         let path = path.strip_prefix('/')?;
-        let mut given = path.strip_suffix('/').unwrap_or(path).split('/');
+        let mut given = path.strip_suffix('/').filter(|it| !it.is_empty()).unwrap_or(path).split('/');
         let mut param = String::new();
         for wanted in self.path.split('/').skip(1) {
             let given = given.next()?;

@@ -16,6 +16,8 @@ pub(crate) const ON_DEVICE: ClientAddress = ClientAddress { addr: IpAddr::V4(Ipv
 const MATRIX: &[(&str, [u16; 5])] = &[
     // no key, a foreign key, the device's, that app's own service, another app's service of one container
     ("GET /v1/healthy", [200, 200, 200, 200, 200]),
+    ("GET /", [200, 200, 200, 200, 200]),
+    ("GET /web/{file}", [404, 404, 404, 404, 404]),
     ("POST /v1/regenerate-api-key", [401, 401, 200, 200, 200]),
     ("POST /v1/blink", [401, 401, 200, 401, 200]),
     ("POST /agent/v1/leds/{name}/pattern", [401, 401, 400, 401, 400]),
@@ -191,7 +193,8 @@ async fn a_request_with_nine_keys_is_refused_with_the_reason() {
 #[tokio::test]
 async fn what_does_not_exist_is_a_secret() {
     let mut device = TestDevice::new();
-    for (method, path) in [("GET", "/"), ("GET", "/v3/x"), ("GET", "/v1/update"), ("POST", "/v1/healthy"), ("OPTIONS", "/ping")]
+    for (method, path) in
+        [("POST", "/"), ("GET", "/v3/x"), ("GET", "/v1/update"), ("POST", "/v1/healthy"), ("OPTIONS", "/ping")]
     {
         let got = device.call(request(method, path).body(Body::empty()).unwrap()).await;
         assert_eq!(got.status, StatusCode::UNAUTHORIZED, "{method} {path}");

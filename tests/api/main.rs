@@ -16,6 +16,7 @@ mod malformed;
 mod multi;
 mod objects;
 mod openapi;
+mod page;
 mod power;
 mod random_requests;
 mod reads;

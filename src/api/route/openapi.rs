@@ -13,7 +13,7 @@ pub(super) fn openapi(_: &ApiRequest) -> ApiResponse {
 }
 
 /// JSON without blanks outside of strings, and its length. The compiler runs it, so that a build script is not needed.
-const fn compact<const N: usize>(mut json: &[u8]) -> ([u8; N], usize) {
+pub(super) const fn compact<const N: usize>(mut json: &[u8]) -> ([u8; N], usize) {
     let (mut text, mut length) = ([0; N], 0);
     let (mut in_string, mut escaped) = (false, false);
     while let [byte, rest @ ..] = json {

@@ -8,7 +8,7 @@ use boardkeeper::state::keys::DeviceAction;
 /// What a route is about, which decides who may use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum About {
-    /// Whether the agent works: public.
+    /// Whether the agent works, and the page: public.
     Health,
     /// Reading the device: any caller with a key.
     Reading,
@@ -76,6 +76,9 @@ impl Row {
 /// Routes that act, or that not every key opens, in the order in which one life sees them.
 static LISTED: &[Row] = &[
     Row::new("GET", "/v1/healthy", About::Health, &[200]),
+    Row::new("GET", "/", About::Health, &[200]),
+    // No file has that name.
+    Row::new("GET", "/web/{file}", About::Health, &[404]),
     Row::new("GET", "/v1/apps/{appId}", About::App, &[200, 400]),
     Row::new("POST", "/v1/blink", About::Device(DeviceAction::Blink), &[200]),
     Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[400]),
