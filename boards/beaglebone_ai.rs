@@ -3,7 +3,7 @@
 //! Sources: `am5729-beagleboneai.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr4`.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Outline, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-ai",
@@ -13,12 +13,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["BeagleBoard.org BeagleBone AI"],
     compatible: &["beagle,am5729-beagleboneai", "beagleboard.org,am5729-beagleboneai"],
     boot_config: BootConfig::UEnv,
+    outline: Some(&Outline { width: 89, height: 54, parts: &[] }),
     leds: &[
         Led {
             name: "USR0",
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr0"],
             lines: &[Line { chip: chips::AM57_GPIO3, offset: 17, name: None, lit_by: Polarity::ActiveHigh }],
@@ -28,6 +30,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr1"],
             lines: &[Line { chip: chips::AM57_GPIO5, offset: 5, name: None, lit_by: Polarity::ActiveHigh }],
@@ -37,6 +40,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr2"],
             lines: &[Line { chip: chips::AM57_GPIO3, offset: 15, name: None, lit_by: Polarity::ActiveHigh }],
@@ -46,6 +50,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Identify,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr3"],
             lines: &[Line { chip: chips::AM57_GPIO3, offset: 14, name: None, lit_by: Polarity::ActiveHigh }],
@@ -55,6 +60,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr4"],
             lines: &[Line { chip: chips::AM57_GPIO3, offset: 7, name: None, lit_by: Polarity::ActiveHigh }],

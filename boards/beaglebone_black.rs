@@ -6,7 +6,7 @@
 //! Sources: `am335x-boneblack.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-black",
@@ -16,12 +16,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["TI AM335x BeagleBone Black"],
     compatible: &["ti,am335x-bone-black"],
     boot_config: BootConfig::UEnv,
+    outline: Some(&outlines::BONE),
     leds: &[
         Led {
             name: "USR0",
             role: Role::Activity,
             colour: Colour::Blue,
             place: Place::At("beside the Ethernet socket"),
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr0", "beaglebone:green:heartbeat"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 21, name: Some("[usr0 led]"), lit_by: Polarity::ActiveHigh }],
@@ -31,6 +33,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Blue,
             place: Place::At("beside the Ethernet socket"),
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr1", "beaglebone:green:mmc0"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 22, name: Some("[usr1 led]"), lit_by: Polarity::ActiveHigh }],
@@ -40,6 +43,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Blue,
             place: Place::At("beside the Ethernet socket"),
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr2", "beaglebone:green:cpu0"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 23, name: Some("[usr2 led]"), lit_by: Polarity::ActiveHigh }],
@@ -49,6 +53,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Identify,
             colour: Colour::Blue,
             place: Place::At("beside the Ethernet socket"),
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr3", "beaglebone:green:mmc1"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 24, name: Some("[usr3 led]"), lit_by: Polarity::ActiveHigh }],

@@ -3,7 +3,7 @@
 //! Sources: `am335x-boneblue.dts` of mainline, which names the first four as the vendor does; the trees of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Outline, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-blue",
@@ -13,12 +13,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["TI AM335x BeagleBone Blue"],
     compatible: &["ti,am335x-bone-blue"],
     boot_config: BootConfig::UEnv,
+    outline: Some(&Outline { width: 89, height: 55, parts: &[] }),
     leds: &[
         Led {
             name: "USR0",
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr0"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 21, name: Some("USR_LED_0"), lit_by: Polarity::ActiveHigh }],
@@ -28,6 +30,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr1"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 22, name: Some("USR_LED_1"), lit_by: Polarity::ActiveHigh }],
@@ -37,6 +40,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr2"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 23, name: Some("USR_LED_2"), lit_by: Polarity::ActiveHigh }],
@@ -46,6 +50,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Identify,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["beaglebone:green:usr3"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 24, name: Some("USR_LED_3"), lit_by: Polarity::ActiveHigh }],
@@ -55,6 +60,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["wifi"],
             lines: &[Line { chip: chips::AM335X_GPIO0, offset: 19, name: Some("WIFI_LED"), lit_by: Polarity::ActiveHigh }],
@@ -64,6 +70,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::User,
             colour: Colour::Red,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["red"],
             lines: &[Line { chip: chips::AM335X_GPIO2, offset: 2, name: Some("LED_RED"), lit_by: Polarity::ActiveHigh }],
@@ -73,6 +80,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::User,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["green"],
             lines: &[Line { chip: chips::AM335X_GPIO2, offset: 3, name: Some("LED_GREEN"), lit_by: Polarity::ActiveHigh }],
@@ -82,6 +90,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["bat25"],
             lines: &[Line { chip: chips::AM335X_GPIO0, offset: 27, name: Some("BATT_LED_1"), lit_by: Polarity::ActiveHigh }],
@@ -91,6 +100,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["bat50"],
             lines: &[Line { chip: chips::AM335X_GPIO0, offset: 11, name: Some("BATT_LED_2"), lit_by: Polarity::ActiveHigh }],
@@ -100,6 +110,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["bat75"],
             lines: &[Line { chip: chips::AM335X_GPIO1, offset: 29, name: Some("BATT_LED_3"), lit_by: Polarity::ActiveHigh }],
@@ -109,6 +120,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Unknown,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["bat100"],
             lines: &[Line { chip: chips::AM335X_GPIO0, offset: 26, name: Some("BATT_LED_4"), lit_by: Polarity::ActiveHigh }],

@@ -6,7 +6,7 @@
 //! Sources: `k3-am67a-beagley-ai.dts` of mainline 7.2 and of beagleboard/linux at 028a2d72; the tree of
 //! beagleboard/BeagleBoard-DeviceTrees for Linux 6.1.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Outline, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "beagley-ai",
@@ -16,12 +16,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["BeagleBoard.org BeagleY-AI"],
     compatible: &["beagle,am67a-beagley-ai", "beagle,j722s-beagley-ai"],
     boot_config: BootConfig::Extlinux,
+    outline: Some(&Outline { width: 85, height: 56, parts: &[] }),
     leds: &[
         Led {
             name: "ACT",
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &[":heartbeat", "j722s-evm:green:disk-activity"],
             lines: &[Line { chip: chips::K3, offset: 12, name: None, lit_by: Polarity::ActiveHigh }],
@@ -31,6 +33,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Red,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["led-0", "j722s-evm:red:pwr"],
             lines: &[Line { chip: chips::K3, offset: 11, name: None, lit_by: Polarity::ActiveLow }],

@@ -1,6 +1,6 @@
 //! Consistency checks of the descriptions. All run at compile time.
 
-use crate::{ALL, Board, Led, Line, NEVER_BLINK, Role};
+use crate::{ALL, Board, Led, Line, NEVER_BLINK, Outline, Role};
 
 // Descriptions that contradict themselves or each other do not compile.
 const _: () = {
@@ -32,10 +32,14 @@ impl Board {
         assert!(!any_empty(self.models) && !any_empty(self.compatible) && !any_empty(self.slugs), "names are not empty");
         assert!(!any_empty(self.also) && !any_empty(self.not_leds), "names are not empty");
         assert!(!any_missing(self.not_leds, NEVER_BLINK), "what is not a LED here is in NEVER_BLINK");
+        if let Some(outline) = self.outline {
+            outline.validate();
+        }
         let mut i = 0;
         while i < self.leds.len() {
             let led = &self.leds[i];
             led.validate();
+            assert!(led.is_within(self.outline), "a LED is on the board's outline");
             let mut j = 0;
             while j < self.not_lines.len() {
                 assert!(!led.is_on(&self.not_lines[j]), "a line that must not be driven is not a LED");
@@ -59,7 +63,31 @@ impl Board {
     }
 }
 
+impl Outline {
+    /// Panics if a part is not on the board.
+    const fn validate(&self) {
+        let mut i = 0;
+        while i < self.parts.len() {
+            let part = &self.parts[i];
+            let right = part.x as u16 + part.width as u16;
+            let bottom = part.y as u16 + part.height as u16;
+            assert!(right <= self.width as u16 && bottom <= self.height as u16, "a part is on the board");
+            assert!(part.width > 0 && part.height > 0, "a part has a size");
+            i += 1;
+        }
+    }
+}
+
 impl Led {
+    /// Whether its place is on the outline. It has no place on a board without one.
+    const fn is_within(&self, outline: Option<&Outline>) -> bool {
+        match (self.at, outline) {
+            (None, _) => true,
+            (Some(at), Some(outline)) => at.x <= outline.width && at.y <= outline.height,
+            (Some(_), None) => false,
+        }
+    }
+
     /// Panics if the description of this LED contradicts itself.
     const fn validate(&self) {
         assert!(!self.name.is_empty(), "a LED has a name");
@@ -172,15 +200,20 @@ mod tests {
     use std::panic::catch_unwind;
     use std::path::Path;
 
-    use crate::{ALL, Board, BootConfig, Chip, Colour, Led, Light, Line, NEVER_BLINK, Place, Polarity, Role};
+    use crate::{
+        ALL, Board, BootConfig, Chip, Colour, Led, Light, Line, NEVER_BLINK, Outline, Part, PartKind, Place, Point, Polarity,
+        Role,
+    };
 
     const CHIP: Chip = Chip { device: "1.gpio", label: None };
     const LINE: Line = Line { chip: CHIP, offset: 1, name: None, lit_by: Polarity::ActiveHigh };
+    const PART: Part = Part { kind: PartKind::Usb, x: 5, y: 0, width: 6, height: 1 };
     const ONE: Led = Led {
         name: "one",
         role: Role::Identify,
         colour: Colour::Red,
         place: Place::OnBoard,
+        at: Some(Point { x: 10, y: 20 }),
         light: Light::AsTold,
         classes: &["one"],
         lines: &[LINE],
@@ -194,6 +227,7 @@ mod tests {
         models: &["Good"],
         compatible: &["acme,good"],
         boot_config: BootConfig::ConfigTxt,
+        outline: Some(&Outline { width: 10, height: 20, parts: &[] }),
         leds: &[ONE, TWO],
         not_leds: &["mcu_bsl"],
         not_lines: &[],
@@ -204,6 +238,9 @@ mod tests {
         GOOD.validate();
         for (what, bad) in [
             ("no id", Board { id: "", ..GOOD }),
+            ("a LED beside the board", Board { outline: Some(&Outline { width: 9, height: 20, parts: &[] }), ..GOOD }),
+            ("a LED on a board of no known size", Board { outline: None, ..GOOD }),
+            ("a part that stands out", Board { outline: Some(&Outline { parts: &[PART], width: 10, height: 20 }), ..GOOD }),
             ("no name", Board { name: "", ..GOOD }),
             ("no identity", Board { models: &[], compatible: &[], ..GOOD }),
             ("an empty model", Board { models: &[""], ..GOOD }),

@@ -24,6 +24,7 @@ mod beagleplay;
 mod beagley_ai;
 mod check;
 mod chips;
+mod outlines;
 mod pocketbeagle;
 mod pocketbeagle_2;
 mod raspberry_pi_1_model_a;
@@ -106,6 +107,8 @@ pub struct Board {
     pub compatible: &'static [&'static str],
     /// The file in which its boot loader or firmware is configured.
     pub boot_config: BootConfig,
+    /// Its size and its largest parts, for drawings. `None`: not known, or it is inside another product.
+    pub outline: Option<&'static Outline>,
     /// LEDs the agent may drive. Empty when the board has none to spare.
     pub leds: &'static [Led],
     /// Names in the LED class of this board that are not LEDs. All of them are in [`NEVER_BLINK`].
@@ -128,6 +131,60 @@ pub enum BootConfig {
     Extlinux,
 }
 
+/// The size of a board and its largest parts, in millimetres, as it lies in its manufacturer's drawings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline {
+    /// From left to right.
+    pub width: u8,
+    /// From top to bottom.
+    pub height: u8,
+    /// Parts by which a person finds the way on it.
+    pub parts: &'static [Part],
+}
+
+/// A part of an [`Outline`]: a rectangle, in millimetres from the top left corner of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// Its left edge.
+    pub x: u8,
+    /// Its upper edge.
+    pub y: u8,
+    /// From left to right.
+    pub width: u8,
+    /// From top to bottom.
+    pub height: u8,
+}
+
+/// What a part of a board is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartKind {
+    /// A socket for sound.
+    Audio,
+    /// A socket for a memory card.
+    Card,
+    /// A socket for Ethernet.
+    Ethernet,
+    /// A socket for a display.
+    Hdmi,
+    /// Pins.
+    Header,
+    /// The socket of the power supply.
+    Power,
+    /// A socket for USB devices, or two above each other.
+    Usb,
+}
+
+/// A place on an [`Outline`], in millimetres from the top left corner of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// From the left edge.
+    pub x: u8,
+    /// From the upper edge.
+    pub y: u8,
+}
+
 /// A LED and its purpose.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Led {
@@ -139,6 +196,8 @@ pub struct Led {
     pub colour: Colour,
     /// Where on the board it is.
     pub place: Place,
+    /// Where it is on [`Board::outline`], to about 4 mm: enough to look there. `None`: not known, or on the carrier.
+    pub at: Option<Point>,
     /// Whether the kernel's on and off can be trusted.
     pub light: Light,
     /// Its directories under `/sys/class/leds`, the most specific name first: the first that exists is this LED.

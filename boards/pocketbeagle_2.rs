@@ -7,7 +7,7 @@
 //!
 //! Sources: `k3-am62-pocketbeagle2.dts` of mainline 7.2; `k3-am6232-pocketbeagle2.dts` of beagleboard/linux at 0b32e049.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Outline, Place, Polarity, Role, chips};
 
 pub(crate) const BOARD: Board = Board {
     id: "pocketbeagle-2",
@@ -17,12 +17,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["BeagleBoard.org PocketBeagle2"],
     compatible: &["beagle,am62-pocketbeagle2", "beagle,am6232-pocketbeagle2", "beagle,am625-pocketbeagle2"],
     boot_config: BootConfig::Extlinux,
+    outline: Some(&Outline { width: 55, height: 35, parts: &[] }),
     leds: &[
         Led {
             name: "USR3",
             role: Role::Activity,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["green:heartbeat"],
             lines: &[Line { chip: chips::K3, offset: 6, name: Some("[USR LED 3]"), lit_by: Polarity::ActiveHigh }],
@@ -32,6 +34,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Activity,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["green:disk-activity"],
             lines: &[Line { chip: chips::K3, offset: 5, name: Some("[USR LED 2]"), lit_by: Polarity::ActiveHigh }],
@@ -41,6 +44,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["green:", "green:indicator"],
             lines: &[Line { chip: chips::K3, offset: 4, name: Some("[USR LED 1]"), lit_by: Polarity::ActiveHigh }],
@@ -50,6 +54,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::User,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["green:indicator_1"],
             lines: &[Line { chip: chips::K3, offset: 3, name: Some("[USR LED 0]"), lit_by: Polarity::ActiveHigh }],

@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2835-rpi-a.dts` of mainline, `bcm2708-rpi-b.dts` of the vendor.
 
-use crate::{Board, BootConfig, raspberry_pi_1_model_b};
+use crate::{Board, BootConfig, outlines, raspberry_pi_1_model_b};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-a",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Model A"],
     compatible: &["raspberrypi,model-a"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_B),
     leds: raspberry_pi_1_model_b::BOARD.leds,
     not_leds: &[],
     not_lines: &[],

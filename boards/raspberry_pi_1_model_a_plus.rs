@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2835-rpi-a-plus.dts` of mainline, `bcm2708-rpi-b-plus.dts` of the vendor.
 
-use crate::{Board, BootConfig, raspberry_pi_1_model_b_plus};
+use crate::{Board, BootConfig, outlines, raspberry_pi_1_model_b_plus};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-a-plus",
@@ -15,6 +15,7 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Model A Plus", "Raspberry Pi Model A+"],
     compatible: &["raspberrypi,model-a-plus"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_A_PLUS),
     leds: raspberry_pi_1_model_b_plus::BOARD.leds,
     not_leds: &[],
     not_lines: &[],

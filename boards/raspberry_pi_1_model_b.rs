@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-b.dts` and `-b-rev2.dts` of mainline, `bcm2708-rpi-b.dts` and `-b-rev1.dts` of the vendor. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-b",
@@ -16,11 +16,13 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Model B"],
     compatible: &["raspberrypi,model-b", "raspberrypi,model-b-rev2"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_B),
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,
         colour: Colour::Green,
         place: Place::OnBoard,
+        at: None,
         light: Light::AsTold,
         classes: &["ACT", "led0"],
         lines: &[Line { chip: chips::BCM2835, offset: 16, name: Some("STATUS_LED_N"), lit_by: Polarity::ActiveLow }],

@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-b-plus.dts` of mainline, `bcm2708-rpi-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-b-plus",
@@ -16,12 +16,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Model B Plus", "Raspberry Pi Model B+"],
     compatible: &["raspberrypi,model-b-plus"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_B_PLUS),
     leds: &[
         Led {
             name: "ACT",
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: Some(Point { x: 2, y: 9 }),
             light: Light::AsTold,
             classes: &["ACT", "led0"],
             lines: &[Line { chip: chips::BCM2835, offset: 47, name: Some("STATUS_LED"), lit_by: Polarity::ActiveHigh }],
@@ -31,6 +33,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Red,
             place: Place::OnBoard,
+            at: Some(Point { x: 2, y: 13 }),
             light: Light::AsTold,
             classes: &["PWR", "led1"],
             lines: &[Line { chip: chips::BCM2835, offset: 35, name: Some("PWR_LOW_N"), lit_by: Polarity::ActiveHigh }],

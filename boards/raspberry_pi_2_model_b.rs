@@ -6,7 +6,7 @@
 //! `bcm2709-rpi-2-b.dts` and `bcm2710-rpi-2-b.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1
 //! (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-2-model-b",
@@ -16,12 +16,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi 2 Model B"],
     compatible: &["raspberrypi,2-model-b", "raspberrypi,2-model-b-rev2"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_B_PLUS),
     leds: &[
         Led {
             name: "ACT",
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: Some(Point { x: 2, y: 9 }),
             light: Light::AsTold,
             classes: &["ACT", "led0"],
             lines: &[Line { chip: chips::BCM2836, offset: 47, name: Some("STATUS_LED"), lit_by: Polarity::ActiveHigh }],
@@ -31,6 +33,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Red,
             place: Place::OnBoard,
+            at: Some(Point { x: 2, y: 13 }),
             light: Light::AsTold,
             classes: &["PWR", "led1"],
             lines: &[Line { chip: chips::BCM2836, offset: 35, name: Some("PWR_LOW_N"), lit_by: Polarity::ActiveHigh }],

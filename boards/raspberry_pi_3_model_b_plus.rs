@@ -3,7 +3,7 @@
 //! Sources: `bcm2837-rpi-3-b-plus.dts` of mainline, `bcm2710-rpi-3-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-3-model-b-plus",
@@ -13,12 +13,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi 3 Model B Plus", "Raspberry Pi 3 Model B+"],
     compatible: &["raspberrypi,3-model-b-plus"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_MODEL_B_PLUS),
     leds: &[
         Led {
             name: "ACT",
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::At("on the edge beside the power socket"),
+            at: Some(Point { x: 2, y: 45 }),
             light: Light::AsTold,
             classes: &["ACT", "led0"],
             lines: &[Line { chip: chips::BCM2836, offset: 29, name: Some("STATUS_LED_G"), lit_by: Polarity::ActiveHigh }],
@@ -28,6 +30,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Red,
             place: Place::At("on the edge beside the power socket"),
+            at: Some(Point { x: 2, y: 49 }),
             light: Light::AsTold,
             classes: &["PWR", "led1"],
             lines: &[Line { chip: chips::EXPANDER_BCM2837, offset: 2, name: Some("PWR_LED_R"), lit_by: Polarity::ActiveLow }],

@@ -15,11 +15,13 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi 400"],
     compatible: &["raspberrypi,400"],
     boot_config: BootConfig::ConfigTxt,
+    outline: None,
     leds: &[Led {
         name: "PWR",
         role: Role::Identify,
         colour: Colour::Green,
         place: Place::OnBoard,
+        at: None,
         light: Light::AsTold,
         classes: &["PWR", "led1"],
         lines: &[Line { chip: chips::BCM2711, offset: 42, name: Some("STATUS_LED_G_CLK"), lit_by: Polarity::ActiveHigh }],

@@ -15,12 +15,14 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi 500"],
     compatible: &["raspberrypi,500"],
     boot_config: BootConfig::ConfigTxt,
+    outline: None,
     leds: &[
         Led {
             name: "ACT",
             role: Role::Identify,
             colour: Colour::Green,
             place: Place::OnBoard,
+            at: None,
             light: Light::MaybeInverted,
             classes: &["ACT", "led0"],
             lines: &[Line { chip: chips::BCM2712, offset: 9, name: Some("2712_STAT_LED"), lit_by: Polarity::ActiveLow }],
@@ -30,6 +32,7 @@ pub(crate) const BOARD: Board = Board {
             role: Role::Power,
             colour: Colour::Red,
             place: Place::OnBoard,
+            at: None,
             light: Light::AsTold,
             classes: &["PWR", "led1"],
             lines: &[Line { chip: chips::RP1, offset: 44, name: Some("RP1_STAT_LED"), lit_by: Polarity::ActiveLow }],

@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-cm1-io1.dts` of mainline, `bcm2708-rpi-cm.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-1",
@@ -16,11 +16,13 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Compute Module", "Raspberry Pi Compute Module IO board"],
     compatible: &["raspberrypi,compute-module"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::MODULE_DIMM),
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,
         colour: Colour::Green,
         place: Place::Carrier,
+        at: None,
         light: Light::MaybeInverted,
         classes: &["ACT", "led0"],
         lines: &[],

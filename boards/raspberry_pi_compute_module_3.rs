@@ -5,7 +5,7 @@
 //! Sources: `bcm2837-rpi-cm3-io3.dts` of mainline, `bcm2710-rpi-cm3.dts` of the vendor, which boots the 3+ too. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-compute-module-3",
@@ -20,11 +20,13 @@ pub(crate) const BOARD: Board = Board {
     ],
     compatible: &["raspberrypi,3-compute-module", "raspberrypi,3-compute-module-plus"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::MODULE_DIMM),
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,
         colour: Colour::Green,
         place: Place::Carrier,
+        at: None,
         light: Light::AsTold,
         classes: &["ACT", "led0"],
         lines: &[Line { chip: chips::VIRTUAL, offset: 0, name: None, lit_by: Polarity::ActiveHigh }],

@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-zero.dts` of mainline, `bcm2708-rpi-zero.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-zero",
@@ -16,11 +16,13 @@ pub(crate) const BOARD: Board = Board {
     models: &["Raspberry Pi Zero"],
     compatible: &["raspberrypi,model-zero"],
     boot_config: BootConfig::ConfigTxt,
+    outline: Some(&outlines::PI_ZERO),
     leds: &[Led {
         name: "ACT",
         role: Role::Identify,
         colour: Colour::Green,
         place: Place::At("beside the power socket"),
+        at: Some(Point { x: 62, y: 23 }),
         light: Light::MaybeInverted,
         classes: &["ACT", "led0"],
         lines: &[Line { chip: chips::BCM2835, offset: 47, name: Some("STATUS_LED_N"), lit_by: Polarity::ActiveLow }],

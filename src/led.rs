@@ -310,6 +310,7 @@ impl<'a, L: Leds> LedController<'a, L> {
             LedActivity {
                 owners: self.requests(which).into_iter().map(|request| request.owner).collect(),
                 player: output.and_then(LedOutput::shows).map(|(_, player)| player),
+                pattern: output.and_then(LedOutput::pattern),
                 trouble: output.and_then(|output| output.trouble.as_ref()).map(ToString::to_string),
             }
         };

@@ -63,7 +63,7 @@ use crate::state::local_mode::LocalApps;
 pub use action::{ContainerRef, ContainerSpec, EngineAction, NetworkConnection};
 pub use app::App;
 pub use app_id::AppId;
-pub use board::BoardFacts;
+pub use board::{BoardFacts, BoardLed, BoardOutline, BoardPart};
 pub use config::{ConfigHash, ContainerConfig, Namespace};
 pub use connectivity::{Connectivity, ConnectivityCheck, VpnState};
 pub use dependency::{Condition, Dependency, HealthStatus};

@@ -28,6 +28,8 @@ struct Shown<'a> {
     purpose: LedPurpose,
     nth: u64,
     player: Player,
+    pattern: Pattern,
+    since: Instant,
     /// The future that plays the pattern, where the agent is the player.
     playing: Option<Pin<Box<dyn Future<Output = LedError> + 'a>>>,
 }
@@ -40,6 +42,11 @@ impl<'a> LedOutput<'a> {
     /// The purpose it shows, and what makes it blink.
     pub(super) fn shows(&self) -> Option<(LedPurpose, Player)> {
         self.shown.as_ref().map(|shown| (shown.purpose, shown.player))
+    }
+
+    /// The pattern it shows, and since when.
+    pub(super) fn pattern(&self) -> Option<(Pattern, Instant)> {
+        self.shown.as_ref().map(|shown| (shown.pattern.clone(), shown.since))
     }
 
     /// Whether it shows this request.
@@ -93,10 +100,11 @@ impl<'a> LedOutput<'a> {
         let player = leds.show(survey, &self.which, pattern, length).await?;
         let purpose = request.owner.purpose;
         info!(led = ?self.which, %purpose, %player, %pattern, "the LED blinks");
-        let (which, pattern, since) = (self.which.clone(), pattern.clone(), Instant::now());
-        let playing = async move { leds.play(&which, &pattern, since).await };
+        let since = Instant::now();
+        let (which, played) = (self.which.clone(), pattern.clone());
+        let playing = async move { leds.play(&which, &played, since).await };
         let playing = (player == Player::Agent).then(|| Box::pin(playing) as _);
-        self.shown = Some(Shown { purpose, nth: request.nth, player, playing });
+        self.shown = Some(Shown { purpose, nth: request.nth, player, pattern: pattern.clone(), since, playing });
         Ok(())
     }
 

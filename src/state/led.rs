@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio::time::Instant;
 
+use crate::state::Pattern;
+
 /// The LEDs, and the current owners of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedStatus {
@@ -22,6 +24,8 @@ pub struct LedActivity {
     pub owners: Vec<LedOwner>,
     /// What plays its pattern, while it blinks.
     pub player: Option<Player>,
+    /// The pattern it shows, and since when.
+    pub pattern: Option<(Pattern, Instant)>,
     /// The last error, until something succeeds.
     pub trouble: Option<String>,
 }

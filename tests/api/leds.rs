@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use boardkeeper::state::{
-    BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, Player,
+    BoardFacts, BoardLed, BoardOutline, BoardPart, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose,
+    LedRef, LedRefusal, Player,
 };
 use serde_json::json;
 use tokio::time::{Instant, advance};
@@ -46,8 +47,8 @@ async fn an_owner_that_does_not_answer_is_waited_for_one_second() {
 async fn the_led_is_reported_with_its_owner_and_for_how_long() {
     let mut device = TestDevice::new();
     let nothing = json!({
-        "led": null, "why_none": "not looked for yet", "owner": null, "purposes": [], "player": null, "trouble": null,
-        "others": [],
+        "led": null, "why_none": "not looked for yet", "owner": null, "purposes": [], "player": null, "pattern": null,
+        "pattern_milliseconds": null, "trouble": null, "others": [],
     });
     assert_eq!(device.get("/agent/v1/leds").await.json(), nothing);
     let until = Instant::now() + Duration::from_secs(15);
@@ -58,6 +59,7 @@ async fn the_led_is_reported_with_its_owner_and_for_how_long() {
             LedOwner { purpose: LedPurpose::Offline, until: None },
         ];
         led_status.shows.player = Some(Player::Kernel);
+        led_status.shows.pattern = Some(("200,200".parse().unwrap(), until - Duration::from_secs(15)));
         led_status.shows.trouble = Some("it was busy".to_owned());
         let shows = LedActivity {
             owners: vec![LedOwner { purpose: LedPurpose::Pattern, until: Some(until) }],
@@ -72,6 +74,8 @@ async fn the_led_is_reported_with_its_owner_and_for_how_long() {
         "owner": "identify",
         "purposes": [{"purpose": "identify", "seconds_left": 11}, {"purpose": "no-connectivity", "seconds_left": null}],
         "player": "kernel",
+        "pattern": "+200 -200 ms",
+        "pattern_milliseconds": 4500,
         "trouble": "it was busy",
         "others": [{
             "name": "PWR",
@@ -79,6 +83,8 @@ async fn the_led_is_reported_with_its_owner_and_for_how_long() {
             "owner": "pattern",
             "purposes": [{"purpose": "pattern", "seconds_left": 11}],
             "player": null,
+            "pattern": null,
+            "pattern_milliseconds": null,
             "trouble": null,
         }],
     });
@@ -98,6 +104,19 @@ async fn the_board_is_reported_as_it_was_detected() {
             why: "it is the board's own".to_owned(),
             passed_over: vec![("PWR".to_owned(), "it shows the power".to_owned())],
             others: vec!["mmc0".to_owned()],
+            outline: Some(BoardOutline {
+                width_mm: 85,
+                height_mm: 56,
+                parts: vec![BoardPart { kind: "usb", x_mm: 68, y_mm: 2, width_mm: 17, height_mm: 14 }],
+            }),
+            leds: vec![BoardLed {
+                name: "led0".to_owned(),
+                label: Some("ACT"),
+                role: "identify".to_owned(),
+                colour: Some("green"),
+                place: "beside the power socket".to_owned(),
+                at_mm: Some((2, 45)),
+            }],
             ..BoardFacts::default()
         };
     });
@@ -114,6 +133,14 @@ async fn the_board_is_reported_as_it_was_detected() {
         "led_why": "it is the board's own",
         "passed_over": [{"name": "PWR", "why": "it shows the power"}],
         "others": ["mmc0"],
+        "outline": {
+            "width_mm": 85, "height_mm": 56,
+            "parts": [{"kind": "usb", "x_mm": 68, "y_mm": 2, "width_mm": 17, "height_mm": 14}],
+        },
+        "leds": [{
+            "name": "led0", "label": "ACT", "role": "identify", "colour": "green", "place": "beside the power socket",
+            "at": {"x_mm": 2, "y_mm": 45},
+        }],
     });
     assert_eq!(device.get("/agent/v1/board").await.json(), expected);
 }

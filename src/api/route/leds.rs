@@ -11,7 +11,10 @@ use crate::api::body::BodyFields;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::{ApiRequest, body};
 use crate::request::{LedHandle, LedRequest};
-use crate::state::{BoardFacts, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal, LedStatus, Pattern};
+use crate::state::{
+    BoardFacts, BoardLed, BoardOutline, BoardPart, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal,
+    LedStatus, Pattern,
+};
 
 /// How long the LED task may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
 const LED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -166,6 +169,10 @@ struct Showing<'a> {
     /// All purposes that request the LED, highest priority first.
     purposes: Vec<Purpose>,
     player: Option<String>,
+    /// The pattern it shows.
+    pattern: Option<String>,
+    /// Since when, in milliseconds.
+    pattern_milliseconds: Option<u64>,
     trouble: Option<&'a str>,
 }
 
@@ -206,6 +213,11 @@ impl<'a> Showing<'a> {
             owner: shows.owners.first().map(|owner| owner.purpose.to_string()),
             purposes: purposes.collect(),
             player: shows.player.map(|player| player.to_string()),
+            pattern: shows.pattern.as_ref().map(|(pattern, _)| pattern.to_string()),
+            pattern_milliseconds: shows
+                .pattern
+                .as_ref()
+                .map(|(_, since)| u64::try_from(now.saturating_duration_since(*since).as_millis()).unwrap_or(u64::MAX)),
             trouble: shows.trouble.as_deref(),
         }
     }
@@ -225,6 +237,40 @@ struct Board<'a> {
     led_why: &'a str,
     passed_over: Vec<Led<'a>>,
     others: &'a [String],
+    outline: Option<Outline<'a>>,
+    leds: Vec<DescribedLed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Outline<'a> {
+    width_mm: u8,
+    height_mm: u8,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    kind: &'a str,
+    x_mm: u8,
+    y_mm: u8,
+    width_mm: u8,
+    height_mm: u8,
+}
+
+#[derive(Serialize)]
+struct DescribedLed<'a> {
+    name: &'a str,
+    label: Option<&'a str>,
+    role: &'a str,
+    colour: Option<&'a str>,
+    place: &'a str,
+    at: Option<Point>,
+}
+
+#[derive(Serialize)]
+struct Point {
+    x_mm: u8,
+    y_mm: u8,
 }
 
 impl<'a> Board<'a> {
@@ -242,6 +288,29 @@ impl<'a> Board<'a> {
             led_why: &facts.why,
             passed_over: facts.passed_over.iter().map(|(name, why)| Led { name, why }).collect(),
             others: &facts.others,
+            outline: facts.outline.as_ref().map(Outline::of),
+            leds: facts.leds.iter().map(DescribedLed::of).collect(),
+        }
+    }
+}
+
+impl<'a> Outline<'a> {
+    fn of(outline: &'a BoardOutline) -> Self {
+        let &BoardOutline { width_mm, height_mm, ref parts } = outline;
+        let part = |&BoardPart { kind, x_mm, y_mm, width_mm, height_mm }| Part { kind, x_mm, y_mm, width_mm, height_mm };
+        Self { width_mm, height_mm, parts: parts.iter().map(part).collect() }
+    }
+}
+
+impl<'a> DescribedLed<'a> {
+    fn of(led: &'a BoardLed) -> Self {
+        Self {
+            name: &led.name,
+            label: led.label,
+            role: &led.role,
+            colour: led.colour,
+            place: &led.place,
+            at: led.at_mm.map(|(x_mm, y_mm)| Point { x_mm, y_mm }),
         }
     }
 }

@@ -285,6 +285,7 @@ mod tests {
             role: "identify".into(),
             colour: None,
             spot: String::new(),
+            at: None,
             guard: None,
         });
         tested.read_back(1, Some(1));

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use boards::{Board, Colour, Place as Spot};
+use boards::{Board, Colour, Place as Spot, Point};
 
 use crate::board::{AvailableLeds, BoardHints, DetectedBoard, LedChoice, LedLocation, choose_led};
 use crate::linux::board::{detect, read_leds};
@@ -61,6 +61,8 @@ pub struct ListedLed {
     pub colour: Option<&'static str>,
     /// Where on the device to look for it.
     pub spot: String,
+    /// Where it is on the outline of the board, if that is known.
+    pub at: Option<Point>,
     /// Why it must not be driven without force. `None`: it may be driven.
     pub guard: Option<String>,
 }
@@ -217,5 +219,6 @@ fn item(location: LedLocation, described: Option<&'static boards::Led>, role: &s
         ("", Some(led)) => format!("{:?}", led.role).to_lowercase(),
         (role, _) => role.to_owned(),
     };
-    ListedLed { location, label: described.map(|led| led.name), role, colour, spot: spot.to_owned(), guard }
+    let (label, at) = (described.map(|led| led.name), described.and_then(|led| led.at));
+    ListedLed { location, label, role, colour, spot: spot.to_owned(), at, guard }
 }
