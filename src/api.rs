@@ -143,7 +143,8 @@ async fn answer(AppState { api, unauthenticated_log, guess_limiter }: &AppState,
     api.wait_for_keys().await;
     let callers = AuthenticatedCallers::of(&request, &api.status.borrow());
     let audit = Audit::new(&request, callers.as_ref().ok());
-    let wrong_keys = (callers.is_err() && auth::tries_a_key(&request)).then_some(guess_limiter);
+    let guesses = auth::tries_a_key(&request) || route::is_guessable(request.method(), request.uri().path());
+    let wrong_keys = (callers.is_err() && guesses).then_some(guess_limiter);
     let from = request.extensions().get::<ClientAddress>().map(|peer| peer.addr);
     let outcome = match admit(api, callers, request) {
         Ok((route, call)) => {
@@ -172,8 +173,9 @@ fn admit(
 ) -> Result<(&'static Route, ApiRequest), ApiResponse> {
     site::has_one_host(&request)?;
     let found = route::find(request.method(), request.uri().path());
-    let is_public = matches!(found, RouteMatch::Route(Route { access: RouteAccess::Public, .. }, _));
-    let is_page = matches!(found, RouteMatch::Route(Route { access: RouteAccess::Page, .. }, _));
+    let access = if let RouteMatch::Route(route, _) = &found { Some(route.access) } else { None };
+    let is_page = access == Some(RouteAccess::Page);
+    let is_public = access.is_some_and(RouteAccess::is_without_key);
     let callers = match callers {
         Ok(callers) => callers,
         Err(_) if is_page => AuthenticatedCallers::none(),

@@ -7,6 +7,7 @@
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
 //! key      the device's key                    cli/key.rs
+//! page     a link to the page that logs in by itself      cli/page.rs
 //! local-mode  the owner's apps give way to a developer's   cli/local_mode.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
@@ -25,6 +26,7 @@ pub mod key;
 pub mod led;
 pub mod local_mode;
 pub mod log;
+pub mod page;
 pub mod run;
 pub mod state;
 mod table;
@@ -60,6 +62,8 @@ pub enum Command {
     Leave(join::LeaveArgs),
     /// Print the device's key for the supervisor API.
     Key(key::KeyArgs),
+    /// Print a link that opens the page of the device in a browser, and its QR code.
+    Page(page::PageArgs),
     /// Switch local mode: the owner's apps stand still, and what a developer pushes runs.
     LocalMode(local_mode::LocalModeArgs),
     /// Show which board this is, how it was recognised, its LEDs and GPIO lines.

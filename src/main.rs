@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Join(join) => join.join(),
         Command::Leave(leave) => leave.leave(),
         Command::Key(key) => key.show(),
+        Command::Page(page) => page.show(),
         Command::LocalMode(args) => args.switch(),
         Command::Board(args) => return board::run(&args),
         Command::Led(args) => return led::run(args),

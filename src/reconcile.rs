@@ -22,7 +22,7 @@
 //!                                                                selection   which service a request is about
 //! persistence    records that could not be saved yet
 //! boot_config    the file of the firmware or boot loader, and whether the machine booted with it
-//! shutdown       reboot and power-off
+//! shutdown       reboot and power-off                            page_links  links that log in by themselves
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
@@ -77,6 +77,7 @@ mod locks;
 mod observe;
 mod observed;
 mod overrides;
+mod page_links;
 mod persistence;
 pub mod preview;
 mod publish_status;

@@ -59,6 +59,10 @@ pub enum Request {
     EndLease { app: AppId, owner: Option<String>, reply: Reply<()> },
     /// Regenerate the caller's API key. The response is the new one.
     RenewKey { caller: Caller, reply: Reply<Secret> },
+    /// Make a link to the page that logs in by itself. The response is its token.
+    MakePageLink(Reply<Secret>),
+    /// Open a link to the page. The response is the device's key; the link cannot be opened again.
+    OpenPageLink { token: Secret, reply: Reply<Secret> },
     /// Enable or disable the connectivity check.
     CheckConnectivity { check: ConnectivityCheck, reply: Reply<()> },
     /// Switch local mode on or off, over what the target says. The response is what results.
@@ -105,7 +109,9 @@ impl Request {
                 respond(reply, Err(why));
             }
             Self::Lease { reply, .. } => respond(reply, Err(why)),
-            Self::RenewKey { reply, .. } => respond(reply, Err(why)),
+            Self::RenewKey { reply, .. } | Self::MakePageLink(reply) | Self::OpenPageLink { reply, .. } => {
+                respond(reply, Err(why));
+            }
             Self::ReadHost(reply) => respond(reply, Err(why)),
             Self::SwitchLocalMode { reply, .. } => respond(reply, Err(why)),
             Self::Update { reply, .. }
@@ -197,6 +203,9 @@ pub enum Refusal {
     /// It was begun, and failed. The target is still pursued.
     #[error("{0}")]
     Failed(String),
+    /// No link to the page has this token, or not any more.
+    #[error("the link was used already, or is too old; `boardkeeper page` prints a new one")]
+    UnknownLink,
     /// There is no such key.
     #[error("the key is not one of this device's")]
     UnknownKey,

@@ -35,6 +35,7 @@ pub mod local_mode;
 pub mod logging;
 pub mod network;
 pub mod own_names;
+pub mod page_link;
 pub mod pattern;
 pub mod ports;
 pub mod private_network;

@@ -56,6 +56,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("hyper", &["http", "linux"]),
     ("hyper_util", &["http", "linux"]),
     ("minisign_verify", &["config", "linux"]),
+    ("qrcodegen", &["cli"]),
     ("saphyr_parser", &["document"]),
     ("semver", &["plan"]),
     ("serde", &["api", "cli", "config", "json", "linux"]),

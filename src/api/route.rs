@@ -32,7 +32,7 @@ use crate::api::{ApiRequest, form};
 use crate::state::keys::DeviceAction;
 use crate::state::{Access, ConnectivityCheck, PowerAction};
 use Handler::{Now, Waits};
-use RouteAccess::{AnyKey, App, Developer, Device, DeviceKey, Page, Public};
+use RouteAccess::{AnyKey, App, Developer, Device, DeviceKey, Guessable, Page, Public};
 
 /// An endpoint of the HTTP API.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub enum RouteAccess {
     Public,
     /// All, and links on pages of other sites too: it says nothing of the device.
     Page,
+    /// Like `Public`, for a path with a secret in it: a 403 is delayed as that to a wrong key is.
+    Guessable,
     /// Callers with any key of this device.
     AnyKey,
     /// Callers whose key opens the app that the request names. The handler checks the app, because the path or the body has it.
@@ -130,6 +132,8 @@ static ROUTES: &[Route] = &[
     delete("/agent/v1/local-mode", DeviceKey, Waits(|call| Box::pin(local::switch_off(call)))),
     get("/", Page, Now(page::index)),
     get("/web/{file}", Page, Now(page::file)),
+    post("/agent/v1/page-links", DeviceKey, Waits(|call| Box::pin(page::make_link(call)))),
+    post("/agent/v1/page-links/{token}", Guessable, Waits(|call| Box::pin(page::open_link(call)))),
 ];
 
 /// Every route, in the order of the published reference.
@@ -177,10 +181,15 @@ pub(super) fn find(method: &Method, path: &str) -> RouteMatch {
     if others.is_empty() { RouteMatch::Nothing } else { RouteMatch::OtherMethods(others.join(", ")) }
 }
 
+/// Whether the path of a request has a secret in it, which its sender may guess.
+pub(super) fn is_guessable(method: &Method, path: &str) -> bool {
+    matches!(find(method, path), RouteMatch::Route(Route { access: Guessable, .. }, _))
+}
+
 impl RouteAccess {
     /// Whether a caller without a key may use the route, always.
     pub(super) const fn is_without_key(self) -> bool {
-        matches!(self, Public | Page)
+        matches!(self, Public | Page | Guessable)
     }
 }
 
@@ -194,7 +203,7 @@ impl Route {
     /// Whether these callers may use it at all.
     pub(super) fn is_open_to(&self, callers: &AuthenticatedCallers, access: &Access) -> bool {
         match self.access {
-            Public | Page | AnyKey | App => true,
+            Public | Page | Guessable | AnyKey | App => true,
             Device(action) => callers.may_use(action, access),
             DeviceKey => callers.have_the_device_key(),
             Developer => callers.may_push(),

@@ -10,6 +10,7 @@ use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::selection::select;
 use crate::reconcile::waiters::Goal;
 use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, ServiceSelector, respond};
+use crate::state::page_link::PageLinks;
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
 
@@ -71,6 +72,8 @@ impl<W: World> Reconciler<'_, W> {
                 respond(reply, ended);
             }
             Request::RenewKey { caller, reply } => respond(reply, self.renew_key(caller).await),
+            Request::MakePageLink(reply) => respond(reply, Ok(self.make_page_link())),
+            Request::OpenPageLink { token, reply } => respond(reply, self.open_page_link(&token)),
             Request::CheckConnectivity { check, reply } => {
                 self.context.publish.send_modify(|it| it.check = check);
                 respond(reply, Ok(()));
@@ -249,6 +252,7 @@ impl<W: World> Reconciler<'_, W> {
     /// Regenerates the caller's API key. The old one is invalid once the response carries the new one.
     async fn renew_key(&mut self, caller: Caller) -> Result<Secret, Refusal> {
         let world = self.context.world;
+        let ends_links = caller == Caller::Device;
         let (keys, key) = self.targets.renewed_keys(caller, || Secret::from_bytes(world.random().bytes()))?;
         if !save(world, &Record::Keys(keys.clone())).await {
             // The disk may hold the new keys all the same: the old ones must be written over them.
@@ -256,6 +260,10 @@ impl<W: World> Reconciler<'_, W> {
             return Err(Refusal::Failed("the new key cannot be saved, so the old one stays".to_owned()));
         }
         self.targets.set_keys(keys);
+        if ends_links {
+            // They would give the new key to those from whom the old one was taken.
+            self.context.publish.send_modify(|it| it.page_links = PageLinks::default());
+        }
         self.on_target_changed();
         Ok(key)
     }
@@ -354,6 +362,8 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::Lease { .. }
         | Request::EndLease { .. }
         | Request::RenewKey { .. }
+        | Request::MakePageLink(_)
+        | Request::OpenPageLink { .. }
         | Request::SwitchLocalMode { .. }
         | Request::PushTarget { .. }
         | Request::CheckConnectivity { .. }

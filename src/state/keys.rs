@@ -150,6 +150,12 @@ impl Secret {
         Self(hex::encode(bytes))
     }
 
+    /// Hex digits of these random bytes, for what need not be as long as a key.
+    #[must_use]
+    pub fn from_random(bytes: &[u8]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
     /// The text, for its intended recipient.
     #[must_use]
     pub fn reveal(&self) -> &str {

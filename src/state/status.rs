@@ -9,6 +9,7 @@ use crate::state::boot_config::BootConfigStatus;
 use crate::state::cloud::ReleasePin;
 use crate::state::host::HostMetrics;
 use crate::state::local_mode::LocalModeStatus;
+use crate::state::page_link::PageLinks;
 use crate::state::{
     Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
     StartCount, Step, StepKind, Target, Unmet, Waiting,
@@ -26,6 +27,8 @@ pub struct Status {
     pub local_mode: LocalModeStatus,
     /// The device's own API key, for the cloud, which sends it with every request to the API.
     pub device_key: Option<Secret>,
+    /// Links to the page that can be opened.
+    pub page_links: PageLinks,
     /// The target, completed with what every container is given. `None`: no target was received yet.
     pub target: Option<Arc<Target>>,
     /// The release that the device is still to be pinned on in its cloud.

@@ -25,6 +25,8 @@ const MATRIX: &[(&str, [u16; 5])] = &[
     ("POST /v2/local/target-state", [401, 401, 400, 401, 401]),
     ("POST /agent/v1/local-mode", [401, 401, 200, 401, 401]),
     ("DELETE /agent/v1/local-mode", [401, 401, 200, 401, 401]),
+    ("POST /agent/v1/page-links", [401, 401, 200, 401, 401]),
+    ("POST /agent/v1/page-links/{token}", [403, 403, 403, 403, 403]),
     ("POST /v1/update", [401, 401, 204, 401, 204]),
     ("PATCH /v1/device/host-config", [401, 401, 400, 401, 400]),
     ("POST /v1/tcp-ping", [401, 401, 204, 401, 204]),

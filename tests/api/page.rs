@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::api::{RouteAccess, routes};
+use serde_json::json;
+use tokio::time::advance;
 
 use crate::access::ON_DEVICE;
-use crate::test_device::{Response, TestDevice, bare_request, request};
+use crate::test_device::{Received, Response, TestDevice, bare_request, request};
 
 /// The most bytes that the page takes over the wire, all files and their heads together.
 const BUDGET: usize = 60_000;
@@ -95,6 +98,66 @@ async fn a_link_on_a_page_of_another_site_opens_the_page() {
             assert_eq!(device.call(asking).await.status, StatusCode::OK, "{headers:?} in local mode: {local_mode}");
         }
     }
+}
+
+const LINKS: &str = "/agent/v1/page-links";
+
+/// Without a key.
+async fn open_link(device: &mut TestDevice, token: &str) -> Response {
+    device.call(request("POST", &format!("{LINKS}/{token}")).extension(ON_DEVICE).body(Body::empty()).unwrap()).await
+}
+
+/// Makes a link; its token.
+async fn make_link(device: &mut TestDevice) -> String {
+    let got = device.post(LINKS, "").await;
+    assert_eq!((got.status, &got.json()["seconds"]), (StatusCode::OK, &json!(600)));
+    got.json()["path"].as_str().unwrap().strip_prefix("/#link=").unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_gives_the_key_once() {
+    let mut device = TestDevice::new();
+    let token = make_link(&mut device).await;
+    let got = open_link(&mut device, &token).await;
+    assert_eq!((got.status, got.json()), (StatusCode::OK, json!({"key": "d".repeat(64)})));
+    let got = open_link(&mut device, &token).await;
+    assert_eq!(got.status, StatusCode::FORBIDDEN);
+    assert!(got.message().contains("`boardkeeper page` prints a new one"), "{}", got.body);
+    assert_eq!(
+        device.asked,
+        [Received::MakePageLink, Received::OpenPageLink],
+        "the reconciler is not asked about other tokens"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_ten_minutes_old_gives_nothing() {
+    let mut device = TestDevice::new();
+    let token = make_link(&mut device).await;
+    advance(Duration::from_secs(600)).await;
+    assert_eq!(open_link(&mut device, &token).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn guessed_tokens_are_delayed_like_wrong_keys() {
+    let mut device = TestDevice::new();
+    let token = make_link(&mut device).await;
+    let mut delays = Vec::new();
+    for n in 0..11 {
+        delays.push(open_link(&mut device, &format!("{n:032}")).await.held_back.as_millis());
+    }
+    assert_eq!(delays, [0, 0, 0, 0, 0, 0, 0, 0, 125, 250, 500]);
+    let right = open_link(&mut device, &token).await;
+    assert_eq!((right.status, right.held_back), (StatusCode::OK, Duration::ZERO), "the right one is not");
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_opens_no_link() {
+    let mut device = TestDevice::new();
+    let token = make_link(&mut device).await;
+    let foreign = request("POST", &format!("{LINKS}/{token}")).header("Origin", "http://evil.example");
+    assert_eq!(device.call(foreign.body(Body::empty()).unwrap()).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(open_link(&mut device, &token).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, HeldLock, HeldPattern,
-    IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey, Status,
-    VpnState,
+    IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey,
+    Status, VpnState,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -336,6 +336,16 @@ impl TestDevice {
                 respond(reply, self.containers(app).first().map(drop).ok_or(Refusal::UnknownApp(app)));
             }
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
+            Request::MakePageLink(reply) => {
+                let token = Secret::new("a".repeat(32));
+                self.say(|it| it.page_links.add(token.clone(), Instant::now()));
+                respond(reply, Ok(token));
+            }
+            Request::OpenPageLink { token, reply } => {
+                let mut is_known = false;
+                self.say(|it| is_known = it.page_links.open(&token, Instant::now()));
+                respond(reply, is_known.then(|| self.keys.device.clone()).ok_or(Refusal::UnknownLink));
+            }
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
             Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {

@@ -3,13 +3,16 @@
 //!
 //! The files in `src/web` are written for readers; the compiler leaves out their indentation and comments.
 
-use axum::http::HeaderMap;
-use axum::http::StatusCode;
+mod links;
+
 use axum::http::header::IF_NONE_MATCH;
+use axum::http::{HeaderMap, StatusCode};
 
 use crate::api::ApiRequest;
 use crate::api::response::{ApiResponse, WebFile, failed};
 use crate::api::route::openapi;
+
+pub(super) use links::{make_link, open_link};
 
 /// A file of `src/web`, as it is served.
 macro_rules! web_file {

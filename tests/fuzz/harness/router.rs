@@ -117,7 +117,9 @@ fn answer(request: Request) {
             respond(reply, Ok(ContainerId("c".repeat(64))));
         }
         Request::Lease { reply, .. } => respond(reply, Err(Refusal::Busy(AppId(1)))),
-        Request::RenewKey { reply, .. } => respond(reply, Ok(Secret::new("e".repeat(64)))),
+        Request::RenewKey { reply, .. } | Request::MakePageLink(reply) | Request::OpenPageLink { reply, .. } => {
+            respond(reply, Ok(Secret::new("e".repeat(64))))
+        }
         Request::SwitchLocalMode { reply, .. } => respond(reply, Ok(LocalModeStatus::default())),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
         Request::Update { reply, .. }

@@ -22,7 +22,7 @@ pub(super) enum About {
     Device(DeviceAction),
     /// What runs in local mode: the device key, and there every caller that needs no key.
     Developing,
-    /// Local mode itself: the device key.
+    /// Local mode itself, and links with the device key: the device key.
     LocalMode,
     /// What does not exist: any caller with a key gets that answer.
     Missing,
@@ -105,6 +105,9 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v2/local/target-state", About::Developing, &[400]),
     Row::new("POST", "/agent/v1/local-mode", About::LocalMode, &[200]),
     Row::new("DELETE", "/agent/v1/local-mode", About::LocalMode, &[200]),
+    Row::new("POST", "/agent/v1/page-links", About::LocalMode, &[200]),
+    // No link has that token.
+    Row::new("POST", "/agent/v1/page-links/{token}", About::Health, &[403]),
     Row::new("POST", "/agent/v1/apps/{appId}/lock", About::App, &[400, 400]),
     Row::new("DELETE", "/agent/v1/apps/{appId}/lock", About::App, &[400, 400]),
     Row::new("POST", "/v1/regenerate-api-key", About::OwnKey, &[200]),
