@@ -24,7 +24,7 @@ use crate::led::arbiter::{DesiredPattern, LedArbiter};
 use crate::led::output::LedOutput;
 use crate::port::{LedError, Leds, ToolLock};
 use crate::request::LedRequest;
-use crate::state::{HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedPurpose, LedRef, LedRefusal, LedStatus};
+use crate::state::{HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus};
 
 /// Backoff of a LED that failed. Short enough for one that was unplugged and comes back.
 const RETRY: Duration = Duration::from_secs(2);
@@ -117,6 +117,7 @@ impl<'a, L: Leds> LedController<'a, L> {
                 }
                 Err(error) => drop(reply.send(Err(refusal(&error)))),
             },
+            LedRequest::Look(reply) => drop(reply.send(self.levels().await)),
             LedRequest::CloudReachability(reach) => self.arbiter.reach = reach,
         }
     }
@@ -159,6 +160,20 @@ impl<'a, L: Leds> LedController<'a, L> {
             set(&mut status.others, others) || changed
         });
         survey
+    }
+
+    /// What each LED shows at this moment. A driver that fails is no failure of the LED: nothing is requested of it.
+    async fn levels(&mut self) -> Vec<(String, LedLevel)> {
+        let Ok(survey) = self.survey().await else { return Vec::new() };
+        let others: Vec<String> = self.publish.borrow().others.iter().map(|(led, _)| led.name.clone()).collect();
+        let identify = self.identify_name().map(|name| (LedRef::Identify, name));
+        let mut levels = Vec::new();
+        for (which, name) in identify.into_iter().chain(others.into_iter().map(|name| (LedRef::Named(name.clone()), name))) {
+            if let Ok(Some(level)) = self.leds.level(&survey, &which).await {
+                levels.push((name, level));
+            }
+        }
+        levels
     }
 
     /// The name of the LED to identify the device by.

@@ -13,7 +13,7 @@ use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
 use crate::state::live_log::LiveLogLine;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
-    AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
+    AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedLevel, LedRef, LedRefusal,
     LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
 };
 
@@ -292,6 +292,8 @@ pub enum LedRequest {
     Hold(LedRef, Pattern, Duration, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
     /// End the requested pattern. None is fine.
     Release(LedRef, oneshot::Sender<Result<(), LedRefusal>>),
+    /// What each LED shows at this moment, by name. Those whose driver does not say are left out.
+    Look(oneshot::Sender<Vec<(String, LedLevel)>>),
     /// Whether the cloud is reached has changed.
     CloudReachability(CloudReachability),
 }

@@ -122,7 +122,7 @@ static ROUTES: &[Route] = &[
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
-    get("/agent/v1/leds", AnyKey, Now(leds::leds)),
+    get("/agent/v1/leds", AnyKey, Waits(|call| Box::pin(leds::leds(call)))),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
     delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::release(call)))),
     post("/agent/v1/apps/{appId}/lock", App, Waits(|call| Box::pin(agent::lease(call)))),

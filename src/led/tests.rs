@@ -6,7 +6,7 @@ use tokio::time::{self, sleep};
 
 use super::*;
 use crate::request::CloudReachability;
-use crate::state::{LedInfo, Pattern, Player};
+use crate::state::{LedInfo, LedLevel, Pattern, Player};
 
 /// A LED that records the calls it gets, with the time in milliseconds.
 struct Fake {
@@ -62,6 +62,13 @@ impl Leds for &Fake {
 
     fn others(&self, (): &()) -> Vec<LedInfo> {
         vec![LedInfo { name: "PWR".into(), why: "it is there, too".into() }]
+    }
+
+    async fn level(&self, (): &(), which: &LedRef) -> Result<Option<LedLevel>, LedError> {
+        match which {
+            LedRef::Identify => Ok(Some(LedLevel::Lit)),
+            LedRef::Named(_) => Err(LedError::Failed("the driver does not answer".into())),
+        }
     }
 
     async fn show(&self, (): &(), which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
@@ -189,6 +196,18 @@ async fn where_the_kernel_cannot_each_change_is_ours() {
     assert_eq!(told[1..6], ["0 show 2 for 15000", "0 lit", "200 dark", "400 lit", "600 dark"]);
     assert_eq!(told[told.len() - 2..], ["14800 lit", "15000 put back"]);
     assert_eq!(told.iter().filter(|it| it.ends_with(" lit")).count(), 38);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_leds_show_is_read_and_a_driver_that_fails_is_left_out() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand| {
+        let (asker, levels) = oneshot::channel();
+        hand.asks.send(LedRequest::Look(asker)).await.unwrap();
+        assert_eq!(levels.await, Ok(vec![("ACT".to_owned(), LedLevel::Lit)]));
+        assert_eq!(hand.panel.borrow().others[0].1.trouble, None);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
 
 use crate::board::{LedChoice, LedLocation};
+use crate::linux::leds::class::ClassLed;
 use crate::linux::leds::driver::{LedDriver, PersistentChanges};
 use crate::linux::leds::location::find;
 use crate::linux::leds::player::Playback;
@@ -109,6 +110,15 @@ impl port::Leds for Leds {
 
     fn others(&self, survey: &LedChoice) -> Vec<LedInfo> {
         survey.others.iter().map(location::led_info).collect()
+    }
+
+    async fn level(&self, survey: &LedChoice, which: &LedRef) -> Result<Option<LedLevel>, LedError> {
+        let LedLocation::Class { dir, .. } = find(survey, which)?.0 else { return Ok(None) };
+        self.with(move |work| {
+            let brightness = ClassLed::new(work.driver.files(), &dir).brightness()?;
+            Ok(brightness.map(|it| if it > 0 { LedLevel::Lit } else { LedLevel::Dark }))
+        })
+        .await
     }
 
     async fn show(

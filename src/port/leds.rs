@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::{LedInfo, LedRef, Pattern, Player};
+use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
 
 /// The board's LEDs.
 ///
@@ -27,6 +27,8 @@ pub trait Leds {
     fn find(&self, survey: &Self::Survey, which: &LedRef) -> Result<LedInfo, LedError>;
     /// Every LED that may be driven except the one that identifies the device.
     fn others(&self, survey: &Self::Survey) -> Vec<LedInfo>;
+    /// What an LED shows at this moment, whatever drives it. `None`: its driver does not say, or it is a bare line.
+    async fn level(&self, survey: &Self::Survey, which: &LedRef) -> Result<Option<LedLevel>, LedError>;
     /// Begins a pattern, from its start, replacing the current one. Returns who plays it: with [`Player::Agent`], nothing
     /// shows until [`Leds::play`] plays it. `length`: when the pattern will be over, if known.
     async fn show(

@@ -93,12 +93,15 @@ async fn figures_are_in_the_state() {
             disk: Some(Capacity { free_bytes: 1, total_bytes: 2 }),
             memory: Some(Capacity { free_bytes: 3, total_bytes: 4 }),
             temperature_millicelsius: Some(48312),
+            undervolted: Some(true),
+            cpu_serial: Some("10000000a1b2c3d4".to_owned()),
             ..HostMetrics::default()
         }
     });
     advance(Duration::from_secs(5)).await;
     let device = device.get("/agent/v1/state").await.json()["device"].clone();
     assert_eq!((device["up_seconds"].as_u64(), device["temperature_celsius"].as_f64()), (Some(65), Some(48.312)));
+    assert_eq!((&device["undervolted"], &device["serial"]), (&json!(true), &json!("10000000a1b2c3d4")));
     assert_eq!(device["disk"], json!({"free_bytes": 1, "total_bytes": 2}));
     assert_eq!((device["boot_id"].as_str(), device["board"].as_str()), (Some("d6f8"), Some("Raspberry Pi 3 Model B")));
 }

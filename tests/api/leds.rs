@@ -44,10 +44,22 @@ async fn an_owner_that_does_not_answer_is_waited_for_one_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_hangs_costs_the_report_what_leds_show_and_no_more() {
+    let mut device = TestDevice::new();
+    device.show(|it| it.led = Ok(LedInfo { name: "ACT".to_owned(), why: "it is the only one".to_owned() }));
+    assert_eq!(device.get("/agent/v1/leds").await.json()["lit"], true);
+    device.identifies = None;
+    let before = Instant::now();
+    let got = device.get("/agent/v1/leds").await;
+    assert_eq!((got.status, &got.json()["lit"], &got.json()["led"]["name"]), (StatusCode::OK, &json!(null), &json!("ACT")));
+    assert_eq!(before.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_led_is_reported_with_its_owner_and_for_how_long() {
     let mut device = TestDevice::new();
     let nothing = json!({
-        "led": null, "why_none": "not looked for yet", "owner": null, "purposes": [], "player": null, "pattern": null,
+        "led": null, "why_none": "not looked for yet", "lit": null, "owner": null, "purposes": [], "player": null, "pattern": null,
         "pattern_milliseconds": null, "trouble": null, "others": [],
     });
     assert_eq!(device.get("/agent/v1/leds").await.json(), nothing);
@@ -71,6 +83,7 @@ async fn the_led_is_reported_with_its_owner_and_for_how_long() {
     let expected = json!({
         "led": {"name": "ACT", "why": "the board's file says so"},
         "why_none": null,
+        "lit": true,
         "owner": "identify",
         "purposes": [{"purpose": "identify", "seconds_left": 11}, {"purpose": "no-connectivity", "seconds_left": null}],
         "player": "kernel",
@@ -80,6 +93,7 @@ async fn the_led_is_reported_with_its_owner_and_for_how_long() {
         "others": [{
             "name": "PWR",
             "why": "it is red",
+            "lit": null,
             "owner": "pattern",
             "purposes": [{"purpose": "pattern", "seconds_left": 11}],
             "player": null,

@@ -10,8 +10,8 @@ use boardkeeper::state::app::{App, Generation};
 use boardkeeper::state::cloud::{ByteCount, Pinning, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
 use boardkeeper::state::private_network::PrivateNetwork;
 use boardkeeper::state::{
-    Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, HealthStatus, ImageRef, LockState, Never,
-    ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
+    Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, EngineTime, HealthStatus, ImageRef, LockState,
+    Never, ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
 };
 use serde_json::json;
 use tokio::time::{Instant, advance};
@@ -117,6 +117,9 @@ async fn the_state_tells_everything_but_secrets() {
     assert_eq!(state["apps"][0], service);
     assert_eq!(state["containers"].as_array().unwrap().len(), 4);
     assert_eq!(state["containers"][0]["exit_code"], 3);
+    assert_eq!(state["containers"][0]["started"], json!(null));
+    device.see(|it| it.containers[0].started = Some(EngineTime(1_700_000_000_900_000_000)));
+    assert_eq!(device.get("/agent/v1/state").await.json()["containers"][0]["started"], "2023-11-14T22:13:20Z");
     assert_eq!(state["doing"][0], json!({"kind": "stopping", "what": "stop 4000/web", "app_id": 4000, "service": "web"}));
     assert_eq!(state["downloads"], json!([{"image": "big:latest", "percent": 40}]));
     assert_eq!(state["waiting"], json!(["2167/main waits for the images of the release"]));

@@ -24,7 +24,7 @@ use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, HeldLock, HeldPattern,
-    IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey,
+    IdentifyOutcome, Keys, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey,
     Status, VpnState,
 };
 use http_body_util::BodyExt;
@@ -257,6 +257,7 @@ impl TestDevice {
                     }
                 },
                 ask = led_requests.recv() => match (ask.unwrap(), &self.identifies) {
+                    (LedRequest::Look(asker), Some(_)) => drop(asker.send(vec![("ACT".to_owned(), LedLevel::Lit)])),
                     (LedRequest::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
                     (LedRequest::Hold(which, pattern, length, asker), Some(_)) => {
                         self.held.push((which, Some((pattern, length))));

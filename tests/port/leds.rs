@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use boardkeeper::port::{Leds, ToolLock};
-use boardkeeper::state::{LedRef, Pattern, Player};
+use boardkeeper::state::{LedLevel, LedRef, Pattern, Player};
 use tokio::time::{Instant, sleep, timeout};
 
 /// A world with an LED, and what happens to it.
@@ -40,6 +40,16 @@ pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
     let survey = world.leds().survey().await.unwrap();
     let led = world.leds().find(&survey, &LedRef::Identify).unwrap();
     assert!(!led.name.is_empty() && !led.why.is_empty(), "{led:?}");
+}
+
+/// What it shows is read, also where another program drives it.
+pub(crate) async fn what_it_shows_is_read(world: impl Fixture) {
+    let level = async || {
+        let survey = world.leds().survey().await.unwrap();
+        world.leds().level(&survey, &LedRef::Identify).await.unwrap()
+    };
+    world.is_set();
+    assert_eq!(level().await, Some(LedLevel::Lit), "another program lit it");
 }
 
 /// How it was comes back, however often it was changed meanwhile.
@@ -115,6 +125,7 @@ macro_rules! every_fact {
     ($hold:ident, $($world:tt)*) => {
         $hold! { $($world)*:
             it_is_found_and_said_why
+            what_it_shows_is_read
             how_it_was_comes_back
             nothing_to_put_back_is_fine
             what_a_killed_one_changed_is_put_back

@@ -13,6 +13,7 @@ use axum::http::{Request, Response};
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{AppId, ClientAddress, ServiceKey};
 use http_body_util::BodyExt;
+use serde_json::Value;
 use tokio::time::sleep;
 use tower::ServiceExt;
 use tracing::Level;
@@ -195,7 +196,7 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
     let log = lines::taken();
     if row.method != "GET" {
         let line = format!("method={} path=\"{}", row.method, row.path.split('{').next().unwrap());
-        let what = if status == 401 { "refused" } else { "answered" };
+        let what = if [401, 403].contains(&status) { "refused" } else { "answered" };
         // Requests without a valid key are not all logged: they would fill the journal.
         let level = |it: &str| it.contains(" INFO ") || it.contains("DEBUG") && it.contains("who=\"nobody\"");
         let told = |it: &str| level(it) && it.contains(&line) && it.contains(&format!(" {what} who="));
@@ -338,6 +339,40 @@ async fn a_caller_that_may_not_change_the_proxy_does_not_get_its_password() {
                 request(world, row, 1, Asker { keys: &[Some(known)], form: Form::Query, local: true, local_mode: false });
             assert_eq!(ask(agent, row, request).await.1.contains("sesame"), told, "{known:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_to_the_page_logs_in_once_and_not_after_the_key_was_replaced() {
+    let scene = Scene { local_mode: false, local: true, shutting_down: false };
+    life(scene, async |_, agent| {
+        let make = async || -> String {
+            let (status, body) = agent.post("/agent/v1/page-links", "").await;
+            assert_eq!(status, 200, "{body}");
+            let path = serde_json::from_str::<Value>(&body).unwrap()["path"].as_str().unwrap().to_owned();
+            path.strip_prefix("/#link=").unwrap().to_owned()
+        };
+        // Without a key.
+        let open = async |token: &str| {
+            let request = Request::builder().method("POST").uri(format!("/agent/v1/page-links/{token}"));
+            let response =
+                agent.0.clone().oneshot(request.header("Host", "localhost").body(Body::empty()).unwrap()).await.unwrap();
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        };
+        lines::taken();
+        let first = make().await;
+        assert_eq!(first.len(), 32, "{first}");
+        assert_eq!(open(&first).await, (200, format!("{{\"key\":\"{}\"}}", key().reveal())));
+        assert_eq!(open(&first).await.0, 403);
+        let log = lines::taken();
+        assert!(log.contains("/agent/v1/page-links/…"), "{log}");
+        assert!(!log.contains(&first) && !log.contains(key().reveal()), "{log}");
+        let second = make().await;
+        assert_eq!(agent.post("/v1/regenerate-api-key", "").await.0, 200);
+        assert_eq!(open(&second).await.0, 403, "it would give the new key");
     })
     .await;
 }

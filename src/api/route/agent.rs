@@ -139,6 +139,8 @@ struct Container<'a> {
     id: &'a str,
     phase: &'static str,
     exit_code: Option<i32>,
+    /// When it was last started.
+    started: Option<String>,
     health: Option<&'static str>,
     image: &'a str,
     ports: Vec<String>,
@@ -205,6 +207,8 @@ struct Device<'a> {
     disk: Option<Capacity>,
     memory: Option<Capacity>,
     temperature_celsius: Option<f64>,
+    undervolted: Option<bool>,
+    serial: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -399,6 +403,7 @@ fn container(it: &state::Container) -> Container<'_> {
         id: &it.id.0,
         phase,
         exit_code,
+        started: it.started.map(|it| utc(it.secs())),
         health: it.health.filter(|_| it.phase == ContainerPhase::Running).map(HealthStatus::word),
         image: it.image_ref.as_str(),
         ports: it.ports.iter().map(ToString::to_string).collect(),
@@ -481,5 +486,7 @@ fn device(status: &Status) -> Device<'_> {
         disk: metrics.disk.map(capacity),
         memory: metrics.memory.map(capacity),
         temperature_celsius: metrics.temperature_millicelsius.map(|it| f64::from(it) / 1000.0),
+        undervolted: metrics.undervolted,
+        serial: metrics.cpu_serial.as_deref(),
     }
 }

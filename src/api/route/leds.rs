@@ -12,8 +12,8 @@ use crate::api::response::{ApiResponse, failed, json};
 use crate::api::{ApiRequest, body};
 use crate::request::{LedHandle, LedRequest};
 use crate::state::{
-    BoardFacts, BoardLed, BoardOutline, BoardPart, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedRef, LedRefusal,
-    LedStatus, Pattern,
+    BoardFacts, BoardLed, BoardOutline, BoardPart, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedRef,
+    LedRefusal, LedStatus, Pattern,
 };
 
 /// How long the LED task may take to respond. A driver answers within milliseconds, and a client is not kept waiting.
@@ -116,9 +116,15 @@ fn seconds(fields: &BodyFields) -> Result<u64, ApiResponse> {
     fits.ok_or_else(|| failed(StatusCode::BAD_REQUEST, "seconds: a whole number from 1 to 3600"))
 }
 
-/// `GET /agent/v1/leds`.
-pub(super) fn leds(call: &ApiRequest) -> ApiResponse {
-    json(StatusCode::OK, &LedsBody::of(&call.api.leds.status.borrow(), Instant::now()))
+/// `GET /agent/v1/leds`. Where a driver hangs, the answer lacks what the LEDs show, and has all else.
+pub(super) async fn leds(ApiRequest { api, .. }: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let response = async {
+        let (reply, answer) = oneshot::channel();
+        api.leds.requests.send(LedRequest::Look(reply)).await.ok()?;
+        answer.await.ok()
+    };
+    let levels = timeout(LED_TIMEOUT, response).await.ok().flatten().unwrap_or_default();
+    Ok(json(StatusCode::OK, &LedsBody::of(&api.leds.status.borrow(), &levels, Instant::now())))
 }
 
 /// `GET /agent/v1/board`.
@@ -142,6 +148,8 @@ struct LedsBody<'a> {
     led: Option<Led<'a>>,
     /// `None`: there is a LED.
     why_none: Option<&'a str>,
+    /// `None`: its driver does not say.
+    lit: Option<bool>,
     #[serde(flatten)]
     shows: Showing<'a>,
     /// Every other LED that may be driven.
@@ -158,6 +166,7 @@ struct Led<'a> {
 struct Other<'a> {
     #[serde(flatten)]
     led: Led<'a>,
+    lit: Option<bool>,
     #[serde(flatten)]
     shows: Showing<'a>,
 }
@@ -184,11 +193,17 @@ struct Purpose {
 }
 
 impl<'a> LedsBody<'a> {
-    fn of(status: &'a LedStatus, now: Instant) -> Self {
-        let other = |(led, shows): &'a (LedInfo, LedActivity)| Other { led: Led::of(led), shows: Showing::of(shows, now) };
+    fn of(status: &'a LedStatus, levels: &[(String, LedLevel)], now: Instant) -> Self {
+        let lit = |led: &LedInfo| levels.iter().find(|(name, _)| *name == led.name).map(|(_, it)| *it == LedLevel::Lit);
+        let other = |(led, shows): &'a (LedInfo, LedActivity)| Other {
+            led: Led::of(led),
+            lit: lit(led),
+            shows: Showing::of(shows, now),
+        };
         Self {
             led: status.led.as_ref().ok().map(Led::of),
             why_none: status.led.as_ref().err().map(String::as_str),
+            lit: status.led.as_ref().ok().and_then(lit),
             shows: Showing::of(&status.shows, now),
             others: status.others.iter().map(other).collect(),
         }

@@ -200,6 +200,14 @@ impl port::Leds for Sim {
         Vec::new()
     }
 
+    async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
+        self.led("look", |led| {
+            led.there()?;
+            Ok(Some(if led.shows.1 > 0 { LedLevel::Lit } else { LedLevel::Dark }))
+        })
+        .await
+    }
+
     async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
         self.with(|model| model.check_led("blink"));
         self.led("show", |led| {
