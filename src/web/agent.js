@@ -47,9 +47,9 @@ function reason(text) {
 // The JSON that a path answers.
 export const read = async (path) => (await ask("GET", path)).json();
 
-// The JSON, or `null` if the agent has no such path.
+// The JSON, or `null` if the agent has no such path, or not for this key.
 export const readIfThere = (path) => read(path).catch((why) => {
-  if (why.status === 404) return null;
+  if (why.status === 404 || why.status === 401) return null;
   throw why;
 });
 

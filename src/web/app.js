@@ -73,15 +73,16 @@ const act = {
     const stop = new AbortController();
     act.set({ logs: which && { ...which, stop } });
     if (!which) return;
-    followLogs(which, stop.signal).catch((why) => !stop.signal.aborted && failed(why)).finally(() => {
-      if (model.logs?.stop === stop && !stop.signal.aborted) notify("error", t("logs.ended"));
-    });
+    followLogs(which, stop.signal).then(() => notify("error", t("logs.ended")), (why) => stop.signal.aborted || failed(why));
   },
 };
 
-function failed(why) {
-  if (why.status === 401) return refused(why);
-  notify("error", why.status ? why.message : t("unreachable"));
+async function failed(why) {
+  if (why.status !== 401) return notify("error", why.status ? why.message : t("unreachable"));
+  // Either the key is not known any more, or it is a service's, which may not do everything.
+  const known = await ask("GET", "/ping").then(() => true, (again) => again.status !== 401);
+  if (known) notify("error", t("not_allowed"));
+  else refused(why);
 }
 
 function notify(kind, text) {
@@ -99,7 +100,7 @@ function refused(why) {
   const text = why.status === 403 ? why.message : had && t(model.phase === "open" ? "login.expired" : "login.wrong");
   Object.assign(model, { phase: "login", loginError: text, state: null, logs: null, confirm: null, connected: false });
   draw();
-  document.getElementById("key")?.focus();
+  afterwards(() => document.getElementById("key").focus());
 }
 
 // Connects with the key there is. Without one the agent answers in local mode only.
@@ -121,6 +122,7 @@ function onEvent(name, data) {
     model.at = Date.now();
     sampleDownloads();
     const isNew = !model.connected;
+    if (model.phase !== "open") afterwards(() => document.activeElement === document.body && document.getElementById("main").focus());
     Object.assign(model, { phase: "open", connected: true, lostAt: null });
     if (isNew) lookAround();
   } else if (name === "history" && model.history) {
@@ -168,6 +170,9 @@ function sampleDownloads() {
   }
 }
 
+// Calls after what is due is drawn.
+const afterwards = (call) => setTimeout(call);
+
 // Draws once for all changes of this moment.
 function draw() {
   if (draw.due) return;
@@ -212,8 +217,8 @@ function parts() {
     engine?.open && h("p", { class: "banner", role: "alert" },
       t("banner.engine", { networks: engine.networks.join(", "), listens: engine.listens.join(", ") })),
     local?.on && h("p", { class: "banner" }, t(local.until ? "banner.local_until" : "banner.local", { until: clock(local.until) })),
-    h("div", {}, boardView(model, act), deviceView(model, act)),
-    h("div", {}, servicesView(model, act), bringupView(model, act), historyView(model, act)),
+    boardView(model, act), servicesView(model, act), deviceView(model, act),
+    h("div", { key: "last" }, bringupView(model, act), historyView(model, act)),
   );
 }
 
@@ -239,7 +244,8 @@ function login() {
 }
 
 function dialog({ title, text, typed, verb, go }) {
-  const close = () => act.set({ confirm: null });
+  // The browser gives the focus back to where it was.
+  const close = () => document.querySelector("dialog").close();
   const submit = (event) => {
     event.preventDefault();
     const input = document.getElementById("typed");
@@ -250,7 +256,7 @@ function dialog({ title, text, typed, verb, go }) {
     close();
     go();
   };
-  return h("dialog", { key: title, "aria-labelledby": "dialog-title", onclose: close },
+  return h("dialog", { key: title, "aria-labelledby": "dialog-title", onclose: () => act.set({ confirm: null }) },
     h("form", { onsubmit: submit },
       h("h2", { id: "dialog-title" }, title),
       h("p", {}, text),

@@ -66,7 +66,6 @@ function identified(model) {
 function showing(model, led) {
   if (led.trouble) return led.trouble;
   if (led.owner) return word("purpose", led.owner);
-  if (led.trigger && led.trigger !== "none") return t("led.trigger", { trigger: led.trigger });
   return led.lit === true ? t("led.lit") : led.lit === false ? t("led.dark") : "";
 }
 
@@ -82,11 +81,11 @@ function drawing(model, board, leds, name) {
       class: `part ${part.kind}`, x: part.x_mm, y: part.y_mm, width: part.width_mm, height: part.height_mm, rx: 0.6,
     })),
     parts.filter((part) => part.width_mm >= 10 && part.height_mm >= 3).map((part) => h("text", {
-      class: "part-name", x: part.x_mm + part.width_mm / 2, y: part.y_mm + part.height_mm / 2,
+      class: `part-name on-${part.kind}`, x: part.x_mm + part.width_mm / 2, y: part.y_mm + part.height_mm / 2,
     }, word("part", part.kind))),
     leds.map((led) => h("g", { key: led.name },
       h("title", {}, label(led)),
-      h("circle", { class: `halo ${led.colour || "unknown"}`, "data-led": led.name, cx: at(led).x_mm, cy: at(led).y_mm, r: 4.5 }),
+      h("circle", { class: `halo ${led.colour || "unknown"}`, "data-led": led.name, cx: at(led).x_mm, cy: at(led).y_mm, r: 3.4 }),
       h("circle", { class: `led ${led.colour || "unknown"}`, "data-led": led.name, cx: at(led).x_mm, cy: at(led).y_mm, r: 1.8 }),
       !led.at && h("text", { class: "led-name", x: at(led).x_mm, y: at(led).y_mm - 5.5 }, led.label || led.name.slice(0, 8)),
     )),

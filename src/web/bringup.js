@@ -11,18 +11,23 @@ const PATTERN = { pattern: "250,250", seconds: 3 };
 // What can be tested: the LEDs, and the lines where the agent has any.
 function candidates(model) {
   const led = (it) => ({ kind: "leds", name: it.name, label: it.label ?? null, colour: it.colour ?? null, place: it.place || "" });
-  const line = (it) => ({ kind: "lines", name: it.name, label: it.label ?? null, colour: null, place: it.place || it.why || "" });
-  return [...allLeds(model).map(led), ...(model.lines || []).map(line)];
+  const line = (it) => ({ kind: "lines", name: it.name, label: it.label ?? null, colour: null, place: it.place || "" });
+  return [...allLeds(model).map(led), ...(model.lines || []).filter((it) => !it.in_use).map(line)];
 }
 
 export function bringupView(model, act) {
   const all = candidates(model);
-  const answers = model.bringup;
-  const done = all.filter((it) => answers.has(id(it)));
+  const [leds, lines] = ["leds", "lines"].map((kind) => all.filter((it) => it.kind === kind));
+  const done = all.filter((it) => model.bringup.has(id(it)));
   return h("section", { key: "bringup", "aria-labelledby": "bringup-title", class: "bringup" },
     h("h2", { id: "bringup-title" }, t("bringup")),
     h("p", { class: "hint" }, t(all.length ? "bringup.hint" : "bringup.none")),
-    h("ol", {}, all.map((it) => item(model, act, it))),
+    h("ol", {}, leds.map((it) => item(model, act, it))),
+    lines.length > 0 && h("details", { id: "lines" },
+      h("summary", {}, t("bringup.lines", { count: lines.length })),
+      h("p", { class: "hint" }, t("bringup.lines_hint")),
+      h("ol", {}, lines.map((it) => item(model, act, it))),
+    ),
     h("div", { class: "buttons" },
       h("button", { type: "button", id: "report", disabled: done.length === 0, onclick: () => download(model, done) },
         t("bringup.report", { count: done.length })),
@@ -42,9 +47,9 @@ function item(model, act, it) {
     act.set({});
   };
   const blink = async () => {
+    record({});
     try {
       await ask("POST", `/agent/v1/${it.kind}/${encodeURIComponent(it.name)}/pattern`, PATTERN);
-      record({});
     } catch (why) {
       record({ driver_ok: false, trouble: why.message });
     }

@@ -5,8 +5,13 @@ import { bytes, clock, duration, imageName, rate } from "./format.js";
 import { h, t, word } from "./dom.js";
 import { sentence } from "./history.js";
 
+// Phases in which a container can be started.
+const STILL = ["created", "exited", "dead"];
 // Lines of output that the page keeps.
 const LINES = 500;
+
+// Entries of the history after which a service runs that did not before.
+const STARTS = ["start", "started_by_engine"];
 
 const isOf = (app, service) => (it) => it.app_id === app && it.service === service;
 
@@ -46,7 +51,7 @@ export function servicesView(model, act) {
 }
 
 function activity(state) {
-  const parts = [word("activity", state.activity)];
+  const parts = [state.engine.state === "down" ? t("activity.engine") : word("activity", state.activity)];
   if (state.update.failed) parts.push(t("update.failed"));
   else if (state.update.pending) parts.push(t(state.update.downloaded ? "update.downloaded" : "update.pending"));
   return [...parts, ...state.doing.map((it) => it.what)].join(" · ");
@@ -97,14 +102,14 @@ function serviceView(model, act, { app, name, service, containers }) {
       fact("image", image(service, main)),
       fact("up", main?.phase === "running" && main.started &&
         duration((model.now + ahead - Date.parse(main.started)) / 1000)),
-      fact("restarts", main?.restarts ? String(main.restarts) : ""),
+      fact("restarts", restarts(model, app, name)),
       fact("ports", main?.ports.join(", ")),
       fact("error", main?.error),
       fact("why", why && `${sentence(why)} (${clock(why.at)})`),
     ),
     h("div", { class: "buttons" },
       service && !(service.stopped_by_hand || main?.phase === "exited") && button("restart"),
-      service && (main?.phase === "running" ? button("stop") : service.running && main && button("start")),
+      service && (main?.phase === "running" ? button("stop") : service.running && STILL.includes(main?.phase) && button("start")),
       h("button", {
         type: "button", "aria-expanded": String(logs), "aria-label": t("logs.service", { name }),
         onclick: () => act.logs(logs ? null : { id, app: app.app_id, service: name }),
@@ -114,6 +119,12 @@ function serviceView(model, act, { app, name, service, containers }) {
       key: `logs ${id}`, id: "logs", keep: true, class: "logs", role: "log", tabindex: "0", "aria-label": t("logs.of", { name }),
     }),
   );
+}
+
+// How often a service was started again, as far as the history goes back.
+function restarts(model, app, name) {
+  const starts = (model.history || []).filter(isOf(app.app_id, name)).filter((it) => STARTS.includes(it.action) && it.outcome !== "failed");
+  return starts.length > 1 ? t("restarts", { count: starts.length - 1, since: clock(starts[0].at) }) : "";
 }
 
 const fact = (name, value) => value ? [h("dt", {}, t(`fact.${name}`)), h("dd", { class: `fact-${name}` }, value)] : null;

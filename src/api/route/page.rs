@@ -31,7 +31,7 @@ macro_rules! web_file {
 static INDEX: WebFile = web_file!("index.html", "text/html");
 static FILES: [WebFile; 12] = [
     web_file!("icon.svg", "image/svg+xml"),
-    web_file!("style.css", "text/css"),
+    web_file!("style.css", "text/css", compact_css),
     web_file!("texts.json", "application/json", openapi::compact),
     web_file!("app.js", "text/javascript"),
     web_file!("agent.js", "text/javascript"),
@@ -87,6 +87,23 @@ const fn compact<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
                 break;
             }
         }
+    }
+    (kept, length)
+}
+
+/// The same of a style sheet, also without blanks beside its marks.
+const fn compact_css<const N: usize>(text: &[u8]) -> ([u8; N], usize) {
+    let (lines, end) = compact::<N>(text);
+    let (mut kept, mut length) = ([0; N], 0);
+    let mut at = 0;
+    while at < end {
+        let follows_mark = length > 0 && matches!(kept[length - 1], b'{' | b':' | b';' | b',' | b'>');
+        let precedes_mark = at + 1 < end && matches!(lines[at + 1], b'{' | b'}' | b'>');
+        if lines[at] != b' ' || !(follows_mark || precedes_mark) {
+            kept[length] = lines[at];
+            length += 1;
+        }
+        at += 1;
     }
     (kept, length)
 }

@@ -8,6 +8,12 @@ fn only_indentation_comments_and_empty_lines_are_left_out() {
 }
 
 #[test]
+fn a_style_sheet_keeps_the_blanks_that_mean_something() {
+    let (text, length) = compact_css::<128>(b"/* A comment. */\n.a > .b, .c :focus {\n  margin: 1px auto; color: red; }\n");
+    assert_eq!(&text[..length], b".a>.b,.c :focus{\nmargin:1px auto;color:red;}\n");
+}
+
+#[test]
 fn a_tag_is_that_of_the_contents() {
     // The hash's published examples.
     assert_eq!(&tag(b""), b"\"cbf29ce484222325\"");
