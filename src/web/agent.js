@@ -67,7 +67,7 @@ export async function readLines(response, each, alive = () => {}) {
   }
 }
 
-// Follows the agent's events until its key is refused; connects again, later each time. `on`: `opened`, `event(name, data)`,
+// Follows the agent's events until its key is refused; connects again, later each time. `on`: `event(name, data)`,
 // `closed`, and `refused` at the end.
 export async function follow(on) {
   let lastId;
@@ -82,7 +82,6 @@ export async function follow(on) {
     try {
       const headers = lastId === undefined ? {} : { "Last-Event-ID": lastId };
       const response = await ask("GET", "/agent/v1/events", undefined, { headers, signal: stop.signal });
-      on.opened();
       let event = {};
       await readLines(response, (line) => {
         const [, name, value] = line.match(/^(\w*): ?(.*)$/) || [];
@@ -97,26 +96,10 @@ export async function follow(on) {
       }, alive);
     } catch (why) {
       if (why.status === 401 || why.status === 403) return on.refused(why);
-      if (why.status === 404) {
-        const failed = await poll(on);
-        if (failed.status === 401) return on.refused(failed);
-      }
     }
     clearTimeout(silence);
     on.closed();
     await pause(Math.min(500 * 2 ** failures, LONGEST_WAIT) * (0.75 + Math.random() / 2));
-  }
-}
-
-// Reads the state again and again, for an agent without events. Resolves to why that ended.
-async function poll(on) {
-  for (;;) {
-    try {
-      on.event("state", await read("/agent/v1/state"));
-    } catch (why) {
-      return why;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
   }
 }
 

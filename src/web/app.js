@@ -70,10 +70,13 @@ const act = {
 
   logs(which) {
     model.logs?.stop.abort();
+    document.getElementById("logs")?.replaceChildren();
     const stop = new AbortController();
     act.set({ logs: which && { ...which, stop } });
     if (!which) return;
-    followLogs(which, stop.signal).then(() => notify("error", t("logs.ended")), (why) => stop.signal.aborted || failed(why));
+    // When the agent is not reached any more, the page says so, and follows again afterwards.
+    const ended = (why) => stop.signal.aborted || !model.connected || (why ? failed(why) : notify("error", t("logs.ended")));
+    followLogs(which, stop.signal).then(() => ended(), ended);
   },
 };
 
@@ -107,7 +110,6 @@ function refused(why) {
 async function open() {
   act.set({ phase: "loading", loginError: null });
   await follow({
-    opened() {},
     event: onEvent,
     closed() {
       if (model.connected || model.lostAt === null) act.set({ connected: false, lostAt: new Date() });
@@ -124,7 +126,10 @@ function onEvent(name, data) {
     const isNew = !model.connected;
     if (model.phase !== "open") afterwards(() => document.activeElement === document.body && document.getElementById("main").focus());
     Object.assign(model, { phase: "open", connected: true, lostAt: null });
-    if (isNew) lookAround();
+    if (isNew) {
+      lookAround();
+      if (model.logs) act.logs(model.logs);
+    }
   } else if (name === "history" && model.history) {
     model.history = [...model.history.filter((it) => it.id !== data.id), data].slice(-KEPT);
     if (data.object === "led") lookAtLeds();

@@ -11,7 +11,10 @@ export const h = (tag, attrs, ...children) =>
 // Makes the children of an element what is wanted.
 export function morph(parent, wanted) {
   let at = parent.firstChild;
-  for (const it of wanted.flat(9).filter((it) => !NOTHING.includes(it))) {
+  const all = wanted.flat(9).filter((it) => !NOTHING.includes(it));
+  for (const [index, it] of all.entries()) {
+    // What is gone is removed first: an element that is moved instead loses its scroll position.
+    while (at && !all.slice(index).some((it) => is(at, it))) at = removed(at);
     let found = at;
     while (found && !is(found, it)) found = found.nextSibling;
     found ||= made(parent, it);
@@ -19,11 +22,13 @@ export function morph(parent, wanted) {
     else parent.insertBefore(found, at);
     update(found, it);
   }
-  while (at) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
-  }
+  while (at) at = removed(at);
+}
+
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 const isText = (it) => typeof it !== "object";

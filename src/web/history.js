@@ -8,11 +8,8 @@ export const KEPT = 500;
 // Entries that are shown until a person asks for more.
 export const SHOWN = 30;
 
-// What happened, as a sentence.
-export function sentence(it) {
-  const what = [word("action", it.action), it.name].filter((it) => it).join(" ");
-  return it.why ? `${what}: ${it.why}` : what;
-}
+// What happened, as the agent says it.
+export const sentence = (it) => it.sentence || [word("action", it.action), it.name, it.why].filter((it) => it).join(" ");
 
 export function historyView(model, act) {
   const { history } = model;
@@ -51,6 +48,6 @@ function more(it) {
   const parts = it.outcome === "seen" ? [] : [word("outcome", it.outcome)];
   if (it.milliseconds >= 1000) parts.push(duration(it.milliseconds / 1000));
   else if (it.milliseconds !== null && it.milliseconds !== undefined) parts.push(`${it.milliseconds} ms`);
-  if (it.asked_by) parts.push(t("history.asked", { by: it.asked_by }));
+  if (it.asked_by && !it.sentence) parts.push(t("history.asked", { by: it.asked_by }));
   return parts.join(" · ");
 }

@@ -177,7 +177,7 @@ function locks(state, act) {
     if (it.held_by === "service") return t("lock.service", { app, service: it.service, since: clock(it.since * 1000), path: it.path });
     return t(it.reason ? "lock.lease_for" : "lock.lease", { app, owner: it.owner, reason: it.reason, ends: clock(it.ends) });
   };
-  return h("div", { class: "locks" },
+  return h("div", { key: "locks", class: "locks" },
     h("ul", { "aria-label": t("locks") }, state.locks.map((it) => h("li", {}, text(it)))),
     state.locks.some((it) => it.held_by !== "agent") &&
       h("button", { type: "button", id: "override", class: "danger", onclick: force }, t("override")),
@@ -195,8 +195,8 @@ function problems(state) {
   ];
   const waiting = state.waiting || [];
   return [
-    all.length > 0 && h("div", { class: "problems" }, h("h3", {}, t("troubles")), h("ul", {}, all.map((it) => h("li", {}, it)))),
-    waiting.length > 0 && h("div", { class: "waiting" }, h("h3", {}, t("waiting")), h("ul", {}, waiting.map((it) => h("li", {}, it)))),
+    all.length > 0 && h("div", { key: "problems", class: "problems" }, h("h3", {}, t("troubles")), h("ul", {}, all.map((it) => h("li", {}, it)))),
+    waiting.length > 0 && h("div", { key: "waiting", class: "waiting" }, h("h3", {}, t("waiting")), h("ul", {}, waiting.map((it) => h("li", {}, it)))),
   ];
 }
 
