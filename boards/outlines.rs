@@ -94,7 +94,7 @@ pub(crate) const PI_ZERO: Outline = Outline {
     ],
 };
 
-/// The BeagleBones of the size of a credit card, with Ethernet.
+/// The `BeagleBone` and its kin with Ethernet, of the size of a credit card.
 pub(crate) const BONE: Outline = Outline {
     width: 86,
     height: 53,

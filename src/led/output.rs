@@ -101,8 +101,8 @@ impl<'a> LedOutput<'a> {
         let purpose = request.owner.purpose;
         info!(led = ?self.which, %purpose, %player, %pattern, "the LED blinks");
         let since = Instant::now();
-        let (which, played) = (self.which.clone(), pattern.clone());
-        let playing = async move { leds.play(&which, &played, since).await };
+        let (which, shown) = (self.which.clone(), pattern.clone());
+        let playing = async move { leds.play(&which, &shown, since).await };
         let playing = (player == Player::Agent).then(|| Box::pin(playing) as _);
         self.shown = Some(Shown { purpose, nth: request.nth, player, pattern: pattern.clone(), since, playing });
         Ok(())

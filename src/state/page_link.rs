@@ -10,7 +10,7 @@ use crate::state::Secret;
 /// How long a link can be opened: long enough to find the phone, short enough for what a camera may see in passing.
 pub const PAGE_LINK_FOR: Duration = Duration::from_secs(600);
 /// The number of links that can be opened at a time, the latest ones.
-const MAX: usize = 8;
+const MAX_LINKS: usize = 8;
 
 /// The links that were not opened yet. They are not stored: a restart of the agent ends them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl PageLinks {
     /// Adds a link with this token.
     pub fn add(&mut self, token: Secret, now: Instant) {
         self.tokens.retain(|(_, until)| *until > now);
-        if self.tokens.len() >= MAX {
+        if self.tokens.len() >= MAX_LINKS {
             self.tokens.pop_front();
         }
         self.tokens.push_back((token, now + PAGE_LINK_FOR));
@@ -32,7 +32,13 @@ impl PageLinks {
     /// Whether a link with this token can be opened. Compares with every token, in constant time.
     #[must_use]
     pub fn has(&self, token: &Secret, now: Instant) -> bool {
-        self.tokens.iter().fold(false, |found, (it, until)| (it == token) & (*until > now) | found)
+        let mut found = false;
+        for (it, until) in &self.tokens {
+            if it == token && *until > now {
+                found = true;
+            }
+        }
+        found
     }
 
     /// Opens the link with this token. Returns whether there was one; it counts no more.

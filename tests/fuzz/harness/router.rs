@@ -118,7 +118,7 @@ fn answer(request: Request) {
         }
         Request::Lease { reply, .. } => respond(reply, Err(Refusal::Busy(AppId(1)))),
         Request::RenewKey { reply, .. } | Request::MakePageLink(reply) | Request::OpenPageLink { reply, .. } => {
-            respond(reply, Ok(Secret::new("e".repeat(64))))
+            respond(reply, Ok(Secret::new("e".repeat(64))));
         }
         Request::SwitchLocalMode { reply, .. } => respond(reply, Ok(LocalModeStatus::default())),
         Request::ReadHost(reply) => respond(reply, Ok(HostConfig::default())),
