@@ -6,7 +6,7 @@
 //! Sources: `am335x-boneblack.dts` of mainline; the trees of beagleboard/BeagleBoard-DeviceTrees for Linux 4.4 to 6.6, where
 //! the LEDs are `usr0` to `usr3`.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "beaglebone-black",
@@ -61,4 +61,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: headers::BEAGLEBONE_BLACK,
 };

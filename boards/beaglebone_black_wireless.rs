@@ -19,4 +19,5 @@ pub(crate) const BOARD: Board = Board {
     leds: beaglebone_white::BOARD.leds,
     not_leds: &["wl18xx_bt_en"],
     not_lines: &[],
+    headers: &[],
 };

@@ -128,4 +128,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &["wl18xx_bt_en"],
     not_lines: &[],
+    headers: &[],
 };

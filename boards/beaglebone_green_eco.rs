@@ -17,4 +17,5 @@ pub(crate) const BOARD: Board = Board {
     leds: beaglebone_white::BOARD.leds,
     not_leds: &[],
     not_lines: &[],
+    headers: &[],
 };

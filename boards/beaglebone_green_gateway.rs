@@ -69,4 +69,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &["wl18xx_bt_en"],
     not_lines: &[],
+    headers: &[],
 };

@@ -41,4 +41,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &["MIPI_SWITCH_OE", "MIPI_SWITCH_SEL"],
     not_lines: &[],
+    headers: &[],
 };

@@ -1,6 +1,6 @@
 //! Consistency checks of the descriptions. All run at compile time.
 
-use crate::{ALL, Board, Led, Line, NEVER_BLINK, Outline, Role};
+use crate::{ALL, Board, Header, Led, Line, NEVER_BLINK, Outline, Role};
 
 // Descriptions that contradict themselves or each other do not compile.
 const _: () = {
@@ -49,6 +49,35 @@ impl Board {
             while k < self.leds.len() {
                 led.is_not(&self.leds[k]);
                 k += 1;
+            }
+            i += 1;
+        }
+        self.validate_headers();
+    }
+
+    /// Panics if a line that is left to the owner has another job, or is said twice.
+    const fn validate_headers(&self) {
+        let mut i = 0;
+        while i < self.headers.len() {
+            let header = &self.headers[i];
+            let mut j = 0;
+            while j < self.not_lines.len() {
+                assert!(!header.has(&self.not_lines[j]), "a line that must not be driven is not left to the owner");
+                j += 1;
+            }
+            let mut j = 0;
+            while j < self.leds.len() {
+                let mut k = 0;
+                while k < self.leds[j].lines.len() {
+                    assert!(!header.has(&self.leds[j].lines[k]), "a LED's line is not left to the owner");
+                    k += 1;
+                }
+                j += 1;
+            }
+            let mut j = i;
+            while j < self.headers.len() {
+                header.is_not(&self.headers[j], i == j);
+                j += 1;
             }
             i += 1;
         }
@@ -119,6 +148,36 @@ impl Led {
             i += 1;
         }
         false
+    }
+}
+
+impl Header {
+    /// Whether this line is one of its pins.
+    const fn has(&self, line: &Line) -> bool {
+        let mut i = 0;
+        while i < self.pins.len() {
+            if self.pins[i].offset == line.offset && same(self.chip.device, line.chip.device) {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
+
+    /// Panics if two pins share a name or a line. `is_itself`: the other header is this one, whose pins equal themselves.
+    const fn is_not(&self, other: &Header, is_itself: bool) {
+        let mut i = 0;
+        while i < self.pins.len() {
+            assert!(!self.pins[i].name.is_empty() && !self.pins[i].place.is_empty(), "a pin has a name and a place");
+            let mut j = if is_itself { i + 1 } else { 0 };
+            while j < other.pins.len() {
+                let (a, b) = (&self.pins[i], &other.pins[j]);
+                assert!(!same(a.name, b.name), "no two pins of a board share a name");
+                assert!(a.offset != b.offset || !same(self.chip.device, other.chip.device), "no two pins share a line");
+                j += 1;
+            }
+            i += 1;
+        }
     }
 }
 
@@ -201,8 +260,8 @@ mod tests {
     use std::path::Path;
 
     use crate::{
-        ALL, Board, BootConfig, Chip, Colour, Led, Light, Line, NEVER_BLINK, Outline, Part, PartKind, Place, Point, Polarity,
-        Role,
+        ALL, Board, BootConfig, Chip, Colour, Header, Led, Light, Line, NEVER_BLINK, Outline, Part, PartKind, Pin, Place,
+        Point, Polarity, Role,
     };
 
     const CHIP: Chip = Chip { device: "1.gpio", label: None };
@@ -219,6 +278,8 @@ mod tests {
         lines: &[LINE],
     };
     const TWO: Led = Led { name: "two", role: Role::User, classes: &["two"], lines: &[], ..ONE };
+    const PIN: Pin = Pin { name: "P1", offset: 7, place: "pin 1" };
+    const HEADER: Header = Header { chip: CHIP, pins: &[PIN] };
     const GOOD: Board = Board {
         id: "good",
         name: "Good",
@@ -231,7 +292,12 @@ mod tests {
         leds: &[ONE, TWO],
         not_leds: &["mcu_bsl"],
         not_lines: &[],
+        headers: &[HEADER],
     };
+
+    fn with_pins(headers: &'static [Header]) -> Board {
+        Board { headers, ..GOOD }
+    }
 
     #[test]
     fn a_description_that_contradicts_itself_is_refused() {
@@ -257,6 +323,13 @@ mod tests {
             ("two LEDs of one class name", Board { leds: &[ONE, Led { classes: &["x", "one"], ..TWO }], ..GOOD }),
             ("two LEDs on one line", Board { leds: &[ONE, Led { lines: &[LINE], ..TWO }], ..GOOD }),
             ("a LED on a line not to be driven", Board { not_lines: &[LINE], ..GOOD }),
+            ("a pin on a line not to be driven", Board { not_lines: &[Line { offset: 7, ..LINE }], ..GOOD }),
+            ("a pin on a LED's line", with_pins(&[Header { chip: CHIP, pins: &[Pin { offset: 1, ..PIN }] }])),
+            ("a pin without a name", with_pins(&[Header { chip: CHIP, pins: &[Pin { name: "", ..PIN }] }])),
+            ("a pin without a place", with_pins(&[Header { chip: CHIP, pins: &[Pin { place: "", ..PIN }] }])),
+            ("two pins of one name", with_pins(&[Header { chip: CHIP, pins: &[PIN, Pin { offset: 8, ..PIN }] }])),
+            ("two pins on one line", with_pins(&[Header { chip: CHIP, pins: &[PIN, Pin { name: "P2", ..PIN }] }])),
+            ("a pin on two headers", with_pins(&[HEADER, HEADER])),
         ] {
             assert!(catch_unwind(|| bad.validate()).is_err(), "{what}: nobody noticed");
         }

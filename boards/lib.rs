@@ -24,6 +24,7 @@ mod beagleplay;
 mod beagley_ai;
 mod check;
 mod chips;
+mod headers;
 mod outlines;
 mod pocketbeagle;
 mod pocketbeagle_2;
@@ -115,6 +116,8 @@ pub struct Board {
     pub not_leds: &'static [&'static str],
     /// GPIO lines that look like a LED's and must never be driven.
     pub not_lines: &'static [Line],
+    /// Lines on headers that are free for the board's owner. Empty where that is not known.
+    pub headers: &'static [Header],
 }
 
 /// The file in which a board's boot loader or firmware is configured.
@@ -273,6 +276,26 @@ pub struct Chip {
     pub device: &'static str,
     /// Its driver's label, if that means this chip and no other.
     pub label: Option<&'static str>,
+}
+
+/// The lines of one chip that a board brings out to its headers and leaves to its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The chip they are on.
+    pub chip: Chip,
+    /// The lines.
+    pub pins: &'static [Pin],
+}
+
+/// A line on a header, free for the board's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// Its name in the board's documentation. Kernels that name the line begin its name with this one.
+    pub name: &'static str,
+    /// Its offset on the chip, from 0.
+    pub offset: u32,
+    /// Where on the board it is: `pin 29 of the header`.
+    pub place: &'static str,
 }
 
 /// The level of a line that lights a LED.

@@ -62,4 +62,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &["mcu_nrst", "mcu_bsl"],
     not_lines: &[],
+    headers: &[],
 };

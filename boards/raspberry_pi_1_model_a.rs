@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2835-rpi-a.dts` of mainline, `bcm2708-rpi-b.dts` of the vendor.
 
-use crate::{Board, BootConfig, outlines, raspberry_pi_1_model_b};
+use crate::{Board, BootConfig, Header, chips, headers, outlines, raspberry_pi_1_model_b};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-a",
@@ -19,4 +19,5 @@ pub(crate) const BOARD: Board = Board {
     leds: raspberry_pi_1_model_b::BOARD.leds,
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2835, pins: headers::RASPBERRY_PI_26 }],
 };

@@ -6,7 +6,7 @@
 //! Sources: `bcm2835-rpi-b-plus.dts` of mainline, `bcm2708-rpi-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-1-model-b-plus",
@@ -41,4 +41,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2835, pins: headers::RASPBERRY_PI_40 }],
 };

@@ -6,7 +6,7 @@
 //! `bcm2709-rpi-2-b.dts` and `bcm2710-rpi-2-b.dts` of the vendor. `led0` and `led1` are the names before Linux 6.1
 //! (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-2-model-b",
@@ -41,4 +41,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2836, pins: headers::RASPBERRY_PI_40 }],
 };

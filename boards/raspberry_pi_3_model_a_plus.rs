@@ -6,7 +6,7 @@
 //! Sources: `bcm2837-rpi-3-a-plus.dts` of mainline, `bcm2710-rpi-3-b-plus.dts` of the vendor. `led0` and `led1` are the names
 //! before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-3-model-a-plus",
@@ -46,4 +46,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2836, pins: headers::RASPBERRY_PI_40 }],
 };

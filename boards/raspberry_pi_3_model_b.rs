@@ -7,7 +7,7 @@
 //! Sources: `bcm2837-rpi-3-b.dts` of mainline, `bcm2710-rpi-3-b.dts` of the vendor. `led0` and `led1` are the names before
 //! Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-3-model-b",
@@ -45,4 +45,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2836, pins: headers::RASPBERRY_PI_40 }],
 };

@@ -5,7 +5,7 @@
 //! Sources: `bcm2711-rpi-400.dts` of mainline and of the vendor, where the node of `ACT` is there and disabled. `led0` and
 //! `led1` are the names before Linux 6.1 (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Polarity, Role, chips, headers};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-400",
@@ -28,4 +28,5 @@ pub(crate) const BOARD: Board = Board {
     }],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2711, pins: headers::RASPBERRY_PI_40 }],
 };

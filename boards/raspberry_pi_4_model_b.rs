@@ -3,7 +3,7 @@
 //! Sources: `bcm2711-rpi-4-b.dts` of mainline and of the vendor. `led0` and `led1` are the names before Linux 6.1
 //! (raspberrypi/linux ea14f14d).
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-4-model-b",
@@ -38,4 +38,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::BCM2711, pins: headers::RASPBERRY_PI_40 }],
 };

@@ -6,7 +6,7 @@
 //! Sources: `bcm2712-rpi-5-b.dts` of mainline, without LEDs; `bcm2712-rpi-5-b.dts` and `bcm2712d0-rpi-5-b.dts` of the vendor;
 //! raspberrypi/documentation#3505 for the one case.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Point, Polarity, Role, chips, outlines};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Point, Polarity, Role, chips, headers, outlines};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-5",
@@ -41,4 +41,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::RP1, pins: headers::RASPBERRY_PI_40 }],
 };

@@ -5,7 +5,7 @@
 //!
 //! Sources: `bcm2712-rpi-500.dts` of the vendor.
 
-use crate::{Board, BootConfig, Colour, Led, Light, Line, Place, Polarity, Role, chips};
+use crate::{Board, BootConfig, Colour, Header, Led, Light, Line, Place, Polarity, Role, chips, headers};
 
 pub(crate) const BOARD: Board = Board {
     id: "raspberry-pi-500",
@@ -40,4 +40,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[Header { chip: chips::RP1, pins: headers::RASPBERRY_PI_40 }],
 };

@@ -29,4 +29,5 @@ pub(crate) const BOARD: Board = Board {
     }],
     not_leds: &[],
     not_lines: &[Line { chip: chips::BCM2835, offset: 47, name: Some("EMMC_EN_N"), lit_by: Polarity::ActiveHigh }],
+    headers: &[],
 };

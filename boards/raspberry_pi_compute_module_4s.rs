@@ -28,4 +28,5 @@ pub(crate) const BOARD: Board = Board {
     }],
     not_leds: &[],
     not_lines: &[],
+    headers: &[],
 };

@@ -40,4 +40,5 @@ pub(crate) const BOARD: Board = Board {
     ],
     not_leds: &[],
     not_lines: &[],
+    headers: &[],
 };

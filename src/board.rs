@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use boards::{Board, Led};
 
 mod choose;
+mod free_lines;
 mod guess;
 mod recognise;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub use boards::{BootConfig, Polarity};
 pub use choose::choose_led;
+pub use free_lines::{FreeLine, free_lines};
 pub use recognise::{BoardEvidence, recognise};
 
 /// What configuration and environment say of the board.
@@ -39,6 +41,16 @@ pub struct DetectedBoard {
     pub compatible: Vec<String>,
     /// A warning about a statement on the board that was overruled: what, where and what to do.
     pub complaint: Option<String>,
+}
+
+/// Whether the board itself says what it is. A device type is only what an image was made for, and a later entry of
+/// `compatible` is only a related board: related boards share names, not wiring.
+fn is_sure(detected: &DetectedBoard) -> bool {
+    match &detected.how {
+        DetectedBy::Configuration(_) | DetectedBy::Model(_) => true,
+        DetectedBy::Compatible(entry) => detected.compatible.first() == Some(entry),
+        DetectedBy::DeviceType { .. } | DetectedBy::Nothing => false,
+    }
 }
 
 impl DetectedBoard {
@@ -134,6 +146,8 @@ pub struct LedChoice {
     pub passed_over: Vec<(String, String)>,
     /// Other LEDs that may be driven when a user names them. Without the chosen one.
     pub others: Vec<OtherLed>,
+    /// GPIO lines without an LED that the board leaves to its owner.
+    pub free_lines: Vec<FreeLine>,
 }
 
 /// Where a LED is connected.

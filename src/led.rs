@@ -24,7 +24,9 @@ use crate::led::arbiter::{DesiredPattern, LedArbiter};
 use crate::led::output::LedOutput;
 use crate::port::{LedError, Leds, ToolLock};
 use crate::request::LedRequest;
-use crate::state::{HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus};
+use crate::state::{
+    FreeLineInfo, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus,
+};
 
 /// Backoff of a LED that failed. Short enough for one that was unplugged and comes back.
 const RETRY: Duration = Duration::from_secs(2);
@@ -68,7 +70,7 @@ struct LedController<'a, L> {
     leds: &'a L,
     publish: watch::Sender<LedStatus>,
     arbiter: LedArbiter,
-    /// The identify LED, always, and every other LED that is requested or has yet to be restored.
+    /// The identify LED, always, and every other LED or line that is requested or has yet to be restored.
     outputs: BTreeMap<LedRef, LedOutput<'a>>,
     /// When to restore LEDs that a killed program left changed. `None`: there can be none.
     restore_at: Option<Instant>,
@@ -81,7 +83,7 @@ struct LedController<'a, L> {
 /// The requester that awaits a response, by the kind of its request.
 enum Requester {
     Identify(oneshot::Sender<IdentifyOutcome>),
-    Hold(String, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
+    Hold(LedRef, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
     Release(oneshot::Sender<Result<(), LedRefusal>>),
 }
 
@@ -100,19 +102,21 @@ impl<'a, L: Leds> LedController<'a, L> {
                 self.output(LedRef::Identify).retry_now();
                 self.requester = Some(Requester::Identify(reply));
             }
-            LedRequest::Hold(which, pattern, length, reply) => match self.resolve_name(&which).await {
-                Ok(name) => {
-                    self.arbiter.hold(name.clone(), pattern, length, Instant::now());
-                    let which = self.led_ref(&name);
+            LedRequest::Hold(which, pattern, length, reply) => match self.resolve(&which).await {
+                Ok(named) => {
+                    self.arbiter.hold(named.clone(), pattern, length, Instant::now());
+                    let which = self.output_ref(&named);
                     self.output(which).retry_now();
-                    self.requester = Some(Requester::Hold(name, reply));
+                    self.requester = Some(Requester::Hold(named, reply));
                 }
                 // If the requester has disconnected, the reply is dropped.
                 Err(error) => drop(reply.send(Err(refusal(&error)))),
             },
-            LedRequest::Release(which, reply) => match self.resolve_name(&which).await {
-                Ok(name) => {
-                    self.arbiter.release(&name);
+            // If the requester has disconnected, the reply is dropped.
+            LedRequest::Lines(reply) => drop(reply.send(self.lines().await.map_err(|error| refusal(&error)))),
+            LedRequest::Release(which, reply) => match self.resolve(&which).await {
+                Ok(named) => {
+                    self.arbiter.release(&named);
                     self.requester = Some(Requester::Release(reply));
                 }
                 Err(error) => drop(reply.send(Err(refusal(&error)))),
@@ -130,16 +134,33 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    /// The LED's own name, for a requested name.
-    async fn resolve_name(&mut self, which: &LedRef) -> Result<String, LedError> {
+    /// The LED or line by its own name, for a requested name.
+    async fn resolve(&mut self, which: &LedRef) -> Result<LedRef, LedError> {
         match self.survey().await.and_then(|survey| self.leds.find(&survey, which)) {
-            Ok(led) => Ok(led.name),
+            Ok(LedInfo { name, .. }) => Ok(match which {
+                LedRef::Line(_) => LedRef::Line(name),
+                LedRef::Named(_) | LedRef::Identify => LedRef::Named(name),
+            }),
             // A pattern can be released by its name although its LED was unplugged.
-            Err(error) => match which {
-                LedRef::Named(name) if self.arbiter.held().any(|held| held == name) => Ok(name.clone()),
-                LedRef::Named(_) | LedRef::Identify => Err(error),
-            },
+            Err(error) => {
+                if self.arbiter.held().any(|held| held == which) {
+                    Ok(which.clone())
+                } else {
+                    Err(error)
+                }
+            }
         }
+    }
+
+    /// The GPIO lines that the board leaves to its owner, and what each shows.
+    async fn lines(&mut self) -> Result<Vec<(FreeLineInfo, LedActivity)>, LedError> {
+        let survey = self.survey().await?;
+        let lines = self.leds.lines(&survey).await?;
+        let with_activity = |line: FreeLineInfo| {
+            let shows = self.activity(&LedRef::Line(line.name.clone()));
+            (line, shows)
+        };
+        Ok(lines.into_iter().map(with_activity).collect())
     }
 
     /// Lists the LEDs there are, and publishes the list.
@@ -149,7 +170,11 @@ impl<'a, L: Leds> LedController<'a, L> {
         let identify_led = led.map_err(|error| error.to_string());
         let mut others = survey.as_ref().map(|it| self.leds.others(it)).unwrap_or_default();
         let is_here = |name: &str| others.iter().chain(&identify_led).any(|led| led.name == name);
-        let gone: Vec<String> = self.arbiter.held().filter(|name| !is_here(name)).cloned().collect();
+        let held_leds = self.arbiter.held().filter_map(|held| match held {
+            LedRef::Named(name) => Some(name.clone()),
+            LedRef::Identify | LedRef::Line(_) => None,
+        });
+        let gone: Vec<String> = held_leds.filter(|name| !is_here(name)).collect();
         others.extend(gone.into_iter().map(|name| LedInfo { name, why: "it went away".into() }));
         self.publish.send_if_modified(|status| {
             let shows =
@@ -181,9 +206,12 @@ impl<'a, L: Leds> LedController<'a, L> {
         self.publish.borrow().led.as_ref().ok().map(|led| led.name.clone())
     }
 
-    /// The LED of this name.
-    fn led_ref(&self, name: &str) -> LedRef {
-        if self.identify_name().as_deref() == Some(name) { LedRef::Identify } else { LedRef::Named(name.to_owned()) }
+    /// The output of the LED or line with this own name.
+    fn output_ref(&self, named: &LedRef) -> LedRef {
+        match named {
+            LedRef::Named(name) if self.identify_name().as_ref() == Some(name) => LedRef::Identify,
+            LedRef::Identify | LedRef::Named(_) | LedRef::Line(_) => named.clone(),
+        }
     }
 
     fn output(&mut self, which: LedRef) -> &mut LedOutput<'a> {
@@ -194,8 +222,8 @@ impl<'a, L: Leds> LedController<'a, L> {
     async fn reconcile(&mut self) {
         self.arbiter.expire(Instant::now());
         self.restore_orphaned().await;
-        for name in self.arbiter.held().cloned().collect::<Vec<_>>() {
-            let which = self.led_ref(&name);
+        for named in self.arbiter.held().cloned().collect::<Vec<_>>() {
+            let which = self.output_ref(&named);
             self.output(which);
         }
         for which in self.outputs.keys().cloned().collect::<Vec<_>>() {
@@ -276,7 +304,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         // The request is dropped; its requester gets the error now.
         match &self.requester {
             Some(Requester::Identify(_)) if *which == LedRef::Identify => self.arbiter.cancel_identify(),
-            Some(Requester::Hold(name, _)) if self.led_ref(name) == *which => self.arbiter.release(&name.clone()),
+            Some(Requester::Hold(named, _)) if self.output_ref(named) == *which => self.arbiter.release(&named.clone()),
             Some(Requester::Identify(_) | Requester::Hold(..) | Requester::Release(_)) | None => {}
         }
     }
@@ -286,7 +314,7 @@ impl<'a, L: Leds> LedController<'a, L> {
         // If the requester has disconnected, the reply is dropped.
         match self.requester.take() {
             Some(Requester::Identify(reply)) => drop(reply.send(self.identify_outcome())),
-            Some(Requester::Hold(name, reply)) => drop(reply.send(self.hold_outcome(name))),
+            Some(Requester::Hold(named, reply)) => drop(reply.send(self.hold_outcome(&named))),
             Some(Requester::Release(reply)) => drop(reply.send(Ok(()))),
             None => {}
         }
@@ -307,32 +335,37 @@ impl<'a, L: Leds> LedController<'a, L> {
         }
     }
 
-    fn hold_outcome(&mut self, led: String) -> Result<HeldPattern, LedRefusal> {
-        let which = self.led_ref(&led);
+    fn hold_outcome(&mut self, named: &LedRef) -> Result<HeldPattern, LedRefusal> {
+        let which = self.output_ref(named);
         let owner = self.requests(&which).first().map(|request| request.owner.purpose);
         let output = self.output(which);
         match (owner, &output.trouble) {
             (_, Some(error)) => Err(refusal(error)),
-            (Some(owner), None) => Ok(HeldPattern { led, owner, player: output.shows().map(|(_, player)| player) }),
+            (Some(owner), None) => {
+                let player = output.shows().map(|(_, player)| player);
+                Ok(HeldPattern { led: named.to_string(), owner, player })
+            }
             (None, None) => Err(LedRefusal::Failed("it was over before it began".into())),
+        }
+    }
+
+    /// The owners of a LED or line, and what it shows.
+    fn activity(&self, which: &LedRef) -> LedActivity {
+        let output = self.outputs.get(which);
+        LedActivity {
+            owners: self.requests(which).into_iter().map(|request| request.owner).collect(),
+            player: output.and_then(LedOutput::shows).map(|(_, player)| player),
+            pattern: output.and_then(LedOutput::pattern),
+            trouble: output.and_then(|output| output.trouble.as_ref()).map(ToString::to_string),
         }
     }
 
     /// Publishes the owners of each LED and what it shows.
     fn publish_status(&self) {
-        let shows = |which: &LedRef| {
-            let output = self.outputs.get(which);
-            LedActivity {
-                owners: self.requests(which).into_iter().map(|request| request.owner).collect(),
-                player: output.and_then(LedOutput::shows).map(|(_, player)| player),
-                pattern: output.and_then(LedOutput::pattern),
-                trouble: output.and_then(|output| output.trouble.as_ref()).map(ToString::to_string),
-            }
-        };
-        let mut identify = shows(&LedRef::Identify);
+        let mut identify = self.activity(&LedRef::Identify);
         identify.trouble = identify.trouble.or_else(|| self.restore_failure.as_ref().map(ToString::to_string));
         let names: Vec<String> = self.publish.borrow().others.iter().map(|(led, _)| led.name.clone()).collect();
-        let others: Vec<LedActivity> = names.into_iter().map(|name| shows(&LedRef::Named(name))).collect();
+        let others: Vec<LedActivity> = names.into_iter().map(|name| self.activity(&LedRef::Named(name))).collect();
         self.publish.send_if_modified(|status| {
             let changed =
                 status.others.iter_mut().zip(others).fold(false, |changed, ((_, it), shows)| set(it, shows) || changed);

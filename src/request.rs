@@ -13,8 +13,8 @@ use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
 use crate::state::live_log::LiveLogLine;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
-    AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedLevel, LedRef, LedRefusal,
-    LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
+    AppId, Caller, ConnectivityCheck, ContainerId, Force, FreeLineInfo, HeldLock, HeldPattern, IdentifyOutcome, LedActivity,
+    LedLevel, LedRef, LedRefusal, LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
 };
 
 /// Where the response goes, or why the request was rejected. The requester may have hung up; what was begun is finished all
@@ -290,6 +290,8 @@ pub enum LedRequest {
     /// Show this pattern on this LED, for this long from now, in place of one requested before. Answered as soon as the LED
     /// was set, or could not be.
     Hold(LedRef, Pattern, Duration, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
+    /// List the GPIO lines that the board leaves to its owner, as they are now, with what each shows.
+    Lines(oneshot::Sender<Result<Vec<(FreeLineInfo, LedActivity)>, LedRefusal>>),
     /// End the requested pattern. None is fine.
     Release(LedRef, oneshot::Sender<Result<(), LedRefusal>>),
     /// What each LED shows at this moment, by name. Those whose driver does not say are left out.

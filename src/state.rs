@@ -76,7 +76,8 @@ pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use labels::is_supervisor_label;
 pub use led::{
-    HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus, Player,
+    FreeLineInfo, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus,
+    LineDirection, LineHolder, Player,
 };
 pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{LedLevel, Pattern, PatternError};

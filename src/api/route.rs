@@ -7,6 +7,7 @@
 //! v2       the API of multi-container devices: actions on a service  route/v2.rs
 //! agent    what the agent knows and does                            route/agent.rs
 //! leds     the board and its LEDs                                   route/leds.rs
+//! lines    its free GPIO lines                                      route/lines.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
 //! openapi  the API description                                      route/openapi.rs openapi.json
@@ -15,6 +16,7 @@
 
 mod agent;
 mod leds;
+mod lines;
 mod local;
 mod openapi;
 mod page;
@@ -123,8 +125,15 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/state", AnyKey, Now(agent::state)),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Waits(|call| Box::pin(leds::leds(call)))),
-    post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),
-    delete("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::release(call)))),
+    post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|it| Box::pin(leds::hold(leds::which(&it), it)))),
+    delete(
+        "/agent/v1/leds/{name}/pattern",
+        Device(DeviceAction::Blink),
+        Waits(|it| Box::pin(leds::release(leds::which(&it), it))),
+    ),
+    get("/agent/v1/lines", DeviceKey, Waits(|call| Box::pin(lines::lines(call)))),
+    post("/agent/v1/lines/{name}/pattern", DeviceKey, Waits(|call| Box::pin(lines::hold(call)))),
+    delete("/agent/v1/lines/{name}/pattern", DeviceKey, Waits(|call| Box::pin(lines::release(call)))),
     post("/agent/v1/apps/{appId}/lock", App, Waits(|call| Box::pin(agent::lease(call)))),
     delete("/agent/v1/apps/{appId}/lock", App, Waits(|call| Box::pin(agent::end_lease(call)))),
     get("/agent/v1/board", AnyKey, Now(leds::board)),

@@ -6,8 +6,9 @@
 
 use boards::{Board, Led, Line, NEVER_BLINK, Place, Role};
 
+use super::free_lines::free_lines;
 use super::guess::{best, is_plain, unfit};
-use super::{AvailableLeds, DetectedBoard, DetectedBy, KernelChip, KernelLed, LedChoice, LedLocation, OtherLed};
+use super::{AvailableLeds, DetectedBoard, KernelChip, KernelLed, LedChoice, LedLocation, OtherLed, is_sure};
 
 /// The order in which a board's LEDs serve to identify it.
 const BY_USE: [Role; 4] = [Role::Identify, Role::User, Role::Activity, Role::Power];
@@ -28,7 +29,7 @@ pub fn choose_led(detected: &DetectedBoard, led_file: Option<&str>, available: &
         None => (None, None, search.why_none()),
     };
     let others = search.others(led.as_ref());
-    LedChoice { led, described, why, passed_over: search.passed_over, others }
+    LedChoice { led, described, why, passed_over: search.passed_over, others, free_lines: free_lines(detected) }
 }
 
 /// A LED, the board file's description of it, and why it was chosen.
@@ -200,16 +201,6 @@ impl<'a> Search<'a> {
 fn led_name(path: &str) -> Option<&str> {
     let path = path.trim_end_matches('/');
     path.strip_suffix("/brightness").unwrap_or(path).rsplit('/').next().filter(|it| !it.is_empty())
-}
-
-/// Whether the board itself says what it is. A device type is only what an image was made for, and a later entry of
-/// `compatible` is only a related board: related boards share names, not wiring.
-fn is_sure(detected: &DetectedBoard) -> bool {
-    match &detected.how {
-        DetectedBy::Configuration(_) | DetectedBy::Model(_) => true,
-        DetectedBy::Compatible(entry) => detected.compatible.first() == Some(entry),
-        DetectedBy::DeviceType { .. } | DetectedBy::Nothing => false,
-    }
 }
 
 fn is_chip_of(chip: &KernelChip, line: &Line) -> bool {

@@ -18,8 +18,8 @@ pub(super) struct LedArbiter {
     /// Whether the cloud can be reached.
     pub(super) reach: CloudReachability,
     identify: Option<TimedRequest>,
-    /// Requested patterns, by the LED's name.
-    held: BTreeMap<String, (Pattern, TimedRequest)>,
+    /// Requested patterns, each by the own name of its LED or line.
+    held: BTreeMap<LedRef, (Pattern, TimedRequest)>,
     last_nth: u64,
 }
 
@@ -58,13 +58,13 @@ impl LedArbiter {
     }
 
     /// Requests this pattern, from now on.
-    pub(super) fn hold(&mut self, led: String, pattern: Pattern, length: Duration, now: Instant) {
+    pub(super) fn hold(&mut self, led: LedRef, pattern: Pattern, length: Duration, now: Instant) {
         let request = self.timed_request(now, length);
         self.held.insert(led, (pattern, request));
     }
 
     /// Cancels the pattern of this LED.
-    pub(super) fn release(&mut self, led: &str) {
+    pub(super) fn release(&mut self, led: &LedRef) {
         self.held.remove(led);
     }
 
@@ -79,23 +79,24 @@ impl LedArbiter {
         self.identify = self.identify.filter(|request| request.until > now);
     }
 
-    /// The LEDs for which a pattern is requested.
-    pub(super) fn held(&self) -> impl Iterator<Item = &String> {
+    /// The LEDs and lines for which a pattern is requested.
+    pub(super) fn held(&self) -> impl Iterator<Item = &LedRef> {
         self.held.keys()
     }
 
     /// Every current request for this LED, its owner first. `identify_name`: the name of the LED to identify the device by.
     pub(super) fn requests(&self, which: &LedRef, identify_name: Option<&str>, now: Instant) -> Vec<DesiredPattern> {
-        let name = match which {
-            LedRef::Identify => identify_name,
+        let held = match which {
+            LedRef::Identify => identify_name.and_then(|name| self.held.get(&LedRef::Named(name.to_owned()))),
             // The identify LED is handled as `LedRef::Identify` only, so that it has one owner.
-            LedRef::Named(name) => Some(name.as_str()).filter(|name| identify_name != Some(name)),
+            LedRef::Named(name) if identify_name == Some(name) => None,
+            LedRef::Named(_) | LedRef::Line(_) => self.held.get(which),
         };
-        let held = name.and_then(|name| self.held.get(name)).filter(|(_, request)| request.until > now);
+        let held = held.filter(|(_, request)| request.until > now);
         let held = held.map(|(pattern, request)| (LedPurpose::Pattern, Some(*request), Some(pattern.clone())));
         let tool = (self.tool_lock == ToolLock::Taken).then_some((LedPurpose::BringUp, None, None));
         let (identify, offline) = match which {
-            LedRef::Named(_) => (None, None),
+            LedRef::Named(_) | LedRef::Line(_) => (None, None),
             LedRef::Identify => {
                 let identify = self.identify.filter(|request| request.until > now);
                 let offline = (self.reach == CloudReachability::Down)

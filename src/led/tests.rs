@@ -6,7 +6,7 @@ use tokio::time::{self, sleep};
 
 use super::*;
 use crate::request::CloudReachability;
-use crate::state::{LedInfo, LedLevel, Pattern, Player};
+use crate::state::{LedInfo, LedLevel, LineDirection, LineHolder, Pattern, Player};
 
 /// A LED that records the calls it gets, with the time in milliseconds.
 struct Fake {
@@ -56,6 +56,8 @@ impl Leds for &Fake {
             LedRef::Named(name) if name == "red" => "PWR",
             LedRef::Named(name) if name == "wifi" => return Err(LedError::Guarded("wifi is no LED".into())),
             LedRef::Named(name) => name,
+            LedRef::Line(name) if name == "P1" || name == "p1" => "P1",
+            LedRef::Line(name) => return Err(LedError::None(format!("there is no line {name}"))),
         };
         Ok(LedInfo { name: name.into(), why: "it is there".into() })
     }
@@ -67,8 +69,13 @@ impl Leds for &Fake {
     async fn level(&self, (): &(), which: &LedRef) -> Result<Option<LedLevel>, LedError> {
         match which {
             LedRef::Identify => Ok(Some(LedLevel::Lit)),
-            LedRef::Named(_) => Err(LedError::Failed("the driver does not answer".into())),
+            LedRef::Named(_) | LedRef::Line(_) => Err(LedError::Failed("the driver does not answer".into())),
         }
+    }
+
+    async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
+        let (name, place, chip) = ("P1".into(), "pin 1".into(), "gpiochip0".into());
+        Ok(vec![FreeLineInfo { name, place, chip, offset: 1, direction: LineDirection::Input, holder: LineHolder::None }])
     }
 
     async fn show(&self, (): &(), which: &LedRef, pattern: &Pattern, length: Option<Duration>) -> Result<Player, LedError> {
@@ -106,6 +113,7 @@ fn short(which: &LedRef) -> String {
     match which {
         LedRef::Identify => String::new(),
         LedRef::Named(name) => format!("{name}: "),
+        LedRef::Line(name) => format!("line {name}: "),
     }
 }
 
@@ -125,6 +133,12 @@ impl Hand {
         let (asker, answer) = oneshot::channel();
         let (pattern, length) = (pattern.parse().unwrap(), Duration::from_secs(secs));
         self.asks.send(LedRequest::Hold(which, pattern, length, asker)).await.unwrap();
+        answer.await.unwrap()
+    }
+
+    async fn lines(&self) -> Result<Vec<(FreeLineInfo, LedActivity)>, LedRefusal> {
+        let (asker, answer) = oneshot::channel();
+        self.asks.send(LedRequest::Lines(asker)).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -422,6 +436,42 @@ async fn what_is_no_led_or_does_not_do_as_told_holds_no_pattern() {
     })
     .await;
     assert_eq!(fake.told(), ["0 restore", "1000 PWR: show 2 for 9000", "3000 PWR: put back"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_has_its_own_pattern_beside_a_led_of_the_same_name() {
+    let fake = Fake::new(Player::Agent);
+    let line = |name: &str| LedRef::Line(name.into());
+    life(&fake, async |hand: Hand| {
+        sleep(secs(1)).await;
+        let held = hand.hold(line("p1"), "300,300", 1).await.unwrap();
+        assert_eq!(held, HeldPattern { led: "P1".into(), owner: LedPurpose::Pattern, player: Some(Player::Agent) });
+        hand.hold(named("P1"), "500,500", 9).await.unwrap();
+        let lines = hand.lines().await.unwrap();
+        assert_eq!((lines[0].0.name.as_str(), purposes(&lines[0].1)), ("P1", vec![LedPurpose::Pattern]));
+        assert_eq!(hand.hold(line("P2"), "9,9", 9).await, Err(LedRefusal::NoLed("there is no line P2".into())));
+        // The LED of this name shows on when the line is restored, and identifying lights no line.
+        hand.let_go(line("P1")).await.unwrap();
+        assert_eq!(purposes(&hand.lines().await.unwrap()[0].1), []);
+        assert_eq!(hand.identify().await, "ACT");
+        hand.let_go(named("P1")).await.unwrap();
+    })
+    .await;
+    let told = fake.told();
+    let begun = ["1000 line P1: show 2 for 1000", "1000 line P1: lit", "1000 P1: show 2 for 9000"];
+    assert_eq!(told[1..4], begun, "{told:?}");
+    assert!(told.contains(&"1000 line P1: put back".into()) && told.contains(&"1000 P1: put back".into()), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_is_put_back_when_its_time_is_over() {
+    let fake = Fake::new(Player::Kernel);
+    life(&fake, async |hand: Hand| {
+        hand.hold(LedRef::Line("P1".into()), "300,300", 2).await.unwrap();
+        sleep(secs(60)).await;
+    })
+    .await;
+    assert_eq!(fake.told(), ["0 restore", "0 line P1: show 2 for 2000", "2000 line P1: put back"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ pub mod files;
 pub mod gpio;
 pub mod guarded;
 pub mod host;
+pub mod lines;
 pub mod location;
 mod player;
 pub mod saved;
@@ -26,14 +27,14 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
 
-use crate::board::{LedChoice, LedLocation};
+use crate::board::{FreeLine, LedChoice, LedLocation};
 use crate::linux::leds::class::ClassLed;
 use crate::linux::leds::driver::{LedDriver, PersistentChanges};
 use crate::linux::leds::location::find;
 use crate::linux::leds::player::Playback;
 use crate::linux::leds::saved::LockFile;
 use crate::port::{self, ToolLock};
-use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
+use crate::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player};
 
 pub use crate::port::LedError;
 
@@ -59,6 +60,14 @@ struct DriverState {
     driver: LedDriver,
     /// The LED that each was when last driven: another may have become the identify LED since.
     locations: BTreeMap<LedRef, LedLocation>,
+}
+
+/// A LED that was found among those that may be driven.
+enum FoundLed {
+    /// It is there.
+    At(LedLocation),
+    /// It is a line, and the kernel has yet to say where.
+    Line(FreeLine),
 }
 
 /// Reports writes to the lock file.
@@ -105,7 +114,11 @@ impl port::Leds for Leds {
     }
 
     fn find(&self, survey: &LedChoice, which: &LedRef) -> Result<LedInfo, LedError> {
-        find(survey, which).map(|(_, led_info)| led_info)
+        match which {
+            LedRef::Line(name) => lines::find(&survey.free_lines, name)
+                .map(|line| LedInfo { name: line.pin.name.to_owned(), why: line.pin.place.to_owned() }),
+            LedRef::Identify | LedRef::Named(_) => find(survey, which).map(|(_, led_info)| led_info),
+        }
     }
 
     fn others(&self, survey: &LedChoice) -> Vec<LedInfo> {
@@ -121,6 +134,15 @@ impl port::Leds for Leds {
         .await
     }
 
+    async fn lines(&self, survey: &LedChoice) -> Result<Vec<FreeLineInfo>, LedError> {
+        let free_lines = survey.free_lines.clone();
+        self.with(move |work| {
+            let is_ours = |name: &str| work.locations.contains_key(&LedRef::Line(name.to_owned()));
+            lines::list(work.driver.gpio(), &free_lines, is_ours)
+        })
+        .await
+    }
+
     async fn show(
         &self,
         survey: &LedChoice,
@@ -128,10 +150,17 @@ impl port::Leds for Leds {
         pattern: &Pattern,
         length: Option<Duration>,
     ) -> Result<Player, LedError> {
-        let (location, _) = find(survey, which)?;
+        let found = match which {
+            LedRef::Line(name) => FoundLed::Line(*lines::find(&survey.free_lines, name)?),
+            LedRef::Identify | LedRef::Named(_) => FoundLed::At(find(survey, which)?.0),
+        };
         let (which, pattern) = (which.clone(), pattern.clone());
         let rounds = length.map(|length| pattern.rounds_in(length));
         self.with(move |work| {
+            let location = match found {
+                FoundLed::At(location) => location,
+                FoundLed::Line(line) => lines::locate(work.driver.gpio(), &line)?,
+            };
             // Another LED may have been this one until now.
             if work.locations.get(&which).is_some_and(|before| *before != location) {
                 work.restore_one(&which)?;

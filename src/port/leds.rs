@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
+use crate::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player};
 
 /// The board's LEDs.
 ///
@@ -13,7 +13,8 @@ use crate::state::{LedInfo, LedLevel, LedRef, Pattern, Player};
 ///   exactly that, and [`Leds::restore_all`] does so for every LED, whether this process changed it or one that was killed.
 ///   What another program set meanwhile stays.
 /// - Every call is cancel-safe, and the next one finds a consistent state.
-/// - An LED that must not be driven, or that a driver or another program holds, is not touched.
+/// - An LED that must not be driven, or that a driver or another program holds, is not touched. Of GPIO lines that are no LEDs,
+///   none is driven but those that [`Leds::lines`] lists.
 ///
 /// # Caveats
 /// - Success means that the driver accepted the change. Whether there is light, only a person can see.
@@ -29,6 +30,8 @@ pub trait Leds {
     fn others(&self, survey: &Self::Survey) -> Vec<LedInfo>;
     /// What an LED shows at this moment, whatever drives it. `None`: its driver does not say, or it is a bare line.
     async fn level(&self, survey: &Self::Survey, which: &LedRef) -> Result<Option<LedLevel>, LedError>;
+    /// The GPIO lines that the board leaves to its owner and that the kernel has, as they are now. No chip is fine.
+    async fn lines(&self, survey: &Self::Survey) -> Result<Vec<FreeLineInfo>, LedError>;
     /// Begins a pattern, from its start, replacing the current one. Returns who plays it: with [`Player::Agent`], nothing
     /// shows until [`Leds::play`] plays it. `length`: when the pattern will be over, if known.
     async fn show(

@@ -46,6 +46,46 @@ pub enum LedRef {
     Identify,
     /// The LED of this name: the kernel's, or the one printed beside it.
     Named(String),
+    /// The GPIO line of this name, which the board's file leaves to the owner. Something may be wired to it that shows the
+    /// pattern.
+    Line(String),
+}
+
+/// A GPIO line that the board's file leaves to the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreeLineInfo {
+    /// Its name in the board's documentation.
+    pub name: String,
+    /// Where on the board it is.
+    pub place: String,
+    /// The kernel's current name of the chip it is on: `gpiochip0`.
+    pub chip: String,
+    /// Its offset on the chip, from 0.
+    pub offset: u32,
+    /// Its direction now.
+    pub direction: LineDirection,
+    /// What holds it.
+    pub holder: LineHolder,
+}
+
+/// The direction of a GPIO line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineDirection {
+    /// Into the chip.
+    Input,
+    /// Out of it.
+    Output,
+}
+
+/// What holds a GPIO line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineHolder {
+    /// Nothing.
+    None,
+    /// This agent, for a pattern.
+    Agent,
+    /// A driver or another program, by the name that it gave the kernel, if it gave one.
+    Other(Option<String>),
 }
 
 /// One use of a LED.
@@ -94,9 +134,9 @@ pub enum IdentifyOutcome {
 /// A pattern that was accepted for a LED.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldPattern {
-    /// The LED's name.
+    /// The name of the LED, or of the line.
     pub led: String,
-    /// What the LED shows now: [`LedPurpose::Pattern`], or a purpose of higher priority.
+    /// What it shows now: [`LedPurpose::Pattern`], or a purpose of higher priority.
     pub owner: LedPurpose,
     /// What plays the LED's pattern, while it blinks.
     pub player: Option<Player>,
@@ -125,6 +165,15 @@ impl Default for LedStatus {
     }
 }
 
+impl fmt::Display for LedRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identify => f.write_str("identify"),
+            Self::Named(name) | Self::Line(name) => f.write_str(name),
+        }
+    }
+}
+
 impl fmt::Display for LedPurpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -132,6 +181,15 @@ impl fmt::Display for LedPurpose {
             Self::Pattern => "pattern",
             Self::Identify => "identify",
             Self::BringUp => "bring-up",
+        })
+    }
+}
+
+impl fmt::Display for LineDirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Input => "input",
+            Self::Output => "output",
         })
     }
 }

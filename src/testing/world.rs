@@ -20,8 +20,9 @@ use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnPro
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::{
-    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedLevel, LedRef, LockHolders,
-    LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
+    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, FreeLineInfo, ImageRef, LedInfo, LedLevel, LedRef,
+    LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError,
+    VpnState,
 };
 use crate::testing::ScriptedCloud;
 use crate::testing::boot::TestBoot;
@@ -180,6 +181,10 @@ impl Leds for TestWorld {
         unreachable!()
     }
     async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
+        unreachable!()
+    }
+
+    async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
         unreachable!()
     }
     async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {

@@ -6,6 +6,7 @@
 
 mod access;
 mod cross_site;
+mod gpio_lines;
 mod host;
 mod leases;
 mod leds;

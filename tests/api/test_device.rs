@@ -23,9 +23,9 @@ use boardkeeper::state::live_log::LiveLogLine;
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
-    AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, HeldLock, HeldPattern,
-    IdentifyOutcome, Keys, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey,
-    Status, VpnState,
+    AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, FreeLineInfo, HeldLock,
+    HeldPattern, IdentifyOutcome, Keys, LedActivity, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern,
+    Player, Secret, ServiceKey, Status, VpnState,
 };
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, watch};
@@ -85,6 +85,8 @@ pub(crate) struct TestDevice {
     /// Requests for an LED, and what the LED arbiter answers.
     pub(crate) held: Vec<(LedRef, Option<(Pattern, Duration)>)>,
     pub(crate) holds: Result<HeldPattern, LedRefusal>,
+    /// The free GPIO lines.
+    pub(crate) lines: Result<Vec<(FreeLineInfo, LedActivity)>, LedRefusal>,
     /// The refusal of the next requests, instead of the honest answer.
     pub(crate) refuses: Option<Refusal>,
     /// Services that do not run although a restart or a purge is done.
@@ -155,6 +157,7 @@ impl TestDevice {
             asked: Vec::new(),
             identifies: Some(IdentifyOutcome::By("ACT".to_owned())),
             held: Vec::new(),
+            lines: Ok(Vec::new()),
             holds: Ok(HeldPattern { led: "ACT".to_owned(), owner: LedPurpose::Pattern, player: Some(Player::Kernel) }),
             refuses: None,
             except: Vec::new(),
@@ -263,6 +266,7 @@ impl TestDevice {
                         self.held.push((which, Some((pattern, length))));
                         drop(asker.send(self.holds.clone()));
                     }
+                    (LedRequest::Lines(asker), Some(_)) => drop(asker.send(self.lines.clone())),
                     (LedRequest::Release(which, asker), Some(_)) => {
                         self.held.push((which, None));
                         drop(asker.send(self.holds.clone().map(drop)));

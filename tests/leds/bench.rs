@@ -111,7 +111,7 @@ fn scripts_get_exit_codes() {
 #[test]
 fn a_line_comes_back_as_the_input_it_was() {
     let board = Board::new();
-    assert!(board.run("gpio blink simulated.gpio 3 --active-low --for 100ms").status.success());
+    assert!(board.run("gpio blink fe200000.gpio 3 --active-low --for 100ms").status.success());
     let line = board.root().join("gpio/gpiochip0/line3");
     let read = |file: &str| std::fs::read_to_string(line.join(file)).unwrap();
     assert_eq!((read("direction"), read("value"), read("consumer")), ("in".into(), "0".into(), String::new()));

@@ -67,6 +67,7 @@ fn only(name: &str) -> LedChoice {
         why: "it is the only one".into(),
         passed_over: Vec::new(),
         others: Vec::new(),
+        free_lines: Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use boardkeeper::port::{Leds, ToolLock};
-use boardkeeper::state::{LedLevel, LedRef, Pattern, Player};
+use boardkeeper::port::{LedError, Leds, ToolLock};
+use boardkeeper::state::{FreeLineInfo, LedLevel, LedRef, LineDirection, LineHolder, Pattern, Player};
 use tokio::time::{Instant, sleep, timeout};
 
 /// A world with an LED, and what happens to it.
@@ -18,6 +18,8 @@ pub(crate) trait Fixture {
     fn dies(&mut self);
     /// The LED tool takes its lock, or releases it.
     fn bench(&mut self, now: ToolLock);
+    /// Another program takes the first of the lines that the board leaves to its owner.
+    fn line_is_taken(&self);
 }
 
 /// Long enough for any world.
@@ -96,6 +98,66 @@ pub(crate) async fn what_another_program_set_stays(mut world: impl Fixture) {
     }
 }
 
+/// The first of the lines that the board leaves to its owner, as it is now.
+async fn line(world: &impl Fixture) -> FreeLineInfo {
+    let survey = world.leds().survey().await.unwrap();
+    world.leds().lines(&survey).await.unwrap().remove(0)
+}
+
+/// Drives a line for as long as nothing restores it.
+async fn drive(world: &impl Fixture, name: &str) -> Result<Player, LedError> {
+    let survey = world.leds().survey().await.unwrap();
+    world.leds().show(&survey, &LedRef::Line(name.to_owned()), &pattern(), Some(SOON)).await
+}
+
+/// A line that is left to the owner is driven, and comes back as it was.
+pub(crate) async fn a_line_comes_back_as_it_was(world: impl Fixture) {
+    let before = line(&world).await;
+    assert!(!before.place.is_empty() && !before.chip.is_empty(), "{before:?}");
+    assert_eq!((before.direction, &before.holder), (LineDirection::Input, &LineHolder::None));
+    let survey = world.leds().survey().await.unwrap();
+    let which = LedRef::Line(before.name.clone());
+    assert_eq!(world.leds().find(&survey, &which).unwrap().name, before.name);
+    for _ in 0..3 {
+        drive(&world, &before.name).await.unwrap();
+        let driven = line(&world).await;
+        assert_eq!((driven.direction, driven.holder), (LineDirection::Output, LineHolder::Agent));
+        world.leds().restore(&which).await.unwrap();
+        assert_eq!(line(&world).await, before);
+    }
+}
+
+/// A line that a killed agent drove is restored by the next one.
+pub(crate) async fn a_killed_ones_line_is_put_back(mut world: impl Fixture) {
+    let before = line(&world).await;
+    drive(&world, &before.name).await.unwrap();
+    world.dies();
+    assert_eq!(line(&world).await.direction, LineDirection::Output);
+    world.leds().restore_all().await.unwrap();
+    assert_eq!(line(&world).await, before);
+}
+
+/// A line that a driver or another program holds is listed with its holder, and not driven.
+pub(crate) async fn a_line_in_use_is_not_driven(world: impl Fixture) {
+    world.line_is_taken();
+    let taken = line(&world).await;
+    assert!(matches!(taken.holder, LineHolder::Other(Some(_))), "{taken:?}");
+    let refused = drive(&world, &taken.name).await;
+    assert!(matches!(refused, Err(LedError::Busy(_))), "{refused:?}");
+    world.leds().restore(&LedRef::Line(taken.name.clone())).await.unwrap();
+    assert_eq!(line(&world).await, taken);
+}
+
+/// A line that the board does not leave to its owner is not driven, and neither is an LED by the name of a line.
+pub(crate) async fn no_other_line_is_driven(world: impl Fixture) {
+    let survey = world.leds().survey().await.unwrap();
+    for name in ["GPIO14", "ID_SDA", "", "ACT"] {
+        let refused = drive(&world, name).await;
+        assert!(matches!(refused, Err(LedError::None(_))), "{name}: {refused:?}");
+        assert!(world.leds().find(&survey, &LedRef::Line(name.to_owned())).is_err(), "{name}");
+    }
+}
+
 /// Who plays it plays until it is stopped, and nothing is left of it afterwards.
 pub(crate) async fn what_is_played_ends_when_it_is_dropped(world: impl Fixture) {
     let before = world.shows();
@@ -132,6 +194,10 @@ macro_rules! every_fact {
             what_another_program_set_stays
             what_is_played_ends_when_it_is_dropped
             who_tries_them_out_is_noticed
+            a_line_comes_back_as_it_was
+            a_killed_ones_line_is_put_back
+            a_line_in_use_is_not_driven
+            no_other_line_is_driven
         }
     };
 }

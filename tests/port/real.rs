@@ -196,6 +196,11 @@ impl Board {
     fn file(&self, name: &str) -> PathBuf {
         self.host.place.root.join("sys/class/leds/ACT").join(name)
     }
+
+    /// The holder of the first line that the board leaves to its owner.
+    fn line_is_held_by(&self, consumer: &str) {
+        fs::write(self.host.place.root.join("gpio/gpiochip0/line5/consumer"), consumer).unwrap();
+    }
 }
 
 impl leds::Fixture for Board {
@@ -220,11 +225,17 @@ impl leds::Fixture for Board {
         copy(self.runtime.path(), before.path());
         drop(self.leds.take());
         copy(before.path(), self.runtime.path());
+        // The kernel releases the lines of a process that ended.
+        self.line_is_held_by("");
         self.leds = Some(self.host.leds("a test"));
     }
 
     fn bench(&mut self, now: ToolLock) {
         self.claim = (now == ToolLock::Taken).then(|| LockFile::take(&tool_lock(self.runtime.path()), "a test").unwrap());
+    }
+
+    fn line_is_taken(&self) {
+        self.line_is_held_by("a driver");
     }
 }
 

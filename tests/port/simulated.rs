@@ -165,11 +165,18 @@ impl crate::leds::Fixture for World {
     }
 
     fn dies(&mut self) {
-        self.0.with(|model| model.led.agent_died());
+        self.0.with(|model| {
+            model.led.agent_died();
+            model.gpio_line.agent_died();
+        });
     }
 
     fn bench(&mut self, now: ToolLock) {
         self.0.with(|model| model.set_tool_lock(now));
+    }
+
+    fn line_is_taken(&self) {
+        self.0.with(|model| model.gpio_line.hold_by_another());
     }
 }
 

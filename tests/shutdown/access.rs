@@ -116,10 +116,10 @@ fn expected(row: &Row, app: u32, asker: &[Option<Known>], scene: Scene) -> u16 {
         (About::Health | About::Reading | About::ReadingApp | About::OwnKey | About::Missing, _) | (_, Known::Device) => true,
         (About::App, Known::Service { app: own, .. }) => *own == app,
         (About::Device(_), Known::Service { wide, .. }) => *wide,
-        (About::Developing | About::LocalMode, Known::Service { .. }) => false,
+        (About::Developing | About::LocalMode | About::Lines, Known::Service { .. }) => false,
     };
     // Who has no key must not make that last.
-    if (!at_home || row.about == About::LocalMode) && !known.iter().any(opens) {
+    if (!at_home || matches!(row.about, About::LocalMode | About::Lines)) && !known.iter().any(opens) {
         return 401;
     }
     let is_own = |known: &Known| match known {
@@ -139,7 +139,8 @@ fn expected(row: &Row, app: u32, asker: &[Option<Known>], scene: Scene) -> u16 {
         | About::App
         | About::Device(_)
         | About::Developing
-        | About::LocalMode => row.answer(app),
+        | About::LocalMode
+        | About::Lines => row.answer(app),
     }
 }
 

@@ -11,7 +11,7 @@ use boardkeeper::state::cloud::{
 };
 use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
 use boardkeeper::state::journal::JournalQuery;
-use boardkeeper::state::{LedInfo, LedLevel, LedRef, Pattern, Player, Secret, VpnState};
+use boardkeeper::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player, Secret, VpnState};
 use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 use tokio::time::Instant;
 
@@ -34,6 +34,10 @@ impl port::Leds for World {
 
     async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
         Ok(None)
+    }
+
+    async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
+        Ok(Vec::new())
     }
 
     async fn show(&self, (): &(), _: &LedRef, pattern: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {

@@ -228,6 +228,7 @@ impl Sim {
             model
                 .wrongly_booted()
                 .or_else(|| model.led.unsettled())
+                .or_else(|| model.gpio_line.unsettled())
                 .or_else(|| model.still())
                 .or_else(|| model.engine.lost_network())
                 .or_else(|| model.cloud.unsettled())

@@ -8,6 +8,7 @@
 //! refusals      containers that the engine refuses to create
 //! store         a disk that keeps what it acknowledged, and little else
 //! leds          a LED that fails, and goes away
+//! gpio_line     a GPIO line on the header, which another program may hold
 //! lines         what containers print by themselves, and what of it the cloud has
 //! logs          what containers print
 //! locks         update locks, hand-over signals
@@ -49,6 +50,8 @@ mod engine;
 pub(crate) mod engine_model;
 #[path = "world/events.rs"]
 pub(crate) mod events;
+#[path = "world/gpio_line.rs"]
+pub(crate) mod gpio_line;
 #[path = "world/host.rs"]
 pub(crate) mod host;
 #[path = "world/invariants.rs"]
@@ -108,6 +111,7 @@ pub(crate) use crashes::CrashKind;
 use crashes::CrashPoint;
 use engine_model::EngineModel;
 use events::Job;
+use gpio_line::GpioLine;
 use host::Net;
 use invariants::Checker;
 use leases::LeaseBook;
@@ -139,6 +143,7 @@ pub(crate) struct Model {
     boot_record_was_lost: bool,
     /// The LED.
     pub(crate) led: Led,
+    pub(crate) gpio_line: GpioLine,
     /// Update locks.
     pub(crate) locks: LockDir,
     /// Leases.
@@ -288,6 +293,7 @@ impl Sim {
             boot: BootDisk::default(),
             boot_record_was_lost: false,
             led: Led::new(of("leds")),
+            gpio_line: GpioLine::new(),
             locks: LockDir::default(),
             leases: LeaseBook::new(of("programs")),
             targets: TargetSource::new(of("owner")),

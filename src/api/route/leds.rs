@@ -46,9 +46,9 @@ pub(super) async fn blink(ApiRequest { api, .. }: ApiRequest) -> Result<ApiRespo
     }))
 }
 
-/// `POST /agent/v1/leds/:name/pattern`.
-pub(super) async fn hold(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
-    let (which, leds) = (which(&call), call.api.leds);
+/// `POST /agent/v1/leds/:name/pattern`, and the same of a line.
+pub(super) async fn hold(which: LedRef, call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+    let leds = call.api.leds;
     let fields = body::read(call.request).await?;
     let (pattern, seconds) = (pattern(&fields)?, seconds(&fields)?);
     let (reply, answer) = oneshot::channel();
@@ -67,20 +67,20 @@ pub(super) async fn hold(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     ))
 }
 
-/// `DELETE /agent/v1/leds/:name/pattern`.
-pub(super) async fn release(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
+/// `DELETE /agent/v1/leds/:name/pattern`, and the same of a line.
+pub(super) async fn release(which: LedRef, call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let (reply, answer) = oneshot::channel();
-    request(&call.api.leds, LedRequest::Release(which(&call), reply), answer).await?;
+    request(&call.api.leds, LedRequest::Release(which, reply), answer).await?;
     Ok(ApiResponse::Nothing)
 }
 
 /// The LED that the path names.
-fn which(call: &ApiRequest) -> LedRef {
+pub(super) fn which(call: &ApiRequest) -> LedRef {
     if call.param == "identify" { LedRef::Identify } else { LedRef::Named(call.param.clone()) }
 }
 
 /// Sends a request to the LED task, which responds within milliseconds unless a driver hangs.
-async fn request<T>(
+pub(super) async fn request<T>(
     leds: &LedHandle,
     led_request: LedRequest,
     answer: oneshot::Receiver<Result<T, LedRefusal>>,
@@ -172,7 +172,7 @@ struct Other<'a> {
 }
 
 #[derive(Serialize)]
-struct Showing<'a> {
+pub(super) struct Showing<'a> {
     /// The purpose it shows now.
     owner: Option<String>,
     /// All purposes that request the LED, highest priority first.
@@ -217,7 +217,7 @@ impl<'a> Led<'a> {
 }
 
 impl<'a> Showing<'a> {
-    fn of(shows: &'a LedActivity, now: Instant) -> Self {
+    pub(super) fn of(shows: &'a LedActivity, now: Instant) -> Self {
         // Rounded up: a second that has begun is not over yet.
         let left = |until: Instant| until.saturating_duration_since(now).as_millis().div_ceil(1000);
         let purposes = shows.owners.iter().map(|owner| Purpose {

@@ -106,6 +106,37 @@ fn drives_no_line_of_a_board_that_only_its_image_names() {
 }
 
 #[test]
+fn leaves_lines_to_its_owner_only_where_the_board_says_which_it_is() {
+    let kernel = Kernel::default();
+    let names = |id: &str| {
+        let choice = on(Board::by_id(id).unwrap(), &kernel);
+        choice.free_lines.iter().map(|line| line.pin.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("raspberry-pi-1-model-b"), ["GPIO17", "GPIO22", "GPIO23", "GPIO24", "GPIO25"]);
+    assert!(names("raspberry-pi-5").contains(&"GPIO5") && names("beaglebone-black").contains(&"P9_12"));
+    assert_eq!(names("raspberry-pi-compute-module-4"), [""; 0], "the carrier has the headers");
+    for board in ALL {
+        let detected = DetectedBoard {
+            board: Some(board),
+            perhaps: Vec::new(),
+            how: DetectedBy::DeviceType { slug: "raspberrypi4-64".to_owned(), from: "the image".to_owned() },
+            model: None,
+            compatible: Vec::new(),
+            complaint: None,
+        };
+        assert_eq!(choose_led(&detected, None, &kernel.0).free_lines, [], "{}", board.id);
+    }
+}
+
+#[test]
+fn a_line_of_another_name_is_another_line() {
+    let line = on(Board::by_id("beaglebone-black").unwrap(), &Kernel::default()).free_lines[2];
+    assert_eq!(line.pin.name, "P8_11");
+    assert!(line.may_be_called(None) && line.may_be_called(Some("P8_11")) && line.may_be_called(Some("P8_11 [gpmc_ad13]")));
+    assert!(!line.may_be_called(Some("P8_110")) && !line.may_be_called(Some("[mmc1_dat1]")) && !line.may_be_called(Some("")));
+}
+
+#[test]
 fn never_blinks_what_is_not_a_led() {
     for board in ALL {
         let mut kernel = Kernel::default();

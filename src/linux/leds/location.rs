@@ -18,7 +18,11 @@ pub const fn volts(polarity: Polarity, level: LedLevel) -> LineLevel {
 pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo), LedError> {
     let main = choice.led.clone().ok_or_else(|| LedError::None(choice.why.clone()));
     let main = main.map(|location| (LedInfo { name: location.to_string(), why: choice.why.clone() }, location));
-    let LedRef::Named(name) = which else { return main.map(|(led_info, location)| (location, led_info)) };
+    let name = match which {
+        LedRef::Identify => return main.map(|(led_info, location)| (location, led_info)),
+        LedRef::Named(name) => name,
+        LedRef::Line(name) => return Err(LedError::None(format!("{name} is a GPIO line, and no LED"))),
+    };
     let is_label = |led: Option<&boards::Led>| led.is_some_and(|led| led.name.eq_ignore_ascii_case(name));
     if let Ok((led_info, location)) = &main
         && (led_info.name == *name || is_label(choice.described))

@@ -24,6 +24,8 @@ pub(super) enum About {
     Developing,
     /// Local mode itself, and links with the device key: the device key.
     LocalMode,
+    /// GPIO lines without a LED: the device key.
+    Lines,
     /// What does not exist: any caller with a key gets that answer.
     Missing,
 }
@@ -83,6 +85,9 @@ static LISTED: &[Row] = &[
     Row::new("POST", "/v1/blink", About::Device(DeviceAction::Blink), &[200]),
     Row::new("POST", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[400]),
     Row::new("DELETE", "/agent/v1/leds/{name}/pattern", About::Device(DeviceAction::Blink), &[204]),
+    Row::new("GET", "/agent/v1/lines", About::Lines, &[200]),
+    Row::new("POST", "/agent/v1/lines/{name}/pattern", About::Lines, &[400]),
+    Row::new("DELETE", "/agent/v1/lines/{name}/pattern", About::Lines, &[204]),
     Row::new("POST", "/v1/update", About::Device(DeviceAction::Update), &[204]),
     Row::new("POST", "/v1/tcp-ping", About::Device(DeviceAction::TcpPing), &[204]),
     Row::new("DELETE", "/v1/tcp-ping", About::Device(DeviceAction::TcpPing), &[204]),

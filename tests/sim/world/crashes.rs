@@ -9,6 +9,7 @@ use boardkeeper::port::{BootWindow, StoredLeases};
 use tokio::time::{Instant, sleep};
 
 use super::events::Job;
+use super::gpio_line::GpioLine;
 use super::marks::Mark;
 use super::{Model, Sim};
 
@@ -102,6 +103,7 @@ impl Sim {
             }
             model.checker.agent_died();
             model.led.agent_died();
+            model.gpio_line.agent_died();
             model.locks.agent_died();
             model.engine.agent_died();
             model.targets.forget_given();
@@ -118,6 +120,7 @@ impl Sim {
             }
             model.engine.die();
             model.led.lose_power();
+            model.gpio_line = GpioLine::new();
             model.locks.lose_tmpfs();
             model.disk.boot_cursors = None;
             model.disk.kept.leases = StoredLeases::default();

@@ -1,14 +1,15 @@
 //! A LED that fails, hangs, is unplugged and comes back, and is used by other programs; and the record of its former state.
 
+use std::future::pending;
 use std::time::Duration;
 
 use boardkeeper::port::{self, LedError, ToolLock};
-use boardkeeper::state::{LedInfo as Named, LedLevel, LedRef, Pattern, Player};
+use boardkeeper::state::{FreeLineInfo, LedInfo as Named, LedLevel, LedRef, Pattern, Player};
 use tokio::time::{Instant, sleep_until};
 
 use super::marks::Mark;
 use super::rng::Rng;
-use super::{Model, Sim};
+use super::{Model, Sim, gpio_line};
 
 /// What an LED shows: its trigger and its brightness.
 type LedState = (&'static str, u32);
@@ -185,6 +186,16 @@ impl Sim {
     }
 }
 
+impl Sim {
+    async fn restore_led(&self) -> Result<(), LedError> {
+        let mark = self.led("restore", Led::put_back).await?;
+        if let Some(mark) = mark {
+            self.with(|model| model.hit(mark));
+        }
+        Ok(())
+    }
+}
+
 impl port::Leds for Sim {
     type Survey = ();
 
@@ -192,7 +203,10 @@ impl port::Leds for Sim {
         self.led("find", |led| led.there()).await
     }
 
-    fn find(&self, (): &(), _: &LedRef) -> Result<Named, LedError> {
+    fn find(&self, (): &(), which: &LedRef) -> Result<Named, LedError> {
+        if let LedRef::Line(name) = which {
+            return gpio_line::find(which).map(|()| Named { name: name.clone(), why: "it is on the header".into() });
+        }
         Ok(Named { name: "ACT".into(), why: "it is the only one".into() })
     }
 
@@ -208,7 +222,15 @@ impl port::Leds for Sim {
         .await
     }
 
-    async fn show(&self, (): &(), _: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+    async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
+        Ok(self.with(|model| vec![model.gpio_line.info()]))
+    }
+
+    async fn show(&self, (): &(), which: &LedRef, _: &Pattern, _: Option<Duration>) -> Result<Player, LedError> {
+        if let LedRef::Line(_) = which {
+            gpio_line::find(which)?;
+            return self.with(|model| model.gpio_line.drive()).map(|()| Player::Agent);
+        }
         self.with(|model| model.check_led("blink"));
         self.led("show", |led| {
             // A kernel without the trigger leaves it to the agent.
@@ -219,7 +241,10 @@ impl port::Leds for Sim {
         .await
     }
 
-    async fn play(&self, _: &LedRef, pattern: &Pattern, since: Instant) -> LedError {
+    async fn play(&self, which: &LedRef, pattern: &Pattern, since: Instant) -> LedError {
+        if let LedRef::Line(_) = which {
+            return pending().await;
+        }
         loop {
             let (level, end) = pattern.at(since.elapsed());
             self.with(|model| model.check_led("change"));
@@ -230,16 +255,19 @@ impl port::Leds for Sim {
         }
     }
 
-    async fn restore(&self, _: &LedRef) -> Result<(), LedError> {
-        self.restore_all().await
+    async fn restore(&self, which: &LedRef) -> Result<(), LedError> {
+        match which {
+            LedRef::Line(_) => {
+                self.with(|model| model.gpio_line.restore());
+                Ok(())
+            }
+            LedRef::Identify | LedRef::Named(_) => self.restore_led().await,
+        }
     }
 
     async fn restore_all(&self) -> Result<(), LedError> {
-        let mark = self.led("restore", Led::put_back).await?;
-        if let Some(mark) = mark {
-            self.with(|model| model.hit(mark));
-        }
-        Ok(())
+        self.with(|model| model.gpio_line.restore());
+        self.restore_led().await
     }
 
     async fn bench(&self, now: ToolLock) -> ToolLock {

@@ -17,7 +17,7 @@ pub struct SimulatedLines {
     root: PathBuf,
 }
 
-/// Creates a chip with a few lines: two are free and have LEDs, one is held by the kernel's LED.
+/// Creates a chip with a few lines: two are free and have LEDs, one is held by the kernel's LED, two are on the header.
 pub(super) fn create(root: &Path) -> io::Result<()> {
     let chip = root.join("gpio/gpiochip0");
     for offset in 0..LINES {
@@ -27,14 +27,17 @@ pub(super) fn create(root: &Path) -> io::Result<()> {
             2 => ("STATUS_LED_G_CLK", "ACT", "out"),
             3 => ("USER_LED", "", "in"),
             4 => ("SPARE_LED_N", "", "out"),
+            // As on the Raspberry Pi 4 that this board claims to be.
+            5 => ("GPIO5", "", "in"),
+            6 => ("GPIO6", "", "in"),
             _ => ("", "", "in"),
         };
         for (file, text) in [("name", name), ("consumer", consumer), ("direction", direction), ("value", "0")] {
             fs::write(dir.join(file), text)?;
         }
     }
-    fs::write(chip.join("label"), "pinctrl-simulated")?;
-    fs::write(chip.join("device"), "simulated.gpio")
+    fs::write(chip.join("label"), "pinctrl-bcm2711")?;
+    fs::write(chip.join("device"), "fe200000.gpio")
 }
 
 impl SimulatedLines {
