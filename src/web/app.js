@@ -12,7 +12,7 @@ import { historyView, KEPT } from "./history.js";
 import { followLogs, servicesView } from "./services.js";
 
 // How often the LEDs are looked at while the page is visible; the events do not tell of them.
-const LOOK_AT_LEDS = 5000;
+const LOOK_AT_LEDS = 15000;
 // How often what counts seconds is drawn anew while the page is visible.
 const DRAW = 1000;
 // How long a message stays.
