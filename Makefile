@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -72,6 +72,11 @@ cloud: ## a fake cloud, held to recorded answers, with a real engine and a real 
 	@$(LAB)/install.sh rust engine registry bus busybox tools
 	cargo test --locked --quiet --test cloud
 	BOARDKEEPER_LABS=7 $(HALVES) cargo test --locked --test cloud -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+
+browser: ## the page in a real browser, with a real engine, and pictures of it in target/browser; ONLY=name for some
+	@$(LAB)/install.sh rust engine registry busybox tools npm browser
+	@$(LAB)/axe.sh
+	$(HALVES) cargo test --locked --test browser -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 kernel: ## LEDs and GPIO lines on the kernel's own, in small machines; FLAVOURS="…" for some kernels, ONLY=name for some tests
 	@$(LAB)/install.sh rust kernel busybox
@@ -160,7 +165,7 @@ torture: ## the long forms of what is promised, and the table of it with what wa
 picture: ## docs/session.svg for the README, recorded from a real run
 	@docs/record.sh
 
-ci: fmt lint doc test clients ## what CI runs
+ci: fmt lint doc test browser clients ## what CI runs
 	@$(MAKE) --no-print-directory kernel FLAVOURS="all second"
 	@if packaging/cross.sh prepare; then \
 		$(MAKE) --no-print-directory release TARGETS="aarch64-unknown-linux-musl arm-unknown-linux-musleabihf" && \

@@ -16,6 +16,7 @@
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
+#   browser   chromium, and chromedriver, which drives it
 #   compose   docker-compose, the reference for compose files
 #   tools     curl, ip, make, openssl, unshare
 #   kernel    qemu for whole machines, and what the small kernel is built of and with
@@ -94,6 +95,9 @@ need() {
   ext4)
     has mkfs.ext4 || want e2fsprogs
     has xfs_io || want xfsprogs ;;
+  browser)
+    has chromium || want chromium
+    has chromedriver || want chromium-driver ;;
   compose) has docker-compose || want docker-compose ;;
   trace) has strace || want strace ;;
   tools)
