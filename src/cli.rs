@@ -3,6 +3,7 @@
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent reports        cli/state.rs
+//! why      why services are as they are        cli/why.rs
 //! target   a target, checked and planned for   cli/target.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
@@ -30,6 +31,7 @@ pub mod state;
 mod table;
 pub mod target;
 pub mod tool;
+pub mod why;
 
 /// Runs the containers of this board as its target says.
 #[derive(Debug, Parser)]
@@ -50,6 +52,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Print what runs, what the target wants, which steps are in progress, and why.
     State(state::StateArgs),
+    /// Say why services are as they are: what was done last, for what reason, and who asked.
+    Why(why::WhyArgs),
     /// Check a target-state document or a compose file, or say what it would change here. Nothing is changed.
     Target(target::TargetArgs),
     /// Check what the agent needs from its host, with what to do about each failure.

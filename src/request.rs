@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::{CloudAccount, DeviceTag};
+use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
@@ -71,8 +72,12 @@ pub enum Request {
     ConfigureHost { patch: Box<HostPatch>, force: Force, reply: Reply<()> },
     /// Reboot or power off. The response comes once it is certain that it can be requested.
     Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
+    /// An LED was blinked to identify the board, or could not be: for the history. No response.
+    Identified(Option<String>),
     /// Changes nothing. A response shows that the reconciler makes progress.
     Probe(Reply<()>),
+    /// A request, and who sent it: for the history.
+    By(Requester, Box<Request>),
 }
 
 /// Which service of an app a request is about.
@@ -99,7 +104,8 @@ impl Request {
     /// Responds with this refusal.
     pub fn reject(self, why: Refusal) {
         match self {
-            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled => (),
+            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled | Self::Identified(_) => (),
+            Self::By(_, request) => request.reject(why),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
             Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
                 respond(reply, Err(why));

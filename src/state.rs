@@ -22,6 +22,8 @@ pub mod device;
 pub mod effective;
 pub mod engine_log;
 pub mod event;
+pub mod field_changes;
+pub mod history;
 pub mod host;
 pub mod image;
 pub mod journal;

@@ -6,6 +6,7 @@
 //! v1       the API of 2017, and what later supervisors added to it  route/v1.rs route/v1/
 //! v2       the API of multi-container devices: actions on a service  route/v2.rs
 //! agent    what the agent knows and does                            route/agent.rs
+//! history  what was done and seen, and why; events                 route/history.rs
 //! leds     the board and its LEDs                                   route/leds.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
@@ -13,6 +14,7 @@
 //! ```
 
 mod agent;
+mod history;
 mod leds;
 mod local;
 mod openapi;
@@ -115,6 +117,8 @@ static ROUTES: &[Route] = &[
     post("/v2/journal-logs", Device(DeviceAction::Journal), Waits(|call| Box::pin(streams::journal_logs(call)))),
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),
+    get("/agent/v1/history", AnyKey, Now(history::history)),
+    get("/agent/v1/events", AnyKey, Waits(|call| Box::pin(async { Ok(history::events(call)) }))),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),

@@ -10,12 +10,10 @@
 //! keys grant no access.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -24,19 +22,23 @@ use tracing::warn;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
+use crate::state::history::HistoryEntry;
 use crate::state::{LogCursors, Target, TargetError};
 
 mod accepted;
 mod cursors;
 mod disk;
 mod for_boot;
+mod history;
 mod local_mode;
+mod lock;
 mod readers;
 mod target_tag;
 mod wire;
 
 pub use accepted::AcceptedDocuments;
 pub use disk::{Disk, StoreFiles};
+pub use lock::{DirectoryLock, hold};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
 };
@@ -60,7 +62,7 @@ const BOOT_CONFIG: &str = "boot-file.json";
 const LOCAL_MODE: &str = "local-mode.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 13] = [
+const RECORDS: [&str; 14] = [
     IDENTITY,
     IDENTITY_BACKUP,
     ACCOUNT,
@@ -74,6 +76,7 @@ const RECORDS: [&str; 13] = [
     LOG_CURSORS,
     BOOT_CONFIG,
     LOCAL_MODE,
+    history::HISTORY,
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
@@ -199,28 +202,24 @@ impl<F: StoreFiles> port::Store for Store<F> {
         off_thread(move || shared.keep_log_cursors(&bytes, copy)).await.map_err(StoreError::Interrupted)?
     }
 
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.history()).await.unwrap_or_default()
+    }
+
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
+        off_thread(move || shared.append_history(&bytes)).await.map_err(StoreError::Interrupted)?
+    }
+
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
+        off_thread(move || shared.keep_history(&bytes)).await.map_err(StoreError::Interrupted)?
+    }
+
     async fn target_tag(&self) -> Option<TargetTag> {
         let shared = Arc::clone(&self.shared);
         off_thread(move || shared.target_tag()).await.ok()?
-    }
-}
-
-/// A directory locked against other agents.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    /// The kernel releases the lock when this is closed.
-    _directory: Option<File>,
-}
-
-/// Locks the directory `path` for this agent, until the result is dropped or the process ends. Fails only if another agent
-/// holds the lock. A directory that cannot be created or locked is reported when something is saved to it, not here.
-pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
-    // Syncing the parent directories is left to the store.
-    let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
-    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
-    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.display().to_string() }),
-        Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn container(name: &str) -> Container {
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: None,
     }

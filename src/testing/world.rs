@@ -17,6 +17,7 @@ use crate::port::{
 };
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
+use crate::state::history::{History, HistoryEntry};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::{
@@ -35,6 +36,7 @@ pub(crate) struct TestWorld {
     pub(crate) locks: Option<BTreeMap<AppId, LockState>>,
     pub(crate) publish: watch::Sender<Status>,
     pub(crate) events: EventChannel,
+    pub(crate) history: watch::Sender<History>,
     pub(crate) cloud: ScriptedCloud,
     /// The account that is stored.
     pub(crate) account: RefCell<Option<AccountRecord>>,
@@ -83,6 +85,18 @@ impl Store for TestWorld {
 
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
     }
 
     async fn target_tag(&self) -> Option<TargetTag> {

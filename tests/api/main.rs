@@ -6,6 +6,7 @@
 
 mod access;
 mod cross_site;
+mod history;
 mod host;
 mod leases;
 mod leds;

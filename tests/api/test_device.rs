@@ -14,7 +14,8 @@ use boardkeeper::request::{
     TagRequest, respond,
 };
 use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
-use boardkeeper::state::device::AnswerDelay;
+use boardkeeper::state::device::{AnswerDelay, ServerStop};
+use boardkeeper::state::history::{History, Requester};
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
@@ -58,6 +59,11 @@ pub(crate) struct TestDevice {
     pub(crate) tags: Result<Vec<DeviceTag>, TagRefusal>,
     pub(crate) set_tags: Vec<BTreeMap<String, String>>,
     led_status: watch::Sender<LedStatus>,
+    pub(crate) history: watch::Sender<History>,
+    /// Who sent requests to the reconciler.
+    pub(crate) requesters: Vec<Requester>,
+    /// What was entered of identifies: why one failed.
+    pub(crate) identified: Vec<Option<String>>,
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
@@ -118,6 +124,7 @@ impl TestDevice {
         let (streams, stream_requests) = mpsc::channel(2);
         let (vpn_report, vpn) = watch::channel(VpnState::default());
         let (local_engine, _) = watch::channel(LocalEngine::default());
+        let (record, history) = watch::channel(History::default());
         let leds = LedHandle { requests, status: shown };
         let router = api::router(ApiHandle {
             requests: intents,
@@ -126,6 +133,8 @@ impl TestDevice {
             vpn,
             cloud,
             leds,
+            history,
+            requester: None,
             streams,
             tags,
             local_engine: local_engine.clone(),
@@ -140,6 +149,9 @@ impl TestDevice {
             tags: Ok(Vec::new()),
             set_tags: Vec::new(),
             led_status,
+            history: record,
+            requesters: Vec::new(),
+            identified: Vec::new(),
             publish,
             connectivity: report,
             vpn: vpn_report,
@@ -274,7 +286,11 @@ impl TestDevice {
     }
 
     /// Asks, and reads the whole response.
-    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Response {
+    pub(crate) async fn call(&mut self, mut request: HttpRequest<Body>) -> Response {
+        if request.uri().path().to_lowercase().starts_with("/agent/v1/events") {
+            // The server has stopped: the events end with those that are due.
+            request.extensions_mut().insert(ServerStop(watch::channel(()).1));
+        }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.begin(request).await.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -291,6 +307,16 @@ impl TestDevice {
     }
 
     fn answer(&mut self, request: Request) {
+        let request = match request {
+            Request::By(by, request) => {
+                self.requesters.push(by);
+                *request
+            }
+            request => request,
+        };
+        if let Request::Identified(failed) = request {
+            return self.identified.push(failed);
+        }
         self.asked.push(Received::of(&request));
         if self.hangs_up {
             return;
@@ -338,7 +364,13 @@ impl TestDevice {
             Request::RenewKey { caller, reply } => respond(reply, self.renew(caller)),
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
-            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
+            Request::Target(_)
+            | Request::Rejected(_)
+            | Request::Account(_)
+            | Request::PinSettled
+            | Request::Probe(_)
+            | Request::Identified(_)
+            | Request::By(..) => {
                 unreachable!("not asked over HTTP")
             }
         }

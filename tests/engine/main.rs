@@ -44,3 +44,4 @@ mod trial;
 mod troubles;
 mod updates;
 mod waits;
+mod why;

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::document;
 use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::history::HistoryEntry;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
     AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
@@ -155,6 +157,7 @@ impl World {
             is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
+            restarts: 0,
             started: None,
             networks: None,
             error: None,
@@ -327,6 +330,18 @@ impl port::Store for World {
     }
 
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        Vec::new()
+    }
+
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         Ok(())
     }
 

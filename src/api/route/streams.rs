@@ -156,7 +156,7 @@ fn items<T: Send + 'static>(receiver: mpsc::Receiver<T>, stop: Option<ServerStop
 }
 
 /// Completes when the server stops, if it said how it would.
-async fn stopped(stop: Option<&mut ServerStop>) {
+pub(super) async fn stopped(stop: Option<&mut ServerStop>) {
     match stop {
         // A value that changes and a sender that is gone both end the stream.
         Some(ServerStop(stop)) => drop(stop.changed().await),

@@ -24,6 +24,9 @@ pub trait StoreFiles: Debug + Send + Sync + 'static {
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>>;
     /// Creates a file that does not exist, for its owner only. Until it is synced, it may be lost, or any part of it.
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Appends to a regular file for its owner only, which is created if it is missing; its size afterwards. Nothing is
+    /// synced.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<u64>;
     /// Renames a file, in place of the file that had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -63,6 +66,14 @@ impl StoreFiles for Disk {
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<u64> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(open(path, flags, Mode::from_raw_mode(0o600))?);
+        can_be_read(&file.metadata()?, u64::MAX)?;
+        file.write_all(bytes)?;
+        Ok(file.metadata()?.len())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -179,6 +190,11 @@ impl<F: StoreFiles> StateDirectory<F> {
             Ok(()) | Err(_) => (),
         }
         self.files.write_new(&path, bytes)
+    }
+
+    /// Appends to a file; its size afterwards.
+    pub(super) fn append(&self, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        self.files.append(&self.path.join(name), bytes)
     }
 
     /// Creates an empty file. Fails if the name is taken, and leaves that file as it is.

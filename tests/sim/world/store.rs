@@ -1,8 +1,11 @@
 //! A disk that keeps what it acknowledged, and little else.
 
+use std::sync::Arc;
+
 use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::history::{HistoryEntry, KEPT, KEPT_OVER_BOOTS};
 use boardkeeper::state::{EngineTime, LogCursors};
 
 use super::marks::Mark;
@@ -39,6 +42,10 @@ pub(crate) struct Disk {
     cursors: Option<LogCursors>,
     /// The same, until the machine reboots.
     pub(super) boot_cursors: Option<LogCursors>,
+    /// The history, on the disk.
+    durable_history: Vec<HistoryEntry>,
+    /// The history, until the machine reboots.
+    pub(super) boot_history: Vec<HistoryEntry>,
     /// How often an agent crashed since the last load.
     pub(crate) cuts: u32,
 }
@@ -252,6 +259,41 @@ impl Store for Sim {
             }
             model.lines.cursors_saved(copy);
             Ok(())
+        })
+    }
+
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        self.with(|model| {
+            let Disk { durable_history, boot_history, .. } = &model.disk;
+            let newest = |it: &[HistoryEntry]| it.last().map_or(0, |it| it.id);
+            let kept = if newest(boot_history) > newest(durable_history) { boot_history } else { durable_history };
+            kept.clone()
+        })
+    }
+
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.with(|model| {
+            let kept = &mut model.disk.boot_history;
+            for entry in entries {
+                let before = kept.last().map(|it| it.id);
+                // After a reboot the first one follows the durable copy.
+                assert!(before.is_none_or(|it| it + 1 == entry.id), "entry {} of the history follows {before:?}", entry.id);
+                kept.push(HistoryEntry::clone(entry));
+            }
+            let surplus = kept.len().saturating_sub(KEPT);
+            kept.drain(..surplus);
+            Ok(())
+        })
+    }
+
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.with(|model| match model.disk.trouble() {
+            Some(trouble) => Err(trouble),
+            None => {
+                assert!(entries.len() <= KEPT_OVER_BOOTS, "{} entries are to be kept over boots", entries.len());
+                model.disk.durable_history = entries.iter().map(|it| HistoryEntry::clone(it)).collect();
+                Ok(())
+            }
         })
     }
 

@@ -17,6 +17,7 @@ use crate::state::cloud::{
     AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
     ReleasePin, Traffic, VpnProfile,
 };
+use crate::state::history::HistoryEntry;
 use crate::state::{DeviceEvent, EngineTime, LogCursors, OutputStream, Secret, Status};
 use crate::testing::{BEGIN, ContainerLog, ScriptedEngine, WallClock, container, id, status};
 
@@ -184,6 +185,15 @@ impl Store for Memory {
         unreachable!()
     }
     async fn target_tag(&self) -> Option<TargetTag> {
+        unreachable!()
+    }
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         unreachable!()
     }
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {

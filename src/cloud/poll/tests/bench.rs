@@ -14,6 +14,7 @@ use crate::state::cloud::{
     AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
     TrafficPurpose, VpnProfile,
 };
+use crate::state::history::HistoryEntry;
 use crate::state::{Device, LogCursors, Secret};
 
 /// A document whose device has this name.
@@ -119,6 +120,15 @@ impl Store for TestCloud {
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
         unreachable!()
     }
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
     async fn target_tag(&self) -> Option<TargetTag> {
         self.tag.borrow().clone()
     }
@@ -209,6 +219,7 @@ impl Bench {
 
     fn handle(&self, request: Request) {
         match request {
+            Request::By(_, request) => self.handle(*request),
             Request::Target(target) => {
                 self.received.borrow_mut().push(target.name.clone().unwrap_or_default());
                 let refuses = self.refuses.borrow().map(str::to_owned);
