@@ -15,8 +15,8 @@ use crate::document;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
 use crate::state::{
-    AppId, ConfigHash, Container, ContainerId, ContainerPhase, Current, EngineAction, EngineLogLine, EngineState, EngineTime,
-    ImageId, ImageRef, LogCursor, Origin, OutputStream, ServiceKey, Status,
+    AppId, ConfigHash, Container, ContainerId, ContainerPhase, Current, DownloadProgress, EngineAction, EngineLogLine,
+    EngineState, EngineTime, ImageId, ImageRef, LogCursor, Origin, OutputStream, ServiceKey, Status,
 };
 
 /// When the tests begin, in seconds of the wall clock.
@@ -163,7 +163,7 @@ impl Engine for ScriptedEngine {
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn execute(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         unreachable!()
     }
     fn events(&self) -> impl Stream<Item = ()> {

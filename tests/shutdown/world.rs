@@ -11,9 +11,9 @@ use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
-    ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret, ServiceKey, Target,
-    TargetError,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, DownloadProgress, EngineAction, EngineLogLine, Force,
+    HeldLock, Image, ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret,
+    ServiceKey, Target, TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -244,7 +244,7 @@ impl port::Engine for World {
         Ok(())
     }
 
-    async fn execute(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), action.to_string()));
         match action {
             EngineAction::Pull(image) => {
