@@ -115,6 +115,7 @@ static ROUTES: &[Route] = &[
     post("/v2/journal-logs", Device(DeviceAction::Journal), Waits(|call| Box::pin(streams::journal_logs(call)))),
     // The agent's own.
     get("/agent/v1/state", AnyKey, Now(agent::state)),
+    get("/agent/v1/logs", AnyKey, Waits(|call| Box::pin(streams::agent_logs(call)))),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),

@@ -194,6 +194,15 @@ impl port::Engine for Engine {
     }
 
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
-        self.output(container, from)
+        self.output(container, from, None)
+    }
+
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from, Some(tail.map_or(logs::PastLines::All, logs::PastLines::Newest)))
     }
 }

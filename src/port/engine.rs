@@ -44,6 +44,16 @@ pub trait Engine {
     /// or is being removed, has no lines any more. An error is the last item: [`EngineError::Unreachable`] may be over soon,
     /// any other stays, such as a logging driver that keeps no lines.
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
+
+    /// The lines of a container's output from a cursor on that are written already; with `tail` the newest of them, at most so
+    /// many. Ends after them, also while the container runs; [`Engine::logs`] goes on from the last line's cursor. Otherwise as
+    /// [`Engine::logs`].
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
 }
 
 /// The objects on an engine.

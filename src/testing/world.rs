@@ -134,6 +134,14 @@ impl Engine for TestWorld {
     fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         stream::pending()
     }
+    fn past_logs(
+        &self,
+        _: ContainerId,
+        _: LogCursor,
+        _: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::empty()
+    }
 }
 
 impl Targets for TestWorld {

@@ -373,11 +373,12 @@ macro_rules! every_fact {
             lines_arrive_once_from_any_cursor_on
             a_log_ends_with_its_container_and_goes_on_with_its_next_start
             a_log_goes_on_after_the_engine_died
+            what_is_written_already_ends_and_is_gone_on_from
         }
     };
 }
 pub(crate) use every_fact;
 pub(crate) use logs::{
     a_log_ends_with_its_container_and_goes_on_with_its_next_start, a_log_goes_on_after_the_engine_died,
-    lines_arrive_once_from_any_cursor_on,
+    lines_arrive_once_from_any_cursor_on, what_is_written_already_ends_and_is_gone_on_from,
 };

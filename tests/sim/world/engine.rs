@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::engine_model::{Dialect, EngineModel, Owned, SimContainer};
 use super::events::Job;
+use super::logs::Extent;
 use super::marks::Mark;
 use super::{Model, Sim};
 
@@ -289,7 +290,16 @@ impl Engine for Sim {
     }
 
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
-        self.output(container, from)
+        self.output(container, from, Extent::Follow)
+    }
+
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from, tail.map_or(Extent::Past, Extent::Tail))
     }
 }
 
