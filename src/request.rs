@@ -11,7 +11,7 @@ use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
-use crate::state::live_log::LiveLogLine;
+use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
@@ -242,11 +242,10 @@ impl TagRequest {
 /// A request to the task that serves streams. A stream ends when its receiver is dropped.
 #[derive(Debug)]
 pub enum StreamRequest {
-    /// The lines of these apps' containers, as they are written, and those of the agent. `apps`: `None` stands for all of
-    /// them, and for the agent's lines about the device.
+    /// The lines of containers and of the agent.
     Logs {
-        /// The apps.
-        apps: Option<BTreeSet<AppId>>,
+        /// What of them.
+        query: LogQuery,
         /// Where the lines come from.
         reply: oneshot::Sender<Result<mpsc::Receiver<Arc<LiveLogLine>>, StreamRefusal>>,
     },

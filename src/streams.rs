@@ -38,7 +38,7 @@ pub(crate) async fn run<W: World>(
         tokio::select! {
             biased;
             request = inbox.recv() => match request {
-                Some(StreamRequest::Logs { apps, reply }) => logs.subscribe(apps, reply),
+                Some(StreamRequest::Logs { query, reply }) => logs.subscribe(query, reply),
                 Some(StreamRequest::Journal { query, reply }) if journals.len() < journal::READERS => {
                     journals.push(journal::send(world.host(), query, reply));
                 }

@@ -119,6 +119,7 @@ static ROUTES: &[Route] = &[
     get("/agent/v1/state", AnyKey, Now(agent::state)),
     get("/agent/v1/history", AnyKey, Now(history::history)),
     get("/agent/v1/events", AnyKey, Waits(|call| Box::pin(async { Ok(history::events(call)) }))),
+    get("/agent/v1/logs", AnyKey, Waits(|call| Box::pin(streams::agent_logs(call)))),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Now(leds::leds)),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|call| Box::pin(leds::hold(call)))),

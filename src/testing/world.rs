@@ -21,8 +21,9 @@ use crate::state::history::{History, HistoryEntry};
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::{
-    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState,
-    LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
+    AppId, ContainerId, DeviceEvent, DownloadProgress, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef,
+    LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError,
+    VpnState,
 };
 use crate::testing::ScriptedCloud;
 use crate::testing::boot::TestBoot;
@@ -138,7 +139,7 @@ impl Engine for TestWorld {
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn execute(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         unreachable!()
     }
     fn events(&self) -> impl Stream<Item = ()> {
@@ -146,6 +147,14 @@ impl Engine for TestWorld {
     }
     fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         stream::pending()
+    }
+    fn past_logs(
+        &self,
+        _: ContainerId,
+        _: LogCursor,
+        _: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::empty()
     }
 }
 

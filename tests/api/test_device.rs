@@ -20,7 +20,7 @@ use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::lease::{Lease, LeaseTerms};
-use boardkeeper::state::live_log::LiveLogLine;
+use boardkeeper::state::live_log::{LiveLogLine, LogQuery};
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
 use boardkeeper::state::{
@@ -71,7 +71,7 @@ pub(crate) struct TestDevice {
     pub(crate) vpn: watch::Sender<VpnState>,
     /// The lines of the log, and which apps' were requested. After the lines the stream ends.
     pub(crate) log: Vec<LiveLogLine>,
-    pub(crate) followed: Vec<Option<BTreeSet<AppId>>>,
+    pub(crate) followed: Vec<LogQuery>,
     /// What of the journal was requested.
     pub(crate) journal_queries: Vec<JournalQuery>,
     /// Whether a stream goes on after these lines, for as long as this lives.
@@ -243,8 +243,8 @@ impl TestDevice {
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
                 Some(ask) = self.stream_requests.recv() => match ask {
-                    StreamRequest::Logs { apps, reply } => {
-                        self.followed.push(apps);
+                    StreamRequest::Logs { query, reply } => {
+                        self.followed.push(query);
                         let (lines, given) = mpsc::channel(100);
                         for line in &self.log {
                             lines.try_send(Arc::new(line.clone())).unwrap();

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows what the agent said")]
 
 mod agent;
+mod agent_logs;
 mod compose;
 mod crashes;
 mod demands;

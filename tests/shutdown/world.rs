@@ -13,9 +13,9 @@ use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::history::HistoryEntry;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
-    ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret, ServiceKey, Target,
-    TargetError,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, DownloadProgress, EngineAction, EngineLogLine, Force,
+    HeldLock, Image, ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret,
+    ServiceKey, Target, TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -247,7 +247,7 @@ impl port::Engine for World {
         Ok(())
     }
 
-    async fn execute(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), action.to_string()));
         match action {
             EngineAction::Pull(image) => {
@@ -285,6 +285,14 @@ impl port::Engine for World {
 
     fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         stream::pending()
+    }
+    fn past_logs(
+        &self,
+        _: ContainerId,
+        _: LogCursor,
+        _: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::empty()
     }
 }
 

@@ -152,6 +152,8 @@ struct Doing {
 struct Download<'a> {
     image: &'a str,
     percent: u8,
+    bytes: Option<u64>,
+    total_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -298,7 +300,11 @@ impl<'a> View<'a> {
 
     fn downloads(&self) -> Vec<Download<'a>> {
         let all = self.status.progress.iter().filter(|_| self.may_see_all());
-        all.map(|(image, percent)| Download { image: image.as_str(), percent: *percent }).collect()
+        all.map(|(image, it)| {
+            let state::DownloadProgress { percent, bytes, total_bytes } = *it;
+            Download { image: image.as_str(), percent, bytes, total_bytes }
+        })
+        .collect()
     }
 
     fn locks(&self) -> Vec<Lock<'a>> {

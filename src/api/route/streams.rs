@@ -1,4 +1,10 @@
 //! Responses that go on for as long as the client reads: the log of the services, and the host's journal.
+//!
+//! ```text
+//! agent_logs   the log with what was written before       streams/agent_logs.rs
+//! ```
+
+mod agent_logs;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +25,9 @@ use crate::request::{StreamRefusal, StreamRequest};
 use crate::state::OutputStream;
 use crate::state::device::ServerStop;
 use crate::state::journal::JournalQuery;
-use crate::state::live_log::LiveLogLine;
+use crate::state::live_log::{LiveLogLine, LogQuery};
+
+pub(in crate::api) use agent_logs::agent_logs;
 
 const NDJSON: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -47,7 +55,8 @@ pub(in crate::api) async fn local_logs(mut call: ApiRequest) -> Result<ApiRespon
         return Ok(ApiResponse::Stream(NDJSON, Body::empty()));
     }
     let apps = call.callers.apps();
-    let lines = begin(&call.api, |reply| StreamRequest::Logs { apps, reply }).await?;
+    let query = LogQuery { apps, follow: true, ..LogQuery::default() };
+    let lines = begin(&call.api, |reply| StreamRequest::Logs { query, reply }).await?;
     let first =
         row(&LogRow { message: "Streaming logs", timestamp: None, service_name: None, is_std_err: false, is_system: true });
     let rows =
