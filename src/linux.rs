@@ -6,6 +6,7 @@ pub mod cloud;
 mod dial;
 pub mod doctor;
 pub mod engine;
+pub mod flash;
 pub mod host;
 pub mod leds;
 mod local_mode;

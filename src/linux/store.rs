@@ -10,24 +10,24 @@
 //! keys grant no access.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use crate::linux::flash::FlashCounter;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
-use crate::state::{LogCursors, Target, TargetError};
+use crate::state::{FlashWrites, LogCursors, Target, TargetError};
 
 mod accepted;
 mod cursors;
+mod directory_lock;
 mod disk;
 mod for_boot;
 mod local_mode;
@@ -36,6 +36,7 @@ mod target_tag;
 mod wire;
 
 pub use accepted::AcceptedDocuments;
+pub use directory_lock::{DirectoryLock, hold};
 pub use disk::{Disk, StoreFiles};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
@@ -131,7 +132,7 @@ impl<F: StoreFiles> Store<F> {
     pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
         Self {
             shared: Arc::new(SharedStore {
-                files: StateDirectory::new(files, path),
+                files: StateDirectory::new(files, path).counted_by(FlashCounter::default()),
                 runtime: None,
                 parse,
                 complaints: Vec::new(),
@@ -151,6 +152,13 @@ impl Store {
 }
 
 impl<F: StoreFiles> Store<F> {
+    /// Counts what is written together with what other adapters write.
+    #[must_use]
+    pub fn with_flash_counter(self, flash: FlashCounter) -> Self {
+        let before = Arc::into_inner(self.shared).expect("no load or save has begun");
+        Self { shared: Arc::new(SharedStore { files: before.files.counted_by(flash), ..before }) }
+    }
+
     /// Adds complaints from before there was a store: a load reports them too.
     #[must_use]
     pub fn with_complaints(self, complaints: Vec<String>) -> Self {
@@ -203,24 +211,9 @@ impl<F: StoreFiles> port::Store for Store<F> {
         let shared = Arc::clone(&self.shared);
         off_thread(move || shared.target_tag()).await.ok()?
     }
-}
 
-/// A directory locked against other agents.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    /// The kernel releases the lock when this is closed.
-    _directory: Option<File>,
-}
-
-/// Locks the directory `path` for this agent, until the result is dropped or the process ends. Fails only if another agent
-/// holds the lock. A directory that cannot be created or locked is reported when something is saved to it, not here.
-pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
-    // Syncing the parent directories is left to the store.
-    let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
-    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
-    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.display().to_string() }),
-        Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
+    fn flash_writes(&self) -> FlashWrites {
+        self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
     }
 }
 
@@ -291,7 +284,7 @@ impl<F: StoreFiles> SharedStore<F> {
                 synced => synced?,
             }
         }
-        self.files.sync_names()?;
+        self.files.sync_names("")?;
         for it in known.values_mut() {
             if let Known::Read(hash) = *it {
                 *it = Known::Settled(hash);
@@ -382,7 +375,7 @@ impl<F: StoreFiles> SharedStore<F> {
         if taken.iter().any(|it| it == name) {
             self.files.rename(name, &free)?;
         }
-        self.files.sync_names()?;
+        self.files.sync_names(name)?;
         Ok(free)
     }
 
@@ -432,7 +425,7 @@ impl<F: StoreFiles> SharedStore<F> {
     /// Syncs content that an earlier run of the agent wrote and may not have synced.
     fn settle(&self, name: &str) -> io::Result<()> {
         self.files.sync(name)?;
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 
     /// Does something with a file. A directory of that name is renamed first.
@@ -458,7 +451,7 @@ impl<F: StoreFiles> SharedStore<F> {
             let _ = self.files.remove(&draft);
             return Err(why);
         }
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 }
 

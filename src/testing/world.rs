@@ -20,8 +20,8 @@ use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnPro
 use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::{
-    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef, LockHolders, LockState,
-    LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
+    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, FlashWrites, Force, ImageRef, LedInfo, LedRef, LockHolders,
+    LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError, VpnState,
 };
 use crate::testing::ScriptedCloud;
 use crate::testing::boot::TestBoot;
@@ -87,6 +87,10 @@ impl Store for TestWorld {
 
     async fn target_tag(&self) -> Option<TargetTag> {
         None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 

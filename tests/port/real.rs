@@ -79,7 +79,9 @@ impl Disk {
 
 impl store::Fixture for Disk {
     fn open(&self) -> impl boardkeeper::port::Store + use<> {
-        Store::new(&self.dir.path().join("state"), Box::new(|document| Ok(store::target(document))))
+        let state = self.dir.path().join("state");
+        Store::new(&state, Box::new(|document| Ok(store::target(document))))
+            .with_runtime_directory(&self.dir.path().join("run"))
     }
 
     fn spoils(&self, kind: &str) {

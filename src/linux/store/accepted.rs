@@ -72,7 +72,7 @@ impl<F: StoreFiles> AcceptedDocuments<F> {
         match order {
             SignedOrder::Same => {
                 // An earlier run of the agent may have ended before it was synced.
-                let synced = self.files.sync(ACCEPTED).and_then(|()| self.files.sync_names());
+                let synced = self.files.sync(ACCEPTED).and_then(|()| self.files.sync_names(ACCEPTED));
                 synced.map_err(|why| self.failed("sync", &why))?;
             }
             SignedOrder::Newer => {
@@ -113,7 +113,7 @@ impl<F: StoreFiles> AcceptedDocuments<F> {
             let _ = self.files.remove(&draft);
             return Err(why);
         }
-        self.files.sync_names()
+        self.files.sync_names(ACCEPTED)
     }
 
     fn failed(&self, action: &'static str, why: &io::Error) -> String {

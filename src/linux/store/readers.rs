@@ -55,7 +55,7 @@ pub fn remove_account(path: &Path) -> io::Result<()> {
             _ => (),
         }
     }
-    if path.is_dir() { files.sync_names() } else { Ok(()) }
+    if path.is_dir() { files.sync_names(ACCOUNT) } else { Ok(()) }
 }
 
 /// What the agent keeps, as far as it can be read. Changes nothing and reports nothing: the store does that.

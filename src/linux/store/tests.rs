@@ -6,6 +6,7 @@ use crate::port::{Store as _, StoredTargets};
 use crate::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey};
 
 use std::collections::BTreeSet;
+use std::fs::File;
 
 use rustix::fs::FileType;
 

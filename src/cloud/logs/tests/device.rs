@@ -17,7 +17,7 @@ use crate::state::cloud::{
     AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
     ReleasePin, Traffic, VpnProfile,
 };
-use crate::state::{DeviceEvent, EngineTime, LogCursors, OutputStream, Secret, Status};
+use crate::state::{DeviceEvent, EngineTime, FlashWrites, LogCursors, OutputStream, Secret, Status};
 use crate::testing::{BEGIN, ContainerLog, ScriptedEngine, WallClock, container, id, status};
 
 /// A device: its engine with what containers print, its store and its clock; and the cloud.
@@ -199,5 +199,9 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }

@@ -14,7 +14,7 @@ use crate::state::cloud::{
     AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
     TrafficPurpose, VpnProfile,
 };
-use crate::state::{Device, LogCursors, Secret};
+use crate::state::{Device, FlashWrites, LogCursors, Secret};
 
 /// A document whose device has this name.
 pub(super) fn document(name: &str) -> String {
@@ -121,6 +121,10 @@ impl Store for TestCloud {
     }
     async fn target_tag(&self) -> Option<TargetTag> {
         self.tag.borrow().clone()
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 
