@@ -34,6 +34,7 @@ pub mod live_log;
 pub mod local_engine;
 pub mod local_mode;
 pub mod logging;
+pub mod metrics;
 pub mod network;
 pub mod own_names;
 pub mod pattern;

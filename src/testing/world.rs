@@ -17,7 +17,7 @@ use crate::port::{
 };
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
-use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use crate::state::journal::JournalQuery;
 use crate::state::{
     AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, FlashWrites, Force, ImageRef, LedInfo, LedRef, LockHolders,
@@ -258,6 +258,9 @@ impl Host for TestWorld {
     }
     fn metrics(&self) -> HostMetrics {
         unreachable!()
+    }
+    fn own_use(&self) -> ProcessUse {
+        ProcessUse::default()
     }
     async fn config(&self) -> Result<HostConfig, HostError> {
         unreachable!()

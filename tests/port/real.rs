@@ -255,6 +255,12 @@ macro_rules! hold {
     };
 }
 
+#[test]
+fn what_the_process_uses_is_known() {
+    let state = tempfile::tempdir().unwrap();
+    crate::host::what_the_process_uses_is_known(&LiveHost::new(Path::new("/"), state.path(), None, None, None));
+}
+
 #[tokio::test]
 #[ignore = "needs journalctl"]
 async fn a_journal_is_read_to_its_end_or_followed() {
