@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -22,8 +22,8 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose tools trace
-	@$(MAKE) --no-print-directory unit lives bus engine cloud
+	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose metrics tools trace
+	@$(MAKE) --no-print-directory unit lives metrics bus engine cloud
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
@@ -51,6 +51,10 @@ cuts: ## power cuts under the store's own code, at every call of the kernel: CUT
 access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust
 	cargo test --locked --test shutdown -- --nocapture access
+
+metrics: ## promtool, Prometheus' own tool, reads the metrics
+	@$(LAB)/install.sh rust metrics
+	cargo test --locked --quiet --test api -- --ignored promtool
 
 lives: ## 20,000 simulated lives, well compiled, and the coverage marks that they hit; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
 	@$(LAB)/install.sh rust

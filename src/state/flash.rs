@@ -45,6 +45,22 @@ pub enum FlashPurpose {
 }
 
 impl FlashPurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 12] = [
+        Self::Identity,
+        Self::Keys,
+        Self::Targets,
+        Self::Services,
+        Self::LocalMode,
+        Self::LogCursors,
+        Self::History,
+        Self::BootConfig,
+        Self::Provisioning,
+        Self::HostConfig,
+        Self::Vpn,
+        Self::Other,
+    ];
+
     /// Its name in the metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -70,7 +70,8 @@ fn references_lead_somewhere() {
 pub(crate) fn check(method: &Method, path: &str, got: &Response) {
     let at = format!("{method} {path} {} {}", got.status, got.body);
     let kind = got.kind().split(';').next().unwrap();
-    if kind.starts_with("text/") {
+    // Metrics are read on the device's network, not through the cloud's proxy.
+    if kind.starts_with("text/") && path != "/metrics" {
         let plain = |it: char| it.is_ascii_alphanumeric() || ":'.?!,/- \n\t".contains(it);
         assert!(got.body.chars().all(plain), "the proxy stops it: {at}");
     }
