@@ -52,9 +52,10 @@ access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust
 	cargo test --locked --test shutdown -- --nocapture access
 
-metrics: ## promtool, Prometheus' own tool, reads the metrics
+metrics: ## Prometheus' own tool reads the metrics and the alerts
 	@$(LAB)/install.sh rust metrics
 	cargo test --locked --quiet --test api -- --ignored promtool
+	promtool check rules packaging/prometheus-alerts.yml
 
 lives: ## 20,000 simulated lives, well compiled, and the coverage marks that they hit; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
 	@$(LAB)/install.sh rust
@@ -68,7 +69,7 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 	AGENT=$(abspath $(or $(AGENT),target/release/boardkeeper)) DAYS=$(or $(DAYS),100) $(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 --nocapture soak::
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some (compose: twenty compose files)
-	@$(LAB)/install.sh rust engine registry busybox compose tools trace
+	@$(LAB)/install.sh rust engine registry busybox compose metrics tools trace
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
