@@ -1,6 +1,6 @@
 //! Counts what the agent writes to flash, by purpose.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::state::{FlashCount, FlashPurpose, FlashWrites};
 
@@ -9,7 +9,17 @@ use crate::state::{FlashCount, FlashPurpose, FlashWrites};
 #[derive(Debug, Clone, Default)]
 pub struct FlashCounter(Arc<Mutex<FlashWrites>>);
 
+/// What this process writes to flash, as a kernel counts a process's time. Files are written in many places, by functions that
+/// commands use too.
+static PROCESS: LazyLock<FlashCounter> = LazyLock::new(FlashCounter::default);
+
 impl FlashCounter {
+    /// The count of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        PROCESS.clone()
+    }
+
     /// What was written so far.
     #[must_use]
     pub fn so_far(&self) -> FlashWrites {
@@ -30,4 +40,14 @@ impl FlashCounter {
         // Sums are whole whatever became of the thread that added to them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Fails unless the process wrote so much at least meanwhile. Other tests of the process may write at the same time.
+#[cfg(test)]
+pub(in crate::linux) fn assert_written(purpose: FlashPurpose, bytes: usize, syncs: u64, work: impl FnOnce()) {
+    let before = FlashCounter::of_process().so_far().of(purpose);
+    work();
+    let after = FlashCounter::of_process().so_far().of(purpose);
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    assert!(after.bytes >= before.bytes + bytes && after.syncs >= before.syncs + syncs, "{purpose:?}: {before:?} {after:?}");
 }
