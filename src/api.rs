@@ -13,6 +13,7 @@
 //! audit, mask  the request log, with keys masked                       api/audit.rs api/mask.rs
 //! body, form   the fields of a request                                 api/body.rs api/form.rs
 //! response     the shapes of a response                                api/response.rs
+//! metrics_text metrics as text, in two formats                         api/metrics_text.rs
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
@@ -24,6 +25,7 @@ mod body;
 mod form;
 mod guess_limit;
 mod mask;
+mod metrics_text;
 mod response;
 mod route;
 mod site;
@@ -40,7 +42,8 @@ use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-pub use route::{Route, RouteAccess, routes};
+pub use metrics_text::{MetricFamily, MetricKind};
+pub use route::{Route, RouteAccess, metric_families, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest, TagRequest};
 use crate::state::cloud::CloudStatus;

@@ -13,6 +13,7 @@ use crate::state::journal::JournalQuery;
 use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
 use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::local_mode::LocalModeStatus;
+use crate::state::metrics::AgentMetrics;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, HeldLock, HeldPattern, IdentifyOutcome, LedRef, LedRefusal,
     LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
@@ -249,6 +250,8 @@ pub enum StreamRequest {
         /// Where the lines come from.
         reply: oneshot::Sender<Result<mpsc::Receiver<Arc<LiveLogLine>>, StreamRefusal>>,
     },
+    /// What the agent counted of itself.
+    Metrics(oneshot::Sender<Result<AgentMetrics, StreamRefusal>>),
     /// The host's journal.
     Journal {
         /// What of it.

@@ -21,6 +21,8 @@ pub(super) enum ApiResponse {
     Json(StatusCode, String),
     /// JSON from a file in this repository.
     File(&'static [u8]),
+    /// A text of this type.
+    Typed(&'static str, String),
     /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
     /// A stream of this type, which ends with the server.
@@ -118,7 +120,7 @@ impl ApiResponse {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
-            Self::File(_) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
+            Self::File(_) | Self::Typed(..) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
             Self::WithNotStarted(response, _) => response.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -137,6 +139,7 @@ impl IntoResponse for ApiResponse {
             Self::Status(_) => typed(status, TEXT, status.canonical_reason().unwrap_or_default()),
             Self::Json(_, body) => typed(status, JSON, body),
             Self::File(body) => typed(status, JSON, body),
+            Self::Typed(kind, body) => typed(status, kind, body),
             Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
             Self::Stream(kind, body) => {
                 // The connection ends with the stream.

@@ -10,6 +10,7 @@
 //! leds     the board and its LEDs                                   route/leds.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
+//! metrics  what the agent knows, for Prometheus                     route/metrics.rs route/metrics/
 //! openapi  the API description                                      route/openapi.rs openapi.json
 //! ```
 
@@ -17,10 +18,13 @@ mod agent;
 mod history;
 mod leds;
 mod local;
+mod metrics;
 mod openapi;
 mod streams;
 mod v1;
 mod v2;
+
+pub use metrics::metric_families;
 
 use std::pin::Pin;
 
@@ -116,6 +120,7 @@ static ROUTES: &[Route] = &[
     get("/v2/cleanup-volumes", AnyKey, Waits(|call| Box::pin(v2::clean_up_volumes(call)))),
     post("/v2/journal-logs", Device(DeviceAction::Journal), Waits(|call| Box::pin(streams::journal_logs(call)))),
     // The agent's own.
+    get("/metrics", AnyKey, Waits(|call| Box::pin(metrics::metrics(call)))),
     get("/agent/v1/state", AnyKey, Now(agent::state)),
     get("/agent/v1/history", AnyKey, Now(history::history)),
     get("/agent/v1/events", AnyKey, Waits(|call| Box::pin(async { Ok(history::events(call)) }))),

@@ -4,7 +4,7 @@ use super::*;
 use crate::port::{CursorCopy, Record, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
 use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome};
-use crate::state::{LogCursors, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
+use crate::state::{FlashWrites, LogCursors, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 
 /// A disk that remembers the numbers of what it was given.
 #[derive(Debug, Default)]
@@ -30,6 +30,9 @@ impl Store for Numbers {
         unreachable!()
     }
     async fn target_tag(&self) -> Option<TargetTag> {
+        unreachable!()
+    }
+    fn flash_writes(&self) -> FlashWrites {
         unreachable!()
     }
     async fn load_history(&self) -> Vec<HistoryEntry> {

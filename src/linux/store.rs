@@ -19,26 +19,27 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use crate::linux::flash::FlashCounter;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
 use crate::state::history::HistoryEntry;
-use crate::state::{LogCursors, Target, TargetError};
+use crate::state::{FlashWrites, LogCursors, Target, TargetError};
 
 mod accepted;
 mod cursors;
+mod directory_lock;
 mod disk;
 mod for_boot;
 mod history;
 mod local_mode;
-mod lock;
 mod readers;
 mod target_tag;
 mod wire;
 
 pub use accepted::AcceptedDocuments;
+pub use directory_lock::{DirectoryLock, hold};
 pub use disk::{Disk, StoreFiles};
-pub use lock::{DirectoryLock, hold};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
 };
@@ -134,7 +135,7 @@ impl<F: StoreFiles> Store<F> {
     pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
         Self {
             shared: Arc::new(SharedStore {
-                files: StateDirectory::new(files, path),
+                files: StateDirectory::new(files, path).counted_by(FlashCounter::default()),
                 runtime: None,
                 parse,
                 complaints: Vec::new(),
@@ -154,6 +155,13 @@ impl Store {
 }
 
 impl<F: StoreFiles> Store<F> {
+    /// Counts what is written together with what other adapters write.
+    #[must_use]
+    pub fn with_flash_counter(self, flash: FlashCounter) -> Self {
+        let before = Arc::into_inner(self.shared).expect("no load or save has begun");
+        Self { shared: Arc::new(SharedStore { files: before.files.counted_by(flash), ..before }) }
+    }
+
     /// Adds complaints from before there was a store: a load reports them too.
     #[must_use]
     pub fn with_complaints(self, complaints: Vec<String>) -> Self {
@@ -220,6 +228,10 @@ impl<F: StoreFiles> port::Store for Store<F> {
     async fn target_tag(&self) -> Option<TargetTag> {
         let shared = Arc::clone(&self.shared);
         off_thread(move || shared.target_tag()).await.ok()?
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
     }
 }
 
@@ -290,7 +302,7 @@ impl<F: StoreFiles> SharedStore<F> {
                 synced => synced?,
             }
         }
-        self.files.sync_names()?;
+        self.files.sync_names("")?;
         for it in known.values_mut() {
             if let Known::Read(hash) = *it {
                 *it = Known::Settled(hash);
@@ -381,7 +393,7 @@ impl<F: StoreFiles> SharedStore<F> {
         if taken.iter().any(|it| it == name) {
             self.files.rename(name, &free)?;
         }
-        self.files.sync_names()?;
+        self.files.sync_names(name)?;
         Ok(free)
     }
 
@@ -431,7 +443,7 @@ impl<F: StoreFiles> SharedStore<F> {
     /// Syncs content that an earlier run of the agent wrote and may not have synced.
     fn settle(&self, name: &str) -> io::Result<()> {
         self.files.sync(name)?;
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 
     /// Does something with a file. A directory of that name is renamed first.
@@ -457,7 +469,7 @@ impl<F: StoreFiles> SharedStore<F> {
             let _ = self.files.remove(&draft);
             return Err(why);
         }
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::state::cloud::{AccountRecord, ReleasePin};
 use crate::state::history::HistoryEntry;
 use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
-use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
+use crate::state::{ContainerId, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
 
 /// The store of records that survive a power cut.
 ///
@@ -20,6 +20,8 @@ use crate::state::{ContainerId, Identity, ImageRef, Keys, LogCursors, ServiceKey
 ///   [`Record::Proved`] and [`Record::TargetTag`] may be lost by a power cut within seconds, and [`Record::Leases`] and
 ///   [`Record::BootWindow`], which another boot has no use for.
 /// - A record that cannot be read is moved aside under a new name and reported; the others are not affected.
+/// - [`Store::flash_writes`] counts every record that is written, when it is written. What is kept until the machine reboots is
+///   not counted: it is in memory.
 pub trait Store {
     /// Loads every stored record.
     async fn load(&self) -> Result<StoredState, StoreError>;
@@ -39,6 +41,9 @@ pub trait Store {
     async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError>;
     /// The stored ETag of the cloud's target. `None`: there is none, or it cannot be read. Changes nothing.
     async fn target_tag(&self) -> Option<TargetTag>;
+    /// What was written to flash since the agent started, in the state directory and in other files of the agent. Reads memory
+    /// only.
+    fn flash_writes(&self) -> FlashWrites;
 }
 
 /// Which copy of the cursors is saved.

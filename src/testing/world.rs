@@ -18,12 +18,12 @@ use crate::port::{
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
 use crate::state::history::{History, HistoryEntry};
-use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use crate::state::journal::JournalQuery;
 use crate::state::{
-    AppId, ContainerId, DeviceEvent, DownloadProgress, EngineAction, EngineLogLine, Force, ImageRef, LedInfo, LedRef,
-    LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError,
-    VpnState,
+    AppId, ContainerId, DeviceEvent, DownloadProgress, EngineAction, EngineLogLine, FlashWrites, Force, ImageRef, LedInfo,
+    LedRef, LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target,
+    TargetError, VpnState,
 };
 use crate::testing::ScriptedCloud;
 use crate::testing::boot::TestBoot;
@@ -102,6 +102,10 @@ impl Store for TestWorld {
 
     async fn target_tag(&self) -> Option<TargetTag> {
         None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 
@@ -277,6 +281,9 @@ impl Host for TestWorld {
     }
     fn metrics(&self) -> HostMetrics {
         unreachable!()
+    }
+    fn own_use(&self) -> ProcessUse {
+        ProcessUse::default()
     }
     async fn config(&self) -> Result<HostConfig, HostError> {
         unreachable!()

@@ -14,10 +14,13 @@ mod lines;
 mod local_mode;
 mod log;
 mod malformed;
+mod metrics;
 mod multi;
 mod objects;
 mod openapi;
 mod power;
+#[path = "../lab/promtool.rs"]
+mod promtool;
 mod random_requests;
 mod reads;
 mod received;

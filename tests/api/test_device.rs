@@ -23,6 +23,7 @@ use boardkeeper::state::lease::{Lease, LeaseTerms};
 use boardkeeper::state::live_log::{LiveLogLine, LogQuery};
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
+use boardkeeper::state::metrics::AgentMetrics;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, HeldLock, HeldPattern,
     IdentifyOutcome, Keys, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern, Player, Secret, ServiceKey, Status,
@@ -72,6 +73,8 @@ pub(crate) struct TestDevice {
     /// The lines of the log, and which apps' were requested. After the lines the stream ends.
     pub(crate) log: Vec<LiveLogLine>,
     pub(crate) followed: Vec<LogQuery>,
+    /// What the agent counted.
+    pub(crate) counted: AgentMetrics,
     /// What of the journal was requested.
     pub(crate) journal_queries: Vec<JournalQuery>,
     /// Whether a stream goes on after these lines, for as long as this lives.
@@ -157,6 +160,7 @@ impl TestDevice {
             vpn: vpn_report,
             log: Vec::new(),
             followed: Vec::new(),
+            counted: AgentMetrics::default(),
             journal_queries: Vec::new(),
             keeps_streams: false,
             kept: Vec::new(),
@@ -252,6 +256,7 @@ impl TestDevice {
                         self.kept.extend(self.keeps_streams.then_some(lines));
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
                     }
+                    StreamRequest::Metrics(reply) => drop(reply.send(self.refuses_streams.clone().map_or(Ok(self.counted.clone()), Err))),
                     StreamRequest::Journal { query, reply } => {
                         self.journal_queries.push(query);
                         let (parts, given) = mpsc::channel(2);

@@ -24,10 +24,13 @@ mod local_logs;
 mod local_mode;
 mod locks;
 mod media;
+mod metrics;
 mod networks;
 mod outages;
 mod paused;
 mod ports;
+#[path = "../lab/promtool.rs"]
+mod promtool;
 mod proxy;
 mod pulls;
 mod refused;

@@ -16,6 +16,7 @@
 #   busybox   the static busybox that the sample and test images are made of
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
+#   metrics   promtool, which judges metrics and rules for alerts
 #   compose   docker-compose, the reference for compose files
 #   tools     curl, ip, make, openssl, unshare
 #   kernel    qemu for whole machines, and what the small kernel is built of and with
@@ -95,6 +96,7 @@ need() {
     has mkfs.ext4 || want e2fsprogs
     has xfs_io || want xfsprogs ;;
   compose) has docker-compose || want docker-compose ;;
+  metrics) has promtool || want prometheus ;;
   trace) has strace || want strace ;;
   tools)
     has curl || want curl

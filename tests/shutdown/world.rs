@@ -13,9 +13,9 @@ use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::history::HistoryEntry;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, DownloadProgress, EngineAction, EngineLogLine, Force,
-    HeldLock, Image, ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret,
-    ServiceKey, Target, TargetError,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, DownloadProgress, EngineAction, EngineLogLine,
+    FlashWrites, Force, HeldLock, Image, ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin,
+    Pattern, Secret, ServiceKey, Target, TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -355,6 +355,10 @@ impl port::Store for World {
 
     async fn target_tag(&self) -> Option<TargetTag> {
         None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 

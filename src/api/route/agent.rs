@@ -263,9 +263,7 @@ impl<'a> View<'a> {
 
     /// Whether every app on the device, and every wanted one, may be seen.
     fn may_see_all(&self) -> bool {
-        let wanted = self.status.target.iter().flat_map(|it| it.apps.keys());
-        let present = self.status.current.containers.iter().map(|it| &it.key.app);
-        wanted.chain(present).all(|app| self.may_see(*app))
+        self.callers.see_all(self.status)
     }
 
     fn apps(&self) -> Option<Vec<AppBody<'a>>> {

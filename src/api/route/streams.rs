@@ -132,8 +132,8 @@ fn row(row: &LogRow<'_>) -> Bytes {
     text.into()
 }
 
-/// Requests a stream.
-async fn begin<T>(
+/// Requests a stream, or what the task that serves streams has counted.
+pub(super) async fn begin<T>(
     api: &ApiHandle,
     request: impl FnOnce(oneshot::Sender<Result<T, StreamRefusal>>) -> StreamRequest,
 ) -> Result<T, ApiResponse> {

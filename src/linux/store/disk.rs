@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::linux::flash::FlashCounter;
+use crate::state::FlashPurpose;
+
 /// The operations a store needs from a file system. Each is a single action: what a power cut between two of them leaves is the
 /// store's concern.
 pub trait StoreFiles: Debug + Send + Sync + 'static {
@@ -139,11 +142,23 @@ pub(super) struct StateDirectory<F> {
     path: PathBuf,
     /// The directories above it are synced.
     founded: AtomicBool,
+    /// Counts what is written. `None`: the directory is in memory.
+    flash: Option<FlashCounter>,
 }
 
 impl<F: StoreFiles> StateDirectory<F> {
     pub(super) fn new(files: F, path: &Path) -> Self {
-        Self { files, path: path.to_owned(), founded: AtomicBool::new(false) }
+        Self { files, path: path.to_owned(), founded: AtomicBool::new(false), flash: None }
+    }
+
+    /// Counts what is written from now on: the directory is on flash.
+    pub(super) fn counted_by(self, flash: FlashCounter) -> Self {
+        Self { flash: Some(flash), ..self }
+    }
+
+    /// What was written so far, if that is counted.
+    pub(super) fn flash(&self) -> Option<&FlashCounter> {
+        self.flash.as_ref()
     }
 
     /// Creates the directory, if it is missing. Afterwards a power cut removes neither it nor the directories above it: an
@@ -165,9 +180,10 @@ impl<F: StoreFiles> StateDirectory<F> {
         }
         for parent in above {
             match self.files.sync(parent) {
-                Err(why) if is_foreign(&why) => (),
+                Err(why) if is_foreign(&why) => continue,
                 synced => synced?,
             }
+            self.synced(FlashPurpose::Other);
         }
         self.founded.store(true, Ordering::Relaxed);
         Ok(())
@@ -189,7 +205,11 @@ impl<F: StoreFiles> StateDirectory<F> {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             Ok(()) | Err(_) => (),
         }
-        self.files.write_new(&path, bytes)
+        self.files.write_new(&path, bytes)?;
+        if let Some(flash) = &self.flash {
+            flash.wrote(purpose(name), bytes.len());
+        }
+        Ok(())
     }
 
     /// Appends to a file; its size afterwards.
@@ -203,7 +223,9 @@ impl<F: StoreFiles> StateDirectory<F> {
     }
 
     pub(super) fn sync(&self, name: &str) -> io::Result<()> {
-        self.files.sync(&self.path.join(name))
+        self.files.sync(&self.path.join(name))?;
+        self.synced(purpose(name));
+        Ok(())
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -214,9 +236,18 @@ impl<F: StoreFiles> StateDirectory<F> {
         self.files.remove(&self.path.join(name))
     }
 
-    /// Returns when the files created, renamed and removed in it are on disk.
-    pub(super) fn sync_names(&self) -> io::Result<()> {
-        self.files.sync(&self.path)
+    /// Returns when the files created, renamed and removed in it are on disk. `name`: the file because of which it is done;
+    /// empty if there is none.
+    pub(super) fn sync_names(&self, name: &str) -> io::Result<()> {
+        self.files.sync(&self.path)?;
+        self.synced(purpose(name));
+        Ok(())
+    }
+
+    fn synced(&self, purpose: FlashPurpose) {
+        if let Some(flash) = &self.flash {
+            flash.synced(purpose, 1);
+        }
     }
 
     /// Warnings about the directory for the user, one line each.
@@ -230,5 +261,23 @@ impl<F: StoreFiles> StateDirectory<F> {
     pub(super) fn shown(&self, name: &str) -> String {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         path.display().to_string()
+    }
+}
+
+/// What a file of the state directory is for, by its name. A draft is for the same as its file, and so is what was put aside.
+fn purpose(name: &str) -> FlashPurpose {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    match name.split('.').next().unwrap_or_default() {
+        "identity" | "account" | "pin" => FlashPurpose::Identity,
+        "keys" => FlashPurpose::Keys,
+        "targets" | "target-tag" | "trial" | "signed-targets" => FlashPurpose::Targets,
+        "stopped" | "awaiting-boot" => FlashPurpose::Services,
+        "local-mode" => FlashPurpose::LocalMode,
+        "log-cursors" => FlashPurpose::LogCursors,
+        "history" => FlashPurpose::History,
+        "boot-file" => FlashPurpose::BootConfig,
+        "boot-config" => FlashPurpose::Provisioning,
+        stem if stem.starts_with("proved-") => FlashPurpose::Targets,
+        _ => FlashPurpose::Other,
     }
 }

@@ -10,6 +10,8 @@ use std::fs::File;
 
 use rustix::fs::FileType;
 
+mod flash;
+
 /// Parses any document but `bad`.
 fn parse(document: &str) -> Result<Target, TargetError> {
     match document {

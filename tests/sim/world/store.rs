@@ -6,7 +6,7 @@ use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, Stor
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::history::{HistoryEntry, KEPT, KEPT_OVER_BOOTS};
-use boardkeeper::state::{EngineTime, LogCursors};
+use boardkeeper::state::{EngineTime, FlashCount, FlashPurpose, FlashWrites, LogCursors};
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -48,10 +48,18 @@ pub(crate) struct Disk {
     pub(super) boot_history: Vec<HistoryEntry>,
     /// How often an agent crashed since the last load.
     pub(crate) cuts: u32,
+    /// What was written to it.
+    written: FlashWrites,
 }
+
+/// What the disk writes at least, in bytes.
+const BLOCK_BYTES: u64 = 4096;
 
 impl Disk {
     fn keep(&mut self, record: Record) {
+        if let Some((purpose, syncs)) = wear(&record) {
+            self.written.add(purpose, FlashCount { bytes: BLOCK_BYTES, syncs });
+        }
         match record {
             Record::Identity(identity) => self.kept.identity = Some(identity),
             Record::Account(account) => self.kept.account = Some(account),
@@ -254,7 +262,10 @@ impl Store for Sim {
         self.with(|model| {
             match (copy, model.disk.trouble()) {
                 (CursorCopy::Boot, _) => model.disk.boot_cursors = Some(cursors.clone()),
-                (CursorCopy::Durable, None) => model.disk.cursors = Some(cursors.clone()),
+                (CursorCopy::Durable, None) => {
+                    model.disk.cursors = Some(cursors.clone());
+                    model.disk.written.add(FlashPurpose::LogCursors, FlashCount { bytes: BLOCK_BYTES, syncs: 2 });
+                }
                 (CursorCopy::Durable, Some(trouble)) => return Err(trouble),
             }
             model.lines.cursors_saved(copy);
@@ -301,6 +312,25 @@ impl Store for Sim {
         self.pass(1, 20).await;
         self.with(|model| model.disk.tag.clone())
     }
+
+    fn flash_writes(&self) -> FlashWrites {
+        self.with(|model| model.disk.written.clone())
+    }
+}
+
+/// What a record is counted for, and how many syncs it takes. `None`: it is kept in memory.
+const fn wear(record: &Record) -> Option<(FlashPurpose, u64)> {
+    Some(match record {
+        Record::Identity(_) | Record::Account(_) => (FlashPurpose::Identity, 4),
+        Record::Pin(_) => (FlashPurpose::Identity, 2),
+        Record::Keys(_) => (FlashPurpose::Keys, 2),
+        Record::Targets(_) | Record::Trial(_) => (FlashPurpose::Targets, 2),
+        Record::Proved(_) | Record::TargetTag(_) => (FlashPurpose::Targets, 0),
+        Record::Stopped(_) | Record::Awaiting(_) => (FlashPurpose::Services, 2),
+        Record::BootConfig(_) => (FlashPurpose::BootConfig, 2),
+        Record::LocalMode(_) => (FlashPurpose::LocalMode, 2),
+        Record::Leases(_) | Record::BootWindow(_) => return None,
+    })
 }
 
 const fn name(record: &Record) -> &'static str {

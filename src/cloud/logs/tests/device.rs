@@ -18,7 +18,7 @@ use crate::state::cloud::{
     ReleasePin, Traffic, VpnProfile,
 };
 use crate::state::history::HistoryEntry;
-use crate::state::{DeviceEvent, EngineTime, LogCursors, OutputStream, Secret, Status};
+use crate::state::{DeviceEvent, EngineTime, FlashWrites, LogCursors, OutputStream, Secret, Status};
 use crate::testing::{BEGIN, ContainerLog, ScriptedEngine, WallClock, container, id, status};
 
 /// A device: its engine with what containers print, its store and its clock; and the cloud.
@@ -209,5 +209,9 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }

@@ -15,7 +15,7 @@ use crate::state::cloud::{
     TrafficPurpose, VpnProfile,
 };
 use crate::state::history::HistoryEntry;
-use crate::state::{Device, LogCursors, Secret};
+use crate::state::{Device, FlashWrites, LogCursors, Secret};
 
 /// A document whose device has this name.
 pub(super) fn document(name: &str) -> String {
@@ -131,6 +131,10 @@ impl Store for TestCloud {
     }
     async fn target_tag(&self) -> Option<TargetTag> {
         self.tag.borrow().clone()
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 

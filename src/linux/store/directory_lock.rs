@@ -1,4 +1,4 @@
-//! The lock of a state directory: one agent at a time.
+//! The lock of a state directory: two agents must not write the same records.
 
 use std::fs::File;
 use std::path::Path;
