@@ -33,6 +33,7 @@ mod disk;
 mod for_boot;
 mod history;
 mod local_mode;
+mod reached;
 mod readers;
 mod target_tag;
 mod wire;
@@ -46,6 +47,7 @@ pub use readers::{
 
 use disk::StateDirectory;
 use for_boot::{BOOT_WINDOW, LEASES};
+use reached::REACHED;
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
@@ -84,8 +86,6 @@ const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
 /// six bytes.
 const TARGETS_BYTES: u64 = 64 << 20;
-/// Name prefix of the empty file that marks a target as reached; the target's fingerprint follows.
-const REACHED: &str = "proved-";
 /// Suffix of a temporary file.
 const DRAFT: &str = ".new";
 
@@ -395,23 +395,6 @@ impl<F: StoreFiles> SharedStore<F> {
         }
         self.files.sync_names(name)?;
         Ok(free)
-    }
-
-    /// Creates an empty file. It has no bytes that could be torn, and whether it survives a power cut makes no difference to
-    /// its reader, so it is not synced.
-    fn mark_reached(&self, mark: &str) -> Result<(), StoreError> {
-        let _turn = self.known();
-        match self.files.make(mark) {
-            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => Err(failed(&self.files, "keep", mark, &why)),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Removes the marks of targets that are no longer wanted: they do no harm, but would pile up.
-    fn sweep(&self) {
-        for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(REACHED)) {
-            let _ = self.files.remove(mark); // The next sweep tries again.
-        }
     }
 
     /// Replaces a file. Once it returns, the new content survives a power cut.

@@ -10,6 +10,7 @@ use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::selection::select;
 use crate::reconcile::waiters::Goal;
 use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, ServiceSelector, respond};
+use crate::state::cloud::CloudAccount;
 use crate::state::history::Requester;
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
@@ -36,14 +37,7 @@ impl<W: World> Reconciler<'_, W> {
         match request {
             Request::Target(target) => self.set_target(*target, by).await,
             Request::Rejected(document) => self.reject_document(document, by),
-            Request::Account(account) => {
-                if account.is_none() {
-                    self.forget_pin().await;
-                }
-                if self.targets.set_account(account.as_deref()) {
-                    self.on_target_changed();
-                }
-            }
+            Request::Account(account) => self.set_account(account.as_deref()).await,
             Request::PinSettled => self.forget_pin().await,
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;
@@ -102,6 +96,15 @@ impl<W: World> Reconciler<'_, W> {
             it.rejected_releases = releases;
         });
         self.note_rejected(before.as_ref(), by);
+    }
+
+    async fn set_account(&mut self, account: Option<&CloudAccount>) {
+        if account.is_none() {
+            self.forget_pin().await;
+        }
+        if self.targets.set_account(account) {
+            self.on_target_changed();
+        }
     }
 
     /// The cloud is not to pin the device any more.

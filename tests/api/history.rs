@@ -186,8 +186,8 @@ async fn a_client_that_returns_misses_nothing_or_learns_what_is_lost() {
     }
     let mut reader = Reader::open(&mut device, &key, Some(last)).await;
     assert_eq!(reader.next().await.unwrap().1, "state");
-    let (id, name, lost) = reader.next().await.unwrap();
-    assert_eq!((id, name.as_str(), lost), (1010, "lost", json!({"from": 1001, "to": 1010})));
+    let (id, name, gap) = reader.next().await.unwrap();
+    assert_eq!((id, name.as_str(), gap), (1010, "lost", json!({"from": 1001, "to": 1010})));
     let rest = reader.due().await;
     assert_eq!(rest.iter().map(|it| it.0).collect::<Vec<_>>(), (1011..=2010).collect::<Vec<_>>());
     // A number of a history that was lost, and none at all.

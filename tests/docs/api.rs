@@ -1,6 +1,7 @@
 //! docs/api.md says what the routes and the description of the API say.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 
 use boardkeeper::api::{Route, RouteAccess, routes};
@@ -62,10 +63,10 @@ fn the_description_says_who_may_use_each_endpoint() {
             (Some(name), 6) => method = name,
             _ => {}
         }
-        new += &format!("{line}\n");
+        writeln!(new, "{line}").unwrap();
         if line.starts_with("        \"summary\": ") {
             let route = routes().iter().find(|it| it.path == path && it.method.as_str().eq_ignore_ascii_case(method));
-            new += &format!("        \"x-access\": \"{}\",\n", route.map_or("?", access));
+            writeln!(new, "        \"x-access\": \"{}\",", route.map_or("?", access)).unwrap();
         }
     }
     if new != old {

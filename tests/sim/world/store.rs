@@ -298,13 +298,13 @@ impl Store for Sim {
     }
 
     async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
-        self.with(|model| match model.disk.trouble() {
-            Some(trouble) => Err(trouble),
-            None => {
-                assert!(entries.len() <= KEPT_OVER_BOOTS, "{} entries are to be kept over boots", entries.len());
+        self.with(|model| {
+            assert!(entries.len() <= KEPT_OVER_BOOTS, "{} entries are to be kept over boots", entries.len());
+            let trouble = model.disk.trouble();
+            if trouble.is_none() {
                 model.disk.durable_history = entries.iter().map(|it| HistoryEntry::clone(it)).collect();
-                Ok(())
             }
+            trouble.map_or(Ok(()), Err)
         })
     }
 
