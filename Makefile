@@ -12,7 +12,7 @@ INSIDE = env CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 
 HALVES = $(if $(ONLY)$(SHOW),$(INSIDE),$(INSIDE:inside.sh=halves.sh))
 
 .DEFAULT_GOAL := help
-.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
+.PHONY: run clean-run test check fmt lint unit sim lives cuts kernel soak access metrics engine cloud browser open-balena clients bus power boards hostile fuzz fuzz-min schema bench deny doc \
 	size release arm-test deb package-test image-test torture picture ci clean help
 
 run: ## run the agent here with two sample services, until Ctrl-C
@@ -22,8 +22,8 @@ clean-run: ## take away everything `make run` made
 	@packaging/run.sh clean
 
 test: ## the tests, those on a real engine too; on a fresh Debian it installs what it needs, and says so
-	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose tools trace
-	@$(MAKE) --no-print-directory unit lives bus engine cloud
+	@$(LAB)/install.sh rust engine registry bus avahi vpn busybox compose metrics tools trace
+	@$(MAKE) --no-print-directory unit lives metrics bus engine cloud
 
 check: fmt lint unit ## fmt, lint and the quick tests: what every commit passes
 
@@ -52,6 +52,11 @@ access: ## who may ask what: every route for every kind of key
 	@$(LAB)/install.sh rust
 	cargo test --locked --test shutdown -- --nocapture access
 
+metrics: ## Prometheus' own tool reads the metrics and the alerts
+	@$(LAB)/install.sh rust metrics
+	cargo test --locked --quiet --test api -- --ignored promtool
+	promtool check rules packaging/prometheus-alerts.yml
+
 lives: ## 20,000 simulated lives, well compiled, and the coverage marks that they hit; LIVES=1000000 FROM=n JOBS=n, resumed where interrupted
 	@$(LAB)/install.sh rust
 	LIVES=$(LIVES) FROM=$(FROM) JOBS=$(JOBS) cargo run --locked --quiet --profile sim --example lives
@@ -64,7 +69,7 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 	AGENT=$(abspath $(or $(AGENT),target/release/boardkeeper)) DAYS=$(or $(DAYS),100) $(INSIDE) cargo test --locked --test engine -- --ignored --test-threads=1 --nocapture soak::
 
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some (compose: twenty compose files)
-	@$(LAB)/install.sh rust engine registry busybox compose tools trace
+	@$(LAB)/install.sh rust engine registry busybox compose metrics tools trace
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
 	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 

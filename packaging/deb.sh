@@ -80,6 +80,8 @@ fill() {
   file target/manual/_boardkeeper usr/share/zsh/vendor-completions/_boardkeeper
   file target/manual/boardkeeper.fish usr/share/fish/vendor_completions.d/boardkeeper.fish
   for it in target/manual/*.1; do zipped "$it" "usr/share/man/man1/$(basename "$it")"; done
+  file $packaged/prometheus-alerts.yml $doc/examples/prometheus-alerts.yml
+  file $packaged/grafana-dashboard.json $doc/examples/grafana-dashboard.json
   for it in README.md boards/README.md docs/*.md; do zipped "$it" "$doc/$it"; done
   copyright > "$root/$doc/copyright"
 }

@@ -13,6 +13,7 @@
 //! audit, mask  the request log, with keys masked                       api/audit.rs api/mask.rs
 //! body, form   the fields of a request                                 api/body.rs api/form.rs
 //! response     the shapes of a response                                api/response.rs
+//! metrics_text metrics as text, in two formats                         api/metrics_text.rs
 //! ```
 //!
 //! Why not axum's own router: paths are matched as Express matches them (any case, one trailing slash), and callers without a
@@ -24,6 +25,7 @@ mod body;
 mod form;
 mod guess_limit;
 mod mask;
+mod metrics_text;
 mod response;
 mod route;
 mod site;
@@ -40,11 +42,13 @@ use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-pub use route::{Route, RouteAccess, routes};
+pub use metrics_text::{MetricFamily, MetricKind};
+pub use route::{Route, RouteAccess, metric_families, routes};
 
 use crate::request::{LedHandle, Refusal, Reply, Request, StreamRequest, TagRequest};
 use crate::state::cloud::CloudStatus;
 use crate::state::device::{AnswerDelay, ConcurrentRequests};
+use crate::state::history::{History, Requester};
 use crate::state::local_engine::LocalEngine;
 use crate::state::{ClientAddress, Connectivity, Status, VpnState};
 use audit::{Audit, UnauthenticatedLog};
@@ -69,6 +73,10 @@ pub struct ApiHandle {
     pub cloud: watch::Receiver<CloudStatus>,
     /// The LEDs.
     pub leds: LedHandle,
+    /// What was done and seen, and why.
+    pub history: watch::Receiver<History>,
+    /// Who sends requests through this handle, for the history. `None`: that is not known.
+    pub requester: Option<Requester>,
     /// Requests about the device's tags in its cloud.
     pub tags: mpsc::Sender<TagRequest>,
     /// The inbox of the task that serves streams.
@@ -204,7 +212,10 @@ fn admit(
         let why = "too many requests of this address wait already; nothing was begun, ask again when they are answered";
         return Err(failed(StatusCode::TOO_MANY_REQUESTS, why));
     }
-    Ok((route, ApiRequest { api: api.clone(), callers, param, request }))
+    let from = request.extensions().get::<ClientAddress>().map(|peer| format!(" from {}", peer.addr));
+    let requester = Requester::new(&format!("{callers}{}", from.unwrap_or_default()));
+    let api = ApiHandle { requester: Some(requester), ..api.clone() };
+    Ok((route, ApiRequest { api, callers, param, request }))
 }
 
 /// Whether so many requests of the same address are in flight that one more would hold up others.
@@ -228,12 +239,26 @@ impl ApiHandle {
         let _ = timeout(KEYS_WAIT, status.wait_for(|it| it.access.is_known())).await.is_ok();
     }
 
+    /// Sends the reconciler something for the history. An identify must not wait for it: if the reconciler has too much to do,
+    /// the history lacks it.
+    fn note(&self, request: Request) {
+        let request = match &self.requester {
+            Some(requester) => Request::By(requester.clone(), Box::new(request)),
+            None => request,
+        };
+        let _ = self.requests.try_send(request);
+    }
+
     /// Sends a request to the reconciler and awaits its response. A request that was sent is carried out even if the client
     /// disconnects.
     async fn send<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<Result<T, Refusal>, ApiResponse> {
         let unavailable = |why| failed(StatusCode::SERVICE_UNAVAILABLE, why);
         let (reply, answer) = oneshot::channel();
-        match self.requests.send_timeout(request(reply), INBOX_WAIT).await {
+        let request = match &self.requester {
+            Some(requester) => Request::By(requester.clone(), Box::new(request(reply))),
+            None => request(reply),
+        };
+        match self.requests.send_timeout(request, INBOX_WAIT).await {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => {
                 return Err(unavailable("the agent has too much to do; nothing was begun, ask again"));

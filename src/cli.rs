@@ -3,6 +3,9 @@
 //! ```text
 //! run      the flags of the agent itself       cli/run.rs
 //! state    what a running agent reports        cli/state.rs
+//! why      why services are as they are        cli/why.rs
+//! logs     what services wrote                 cli/logs.rs
+//! history  what the agent did, and why         cli/history.rs
 //! target   a target, checked and planned for   cli/target.rs
 //! doctor   what the agent needs, checked       cli/doctor.rs
 //! join     a cloud is joined, and left      cli/join.rs
@@ -11,6 +14,8 @@
 //! local-mode  the owner's apps give way to a developer's   cli/local_mode.rs
 //! board, led, gpio      the bring-up tool      cli/board.rs led.rs gpio.rs, on cli/tool.rs
 //! log      how log lines look                  cli/log.rs
+//! client, stream, sse, events   the agent's API, asked and followed   cli/client.rs stream.rs sse.rs events.rs
+//! table, terminal, since   what is printed, and what is read           cli/table.rs terminal.rs since.rs
 //! ```
 
 use std::io::{self, Write};
@@ -20,18 +25,26 @@ use clap::{Parser, Subcommand};
 pub mod board;
 mod client;
 pub mod doctor;
+mod events;
 pub mod gpio;
+pub mod history;
 pub mod join;
 pub mod key;
 pub mod led;
 pub mod local_mode;
 pub mod log;
+pub mod logs;
 pub mod page;
 pub mod run;
+mod since;
+pub mod sse;
 pub mod state;
+mod stream;
 mod table;
 pub mod target;
+mod terminal;
 pub mod tool;
+pub mod why;
 
 /// Runs the containers of this board as its target says.
 #[derive(Debug, Parser)]
@@ -52,6 +65,12 @@ pub enum Command {
     Run(run::RunArgs),
     /// Print what runs, what the target wants, which steps are in progress, and why.
     State(state::StateArgs),
+    /// Say why services are as they are: what was done last, for what reason, and who asked.
+    Why(why::WhyArgs),
+    /// Print what services wrote, and follow it.
+    Logs(logs::LogsArgs),
+    /// Print what the agent did and saw, and why, and follow it.
+    History(history::HistoryArgs),
     /// Check a target-state document or a compose file, or say what it would change here. Nothing is changed.
     Target(target::TargetArgs),
     /// Check what the agent needs from its host, with what to do about each failure.

@@ -20,6 +20,7 @@ use boardkeeper::linux::board::detect;
 use boardkeeper::linux::clock::{Clock, Random};
 use boardkeeper::linux::cloud::{CloudClient, CloudClientSettings};
 use boardkeeper::linux::engine::{self, Engine, RegistryAccess};
+use boardkeeper::linux::flash::FlashCounter;
 use boardkeeper::linux::host::boot_file::BootFiles;
 use boardkeeper::linux::leds::host::{HostPaths, LedHost, SIMULATED};
 use boardkeeper::linux::locks::Locks;
@@ -291,6 +292,7 @@ fn world(
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse_kept(text, uuid.as_deref())))
             .with_complaints(config.troubles.clone())
+            .with_flash_counter(FlashCounter::of_process())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
         targets,

@@ -291,6 +291,15 @@ const fn was_started(container: &Container) -> bool {
     }
 }
 
+/// Whether the lines of one of a container's streams are sent.
+pub(crate) fn is_sent(container: &Container, stream: OutputStream) -> bool {
+    match level(container) {
+        Level::All => was_started(container),
+        Level::Errors => stream == OutputStream::Stderr && was_started(container),
+        Level::None => false,
+    }
+}
+
 fn level(container: &Container) -> Level {
     let value = ["BALENA_LOGS_LEVEL", "RESIN_LOGS_LEVEL"].iter().find_map(|it| container.env.get(*it));
     match value.map(String::as_str) {

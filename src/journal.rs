@@ -82,7 +82,7 @@ mod tests {
     use crate::state::Target;
     use crate::state::boot_config::BootFile;
     use crate::state::cloud::ProvisionedFields;
-    use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+    use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
     use crate::state::journal::JournalQuery;
     use futures_util::stream::LocalBoxStream;
 
@@ -99,6 +99,9 @@ mod tests {
         }
         fn metrics(&self) -> HostMetrics {
             unreachable!()
+        }
+        fn own_use(&self) -> ProcessUse {
+            ProcessUse::default()
         }
         async fn config(&self) -> Result<HostConfig, HostError> {
             unreachable!()

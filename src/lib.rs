@@ -36,6 +36,7 @@ pub mod config;
 pub mod connectivity;
 pub mod document;
 mod followers;
+mod history;
 pub mod http;
 pub mod journal;
 pub mod json;
@@ -84,6 +85,7 @@ where
     let (report_vpn, vpn) = watch::channel(state::VpnState::default());
     let (cloud_publish, cloud_status) = watch::channel(state::cloud::CloudStatus::default());
     let (announce, events) = broadcast::channel(EVENT_QUEUE);
+    let (record, history) = watch::channel(state::history::History::default());
     let (stream_requests, stream_inbox) = mpsc::channel(REQUEST_QUEUE);
     let stream_events = events.resubscribe();
     let (tags, tag_inbox) = mpsc::channel(REQUEST_QUEUE);
@@ -102,17 +104,21 @@ where
         vpn,
         cloud: cloud_status,
         leds,
+        history: history.clone(),
+        requester: None,
         streams: stream_requests,
         tags,
         local_engine,
         started,
     };
+    let publishers = reconcile::ReconcilerPublishers { status: publish, events: announce, history: record };
     let report = connectivity::ConnectivityPublishers { connectivity: report, vpn: report_vpn };
     let router = api::router(handle.clone());
     tokio::select! {
         biased;
-        never = reconcile::run(world, inbox, publish, announce, settings) => match never {},
+        never = reconcile::run(world, inbox, publishers, settings) => match never {},
         never = connectivity::run(world.net(), status.clone(), report) => match never {},
+        never = history::run(world.store(), status.clone(), history) => match never {},
         never = journal::run(world.host(), status.clone()) => match never {},
         never = streams::run(world, status, stream_events, stream_inbox) => match never {},
         never = poll::run(world.targets(), requests) => match never {},

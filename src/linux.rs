@@ -6,6 +6,7 @@ pub mod cloud;
 mod dial;
 pub mod doctor;
 pub mod engine;
+pub mod flash;
 pub mod host;
 pub mod leds;
 mod local_mode;
@@ -38,6 +39,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::state::FlashPurpose;
+use flash::FlashCounter;
 pub use world::Linux;
 
 /// Size limit for a file in which a host, a kernel or a user describes something, in bytes. The longest seen are lists of LED
@@ -68,14 +71,33 @@ fn read_small_text(path: &Path) -> io::Result<String> {
 }
 
 /// Replaces a file atomically, by way of a draft beside it: a reader sees the old file or the new one, and so does the next
-/// boot after a power cut. The new one is certain to be on disk only once its directory is synced too.
-fn replace_file(path: &Path, draft: &Path, content: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
+/// boot after a power cut. The new one is certain to be on disk only once its directory is synced too, with [`sync_directory`].
+/// `purpose`: what the file on flash is counted for; `None`: it is in memory.
+fn replace_file(
+    path: &Path,
+    draft: &Path,
+    content: impl AsRef<[u8]>,
+    mode: u32,
+    purpose: Option<FlashPurpose>,
+) -> io::Result<()> {
     // A leftover draft may belong to any user.
     let _ = fs::remove_file(draft);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(draft)?;
     file.write_all(content.as_ref())?;
     file.sync_all()?;
+    if let Some(purpose) = purpose {
+        let flash = FlashCounter::of_process();
+        flash.wrote(purpose, content.as_ref().len());
+        flash.synced(purpose, 1);
+    }
     fs::rename(draft, path)
+}
+
+/// Returns when the names in a directory are on disk. Counted for the file because of which it is done.
+fn sync_directory(path: &Path, purpose: FlashPurpose) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    FlashCounter::of_process().synced(purpose, 1);
+    Ok(())
 }
 
 /// The text without the UTF-8 byte order mark that Windows editors put first.

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(run) => daemon::live(&run),
         Command::State(state) => state.show(),
+        Command::Why(why) => why.show(),
+        Command::Logs(logs) => logs.show(),
+        Command::History(history) => history.show(),
         Command::Target(target) => target.show(),
         Command::Doctor(doctor) => doctor.show(),
         Command::Join(join) => join.join(),

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! forecast         the steps to the target, if each succeeds
+//! reasons          why a step is taken, for people
 //! services         one service: from its containers to the one it should have
 //! resources        networks and volumes
 //! strategies       how an outdated container is replaced
@@ -41,6 +42,7 @@ mod images;
 mod input;
 mod lifecycle;
 mod ports;
+mod reasons;
 mod release;
 mod resources;
 mod services;
@@ -55,6 +57,7 @@ use app_plan::AppPlan;
 pub use contracts::{check_contracts, leave_out_unmet};
 pub use forecast::{Forecast, forecast};
 pub use input::ConfigHashes;
+pub use reasons::{Reasons, Trigger, disturbs};
 pub use spec::{changes, container_name};
 pub use supervisor_env::{grants, inject_supervisor_env};
 

@@ -23,6 +23,7 @@
 //! persistence    records that could not be saved yet
 //! boot_config    the file of the firmware or boot loader, and whether the machine booted with it
 //! shutdown       reboot and power-off                            page_links  links that log in by themselves
+//! history        what was done and seen, and why
 //! ```
 //!
 //! Between the parts: `requests` (what each request changes), `host` (metrics, and configuration under update locks),
@@ -42,9 +43,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::plan::{Plan, plan_with};
-use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, World};
+use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, Store, World};
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
+use crate::reconcile::history::HistoryTracker;
 use crate::reconcile::leases::LeaseTracker;
 use crate::reconcile::observe::{Observation, observe};
 use crate::reconcile::observed::Observed;
@@ -58,11 +60,10 @@ use crate::reconcile::waiters::PendingRequests;
 use crate::reconcile::windows::WindowTracker;
 use crate::reconcile::work::Work;
 use crate::request::Request;
-use crate::state::keys::DeviceAction;
-use crate::state::window::UpdateWindow;
+use crate::state::history::History;
 use crate::state::{
-    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Secret, Status,
-    Step, Target,
+    AppId, ContainerPhase, Current, Device, DeviceEvent, EngineState, Force, LockHolders, LockState, Overrides, Status, Step,
+    Target,
 };
 
 mod boot_config;
@@ -70,6 +71,7 @@ mod conflicts;
 mod crash_loop;
 mod execute;
 mod goals;
+mod history;
 mod host;
 mod leases;
 mod local_mode;
@@ -85,6 +87,7 @@ mod requests;
 mod retries;
 mod schedule;
 mod selection;
+mod settings;
 mod shutdown;
 mod steps;
 mod targets;
@@ -94,43 +97,28 @@ mod waiters;
 mod windows;
 mod work;
 
+pub use settings::{ReconcilerPublishers, ReconcilerSettings};
+
 /// Resync interval while the engine is about to restart a container: it sends no event when the restart fails.
 const RESTARTING: Duration = Duration::from_secs(10);
 /// Retry interval for locks that could not be read.
 const LOCKS_AGAIN: Duration = Duration::from_secs(30);
 
-/// What the reconciler needs before it starts.
-#[derive(Debug, Clone)]
-pub struct ReconcilerSettings {
-    /// Full resync interval, when nothing triggers an earlier observation.
-    pub observe_every: Duration,
-    /// Facts about the device. Its uuid is replaced by the stored one.
-    pub device: Device,
-    /// The uuid for a device that has none yet. `None`: a random one is generated.
-    pub uuid: Option<String>,
-    /// The key for a device that has none yet. `None`: a random one is generated.
-    pub device_key: Option<Secret>,
-    /// Whether update locks are always overridden, as configured.
-    pub force: Force,
-    /// When updates may disturb services that have no window of their own, as configured. `None`: at any time.
-    pub update_window: Option<UpdateWindow>,
-    /// Device-wide actions that the services' API keys may be used for.
-    pub service_verbs: BTreeSet<DeviceAction>,
-}
-
 /// Reconciles for as long as it is polled.
 pub async fn run<W: World>(
     world: &W,
     inbox: mpsc::Receiver<Request>,
-    publish: watch::Sender<Status>,
-    events: broadcast::Sender<Arc<DeviceEvent>>,
+    publishers: ReconcilerPublishers,
     settings: ReconcilerSettings,
 ) -> Infallible {
+    let ReconcilerPublishers { status: publish, events, history } = publishers;
+    let kept = world.store().load_history().await;
+    history.send_replace(history::started(world, kept, &settings.device.supervisor_version));
     let loaded = persistence::load(world, &settings, &publish).await;
     let device = Device { cloud_key: loaded.cloud_key, ..settings.device };
     let settings = ReconcilerSettings { device, ..settings };
     let mut reconciler = Reconciler {
-        context: Context { world, publish: &publish, events: &events },
+        context: Context { world, publish: &publish, events: &events, history: &history },
         overrides: ActiveOverrides::new(loaded.stopped),
         observed: Observed::new(loaded.awaiting, Schedule::new(settings.observe_every)),
         leases: LeaseTracker::new(loaded.leases, &world.clock().boot_id()),
@@ -140,10 +128,12 @@ pub async fn run<W: World>(
         records: Records::new(loaded.unsaved),
         shutdown: ShutdownFlow::new(),
         boot_config: BootConfigTracker::new(loaded.boot_config),
+        history: HistoryTracker::default(),
         targets: TargetTracker::new(settings, loaded.identity, loaded.keys, loaded.targets, loaded.trial)
             .with_local_mode(loaded.local_mode),
     };
     reconciler.targets.start(&reconciler.context).await;
+    reconciler.history.on_rollback(reconciler.targets.refusal());
     reconciler.boot_config.start(&reconciler.context).await;
     reconciler.make_lock_directories().await;
     reconciler.open_boot_window().await;
@@ -163,6 +153,7 @@ struct Reconciler<'w, W: World> {
     records: Records,
     shutdown: ShutdownFlow<'w, <W::Power as Power>::Inhibition>,
     boot_config: BootConfigTracker,
+    history: HistoryTracker,
 }
 
 /// The ports, and the channels that other tasks read.
@@ -172,6 +163,8 @@ struct Context<'w, W: World> {
     publish: &'w watch::Sender<Status>,
     /// What happened.
     events: &'w broadcast::Sender<Arc<DeviceEvent>>,
+    /// What was done and seen, and why.
+    history: &'w watch::Sender<History>,
 }
 
 impl<W: World> Context<'_, W> {
@@ -290,6 +283,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.observed.schedule().on_engine_up();
         if matches!(self.context.publish.borrow().engine, EngineState::Down { .. }) {
             info!("the container engine answers again");
+            self.note_engine_back();
             self.work.retries_mut().forget_unreachable();
         }
     }
@@ -309,6 +303,9 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.observed.update_locks(locks);
         self.observed.schedule().on_engine_down();
         let why = error.to_string();
+        if !matches!(self.context.publish.borrow().engine, EngineState::Down { .. }) {
+            self.note_engine_lost(&why);
+        }
         self.context.publish.send_modify(|status| {
             status.observed_at = Some(Instant::now());
             let since = match status.engine {
@@ -330,7 +327,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         networks.retain(|it| !self.work.is_removing(it));
         let clock = self.context.world.clock();
         let lacks_room = self.work.retries().is_out_of_space();
-        self.observed.set_current(Current {
+        let current = Current {
             containers,
             images,
             removable_images: self.targets.removable_images(lacks_room),
@@ -346,7 +343,9 @@ impl<'w, W: World> Reconciler<'w, W> {
             out_of_space: lacks_room,
             failing: self.failing_services(),
             stopped_lately: BTreeSet::new(),
-        });
+        };
+        self.note_seen(&current);
+        self.observed.set_current(current);
     }
 
     async fn drop_fulfilled_overrides(&mut self) {
@@ -364,6 +363,7 @@ impl<'w, W: World> Reconciler<'w, W> {
         self.work.retries_mut().keep_only(&plan.steps);
         self.overrides.expire_forced_update(|app| plan.busy.contains(&app) || self.work.concerns(app));
         windows::log_new_waits(&self.observed.plan().waiting, &plan.waiting);
+        self.history.on_plan(&plan.waiting);
         self.observed.set_plan(plan);
     }
 

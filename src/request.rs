@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::cloud::{CloudAccount, DeviceTag};
+use crate::state::history::Requester;
 use crate::state::host::{HostConfig, HostPatch};
 use crate::state::journal::JournalQuery;
 use crate::state::lease::{Lease, LeaseTerms, MAX_PER_APP};
-use crate::state::live_log::LiveLogLine;
+use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::local_mode::LocalModeStatus;
+use crate::state::metrics::AgentMetrics;
 use crate::state::{
     AppId, Caller, ConnectivityCheck, ContainerId, Force, FreeLineInfo, HeldLock, HeldPattern, IdentifyOutcome, LedActivity,
     LedLevel, LedRef, LedRefusal, LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
@@ -75,8 +77,12 @@ pub enum Request {
     ConfigureHost { patch: Box<HostPatch>, force: Force, reply: Reply<()> },
     /// Reboot or power off. The response comes once it is certain that it can be requested.
     Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
+    /// An LED was blinked to identify the board, or could not be: for the history. No response.
+    Identified(Option<String>),
     /// Changes nothing. A response shows that the reconciler makes progress.
     Probe(Reply<()>),
+    /// A request, and who sent it: for the history.
+    By(Requester, Box<Request>),
 }
 
 /// Which service of an app a request is about.
@@ -103,7 +109,8 @@ impl Request {
     /// Responds with this refusal.
     pub fn reject(self, why: Refusal) {
         match self {
-            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled => (),
+            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled | Self::Identified(_) => (),
+            Self::By(_, request) => request.reject(why),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
             Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
                 respond(reply, Err(why));
@@ -245,14 +252,15 @@ impl TagRequest {
 /// A request to the task that serves streams. A stream ends when its receiver is dropped.
 #[derive(Debug)]
 pub enum StreamRequest {
-    /// The lines of these apps' containers, as they are written, and those of the agent. `apps`: `None` stands for all of
-    /// them, and for the agent's lines about the device.
+    /// The lines of containers and of the agent.
     Logs {
-        /// The apps.
-        apps: Option<BTreeSet<AppId>>,
+        /// What of them.
+        query: LogQuery,
         /// Where the lines come from.
         reply: oneshot::Sender<Result<mpsc::Receiver<Arc<LiveLogLine>>, StreamRefusal>>,
     },
+    /// What the agent counted of itself.
+    Metrics(oneshot::Sender<Result<AgentMetrics, StreamRefusal>>),
     /// The host's journal.
     Journal {
         /// What of it.

@@ -79,6 +79,13 @@ impl AuthenticatedCallers {
         })
     }
 
+    /// Whether they may see every app on the device, and every wanted one.
+    pub(super) fn see_all(&self, status: &Status) -> bool {
+        let wanted = status.target.iter().flat_map(|it| it.apps.keys());
+        let present = status.current.containers.iter().map(|it| &it.key.app);
+        wanted.chain(present).all(|app| self.may_access(i64::from(app.0)))
+    }
+
     /// The apps that they may see and change. `None`: all.
     pub(super) fn apps(&self) -> Option<BTreeSet<AppId>> {
         let of = |caller: &Caller| match caller {

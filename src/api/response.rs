@@ -25,6 +25,8 @@ pub(super) enum ApiResponse {
     Page(&'static WebFile),
     /// 304: the client has this file of the page already.
     PageUnchanged(&'static WebFile),
+    /// A text of this type.
+    Typed(&'static str, String),
     /// A key, as text. Keys are hex digits, which the cloud's proxy passes.
     Key(Secret),
     /// A stream of this type, which ends with the server.
@@ -139,7 +141,9 @@ impl ApiResponse {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Text(status, _) | Self::Status(status) | Self::Json(status, _) => *status,
-            Self::File(_) | Self::Page(_) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => StatusCode::OK,
+            Self::File(_) | Self::Page(_) | Self::Typed(..) | Self::Key(_) | Self::Stream(..) | Self::Identified(_) => {
+                StatusCode::OK
+            }
             Self::WithNotStarted(response, _) => response.status(),
             Self::Nothing => StatusCode::NO_CONTENT,
             Self::PageUnchanged(_) => StatusCode::NOT_MODIFIED,
@@ -161,6 +165,7 @@ impl IntoResponse for ApiResponse {
             Self::File(body) => typed(status, JSON, body),
             Self::Page(file) => file.with_headers(typed(status, file.kind, file.body)),
             Self::PageUnchanged(file) => file.with_headers(status.into_response()),
+            Self::Typed(kind, body) => typed(status, kind, body),
             Self::Key(key) => typed(status, HTML, key.reveal().to_owned()),
             Self::Stream(kind, body) => {
                 // The connection ends with the stream.

@@ -6,23 +6,29 @@
 //! v1       the API of 2017, and what later supervisors added to it  route/v1.rs route/v1/
 //! v2       the API of multi-container devices: actions on a service  route/v2.rs
 //! agent    what the agent knows and does                            route/agent.rs
+//! history  what was done and seen, and why; events                 route/history.rs
 //! leds     the board and its LEDs                                   route/leds.rs
 //! lines    its free GPIO lines                                      route/lines.rs
 //! local    local mode: what is pushed, and its switch               route/local.rs
 //! streams  responses that go on for as long as the client reads      route/streams.rs
+//! metrics  what the agent knows, for Prometheus                     route/metrics.rs route/metrics/
 //! openapi  the API description                                      route/openapi.rs openapi.json
 //! page     the web page, as static files                            route/page.rs ../web/
 //! ```
 
 mod agent;
+mod history;
 mod leds;
 mod lines;
 mod local;
+mod metrics;
 mod openapi;
 mod page;
 mod streams;
 mod v1;
 mod v2;
+
+pub use metrics::metric_families;
 
 use std::pin::Pin;
 
@@ -122,7 +128,11 @@ static ROUTES: &[Route] = &[
     get("/v2/cleanup-volumes", AnyKey, Waits(|call| Box::pin(v2::clean_up_volumes(call)))),
     post("/v2/journal-logs", Device(DeviceAction::Journal), Waits(|call| Box::pin(streams::journal_logs(call)))),
     // The agent's own.
+    get("/metrics", AnyKey, Waits(|call| Box::pin(metrics::metrics(call)))),
     get("/agent/v1/state", AnyKey, Now(agent::state)),
+    get("/agent/v1/history", AnyKey, Now(history::history)),
+    get("/agent/v1/events", AnyKey, Waits(|call| Box::pin(async { Ok(history::events(call)) }))),
+    get("/agent/v1/logs", AnyKey, Waits(|call| Box::pin(streams::agent_logs(call)))),
     get("/agent/v1/openapi.json", AnyKey, Now(openapi::openapi)),
     get("/agent/v1/leds", AnyKey, Waits(|call| Box::pin(leds::leds(call)))),
     post("/agent/v1/leds/{name}/pattern", Device(DeviceAction::Blink), Waits(|it| Box::pin(leds::hold(leds::which(&it), it)))),

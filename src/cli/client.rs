@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::cli::table::plain;
 use crate::config::Config;
 use crate::state::Secret;
 
@@ -21,21 +22,36 @@ pub(super) fn get(config: &Config, key: &Secret, path: &str) -> Result<String, S
 
 /// Sends a request with a JSON body, and returns the response's body. An empty body is not sent.
 pub(super) fn ask(config: &Config, key: &Secret, method: &str, path: &str, body: &str) -> Result<String, String> {
-    let at = reachable(
-        config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())),
-    );
-    let response = http(at, key, method, path, body).map_err(|why| {
-        format!("no agent answers at {at}: {why}; start it with `boardkeeper run`, or name its address with --listen")
-    })?;
+    let at = address(config);
+    let response = http(at, key, method, path, body).map_err(|why| unreachable(at, &why))?;
     let (head, body) = response.split_once("\r\n\r\n").ok_or_else(|| not_this_agent(at))?;
-    match head.split_whitespace().nth(1) {
-        Some("200") => Ok(body.to_owned()),
+    if status(head) == Some("200") { Ok(body.to_owned()) } else { Err(refusal(config, at, head, body)) }
+}
+
+/// Where the agent answers.
+pub(super) fn address(config: &Config) -> SocketAddr {
+    reachable(config.listen.first().copied().unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), config.api_port())))
+}
+
+/// The status code in the head of a response.
+pub(super) fn status(head: &str) -> Option<&str> {
+    head.split_whitespace().nth(1)
+}
+
+/// What is said if no agent answers.
+pub(super) fn unreachable(at: SocketAddr, why: &io::Error) -> String {
+    format!("no agent answers at {at}: {why}; start it with `boardkeeper run`, or name its address with --listen")
+}
+
+/// What is said of a response that refuses the request.
+pub(super) fn refusal(config: &Config, at: SocketAddr, head: &str, body: &str) -> String {
+    match status(head) {
         Some("401") => {
             let dir = config.state_dir.display();
-            Err(format!("the agent at {at} does not know the key in `{dir}`; name that agent's directory with --state-dir"))
+            format!("the agent at {at} does not know the key in `{dir}`; name that agent's directory with --state-dir")
         }
-        Some("404") | None => Err(not_this_agent(at)),
-        Some(code) => Err(format!("the agent at {at} answers {code}: {}", body.trim())),
+        Some("404") | None => not_this_agent(at),
+        Some(code) => format!("the agent at {at} answers {code}: {}", plain(body.trim())),
     }
 }
 
@@ -57,7 +73,7 @@ fn http(at: SocketAddr, key: &Secret, method: &str, path: &str, body: &str) -> i
 }
 
 fn not_this_agent(at: SocketAddr) -> String {
-    format!("another program answers at {at}; name the agent's address with --listen")
+    format!("another program, or an older agent, answers at {at}; name the agent's address with --listen")
 }
 
 /// The address to connect to: loopback, if the agent listens on all addresses.

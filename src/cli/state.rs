@@ -1,4 +1,10 @@
 //! `boardkeeper state`: the state of a running agent, from its API.
+//!
+//! ```text
+//! cloud      what became of the requests to the cloud      state/cloud.rs
+//! downloads  pulls of images                               state/downloads.rs
+//! watch      the state as it changes                       state/watch.rs
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,6 +17,8 @@ use crate::cli::table::{plain, table};
 use crate::cli::{CommandError, client, key, print};
 
 mod cloud;
+mod downloads;
+mod watch;
 
 /// Which agent, and how it is printed.
 #[derive(Debug, Clone, Default, Args)]
@@ -18,9 +26,13 @@ pub struct StateArgs {
     #[command(flatten)]
     place: StateDirArgs,
 
-    /// Print the whole state as JSON
+    /// Print the whole state as JSON; with --watch each event as a line of JSON
     #[arg(long)]
     json: bool,
+
+    /// Show the state as it changes, until Ctrl-C; without a terminal print it whenever it changed
+    #[arg(short, long)]
+    watch: bool,
 }
 
 impl StateArgs {
@@ -28,6 +40,9 @@ impl StateArgs {
     pub fn show(self) -> Result<(), CommandError> {
         let config = self.place.config()?;
         let key = key::read(&config)?;
+        if self.watch {
+            return watch::watch(&config, &key, self.json);
+        }
         let text = client::get(&config, &key, "/agent/v1/state").map_err(CommandError::Failed)?;
         if self.json {
             return print(&format!("{}\n", text.trim_end()));
@@ -50,7 +65,7 @@ struct AgentState {
     apps: Option<Vec<App>>,
     containers: Vec<Container>,
     doing: Vec<Doing>,
-    downloads: Vec<Download>,
+    downloads: Vec<downloads::Download>,
     waiting: Option<Vec<String>>,
     locks: Vec<Lock>,
     troubles: Option<Vec<Trouble>>,
@@ -124,13 +139,6 @@ struct Doing {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Download {
-    image: String,
-    percent: u8,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct Lock {
     held_by: String,
     app_id: u32,
@@ -170,7 +178,13 @@ struct Device {
 
 impl AgentState {
     fn for_people(&self) -> String {
-        let mut text = self.head();
+        let looked = self.looked_seconds_ago.map_or_else(|| "not looked yet".to_owned(), |it| format!("looked {it} s ago"));
+        self.text(Some(&looked), self.downloads.iter().map(downloads::Download::line).collect())
+    }
+
+    /// With these lines about the downloads, and when the agent looked at the engine, if that is to be said.
+    fn text(&self, looked: Option<&str>, downloads: Vec<String>) -> String {
+        let mut text = self.head(looked);
         match self.services() {
             rows if rows.is_empty() => text.push_str("no services\n"),
             rows => {
@@ -178,7 +192,7 @@ impl AgentState {
                 text.push_str(&table(&["APP", "SERVICE", "WANTED", "IS", "IMAGE"], rows));
             }
         }
-        let details = self.details();
+        let details = self.details(downloads);
         if !details.is_empty() {
             text.push('\n');
             for (what, line) in details {
@@ -188,7 +202,7 @@ impl AgentState {
         text
     }
 
-    fn head(&self) -> String {
+    fn head(&self, looked: Option<&str>) -> String {
         let device = &self.device;
         let parts = [&device.kind, &device.arch, &device.os_version, &device.uuid];
         let known: Vec<_> = parts.into_iter().filter(|it| !it.is_empty()).map(String::as_str).collect();
@@ -200,10 +214,10 @@ impl AgentState {
             }
             (state, _) => format!("engine {state}"),
         };
-        let looked = self.looked_seconds_ago.map_or_else(|| "not looked yet".to_owned(), |it| format!("looked {it} s ago"));
+        let looked = looked.map(|it| format!("; {it}")).unwrap_or_default();
         let ends = self.shutdown.state == "under_way";
         let activity = if self.apps.is_none() && !ends { "no target yet" } else { &self.activity };
-        format!("{name}: {}\nboardkeeper {}: {activity}; {engine}; {looked}\n\n", known.join(", "), device.supervisor_version)
+        format!("{name}: {}\nboardkeeper {}: {activity}; {engine}{looked}\n\n", known.join(", "), device.supervisor_version)
     }
 
     /// A row for each service in the target, and for each container that is in no target.
@@ -232,11 +246,11 @@ impl AgentState {
     }
 
     /// What is in progress, waiting or failed, the most current first.
-    fn details(&self) -> Vec<(&'static str, String)> {
+    fn details(&self, downloads: Vec<String>) -> Vec<(&'static str, String)> {
         let mut lines: Vec<(&str, String)> = self.shutdown.failure().into_iter().map(|it| ("trouble", it)).collect();
         lines.extend(self.local_mode.line().map(|it| ("local", it)));
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
-        lines.extend(self.downloads.iter().map(|it| ("pulled", format!("{} {} %", it.image, it.percent))));
+        lines.extend(downloads.into_iter().map(|it| ("pulled", it)));
         lines.extend(self.waiting.iter().flatten().map(|it| ("waiting", it.clone())));
         lines.extend(self.locks.iter().filter_map(Lock::lease).map(|it| ("leased", it)));
         lines.extend(self.troubles.iter().flatten().map(|it| {

@@ -24,6 +24,7 @@ use crate::document;
 use crate::port::{Clock, Cloud, Record, Store, TargetAnswer, TargetTag, World};
 use crate::request::{RejectedDocument, Request};
 use crate::state::cloud::{CloudAccount, CloudStatus, PollCause, PollOutcome, TargetOrigin};
+use crate::state::history::Requester;
 use crate::state::switch::parse_switch;
 use crate::state::{Status, Target};
 
@@ -318,7 +319,8 @@ impl<C: Cloud, S: Store> Poller<'_, C, S> {
     /// Returns when the reconciler has taken or refused the target.
     async fn send(&self, target: Target) {
         // The reconciler lives as long as this loop.
-        let _ = self.links.requests.send(Request::Target(Box::new(target))).await;
+        let request = Request::By(Requester::new("the cloud"), Box::new(Request::Target(Box::new(target))));
+        let _ = self.links.requests.send(request).await;
         self.answered().await;
     }
 

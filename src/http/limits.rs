@@ -108,6 +108,11 @@ impl Slot<'_> {
         self.connection.close.notified().await;
     }
 
+    /// How many connections are open, of all clients.
+    pub(super) fn open(&self) -> usize {
+        self.limiter.connections.borrow().len()
+    }
+
     /// Begins a request. Also returns how many other connections of the same address have one in flight.
     pub(super) fn begin(&self) -> (RequestGuard, usize) {
         let connections = self.limiter.connections.borrow();

@@ -31,7 +31,9 @@ use super::Listener;
 use super::limits::{ConnectionLimiter, Slot};
 use super::stream_ref::{StreamActivity, StreamRef, Watched};
 use crate::state::Status;
-use crate::state::device::{AnswerDelay, ClientAddress, ConcurrentRequests, EndlessAnswer, LocalAddress, ServerStop};
+use crate::state::device::{
+    AnswerDelay, ClientAddress, ConcurrentRequests, EndlessAnswer, LocalAddress, OpenConnections, ServerStop,
+};
 
 /// The most bytes of a request head, first line included: the limit of other supervisors. More is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -294,6 +296,7 @@ impl Service<Request<Incoming>> for Answering<'_> {
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.stop.clone());
         request.extensions_mut().insert(ConcurrentRequests(concurrent));
+        request.extensions_mut().insert(OpenConnections(self.slot.open()));
         if let Some(reached) = self.reached {
             request.extensions_mut().insert(reached);
         }

@@ -62,7 +62,7 @@ use crate::linux::registry_login::CloudLogin;
 use crate::linux::traffic::TrafficCounter;
 use crate::linux::trust::TrustStore;
 use crate::port::{self, EngineError, EngineSnapshot};
-use crate::state::{ContainerId, EngineAction, EngineLogLine, ImageRef, LogCursor};
+use crate::state::{ContainerId, DownloadProgress, EngineAction, EngineLogLine, ImageRef, LogCursor};
 
 pub use bridges::Bridge;
 pub use connection::{EngineVersion, hosts};
@@ -155,7 +155,7 @@ impl Engine {
         result
     }
 
-    async fn execute_action(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute_action(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         match action {
             EngineAction::Pull(image) => self.pull(image, progress).await,
             EngineAction::Create(spec) => Box::pin(self.within(CALL, self.create(spec))).await,
@@ -184,7 +184,7 @@ impl port::Engine for Engine {
         Box::pin(self.fit_together(images)).await
     }
 
-    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         // Boxed: the future is as large as the largest of the engine's actions.
         Box::pin(self.execute_action(action, progress)).await
     }
@@ -194,6 +194,15 @@ impl port::Engine for Engine {
     }
 
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
-        self.output(container, from)
+        self.output(container, from, None)
+    }
+
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from, Some(tail.map_or(logs::PastLines::All, logs::PastLines::Newest)))
     }
 }

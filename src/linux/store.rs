@@ -10,32 +10,36 @@
 //! keys grant no access.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use crate::linux::flash::FlashCounter;
 use crate::linux::off_thread;
 use crate::port::{self, CursorCopy, FileError, Record, StoreError, StoredState, TargetTag};
 use crate::state::cloud::AccountRecord;
-use crate::state::{LogCursors, Target, TargetError};
+use crate::state::history::HistoryEntry;
+use crate::state::{FlashWrites, LogCursors, Target, TargetError};
 
 mod accepted;
 mod cursors;
+mod directory_lock;
 mod disk;
 mod for_boot;
+mod history;
 mod local_mode;
+mod reached;
 mod readers;
 mod target_tag;
 mod wire;
 
 pub use accepted::AcceptedDocuments;
+pub use directory_lock::{DirectoryLock, hold};
 pub use disk::{Disk, StoreFiles};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
@@ -43,6 +47,7 @@ pub use readers::{
 
 use disk::StateDirectory;
 use for_boot::{BOOT_WINDOW, LEASES};
+use reached::REACHED;
 
 const IDENTITY: &str = "identity.json";
 const IDENTITY_BACKUP: &str = "identity.backup.json";
@@ -60,7 +65,7 @@ const BOOT_CONFIG: &str = "boot-file.json";
 const LOCAL_MODE: &str = "local-mode.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 13] = [
+const RECORDS: [&str; 14] = [
     IDENTITY,
     IDENTITY_BACKUP,
     ACCOUNT,
@@ -74,14 +79,13 @@ const RECORDS: [&str; 13] = [
     LOG_CURSORS,
     BOOT_CONFIG,
     LOCAL_MODE,
+    history::HISTORY,
 ];
 /// Size limit of a record, in bytes: a hundred times the longest seen.
 const RECORD_BYTES: u64 = 4 << 20;
 /// Size limit of the record of targets, in bytes. It has two documents of at most 4 MiB, and each of their characters may take
 /// six bytes.
 const TARGETS_BYTES: u64 = 64 << 20;
-/// Name prefix of the empty file that marks a target as reached; the target's fingerprint follows.
-const REACHED: &str = "proved-";
 /// Suffix of a temporary file.
 const DRAFT: &str = ".new";
 
@@ -131,7 +135,7 @@ impl<F: StoreFiles> Store<F> {
     pub fn over(files: F, path: &Path, parse: Box<ParseTarget>) -> Self {
         Self {
             shared: Arc::new(SharedStore {
-                files: StateDirectory::new(files, path),
+                files: StateDirectory::new(files, path).counted_by(FlashCounter::default()),
                 runtime: None,
                 parse,
                 complaints: Vec::new(),
@@ -151,6 +155,13 @@ impl Store {
 }
 
 impl<F: StoreFiles> Store<F> {
+    /// Counts what is written together with what other adapters write.
+    #[must_use]
+    pub fn with_flash_counter(self, flash: FlashCounter) -> Self {
+        let before = Arc::into_inner(self.shared).expect("no load or save has begun");
+        Self { shared: Arc::new(SharedStore { files: before.files.counted_by(flash), ..before }) }
+    }
+
     /// Adds complaints from before there was a store: a load reports them too.
     #[must_use]
     pub fn with_complaints(self, complaints: Vec<String>) -> Self {
@@ -199,28 +210,28 @@ impl<F: StoreFiles> port::Store for Store<F> {
         off_thread(move || shared.keep_log_cursors(&bytes, copy)).await.map_err(StoreError::Interrupted)?
     }
 
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.history()).await.unwrap_or_default()
+    }
+
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
+        off_thread(move || shared.append_history(&bytes)).await.map_err(StoreError::Interrupted)?
+    }
+
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
+        off_thread(move || shared.keep_history(&bytes)).await.map_err(StoreError::Interrupted)?
+    }
+
     async fn target_tag(&self) -> Option<TargetTag> {
         let shared = Arc::clone(&self.shared);
         off_thread(move || shared.target_tag()).await.ok()?
     }
-}
 
-/// A directory locked against other agents.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    /// The kernel releases the lock when this is closed.
-    _directory: Option<File>,
-}
-
-/// Locks the directory `path` for this agent, until the result is dropped or the process ends. Fails only if another agent
-/// holds the lock. A directory that cannot be created or locked is reported when something is saved to it, not here.
-pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
-    // Syncing the parent directories is left to the store.
-    let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
-    let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
-    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.display().to_string() }),
-        Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
+    fn flash_writes(&self) -> FlashWrites {
+        self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
     }
 }
 
@@ -291,7 +302,7 @@ impl<F: StoreFiles> SharedStore<F> {
                 synced => synced?,
             }
         }
-        self.files.sync_names()?;
+        self.files.sync_names("")?;
         for it in known.values_mut() {
             if let Known::Read(hash) = *it {
                 *it = Known::Settled(hash);
@@ -382,25 +393,8 @@ impl<F: StoreFiles> SharedStore<F> {
         if taken.iter().any(|it| it == name) {
             self.files.rename(name, &free)?;
         }
-        self.files.sync_names()?;
+        self.files.sync_names(name)?;
         Ok(free)
-    }
-
-    /// Creates an empty file. It has no bytes that could be torn, and whether it survives a power cut makes no difference to
-    /// its reader, so it is not synced.
-    fn mark_reached(&self, mark: &str) -> Result<(), StoreError> {
-        let _turn = self.known();
-        match self.files.make(mark) {
-            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => Err(failed(&self.files, "keep", mark, &why)),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Removes the marks of targets that are no longer wanted: they do no harm, but would pile up.
-    fn sweep(&self) {
-        for mark in self.files.names().unwrap_or_default().iter().filter(|it| it.starts_with(REACHED)) {
-            let _ = self.files.remove(mark); // The next sweep tries again.
-        }
     }
 
     /// Replaces a file. Once it returns, the new content survives a power cut.
@@ -432,7 +426,7 @@ impl<F: StoreFiles> SharedStore<F> {
     /// Syncs content that an earlier run of the agent wrote and may not have synced.
     fn settle(&self, name: &str) -> io::Result<()> {
         self.files.sync(name)?;
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 
     /// Does something with a file. A directory of that name is renamed first.
@@ -458,7 +452,7 @@ impl<F: StoreFiles> SharedStore<F> {
             let _ = self.files.remove(&draft);
             return Err(why);
         }
-        self.files.sync_names()
+        self.files.sync_names(name)
     }
 }
 

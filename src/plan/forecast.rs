@@ -130,6 +130,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         shares: spec.config.shares().filter_map(|(kind, owner)| Some((kind, spec.owners.get(owner)?.clone()))).collect(),
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: None,
     });

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::plan::compare::AT_INIT;
 use crate::plan::input::PlanInput;
+use crate::state::field_changes::field_changes;
+use crate::state::history::FieldChange;
 use crate::state::{App, Container, ContainerSpec, Service, ServiceKey, Target};
 
 /// The name of a container: it shows the release, and creating it twice is rejected by the engine itself.
@@ -13,16 +15,13 @@ pub fn container_name(app: &App, name: &str, service: &Service) -> String {
     format!("{name}_{}_{}_{commit}", service.image_id, app.release_id)
 }
 
-/// Services whose configuration differs between two targets, and the fields that differ.
+/// Services whose configuration differs between two targets, and what differs.
 #[must_use]
-pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, String)> {
+pub fn changes(before: &Target, now: &Target) -> Vec<(ServiceKey, Vec<FieldChange>)> {
     let change = |(app, name, now): (&App, &String, &Service)| {
         let before = before.apps.get(&app.id)?.services.get(name)?;
-        let mut fields = before.config.differences(&now.config);
-        if before.image != now.image {
-            fields.push("image");
-        }
-        (!fields.is_empty()).then(|| (ServiceKey::new(app.id, name), fields.join(", ")))
+        let fields = field_changes(before, now);
+        (!fields.is_empty()).then(|| (ServiceKey::new(app.id, name), fields))
     };
     now.services().filter_map(change).collect()
 }

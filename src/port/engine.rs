@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use futures_util::Stream;
 
-use crate::state::{Container, ContainerId, EngineAction, EngineLogLine, Image, ImageRef, LogCursor, Network, Volume};
+use crate::state::{
+    Container, ContainerId, DownloadProgress, EngineAction, EngineLogLine, Image, ImageRef, LogCursor, Network, Volume,
+};
 
 /// A container engine.
 ///
@@ -31,8 +33,8 @@ pub trait Engine {
     /// If it is not known whether they fit, they are not rejected.
     async fn check_room(&self, images: &BTreeSet<ImageRef>) -> Result<(), EngineError>;
 
-    /// Performs one action. A pull reports its progress in per cent over all layers.
-    async fn execute(&self, deed: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError>;
+    /// Performs one action. A pull reports its progress, of which no number falls.
+    async fn execute(&self, deed: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError>;
 
     /// An item whenever something of ours may have changed, and when the engine came back. Never ends.
     fn events(&self) -> impl Stream<Item = ()>;
@@ -42,6 +44,16 @@ pub trait Engine {
     /// or is being removed, has no lines any more. An error is the last item: [`EngineError::Unreachable`] may be over soon,
     /// any other stays, such as a logging driver that keeps no lines.
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
+
+    /// The lines of a container's output from a cursor on that are written already; with `tail` the newest of them, at most so
+    /// many. Ends after them, also while the container runs; [`Engine::logs`] goes on from the last line's cursor. Otherwise as
+    /// [`Engine::logs`].
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>>;
 }
 
 /// The objects on an engine.

@@ -5,7 +5,7 @@ use futures_util::stream::LocalBoxStream;
 
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
-use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use crate::state::journal::JournalQuery;
 
 /// The host: its metrics, its addresses, and its configuration.
@@ -14,6 +14,8 @@ pub trait Host {
     fn addresses(&self) -> impl Stream<Item = HostAddresses>;
     /// The metrics that change all the time. Reads memory, not disks, so it does not block.
     fn metrics(&self) -> HostMetrics;
+    /// What the agent's own process uses. Reads memory, not disks, so it does not block.
+    fn own_use(&self) -> ProcessUse;
     /// The host's configuration.
     async fn config(&self) -> Result<HostConfig, HostError>;
     /// Changes the configuration, and has the host use it. Each file is the old one or the new one, also after a power cut.

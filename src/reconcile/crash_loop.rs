@@ -54,6 +54,11 @@ impl CrashLoopGuard {
         over
     }
 
+    /// Whether a target is refused.
+    pub(super) const fn has_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
     /// The refused target, to be tried once more.
     pub(super) fn take_refused(&mut self) -> Option<Target> {
         self.refused.take()

@@ -1,5 +1,6 @@
 //! One step, on the real ports.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +8,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{AbortRegistration, Abortable, Aborted, LocalBoxFuture, Shared};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::plan::AppUpdate;
 use crate::port::{Engine, EngineError, LockError, Locks, World};
-use crate::state::{EngineAction, ImageRef, ServiceKey, Status, Step};
+use crate::state::{DownloadProgress, EngineAction, ImageRef, ServiceKey, Status, Step};
+
+/// How long the published progress of a pull stays, at least. Each is a message to every client that watches.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,15 +109,31 @@ async fn execute_action<W: World>(
         EngineAction::Start(which) | EngineAction::Restart(which) => make_lock_directory(world, &which.key).await,
         _ => (),
     }
-    let progress = |percent: u8| {
-        if let EngineAction::Pull(image) = action {
-            publish.send_if_modified(|status| status.progress.insert(image.clone(), percent) != Some(percent));
-        }
+    let EngineAction::Pull(image) = action else {
+        return world.engine().execute(action, &|_| ()).await.map_err(StepFailure::Engine);
     };
-    if matches!(action, EngineAction::Pull(_)) {
-        progress(0);
-    }
+    let published = Cell::new(None);
+    publish_progress(publish, &published, image, DownloadProgress::default());
+    let progress = |now| publish_progress(publish, &published, image, now);
     world.engine().execute(action, &progress).await.map_err(StepFailure::Engine)
+}
+
+/// Publishes the progress of a pull, unless the last one was published just now. The first one above 0 is always published, and
+/// the end.
+fn publish_progress(
+    publish: &watch::Sender<Status>,
+    published: &Cell<Option<Instant>>,
+    image: &ImageRef,
+    now: DownloadProgress,
+) {
+    let is_soon = published.get().is_some_and(|at| at.elapsed() < PROGRESS_EVERY);
+    if is_soon && now.percent < 100 {
+        return;
+    }
+    let changes = publish.send_if_modified(|status| status.progress.insert(image.clone(), now) != Some(now));
+    if changes && now != DownloadProgress::default() {
+        published.set(Some(Instant::now()));
+    }
 }
 
 /// Creates a service's lock directory before it is mounted, so that it is ours. It is gone after every boot.
@@ -145,3 +165,6 @@ impl fmt::Display for StepFailure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

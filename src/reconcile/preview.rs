@@ -3,13 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{changes, check_contracts, forecast, inject_supervisor_env, leave_out_unmet};
+use crate::plan::{Reasons, changes, check_contracts, forecast, inject_supervisor_env, leave_out_unmet};
 use crate::port::{Clock, Engine, Locks, StoredState};
 use crate::reconcile::observed::add_containers;
-use crate::state::{
-    AppId, BootState, Container, Current, Device, EngineAction, Force, Keys, LockHolders, Overrides, Secret, ServiceKey, Step,
-    Target,
-};
+use crate::state::{AppId, BootState, Current, Device, Force, Keys, LockHolders, Overrides, Secret, Target};
 
 /// What would be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,11 +74,11 @@ pub async fn preview(
     let force = if force == Force::Yes { target.apps.keys().copied().collect() } else { BTreeSet::new() };
     let overrides = Overrides { stopped: stored.stopped, force, ..Overrides::default() };
     let forecast = forecast(&target, &overrides, &current);
-    let fields: BTreeMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
-    let reasons = Reasons { target: &target, current: &current, fields: &fields };
+    let changes: BTreeMap<_, _> = before.iter().flat_map(|it| changes(it, &target)).collect();
+    let reasons = Reasons { target: &target, current: &current, overrides: &overrides, changes: &changes };
     let mut steps = Vec::new();
     for (at, wave) in forecast.waves.iter().enumerate() {
-        steps.extend(wave.iter().map(|it| PreviewStep { wave: at + 1, what: it.to_string(), why: reasons.of(it) }));
+        steps.extend(wave.iter().map(|it| PreviewStep { wave: at + 1, what: it.to_string(), why: reasons.of(it).1.text() }));
     }
     Ok(Preview { steps, waiting: forecast.waiting.iter().map(ToString::to_string).collect(), left_out })
 }
@@ -120,62 +117,4 @@ async fn observe(
         boot_waits: stored.awaiting.iter().map(|(id, seen)| (id.clone(), awaited(seen))).collect(),
         ..Current::default()
     })
-}
-
-/// Why steps are taken.
-struct Reasons<'r> {
-    target: &'r Target,
-    current: &'r Current,
-    /// The fields of services that differ from the target in force.
-    fields: &'r BTreeMap<ServiceKey, String>,
-}
-
-impl Reasons<'_> {
-    fn of(&self, step: &Step) -> String {
-        let named = |is_named: bool| if is_named { "the target names it" } else { "the target does not name it" };
-        match step {
-            Step::Engine(EngineAction::Pull(_)) => "the engine does not have it".to_owned(),
-            Step::Engine(EngineAction::Create(spec)) => self.of_new(&spec.key),
-            Step::Engine(EngineAction::Start(which)) => self.of_start(&which.key),
-            Step::Engine(EngineAction::Stop(_)) => "it is not to run".to_owned(),
-            Step::Engine(EngineAction::Kill(which)) if self.target.service(&which.key).is_none() => named(false).to_owned(),
-            Step::Engine(EngineAction::Kill(_) | EngineAction::Retire(..)) | Step::HandOver { .. } => {
-                "another container takes its place".to_owned()
-            }
-            Step::Engine(EngineAction::Restart(_)) => "a service that it depends on was created anew".to_owned(),
-            Step::Engine(EngineAction::Rename(..)) => "names of containers say the release".to_owned(),
-            Step::Engine(EngineAction::Connect(..)) => "it has lost them, or they were created anew".to_owned(),
-            Step::Engine(EngineAction::CreateNetwork(_) | EngineAction::CreateVolume(_)) => named(true).to_owned(),
-            Step::Engine(EngineAction::RemoveNetwork(..)) => "the target does not name it, or otherwise".to_owned(),
-            Step::Engine(EngineAction::RemoveVolume(..)) => named(false).to_owned(),
-            Step::Engine(EngineAction::RemoveImage(_)) => "it was pulled for a service, and none needs it".to_owned(),
-            Step::TakeLocks(..) => "a container of the app is stopped".to_owned(),
-            Step::ReleaseLocks(_) => "no container of the app is stopped any more".to_owned(),
-            Step::Reboot => "a service or the host's configuration waits for the next boot".to_owned(),
-        }
-    }
-
-    fn containers(&self, key: &ServiceKey) -> impl Iterator<Item = &Container> {
-        self.current.containers.iter().filter(move |it| it.key == *key)
-    }
-
-    fn of_new(&self, key: &ServiceKey) -> String {
-        let Some(old) = self.containers(key).next() else { return "it has no container".to_owned() };
-        let wanted = self.target.service(key).map(|it| &it.image);
-        if let Some(image) = wanted.filter(|it| **it != old.image_ref) {
-            return format!("its image is to be {image}, and is {}", old.image_ref);
-        }
-        match self.fields.get(key) {
-            Some(fields) => format!("its configuration differs: {fields}"),
-            None => "its container has another configuration".to_owned(),
-        }
-    }
-
-    fn of_start(&self, key: &ServiceKey) -> String {
-        let depends = self.target.service(key).map(|it| it.depends_on.keys().cloned().collect::<Vec<_>>().join(", "));
-        match depends.filter(|it| !it.is_empty()) {
-            Some(others) => format!("it is to run, after {others}"),
-            None => "it is to run".to_owned(),
-        }
-    }
 }

@@ -10,32 +10,35 @@ use crate::reconcile::persistence::{RecordKind, save};
 use crate::reconcile::selection::select;
 use crate::reconcile::waiters::Goal;
 use crate::request::{InProgress, Refusal, RejectedDocument, Reply, Request, ServiceSelector, respond};
+use crate::state::cloud::CloudAccount;
+use crate::state::history::Requester;
 use crate::state::page_link::PageLinks;
 use crate::state::volume::VolumeLocation;
 use crate::state::{App, AppId, Caller, EngineState, Force, Secret, ServiceKey, Step, Target, Volume};
 
 impl<W: World> Reconciler<'_, W> {
     pub(super) async fn handle_request(&mut self, request: Request) {
+        match request {
+            Request::By(by, request) => Box::pin(self.handle_request_of(Some(by), *request)).await,
+            request => self.handle_request_of(None, request).await,
+        }
+    }
+
+    async fn handle_request_of(&mut self, by: Option<Requester>, request: Request) {
         if self.is_too_early(&request) {
-            return self.requests.defer(request);
+            return self.requests.defer(match by {
+                Some(by) => Request::By(by, Box::new(request)),
+                None => request,
+            });
         }
         if self.shutdown.is_under_way() && changes_containers(&request) {
             return request.reject(Refusal::ShuttingDown);
         }
+        self.note_request(by.as_ref(), &request);
         match request {
-            Request::Target(target) => self.set_target(*target).await,
-            Request::Rejected(RejectedDocument { why, releases }) => self.context.publish.send_modify(|it| {
-                it.rejected = Some(why);
-                it.rejected_releases = releases;
-            }),
-            Request::Account(account) => {
-                if account.is_none() {
-                    self.forget_pin().await;
-                }
-                if self.targets.set_account(account.as_deref()) {
-                    self.on_target_changed();
-                }
-            }
+            Request::Target(target) => self.set_target(*target, by).await,
+            Request::Rejected(document) => self.reject_document(document, by),
+            Request::Account(account) => self.set_account(account.as_deref()).await,
             Request::PinSettled => self.forget_pin().await,
             Request::Update { locks, running, reply } => {
                 self.update(locks, running).await;
@@ -84,6 +87,26 @@ impl<W: World> Reconciler<'_, W> {
             Request::ConfigureHost { patch, force, reply } => self.configure_host(*patch, force, reply),
             Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
             Request::Probe(reply) => respond(reply, Ok(())),
+            Request::Identified(failed) => self.note_identified(by, failed),
+            Request::By(_, request) => request.reject(Refusal::Failed("it has two senders".to_owned())),
+        }
+    }
+
+    fn reject_document(&self, RejectedDocument { why, releases }: RejectedDocument, by: Option<Requester>) {
+        let before = self.context.publish.borrow().rejected.clone();
+        self.context.publish.send_modify(|it| {
+            it.rejected = Some(why);
+            it.rejected_releases = releases;
+        });
+        self.note_rejected(before.as_ref(), by);
+    }
+
+    async fn set_account(&mut self, account: Option<&CloudAccount>) {
+        if account.is_none() {
+            self.forget_pin().await;
+        }
+        if self.targets.set_account(account) {
+            self.on_target_changed();
         }
     }
 
@@ -120,13 +143,17 @@ impl<W: World> Reconciler<'_, W> {
     }
 
     /// Sets a new target. Work in flight that the new target still needs goes on.
-    async fn set_target(&mut self, target: Target) {
+    async fn set_target(&mut self, target: Target, by: Option<Requester>) {
+        let rejected = self.context.publish.borrow().rejected.clone();
         if self.targets.accept(target, &self.context).await {
+            self.note_accepted(by);
             // Saved by the observation due now, before it plans: it knows which images are to be pulled, so one record is
             // enough.
             self.records.mark(RecordKind::Targets);
             self.records.retry_now();
             self.on_target_changed();
+        } else {
+            self.note_rejected(rejected.as_ref(), by);
         }
     }
 
@@ -134,6 +161,7 @@ impl<W: World> Reconciler<'_, W> {
     pub(super) fn on_target_changed(&mut self) {
         self.targets.complete_changed(self.context.publish);
         if let Some(target) = self.targets.completed() {
+            self.history.keep_only(target);
             self.overrides.keep_only(target);
         }
         self.request_resync();
@@ -141,7 +169,7 @@ impl<W: World> Reconciler<'_, W> {
 
     async fn update(&mut self, locks: Force, running: InProgress) {
         if let Some(target) = self.targets.take_refused(&self.context).await {
-            self.set_target(target).await;
+            self.set_target(target, None).await;
         }
         self.context.world.targets().look_again();
         self.context.publish.send_modify(|it| it.update_requests = it.update_requests.wrapping_add(1));
@@ -369,6 +397,8 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::CheckConnectivity { .. }
         | Request::ReadHost(_)
         | Request::Shutdown { .. }
+        | Request::Identified(_)
+        | Request::By(..)
         | Request::Probe(_) => false,
     }
 }

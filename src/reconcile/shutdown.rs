@@ -20,6 +20,7 @@ use crate::port::{InhibitorNotice, Power, World};
 use crate::reconcile::Reconciler;
 use crate::reconcile::execute::StepFailure;
 use crate::request::{Refusal, Reply, respond};
+use crate::state::history::{Cause, HistoryOutcome};
 use crate::state::lease::last_of;
 use crate::state::{AppId, Force, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Step};
 use check::AppLocks;
@@ -121,6 +122,7 @@ impl<W: World> Reconciler<'_, W> {
             ShutdownAction::Call(ending, by, requester) => {
                 self.call_logind(ending);
                 self.quiesce();
+                self.note_shutdown(Some(ending), Cause::from_why(shutdown_why(by)), HistoryOutcome::Done);
                 self.publish_shutdown(Some(ending), by, ShutdownProgress::Asked);
                 if let ShutdownRequester::Caller(reply) = requester {
                     respond(reply, Ok(()));
@@ -132,6 +134,7 @@ impl<W: World> Reconciler<'_, W> {
             }
             ShutdownAction::Quiesce(ending, by) => {
                 self.quiesce();
+                self.note_shutdown(ending, Cause::from_why(shutdown_why(by)), HistoryOutcome::Seen);
                 self.publish_shutdown(ending, by, ShutdownProgress::Accepted);
             }
             ShutdownAction::Reject(own, requester, why) => self.reject_shutdown(own, requester, why).await,
@@ -178,6 +181,8 @@ impl<W: World> Reconciler<'_, W> {
     /// The shutdown failed or was cancelled: reconciliation resumes, and the status says why.
     async fn resume(&mut self, own: Option<OwnShutdown>, why: String) {
         warn!(%why, "the shutdown failed or was cancelled; reconciliation resumes");
+        let ending = own.as_ref().map(|it| it.ending);
+        self.note_shutdown(ending, Cause::default(), HistoryOutcome::Failed(why.clone()));
         if let Some(own) = &own {
             self.release_locks(&own.locked, own.locked.iter().copied()).await;
             if matches!(own.by, ShutdownOrigin::Release | ShutdownOrigin::Configuration) {
@@ -187,5 +192,15 @@ impl<W: World> Reconciler<'_, W> {
         let ending = own.filter(|it| it.by != ShutdownOrigin::Others).map(|it| it.ending);
         self.context.publish.send_modify(|it| it.shutdown = ShutdownStatus::Failed { ending, why, since: Instant::now() });
         self.request_resync();
+    }
+}
+
+/// Why the machine goes down, for the history.
+const fn shutdown_why(by: ShutdownOrigin) -> &'static str {
+    match by {
+        ShutdownOrigin::Request => "it was requested",
+        ShutdownOrigin::Release => "a release requires it",
+        ShutdownOrigin::Configuration => "the host's configuration requires it",
+        ShutdownOrigin::Others => "another program asked logind for it",
     }
 }

@@ -8,10 +8,11 @@ use futures_util::stream::FuturesUnordered;
 use tracing::{info, warn};
 
 use crate::port::{EngineError, Locks, World};
+use crate::reconcile::Reconciler;
 use crate::reconcile::conflicts::conflicts;
 use crate::reconcile::execute::{StepEnded, StepFailure, Updates, execute, make_lock_directory};
 use crate::reconcile::persistence::RecordKind;
-use crate::reconcile::{Context, Reconciler};
+use crate::state::history::HistoryOutcome;
 use crate::state::{AppId, DeviceEvent, EngineAction, ServiceKey, Step, Target};
 
 /// The steps that run, each on the real ports.
@@ -34,7 +35,7 @@ impl<'w, W: World> Reconciler<'w, W> {
             self.save(RecordKind::Targets).await;
             return self.observed.set_plan_ready(true);
         }
-        let Context { world, publish, .. } = self.context;
+        let (world, publish) = (self.context.world, self.context.publish);
         let updates = Updates::new(world, &self.observed.plan().updates);
         for step in startable {
             if step == Step::Reboot {
@@ -42,6 +43,7 @@ impl<'w, W: World> Reconciler<'w, W> {
                 continue;
             }
             info!(%step, "executing");
+            self.on_step_launched(&step);
             self.context.announce(DeviceEvent::Begun(step.clone()));
             let cancelled = self.work.launch(&step);
             let updates = updates.begun_by(&step);
@@ -60,15 +62,18 @@ impl<'w, W: World> Reconciler<'w, W> {
         match result {
             Ok(Ok(())) => {
                 self.context.announce(DeviceEvent::Succeeded(step.clone()));
+                self.note_step(&step, HistoryOutcome::Done);
                 self.on_step_succeeded(&step).await;
             }
             Ok(Err(failure)) => {
                 self.context.announce(DeviceEvent::Failed { step: step.clone(), why: failure.to_string() });
+                self.note_step(&step, HistoryOutcome::Failed(failure.to_string()));
                 self.on_step_failed(&step, &failure);
             }
             Err(Aborted) => {
                 info!(%step, "cancelled: the target no longer needs it");
                 self.context.announce(DeviceEvent::Cancelled(step.clone()));
+                self.note_step(&step, HistoryOutcome::Cancelled);
             }
         }
         if let Step::Engine(EngineAction::Pull(image)) = &step {

@@ -1,6 +1,6 @@
 //! The targets: the wanted one, the last good one, and what this device makes of the wanted one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use crate::reconcile::persistence::save;
 use crate::reconcile::{Context, ReconcilerSettings};
 use crate::request::Refusal;
 use crate::state::cloud::CloudAccount;
+use crate::state::history::FieldChange;
 use crate::state::host::HostAddresses;
 use crate::state::keys::DeviceAction;
 use crate::state::local_mode::LocalModeRecord;
@@ -21,7 +22,7 @@ use crate::state::service::Strategy;
 use crate::state::switch::is_on;
 use crate::state::{
     Activity, App, AppId, Caller, ConnectivityCheck, Device, EngineAction, Force, Identity, Image, ImageRef, Keys, Secret,
-    StartCount, Status, Step, Target,
+    ServiceKey, StartCount, Status, Step, Target,
 };
 
 /// The targets, and the identity and the keys with which the wanted one is completed.
@@ -38,6 +39,8 @@ pub(super) struct TargetTracker {
     hashes: ConfigHashes,
     /// Whether `completed` changed since the last plan.
     changed: bool,
+    /// How services differ from what they were before they were last changed.
+    changes: BTreeMap<ServiceKey, Vec<FieldChange>>,
     crash_loop: CrashLoopGuard,
     /// Whether update locks are always overridden, as configured.
     force: Force,
@@ -65,6 +68,7 @@ impl TargetTracker {
             completed: None,
             hashes: ConfigHashes::default(),
             changed: false,
+            changes: BTreeMap::new(),
             crash_loop: CrashLoopGuard::new(trial),
             force: settings.force,
             service_verbs: settings.service_verbs,
@@ -101,6 +105,11 @@ impl TargetTracker {
     /// Configuration hashes of the completed target.
     pub(super) const fn hashes(&self) -> &ConfigHashes {
         &self.hashes
+    }
+
+    /// How services differ from what they were before they were last changed in this run of the agent.
+    pub(super) const fn changes(&self) -> &BTreeMap<ServiceKey, Vec<FieldChange>> {
+        &self.changes
     }
 
     /// The last target that was reached.
@@ -203,8 +212,11 @@ impl TargetTracker {
         let in_force = self.local_mode.in_force(self.stored.wanted.as_ref(), says);
         self.completed = in_force.map(|it| Arc::new(self.completed_from(it)));
         if let (Some(before), Some(now)) = (before, &self.completed) {
+            self.changes.retain(|key, _| now.service(key).is_some());
             for (service, fields) in changes(&before, now) {
-                info!(%service, fields, "its configuration changed");
+                let names: Vec<_> = fields.iter().map(|it| it.field.as_str()).collect();
+                info!(%service, fields = names.join(", "), "its configuration changed");
+                self.changes.insert(service, fields);
             }
         }
         self.hashes = self.completed.as_deref().map(ConfigHashes::of).unwrap_or_default();
@@ -380,6 +392,12 @@ impl TargetTracker {
             Some(proved) => !save(context.world, &proved).await,
             None => true,
         }
+    }
+
+    /// Why the last good target is in force, and not the one that was sent last. `None`: that one is.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let starts = StartCount::MAX_STARTS;
+        self.crash_loop.has_refused().then(|| format!("the agent or the board ended {starts} times in a row with the new one"))
     }
 
     /// The crash-loop guard of the wanted target.

@@ -7,7 +7,7 @@ pub(super) use crate::testing::TestWorld;
 
 impl TestWorld {
     pub(super) const fn context(&self) -> Context<'_, Self> {
-        Context { world: self, publish: &self.publish, events: &self.events.0 }
+        Context { world: self, publish: &self.publish, events: &self.events.0, history: &self.history }
     }
 }
 

@@ -75,7 +75,7 @@ impl<'a> AppStatus<'a> {
             return ("exited", None);
         }
         if !self.status.current.has_image(&service.image) {
-            let progress = self.status.progress.get(&service.image).copied().unwrap_or_default();
+            let progress = self.status.progress.get(&service.image).map_or(0, |it| it.percent);
             let pulls = |step: &Step| matches!(step, Step::Engine(EngineAction::Pull(image)) if *image == service.image);
             let fails = progress == 0 && self.failing_steps().any(pulls);
             return if fails { ("Aborted", None) } else { ("Downloading", Some(progress)) };

@@ -15,6 +15,11 @@ pub(super) trait CanonicalForm {
         self.write(&mut text);
         text
     }
+
+    /// The value for people, who need no marks that keep one value's text from being another's. Empty: nothing is set.
+    fn readable(&self) -> String {
+        self.canonical_text()
+    }
 }
 
 /// Types whose text for people is also their canonical one.
@@ -37,17 +42,29 @@ impl CanonicalForm for str {
         add(text, format_args!("{}:", self.len()));
         text.push_str(self);
     }
+
+    fn readable(&self) -> String {
+        self.to_owned()
+    }
 }
 
 impl CanonicalForm for String {
     fn write(&self, text: &mut String) {
         self.as_str().write(text);
     }
+
+    fn readable(&self) -> String {
+        self.clone()
+    }
 }
 
 impl CanonicalForm for Duration {
     fn write(&self, text: &mut String) {
         add(text, format_args!("{}ns", self.as_nanos()));
+    }
+
+    fn readable(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -58,17 +75,29 @@ impl<T: CanonicalForm> CanonicalForm for Option<T> {
             it.write(text);
         }
     }
+
+    fn readable(&self) -> String {
+        self.as_ref().map(T::readable).unwrap_or_default()
+    }
 }
 
 impl<T: CanonicalForm> CanonicalForm for Vec<T> {
     fn write(&self, text: &mut String) {
         list(text, self, T::write);
     }
+
+    fn readable(&self) -> String {
+        self.iter().map(T::readable).collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl<T: CanonicalForm> CanonicalForm for BTreeSet<T> {
     fn write(&self, text: &mut String) {
         list(text, self, T::write);
+    }
+
+    fn readable(&self) -> String {
+        self.iter().map(T::readable).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -79,6 +108,10 @@ impl<T: CanonicalForm> CanonicalForm for BTreeMap<String, T> {
             text.push('=');
             value.write(text);
         });
+    }
+
+    fn readable(&self) -> String {
+        self.iter().map(|(key, value)| format!("{key}={}", value.readable())).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -45,6 +45,16 @@ macro_rules! configuration {
                 })+
                 fields
             }
+
+            /// The fields in which another configuration differs, with both values for people. Nothing is masked.
+            #[must_use]
+            pub fn shown_differences(&self, other: &Self) -> Vec<(&'static str, [String; 2])> {
+                let mut changes = Vec::new();
+                $(if self.$field != other.$field {
+                    changes.push((stringify!($field), [self.$field.readable(), other.$field.readable()]));
+                })+
+                changes
+            }
         }
     };
 }
@@ -409,15 +419,10 @@ impl ContainerConfig {
         ConfigHash(hex::encode(hasher.finalize()))
     }
 
-    /// The names of the fields in which two configurations differ.
+    /// The names of the fields in which two configurations differ, in the order of their declaration.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
-        if self == other {
-            return Vec::new();
-        }
-        let (ours, theirs) = (self.fields(), other.fields());
-        let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).copied().collect();
-        names.into_iter().filter(|name| ours.get(name) != theirs.get(name)).collect()
+        self.shown_differences(other).into_iter().map(|it| it.0).collect()
     }
 }
 

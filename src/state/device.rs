@@ -85,6 +85,10 @@ pub struct EndlessAnswer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerDelay(pub Duration);
 
+/// How many connections are open, of all clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenConnections(pub usize);
+
 /// How many other requests from the same address are in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConcurrentRequests(pub usize);

@@ -34,6 +34,15 @@ pub struct HostMetrics {
     pub storage_device: Option<String>,
 }
 
+/// What the agent's own process uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// Memory that is resident, in bytes. `None`: the kernel does not say.
+    pub resident_bytes: Option<u64>,
+    /// Processor time of all its threads since it started.
+    pub cpu: Option<Duration>,
+}
+
 /// Capacity of a disk or of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {

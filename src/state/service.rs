@@ -146,6 +146,8 @@ pub struct Container {
     pub shares_since: Option<EngineTime>,
     /// One of those containers no longer exists.
     pub is_orphaned: bool,
+    /// How often the engine started it again by its restart policy, since it was last started otherwise.
+    pub restarts: u32,
     /// The engine's last error from starting it.
     pub error: Option<String>,
     /// The result of its health check, if it has one and was started.

@@ -11,8 +11,8 @@ use crate::state::host::HostMetrics;
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::page_link::PageLinks;
 use crate::state::{
-    Access, ConnectivityCheck, Current, Device, Difference, ImageRef, Overrides, Secret, ServiceKey, ShutdownStatus,
-    StartCount, Step, StepKind, Target, Unmet, Waiting,
+    Access, ConnectivityCheck, Current, Device, Difference, DownloadProgress, ImageRef, Overrides, Secret, ServiceKey,
+    ShutdownStatus, StartCount, Step, StepKind, Target, Unmet, Waiting,
 };
 
 /// What the reconciler publishes; it is the only writer. The API and the reports derive their own views from it. Its large
@@ -59,8 +59,8 @@ pub struct Status {
     pub start_count: Option<StartCount>,
     /// Saved state that could not be read at startup, and where it was put.
     pub unreadable_records: Vec<String>,
-    /// Progress of each pull, in per cent over all its layers.
-    pub progress: BTreeMap<ImageRef, u8>,
+    /// Progress of each pull.
+    pub progress: BTreeMap<ImageRef, DownloadProgress>,
     /// There is an update that is not applied yet.
     pub update_pending: bool,
     /// Every image of that update is pulled.

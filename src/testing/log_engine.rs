@@ -15,8 +15,8 @@ use crate::document;
 use crate::port::{Clock, Engine, EngineError, EngineSnapshot};
 use crate::state::config::RestartPolicy;
 use crate::state::{
-    AppId, ConfigHash, Container, ContainerId, ContainerPhase, Current, EngineAction, EngineLogLine, EngineState, EngineTime,
-    ImageId, ImageRef, LogCursor, Origin, OutputStream, ServiceKey, Status,
+    AppId, ConfigHash, Container, ContainerId, ContainerPhase, Current, DownloadProgress, EngineAction, EngineLogLine,
+    EngineState, EngineTime, ImageId, ImageRef, LogCursor, Origin, OutputStream, ServiceKey, Status,
 };
 
 /// When the tests begin, in seconds of the wall clock.
@@ -71,6 +71,7 @@ pub(crate) fn container(name: &str) -> Container {
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: None,
     }
@@ -163,7 +164,7 @@ impl Engine for ScriptedEngine {
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn execute(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         unreachable!()
     }
     fn events(&self) -> impl Stream<Item = ()> {
@@ -206,6 +207,32 @@ impl Engine for ScriptedEngine {
                 }
             }
         })
+    }
+
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        let (mut cursor, mut skipped) = (from, [from.stdout.lines, from.stderr.lines]);
+        let mut items = Vec::new();
+        if !self.is_up.get() {
+            items.push(Err(EngineError::Unreachable("connection refused".to_owned())));
+        }
+        let lines = self.logs.borrow().get(&container).map(|it| it.lines.clone()).unwrap_or_default();
+        for (at, stream, text) in lines.into_iter().filter(|_| self.is_up.get()) {
+            let (of, skip) = (cursor.of(stream), &mut skipped[usize::from(stream == OutputStream::Stderr)]);
+            if at < of.at || at == of.at && *skip > 0 {
+                *skip -= u32::from(at == of.at);
+                continue;
+            }
+            cursor.advance(stream, at);
+            items.push(Ok(EngineLogLine { text, at, stream, next: cursor, after_gap: false }));
+        }
+        let most = tail.map_or(usize::MAX, |it| usize::try_from(it).expect("a test wants few lines"));
+        items.drain(..items.len().saturating_sub(most));
+        stream::iter(items)
     }
 }
 

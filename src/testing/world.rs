@@ -17,12 +17,13 @@ use crate::port::{
 };
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
-use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::history::{History, HistoryEntry};
+use crate::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use crate::state::journal::JournalQuery;
 use crate::state::{
-    AppId, ContainerId, DeviceEvent, EngineAction, EngineLogLine, Force, FreeLineInfo, ImageRef, LedInfo, LedLevel, LedRef,
-    LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status, Target, TargetError,
-    VpnState,
+    AppId, ContainerId, DeviceEvent, DownloadProgress, EngineAction, EngineLogLine, FlashWrites, Force, FreeLineInfo, ImageRef,
+    LedInfo, LedLevel, LedRef, LockHolders, LockState, LogCursor, LogCursors, Pattern, Player, PowerAction, ServiceKey, Status,
+    Target, TargetError, VpnState,
 };
 use crate::testing::ScriptedCloud;
 use crate::testing::boot::TestBoot;
@@ -36,6 +37,7 @@ pub(crate) struct TestWorld {
     pub(crate) locks: Option<BTreeMap<AppId, LockState>>,
     pub(crate) publish: watch::Sender<Status>,
     pub(crate) events: EventChannel,
+    pub(crate) history: watch::Sender<History>,
     pub(crate) cloud: ScriptedCloud,
     /// The account that is stored.
     pub(crate) account: RefCell<Option<AccountRecord>>,
@@ -86,8 +88,24 @@ impl Store for TestWorld {
         Ok(())
     }
 
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+
     async fn target_tag(&self) -> Option<TargetTag> {
         None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 
@@ -125,7 +143,7 @@ impl Engine for TestWorld {
     async fn check_room(&self, _: &BTreeSet<ImageRef>) -> Result<(), EngineError> {
         unreachable!()
     }
-    async fn execute(&self, _: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, _: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         unreachable!()
     }
     fn events(&self) -> impl Stream<Item = ()> {
@@ -133,6 +151,14 @@ impl Engine for TestWorld {
     }
     fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         stream::pending()
+    }
+    fn past_logs(
+        &self,
+        _: ContainerId,
+        _: LogCursor,
+        _: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::empty()
     }
 }
 
@@ -262,6 +288,9 @@ impl Host for TestWorld {
     }
     fn metrics(&self) -> HostMetrics {
         unreachable!()
+    }
+    fn own_use(&self) -> ProcessUse {
+        ProcessUse::default()
     }
     async fn config(&self) -> Result<HostConfig, HostError> {
         unreachable!()

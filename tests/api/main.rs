@@ -7,6 +7,7 @@
 mod access;
 mod cross_site;
 mod gpio_lines;
+mod history;
 mod host;
 mod leases;
 mod leds;
@@ -14,11 +15,14 @@ mod lines;
 mod local_mode;
 mod log;
 mod malformed;
+mod metrics;
 mod multi;
 mod objects;
 mod openapi;
 mod page;
 mod power;
+#[path = "../lab/promtool.rs"]
+mod promtool;
 mod random_requests;
 mod reads;
 mod received;

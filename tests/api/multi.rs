@@ -6,7 +6,9 @@ use axum::body::Body;
 use boardkeeper::document;
 use boardkeeper::request::{Refusal, TagRefusal};
 use boardkeeper::state::cloud::DeviceTag;
-use boardkeeper::state::{Activity, AppId, ContainerPhase, Force, Image, ImageId, ImageRef, ServiceKey, StepKind, VpnState};
+use boardkeeper::state::{
+    Activity, AppId, ContainerPhase, DownloadProgress, Force, Image, ImageId, ImageRef, ServiceKey, StepKind, VpnState,
+};
 use serde_json::{Value, json};
 
 use crate::access::ON_DEVICE;
@@ -24,7 +26,7 @@ fn device() -> TestDevice {
         }}})),
     }}});
     device.say(|it| it.target = Some(Arc::new(document::parse(&document.to_string(), Some("c0ffee")).unwrap())));
-    device.say(|it| it.progress = [(ImageRef::new("r/web:1"), 40)].into());
+    device.say(|it| it.progress = [(ImageRef::new("r/web:1"), DownloadProgress::of_percent(40))].into());
     device.see(|it| {
         let mut main = container(ONE, "main", '1');
         main.image_ref = ImageRef::new("r/main:1");

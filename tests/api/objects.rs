@@ -31,6 +31,7 @@ pub(crate) fn container(app: AppId, service: &str, id: char) -> Container {
         is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         started: None,
         networks: None,
         error: None,

@@ -10,8 +10,8 @@ use boardkeeper::state::app::{App, Generation};
 use boardkeeper::state::cloud::{ByteCount, Pinning, PollCause, PollOutcome, RefusedPart, Registration, TrafficPurpose};
 use boardkeeper::state::private_network::PrivateNetwork;
 use boardkeeper::state::{
-    Activity, AppId, Condition, Connectivity, ContainerPhase, EngineState, EngineTime, HealthStatus, ImageRef, LockState,
-    Never, ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
+    Activity, AppId, Condition, Connectivity, ContainerPhase, DownloadProgress, EngineState, EngineTime, HealthStatus,
+    ImageRef, LockState, Never, ServiceKey, StepFault, StepKind, Target, Trouble, Unmet, Waiting,
 };
 use serde_json::json;
 use tokio::time::{Instant, advance};
@@ -38,8 +38,9 @@ async fn the_status_is_the_most_telling_thing_that_is_done() {
 async fn the_progress_is_that_of_downloads_in_the_mean() {
     let mut device = TestDevice::new();
     let mut shown = Vec::new();
-    let percent = |percents: &[u8]| -> BTreeMap<ImageRef, u8> {
-        percents.iter().enumerate().map(|(index, percent)| (ImageRef::new(&index.to_string()), *percent)).collect()
+    let percent = |percents: &[u8]| -> BTreeMap<ImageRef, DownloadProgress> {
+        let image = |index: usize| ImageRef::new(&index.to_string());
+        percents.iter().enumerate().map(|(index, it)| (image(index), DownloadProgress::of_percent(*it))).collect()
     };
     for (downloads, percents) in
         [(false, &[][..]), (false, &[7]), (true, &[]), (true, &[7]), (true, &[100, 0, 50]), (true, &[1, 2])]
@@ -121,7 +122,7 @@ async fn the_state_tells_everything_but_secrets() {
     device.see(|it| it.containers[0].started = Some(EngineTime(1_700_000_000_900_000_000)));
     assert_eq!(device.get("/agent/v1/state").await.json()["containers"][0]["started"], "2023-11-14T22:13:20Z");
     assert_eq!(state["doing"][0], json!({"kind": "stopping", "what": "stop 4000/web", "app_id": 4000, "service": "web"}));
-    assert_eq!(state["downloads"], json!([{"image": "big:latest", "percent": 40}]));
+    assert_eq!(state["downloads"], json!([{"image": "big:latest", "percent": 40, "bytes": 900, "total_bytes": 1000}]));
     assert_eq!(state["waiting"], json!(["2167/main waits for the images of the release"]));
     assert_eq!(
         state["troubles"],
@@ -285,7 +286,8 @@ fn busy(device: &TestDevice) {
         it.engine = EngineState::Down { why: "it hangs".to_owned(), since: Instant::now() };
         it.activity = Activity::Applying;
         it.steps_in_flight = vec![step(StepKind::Stopping, ServiceKey::new(TWO, "web"))];
-        it.progress = [(ImageRef::new("big"), 40)].into();
+        it.progress =
+            [(ImageRef::new("big"), DownloadProgress { percent: 40, bytes: Some(900), total_bytes: Some(1000) })].into();
         it.waiting = vec![Waiting::Images(ServiceKey::new(ONE, "main"))];
         let again = Instant::now() + Duration::from_secs(30);
         it.troubles = vec![Trouble::Step {

@@ -35,6 +35,8 @@ pub(crate) enum Received {
 impl Received {
     pub(crate) fn of(request: &Request) -> Self {
         match request {
+            Request::By(_, request) => Self::of(request),
+            Request::Identified(_) => unreachable!("it is for the history"),
             Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
             Request::Restart { app, force, .. } => Self::Restart(*app, *force),
             Request::Purge { app, force, .. } => Self::Purge(*app, *force),

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::StatusCode;
 use boardkeeper::request::InProgress;
-use boardkeeper::state::{Caller, ConnectivityCheck, EngineAction, Force, ImageRef, PowerAction, Step};
+use boardkeeper::state::{Caller, ConnectivityCheck, DownloadProgress, EngineAction, Force, ImageRef, PowerAction, Step};
 use serde_json::json;
 
 use crate::test_device::{COMMIT, ONE, Received, Response, TestDevice, WIDE, request};
@@ -83,7 +83,8 @@ async fn device() {
     let mut device = TestDevice::new();
     device.say(|status| {
         status.steps_in_flight.push(Step::Engine(EngineAction::Pull(ImageRef::new("superapp"))));
-        status.progress = [(ImageRef::new("one"), 70), (ImageRef::new("two"), 99)].into();
+        status.progress =
+            [("one", 70), ("two", 99)].map(|(it, percent)| (ImageRef::new(it), DownloadProgress::of_percent(percent))).into();
         status.update_pending = true;
     });
     let got = curl(&mut device, "GET", "/v1/device").await;

@@ -14,14 +14,16 @@ use boardkeeper::request::{
     TagRequest, respond,
 };
 use boardkeeper::state::cloud::{CloudStatus, DeviceTag, ReportedVersions};
-use boardkeeper::state::device::AnswerDelay;
+use boardkeeper::state::device::{AnswerDelay, ServerStop};
+use boardkeeper::state::history::{History, Requester};
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::lease::{Lease, LeaseTerms};
-use boardkeeper::state::live_log::LiveLogLine;
+use boardkeeper::state::live_log::{LiveLogLine, LogQuery};
 use boardkeeper::state::local_engine::LocalEngine;
 use boardkeeper::state::local_mode::LocalModeStatus;
+use boardkeeper::state::metrics::AgentMetrics;
 use boardkeeper::state::{
     AppId, BoardFacts, Caller, Connectivity, ContainerId, Current, Device, EngineState, Force, FreeLineInfo, HeldLock,
     HeldPattern, IdentifyOutcome, Keys, LedActivity, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus, LockState, Pattern,
@@ -58,6 +60,11 @@ pub(crate) struct TestDevice {
     pub(crate) tags: Result<Vec<DeviceTag>, TagRefusal>,
     pub(crate) set_tags: Vec<BTreeMap<String, String>>,
     led_status: watch::Sender<LedStatus>,
+    pub(crate) history: watch::Sender<History>,
+    /// Who sent requests to the reconciler.
+    pub(crate) requesters: Vec<Requester>,
+    /// What was entered of identifies: why one failed.
+    pub(crate) identified: Vec<Option<String>>,
     publish: watch::Sender<Status>,
     /// Whether the cloud is reached.
     pub(crate) connectivity: watch::Sender<Connectivity>,
@@ -65,7 +72,9 @@ pub(crate) struct TestDevice {
     pub(crate) vpn: watch::Sender<VpnState>,
     /// The lines of the log, and which apps' were requested. After the lines the stream ends.
     pub(crate) log: Vec<LiveLogLine>,
-    pub(crate) followed: Vec<Option<BTreeSet<AppId>>>,
+    pub(crate) followed: Vec<LogQuery>,
+    /// What the agent counted.
+    pub(crate) counted: AgentMetrics,
     /// What of the journal was requested.
     pub(crate) journal_queries: Vec<JournalQuery>,
     /// Whether a stream goes on after these lines, for as long as this lives.
@@ -120,6 +129,7 @@ impl TestDevice {
         let (streams, stream_requests) = mpsc::channel(2);
         let (vpn_report, vpn) = watch::channel(VpnState::default());
         let (local_engine, _) = watch::channel(LocalEngine::default());
+        let (record, history) = watch::channel(History::default());
         let leds = LedHandle { requests, status: shown };
         let router = api::router(ApiHandle {
             requests: intents,
@@ -128,6 +138,8 @@ impl TestDevice {
             vpn,
             cloud,
             leds,
+            history,
+            requester: None,
             streams,
             tags,
             local_engine: local_engine.clone(),
@@ -142,11 +154,15 @@ impl TestDevice {
             tags: Ok(Vec::new()),
             set_tags: Vec::new(),
             led_status,
+            history: record,
+            requesters: Vec::new(),
+            identified: Vec::new(),
             publish,
             connectivity: report,
             vpn: vpn_report,
             log: Vec::new(),
             followed: Vec::new(),
+            counted: AgentMetrics::default(),
             journal_queries: Vec::new(),
             keeps_streams: false,
             kept: Vec::new(),
@@ -234,8 +250,8 @@ impl TestDevice {
                 response = &mut response => break response,
                 ask = inbox.recv() => self.answer(ask.unwrap()),
                 Some(ask) = self.stream_requests.recv() => match ask {
-                    StreamRequest::Logs { apps, reply } => {
-                        self.followed.push(apps);
+                    StreamRequest::Logs { query, reply } => {
+                        self.followed.push(query);
                         let (lines, given) = mpsc::channel(100);
                         for line in &self.log {
                             lines.try_send(Arc::new(line.clone())).unwrap();
@@ -243,6 +259,7 @@ impl TestDevice {
                         self.kept.extend(self.keeps_streams.then_some(lines));
                         drop(reply.send(self.refuses_streams.clone().map_or(Ok(given), Err)));
                     }
+                    StreamRequest::Metrics(reply) => drop(reply.send(self.refuses_streams.clone().map_or(Ok(self.counted.clone()), Err))),
                     StreamRequest::Journal { query, reply } => {
                         self.journal_queries.push(query);
                         let (parts, given) = mpsc::channel(2);
@@ -279,7 +296,11 @@ impl TestDevice {
     }
 
     /// Asks, and reads the whole response.
-    pub(crate) async fn call(&mut self, request: HttpRequest<Body>) -> Response {
+    pub(crate) async fn call(&mut self, mut request: HttpRequest<Body>) -> Response {
+        if request.uri().path().to_lowercase().starts_with("/agent/v1/events") {
+            // The server has stopped: the events end with those that are due.
+            request.extensions_mut().insert(ServerStop(watch::channel(()).1));
+        }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.begin(request).await.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -295,7 +316,19 @@ impl TestDevice {
         self.router.clone()
     }
 
+    /// Answers a request, and notes who sent it.
     fn answer(&mut self, request: Request) {
+        match request {
+            Request::By(by, request) => {
+                self.requesters.push(by);
+                self.answer(*request);
+            }
+            Request::Identified(failed) => self.identified.push(failed),
+            request => self.answer_plain(request),
+        }
+    }
+
+    fn answer_plain(&mut self, request: Request) {
         self.asked.push(Received::of(&request));
         if self.hangs_up {
             return;
@@ -353,7 +386,13 @@ impl TestDevice {
             }
             Request::ReadHost(reply) => respond(reply, Ok(self.host.clone())),
             Request::ConfigureHost { force, reply, .. } => respond(reply, self.unlocked(ONE, force)),
-            Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled | Request::Probe(_) => {
+            Request::Target(_)
+            | Request::Rejected(_)
+            | Request::Account(_)
+            | Request::PinSettled
+            | Request::Probe(_)
+            | Request::Identified(_)
+            | Request::By(..) => {
                 unreachable!("not asked over HTTP")
             }
         }

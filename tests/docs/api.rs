@@ -1,9 +1,10 @@
 //! docs/api.md says what the routes and the description of the API say.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 
-use boardkeeper::api::routes;
+use boardkeeper::api::{Route, RouteAccess, routes};
 use serde_json::Value;
 
 use crate::page::{first_column, read, root, table};
@@ -34,6 +35,65 @@ fn every_endpoint_has_a_row() {
             |rows: &[Vec<String>]| rows.iter().map(|it| format!("| {} |", it.join(" | "))).collect::<Vec<_>>().join("\n");
         fs::write(root().join(PAGE), read(PAGE).replace(&text(&old), &text(&rows))).unwrap();
         panic!("the endpoints in {PAGE} were not those that are served; now they are: commit it");
+    }
+}
+
+/// Who may use a route, as the description and the page call it.
+fn access(route: &Route) -> &'static str {
+    match route.access {
+        RouteAccess::Public => "public",
+        RouteAccess::AnyKey => "any_key",
+        RouteAccess::App => "app",
+        RouteAccess::Device(_) => "device",
+        RouteAccess::DeviceKey => "device_key",
+        RouteAccess::Developer => "developer",
+        RouteAccess::Page => "page",
+        RouteAccess::Guessable => "guessable",
+    }
+}
+
+/// Writes `x-access` of each operation anew where it is not what the route says.
+#[test]
+fn the_description_says_who_may_use_each_endpoint() {
+    const DESCRIPTION: &str = "src/api/openapi.json";
+    let old = read(DESCRIPTION);
+    let (mut new, mut path, mut method) = (String::new(), "", "");
+    for line in old.lines().filter(|it| !it.starts_with("        \"x-access\": ")) {
+        let opened = line.trim().strip_suffix("\": {").and_then(|it| it.strip_prefix('"'));
+        match (opened, line.len() - line.trim_start().len()) {
+            (Some(name), 4) => path = name,
+            (Some(name), 6) => method = name,
+            _ => {}
+        }
+        writeln!(new, "{line}").unwrap();
+        if line.starts_with("        \"summary\": ") {
+            let route = routes().iter().find(|it| it.path == path && it.method.as_str().eq_ignore_ascii_case(method));
+            writeln!(new, "        \"x-access\": \"{}\",", route.map_or("?", access)).unwrap();
+        }
+    }
+    if new != old {
+        fs::write(root().join(DESCRIPTION), new).unwrap();
+        panic!("x-access in {DESCRIPTION} was not that of the routes; now it is: commit it");
+    }
+}
+
+/// Writes the table anew where it is not what the routes say.
+#[test]
+fn the_page_says_who_may_use_each_endpoint() {
+    let old = table(PAGE, "access");
+    let row = |it: &Vec<String>| {
+        let word = it[0].trim_matches('`');
+        let names = routes().iter().filter(|route| access(route) == word).map(|it| format!("`{} {}`", it.method, it.path));
+        vec![it[0].clone(), it[1].clone(), names.collect::<Vec<_>>().join(", ")]
+    };
+    let new: Vec<_> = old.iter().map(row).collect();
+    let named: BTreeSet<_> = old.iter().map(|it| it[0].trim_matches('`').to_owned()).collect();
+    assert_eq!(routes().iter().map(|it| access(it).to_owned()).collect::<BTreeSet<_>>(), named);
+    if new != old {
+        let text =
+            |rows: &[Vec<String>]| rows.iter().map(|it| format!("| {} |", it.join(" | "))).collect::<Vec<_>>().join("\n");
+        fs::write(root().join(PAGE), read(PAGE).replace(&text(&old), &text(&new))).unwrap();
+        panic!("the endpoints by access in {PAGE} were not those of the routes; now they are: commit it");
     }
 }
 

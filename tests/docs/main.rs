@@ -5,6 +5,7 @@
 mod api;
 mod files;
 mod limits;
+mod metrics;
 mod page;
 mod prose;
 mod settings;

@@ -130,8 +130,11 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
     let app = before[0].name.clone();
     assert!(app.starts_with("web_0_0_compose"), "{app}");
     let web = all.iter().find(|it| it.0.contains("/web from")).unwrap();
-    assert_eq!(web.1, "its configuration differs: env");
-    assert!(all.iter().any(|it| it.0.contains("/new from") && it.1 == "it has no container"), "{all:?}");
+    assert_eq!(web.1, "its environment changed (env A: `1` became `2`)");
+    assert!(
+        all.iter().any(|it| it.0.contains("/new from") && it.1 == "the target names it, and it has no container"),
+        "{all:?}"
+    );
     assert!(all.iter().any(|it| it.0.starts_with("kill ") && it.1 == "another container takes its place"), "{all:?}");
     assert_eq!(lab.containers(), before);
     let down = planned(&other, "unix:///nowhere.sock");

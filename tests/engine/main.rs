@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows what the agent said")]
 
 mod agent;
+mod agent_logs;
 mod compose;
 mod crashes;
 mod demands;
@@ -23,10 +24,13 @@ mod local_logs;
 mod local_mode;
 mod locks;
 mod media;
+mod metrics;
 mod networks;
 mod outages;
 mod paused;
 mod ports;
+#[path = "../lab/promtool.rs"]
+mod promtool;
 mod proxy;
 mod pulls;
 mod refused;
@@ -44,3 +48,4 @@ mod trial;
 mod troubles;
 mod updates;
 mod waits;
+mod why;

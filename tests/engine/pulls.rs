@@ -87,6 +87,17 @@ fn a_slow_download_holds_up_no_other_service_and_is_reported() {
         let device = agent.get("/v1/device").json();
         device["status"] == "Downloading" && device["download_progress"].as_u64().is_some_and(|it| it < 100)
     });
+    let bytes = || {
+        let downloads = agent.get("/agent/v1/state").json()["downloads"].take();
+        let number = |name: &str| downloads[0][name].as_u64();
+        number("bytes").zip(number("total_bytes"))
+    };
+    let mut seen = Vec::new();
+    until(PATIENCE, "its bytes rise", || {
+        seen.extend(bytes());
+        seen.first().zip(seen.last()).is_some_and(|(first, last)| last.0 > first.0 + 1_000_000)
+    });
+    assert!(seen.is_sorted() && seen.iter().all(|(bytes, total)| bytes <= total && *total > 8_000_000), "{seen:?}");
     agent.want(&App::together(&[&slow, &quick("c2", "2")]));
     until(5, "the quick one is updated meanwhile", || runs("c2"));
     assert!(!lab.has(&image));

@@ -4,6 +4,7 @@
 
 mod cloud;
 mod engine;
+mod events;
 mod files;
 mod router;
 
@@ -18,6 +19,7 @@ use boardkeeper::state::{Current, Device, EngineAction, Image, ImageId, Keys, Ov
 
 pub use cloud::cloud;
 pub use engine::{engine, labels, logs, replies};
+pub use events::events;
 pub use files::{config, locks, records, sysfs};
 pub use router::router;
 

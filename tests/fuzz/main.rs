@@ -16,11 +16,12 @@ const CORPORA_BYTES: u64 = 300 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its corpus.
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     ("cloud", harness::cloud),
     ("compose", harness::compose),
     ("config", harness::config),
     ("engine", harness::engine),
+    ("events", harness::events),
     ("labels", harness::labels),
     ("locks", harness::locks),
     ("logs", harness::logs),

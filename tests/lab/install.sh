@@ -17,6 +17,7 @@
 #   ext4      mkfs.ext4, and xfs_io, which breaks a file system off
 #   trace     strace, which tells what is written
 #   browser   chromium, and chromedriver, which drives it
+#   metrics   promtool, which judges metrics and rules for alerts
 #   compose   docker-compose, the reference for compose files
 #   tools     curl, ip, make, openssl, unshare
 #   kernel    qemu for whole machines, and what the small kernel is built of and with
@@ -99,6 +100,7 @@ need() {
     has chromium || want chromium
     has chromedriver || want chromium-driver ;;
   compose) has docker-compose || want docker-compose ;;
+  metrics) has promtool || want prometheus ;;
   trace) has strace || want strace ;;
   tools)
     has curl || want curl

@@ -16,8 +16,8 @@ use boardkeeper::port::{Engine, EngineError};
 use boardkeeper::state::config::{Mount, MountMode, NetworkMode, RestartPolicy};
 use boardkeeper::state::network::{NetworkAttachment, SUPERVISOR_NETWORK};
 use boardkeeper::state::{
-    AppId, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerRef, ContainerSpec, EngineAction, ImageRef,
-    Network, NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
+    AppId, Container, ContainerConfig, ContainerId, ContainerPhase, ContainerRef, ContainerSpec, DownloadProgress,
+    EngineAction, ImageRef, Network, NetworkConfig, NetworkId, Origin, OutputStream, ServiceKey, Volume, VolumeConfig,
 };
 use futures_util::StreamExt;
 
@@ -195,11 +195,13 @@ pub(crate) async fn an_image_is_pulled_and_removed(lab: &impl Lab) {
     let image = lab.remote_image();
     for _ in 0..2 {
         let told = std::cell::RefCell::new(Vec::new());
-        let progress = |percent| told.borrow_mut().push(percent);
+        let progress = |now: DownloadProgress| told.borrow_mut().push(now);
         assert_eq!(lab.engine().execute(&EngineAction::Pull(image.clone()), &progress).await, Ok(()));
         let told = told.into_inner();
-        assert!(told.is_sorted() && told.iter().all(|it| *it <= 100), "{told:?}");
-        assert_eq!(told.iter().position(|it| *it == 100), Some(told.len() - 1), "{told:?}");
+        assert!(told.is_sorted_by_key(|it| it.percent) && told.iter().all(|it| it.percent <= 100), "{told:?}");
+        assert!(told.is_sorted_by_key(|it| it.bytes) && told.is_sorted_by_key(|it| it.total_bytes), "{told:?}");
+        assert!(told.iter().all(|it| it.total_bytes.is_none() || it.bytes <= it.total_bytes), "{told:?}");
+        assert_eq!(told.iter().position(|it| it.percent == 100), Some(told.len() - 1), "{told:?}");
     }
     let images = lab.engine().observe().await.unwrap().images;
     assert!(images.iter().any(|it| it.answers_to(&image) && it.size_bytes > 0), "{images:?}");
@@ -371,11 +373,12 @@ macro_rules! every_fact {
             lines_arrive_once_from_any_cursor_on
             a_log_ends_with_its_container_and_goes_on_with_its_next_start
             a_log_goes_on_after_the_engine_died
+            what_is_written_already_ends_and_is_gone_on_from
         }
     };
 }
 pub(crate) use every_fact;
 pub(crate) use logs::{
     a_log_ends_with_its_container_and_goes_on_with_its_next_start, a_log_goes_on_after_the_engine_died,
-    lines_arrive_once_from_any_cursor_on,
+    lines_arrive_once_from_any_cursor_on, what_is_written_already_ends_and_is_gone_on_from,
 };

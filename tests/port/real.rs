@@ -79,7 +79,9 @@ impl Disk {
 
 impl store::Fixture for Disk {
     fn open(&self) -> impl boardkeeper::port::Store + use<> {
-        Store::new(&self.dir.path().join("state"), Box::new(|document| Ok(store::target(document))))
+        let state = self.dir.path().join("state");
+        Store::new(&state, Box::new(|document| Ok(store::target(document))))
+            .with_runtime_directory(&self.dir.path().join("run"))
     }
 
     fn spoils(&self, kind: &str) {
@@ -262,6 +264,12 @@ macro_rules! hold {
             })*
         }
     };
+}
+
+#[test]
+fn what_the_process_uses_is_known() {
+    let state = tempfile::tempdir().unwrap();
+    crate::host::what_the_process_uses_is_known(&LiveHost::new(Path::new("/"), state.path(), None, None, None));
 }
 
 #[tokio::test]

@@ -263,6 +263,11 @@ crate::locks::every_fact!(hold, locks, Directory);
 crate::net::every_fact!(hold, net, World);
 crate::store::every_fact!(hold, store, World);
 
+#[test]
+fn what_the_process_uses_is_known() {
+    crate::host::what_the_process_uses_is_known(&fair());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_journal_is_read_to_its_end_or_followed() {
     crate::host::a_journal_is_read_to_its_end_or_followed(&fair()).await;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use boardkeeper::port::{BootWindow, Record, Store, StoredLeases, StoredTargets};
+use boardkeeper::port::{BootWindow, CursorCopy, Record, Store, StoredLeases, StoredTargets, TargetTag};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
 use boardkeeper::state::lease::Lease;
-use boardkeeper::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey, Target};
+use boardkeeper::state::{AppId, FlashPurpose, FlashWrites, Identity, ImageRef, Keys, LogCursors, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
 pub(crate) trait Fixture {
@@ -132,6 +132,49 @@ pub(crate) async fn what_cannot_be_read_is_put_aside(world: impl Fixture) {
     }
 }
 
+/// What is written is counted for its purpose, with its syncs, and nothing is counted twice.
+pub(crate) async fn what_is_written_to_flash_is_counted(world: impl Fixture) {
+    fn rest(writes: &FlashWrites, purpose: FlashPurpose) -> FlashWrites {
+        FlashWrites(writes.0.iter().filter(|(it, _)| **it != purpose).map(|(it, count)| (*it, *count)).collect())
+    }
+    let store = world.open();
+    store.load().await.unwrap();
+    let mut before = store.flash_writes();
+    let tag = TargetTag { etag: "\"1\"".into(), fingerprint: "ab".repeat(32) };
+    for (record, purpose, is_synced) in [
+        (Record::Identity(identity()), FlashPurpose::Identity, true),
+        (Record::Account(account(None)), FlashPurpose::Identity, true),
+        (Record::Keys(keys()), FlashPurpose::Keys, true),
+        (Record::Targets(Box::new(targeted(Some("{}"), None))), FlashPurpose::Targets, true),
+        (Record::TargetTag(tag), FlashPurpose::Targets, false),
+        (Record::Stopped(BTreeSet::from([main_service()])), FlashPurpose::Services, true),
+    ] {
+        store.save(&record).await.unwrap();
+        let now = store.flash_writes();
+        let (was, is) = (before.of(purpose), now.of(purpose));
+        assert!(is.bytes >= was.bytes + 32, "{record:?}: {was:?} {is:?}");
+        assert_eq!(is.syncs > was.syncs, is_synced, "{record:?}: {was:?} {is:?}");
+        assert_eq!(rest(&now, purpose), rest(&before, purpose), "{record:?}");
+        before = now;
+    }
+    let cursors = LogCursors { saves: 1, ..LogCursors::default() };
+    store.save_log_cursors(&cursors, CursorCopy::Durable).await.unwrap();
+    let now = store.flash_writes();
+    assert!(now.of(FlashPurpose::LogCursors).bytes > 0 && now.of(FlashPurpose::LogCursors).syncs > 0, "{now:?}");
+    assert_eq!(rest(&now, FlashPurpose::LogCursors), before);
+}
+
+/// What is kept until the machine reboots is in memory, and wears no flash.
+pub(crate) async fn what_ends_with_the_boot_is_not_counted(world: impl Fixture) {
+    let store = world.open();
+    save_everything(&store).await;
+    let before = store.flash_writes();
+    store.save(&Record::Leases(leases(90))).await.unwrap();
+    store.save(&Record::BootWindow(BootWindow::default())).await.unwrap();
+    store.save_log_cursors(&LogCursors::default(), CursorCopy::Boot).await.unwrap();
+    assert_eq!(store.flash_writes(), before);
+}
+
 /// Holds every fact of this suite against a world, with a macro of the world's: the list is here, and nowhere else.
 macro_rules! every_fact {
     ($hold:ident, $($world:tt)*) => {
@@ -140,6 +183,8 @@ macro_rules! every_fact {
             what_was_saved_comes_back
             the_last_one_counts
             what_cannot_be_read_is_put_aside
+            what_is_written_to_flash_is_counted
+            what_ends_with_the_boot_is_not_counted
         }
     };
 }

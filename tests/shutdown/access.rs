@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response};
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{AppId, ClientAddress, ServiceKey};
 use http_body_util::BodyExt;
@@ -86,7 +86,7 @@ enum Form {
 
 /// Whose keys come, how, and from where.
 #[derive(Debug, Clone, Copy)]
-struct Asker<'a> {
+struct Requester<'a> {
     keys: &'a [Option<Known>],
     form: Form,
     local: bool,
@@ -161,8 +161,8 @@ fn secret(world: &World, known: Option<Known>, local_mode: bool) -> String {
     }
 }
 
-fn request(world: &World, row: &Row, app: u32, asker: Asker<'_>) -> Request<Body> {
-    let Asker { keys, form, local, local_mode } = asker;
+fn request(world: &World, row: &Row, app: u32, asker: Requester<'_>) -> Request<Body> {
+    let Requester { keys, form, local, local_mode } = asker;
     let app = number(app, local_mode);
     let mut path = row.path.replace("{appId}", &app.to_string());
     let mut headers = Vec::new();
@@ -190,8 +190,9 @@ async fn ask(agent: &Agent, row: &Row, request: Request<Body>) -> (u16, String, 
     lines::taken();
     let response: Response<_> = agent.0.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
-    // A log that is followed has no end.
-    let is_endless = response.headers().get(CONTENT_TYPE).is_some_and(|it| it == "application/x-ndjson");
+    // A log that is followed has no end, and neither have the events.
+    let is_endless = |it: &HeaderValue| it == "application/x-ndjson" || it == "text/event-stream";
+    let is_endless = response.headers().get(CONTENT_TYPE).is_some_and(is_endless);
     let body = if is_endless { Bytes::new() } else { response.into_body().collect().await.unwrap().to_bytes() };
     let body = String::from_utf8(body.to_vec()).unwrap();
     let log = lines::taken();
@@ -248,7 +249,7 @@ async fn every_route_answers_every_kind_of_key_as_was_decided() {
                                 world,
                                 row,
                                 app,
-                                Asker { keys: asker, form, local: scene.local, local_mode: scene.local_mode },
+                                Requester { keys: asker, form, local: scene.local, local_mode: scene.local_mode },
                             );
                             let (status, body, log) = ask(agent, row, request).await;
                             let at = format!("{} {} about app {app} by {asker:?} as {form:?}, {scene:?}", row.method, row.path);
@@ -287,7 +288,7 @@ async fn what_does_not_exist_is_a_404_to_callers_with_a_key_only() {
         ] {
             for asker in ASKERS {
                 let request =
-                    request(world, &row, 1, Asker { keys: asker, form: Form::Bearer, local: false, local_mode: false });
+                    request(world, &row, 1, Requester { keys: asker, form: Form::Bearer, local: false, local_mode: false });
                 assert_eq!(ask(agent, &row, request).await.0, expected(&row, 1, asker, scene), "{row:?} {asker:?}");
             }
         }
@@ -314,7 +315,7 @@ async fn what_services_may_do_with_the_device_is_narrowed_verb_by_verb() {
                         &world,
                         row,
                         1,
-                        Asker { keys: &[Some(known)], form: Form::Bearer, local: true, local_mode: false },
+                        Requester { keys: &[Some(known)], form: Form::Bearer, local: true, local_mode: false },
                     );
                     let (status, body, _) = ask(&agent, row, request).await;
                     // A request after an accepted reboot gets the answer that the device shuts down.
@@ -337,7 +338,7 @@ async fn a_caller_that_may_not_change_the_proxy_does_not_get_its_password() {
         let row = ROUTES.iter().find(|it| it.path == "/v1/device/host-config" && it.method == "GET").unwrap();
         for (known, told) in [(Known::Device, true), (ONLY, true), (PLAIN, false)] {
             let request =
-                request(world, row, 1, Asker { keys: &[Some(known)], form: Form::Query, local: true, local_mode: false });
+                request(world, row, 1, Requester { keys: &[Some(known)], form: Form::Query, local: true, local_mode: false });
             assert_eq!(ask(agent, row, request).await.1.contains("sesame"), told, "{known:?}");
         }
     })

@@ -9,7 +9,7 @@ use boardkeeper::state::cloud::{
     CloudAccount, CloudLogLine, DeviceReport, ProvisionedFields, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
     VpnProfile,
 };
-use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, Proxy, ProxyField};
+use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse, Proxy, ProxyField};
 use boardkeeper::state::journal::JournalQuery;
 use boardkeeper::state::{FreeLineInfo, LedInfo, LedLevel, LedRef, Pattern, Player, Secret, VpnState};
 use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
@@ -101,6 +101,9 @@ impl port::Host for World {
         HostMetrics::default()
     }
 
+    fn own_use(&self) -> ProcessUse {
+        ProcessUse::default()
+    }
     async fn config(&self) -> Result<HostConfig, HostError> {
         let fields = [(ProxyField::Login, "ali"), (ProxyField::Password, "sesame")].map(|(it, value)| (it, value.to_owned()));
         Ok(HostConfig { hostname: "d".to_owned(), proxy: Some(Proxy { fields: fields.into(), ..Proxy::default() }) })

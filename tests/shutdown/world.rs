@@ -3,17 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use boardkeeper::document;
 use boardkeeper::port::{self, CursorCopy, EngineError, EngineSnapshot, LockError, Record, StoreError, StoredState, TargetTag};
 use boardkeeper::reconcile::ReconcilerSettings;
 use boardkeeper::state::cloud::AccountRecord;
+use boardkeeper::state::history::HistoryEntry;
 use boardkeeper::state::keys::DeviceAction;
 use boardkeeper::state::{
-    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, EngineAction, EngineLogLine, Force, HeldLock, Image,
-    ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin, Pattern, Secret, ServiceKey, Target,
-    TargetError,
+    AppId, Container, ContainerId, ContainerPhase, ContainerSpec, Device, DownloadProgress, EngineAction, EngineLogLine,
+    FlashWrites, Force, HeldLock, Image, ImageId, ImageRef, Keys, LockHolders, LockState, LogCursor, LogCursors, Origin,
+    Pattern, Secret, ServiceKey, Target, TargetError,
 };
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
@@ -155,6 +157,7 @@ impl World {
             is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
+            restarts: 0,
             started: None,
             networks: None,
             error: None,
@@ -244,7 +247,7 @@ impl port::Engine for World {
         Ok(())
     }
 
-    async fn execute(&self, action: &EngineAction, _: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, _: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         self.begun.borrow_mut().push((Instant::now(), action.to_string()));
         match action {
             EngineAction::Pull(image) => {
@@ -282,6 +285,14 @@ impl port::Engine for World {
 
     fn logs(&self, _: ContainerId, _: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
         stream::pending()
+    }
+    fn past_logs(
+        &self,
+        _: ContainerId,
+        _: LogCursor,
+        _: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        stream::empty()
     }
 }
 
@@ -330,8 +341,24 @@ impl port::Store for World {
         Ok(())
     }
 
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        Vec::new()
+    }
+
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn target_tag(&self) -> Option<TargetTag> {
         None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 

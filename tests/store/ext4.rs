@@ -46,6 +46,9 @@ impl StoreFiles for Unsynced {
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         Disk.write_new(path, bytes)
     }
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<u64> {
+        Disk.append(path, bytes)
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Disk.rename(from, to)
     }

@@ -250,6 +250,10 @@ impl StoreFiles for Layer {
         fate
     }
 
+    fn append(&self, _: &Path, _: &[u8]) -> io::Result<u64> {
+        unreachable!("no file of the state directory is appended to")
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut model = self.model();
         model.call(true)?;

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
+mod apps;
 mod cloud;
 mod leases;
 mod local_engine;
@@ -16,29 +18,43 @@ use crate::api::auth::AuthenticatedCallers;
 use crate::api::response::{ApiResponse, json};
 use crate::state::boot_config::{BootConfigProgress, BootConfigStatus};
 use crate::state::cloud::CloudStatus;
+use crate::state::history::History;
 use crate::state::local_engine::LocalEngine;
 use crate::state::utc::utc;
 use crate::state::{
-    self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, ServiceKey,
-    Status, Step, StepKind,
+    self, Activity, AppId, ConnectivityCheck, ContainerPhase, Difference, EngineState, HealthStatus, PowerAction, Status, Step,
+    StepKind,
 };
 
 pub(super) use leases::{end_lease, lease};
 
+use apps::AppBody;
+
 /// `GET /agent/v1/state`: everything but secrets. A service sees its own app and the device.
 pub(super) fn state(call: &ApiRequest) -> ApiResponse {
+    with_state(call, |body| json(StatusCode::OK, body))
+}
+
+/// The body of `GET /agent/v1/state` for the caller of this request.
+pub(super) fn state_value(call: &ApiRequest) -> Value {
+    with_state(call, |body| serde_json::to_value(body).expect("our answers have text keys and no failing parts"))
+}
+
+fn with_state<T>(call: &ApiRequest, then: impl FnOnce(&StateBody<'_>) -> T) -> T {
     let status = call.api.status.borrow();
     let connectivity = call.api.connectivity.borrow();
     let cloud = call.api.cloud.borrow();
     let local_engine = call.api.local_engine.borrow();
+    let history = call.api.history.borrow();
     let view = View {
         status: &status,
         connectivity: &connectivity,
         cloud: &cloud,
         local_engine: &local_engine,
         callers: &call.callers,
+        history: &history,
     };
-    json(StatusCode::OK, &view.body(call.api.started))
+    then(&view.body(call.api.started))
 }
 
 /// What one caller may see.
@@ -48,6 +64,7 @@ struct View<'a> {
     cloud: &'a CloudStatus,
     local_engine: &'a LocalEngine,
     callers: &'a AuthenticatedCallers,
+    history: &'a History,
 }
 
 #[derive(Serialize)]
@@ -58,7 +75,7 @@ struct StateBody<'a> {
     activity: &'static str,
     shutdown: Shutdown<'a>,
     /// `None`: there is no target yet.
-    apps: Option<Vec<App<'a>>>,
+    apps: Option<Vec<AppBody<'a>>>,
     containers: Vec<Container<'a>>,
     doing: Vec<Doing>,
     downloads: Vec<Download<'a>>,
@@ -110,28 +127,6 @@ enum Shutdown<'a> {
 }
 
 #[derive(Serialize)]
-struct App<'a> {
-    #[serde(rename = "app_id")]
-    id: u32,
-    name: &'a str,
-    uuid: &'a str,
-    commit: Option<&'a str>,
-    release_id: u32,
-    services: Vec<Service<'a>>,
-}
-
-#[derive(Serialize)]
-struct Service<'a> {
-    name: &'a str,
-    image: &'a str,
-    running: bool,
-    stopped_by_hand: bool,
-    /// The dependency because of which the service is not started, and why that one is not ready; or the update window for
-    /// which its update waits.
-    waits_for: Option<String>,
-}
-
-#[derive(Serialize)]
 struct Container<'a> {
     app_id: u32,
     service: &'a str,
@@ -159,6 +154,8 @@ struct Doing {
 struct Download<'a> {
     image: &'a str,
     percent: u8,
+    bytes: Option<u64>,
+    total_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -270,33 +267,19 @@ impl<'a> View<'a> {
 
     /// Whether every app on the device, and every wanted one, may be seen.
     fn may_see_all(&self) -> bool {
-        let wanted = self.status.target.iter().flat_map(|it| it.apps.keys());
-        let present = self.status.current.containers.iter().map(|it| &it.key.app);
-        wanted.chain(present).all(|app| self.may_see(*app))
+        self.callers.see_all(self.status)
     }
 
-    fn apps(&self) -> Option<Vec<App<'a>>> {
+    fn apps(&self) -> Option<Vec<AppBody<'a>>> {
         let target = self.status.target.as_ref()?;
-        Some(target.apps.values().filter(|app| self.may_see(app.id)).map(|app| self.app(app)).collect())
-    }
-
-    fn app(&self, app: &'a state::App) -> App<'a> {
-        let stopped = |service: &str| self.status.overrides.stopped.contains(&ServiceKey::new(app.id, service));
-        let services = app.services.iter().map(|(name, service)| Service {
-            name,
-            image: service.image.as_str(),
-            running: service.running,
-            stopped_by_hand: stopped(name),
-            waits_for: self.status.held_back_by(&ServiceKey::new(app.id, name)),
-        });
-        App {
-            id: app.id.0,
-            name: &app.name,
-            uuid: &app.uuid,
-            commit: app.commit.as_deref(),
-            release_id: app.release_id,
-            services: services.collect(),
-        }
+        Some(
+            target
+                .apps
+                .values()
+                .filter(|app| self.may_see(app.id))
+                .map(|app| apps::body(self.status, self.history, app))
+                .collect(),
+        )
     }
 
     fn containers(&self) -> Vec<Container<'a>> {
@@ -319,7 +302,11 @@ impl<'a> View<'a> {
 
     fn downloads(&self) -> Vec<Download<'a>> {
         let all = self.status.progress.iter().filter(|_| self.may_see_all());
-        all.map(|(image, percent)| Download { image: image.as_str(), percent: *percent }).collect()
+        all.map(|(image, it)| {
+            let state::DownloadProgress { percent, bytes, total_bytes } = *it;
+            Download { image: image.as_str(), percent, bytes, total_bytes }
+        })
+        .collect()
     }
 
     fn locks(&self) -> Vec<Lock<'a>> {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::api::body::BodyFields;
 use crate::api::response::{ApiResponse, failed, json};
 use crate::api::{ApiRequest, body};
-use crate::request::{LedHandle, LedRequest};
+use crate::request::{LedHandle, LedRequest, Request};
 use crate::state::{
     BoardFacts, BoardLed, BoardOutline, BoardPart, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedRef,
     LedRefusal, LedStatus, Pattern,
@@ -39,11 +39,14 @@ pub(super) async fn blink(ApiRequest { api, .. }: ApiRequest) -> Result<ApiRespo
         answer.await.ok()
     };
     let none = |why: &str| IdentifyOutcome::None(why.to_owned());
-    Ok(ApiResponse::Identified(match timeout(LED_TIMEOUT, response).await {
+    let identified = match timeout(LED_TIMEOUT, response).await {
         Ok(Some(identified)) => identified,
         Ok(None) => none("the agent is stopping"),
         Err(_) => none(NO_RESPONSE),
-    }))
+    };
+    let failed = if let IdentifyOutcome::None(why) = &identified { Some(why.clone()) } else { None };
+    api.note(Request::Identified(failed));
+    Ok(ApiResponse::Identified(identified))
 }
 
 /// `POST /agent/v1/leds/:name/pattern`, and the same of a line.

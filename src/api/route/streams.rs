@@ -1,4 +1,10 @@
 //! Responses that go on for as long as the client reads: the log of the services, and the host's journal.
+//!
+//! ```text
+//! agent_logs   the log with what was written before       streams/agent_logs.rs
+//! ```
+
+mod agent_logs;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +25,9 @@ use crate::request::{StreamRefusal, StreamRequest};
 use crate::state::OutputStream;
 use crate::state::device::ServerStop;
 use crate::state::journal::JournalQuery;
-use crate::state::live_log::LiveLogLine;
+use crate::state::live_log::{LiveLogLine, LogQuery};
+
+pub(in crate::api) use agent_logs::agent_logs;
 
 const NDJSON: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -47,7 +55,8 @@ pub(in crate::api) async fn local_logs(mut call: ApiRequest) -> Result<ApiRespon
         return Ok(ApiResponse::Stream(NDJSON, Body::empty()));
     }
     let apps = call.callers.apps();
-    let lines = begin(&call.api, |reply| StreamRequest::Logs { apps, reply }).await?;
+    let query = LogQuery { apps, follow: true, ..LogQuery::default() };
+    let lines = begin(&call.api, |reply| StreamRequest::Logs { query, reply }).await?;
     let first =
         row(&LogRow { message: "Streaming logs", timestamp: None, service_name: None, is_std_err: false, is_system: true });
     let rows =
@@ -123,8 +132,8 @@ fn row(row: &LogRow<'_>) -> Bytes {
     text.into()
 }
 
-/// Requests a stream.
-async fn begin<T>(
+/// Requests a stream, or what the task that serves streams has counted.
+pub(super) async fn begin<T>(
     api: &ApiHandle,
     request: impl FnOnce(oneshot::Sender<Result<T, StreamRefusal>>) -> StreamRequest,
 ) -> Result<T, ApiResponse> {
@@ -156,7 +165,7 @@ fn items<T: Send + 'static>(receiver: mpsc::Receiver<T>, stop: Option<ServerStop
 }
 
 /// Completes when the server stops, if it said how it would.
-async fn stopped(stop: Option<&mut ServerStop>) {
+pub(super) async fn stopped(stop: Option<&mut ServerStop>) {
     match stop {
         // A value that changes and a sender that is gone both end the stream.
         Some(ServerStop(stop)) => drop(stop.changed().await),

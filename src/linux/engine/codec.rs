@@ -14,7 +14,7 @@ use crate::linux::engine::logs::{Framing, LogParser};
 use crate::linux::engine::registry::manifest::{self, EngineMachine, ManifestKind};
 use crate::linux::engine::{Engine, decode, encode, labels, login, observe, pull, resources};
 use crate::port::EngineSnapshot;
-use crate::state::{ConfigHash, ContainerSpec, Origin, ServiceKey};
+use crate::state::{ConfigHash, ContainerSpec, DownloadProgress, Origin, ServiceKey};
 
 /// An engine's responses.
 #[derive(Debug, Default, Deserialize)]
@@ -32,9 +32,9 @@ struct EngineResponses {
     time: String,
 }
 
-/// The snapshot from these responses, and the progress reports of the pull, in percent. `None`: they are no engine's responses.
+/// The snapshot from these responses, and the progress reports of the pull. `None`: they are no engine's responses.
 #[must_use]
-pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<u8>)> {
+pub fn decode(responses: &[u8], engine: &Engine) -> Option<(EngineSnapshot, Vec<DownloadProgress>)> {
     let responses: EngineResponses = serde_json::from_slice(responses).ok()?;
     let mut facts = EngineFacts::default();
     facts.since = connection::instant(&responses.time);

@@ -34,7 +34,16 @@ struct LogReader<'a> {
     engine: &'a Engine,
     container: ContainerId,
     resume: Resume,
+    /// Only what is written already, and at most so many of its newest lines. `None`: lines follow as they are written.
+    past: Option<PastLines>,
     state: ReaderState,
+}
+
+/// How much of what is written already is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PastLines {
+    All,
+    Newest(u32),
 }
 
 /// How far a reader is.
@@ -50,13 +59,14 @@ enum ReaderState {
 }
 
 impl Engine {
-    /// The lines of a container's log from a cursor on.
+    /// The lines of a container's log from a cursor on, to its end or as they are written.
     pub(super) fn output(
         &self,
         container: ContainerId,
         from: LogCursor,
+        past: Option<PastLines>,
     ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
-        let reader = LogReader { engine: self, container, resume: Resume::new(from), state: ReaderState::Idle };
+        let reader = LogReader { engine: self, container, resume: Resume::new(from), past, state: ReaderState::Idle };
         stream::unfold(reader, async |mut reader| {
             let item = reader.next().await?;
             if item.is_err() {
@@ -66,7 +76,12 @@ impl Engine {
         })
     }
 
-    async fn open_log(&self, container: &ContainerId, since: EngineTime) -> Result<ReaderState, EngineError> {
+    async fn open_log(
+        &self,
+        container: &ContainerId,
+        since: EngineTime,
+        past: Option<PastLines>,
+    ) -> Result<ReaderState, EngineError> {
         let connection = self.connection().await?;
         let what = format!("read the log of container {}", short(container));
         let inspected = self.get(&connection, &format!("/containers/{container}/json")).await;
@@ -76,8 +91,13 @@ impl Engine {
         // Podman reads the number as a float, which is a little off.
         let since = since.0.saturating_sub(1000).max(0);
         let (secs, nanos) = (since / 1_000_000_000, since % 1_000_000_000);
+        let extent = match past {
+            None => "follow=1".to_owned(),
+            Some(PastLines::All) => "follow=0".to_owned(),
+            Some(PastLines::Newest(count)) => format!("follow=0&tail={count}"),
+        };
         let path = format!(
-            "{}/containers/{container}/logs?follow=1&stdout=1&stderr=1&timestamps=1&since={secs}.{nanos:09}",
+            "{}/containers/{container}/logs?{extent}&stdout=1&stderr=1&timestamps=1&since={secs}.{nanos:09}",
             connection.version_path()
         );
         let parts = match transport::bytes(connection.facts.host(), &path).await {
@@ -106,7 +126,7 @@ impl LogReader<'_> {
         loop {
             match &mut self.state {
                 ReaderState::Idle => {
-                    let open = self.engine.open_log(&self.container, self.resume.since);
+                    let open = self.engine.open_log(&self.container, self.resume.since, self.past);
                     match self.engine.within(CALL, open).await {
                         Ok(opened) => self.state = opened,
                         Err(error) => return Some(Err(error)),
@@ -130,6 +150,8 @@ impl LogReader<'_> {
                         Some(Err(error)) => {
                             return Some(Err(sort(&format!("read the log of container {}", short(&self.container)), &error)));
                         }
+                        // What a container that runs has not ended with a line end is no line yet.
+                        None if *follows && self.past.is_some() => self.state = ReaderState::Last(std::mem::take(lines)),
                         None if *follows => {
                             if let Err(error) = self.check_ended().await {
                                 return Some(Err(error));

@@ -360,6 +360,7 @@ pub(super) fn container(listed: &ListedContainer, seen: &EngineJson, made: Origi
         shares: decode::shares(seen),
         shares_since: None,
         is_orphaned: false,
+        restarts: u32::try_from(seen.number("/RestartCount")).unwrap_or_default(),
         error: seen.some_text("/State/Error"),
         health: HealthStatus::named(seen.text("/State/Health/Status")),
     })
@@ -402,6 +403,7 @@ fn undescribed(listed: ListedContainer, why: String) -> Container {
         shares: listed.shares,
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: Some(why),
         health: None,
     }

@@ -15,25 +15,25 @@ use crate::linux::engine::login::{self, RegistryLogin};
 use crate::linux::engine::room::{RoomReservation, added, room_for, unpacked};
 use crate::linux::engine::{CALL, Engine, errors};
 use crate::port::EngineError;
-use crate::state::ImageRef;
+use crate::state::{DownloadProgress, ImageRef};
 
 /// How long a pull may go without a byte of progress. A registry on a weak link needs minutes, not hours.
 const STALL: Duration = Duration::from_secs(5 * 60);
 
 impl Engine {
     /// Pulls an image that is not present.
-    pub(super) async fn pull(&self, image: &ImageRef, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    pub(super) async fn pull(&self, image: &ImageRef, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         let Some((connection, login)) = self.within(CALL, self.prepare(image)).await? else {
-            progress(100);
+            progress(DownloadProgress::of_percent(100));
             return Ok(());
         };
         let _reservation = RoomReservation { engine: self, image };
         self.reserve(image, &connection, 0, 0)?;
-        let layers = PullProgress::foreseen(self.fits(image, &connection, &login).await?);
+        let mut layers = PullProgress::foreseen(self.fits(image, &connection, &login).await?);
         let (credentials, hint) = self.credentials(login);
         let options = CreateImageOptions { from_image: Some(image.as_str().to_owned()), ..CreateImageOptions::default() };
         let stream = pin!(connection.docker.create_image(Some(options), None, credentials));
-        if let Err(error) = self.follow(image, (stream, layers), &connection, (progress, &hint)).await {
+        if let Err(error) = self.follow(image, (stream, &mut layers), &connection, (progress, &hint)).await {
             return self.within(CALL, async { Err(error) }).await;
         }
         // A stream that was cut off looks like one that ended.
@@ -42,7 +42,7 @@ impl Engine {
             found.ok_or_else(|| EngineError::Unreachable(format!("the engine ended the pull of {image} without a word")))
         };
         self.within(CALL, here).await?;
-        progress(100);
+        progress(layers.whole());
         Ok(())
     }
 
@@ -85,9 +85,9 @@ impl Engine {
     async fn follow(
         &self,
         image: &ImageRef,
-        (mut stream, mut layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, PullProgress),
+        (mut stream, layers): (impl Stream<Item = Result<CreateImageInfo, bollard::errors::Error>> + Unpin, &mut PullProgress),
         connection: &EngineConnection,
-        (progress, hint): (&dyn Fn(u8), &str),
+        (progress, hint): (&dyn Fn(DownloadProgress), &str),
     ) -> Result<(), EngineError> {
         let mut moved = Instant::now();
         loop {
@@ -113,8 +113,8 @@ impl Engine {
             if news == PullEvent::Sized {
                 self.reserve(image, connection, layers.room_bytes(), layers.foreseen_room_bytes())?;
             }
-            if let Some(percent) = layers.rise() {
-                progress(percent);
+            if let Some(risen) = layers.rise() {
+                progress(risen);
             }
         }
     }
@@ -135,7 +135,7 @@ pub(super) enum PullEvent {
 #[derive(Debug, Default)]
 pub(super) struct PullProgress {
     known: BTreeMap<String, LayerProgress>,
-    reported: Option<u8>,
+    reported: Option<DownloadProgress>,
     /// Compressed bytes of all layers, as the registry said. 0: not known.
     foreseen: u64,
 }
@@ -146,7 +146,15 @@ struct LayerProgress {
     total: u64,
     downloaded: u64,
     extracted: u64,
+    /// Nothing of it is to be downloaded any more.
+    is_fetched: bool,
     complete: bool,
+}
+
+impl LayerProgress {
+    fn fetched(&mut self) {
+        (self.downloaded, self.is_fetched) = (self.downloaded.max(self.total), true);
+    }
 }
 
 impl PullProgress {
@@ -168,12 +176,15 @@ impl PullProgress {
         layer.total = layer.total.max(total);
         match status {
             "Downloading" => layer.downloaded = layer.downloaded.max(current),
-            "Verifying Checksum" | "Download complete" => layer.downloaded = layer.total,
+            "Verifying Checksum" | "Download complete" => layer.fetched(),
             "Extracting" => {
-                layer.downloaded = layer.total;
+                layer.fetched();
                 layer.extracted = layer.extracted.max(current);
             }
-            "Pull complete" | "Already exists" => layer.complete = true,
+            "Pull complete" | "Already exists" => {
+                layer.fetched();
+                layer.complete = true;
+            }
             _ => {}
         }
         if before.total == 0 && layer.total > 0 {
@@ -202,12 +213,33 @@ impl PullProgress {
         room_for(self.foreseen.saturating_sub(added(self.known.values().map(|it| it.total))))
     }
 
-    /// The progress in percent, if it exceeds what was last reported. 100 is reported when the image is present, and not
-    /// before.
-    pub(super) fn rise(&mut self) -> Option<u8> {
-        let percent = self.percent();
-        let rises = self.reported.is_none_or(|reported| reported < percent);
-        rises.then(|| *self.reported.insert(percent))
+    /// The progress, if a number of it exceeds what was last reported; none falls. 100 per cent are reported when the image is
+    /// present, and not before.
+    pub(super) fn rise(&mut self) -> Option<DownloadProgress> {
+        let reported = self.reported.unwrap_or_default();
+        let total_bytes = self.total_bytes().max(reported.total_bytes);
+        let bytes = self.bytes().map(|it| it.min(total_bytes.unwrap_or(u64::MAX))).max(reported.bytes);
+        let now = DownloadProgress { percent: self.percent().max(reported.percent), bytes, total_bytes };
+        (self.reported != Some(now)).then(|| *self.reported.insert(now))
+    }
+
+    /// The progress of an image that is present.
+    fn whole(&self) -> DownloadProgress {
+        DownloadProgress { percent: 100, ..self.reported.unwrap_or_default() }
+    }
+
+    /// Downloaded bytes of the layers that were not present. `None`: the engine has reported none yet.
+    fn bytes(&self) -> Option<u64> {
+        let fetched = || self.known.values().filter(|it| it.total > 0 || it.downloaded > 0);
+        fetched().next()?;
+        Some(added(fetched().map(|it| it.downloaded)))
+    }
+
+    /// Bytes of the layers that were not present. `None`: the size of one that is still to be downloaded is not known.
+    fn total_bytes(&self) -> Option<u64> {
+        let is_sized = self.known.values().all(|it| it.total > 0 || it.is_fetched);
+        let total = added(self.known.values().map(|it| it.total.max(it.downloaded)));
+        (is_sized && total > 0).then_some(total)
     }
 
     fn percent(&self) -> u8 {
@@ -251,6 +283,14 @@ mod tests {
         }
     }
 
+    fn percent(layers: &mut PullProgress) -> Option<u8> {
+        layers.rise().map(|it| it.percent)
+    }
+
+    fn bytes(layers: &mut PullProgress) -> (Option<u64>, Option<u64>) {
+        layers.rise().map_or((None, None), |it| (it.bytes, it.total_bytes))
+    }
+
     #[tokio::test]
     async fn the_clouds_registry_gets_the_devices_own_login() {
         scripted::asked_of(
@@ -283,12 +323,12 @@ mod tests {
         layers.take(&line("b", "Pulling fs layer", 0, 0));
         assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), PullEvent::Sized);
         assert_eq!(layers.room_bytes(), 50 + 150);
-        assert_eq!(layers.rise(), Some(12));
+        assert_eq!(percent(&mut layers), Some(12));
         assert_eq!(layers.take(&line("a", "Downloading", 50, 100)), PullEvent::None);
         layers.take(&line("a", "Pull complete", 0, 0));
-        assert_eq!(layers.rise(), Some(50));
+        assert_eq!(percent(&mut layers), Some(50));
         layers.take(&line("b", "Already exists", 0, 0));
-        assert_eq!(layers.rise(), Some(99));
+        assert_eq!(percent(&mut layers), Some(99));
         assert_eq!(layers.room_bytes(), 0);
     }
 
@@ -296,10 +336,44 @@ mod tests {
     fn layers_that_are_here_already_are_no_progress() {
         let mut layers = PullProgress::default();
         layers.take(&line("a", "Already exists", 0, 0));
-        assert_eq!(layers.rise(), Some(0));
+        assert_eq!(percent(&mut layers), Some(0));
         layers.take(&line("b", "Pulling fs layer", 0, 0));
         layers.take(&line("b", "Downloading", 10, 100));
-        assert_eq!(layers.rise(), Some(52));
+        assert_eq!(percent(&mut layers), Some(52));
+    }
+
+    #[test]
+    fn the_total_is_known_once_each_layer_that_is_not_here_has_a_size() {
+        let mut layers = PullProgress::default();
+        for (id, status) in [("a", "Pulling fs layer"), ("b", "Pulling fs layer"), ("c", "Already exists")] {
+            layers.take(&line(id, status, 0, 0));
+        }
+        assert_eq!(bytes(&mut layers), (None, None));
+        layers.take(&line("a", "Downloading", 30, 100));
+        assert_eq!(bytes(&mut layers), (Some(30), None));
+        layers.take(&line("b", "Downloading", 5, 50));
+        assert_eq!(bytes(&mut layers), (Some(35), Some(150)));
+        layers.take(&line("b", "Download complete", 0, 0));
+        assert_eq!(bytes(&mut layers), (Some(80), Some(150)));
+        // The engine begins the layer anew after an error, which does not take back what was reported.
+        layers.take(&line("a", "Downloading", 10, 100));
+        assert_eq!(layers.rise(), None);
+        layers.take(&line("a", "Pull complete", 0, 0));
+        layers.take(&line("b", "Pull complete", 0, 0));
+        assert_eq!(bytes(&mut layers), (Some(150), Some(150)));
+        assert_eq!(layers.whole(), DownloadProgress { percent: 100, bytes: Some(150), total_bytes: Some(150) });
+    }
+
+    #[test]
+    fn a_layer_that_comes_late_does_not_take_the_total_back() {
+        let mut layers = PullProgress::default();
+        layers.take(&line("a", "Downloading", 100, 100));
+        assert_eq!(bytes(&mut layers), (Some(100), Some(100)));
+        layers.take(&line("late", "Downloading", 50, 0));
+        // More than the total is no number of bytes for a progress bar.
+        assert!(layers.rise().is_none_or(|it| (it.bytes, it.total_bytes) == (Some(100), Some(100))));
+        layers.take(&line("late", "Downloading", 60, 80));
+        assert_eq!(bytes(&mut layers), (Some(160), Some(180)));
     }
 
     #[test]
@@ -308,7 +382,7 @@ mod tests {
         let mut layers = PullProgress::default();
         layers.take(&line("a", "Downloading", 4 * gib, 6 * gib));
         layers.take(&line("b", "Downloading", 0, 6 * gib));
-        assert_eq!(layers.rise(), Some(16));
+        assert_eq!(percent(&mut layers), Some(16));
         assert_eq!(layers.room_bytes(), (2 + 9 + 15) << 30);
     }
 
@@ -319,7 +393,7 @@ mod tests {
         layers.take(&line("b", "Downloading", i64::MAX, i64::MAX));
         assert_eq!(layers.room_bytes(), u64::MAX);
         layers.take(&line("c", "Pull complete", 0, 0));
-        assert!(layers.rise() < Some(100));
+        assert!(percent(&mut layers) < Some(100));
     }
 
     #[tokio::test]
@@ -330,7 +404,7 @@ mod tests {
         let reserved = async |reported: u64, lines: &[CreateImageInfo]| {
             let lines = begun().into_iter().chain(lines.iter().cloned()).map(Ok);
             let lines = futures_util::stream::iter(lines);
-            engine.follow(&image, (lines, PullProgress::foreseen(reported)), &connection, (&|_| (), "")).await.unwrap();
+            engine.follow(&image, (lines, &mut PullProgress::foreseen(reported)), &connection, (&|_| (), "")).await.unwrap();
             engine.reserved_bytes.borrow()[&image]
         };
         let (small, large) = (line("a", "Downloading", 0, 40), line("b", "Downloading", 0, 60));
@@ -347,13 +421,14 @@ mod tests {
         fn progress_never_falls_and_no_line_breaks_it(lines in prop::collection::vec((0..4_u8, 0..7_usize, any::<i32>(), any::<i32>()), 0..80)) {
             let words = ["Pulling fs layer", "Waiting", "Downloading", "Download complete", "Extracting", "Pull complete", "Retrying in 5 seconds"];
             let mut layers = PullProgress::default();
-            let mut last = None;
+            let mut last: Option<DownloadProgress> = None;
             for (layer, word, current, total) in lines {
                 layers.take(&line(&layer.to_string(), words[word], current.into(), total.into()));
                 let _ = layers.room_bytes();
-                if let Some(percent) = layers.rise() {
-                    prop_assert!(last < Some(percent) && percent < 100);
-                    last = Some(percent);
+                if let Some(now) = layers.rise() {
+                    let was = last.replace(now).unwrap_or_default();
+                    prop_assert!(was.percent <= now.percent && was.bytes <= now.bytes && was.total_bytes <= now.total_bytes);
+                    prop_assert!(now.percent < 100 && (now.total_bytes.is_none() || now.bytes <= now.total_bytes), "{now:?}");
                 }
             }
         }

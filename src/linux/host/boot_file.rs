@@ -1,12 +1,13 @@
 //! The file in which the board's firmware or boot loader is configured, on the host's disks.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::board::BootConfig;
-use crate::linux::{read_small, replace_file};
+use crate::linux::{read_small, replace_file, sync_directory};
+use crate::state::FlashPurpose;
 use crate::state::boot_config::{BootFile, BootFormat};
 
 /// Suffix of the copy of what was good, for a person with a card reader.
@@ -61,8 +62,9 @@ impl BootFiles {
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
     let draft = with_suffix(path, DRAFT);
     let mode = fs::metadata(path).map_or(0o644, |it| it.permissions().mode() & 0o777);
-    let synced = |()| File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all();
-    replace_file(path, &draft, bytes, mode).and_then(synced).map_err(|why| {
+    let purpose = FlashPurpose::BootConfig;
+    let synced = |()| sync_directory(path.parent().unwrap_or(Path::new("/")), purpose);
+    replace_file(path, &draft, bytes, mode, Some(purpose)).and_then(synced).map_err(|why| {
         // The partition is small, and the next draft is a new one anyway.
         let _ = fs::remove_file(&draft);
         failed("write", path, &why)
@@ -88,6 +90,7 @@ fn failed(verb: &str, path: &Path, why: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::flash::assert_written;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -128,7 +131,9 @@ mod tests {
         let files = BootFiles::new(root.path(), None, Some(BootConfig::ConfigTxt));
         let old = files.read().unwrap().unwrap();
         let new = BootFile { bytes: b"new\xff".to_vec(), ..old.clone() };
-        files.write(&new, Some(&old.bytes)).unwrap();
+        // The copy of what was good, too.
+        let write = || files.write(&new, Some(&old.bytes)).unwrap();
+        assert_written(FlashPurpose::BootConfig, new.bytes.len() + old.bytes.len(), 4, write);
         assert_eq!(files.read(), Ok(Some(new)));
         let beside = |name: &str| fs::read_to_string(root.path().join("mnt/boot").join(name)).ok();
         assert_eq!(beside("config.txt.before-boardkeeper").as_deref(), Some("old\n"));

@@ -1,6 +1,6 @@
 //! The host's name and proxy, in the files that the host's scripts read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use tracing::info;
 
 use super::redsocks;
 use crate::linux::systemd::{Systemd, UnitAction};
-use crate::linux::{read_small_text, replace_file};
+use crate::linux::{read_small_text, replace_file, sync_directory};
+use crate::state::FlashPurpose;
 use crate::state::host::{HostConfig, HostPatch, Proxy, ProxyPatch};
 
 /// Systemd restarts the units of this target together with it.
@@ -115,13 +116,13 @@ impl HostConfigFiles {
         }
         fields.insert("hostname".to_owned(), hostname.into());
         let text = Value::Object(fields).to_string();
-        replace(path, &text, 0o600, Writer::Agent).map_err(|why| failed("write", path, &why))
+        replace(path, &text, 0o600, Writer::Agent, FlashPurpose::Provisioning).map_err(|why| failed("write", path, &why))
     }
 
     fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<ProxyChange, String> {
         let directory = fs::create_dir(&self.proxy).or_else(|why| if self.proxy.is_dir() { Ok(()) } else { Err(why) });
         directory.map_err(|why| failed("make", &self.proxy, &why))?;
-        replace(path, text, mode, Writer::Agent).map_err(|why| failed("write", path, &why))?;
+        replace(path, text, mode, Writer::Agent, FlashPurpose::HostConfig).map_err(|why| failed("write", path, &why))?;
         Ok(ProxyChange::Changed)
     }
 
@@ -164,7 +165,9 @@ fn optional(path: &Path) -> Result<String, String> {
 
 fn remove(path: &Path) -> Result<ProxyChange, String> {
     match fs::remove_file(path) {
-        Ok(()) => sync_directory(path).map(|()| ProxyChange::Changed).map_err(|why| failed("remove", path, &why)),
+        Ok(()) => sync_directory(path.parent().unwrap_or(Path::new("/")), FlashPurpose::HostConfig)
+            .map(|()| ProxyChange::Changed)
+            .map_err(|why| failed("remove", path, &why)),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(ProxyChange::Unchanged),
         Err(why) => Err(failed("remove", path, &why)),
     }
@@ -180,19 +183,15 @@ pub(super) enum Writer {
 }
 
 /// Replaces a file atomically: after a power cut it is the old one or the new one. It keeps its mode.
-pub(super) fn replace(path: &Path, text: &str, mode: u32, writer: Writer) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str, mode: u32, writer: Writer, purpose: FlashPurpose) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(mode, |it| it.permissions().mode() & 0o777);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(match writer {
         Writer::Agent => ".boardkeeper-new",
         Writer::Command => ".boardkeeper-command",
     });
-    replace_file(path, &path.with_file_name(name), text, mode)?;
-    sync_directory(path)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    replace_file(path, &path.with_file_name(name), text, mode, Some(purpose))?;
+    sync_directory(path.parent().unwrap_or(Path::new("/")), purpose)
 }
 
 fn failed(verb: &str, path: &Path, why: &io::Error) -> String {

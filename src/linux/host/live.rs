@@ -22,7 +22,7 @@ use crate::linux::{off_thread, store};
 use crate::port::{self, HostError, JournalChange};
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::ProvisionedFields;
-use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch};
+use crate::state::host::{Capacity, HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use crate::state::journal::JournalQuery;
 
 /// An interface that comes up causes several notifications; within this time they count as one.
@@ -121,6 +121,13 @@ impl port::Host for LiveHost {
         }
     }
 
+    fn own_use(&self) -> ProcessUse {
+        // Of the process itself, below whatever root the host is.
+        let status = fs::read_to_string("/proc/self/status").ok();
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        ProcessUse { resident_bytes: status.as_deref().and_then(|it| kilobytes(it, "VmRSS")), cpu: spent.try_into().ok() }
+    }
+
     async fn config(&self) -> Result<HostConfig, HostError> {
         let files = self.files.clone();
         off_thread(move || files.read()).await.and_then(|it| it).map_err(HostError)
@@ -203,11 +210,13 @@ fn disk(path: &Path) -> Option<Capacity> {
 }
 
 fn memory(meminfo: &str) -> Option<Capacity> {
-    let bytes = |name: &str| {
-        let line = meminfo.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    };
-    Some(Capacity { free_bytes: bytes("MemAvailable")?, total_bytes: bytes("MemTotal")? })
+    Some(Capacity { free_bytes: kilobytes(meminfo, "MemAvailable")?, total_bytes: kilobytes(meminfo, "MemTotal")? })
+}
+
+/// The bytes of a line `<name>:  <number> kB`.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The processor's temperature, or that of the first thermal zone.

@@ -14,6 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::configured::{Writer, replace};
 use crate::linux::{read_small, without_mark};
+use crate::state::FlashPurpose;
 use crate::state::cloud::ProvisionedFields;
 use crate::state::switch::parse_switch;
 
@@ -83,7 +84,7 @@ pub fn join(path: &Path, text: &[u8]) -> Result<(), String> {
         // FAT has no modes.
         let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
     }
-    replace(&path, &format!("{text}\n"), 0o600, Writer::Command)
+    replace(&path, &format!("{text}\n"), 0o600, Writer::Command, FlashPurpose::Provisioning)
         .map_err(|why| format!("cannot write `{shown}`: {why}; run it as root or as the agent's user"))
 }
 
@@ -118,7 +119,8 @@ fn change(path: &Path, writer: Writer, edit: impl FnOnce(&mut JsonFields)) -> Re
         return Ok(());
     }
     let text = serde_json::to_string(&new).map_err(|why| format!("cannot write `{shown}`: {why}"))?;
-    replace(&path, &format!("{text}\n"), 0o600, writer).map_err(|why| format!("cannot write `{shown}`: {why}"))
+    replace(&path, &format!("{text}\n"), 0o600, writer, FlashPurpose::Provisioning)
+        .map_err(|why| format!("cannot write `{shown}`: {why}"))
 }
 
 /// The fields of a JSON object, in their order, each with the bytes of its value.
@@ -187,6 +189,7 @@ impl Serialize for JsonFields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::flash::assert_written;
     use crate::state::Secret;
 
     fn fields() -> ProvisionedFields {
@@ -204,7 +207,7 @@ mod tests {
         let path = dir.path().join("config.json");
         let text = "{\"wifi\": {\"b\":1.0, \"a\":[ ]},\n \"apiKey\":\"fleet\",\"deviceApiKey\":\"old\", \"big\":12345678901234567890123}";
         fs::write(&path, text).unwrap();
-        write(&path, &fields()).unwrap();
+        assert_written(FlashPurpose::Provisioning, text.len(), 2, || write(&path, &fields()).unwrap());
         let expected = concat!(
             r#"{"wifi":{"b":1.0, "a":[ ]},"deviceApiKey":"device","big":12345678901234567890123,"#,
             r#""uuid":"c0ffee00c0ffee00c0ffee00c0ffee00","deviceId":57,"registered_at":1795834102000}"#,

@@ -51,7 +51,7 @@ impl LedFiles for HostFiles {
             fs::create_dir_all(dir)?;
         }
         // Usually the directory is in memory. On a disk it is not synced: a power cut that loses the record resets the LED too.
-        replace_file(path, &path.with_extension("tmp"), text, 0o666)
+        replace_file(path, &path.with_extension("tmp"), text, 0o666, None)
     }
 
     fn forget(&self, path: &Path) -> io::Result<()> {

@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::linux::{read_small, replace_file};
+use crate::linux::{read_small, replace_file, sync_directory};
+use crate::state::FlashPurpose;
 use crate::state::cloud::{CloudAccount, VpnProfile};
 
 /// The script by which `OpenVPN` says that the VPN is up or down.
@@ -114,7 +115,7 @@ pub(super) fn write(
     for (name, text) in files {
         changed |= keep(&dir.join(name), text)?;
     }
-    fs::File::open(dir)?.sync_all()?;
+    sync_directory(dir, FlashPurpose::Vpn)?;
     Ok((changed, left_out))
 }
 
@@ -131,7 +132,7 @@ fn keep(path: &Path, text: &str) -> io::Result<bool> {
     if read_small(path).is_ok_and(|it| it == text.as_bytes()) {
         return Ok(false);
     }
-    replace_file(path, &draft(path), text, 0o600).map(|()| true)
+    replace_file(path, &draft(path), text, 0o600, Some(FlashPurpose::Vpn)).map(|()| true)
 }
 
 fn draft(path: &Path) -> PathBuf {
@@ -186,6 +187,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::linux::flash::assert_written;
     use crate::state::Secret;
 
     /// As open-balena-api 49 gives it.
@@ -228,7 +230,9 @@ mod tests {
             uuid: "abc".to_owned(),
             key: Secret::new(key.to_owned()),
         };
-        assert!(write(&place, Path::new("/run/active"), &profile, &account("one")).unwrap().0);
+        assert_written(FlashPurpose::Vpn, profile.ca.len(), 5, || {
+            assert!(write(&place, Path::new("/run/active"), &profile, &account("one")).unwrap().0);
+        });
         assert!(!write(&place, Path::new("/run/active"), &profile, &account("one")).unwrap().0);
         assert!(write(&place, Path::new("/run/active"), &profile, &account("two")).unwrap().0);
         assert_eq!(fs::read_to_string(place.join("credentials")).unwrap(), "abc\ntwo\n");

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::disk::{Disk, StateDirectory, StoreFiles};
 use super::{DRAFT, RECORD_BYTES, failed, is_spoiled, parsed, wire};
+use crate::linux::flash::FlashCounter;
 use crate::state::{SignedDocument, SignedOrder};
 
 /// Its file, in the state directory.
@@ -47,7 +48,8 @@ impl AcceptedDocuments {
     /// The record in a state directory, which need not exist yet.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self::over(Disk, state_dir)
+        let files = StateDirectory::new(Disk, state_dir).counted_by(FlashCounter::of_process());
+        Self { files, turn: Mutex::default() }
     }
 }
 
@@ -72,7 +74,7 @@ impl<F: StoreFiles> AcceptedDocuments<F> {
         match order {
             SignedOrder::Same => {
                 // An earlier run of the agent may have ended before it was synced.
-                let synced = self.files.sync(ACCEPTED).and_then(|()| self.files.sync_names());
+                let synced = self.files.sync(ACCEPTED).and_then(|()| self.files.sync_names(ACCEPTED));
                 synced.map_err(|why| self.failed("sync", &why))?;
             }
             SignedOrder::Newer => {
@@ -113,7 +115,7 @@ impl<F: StoreFiles> AcceptedDocuments<F> {
             let _ = self.files.remove(&draft);
             return Err(why);
         }
-        self.files.sync_names()
+        self.files.sync_names(ACCEPTED)
     }
 
     fn failed(&self, action: &'static str, why: &io::Error) -> String {

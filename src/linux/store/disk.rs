@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::linux::flash::FlashCounter;
+use crate::state::FlashPurpose;
+
 /// The operations a store needs from a file system. Each is a single action: what a power cut between two of them leaves is the
 /// store's concern.
 pub trait StoreFiles: Debug + Send + Sync + 'static {
@@ -24,6 +27,9 @@ pub trait StoreFiles: Debug + Send + Sync + 'static {
     fn read(&self, path: &Path, most_bytes: u64) -> io::Result<Vec<u8>>;
     /// Creates a file that does not exist, for its owner only. Until it is synced, it may be lost, or any part of it.
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Appends to a regular file for its owner only, which is created if it is missing; its size afterwards. Nothing is
+    /// synced.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<u64>;
     /// Renames a file, in place of the file that had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -63,6 +69,14 @@ impl StoreFiles for Disk {
 
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<u64> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(open(path, flags, Mode::from_raw_mode(0o600))?);
+        can_be_read(&file.metadata()?, u64::MAX)?;
+        file.write_all(bytes)?;
+        Ok(file.metadata()?.len())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -128,11 +142,23 @@ pub(super) struct StateDirectory<F> {
     path: PathBuf,
     /// The directories above it are synced.
     founded: AtomicBool,
+    /// Counts what is written. `None`: the directory is in memory.
+    flash: Option<FlashCounter>,
 }
 
 impl<F: StoreFiles> StateDirectory<F> {
     pub(super) fn new(files: F, path: &Path) -> Self {
-        Self { files, path: path.to_owned(), founded: AtomicBool::new(false) }
+        Self { files, path: path.to_owned(), founded: AtomicBool::new(false), flash: None }
+    }
+
+    /// Counts what is written from now on: the directory is on flash.
+    pub(super) fn counted_by(self, flash: FlashCounter) -> Self {
+        Self { flash: Some(flash), ..self }
+    }
+
+    /// What was written so far, if that is counted.
+    pub(super) fn flash(&self) -> Option<&FlashCounter> {
+        self.flash.as_ref()
     }
 
     /// Creates the directory, if it is missing. Afterwards a power cut removes neither it nor the directories above it: an
@@ -154,9 +180,10 @@ impl<F: StoreFiles> StateDirectory<F> {
         }
         for parent in above {
             match self.files.sync(parent) {
-                Err(why) if is_foreign(&why) => (),
+                Err(why) if is_foreign(&why) => continue,
                 synced => synced?,
             }
+            self.synced(FlashPurpose::Other);
         }
         self.founded.store(true, Ordering::Relaxed);
         Ok(())
@@ -178,7 +205,16 @@ impl<F: StoreFiles> StateDirectory<F> {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             Ok(()) | Err(_) => (),
         }
-        self.files.write_new(&path, bytes)
+        self.files.write_new(&path, bytes)?;
+        if let Some(flash) = &self.flash {
+            flash.wrote(purpose(name), bytes.len());
+        }
+        Ok(())
+    }
+
+    /// Appends to a file; its size afterwards.
+    pub(super) fn append(&self, name: &str, bytes: &[u8]) -> io::Result<u64> {
+        self.files.append(&self.path.join(name), bytes)
     }
 
     /// Creates an empty file. Fails if the name is taken, and leaves that file as it is.
@@ -187,7 +223,9 @@ impl<F: StoreFiles> StateDirectory<F> {
     }
 
     pub(super) fn sync(&self, name: &str) -> io::Result<()> {
-        self.files.sync(&self.path.join(name))
+        self.files.sync(&self.path.join(name))?;
+        self.synced(purpose(name));
+        Ok(())
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -198,9 +236,18 @@ impl<F: StoreFiles> StateDirectory<F> {
         self.files.remove(&self.path.join(name))
     }
 
-    /// Returns when the files created, renamed and removed in it are on disk.
-    pub(super) fn sync_names(&self) -> io::Result<()> {
-        self.files.sync(&self.path)
+    /// Returns when the files created, renamed and removed in it are on disk. `name`: the file because of which it is done;
+    /// empty if there is none.
+    pub(super) fn sync_names(&self, name: &str) -> io::Result<()> {
+        self.files.sync(&self.path)?;
+        self.synced(purpose(name));
+        Ok(())
+    }
+
+    fn synced(&self, purpose: FlashPurpose) {
+        if let Some(flash) = &self.flash {
+            flash.synced(purpose, 1);
+        }
     }
 
     /// Warnings about the directory for the user, one line each.
@@ -214,5 +261,23 @@ impl<F: StoreFiles> StateDirectory<F> {
     pub(super) fn shown(&self, name: &str) -> String {
         let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
         path.display().to_string()
+    }
+}
+
+/// What a file of the state directory is for, by its name. A draft is for the same as its file, and so is what was put aside.
+fn purpose(name: &str) -> FlashPurpose {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    match name.split('.').next().unwrap_or_default() {
+        "identity" | "account" | "pin" => FlashPurpose::Identity,
+        "keys" => FlashPurpose::Keys,
+        "targets" | "target-tag" | "trial" | "signed-targets" => FlashPurpose::Targets,
+        "stopped" | "awaiting-boot" => FlashPurpose::Services,
+        "local-mode" => FlashPurpose::LocalMode,
+        "log-cursors" => FlashPurpose::LogCursors,
+        "history" => FlashPurpose::History,
+        "boot-file" => FlashPurpose::BootConfig,
+        "boot-config" => FlashPurpose::Provisioning,
+        stem if stem.starts_with("proved-") => FlashPurpose::Targets,
+        _ => FlashPurpose::Other,
     }
 }

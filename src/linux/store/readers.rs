@@ -11,6 +11,7 @@ use super::{
     TARGETS, failed, is_spoiled, most_bytes, parsed, wire,
 };
 use crate::document;
+use crate::linux::flash::FlashCounter;
 use crate::port::{StoreError, StoredState};
 use crate::state::cloud::AccountRecord;
 use crate::state::{Identity, Secret, TargetError};
@@ -55,7 +56,7 @@ pub fn remove_account(path: &Path) -> io::Result<()> {
             _ => (),
         }
     }
-    if path.is_dir() { files.sync_names() } else { Ok(()) }
+    if path.is_dir() { files.sync_names(ACCOUNT) } else { Ok(()) }
 }
 
 /// What the agent keeps, as far as it can be read. Changes nothing and reports nothing: the store does that.
@@ -103,8 +104,8 @@ pub fn provisioned_path(path: &Path) -> PathBuf {
 
 /// Saves what the device's provisioning file says, for a start at which that file cannot be read.
 pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let shared = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned())))).shared;
-    shared.keep(PROVISIONED, bytes)
+    let store = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned()))));
+    store.with_flash_counter(FlashCounter::of_process()).shared.keep(PROVISIONED, bytes)
 }
 
 /// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.

@@ -6,8 +6,11 @@ use crate::port::{Store as _, StoredTargets};
 use crate::state::{AppId, Identity, ImageRef, Keys, Secret, ServiceKey};
 
 use std::collections::BTreeSet;
+use std::fs::File;
 
 use rustix::fs::FileType;
+
+mod flash;
 
 /// Parses any document but `bad`.
 fn parse(document: &str) -> Result<Target, TargetError> {
@@ -164,8 +167,8 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();
     }
-    // The cursors of logs are no part of what a load returns.
-    let names = || RECORDS.into_iter().filter(|it| *it != LOG_CURSORS);
+    // The cursors of logs and the history are no part of what a load returns.
+    let names = || RECORDS.into_iter().filter(|it| ![LOG_CURSORS, history::HISTORY].contains(it));
     for name in names() {
         for (why, put) in SHAPES {
             let dir = tempfile::tempdir().unwrap();

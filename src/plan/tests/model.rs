@@ -157,6 +157,7 @@ fn create(current: &mut Current, spec: &ContainerSpec) {
         is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: None,
     });
@@ -361,6 +362,7 @@ fn add_container(current: &mut Current, name: &str, image: &str, phase: &str, wo
         is_port_taken: false,
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: health_of(words),
     });

@@ -52,8 +52,22 @@ type Client = mpsc::Receiver<Arc<LiveLogLine>>;
 
 fn join<E: Engine, K: Clock>(streams: &mut LogStreams<'_, E, K>, apps: Option<u32>) -> Result<Client, StreamRefusal> {
     let (reply, answer) = oneshot::channel();
-    streams.subscribe(apps.map(|it| [AppId(it)].into()), reply);
+    streams.subscribe(LogQuery { apps: apps.map(|it| [AppId(it)].into()), follow: true, ..LogQuery::default() }, reply);
     answer.now_or_never().unwrap().unwrap()
+}
+
+/// What was written before, too.
+const PAST: LogQuery = LogQuery { apps: None, service: None, past: Some(LogPast { since: None, tail: None }), follow: true };
+
+fn ask<E: Engine, K: Clock>(streams: &mut LogStreams<'_, E, K>, query: LogQuery) -> Client {
+    let (reply, answer) = oneshot::channel();
+    streams.subscribe(query, reply);
+    answer.now_or_never().unwrap().unwrap().unwrap()
+}
+
+/// Whether the stream has ended.
+fn has_ended(client: &mut Client) -> bool {
+    matches!(client.try_recv(), Err(mpsc::error::TryRecvError::Disconnected))
 }
 
 /// Serves for so long.
@@ -184,6 +198,122 @@ async fn one_client_more_than_there_is_room_for_is_refused() {
     let scene = Scene::new();
     let mut streams = scene.streams();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| join(&mut streams, None).unwrap()).collect();
+    assert_eq!(join(&mut streams, None).unwrap_err(), StreamRefusal::TooMany(CLIENTS));
+    clients.pop();
+    serve(&mut streams, SECOND).await;
+    assert!(join(&mut streams, None).is_ok());
+}
+
+/// Lines of both containers, a second apart.
+async fn print_four(scene: &Scene) {
+    for (name, stream, text) in [("a", OUT, "1"), ("b", OUT, "2"), ("a", OutputStream::Stderr, "3"), ("b", OUT, "4")] {
+        sleep(SECOND).await;
+        scene.print(name, stream, text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_comes_in_the_order_of_time_and_ends() {
+    let scene = Scene::new();
+    print_four(&scene).await;
+    let mut streams = scene.streams();
+    let past = |since, tail| LogQuery { past: Some(LogPast { since, tail }), follow: false, ..PAST };
+    let of_app_1 = LogQuery { apps: Some([AppId(1)].into()), ..past(None, None) };
+    let at = |secs: i64| Some(LogSince::At(EngineTime((BEGIN + secs) * 1_000_000_000)));
+    for (query, expected) in [
+        (past(None, None), &["main Stdout: 1", "other Stdout: 2", "main Stderr: 3", "other Stdout: 4"][..]),
+        (past(None, Some(1)), &["main Stderr: 3", "other Stdout: 4"]),
+        (past(Some(LogSince::Ago(SECOND * 3 / 2)), None), &["main Stderr: 3", "other Stdout: 4"]),
+        (past(at(4), None), &["other Stdout: 4"]),
+        (past(at(1_000_000), None), &[]),
+        (of_app_1, &["main Stdout: 1", "main Stderr: 3"]),
+        (LogQuery { service: Some("other".to_owned()), ..past(None, None) }, &["other Stdout: 2", "other Stdout: 4"]),
+        (LogQuery { past: None, ..past(None, None) }, &[]),
+    ] {
+        let mut client = ask(&mut streams, query.clone());
+        serve(&mut streams, Duration::from_millis(1)).await;
+        assert_eq!(got(&mut client), expected, "{query:?}");
+        assert!(has_ended(&mut client), "{query:?}");
+    }
+    assert_eq!((scene.engine.open.get(), streams.readers), (0, 0), "what is written from now on is not read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_follows_gets_each_line_once() {
+    let scene = Scene::new();
+    print_four(&scene).await;
+    let mut streams = scene.streams();
+    let query = LogQuery { service: Some("main".to_owned()), ..PAST };
+    let mut first = ask(&mut streams, query.clone());
+    scene.print("a", OUT, "5");
+    serve(&mut streams, SECOND).await;
+    // The second client comes to readers that are there.
+    let mut second = ask(&mut streams, query);
+    scene.print("a", OUT, "6");
+    serve(&mut streams, SECOND).await;
+    scene.print("a", OUT, "7");
+    serve(&mut streams, SECOND).await;
+    let expected = ["Stdout: 1", "Stderr: 3", "Stdout: 5", "Stdout: 6", "Stdout: 7"].map(|it| format!("main {it}"));
+    assert_eq!((got(&mut first), got(&mut second)), (expected.to_vec(), expected.to_vec()));
+    assert!(!has_ended(&mut first) && !has_ended(&mut second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_waits_for_a_client_is_read_in_another_pass() {
+    let scene = Scene::new();
+    let mut streams = scene.streams();
+    let lines = QUEUE * 3;
+    for index in 0..lines {
+        scene.print("a", OUT, &format!("old {index}"));
+    }
+    sleep(2 * SECOND).await;
+    // It reads what was written before slowly, and much is written meanwhile.
+    let mut client = ask(&mut streams, PAST);
+    serve(&mut streams, SECOND).await;
+    for index in 0..lines {
+        scene.print("a", OUT, &format!("new {index}"));
+        if index % 10 == 9 {
+            serve(&mut streams, Duration::from_millis(1)).await;
+        }
+    }
+    let mut all = Vec::new();
+    while all.len() < 2 * lines {
+        let before = all.len();
+        all.extend(got(&mut client));
+        assert!(all.len() > before, "it ends after {} lines", all.len());
+        serve(&mut streams, SECOND).await;
+    }
+    let expected = ["old", "new"].into_iter().flat_map(|word| (0..lines).map(move |it| format!("main Stdout: {word} {it}")));
+    assert_eq!(all, expected.collect::<Vec<_>>());
+    assert_eq!(got(&mut client), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_is_said_and_followed_later() {
+    let scene = Scene::new();
+    scene.print("a", OUT, "before");
+    scene.engine.set_up(false);
+    let mut streams = scene.streams();
+    let mut client = ask(&mut streams, LogQuery { apps: Some([AppId(1)].into()), ..PAST });
+    serve(&mut streams, SECOND).await;
+    let why = "the container engine does not answer: connection refused";
+    assert_eq!(got(&mut client), [format!("agent: Warning: The log of service 'main' is cut off: {why}")]);
+    scene.print("a", OUT, "after");
+    scene.engine.set_up(true);
+    serve(&mut streams, 60 * SECOND).await;
+    assert_eq!(got(&mut client).last().map(String::as_str), Some("main Stdout: after"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_what_was_written_before_count_as_clients_until_they_leave() {
+    let scene = Scene::new();
+    for index in 0..QUEUE * 2 {
+        scene.print("a", OUT, &format!("line {index}"));
+    }
+    let mut streams = scene.streams();
+    let query = LogQuery { follow: false, ..PAST };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| ask(&mut streams, query.clone())).collect();
+    serve(&mut streams, SECOND).await;
     assert_eq!(join(&mut streams, None).unwrap_err(), StreamRefusal::TooMany(CLIENTS));
     clients.pop();
     serve(&mut streams, SECOND).await;

@@ -19,7 +19,8 @@ pub fn replies(data: &[u8]) {
     let _ = codec::compressed_bytes(data);
     let engine = an_engine(Path::new("/nowhere"));
     let Some((seen, progress)) = codec::decode(data, &engine) else { return };
-    assert!(progress.is_sorted() && progress.last().is_none_or(|it| *it < 100), "{progress:?}");
+    assert!(progress.is_sorted_by_key(|it| it.percent) && progress.last().is_none_or(|it| it.percent < 100), "{progress:?}");
+    assert!(progress.is_sorted_by_key(|it| it.bytes) && progress.is_sorted_by_key(|it| it.total_bytes), "{progress:?}");
     let current = Current {
         containers: seen.containers,
         images: seen.images,

@@ -9,6 +9,7 @@ use boardkeeper::http;
 use boardkeeper::request::{LedHandle, LedRequest, Refusal, Request, respond};
 use boardkeeper::state::cloud::CloudStatus;
 use boardkeeper::state::device::ClientAddress;
+use boardkeeper::state::history::History;
 use boardkeeper::state::host::HostConfig;
 use boardkeeper::state::keys::{Grant, KeyScope};
 use boardkeeper::state::local_engine::LocalEngine;
@@ -63,6 +64,8 @@ async fn answered(data: &[u8], part: usize) -> Vec<u8> {
         vpn,
         cloud,
         leds,
+        history: watch::channel(History::default()).1,
+        requester: None,
         streams,
         tags,
         local_engine,
@@ -111,7 +114,8 @@ fn known() -> Status {
 
 fn answer(request: Request) {
     match request {
-        Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled => (),
+        Request::By(_, request) => answer(*request),
+        Request::Identified(_) | Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled => (),
         Request::Restart { reply, .. } | Request::Purge { reply, .. } => respond(reply, Ok(Vec::new())),
         Request::RestartService { reply, .. } | Request::Stop { reply, .. } | Request::Start { reply, .. } => {
             respond(reply, Ok(ContainerId("c".repeat(64))));

@@ -114,6 +114,31 @@ pub(crate) async fn a_log_goes_on_after_the_engine_died(lab: &impl Lab) {
     rests(&mut log).await;
 }
 
+pub(crate) async fn what_is_written_already_ends_and_is_gone_on_from(lab: &impl Lab) {
+    let main = running(lab, "main").await;
+    lab.print(&main.id, OUT, &["1", "2"]);
+    lab.print(&main.id, ERR, &["3"]);
+    next(&mut pin!(lab.engine().logs(main.id.clone(), LogCursor::default())), 3).await;
+    let past = async |from, tail| {
+        let lines: Vec<_> = wait(lab.engine().past_logs(main.id.clone(), from, tail).collect::<Vec<_>>()).await;
+        lines.into_iter().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let lines = past(LogCursor::default(), None).await;
+    assert_eq!(texts(&lines), ["1", "2", "3"]);
+    assert_eq!(texts(&past(LogCursor::default(), Some(2)).await), ["2", "3"]);
+    assert_eq!(texts(&past(LogCursor::default(), Some(9)).await), ["1", "2", "3"]);
+    assert_eq!(texts(&past(lines[1].next, None).await), ["3"]);
+    assert_eq!(past(lines[2].next, None).await, []);
+    lab.print(&main.id, OUT, &["4"]);
+    let mut log = pin!(lab.engine().logs(main.id.clone(), lines[2].next));
+    assert_eq!(texts(&next(&mut log, 1).await), ["4"]);
+    rests(&mut log).await;
+    take(lab, EngineAction::Stop(main.clone())).await.unwrap();
+    assert_eq!(texts(&past(LogCursor::default(), None).await), ["1", "2", "3", "4"]);
+    let gone: Vec<_> = wait(lab.engine().past_logs(ContainerId("0".repeat(64)), LogCursor::default(), None).collect()).await;
+    assert_eq!(gone, []);
+}
+
 /// The log of a container that runs a script once.
 async fn printed(lab: &Real, service: &str, script: &str, driver: &str, tty: bool) -> Vec<Result<EngineLogLine, EngineError>> {
     let mut spec = spec(lab, service);

@@ -176,7 +176,7 @@ async fn what_does_not_fit_is_not_pulled() {
     fill(&lab, 50);
     lab.throttle(80);
     let last = Cell::new(0);
-    let during = lab.engine().execute(&EngineAction::Pull(image.clone()), &|percent| last.set(percent)).await;
+    let during = lab.engine().execute(&EngineAction::Pull(image.clone()), &|now| last.set(now.percent)).await;
     assert!(matches!(&during, Err(EngineError::Full(why)) if why.contains("MiB are needed")), "{during:?}");
     assert!(last.get() < 50, "it was given up at {} %", last.get());
 

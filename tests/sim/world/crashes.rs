@@ -123,6 +123,7 @@ impl Sim {
             model.gpio_line = GpioLine::new();
             model.locks.lose_tmpfs();
             model.disk.boot_cursors = None;
+            model.disk.boot_history.clear();
             model.disk.kept.leases = StoredLeases::default();
             model.disk.kept.boot_window = BootWindow::default();
             model.lose_leases();

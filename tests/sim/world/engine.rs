@@ -7,14 +7,15 @@ use std::time::Duration;
 use boardkeeper::port::{Engine, EngineError, EngineSnapshot};
 use boardkeeper::state::config::{Port, RestartPolicy};
 use boardkeeper::state::{
-    Container, ContainerId, ContainerPhase, ContainerRef, EngineAction, EngineLogLine, ImageRef, LogCursor, Network, Origin,
-    Volume,
+    Container, ContainerId, ContainerPhase, ContainerRef, DownloadProgress, EngineAction, EngineLogLine, ImageRef, LogCursor,
+    Network, Origin, Volume,
 };
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
 use super::engine_model::{Dialect, EngineModel, Owned, SimContainer};
 use super::events::Job;
+use super::logs::Extent;
 use super::marks::Mark;
 use super::{Model, Sim};
 
@@ -259,7 +260,7 @@ impl Engine for Sim {
         })
     }
 
-    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         self.with(|model| model.check_action(action));
         let mut underway = Underway { sim: self, action, sent: false };
         let call_fault = self.with(Model::call_fault);
@@ -289,7 +290,16 @@ impl Engine for Sim {
     }
 
     fn logs(&self, container: ContainerId, from: LogCursor) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
-        self.output(container, from)
+        self.output(container, from, Extent::Follow)
+    }
+
+    fn past_logs(
+        &self,
+        container: ContainerId,
+        from: LogCursor,
+        tail: Option<u32>,
+    ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> {
+        self.output(container, from, tail.map_or(Extent::Past, Extent::Tail))
     }
 }
 
@@ -340,7 +350,7 @@ impl Sim {
         }
     }
 
-    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn execute(&self, action: &EngineAction, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         let epoch = self.answers(None)?;
         match action {
             EngineAction::Pull(reference) => self.pull(reference, epoch, progress).await,
@@ -374,7 +384,7 @@ impl Sim {
         }
     }
 
-    async fn pull(&self, reference: &ImageRef, epoch: u64, progress: &dyn Fn(u8)) -> Result<(), EngineError> {
+    async fn pull(&self, reference: &ImageRef, epoch: u64, progress: &dyn Fn(DownloadProgress)) -> Result<(), EngineError> {
         let image = EngineModel::registry(reference);
         let parts = EngineModel::layers_of(&image);
         let here = self.with(|model| {
@@ -393,7 +403,9 @@ impl Sim {
                 self.with(|model| model.hit(Mark::NoRoom));
                 return Err(EngineError::Full(format!("{reference} does not fit")));
             }
-            progress(u8::try_from(100 * part / parts).unwrap());
+            let bytes = |layers: u64| Some(image.size_bytes * layers / parts);
+            let percent = u8::try_from(100 * part / parts).unwrap();
+            progress(DownloadProgress { percent, bytes: bytes(part), total_bytes: bytes(parts) });
             self.pass(50, 12_000).await;
             self.answers(Some(epoch))?;
             self.with(|model| model.engine.layers.insert(image.id.clone(), part + 1));
@@ -403,7 +415,7 @@ impl Sim {
                 return Err(EngineError::Refused(format!("{reference}: {why}")));
             }
         }
-        progress(100);
+        progress(DownloadProgress::of_percent(100));
         self.with(|model| model.apply(&EngineAction::Pull(reference.clone())))
     }
 

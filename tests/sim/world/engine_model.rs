@@ -211,6 +211,7 @@ impl EngineModel {
             is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
+            restarts: 0,
         };
         let brief = spec.config.env.contains_key("BRIEF");
         // No process outlives SIGKILL.
@@ -433,6 +434,7 @@ impl EngineModel {
             is_port_taken: false,
             shares_since: None,
             is_orphaned: false,
+            restarts: 0,
         };
         let new = SimContainer { foreign: true, ..SimContainer::of(view) };
         self.keep(image);

@@ -8,7 +8,7 @@ use boardkeeper::port::{self, HostError, JournalChange, NetError, UnitChange};
 use boardkeeper::state::VpnState;
 use boardkeeper::state::boot_config::BootFile;
 use boardkeeper::state::cloud::{CloudAccount, ProvisionedFields, VpnProfile};
-use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch};
+use boardkeeper::state::host::{HostAddresses, HostConfig, HostMetrics, HostPatch, ProcessUse};
 use boardkeeper::state::journal::JournalQuery;
 use futures_util::stream::{self, LocalBoxStream, Stream, StreamExt};
 use tokio::time::sleep;
@@ -178,6 +178,9 @@ impl port::Host for Sim {
         HostMetrics::default()
     }
 
+    fn own_use(&self) -> ProcessUse {
+        ProcessUse { resident_bytes: Some(4 << 20), cpu: Some(Duration::ZERO) }
+    }
     async fn config(&self) -> Result<HostConfig, HostError> {
         sleep(Duration::from_millis(10)).await;
         if self.with(|model| model.roll(model.rates.faults, Mark::HostSaysNo)) {

@@ -8,6 +8,16 @@ use futures_util::{Stream, stream};
 
 use super::{Model, Sim};
 
+/// How much of a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    Follow,
+    /// What is there.
+    Past,
+    /// So many lines of what is there, the newest.
+    Tail(u32),
+}
+
 /// A reader of a container's output.
 struct Reader {
     container: ContainerId,
@@ -17,6 +27,7 @@ struct Reader {
     /// Lines of the cursor's time that are still to be skipped, of each stream. `None`: lines that were not read have begun.
     skipped: [Option<u32>; 2],
     epoch: Option<u64>,
+    extent: Extent,
     over: bool,
 }
 
@@ -37,6 +48,16 @@ impl Model {
         }
         reader.epoch = Some(self.engine.epoch);
         let container = self.engine.containers.get(&reader.container)?;
+        if let Extent::Tail(count) = std::mem::replace(&mut reader.extent, Extent::Past)
+            && let Some(older) = container.log.len().checked_sub(usize::try_from(count).unwrap())
+        {
+            for (at, stream, _) in container.log.iter().take(older) {
+                if *at >= reader.cursor.of(*stream).at {
+                    reader.cursor.advance(*stream, *at);
+                }
+            }
+            reader.index = older;
+        }
         while let Some((at, stream, text)) = container.log.get(reader.index) {
             let (at, stream) = (*at, *stream);
             reader.index += 1;
@@ -65,10 +86,11 @@ impl Sim {
         &self,
         container: ContainerId,
         cursor: LogCursor,
+        extent: Extent,
     ) -> impl Stream<Item = Result<EngineLogLine, EngineError>> + use<> {
         let sim = self.clone();
         let skipped = [Some(cursor.stdout.lines), Some(cursor.stderr.lines)];
-        let reader = Reader { container, index: 0, cursor, skipped, epoch: None, over: false };
+        let reader = Reader { container, index: 0, cursor, skipped, epoch: None, extent, over: false };
         let mut notifiers = self.with(|model| (model.notifiers.printed.subscribe(), model.notifiers.events.subscribe()));
         notifiers.0.mark_changed();
         stream::unfold((reader, notifiers), move |(mut reader, mut notifiers)| {
@@ -86,7 +108,7 @@ impl Sim {
                     let alive = |model: &mut Model| {
                         model.engine.containers.get(&reader.container).is_some_and(|it| it.view.phase.is_alive())
                     };
-                    if !sim.with(alive) {
+                    if extent != Extent::Follow || !sim.with(alive) {
                         return None;
                     }
                     let (printed, events) = &mut notifiers;

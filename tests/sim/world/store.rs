@@ -1,9 +1,12 @@
 //! A disk that keeps what it acknowledged, and little else.
 
+use std::sync::Arc;
+
 use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::AccountRecord;
-use boardkeeper::state::{EngineTime, LogCursors};
+use boardkeeper::state::history::{HistoryEntry, KEPT, KEPT_OVER_BOOTS};
+use boardkeeper::state::{EngineTime, FlashCount, FlashPurpose, FlashWrites, LogCursors};
 
 use super::marks::Mark;
 use super::{Model, Sim};
@@ -39,12 +42,24 @@ pub(crate) struct Disk {
     cursors: Option<LogCursors>,
     /// The same, until the machine reboots.
     pub(super) boot_cursors: Option<LogCursors>,
+    /// The history, on the disk.
+    durable_history: Vec<HistoryEntry>,
+    /// The history, until the machine reboots.
+    pub(super) boot_history: Vec<HistoryEntry>,
     /// How often an agent crashed since the last load.
     pub(crate) cuts: u32,
+    /// What was written to it.
+    written: FlashWrites,
 }
+
+/// What the disk writes at least, in bytes.
+const BLOCK_BYTES: u64 = 4096;
 
 impl Disk {
     fn keep(&mut self, record: Record) {
+        if let Some((purpose, syncs)) = wear(&record) {
+            self.written.add(purpose, FlashCount { bytes: BLOCK_BYTES, syncs });
+        }
         match record {
             Record::Identity(identity) => self.kept.identity = Some(identity),
             Record::Account(account) => self.kept.account = Some(account),
@@ -247,7 +262,10 @@ impl Store for Sim {
         self.with(|model| {
             match (copy, model.disk.trouble()) {
                 (CursorCopy::Boot, _) => model.disk.boot_cursors = Some(cursors.clone()),
-                (CursorCopy::Durable, None) => model.disk.cursors = Some(cursors.clone()),
+                (CursorCopy::Durable, None) => {
+                    model.disk.cursors = Some(cursors.clone());
+                    model.disk.written.add(FlashPurpose::LogCursors, FlashCount { bytes: BLOCK_BYTES, syncs: 2 });
+                }
                 (CursorCopy::Durable, Some(trouble)) => return Err(trouble),
             }
             model.lines.cursors_saved(copy);
@@ -255,10 +273,64 @@ impl Store for Sim {
         })
     }
 
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        self.with(|model| {
+            let Disk { durable_history, boot_history, .. } = &model.disk;
+            let newest = |it: &[HistoryEntry]| it.last().map_or(0, |it| it.id);
+            let kept = if newest(boot_history) > newest(durable_history) { boot_history } else { durable_history };
+            kept.clone()
+        })
+    }
+
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.with(|model| {
+            let kept = &mut model.disk.boot_history;
+            for entry in entries {
+                let before = kept.last().map(|it| it.id);
+                // After a reboot the first one follows the durable copy.
+                assert!(before.is_none_or(|it| it + 1 == entry.id), "entry {} of the history follows {before:?}", entry.id);
+                kept.push(HistoryEntry::clone(entry));
+            }
+            let surplus = kept.len().saturating_sub(KEPT);
+            kept.drain(..surplus);
+            Ok(())
+        })
+    }
+
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.with(|model| {
+            assert!(entries.len() <= KEPT_OVER_BOOTS, "{} entries are to be kept over boots", entries.len());
+            let trouble = model.disk.trouble();
+            if trouble.is_none() {
+                model.disk.durable_history = entries.iter().map(|it| HistoryEntry::clone(it)).collect();
+            }
+            trouble.map_or(Ok(()), Err)
+        })
+    }
+
     async fn target_tag(&self) -> Option<TargetTag> {
         self.pass(1, 20).await;
         self.with(|model| model.disk.tag.clone())
     }
+
+    fn flash_writes(&self) -> FlashWrites {
+        self.with(|model| model.disk.written.clone())
+    }
+}
+
+/// What a record is counted for, and how many syncs it takes. `None`: it is kept in memory.
+const fn wear(record: &Record) -> Option<(FlashPurpose, u64)> {
+    Some(match record {
+        Record::Identity(_) | Record::Account(_) => (FlashPurpose::Identity, 4),
+        Record::Pin(_) => (FlashPurpose::Identity, 2),
+        Record::Keys(_) => (FlashPurpose::Keys, 2),
+        Record::Targets(_) | Record::Trial(_) => (FlashPurpose::Targets, 2),
+        Record::Proved(_) | Record::TargetTag(_) => (FlashPurpose::Targets, 0),
+        Record::Stopped(_) | Record::Awaiting(_) => (FlashPurpose::Services, 2),
+        Record::BootConfig(_) => (FlashPurpose::BootConfig, 2),
+        Record::LocalMode(_) => (FlashPurpose::LocalMode, 2),
+        Record::Leases(_) | Record::BootWindow(_) => return None,
+    })
 }
 
 const fn name(record: &Record) -> &'static str {

@@ -167,7 +167,7 @@ fn commit_among<'a>(containers: impl Iterator<Item = &'a Container>) -> Option<S
 /// The mean progress of the downloads, in per cent.
 pub(in crate::api) fn progress(status: &Status) -> Option<u32> {
     status.steps_in_flight.iter().find(|it| it.kind() == StepKind::Downloading)?;
-    let sum: u32 = status.progress.values().map(|it| u32::from(*it)).sum();
+    let sum: u32 = status.progress.values().map(|it| u32::from(it.percent)).sum();
     let pulls = u32::try_from(status.progress.len()).unwrap_or(u32::MAX);
     // A download without reported progress counts as 0.
     Some(sum.checked_div(pulls).unwrap_or_default())

@@ -17,7 +17,8 @@ use crate::state::cloud::{
     AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
     ReleasePin, Traffic, VpnProfile,
 };
-use crate::state::{DeviceEvent, EngineTime, LogCursors, OutputStream, Secret, Status};
+use crate::state::history::HistoryEntry;
+use crate::state::{DeviceEvent, EngineTime, FlashWrites, LogCursors, OutputStream, Secret, Status};
 use crate::testing::{BEGIN, ContainerLog, ScriptedEngine, WallClock, container, id, status};
 
 /// A device: its engine with what containers print, its store and its clock; and the cloud.
@@ -186,6 +187,15 @@ impl Store for Memory {
     async fn target_tag(&self) -> Option<TargetTag> {
         unreachable!()
     }
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
         let (boot, durable) = (self.boot.borrow().clone(), self.durable.borrow().clone());
         Ok(boot.into_iter().chain(durable).max_by_key(|it| it.saves))
@@ -199,5 +209,9 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }

@@ -14,7 +14,8 @@ use crate::state::cloud::{
     AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
     TrafficPurpose, VpnProfile,
 };
-use crate::state::{Device, LogCursors, Secret};
+use crate::state::history::HistoryEntry;
+use crate::state::{Device, FlashWrites, LogCursors, Secret};
 
 /// A document whose device has this name.
 pub(super) fn document(name: &str) -> String {
@@ -119,8 +120,21 @@ impl Store for TestCloud {
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
         unreachable!()
     }
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        unreachable!()
+    }
     async fn target_tag(&self) -> Option<TargetTag> {
         self.tag.borrow().clone()
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
     }
 }
 
@@ -209,6 +223,7 @@ impl Bench {
 
     fn handle(&self, request: Request) {
         match request {
+            Request::By(_, request) => self.handle(*request),
             Request::Target(target) => {
                 self.received.borrow_mut().push(target.name.clone().unwrap_or_default());
                 let refuses = self.refuses.borrow().map(str::to_owned);

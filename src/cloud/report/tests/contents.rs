@@ -10,8 +10,8 @@ use super::model::{
 use crate::state::cloud::{DeviceReport, ReportValue};
 use crate::state::host::Capacity;
 use crate::state::{
-    Activity, ContainerId, ContainerPhase, ContainerRef, EngineAction, EngineState, HeldLock, PowerAction, Secret,
-    ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status, Step, Waiting,
+    Activity, ContainerId, ContainerPhase, ContainerRef, DownloadProgress, EngineAction, EngineState, HeldLock, PowerAction,
+    Secret, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status, Step, Waiting,
 };
 
 /// The apps of a report, in one line.
@@ -102,7 +102,7 @@ async fn an_update_is_told_in_the_words_of_other_supervisors() {
     // The release before is not named by the target any more.
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 0 % side=Downloading 0 %");
     status.steps_in_flight = vec![pull(TWO, "main")];
-    status.progress = BTreeMap::from([(image(TWO, "main"), 37)]);
+    status.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(37))]);
     add_image(&mut status, TWO, "side");
     assert_eq!(apps(&status), "app 797e 28d5:downloading main=Downloading 37 % side=Downloaded");
     add_image(&mut status, TWO, "main");
@@ -162,7 +162,7 @@ async fn a_release_whose_steps_fail_again_and_again_is_aborted() {
     // A retry makes no report of its own before bytes arrive.
     status.steps_in_flight = vec![pull(TWO, "main")];
     assert_eq!(apps(&status), aborted);
-    status.progress = BTreeMap::from([(image(TWO, "main"), 1)]);
+    status.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(1))]);
     assert_eq!(apps(&status), downloading.replace(" 0 %", " 1 %"));
     // A container that does not start; one of another release, and an image that cannot be deleted, are no reason.
     let mut status = running(ONE, &["main"]);
@@ -229,7 +229,7 @@ async fn progress_alone_is_less_urgent() {
     before.target = Some(target(TWO, &["main"], ""));
     before.steps_in_flight = vec![pull(TWO, "main")];
     let mut now = before.clone();
-    now.progress = BTreeMap::from([(image(TWO, "main"), 50)]);
+    now.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(50))]);
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Progress);
     add_image(&mut now, TWO, "main");
     assert_eq!(difference_of(&before, &now).urgency, Urgency::Soon);

@@ -73,6 +73,7 @@ pub(super) fn container(commit: &str, service: &str, phase: ContainerPhase) -> C
         shares: BTreeMap::new(),
         shares_since: None,
         is_orphaned: false,
+        restarts: 0,
         error: None,
         health: None,
     }

@@ -15,7 +15,7 @@ use crate::cloud::pace::Pace;
 use crate::cloud::report;
 use crate::port::CloudError;
 use crate::state::cloud::{CloudStatus, PollOutcome, RefusedPart, Registration, Reporting, TargetOrigin};
-use crate::state::{ContainerPhase, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
+use crate::state::{ContainerPhase, DownloadProgress, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus, Status};
 
 /// A device whose loop runs.
 struct Lab {
@@ -193,7 +193,7 @@ async fn progress_is_reported_each_half_minute_and_its_end_at_once() {
         secs(100).await;
         cloud.take();
         for percent in 1..=70 {
-            lab.change(|it| it.progress = BTreeMap::from([(image(TWO, "main"), percent)]));
+            lab.change(|it| it.progress = BTreeMap::from([(image(TWO, "main"), DownloadProgress::of_percent(percent))]));
             secs(1).await;
         }
         let reports = cloud.take();

@@ -202,7 +202,7 @@ async fn reads(logs: &[(&str, Vec<u8>)], running: &[bool]) -> Vec<Result<String,
         let _ = stream.write_all(&body).await;
     };
     let asks = async {
-        let lines = engine.output(ContainerId("c".repeat(64)), LogCursor::starting_at(AT));
+        let lines = engine.output(ContainerId("c".repeat(64)), LogCursor::starting_at(AT), None);
         lines.map(|it| it.map(|it| it.text)).collect::<Vec<_>>().await
     };
     tokio::select! {

@@ -175,3 +175,13 @@ fn files_that_cannot_be_written_are_told() {
     let merge = ProxyPatch::Merge { proxy: Proxy { fields, ..Proxy::default() }, drop_dns: false, set_no_proxy: false };
     assert!(files.write(&HostPatch { hostname: None, proxy: Some(merge) }).unwrap_err().contains("boot partition"));
 }
+
+#[test]
+fn what_is_written_to_the_boot_partition_is_counted() {
+    use crate::linux::flash::assert_written;
+    let boot = Boot::new();
+    let hostname = || boot.files.write(&HostPatch { hostname: Some("other".to_owned()), proxy: None }).unwrap();
+    assert_written(FlashPurpose::Provisioning, 20, 2, || assert_eq!(hostname(), ProxyChange::Unchanged));
+    assert_written(FlashPurpose::HostConfig, 20, 2, || assert_eq!(boot.patch(&[(Port, "1")], |_| ()), ProxyChange::Changed));
+    assert_written(FlashPurpose::HostConfig, 0, 1, || assert_eq!(boot.merge(ProxyPatch::Remove), ProxyChange::Changed));
+}

@@ -1,0 +1,98 @@
+use std::cell::RefCell;
+
+use super::*;
+use crate::port::{CursorCopy, Record, StoredState, TargetTag};
+use crate::state::cloud::AccountRecord;
+use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome};
+use crate::state::{FlashWrites, LogCursors, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
+
+/// A disk that remembers the numbers of what it was given.
+#[derive(Debug, Default)]
+struct Numbers {
+    appended: RefCell<Vec<u64>>,
+    saved: RefCell<Vec<Vec<u64>>>,
+}
+
+impl Store for Numbers {
+    async fn load(&self) -> Result<StoredState, StoreError> {
+        unreachable!()
+    }
+    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
+        unreachable!()
+    }
+    async fn save(&self, _: &Record) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
+        unreachable!()
+    }
+    async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn target_tag(&self) -> Option<TargetTag> {
+        unreachable!()
+    }
+    fn flash_writes(&self) -> FlashWrites {
+        unreachable!()
+    }
+    async fn load_history(&self) -> Vec<HistoryEntry> {
+        unreachable!()
+    }
+    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.appended.borrow_mut().extend(entries.iter().map(|it| it.id));
+        Ok(())
+    }
+    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
+        self.saved.borrow_mut().push(entries.iter().map(|it| it.id).collect());
+        Ok(())
+    }
+}
+
+fn add(history: &watch::Sender<History>, count: usize) {
+    history.send_modify(|it| {
+        for _ in 0..count {
+            it.add(HistoryNote {
+                at_ms: 0,
+                action: HistoryAction::Pull,
+                object: HistoryObject::Image,
+                name: String::new(),
+                app: None,
+                service: None,
+                cause: Cause::default(),
+                outcome: HistoryOutcome::Done,
+                millis: None,
+            });
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_are_appended_at_once_and_saved_before_the_machine_goes_down() {
+    let (publish, status) = watch::channel(Status::default());
+    let (record, history) = watch::channel(History::default());
+    let store = Numbers::default();
+    let steps = async {
+        let settle = || tokio::time::sleep(Duration::from_secs(1));
+        settle().await;
+        add(&record, 150);
+        settle().await;
+        assert_eq!(*store.appended.borrow(), (1..=150).collect::<Vec<u64>>());
+        assert_eq!(store.saved.borrow().len(), 0);
+        tokio::time::sleep(DURABLE_EVERY).await;
+        assert_eq!(*store.saved.borrow(), [(51..=150).collect::<Vec<u64>>()]);
+        // Nothing new: nothing is written.
+        tokio::time::sleep(DURABLE_EVERY * 3).await;
+        assert_eq!(store.saved.borrow().len(), 1);
+        let ending = Some(PowerAction::Reboot);
+        let (by, since, progress) = (ShutdownOrigin::Request, Instant::now(), ShutdownProgress::Asked);
+        publish.send_modify(|it| it.shutdown = ShutdownStatus::UnderWay { ending, by, since, progress });
+        add(&record, 1);
+        settle().await;
+        assert_eq!(store.saved.borrow().last().unwrap().last(), Some(&151));
+        assert_eq!(store.saved.borrow().len(), 2);
+    };
+    tokio::select! {
+        never = run(&store, status, history) => match never {},
+        () = steps => (),
+    }
+}

@@ -1,0 +1,5 @@
+//! See `harness::events`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::events(data));
