@@ -25,8 +25,11 @@ pub(crate) async fn run(
     mut status: watch::Receiver<Status>,
     mut history: watch::Receiver<History>,
 ) -> Infallible {
-    // What was loaded is kept already; the entries of this start come with the first change.
-    let kept = history.borrow_and_update().newest();
+    // What was loaded is kept already. The entries of this start may be there before this task is first polled.
+    let kept = match history.wait_for(|it| it.loaded().is_some()).await {
+        Ok(history) => history.loaded().unwrap_or_default(),
+        Err(_) => pending().await,
+    };
     let next_durable = Instant::now() + DURABLE_EVERY;
     let mut keeper = HistoryKeeper { appended: kept, durable: kept, next_durable, is_failing: false };
     loop {

@@ -72,6 +72,7 @@ async fn entries_are_appended_at_once_and_saved_before_the_machine_goes_down() {
     let (record, history) = watch::channel(History::default());
     let store = Numbers::default();
     let steps = async {
+        record.send_replace(History::from_kept([]));
         let settle = || tokio::time::sleep(Duration::from_secs(1));
         settle().await;
         add(&record, 150);
@@ -95,4 +96,41 @@ async fn entries_are_appended_at_once_and_saved_before_the_machine_goes_down() {
         never = run(&store, status, history) => match never {},
         () = steps => (),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_loaded_is_kept_already_and_the_entries_of_the_start_are_not() {
+    let (_publish, status) = watch::channel(Status::default());
+    for is_early in [true, false] {
+        let (record, history) = watch::channel(History::default());
+        let store = Numbers::default();
+        let started = || {
+            record.send_replace(history_of(3));
+        };
+        if is_early {
+            started();
+        }
+        let steps = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !is_early {
+                started();
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            never = run(&store, status.clone(), history) => match never {},
+            () = steps => (),
+        }
+        assert_eq!(*store.appended.borrow(), [4], "{is_early}");
+    }
+}
+
+/// A history with so many entries that were loaded, and one of this start.
+fn history_of(loaded: usize) -> History {
+    let (record, before) = watch::channel(History::default());
+    add(&record, loaded);
+    let kept: Vec<_> = before.borrow().entries().map(|it| HistoryEntry::clone(it)).collect();
+    let (record, now) = watch::channel(History::from_kept(kept));
+    add(&record, 1);
+    now.borrow().clone()
 }

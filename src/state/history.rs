@@ -160,6 +160,8 @@ pub enum HistoryOutcome {
 pub struct History {
     entries: VecDeque<Arc<HistoryEntry>>,
     newest: u64,
+    /// The newest entry that was kept when the agent started.
+    loaded: Option<u64>,
 }
 
 impl History {
@@ -171,6 +173,7 @@ impl History {
             history.newest = entry.id;
             history.entries.push_back(Arc::new(entry));
         }
+        history.loaded = Some(history.newest);
         history.trim();
         history
     }
@@ -211,6 +214,12 @@ impl History {
     #[must_use]
     pub const fn newest(&self) -> u64 {
         self.newest
+    }
+
+    /// The number of the newest entry that was kept when the agent started. `None`: what was kept is not loaded yet.
+    #[must_use]
+    pub const fn loaded(&self) -> Option<u64> {
+        self.loaded
     }
 
     /// The number of the oldest entry that is kept. `None`: there is none.

@@ -415,7 +415,8 @@ impl Sim {
                 return Err(EngineError::Refused(format!("{reference}: {why}")));
             }
         }
-        progress(DownloadProgress::of_percent(100));
+        let size = (here < parts).then_some(image.size_bytes);
+        progress(DownloadProgress { percent: 100, bytes: size, total_bytes: size });
         self.with(|model| model.apply(&EngineAction::Pull(reference.clone())))
     }
 
