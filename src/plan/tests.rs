@@ -6,6 +6,7 @@
 
 mod api;
 mod beside;
+mod changes;
 mod depends;
 mod forecast;
 mod laws;
@@ -19,14 +20,12 @@ mod shares;
 mod volumes;
 mod windows;
 
-use std::time::Duration;
-
 use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use model::{parse_target, story, story_of};
 
-use crate::plan::{Plan, changes, inject_supervisor_env, plan};
+use crate::plan::{Plan, inject_supervisor_env, plan};
 use crate::state::app::Generation;
 use crate::state::service::Feature;
 use crate::state::{AppId, Current, Device, HeldLock, Keys, LockState, Overrides, Secret, ServiceKey, Volume, VolumeConfig};
@@ -177,38 +176,6 @@ fn a_changed_setting_recreates_the_container() {
     rename 1/web to web_1_1_one, start 1/web
     unlock 1
     ");
-}
-
-#[test]
-fn what_changed_about_a_service_is_named() {
-    let before = parse_target("web web:1\ndb db:1\nold old:1");
-    let now = parse_target("web web:2 env:new\ndb db:1\nnew new:1");
-    let changed: Vec<_> = changes(&before, &now).into_iter().map(|(key, it)| (key, it.len(), it[0].to_string())).collect();
-    let image = "image: `web:1` became `web:2`".to_owned();
-    assert_eq!(changed, [(ServiceKey::new(AppId(1), "web"), 2, image)]);
-    assert_eq!(changes(&now, &now), []);
-}
-
-#[test]
-fn what_changed_has_both_values() {
-    let target = parse_target("web web:1");
-    let (_, _, before) = target.services().next().expect("there is one");
-    let mut now = before.clone();
-    now.config.command = Some(vec!["serve".to_owned(), "--token=abc".to_owned()]);
-    now.config.entrypoint = Some(vec!["/bin/a".to_owned(), "b".to_owned()]);
-    now.config.stop_grace = Duration::from_secs(3);
-    now.config.cap_add.insert("NET_ADMIN".to_owned());
-    let shown: Vec<_> = crate::state::field_changes::field_changes(before, &now).iter().map(ToString::to_string).collect();
-    assert_eq!(
-        shown,
-        [
-            "command: `••••` is new",
-            "entrypoint: `/bin/a b` is new",
-            "stop_grace: `10s` became `3s`",
-            "cap_add: `NET_ADMIN` is new",
-        ]
-    );
-    assert_eq!(crate::state::field_changes::field_changes(before, before), []);
 }
 
 #[test]

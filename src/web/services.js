@@ -200,7 +200,7 @@ function problems(state) {
   ];
 }
 
-// Follows the output of a service in the element `#logs`, until it is told to stop. Resolves when the stream ends.
+// Follows the output of a service in the element `#logs`, until its signal ends it. Resolves when the stream ends.
 export async function followLogs({ app, service }, signal) {
   const query = new URLSearchParams({ app, service, follow: "true", tail: "100" });
   const response = await ask("GET", `/agent/v1/logs?${query}`, undefined, { signal });

@@ -33,7 +33,7 @@ fn a_key_opens_the_page_for_its_tab_only() {
     let elsewhere = page.run(
         "return performance.getEntriesByType('resource').map((it) => it.name).filter((it) => !it.startsWith(location.origin))",
     );
-    assert_eq!(elsewhere, json!([]), "the page asks nobody else");
+    assert_eq!(elsewhere, json!([]), "the page sends requests to no other server");
     assert_eq!(page.run("return [localStorage.length, document.cookie]"), json!([0, ""]));
     page.browser.another_tab();
     page.browser.visit(&page.address("/"));
