@@ -71,11 +71,13 @@ fn what_containers_and_the_agent_write_is_streamed_to_every_client_until_the_age
     drop(gone);
     say("one");
     for follower in [&mut one, &mut two] {
-        let out = follower.reads(|it| it["message"] == "out one");
-        assert_eq!((&out["serviceName"], out.get("isStdErr")), (&json!("main"), None));
+        // The engine reads the two streams side by side.
+        let mut rows = [(); 2].map(|()| follower.reads(|it| it["message"].as_str().unwrap().ends_with(" one")));
+        rows.sort_by_key(|it| it["message"].to_string());
+        let [err, out] = &rows;
+        assert_eq!((&err["message"], &err["isStdErr"]), (&json!("err one"), &json!(true)));
+        assert_eq!((&out["message"], &out["serviceName"], out.get("isStdErr")), (&json!("out one"), &json!("main"), None));
         assert!(out["timestamp"].as_i64().unwrap() > 1_700_000_000_000, "{out}");
-        let err = follower.reads(|it| it["message"] == "err one");
-        assert_eq!(err["isStdErr"], true);
     }
     assert_eq!(agent.ask("POST", "/v1/restart", &json!({"appId": 520})).status, 200);
     let started = one.reads(|it| it["message"].as_str().unwrap().starts_with("Started service 'main"));
