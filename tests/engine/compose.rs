@@ -135,7 +135,7 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
         all.iter().any(|it| it.0.contains("/new from") && it.1 == "the target names it, and it has no container"),
         "{all:?}"
     );
-    assert!(all.iter().any(|it| it.0.starts_with("kill ") && it.1 == "another container takes its place"), "{all:?}");
+    assert!(all.iter().any(|it| it.0.starts_with("kill ") && it.1 == web.1), "{all:?}");
     assert_eq!(lab.containers(), before);
     let down = planned(&other, "unix:///nowhere.sock");
     assert_eq!(down.status.code(), Some(1));
