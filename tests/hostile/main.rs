@@ -7,6 +7,7 @@
 
 mod agent;
 mod connections;
+mod events;
 mod files;
 mod garbage;
 mod join;

@@ -67,8 +67,8 @@ struct LostBody {
 struct Follower {
     call: ApiRequest,
     stop: Option<ServerStop>,
-    /// The state that was sent last. `None`: none was.
-    sent: Option<Value>,
+    /// The state that was sent last, as JSON: a parsed one takes several times as much memory. `None`: none was.
+    sent: Option<Box<str>>,
     /// The newest entry that was sent, or that the client may not see.
     last: u64,
     /// Events that are to be sent.
@@ -158,13 +158,16 @@ impl Follower {
         let now = agent::state_value(&self.call);
         let state = match &self.sent {
             None => Some(("state", now.to_string())),
-            Some(before) => patch(before, &now).map(|it| ("change", it.to_string())),
+            Some(before) => {
+                let before: Value = serde_json::from_str(before).unwrap_or_default();
+                patch(&before, &now).map(|it| ("change", it.to_string()))
+            }
         };
         if let Some((event, data)) = state {
             // The state first: an entry is about what it shows.
             let before = lines.first().and_then(|it| it.0).map_or(self.last, |it| it.saturating_sub(1));
             lines.insert(0, (Some(before), event, data));
-            self.sent = Some(now);
+            self.sent = Some(now.to_string().into());
         }
         self.due.extend(lines.into_iter().map(|(id, event, data)| {
             let id = id.map(|it| format!("id: {it}\n")).unwrap_or_default();
