@@ -71,7 +71,7 @@ soak: ## a hundred days of releases, restarts and identifies in a row: memory, f
 engine: ## the whole agent against a real engine and a real registry; ONLY=name for some (compose: twenty compose files)
 	@$(LAB)/install.sh rust engine registry busybox compose metrics tools trace
 	$(HALVES) cargo test --locked --quiet --test port engine$(if $(ONLY),::$(ONLY)) $(if $(SHOW),-- --nocapture)
-	$(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
+	BOARDKEEPER_LABS=3 $(HALVES) cargo test --locked --test engine -- --ignored --test-threads=1 $(if $(SHOW),--nocapture) $(ONLY)
 
 cloud: ## a fake cloud, held to recorded answers, with a real engine and a real registry; ONLY=name for some
 	@$(LAB)/install.sh rust engine registry bus busybox tools
