@@ -73,10 +73,11 @@ impl HistoryTracker {
         self.rolled_back = why;
     }
 
-    /// Drops what is about apps and services that the target does not have any more.
+    /// Drops what is about apps and services that a new target does not have, and what was waited for before it: the steps to
+    /// come have reasons of their own.
     pub(super) fn keep_only(&mut self, target: &Target) {
         self.asked.retain(|(app, _), _| target.apps.contains_key(app));
-        self.waited.retain(|app, _| target.apps.contains_key(app));
+        self.waited.clear();
         // The reason why a service gives way is needed until it is gone, and by no service after it.
         self.replaced.retain(|key, _| target.service(key).is_some());
     }

@@ -86,6 +86,16 @@ fn a_window_that_was_waited_for_and_a_rollback_are_part_of_the_reason() {
 }
 
 #[test]
+fn what_an_earlier_target_waited_for_is_no_reason_of_a_later_one() {
+    let mut tracker = HistoryTracker::default();
+    tracker.waited.insert(key("web").app, "1/web waits for its update window".to_owned());
+    tracker.keep_only(&parse_target("web web:2"));
+    let kill = act(EngineAction::Kill, "web");
+    let why = reason(&mut tracker, "web web:2", "web web:1 running", &Overrides::default(), &kill);
+    assert_eq!(why, "its image changed");
+}
+
+#[test]
 fn a_boot_and_each_start_of_the_agent_are_entries() {
     let world = TestWorld::default();
     let actions = |it: &History| it.entries().map(|it| it.action).collect::<Vec<_>>();
