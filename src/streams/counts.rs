@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::state::history::HistoryAction;
 use crate::state::metrics::{ActionCounts, ActionKind, RestartCounts};
 use crate::state::step::Subject;
 use crate::state::{ContainerId, Current, DeviceEvent, EngineAction, EngineTime, ServiceKey, Status, Step};
@@ -127,28 +128,10 @@ fn started_by(step: &Step) -> Option<&ContainerId> {
     }
 }
 
-/// The kind of action that a step is.
+/// The kind of action that a step is, as the history names it.
 fn kind(step: &Step) -> ActionKind {
-    let (action, object) = match step {
-        Step::Engine(EngineAction::Pull(_)) => ("pull", "image"),
-        Step::Engine(EngineAction::RemoveImage(_)) => ("remove", "image"),
-        Step::Engine(EngineAction::Create(_)) => ("create", "container"),
-        Step::Engine(EngineAction::Start(_)) => ("start", "container"),
-        Step::Engine(EngineAction::Stop(_)) => ("stop", "container"),
-        Step::Engine(EngineAction::Kill(_)) => ("remove", "container"),
-        Step::Engine(EngineAction::Restart(_)) => ("restart", "container"),
-        Step::Engine(EngineAction::Rename(..) | EngineAction::Retire(..)) => ("rename", "container"),
-        Step::Engine(EngineAction::Connect(..)) => ("connect", "container"),
-        Step::HandOver { .. } => ("hand_over", "container"),
-        Step::Engine(EngineAction::CreateNetwork(_)) => ("create", "network"),
-        Step::Engine(EngineAction::RemoveNetwork(..)) => ("remove", "network"),
-        Step::Engine(EngineAction::CreateVolume(_)) => ("create", "volume"),
-        Step::Engine(EngineAction::RemoveVolume(..)) => ("remove", "volume"),
-        Step::TakeLocks(..) => ("lock", "lock"),
-        Step::ReleaseLocks(_) => ("unlock", "lock"),
-        Step::Reboot => ("reboot", "machine"),
-    };
-    ActionKind { action, object }
+    let (action, object, _) = HistoryAction::of(step);
+    ActionKind { action: action.word(), object: object.word() }
 }
 
 #[cfg(test)]
