@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use crate::port::{Store, StoreError};
+use crate::port::{HistoryStore, StoreError};
 use crate::state::Status;
 use crate::state::history::{History, HistoryEntry, KEPT_OVER_BOOTS};
 
@@ -21,7 +21,7 @@ const DURABLE_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Keeps the history for as long as it is polled.
 pub(crate) async fn run(
-    store: &impl Store,
+    store: &impl HistoryStore,
     mut status: watch::Receiver<Status>,
     mut history: watch::Receiver<History>,
 ) -> Infallible {
@@ -65,7 +65,7 @@ struct HistoryKeeper {
 }
 
 impl HistoryKeeper {
-    async fn append(&mut self, store: &impl Store, entries: &[Arc<HistoryEntry>]) {
+    async fn append(&mut self, store: &impl HistoryStore, entries: &[Arc<HistoryEntry>]) {
         let Some(newest) = entries.last() else { return };
         let newest = newest.id;
         let outcome = store.append_history(entries).await;
@@ -74,7 +74,7 @@ impl HistoryKeeper {
         self.appended = newest;
     }
 
-    async fn save(&mut self, store: &impl Store, kept: &[Arc<HistoryEntry>]) {
+    async fn save(&mut self, store: &impl HistoryStore, kept: &[Arc<HistoryEntry>]) {
         let outcome = store.save_history(kept).await;
         self.report(&outcome);
         self.durable = self.appended;

@@ -12,6 +12,7 @@ mod clock;
 mod cloud;
 mod engine;
 mod file_error;
+mod history;
 mod host;
 mod leds;
 mod locks;
@@ -25,6 +26,7 @@ pub use clock::{Clock, Random};
 pub use cloud::{Cloud, CloudError, TargetAnswer};
 pub use engine::{Engine, EngineError, EngineSnapshot};
 pub use file_error::FileError;
+pub use history::HistoryStore;
 pub use host::{Host, HostError, JournalChange};
 pub use leds::{LedError, Leds, ToolLock};
 pub use locks::{LockError, Locks};
@@ -38,8 +40,8 @@ pub use targets::Targets;
 pub trait World {
     /// The container engine.
     type Engine: Engine;
-    /// The store of records that survive a power cut.
-    type Store: Store;
+    /// The store of records that survive a power cut, and of the history.
+    type Store: Store + HistoryStore;
     /// The update locks.
     type Locks: Locks;
     /// The source of targets.

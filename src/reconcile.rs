@@ -43,7 +43,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::plan::{Plan, plan_with};
-use crate::port::{Clock, Engine, EngineError, EngineSnapshot, Host, LockError, Locks, Power, Record, Store, World};
+use crate::port::{Clock, Engine, EngineError, EngineSnapshot, HistoryStore, Host, LockError, Locks, Power, Record, World};
 use crate::reconcile::boot_config::BootConfigTracker;
 use crate::reconcile::goals::GoalCheck;
 use crate::reconcile::history::HistoryTracker;

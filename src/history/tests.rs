@@ -1,10 +1,8 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::port::{CursorCopy, Record, StoredState, TargetTag};
-use crate::state::cloud::AccountRecord;
 use crate::state::history::{Cause, HistoryAction, HistoryNote, HistoryObject, HistoryOutcome};
-use crate::state::{FlashWrites, LogCursors, PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
+use crate::state::{PowerAction, ShutdownOrigin, ShutdownProgress, ShutdownStatus};
 
 /// A disk that remembers the numbers of what it was given.
 #[derive(Debug, Default)]
@@ -13,28 +11,7 @@ struct Numbers {
     saved: RefCell<Vec<Vec<u64>>>,
 }
 
-impl Store for Numbers {
-    async fn load(&self) -> Result<StoredState, StoreError> {
-        unreachable!()
-    }
-    async fn account(&self) -> Result<Option<AccountRecord>, StoreError> {
-        unreachable!()
-    }
-    async fn save(&self, _: &Record) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {
-        unreachable!()
-    }
-    async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn target_tag(&self) -> Option<TargetTag> {
-        unreachable!()
-    }
-    fn flash_writes(&self) -> FlashWrites {
-        unreachable!()
-    }
+impl HistoryStore for Numbers {
     async fn load_history(&self) -> Vec<HistoryEntry> {
         unreachable!()
     }

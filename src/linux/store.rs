@@ -210,6 +210,17 @@ impl<F: StoreFiles> port::Store for Store<F> {
         off_thread(move || shared.keep_log_cursors(&bytes, copy)).await.map_err(StoreError::Interrupted)?
     }
 
+    async fn target_tag(&self) -> Option<TargetTag> {
+        let shared = Arc::clone(&self.shared);
+        off_thread(move || shared.target_tag()).await.ok()?
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
+    }
+}
+
+impl<F: StoreFiles> port::HistoryStore for Store<F> {
     async fn load_history(&self) -> Vec<HistoryEntry> {
         let shared = Arc::clone(&self.shared);
         off_thread(move || shared.history()).await.unwrap_or_default()
@@ -223,15 +234,6 @@ impl<F: StoreFiles> port::Store for Store<F> {
     async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         let (shared, bytes) = (Arc::clone(&self.shared), history::encode(entries));
         off_thread(move || shared.keep_history(&bytes)).await.map_err(StoreError::Interrupted)?
-    }
-
-    async fn target_tag(&self) -> Option<TargetTag> {
-        let shared = Arc::clone(&self.shared);
-        off_thread(move || shared.target_tag()).await.ok()?
-    }
-
-    fn flash_writes(&self) -> FlashWrites {
-        self.shared.files.flash().map(FlashCounter::so_far).unwrap_or_default()
     }
 }
 

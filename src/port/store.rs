@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::port::FileError;
 use crate::state::boot_config::BootConfigRecord;
 use crate::state::cloud::{AccountRecord, ReleasePin};
-use crate::state::history::HistoryEntry;
 use crate::state::lease::Leases;
 use crate::state::local_mode::LocalModeRecord;
 use crate::state::{ContainerId, FlashWrites, Identity, ImageRef, Keys, LogCursors, ServiceKey, StartCount, Target};
@@ -33,12 +31,6 @@ pub trait Store {
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError>;
     /// Saves how far logs were uploaded. May be called some ten times a second for [`CursorCopy::Boot`], which writes no flash.
     async fn save_log_cursors(&self, cursors: &LogCursors, copy: CursorCopy) -> Result<(), StoreError>;
-    /// The history as it was kept, oldest first, with numbers that have no gap. What cannot be read is forgotten.
-    async fn load_history(&self) -> Vec<HistoryEntry>;
-    /// Adds entries to what is kept until the machine reboots, which writes no flash. They follow those that were kept before.
-    async fn append_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError>;
-    /// Replaces the entries that are kept over reboots.
-    async fn save_history(&self, entries: &[Arc<HistoryEntry>]) -> Result<(), StoreError>;
     /// The stored ETag of the cloud's target. `None`: there is none, or it cannot be read. Changes nothing.
     async fn target_tag(&self) -> Option<TargetTag>;
     /// What was written to flash since the agent started, in the state directory and in other files of the agent. Reads memory

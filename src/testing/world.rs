@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::port::{
-    Clock, CursorCopy, Engine, EngineError, EngineSnapshot, Host, HostError, Inhibitor, InhibitorNotice, JournalChange,
-    LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError, StoredState,
-    TargetTag, Targets, ToolLock, UnitChange, World,
+    Clock, CursorCopy, Engine, EngineError, EngineSnapshot, HistoryStore, Host, HostError, Inhibitor, InhibitorNotice,
+    JournalChange, LedError, Leds, LockError, Locks, Net, NetError, Power, PowerError, Random, Record, Store, StoreError,
+    StoredState, TargetTag, Targets, ToolLock, UnitChange, World,
 };
 use crate::state::boot_config::BootFile;
 use crate::state::cloud::{AccountRecord, CloudAccount, ProvisionedFields, VpnProfile};
@@ -88,6 +88,16 @@ impl Store for TestWorld {
         Ok(())
     }
 
+    async fn target_tag(&self) -> Option<TargetTag> {
+        None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
+    }
+}
+
+impl HistoryStore for TestWorld {
     async fn load_history(&self) -> Vec<HistoryEntry> {
         unreachable!()
     }
@@ -98,14 +108,6 @@ impl Store for TestWorld {
 
     async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         unreachable!()
-    }
-
-    async fn target_tag(&self) -> Option<TargetTag> {
-        None
-    }
-
-    fn flash_writes(&self) -> FlashWrites {
-        FlashWrites::default()
     }
 }
 

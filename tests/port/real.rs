@@ -14,7 +14,7 @@ use boardkeeper::linux::leds::{Leds, host as leds_host, tool_lock};
 use boardkeeper::linux::locks::Locks;
 use boardkeeper::linux::net::NetAdapter;
 use boardkeeper::linux::store::Store;
-use boardkeeper::port::ToolLock;
+use boardkeeper::port::{self, HistoryStore, ToolLock};
 use boardkeeper::state::{ServiceKey, VpnState};
 
 use crate::cloud::lab::OverTls;
@@ -78,7 +78,7 @@ impl Disk {
 }
 
 impl store::Fixture for Disk {
-    fn open(&self) -> impl boardkeeper::port::Store + use<> {
+    fn open(&self) -> impl port::Store + HistoryStore + use<> {
         let state = self.dir.path().join("state");
         Store::new(&state, Box::new(|document| Ok(store::target(document))))
             .with_runtime_directory(&self.dir.path().join("run"))

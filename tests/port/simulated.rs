@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use boardkeeper::port::{StoredState, ToolLock};
+use boardkeeper::port::{HistoryStore, Store, StoredState, ToolLock};
 use boardkeeper::state::{ContainerId, ImageRef, OutputStream, ServiceKey, VpnState};
 
 use crate::engine::{Lab, Thing};
@@ -25,7 +25,7 @@ impl World {
 }
 
 impl crate::store::Fixture for World {
-    fn open(&self) -> impl boardkeeper::port::Store + use<> {
+    fn open(&self) -> impl Store + HistoryStore + use<> {
         self.0.clone()
     }
 

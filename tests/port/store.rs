@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use boardkeeper::port::{BootWindow, CursorCopy, Record, Store, StoredLeases, StoredTargets, TargetTag};
+use boardkeeper::port::{BootWindow, CursorCopy, HistoryStore, Record, Store, StoredLeases, StoredTargets, TargetTag};
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
+use boardkeeper::state::history::{Cause, History, HistoryAction, HistoryEntry, HistoryNote, HistoryObject, HistoryOutcome};
 use boardkeeper::state::lease::Lease;
 use boardkeeper::state::{AppId, FlashPurpose, FlashWrites, Identity, ImageRef, Keys, LogCursors, Secret, ServiceKey, Target};
 
 /// A world with a store that can be opened again, as after a power cut.
 pub(crate) trait Fixture {
     /// The store, opened anew.
-    fn open(&self) -> impl Store + use<Self>;
+    fn open(&self) -> impl Store + HistoryStore + use<Self>;
     /// Makes what was saved of a kind unreadable: `identity`, `keys`, `targets` or `stopped`.
     fn spoils(&self, kind: &str);
 }
@@ -92,6 +93,32 @@ pub(crate) async fn what_was_saved_comes_back(world: impl Fixture) {
     assert_eq!(world.open().account().await.unwrap(), Some(account(Some(1))));
     assert_eq!((memory.leases, memory.boot_window), (leases(60), boot_window()));
     assert!(memory.complaints.is_empty(), "{:?}", memory.complaints);
+}
+
+/// The history comes back as it was, whatever part of it is kept over reboots.
+pub(crate) async fn the_history_comes_back(world: impl Fixture) {
+    let mut history = History::default();
+    for name in ["a", "b", "c"] {
+        history.add(HistoryNote {
+            at_ms: 1_795_443_722_000,
+            action: HistoryAction::Pull,
+            object: HistoryObject::Image,
+            name: name.into(),
+            app: Some(AppId(1)),
+            service: None,
+            cause: Cause::from_why("the target asks for it"),
+            outcome: HistoryOutcome::Failed("no route".into()),
+            millis: Some(12),
+        });
+    }
+    let entries: Vec<_> = history.entries().cloned().collect();
+    assert_eq!(world.open().load_history().await, []);
+    world.open().save_history(&entries[..1]).await.unwrap();
+    let plain = |it: &[std::sync::Arc<HistoryEntry>]| it.iter().map(|it| HistoryEntry::clone(it)).collect::<Vec<_>>();
+    assert_eq!(world.open().load_history().await, plain(&entries[..1]));
+    world.open().append_history(&entries[1..]).await.unwrap();
+    world.open().save_history(&entries).await.unwrap();
+    assert_eq!(world.open().load_history().await, plain(&entries));
 }
 
 /// A record takes the place of the one of its kind, and of no other.
@@ -181,6 +208,7 @@ macro_rules! every_fact {
         $hold! { $($world)*:
             there_is_nothing_at_first
             what_was_saved_comes_back
+            the_history_comes_back
             the_last_one_counts
             what_cannot_be_read_is_put_aside
             what_is_written_to_flash_is_counted

@@ -341,6 +341,16 @@ impl port::Store for World {
         Ok(())
     }
 
+    async fn target_tag(&self) -> Option<TargetTag> {
+        None
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        FlashWrites::default()
+    }
+}
+
+impl port::HistoryStore for World {
     async fn load_history(&self) -> Vec<HistoryEntry> {
         Vec::new()
     }
@@ -351,14 +361,6 @@ impl port::Store for World {
 
     async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    async fn target_tag(&self) -> Option<TargetTag> {
-        None
-    }
-
-    fn flash_writes(&self) -> FlashWrites {
-        FlashWrites::default()
     }
 }
 

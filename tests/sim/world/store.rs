@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use boardkeeper::port::{CursorCopy, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
+use boardkeeper::port::{CursorCopy, HistoryStore, Record, Store, StoreError, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::AccountRecord;
 use boardkeeper::state::history::{HistoryEntry, KEPT, KEPT_OVER_BOOTS};
@@ -273,6 +273,17 @@ impl Store for Sim {
         })
     }
 
+    async fn target_tag(&self) -> Option<TargetTag> {
+        self.pass(1, 20).await;
+        self.with(|model| model.disk.tag.clone())
+    }
+
+    fn flash_writes(&self) -> FlashWrites {
+        self.with(|model| model.disk.written.clone())
+    }
+}
+
+impl HistoryStore for Sim {
     async fn load_history(&self) -> Vec<HistoryEntry> {
         self.with(|model| {
             let Disk { durable_history, boot_history, .. } = &model.disk;
@@ -306,15 +317,6 @@ impl Store for Sim {
             }
             trouble.map_or(Ok(()), Err)
         })
-    }
-
-    async fn target_tag(&self) -> Option<TargetTag> {
-        self.pass(1, 20).await;
-        self.with(|model| model.disk.tag.clone())
-    }
-
-    fn flash_writes(&self) -> FlashWrites {
-        self.with(|model| model.disk.written.clone())
     }
 }
 

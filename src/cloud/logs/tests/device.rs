@@ -17,7 +17,6 @@ use crate::state::cloud::{
     AccountRecord, CloudAccount, CloudLogLine, CloudStatus, DeviceReport, LogSource, RegisteredDevice, RegistrationForm,
     ReleasePin, Traffic, VpnProfile,
 };
-use crate::state::history::HistoryEntry;
 use crate::state::{DeviceEvent, EngineTime, FlashWrites, LogCursors, OutputStream, Secret, Status};
 use crate::testing::{BEGIN, ContainerLog, ScriptedEngine, WallClock, container, id, status};
 
@@ -185,15 +184,6 @@ impl Store for Memory {
         unreachable!()
     }
     async fn target_tag(&self) -> Option<TargetTag> {
-        unreachable!()
-    }
-    async fn load_history(&self) -> Vec<HistoryEntry> {
-        unreachable!()
-    }
-    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         unreachable!()
     }
     async fn load_log_cursors(&self) -> Result<Option<LogCursors>, StoreError> {

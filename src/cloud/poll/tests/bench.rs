@@ -14,7 +14,6 @@ use crate::state::cloud::{
     AccountRecord, ByteCount, CloudLogLine, DeviceReport, Polling, RegisteredDevice, RegistrationForm, ReleasePin, Traffic,
     TrafficPurpose, VpnProfile,
 };
-use crate::state::history::HistoryEntry;
 use crate::state::{Device, FlashWrites, LogCursors, Secret};
 
 /// A document whose device has this name.
@@ -118,15 +117,6 @@ impl Store for TestCloud {
         unreachable!()
     }
     async fn save_log_cursors(&self, _: &LogCursors, _: CursorCopy) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn load_history(&self) -> Vec<HistoryEntry> {
-        unreachable!()
-    }
-    async fn append_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn save_history(&self, _: &[Arc<HistoryEntry>]) -> Result<(), StoreError> {
         unreachable!()
     }
     async fn target_tag(&self) -> Option<TargetTag> {
