@@ -92,10 +92,16 @@ prepare() {
 
 # The tools are found, and the target's settings are what its musl and zig need.
 enter() {
-  local upper unwind=
+  local upper flags=
   upper=$(tr a-z- A-Z_ <<< "$1")
   # A binary that aborts on a panic never unwinds: its tables are an eighth of it. Tests unwind.
-  [ "$2" != zigbuild ] || unwind="-C force-unwind-tables=no "
+  [ "$2" != zigbuild ] || flags="-C force-unwind-tables=no "
+  # These binaries are loaded at one place, so code for any place only makes them larger. Thumb-2 takes two thirds of the room; a
+  # Pi Zero has none. (LLVM's outliner would make its binary half a megabyte smaller, and it crashes with it: tests/lab/arm.sh.)
+  case $1 in
+  armv7-*) flags="$flags-C relocation-model=static -C target-feature=+thumb-mode " ;;
+  arm-*) flags="$flags-C relocation-model=static " ;;
+  esac
   LD_LIBRARY_PATH=$cache/root/usr/lib/$(uname -m)-linux-gnu
   export LD_LIBRARY_PATH
   export PATH=$cache/root/usr/bin:$cache/venv/bin:$PATH RUSTC=$cache/root/usr/bin/rustc CARGO=$cache/root/usr/bin/cargo
@@ -104,7 +110,7 @@ enter() {
   # Seconds after 2038; tests/lab/arm.sh looks at a clock that stands there.
   case $1 in arm*) export RUSTC_WRAPPER=$here/packaging/rustc-time64.sh ;; esac
   # musl and its start files are zig's. Where it was built is nobody's business, and would differ between two machines.
-  export "CARGO_TARGET_${upper}_RUSTFLAGS=$unwind-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+  export "CARGO_TARGET_${upper}_RUSTFLAGS=$flags-C link-self-contained=no --remap-path-prefix=$here=/boardkeeper --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
 }
 
 [ $# -ge 1 ] || usage
@@ -115,4 +121,8 @@ target=$1 verb=$2
 shift 2
 [ "$verb" != build ] || verb=zigbuild
 enter "$target" "$verb"
-exec nice -n 10 cargo-zigbuild "$verb" --target "$target" -Zbuild-std=std,panic_abort "$@"
+# A binary that aborts, and has no symbols, has no use for the code that prints backtraces; and the algorithms that are chosen for
+# size sort and search a few dozen items as fast.
+std=()
+[ "$verb" != zigbuild ] || std=(-Zbuild-std-features=optimize_for_size)
+exec nice -n 10 cargo-zigbuild "$verb" --target "$target" -Zbuild-std=std,panic_abort "${std[@]}" "$@"
