@@ -18,6 +18,7 @@ Environment without a flag:
   DOCKER_HOST              The container engine. Default: unix:///var/run/docker.sock, then balenaEngine's socket, then podman's
   DBUS_SYSTEM_BUS_ADDRESS  The system bus, for reboots and shutdowns. Default: the one below --root
   NOTIFY_SOCKET, WATCHDOG_USEC  Set by systemd, for readiness, status and watchdog notifications
+  BOARDKEEPER_REPLACES     Set by the package's unit: the installed version that does not work, in whose place this one runs
   BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores, not all the same. Default: a random key
   HTTPS_PROXY, ALL_PROXY, NO_PROXY  The proxy for connections to the cloud, http://[USER:PASSWORD@]HOST:PORT, and the hosts reached without it
   LED_FILE                 As --led-file
