@@ -69,6 +69,7 @@ fill() {
   install -D -m 755 "$(binary_of "$1")" "$root/usr/bin/boardkeeper"
   install -d -m 755 "$root/etc/boardkeeper"
   file $packaged/boardkeeper.service usr/lib/systemd/system/boardkeeper.service
+  file $packaged/boardkeeper-fallback.sh usr/lib/boardkeeper/fallback
   file $packaged/boardkeeper-vpn.service usr/lib/systemd/system/boardkeeper-vpn.service
   file $packaged/boardkeeper-journal.service usr/lib/systemd/system/boardkeeper-journal.service
   file $packaged/boardkeeper.sysusers usr/lib/sysusers.d/boardkeeper.conf
@@ -96,7 +97,7 @@ package() {
   fill "$arch"
   control "$arch" > "$root/DEBIAN/control"
   echo /etc/default/boardkeeper > "$root/DEBIAN/conffiles"
-  install -m 755 packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN/"
+  install -m 755 packaging/debian/preinst packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN/"
   (cd "$root" && find . -type f -not -path './DEBIAN/*' -printf '%P\n' | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums)
   find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
   dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$deb" > /dev/null

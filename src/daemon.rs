@@ -291,7 +291,7 @@ fn world(
     Linux {
         engine,
         store: Store::new(&config.state_dir, Box::new(move |text| document::parse_kept(text, uuid.as_deref())))
-            .with_complaints(config.troubles.clone())
+            .with_complaints(config.troubles.iter().cloned().chain(replaces()).collect())
             .with_flash_counter(FlashCounter::of_process())
             .with_runtime_directory(&config.runtime_dir),
         locks: Locks::new(&config.root),
@@ -311,6 +311,16 @@ fn world(
         )
         .with_boot_files(boot_files(config)),
     }
+}
+
+/// What is said if this version runs in place of a newer one: `boardkeeper.service` gives that one's version to the agent.
+fn replaces() -> Option<String> {
+    let installed = std::env::var("BOARDKEEPER_REPLACES").ok().filter(|it| !it.is_empty())?;
+    let own = env!("CARGO_PKG_VERSION");
+    Some(format!(
+        "boardkeeper {installed} is installed and did not become ready; boardkeeper {own} runs in its place until a working \
+         package is installed (`journalctl -u boardkeeper` says why)"
+    ))
 }
 
 /// Detects the board. If records cannot be written, no LED is driven, and everything else works.

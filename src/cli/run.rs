@@ -18,12 +18,14 @@ Environment without a flag:
   DOCKER_HOST              The container engine. Default: unix:///var/run/docker.sock, then balenaEngine's socket, then podman's
   DBUS_SYSTEM_BUS_ADDRESS  The system bus, for reboots and shutdowns. Default: the one below --root
   NOTIFY_SOCKET, WATCHDOG_USEC  Set by systemd, for readiness, status and watchdog notifications
+  BOARDKEEPER_REPLACES     Set by the package's unit: the installed version that does not work, in whose place this one runs
   BOARDKEEPER_API_KEY      The device's key at its first start, 16 to 128 letters, digits or underscores, not all the same. Default: a random key
   HTTPS_PROXY, ALL_PROXY, NO_PROXY  The proxy for connections to the cloud, http://[USER:PASSWORD@]HOST:PORT, and the hosts reached without it
   LED_FILE                 As --led-file
   DOCKER_CONFIG            Directory of a config.json with registry credentials, if --registry-auth is not given
 
-Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.";
+Stopping the agent (SIGTERM, Ctrl-C) leaves the containers running.
+A state directory that a newer version wrote is refused with exit code 1, and not changed.";
 
 /// What must outlive a power cut is found by every command in the same way.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +46,9 @@ impl StateDirArgs {
 
     /// Where things are, whatever the provisioning file says.
     pub fn paths(&self) -> Result<Config, CommandError> {
-        Config::read_paths(&raw(self.0.clone())?, &|name| std::env::var(name).ok()).map_err(wrong)
+        let raw = raw(self.0.clone())?;
+        check_format(&raw)?;
+        Config::read_paths(&raw, &variable).map_err(wrong)
     }
 }
 
@@ -75,7 +79,20 @@ pub fn device(config: &Config, engines: &[String]) -> Device {
 }
 
 fn read(given: Given) -> Result<Config, CommandError> {
-    Config::read(&raw(given)?, &|name| std::env::var(name).ok()).map_err(wrong)
+    let raw = raw(given)?;
+    check_format(&raw)?;
+    Config::read(&raw, &variable).map_err(wrong)
+}
+
+/// Refuses a state directory of a newer version, before anything in it is read. What is wrong with the settings is reported by
+/// the reader of all of them.
+fn check_format(raw: &RawSettings) -> Result<(), CommandError> {
+    let Ok(paths) = Config::read_paths(raw, &variable) else { return Ok(()) };
+    store::check_format(&paths.state_dir).map_err(|why| CommandError::Failed(why.to_string()))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of `map_err`")]

@@ -69,6 +69,7 @@ struct AgentState {
     waiting: Option<Vec<String>>,
     locks: Vec<Lock>,
     troubles: Option<Vec<Trouble>>,
+    complaints: Option<Vec<String>>,
     rejected: Option<String>,
     cloud: Option<cloud::CloudSummary>,
     local_engine: Option<LocalEngine>,
@@ -248,6 +249,7 @@ impl AgentState {
     /// What is in progress, waiting or failed, the most current first.
     fn details(&self, downloads: Vec<String>) -> Vec<(&'static str, String)> {
         let mut lines: Vec<(&str, String)> = self.shutdown.failure().into_iter().map(|it| ("trouble", it)).collect();
+        lines.extend(self.complaints.iter().flatten().map(|it| ("warning", it.clone())));
         lines.extend(self.local_mode.line().map(|it| ("local", it)));
         lines.extend(self.doing.iter().map(|it| ("doing", it.what.clone())));
         lines.extend(downloads.into_iter().map(|it| ("pulled", it)));

@@ -31,6 +31,7 @@ mod cursors;
 mod directory_lock;
 mod disk;
 mod for_boot;
+mod format;
 mod history;
 mod local_mode;
 mod reached;
@@ -41,12 +42,14 @@ mod wire;
 pub use accepted::AcceptedDocuments;
 pub use directory_lock::{DirectoryLock, hold};
 pub use disk::{Disk, StoreFiles};
+pub use format::{FORMAT, check_format};
 pub use readers::{
     account_in as account, device_key, identity, keep_provisioned, provisioned, provisioned_path, remove_account, stored, uuid,
 };
 
 use disk::StateDirectory;
 use for_boot::{BOOT_WINDOW, LEASES};
+use format::FORMAT_FILE;
 use reached::REACHED;
 
 const IDENTITY: &str = "identity.json";
@@ -65,7 +68,8 @@ const BOOT_CONFIG: &str = "boot-file.json";
 const LOCAL_MODE: &str = "local-mode.json";
 /// What the provisioning file said. Not a record: only the next start reads it.
 const PROVISIONED: &str = "boot-config.json";
-const RECORDS: [&str; 14] = [
+const RECORDS: [&str; 15] = [
+    FORMAT_FILE,
     IDENTITY,
     IDENTITY_BACKUP,
     ACCOUNT,
@@ -246,13 +250,17 @@ impl<F: StoreFiles> fmt::Debug for Store<F> {
 impl<F: StoreFiles> SharedStore<F> {
     fn load(&self) -> Result<StoredState, StoreError> {
         self.files.prepare().map_err(|why| failed(&self.files, "make", "", &why))?;
+        let mut damaged = Vec::new();
+        self.settle_format(&mut damaged)?;
         let names = self.files.names().map_err(|why| failed(&self.files, "read", "", &why))?;
         for draft in names.iter().filter(|it| it.starts_with('.') && it.ends_with(DRAFT)) {
             // A leftover temporary file takes space but does no other harm: the next save replaces it.
             let _ = self.files.remove(draft);
         }
-        let mut memory =
-            StoredState { complaints: [self.complaints.clone(), self.files.doubts()].concat(), ..StoredState::default() };
+        let mut memory = StoredState {
+            complaints: [self.complaints.clone(), damaged, self.files.doubts()].concat(),
+            ..StoredState::default()
+        };
         memory.identity = self.identity(&mut memory.complaints)?.map(wire::IdentityFile::into_state);
         memory.account = self.account(&mut memory.complaints)?.map(wire::AccountFile::into_state);
         memory.pin = self.read(PIN, &mut memory.complaints)?.and_then(wire::PinFile::into_state);

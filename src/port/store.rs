@@ -170,9 +170,35 @@ pub enum StoreError {
         /// The directory.
         path: String,
     },
+    /// A newer version of the agent wrote the state directory, and this version would misread it.
+    #[error(
+        "this version of boardkeeper ({own}) cannot read `{path}`: {writer} wrote it, in format {format}, and this one reads \
+         formats up to {newest}; install that version again, or choose another place with --state-dir",
+        own = env!("CARGO_PKG_VERSION"),
+        writer = writer_words(.writer)
+    )]
+    NewerFormat {
+        /// The directory.
+        path: String,
+        /// Its format.
+        format: u32,
+        /// The newest format that this version reads.
+        newest: u32,
+        /// The version that began the format. Empty: it is not known.
+        writer: String,
+    },
     /// The work was broken off. The record is saved or not, and may be saved again.
     #[error("{0}")]
     Interrupted(String),
+}
+
+/// Which versions can read a directory, by the version that began its format.
+fn writer_words(version: &str) -> String {
+    if version.is_empty() {
+        "a newer version of boardkeeper".to_owned()
+    } else {
+        format!("boardkeeper {version} or a newer version")
+    }
 }
 
 /// What to do about a file of the store that cannot be used.

@@ -57,7 +57,8 @@ pub struct Status {
     pub rejected_releases: BTreeMap<String, String>,
     /// The target that was not reached yet, and how often the agent was started with it; or the one that is refused.
     pub start_count: Option<StartCount>,
-    /// Saved state that could not be read at startup, and where it was put.
+    /// Warnings of the start: saved state that could not be read, and where it was put; an installed version that does not
+    /// work.
     pub unreadable_records: Vec<String>,
     /// Progress of each pull.
     pub progress: BTreeMap<ImageRef, DownloadProgress>,

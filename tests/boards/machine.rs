@@ -124,8 +124,30 @@ impl Machine {
         assert!(Command::new("sh").args(["-c", &load]).stdout(Stdio::null()).status().unwrap().success());
     }
 
+    /// When each container that runs was started, and how often its engine restarted it.
+    pub(crate) fn starts(&self) -> String {
+        let format = "--format={{.Id}} {{.State.StartedAt}} {{.RestartCount}}";
+        let out = Command::new("docker").args(["-H", &self.docker_host(), "inspect", format]).args(self.containers()).output();
+        String::from_utf8(out.unwrap().stdout).unwrap()
+    }
+
     fn docker_host(&self) -> String {
         format!("unix://{}", self.dir.join("engine/docker.sock").display())
+    }
+
+    /// Makes a package with this program as the agent. Its path in the machine.
+    pub(crate) fn makes_package(&self, version: &str, program: &Path) -> String {
+        let name = format!("boardkeeper-{version}.deb");
+        let made = script("nspawn.sh").arg("deb").arg(program).arg(version).arg(self.dir.join("engine").join(&name)).status();
+        assert!(made.unwrap().success());
+        format!("/run/engine/{name}")
+    }
+
+    /// Has apt install such a package in place of any other version.
+    pub(crate) fn installs(&self, version: &str, program: &Path) {
+        let apt = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --allow-downgrades -o Dpkg::Use-Pty=0";
+        self.run(&format!("{apt} {} 2>&1", self.makes_package(version, program)));
+        assert_eq!(self.run("dpkg-query -W -f '${Version} ${db:Status-Status}' boardkeeper"), format!("{version} installed"));
     }
 
     /// Ids of the containers that run.
@@ -190,7 +212,7 @@ impl Machine {
     }
 
     /// The machine has no curl; its network is entered with ours.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut curl = Command::new("nsenter");
         curl.args(["-t", &self.leader, "-n", "curl", "-s", "-m", "20", "-w", "\n%{http_code}", "-X", method, "-d", body]);
         curl.args(["-H", "Content-Type: application/json", &format!("http://127.0.0.1:48484{path}")]);

@@ -8,3 +8,4 @@ mod emulator;
 mod machine;
 mod nspawn;
 mod package;
+mod upgrade;

@@ -17,11 +17,11 @@ const IMAGE: &str = "tests/busybox:1";
 const LOCKS: &str = "/tmp/balena-supervisor/services/1/web";
 
 /// A machine with the package and an engine that its user may use, on which one service runs.
-fn settled(name: &str) -> Machine {
+pub(crate) fn settled(name: &str) -> Machine {
     settled_on(Suite::Bookworm, name)
 }
 
-fn settled_on(suite: Suite, name: &str) -> Machine {
+pub(crate) fn settled_on(suite: Suite, name: &str) -> Machine {
     let mut machine = Machine::with_package(name, suite);
     machine.with_engine();
     machine.run("chgrp docker /run/engine/docker.sock && chmod 0660 /run/engine/docker.sock");
@@ -30,11 +30,11 @@ fn settled_on(suite: Suite, name: &str) -> Machine {
     machine
 }
 
-fn shows(machine: &Machine, what: &str) -> String {
+pub(crate) fn shows(machine: &Machine, what: &str) -> String {
     machine.run(&format!("systemctl show boardkeeper -p {what} --value"))
 }
 
-fn log(machine: &Machine) -> String {
+pub(crate) fn log(machine: &Machine) -> String {
     machine.run("journalctl --no-pager -o cat -u boardkeeper")
 }
 

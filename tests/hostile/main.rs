@@ -9,6 +9,7 @@ mod agent;
 mod connections;
 mod events;
 mod files;
+mod format;
 mod garbage;
 mod join;
 mod key_guessing;

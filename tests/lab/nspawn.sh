@@ -8,6 +8,7 @@
 #                        DIR/engine is its /run/engine, where the agent expects an engine's socket
 #   bare DIR BINARY      the same, with the files of the Debian package where it lays them down, and nothing of them set up yet:
 #                        /root/postinst does that, as the package manager would
+#   deb PROGRAM VERSION FILE   makes a package like packaging/deb.sh, with PROGRAM as the agent, for upgrades; no manual pages are in it
 #
 # What the machine writes is below DIR, so it is kept from boot to boot, and gone with DIR. Needs root, systemd-container and
 # debootstrap.
@@ -69,6 +70,20 @@ unpack() {
   install -D -m 755 "$2" "$1/usr/bin/boardkeeper"
 }
 
+make_deb() {
+  local work
+  work=$(mktemp -d)
+  unpack "$work" "$1"
+  rm -r "$work/root" "$work/var"
+  mkdir "$work/DEBIAN"
+  for it in preinst postinst prerm postrm; do install -m 755 "$here/packaging/debian/$it" "$work/DEBIAN/"; done
+  echo /etc/default/boardkeeper > "$work/DEBIAN/conffiles"
+  printf '%s\n' 'Package: boardkeeper' "Version: $2" 'Architecture: all' 'Maintainer: The tests <tests@localhost>' \
+    'Description: the agent, or what is to pass for it' > "$work/DEBIAN/control"
+  dpkg-deb -Znone --root-owner-group --build "$work" "$3" > /dev/null
+  rm -r "$work"
+}
+
 boot() {
   local furnish=$1 dir=$2 binary=$3
   mkdir -p "$dir/work" "$dir/machine" "$dir/engine"
@@ -87,6 +102,8 @@ case $verb in
 root)
   make_root
   echo "$root" ;;
+deb)
+  make_deb "$2" "$3" "$4" ;;
 boot | bare) # in mounts of its own, so that none is left when it ends
   if [ "${BOARDKEEPER_NSPAWN:-}" = inside ]; then
     mount --make-rprivate /
@@ -95,6 +112,6 @@ boot | bare) # in mounts of its own, so that none is left when it ends
   make_root
   BOARDKEEPER_NSPAWN=inside exec unshare -m "$0" "$@" ;;
 *)
-  sed -n '2,16s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
   exit 2 ;;
 esac

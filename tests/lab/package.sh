@@ -2,11 +2,11 @@
 # Takes the Debian packages through their lives in clean roots.   package.sh [ARCHITECTURE…]
 #
 # amd64, armhf, arm64, armel; without arguments, those that `make deb` has made. For each, in a root of Debian that has nothing but
-# systemd's files: the package is installed, upgraded, removed, installed again and purged with apt, its maintainer scripts running on
+# systemd's files: the package is installed, upgraded, replaced by an older one, removed, installed again and purged with apt, its maintainer scripts running on
 # an emulated processor where the machine has another. After each step it is looked at what is there, what is kept and what is gone,
 # and between them the agent runs, so that there is a state to keep. Where the machine has the processor itself, systemd runs in the
-# root with a private engine beside it, and it is looked at whether the agent was begun, begun anew and stopped, and whether the
-# container of its app ran on through all of it. The roots are made once, in
+# root with a private engine beside it, and it is looked at whether the agent was begun, begun anew and stopped, whether
+# the version before takes the place of one that is no program, and whether the container of its app ran on through all of it. The roots are made once, in
 # ${XDG_CACHE_HOME:-~/.cache}/boardkeeper/roots; SUITE is the release of Debian (bookworm), MIRROR where it comes from (its usual one).
 set -eu
 cd "$(dirname "$0")/../.."
@@ -79,6 +79,14 @@ make_older() {
   dpkg-deb --root-owner-group --build "$work/older" "$root/tmp/older.deb" > /dev/null
 }
 
+# And as it would be if the program of the next version were none.
+make_broken() {
+  dpkg-deb --raw-extract "$1" "$work/broken"
+  sed -i 's/^Version: .*/Version: 99/' "$work/broken/DEBIAN/control"
+  echo 'this is no program' > "$work/broken/usr/bin/boardkeeper"
+  dpkg-deb --root-owner-group --build "$work/broken" "$root/tmp/broken.deb" > /dev/null
+}
+
 # --- what is looked at ---
 
 there() { for it in "$@"; do [ -e "$root$it" ] || [ -h "$root$it" ] || fail "$when, $it is not there"; done; }
@@ -86,7 +94,7 @@ gone() { for it in "$@"; do [ ! -e "$root$it" ] && [ ! -h "$root$it" ] || fail "
 same() { [ "$2" = "$3" ] || fail "$when, $1 is '$2' and not '$3'"; }
 
 enabled=/etc/systemd/system/multi-user.target.wants/boardkeeper.service
-program="/usr/bin/boardkeeper /usr/share/polkit-1/rules.d/50-boardkeeper.rules /usr/lib/udev/rules.d/70-boardkeeper.rules /usr/lib/systemd/system/boardkeeper.service /usr/share/man/man1/boardkeeper.1.gz
+program="/usr/bin/boardkeeper /usr/share/polkit-1/rules.d/50-boardkeeper.rules /usr/lib/udev/rules.d/70-boardkeeper.rules /usr/lib/systemd/system/boardkeeper.service /usr/lib/boardkeeper/fallback /usr/share/man/man1/boardkeeper.1.gz
   /usr/share/bash-completion/completions/boardkeeper"
 
 # A short life: it makes its identity and its keys, and stops when it is asked.
@@ -127,6 +135,22 @@ J
   [ -n "$container" ] || { in_root boardkeeper state >&2 || true; in_root journalctl -u boardkeeper -n 20 >&2; fail "$when, the app does not run"; }
 }
 
+# Without systemd no version is known to have become ready, so none is kept.
+falls_back() {
+  local began=$SECONDS
+  [ -n "$init" ] || return 0
+  apt install /tmp/broken.deb
+  for _ in $(seq 600); do
+    ! in_root /usr/lib/boardkeeper/previous/boardkeeper state --json > "$work/state" 2> /dev/null || break
+    sleep 0.2
+  done
+  grep -q 'boardkeeper 99 is installed and did not become ready' "$work/state" ||
+    { in_root journalctl -u boardkeeper -n 20 >&2; fail "$when, the version before does not say that it runs in place of another"; }
+  say "the version before answered $((SECONDS - began)) s after an upgrade to no program"
+  same 'the key' "$(in_root /usr/lib/boardkeeper/previous/boardkeeper key)" "$1"
+  it_runs_on
+}
+
 it_runs_on() { [ -z "$init" ] || same "the app's container" "$(containers)" "$container"; }
 
 # A boot empties /tmp. The directory of a service's locks is made before its container is started: an engine would make it for root alone.
@@ -142,6 +166,7 @@ lose_the_locks() {
 take_through() {
   local new=$1 before pid
   make_older "$new"
+  make_broken "$new"
   cp "$new" "$root/tmp/new.deb"
 
   when='after the installation'
@@ -172,13 +197,29 @@ take_through() {
   if [ -n "$init" ] && [ "$(process)" = "$pid" ]; then fail "$when, the old one still runs"; fi
   it_runs_on
 
+  when='after an older package'
+  pid=$(process)
+  apt install --allow-downgrades /tmp/older.deb
+  same 'the package' "$(in_root dpkg-query -W -f '${Version}' boardkeeper)" 0.0.1
+  live
+  same 'the key' "$(key)" "$before"
+  if [ -n "$init" ] && [ "$(process)" = "$pid" ]; then fail "$when, the newer one still runs"; fi
+  it_runs_on
+
+  when='after an upgrade to no program'
+  falls_back "$before"
+  apt install --allow-downgrades /tmp/new.deb
+  live
+  same 'the key' "$(key)" "$before"
+  it_runs_on
+
   when='after the directory of its locks was lost'
   lose_the_locks
 
   when='after the removal'
   apt remove boardkeeper
   # shellcheck disable=SC2086 # several words
-  gone $program
+  gone $program /usr/lib/boardkeeper
   [ -z "$init" ] || same "the service's process" "$(process)" 0
   it_runs_on
   there /var/lib/boardkeeper/keys.json /etc/default/boardkeeper /etc/boardkeeper/target.json
@@ -195,7 +236,7 @@ take_through() {
   when='after the purge'
   apt purge boardkeeper
   # shellcheck disable=SC2086 # several words
-  gone $program $enabled /var/lib/boardkeeper /etc/boardkeeper /etc/default/boardkeeper /etc/systemd/system/boardkeeper.service
+  gone $program $enabled /usr/lib/boardkeeper /var/lib/boardkeeper /var/lib/boardkeeper-fallback /etc/boardkeeper /etc/default/boardkeeper /etc/systemd/system/boardkeeper.service
   it_runs_on
 }
 
@@ -214,7 +255,7 @@ one() {
   for it in null zero full random urandom tty; do touch "$root/dev/$it" && mount --bind "/dev/$it" "$root/dev/$it"; done
   if native "$arch"; then boot; fi
   take_through "$deb"
-  say "installed, upgraded, removed, installed again and purged${init:+ under systemd}, in $((SECONDS - began)) s"
+  say "installed, upgraded, replaced by an older one, removed, installed again and purged${init:+ under systemd}, in $((SECONDS - began)) s"
 }
 
 clean() {

@@ -4,6 +4,7 @@
 //! layer        file systems in memory that know what is on the disk     rng      reproducible randomness
 //! cut          what a power cut leaves of them                          oracle   what may be found then
 //! operations   every operation, every moment, every state               lives    random sequences of operations and cuts
+//! released     what earlier versions left, which this one reads           accepted the record of signed documents
 //! ```
 
 #![expect(clippy::unwrap_used, reason = "a test may fall over")]
@@ -15,6 +16,7 @@ mod lives;
 mod operations;
 mod oracle;
 mod power_cut;
+mod released;
 mod rng;
 
 /// Runs a future with threads for what blocks.

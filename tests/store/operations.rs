@@ -22,6 +22,7 @@ struct Operation {
 async fn lived_in(lie: Option<Lie>) -> (Layer, Allowed) {
     let (layer, mut allowed) = (Layer::new().lying(lie), Allowed::nothing());
     let store = open(&layer);
+    store.load().await.unwrap();
     for kind in 0..KINDS {
         let record = record(kind, 1);
         store.save(&record).await.unwrap();

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use boardkeeper::linux::store::Store;
+use boardkeeper::linux::store::{FORMAT, Store};
 use boardkeeper::port::{Record, Store as _, StoredState, StoredTargets, TargetTag};
 use boardkeeper::state::boot_config::BootConfigRecord;
 use boardkeeper::state::cloud::{AccountRecord, ReleasePin};
@@ -160,6 +160,7 @@ impl Allowed {
             return Err(format!("a cut alone made something unreadable: {:?}", memory.complaints));
         }
         self.relics_are_there(left)?;
+        is_marked(left)?;
         // What was loaded is acted on, so it must not be lost by the next cut.
         let later = super::power_cut::least(&left.model());
         let again = open(&later).load().await.map_err(|why| format!("it does not open again: {why}"))?;
@@ -168,6 +169,7 @@ impl Allowed {
             return Err(format!("what was loaded was lost by the next cut: {same:?}, then {again:?}"));
         }
         self.relics_are_there(&later)?;
+        is_marked(&later)?;
         Ok(same)
     }
 
@@ -181,6 +183,13 @@ impl Allowed {
         let known = |name: &str| name.contains(".unreadable-") || !name.starts_with('.');
         files.keys().find(|it| !known(it)).map_or(Ok(()), |it| Err(format!("`{it}` was left behind")))
     }
+}
+
+/// Whether a directory that was opened says its format.
+fn is_marked(left: &Layer) -> Result<(), String> {
+    let format = left.contents(Path::new(DIR)).remove("format").unwrap_or_default();
+    let expected = format!("{FORMAT} {}\n", env!("CARGO_PKG_VERSION"));
+    if format == expected.as_bytes() { Ok(()) } else { Err(format!("the format is {:?}", String::from_utf8_lossy(&format))) }
 }
 
 fn one_of<T: PartialEq + Debug>(allowed: &[T], found: &T) -> Result<(), String> {
@@ -197,7 +206,8 @@ fn target(document: &str) -> Target {
 }
 
 /// The names of a record's files.
-pub(crate) const FILES: [&str; 12] = [
+pub(crate) const FILES: [&str; 13] = [
+    "format",
     "identity.json",
     "identity.backup.json",
     "account.json",

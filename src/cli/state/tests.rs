@@ -13,7 +13,7 @@ const ANSWER: &str = r#"{
   "downloads": [{"image": "busybox:latest", "percent": 40}],
   "waiting": ["1/main waits for the images of the release"],
   "troubles": [{"what": "kill 2/old", "why": "no", "failures": 1, "again_in_seconds": 2}],
-  "rejected": "it is not JSON", "locks": [{"held_by": "agent", "app_id": 1, "services": ["db"]},
+  "complaints": ["boardkeeper 0.2.0 is installed and did not become ready"], "rejected": "it is not JSON", "locks": [{"held_by": "agent", "app_id": 1, "services": ["db"]},
     {"held_by": "lease", "app_id": 1, "owner": "recorder", "reason": "it records", "seconds": 60, "ends": "2026-11-28T22:45:00Z"}],
   "update": {"pending": true, "downloaded": false, "failed": false},
   "device": {"uuid": "abc", "name": "kitchen", "device_type": "raspberrypi3", "arch": "aarch64", "os_version": "Resin OS",
@@ -33,6 +33,7 @@ APP             SERVICE  WANTED           IS          IMAGE
 2               old      gone             running     a [31m
 
 trouble   the reboot did not happen: refused
+warning   boardkeeper 0.2.0 is installed and did not become ready
 doing     pull busybox:latest
 pulled    busybox:latest 40 %
 waiting   1/main waits for the images of the release

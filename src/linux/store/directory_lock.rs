@@ -7,6 +7,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::disk::{Disk, StateDirectory};
+use super::format;
 use crate::port::StoreError;
 
 /// A directory locked against other agents.
@@ -16,14 +17,16 @@ pub struct DirectoryLock {
     _directory: Option<File>,
 }
 
-/// Locks the directory `path` for this agent, until the result is dropped or the process ends. Fails only if another agent
-/// holds the lock. A directory that cannot be created or locked is reported when something is saved to it, not here.
+/// Locks the directory `path` for this agent, until the result is dropped or the process ends, and marks its format. Fails only
+/// if another agent holds the lock, or a newer version wrote the directory. A directory that cannot be created or locked is
+/// reported when something is saved to it, not here.
 pub fn hold(path: &Path) -> Result<DirectoryLock, StoreError> {
     // Syncing the parent directories is left to the store.
     let made = || StateDirectory::new(Disk, path).prepare().and_then(|()| File::open(path));
     let Ok(directory) = File::open(path).or_else(|_| made()) else { return Ok(DirectoryLock { _directory: None }) };
-    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse { path: path.display().to_string() }),
-        Err(_) | Ok(()) => Ok(DirectoryLock { _directory: Some(directory) }),
+    if flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(StoreError::InUse { path: path.display().to_string() });
     }
+    format::mark(path)?;
+    Ok(DirectoryLock { _directory: Some(directory) })
 }

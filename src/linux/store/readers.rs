@@ -104,8 +104,13 @@ pub fn provisioned_path(path: &Path) -> PathBuf {
 
 /// Saves what the device's provisioning file says, for a start at which that file cannot be read.
 pub fn keep_provisioned(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    without_targets(path).shared.keep(PROVISIONED, bytes)
+}
+
+/// The store of a directory, for records other than targets.
+pub(super) fn without_targets(path: &Path) -> Store {
     let store = Store::new(path, Box::new(|_| Err(TargetError("there is no target in it".to_owned()))));
-    store.with_flash_counter(FlashCounter::of_process()).shared.keep(PROVISIONED, bytes)
+    store.with_flash_counter(FlashCounter::of_process())
 }
 
 /// The device's key, for any user who may read the directory. Changes nothing. `None`: the agent never ran.

@@ -109,7 +109,9 @@ async fn files_are_for_their_owner_only_and_leftovers_go() {
     store.load().await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&path.join(KEYS))), (0o700, 0o600));
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+    let mut names: Vec<_> = std::fs::read_dir(&path).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [FORMAT_FILE, KEYS]);
     assert_eq!(device_key(&path).unwrap().unwrap().reveal(), "d1".repeat(32));
     assert_eq!(device_key(dir.path()).unwrap(), None);
 }
@@ -167,8 +169,8 @@ async fn whatever_has_a_records_name_is_put_aside_and_all_others_are_read() {
     for record in records.iter().chain(&others) {
         Store::new(whole.path(), Box::new(parse)).save(record).await.unwrap();
     }
-    // The cursors of logs and the history are no part of what a load returns.
-    let names = || RECORDS.into_iter().filter(|it| ![LOG_CURSORS, history::HISTORY].contains(it));
+    // The cursors of logs and the history are no part of what a load returns, and the format is no record.
+    let names = || RECORDS.into_iter().filter(|it| ![FORMAT_FILE, LOG_CURSORS, history::HISTORY].contains(it));
     for name in names() {
         for (why, put) in SHAPES {
             let dir = tempfile::tempdir().unwrap();
