@@ -13,6 +13,7 @@ mod crashes;
 mod demands;
 mod depends;
 mod documents;
+mod follow;
 mod forward;
 mod full;
 mod http;
