@@ -166,9 +166,28 @@ impl<'a, L: Leds> LedController<'a, L> {
     /// Lists the LEDs there are, and publishes the list.
     async fn survey(&mut self) -> Result<L::Survey, LedError> {
         let survey = self.leds.survey().await;
-        let led = survey.as_ref().map_err(LedError::clone).and_then(|it| self.leds.find(it, &LedRef::Identify));
+        self.publish_survey(survey.as_ref());
+        survey
+    }
+
+    /// What each LED shows at this moment.
+    async fn levels(&mut self) -> Vec<(String, LedLevel)> {
+        match self.leds.look().await {
+            Ok((survey, levels)) => {
+                self.publish_survey(Ok(&survey));
+                levels
+            }
+            Err(error) => {
+                self.publish_survey(Err(&error));
+                Vec::new()
+            }
+        }
+    }
+
+    fn publish_survey(&self, survey: Result<&L::Survey, &LedError>) {
+        let led = survey.map_err(LedError::clone).and_then(|it| self.leds.find(it, &LedRef::Identify));
         let identify_led = led.map_err(|error| error.to_string());
-        let mut others = survey.as_ref().map(|it| self.leds.others(it)).unwrap_or_default();
+        let mut others = survey.map(|it| self.leds.others(it)).unwrap_or_default();
         let is_here = |name: &str| others.iter().chain(&identify_led).any(|led| led.name == name);
         let held_leds = self.arbiter.held().filter_map(|held| match held {
             LedRef::Named(name) => Some(name.clone()),
@@ -184,21 +203,6 @@ impl<'a, L: Leds> LedController<'a, L> {
             let changed = set(&mut status.led, identify_led);
             set(&mut status.others, others) || changed
         });
-        survey
-    }
-
-    /// What each LED shows at this moment. A driver that fails is no failure of the LED: nothing is requested of it.
-    async fn levels(&mut self) -> Vec<(String, LedLevel)> {
-        let Ok(survey) = self.survey().await else { return Vec::new() };
-        let others: Vec<String> = self.publish.borrow().others.iter().map(|(led, _)| led.name.clone()).collect();
-        let identify = self.identify_name().map(|name| (LedRef::Identify, name));
-        let mut levels = Vec::new();
-        for (which, name) in identify.into_iter().chain(others.into_iter().map(|name| (LedRef::Named(name.clone()), name))) {
-            if let Ok(Some(level)) = self.leds.level(&survey, &which).await {
-                levels.push((name, level));
-            }
-        }
-        levels
     }
 
     /// The name of the LED to identify the device by.

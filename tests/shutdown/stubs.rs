@@ -32,8 +32,8 @@ impl port::Leds for World {
         Vec::new()
     }
 
-    async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
-        Ok(None)
+    async fn look(&self) -> Result<((), Vec<(String, LedLevel)>), LedError> {
+        Ok(((), Vec::new()))
     }
 
     async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
