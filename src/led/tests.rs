@@ -1,3 +1,5 @@
+mod holds;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -119,6 +121,9 @@ fn short(which: &LedRef) -> String {
 struct Hand {
     asks: mpsc::Sender<LedRequest>,
     panel: watch::Receiver<LedStatus>,
+    /// Who sends requests.
+    by: Option<crate::state::history::Requester>,
+    history: mpsc::Receiver<Request>,
 }
 
 impl Hand {
@@ -131,7 +136,8 @@ impl Hand {
     async fn hold(&self, which: LedRef, pattern: &str, secs: u64) -> Result<HeldPattern, LedRefusal> {
         let (asker, answer) = oneshot::channel();
         let (pattern, length) = (pattern.parse().unwrap(), Duration::from_secs(secs));
-        self.asks.send(LedRequest::Hold(which, pattern, length, asker)).await.unwrap();
+        let hold = LedRequest::Hold { which, pattern, length, by: self.by.clone(), reply: asker };
+        self.asks.send(hold).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -143,7 +149,7 @@ impl Hand {
 
     async fn let_go(&self, which: LedRef) -> Result<(), LedRefusal> {
         let (asker, answer) = oneshot::channel();
-        self.asks.send(LedRequest::Release(which, asker)).await.unwrap();
+        self.asks.send(LedRequest::Release { which, by: self.by.clone(), reply: asker }).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -157,10 +163,11 @@ impl Hand {
 async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) {
     let (asks, inbox) = mpsc::channel(4);
     let (publish, panel) = watch::channel(LedStatus::default());
+    let (entries, history) = mpsc::channel(16);
     tokio::select! {
         biased;
-        never = run(&fake, inbox, publish) => match never {},
-        () = act(Hand { asks, panel }) => {}
+        never = run(&fake, inbox, publish, entries) => match never {},
+        () = act(Hand { asks, panel, by: None, history }) => {}
     }
 }
 
