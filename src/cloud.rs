@@ -47,7 +47,7 @@ use crate::cloud::pace::Pace;
 use crate::cloud::poll::PollLinks;
 use crate::cloud::provision::RegistrationLinks;
 use crate::cloud::report::ReportLinks;
-use crate::cloud::tags::PendingTags;
+use crate::cloud::tags::KeptTags;
 use crate::port::{Clock, Host, Random, Store, World};
 use crate::request::{Request, TagRequest};
 use crate::state::cloud::{AccountRecord, CloudAccount, CloudStatus, Pinning, ProvisionedFields, Registration, TargetOrigin};
@@ -101,7 +101,7 @@ pub async fn run<W: World>(world: &W, settings: CloudSettings, mut links: CloudL
     let mut pace = None;
     let registered = watch::Sender::new(None);
     let (_, no_tags) = mpsc::channel(1);
-    let (mut tag_requests, mut kept_tags) = (std::mem::replace(&mut links.tags, no_tags), PendingTags::default());
+    let (mut tag_requests, mut kept_tags) = (std::mem::replace(&mut links.tags, no_tags), KeptTags::default());
     loop {
         registered.send_replace(None);
         let wanted = provisioning.borrow_and_update().clone();

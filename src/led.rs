@@ -1,10 +1,13 @@
 //! Who owns each LED, and what it shows.
 //!
 //! One future owns the LEDs: [`run`]. Others send it a [`crate::request::LedRequest`] and read the [`crate::state::LedStatus`]
-//! it publishes. The most important purpose that requests a LED owns it; when that request ends, the next one shows again. The
-//! LEDs' actual and desired states are compared anew whenever anything changes, so nothing depends on the order of events.
+//! it publishes. What was held goes to the reconciler, for the history.
+//!
+//! The most important purpose that requests a LED owns it; when that request ends, the next one shows again. The LEDs' actual
+//! and desired states are compared anew whenever anything changes, so nothing depends on the order of events.
 
 mod arbiter;
+mod holds;
 mod output;
 pub mod pattern;
 #[cfg(test)]
@@ -21,11 +24,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::led::arbiter::{DesiredPattern, LedArbiter};
+use crate::led::holds::HoldTracker;
 use crate::led::output::LedOutput;
 use crate::port::{LedError, Leds, ToolLock};
-use crate::request::LedRequest;
+use crate::request::{LedRequest, Request};
 use crate::state::{
-    FreeLineInfo, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal, LedStatus,
+    FreeLineInfo, HeldPattern, HoldEnd, IdentifyOutcome, LedActivity, LedInfo, LedLevel, LedPurpose, LedRef, LedRefusal,
+    LedStatus,
 };
 
 /// Backoff of a LED that failed. Short enough for one that was unplugged and comes back.
@@ -36,9 +41,15 @@ const RETRY_SLOWLY: Duration = Duration::from_secs(60);
 
 /// Owns the LEDs for as long as it is polled.
 ///
-/// The caller drops it and then calls [`Leds::restore_all`]. Otherwise the next start restores the LEDs.
-pub async fn run(leds: &impl Leds, mut inbox: mpsc::Receiver<LedRequest>, publish: watch::Sender<LedStatus>) -> Infallible {
-    let mut controller = LedController::new(leds, publish);
+/// `history`: where what was held goes. The caller drops it and then calls [`Leds::restore_all`]. Otherwise the next start
+/// restores the LEDs.
+pub async fn run(
+    leds: &impl Leds,
+    mut inbox: mpsc::Receiver<LedRequest>,
+    publish: watch::Sender<LedStatus>,
+    history: mpsc::Sender<Request>,
+) -> Infallible {
+    let mut controller = LedController::new(leds, publish, history);
     let mut open = true;
     loop {
         controller.reconcile().await;
@@ -70,6 +81,7 @@ struct LedController<'a, L> {
     leds: &'a L,
     publish: watch::Sender<LedStatus>,
     arbiter: LedArbiter,
+    holds: HoldTracker,
     /// The identify LED, always, and every other LED or line that is requested or has yet to be restored.
     outputs: BTreeMap<LedRef, LedOutput<'a>>,
     /// When to restore LEDs that a killed program left changed. `None`: there can be none.
@@ -88,10 +100,11 @@ enum Requester {
 }
 
 impl<'a, L: Leds> LedController<'a, L> {
-    fn new(leds: &'a L, publish: watch::Sender<LedStatus>) -> Self {
+    fn new(leds: &'a L, publish: watch::Sender<LedStatus>, history: mpsc::Sender<Request>) -> Self {
         let outputs = BTreeMap::from([(LedRef::Identify, LedOutput::new(LedRef::Identify))]);
         let restore_at = Some(Instant::now());
-        Self { leds, publish, arbiter: LedArbiter::none(), outputs, restore_at, restore_failure: None, requester: None }
+        let (arbiter, holds) = (LedArbiter::none(), HoldTracker::none(history));
+        Self { leds, publish, arbiter, holds, outputs, restore_at, restore_failure: None, requester: None }
     }
 
     /// Records a request; [`LedController::reconcile`] acts on it.
@@ -102,8 +115,9 @@ impl<'a, L: Leds> LedController<'a, L> {
                 self.output(LedRef::Identify).retry_now();
                 self.requester = Some(Requester::Identify(reply));
             }
-            LedRequest::Hold(which, pattern, length, reply) => match self.resolve(&which).await {
+            LedRequest::Hold { which, pattern, length, by, reply } => match self.resolve(&which).await {
                 Ok(named) => {
+                    self.holds.begin(&named, pattern.clone(), length, by);
                     self.arbiter.hold(named.clone(), pattern, length, Instant::now());
                     let which = self.output_ref(&named);
                     self.output(which).retry_now();
@@ -114,8 +128,9 @@ impl<'a, L: Leds> LedController<'a, L> {
             },
             // If the requester has disconnected, the reply is dropped.
             LedRequest::Lines(reply) => drop(reply.send(self.lines().await.map_err(|error| refusal(&error)))),
-            LedRequest::Release(which, reply) => match self.resolve(&which).await {
+            LedRequest::Release { which, by, reply } => match self.resolve(&which).await {
                 Ok(named) => {
+                    self.holds.end(&named, HoldEnd::Released(by));
                     self.arbiter.release(&named);
                     self.requester = Some(Requester::Release(reply));
                 }
@@ -129,6 +144,7 @@ impl<'a, L: Leds> LedController<'a, L> {
     /// Records whether the bring-up tool is at work. The tool may have been killed, so its LEDs are checked when it is gone.
     fn set_tool_lock(&mut self, tool_lock: ToolLock) {
         self.arbiter.tool_lock = tool_lock;
+        self.holds.set_tool_lock(tool_lock);
         if tool_lock == ToolLock::Free {
             self.restore_at = Some(Instant::now());
         }
@@ -166,9 +182,28 @@ impl<'a, L: Leds> LedController<'a, L> {
     /// Lists the LEDs there are, and publishes the list.
     async fn survey(&mut self) -> Result<L::Survey, LedError> {
         let survey = self.leds.survey().await;
-        let led = survey.as_ref().map_err(LedError::clone).and_then(|it| self.leds.find(it, &LedRef::Identify));
+        self.publish_survey(survey.as_ref());
+        survey
+    }
+
+    /// What each LED shows at this moment.
+    async fn levels(&mut self) -> Vec<(String, LedLevel)> {
+        match self.leds.look().await {
+            Ok((survey, levels)) => {
+                self.publish_survey(Ok(&survey));
+                levels
+            }
+            Err(error) => {
+                self.publish_survey(Err(&error));
+                Vec::new()
+            }
+        }
+    }
+
+    fn publish_survey(&self, survey: Result<&L::Survey, &LedError>) {
+        let led = survey.map_err(LedError::clone).and_then(|it| self.leds.find(it, &LedRef::Identify));
         let identify_led = led.map_err(|error| error.to_string());
-        let mut others = survey.as_ref().map(|it| self.leds.others(it)).unwrap_or_default();
+        let mut others = survey.map(|it| self.leds.others(it)).unwrap_or_default();
         let is_here = |name: &str| others.iter().chain(&identify_led).any(|led| led.name == name);
         let held_leds = self.arbiter.held().filter_map(|held| match held {
             LedRef::Named(name) => Some(name.clone()),
@@ -184,21 +219,6 @@ impl<'a, L: Leds> LedController<'a, L> {
             let changed = set(&mut status.led, identify_led);
             set(&mut status.others, others) || changed
         });
-        survey
-    }
-
-    /// What each LED shows at this moment. A driver that fails is no failure of the LED: nothing is requested of it.
-    async fn levels(&mut self) -> Vec<(String, LedLevel)> {
-        let Ok(survey) = self.survey().await else { return Vec::new() };
-        let others: Vec<String> = self.publish.borrow().others.iter().map(|(led, _)| led.name.clone()).collect();
-        let identify = self.identify_name().map(|name| (LedRef::Identify, name));
-        let mut levels = Vec::new();
-        for (which, name) in identify.into_iter().chain(others.into_iter().map(|name| (LedRef::Named(name.clone()), name))) {
-            if let Ok(Some(level)) = self.leds.level(&survey, &which).await {
-                levels.push((name, level));
-            }
-        }
-        levels
     }
 
     /// The name of the LED to identify the device by.
@@ -221,6 +241,7 @@ impl<'a, L: Leds> LedController<'a, L> {
     /// Brings the LEDs to their desired state, responds to the requester and publishes the status.
     async fn reconcile(&mut self) {
         self.arbiter.expire(Instant::now());
+        self.holds.keep_only(|which| self.arbiter.held().any(|held| held == which));
         self.restore_orphaned().await;
         for named in self.arbiter.held().cloned().collect::<Vec<_>>() {
             let which = self.output_ref(&named);
@@ -300,11 +321,15 @@ impl<'a, L: Leds> LedController<'a, L> {
         if output.trouble.as_ref() != Some(&error) {
             warn!(%error, "the LED cannot be set as requested");
         }
+        let why = error.to_string();
         output.fail(error, wanted);
         // The request is dropped; its requester gets the error now.
         match &self.requester {
             Some(Requester::Identify(_)) if *which == LedRef::Identify => self.arbiter.cancel_identify(),
-            Some(Requester::Hold(named, _)) if self.output_ref(named) == *which => self.arbiter.release(&named.clone()),
+            Some(Requester::Hold(named, _)) if self.output_ref(named) == *which => {
+                self.arbiter.release(named);
+                self.holds.end(named, HoldEnd::Failed(why));
+            }
             Some(Requester::Identify(_) | Requester::Hold(..) | Requester::Release(_)) | None => {}
         }
     }

@@ -124,7 +124,7 @@ where
         never = poll::run(world.targets(), requests) => match never {},
         // Boxed: it is large, and most devices have no cloud.
         never = Box::pin(cloud::run(world, cloud, links)) => match never {},
-        never = led::run(world.leds(), led_inbox, led_publish) => match never {},
+        never = led::run(world.leds(), led_inbox, led_publish, handle.requests.clone()) => match never {},
         never = forward_reachability(connectivity, handle.leds.requests.clone()) => match never {},
         () = serve(router, handle) => (),
     }

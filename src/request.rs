@@ -15,8 +15,8 @@ use crate::state::live_log::{LiveLogLine, LogQuery};
 use crate::state::local_mode::LocalModeStatus;
 use crate::state::metrics::AgentMetrics;
 use crate::state::{
-    AppId, Caller, ConnectivityCheck, ContainerId, Force, FreeLineInfo, HeldLock, HeldPattern, IdentifyOutcome, LedActivity,
-    LedLevel, LedRef, LedRefusal, LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
+    AppId, Caller, ConnectivityCheck, ContainerId, EndedHold, Force, FreeLineInfo, HeldLock, HeldPattern, IdentifyOutcome,
+    LedActivity, LedLevel, LedRef, LedRefusal, LedStatus, Pattern, PowerAction, Secret, ServiceKey, Target,
 };
 
 /// Where the response goes, or why the request was rejected. The requester may have hung up; what was begun is finished all
@@ -79,6 +79,8 @@ pub enum Request {
     Shutdown { ending: PowerAction, force: Force, reply: Reply<()> },
     /// An LED was blinked to identify the board, or could not be: for the history. No response.
     Identified(Option<String>),
+    /// An LED or a line was held until now, or could not be: for the history. No response.
+    Held(Box<EndedHold>),
     /// Changes nothing. A response shows that the reconciler makes progress.
     Probe(Reply<()>),
     /// A request, and who sent it: for the history.
@@ -109,7 +111,8 @@ impl Request {
     /// Responds with this refusal.
     pub fn reject(self, why: Refusal) {
         match self {
-            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled | Self::Identified(_) => (),
+            Self::Target(_) | Self::Rejected(_) | Self::Account(_) | Self::PinSettled | Self::Identified(_) | Self::Held(_) => {
+            }
             Self::By(_, request) => request.reject(why),
             Self::Restart { reply, .. } | Self::Purge { reply, .. } => respond(reply, Err(why)),
             Self::RestartService { reply, .. } | Self::Stop { reply, .. } | Self::Start { reply, .. } => {
@@ -292,16 +295,23 @@ pub struct LedHandle {
 
 /// A request to the LED task.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the variant says what its fields are for; their types say the rest")]
 pub enum LedRequest {
     /// Show which device this is, for 15 s from now. Answered as soon as the LED was set, or could not be.
     Identify(oneshot::Sender<IdentifyOutcome>),
     /// Show this pattern on this LED, for this long from now, in place of one requested before. Answered as soon as the LED
     /// was set, or could not be.
-    Hold(LedRef, Pattern, Duration, oneshot::Sender<Result<HeldPattern, LedRefusal>>),
+    Hold {
+        which: LedRef,
+        pattern: Pattern,
+        length: Duration,
+        by: Option<Requester>,
+        reply: oneshot::Sender<Result<HeldPattern, LedRefusal>>,
+    },
     /// List the GPIO lines that the board leaves to its owner, as they are now, with what each shows.
     Lines(oneshot::Sender<Result<Vec<(FreeLineInfo, LedActivity)>, LedRefusal>>),
     /// End the requested pattern. None is fine.
-    Release(LedRef, oneshot::Sender<Result<(), LedRefusal>>),
+    Release { which: LedRef, by: Option<Requester>, reply: oneshot::Sender<Result<(), LedRefusal>> },
     /// What each LED shows at this moment, by name. Those whose driver does not say are left out.
     Look(oneshot::Sender<Vec<(String, LedLevel)>>),
     /// Whether the cloud is reached has changed.

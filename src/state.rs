@@ -83,8 +83,8 @@ pub use image::{Image, ImageId, ImageRef};
 pub use keys::{Access, Caller, Keys, Secret};
 pub use labels::is_supervisor_label;
 pub use led::{
-    FreeLineInfo, HeldPattern, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose, LedRef, LedRefusal, LedStatus,
-    LineDirection, LineHolder, Player,
+    EndedHold, FreeLineInfo, HeldPattern, HoldEnd, HoldSubject, IdentifyOutcome, LedActivity, LedInfo, LedOwner, LedPurpose,
+    LedRef, LedRefusal, LedStatus, LineDirection, LineHolder, Player,
 };
 pub use network::{Network, NetworkConfig, NetworkId};
 pub use pattern::{LedLevel, Pattern, PatternError};

@@ -8,6 +8,7 @@ use crate::state::{App, AppId, Service};
 use super::app::{app_id, checked_commit, digits, empty, title};
 use super::at::{Cursor, listed, quoted};
 use super::fields::ObjectFields;
+use super::labels::ReleaseLabels;
 use super::release_names::{DocumentOrigin, ReleaseNames};
 use super::{contract, depends, networks, rules, service, single};
 
@@ -178,7 +179,7 @@ fn service_id(key: &str, at: &Cursor<'_>) -> Option<u32> {
     id
 }
 
-/// Reads services, networks and volumes: first their names, then the services, which refer to these names.
+/// Reads labels, services, networks and volumes: first their names, then the services, which refer to these names.
 pub(super) fn release_of(
     services: Vec<(String, Option<u32>, Cursor<'_>)>,
     fields: &mut ObjectFields<'_>,
@@ -191,6 +192,11 @@ pub(super) fn release_of(
         DocumentOrigin::Cloud => BTreeMap::new(),
         DocumentOrigin::ComposeFile => fields.pairs("external_volumes", rules::docker_name),
     };
+    let labels = match origin {
+        DocumentOrigin::Cloud => "labels",
+        DocumentOrigin::ComposeFile => "x_labels",
+    };
+    let labels = fields.take(labels).map(|it| ReleaseLabels::read(&it)).unwrap_or_default();
     let known = ReleaseNames {
         services: services.iter().map(|(name, ..)| name.clone()).collect(),
         networks: app.networks.keys().cloned().collect(),
@@ -207,7 +213,7 @@ pub(super) fn release_of(
         if places.insert(name.clone(), at.clone()).is_some() {
             at.wrong(&format!("the app has the service {} twice", quoted(&name)));
         }
-        if let Some(service) = service::read(id.unwrap_or_default(), &name, &at, &known) {
+        if let Some(service) = service::read(id.unwrap_or_default(), &name, &at, &known, &labels) {
             let optional = service.config.labels.get(OPTIONAL).is_some_and(|it| is_on(it));
             app.contracts.extend(at.key("contract").and_then(|it| contract::read(&it, Some(&name), optional)));
             app.services.insert(name, service);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::state::service::{Feature, Strategy};
 use crate::state::switch::is_on;
-use crate::state::window::{UPDATE_WINDOW_LABEL, UpdateWindow, WindowError};
+use crate::state::window::UPDATE_WINDOW_LABEL;
 use crate::state::{ImageRef, Service};
 
 use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
-use super::labels::owners_labels;
+use super::labels::{ReleaseLabels, owners_labels};
 use super::release_names::ReleaseNames;
 use super::{compose, depends, mounts, networks, rules};
 
@@ -21,7 +21,7 @@ const MOUNTED_FILES: &str = "io.boardkeeper.mounted-files";
 pub(super) const HANDOVER: Duration = Duration::from_secs(60);
 
 /// Reads a service. Compose fields are under `composition` (v3), or beside the others (v2). `None`: the agent must not run it.
-pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -> Option<Service> {
+pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames, release: &ReleaseLabels) -> Option<Service> {
     let mut fields = ObjectFields::of(at);
     fields.skip(&["contract", "id", "service_name", "service_id", "app_id", "release_id", "commit", "created_at", "status"]);
     let image = image(at, &mut fields);
@@ -38,7 +38,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     all_env.extend(env);
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
-    let update_window = update_window(at, &mut all_labels);
+    let update_window = release.effective(UPDATE_WINDOW_LABEL, at, &mut all_labels).and_then(|it| it.parse().ok());
     let mut labels = owners_labels(at, all_labels);
     if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
         labels.insert(MOUNTED_FILES.to_owned(), hash);
@@ -140,13 +140,6 @@ fn feature_named(name: &str) -> Option<Feature> {
         "extra-firmware" => Feature::ExtraFirmware,
         _ => return None,
     })
-}
-
-/// The update window of the label, which is taken out: a service is not recreated because its window changes.
-fn update_window(at: &Cursor<'_>, labels: &mut BTreeMap<String, String>) -> Option<UpdateWindow> {
-    let text = labels.remove(UPDATE_WINDOW_LABEL)?;
-    let window = text.parse().inspect_err(|why: &WindowError| at.wrong(&format!("the label {UPDATE_WINDOW_LABEL}: {why}")));
-    window.ok()
 }
 
 fn strategy(at: &Cursor<'_>, labels: &BTreeMap<String, String>) -> Strategy {

@@ -7,6 +7,7 @@ mod labels;
 mod limits;
 mod pin;
 mod rejected;
+mod release_labels;
 mod shares;
 mod strict;
 mod windows;

@@ -1,3 +1,5 @@
+mod holds;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -66,11 +68,10 @@ impl Leds for &Fake {
         vec![LedInfo { name: "PWR".into(), why: "it is there, too".into() }]
     }
 
-    async fn level(&self, (): &(), which: &LedRef) -> Result<Option<LedLevel>, LedError> {
-        match which {
-            LedRef::Identify => Ok(Some(LedLevel::Lit)),
-            LedRef::Named(_) | LedRef::Line(_) => Err(LedError::Failed("the driver does not answer".into())),
-        }
+    async fn look(&self) -> Result<((), Vec<(String, LedLevel)>), LedError> {
+        self.survey().await?;
+        // The driver of the other LED does not say.
+        Ok(((), vec![("ACT".into(), LedLevel::Lit)]))
     }
 
     async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {
@@ -120,6 +121,9 @@ fn short(which: &LedRef) -> String {
 struct Hand {
     asks: mpsc::Sender<LedRequest>,
     panel: watch::Receiver<LedStatus>,
+    /// Who sends requests.
+    by: Option<crate::state::history::Requester>,
+    history: mpsc::Receiver<Request>,
 }
 
 impl Hand {
@@ -132,7 +136,8 @@ impl Hand {
     async fn hold(&self, which: LedRef, pattern: &str, secs: u64) -> Result<HeldPattern, LedRefusal> {
         let (asker, answer) = oneshot::channel();
         let (pattern, length) = (pattern.parse().unwrap(), Duration::from_secs(secs));
-        self.asks.send(LedRequest::Hold(which, pattern, length, asker)).await.unwrap();
+        let hold = LedRequest::Hold { which, pattern, length, by: self.by.clone(), reply: asker };
+        self.asks.send(hold).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -144,7 +149,7 @@ impl Hand {
 
     async fn let_go(&self, which: LedRef) -> Result<(), LedRefusal> {
         let (asker, answer) = oneshot::channel();
-        self.asks.send(LedRequest::Release(which, asker)).await.unwrap();
+        self.asks.send(LedRequest::Release { which, by: self.by.clone(), reply: asker }).await.unwrap();
         answer.await.unwrap()
     }
 
@@ -158,10 +163,11 @@ impl Hand {
 async fn life<F: Future<Output = ()>>(fake: &Fake, act: impl FnOnce(Hand) -> F) {
     let (asks, inbox) = mpsc::channel(4);
     let (publish, panel) = watch::channel(LedStatus::default());
+    let (entries, history) = mpsc::channel(16);
     tokio::select! {
         biased;
-        never = run(&fake, inbox, publish) => match never {},
-        () = act(Hand { asks, panel }) => {}
+        never = run(&fake, inbox, publish, entries) => match never {},
+        () = act(Hand { asks, panel, by: None, history }) => {}
     }
 }
 
@@ -213,7 +219,7 @@ async fn where_the_kernel_cannot_each_change_is_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_leds_show_is_read_and_a_driver_that_fails_is_left_out() {
+async fn what_leds_show_is_read_and_one_whose_driver_does_not_say_is_in_no_trouble() {
     let fake = Fake::new(Player::Kernel);
     life(&fake, async |hand| {
         let (asker, levels) = oneshot::channel();

@@ -113,6 +113,17 @@ impl port::Leds for Leds {
         self.with(move |_| Ok(choose())).await
     }
 
+    async fn look(&self) -> Result<(LedChoice, Vec<(String, LedLevel)>), LedError> {
+        let choose = Arc::clone(&self.choose);
+        // One call on the other thread: each costs several wake-ups.
+        self.with(move |work| {
+            let survey = choose();
+            let levels = location::all(&survey).filter_map(|it| Some((it.to_string(), work.level(&it)?))).collect();
+            Ok((survey, levels))
+        })
+        .await
+    }
+
     fn find(&self, survey: &LedChoice, which: &LedRef) -> Result<LedInfo, LedError> {
         match which {
             LedRef::Line(name) => lines::find(&survey.free_lines, name)
@@ -123,15 +134,6 @@ impl port::Leds for Leds {
 
     fn others(&self, survey: &LedChoice) -> Vec<LedInfo> {
         survey.others.iter().map(location::led_info).collect()
-    }
-
-    async fn level(&self, survey: &LedChoice, which: &LedRef) -> Result<Option<LedLevel>, LedError> {
-        let LedLocation::Class { dir, .. } = find(survey, which)?.0 else { return Ok(None) };
-        self.with(move |work| {
-            let brightness = ClassLed::new(work.driver.files(), &dir).brightness()?;
-            Ok(brightness.map(|it| if it > 0 { LedLevel::Lit } else { LedLevel::Dark }))
-        })
-        .await
     }
 
     async fn lines(&self, survey: &LedChoice) -> Result<Vec<FreeLineInfo>, LedError> {
@@ -226,6 +228,14 @@ impl port::Leds for Leds {
 }
 
 impl DriverState {
+    /// What an LED shows. `None`: its driver does not say, or it is a bare line.
+    fn level(&self, location: &LedLocation) -> Option<LedLevel> {
+        let LedLocation::Class { dir, .. } = location else { return None };
+        // A driver that fails is no failure of the LED: nothing is requested of it.
+        let brightness = ClassLed::new(self.driver.files(), dir).brightness().ok()??;
+        Some(if brightness > 0 { LedLevel::Lit } else { LedLevel::Dark })
+    }
+
     fn set(&mut self, which: &LedRef, level: LedLevel) -> Result<(), LedError> {
         match self.locations.get(which) {
             Some(location) => self.driver.set(location, level),

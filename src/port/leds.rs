@@ -24,12 +24,14 @@ pub trait Leds {
 
     /// Looks which LEDs there are. LEDs come and go, so a pattern begins with a survey of its own.
     async fn survey(&self) -> Result<Self::Survey, LedError>;
+    /// The same, with what each LED shows at this moment, by name, whatever drives it: the LED that identifies the device
+    /// first. An LED whose driver does not say is left out, and so is a bare line. A page looks again and again, so all of it
+    /// costs as much as one survey.
+    async fn look(&self) -> Result<(Self::Survey, Vec<(String, LedLevel)>), LedError>;
     /// Resolves a reference to an LED.
     fn find(&self, survey: &Self::Survey, which: &LedRef) -> Result<LedInfo, LedError>;
     /// Every LED that may be driven except the one that identifies the device.
     fn others(&self, survey: &Self::Survey) -> Vec<LedInfo>;
-    /// What an LED shows at this moment, whatever drives it. `None`: its driver does not say, or it is a bare line.
-    async fn level(&self, survey: &Self::Survey, which: &LedRef) -> Result<Option<LedLevel>, LedError>;
     /// The GPIO lines that the board leaves to its owner and that the kernel has, as they are now. No chip is fine.
     async fn lines(&self, survey: &Self::Survey) -> Result<Vec<FreeLineInfo>, LedError>;
     /// Begins a pattern, from its start, replacing the current one. Returns who plays it: with [`Player::Agent`], nothing

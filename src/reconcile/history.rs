@@ -5,8 +5,9 @@
 //! until the steps that follow from it have ended.
 //!
 //! ```text
-//! seen      what happened without the agent, found between two observations
+//! holds     LEDs and lines that were held
 //! requests  the words of a request
+//! seen      what happened without the agent, found between two observations
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::state::history::{
 use crate::state::{AppId, EngineAction, PowerAction, ServiceKey, Step, Target, Waiting};
 use requests::RequestWords;
 
+mod holds;
 mod requests;
 mod seen;
 

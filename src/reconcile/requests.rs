@@ -88,6 +88,7 @@ impl<W: World> Reconciler<'_, W> {
             Request::Shutdown { ending, force, reply } => self.begin_shutdown(ending, force, reply),
             Request::Probe(reply) => respond(reply, Ok(())),
             Request::Identified(failed) => self.note_identified(by, failed),
+            Request::Held(ended) => self.note_held(by, *ended),
             Request::By(_, request) => request.reject(Refusal::Failed("it has two senders".to_owned())),
         }
     }
@@ -398,6 +399,7 @@ const fn changes_containers(request: &Request) -> bool {
         | Request::ReadHost(_)
         | Request::Shutdown { .. }
         | Request::Identified(_)
+        | Request::Held(_)
         | Request::By(..)
         | Request::Probe(_) => false,
     }

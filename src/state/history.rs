@@ -37,7 +37,7 @@ pub struct HistoryEntry {
     pub action: HistoryAction,
     /// With what.
     pub object: HistoryObject,
-    /// Its name: that of the container, image, network, volume or LED, or the words of a request.
+    /// Its name: that of the container, image, network, volume, LED or line, or the words of a request.
     pub name: String,
     /// The app it belongs to.
     pub app: Option<AppId>,

@@ -1,5 +1,8 @@
 //! Labels that supervisors set.
 
+/// How labels of this agent begin.
+pub const OUR_PREFIX: &str = "io.boardkeeper.";
+
 /// Labels that only a supervisor sets on containers, networks and volumes, without the prefix `io.balena.` or `io.resin.`.
 /// The agent adds those of `io.boardkeeper.`.
 const SUPERVISOR_LABELS: [&str; 6] = ["private.ipam.config", "supervised", "app-id", "app-uuid", "service-id", "service-name"];
@@ -8,5 +11,5 @@ const SUPERVISOR_LABELS: [&str; 6] = ["private.ipam.config", "supervised", "app-
 #[must_use]
 pub fn is_supervisor_label(name: &str) -> bool {
     let rest = name.strip_prefix("io.balena.").or_else(|| name.strip_prefix("io.resin."));
-    name.starts_with("io.boardkeeper.") || rest.is_some_and(|it| SUPERVISOR_LABELS.contains(&it))
+    name.starts_with(OUR_PREFIX) || rest.is_some_and(|it| SUPERVISOR_LABELS.contains(&it))
 }

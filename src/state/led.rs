@@ -1,10 +1,12 @@
 //! The state of the LEDs, above all of the one by which a user identifies the device.
 
 use std::fmt;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::state::Pattern;
+use crate::state::history::Requester;
 
 /// The LEDs, and the current owners of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +111,48 @@ pub enum LedPurpose {
     Identify,
     /// A user tests LEDs with the bring-up tool.
     BringUp,
+}
+
+/// A hold of LEDs or lines that has ended, or could not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedHold {
+    /// What was held, for what.
+    pub subject: HoldSubject,
+    /// For how long it was held.
+    pub held: Duration,
+    /// How it ended.
+    pub end: HoldEnd,
+}
+
+/// What is held, for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldSubject {
+    /// A LED or line, for a pattern.
+    Pattern {
+        /// The LED or line, by its own name.
+        which: LedRef,
+        /// The pattern that the caller requested last.
+        pattern: Pattern,
+        /// For how long the caller requested that one.
+        length: Duration,
+        /// How often the caller requested one.
+        times: u32,
+    },
+    /// All LEDs and lines, for the bring-up tool.
+    BringUp,
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// Its time was over.
+    TimeOver,
+    /// It was released, by this caller if one is known.
+    Released(Option<Requester>),
+    /// Another caller requested a pattern.
+    Replaced(Option<Requester>),
+    /// The LED could not be driven, for this reason.
+    Failed(String),
 }
 
 /// What plays a pattern on a LED.

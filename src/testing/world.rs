@@ -208,7 +208,7 @@ impl Leds for TestWorld {
     fn others(&self, (): &()) -> Vec<LedInfo> {
         unreachable!()
     }
-    async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
+    async fn look(&self) -> Result<((), Vec<(String, LedLevel)>), LedError> {
         unreachable!()
     }
 

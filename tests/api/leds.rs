@@ -175,6 +175,8 @@ async fn a_pattern_is_held_for_as_long_as_was_asked_for() {
     let asked = |name: &str, pattern: &str, secs| {
         (LedRef::Named(name.to_owned()), Some((pattern.parse().unwrap(), Duration::from_secs(secs))))
     };
+    let callers: Vec<_> = device.requesters.iter().map(|it| it.words().to_owned()).collect();
+    assert_eq!(callers, ["device key"; 3], "for the history");
     assert_eq!(device.held, [asked("ACT", "200,200x4,1000", 30), asked("usr 3", "20,1000", 60), (LedRef::Identify, None)]);
 }
 

@@ -36,7 +36,7 @@ impl Received {
     pub(crate) fn of(request: &Request) -> Self {
         match request {
             Request::By(_, request) => Self::of(request),
-            Request::Identified(_) => unreachable!("it is for the history"),
+            Request::Identified(_) | Request::Held(_) => unreachable!("it is for the history"),
             Request::Update { locks, running, .. } => Self::Update { locks: *locks, running: *running },
             Request::Restart { app, force, .. } => Self::Restart(*app, *force),
             Request::Purge { app, force, .. } => Self::Purge(*app, *force),

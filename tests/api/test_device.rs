@@ -278,12 +278,14 @@ impl TestDevice {
                 ask = led_requests.recv() => match (ask.unwrap(), &self.identifies) {
                     (LedRequest::Look(asker), Some(_)) => drop(asker.send(vec![("ACT".to_owned(), LedLevel::Lit)])),
                     (LedRequest::Identify(asker), Some(identified)) => drop(asker.send(identified.clone())),
-                    (LedRequest::Hold(which, pattern, length, asker), Some(_)) => {
+                    (LedRequest::Hold { which, pattern, length, by, reply: asker }, Some(_)) => {
+                        self.requesters.extend(by);
                         self.held.push((which, Some((pattern, length))));
                         drop(asker.send(self.holds.clone()));
                     }
                     (LedRequest::Lines(asker), Some(_)) => drop(asker.send(self.lines.clone())),
-                    (LedRequest::Release(which, asker), Some(_)) => {
+                    (LedRequest::Release { which, by, reply: asker }, Some(_)) => {
+                        self.requesters.extend(by);
                         self.held.push((which, None));
                         drop(asker.send(self.holds.clone().map(drop)));
                     }

@@ -63,7 +63,8 @@ fn every_verb_of_a_service_key_is_named() {
 
 #[test]
 fn exit_codes_are_those_of_the_processes() {
-    let codes: Vec<_> = table(PAGE, "exit code of `run`, `state`, `key`").into_iter().map(|row| row[0].clone()).collect();
+    let codes: Vec<_> =
+        table(PAGE, "exit code of `run`, `state`, `history`, `logs`, `key`").into_iter().map(|row| row[0].clone()).collect();
     let wrong = CommandError::Wrong(String::new()).code().to_string();
     let failed = CommandError::Failed(String::new()).code().to_string();
     assert_eq!(codes, ["0".to_owned(), wrong, failed]);

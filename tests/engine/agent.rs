@@ -1,5 +1,6 @@
 //! The real binary, with a state directory, a target file and a port of its own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -114,11 +115,16 @@ impl<'lab> Agent<'lab> {
         self.child = Some(command.spawn().unwrap());
     }
 
+    /// A subcommand of the same program, for this agent.
+    pub(crate) fn tool(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(args).arg("--state-dir").arg(self.path("state")).args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        command
+    }
+
     /// How it is started, for tests that want to see it fail.
     pub(crate) fn command(&self) -> Command {
-        // `AGENT` is another build of it, as it is given away.
-        let binary = std::env::var_os("AGENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boardkeeper").into());
-        let mut command = Command::new(binary);
+        let mut command = Command::new(program());
         command.arg("run");
         for (flag, value) in [("--state-dir", "state"), ("--runtime-dir", "runtime")] {
             command.arg(flag).arg(self.path(value));
@@ -230,6 +236,11 @@ impl<'lab> Agent<'lab> {
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
+}
+
+/// The program. `AGENT` is another build of it, as it is given away.
+fn program() -> OsString {
+    std::env::var_os("AGENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_boardkeeper").into())
 }
 
 impl Drop for Agent<'_> {

@@ -1,7 +1,7 @@
 //! `GET /agent/v1/logs` and `boardkeeper logs`: what containers wrote before, and what they write.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -26,13 +26,6 @@ fn rows(reply: &Reply) -> Vec<Value> {
 
 fn texts(reply: &Reply) -> Vec<String> {
     rows(reply).iter().map(|it| it["text"].as_str().unwrap().to_owned()).collect()
-}
-
-/// The command line of an agent.
-fn cli(agent: &Agent<'_>, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_boardkeeper"));
-    command.args(args).arg("--state-dir").arg(agent.path("state")).args(["--listen", &format!("127.0.0.1:{}", agent.port())]);
-    command
 }
 
 #[test]
@@ -66,11 +59,11 @@ fn what_was_written_is_read_and_followed_by_its_owners_only() {
     assert_eq!(agent.get("/agent/v1/logs?service=mian").status, 400);
 
     // The command line: what was written, then what is written, each line once.
-    let shown = cli(&agent, &["logs", "main", "--tail", "2"]).output().unwrap();
+    let shown = agent.tool(&["logs", "main", "--tail", "2"]).output().unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.status.success() && text.lines().count() == 2, "{text}");
     assert!(text.lines().all(|it| it.contains("Z main: ")) && text.ends_with(" main: three\n"), "{text}");
-    let mut follower = cli(&agent, &["logs", "-f", "main", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follower = agent.tool(&["logs", "-f", "main", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().expect("it goes on").unwrap()).unwrap()["text"].clone();
     assert_eq!([next(), next(), next()], ["one", "two", "three"]);
@@ -82,11 +75,11 @@ fn what_was_written_is_read_and_followed_by_its_owners_only() {
     say("five");
     until(PATIENCE, "the command ends", || follower.try_wait().unwrap().is_some_and(|it| it.success()));
     // A mistake is said, and so is an agent that does not run.
-    let wrong = cli(&agent, &["logs", "mian"]).output().unwrap();
+    let wrong = agent.tool(&["logs", "mian"]).output().unwrap();
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert!(wrong.status.code() == Some(1) && said.contains("is not known; there is db, main"), "{said}");
     agent.stop("TERM");
-    let gone = cli(&agent, &["logs"]).output().unwrap();
+    let gone = agent.tool(&["logs"]).output().unwrap();
     let said = String::from_utf8(gone.stderr).unwrap();
     assert!(
         gone.status.code() == Some(1) && said.contains("no agent answers at") && said.contains("boardkeeper run"),

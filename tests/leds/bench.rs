@@ -190,7 +190,7 @@ async fn the_agent_makes_way_for_the_tool() {
     let life = async {
         tokio::select! {
             biased;
-            never = boardkeeper::led::run(&leds, inbox, publish) => match never {},
+            never = boardkeeper::led::run(&leds, inbox, publish, mpsc::channel(1).0) => match never {},
             () = act => {}
         }
     };

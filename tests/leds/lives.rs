@@ -95,7 +95,7 @@ async fn live(leds: &Leds, rng: &mut Rng, length: Duration) {
     let life = async {
         tokio::select! {
             biased;
-            never = led::run(leds, inbox, publish) => match never {},
+            never = led::run(leds, inbox, publish, mpsc::channel(1).0) => match never {},
             () = asking => {}
         }
     };
@@ -189,7 +189,7 @@ async fn a_blink_costs_one_look_at_sysfs_and_the_next_one_looks_again() {
     };
     tokio::select! {
         biased;
-        never = led::run(&leds, inbox, publish) => match never {},
+        never = led::run(&leds, inbox, publish, mpsc::channel(1).0) => match never {},
         () = blinks => {}
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod driver;
 mod kernel;
 mod lives;
+mod look;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

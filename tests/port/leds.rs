@@ -46,12 +46,10 @@ pub(crate) async fn it_is_found_and_said_why(world: impl Fixture) {
 
 /// What it shows is read, also where another program drives it.
 pub(crate) async fn what_it_shows_is_read(world: impl Fixture) {
-    let level = async || {
-        let survey = world.leds().survey().await.unwrap();
-        world.leds().level(&survey, &LedRef::Identify).await.unwrap()
-    };
     world.is_set();
-    assert_eq!(level().await, Some(LedLevel::Lit), "another program lit it");
+    let (survey, levels) = world.leds().look().await.unwrap();
+    let led = world.leds().find(&survey, &LedRef::Identify).unwrap();
+    assert_eq!(levels.first(), Some(&(led.name, LedLevel::Lit)), "another program lit it");
 }
 
 /// How it was comes back, however often it was changed meanwhile.

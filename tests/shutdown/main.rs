@@ -24,6 +24,7 @@ use world::{CREATION, World, key, settings};
 mod access;
 mod connectivity;
 mod crash_loop;
+mod holds;
 mod in_progress;
 #[path = "../api/lines.rs"]
 mod lines;

@@ -24,16 +24,17 @@ impl port::Leds for World {
         Ok(())
     }
 
-    fn find(&self, (): &(), _: &LedRef) -> Result<LedInfo, LedError> {
-        Ok(LedInfo { name: "ACT".to_owned(), why: "it is the only one".to_owned() })
+    fn find(&self, (): &(), which: &LedRef) -> Result<LedInfo, LedError> {
+        let name = if let LedRef::Line(name) = which { name } else { "ACT" };
+        Ok(LedInfo { name: name.to_owned(), why: "it is the only one".to_owned() })
     }
 
     fn others(&self, (): &()) -> Vec<LedInfo> {
         Vec::new()
     }
 
-    async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
-        Ok(None)
+    async fn look(&self) -> Result<((), Vec<(String, LedLevel)>), LedError> {
+        Ok(((), Vec::new()))
     }
 
     async fn lines(&self, (): &()) -> Result<Vec<FreeLineInfo>, LedError> {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::dotenv::{Environment, Syntax};
 use super::load::Loader;
-use super::merge;
+use super::merge::{self, RELEASE_LABELS};
 use super::yaml::{Node, Place, Yaml};
 use crate::document::at::{path_of, quoted};
 
@@ -55,6 +55,7 @@ impl<'c, 'l> Converter<'c, 'l> {
         }
         let (volumes, external) = self.volumes(model.take("volumes"));
         let networks = model.take("networks").map(|it| self.networks(it));
+        let labels = model.take(RELEASE_LABELS).filter(|it| it.value != Yaml::Null).and_then(|it| self.release_labels(it));
         for (key, node) in model.entries() {
             if !["version", "name"].contains(&key.as_str()) && !key.starts_with("x-") {
                 self.loader.warn(node.place, &format!("{}: not supported, ignored", path_of("", key)));
@@ -64,7 +65,7 @@ impl<'c, 'l> Converter<'c, 'l> {
         let mut project = Map::new();
         project.insert("name".to_owned(), json!(name));
         project.insert("services".to_owned(), self.json("services", services));
-        for (key, node) in [("volumes", volumes), ("networks", networks)] {
+        for (key, node) in [("volumes", volumes), ("networks", networks), (RELEASE_LABELS, labels)] {
             if let Some(node) = node {
                 project.insert(key.to_owned(), self.json(key, node));
             }
@@ -88,7 +89,8 @@ impl<'c, 'l> Converter<'c, 'l> {
             }
             Yaml::Map(entries) => {
                 // Names of services, variables and labels may begin so.
-                let names = path.rsplit('.').next().is_some_and(|it| ["services", "environment", "labels"].contains(&it));
+                let names = ["services", "environment", "labels", RELEASE_LABELS];
+                let names = path.rsplit('.').next().is_some_and(|it| names.contains(&it));
                 let entries = entries.into_iter().filter(|(key, _)| names || !key.starts_with("x-") || key == files::CONTENTS);
                 entries
                     .map(|(key, it)| (path_of(path, &key), key, it))
@@ -96,6 +98,16 @@ impl<'c, 'l> Converter<'c, 'l> {
                     .collect()
             }
         }
+    }
+
+    /// The project's labels as a map. A value of another kind is an extension that other programs read.
+    fn release_labels(&mut self, node: Node) -> Option<Node> {
+        let labels = merge::as_map(node, '=');
+        let is_map = matches!(labels.value, Yaml::Map(_));
+        if !is_map {
+            self.loader.warn(labels.place, &format!("{RELEASE_LABELS}: neither a map nor a list of labels, ignored"));
+        }
+        is_map.then_some(labels)
     }
 
     /// Named volumes, and the engine's names of those that others made.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::dotenv::{Environment, Syntax};
 use super::interpolate::{Variables, in_a_line, substitute};
+use super::merge::RELEASE_LABELS;
 use super::yaml::{MergeTag, Node, Place, Yaml};
 use super::{Budget, ReadFile, dotenv, merge, paths, yaml};
 use crate::document::at::{Diagnostics, path_of, quoted};
@@ -215,7 +216,7 @@ impl<'l> Loader<'l> {
             }
             Yaml::List(items) => items.iter_mut().for_each(|it| self.fill_in(it, variables)),
             Yaml::Map(entries) => {
-                for (_, it) in entries.iter_mut().filter(|(key, _)| !key.starts_with("x-")) {
+                for (_, it) in entries.iter_mut().filter(|(key, _)| !key.starts_with("x-") || key == RELEASE_LABELS) {
                     self.fill_in(it, variables);
                 }
             }
@@ -298,6 +299,9 @@ impl<'l> Loader<'l> {
 
     /// Adds an included model. What both define must be the same.
     fn add(&self, all: &mut Node, model: Node) {
+        if let Some(labels) = model.key(RELEASE_LABELS) {
+            self.warn(labels.place, "x-labels: of an included file, ignored; write them into the file that includes it");
+        }
         let Yaml::Map(sections) = model.value else { return };
         for (section, node) in sections.into_iter().filter(|(it, _)| SECTIONS.contains(&it.as_str())) {
             let Some(entries) = all.map_mut() else { return };

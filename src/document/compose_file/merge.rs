@@ -25,13 +25,20 @@ enum Rule {
     Driver,
 }
 
+/// The extension of a file that holds labels which count for each of its services.
+pub(super) const RELEASE_LABELS: &str = "x-labels";
+
 /// Merges two files, or two parts of files.
 pub(super) fn files(lower: Node, upper: Node) -> Node {
     let mut all = lower;
     let Some(entries) = all.map_mut() else { return upper };
     for (key, value) in into_entries(upper) {
-        let services = key == "services";
-        put(entries, key, value, &|lower, upper| if services { each_service(lower, upper) } else { general(lower, upper) });
+        let merge: &dyn Fn(Node, Node) -> Node = match key.as_str() {
+            "services" => &each_service,
+            RELEASE_LABELS => &|lower, upper| field(Rule::Pairs, lower, upper),
+            _ => &general,
+        };
+        put(entries, key, value, merge);
     }
     all
 }

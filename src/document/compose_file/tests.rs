@@ -4,6 +4,7 @@ mod any;
 mod fields;
 mod files;
 mod limits;
+mod release_labels;
 mod variables;
 
 use super::*;

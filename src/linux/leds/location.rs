@@ -31,8 +31,7 @@ pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo)
     }
     let named = choice.others.iter().find(|other| other.name == *name);
     if let Some(other) = named.or_else(|| choice.others.iter().find(|other| is_label(other.described))) {
-        let location = LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() };
-        return Ok((location, led_info(other)));
+        return Ok((location_of(other), led_info(other)));
     }
     if let Some((_, why)) = choice.passed_over.iter().find(|(it, _)| it == name) {
         return Err(LedError::Guarded(format!("{name} is not driven: {why}")));
@@ -45,6 +44,15 @@ pub fn find(choice: &LedChoice, which: &LedRef) -> Result<(LedLocation, LedInfo)
         .collect();
     let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
     Err(LedError::None(format!("there is no LED `{name}` here that may be driven; there is {there}")))
+}
+
+/// Every LED that may be driven, the one that identifies the device first.
+pub fn all(choice: &LedChoice) -> impl Iterator<Item = LedLocation> {
+    choice.led.iter().cloned().chain(choice.others.iter().map(location_of))
+}
+
+fn location_of(other: &OtherLed) -> LedLocation {
+    LedLocation::Class { name: other.name.clone(), dir: other.dir.clone() }
 }
 
 /// The name of a LED that was not chosen, and why it may be driven.

@@ -61,6 +61,7 @@ pub(super) fn words(request: &Request) -> Option<RequestWords> {
         | Request::PinSettled
         | Request::ReadHost(_)
         | Request::Identified(_)
+        | Request::Held(_)
         | Request::Probe(_)
         | Request::By(..) => None,
     }

@@ -20,6 +20,7 @@ pub enum HistoryAction {
     Reboot,
     ShutDown,
     Identify,
+    Hold,
     Target,
     Asked,
     Exited,
@@ -41,6 +42,7 @@ pub enum HistoryObject {
     Volume,
     Lock,
     Led,
+    Line,
     Machine,
     Engine,
     Agent,
@@ -50,7 +52,7 @@ pub enum HistoryObject {
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -65,6 +67,7 @@ impl HistoryAction {
         Self::Reboot,
         Self::ShutDown,
         Self::Identify,
+        Self::Hold,
         Self::Target,
         Self::Asked,
         Self::Exited,
@@ -94,6 +97,7 @@ impl HistoryAction {
             Self::Reboot => "reboot",
             Self::ShutDown => "shut_down",
             Self::Identify => "identify",
+            Self::Hold => "hold",
             Self::Target => "target",
             Self::Asked => "asked",
             Self::Exited => "exited",
@@ -123,6 +127,7 @@ impl HistoryAction {
             Self::Reboot => ("is rebooted", "rebooted"),
             Self::ShutDown => ("is shut down", "shut down"),
             Self::Identify => ("was blinked to identify the board", "blinked"),
+            Self::Hold => ("was held", "held"),
             Self::Target => ("was accepted", "accepted"),
             Self::Asked => ("was requested", "requested"),
             Self::Exited => ("ended by itself", "ended"),
@@ -160,6 +165,7 @@ impl HistoryAction {
             | Self::Reboot
             | Self::ShutDown
             | Self::Identify
+            | Self::Hold
             | Self::Target
             | Self::Asked => false,
         }
@@ -195,13 +201,14 @@ impl HistoryAction {
 
 impl HistoryObject {
     /// Every object.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Container,
         Self::Image,
         Self::Network,
         Self::Volume,
         Self::Lock,
         Self::Led,
+        Self::Line,
         Self::Machine,
         Self::Engine,
         Self::Agent,
@@ -219,6 +226,7 @@ impl HistoryObject {
             Self::Volume => "volume",
             Self::Lock => "lock",
             Self::Led => "led",
+            Self::Line => "line",
             Self::Machine => "machine",
             Self::Engine => "engine",
             Self::Agent => "agent",

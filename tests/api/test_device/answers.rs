@@ -88,6 +88,7 @@ impl TestDevice {
             | Request::PinSettled
             | Request::Probe(_)
             | Request::Identified(_)
+            | Request::Held(_)
             | Request::By(..) => {
                 unreachable!("not asked over HTTP")
             }

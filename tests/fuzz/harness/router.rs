@@ -115,7 +115,12 @@ fn known() -> Status {
 fn answer(request: Request) {
     match request {
         Request::By(_, request) => answer(*request),
-        Request::Identified(_) | Request::Target(_) | Request::Rejected(_) | Request::Account(_) | Request::PinSettled => (),
+        Request::Held(_)
+        | Request::Identified(_)
+        | Request::Target(_)
+        | Request::Rejected(_)
+        | Request::Account(_)
+        | Request::PinSettled => (),
         Request::Restart { reply, .. } | Request::Purge { reply, .. } => respond(reply, Ok(Vec::new())),
         Request::RestartService { reply, .. } | Request::Stop { reply, .. } | Request::Start { reply, .. } => {
             respond(reply, Ok(ContainerId("c".repeat(64))));

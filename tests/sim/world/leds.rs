@@ -214,10 +214,11 @@ impl port::Leds for Sim {
         Vec::new()
     }
 
-    async fn level(&self, (): &(), _: &LedRef) -> Result<Option<LedLevel>, LedError> {
+    async fn look(&self) -> Result<((), Vec<(String, LedLevel)>), LedError> {
         self.led("look", |led| {
             led.there()?;
-            Ok(Some(if led.shows.1 > 0 { LedLevel::Lit } else { LedLevel::Dark }))
+            let level = if led.shows.1 > 0 { LedLevel::Lit } else { LedLevel::Dark };
+            Ok(((), vec![("ACT".into(), level)]))
         })
         .await
     }

@@ -36,7 +36,7 @@ struct Accepted {
     status: &'static str,
 }
 
-/// `GET /v2/device/tags`: as the cloud has them now.
+/// `GET /v2/device/tags`: as the cloud has them now, or as it had them last.
 pub(in crate::api) async fn tags(call: ApiRequest) -> Result<ApiResponse, ApiResponse> {
     let tags = send(&call.api, TagRequest::Read).await?;
     let shown = tags.iter().map(|it| Tag { id: it.id, name: &it.name, value: &it.value });
