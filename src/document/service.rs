@@ -12,7 +12,7 @@ use super::at::{Cursor, quoted};
 use super::fields::ObjectFields;
 use super::labels::owners_labels;
 use super::release_names::ReleaseNames;
-use super::{compose, depends, mounts, networks, rules};
+use super::{compose, depends, mounts, networks, rules, trial};
 
 /// The label that holds a hash of the contents of a service's secrets and configs, from the reader of compose files.
 const MOUNTED_FILES: &str = "io.boardkeeper.mounted-files";
@@ -39,6 +39,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
     let mut all_labels = fields.pairs("labels", rules::key);
     all_labels.extend(labels);
     let update_window = update_window(at, &mut all_labels);
+    let trial = trial::take_rules(at, &mut all_labels);
     let mut labels = owners_labels(at, all_labels);
     if let Some(hash) = fields.text("x_boardkeeper_mounted_files").filter(|_| known.is_compose_file()) {
         labels.insert(MOUNTED_FILES.to_owned(), hash);
@@ -77,6 +78,7 @@ pub(super) fn read(id: u32, name: &str, at: &Cursor<'_>, known: &ReleaseNames) -
         handover_timeout,
         requires_reboot,
         update_window,
+        trial,
         features,
         config,
     })

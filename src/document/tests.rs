@@ -9,6 +9,7 @@ mod pin;
 mod rejected;
 mod shares;
 mod strict;
+mod trial;
 mod windows;
 
 use std::time::Duration;

@@ -34,6 +34,7 @@ mod promtool;
 mod proxy;
 mod pulls;
 mod refused;
+mod releases;
 mod same;
 mod session;
 mod shares;

@@ -29,6 +29,7 @@ pub enum HistoryAction {
     EngineBack,
     Booted,
     AgentStarted,
+    Proved,
 }
 
 /// What an entry is about.
@@ -46,11 +47,12 @@ pub enum HistoryObject {
     Agent,
     Target,
     Request,
+    Release,
 }
 
 impl HistoryAction {
     /// Every action.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Pull,
         Self::Create,
         Self::Start,
@@ -74,6 +76,7 @@ impl HistoryAction {
         Self::EngineBack,
         Self::Booted,
         Self::AgentStarted,
+        Self::Proved,
     ];
 
     /// Its name in the API and in files.
@@ -103,6 +106,7 @@ impl HistoryAction {
             Self::EngineBack => "engine_back",
             Self::Booted => "booted",
             Self::AgentStarted => "agent_started",
+            Self::Proved => "proved",
         }
     }
 
@@ -132,6 +136,7 @@ impl HistoryAction {
             Self::EngineBack => ("answers again", "reached"),
             Self::Booted => ("booted", "booted"),
             Self::AgentStarted => ("started", "started"),
+            Self::Proved => ("is proven good", "proven good"),
         }
     }
 
@@ -161,7 +166,8 @@ impl HistoryAction {
             | Self::ShutDown
             | Self::Identify
             | Self::Target
-            | Self::Asked => false,
+            | Self::Asked
+            | Self::Proved => false,
         }
     }
 
@@ -195,7 +201,7 @@ impl HistoryAction {
 
 impl HistoryObject {
     /// Every object.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Container,
         Self::Image,
         Self::Network,
@@ -207,6 +213,7 @@ impl HistoryObject {
         Self::Agent,
         Self::Target,
         Self::Request,
+        Self::Release,
     ];
 
     /// Its name in the API and in files.
@@ -224,6 +231,7 @@ impl HistoryObject {
             Self::Agent => "agent",
             Self::Target => "target",
             Self::Request => "request",
+            Self::Release => "release",
         }
     }
 }
